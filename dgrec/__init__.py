@@ -1,0 +1,61 @@
+"""dgrec: record what an AI camera pipeline did, look at it again, measure it.
+
+`open` gives a recorded session; the rest of the public names are the errors it may raise.
+Recording and replaying are done by the command ``dgrec``.
+"""
+
+from dgrec.errors import (
+    ConfigError,
+    DamagedSessionError,
+    DgrecError,
+    FormatVersionError,
+    ModelError,
+    NotASessionError,
+    OutputError,
+    QueryError,
+    SessionError,
+    SourceError,
+    VideoError,
+)
+from dgrec.version import __version__
+
+__all__ = [
+    "ConfigError",
+    "DamagedSessionError",
+    "DgrecError",
+    "FormatVersionError",
+    "ModelError",
+    "NotASessionError",
+    "OutputError",
+    "QueryError",
+    "RecordedResult",
+    "Session",
+    "SessionError",
+    "SourceError",
+    "VideoError",
+    "__version__",
+    "open",
+]
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from dgrec.result import RecordedResult
+    from dgrec.session import Session
+    from dgrec.session import open_session as open
+
+
+def __getattr__(name: str) -> object:
+    # pyarrow takes 0.4 s to import, which `dgrec --help` must not wait for.
+    if name in ("Session", "open"):
+        from dgrec import session
+
+        return session.Session if name == "Session" else session.open_session
+    if name == "RecordedResult":
+        from dgrec.result import RecordedResult
+
+        return RecordedResult
+    raise AttributeError(f"module 'dgrec' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

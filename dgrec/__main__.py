@@ -1,0 +1,5 @@
+"""``python -m dgrec``."""
+
+from dgrec.cli import main
+
+main()

@@ -1,0 +1,77 @@
+"""Every error that dgrec raises on purpose.
+
+DgrecError
+├── SourceError            a source cannot be opened, or fails while it is read
+├── ModelError             a model cannot be loaded, or fails while it runs
+├── OutputError            a file exists already, or cannot be written
+├── ConfigError            dgrec.toml, or the value of an option
+├── QueryError             SQL that DuckDB refuses
+├── VideoError             pixels that cannot be found, read or written
+└── SessionError           a file that cannot be used as a session
+    ├── NotASessionError   it is something else
+    ├── DamagedSessionError  it was one: truncated, overwritten, bits flipped
+    └── FormatVersionError   written by a newer dgrec
+
+Messages are one line in lower case: they name the thing and say what to do about it. The
+command line prints them as they are and exits with 1.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ConfigError",
+    "DamagedSessionError",
+    "DgrecError",
+    "FormatVersionError",
+    "ModelError",
+    "NotASessionError",
+    "OutputError",
+    "QueryError",
+    "SessionError",
+    "SourceError",
+    "VideoError",
+]
+
+
+class DgrecError(Exception):
+    """Base of all errors that dgrec raises on purpose."""
+
+
+class SourceError(DgrecError):
+    """A source cannot be opened, or fails while it is read."""
+
+
+class ModelError(DgrecError):
+    """A model cannot be loaded, or fails while it runs."""
+
+
+class OutputError(DgrecError):
+    """A file exists already, or cannot be written."""
+
+
+class ConfigError(DgrecError):
+    """A setting in dgrec.toml, or the value of an option, makes no sense."""
+
+
+class QueryError(DgrecError):
+    """SQL that DuckDB refuses."""
+
+
+class VideoError(DgrecError):
+    """Pixels that cannot be found, read or written."""
+
+
+class SessionError(DgrecError):
+    """A file that cannot be used as a session."""
+
+
+class NotASessionError(SessionError):
+    """The file is no dgrec session."""
+
+
+class DamagedSessionError(SessionError):
+    """The file is a dgrec session, but part of it cannot be trusted."""
+
+
+class FormatVersionError(SessionError):
+    """The session was written in a newer format than this dgrec reads."""

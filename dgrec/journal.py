@@ -1,0 +1,432 @@
+"""The journal: what a session is while it is being recorded.
+
+An Arrow IPC stream that any Arrow reader takes, to which whole record batches are appended with
+one write each. A Parquet file that loses its writer has no footer and cannot be read at all; of
+a journal, everything that was flushed is there.
+
+Arrow IPC has no checksums, so after a torn write garbage would be accepted as data. Each message
+therefore carries a CRC-32 of itself in its own custom metadata, taken while that place held
+zeros: header and body are covered, and the stream is still plain Arrow IPC.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import pyarrow as pa
+
+from dgrec import metadata as metadata_module
+from dgrec.errors import NotASessionError, OutputError
+from dgrec.files import sync_folder
+from dgrec.metadata import Metadata
+from dgrec.rows import MaskMode, Row, build_batch
+from dgrec.schema import METADATA_KEY, SCHEMA
+
+__all__ = ["Durability", "Journal", "JournalWriter", "is_being_written"]
+
+Durability = Literal["never", "flush", "frame"]
+
+_CONTINUATION = b"\xff\xff\xff\xff"
+_END_OF_STREAM = _CONTINUATION + b"\0\0\0\0"
+# The unit separator cannot occur in JSON text, so nothing recorded can look like this.
+_CRC_MARK = b"\x1fcrc32:"
+_CRC_ZEROS = _CRC_MARK + b"00000000"
+_CRC_KEY = "dgrec.crc32"
+_NOTE_KEY = "dgrec.batch"
+#: No header is anywhere near this; a larger length is garbage.
+_LARGEST_HEADER = 64 << 20
+
+
+# --- writing -----------------------------------------------------------------------------------
+
+
+class JournalWriter:
+    """Appends rows to a new journal.
+
+    Every call of `write` reaches the operating system before it returns: from then on the rows
+    survive a crash of this process (and of the machine, once synced to disk: ``durability``).
+
+    Raises:
+        OutputError: The file exists, or cannot be written. After a failed write the file is cut
+            back to the last whole batch, so that what was written before stays readable.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        metadata: Metadata,
+        *,
+        masks: MaskMode = "exact",
+        durability: Durability = "flush",
+    ) -> None:
+        self.path = path
+        self.frames = 0
+        self.detections = 0
+        self.flushes = 0
+        self.bytes_written = 0
+        self._masks = masks
+        self.durability = durability
+        self._sync = durability != "never"
+        self._sequence = 0
+        try:
+            self._file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o644)
+        except FileExistsError:
+            raise OutputError(f"{path}: exists already; choose another name") from None
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
+        _lock(self._file)
+        self._id = _stream_id(metadata)
+        self._schema = SCHEMA.with_metadata(
+            {METADATA_KEY: metadata_module.dumps(metadata), _CRC_KEY: _CRC_ZEROS}
+        )
+        self._buffer = io.BytesIO()
+        # Arrow writes each of a hundred small buffers by itself: gathered, that is one call.
+        self._gather = pa.BufferedOutputStream(pa.PythonFile(self._buffer, mode="w"), 1 << 20)
+        self._stream = pa.ipc.new_stream(self._gather, self._schema)
+        try:
+            # An empty batch makes Arrow write the schema now, not with the first rows.
+            self._append(build_batch([], 0), {})
+        except OutputError:
+            self.close()
+            path.unlink(missing_ok=True)  # it holds nothing
+            raise
+        if self._sync:
+            sync_folder(path.parent)
+
+    def write(self, rows: Sequence[Row], **note: Any) -> None:
+        """Append ``rows`` as one batch. ``note`` goes into the batch's own metadata as JSON."""
+        batch = build_batch(rows, self.frames, self._masks)
+        self._append(batch, note)
+        self.frames += batch.num_rows
+        self.detections += len(batch.column("detections").values)
+        self.flushes += 1
+
+    def end(self, closing: Metadata) -> None:
+        """Append what is only known at the end, and the end of the stream."""
+        self._append(build_batch([], 0), {"end": closing})
+        self._write(_END_OF_STREAM)
+
+    def close(self) -> None:
+        """Close the file; without `end` before, it stays a journal that lost its writer."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _append(self, batch: pa.RecordBatch, note: dict[str, Any]) -> None:
+        note = {
+            "seq": self._sequence,
+            "id": self._id,
+            "first": self.frames,
+            "rows": batch.num_rows,
+            **note,
+        }
+        self._stream.write_batch(
+            batch,
+            custom_metadata={_NOTE_KEY: metadata_module.dumps(note), _CRC_KEY: _CRC_ZEROS},
+        )
+        self._gather.flush()
+        data = bytearray(self._buffer.getbuffer())
+        # Emptied before the write: should that fail, these rows must not come again with the next.
+        self._buffer.seek(0)
+        self._buffer.truncate()
+        _set_checksums(data)
+        self._write(data)
+        self._sequence += 1
+
+    def _write(self, data: bytes | bytearray) -> None:
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self._file, view) :]
+            if self._sync:
+                os.fsync(self._file)
+        except OSError as error:
+            # Half a batch at the end would do no harm, but what follows it would be lost.
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, self.bytes_written)
+            raise OutputError(f"{self.path}: cannot be written: {error.strerror}") from error
+        self.bytes_written += len(data)
+
+
+def _stream_id(metadata: Metadata) -> str:
+    """Return what tells the batches of one session from those of another.
+
+    After a crash, a file system may show old blocks of a deleted file in the place of new ones:
+    batches of another journal, whole and with valid checksums.
+    """
+    return str(metadata.get("session_id", ""))[-12:]
+
+
+def _set_checksums(data: bytearray) -> None:
+    """Fill in the CRC of each message in a run of whole IPC messages."""
+    file = io.BytesIO(data)
+    start = 0
+    while start < len(data):
+        file.seek(start)
+        length = _message_length(file)
+        assert length is not None
+        at = data.index(_CRC_ZEROS, start) + len(_CRC_MARK)
+        with memoryview(data) as view, view[start : start + length] as message:
+            crc = zlib.crc32(message)
+        data[at : at + 8] = b"%08x" % crc
+        start += length
+
+
+def _has_valid_crc(message: bytes) -> bool:
+    at = message.find(_CRC_MARK) + len(_CRC_MARK)
+    if at < len(_CRC_MARK):
+        return False
+    view = memoryview(message)
+    crc = zlib.crc32(view[at + 8 :], zlib.crc32(b"00000000", zlib.crc32(view[:at])))
+    return message[at : at + 8] == b"%08x" % crc
+
+
+def _lock(file: int) -> None:
+    """Mark the journal as being written, until this process closes it or dies."""
+    try:
+        import fcntl
+    except ImportError:  # Windows keeps others from deleting or renaming an open file by itself
+        return
+    with contextlib.suppress(OSError):  # some network file systems have no locks
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def is_being_written(path: Path) -> bool:
+    """Return whether a live process is recording into the journal ``path``."""
+    try:
+        import fcntl
+    except ImportError:
+        return False
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+# --- reading -----------------------------------------------------------------------------------
+
+
+@dataclass
+class Journal:
+    """A journal on disk: read from the start, as often as wanted, one batch in memory at a time.
+
+    After a pass of `batches`, ``closing`` holds what the recorder said at the end
+    (None when it was killed) and ``damage`` one line for each thing that could not be read.
+    """
+
+    path: Path
+    metadata: Metadata = field(default_factory=dict)
+    schema: pa.Schema = SCHEMA
+    closing: Metadata | None = None
+    damage: list[str] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    lost_frames: int = 0
+
+    @classmethod
+    def open(cls, path: Path) -> Journal:
+        """Read the head of the journal.
+
+        Raises:
+            NotASessionError: The file holds nothing that dgrec wrote.
+            FormatVersionError: It was written by a newer dgrec.
+        """
+        journal = cls(path)
+        with path.open("rb") as file:
+            message = _read_message(file)
+            if message is not None:
+                schema = pa.ipc.read_schema(pa.py_buffer(message))
+                text = (schema.metadata or {}).get(METADATA_KEY)
+                if text is None:
+                    raise NotASessionError(f"{path}: an Arrow stream, but not a dgrec journal")
+                journal.metadata = metadata_module.loads(text, str(path))
+                journal.schema = schema.remove_metadata()
+                return journal
+        # The head is damaged. Batches carry their own checksums and can be read without it.
+        if next(journal.batches(), None) is None:
+            raise NotASessionError(f"{path}: not a dgrec session, or nothing in it is readable")
+        return journal
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield the record batches that are whole; note in ``damage`` what is not.
+
+        ``closing``, ``damage``, ``events`` and ``lost_frames`` change when the pass is complete:
+        one that stops early, or another at the same time, leaves them as they were.
+        """
+        found = _Pass(_stream_id(self.metadata) if self.metadata else None)
+        if not self.metadata:
+            found.damage.append("the head is damaged: the session's metadata is lost")
+        with self.path.open("rb") as file:
+            for start, message, skipped in _whole_messages(file):
+                if skipped:
+                    found.damage.append(f"{skipped:,} bytes before byte {start:,} are damaged")
+                if message is None:
+                    break
+                if start == 0 and self.metadata:  # the schema, which `open` has read
+                    continue
+                try:
+                    batch, note = _decode(message, self.schema)
+                except (pa.ArrowException, ValueError, KeyError, TypeError):
+                    found.damage.append(f"the message at byte {start:,} cannot be decoded")
+                    continue
+                if found.takes(note, start) and batch.num_rows:
+                    yield batch
+        self.closing = found.closing
+        self.damage = found.damage
+        self.events = found.events
+        self.lost_frames = found.lost_frames
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """Give a new stream each time, so that a query engine may scan the journal repeatedly."""
+        reader = pa.RecordBatchReader.from_batches(self.schema, self.batches())
+        return reader.__arrow_c_stream__(requested_schema)
+
+
+class _Pass:
+    """What one reading of a journal has found so far."""
+
+    def __init__(self, stream_id: str | None) -> None:
+        self.closing: Metadata | None = None
+        self.damage: list[str] = []
+        self.events: list[dict[str, Any]] = []
+        self.lost_frames = 0
+        self._stream_id = stream_id
+        self._next_frame = 0
+        self._next_sequence = 0
+
+    def takes(self, note: dict[str, Any], start: int) -> bool:
+        """Take in a batch's note; return whether the batch belongs here."""
+        if self._stream_id is None:
+            self._stream_id = note["id"]
+        if note["id"] != self._stream_id:
+            self.damage.append(f"the batch at byte {start:,} is of another session")
+            return False
+        if note["seq"] < self._next_sequence:
+            self.damage.append(f"the batch at byte {start:,} is there twice")
+            return False
+        missing = note["first"] - self._next_frame
+        if missing > 0:
+            self.lost_frames += missing
+            self.damage.append(f"frames {self._next_frame} to {note['first'] - 1} are lost")
+        self._next_sequence = note["seq"] + 1
+        self._next_frame = note["first"] + note["rows"]
+        self.events += note.get("events", [])
+        if "end" in note:
+            self.closing = note["end"]
+        return True
+
+
+def _decode(message: bytes, schema: pa.Schema) -> tuple[pa.RecordBatch, dict[str, Any]]:
+    """Return a message's batch and dgrec's note on it."""
+    parsed = pa.ipc.read_message(pa.py_buffer(message))
+    if parsed.type != "record batch":
+        raise ValueError("not a record batch")
+    batch = pa.ipc.read_record_batch(parsed, schema)
+    note = _custom_metadata(message)
+    batch.validate()
+    return batch, note
+
+
+def _custom_metadata(message: bytes) -> dict[str, Any]:
+    """Return dgrec's JSON note from the message's header.
+
+    pyarrow only gives a batch's custom metadata when it reads a stream from its start, which
+    a damaged stream does not allow. The note is the one JSON object in the header that follows
+    this length-prefixed mark.
+    """
+    (header_length,) = struct.unpack_from("<i", message, 4)
+    header = message[8 : 8 + header_length]
+    at = header.index(b'{"seq":')
+    (length,) = struct.unpack_from("<I", header, at - 4)
+    note: dict[str, Any] = json.loads(header[at : at + length])
+    return note
+
+
+def _whole_messages(file: BinaryIO) -> Iterator[tuple[int, bytes | None, int]]:
+    """Yield (offset, message, damaged bytes before it); a last None stands for a damaged end."""
+    size = os.fstat(file.fileno()).st_size
+    position = 0
+    bad_from: int | None = None
+    while position < size:
+        file.seek(position)
+        if file.read(8) == _END_OF_STREAM:
+            position += 8
+            continue
+        file.seek(position)
+        message = _read_message(file)
+        if message is not None:
+            yield position, message, 0 if bad_from is None else position - bad_from
+            bad_from = None
+            position += len(message)
+            continue
+        if bad_from is None:
+            bad_from = position
+        position = _next_continuation(file, position + 8, size)
+    if bad_from is not None:
+        yield size, None, size - bad_from
+
+
+def _next_continuation(file: BinaryIO, start: int, size: int) -> int:
+    """Return where the next message may begin: they are aligned to 8 bytes."""
+    position = start
+    while position < size:
+        file.seek(position)
+        chunk = file.read(1 << 20)
+        at = chunk.find(_CONTINUATION)
+        while at >= 0 and (position + at) % 8:
+            at = chunk.find(_CONTINUATION, at + 1)
+        if at >= 0:
+            return position + at
+        position += len(chunk)
+    return size
+
+
+def _read_message(file: BinaryIO) -> bytes | None:
+    """Return the message at the file's position, or None if it is not whole."""
+    start = file.tell()
+    length = _message_length(file)
+    if length is None or length > os.fstat(file.fileno()).st_size - start:
+        return None
+    file.seek(start)
+    message = file.read(length)
+    return message if len(message) == length and _has_valid_crc(message) else None
+
+
+def _message_length(file: BinaryIO) -> int | None:
+    """Return the length of the IPC message that begins here, or None if none does.
+
+    Reads the two fields that say so from the flatbuffer header (``Message.bodyLength`` is the
+    fourth field of its table: Arrow's Message.fbs) without trusting anything else in it.
+    """
+    prefix = file.read(8)
+    if len(prefix) < 8 or prefix[:4] != _CONTINUATION:
+        return None
+    (header_length,) = struct.unpack("<i", prefix[4:])
+    if not 0 < header_length <= _LARGEST_HEADER:
+        return None
+    header = file.read(header_length)
+    try:
+        (table,) = struct.unpack_from("<I", header, 0)
+        (back,) = struct.unpack_from("<i", header, table)
+        vtable = table - back
+        (vtable_size,) = struct.unpack_from("<H", header, vtable)
+        # A schema has no body: its table then ends before that field.
+        field_offset = struct.unpack_from("<H", header, vtable + 10)[0] if vtable_size > 10 else 0
+        body: int = struct.unpack_from("<q", header, table + field_offset)[0] if field_offset else 0
+    except struct.error:
+        return None
+    if len(header) < header_length or body < 0:
+        return None
+    return 8 + int(header_length) + body

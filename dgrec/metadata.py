@@ -1,0 +1,142 @@
+"""The metadata of a session: one JSON object, kept inside its file.
+
+While recording it stands in the journal's schema; what is only known at the end (end reason,
+totals) follows in the journal's last batch. Sealing merges the two.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import platform
+import re
+import secrets
+import socket
+import time
+import uuid
+from collections.abc import Mapping
+from importlib import metadata as distributions
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from dgrec.errors import DamagedSessionError, FormatVersionError, NotASessionError
+from dgrec.schema import FORMAT_VERSION
+from dgrec.version import __version__
+
+__all__ = ["Metadata", "dumps", "loads", "new", "redact", "redact_text", "utc_text", "uuid7"]
+
+Metadata = dict[str, Any]
+
+
+def new(name: str, started_ns: int) -> Metadata:
+    """Return the metadata that every session starts with; the recorder adds what it knows."""
+    return {
+        "format": {"name": "dgrec", "version": FORMAT_VERSION},
+        "session_id": str(uuid7()),
+        "name": name,
+        "started_at": utc_text(started_ns),
+        "ended_at": None,
+        "end_reason": None,
+        "versions": {
+            "dgrec": __version__,
+            "degirum": _version("degirum"),
+            "degirum_tools": _version("degirum_tools"),
+            "pyarrow": _version("pyarrow"),
+            "python": platform.python_version(),
+        },
+        "host": {
+            # A container's host name says nothing; DGREC_HOST gives it one, or none ("").
+            "name": os.environ.get("DGREC_HOST", socket.gethostname()),
+            "system": platform.system(),
+            "release": platform.release(),
+            "machine": platform.machine(),
+            "cpus": os.cpu_count(),
+        },
+    }
+
+
+def dumps(metadata: Mapping[str, Any]) -> str:
+    return json.dumps(metadata, separators=(",", ":"), ensure_ascii=True)
+
+
+def loads(text: bytes | str, path: str) -> Metadata:
+    """Return the metadata in ``text``, which was found in the file ``path``.
+
+    Raises:
+        DamagedSessionError: The text is no JSON object.
+        NotASessionError: It is JSON, but not dgrec's.
+        FormatVersionError: It was written by a newer dgrec.
+    """
+    try:
+        value: Any = json.loads(text)
+    except ValueError:
+        raise DamagedSessionError(
+            f"{path}: the session's metadata is damaged; `dgrec verify` tells what can be read"
+        ) from None
+    form = value.get("format") if isinstance(value, dict) else None
+    if not isinstance(form, dict) or form.get("name") != "dgrec":
+        raise NotASessionError(f"{path}: not a dgrec session (its metadata has another form)")
+    version = form.get("version")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise FormatVersionError(
+            f"{path}: session format {version}, but this dgrec reads up to {FORMAT_VERSION}; "
+            "install a newer dgrec to open it"
+        )
+    metadata: Metadata = value
+    return metadata
+
+
+def utc_text(ns: int) -> str:
+    """Return nanoseconds since 1970 as ISO 8601 in UTC, to the microsecond."""
+    seconds, rest = divmod(ns, 1_000_000_000)
+    stamp = dt.datetime.fromtimestamp(seconds, dt.UTC).replace(microsecond=rest // 1000)
+    return stamp.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def uuid7() -> uuid.UUID:
+    """Return a time-ordered UUID (RFC 9562, version 7): sessions sort by when they began."""
+    value = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return uuid.UUID(int=value)
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return distributions.version(distribution)
+    except distributions.PackageNotFoundError:
+        return None
+
+
+# --- secrets -----------------------------------------------------------------------------------
+
+_URL = re.compile(r"\b[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"<>]+")
+
+
+def redact(url: str) -> str:
+    """Return ``url`` without user, password, query values and fragment.
+
+    The path stays, since it often names the camera; a query keeps its keys (``?token=***``), which
+    tell apart two streams of one device.
+    """
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        port = parts.port
+    except ValueError:
+        return "***"
+    if not parts.scheme or not parts.netloc:
+        return url
+    if ":" in host:
+        host = f"[{host}]"
+    netloc = host if port is None else f"{host}:{port}"
+    if "@" in parts.netloc:
+        netloc = f"***@{netloc}"
+    query = "&".join(f"{item.partition('=')[0]}=***" for item in parts.query.split("&") if item)
+    return urlunsplit((parts.scheme, netloc, parts.path, query, ""))
+
+
+def redact_text(text: str) -> str:
+    """Return ``text`` (an error of a library, say) with every URL in it redacted."""
+    return _URL.sub(lambda match: redact(match.group()), text)

@@ -1,0 +1,218 @@
+"""A recorded frame with the face of a PySDK result."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from dgrec.errors import VideoError
+from dgrec.metadata import Metadata
+from dgrec.rows import RestoredFrame, restore
+
+__all__ = ["OVERLAY_SETTINGS", "RecordedResult"]
+
+#: Overlay settings of PySDK's models (without the ``overlay_`` that they begin with there), and the
+#: argument of a result's constructor that takes each.
+OVERLAY_SETTINGS = {
+    "color": "draw_color",
+    "line_width": "line_width",
+    "show_labels": "show_labels",
+    "show_probabilities": "show_probabilities",
+    "alpha": "alpha",
+    "blur": "blur",
+    "font_scale": "font_scale",
+}
+
+
+class RecordedResult:
+    """One frame of a session, equal to what `predict_stream` yielded for it.
+
+    ``results``, ``timing``, ``info`` and whatever analyzers had added (``trails``, ``zone_counts``)
+    are read as on the PySDK object. The row's own columns are in ``row``.
+    """
+
+    def __init__(self, row: Mapping[str, Any], metadata: Metadata) -> None:
+        self.row = row
+        self._metadata = metadata
+        self._restored: RestoredFrame = restore(row)
+
+    @property
+    def results(self) -> Any:
+        """What the model found: for detection models a list of dictionaries."""
+        return self._restored.results
+
+    @property
+    def timing(self) -> dict[str, Any]:
+        """Durations and sizes that the runtime reported, by its own names."""
+        return self._restored.timing
+
+    @property
+    def info(self) -> Any:
+        """Frame information that PySDK passed through; "" from `predict_stream`."""
+        return self._restored.info
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What analyzers had added to the result object, by name."""
+        return self._restored.attributes
+
+    @property
+    def frame(self) -> int:
+        """Number of the frame in the session, from 0."""
+        return int(self.row["frame"])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the frame in pixels."""
+        return int(self.row["width"]), int(self.row["height"])
+
+    @property
+    def captured_at(self) -> dt.datetime:
+        """When the frame had been read (UTC)."""
+        stamp: dt.datetime = self.row["captured_at"]
+        return stamp
+
+    def __getattr__(self, name: str) -> Any:
+        restored = self.__dict__.get("_restored")
+        if restored is not None and name in restored.attributes:
+            return restored.attributes[name]
+        raise AttributeError(f"frame has no attribute {name!r}, nor did the recorded result")
+
+    def __repr__(self) -> str:
+        return f"<frame {self.frame}: {self.results!r}>"
+
+    @property
+    def label_dictionary(self) -> dict[Any, Any]:
+        """The model's labels by category id, in a dictionary of the caller's own."""
+        labels = self._metadata.get("model", {}).get("labels", {})
+        return {int(key): label for key, label in labels.items()}
+
+    def overlay(
+        self,
+        image: np.ndarray[Any, Any],
+        settings: Mapping[str, Any] | None = None,
+        labels: dict[Any, Any] | None = None,
+    ) -> np.ndarray[Any, Any]:
+        """Return ``image`` with this frame's results drawn as PySDK draws them.
+
+        Args:
+            image: The frame's pixels, uint8, height x width x 3, in the channel order of the
+                recording (BGR from OpenCV). It is not changed.
+            settings: Overlay settings that replace the recorded ones (`OVERLAY_SETTINGS`).
+            labels: A `label_dictionary` that all frames of one pass share. PySDK enters labels
+                that are not the model's (a recognised person's name) into it and picks their
+                colours by the order it met them in; a dictionary for each frame would make such
+                colours jump from frame to frame, which they do not in a live pipeline.
+
+        Raises:
+            VideoError: The installed PySDK does not know the result type that was recorded.
+        """
+        overlay: np.ndarray[Any, Any] = self.to_pysdk(image, settings, labels).image_overlay
+        return overlay
+
+    def to_pysdk(
+        self,
+        image: np.ndarray[Any, Any],
+        settings: Mapping[str, Any] | None = None,
+        labels: dict[Any, Any] | None = None,
+    ) -> Any:
+        """Return a real PySDK result object over ``image``, as `predict_stream` had yielded."""
+        from degirum.exceptions import DegirumException
+        from degirum.postprocessor import class_from_type_string
+
+        model = self._metadata.get("model", {})
+        recorded = self._metadata.get("overlay", {})
+        chosen = {**recorded, **(settings or {})}
+        type_name = model.get("result_type") or "Base"
+        try:
+            result_class = class_from_type_string(type_name)
+        except DegirumException:
+            raise VideoError(
+                f"result type {type_name!r} is not known to the installed PySDK; "
+                "it cannot draw this session's overlays"
+            ) from None
+        arguments = {
+            argument: _as_pysdk(name, chosen[name])
+            for name, argument in OVERLAY_SETTINGS.items()
+            if name in chosen
+        }
+        results = _with_recorded_hashes(self.results, self._restored.label_hashes)
+        # The constructor converts coordinates and unpacks masks, which has been done here: it is
+        # given nothing to work on, and the finished results afterwards. A class map is the
+        # exception: that class checks what it is given, and leaves it as it is.
+        is_class_map = type_name == "Segmentation"
+        result = result_class(
+            inference_results=results if is_class_map else [],
+            conversion=_conversion(self._restored, results),
+            input_image=image,
+            fill_color=tuple(chosen.get("fill_color", (0, 0, 0))),
+            frame_info=self.info,
+            label_dictionary=self.label_dictionary if labels is None else labels,
+            input_shape=model.get("input_shape"),
+            **arguments,
+        )
+        result._inference_results = results
+        result.timing = self.timing
+        if isinstance(results, list) and hasattr(result, "masks_present"):
+            result.masks_present = any(
+                isinstance(item, dict) and "mask" in item for item in results
+            )
+        for name, value in self.attributes.items():
+            setattr(result, name, value)
+        return result
+
+
+def _as_pysdk(name: str, value: Any) -> Any:
+    """Undo what JSON does to colours: PySDK tells one colour from many by tuple and list."""
+    if name == "color" and isinstance(value, list):
+        if value and isinstance(value[0], list | tuple):
+            return [tuple(item) for item in value]
+        return tuple(value)
+    return value
+
+
+def _conversion(restored: RestoredFrame, results: Any) -> Any:
+    """Return the model-to-image conversion, as far as PySDK's drawing asks for it.
+
+    Only the overlay of a class map does: it samples the conversion at the two points at which it
+    was recorded, so any function through both gives the same picture.
+    """
+    samples = restored.conversion
+    if samples is None:
+        return lambda x, y: (x, y)
+    height, width = np.squeeze(results[0]["data"]).shape
+    first = (width / 2, height / 2)
+
+    def convert(x: float, y: float) -> tuple[float, float]:
+        return (samples[0], samples[1]) if (x, y) == first else (samples[2], samples[3])
+
+    return convert
+
+
+class _HashedLabel(str):
+    """A label whose hash is that of the recording process: PySDK picks colours by it."""
+
+    recorded_hash: int
+
+    def __hash__(self) -> int:
+        return self.recorded_hash
+
+    def __eq__(self, other: object) -> bool:
+        return str.__eq__(self, other) is True
+
+
+def _with_recorded_hashes(results: Any, hashes: Mapping[str, int]) -> Any:
+    if not hashes:
+        return results
+    copies = []
+    for detection in results:
+        label = detection.get("label") if isinstance(detection, dict) else None
+        if isinstance(label, str) and label in hashes and "category_id" not in detection:
+            hashed = _HashedLabel(label)
+            hashed.recorded_hash = hashes[label]
+            detection = {**detection, "label": hashed}
+        copies.append(detection)
+    return copies

@@ -1,0 +1,20 @@
+"""Where the sample data is: a small face detection model, a clip, a session recorded from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["CLIP", "MODEL_NAME", "ROOT", "SESSION", "ZOO"]
+
+
+def _root() -> Path:
+    package = Path(__file__).resolve().parent
+    installed = package / "sample_data"  # where the wheel puts it
+    return installed if installed.is_dir() else package.parent / "sample_data"
+
+
+ROOT = _root()
+ZOO = ROOT / "zoo"
+MODEL_NAME = "blazeface_short_range--128x128_float_tflite_cpu_1"
+CLIP = ROOT / "faces.mp4"
+SESSION = ROOT / "session.parquet"

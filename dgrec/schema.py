@@ -1,0 +1,139 @@
+"""The columns of a session, and how they are encoded when it is sealed.
+
+This module is the one place in code that says what a session looks like; ``docs/format.md`` says
+the same in words.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pyarrow as pa
+
+__all__ = ["FORMAT_VERSION", "JOURNAL_SUFFIX", "METADATA_KEY", "SCHEMA", "STAGE_KEYS"]
+
+#: Major version of the session format. A reader refuses anything newer.
+FORMAT_VERSION: Final = 1
+
+#: Key of the schema's metadata that holds the session's metadata as JSON.
+METADATA_KEY: Final = b"dgrec"
+
+#: What a session is called while it is being recorded.
+JOURNAL_SUFFIX: Final = ".arrows"
+
+#: Names under which runtimes report the duration of each stage, in milliseconds: PySDK 1.5 first,
+#: then those that DeGirum's guide prints.
+STAGE_KEYS: Final = {
+    "preprocess_ms": ("CorePreprocessDuration_ms", "preprocess"),
+    "inference_ms": ("CoreInferenceDuration_ms", "inference"),
+    "postprocess_ms": ("CorePostprocessDuration_ms", "postprocess"),
+}
+
+LANDMARK: Final = pa.struct(
+    [
+        pa.field("label", pa.string()),
+        pa.field("category_id", pa.int32()),
+        pa.field("score", pa.float64()),
+        pa.field("landmark", pa.list_(pa.float64())),
+        pa.field("connect", pa.list_(pa.int32())),
+    ]
+)
+
+MASK: Final = pa.struct(
+    [
+        pa.field("x_min", pa.int32()),
+        pa.field("y_min", pa.int32()),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("encoding", pa.string()),
+        pa.field("data", pa.binary()),
+    ]
+)
+
+DETECTION: Final = pa.struct(
+    [
+        pa.field("label", pa.string()),
+        pa.field("category_id", pa.int32()),
+        pa.field("score", pa.float64()),
+        pa.field("x_min", pa.float64()),
+        pa.field("y_min", pa.float64()),
+        pa.field("x_max", pa.float64()),
+        pa.field("y_max", pa.float64()),
+        pa.field("angle", pa.float64()),
+        pa.field("track_id", pa.int64()),
+        pa.field("landmarks", pa.list_(LANDMARK)),
+        pa.field("mask", MASK),
+        pa.field("keys", pa.string()),
+        pa.field("extra", pa.string()),
+    ]
+)
+
+_UTC: Final = pa.timestamp("us", tz="UTC")
+
+SCHEMA: Final = pa.schema(
+    [
+        pa.field("frame", pa.int64(), nullable=False),
+        pa.field("source_frame", pa.int64(), nullable=False),
+        pa.field("media_time_s", pa.float64()),
+        pa.field("captured_at", _UTC, nullable=False),
+        pa.field("completed_at", _UTC, nullable=False),
+        pa.field("read_ms", pa.float64(), nullable=False),
+        pa.field("preprocess_ms", pa.float64()),
+        pa.field("inference_ms", pa.float64()),
+        pa.field("postprocess_ms", pa.float64()),
+        pa.field("latency_ms", pa.float64(), nullable=False),
+        pa.field("recorder_ms", pa.float64(), nullable=False),
+        pa.field("timing", pa.map_(pa.string(), pa.float64()), nullable=False),
+        pa.field("skipped_before", pa.int32(), nullable=False),
+        pa.field("dropped_before", pa.int32(), nullable=False),
+        pa.field("dropped_camera", pa.int32(), nullable=False),
+        pa.field("dropped_queue", pa.int32(), nullable=False),
+        pa.field("dropped_writer", pa.int32(), nullable=False),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("video_frame", pa.int64()),
+        pa.field("video_state", pa.string()),
+        pa.field("detections", pa.list_(DETECTION), nullable=False),
+        pa.field("attributes", pa.string()),
+        pa.field("restore", pa.string()),
+    ]
+)
+
+
+def _leaves(prefix: str, type_: pa.DataType) -> list[tuple[str, pa.DataType]]:
+    """Return (Parquet column path, type) of every leaf below a column."""
+    if pa.types.is_struct(type_):
+        return [leaf for f in type_ for leaf in _leaves(f"{prefix}.{f.name}", f.type)]
+    if pa.types.is_map(type_):
+        return [
+            *_leaves(f"{prefix}.key_value.key", type_.key_type),
+            *_leaves(f"{prefix}.key_value.value", type_.item_type),
+        ]
+    if pa.types.is_list(type_):
+        return _leaves(f"{prefix}.list.element", type_.value_type)
+    return [(prefix, type_)]
+
+
+_COUNTERS: Final = ("frame", "source_frame", "video_frame", "captured_at", "completed_at")
+
+
+def parquet_encodings(schema: pa.Schema) -> tuple[list[str], dict[str, str]]:
+    """Return (columns with a dictionary, encoding of the others) for a sealed file.
+
+    Floats are split into byte streams, which is what makes float64 cost hardly more than float32
+    under zstd; stamps and counters are stored as differences. Columns that hardly ever change
+    (sizes, drop counts, category ids) take a dictionary: runs of one value then cost nothing.
+    """
+    dictionary: list[str] = []
+    encodings: dict[str, str] = {}
+    for field in schema:
+        for path, type_ in _leaves(field.name, field.type):
+            if pa.types.is_floating(type_):
+                encodings[path] = "BYTE_STREAM_SPLIT"
+            elif path in _COUNTERS:
+                encodings[path] = "DELTA_BINARY_PACKED"
+            elif pa.types.is_binary(type_):
+                encodings[path] = "PLAIN"
+            else:
+                dictionary.append(path)
+    return dictionary, encodings

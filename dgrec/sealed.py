@@ -1,0 +1,201 @@
+"""Sealed sessions: Parquet, written once, atomically."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dgrec import metadata as metadata_module
+from dgrec.checksums import append_checksums
+from dgrec.errors import DamagedSessionError, NotASessionError, OutputError
+from dgrec.files import sync_folder
+from dgrec.journal import Journal
+from dgrec.metadata import Metadata
+from dgrec.schema import METADATA_KEY, parquet_encodings
+
+__all__ = ["SealedFile", "seal", "write_sealed"]
+
+# One row group is what a jump to a frame must read: 16,384 frames are nine minutes at 30 fps.
+_ROW_GROUP_FRAMES = 16_384
+# Masks and key points make rows large; memory while sealing and reading stays bounded.
+_ROW_GROUP_BYTES = 64 << 20
+
+
+def seal(journal: Journal, path: Path, *, replace: bool = False) -> Metadata:
+    """Write everything readable in ``journal`` to the sealed file ``path``; return its metadata.
+
+    The journal stays where it is: removing it is for the caller, once this has returned.
+
+    Raises:
+        OutputError: ``path`` exists and ``replace`` is false, or it cannot be written.
+    """
+
+    def closing() -> Metadata:
+        end = journal.closing
+        metadata = {**journal.metadata, **(end or {"end_reason": "recovered"})}
+        if journal.events:
+            metadata["events"] = [*journal.metadata.get("events", []), *journal.events]
+        if journal.damage:
+            metadata["damage"] = list(journal.damage)
+        return metadata
+
+    return write_sealed(path, journal.schema, journal.batches(), closing, replace=replace)
+
+
+def write_sealed(
+    path: Path,
+    schema: pa.Schema,
+    batches: Iterable[pa.RecordBatch],
+    closing: Callable[[], Metadata],
+    *,
+    replace: bool = False,
+) -> Metadata:
+    """Write ``batches`` to ``path`` and return its metadata.
+
+    ``closing`` is called after the last batch and returns the metadata. The file appears under its
+    name only when it is whole and on disk.
+    """
+    if not replace and path.exists():
+        raise OutputError(f"{path}: exists already; choose another name or say --overwrite")
+    temporary = path.with_name(f".{path.name}.sealing")
+    try:
+        with temporary.open("w+b") as file:
+            _write_parquet(file, schema, batches, closing)
+            append_checksums(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    return SealedFile(path).metadata
+
+
+def _write_parquet(
+    file: object,
+    schema: pa.Schema,
+    batches: Iterable[pa.RecordBatch],
+    closing: Callable[[], Metadata],
+) -> None:
+    dictionary, encodings = parquet_encodings(schema)
+    frames = detections = 0
+    with pq.ParquetWriter(
+        file,
+        schema,
+        compression="zstd",
+        compression_level=3,
+        use_dictionary=dictionary,
+        column_encoding=encodings,
+        data_page_version="1.0",
+        write_page_index=True,
+        write_page_checksum=True,
+        sorting_columns=[pq.SortingColumn(schema.get_field_index("frame"))],
+    ) as writer:
+        for group in _row_groups(batches):
+            writer.write_table(group, row_group_size=_ROW_GROUP_FRAMES)
+            frames += group.num_rows
+            detections += _detection_count(group)
+        metadata = dict(closing())
+        totals = {**metadata.get("totals", {}), "frames": frames, "detections": detections}
+        metadata["totals"] = totals
+        writer.add_key_value_metadata({METADATA_KEY.decode(): metadata_module.dumps(metadata)})
+
+
+def _detection_count(table: pa.Table) -> int:
+    return sum(len(chunk.flatten()) for chunk in table.column("detections").chunks)
+
+
+def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Gather small journal batches into row groups, cut at exactly `_ROW_GROUP_FRAMES`."""
+    waiting: list[pa.RecordBatch] = []
+    frames = 0
+    size = 0.0
+    for batch in batches:
+        bytes_per_frame = batch.get_total_buffer_size() / max(1, batch.num_rows)
+        while batch.num_rows:
+            part = batch.slice(0, _ROW_GROUP_FRAMES - frames)
+            batch = batch.slice(part.num_rows)
+            waiting.append(part)
+            frames += part.num_rows
+            size += bytes_per_frame * part.num_rows
+            if frames == _ROW_GROUP_FRAMES or size >= _ROW_GROUP_BYTES:
+                yield _one_table(waiting)
+                waiting, frames, size = [], 0, 0.0
+    if waiting:
+        yield _one_table(waiting)
+
+
+def _one_table(batches: list[pa.RecordBatch]) -> pa.Table:
+    # Hundreds of small chunks take Parquet's writer twice as long as one that was put together.
+    return pa.Table.from_batches(batches).combine_chunks()
+
+
+class SealedFile:
+    """A sealed session on disk.
+
+    Raises:
+        NotASessionError: The file is Parquet, but no session.
+        DamagedSessionError: Its footer cannot be read.
+        FormatVersionError: It was written by a newer dgrec.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._file = pq.ParquetFile(path, page_checksum_verification=True)
+            stored = self._file.metadata.metadata or {}
+        except (pa.ArrowException, OSError) as error:
+            raise DamagedSessionError(f"{path}: damaged: {_first_line(error)}") from None
+        text = stored.get(METADATA_KEY)
+        if text is None:
+            raise NotASessionError(
+                f"{path}: a Parquet file, but not a dgrec session (it has no dgrec metadata)"
+            )
+        self.metadata: Metadata = metadata_module.loads(text, str(path))
+        self.schema: pa.Schema = self._file.schema_arrow.remove_metadata()
+        for name in ("frame", "detections"):
+            if name not in self.schema.names:
+                raise NotASessionError(f"{path}: not a dgrec session (no column {name!r})")
+
+    @property
+    def parquet(self) -> pq.ParquetFile:
+        return self._file
+
+    @property
+    def num_rows(self) -> int:
+        return int(self._file.metadata.num_rows)
+
+    def group_starts(self) -> list[int]:
+        """Return the number of the first row of each row group, then the number of rows."""
+        starts = [0]
+        for index in range(self._file.metadata.num_row_groups):
+            starts.append(starts[-1] + self._file.metadata.row_group(index).num_rows)
+        return starts
+
+    def row_group(self, index: int, columns: list[str] | None = None) -> pa.Table:
+        try:
+            return self._file.read_row_group(index, columns=columns)
+        except (pa.ArrowException, OSError) as error:
+            raise DamagedSessionError(f"{self.path}: damaged: {_first_line(error)}") from None
+
+    def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """Yield the rows in order, a few thousand at a time."""
+        try:
+            yield from self._file.iter_batches(batch_size=4096, columns=columns)
+        except (pa.ArrowException, OSError) as error:
+            raise DamagedSessionError(f"{self.path}: damaged: {_first_line(error)}") from None
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

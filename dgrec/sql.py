@@ -1,0 +1,136 @@
+"""The SQL views over sessions: ``frames``, ``detections`` and ``sessions``.
+
+Their names and columns are part of what dgrec promises, like the columns of the file itself.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from dgrec.errors import QueryError
+from dgrec.metadata import dumps
+from dgrec.schema import DETECTION
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from dgrec.session import Session
+
+__all__ = ["connect", "query_error"]
+
+_DETECTION_COLUMNS = ", ".join(f"d.{field.name}" for field in DETECTION if field.name != "keys")
+
+
+def connect(sessions: Sequence[Session], memory_limit: str = "2GB") -> duckdb.DuckDBPyConnection:
+    """Return a new in-memory DuckDB connection with the views over ``sessions``.
+
+    Rows are streamed from the files as a query needs them: memory does not grow with their size.
+    """
+    import duckdb
+
+    connection = duckdb.connect(
+        ":memory:",
+        config={
+            "memory_limit": memory_limit,
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "python_enable_replacements": "false",
+        },
+    )
+    connection.execute("SET TimeZone = 'UTC'")
+    selects = []
+    for index, session in enumerate(sessions):
+        if session.sealed:
+            rows = f"read_parquet({_literal(str(session.path))})"
+        else:
+            rows = f"_journal_{index}"
+            connection.register(rows, session.journal)
+        selects.append(f"SELECT {_literal(session.id)} AS session_id, * FROM {rows}")
+    connection.execute("CREATE VIEW frames AS " + " UNION ALL BY NAME ".join(selects))
+    connection.execute(
+        "CREATE VIEW detections AS "
+        f"SELECT * EXCLUDE (d), {_DETECTION_COLUMNS} FROM ("
+        "SELECT * EXCLUDE (detections, restore), unnest(range(len(detections))) AS detection, "
+        "unnest(detections) AS d FROM frames)"
+    )
+    connection.register("_sessions", _sessions_table(sessions))
+    connection.execute("CREATE VIEW sessions AS SELECT * FROM _sessions")
+    return connection
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+_SESSION_COLUMNS = pa.schema(
+    [
+        ("session_id", pa.string()),
+        ("name", pa.string()),
+        ("path", pa.string()),
+        ("started_at", pa.timestamp("us", tz="UTC")),
+        ("ended_at", pa.timestamp("us", tz="UTC")),
+        ("end_reason", pa.string()),
+        ("source", pa.string()),
+        ("source_kind", pa.string()),
+        ("model", pa.string()),
+        ("device", pa.string()),
+        ("inference_host", pa.string()),
+        ("host", pa.string()),
+        ("frames", pa.int64()),
+        ("detections", pa.int64()),
+        ("skipped", pa.int64()),
+        ("dropped", pa.int64()),
+        ("bytes", pa.int64()),
+        ("metadata", pa.string()),
+    ]
+)
+
+
+def _sessions_table(sessions: Sequence[Session]) -> pa.Table:
+    return pa.Table.from_pylist([_session_row(s) for s in sessions], schema=_SESSION_COLUMNS)
+
+
+def _session_row(session: Session) -> dict[str, Any]:
+    metadata = session.metadata
+    source, model = metadata.get("source", {}), metadata.get("model", {})
+    totals = metadata.get("totals", {})
+    return {
+        "session_id": session.id,
+        "name": metadata.get("name"),
+        "path": str(session.path),
+        "started_at": _stamp(metadata.get("started_at")),
+        "ended_at": _stamp(metadata.get("ended_at")),
+        "end_reason": metadata.get("end_reason"),
+        "source": source.get("given"),
+        "source_kind": source.get("kind"),
+        "model": model.get("name"),
+        "device": model.get("device"),
+        "inference_host": model.get("inference_host"),
+        "host": metadata.get("host", {}).get("name"),
+        "frames": totals.get("frames"),
+        "detections": totals.get("detections"),
+        "skipped": totals.get("skipped"),
+        "dropped": totals.get("dropped"),
+        "bytes": os.path.getsize(session.path),
+        "metadata": dumps(metadata),
+    }
+
+
+def _stamp(text: str | None) -> dt.datetime | None:
+    try:
+        return dt.datetime.fromisoformat(text) if text else None
+    except ValueError:
+        return None
+
+
+def query_error(error: Exception, path: Path | None = None) -> QueryError:
+    """Return DuckDB's complaint as one line: without its own traceback and line art."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    kept = [line for line in lines if line and not line.startswith(("LINE ", "^"))]
+    return QueryError(" ".join(kept) or type(error).__name__)

@@ -1,0 +1,1 @@
+"""Writes sessions: sources, model, the recording loop, live outputs."""

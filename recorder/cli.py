@@ -1,0 +1,128 @@
+"""The command ``dgrec record``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+__all__ = ["COMMANDS"]
+
+
+@click.command(
+    "record",
+    epilog="Example: dgrec record --source sample --output session.parquet",
+    short_help="Run a model on a camera, stream or file and record every frame.",
+)
+@click.option(
+    "--source",
+    default="cam0",
+    show_default=True,
+    metavar="SOURCE",
+    help="cam0 (any camN), a file, a URL (RTSP, HTTP), sample, asset:NAME of DeGirum's example "
+    "media, or a name from dgrec.toml.",
+)
+@click.option("--loop", is_flag=True, help="Start a file over when it ends.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Session file to write.  [default: recordings/SOURCE-TIME.parquet]",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the session file if it exists.")
+@click.option("--model-name", default="", help="Name of the model in its zoo.")
+@click.option(
+    "--zoo-url", default="", help="Model zoo: a folder, or an address such as degirum/hailo."
+)
+@click.option("--model-url", default="", help="Zoo and model in one, instead of the two above.")
+@click.option(
+    "--inference-host-address",
+    default="",
+    metavar="HOST",
+    help="@local, @cloud, or the address of an AI server.  [default: @local with --zoo-url, "
+    "else @cloud]",
+)
+@click.option(
+    "--property",
+    "properties",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Model property, the value in JSON: output_confidence_threshold=0.4. Repeatable.",
+)
+@click.option(
+    "--model-registry", default="", metavar="FILE", help="YAML model registry, with --model."
+)
+@click.option("--model", "alias", default="", metavar="ALIAS", help="Alias in the model registry.")
+@click.option("--max-frames", type=click.IntRange(min=1), help="End after that many frames.")
+@click.option(
+    "--duration",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="End after so many seconds: of footage for a file, of time for a live source.",
+)
+@click.option(
+    "--fps",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Leave frames out down to this rate.",
+)
+@click.option("--every", type=click.IntRange(min=1), metavar="N", help="Take every Nth frame only.")
+@click.option(
+    "--masks",
+    type=click.Choice(["exact", "bitmap"]),
+    default="exact",
+    show_default=True,
+    help="Keep segmentation masks exactly, or as the bitmap that an overlay uses.",
+)
+@click.option(
+    "--durability",
+    type=click.Choice(["never", "flush", "frame"]),
+    default="flush",
+    show_default=True,
+    help="When what is recorded is forced to the disk (fsync).",
+)
+@click.option(
+    "--when-full",
+    "policy",
+    type=click.Choice(["block", "drop-oldest"]),
+    help="What happens when the disk cannot keep up.  [default: block for files, drop-oldest for "
+    "live sources]",
+)
+@click.option("--display", is_flag=True, help="Show the overlay in a window while recording.")
+@click.option(
+    "--publish",
+    metavar="FILE",
+    help="Write one JSON line a frame to FILE while recording; - is stdout.",
+)
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+def record_command(**options: Any) -> None:
+    """Run a model on SOURCE through PySDK's predict_stream and record every frame.
+
+    Detections, timing and everything needed to draw the overlays again go into one Parquet file.
+    Without a model the bundled face detector runs on the CPU. The DeGirum token is read from
+    DEGIRUM_CLOUD_TOKEN or from PySDK's own store. Ctrl-C ends the recording in good order.
+    """
+    _check_usage(options)
+    from recorder.command import run_record
+
+    run_record(options)
+
+
+def _check_usage(options: dict[str, Any]) -> None:
+    if options["every"] and options["fps"]:
+        raise click.UsageError("--every and --fps both leave frames out: give one of them")
+    if bool(options["model_registry"]) != bool(options["alias"]):
+        raise click.UsageError("--model-registry and --model belong together")
+    named = [name for name in ("model_name", "model_url", "model_registry") if options[name]]
+    if len(named) > 1:
+        flags = " and ".join("--" + name.replace("_", "-") for name in named)
+        raise click.UsageError(f"{flags} name the model twice: give one of them")
+    if options["zoo_url"] and not (options["model_name"] or options["model_registry"]):
+        raise click.UsageError("--zoo-url needs --model-name")
+    if options["inference_host_address"] and not named:
+        raise click.UsageError("--inference-host-address needs a model (--model-name)")
+    output = options["output"]
+    if output is not None and output.suffix == ".arrows":
+        raise click.UsageError("--output: .arrows is the journal's name; call the session .parquet")
+
+
+COMMANDS: tuple[click.Command, ...] = (record_command,)

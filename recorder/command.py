@@ -1,0 +1,200 @@
+"""What ``dgrec record`` does, once its options are understood."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from dgrec import metadata as metadata_module
+from dgrec.clock import Clock
+from dgrec.errors import OutputError
+from dgrec.journal import is_being_written
+from dgrec.metadata import Metadata
+from recorder.capture import Capture, Decimator
+from recorder.config import named_sources
+from recorder.display import OverlayWindow
+from recorder.live import LiveView, summary
+from recorder.model import LoadedModel, ModelRequest, load_model, parse_property
+from recorder.publisher import Publisher
+from recorder.recording import Recording, journal_path
+from recorder.signals import StopSignals
+from recorder.source import Source, VideoReader, parse_source
+
+__all__ = ["run_record"]
+
+
+def run_record(options: dict[str, Any]) -> None:
+    """Record one session as the options of ``dgrec record`` say.
+
+    Raises:
+        DgrecError: Something in the way; nothing that was recorded is lost.
+    """
+    console = Console(stderr=True, quiet=options["quiet"], highlight=False)
+    source = parse_source(options["source"], named_sources(Path.cwd()))
+    output = _output_path(options["output"], source, options["overwrite"])
+    request = _model_request(options)
+    reader = VideoReader(source)
+    with ExitStack() as stack:
+        stack.callback(reader.release)
+        signals = stack.enter_context(StopSignals())
+        if request.is_bundled:
+            console.print("No model named: using the bundled face detector on the CPU.")
+        loaded = load_model(request)
+        clock = Clock()
+        capture = _capture(reader, source, clock, options)
+        metadata = _metadata(source, reader, loaded, output, clock, options)
+        watchers = []
+        publisher = window = None
+        if options["publish"]:
+            publisher = Publisher(options["publish"])
+            stack.callback(publisher.close)
+            watchers.append(lambda row, _: publisher.publish(row))
+        if options["display"]:
+            window = OverlayWindow(f"dgrec: {source.name}", capture.stop)
+            stack.callback(window.close)
+            watchers.append(window.show)
+        recording = Recording(
+            loaded.model,
+            capture,
+            output,
+            metadata,
+            clock=clock,
+            masks=options["masks"],
+            durability=options["durability"],
+            policy=options["policy"] or ("block" if source.has_end else "drop-oldest"),
+            watchers=tuple(watchers),
+            replace=options["overwrite"],
+        )
+        _run(recording, console, _expected_frames(reader, options), signals)
+        for part in (publisher, window):
+            if part is not None and part.failure:
+                console.print(part.failure, markup=False)
+
+
+def _run(
+    recording: Recording, console: Console, expected: int | None, signals: StopSignals
+) -> None:
+    signals.stop = recording.capture.stop
+    signals.abandon = lambda: _say_left(recording)
+    started = time.monotonic()
+    with LiveView(console, recording, expected):
+        metadata = recording.run()
+    for line in summary(recording, metadata, time.monotonic() - started):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _say_left(recording: Recording) -> None:
+    # os.write: the console's lock may be held by whatever hangs.
+    os.write(2, f"\nLeft as it is: {recording.journal}\n".encode())
+
+
+def _model_request(options: dict[str, Any]) -> ModelRequest:
+    return ModelRequest(
+        model_name=options["model_name"],
+        zoo_url=options["zoo_url"],
+        model_url=options["model_url"],
+        inference_host_address=options["inference_host_address"],
+        registry=options["model_registry"],
+        alias=options["alias"],
+        properties=dict(map(parse_property, options["properties"])),
+    )
+
+
+def _capture(reader: VideoReader, source: Source, clock: Clock, options: dict[str, Any]) -> Capture:
+    return Capture(
+        reader,
+        clock,
+        decimator=Decimator(options["fps"], options["every"] or 1),
+        nominal_fps=reader.fps,
+        max_frames=options["max_frames"],
+        max_duration_s=options["duration"],
+        by_media_time=source.has_end,
+        reopen=(lambda: VideoReader(source)) if options["loop"] and source.has_end else None,
+    )
+
+
+def _expected_frames(reader: VideoReader, options: dict[str, Any]) -> int | None:
+    """Return how many source frames will be read, for the bar; None if nobody knows."""
+    limits = []
+    if reader.frame_count and not options["loop"]:
+        limits.append(reader.frame_count)
+    if options["max_frames"] and not options["fps"]:
+        limits.append(options["max_frames"] * (options["every"] or 1))
+    if options["duration"] and reader.fps:
+        limits.append(int(options["duration"] * reader.fps))
+    return min(limits) if limits else None
+
+
+def _metadata(
+    source: Source,
+    reader: VideoReader,
+    loaded: LoadedModel,
+    output: Path,
+    clock: Clock,
+    options: dict[str, Any],
+) -> Metadata:
+    metadata = metadata_module.new(output.stem, clock.now_ns())
+    width, height = reader.size
+    metadata["source"] = {
+        **source.describe(output.parent),
+        "width": width,
+        "height": height,
+        "fps": reader.fps,
+        "frames": reader.frame_count,
+        "loop": options["loop"],
+    }
+    metadata["model"] = loaded.description
+    metadata["overlay"] = loaded.overlay
+    metadata["options"] = {
+        name: options[name]
+        for name in ("max_frames", "duration", "fps", "every", "masks", "durability", "policy")
+        if options[name] is not None
+    }
+    return metadata
+
+
+def _output_path(output: Path | None, source: Source, overwrite: bool) -> Path:
+    """Return where the session goes, having checked that it can go there.
+
+    Raises:
+        OutputError: The name is taken, or the folder is not there or cannot be written.
+    """
+    if output is None:
+        folder = Path("recordings")
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{folder}: cannot be made: {error.strerror}") from None
+        output = _free_name(folder, f"{source.name}-{datetime.now():%Y%m%d-%H%M%S}")
+    if output.is_dir():
+        raise OutputError(f"{output}: is a folder; give a file name")
+    if not output.parent.is_dir():
+        raise OutputError(f"{output.parent}: no such folder; make it first")
+    if not os.access(output.parent, os.W_OK):
+        raise OutputError(f"{output.parent}: cannot be written: permission denied")
+    if output.exists() and not overwrite:
+        raise OutputError(f"{output}: exists already; choose another name or say --overwrite")
+    journal = journal_path(output)
+    if journal.exists():
+        state = (
+            "is being recorded now"
+            if is_being_written(journal)
+            else "is left from a recording that was cut off; move it away first"
+        )
+        raise OutputError(f"{journal}: {state}; choose another name")
+    return output
+
+
+def _free_name(folder: Path, stem: str) -> Path:
+    """Return a session name that is not taken: two recordings may start in one second."""
+    for suffix in ("", *(f"-{number}" for number in range(2, 1000))):
+        path = folder / f"{stem}{suffix}.parquet"
+        if not path.exists() and not journal_path(path).exists():
+            return path
+    raise OutputError(f"{folder}: no free name for {stem}")

@@ -1,0 +1,65 @@
+"""``dgrec.toml``: names for the sources of a place.
+
+    [sources]
+    entrance = "rtsp://${CAM_USER}:${CAM_PASSWORD}@192.0.2.10/stream1"
+    yard = "cam1"
+
+Environment variables are filled in when a source is opened, so that the file can be shared.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from pathlib import Path
+
+from dgrec.errors import ConfigError
+
+__all__ = ["CONFIG_NAME", "expand", "named_sources"]
+
+CONFIG_NAME = "dgrec.toml"
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+
+
+def named_sources(folder: Path) -> dict[str, str]:
+    """Return the sources that ``folder/dgrec.toml`` names; none if there is no such file.
+
+    Raises:
+        ConfigError: The file is no TOML, or has another form.
+    """
+    path = folder / CONFIG_NAME
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+    sources = table.get("sources", {})
+    if not isinstance(sources, dict):
+        raise ConfigError(f"{path}: [sources] must be a table of names")
+    return {name: _target(path, name, value) for name, value in sources.items()}
+
+
+def expand(text: str) -> str:
+    """Fill in ``${NAME}`` from the environment.
+
+    Raises:
+        ConfigError: There is no such variable.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in os.environ:
+            raise ConfigError(f"{CONFIG_NAME}: environment variable {name} is not set")
+        return os.environ[name]
+
+    return _VARIABLE.sub(value, text)
+
+
+def _target(path: Path, name: str, value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ConfigError(f'{path}: source {name!r} must be a text such as "rtsp://..."')
+    return value

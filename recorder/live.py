@@ -1,0 +1,126 @@
+"""What a person sees while recording: a live line, or a bar where the source has an end."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskProgressColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from recorder.recording import Recording
+
+__all__ = ["LiveView", "size_text", "summary"]
+
+
+class LiveView:
+    """Shows the figures of a recording on stderr, twice a second, in rich's own thread.
+
+    Nothing is shown where stderr is no terminal: a log full of carriage returns helps nobody.
+    """
+
+    def __init__(self, console: Console, recording: Recording, total: int | None) -> None:
+        self._recording = recording
+        ending = (BarColumn(bar_width=20), TaskProgressColumn(), TimeRemainingColumn(compact=True))
+        self._bar = Progress(
+            SpinnerColumn(),
+            *(ending if total else (TimeElapsedColumn(),)),
+            console=console,
+            auto_refresh=False,
+        )
+        self._task = self._bar.add_task("", total=total)
+        self._live = Live(
+            console=console,
+            get_renderable=self._render,
+            refresh_per_second=2,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._is_shown = console.is_terminal and not console.quiet
+
+    def _render(self) -> RenderableType:
+        self._bar.update(self._task, completed=self._recording.capture.frames_read)
+        return Group(Text(_figures(self._recording)), self._bar.get_renderable())
+
+    def __enter__(self) -> Self:
+        if self._is_shown:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._is_shown:
+            self._live.stop()
+
+
+def _figures(recording: Recording) -> str:
+    progress, capture = recording.progress, recording.capture
+    p50, p95 = progress.latency()
+    parts = [
+        f"{progress.frames:,} frames",
+        f"{progress.detections:,} detections",
+        f"{progress.fps():.1f} fps",
+        f"p50 {p50:.0f} ms",
+        f"p95 {p95:.0f} ms",
+        f"skipped {capture.frames_skipped:,}",
+        f"dropped {recording.writer.dropped:,}",
+        size_text(recording.writer.journal.bytes_written),
+    ]
+    return "  ".join(parts)
+
+
+def size_text(size: int) -> str:
+    """Return a number of bytes as a person reads it."""
+    value = float(size)
+    for unit in ("B", "KB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    raise AssertionError
+
+
+def summary(recording: Recording, metadata: dict[str, object], seconds: float) -> list[str]:
+    """Return the lines that end a recording: what there is now, and what to do with it."""
+    progress, capture = recording.progress, recording.capture
+    p50, p95 = progress.latency()
+    path = _shown(recording.output)
+    rate = progress.frames / seconds if seconds > 0 else 0.0
+    lost = []
+    if capture.frames_skipped:
+        lost.append(f"{capture.frames_skipped:,} skipped on purpose")
+    if recording.writer.dropped:
+        lost.append(f"{recording.writer.dropped:,} dropped")
+    lines = [
+        f"Recorded {progress.frames:,} frames with {progress.detections:,} detections "
+        f"in {seconds:.1f} s ({rate:.1f} fps){'; ' + ', '.join(lost) if lost else ''}.",
+    ]
+    if progress.frames:
+        lines.append(f"Latency p50 {p50:.1f} ms, p95 {p95:.1f} ms (last 1,024 frames).")
+    lines += [
+        f"Session: {path} ({size_text(recording.output.stat().st_size)}, "
+        f"{metadata.get('end_reason')}).",
+        f"Replay it with: dgrec replay {shlex.quote(path)}",
+    ]
+    return lines
+
+
+def _shown(path: Path) -> str:
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative

@@ -1,0 +1,242 @@
+"""Loading the model, by DeGirum's own words for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dgrec import exact, sample
+from dgrec.errors import ModelError
+from dgrec.metadata import redact, redact_text
+from dgrec.result import OVERLAY_SETTINGS
+
+__all__ = ["LoadedModel", "ModelRequest", "load_model", "parse_property"]
+
+#: Where the token is read from: the name that degirum_tools uses. Without it PySDK looks into its
+#: own store (`degirum token install`). It is never an option: command lines are seen by others.
+TOKEN_VARIABLE = "DEGIRUM_CLOUD_TOKEN"
+
+
+@dataclass(frozen=True)
+class ModelRequest:
+    """The model that was asked for; all empty means the bundled one."""
+
+    model_name: str = ""
+    zoo_url: str = ""
+    model_url: str = ""
+    inference_host_address: str = ""
+    registry: str = ""
+    alias: str = ""
+    properties: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_bundled(self) -> bool:
+        return not (self.model_name or self.model_url or self.registry)
+
+
+@dataclass
+class LoadedModel:
+    """A PySDK model, and what the session's metadata says of it and of its overlay."""
+
+    model: Any
+    description: dict[str, Any]
+    overlay: dict[str, Any]
+
+    @property
+    def result_type(self) -> str:
+        return str(self.description["result_type"])
+
+
+def parse_property(text: str) -> tuple[str, Any]:
+    """Return the key and value of ``key=value``; a value that is no JSON is taken as text."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ModelError(f"property {text!r}: write it as key=value")
+    try:
+        return key.strip(), json.loads(value)
+    except ValueError:
+        return key.strip(), value
+
+
+def load_model(request: ModelRequest) -> LoadedModel:
+    """Load the model that ``request`` names, with its timing switched on.
+
+    Raises:
+        ModelError: The zoo cannot be reached, has no such model, or refuses a property.
+    """
+    _lead_path_to_this_python()
+    properties = dict(request.properties)
+    _take_timing_property(properties)
+    name, zoo, host, model = _connect_and_load(request, properties)
+    model.measure_time = True
+    facts = {
+        "name": name,
+        "zoo": zoo,
+        "inference_host": host,
+        **_describe(model),
+        "properties": _plain(properties),
+    }
+    return LoadedModel(model, facts, _describe_overlay(model))
+
+
+def _lead_path_to_this_python() -> None:
+    """Put this interpreter's folder first on PATH.
+
+    PySDK runs Python postprocessors in a worker, started with the first ``python3`` on PATH. In
+    a virtual environment that is not activated that is another Python, without PySDK's libraries:
+    the worker dies, and the first inference waits for ever.
+    """
+    folder = str(Path(sys.executable).parent)
+    entries = os.environ.get("PATH", "").split(os.pathsep)
+    if entries[0] != folder:
+        os.environ["PATH"] = os.pathsep.join([folder, *entries])
+
+
+def _take_timing_property(properties: dict[str, Any]) -> None:
+    """Accept DeGirum's documented spelling of what is always on here.
+
+    Their guide switches timing on by ``"postprocess": {"timing": {"enable": true}}``, which PySDK
+    1.5 refuses. Anything else below ``postprocess`` is left for PySDK to judge.
+    """
+    postprocess = properties.get("postprocess")
+    if isinstance(postprocess, dict) and set(postprocess) == {"timing"}:
+        del properties["postprocess"]
+
+
+def _connect_and_load(
+    request: ModelRequest, properties: dict[str, Any]
+) -> tuple[str, str, str, Any]:
+    """Return (model name, zoo as recorded, inference host, PySDK model)."""
+    token = os.environ.get(TOKEN_VARIABLE) or None
+    if request.registry:
+        return _load_from_registry(request, properties, token)
+    from degirum_tools import ModelSpec
+
+    if request.is_bundled:
+        spec = ModelSpec(
+            model_name=sample.MODEL_NAME,
+            zoo_url=str(sample.ZOO),
+            inference_host_address="@local",
+            model_properties=properties,
+        )
+        return (sample.MODEL_NAME, "sample", "@local", _load(spec, sample.MODEL_NAME))
+    host = request.inference_host_address or ("@local" if request.zoo_url else "@cloud")
+    zoo_url = request.zoo_url
+    if host == "@local" and zoo_url and "://" not in zoo_url and not Path(zoo_url).exists():
+        raise ModelError(f"{zoo_url}: no such zoo folder; --zoo-url takes a folder or a URL")
+    try:
+        spec = ModelSpec(
+            model_name=request.model_name,
+            zoo_url=zoo_url,
+            model_url=request.model_url,
+            inference_host_address=host,
+            token=token,
+            model_properties=properties,
+        )
+    except ValueError as error:
+        raise ModelError(f"{_which(request)}: {_one_line(error)}") from None
+    return spec.model_name, redact(spec.zoo_url), host, _load(spec, _which(request))
+
+
+def _load_from_registry(
+    request: ModelRequest, properties: dict[str, Any], token: str | None
+) -> tuple[str, str, str, Any]:
+    from degirum_tools import ModelRegistry
+
+    where = redact(request.registry)
+    try:
+        registry = ModelRegistry(config_file=request.registry).for_alias(request.alias)
+        specs = registry.all_model_specs(
+            inference_host_address=request.inference_host_address or None,
+            zoo_url=request.zoo_url or None,
+            token=token,
+            model_properties=properties or None,
+        )
+    except OSError as error:
+        raise ModelError(f"{where}: cannot be read: {error.strerror or error}") from None
+    except Exception as error:  # jsonschema's, yaml's and requests' own errors
+        raise ModelError(f"{where}: not a model registry: {_one_line(error)}") from None
+    if not specs:
+        raise ModelError(f"{where}: has no model with the alias {request.alias!r}")
+    spec = specs[0]
+    loaded = _load(spec, f"{where}: {request.alias}")
+    return spec.model_name, redact(spec.zoo_url), spec.inference_host_address, loaded
+
+
+def _load(spec: Any, name: str) -> Any:
+    from degirum.exceptions import DegirumException
+
+    try:
+        return spec.load_model()
+    except DegirumException as error:
+        raise ModelError(f"{name}: cannot be loaded: {_one_line(error)}") from None
+    except Exception as error:  # sockets, JSON, missing files below PySDK
+        raise ModelError(
+            f"{name}: cannot be loaded: {type(error).__name__}: {_one_line(error)}"
+        ) from None
+
+
+def _which(request: ModelRequest) -> str:
+    return redact(request.model_url) or request.model_name
+
+
+def _one_line(error: BaseException) -> str:
+    """Return PySDK's complaint without its line breaks, and without secrets."""
+    lines = [line.strip() for line in redact_text(str(error)).splitlines() if line.strip()]
+    return " ".join(lines) or type(error).__name__
+
+
+def _describe(model: Any) -> dict[str, Any]:
+    info = model.model_info
+    labels = {str(key): value for key, value in model.label_dictionary.items()}
+    return {
+        "result_type": model.get_inference_results_type(),
+        "device": _attribute(model, "device_type"),
+        "devices": _attribute(model, "devices_selected"),
+        "checksum": getattr(info, "Checksum", None) or None,
+        "input_shape": _plain(_attribute(model, "input_shape")),
+        "image_backend": _attribute(model, "image_backend"),
+        "input_numpy_colorspace": _attribute(model, "input_numpy_colorspace"),
+        "labels": labels,
+        "parameters": {
+            name: _plain(_attribute(model, name))
+            for name in sorted(vars(type(model)).keys() | _base_names(type(model)))
+            if name.startswith(("output_", "input_", "inference_"))
+            and name not in ("input_shape", "inference_results_type")
+            and isinstance(getattr(type(model), name, None), property)
+        },
+    }
+
+
+def _base_names(cls: type) -> set[str]:
+    return {name for base in cls.__mro__ for name in vars(base)}
+
+
+def _attribute(model: Any, name: str) -> Any:
+    try:
+        return _plain(getattr(model, name))
+    except Exception:  # properties of models that lack the matching parameter
+        return None
+
+
+def _describe_overlay(model: Any) -> dict[str, Any]:
+    """Return every setting that decides what an overlay looks like."""
+    settings = {name: _attribute(model, f"overlay_{name}") for name in OVERLAY_SETTINGS}
+    settings["fill_color"] = _attribute(model, "input_letterbox_fill_color")
+    return settings
+
+
+def _plain(value: Any) -> Any:
+    """Return ``value`` as JSON can hold it: tuples as lists, the rest as text."""
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return json.loads(exact.dumps(value))

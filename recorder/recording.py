@@ -1,0 +1,237 @@
+"""The recording loop: real `predict_stream` in, a session out."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import statistics
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dgrec.clock import Clock
+from dgrec.errors import DgrecError, ModelError, OutputError
+from dgrec.journal import Durability, Journal, JournalWriter
+from dgrec.metadata import Metadata, redact_text, utc_text
+from dgrec.rows import MaskMode, Row
+from dgrec.schema import JOURNAL_SUFFIX
+from dgrec.sealed import seal
+from recorder.capture import Capture
+from recorder.writer import QueuePolicy, RowWriter
+
+__all__ = ["Progress", "Recording", "journal_path"]
+
+# What PySDK's own result objects carry; anything else was put there by an analyzer.
+_OWN_ATTRIBUTES = frozenset({"timing", "mask_result", "masks_present"})
+
+
+def journal_path(output: Path) -> Path:
+    """Return where the session ``output`` is while it is being recorded."""
+    return output.with_suffix(JOURNAL_SUFFIX)
+
+
+@dataclass
+class Progress:
+    """Figures of a running recording, for whoever watches it. Latencies are in milliseconds."""
+
+    frames: int = 0
+    detections: int = 0
+    started: float = field(default_factory=time.monotonic)
+    latencies: deque[float] = field(default_factory=lambda: deque(maxlen=1024))
+    stamps: deque[float] = field(default_factory=lambda: deque(maxlen=256))
+
+    def add(self, latency_ms: float, detections: int) -> None:
+        self.frames += 1
+        self.detections += detections
+        self.latencies.append(latency_ms)
+        self.stamps.append(time.monotonic())
+
+    def fps(self) -> float:
+        """Return frames a second over the last frames (at most 256)."""
+        stamps = list(self.stamps)
+        return (len(stamps) - 1) / (stamps[-1] - stamps[0]) if len(stamps) > 1 else 0.0
+
+    def latency(self) -> tuple[float, float]:
+        """Return p50 and p95 over the last 1,024 frames, in milliseconds."""
+        values = sorted(self.latencies)
+        if not values:
+            return 0.0, 0.0
+        return statistics.median(values), values[min(len(values) - 1, int(len(values) * 0.95))]
+
+
+class Recording:
+    """Records one source into one session.
+
+    Args:
+        model: A loaded PySDK model (compound models too: anything `predict_stream` takes).
+        watchers: Called with each row and its result before the row is written: display, publisher.
+            What they cost is part of `recorder_ms`.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        capture: Capture,
+        output: Path,
+        metadata: Metadata,
+        *,
+        clock: Clock,
+        masks: MaskMode = "exact",
+        durability: Durability = "flush",
+        policy: QueuePolicy = "block",
+        watchers: tuple[Callable[[Row, Any], None], ...] = (),
+        replace: bool = False,
+    ) -> None:
+        self.output = output
+        self.progress = Progress()
+        self.capture = capture
+        self._model = model
+        self._metadata = metadata
+        self._clock = clock
+        self._watchers = watchers
+        self._replace = replace
+        self._takes_conversion = metadata.get("model", {}).get("result_type") == "Segmentation"
+        journal = JournalWriter(journal_path(output), metadata, masks=masks, durability=durability)
+        self.writer = RowWriter(journal, policy=policy)
+
+    @property
+    def journal(self) -> Path:
+        return self.writer.journal.path
+
+    def run(self) -> Metadata:
+        """Record until the source ends or `Capture.stop` is called; seal; return the metadata.
+
+        Raises:
+            DgrecError: What ended the recording early. What had been recorded is sealed by then,
+                or, where even that failed, still in the journal: the message says which.
+        """
+        failure = self._infer()
+        try:
+            self.writer.close()
+            self.writer.end(self._closing(failure))
+            self.writer.journal.close()
+        except DgrecError as error:
+            self.writer.journal.close()
+            raise OutputError(
+                f"{error}; the {self.writer.journal.frames} frames written before are in "
+                f"{self.journal}"
+            ) from None
+        metadata = self._seal(failure)
+        if failure is not None:
+            kept = f"the {self.progress.frames} frames before are in {self.output}"
+            raise type(failure)(f"{failure}; {kept}")
+        return metadata
+
+    # --- inside ---
+
+    def _infer(self) -> DgrecError | None:
+        """Run `predict_stream` to its end; return what ended it early, if anything did."""
+        from degirum.exceptions import DegirumException
+        from degirum_tools import predict_stream
+
+        carried_ns = 0
+        try:
+            for result in predict_stream(self._model, self.capture):
+                completed = self._clock.now_ns()
+                row = self._row(result, completed)
+                self._takes_note(row)
+                for watch in self._watchers:
+                    watch(row, result)
+                done = self._clock.now_ns()
+                # Handing over can only be measured once it is done: it counts for the next row.
+                row.recorder_ns = done - completed + carried_ns
+                self.writer.put(row)
+                carried_ns = self._clock.now_ns() - done
+        except DgrecError as error:
+            self.capture.stop("failed")
+            return error
+        except DegirumException as error:
+            # PySDK wraps whatever the capture raised into its own text.
+            self.capture.stop("failed")
+            return ModelError(f"the model failed: {_first_line(error)}")
+        return self.capture.error
+
+    def _row(self, result: Any, completed_ns: int) -> Row:
+        stamp = self.capture.take(getattr(result, "image", None))
+        return Row(
+            source_frame=stamp.source_frame,
+            media_time_s=stamp.media_time_s,
+            captured_ns=stamp.captured_ns,
+            completed_ns=completed_ns,
+            read_ns=stamp.read_ns,
+            recorder_ns=0,
+            width=stamp.width,
+            height=stamp.height,
+            results=result.results,
+            timing=result.timing,
+            attributes=_analyzer_attributes(result),
+            info=result.info,
+            conversion=_sample_conversion(result) if self._takes_conversion else None,
+            skipped_before=stamp.skipped_before,
+            dropped_camera=stamp.dropped_camera,
+            dropped_queue=stamp.dropped_queue,
+        )
+
+    def _takes_note(self, row: Row) -> None:
+        count = len(row.results) if isinstance(row.results, list) else 0
+        self.progress.add((row.completed_ns - row.captured_ns) / 1e6, count)
+
+    def _closing(self, failure: DgrecError | None) -> Metadata:
+        journal = self.writer.journal
+        closing: Metadata = {
+            "ended_at": utc_text(self._clock.now_ns()),
+            "end_reason": self.capture.end_reason,
+            "totals": {
+                "frames": journal.frames,
+                "detections": journal.detections,
+                "source_frames": self.capture.frames_read,
+                "skipped": self.capture.frames_skipped,
+                "dropped": self.writer.dropped,
+                "loops": self.capture.loops,
+                "flushes": journal.flushes,
+                "clock_drift_ms": round(self._clock.drift_ns() / 1e6, 3),
+            },
+        }
+        if failure is not None:
+            closing["end_detail"] = redact_text(str(failure))
+        return closing
+
+    def _seal(self, failure: DgrecError | None) -> Metadata:
+        try:
+            metadata = seal(Journal.open(self.journal), self.output, replace=self._replace)
+        except DgrecError as error:
+            reason = f"{failure}; then sealing failed: {error}" if failure else str(error)
+            raise OutputError(f"{reason}; everything recorded is in {self.journal}") from None
+        with contextlib.suppress(OSError):
+            self.journal.unlink()
+        return metadata
+
+
+def _analyzer_attributes(result: Any) -> dict[str, Any] | None:
+    # `dir()` of a PySDK result is a fixed list of six names; its dictionary shows what was added.
+    added = {
+        name: value
+        for name, value in vars(result).items()
+        if name[0] != "_" and name not in _OWN_ATTRIBUTES
+    }
+    return added or None
+
+
+def _sample_conversion(result: Any) -> tuple[float, float, float, float] | None:
+    """Return the model-to-image conversion at the two points where PySDK's overlay samples it."""
+    try:
+        height, width = result.results[0]["data"].squeeze().shape
+        convert = result._conversion
+        points = [convert(width / 2, height / 2), convert(width / 2 - 1, height / 2 - 1)]
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        return None
+    (x1, y1), (x2, y2) = itertools.islice(points, 2)
+    return float(x1), float(y1), float(x2), float(y2)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in redact_text(str(error)).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

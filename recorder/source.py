@@ -1,0 +1,203 @@
+"""What `--source` may name, and where its frames come from."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from dgrec import sample
+from dgrec.errors import SourceError
+from dgrec.metadata import redact, redact_text
+from recorder.config import expand
+
+__all__ = ["Source", "VideoReader", "parse_source"]
+
+Kind = Literal["camera", "file", "url", "sample", "asset"]
+
+_CAMERA = re.compile(r"cam(\d+)\Z")
+_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source as it was asked for, resolved to what OpenCV can open.
+
+    ``target`` may hold a password: it is for opening only. Everything that is printed or recorded
+    uses ``given``, from which secrets are gone.
+    """
+
+    given: str
+    kind: Kind
+    target: int | str
+    name: str
+
+    @property
+    def has_end(self) -> bool:
+        """Whether it is footage with an end, rather than something live."""
+        return self.kind in ("file", "sample") or self.kind == "asset"
+
+    def describe(self, session_folder: Path) -> dict[str, Any]:
+        """Return what the session's metadata says of this source."""
+        facts: dict[str, Any] = {"given": self.given, "kind": self.kind, "name": self.name}
+        if self.kind in ("file", "sample"):
+            path = Path(str(self.target)).resolve()
+            facts["file"] = path.name
+            facts["size"] = path.stat().st_size
+            facts["sha256"] = _sha256(path)
+            if self.kind == "file":
+                facts["path"] = str(path)
+            # A session that lies near its footage finds it again when both are moved.
+            relative = os.path.relpath(path, session_folder.resolve())
+            if self.kind == "file" or not relative.startswith(".."):
+                facts["relative"] = Path(relative).as_posix()
+        return facts
+
+
+def parse_source(text: str, named: dict[str, str] | None = None) -> Source:
+    """Return the source that ``text`` names.
+
+    Args:
+        text: ``cam0``, a file, a URL, ``sample``, ``asset:NAME``, or a name in ``named``.
+        named: Names from ``dgrec.toml`` and what they stand for.
+
+    Raises:
+        SourceError: It names nothing that there is.
+    """
+    if named and text in named:
+        meant = parse_source(expand(named[text]))
+        return Source(text, meant.kind, meant.target, text)
+    camera = _CAMERA.match(text)
+    if camera:
+        return Source(text, "camera", int(camera.group(1)), text)
+    if text == "sample":
+        return Source(text, "sample", str(sample.CLIP), "sample")
+    if text.startswith("asset:"):
+        return _asset(text)
+    if _URL.match(text):
+        parts = urlsplit(text)
+        return Source(redact(text), "url", text, _file_name(f"{parts.hostname}{parts.path}"))
+    path = Path(text)
+    if path.is_dir():
+        raise SourceError(f"{text}: is a folder; name one video file")
+    if not path.exists():
+        known = f", or one of {', '.join(sorted(named))} (dgrec.toml)" if named else ""
+        raise SourceError(
+            f"{text}: no such source; give a file, a URL, cam0 for a camera, sample{known}"
+        )
+    return Source(text, "file", str(path), _file_name(path.stem))
+
+
+def _asset(text: str) -> Source:
+    """Return one of DeGirum's public example media, which degirum_tools lists from the network."""
+    name = text.removeprefix("asset:")
+    try:
+        from degirum_tools import remote_assets
+
+        videos = dict(remote_assets.list_videos()) if "__errors" not in dir(remote_assets) else {}
+    except Exception as error:  # whatever requests and urllib3 raise without a network
+        raise SourceError(
+            f"{text}: DeGirum's media list cannot be fetched: {_line(error)}"
+        ) from None
+    if not videos:
+        raise SourceError(
+            f"{text}: DeGirum's media list cannot be fetched; assets need a network connection "
+            "(`--source sample` does not)"
+        )
+    if name not in videos:
+        raise SourceError(f"{text}: no such asset; there are: {', '.join(sorted(videos))}")
+    return Source(text, "asset", str(videos[name]), _file_name(name))
+
+
+def _file_name(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:60] or "source"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _line(error: BaseException) -> str:
+    lines = redact_text(str(error)).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+class VideoReader:
+    """Frames of a source through OpenCV, as DeGirum's own `open_video_stream` reads them.
+
+    Raises:
+        SourceError: The source cannot be opened, or gives no frame.
+    """
+
+    def __init__(self, source: Source) -> None:
+        # Both libraries print their own complaints on stderr, besides returning them.
+        os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+        import cv2
+
+        self.source = source
+        if source.kind == "file" and not os.access(str(source.target), os.R_OK):
+            raise SourceError(f"{source.given}: cannot be read: permission denied")
+        self._capture = cv2.VideoCapture(source.target)
+        if not self._capture.isOpened():
+            self._capture.release()
+            raise SourceError(_cannot_open(source))
+        self._cv2 = cv2
+        self._last_position_s = -1.0
+        self._has_positions = True
+
+    @property
+    def fps(self) -> float | None:
+        """Nominal frames per second, or None where the source does not say."""
+        value = float(self._capture.get(self._cv2.CAP_PROP_FPS))
+        return value if 0 < value < 1000 else None
+
+    @property
+    def frame_count(self) -> int | None:
+        """Number of frames as the container tells it; None for a live source."""
+        count = int(self._capture.get(self._cv2.CAP_PROP_FRAME_COUNT))
+        return count if self.source.has_end and count > 0 else None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return (
+            int(self._capture.get(self._cv2.CAP_PROP_FRAME_WIDTH)),
+            int(self._capture.get(self._cv2.CAP_PROP_FRAME_HEIGHT)),
+        )
+
+    def read(self) -> tuple[bool, Any]:
+        """Return (True, BGR image, uint8, height x width x 3), or (False, None) at the end."""
+        ok, image = self._capture.read()
+        return (True, image) if ok and image is not None else (False, None)
+
+    def position_s(self) -> float | None:
+        """Return where in the source's time line the last frame stands, in seconds."""
+        if self.source.kind == "camera":
+            return None  # V4L2 gives the time since boot, or nothing
+        value = float(self._capture.get(self._cv2.CAP_PROP_POS_MSEC)) / 1000
+        if value <= self._last_position_s and self._last_position_s >= 0:
+            self._has_positions = False  # stands still: this container has no time stamps
+        self._last_position_s = value
+        return value if self._has_positions else None
+
+    def get(self, prop: int) -> float:
+        return float(self._capture.get(prop))
+
+    def release(self) -> None:
+        self._capture.release()
+
+
+def _cannot_open(source: Source) -> str:
+    if source.kind == "camera":
+        return (
+            f"{source.given}: there is no camera with index {source.target}, or it is in use; "
+            "`dgrec record --source sample` works without one"
+        )
+    if source.kind == "url":
+        return f"{source.given}: cannot be opened; check the address, the network and the login"
+    return f"{source.given}: is no video that OpenCV can read"

@@ -1,0 +1,164 @@
+"""The writer: a thread that brings rows to the journal, beside the inference loop.
+
+A slow disk must not slow down `predict_stream`. Rows wait in a bounded queue; when it is full, the
+policy decides: ``block`` waits (footage can wait), ``drop-oldest`` loses the oldest row that
+waits and counts it (a live camera cannot).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from typing import Any, Literal
+
+import numpy as np
+
+from dgrec.errors import DgrecError
+from dgrec.journal import JournalWriter
+from dgrec.metadata import Metadata
+from dgrec.rows import Row
+
+__all__ = ["FLUSH_BYTES", "FLUSH_SECONDS", "QueuePolicy", "RowWriter"]
+
+QueuePolicy = Literal["block", "drop-oldest"]
+
+#: Rows reach the operating system at least this often, whichever comes first. The promise is one
+#: second; half of it leaves room for a machine that is busy.
+FLUSH_SECONDS = 0.5
+FLUSH_BYTES = 1 << 20
+
+
+class RowWriter:
+    """Writes rows to ``journal`` in its own thread.
+
+    Raises (from `put` and `close`):
+        OutputError: The journal could not be written; nothing more will be.
+    """
+
+    def __init__(
+        self, journal: JournalWriter, *, policy: QueuePolicy = "block", capacity: int = 1024
+    ) -> None:
+        self.journal = journal
+        self.dropped = 0
+        self._policy = policy
+        self._capacity = capacity
+        self._per_frame = journal.durability == "frame"
+        self._rows: deque[Row] = deque()
+        self._events: list[dict[str, Any]] = []
+        self._changed = threading.Condition()
+        self._closing = False
+        self._error: DgrecError | None = None
+        self._carried_drops = 0
+        self._waiting_bytes = 0
+        self._idle = False
+        self._thread = threading.Thread(target=self._run, name="dgrec-writer", daemon=True)
+        self._thread.start()
+
+    @property
+    def error(self) -> DgrecError | None:
+        """What stopped the writer, if anything did."""
+        return self._error
+
+    def put(self, row: Row) -> None:
+        """Hand over one row; wait only if the queue is full and the policy is ``block``."""
+        with self._changed:
+            while len(self._rows) >= self._capacity and self._error is None:
+                if self._policy == "drop-oldest":
+                    self._drop(self._rows.popleft())
+                    break
+                self._changed.wait(0.1)
+            if self._error is not None:
+                raise self._error
+            self._rows.append(row)
+            self._waiting_bytes += _estimate(row)
+            # Waking the writer for every row would cost more than writing it.
+            if self._idle or self._waiting_bytes >= FLUSH_BYTES or self._is_half_full():
+                self._changed.notify_all()
+
+    def note(self, event: dict[str, Any]) -> None:
+        """Keep an event (a camera that was lost, say) with the rows of its time."""
+        with self._changed:
+            self._events.append(event)
+
+    def close(self) -> None:
+        """Write what waits, and stop the thread."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def end(self, closing: Metadata) -> None:
+        """Write the journal's end. Call after `close`."""
+        self.journal.end(closing)
+
+    def _drop(self, row: Row) -> None:
+        # The next row that is written carries the count: it then stands where the loss was.
+        self.dropped += 1
+        lost = 1 + row.dropped_writer
+        if self._rows:
+            following = self._rows[0]
+            following.dropped_writer += lost
+            following.dropped_camera += row.dropped_camera
+            following.dropped_queue += row.dropped_queue
+            following.skipped_before += row.skipped_before
+        else:
+            self._carried_drops += lost
+
+    def _run(self) -> None:
+        try:
+            while True:
+                rows, events, last = self._next_batch()
+                if rows or events:
+                    self.journal.write(rows, **({"events": events} if events else {}))
+                if last:
+                    return
+        except DgrecError as error:
+            failure = error
+        except Exception as error:  # a defect here must not hang the recording
+            failure = DgrecError(f"{self.journal.path}: the writer failed: {error!r}")
+        with self._changed:
+            self._error = failure
+            self._changed.notify_all()
+
+    def _is_half_full(self) -> bool:
+        return len(self._rows) * 2 >= self._capacity
+
+    def _next_batch(self) -> tuple[list[Row], list[dict[str, Any]], bool]:
+        """Wait until a flush is due; return its rows and events, and True at the very end."""
+        with self._changed:
+            self._idle = True
+            while not (self._rows or self._events or self._closing):
+                self._changed.wait()
+            self._idle = False
+            due = time.monotonic() + (0 if self._per_frame else FLUSH_SECONDS)
+            while not self._closing and self._waiting_bytes < FLUSH_BYTES:
+                left = due - time.monotonic()
+                if left <= 0 or self._is_half_full():
+                    break
+                self._changed.wait(left)
+            rows = list(self._rows) if not self._per_frame else [*self._rows][:1]
+            for _ in rows:
+                self._rows.popleft()
+            if rows and self._carried_drops:
+                rows[0].dropped_writer += self._carried_drops
+                self._carried_drops = 0
+            self._waiting_bytes = sum(map(_estimate, self._rows))
+            events, self._events = self._events, []
+            self._changed.notify_all()  # there is room again
+            return rows, events, self._closing and not self._rows
+
+
+def _estimate(row: Row) -> int:
+    """Return roughly how many bytes a row takes in the journal."""
+    size = 400
+    if isinstance(row.results, list):
+        size += 160 * len(row.results)
+        for item in row.results:
+            mask = item.get("mask") or item if isinstance(item, dict) else {}
+            data = mask.get("data") if isinstance(mask, dict) else None
+            if isinstance(data, np.ndarray):
+                size += int(data.size)
+    return size
