@@ -55,13 +55,17 @@ def root() -> None:
     """Record what an AI camera pipeline did; look at it again; measure it."""
 
 
-def main() -> None:
-    """Entry point of the console script."""
+def gather() -> click.Group:
+    """Return the root command with the commands of both rooms."""
     # The front door is the one place in this package that knows the two rooms behind it.
-    import replay.cli
-
     import recorder.cli
+    import replay.cli
 
     for command in (*recorder.cli.COMMANDS, *replay.cli.COMMANDS):
         root.add_command(command)
-    root.main(prog_name="dgrec")
+    return root
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    gather().main(prog_name="dgrec")

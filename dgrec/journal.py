@@ -134,15 +134,15 @@ class JournalWriter:
             custom_metadata={_NOTE_KEY: metadata_module.dumps(note), _CRC_KEY: _CRC_ZEROS},
         )
         self._gather.flush()
-        data = bytearray(self._buffer.getbuffer())
-        # Emptied before the write: should that fail, these rows must not come again with the next.
+        size = self._buffer.tell()
+        # Back to the start before anything can fail: these rows must not come again with the next.
         self._buffer.seek(0)
-        self._buffer.truncate()
-        _set_checksums(data)
-        self._write(data)
+        with self._buffer.getbuffer() as buffer, buffer[:size] as data:
+            _set_checksums(data)
+            self._write(data)
         self._sequence += 1
 
-    def _write(self, data: bytes | bytearray) -> None:
+    def _write(self, data: bytes | memoryview) -> None:
         try:
             view = memoryview(data)
             while view:
@@ -166,18 +166,16 @@ def _stream_id(metadata: Metadata) -> str:
     return str(metadata.get("session_id", ""))[-12:]
 
 
-def _set_checksums(data: bytearray) -> None:
+def _set_checksums(data: memoryview) -> None:
     """Fill in the CRC of each message in a run of whole IPC messages."""
-    file = io.BytesIO(data)
     start = 0
     while start < len(data):
-        file.seek(start)
-        length = _message_length(file)
+        (header_length,) = struct.unpack_from("<i", data, start + 4)
+        header = bytes(data[start : start + 8 + header_length])
+        length = _message_length(io.BytesIO(header))
         assert length is not None
-        at = data.index(_CRC_ZEROS, start) + len(_CRC_MARK)
-        with memoryview(data) as view, view[start : start + length] as message:
-            crc = zlib.crc32(message)
-        data[at : at + 8] = b"%08x" % crc
+        at = start + header.index(_CRC_ZEROS) + len(_CRC_MARK)
+        data[at : at + 8] = b"%08x" % zlib.crc32(data[start : start + length])
         start += length
 
 
@@ -270,6 +268,8 @@ class Journal:
             found.damage.append("the head is damaged: the session's metadata is lost")
         with self.path.open("rb") as file:
             for start, message, skipped in _whole_messages(file):
+                if message is None and is_being_written(self.path):
+                    break  # the recorder is in the middle of a write
                 if skipped:
                     found.damage.append(f"{skipped:,} bytes before byte {start:,} are damaged")
                 if message is None:

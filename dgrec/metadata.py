@@ -45,15 +45,20 @@ def new(name: str, started_ns: int) -> Metadata:
             "pyarrow": _version("pyarrow"),
             "python": platform.python_version(),
         },
-        "host": {
-            # A container's host name says nothing; DGREC_HOST gives it one, or none ("").
-            "name": os.environ.get("DGREC_HOST", socket.gethostname()),
-            "system": platform.system(),
-            "release": platform.release(),
-            "machine": platform.machine(),
-            "cpus": os.cpu_count(),
-        },
+        "host": _host(),
     }
+
+
+def _host() -> dict[str, Any]:
+    facts = {
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "cpus": os.cpu_count(),
+    }
+    # A container's host name says nothing: DGREC_HOST gives it a better one, or ("") none, and
+    # then the kernel, which may name the company that built it, is left out too.
+    name = os.environ.get("DGREC_HOST", socket.gethostname())
+    return {"name": name, "release": platform.release(), **facts} if name else facts
 
 
 def dumps(metadata: Mapping[str, Any]) -> str:

@@ -67,7 +67,8 @@ class Row:
     height: int
     results: Any
     timing: Mapping[str, Any]
-    attributes: Mapping[str, Any] | None = None
+    #: What analyzers added, or that as `exact.dumps` writes it.
+    attributes: Mapping[str, Any] | str | None = None
     info: Any = ""
     #: Model-to-image conversion, sampled as PySDK's semantic overlay does; else None.
     conversion: tuple[float, float, float, float] | None = None
@@ -134,10 +135,10 @@ def build_batch(rows: Sequence[Row], first_frame: int, masks: MaskMode = "exact"
         "latency_ms": _numbers(durations[1], pa.float64()),
         "recorder_ms": _numbers(durations[2], pa.float64()),
         "timing": timing,
-        "dropped_before": list(map(sum, zip(*dropped, strict=True))),
+        "dropped_before": _numbers(np.array(dropped, np.int32).sum(0, np.int32), pa.int32()),
         "detections": _detections_column(results, masks),
         "attributes": [
-            exact.dumps(dict(row.attributes)) if row.attributes else None for row in rows
+            _attributes_text(row.attributes) if row.attributes else None for row in rows
         ],
         "restore": [_compact(note) if note else None for note in restores],
     }
@@ -152,12 +153,15 @@ def build_batch(rows: Sequence[Row], first_frame: int, masks: MaskMode = "exact"
 
 def _column(name: str, values: Sequence[Any], type_: pa.DataType) -> pa.Array:
     # Sizes, drop counts and the columns for the odd case hardly ever change within a batch.
-    if type(values[0]) is not float and len(set(values)) == 1:
-        return _constant(name, values[0], len(values))
+    first = values[0]
+    # What is kept in memory for the next batch must be small.
+    is_small = type(first) in (int, type(None)) or (type(first) is str and len(first) < 100)
+    if is_small and len(values) > 1 and len(set(values)) == 1:
+        return _constant(name, first, len(values))
     return pa.array(values, type_)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=128)
 def _constant(name: str, value: Any, size: int) -> pa.Array:
     return pa.array([value] * size, SCHEMA.field(name).type)
 
@@ -182,12 +186,16 @@ def _compact(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
+def _attributes_text(attributes: Mapping[str, Any] | str) -> str:
+    return attributes if isinstance(attributes, str) else exact.dumps(dict(attributes))
+
+
 def _frame_restore(row: Row) -> dict[str, Any] | None:
     """Return what only the JSON column can hold of a frame, or None if there is nothing."""
     note: dict[str, Any] = {}
     if type(row.results) is not list:
         note["results"] = exact.dumps(row.results)
-    if row.info != "" or type(row.info) is not str:
+    if type(row.info) is not str or row.info:
         note["info"] = exact.dumps(row.info)
     if row.conversion is not None:
         note["conversion"] = list(row.conversion)
@@ -327,11 +335,11 @@ def _orders(detections: list[dict[Any, Any]]) -> set[tuple[Any, ...]]:
     """Return the different key orders: one comparison of all keys where they are all alike."""
     if not detections:
         return set()
-    first = tuple(detections[0])
-    if set(map(len, detections)) == {len(first)}:
-        keys = list(chain.from_iterable(detections))
-        if keys == list(first) * len(detections):
-            return {first}
+    first = list(detections[0])
+    # Names do not repeat within a dictionary, so none can hold more than all of them: if all
+    # names in a row are those of the first over and over, each has the same in the same order.
+    if list(chain.from_iterable(detections)) == first * len(detections):
+        return {tuple(first)}
     return set(map(tuple, detections))
 
 

@@ -23,7 +23,8 @@ __all__ = ["SealedFile", "seal", "write_sealed"]
 # One row group is what a jump to a frame must read: 16,384 frames are nine minutes at 30 fps.
 _ROW_GROUP_FRAMES = 16_384
 # Masks and key points make rows large; memory while sealing and reading stays bounded.
-_ROW_GROUP_BYTES = 64 << 20
+_ROW_GROUP_BYTES = 32 << 20
+_MANY_BATCHES = 64
 
 
 def seal(journal: Journal, path: Path, *, replace: bool = False) -> Metadata:
@@ -91,7 +92,7 @@ def _write_parquet(
         file,
         schema,
         compression="zstd",
-        compression_level=3,
+        compression_level=1,
         use_dictionary=dictionary,
         column_encoding=encodings,
         data_page_version="1.0",
@@ -103,6 +104,7 @@ def _write_parquet(
             writer.write_table(group, row_group_size=_ROW_GROUP_FRAMES)
             frames += group.num_rows
             detections += _detection_count(group)
+            del group
         metadata = dict(closing())
         totals = {**metadata.get("totals", {}), "frames": frames, "detections": detections}
         metadata["totals"] = totals
@@ -127,15 +129,18 @@ def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
             frames += part.num_rows
             size += bytes_per_frame * part.num_rows
             if frames == _ROW_GROUP_FRAMES or size >= _ROW_GROUP_BYTES:
-                yield _one_table(waiting)
+                table = _one_table(waiting)
                 waiting, frames, size = [], 0, 0.0
+                yield table
+                del table  # or it would be there while the next one is gathered
     if waiting:
         yield _one_table(waiting)
 
 
 def _one_table(batches: list[pa.RecordBatch]) -> pa.Table:
+    table = pa.Table.from_batches(batches)
     # Hundreds of small chunks take Parquet's writer twice as long as one that was put together.
-    return pa.Table.from_batches(batches).combine_chunks()
+    return table.combine_chunks() if len(batches) > _MANY_BATCHES else table
 
 
 class SealedFile:

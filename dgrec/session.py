@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Session", "open_session"]
 
+_ROWS_AT_ONCE = 256
+
 
 class Session:
     """One recording: a sealed file (``.parquet``) or a journal (``.arrows``), recording or left.
@@ -35,7 +38,10 @@ class Session:
         self.path = Path(path)
         self._sealed: SealedFile | None = None
         self._journal: Journal | None = None
-        self._group: tuple[int, list[dict[str, Any]]] | None = None
+        # What the last `result` came from: the next one is likely near it.
+        self._rows: tuple[int, list[dict[str, Any]]] | None = None
+        self._table: tuple[int, pa.Table | pa.RecordBatch] | None = None
+        self._cursor: tuple[int, Iterator[pa.RecordBatch]] | None = None
         self._connection: duckdb.DuckDBPyConnection | None = None
         try:
             with self.path.open("rb") as file:
@@ -134,23 +140,31 @@ class Session:
         return RecordedResult(self._row(position), self.metadata)
 
     def _row(self, position: int) -> dict[str, Any]:
-        if self._group is None or not 0 <= position - self._group[0] < len(self._group[1]):
-            self._group = self._read_around(position)
-        start, rows = self._group
+        if self._rows is None or not 0 <= position - self._rows[0] < len(self._rows[1]):
+            start, table = self._table_with(position)
+            # Turning rows into Python values is what takes the time: only some at once.
+            offset = (position - start) // _ROWS_AT_ONCE * _ROWS_AT_ONCE
+            self._rows = start + offset, table.slice(offset, _ROWS_AT_ONCE).to_pylist()
+        start, rows = self._rows
         return rows[position - start]
 
-    def _read_around(self, position: int) -> tuple[int, list[dict[str, Any]]]:
-        """Return some rows around ``position``, as Python values, and the number of the first."""
+    def _table_with(self, position: int) -> tuple[int, pa.Table | pa.RecordBatch]:
+        """Return the row group or batch that holds a row, and the number of its first row."""
+        if self._table is not None and 0 <= position - self._table[0] < self._table[1].num_rows:
+            return self._table
         if self._sealed is not None:
             starts = self._sealed.group_starts()
-            group = next(i for i, end in enumerate(starts[1:]) if position < end)
-            table = self._sealed.row_group(group)
-            offset = (position - starts[group]) // 256 * 256
-            return starts[group] + offset, table.slice(offset, 256).to_pylist()
-        start = 0
-        for batch in self.journal.batches():
+            group = bisect.bisect_right(starts, position) - 1
+            self._table = starts[group], self._sealed.row_group(group)
+            return self._table
+        if self._cursor is None or position < self._cursor[0]:
+            self._cursor = 0, self.journal.batches()
+        start, batches = self._cursor
+        for batch in batches:
+            self._cursor = start + batch.num_rows, batches
             if position < start + batch.num_rows:
-                return start, batch.to_pylist()
+                self._table = start, batch
+                return self._table
             start += batch.num_rows
         raise IndexError(f"frame {position}: the journal has become shorter")
 

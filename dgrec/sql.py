@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,8 @@ def connect(sessions: Sequence[Session], memory_limit: str = "2GB") -> duckdb.Du
         ":memory:",
         config={
             "memory_limit": memory_limit,
+            # DuckDB would spill into the working directory, which may be read-only or watched.
+            "temp_directory": str(Path(tempfile.gettempdir()) / f"dgrec-duckdb-{os.getpid()}"),
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
             "python_enable_replacements": "false",

@@ -67,6 +67,20 @@ __all__ = ["COMMANDS"]
 )
 @click.option("--every", type=click.IntRange(min=1), metavar="N", help="Take every Nth frame only.")
 @click.option(
+    "--reconnect-for",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="How long to try to get a lost live source back.  [default: for ever]",
+)
+@click.option(
+    "--stall-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Silence after which a network stream counts as lost.",
+)
+@click.option(
     "--masks",
     type=click.Choice(["exact", "bitmap"]),
     default="exact",
@@ -125,4 +139,31 @@ def _check_usage(options: dict[str, Any]) -> None:
         raise click.UsageError("--output: .arrows is the journal's name; call the session .parquet")
 
 
-COMMANDS: tuple[click.Command, ...] = (record_command,)
+@click.command(
+    "recover",
+    epilog="Example: dgrec recover recordings/cam0-20260102-030405.arrows",
+    short_help="Seal the journal of a recording that was cut off.",
+)
+@click.argument("journals", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Session file to write.  [default: the journal's name with .parquet]",
+)
+@click.option("--keep", is_flag=True, help="Leave the journal where it is, also when all is saved.")
+def recover_command(journals: tuple[Path, ...], output: Path | None, keep: bool) -> None:
+    """Make a session file of everything that is readable in JOURNALS.
+
+    A journal can be read as it is by every command; this is for keeping it. It is removed once the
+    session file is on disk, unless part of it was lost. Exit code 0: all of it was saved. 3:
+    sealed, but part of the journal is damaged. 1: nothing could be read.
+    """
+    if output is not None and len(journals) > 1:
+        raise click.UsageError("--output goes with one journal")
+    from recorder.command import run_recover
+
+    code = max(run_recover(journal, output, keep) for journal in journals)
+    raise SystemExit(code)
+
+
+COMMANDS: tuple[click.Command, ...] = (record_command, recover_command)

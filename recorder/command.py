@@ -19,14 +19,29 @@ from dgrec.metadata import Metadata
 from recorder.capture import Capture, Decimator
 from recorder.config import named_sources
 from recorder.display import OverlayWindow
+from recorder.frames import Footage, FrameSource
 from recorder.live import LiveView, summary
+from recorder.live_source import LiveSource
 from recorder.model import LoadedModel, ModelRequest, load_model, parse_property
 from recorder.publisher import Publisher
 from recorder.recording import Recording, journal_path
+from recorder.recovery import left_behind, recover
 from recorder.signals import StopSignals
 from recorder.source import Source, VideoReader, parse_source
 
-__all__ = ["run_record"]
+__all__ = ["run_record", "run_recover"]
+
+_RECORDED_OPTIONS = (
+    "max_frames",
+    "duration",
+    "fps",
+    "every",
+    "reconnect_for",
+    "stall_timeout",
+    "masks",
+    "durability",
+    "policy",
+)
 
 
 def run_record(options: dict[str, Any]) -> None:
@@ -38,8 +53,9 @@ def run_record(options: dict[str, Any]) -> None:
     console = Console(stderr=True, quiet=options["quiet"], highlight=False)
     source = parse_source(options["source"], named_sources(Path.cwd()))
     output = _output_path(options["output"], source, options["overwrite"])
+    _say_left_behind(console, output.parent)
     request = _model_request(options)
-    reader = VideoReader(source)
+    reader = VideoReader(source, stall_timeout_s=options["stall_timeout"])
     with ExitStack() as stack:
         stack.callback(reader.release)
         signals = stack.enter_context(StopSignals())
@@ -77,6 +93,35 @@ def run_record(options: dict[str, Any]) -> None:
                 console.print(part.failure, markup=False)
 
 
+def run_recover(journal: Path, output: Path | None, keep: bool) -> int:
+    """Recover one journal, say on stderr what was kept and lost, and return the exit code."""
+    console = Console(stderr=True, highlight=False)
+    result = recover(journal, output, keep=keep)
+    lines = [
+        f"{journal}: kept {result.frames:,} frames with {result.detections:,} detections in "
+        f"{result.output}."
+    ]
+    if not result.ended:
+        lines.append(
+            "The recorder was cut off: what it still had in memory (less than a second) is lost."
+        )
+    lines += [f"Lost: {line}." for line in result.damage]
+    if not result.journal_removed:
+        lines.append(f"The journal was left where it is: {journal}")
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
+    return 0 if result.complete else 3
+
+
+def _say_left_behind(console: Console, folder: Path) -> None:
+    for journal in left_behind(folder):
+        console.print(
+            f"{journal} was left by a recording that was cut off: dgrec recover {journal}",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
 def _run(
     recording: Recording, console: Console, expected: int | None, signals: StopSignals
 ) -> None:
@@ -107,15 +152,22 @@ def _model_request(options: dict[str, Any]) -> ModelRequest:
 
 
 def _capture(reader: VideoReader, source: Source, clock: Clock, options: dict[str, Any]) -> Capture:
+    frames: FrameSource
+    if source.has_end:
+        frames = Footage(reader, source, clock, loop=options["loop"])
+    else:
+        frames = LiveSource(
+            reader,
+            source,
+            clock,
+            reopen=lambda: VideoReader(source, stall_timeout_s=options["stall_timeout"]),
+            reconnect_for_s=options["reconnect_for"],
+        )
     return Capture(
-        reader,
-        clock,
+        frames,
         decimator=Decimator(options["fps"], options["every"] or 1),
-        nominal_fps=reader.fps,
         max_frames=options["max_frames"],
         max_duration_s=options["duration"],
-        by_media_time=source.has_end,
-        reopen=(lambda: VideoReader(source)) if options["loop"] and source.has_end else None,
     )
 
 
@@ -152,9 +204,7 @@ def _metadata(
     metadata["model"] = loaded.description
     metadata["overlay"] = loaded.overlay
     metadata["options"] = {
-        name: options[name]
-        for name in ("max_frames", "duration", "fps", "every", "masks", "durability", "policy")
-        if options[name] is not None
+        name: options[name] for name in _RECORDED_OPTIONS if options[name] is not None
     }
     return metadata
 
@@ -185,7 +235,7 @@ def _output_path(output: Path | None, source: Source, overwrite: bool) -> Path:
         state = (
             "is being recorded now"
             if is_being_written(journal)
-            else "is left from a recording that was cut off; move it away first"
+            else f"was left by a recording that was cut off (dgrec recover {journal})"
         )
         raise OutputError(f"{journal}: {state}; choose another name")
     return output

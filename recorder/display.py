@@ -5,20 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from dgrec.display import has_display
 from dgrec.errors import DgrecError
 from dgrec.rows import Row
 
-__all__ = ["OverlayWindow", "has_display"]
-
-
-def has_display() -> bool:
-    """Return whether a window can be opened here."""
-    import os
-    import platform
-
-    if platform.system() == "Linux":
-        return bool(os.environ.get("DISPLAY"))
-    return True
+__all__ = ["OverlayWindow"]
 
 
 class OverlayWindow:

@@ -80,7 +80,7 @@ def _figures(recording: Recording) -> str:
         f"p50 {p50:.0f} ms",
         f"p95 {p95:.0f} ms",
         f"skipped {capture.frames_skipped:,}",
-        f"dropped {recording.writer.dropped:,}",
+        f"dropped {recording.dropped:,}",
         size_text(recording.writer.journal.bytes_written),
     ]
     return "  ".join(parts)
@@ -105,8 +105,8 @@ def summary(recording: Recording, metadata: dict[str, object], seconds: float) -
     lost = []
     if capture.frames_skipped:
         lost.append(f"{capture.frames_skipped:,} skipped on purpose")
-    if recording.writer.dropped:
-        lost.append(f"{recording.writer.dropped:,} dropped")
+    if recording.dropped:
+        lost.append(f"{recording.dropped:,} dropped")
     lines = [
         f"Recorded {progress.frames:,} frames with {progress.detections:,} detections "
         f"in {seconds:.1f} s ({rate:.1f} fps){'; ' + ', '.join(lost) if lost else ''}.",

@@ -21,6 +21,13 @@ __all__ = ["LoadedModel", "ModelRequest", "load_model", "parse_property"]
 #: own store (`degirum token install`). It is never an option: command lines are seen by others.
 TOKEN_VARIABLE = "DEGIRUM_CLOUD_TOKEN"
 
+# Six labels a face would cover the face.
+_BUNDLED_OVERLAY = {
+    "overlay_show_labels": False,
+    "overlay_show_probabilities": True,
+    "overlay_line_width": 2,
+}
+
 
 @dataclass(frozen=True)
 class ModelRequest:
@@ -122,7 +129,7 @@ def _connect_and_load(
             model_name=sample.MODEL_NAME,
             zoo_url=str(sample.ZOO),
             inference_host_address="@local",
-            model_properties=properties,
+            model_properties={**_BUNDLED_OVERLAY, **properties},
         )
         return (sample.MODEL_NAME, "sample", "@local", _load(spec, sample.MODEL_NAME))
     host = request.inference_host_address or ("@local" if request.zoo_url else "@cloud")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 import statistics
 import time
 from collections import deque
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dgrec import exact
 from dgrec.clock import Clock
 from dgrec.errors import DgrecError, ModelError, OutputError
 from dgrec.journal import Durability, Journal, JournalWriter
@@ -101,6 +103,11 @@ class Recording:
     def journal(self) -> Path:
         return self.writer.journal.path
 
+    @property
+    def dropped(self) -> int:
+        """How many frames were lost so far, wherever that was."""
+        return self.capture.frames_dropped + self.writer.dropped
+
     def run(self) -> Metadata:
         """Record until the source ends or `Capture.stop` is called; seal; return the metadata.
 
@@ -109,6 +116,8 @@ class Recording:
                 or, where even that failed, still in the journal: the message says which.
         """
         failure = self._infer()
+        for event in self.capture.take_events():
+            self.writer.note(event)
         try:
             self.writer.close()
             self.writer.end(self._closing(failure))
@@ -137,6 +146,8 @@ class Recording:
             for result in predict_stream(self._model, self.capture):
                 completed = self._clock.now_ns()
                 row = self._row(result, completed)
+                for event in self.capture.take_events():
+                    self.writer.note(event)
                 self._takes_note(row)
                 for watch in self._watchers:
                     watch(row, result)
@@ -151,28 +162,31 @@ class Recording:
         except DegirumException as error:
             # PySDK wraps whatever the capture raised into its own text.
             self.capture.stop("failed")
-            return ModelError(f"the model failed: {_first_line(error)}")
+            return ModelError(f"the model failed: {_reason(error)}")
+        except Exception as error:  # a defect here must not cost what was recorded
+            self.capture.stop("failed")
+            return DgrecError(f"recording failed: {type(error).__name__}: {_reason(error)}")
         return self.capture.error
 
     def _row(self, result: Any, completed_ns: int) -> Row:
-        stamp = self.capture.take(getattr(result, "image", None))
+        frame = self.capture.take(getattr(result, "image", None))
         return Row(
-            source_frame=stamp.source_frame,
-            media_time_s=stamp.media_time_s,
-            captured_ns=stamp.captured_ns,
+            source_frame=frame.source_frame,
+            media_time_s=frame.media_time_s,
+            captured_ns=frame.captured_ns,
             completed_ns=completed_ns,
-            read_ns=stamp.read_ns,
+            read_ns=frame.read_ns,
             recorder_ns=0,
-            width=stamp.width,
-            height=stamp.height,
+            width=frame.width,
+            height=frame.height,
             results=result.results,
             timing=result.timing,
             attributes=_analyzer_attributes(result),
             info=result.info,
             conversion=_sample_conversion(result) if self._takes_conversion else None,
-            skipped_before=stamp.skipped_before,
-            dropped_camera=stamp.dropped_camera,
-            dropped_queue=stamp.dropped_queue,
+            skipped_before=frame.skipped_before,
+            dropped_camera=frame.dropped_camera,
+            dropped_queue=frame.dropped_queue,
         )
 
     def _takes_note(self, row: Row) -> None:
@@ -183,14 +197,14 @@ class Recording:
         journal = self.writer.journal
         closing: Metadata = {
             "ended_at": utc_text(self._clock.now_ns()),
-            "end_reason": self.capture.end_reason,
+            "end_reason": self._end_reason(failure),
             "totals": {
                 "frames": journal.frames,
                 "detections": journal.detections,
                 "source_frames": self.capture.frames_read,
                 "skipped": self.capture.frames_skipped,
-                "dropped": self.writer.dropped,
-                "loops": self.capture.loops,
+                "dropped": self.dropped,
+                "dropped_writer": self.writer.dropped,
                 "flushes": journal.flushes,
                 "clock_drift_ms": round(self._clock.drift_ns() / 1e6, 3),
             },
@@ -198,6 +212,11 @@ class Recording:
         if failure is not None:
             closing["end_detail"] = redact_text(str(failure))
         return closing
+
+    def _end_reason(self, failure: DgrecError | None) -> str:
+        # The source may have come to its end before the model failed at one of its last frames.
+        lost_source = failure is self.capture.error
+        return self.capture.end_reason if failure is None or lost_source else "failed"
 
     def _seal(self, failure: DgrecError | None) -> Metadata:
         try:
@@ -210,14 +229,19 @@ class Recording:
         return metadata
 
 
-def _analyzer_attributes(result: Any) -> dict[str, Any] | None:
+def _analyzer_attributes(result: Any) -> str | None:
+    """Return what analyzers added to a result, as `exact.dumps` writes it.
+
+    Now, not when the writer comes to it: an analyzer may go on changing the object that it hung on
+    the result (running totals, say), and every row of a batch would show its last state.
+    """
     # `dir()` of a PySDK result is a fixed list of six names; its dictionary shows what was added.
     added = {
         name: value
         for name, value in vars(result).items()
         if name[0] != "_" and name not in _OWN_ATTRIBUTES
     }
-    return added or None
+    return exact.dumps(added) if added else None
 
 
 def _sample_conversion(result: Any) -> tuple[float, float, float, float] | None:
@@ -232,6 +256,12 @@ def _sample_conversion(result: Any) -> tuple[float, float, float, float] | None:
     return float(x1), float(y1), float(x2), float(y2)
 
 
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in redact_text(str(error)).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+# Where in PySDK's C++ code an error passed by; the cause stands in the lines before.
+_CPP_TRACE = re.compile(r"\S+\.(cpp|h): \d+ \[|When running model ")
+
+
+def _reason(error: BaseException) -> str:
+    """Return what PySDK says of a failure in one line: "Operation failed", and why."""
+    lines = [line.strip() for line in redact_text(str(error)).splitlines()]
+    told = [line for line in lines if line and not _CPP_TRACE.match(line)]
+    return ": ".join(told) or type(error).__name__

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 __all__ = ["StopSignals"]
 
 _NAMES = tuple(name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-# What a terminal sends to a whole process group, PySDK's worker for Python postprocessors
-# included. It would die of it, and every frame in the pipeline with it.
-_FROM_TERMINAL = tuple(name for name in ("SIGINT", "SIGHUP") if hasattr(signal, name))
 
 
 class StopSignals:
     """While it is entered, the first signal calls ``stop`` and the second ``abandon``.
 
-    SIGINT and SIGHUP are blocked, in this thread and so in every thread and process that PySDK
-    starts from here on, and taken by a thread that waits for them. Enter it before the model is
-    loaded. Until `stop` is set, a signal ends the process: there is nothing to save yet.
+    Terminals, service managers and `timeout` signal a whole process group, PySDK's worker for
+    Python postprocessors included: it would die, and PySDK's core with it, before the frames in
+    the pipeline have come out. The signals are therefore blocked, in this thread and so in every
+    thread and process that PySDK starts from here on, and taken by a thread that waits for them.
+    Enter it before the model is loaded. Until `stop` is set, a signal ends the process: there is
+    nothing to save yet.
     """
 
     def __init__(self) -> None:
@@ -37,7 +38,7 @@ class StopSignals:
         for name in _NAMES:
             signal.signal(getattr(signal, name), self._handle)
         if hasattr(signal, "pthread_sigmask"):
-            self._blocked = {getattr(signal, name) for name in _FROM_TERMINAL}
+            self._blocked = {getattr(signal, name) for name in _NAMES}
             self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, self._blocked)
             self._thread = threading.Thread(target=self._wait, name="dgrec-signals", daemon=True)
             self._thread.start()
@@ -56,6 +57,7 @@ class StopSignals:
             signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
         for name, handler in self._previous.items():
             signal.signal(getattr(signal, name), handler)
+        _end_workers()
 
     def _wait(self) -> None:
         while True:
@@ -67,11 +69,33 @@ class StopSignals:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self._received += 1
         if self.stop is None:
-            os._exit(128 + number)
+            self._leave(number)
         if self._received == 1:
             self.stop()
             return
         if self.abandon is not None:
             self.abandon()
         # Skip everything: whatever hangs, the journal is whole up to its last flush.
-        os._exit(128 + number)
+        self._leave(number)
+
+    def _leave(self, number: int) -> NoReturn:
+        try:
+            _end_workers()
+        finally:
+            os._exit(128 + number)
+
+
+def _end_workers() -> None:
+    """End PySDK's worker, which PySDK itself ends with the SIGTERM that is blocked there.
+
+    Left alone it goes when it finds its parent gone, but a parent that nobody has waited for yet
+    counts as there: whoever reads our output to its end first would wait for ever, since the
+    worker has that pipe open too.
+    """
+    import psutil
+
+    with contextlib.suppress(psutil.Error):
+        for child in psutil.Process().children():
+            with contextlib.suppress(psutil.Error):
+                if any("pproc_worker" in part for part in child.cmdline()):
+                    child.kill()

@@ -131,23 +131,43 @@ class VideoReader:
     """Frames of a source through OpenCV, as DeGirum's own `open_video_stream` reads them.
 
     Raises:
-        SourceError: The source cannot be opened, or gives no frame.
+        SourceError: The source cannot be opened, or is footage without a frame.
+
+    Args:
+        stall_timeout_s: How long a network stream may stay silent before a read fails.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, *, stall_timeout_s: float = 10.0) -> None:
         # Both libraries print their own complaints on stderr, besides returning them.
-        os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
         import cv2
+
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
         self.source = source
         if source.kind == "file" and not os.access(str(source.target), os.R_OK):
             raise SourceError(f"{source.given}: cannot be read: permission denied")
-        self._capture = cv2.VideoCapture(source.target)
+        if source.kind == "url":
+            # Without these OpenCV waits half a minute for a camera that has gone silent.
+            milliseconds = int(stall_timeout_s * 1000)
+            limits = [
+                cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
+                milliseconds,
+                cv2.CAP_PROP_READ_TIMEOUT_MSEC,
+                milliseconds,
+            ]
+            self._capture = cv2.VideoCapture(source.target, cv2.CAP_FFMPEG, limits)
+        else:
+            self._capture = cv2.VideoCapture(source.target)
         if not self._capture.isOpened():
             self._capture.release()
             raise SourceError(_cannot_open(source))
         self._cv2 = cv2
+        # A container may be whole and yet hold nothing that can be decoded.
+        self._has_grabbed = source.has_end and self._capture.grab()
+        if source.has_end and not self._has_grabbed:
+            self._capture.release()
+            raise SourceError(f"{source.given}: holds no frame that OpenCV can read")
         self._last_position_s = -1.0
         self._has_positions = True
 
@@ -172,7 +192,8 @@ class VideoReader:
 
     def read(self) -> tuple[bool, Any]:
         """Return (True, BGR image, uint8, height x width x 3), or (False, None) at the end."""
-        ok, image = self._capture.read()
+        ok, image = self._capture.retrieve() if self._has_grabbed else self._capture.read()
+        self._has_grabbed = False
         return (True, image) if ok and image is not None else (False, None)
 
     def position_s(self) -> float | None:

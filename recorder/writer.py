@@ -80,6 +80,8 @@ class RowWriter:
         """Keep an event (a camera that was lost, say) with the rows of its time."""
         with self._changed:
             self._events.append(event)
+            if self._idle:  # rows may not come for a long time: that is what most events tell of
+                self._changed.notify_all()
 
     def close(self) -> None:
         """Write what waits, and stop the thread."""

@@ -1,0 +1,94 @@
+"""Journals that lost their recorder: finding them, and sealing what they hold."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from dgrec.errors import DgrecError, NotASessionError, OutputError
+from dgrec.journal import Journal, is_being_written
+from dgrec.metadata import Metadata
+from dgrec.schema import JOURNAL_SUFFIX
+from dgrec.sealed import SealedFile, seal
+
+__all__ = ["Recovery", "left_behind", "recover"]
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What became of a journal.
+
+    ``complete`` says that every byte of it could be read. ``ended`` says that the recorder had come
+    to its end; if not, what it had in memory when it was cut off (less than a second) never
+    reached the journal.
+    """
+
+    output: Path
+    frames: int
+    detections: int
+    ended: bool
+    damage: tuple[str, ...]
+    journal_removed: bool
+
+    @property
+    def complete(self) -> bool:
+        return not self.damage
+
+
+def left_behind(folder: Path) -> list[Path]:
+    """Return the journals in ``folder`` that nobody is writing."""
+    return [
+        path for path in sorted(folder.glob(f"*{JOURNAL_SUFFIX}")) if not is_being_written(path)
+    ]
+
+
+def recover(journal_path: Path, output: Path | None = None, *, keep: bool = False) -> Recovery:
+    """Seal what is readable in a journal.
+
+    The journal is removed only when the sealed file is on disk and nothing of it was lost.
+
+    Raises:
+        NotASessionError: Nothing in the file is readable.
+        OutputError: The sealed file exists already or cannot be written; or the journal is still
+            being recorded into.
+    """
+    output = output or journal_path.with_suffix(".parquet")
+    if not journal_path.is_file():
+        raise NotASessionError(f"{journal_path}: no such journal")
+    if is_being_written(journal_path):
+        raise OutputError(f"{journal_path}: is being recorded now; stop that recording first")
+    journal = Journal.open(journal_path)
+    metadata = _existing(output, journal) if output.exists() else seal(journal, output)
+    damage = tuple(journal.damage)
+    removed = False
+    if not damage and not keep:
+        with contextlib.suppress(OSError):
+            journal_path.unlink()
+            removed = True
+    totals = metadata["totals"]
+    return Recovery(
+        output=output,
+        frames=totals["frames"],
+        detections=totals["detections"],
+        ended=journal.closing is not None,
+        damage=damage,
+        journal_removed=removed,
+    )
+
+
+def _existing(output: Path, journal: Journal) -> Metadata:
+    """Return the metadata of ``output`` if it is this very journal, sealed before.
+
+    The recorder may have been killed after sealing and before it removed the journal.
+    """
+    refusal = OutputError(f"{output}: exists already; choose another name with --output")
+    frames = sum(batch.num_rows for batch in journal.batches())
+    try:
+        sealed = SealedFile(output)
+    except DgrecError:
+        raise refusal from None
+    same = sealed.metadata.get("session_id") == journal.metadata.get("session_id")
+    if not same or sealed.num_rows < frames:
+        raise refusal
+    return sealed.metadata

@@ -1,0 +1,1 @@
+"""Reads sessions: overlays, SQL answers, statistics."""

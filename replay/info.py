@@ -1,0 +1,215 @@
+"""What is known about a recording, and what its columns take."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dgrec.journal import is_being_written
+from replay.output import Destination, Section, json_text, write_report
+
+if TYPE_CHECKING:
+    from dgrec.session import Session
+
+__all__ = ["describe", "write_info"]
+
+#: Longer values are cut in the table; JSON has them whole.
+_LONGEST_VALUE = 160
+
+
+def describe(session: Session) -> dict[str, Any]:
+    """Return what is known about a session; the keys are those that ``--format json`` prints.
+
+    ``bytes`` are those in the file, compressed; ``share`` is of the whole file. A journal is not
+    compressed and holds its columns in turns, so that only its length is known.
+
+    Raises:
+        SessionError: Part of the file cannot be read.
+    """
+    size = os.path.getsize(session.path)
+    columns = _columns(session)
+    frames = len(session)
+    detections = _detection_count(session)
+    detection_bytes = [c["bytes"] for c in columns if c["name"].startswith("detections.")]
+    return {
+        "path": str(session.path),
+        "session_id": session.id,
+        "form": "sealed" if session.sealed else "journal",
+        "state": _state(session),
+        "end_reason": session.metadata.get("end_reason"),
+        "checksums": session.has_checksums if session.sealed else True,
+        "damage": session.damage,
+        "frames": frames,
+        "detections": detections,
+        "bytes": size,
+        "bytes_per_frame": size / frames if frames else None,
+        "bytes_per_detection": (
+            sum(detection_bytes) / detections if session.sealed and detections else None
+        ),
+        "columns": columns,
+        "metadata": session.metadata,
+    }
+
+
+def _state(session: Session) -> str:
+    if session.sealed:
+        return "sealed"
+    if is_being_written(session.path):
+        return "being recorded"
+    if session.journal.closing is None:
+        return "cut off: its recorder did not end it"
+    return "ended, not sealed"
+
+
+def _detection_count(session: Session) -> int:
+    total = session.metadata.get("totals", {}).get("detections")
+    if session.sealed and isinstance(total, int):
+        return total
+    return sum(len(b.column("detections").flatten()) for b in session.batches(["detections"]))
+
+
+def _columns(session: Session) -> list[dict[str, Any]]:
+    """Return name, type, bytes and share of every leaf, as nested columns are stored."""
+    leaves = [leaf for field in session.schema for leaf in _leaves(field.name, field.type)]
+    columns = [
+        {"name": name, "type": str(type_), "bytes": None, "share": None} for name, type_ in leaves
+    ]
+    if not session.sealed:
+        return columns
+    footer = pq.read_metadata(session.path)
+    size = os.path.getsize(session.path)
+    # Parquet stores leaves in the order of the schema.
+    for index, column in enumerate(columns):
+        taken = sum(
+            footer.row_group(group).column(index).total_compressed_size
+            for group in range(footer.num_row_groups)
+        )
+        column["bytes"], column["share"] = taken, taken / size
+    return columns
+
+
+def _leaves(name: str, type_: pa.DataType) -> list[tuple[str, pa.DataType]]:
+    if pa.types.is_map(type_):
+        return [*_leaves(f"{name}.key", type_.key_type), *_leaves(f"{name}.value", type_.item_type)]
+    if pa.types.is_struct(type_):
+        return [leaf for f in type_ for leaf in _leaves(f"{name}.{f.name}", f.type)]
+    if pa.types.is_list(type_):
+        return _leaves(name, type_.value_type)
+    return [(name, type_)]
+
+
+# --- writing -----------------------------------------------------------------------------------
+
+
+def write_info(info: Mapping[str, Any], form: str, destination: Destination) -> None:
+    """Write what `describe` returned as ``table`` or ``json``."""
+    if form == "json":
+        destination.write(json_text(info, indent=2) + "\n")
+    else:
+        write_report(_sections(info), (), form, destination)
+
+
+def _sections(info: Mapping[str, Any]) -> Iterator[Section]:
+    yield Section("Session", (), list(_session_rows(info)))
+    yield Section("File", (), list(_file_rows(info)))
+    for name, rows in _metadata_groups(info["metadata"]).items():
+        if rows:
+            yield Section(name.replace("_", " ").capitalize(), (), rows)
+    yield _columns_section(info)
+    if info["damage"]:
+        yield Section("Damage", (), [(str(i), line) for i, line in enumerate(info["damage"], 1)])
+
+
+def _session_rows(info: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    metadata = info["metadata"]
+    yield "name", _value_text(metadata.get("name"))
+    yield "id", info["session_id"] or "-"
+    yield "started", _value_text(metadata.get("started_at"))
+    yield "ended", _value_text(metadata.get("ended_at"))
+    yield "end reason", _value_text(info["end_reason"])
+    if metadata.get("end_detail"):
+        yield "end detail", _value_text(metadata["end_detail"])
+    yield "frames", f"{info['frames']:,}"
+    yield "detections", f"{info['detections']:,}"
+    yield "format version", _value_text(metadata.get("format", {}).get("version"))
+
+
+def _file_rows(info: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "path", info["path"]
+    yield "state", info["state"]
+    yield "size", _bytes_text(info["bytes"])
+    yield "a frame takes", _bytes_each(info["bytes_per_frame"])
+    if info["form"] == "sealed":
+        yield "a detection takes", _bytes_each(info["bytes_per_detection"])
+        intact = "all correct" if info["checksums"] else "none: another tool rewrote the file"
+        yield "checksums", intact
+    yield "damage", f"{len(info['damage'])} parts, below" if info["damage"] else "none"
+
+
+#: The order in which groups of the metadata are shown; others follow by their own names.
+_GROUPS = ("source", "model", "overlay", "options", "totals", "versions", "host")
+_SHOWN_ABOVE = (
+    *("format", "session_id", "name", "started_at", "ended_at", "end_reason", "end_detail"),
+    "damage",
+)
+
+
+def _metadata_groups(metadata: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
+    groups: dict[str, list[tuple[str, str]]] = {name: [] for name in _GROUPS}
+    other: list[tuple[str, str]] = []
+    for key, value in metadata.items():
+        if key in _SHOWN_ABOVE:
+            continue
+        if isinstance(value, dict):
+            groups[key] = [(name, _value_text(item)) for name, item in value.items()]
+        else:
+            other.append((key, _value_text(value)))
+    groups["other"] = groups.get("other", []) + other
+    return groups
+
+
+def _value_text(value: Any) -> str:
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    text = value if isinstance(value, str) else json_text(value)
+    if len(text) <= _LONGEST_VALUE:
+        return text
+    count = f"{len(value):,} entries: " if isinstance(value, dict | list) else ""
+    return f"{count}{text[:_LONGEST_VALUE]}… (--format json has all of it)"
+
+
+def _columns_section(info: Mapping[str, Any]) -> Section:
+    if info["form"] != "sealed":
+        return Section(
+            "Columns",
+            ("column", "type"),
+            [(column["name"], column["type"]) for column in info["columns"]],
+            numeric=(False, False),
+        )
+    rows = [
+        (column["name"], column["type"], f"{column['bytes']:,}", f"{column['share']:.1%}")
+        for column in info["columns"]
+    ]
+    rest = info["bytes"] - sum(column["bytes"] for column in info["columns"])
+    share = f"{rest / info['bytes']:.1%}"
+    rows.append(("footer, index, metadata, checksums", "", f"{rest:,}", share))
+    return Section(
+        "Columns", ("column", "type", "bytes", "share"), rows, (False, False, True, True)
+    )
+
+
+def _bytes_text(size: int) -> str:
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= scale:
+            return f"{size:,} bytes ({size / scale:.1f} {unit})"
+    return f"{size:,} bytes"
+
+
+def _bytes_each(size: float | None) -> str:
+    return "-" if size is None else f"{size:,.1f} bytes"

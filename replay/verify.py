@@ -1,0 +1,144 @@
+"""Whether a session is whole, and whether what it says of itself is true."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from dgrec.errors import DgrecError
+from dgrec.journal import is_being_written
+from dgrec.session import Session, open_session
+
+__all__ = ["verify"]
+
+_CHECKED = (
+    "frame",
+    "source_frame",
+    "captured_at",
+    "completed_at",
+    "dropped_before",
+    "dropped_camera",
+    "dropped_queue",
+    "dropped_writer",
+    "detections",
+)
+
+
+def verify(path: Path) -> list[str]:
+    """Return one line for each thing that is wrong with the session at ``path``; none if whole.
+
+    Reads all of it: checksums of the file, of each page or batch, and the rows themselves.
+    """
+    try:
+        with open_session(path) as session:
+            return list(_problems(session))
+    except DgrecError as error:
+        return [_without_path(str(error), path)]
+
+
+def _problems(session: Session) -> Iterator[str]:
+    if session.sealed:
+        if not session.has_checksums:
+            yield "has no checksums of its own: rewritten by another tool"
+        yield from session.damage
+    rows = _RowCheck()
+    for batch in session.batches():
+        # Decoding every column is what checks its pages.
+        rows.add(batch.select([name for name in _CHECKED if name in batch.schema.names]))
+    if not session.sealed:
+        yield from session.journal.damage
+        if session.journal.closing is None and not is_being_written(session.path):
+            yield "its recorder was cut off (dgrec recover seals what is there)"
+    # Where rows are known to be lost, a jump in the numbering is no news.
+    yield from (text for kind, text in rows.problems if kind != "frame" or not session.damage)
+    yield from _totals(session, rows)
+    yield from _videos(session)
+
+
+class _RowCheck:
+    """Goes through the rows in order and keeps the first problem of each kind."""
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self.detections = 0
+        self._last: dict[str, int] = {}
+        self._found: dict[str, str] = {}
+
+    @property
+    def problems(self) -> list[tuple[str, str]]:
+        """Each kind of problem, and the first of it in words."""
+        return list(self._found.items())
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        if not batch.num_rows:
+            return
+        frame = _integers(batch, "frame")
+        expected = np.arange(self.frames, self.frames + len(frame))
+        wrong = np.flatnonzero(frame != expected)
+        if len(wrong):
+            row = int(wrong[0])
+            self._note("frame", f"row {expected[row]} has the frame number {frame[row]}")
+        self._increasing("source_frame", _integers(batch, "source_frame"), frame, strictly=True)
+        self._increasing("captured_at", _integers(batch, "captured_at"), frame, strictly=False)
+        late = np.flatnonzero(_integers(batch, "completed_at") < _integers(batch, "captured_at"))
+        if len(late):
+            self._note("completed", f"frame {frame[late[0]]} was completed before it was captured")
+        parts = [
+            _integers(batch, f"dropped_{place}")
+            for place in ("camera", "queue", "writer")
+            if f"dropped_{place}" in batch.schema.names
+        ]
+        if parts:
+            unequal = np.flatnonzero(_integers(batch, "dropped_before") != sum(parts))
+            if len(unequal):
+                self._note("dropped", f"frame {frame[unequal[0]]}: the drops do not add up")
+        self.frames += batch.num_rows
+        self.detections += len(batch.column("detections").flatten())
+
+    def _increasing(
+        self, name: str, values: np.ndarray, frame: np.ndarray, *, strictly: bool
+    ) -> None:
+        previous = np.concatenate([[self._last.get(name, np.iinfo(np.int64).min)], values[:-1]])
+        wrong = np.flatnonzero(values <= previous if strictly else values < previous)
+        if len(wrong):
+            self._note(name, f"frame {frame[wrong[0]]}: {name} steps back")
+        self._last[name] = int(values[-1])
+
+    def _note(self, kind: str, text: str) -> None:
+        self._found.setdefault(kind, text)
+
+
+def _integers(batch: pa.RecordBatch, name: str) -> np.ndarray:
+    column = batch.column(name)
+    values: np.ndarray = column.cast(pa.int64()).to_numpy(zero_copy_only=False)
+    return values
+
+
+def _totals(session: Session, rows: _RowCheck) -> Iterator[str]:
+    totals = session.metadata.get("totals", {})
+    for name, counted in (("frames", rows.frames), ("detections", rows.detections)):
+        said = totals.get(name)
+        if said is not None and said != counted:
+            yield f"its metadata says {said} {name}, but there are {counted}"
+
+
+def _videos(session: Session) -> Iterator[str]:
+    for video in session.metadata.get("video", []):
+        path = session.path.parent / video["file"]
+        if not path.is_file():
+            yield f"its video {video['file']} is gone"
+        elif "sha256" in video and _sha256(path) != video["sha256"]:
+            yield f"its video {video['file']} is not the one that was recorded"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _without_path(text: str, path: Path) -> str:
+    return text.removeprefix(f"{path}: ")

@@ -1,0 +1,197 @@
+"""Small typed factories for rows, journals and sessions: what every room's tests are built from.
+
+Values look like those of PySDK's runtime: coordinates and scores are float32 numbers that stand
+in Python floats, dictionaries keep the runtime's key order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dgrec import metadata as metadata_module
+from dgrec.journal import Journal, JournalWriter
+from dgrec.rows import MaskMode, Row
+from dgrec.sealed import seal
+
+__all__ = [
+    "CLOSING",
+    "LABELS",
+    "START_NS",
+    "make_detection",
+    "make_row",
+    "make_rows",
+    "new_metadata",
+    "smooth_boxes",
+    "write_journal",
+    "write_session",
+]
+
+#: 2026-01-02 03:04:05.678901 UTC
+START_NS = 1_767_323_045_678_901_000
+LABELS = ("person", "car", "bicycle", "dog")
+CLOSING: dict[str, Any] = {
+    "ended_at": "2026-01-02T03:05:05.678901Z",
+    "end_reason": "finished",
+    "totals": {"frames": 0, "detections": 0, "skipped": 0, "dropped": 0},
+}
+#: Milliseconds, and one size in bytes, under PySDK's own names.
+TIMING: dict[str, float] = {
+    "CorePreprocessDuration_ms": 1.25,
+    "CoreInferenceDuration_ms": 7.5,
+    "CorePostprocessDuration_ms": 0.75,
+    "CoreInputFrameSize_bytes": 49152.0,
+}
+
+
+def make_detection(index: int = 0, **overrides: Any) -> dict[str, Any]:
+    """Return one box as a detection model yields it; an override of ``...`` drops the key."""
+    left, top = 10.5 + index, 20.25 + index
+    detection: dict[str, Any] = {
+        "bbox": [left, top, left + 100.0, top + 50.0],
+        "category_id": index % len(LABELS),
+        "label": LABELS[index % len(LABELS)],
+        "score": float(np.float32(0.9)),
+        **overrides,
+    }
+    return {key: value for key, value in detection.items() if value is not ...}
+
+
+def make_row(i: int, results: Any = ..., **overrides: Any) -> Row:
+    """Return frame ``i`` of a 30 fps source; ``results`` is one detection unless given."""
+    captured = START_NS + i * 33_366_700
+    fields: dict[str, Any] = {
+        "source_frame": i,
+        "media_time_s": i * 1001 / 30000,
+        "captured_ns": captured,
+        "completed_ns": captured + 12_345_678 + i % 7 * 100_000,
+        "read_ns": 2_000_000,
+        "recorder_ns": 50_000,
+        "width": 640,
+        "height": 480,
+        "results": [make_detection(i)] if results is ... else results,
+        "timing": dict(TIMING),
+    }
+    return Row(**{**fields, **overrides})
+
+
+def make_rows(count: int, **overrides: Any) -> list[Row]:
+    return [make_row(i, **overrides) for i in range(count)]
+
+
+def smooth_boxes(frames: int, boxes: int, seed: int = 0) -> list[list[dict[str, Any]]]:
+    """Return the results of ``frames`` frames in which ``boxes`` objects move smoothly.
+
+    Positions are a drift, a sway and half a pixel of noise; scores wander with noise in every
+    frame (an AR(1) process), as a detector's do. Everything is rounded to float32 first, which is
+    what PySDK's C++ runtime hands to Python.
+    """
+    rng = np.random.default_rng(seed)
+    t = np.arange(frames)[:, None]
+    speed, phase = rng.uniform(-0.4, 0.4, (2, boxes)), rng.uniform(0, 6.28, (2, boxes))
+    sway = rng.uniform(5, 60, (2, boxes))
+    period = rng.uniform(60, 400, (2, boxes))
+    start = np.stack([rng.uniform(200, 1500, boxes), rng.uniform(150, 800, boxes)])
+    centre = [
+        start[axis]
+        + speed[axis] * t
+        + sway[axis] * np.sin(t / period[axis] + phase[axis])
+        + rng.normal(0, 0.5, (frames, boxes))
+        for axis in (0, 1)
+    ]
+    half = [
+        rng.uniform(15, 120, boxes) * (1 + 0.1 * np.sin(t / 90 + phase[axis]))
+        + rng.normal(0, 0.5, (frames, boxes))
+        for axis in (0, 1)
+    ]
+    corners = np.stack(
+        [centre[0] - half[0], centre[1] - half[1], centre[0] + half[0], centre[1] + half[1]], -1
+    )
+    noise = rng.normal(0, 0.02, (frames, boxes))
+    wander = np.zeros((frames, boxes))
+    for i in range(1, frames):
+        wander[i] = 0.9 * wander[i - 1] + noise[i]
+    scores = np.clip(0.75 + wander, 0.05, 0.999)
+    bbox = corners.astype(np.float32).astype(np.float64).tolist()
+    score = scores.astype(np.float32).astype(np.float64).tolist()
+    ids = [box % len(LABELS) for box in range(boxes)]
+    return [
+        [
+            {
+                "bbox": bbox[frame][box],
+                "category_id": ids[box],
+                "label": LABELS[ids[box]],
+                "score": score[frame][box],
+            }
+            for box in range(boxes)
+        ]
+        for frame in range(frames)
+    ]
+
+
+def new_metadata(name: str = "test", **overrides: Any) -> metadata_module.Metadata:
+    """Return the metadata of a session of a file, with a model that has labels."""
+    return {
+        **metadata_module.new(name, START_NS),
+        "source": {"given": "clip.mp4", "kind": "file", "width": 640, "height": 480, "fps": 29.97},
+        "model": {
+            "name": "tiny_model",
+            "zoo": "zoo",
+            "inference_host": "@local",
+            "device": "TFLITE/CPU",
+            "result_type": "DetectionYolo",
+            "labels": {str(i): label for i, label in enumerate(LABELS)},
+        },
+        **overrides,
+    }
+
+
+def write_journal(
+    path: Path,
+    rows: Sequence[Row],
+    metadata: metadata_module.Metadata | None = None,
+    *,
+    end: bool = True,
+    batch: int = 10,
+    masks: MaskMode = "exact",
+    closing: metadata_module.Metadata | None = None,
+) -> Path:
+    """Write ``rows`` to a new journal, ``batch`` rows at a time.
+
+    Without ``end`` it looks as if its writer had been killed.
+    """
+    writer = JournalWriter(
+        path,
+        new_metadata() if metadata is None else metadata,
+        masks=masks,
+        durability="never",
+    )
+    try:
+        for start in range(0, len(rows), batch):
+            writer.write(rows[start : start + batch])
+        if end:
+            writer.end(CLOSING if closing is None else closing)
+    finally:
+        writer.close()
+    return path
+
+
+def write_session(
+    path: Path,
+    rows: Sequence[Row],
+    metadata: metadata_module.Metadata | None = None,
+    *,
+    end: bool = True,
+    batch: int = 10,
+    masks: MaskMode = "exact",
+    closing: metadata_module.Metadata | None = None,
+) -> Path:
+    """Write ``rows`` to a sealed session; without ``end`` it was recovered."""
+    journal = path.with_suffix(".arrows")
+    write_journal(journal, rows, metadata, end=end, batch=batch, masks=masks, closing=closing)
+    seal(Journal.open(journal), path)
+    journal.unlink()
+    return path

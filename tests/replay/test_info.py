@@ -1,0 +1,170 @@
+"""`dgrec info`: metadata, columns and the state of a session."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from click.testing import Result
+
+from dgrec.journal import JournalWriter
+from dgrec.schema import SCHEMA
+from tests.factory import make_rows, new_metadata, write_journal, write_session
+from tests.replay.conftest import uneven_rows
+
+Run = Callable[..., Result]
+
+
+def json_info(dgrec: Run, path: Path) -> dict[str, Any]:
+    result = dgrec("info", path, "--format", "json")
+    assert result.exit_code == 0, result.output
+    value: dict[str, Any] = json.loads(result.stdout)
+    return value
+
+
+def text_info(dgrec: Run, path: Path) -> str:
+    result = dgrec("info", path)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def row_of(text: str, name: str) -> str:
+    """Return what stands behind a name."""
+    (line,) = (line for line in text.splitlines() if line.startswith(f"{name}  "))
+    return line.removeprefix(name).strip()
+
+
+def test_columns_add_up_to_the_file(dgrec: Run, session: Path) -> None:
+    info = json_info(dgrec, session)
+    columns = info["columns"]
+    footer = pq.read_metadata(session)
+    stored = {
+        footer.row_group(0).column(i).path_in_schema: (
+            footer.row_group(0).column(i).total_compressed_size
+        )
+        for i in range(footer.num_columns)
+    }
+    assert footer.num_row_groups == 1
+    assert {c["name"]: c["bytes"] for c in columns} == {
+        path.replace(".list.element", "").replace(".key_value", ""): size
+        for path, size in stored.items()
+    }
+    assert {c["name"].split(".")[0] for c in columns} == set(SCHEMA.names)
+    assert info["bytes"] == session.stat().st_size
+    for column in columns:
+        assert column["share"] == pytest.approx(column["bytes"] / info["bytes"])
+    types = {c["name"]: c["type"] for c in columns}
+    assert types["captured_at"] == "timestamp[us, tz=UTC]"
+    assert types["detections.landmarks.landmark"] == "double"
+    assert types["timing.key"] == "string"
+
+
+def test_bytes_per_frame_and_detection(dgrec: Run, session: Path) -> None:
+    info = json_info(dgrec, session)
+    detections = sum(len(row.results) for row in uneven_rows(40))
+    assert (info["frames"], info["detections"]) == (40, detections)
+    assert info["bytes_per_frame"] == pytest.approx(session.stat().st_size / 40)
+    taken = sum(c["bytes"] for c in info["columns"] if c["name"].startswith("detections."))
+    assert info["bytes_per_detection"] == pytest.approx(taken / detections)
+
+
+def test_several_row_groups_are_added_up(dgrec: Run, tmp_path: Path) -> None:
+    path = write_session(tmp_path / "s.parquet", make_rows(16_384 + 10), batch=4096)
+    footer = pq.read_metadata(path)
+    assert footer.num_row_groups == 2
+    total = sum(
+        footer.row_group(g).column(i).total_compressed_size
+        for g in range(2)
+        for i in range(footer.num_columns)
+    )
+    assert sum(c["bytes"] for c in json_info(dgrec, path)["columns"]) == total
+
+
+def test_json_has_all_metadata(dgrec: Run, tmp_path: Path) -> None:
+    labels = {str(i): f"label {i}" for i in range(80)}
+    metadata = new_metadata("yard", model={"name": "m", "labels": labels}, future={"key": [1]})
+    path = write_session(tmp_path / "s.parquet", make_rows(2), metadata)
+    info = json_info(dgrec, path)
+    assert info["metadata"]["model"]["labels"] == labels
+    assert info["metadata"]["future"] == {"key": [1]}
+    assert info["metadata"]["totals"]["frames"] == 2
+    text = text_info(dgrec, path)
+    assert row_of(text, "labels").startswith("80 entries: ")
+    assert "label 79" not in text
+    assert row_of(text, "key") == "[1]"  # groups that this version does not know are shown too
+
+
+def test_groups_and_totals(dgrec: Run, session: Path) -> None:
+    text = text_info(dgrec, session)
+    titles = ("Session", "File", "Source", "Model", "Totals", "Versions", "Host", "Columns")
+    lines = text.splitlines()
+    assert [line for line in lines if line in titles] == list(titles)
+    assert row_of(text, "state") == "sealed"
+    assert row_of(text, "end reason") == "finished"
+    assert row_of(text, "given") == "clip.mp4"
+    assert row_of(text, "checksums") == "all correct"
+    assert row_of(text, "damage") == "none"
+    size = session.stat().st_size
+    assert row_of(text, "size").startswith(f"{size:,} bytes")
+    shares = [float(line.split()[-1][:-1]) for line in lines if line.endswith("%")]
+    assert sum(shares) == pytest.approx(100, abs=0.06 * len(shares))
+
+
+def test_a_session_without_frames(dgrec: Run, tmp_path: Path) -> None:
+    path = write_session(tmp_path / "s.parquet", [])
+    info = json_info(dgrec, path)
+    assert info["bytes_per_frame"] is None
+    assert info["bytes_per_detection"] is None
+    assert row_of(text_info(dgrec, path), "a frame takes") == "-"
+
+
+def test_states_of_a_journal(dgrec: Run, tmp_path: Path) -> None:
+    live = tmp_path / "live.arrows"
+    writer = JournalWriter(live, new_metadata(), durability="never")
+    try:
+        writer.write(make_rows(5))
+        info = json_info(dgrec, live)
+        assert info["state"] == "being recorded"
+        assert (info["frames"], info["detections"]) == (5, 5)
+        assert info["end_reason"] is None
+        assert all(column["bytes"] is None for column in info["columns"])
+        assert "compressed" not in text_info(dgrec, live)
+    finally:
+        writer.close()
+    assert json_info(dgrec, live)["state"].startswith("cut off")
+    ended = write_journal(tmp_path / "ended.arrows", make_rows(5))
+    info = json_info(dgrec, ended)
+    assert info["state"] == "ended, not sealed"
+    assert info["end_reason"] == "finished"
+    assert info["form"] == "journal"
+
+
+def test_damage_is_listed(dgrec: Run, tmp_path: Path) -> None:
+    path = write_journal(tmp_path / "s.arrows", make_rows(50), end=False)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
+    info = json_info(dgrec, path)
+    assert info["damage"]
+    text = text_info(dgrec, path)
+    for line in info["damage"]:
+        assert line in text
+    assert row_of(text, "damage").endswith("below")
+
+
+def test_a_file_that_another_tool_rewrote(dgrec: Run, session: Path, tmp_path: Path) -> None:
+    path = tmp_path / "rewritten.parquet"
+    table, metadata = pq.read_table(session), pq.read_metadata(session).metadata
+    pq.write_table(table.replace_schema_metadata({b"dgrec": metadata[b"dgrec"]}), path)
+    assert json_info(dgrec, path)["checksums"] is False
+    assert "none" in row_of(text_info(dgrec, path), "checksums")
+
+
+def test_every_command_ends_its_help_with_an_example(dgrec: Run) -> None:
+    for command in ("query", "stats", "info"):
+        help_text = dgrec(command, "--help").stdout
+        assert f"Example: dgrec {command} " in help_text.split("Options:")[1]
