@@ -62,6 +62,7 @@ def run_record(options: dict[str, Any]) -> None:
         if request.is_bundled:
             console.print("No model named: using the bundled face detector on the CPU.")
         loaded = load_model(request)
+        stack.enter_context(loaded.model)  # let go of its worker before `signals` ends it
         clock = Clock()
         capture = _capture(reader, source, clock, options)
         metadata = _metadata(source, reader, loaded, output, clock, options)

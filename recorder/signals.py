@@ -88,11 +88,13 @@ class StopSignals:
 def _end_workers() -> None:
     """End PySDK's worker, which PySDK itself ends with the SIGTERM that is blocked there.
 
+    The model must have been released by then, or PySDK waits for an answer and aborts.
+
     Left alone it goes when it finds its parent gone, but a parent that nobody has waited for yet
     counts as there: whoever reads our output to its end first would wait for ever, since the
     worker has that pipe open too.
     """
-    import psutil
+    import psutil  # type: ignore[import-untyped]  # PySDK depends on it
 
     with contextlib.suppress(psutil.Error):
         for child in psutil.Process().children():

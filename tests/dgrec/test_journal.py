@@ -1,0 +1,399 @@
+"""The journal: whatever happens to it, what is read is what was written, and the rest is named."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from dgrec.errors import DgrecError, FormatVersionError, NotASessionError, OutputError
+from dgrec.journal import Journal, JournalWriter, is_being_written
+from dgrec.schema import FORMAT_VERSION, SCHEMA
+from dgrec.session import open_session
+from tests.dgrec.damage import read_all, wrong_rows
+from tests.factory import CLOSING, make_row, make_rows, new_metadata, smooth_boxes, write_journal
+
+ROWS = [make_row(i, results) for i, results in enumerate(smooth_boxes(12, 2))]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a journal of 12 frames in 4 batches, ended properly."""
+    return write_journal(tmp_path_factory.mktemp("journal") / "whole.arrows", ROWS, batch=3)
+
+
+@pytest.fixture(scope="module")
+def expected(whole: Path) -> list[dict[str, Any]]:
+    rows, damage = read_all(whole)
+    assert len(rows) == 12
+    assert damage == []
+    return rows
+
+
+def batch_ends(path: Path, rows: int, batch: int) -> list[int]:
+    """Return the size of the file after the head and after each batch, as the writer tells it."""
+    ends = []
+    writer = JournalWriter(path, new_metadata(), durability="never")
+    ends.append(writer.bytes_written)
+    for start in range(0, rows, batch):
+        writer.write(ROWS[start : start + batch])
+        ends.append(writer.bytes_written)
+    writer.close()
+    return ends
+
+
+def check(data: bytes, path: Path, expected: list[dict[str, Any]]) -> tuple[int, list[str]]:
+    """Read ``data`` as a journal; return (number of rows, damage)."""
+    path.write_bytes(data)
+    rows, damage = read_all(path)
+    assert wrong_rows(rows, expected) == []
+    return len(rows), damage
+
+
+# --- what it is --------------------------------------------------------------------------------
+
+
+def test_any_arrow_reader_takes_it(whole: Path, expected: list[dict[str, Any]]) -> None:
+    with pa.ipc.open_stream(whole) as stream:
+        assert stream.schema.equals(SCHEMA)
+        assert json.loads(stream.schema.metadata[b"dgrec"])["name"] == "test"
+        assert stream.read_all().to_pylist() == expected
+
+
+def test_a_journal_without_an_end_too(tmp_path: Path, expected: list[dict[str, Any]]) -> None:
+    path = write_journal(tmp_path / "a.arrows", ROWS, end=False)
+    with pa.ipc.open_stream(path) as stream:
+        assert stream.read_all().to_pylist() == expected
+    journal = Journal.open(path)
+    assert sum(batch.num_rows for batch in journal.batches()) == 12
+    assert journal.closing is None
+    assert journal.damage == []
+
+
+def test_what_the_recorder_says_at_the_end(whole: Path) -> None:
+    journal = Journal.open(whole)
+    assert journal.closing is None
+    list(journal.batches())
+    assert journal.closing == CLOSING
+
+
+def test_events_between_batches(tmp_path: Path) -> None:
+    with_events = tmp_path / "a.arrows"
+    writer = JournalWriter(with_events, new_metadata(), durability="never")
+    writer.write(ROWS[:3], events=[{"kind": "reconnect"}])
+    writer.write([], events=[{"kind": "second"}])
+    writer.end(CLOSING)
+    writer.close()
+    journal = Journal.open(with_events)
+    assert [batch.num_rows for batch in journal.batches()] == [3]
+    assert journal.events == [{"kind": "reconnect"}, {"kind": "second"}]
+
+
+def test_a_pass_that_stops_early_changes_nothing(whole: Path) -> None:
+    session = open_session(whole)
+    session.result(0)
+    next(iter(session))
+    assert session.metadata["end_reason"] == "finished"
+    journal = Journal.open(whole)
+    list(journal.batches())
+    passes = journal.batches(), journal.batches()
+    assert [[b.num_rows for b in pair] for pair in zip(*passes, strict=True)] == [[3, 3]] * 4
+
+
+def test_counts(tmp_path: Path) -> None:
+    writer = JournalWriter(tmp_path / "a.arrows", new_metadata(), durability="flush")
+    writer.write(ROWS[:5])
+    writer.write(ROWS[5:])
+    assert (writer.frames, writer.detections, writer.flushes) == (12, 24, 2)
+    assert writer.bytes_written == (tmp_path / "a.arrows").stat().st_size
+    writer.close()
+    writer.close()
+
+
+# --- cut, flipped, overwritten -----------------------------------------------------------------
+
+
+def test_cut_at_every_byte(tmp_path: Path) -> None:
+    """Thousands of times: batches are compared as they are, without Python values."""
+    path = write_journal(tmp_path / "small.arrows", ROWS[:4], batch=2)
+    data = path.read_bytes()
+    written = list(Journal.open(path).batches())
+    borders = message_ends(data)
+    batch_borders = borders[2:4]  # after the schema and the empty batch; the end note follows
+    for size in range(len(data) - 1, -1, -1):
+        os.truncate(path, size)
+        try:
+            journal = Journal.open(path)
+            batches, damage = list(journal.batches()), journal.damage
+        except NotASessionError as error:
+            batches, damage = [], [str(error)]
+        complete = sum(end <= size for end in batch_borders)
+        assert len(batches) == complete, size
+        assert all(map(pa.RecordBatch.equals, batches, written)), size
+        # At a border nothing is missing that anybody could know of.
+        assert damage or size in borders or size >= len(data) - 8, f"cut at {size}: not reported"
+
+
+def message_ends(data: bytes) -> list[int]:
+    """Return where each message of an Arrow stream ends."""
+    stream = pa.BufferReader(data)
+    ends = []
+    while True:
+        try:
+            pa.ipc.read_message(stream)
+        except EOFError:
+            return ends
+        ends.append(stream.tell())
+
+
+def test_bit_flips(whole: Path, expected: list[dict[str, Any]], tmp_path: Path) -> None:
+    data = whole.read_bytes()
+    rng = random.Random(7)
+    end_of_stream = len(data) - 8
+    for _ in range(600):
+        at, bit = rng.randrange(len(data)), rng.randrange(8)
+        changed = bytearray(data)
+        changed[at] ^= 1 << bit
+        count, damage = check(bytes(changed), tmp_path / "flip.arrows", expected)
+        assert damage, f"bit {bit} of byte {at} is not reported"
+        # One batch at the most is lost, and none by a flip in the head or in the end mark.
+        assert count >= 9
+        if at >= end_of_stream:
+            assert count == 12
+
+
+def test_a_damaged_head_costs_only_the_metadata(
+    whole: Path, expected: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    data = bytearray(whole.read_bytes())
+    at = data.index(b'"session_id"')
+    data[at : at + 300] = os.urandom(300)
+    count, damage = check(bytes(data), tmp_path / "head.arrows", expected)
+    assert count == 12
+    assert any("head is damaged" in line for line in damage)
+
+
+@pytest.mark.parametrize("junk", ["random", "zeros", "ones", "own", "older"])
+def test_garbage_where_the_end_was(
+    junk: str, whole: Path, expected: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    """A torn write: blocks of the file hold what was on the disk before."""
+    data = whole.read_bytes()
+    older_rows = make_rows(12)
+    older = write_journal(tmp_path / "older.arrows", older_rows, batch=3).read_bytes()
+    rng = random.Random(3)
+    head = message_ends(data)[0]
+    for _ in range(40):
+        # Without the head nobody can tell an older session's batches from this one's.
+        at = rng.randrange(head if junk == "older" else 0, len(data)) // 8 * 8
+        size = rng.randrange(1, 6000)
+        start = rng.randrange(max(1, len(data) - size)) // 8 * 8
+        garbage = {
+            "random": rng.randbytes(size),
+            "zeros": bytes(size),
+            "ones": b"\xff" * size,
+            "own": data[start : start + size],
+            # Whole batches with valid checksums, of another session.
+            "older": older[start:],
+        }[junk]
+        _, damage = check(data[:at] + garbage, tmp_path / "torn.arrows", expected)
+        assert damage or garbage == data[at:]
+
+
+def test_batches_of_another_session_are_not_taken(
+    whole: Path, expected: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    older = write_journal(tmp_path / "older.arrows", make_rows(30), batch=3).read_bytes()
+    count, damage = check(whole.read_bytes() + older, tmp_path / "both.arrows", expected)
+    assert count == 12
+    assert any("another session" in line for line in damage)
+
+
+def test_a_batch_that_is_there_twice(
+    whole: Path, expected: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    data = whole.read_bytes()
+    ends = batch_ends(tmp_path / "b.arrows", 12, 3)
+    doubled = data[: ends[2]] + data[ends[1] : ends[2]] + data[ends[2] :]
+    count, damage = check(doubled, tmp_path / "doubled.arrows", expected)
+    assert count == 12
+    assert any("twice" in line for line in damage)
+
+
+def test_lost_frames_are_counted(whole: Path, tmp_path: Path) -> None:
+    data = whole.read_bytes()
+    ends = batch_ends(tmp_path / "b.arrows", 12, 3)
+    path = tmp_path / "hole.arrows"
+    path.write_bytes(data[: ends[1]] + data[ends[2] :])
+    journal = Journal.open(path)
+    assert sum(batch.num_rows for batch in journal.batches()) == 9
+    assert journal.lost_frames == 3
+    assert journal.damage == ["frames 3 to 5 are lost"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"x", b"\xff" * 4, b"\xff" * 4096, bytes(4096), b"PAR1" + bytes(100), b"# text\n" * 99],
+    ids=["empty", "x", "mark", "marks", "zeros", "parquet", "text"],
+)
+def test_what_is_no_journal(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.arrows"
+    path.write_bytes(content)
+    with pytest.raises(NotASessionError, match=r"a\.arrows"):
+        open_session(path)
+
+
+def test_an_arrow_stream_of_somebody_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.arrows"
+    table = pa.table({"x": [1, 2, 3]})
+    with pa.ipc.new_stream(path, table.schema) as writer:
+        writer.write_table(table)
+    with pytest.raises(NotASessionError):
+        open_session(path)
+
+
+def test_a_newer_format_is_refused(tmp_path: Path) -> None:
+    newer = new_metadata(format={"name": "dgrec", "version": FORMAT_VERSION + 1})
+    path = write_journal(tmp_path / "a.arrows", ROWS, newer)
+    with pytest.raises(FormatVersionError, match=f"{FORMAT_VERSION + 1}.*up to {FORMAT_VERSION}"):
+        open_session(path)
+
+
+# --- while it is being written -----------------------------------------------------------------
+
+
+def test_a_growing_journal_can_be_read(tmp_path: Path, expected: list[dict[str, Any]]) -> None:
+    path = tmp_path / "a.arrows"
+    writer = JournalWriter(path, new_metadata(), durability="never")
+    assert len(open_session(path)) == 0
+    for start in range(0, 12, 3):
+        writer.write(ROWS[start : start + 3])
+        rows, damage = read_all(path)
+        assert rows == expected[: start + 3]
+        assert damage == []
+    writer.end(CLOSING)
+    writer.close()
+    assert read_all(path) == (expected, [])
+
+
+def test_only_one_writer(tmp_path: Path) -> None:
+    path = tmp_path / "a.arrows"
+    writer = JournalWriter(path, new_metadata(), durability="never")
+    with pytest.raises(OutputError, match="exists already"):
+        JournalWriter(path, new_metadata())
+    writer.close()
+    with pytest.raises(OutputError, match="exists already"):
+        JournalWriter(path, new_metadata())
+
+
+def test_is_being_written(tmp_path: Path) -> None:
+    path = tmp_path / "a.arrows"
+    writer = JournalWriter(path, new_metadata(), durability="never")
+    assert is_being_written(path)
+    assert is_being_written(path)
+    writer.close()
+    assert not is_being_written(path)
+    assert not is_being_written(tmp_path / "missing.arrows")
+
+
+def test_a_killed_writer_leaves_a_readable_journal(tmp_path: Path) -> None:
+    path = tmp_path / "a.arrows"
+    code = (
+        "import os, pathlib, sys\n"
+        "from dgrec.journal import JournalWriter\n"
+        "from tests.factory import make_rows, new_metadata\n"
+        "writer = JournalWriter(pathlib.Path(sys.argv[1]), new_metadata(), durability='never')\n"
+        "writer.write(make_rows(7))\n"
+        "print(flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert is_being_written(path)
+        process.kill()
+    assert not is_being_written(path)
+    session = open_session(path)
+    assert len(session) == 7
+    assert session.damage == []
+
+
+@pytest.mark.parametrize("path", ["missing/a.arrows", "."])
+def test_a_path_that_cannot_be_written(tmp_path: Path, path: str) -> None:
+    with pytest.raises(OutputError):
+        JournalWriter(tmp_path / path, new_metadata())
+
+
+FULL_DISK = """
+import pathlib, resource, signal, sys
+from dgrec.errors import OutputError
+from dgrec.journal import JournalWriter
+from tests.factory import CLOSING, make_rows, new_metadata
+path, limit = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+writer = JournalWriter(path, new_metadata(), durability="never")
+try:
+    while True:
+        writer.write(make_rows(10))
+except OutputError as error:
+    print(writer.frames, error)
+# Room again, as when somebody has cleaned up: the same rows are tried once more.
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+if sys.argv[3] == "again":
+    writer.write(make_rows(10))
+    writer.end(CLOSING)
+"""
+
+
+@pytest.mark.parametrize("again", ["again", "not"])
+def test_a_full_disk_costs_nothing_that_was_written(tmp_path: Path, again: str) -> None:
+    path = tmp_path / "a.arrows"
+    command = [sys.executable, "-c", FULL_DISK, str(path), "50000", again]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    frames = int(output.split()[0])
+    assert frames >= 20
+    assert "cannot be written" in output
+    session = open_session(path)
+    assert session.damage == []
+    assert len(session) == frames + 10 * (again == "again")
+    assert [frame.frame for frame in session] == list(range(len(session)))
+
+
+def test_a_disk_that_is_full_from_the_start_leaves_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.arrows"
+    command = [sys.executable, "-c", FULL_DISK, str(path), "100", "not"]
+    failed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "OutputError" in failed.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_that_cannot_be_built_leave_the_journal_as_it_was(tmp_path: Path) -> None:
+    writer = JournalWriter(tmp_path / "a.arrows", new_metadata(), durability="never")
+    writer.write(ROWS[:2])
+    broken = make_row(2)
+    broken.width = "wide"  # type: ignore[assignment]
+    with pytest.raises((pa.ArrowException, TypeError, ValueError)):
+        writer.write([broken])
+    writer.write(ROWS[2:4])
+    writer.end(CLOSING)
+    writer.close()
+    session = open_session(tmp_path / "a.arrows")
+    assert (len(session), session.damage) == (4, [])
+
+
+def test_errors_are_dgrecs_own(tmp_path: Path) -> None:
+    with pytest.raises(DgrecError, match="cannot be read"):
+        open_session(tmp_path / "missing.arrows")
+    with pytest.raises(DgrecError, match="cannot be read"):
+        open_session(tmp_path)

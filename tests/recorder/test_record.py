@@ -1,0 +1,295 @@
+"""``dgrec record`` as a process: what it writes, says, and leaves behind."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import itertools
+import json
+import math
+import platform
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import dgrec
+from dgrec import sample
+from dgrec.session import Session
+from recorder.publisher import Publisher, payload
+from tests.factory import make_detection, make_row
+from tests.recorder.command import Command, names
+
+OPTIONS = ["--source", "sample", "--every", "5", "--max-frames", "40"]
+
+
+@pytest.fixture(scope="module")
+def recorded(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[subprocess.CompletedProcess[str], Session]]:
+    """One recording with several options, published too, and then looked at from all sides."""
+    folder = tmp_path_factory.mktemp("recorded")
+    (folder / "sessions").mkdir()
+    done = Command(folder).record(
+        *OPTIONS,
+        "--output",
+        "sessions/faces.parquet",
+        "--property",
+        'postprocess={"timing":{"enable":true}}',
+        "--property",
+        "output_confidence_threshold=0.3",
+        "--property",
+        "overlay_color=[255,0,128]",
+        "--durability",
+        "frame",
+        "--publish",
+        "-",
+        env={"DGREC_HOST": "device-7"},
+    )
+    assert done.returncode == 0, done.stderr
+    with dgrec.open(folder / "sessions" / "faces.parquet") as session:
+        yield done, session
+
+
+def test_rows(recorded: Any) -> None:
+    _, session = recorded
+    rows = session.frames.to_pylist()
+    assert [row["frame"] for row in rows] == list(range(40))
+    assert [row["source_frame"] for row in rows] == list(range(0, 200, 5))
+    assert [row["skipped_before"] for row in rows] == [0, *[4] * 39]
+    assert [row["media_time_s"] for row in rows] == pytest.approx(
+        [i * 1001 / 30000 for i in range(0, 200, 5)], abs=1e-4
+    )
+    assert {(row["width"], row["height"]) for row in rows} == {(640, 360)}
+    for earlier, later in itertools.pairwise(rows):
+        assert earlier["captured_at"] <= later["captured_at"]
+        assert earlier["completed_at"] <= later["completed_at"]
+    for row in rows:
+        taken = (row["completed_at"] - row["captured_at"]) / dt.timedelta(milliseconds=1)
+        assert row["latency_ms"] == pytest.approx(taken, abs=0.002)
+        assert row["latency_ms"] > row["inference_ms"] > 0
+        assert row["preprocess_ms"] > 0
+        assert row["postprocess_ms"] > 0
+        assert row["read_ms"] > 0
+        assert row["video_frame"] is None
+
+
+def test_the_recorders_own_cost_is_measured(recorded: Any) -> None:
+    _, session = recorded
+    costs = session.frames["recorder_ms"].to_pylist()
+    assert all(0 < cost < 10_000 for cost in costs)
+    # Something else than the latency, of which it is no part.
+    assert sum(costs) < sum(session.frames["latency_ms"].to_pylist())
+
+
+def test_a_property_takes_effect(recorded: Any) -> None:
+    """The model's own threshold is 0.6."""
+    _, session = recorded
+    scores = session.detections["score"].to_pylist()
+    assert 0.3 <= min(scores) < 0.6 < max(scores)
+    assert session.metadata["model"]["parameters"]["output_confidence_threshold"] == 0.3
+    assert session.metadata["model"]["properties"] == {
+        "output_confidence_threshold": 0.3,
+        "overlay_color": [255, 0, 128],
+    }
+    assert session.metadata["overlay"]["color"] == [255, 0, 128]
+
+
+def test_metadata_of_the_recording(recorded: Any) -> None:
+    _, session = recorded
+    metadata = session.metadata
+    assert json.loads(json.dumps(metadata, allow_nan=False)) == metadata
+    assert metadata["format"] == {"name": "dgrec", "version": 1}
+    assert metadata["session_id"][14] == "7"
+    assert metadata["name"] == "faces"
+    started, ended = (
+        dt.datetime.fromisoformat(metadata[f"{at}_at"]) for at in ("started", "ended")
+    )
+    rows = session.frames
+    assert started <= rows["captured_at"][0].as_py() < rows["completed_at"][-1].as_py() <= ended
+    assert ended - started < dt.timedelta(minutes=3)
+    assert metadata["end_reason"] == "limit"
+    assert "end_detail" not in metadata
+    assert metadata["versions"].keys() >= {"dgrec", "degirum", "degirum_tools", "pyarrow", "python"}
+    assert metadata["versions"]["dgrec"] == dgrec.__version__
+    assert metadata["versions"]["python"] == platform.python_version()
+    assert all(metadata["versions"].values())
+    assert metadata["host"]["name"] == "device-7"
+    assert metadata["host"].keys() >= {"system", "release", "machine", "cpus"}
+    assert metadata["options"] == {
+        "max_frames": 40,
+        "every": 5,
+        "stall_timeout": 10.0,
+        "masks": "exact",
+        "durability": "frame",
+    }
+
+
+def test_metadata_of_the_source(recorded: Any) -> None:
+    _, session = recorded
+    source = session.metadata["source"]
+    assert source["given"] == source["kind"] == "sample"
+    assert source["file"] == "faces.mp4"
+    assert source["size"] == sample.CLIP.stat().st_size
+    assert source["sha256"] == hashlib.sha256(sample.CLIP.read_bytes()).hexdigest()
+    assert (source["width"], source["height"], source["frames"]) == (640, 360, 420)
+    assert source["fps"] == pytest.approx(30000 / 1001)
+    assert source["loop"] is False
+
+
+def test_metadata_of_the_model(recorded: Any) -> None:
+    _, session = recorded
+    model = session.metadata["model"]
+    (config,) = (sample.ZOO / sample.MODEL_NAME).glob(f"{sample.MODEL_NAME}.json")
+    assert model["name"] == sample.MODEL_NAME
+    assert model["zoo"] == "sample"
+    assert model["inference_host"] == "@local"
+    assert model["device"] == "TFLITE/CPU"
+    assert model["result_type"] == "Detection"
+    assert model["checksum"] == json.loads(config.read_text())["Checksum"]
+    assert model["input_shape"] == [[1, 128, 128, 3]]
+    assert model["labels"] == {"0": "face"}
+    overlay = session.metadata["overlay"]
+    assert overlay.keys() >= {
+        "color",
+        "line_width",
+        "show_labels",
+        "show_probabilities",
+        "alpha",
+        "blur",
+        "font_scale",
+        "fill_color",
+    }
+
+
+def test_totals(recorded: Any) -> None:
+    _, session = recorded
+    totals = session.metadata["totals"]
+    assert totals["frames"] == len(session) == 40
+    assert totals["detections"] == len(session.detections) > 0
+    assert totals["source_frames"] == 196
+    assert totals["skipped"] == 156
+    assert totals["dropped"] == totals["dropped_writer"] == 0
+    assert totals["flushes"] == 40  # --durability frame
+    assert abs(totals["clock_drift_ms"]) < 60_000
+
+
+def test_what_is_said(recorded: Any) -> None:
+    done, session = recorded
+    assert "Recorded 40 frames" in done.stderr
+    assert "156 skipped on purpose" in done.stderr
+    assert "sessions/faces.parquet" in done.stderr
+    assert "dgrec replay sessions/faces.parquet" in done.stderr
+    assert "\x1b[" not in done.stderr, "no terminal, no colours and no live line"
+    assert not session.path.with_suffix(".arrows").exists()
+    assert names(session.path.parent) == ["faces.parquet"]
+
+
+# --- --publish ---
+
+
+def test_published_lines_are_the_rows(recorded: Any) -> None:
+    done, session = recorded
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(lines) == 40
+    assert any(line["detections"] for line in lines)
+    for line, result in zip(lines, session, strict=True):
+        assert list(line) == ["timestamp", "detections"]
+        completed = result.row["completed_at"].timestamp()
+        assert line["timestamp"] == pytest.approx(completed, abs=2e-6)
+        assert line["detections"] == [
+            {"label": face["label"], "score": face["score"], "bbox": face["bbox"]}
+            for face in result.results
+        ]
+
+
+def test_payload_is_valid_json_whatever_the_model_yields() -> None:
+    results = [
+        make_detection(score=math.nan, bbox=[0.0, math.inf, np.float32(2.5), -math.inf]),
+        make_detection(score=np.float64("nan"), bbox=np.array([1.0, np.nan])),
+        {"label": "cat"},
+        "no dictionary",
+    ]
+    text = json.dumps(payload(make_row(0, results)), allow_nan=False)
+    assert json.loads(text)["detections"] == [
+        {"label": "person", "score": None, "bbox": [0.0, None, 2.5, None]},
+        {"label": "person", "score": None, "bbox": [1.0, None]},
+        {"label": "cat"},
+    ]
+    assert payload(make_row(0, {"a": "class map"}))["detections"] == []
+
+
+def test_publishing_appends_to_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    for start in (0, 2):
+        publisher = Publisher(str(path))
+        for i in (start, start + 1):
+            publisher.publish(make_row(i))
+            # Each line is there at once: somebody follows the file.
+            assert path.read_text().count("\n") == i + 1
+        publisher.close()
+        publisher.publish(make_row(9))  # closed: nothing happens
+    stamps = [json.loads(line)["timestamp"] for line in path.read_text().splitlines()]
+    assert stamps == [make_row(i).completed_ns / 1e9 for i in range(4)]
+
+
+def test_a_reader_that_goes_away_does_not_end_the_recording(dgrec: Command) -> None:
+    process = dgrec.start(
+        *OPTIONS, "--output", "s.parquet", "--publish", "-", stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    for _ in range(3):
+        assert json.loads(process.stdout.readline())["detections"] == []
+    process.stdout.close()
+    process.stdout = None
+    _, stderr = process.communicate(timeout=150)
+    assert process.returncode == 0, stderr
+    assert "Recorded 40 frames" in stderr
+    assert stderr.count("-: publishing ended: Broken pipe") == 1
+    assert "Traceback" not in stderr
+    assert "Exception ignored" not in stderr
+    with open_session(dgrec.folder / "s.parquet") as session:
+        assert len(session) == 40
+
+
+def open_session(path: Path) -> Session:
+    return Session(path)
+
+
+# --- names of the session file ---
+
+
+def test_a_name_is_made_and_the_summary_tells_it(dgrec: Command) -> None:
+    (dgrec.folder / "my clip (1).mp4").symlink_to(sample.CLIP)
+    arguments = ["--source", "my clip (1).mp4", "--duration", "0.1", "--quiet"]
+    done = dgrec.record(*arguments, env={"DGREC_HOST": ""})
+    assert done.returncode == 0, done.stderr
+    assert "Recorded" not in done.stderr  # --quiet
+    (path,) = (dgrec.folder / "recordings").iterdir()
+    assert path.name.startswith("my-clip-1-2")
+    with open_session(path) as session:
+        metadata = session.metadata
+        assert metadata["name"] == path.stem
+        assert "name" not in metadata["host"]
+        assert metadata["source"]["given"] == "my clip (1).mp4"
+        assert metadata["source"]["kind"] == "file"
+        assert metadata["options"]["duration"] == 0.1
+        assert metadata["totals"]["source_frames"] == 3 == len(session)
+        # The session and its footage can be moved together.
+        footage = path.parent / metadata["source"]["relative"]
+        assert footage.resolve() == sample.CLIP.resolve()
+
+
+def test_overwrite(dgrec: Command) -> None:
+    path = dgrec.folder / "s.parquet"
+    path.write_bytes(b"something of worth")
+    done = dgrec.record(
+        "--source", "sample", "--max-frames", "2", "--output", "s.parquet", "--overwrite"
+    )
+    assert done.returncode == 0, done.stderr
+    with open_session(path) as session:
+        assert len(session) == 2
+    assert names(dgrec.folder) == ["s.parquet"]

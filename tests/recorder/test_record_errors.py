@@ -1,0 +1,287 @@
+"""What ``dgrec record`` says when something is in the way: one line, and the right exit code."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dgrec import sample
+from dgrec.journal import JournalWriter
+from dgrec.session import Session
+from recorder.config import named_sources
+from recorder.source import parse_source
+from tests.factory import make_rows, new_metadata, write_journal
+from tests.recorder.command import Command, error_of, names
+
+
+def failing_model(folder: Path, body: str, after: int) -> list[str]:
+    """Write a zoo whose model runs ``body`` at the frame after ``after``; return its options."""
+    zoo = folder / "zoo" / sample.MODEL_NAME
+    zoo.mkdir(parents=True)
+    for path in (sample.ZOO / sample.MODEL_NAME).iterdir():
+        if path.suffix in (".tflite", ".json", ".py"):
+            (zoo / path.name).write_bytes(path.read_bytes())
+    (postprocessor,) = zoo.glob("*.py")
+    postprocessor.write_text(
+        postprocessor.read_text()
+        + f"""
+
+class PostProcessor(PostProcessor):
+    frames = 0
+
+    def forward(self, tensor_list, details_list):
+        type(self).frames += 1
+        if type(self).frames > {after}:
+            {body}
+        return super().forward(tensor_list, details_list)
+"""
+    )
+    return ["--model-name", sample.MODEL_NAME, "--zoo-url", "zoo"]
+
+
+# --- sources ---
+
+
+def test_a_missing_file(dgrec: Command) -> None:
+    error = error_of(dgrec.record("--source", "nowhere.mp4"))
+    assert error.startswith("nowhere.mp4: no such source")
+    assert not (dgrec.folder / "recordings").exists()
+
+
+def test_a_text_file(dgrec: Command) -> None:
+    (dgrec.folder / "notes.mp4").write_text("no video\n" * 1000)
+    assert error_of(dgrec.record("--source", "notes.mp4")) == (
+        "notes.mp4: is no video that OpenCV can read"
+    )
+
+
+def test_footage_without_a_frame(dgrec: Command) -> None:
+    """A container whose index is whole, but not one picture: a copy that was cut off early."""
+    (dgrec.folder / "cut.mp4").write_bytes(sample.CLIP.read_bytes()[:3000].ljust(3000))
+    error = error_of(dgrec.record("--source", "cut.mp4", "--output", "s.parquet"))
+    assert error == "cut.mp4: holds no frame that OpenCV can read"
+    assert names(dgrec.folder) == ["cut.mp4"]
+
+
+def test_a_folder_as_source(dgrec: Command) -> None:
+    assert "is a folder" in error_of(dgrec.record("--source", "."))
+
+
+@pytest.mark.skipif(Path("/dev/video9").exists(), reason="there is a camera 9")
+def test_no_camera(dgrec: Command) -> None:
+    error = error_of(dgrec.record("--source", "cam9"))
+    assert error.startswith("cam9: there is no camera with index 9")
+
+
+def test_an_asset_without_a_network(dgrec: Command) -> None:
+    error = error_of(dgrec.record("--source", "asset:traffic"))
+    assert error.startswith("asset:traffic: DeGirum's media list cannot be fetched")
+    assert "network" in error
+
+
+# --- dgrec.toml ---
+
+
+def test_named_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "dgrec.toml").write_text(
+        "[sources]\n"
+        'entrance = "rtsp://${CAM_USER}:${CAM_PASSWORD}@192.0.2.10/stream1"\n'
+        'yard = "cam1"\n'
+        f'clip = "{sample.CLIP}"\n'
+    )
+    named = named_sources(tmp_path)
+    monkeypatch.setenv("CAM_USER", "guard")
+    monkeypatch.setenv("CAM_PASSWORD", "s3cret")
+    entrance = parse_source("entrance", named)
+    assert entrance.target == "rtsp://guard:s3cret@192.0.2.10/stream1"
+    assert (entrance.given, entrance.kind, entrance.name) == ("entrance", "url", "entrance")
+    assert "s3cret" not in str(entrance.describe(tmp_path))
+    assert parse_source("yard", named).target == 1
+    assert parse_source("clip", named).kind == "file"
+    assert named_sources(tmp_path / "elsewhere") == {}
+
+
+def test_a_named_source_is_recorded_by_its_name(dgrec: Command) -> None:
+    (dgrec.folder / "dgrec.toml").write_text('[sources]\nlobby = "${FOOTAGE}/faces.mp4"\n')
+    done = dgrec.record(
+        "--source", "lobby", "--max-frames", "2", env={"FOOTAGE": str(sample.CLIP.parent)}
+    )
+    assert done.returncode == 0, done.stderr
+    (path,) = (dgrec.folder / "recordings").iterdir()
+    assert path.name.startswith("lobby-")
+    with Session(path) as session:
+        assert session.metadata["source"]["given"] == "lobby"
+        assert session.metadata["source"]["file"] == "faces.mp4"
+
+
+@pytest.mark.parametrize(
+    ("toml", "source", "expected"),
+    [
+        ('[sources]\nyard = "cam1"\nattic = "cam2"\n', "garden", "attic, yard"),
+        ('[sources]\nyard = "${NOWHERE_SET}"\n', "yard", "NOWHERE_SET is not set"),
+        ("[sources\n", "yard", "dgrec.toml: "),
+        ("sources = 3\n", "yard", "must be a table"),
+        ("[sources]\nyard = 3\n", "yard", "source 'yard' must be a text"),
+    ],
+)
+def test_what_may_be_wrong_with_it(dgrec: Command, toml: str, source: str, expected: str) -> None:
+    (dgrec.folder / "dgrec.toml").write_text(toml)
+    assert expected in error_of(dgrec.record("--source", source))
+
+
+# --- the session file ---
+
+
+def test_an_output_that_exists(dgrec: Command) -> None:
+    (dgrec.folder / "s.parquet").write_bytes(b"something of worth")
+    error = error_of(dgrec.record("--source", "sample", "--output", "s.parquet"))
+    assert error == "s.parquet: exists already; choose another name or say --overwrite"
+    assert (dgrec.folder / "s.parquet").read_bytes() == b"something of worth"
+
+
+def test_a_folder_that_is_missing(dgrec: Command) -> None:
+    error = error_of(dgrec.record("--source", "sample", "--output", "nowhere/s.parquet"))
+    assert error == "nowhere: no such folder; make it first"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written(dgrec: Command) -> None:
+    folder = dgrec.folder / "locked"
+    folder.mkdir(mode=0o500)
+    error = error_of(dgrec.record("--source", "sample", "--output", "locked/s.parquet"))
+    assert error == "locked: cannot be written: permission denied"
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that takes no files")
+def test_a_folder_that_takes_no_files(dgrec: Command) -> None:
+    """Root is not asked for permission; it finds out when the journal is opened."""
+    error = error_of(dgrec.record("--source", "sample", "--output", "/proc/s.parquet"))
+    assert error.startswith("/proc")
+    assert "cannot be written: " in error
+
+
+def test_a_journal_that_was_left_behind(dgrec: Command) -> None:
+    journal = write_journal(dgrec.folder / "s.arrows", make_rows(5), end=False)
+    before = journal.read_bytes()
+    for extra in ([], ["--overwrite"]):
+        arguments = ["--source", "sample", "--output", "s.parquet", *extra]
+        error = error_of(dgrec.record(*arguments))
+        assert error.startswith("s.arrows: is left from a recording that was cut off")
+    assert journal.read_bytes() == before
+
+
+def test_a_journal_that_is_being_written(dgrec: Command) -> None:
+    journal = JournalWriter(dgrec.folder / "s.arrows", new_metadata())
+    error = error_of(dgrec.record("--source", "sample", "--output", "s.parquet"))
+    journal.close()
+    assert error.startswith("s.arrows: is being recorded now")
+
+
+def test_a_publish_file_that_cannot_be_opened(dgrec: Command) -> None:
+    arguments = ["--source", "sample", "--output", "s.parquet", "--publish", "nowhere/lines.jsonl"]
+    error = error_of(dgrec.record(*arguments))
+    assert error == "nowhere/lines.jsonl: cannot be written: No such file or directory"
+    assert names(dgrec.folder) == []
+
+
+# --- usage ---
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--masks", "round"], "Invalid value for '--masks'"),
+        (["--max-frames", "0"], "Invalid value for '--max-frames'"),
+        (["--fps", "-1"], "Invalid value for '--fps'"),
+        (["--every", "2", "--fps", "5"], "--every and --fps"),
+        (["--model", "face"], "--model-registry and --model"),
+        (["--model-name", "a", "--model-url", "b/c"], "name the model twice"),
+        (["--zoo-url", "zoo"], "--zoo-url needs --model-name"),
+        (["--inference-host-address", "@local"], "needs a model"),
+        (["--output", "s.arrows"], ".arrows is the journal's name"),
+        (["--no-such-option"], "No such option"),
+    ],
+)
+def test_usage(arguments: list[str], expected: str, tmp_path: Path) -> None:
+    # In one process: click itself decides these, before anything is opened.
+    from click.testing import CliRunner
+
+    from recorder.cli import record_command
+
+    result = CliRunner().invoke(record_command, ["--source", "sample", *arguments])
+    assert result.exit_code == 2
+    assert expected in re.sub(r"\s+", " ", result.output)
+
+
+def test_usage_errors_exit_with_2(dgrec: Command) -> None:
+    done = dgrec.record("--source", "sample", "--durability", "perhaps")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("Error: ") == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_help_does_not_wait_for_heavy_libraries(dgrec: Command) -> None:
+    code = (
+        "import sys; sys.argv = ['dgrec', 'record', '--help']\n"
+        "from dgrec.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'degirum', 'degirum_tools', 'cv2', 'pyarrow', 'numpy', 'duckdb', 'rich'}\n"
+        "print('LOADED', sorted(heavy & sys.modules.keys()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=dgrec.folder,
+        env=dgrec.environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert "Example: dgrec record --source sample" in done.stdout
+    assert "LOADED []" in done.stdout
+
+
+# --- models ---
+
+
+def test_an_unknown_model(dgrec: Command) -> None:
+    arguments = ["--source", "sample", "--model-name", "yolo99", "--zoo-url", str(sample.ZOO)]
+    error = error_of(dgrec.record(*arguments))
+    assert error.startswith("yolo99: cannot be loaded: ")
+    assert "not found" in error
+    assert names(dgrec.folder) in ([], ["recordings"])
+
+
+def test_an_unknown_property(dgrec: Command) -> None:
+    arguments = ["--source", "sample", "--output", "s.parquet", "--property", "confidence=0.4"]
+    error = error_of(dgrec.record(*arguments))
+    assert "Model property 'confidence' does not exist" in error
+    assert not (dgrec.folder / "s.arrows").exists()
+
+
+def test_a_property_that_is_none(dgrec: Command) -> None:
+    error = error_of(dgrec.record("--source", "sample", "--property", "threshold"))
+    assert error == "property 'threshold': write it as key=value"
+
+
+def test_a_model_that_fails_in_the_middle(dgrec: Command) -> None:
+    options = failing_model(dgrec.folder, 'raise ValueError("the lens cap is on")', after=12)
+    error = error_of(dgrec.record("--source", "sample", "--output", "s.parquet", *options))
+    assert error.startswith("the model failed: ")
+    assert "the lens cap is on" in error
+    assert error.endswith("the 12 frames before are in s.parquet")
+    assert not (dgrec.folder / "s.arrows").exists()
+    with Session(dgrec.folder / "s.parquet") as session:
+        assert session.sealed
+        assert len(session) == 12
+        assert session.frames["source_frame"].to_pylist() == list(range(12))
+        assert session.metadata["end_reason"] == "failed"
+        assert "the lens cap is on" in session.metadata["end_detail"]
+        assert session.metadata["model"]["zoo"] == "zoo"

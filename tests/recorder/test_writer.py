@@ -1,0 +1,309 @@
+"""The thread between the inference loop and the journal: nothing lost, or counted where it was."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dgrec.errors import DgrecError, OutputError
+from dgrec.journal import Journal, JournalWriter
+from dgrec.rows import Row
+from recorder.writer import FLUSH_SECONDS, RowWriter
+from tests.factory import CLOSING, make_row, make_rows, new_metadata
+
+
+class SlowJournal:
+    """Has the face of a `JournalWriter`; each write waits until it is let through."""
+
+    def __init__(self, durability: str = "flush") -> None:
+        self.path = Path("slow.arrows")
+        self.durability = durability
+        self.batches: list[list[Row]] = []
+        self.events: list[dict[str, Any]] = []
+        self.gate = threading.Event()
+        self.writing = threading.Event()
+        self.written_at: list[float] = []
+        self.failure: Exception | None = None
+
+    @property
+    def rows(self) -> list[Row]:
+        return [row for batch in self.batches for row in batch]
+
+    def write(self, rows: Sequence[Row], **note: Any) -> None:
+        self.writing.set()
+        self.gate.wait(30)
+        if self.failure is not None:
+            raise self.failure
+        self.batches.append(list(rows))
+        self.events += note.get("events", [])
+        self.written_at.append(time.monotonic())
+
+
+@pytest.fixture
+def slow() -> Iterator[SlowJournal]:
+    journal = SlowJournal()
+    yield journal
+    journal.gate.set()
+
+
+def writer_of(journal: SlowJournal, **options: Any) -> RowWriter:
+    return RowWriter(journal, **options)  # type: ignore[arg-type]
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.005)
+
+
+def writer_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "dgrec-writer"]
+
+
+# --- a journal that is slower than the camera ---
+
+
+def test_block_waits_and_loses_nothing(slow: SlowJournal) -> None:
+    writer = writer_of(slow, policy="block", capacity=8)
+    rows = make_rows(60)
+
+    def put_all() -> None:
+        for row in rows:
+            writer.put(row)
+
+    producer = threading.Thread(target=put_all)
+    producer.start()
+    assert slow.writing.wait(10)
+    producer.join(0.3)
+    assert producer.is_alive(), "a full queue must make the producer wait"
+    slow.gate.set()
+    producer.join(20)
+    assert not producer.is_alive()
+    writer.close()
+
+    assert slow.rows == rows
+    assert writer.dropped == 0
+    assert {row.dropped_writer for row in rows} == {0}
+
+
+def test_drop_oldest_never_waits_and_counts(slow: SlowJournal) -> None:
+    writer = writer_of(slow, policy="drop-oldest", capacity=8)
+    rows = [make_row(i, skipped_before=1, dropped_queue=2, dropped_camera=3) for i in range(60)]
+    writer.put(rows[0])
+    assert slow.writing.wait(10)  # frame 0 is on its way; all the others have to wait
+    for row in rows[1:]:
+        writer.put(row)
+    assert writer.dropped == 51
+    slow.gate.set()
+    writer.close()
+
+    written = slow.rows
+    assert [row.source_frame for row in written] == [0, *range(52, 60)]
+    # The loss stands on the first row that is there again.
+    assert [row.dropped_writer for row in written] == [0, 51, *[0] * 7]
+    assert len(written) + writer.dropped == len(rows)
+    # What the lost rows had to tell of losses before them is not lost with them.
+    assert sum(row.skipped_before for row in written) == 60
+    assert sum(row.dropped_queue for row in written) == 120
+    assert sum(row.dropped_camera for row in written) == 180
+
+
+def test_two_losses_stand_on_two_rows(slow: SlowJournal) -> None:
+    writer = writer_of(slow, policy="drop-oldest", capacity=4)
+    writer.put(make_row(0))
+    for start in (1, 11):
+        assert slow.writing.wait(10)
+        for i in range(start, start + 10):
+            writer.put(make_row(i))
+        slow.writing.clear()
+        slow.gate.set()
+        wait_until(lambda start=start: bool(slow.rows) and slow.rows[-1].source_frame >= start - 1)
+        slow.gate.clear()
+    slow.gate.set()
+    writer.close()
+
+    written = slow.rows
+    assert len(written) + writer.dropped == 21
+    expected = 0
+    for row in written:
+        assert row.source_frame == expected + row.dropped_writer
+        expected = row.source_frame + 1
+    assert sum(row.dropped_writer > 0 for row in written) == 2
+
+
+def test_a_queue_of_one(slow: SlowJournal) -> None:
+    writer = writer_of(slow, policy="drop-oldest", capacity=1)
+    writer.put(make_row(0))
+    assert slow.writing.wait(10)
+    for i in range(1, 10):
+        writer.put(make_row(i))
+    slow.gate.set()
+    writer.close()
+    assert [(row.source_frame, row.dropped_writer) for row in slow.rows] == [(0, 0), (9, 8)]
+
+
+# --- errors ---
+
+
+@pytest.mark.parametrize("policy", ["block", "drop-oldest"])
+def test_an_error_surfaces_in_put_and_close(slow: SlowJournal, policy: str) -> None:
+    slow.failure = OutputError("s.arrows: cannot be written: No space left on device")
+    slow.gate.set()
+    writer = writer_of(slow, policy=policy, capacity=4)
+    writer.put(make_row(0))
+    wait_until(lambda: writer.error is not None)
+    for _ in range(2):
+        with pytest.raises(OutputError, match="No space left"):
+            writer.put(make_row(1))
+    with pytest.raises(OutputError, match="No space left"):
+        writer.close()
+    assert writer_threads() == []
+
+
+def test_an_error_wakes_a_producer_that_waits(slow: SlowJournal) -> None:
+    writer = writer_of(slow, policy="block", capacity=2)
+    slow.failure = OutputError("full")
+    raised = []
+
+    def put_many() -> None:
+        try:
+            for i in range(10):
+                writer.put(make_row(i))
+        except OutputError as error:
+            raised.append(error)
+
+    producer = threading.Thread(target=put_many)
+    producer.start()
+    assert slow.writing.wait(10)
+    slow.gate.set()
+    producer.join(10)
+    assert not producer.is_alive()
+    assert raised == [slow.failure]
+    with pytest.raises(OutputError):
+        writer.close()
+
+
+def test_a_defect_of_the_journal_does_not_hang_the_recording(slow: SlowJournal) -> None:
+    slow.failure = RuntimeError("a defect")
+    slow.gate.set()
+    writer = writer_of(slow)
+    writer.put(make_row(0))
+    with pytest.raises(DgrecError, match="the writer failed: RuntimeError"):
+        writer.close()
+
+
+# --- flushing ---
+
+
+def test_waiting_rows_are_written_in_time(slow: SlowJournal) -> None:
+    slow.gate.set()
+    writer = writer_of(slow)
+    put_at = []
+    end = time.monotonic() + 1.6
+    while time.monotonic() < end:
+        put_at.append(time.monotonic())
+        writer.put(make_row(len(put_at) - 1))
+        time.sleep(0.02)
+    count_before_close = len(slow.rows)
+    writer.close()
+
+    assert len(slow.rows) == len(put_at)
+    assert count_before_close > 0
+    first = 0
+    for batch, written in zip(slow.batches, slow.written_at, strict=True):
+        waited = written - put_at[first]
+        # Half a second by design; what is promised is one.
+        assert waited < 1.0, f"row {first} waited {waited:.2f} s"
+        first += len(batch)
+    # One write a row would be as wrong as none.
+    assert len(slow.batches) <= 6
+
+
+def test_a_single_row_does_not_wait_for_the_next(slow: SlowJournal) -> None:
+    slow.gate.set()
+    writer = writer_of(slow)
+    writer.put(make_row(0))
+    wait_until(lambda: len(slow.rows) == 1, FLUSH_SECONDS + 2)
+    writer.close()
+
+
+def test_an_event_does_not_wait_for_a_row(slow: SlowJournal) -> None:
+    """A camera that is lost gives none, perhaps for hours."""
+    slow.gate.set()
+    writer = writer_of(slow)
+    time.sleep(0.05)  # the writer waits
+    writer.note({"kind": "gap"})
+    wait_until(lambda: slow.events == [{"kind": "gap"}], FLUSH_SECONDS + 2)
+    writer.close()
+    assert slow.events == [{"kind": "gap"}]
+
+
+def test_large_rows_are_not_kept_in_memory_for_half_a_second(slow: SlowJournal) -> None:
+    import numpy as np
+
+    slow.gate.set()
+    writer = writer_of(slow)
+    mask = {"x_min": 0, "y_min": 0, "data": np.zeros((540, 960), np.float32)}
+    started = time.monotonic()
+    for i in range(8):
+        writer.put(make_row(i, [{"label": "person", "mask": mask}] * 3))
+    wait_until(lambda: len(slow.batches) > 0)
+    assert slow.written_at[0] - started < FLUSH_SECONDS
+    writer.close()
+
+
+def test_durability_frame_is_one_batch_a_row(tmp_path: Path) -> None:
+    path = tmp_path / "s.arrows"
+    writer = RowWriter(JournalWriter(path, new_metadata(), durability="frame"))
+    for row in make_rows(20):
+        writer.put(row)
+    writer.note({"kind": "gap"})
+    writer.close()
+    writer.end(CLOSING)
+    writer.journal.close()
+    journal = Journal.open(path)
+    assert [batch.num_rows for batch in journal.batches()] == [1] * 20
+    assert journal.events == [{"kind": "gap"}]
+    assert journal.closing == CLOSING
+
+
+def test_durability_frame_does_not_wait() -> None:
+    journal = SlowJournal("frame")
+    journal.gate.set()
+    writer = writer_of(journal)
+    started = time.monotonic()
+    writer.put(make_row(0))
+    wait_until(lambda: len(journal.rows) == 1)
+    assert journal.written_at[0] - started < FLUSH_SECONDS
+    writer.close()
+
+
+def test_closing_writes_what_waits_and_ends_the_thread(tmp_path: Path) -> None:
+    path = tmp_path / "s.arrows"
+    writer = RowWriter(JournalWriter(path, new_metadata()))
+    rows = make_rows(100)
+    for row in rows:
+        writer.put(row)
+    assert len(writer_threads()) == 1
+    writer.close()
+    assert writer_threads() == []
+    writer.end(CLOSING)
+    writer.journal.close()
+    frames = [
+        n for batch in Journal.open(path).batches() for n in batch["source_frame"].to_pylist()
+    ]
+    assert frames == list(range(100))
+
+
+def test_a_writer_that_got_nothing(slow: SlowJournal) -> None:
+    slow.gate.set()
+    writer = writer_of(slow)
+    writer.close()
+    assert slow.batches == []
+    assert writer_threads() == []
