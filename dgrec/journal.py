@@ -55,6 +55,9 @@ class JournalWriter:
     Every call of `write` reaches the operating system before it returns: from then on the rows
     survive a crash of this process (and of the machine, once synced to disk: ``durability``).
 
+    Args:
+        first_frame: Number of the first row: a later part of a recording goes on counting.
+
     Raises:
         OutputError: The file exists, or cannot be written. After a failed write the file is cut
             back to the last whole batch, so that what was written before stays readable.
@@ -67,8 +70,10 @@ class JournalWriter:
         *,
         masks: MaskMode = "exact",
         durability: Durability = "flush",
+        first_frame: int = 0,
     ) -> None:
         self.path = path
+        self.first_frame = first_frame
         self.frames = 0
         self.detections = 0
         self.flushes = 0
@@ -104,7 +109,7 @@ class JournalWriter:
 
     def write(self, rows: Sequence[Row], **note: Any) -> None:
         """Append ``rows`` as one batch. ``note`` goes into the batch's own metadata as JSON."""
-        batch = build_batch(rows, self.frames, self._masks)
+        batch = build_batch(rows, self.first_frame + self.frames, self._masks)
         self._append(batch, note)
         self.frames += batch.num_rows
         self.detections += len(batch.column("detections").values)
@@ -125,8 +130,11 @@ class JournalWriter:
         note = {
             "seq": self._sequence,
             "id": self._id,
-            "first": self.frames,
+            "first": self.first_frame + self.frames,
             "rows": batch.num_rows,
+            # In every batch, so that a reader who has lost the head does not take the frames of
+            # earlier parts for lost.
+            **({"start": self.first_frame} if self.first_frame else {}),
             **note,
         }
         self._stream.write_batch(
@@ -303,7 +311,7 @@ class _Pass:
         self.events: list[dict[str, Any]] = []
         self.lost_frames = 0
         self._stream_id = stream_id
-        self._next_frame = 0
+        self._next_frame: int | None = None
         self._next_sequence = 0
 
     def takes(self, note: dict[str, Any], start: int) -> bool:
@@ -316,6 +324,8 @@ class _Pass:
         if note["seq"] < self._next_sequence:
             self.damage.append(f"the batch at byte {start:,} is there twice")
             return False
+        if self._next_frame is None:
+            self._next_frame = int(note.get("start", 0))
         missing = note["first"] - self._next_frame
         if missing > 0:
             self.lost_frames += missing

@@ -13,7 +13,9 @@ from dgrec.checksums import verify_checksums
 from dgrec.errors import DgrecError, NotASessionError
 from dgrec.journal import Journal
 from dgrec.metadata import Metadata
+from dgrec.parts import Part, PartSet, first_frame
 from dgrec.result import RecordedResult
+from dgrec.schema import JOURNAL_SUFFIX
 from dgrec.sealed import SealedFile
 
 if TYPE_CHECKING:
@@ -25,18 +27,27 @@ _ROWS_AT_ONCE = 256
 
 
 class Session:
-    """One recording: a sealed file (``.parquet``) or a journal (``.arrows``), recording or left.
+    """One recording: a sealed file (``.parquet``), a journal (``.arrows``), or a set of parts.
+
+    A recording in parts is named without a number: ``NAME.parquet`` or ``NAME``, where no file has
+    that name but NAME-0001.parquet and so on are there. A part named itself is opened alone.
 
     Rows are read when they are asked for. `frames` and `detections` load everything; `batches`,
     iteration and `sql` go through a file of any length in bounded memory.
+
+    Args:
+        check: Compare a sealed file with its checksums first; once for a file is enough.
 
     Raises:
         SessionError: The file is missing, no session, damaged, or of a newer format.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, check: bool = True) -> None:
         self.path = Path(path)
+        self._set: PartSet | None = None
         self._sealed: SealedFile | None = None
+        #: Whether a sealed file vouches for its own bytes (of a set: whether all do).
+        self.has_checksums = False
         self._journal: Journal | None = None
         # What the last `result` came from: the next one is likely near it.
         self._rows: tuple[int, list[dict[str, Any]]] | None = None
@@ -46,6 +57,12 @@ class Session:
         try:
             with self.path.open("rb") as file:
                 head = file.read(4)
+        except FileNotFoundError:
+            if not _may_name_a_set(self.path):
+                raise NotASessionError(f"{path}: cannot be read: no such file") from None
+            self._set = PartSet(self.path)
+            self.has_checksums = all(part.has_checksums for part in self._set.parts)
+            return
         except OSError as error:
             raise NotASessionError(f"{path}: cannot be read: {error.strerror}") from None
         if head == b"\xff\xff\xff\xff" or self.path.suffix == ".arrows":
@@ -53,25 +70,48 @@ class Session:
             # One pass tells how it ends and what of it cannot be read.
             self._journal_rows = sum(batch.num_rows for batch in self._journal.batches())
         else:
-            self.has_checksums = verify_checksums(self.path)
+            if check:
+                self.has_checksums = verify_checksums(self.path)
             self._sealed = SealedFile(self.path)
 
     # --- what it is ---
 
     @property
     def sealed(self) -> bool:
-        """Whether this is a finished file rather than a journal."""
+        """Whether this is a finished file rather than a journal (of a set: whether all are)."""
+        if self._set is not None:
+            return all(part.sealed for part in self._set.parts)
         return self._sealed is not None
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts of a set, in order; none of a session that is one file."""
+        return self._set.parts if self._set is not None else ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that this session consists of, and that are still there."""
+        if not self.parts:
+            return (self.path,)
+        return tuple(file for part in self.parts if (file := part.file).exists())
+
+    @property
+    def first_frame(self) -> int:
+        """Number of the first frame: 0, unless parts came before it."""
+        return self.parts[0].first_frame if self.parts else first_frame(self.metadata)
 
     @property
     def journal(self) -> Journal:
         if self._journal is None:
-            raise DgrecError(f"{self.path}: is a sealed session, not a journal")
+            form = "a recording in parts" if self._set is not None else "a sealed session"
+            raise DgrecError(f"{self.path}: is {form}, not a journal")
         return self._journal
 
     @property
     def metadata(self) -> Metadata:
         """Everything known about the recording (docs/format.md lists the keys)."""
+        if self._set is not None:
+            return self._set.metadata
         if self._sealed is not None:
             return self._sealed.metadata
         return {**self.journal.metadata, **(self.journal.closing or {})}
@@ -82,16 +122,22 @@ class Session:
 
     @property
     def damage(self) -> list[str]:
-        """One line for each part that could not be read; empty for a whole session."""
+        """One line for each thing that could not be read; empty for a whole session."""
+        if self._set is not None:
+            return list(self._set.damage)
         if self._sealed is not None:
             return list(self._sealed.metadata.get("damage", []))
         return list(self.journal.damage)
 
     @property
     def schema(self) -> pa.Schema:
+        if self._set is not None:
+            return self._set.schema
         return self._sealed.schema if self._sealed is not None else self.journal.schema
 
     def __len__(self) -> int:
+        if self._set is not None:
+            return self._set.rows
         return self._sealed.num_rows if self._sealed is not None else self._journal_rows
 
     def __repr__(self) -> str:
@@ -101,11 +147,18 @@ class Session:
 
     def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Yield the rows as Arrow record batches, in order."""
-        if self._sealed is not None:
+        if self._set is not None:
+            yield from self._set.batches(columns)
+        elif self._sealed is not None:
             yield from self._sealed.batches(columns)
         else:
             for batch in self.journal.batches():
                 yield batch if columns is None else batch.select(columns)
+
+    def batches_of(self, part: Part) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of one of `parts`."""
+        if self._set is not None:
+            yield from self._set.batches_of(part)
 
     @property
     def frames(self) -> pa.Table:
@@ -130,6 +183,9 @@ class Session:
     def result(self, index: int) -> RecordedResult:
         """Return frame ``index`` (negative: from the end).
 
+        The index counts the frames that are here, from 0. In a later part alone, or in a set
+        whose oldest parts are gone, the frame's own number (`RecordedResult.frame`) is larger.
+
         Raises:
             IndexError: There is no such frame.
         """
@@ -137,9 +193,12 @@ class Session:
         position = index + size if index < 0 else index
         if not 0 <= position < size:
             raise IndexError(f"frame {index} of a session of {size} frames")
-        return RecordedResult(self._row(position), self.metadata)
+        return RecordedResult(self.row(position), self.metadata)
 
-    def _row(self, position: int) -> dict[str, Any]:
+    def row(self, position: int) -> dict[str, Any]:
+        """Return the columns of one frame, by its position from 0."""
+        if self._set is not None:
+            return self._set.row(position)
         if self._rows is None or not 0 <= position - self._rows[0] < len(self._rows[1]):
             start, table = self._table_with(position)
             # Turning rows into Python values is what takes the time: only some at once.
@@ -197,6 +256,8 @@ class Session:
             self._connection = None
         if self._sealed is not None:
             self._sealed.close()
+        if self._set is not None:
+            self._set.close()
 
     def __enter__(self) -> Self:
         return self
@@ -223,8 +284,12 @@ def _flat_detections(rows: pa.RecordBatch | pa.Table) -> pa.Table:
     )
 
 
+def _may_name_a_set(path: Path) -> bool:
+    return path.suffix != JOURNAL_SUFFIX and bool(path.name)
+
+
 def open_session(path: str | Path) -> Session:
-    """Open a recorded session: a sealed file, or a journal as it is.
+    """Open a recorded session: a sealed file, a journal as it is, or all parts of a recording.
 
     Raises:
         SessionError: The file is missing, no session, damaged, or of a newer format.

@@ -6,9 +6,10 @@ Their names and columns are part of what dgrec promises, like the columns of the
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from dgrec.schema import DETECTION
 if TYPE_CHECKING:
     import duckdb
 
+    from dgrec.parts import Part
     from dgrec.session import Session
 
 __all__ = ["connect", "query_error"]
@@ -49,12 +51,8 @@ def connect(sessions: Sequence[Session], memory_limit: str = "2GB") -> duckdb.Du
     connection.execute("SET TimeZone = 'UTC'")
     selects = []
     for index, session in enumerate(sessions):
-        if session.sealed:
-            rows = f"read_parquet({_literal(str(session.path))})"
-        else:
-            rows = f"_journal_{index}"
-            connection.register(rows, session.journal)
-        selects.append(f"SELECT {_literal(session.id)} AS session_id, * FROM {rows}")
+        for rows in _tables(session, index, connection):
+            selects.append(f"SELECT {_literal(session.id)} AS session_id, * FROM {rows}")
     connection.execute("CREATE VIEW frames AS " + " UNION ALL BY NAME ".join(selects))
     connection.execute(
         "CREATE VIEW detections AS "
@@ -65,6 +63,41 @@ def connect(sessions: Sequence[Session], memory_limit: str = "2GB") -> duckdb.Du
     connection.register("_sessions", _sessions_table(sessions))
     connection.execute("CREATE VIEW sessions AS SELECT * FROM _sessions")
     return connection
+
+
+class _PartJournal:
+    """Gives DuckDB the rows of a set's journal, anew for each scan, also once it is sealed."""
+
+    def __init__(self, session: Session, part: Part) -> None:
+        self._session = session
+        self._part = part
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        rows = self._session.batches_of(self._part)
+        reader = pa.RecordBatchReader.from_batches(self._part.schema, rows)
+        return reader.__arrow_c_stream__(requested_schema)
+
+
+def _tables(session: Session, index: int, connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
+    """Yield what to select the session's rows from, in their order."""
+    if not session.parts:
+        if session.sealed:
+            yield _parquet([session.path])
+        else:
+            connection.register(f"_journal_{index}", session.journal)
+            yield f"_journal_{index}"
+    for sealed, parts in itertools.groupby(session.parts, key=lambda part: part.sealed):
+        if sealed:
+            yield _parquet([part.path for part in parts])
+            continue
+        for part in parts:
+            name = f"_journal_{index}_{part.number}"
+            connection.register(name, _PartJournal(session, part))
+            yield name
+
+
+def _parquet(paths: Sequence[Path]) -> str:
+    return f"read_parquet([{', '.join(_literal(str(path)) for path in paths)}])"
 
 
 def _literal(text: str) -> str:
@@ -120,9 +153,14 @@ def _session_row(session: Session) -> dict[str, Any]:
         "detections": totals.get("detections"),
         "skipped": totals.get("skipped"),
         "dropped": totals.get("dropped"),
-        "bytes": os.path.getsize(session.path),
+        "bytes": sum(map(_size, session.files)),
         "metadata": dumps(metadata),
     }
+
+
+def _size(path: Path) -> int:
+    # A part may have been sealed or removed since the set was opened.
+    return os.path.getsize(path) if path.exists() else 0
 
 
 def _stamp(text: str | None) -> dt.datetime | None:

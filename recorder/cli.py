@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from dgrec.errors import ConfigError
+from dgrec.units import parse_duration, parse_size
+
 __all__ = ["COMMANDS"]
+
+
+def _quantity(
+    parse: Callable[[str], float], least: str
+) -> Callable[[click.Context, click.Parameter, str | None], float | None]:
+    """Return what turns an option's text (``512MB``, ``10m``) into bytes or seconds."""
+
+    def convert(_: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
+        if text is None:
+            return None
+        try:
+            number = parse(text)
+        except ConfigError as error:
+            raise click.BadParameter(str(error), param=parameter) from None
+        if number < parse(least):
+            raise click.BadParameter(
+                f"{text!r} is too little; {least} is the least", param=parameter
+            )
+        return number
+
+    return convert
 
 
 @click.command(
@@ -101,6 +126,31 @@ __all__ = ["COMMANDS"]
     help="What happens when the disk cannot keep up.  [default: block for files, drop-oldest for "
     "live sources]",
 )
+@click.option(
+    "--split-every",
+    callback=_quantity(parse_duration, "1s"),
+    metavar="TIME",
+    help="Begin a new part after that time (90s, 10m, 24h): NAME-0001.parquet, ...",
+)
+@click.option(
+    "--split-size",
+    callback=_quantity(parse_size, "1MB"),
+    metavar="SIZE",
+    help="Begin a new part before its journal is larger than that (512MB, 2GB). Sealed, a part is "
+    "several times smaller.",
+)
+@click.option(
+    "--keep-last",
+    callback=_quantity(parse_duration, "1s"),
+    metavar="TIME",
+    help="Remove parts that ended longer ago.",
+)
+@click.option(
+    "--keep-total",
+    callback=_quantity(parse_size, "1MB"),
+    metavar="SIZE",
+    help="Remove the oldest parts when all of them, with their videos, take more.",
+)
 @click.option("--display", is_flag=True, help="Show the overlay in a window while recording.")
 @click.option(
     "--publish",
@@ -134,6 +184,12 @@ def _check_usage(options: dict[str, Any]) -> None:
         raise click.UsageError("--zoo-url needs --model-name")
     if options["inference_host_address"] and not named:
         raise click.UsageError("--inference-host-address needs a model (--model-name)")
+    if (options["keep_last"] or options["keep_total"]) and not (
+        options["split_every"] or options["split_size"]
+    ):
+        raise click.UsageError(
+            "--keep-last and --keep-total remove parts: say --split-every or --split-size, too"
+        )
     output = options["output"]
     if output is not None and output.suffix == ".arrows":
         raise click.UsageError("--output: .arrows is the journal's name; call the session .parquet")

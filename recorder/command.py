@@ -16,6 +16,8 @@ from dgrec.clock import Clock
 from dgrec.errors import OutputError
 from dgrec.journal import is_being_written
 from dgrec.metadata import Metadata
+from dgrec.parts import numbered_files, parts_of
+from dgrec.schema import JOURNAL_SUFFIX
 from recorder.capture import Capture, Decimator
 from recorder.config import named_sources
 from recorder.display import OverlayWindow
@@ -23,9 +25,11 @@ from recorder.frames import Footage, FrameSource
 from recorder.live import LiveView, summary
 from recorder.live_source import LiveSource
 from recorder.model import LoadedModel, ModelRequest, load_model, parse_property
+from recorder.parts import Splitting
 from recorder.publisher import Publisher
 from recorder.recording import Recording, journal_path
 from recorder.recovery import left_behind, recover
+from recorder.sealer import Retention
 from recorder.signals import StopSignals
 from recorder.source import Source, VideoReader, parse_source
 
@@ -41,6 +45,10 @@ _RECORDED_OPTIONS = (
     "masks",
     "durability",
     "policy",
+    "split_every",
+    "split_size",
+    "keep_last",
+    "keep_total",
 )
 
 
@@ -52,7 +60,8 @@ def run_record(options: dict[str, Any]) -> None:
     """
     console = Console(stderr=True, quiet=options["quiet"], highlight=False)
     source = parse_source(options["source"], named_sources(Path.cwd()))
-    output = _output_path(options["output"], source, options["overwrite"])
+    splitting = _splitting(options)
+    output = _output_path(options["output"], source, options["overwrite"], split=bool(splitting))
     _say_left_behind(console, output.parent)
     request = _model_request(options)
     reader = VideoReader(source, stall_timeout_s=options["stall_timeout"])
@@ -87,6 +96,7 @@ def run_record(options: dict[str, Any]) -> None:
             policy=options["policy"] or ("block" if source.has_end else "drop-oldest"),
             watchers=tuple(watchers),
             replace=options["overwrite"],
+            splitting=splitting,
         )
         _run(recording, console, _expected_frames(reader, options), signals)
         for part in (publisher, window):
@@ -138,6 +148,14 @@ def _run(
 def _say_left(recording: Recording) -> None:
     # os.write: the console's lock may be held by whatever hangs.
     os.write(2, f"\nLeft as it is: {recording.journal}\n".encode())
+
+
+def _splitting(options: dict[str, Any]) -> Splitting:
+    return Splitting(
+        options["split_every"],
+        options["split_size"],
+        Retention(options["keep_last"], options["keep_total"]),
+    )
 
 
 def _model_request(options: dict[str, Any]) -> ModelRequest:
@@ -210,7 +228,9 @@ def _metadata(
     return metadata
 
 
-def _output_path(output: Path | None, source: Source, overwrite: bool) -> Path:
+def _output_path(
+    output: Path | None, source: Source, overwrite: bool, *, split: bool = False
+) -> Path:
     """Return where the session goes, having checked that it can go there.
 
     Raises:
@@ -231,14 +251,24 @@ def _output_path(output: Path | None, source: Source, overwrite: bool) -> Path:
         raise OutputError(f"{output.parent}: cannot be written: permission denied")
     if output.exists() and not overwrite:
         raise OutputError(f"{output}: exists already; choose another name or say --overwrite")
-    journal = journal_path(output)
-    if journal.exists():
-        state = (
-            "is being recorded now"
-            if is_being_written(journal)
-            else f"was left by a recording that was cut off (dgrec recover {journal})"
+    parts = parts_of(output)
+    for journal in (journal_path(output), *(p for p in parts if p.suffix == JOURNAL_SUFFIX)):
+        if journal.exists():
+            state = (
+                "is being recorded now"
+                if is_being_written(journal)
+                else f"was left by a recording that was cut off (dgrec recover {journal})"
+            )
+            raise OutputError(f"{journal}: {state}; choose another name")
+    if parts and not overwrite:
+        raise OutputError(
+            f"{parts[0]}: is a part of an older recording; choose another name or say --overwrite"
         )
-        raise OutputError(f"{journal}: {state}; choose another name")
+    strangers = [path for _, path in numbered_files(output) if path not in parts] if split else []
+    if strangers:
+        raise OutputError(
+            f"{strangers[0]}: is called like a part, but is none; choose another name"
+        )
     return output
 
 
@@ -246,6 +276,6 @@ def _free_name(folder: Path, stem: str) -> Path:
     """Return a session name that is not taken: two recordings may start in one second."""
     for suffix in ("", *(f"-{number}" for number in range(2, 1000))):
         path = folder / f"{stem}{suffix}.parquet"
-        if not path.exists() and not journal_path(path).exists():
+        if not (path.exists() or journal_path(path).exists() or numbered_files(path)):
             return path
     raise OutputError(f"{folder}: no free name for {stem}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -101,6 +102,9 @@ def summary(recording: Recording, metadata: dict[str, object], seconds: float) -
     progress, capture = recording.progress, recording.capture
     p50, p95 = progress.latency()
     path = _shown(recording.output)
+    files = recording.files
+    size = sum(file.stat().st_size for file in files)
+    parts = "" if files == [recording.output] else f"{_parts_text(files)}, "
     rate = progress.frames / seconds if seconds > 0 else 0.0
     lost = []
     if capture.frames_skipped:
@@ -114,11 +118,19 @@ def summary(recording: Recording, metadata: dict[str, object], seconds: float) -
     if progress.frames:
         lines.append(f"Latency p50 {p50:.1f} ms, p95 {p95:.1f} ms (last 1,024 frames).")
     lines += [
-        f"Session: {path} ({size_text(recording.output.stat().st_size)}, "
-        f"{metadata.get('end_reason')}).",
+        f"Session: {path} ({parts}{size_text(size)}, {metadata.get('end_reason')}).",
+        *recording.notes,
         f"Replay it with: dgrec replay {shlex.quote(path)}",
     ]
     return lines
+
+
+def _parts_text(files: Sequence[Path]) -> str:
+    return (
+        f"1 part: {files[0].name}"
+        if len(files) == 1
+        else (f"{len(files):,} parts: {files[0].name} to {files[-1].name}")
+    )
 
 
 def _shown(path: Path) -> str:

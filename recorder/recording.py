@@ -18,10 +18,13 @@ from dgrec.clock import Clock
 from dgrec.errors import DgrecError, ModelError, OutputError
 from dgrec.journal import Durability, Journal, JournalWriter
 from dgrec.metadata import Metadata, redact_text, utc_text
+from dgrec.parts import parts_of
 from dgrec.rows import MaskMode, Row
 from dgrec.schema import JOURNAL_SUFFIX
 from dgrec.sealed import seal
 from recorder.capture import Capture
+from recorder.parts import PartedJournal, Splitting
+from recorder.sealer import remove_session
 from recorder.writer import QueuePolicy, RowWriter
 
 __all__ = ["Progress", "Recording", "journal_path"]
@@ -69,6 +72,7 @@ class Recording:
 
     Args:
         model: A loaded PySDK model (compound models too: anything `predict_stream` takes).
+        splitting: When to begin a new part; without it the session is one file.
         watchers: Called with each row and its result before the row is written: display, publisher.
             What they cost is part of `recorder_ms`.
     """
@@ -86,6 +90,7 @@ class Recording:
         policy: QueuePolicy = "block",
         watchers: tuple[Callable[[Row, Any], None], ...] = (),
         replace: bool = False,
+        splitting: Splitting | None = None,
     ) -> None:
         self.output = output
         self.progress = Progress()
@@ -96,12 +101,43 @@ class Recording:
         self._watchers = watchers
         self._replace = replace
         self._takes_conversion = metadata.get("model", {}).get("result_type") == "Segmentation"
-        journal = JournalWriter(journal_path(output), metadata, masks=masks, durability=durability)
+        #: Files of an older recording of this name, for when there is something in their place.
+        self._replaced = _other_files(output, bool(splitting)) if replace else []
+        self._parts: PartedJournal | None = None
+        journal: JournalWriter | PartedJournal
+        if splitting:
+            journal = self._parts = PartedJournal(
+                output,
+                metadata,
+                splitting,
+                clock=clock,
+                masks=masks,
+                durability=durability,
+                replaces=self._replaced,
+            )
+        else:
+            journal = JournalWriter(
+                journal_path(output), metadata, masks=masks, durability=durability
+            )
         self.writer = RowWriter(journal, policy=policy)
 
     @property
     def journal(self) -> Path:
         return self.writer.journal.path
+
+    @property
+    def files(self) -> list[Path]:
+        """What there is of the session once it has ended: one file, or the parts that were kept."""
+        return [self.output] if self._parts is None else self._parts.sealed
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know about the parts of the session, a line each."""
+        if self._parts is None:
+            return []
+        removed = self._parts.removed
+        kept = [f"Older parts removed, as asked for: {removed:,}."] if removed else []
+        return [*kept, *self._parts.notes]
 
     @property
     def dropped(self) -> int:
@@ -120,15 +156,19 @@ class Recording:
             self.writer.note(event)
         try:
             self.writer.close()
-            self.writer.end(self._closing(failure))
-            self.writer.journal.close()
+            closing = self._closing(failure)
+            self.writer.end(closing)
+            if self._parts is None:  # the journal of a part is closed when it is sealed
+                self.writer.journal.close()
         except DgrecError as error:
             self.writer.journal.close()
             raise OutputError(
                 f"{error}; the {self.writer.journal.frames} frames written before are in "
                 f"{self.journal}"
             ) from None
-        metadata = self._seal(failure)
+        metadata = (
+            self._seal(failure) if self._parts is None else self._seal_parts(failure, closing)
+        )
         if failure is not None:
             kept = f"the {self.progress.frames} frames before are in {self.output}"
             raise type(failure)(f"{failure}; {kept}")
@@ -226,7 +266,24 @@ class Recording:
             raise OutputError(f"{reason}; everything recorded is in {self.journal}") from None
         with contextlib.suppress(OSError):
             self.journal.unlink()
+        for old in self._replaced:
+            remove_session(old)
         return metadata
+
+    def _seal_parts(self, failure: DgrecError | None, closing: Metadata) -> Metadata:
+        assert self._parts is not None
+        problems = self._parts.seal()
+        if problems:
+            more = f" (and {len(problems) - 1} more parts)" if len(problems) > 1 else ""
+            reason = f"{failure}; then sealing failed: " if failure else ""
+            raise OutputError(f"{reason}{problems[0]}{more}; dgrec recover seals it") from None
+        return {**self._metadata, **closing}
+
+
+def _other_files(output: Path, split: bool) -> list[Path]:
+    """Return the sealed files that a recording of this name replaces, besides by its own name."""
+    sealed = [path for path in parts_of(output) if path.suffix != JOURNAL_SUFFIX]
+    return [*sealed, output] if split and output.exists() else sealed
 
 
 def _analyzer_attributes(result: Any) -> str | None:

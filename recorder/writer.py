@@ -18,6 +18,7 @@ from dgrec.errors import DgrecError
 from dgrec.journal import JournalWriter
 from dgrec.metadata import Metadata
 from dgrec.rows import Row
+from recorder.parts import PartedJournal
 
 __all__ = ["FLUSH_BYTES", "FLUSH_SECONDS", "QueuePolicy", "RowWriter"]
 
@@ -37,7 +38,11 @@ class RowWriter:
     """
 
     def __init__(
-        self, journal: JournalWriter, *, policy: QueuePolicy = "block", capacity: int = 1024
+        self,
+        journal: JournalWriter | PartedJournal,
+        *,
+        policy: QueuePolicy = "block",
+        capacity: int = 1024,
     ) -> None:
         self.journal = journal
         self.dropped = 0

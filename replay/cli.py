@@ -72,7 +72,7 @@ def query_command(
     with dgrec.open(session) as opened, SqlReader([opened]) as reader:
         _say_damage(opened)
         check_only_reads(reader.connection, text)
-        with open_output(output, overwrite=overwrite, keep=session) as destination:
+        with open_output(output, overwrite=overwrite, keep=(session, *opened.files)) as destination:
             result = reader.stream(text)
             left_out = write_rows(result, chosen, destination, limit or None)
         if left_out and chosen != "table":
@@ -109,7 +109,7 @@ def stats_command(session: Path, form: str | None, output: Path | None, overwrit
     with dgrec.open(session) as opened:
         _say_damage(opened)
         stats = measure(opened)
-        with open_output(output, overwrite=overwrite, keep=session) as destination:
+        with open_output(output, overwrite=overwrite, keep=(session, *opened.files)) as destination:
             write_stats(stats, format_for(form, output), destination)
 
 
@@ -131,7 +131,7 @@ def info_command(session: Path, form: str | None, output: Path | None, overwrite
 
     with dgrec.open(session) as opened:
         info = describe(opened)
-        with open_output(output, overwrite=overwrite, keep=session) as destination:
+        with open_output(output, overwrite=overwrite, keep=(session, *opened.files)) as destination:
             write_info(info, format_for(form, output), destination)
 
 

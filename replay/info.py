@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ def describe(session: Session) -> dict[str, Any]:
     Raises:
         SessionError: Part of the file cannot be read.
     """
-    size = os.path.getsize(session.path)
+    size = sum(map(os.path.getsize, session.files))
     columns = _columns(session)
     frames = len(session)
     detections = _detection_count(session)
@@ -38,10 +39,10 @@ def describe(session: Session) -> dict[str, Any]:
     return {
         "path": str(session.path),
         "session_id": session.id,
-        "form": "sealed" if session.sealed else "journal",
+        "form": "parts" if session.parts else "sealed" if session.sealed else "journal",
         "state": _state(session),
         "end_reason": session.metadata.get("end_reason"),
-        "checksums": session.has_checksums if session.sealed else True,
+        "checksums": session.has_checksums if session.sealed or session.parts else True,
         "damage": session.damage,
         "frames": frames,
         "detections": detections,
@@ -56,6 +57,8 @@ def describe(session: Session) -> dict[str, Any]:
 
 
 def _state(session: Session) -> str:
+    if session.parts:
+        return _state_of_parts(session)
     if session.sealed:
         return "sealed"
     if is_being_written(session.path):
@@ -63,6 +66,18 @@ def _state(session: Session) -> str:
     if session.journal.closing is None:
         return "cut off: its recorder did not end it"
     return "ended, not sealed"
+
+
+def _state_of_parts(session: Session) -> str:
+    journals = [part for part in session.parts if not part.sealed]
+    count = "1 part" if len(session.parts) == 1 else f"{len(session.parts):,} parts"
+    if not journals:
+        return f"{count}, sealed"
+    if any(is_being_written(part.path) for part in journals):
+        return f"{count}, being recorded"
+    if all(part.ended for part in journals):
+        return f"{count}, {len(journals)} not sealed"
+    return f"{count}, cut off: its recorder did not end the last one"
 
 
 def _detection_count(session: Session) -> int:
@@ -75,20 +90,19 @@ def _detection_count(session: Session) -> int:
 def _columns(session: Session) -> list[dict[str, Any]]:
     """Return name, type, bytes and share of every leaf, as nested columns are stored."""
     leaves = [leaf for field in session.schema for leaf in _leaves(field.name, field.type)]
-    columns = [
+    columns: list[dict[str, Any]] = [
         {"name": name, "type": str(type_), "bytes": None, "share": None} for name, type_ in leaves
     ]
     if not session.sealed:
         return columns
-    footer = pq.read_metadata(session.path)
-    size = os.path.getsize(session.path)
-    # Parquet stores leaves in the order of the schema.
-    for index, column in enumerate(columns):
-        taken = sum(
-            footer.row_group(group).column(index).total_compressed_size
-            for group in range(footer.num_row_groups)
-        )
-        column["bytes"], column["share"] = taken, taken / size
+    size = sum(map(os.path.getsize, session.files))
+    taken = [0] * len(columns)
+    for footer in map(pq.read_metadata, session.files):
+        # Parquet stores leaves in the order of the schema.
+        for index, group in itertools.product(range(len(columns)), range(footer.num_row_groups)):
+            taken[index] += footer.row_group(group).column(index).total_compressed_size
+    for column, bytes_ in zip(columns, taken, strict=True):
+        column["bytes"], column["share"] = bytes_, bytes_ / size
     return columns
 
 
@@ -143,7 +157,7 @@ def _file_rows(info: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "state", info["state"]
     yield "size", _bytes_text(info["bytes"])
     yield "a frame takes", _bytes_each(info["bytes_per_frame"])
-    if info["form"] == "sealed":
+    if _has_sizes(info):
         yield "a detection takes", _bytes_each(info["bytes_per_detection"])
         intact = "all correct" if info["checksums"] else "none: another tool rewrote the file"
         yield "checksums", intact
@@ -185,7 +199,7 @@ def _value_text(value: Any) -> str:
 
 
 def _columns_section(info: Mapping[str, Any]) -> Section:
-    if info["form"] != "sealed":
+    if not _has_sizes(info):
         return Section(
             "Columns",
             ("column", "type"),
@@ -202,6 +216,11 @@ def _columns_section(info: Mapping[str, Any]) -> Section:
     return Section(
         "Columns", ("column", "type", "bytes", "share"), rows, (False, False, True, True)
     )
+
+
+def _has_sizes(info: Mapping[str, Any]) -> bool:
+    """Return whether all of the session is sealed, and its columns have sizes of their own."""
+    return all(column["bytes"] is not None for column in info["columns"])
 
 
 def _bytes_text(size: int) -> str:

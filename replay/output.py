@@ -95,12 +95,12 @@ def format_for(chosen: str | None, output: Path | None) -> str:
 
 @contextlib.contextmanager
 def open_output(
-    path: Path | None, *, overwrite: bool = False, keep: Path | None = None
+    path: Path | None, *, overwrite: bool = False, keep: Sequence[Path] = ()
 ) -> Iterator[Destination]:
     """Open ``path`` (None or ``-``: standard output) for one result.
 
-    A file appears under its name only once it is whole. ``keep`` is never overwritten: the session
-    that the result is about.
+    A file appears under its name only once it is whole. ``keep`` is never overwritten: the files of
+    the session that the result is about, and its name.
 
     Raises:
         OutputError: The file exists and ``overwrite`` is false, or it cannot be written.
@@ -114,7 +114,10 @@ def open_output(
             with path.open("wb") as file:
                 yield Destination(file)
         else:
-            if keep is not None and path.exists() and path.samefile(keep):
+            # The name of a session in parts is no file, but a file of that name would hide it.
+            if path.absolute() in [name.absolute() for name in keep] or any(
+                path.exists() and kept.exists() and path.samefile(kept) for kept in keep
+            ):
                 raise OutputError(f"{path}: is the session itself; choose another name")
             with _new_file(path, overwrite) as file:
                 yield Destination(file)

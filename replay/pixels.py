@@ -49,6 +49,8 @@ def find_footage(session: Session, video: Path | None = None) -> Footage:
     source = _mapping(metadata.get("source"))
     loops = bool(source.get("loop"))
     recorded = [item for item in _recorded_videos(metadata) if item.get("kind") == "raw"]
+    if len(session.parts) > 1:
+        recorded = []  # each part has its own, and counts its frames from 0
     folder = session.path.absolute().parent
     if video is not None:
         return _given(video, source, recorded, loops)

@@ -44,12 +44,18 @@ def _problems(session: Session) -> Iterator[str]:
     if session.sealed:
         if not session.has_checksums:
             yield "has no checksums of its own: rewritten by another tool"
-        yield from session.damage
-    rows = _RowCheck()
+        if not session.parts:
+            yield from session.damage
+    rows = _RowCheck(session.first_frame)
     for batch in session.batches():
         # Decoding every column is what checks its pages.
         rows.add(batch.select([name for name in _CHECKED if name in batch.schema.names]))
-    if not session.sealed:
+    if session.parts:
+        yield from session.damage
+        for part in session.parts:
+            if not part.ended and not is_being_written(part.path):
+                yield f"part {part.number}: its recorder was cut off (dgrec recover {part.path})"
+    elif not session.sealed:
         yield from session.journal.damage
         if session.journal.closing is None and not is_being_written(session.path):
             yield "its recorder was cut off (dgrec recover seals what is there)"
@@ -62,7 +68,8 @@ def _problems(session: Session) -> Iterator[str]:
 class _RowCheck:
     """Goes through the rows in order and keeps the first problem of each kind."""
 
-    def __init__(self) -> None:
+    def __init__(self, first_frame: int = 0) -> None:
+        self._first_frame = first_frame
         self.frames = 0
         self.detections = 0
         self._last: dict[str, int] = {}
@@ -77,11 +84,12 @@ class _RowCheck:
         if not batch.num_rows:
             return
         frame = _integers(batch, "frame")
-        expected = np.arange(self.frames, self.frames + len(frame))
+        start = self._first_frame + self.frames
+        expected = np.arange(start, start + len(frame))
         wrong = np.flatnonzero(frame != expected)
         if len(wrong):
             row = int(wrong[0])
-            self._note("frame", f"row {expected[row]} has the frame number {frame[row]}")
+            self._note("frame", f"row {self.frames + row} has the frame number {frame[row]}")
         self._increasing("source_frame", _integers(batch, "source_frame"), frame, strictly=True)
         self._increasing("captured_at", _integers(batch, "captured_at"), frame, strictly=False)
         late = np.flatnonzero(_integers(batch, "completed_at") < _integers(batch, "captured_at"))

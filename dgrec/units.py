@@ -1,0 +1,46 @@
+"""Sizes and durations as people write them: ``512MB``, ``20GB``, ``90s``, ``10m``, ``24h``.
+
+Units are decimal (1 KB is 1,000 bytes), as in everything that dgrec prints.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from dgrec.errors import ConfigError
+
+__all__ = ["parse_duration", "parse_size"]
+
+_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)\Z")
+_BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def parse_size(text: str) -> int:
+    """Return the number of bytes that ``text`` names.
+
+    Raises:
+        ConfigError: It names none.
+    """
+    return int(_parse(text, _BYTES, "size", "512MB or 20GB (units B, KB, MB, GB, TB)"))
+
+
+def parse_duration(text: str) -> float:
+    """Return the number of seconds that ``text`` names.
+
+    Raises:
+        ConfigError: It names none.
+    """
+    return _parse(text, _SECONDS, "duration", "90s, 10m or 24h (units s, m, h, d)")
+
+
+def _parse(text: str, units: Mapping[str, int], kind: str, examples: str) -> float:
+    # Without a unit, 10 might be seconds or minutes: better refused than guessed.
+    match = _QUANTITY.match(text.strip().lower())
+    if match is None or match[2] not in units:
+        raise ConfigError(f"{text!r} is no {kind}; write {examples}")
+    value = float(match[1]) * units[match[2]]
+    if value <= 0:
+        raise ConfigError(f"{text!r} is no {kind}: it must be more than nothing")
+    return value

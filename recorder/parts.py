@@ -1,0 +1,267 @@
+"""Long recordings: a new part every so often, sealed while the next one is being written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from dgrec.clock import Clock
+from dgrec.errors import OutputError
+from dgrec.journal import Durability, JournalWriter
+from dgrec.metadata import Metadata, utc_text, uuid7
+from dgrec.parts import part_path
+from dgrec.rows import MaskMode, Row
+from dgrec.schema import JOURNAL_SUFFIX
+from recorder.sealer import Retention, Sealer
+
+__all__ = ["PartedJournal", "Splitting"]
+
+#: How long to go on with a part after the next one could not be begun.
+_RETRY_NS = 5_000_000_000
+
+
+@dataclass(frozen=True)
+class Splitting:
+    """When a new part begins: after so many seconds, or before its journal passes so many bytes."""
+
+    every_s: float | None = None
+    size: int | None = None
+    keep: Retention = field(default_factory=Retention)
+
+    def __bool__(self) -> bool:
+        return self.every_s is not None or self.size is not None
+
+
+@dataclass
+class _Counts:
+    """What has been written, in the words of the metadata's totals."""
+
+    frames: int = 0
+    detections: int = 0
+    source_frames: int = 0
+    skipped: int = 0
+    dropped: int = 0
+    dropped_writer: int = 0
+    flushes: int = 0
+
+
+class PartedJournal:
+    """Has the face of a `JournalWriter`, and writes one journal after the other.
+
+    Rows come from the writer thread (`RowWriter`); a part ends between two of them. Beginning a
+    part takes two small writes; sealing the one before is done in `Sealer`'s thread. Frame numbers
+    go on counting.
+
+    Args:
+        metadata: Of the whole recording; its ``session_id`` becomes the ``set_id`` of the parts.
+        replaces: Files of an older recording, to be removed once the first part is sealed.
+
+    Raises:
+        OutputError: A journal exists, or cannot be written. A part that cannot be *begun* later on
+            is no error: the one before goes on, and `notes` tells.
+    """
+
+    def __init__(
+        self,
+        output: Path,
+        metadata: Metadata,
+        splitting: Splitting,
+        *,
+        clock: Clock,
+        masks: MaskMode = "exact",
+        durability: Durability = "flush",
+        replaces: Sequence[Path] = (),
+    ) -> None:
+        self.durability = durability
+        self.number = 0
+        self._output = output
+        self._metadata = metadata
+        self._splitting = splitting
+        self._masks = masks
+        self._counts = _Counts()
+        #: What the closing words of earlier parts have told already.
+        self._told = _Counts()
+        self._bytes_before = 0
+        self._last_write = 0
+        self._last_completed_ns = 0
+        self._due_ns: int | None = None
+        self._retry_ns = 0
+        self._begin_problem = ""
+        self._current = self._begin(clock.now_ns())
+        self._sealer = Sealer(splitting.keep, clock, self._current_bytes, replaces)
+
+    # --- the face of JournalWriter ---
+
+    @property
+    def path(self) -> Path:
+        """The journal that is being written."""
+        return self._current.path
+
+    @property
+    def frames(self) -> int:
+        return self._counts.frames
+
+    @property
+    def detections(self) -> int:
+        return self._told.detections + self._current.detections
+
+    @property
+    def flushes(self) -> int:
+        return self._told.flushes + self._current.flushes
+
+    @property
+    def bytes_written(self) -> int:
+        return self._bytes_before + self._current.bytes_written
+
+    def write(self, rows: Sequence[Row], **note: Any) -> None:
+        if not rows:
+            self._current.write(rows, **note)
+            return
+        waiting = list(rows)
+        while waiting:
+            if self._is_due(waiting[0]):
+                self._rotate(waiting[0])
+            count = self._fitting(waiting)
+            self._write(waiting[:count], note)
+            note = {}  # once is enough
+            del waiting[:count]
+
+    def end(self, closing: Metadata) -> None:
+        """Write the end of the last part. ``closing`` is about the whole recording."""
+        totals = dict(closing.get("totals", {}))
+        for key, told in vars(self._told).items():
+            if key in totals:
+                totals[key] -= told
+        self._current.end({**closing, "totals": totals})
+
+    def close(self) -> None:
+        """Let go of the journal, sealed or not, after all that was handed over is sealed."""
+        self._sealer.close()
+        self._current.close()
+
+    # --- the end of a recording ---
+
+    def seal(self) -> list[str]:
+        """Seal the last part, wait for all others, and return what was not sealed, a line each."""
+        self._sealer.add(self._current, self._last_completed_ns)
+        self._sealer.close()
+        return self._sealer.failures
+
+    @property
+    def notes(self) -> list[str]:
+        """What else went wrong, a line each; nothing is lost by it."""
+        begin = [self._begin_problem] if self._begin_problem else []
+        return [*begin, *self._sealer.notes]
+
+    @property
+    def sealed(self) -> list[Path]:
+        """The parts that are sealed and were not let go."""
+        return self._sealer.sealed
+
+    @property
+    def removed(self) -> int:
+        """How many parts were let go."""
+        return self._sealer.removed
+
+    # --- inside ---
+
+    def _write(self, rows: list[Row], note: dict[str, Any]) -> None:
+        before = self._current.bytes_written
+        self._current.write(rows, **note)
+        self._last_write = self._current.bytes_written - before
+        self._last_completed_ns = rows[-1].completed_ns
+        counts = self._counts
+        counts.frames += len(rows)
+        for row in rows:
+            # Rows that the writer dropped had been read, too.
+            counts.source_frames += 1 + row.skipped_before + row.dropped_writer
+            counts.skipped += row.skipped_before
+            counts.dropped += row.dropped_camera + row.dropped_queue + row.dropped_writer
+            counts.dropped_writer += row.dropped_writer
+        if self._due_ns is None and self._splitting.every_s is not None:
+            self._due_ns = rows[0].completed_ns + int(self._splitting.every_s * 1e9)
+
+    def _is_due(self, row: Row) -> bool:
+        """Return whether ``row`` belongs to the next part."""
+        if not self._current.frames or row.completed_ns < self._retry_ns:
+            return False
+        if self._due_ns is not None and row.completed_ns >= self._due_ns:
+            return True
+        # The next batch will be about as large as the last.
+        size = self._splitting.size
+        return size is not None and self._current.bytes_written + self._last_write > size
+
+    def _fitting(self, rows: list[Row]) -> int:
+        """Return how many of the rows, at least one, come before the end of the part."""
+        if self._due_ns is None:
+            if self._splitting.every_s is None:
+                return len(rows)
+            end = rows[0].completed_ns + int(self._splitting.every_s * 1e9)
+        else:
+            end = self._due_ns
+        end = max(end, self._retry_ns)
+        return next((i for i, row in enumerate(rows) if i and row.completed_ns >= end), len(rows))
+
+    def _rotate(self, row: Row) -> None:
+        """Begin the next part with ``row``, and hand the finished one to the sealer."""
+        finished = self._current
+        try:
+            following = self._begin(row.captured_ns)
+        except OutputError as error:
+            # Rather a part that is too long than a recording that ends.
+            self._begin_problem = f"part {self.number + 1} could not be begun: {error}"
+            self._retry_ns = row.completed_ns + _RETRY_NS
+            return
+        self._begin_problem = ""
+        closing = self._closing()
+        self._bytes_before += finished.bytes_written
+        self._current = following
+        if self._due_ns is not None and self._splitting.every_s is not None:
+            # On a fixed grid: the parts of a day do not drift.
+            step = int(self._splitting.every_s * 1e9)
+            self._due_ns += ((row.completed_ns - self._due_ns) // step + 1) * step
+        try:
+            finished.end(closing)
+        except OutputError as error:
+            self._sealer.note(f"part {self.number - 1} has no proper end: {error}")
+        self._sealer.add(finished, self._last_completed_ns)
+
+    def _begin(self, started_ns: int) -> JournalWriter:
+        path = part_path(self._output, self.number + 1)
+        metadata = {
+            **self._metadata,
+            # Each its own: batches tell by it which journal they belong to.
+            "session_id": str(uuid7()),
+            "name": path.stem,
+            "started_at": utc_text(started_ns),
+            "part": {
+                "number": self.number + 1,
+                "set_id": self._metadata["session_id"],
+                "first_frame": self._counts.frames,
+            },
+        }
+        journal = JournalWriter(
+            path.with_suffix(JOURNAL_SUFFIX),
+            metadata,
+            masks=self._masks,
+            durability=self.durability,
+            first_frame=self._counts.frames,
+        )
+        self.number += 1
+        return journal
+
+    def _closing(self) -> Metadata:
+        """Return the closing words of a part that another one follows."""
+        now = replace(self._counts, detections=self.detections, flushes=self.flushes)
+        totals = {key: value - getattr(self._told, key) for key, value in vars(now).items()}
+        self._told = now
+        return {
+            "ended_at": utc_text(self._last_completed_ns),
+            "end_reason": "split",
+            "totals": totals,
+        }
+
+    def _current_bytes(self) -> int:
+        return self._current.bytes_written
