@@ -89,7 +89,7 @@ class PartedJournal:
         self._due_ns: int | None = None
         self._retry_ns = 0
         self._begin_problem = ""
-        self._current = self._begin(clock.now_ns())
+        self._current = self._begin(metadata["started_at"])
         self._sealer = Sealer(splitting.keep, clock, self._current_bytes, replaces)
 
     # --- the face of JournalWriter ---
@@ -145,7 +145,7 @@ class PartedJournal:
 
     def seal(self) -> list[str]:
         """Seal the last part, wait for all others, and return what was not sealed, a line each."""
-        self._sealer.add(self._current, self._last_completed_ns)
+        self._sealer.add(self._current, self._last_completed_ns, last=True)
         self._sealer.close()
         return self._sealer.failures
 
@@ -208,7 +208,7 @@ class PartedJournal:
         """Begin the next part with ``row``, and hand the finished one to the sealer."""
         finished = self._current
         try:
-            following = self._begin(row.captured_ns)
+            following = self._begin(utc_text(row.captured_ns))
         except OutputError as error:
             # Rather a part that is too long than a recording that ends.
             self._begin_problem = f"part {self.number + 1} could not be begun: {error}"
@@ -228,14 +228,14 @@ class PartedJournal:
             self._sealer.note(f"part {self.number - 1} has no proper end: {error}")
         self._sealer.add(finished, self._last_completed_ns)
 
-    def _begin(self, started_ns: int) -> JournalWriter:
+    def _begin(self, started_at: str) -> JournalWriter:
         path = part_path(self._output, self.number + 1)
         metadata = {
             **self._metadata,
             # Each its own: batches tell by it which journal they belong to.
             "session_id": str(uuid7()),
             "name": path.stem,
-            "started_at": utc_text(started_ns),
+            "started_at": started_at,
             "part": {
                 "number": self.number + 1,
                 "set_id": self._metadata["session_id"],

@@ -75,6 +75,7 @@ class Sealer:
         self._waiting: list[JournalWriter] = []
         self._lock = threading.Lock()
         self._is_closed = False
+        self._has_last = False
         self.removed = 0
         self._thread = threading.Thread(target=self._run, name="dgrec-sealer", daemon=True)
         self._thread.start()
@@ -97,8 +98,12 @@ class Sealer:
     def note(self, problem: str) -> None:
         self._notes.append(problem)
 
-    def add(self, journal: JournalWriter, ended_ns: int) -> None:
-        """Hand over a journal that is at its end; ``ended_ns`` is when its last row was written."""
+    def add(self, journal: JournalWriter, ended_ns: int, *, last: bool = False) -> None:
+        """Hand over a journal that is at its end.
+
+        ``ended_ns`` is when its last row was completed; after the ``last`` nothing is written.
+        """
+        self._has_last = self._has_last or last
         with self._lock:
             self._waiting.append(journal)
         self._finished.put((journal, ended_ns))
@@ -115,7 +120,7 @@ class Sealer:
             self._seal(journal, ended_ns)
         for journal, _ in self._failed:
             journal.close()
-        self._let_go(finished=True)
+        self._let_go()
 
     # --- inside ---
 
@@ -153,9 +158,10 @@ class Sealer:
             if old != path:
                 self._notes += remove_session(old)
 
-    def _let_go(self, *, finished: bool = False) -> None:
+    def _let_go(self) -> None:
         """Remove the oldest sealed parts that are past what is to be kept."""
-        while len(self._sealed) > finished and self._is_too_much():
+        # While recording goes on, what is newest is in a journal.
+        while len(self._sealed) > self._has_last and self._is_too_much():
             oldest = self._sealed.popleft()
             self._notes += _remove((*oldest.videos, oldest.path))
             self.removed += 1
