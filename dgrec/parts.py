@@ -141,7 +141,7 @@ class PartSet:
             if errors:
                 raise errors[0]
             raise NotASessionError(
-                f"{path}: cannot be read: no such file, and no parts of it "
+                f"{path}: cannot be read: No such file, and no parts of it "
                 f"({part_path(path, 1).name}, ...) either"
             )
         self.set_id = set_id

@@ -59,7 +59,7 @@ class Session:
                 head = file.read(4)
         except FileNotFoundError:
             if not _may_name_a_set(self.path):
-                raise NotASessionError(f"{path}: cannot be read: no such file") from None
+                raise NotASessionError(f"{path}: cannot be read: No such file") from None
             self._set = PartSet(self.path)
             self.has_checksums = all(part.has_checksums for part in self._set.parts)
             return

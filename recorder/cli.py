@@ -137,7 +137,7 @@ def _quantity(
     callback=_quantity(parse_size, "1MB"),
     metavar="SIZE",
     help="Begin a new part before its journal is larger than that (512MB, 2GB). Sealed, a part is "
-    "several times smaller.",
+    "much smaller.",
 )
 @click.option(
     "--keep-last",

@@ -164,7 +164,7 @@ class Recording:
             self.writer.journal.close()
             raise OutputError(
                 f"{error}; the {self.writer.journal.frames} frames written before are in "
-                f"{self.journal}"
+                f"{self._left_in()}"
             ) from None
         metadata = (
             self._seal(failure) if self._parts is None else self._seal_parts(failure, closing)
@@ -269,6 +269,11 @@ class Recording:
         for old in self._replaced:
             remove_session(old)
         return metadata
+
+    def _left_in(self) -> str:
+        """Return where the rows are while the last of them are in a journal."""
+        parts = f"the parts of {self.output}, the last of them in " if self._parts else ""
+        return f"{parts}{self.journal}"
 
     def _seal_parts(self, failure: DgrecError | None, closing: Metadata) -> Metadata:
         assert self._parts is not None

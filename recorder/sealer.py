@@ -65,7 +65,8 @@ class Sealer:
         self._clock = clock
         self._current_bytes = current_bytes
         self._replaces = list(replaces)
-        self._is_replacing = bool(replaces)
+        # Anything else that has a part's name by then is somebody's.
+        self._replaceable = frozenset(replaces)
         self._sealed: deque[_Sealed] = deque()
         self._failed: list[tuple[JournalWriter, int]] = []
         self._failures: dict[Path, str] = {}
@@ -141,7 +142,7 @@ class Sealer:
     def _seal(self, journal: JournalWriter, ended_ns: int) -> None:
         path = journal.path.with_suffix(".parquet")
         try:
-            metadata = seal(Journal.open(journal.path), path, replace=self._is_replacing)
+            metadata = seal(Journal.open(journal.path), path, replace=path in self._replaceable)
         except Exception as error:  # a defect here must not end the sealing of other parts
             text = str(error) if isinstance(error, DgrecError | OSError) else repr(error)
             self._failures[journal.path] = f"{text}; what it holds is in {journal.path}"
