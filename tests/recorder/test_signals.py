@@ -125,10 +125,18 @@ def test_the_second_signal_leaves_the_journal(dgrec: Command, start: Start) -> N
         assert session.metadata["end_reason"] is None
 
 
+def _seconds_in(lines: Path) -> float:
+    """Return how much time the published lines span."""
+    complete = lines.read_text().split("\n")[:-1] if lines.exists() else []
+    stamps = [json.loads(line)["timestamp"] for line in complete]
+    return float(stamps[-1] - stamps[0]) if stamps else 0.0
+
+
 def test_kill_9_leaves_all_but_the_last_second(dgrec: Command, start: Start) -> None:
     process = start("--publish", "lines.jsonl")
     journal, lines = dgrec.folder / "s.arrows", dgrec.folder / "lines.jsonl"
-    wait_for(lambda: lines.exists() and lines.read_text().count("\n") >= 60, process)
+    # A fast machine has dozens of frames before there is a second that could be lost.
+    wait_for(lambda: _seconds_in(lines) > 2.5, process)
     process.kill()
     killed_at = time.time()
     process.wait(timeout=30)
@@ -145,12 +153,12 @@ def test_kill_9_leaves_all_but_the_last_second(dgrec: Command, start: Start) -> 
         assert len(recorded) >= older > 0
 
 
-def test_a_signal_before_the_first_frame_leaves_nothing(dgrec: Command, start: Start) -> None:
+def test_a_signal_while_the_model_loads_leaves_nothing(dgrec: Command, start: Start) -> None:
     process = start()
-    time.sleep(0.8)  # still importing, or loading the model
-    if (dgrec.folder / "s.arrows").exists():
-        pytest.skip("this machine was faster")
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith("No model named")
     os.killpg(process.pid, signal.SIGTERM)
-    process.communicate(timeout=60)
-    assert process.returncode != 0
-    assert not (dgrec.folder / "s.parquet").exists()
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "Traceback" not in stderr
+    assert names(dgrec.folder) == []
