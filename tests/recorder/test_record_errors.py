@@ -252,12 +252,15 @@ def test_a_model_that_fails_in_the_middle(dgrec: Command) -> None:
     error = error_of(dgrec.record("--source", "sample", "--output", "s.parquet", *options))
     assert error.startswith("the model failed: ")
     assert "the lens cap is on" in error
-    assert error.endswith("the 12 frames before are in s.parquet")
     assert not (dgrec.folder / "s.arrows").exists()
     with Session(dgrec.folder / "s.parquet") as session:
         assert session.sealed
-        assert len(session) == 12
-        assert session.frames["source_frame"].to_pylist() == list(range(12))
+        assert error.endswith(f"the {len(session)} frames before are in s.parquet")
+        # PySDK has two frames in its worker's queue at a time, and the later may come first.
+        frames = session.frames["source_frame"].to_pylist()
+        assert 11 <= len(frames) <= 12
+        assert frames == sorted(set(frames))
+        assert frames[:11] == list(range(11))
         assert session.metadata["end_reason"] == "failed"
         assert "the lens cap is on" in session.metadata["end_detail"]
         assert session.metadata["model"]["zoo"] == "zoo"
