@@ -182,7 +182,13 @@ def _check_usage(options: dict[str, Any]) -> None:
         raise click.UsageError(f"{flags} name the model twice: give one of them")
     if options["zoo_url"] and not (options["model_name"] or options["model_registry"]):
         raise click.UsageError("--zoo-url needs --model-name")
-    if options["inference_host_address"] and not named:
+    host = options["inference_host_address"]
+    if options["model_name"] and not options["zoo_url"] and (not host or host.startswith("@")):
+        raise click.UsageError(
+            "--model-name needs --zoo-url (a folder, or an address such as degirum/hailo), or "
+            "--inference-host-address with the address of an AI server"
+        )
+    if host and not named:
         raise click.UsageError("--inference-host-address needs a model (--model-name)")
     if (options["keep_last"] or options["keep_total"]) and not (
         options["split_every"] or options["split_size"]

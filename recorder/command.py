@@ -35,6 +35,8 @@ from recorder.source import Source, VideoReader, parse_source
 
 __all__ = ["run_record", "run_recover"]
 
+_DEFAULT_FOLDER = Path("recordings")
+
 _RECORDED_OPTIONS = (
     "max_frames",
     "duration",
@@ -85,6 +87,7 @@ def run_record(options: dict[str, Any]) -> None:
             window = OverlayWindow(f"dgrec: {source.name}", capture.stop)
             stack.callback(window.close)
             watchers.append(window.show)
+        _make_default_folder(output)
         recording = Recording(
             loaded.model,
             capture,
@@ -237,12 +240,7 @@ def _output_path(
         OutputError: The name is taken, or the folder is not there or cannot be written.
     """
     if output is None:
-        folder = Path("recordings")
-        try:
-            folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{folder}: cannot be made: {error.strerror}") from None
-        output = _free_name(folder, f"{source.name}-{datetime.now():%Y%m%d-%H%M%S}")
+        return _free_name(_DEFAULT_FOLDER, f"{source.name}-{datetime.now():%Y%m%d-%H%M%S}")
     if output.is_dir():
         raise OutputError(f"{output}: is a folder; give a file name")
     if not output.parent.is_dir():
@@ -270,6 +268,15 @@ def _output_path(
             f"{strangers[0]}: is called like a part, but is none; choose another name"
         )
     return output
+
+
+def _make_default_folder(output: Path) -> None:
+    """Make ``recordings`` once something is going to be in it."""
+    if output.parent == _DEFAULT_FOLDER:
+        try:
+            _DEFAULT_FOLDER.mkdir(exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{_DEFAULT_FOLDER}: cannot be made: {error.strerror}") from None
 
 
 def _free_name(folder: Path, stem: str) -> Path:

@@ -12,7 +12,10 @@ from typing import NoReturn, Self
 
 __all__ = ["StopSignals"]
 
-_NAMES = tuple(name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+_NUMBERS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+_END = b"\0"
 
 
 class StopSignals:
@@ -21,7 +24,11 @@ class StopSignals:
     Terminals, service managers and `timeout` signal a whole process group, PySDK's worker for
     Python postprocessors included: it would die, and PySDK's core with it, before the frames in
     the pipeline have come out. The signals are therefore blocked, in this thread and so in every
-    thread and process that PySDK starts from here on, and taken by a thread that waits for them.
+    thread and process that PySDK starts from here on.
+
+    Python runs signal handlers in the main thread only, once for all signals that have come by
+    then, and that thread may be waiting inside PySDK for a model that hangs. A thread of ours
+    therefore reads from the pipe into which the interpreter writes each signal as it comes.
     Enter it before the model is loaded. Until `stop` is set, a signal ends the process: there is
     nothing to save yet.
     """
@@ -30,18 +37,18 @@ class StopSignals:
         self.stop: Callable[[], None] | None = None
         self.abandon: Callable[[], None] | None = None
         self._received = 0
-        self._done = False
 
     def __enter__(self) -> Self:
-        # Threads that were started before have nothing blocked, and may be given the signal.
-        self._previous = {name: signal.getsignal(getattr(signal, name)) for name in _NAMES}
-        for name in _NAMES:
-            signal.signal(getattr(signal, name), self._handle)
+        self._previous = {number: signal.getsignal(number) for number in _NUMBERS}
+        self._pipe = os.pipe()
+        os.set_blocking(self._pipe[1], False)
+        self._previous_pipe = signal.set_wakeup_fd(self._pipe[1])
+        for number in _NUMBERS:
+            signal.signal(number, _leave_it_to_the_thread)
         if hasattr(signal, "pthread_sigmask"):
-            self._blocked = {getattr(signal, name) for name in _NAMES}
-            self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, self._blocked)
-            self._thread = threading.Thread(target=self._wait, name="dgrec-signals", daemon=True)
-            self._thread.start()
+            self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, _NUMBERS)
+        self._thread = threading.Thread(target=self._wait, name="dgrec-signals", daemon=True)
+        self._thread.start()
         return self
 
     def __exit__(
@@ -50,23 +57,26 @@ class StopSignals:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._done = True
+        os.write(self._pipe[1], _END)
+        self._thread.join()
+        signal.set_wakeup_fd(self._previous_pipe)
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
         if hasattr(signal, "pthread_sigmask"):
-            signal.pthread_kill(self._thread.ident or 0, signal.SIGINT)  # end its waiting
-            self._thread.join()
             signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
-        for name, handler in self._previous.items():
-            signal.signal(getattr(signal, name), handler)
+        for end in self._pipe:
+            os.close(end)
         _end_workers()
 
     def _wait(self) -> None:
-        while True:
-            number = signal.sigwait(self._blocked)
-            if self._done:
-                return
-            self._handle(number, None)
+        if hasattr(signal, "pthread_sigmask"):
+            # Somebody has to take them; threads that were started earlier may do so as well.
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _NUMBERS)
+        while (byte := os.read(self._pipe[0], 1)) != _END:
+            if byte[0] in _NUMBERS:
+                self._handle(byte[0])
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int) -> None:
         self._received += 1
         if self.stop is None:
             self._leave(number)
@@ -83,6 +93,10 @@ class StopSignals:
             _end_workers()
         finally:
             os._exit(128 + number)
+
+
+def _leave_it_to_the_thread(number: int, frame: FrameType | None) -> None:
+    """Keep the default action away; without a handler nothing is written to the pipe."""
 
 
 def _end_workers() -> None:

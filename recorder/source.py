@@ -79,8 +79,10 @@ def parse_source(text: str, named: dict[str, str] | None = None) -> Source:
     if text.startswith("asset:"):
         return _asset(text)
     if _URL.match(text):
-        parts = urlsplit(text)
-        return Source(redact(text), "url", text, _file_name(f"{parts.hostname}{parts.path}"))
+        given = redact(text)
+        # Of the redacted form: a password may stand in the path, and this becomes a file name.
+        parts = urlsplit(given)
+        return Source(given, "url", text, _file_name(f"{parts.hostname or ''}{parts.path}"))
     path = Path(text)
     if path.is_dir():
         raise SourceError(f"{text}: is a folder; name one video file")

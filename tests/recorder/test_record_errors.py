@@ -17,32 +17,7 @@ from recorder.config import named_sources
 from recorder.source import parse_source
 from tests.factory import make_rows, new_metadata, write_journal
 from tests.recorder.command import Command, error_of, names
-
-
-def failing_model(folder: Path, body: str, after: int) -> list[str]:
-    """Write a zoo whose model runs ``body`` at the frame after ``after``; return its options."""
-    zoo = folder / "zoo" / sample.MODEL_NAME
-    zoo.mkdir(parents=True)
-    for path in (sample.ZOO / sample.MODEL_NAME).iterdir():
-        if path.suffix in (".tflite", ".json", ".py"):
-            (zoo / path.name).write_bytes(path.read_bytes())
-    (postprocessor,) = zoo.glob("*.py")
-    postprocessor.write_text(
-        postprocessor.read_text()
-        + f"""
-
-class PostProcessor(PostProcessor):
-    frames = 0
-
-    def forward(self, tensor_list, details_list):
-        type(self).frames += 1
-        if type(self).frames > {after}:
-            {body}
-        return super().forward(tensor_list, details_list)
-"""
-    )
-    return ["--model-name", sample.MODEL_NAME, "--zoo-url", "zoo"]
-
+from tests.recorder.zoo import broken_model
 
 # --- sources ---
 
@@ -171,7 +146,8 @@ def test_a_journal_that_was_left_behind(dgrec: Command) -> None:
     for extra in ([], ["--overwrite"]):
         arguments = ["--source", "sample", "--output", "s.parquet", *extra]
         error = error_of(dgrec.record(*arguments))
-        assert error.startswith("s.arrows: is left from a recording that was cut off")
+        assert error.startswith("s.arrows: ")
+        assert "a recording that was cut off" in error
     assert journal.read_bytes() == before
 
 
@@ -272,16 +248,19 @@ def test_a_property_that_is_none(dgrec: Command) -> None:
 
 
 def test_a_model_that_fails_in_the_middle(dgrec: Command) -> None:
-    options = failing_model(dgrec.folder, 'raise ValueError("the lens cap is on")', after=12)
+    options = broken_model(dgrec.folder, 'raise ValueError("the lens cap is on")', after=12)
     error = error_of(dgrec.record("--source", "sample", "--output", "s.parquet", *options))
     assert error.startswith("the model failed: ")
     assert "the lens cap is on" in error
-    assert error.endswith("the 12 frames before are in s.parquet")
     assert not (dgrec.folder / "s.arrows").exists()
     with Session(dgrec.folder / "s.parquet") as session:
         assert session.sealed
-        assert len(session) == 12
-        assert session.frames["source_frame"].to_pylist() == list(range(12))
+        assert error.endswith(f"the {len(session)} frames before are in s.parquet")
+        # PySDK has two frames in its worker's queue at a time, and the later may come first.
+        frames = session.frames["source_frame"].to_pylist()
+        assert 11 <= len(frames) <= 12
+        assert frames == sorted(set(frames))
+        assert frames[:11] == list(range(11))
         assert session.metadata["end_reason"] == "failed"
         assert "the lens cap is on" in session.metadata["end_detail"]
         assert session.metadata["model"]["zoo"] == "zoo"

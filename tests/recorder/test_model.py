@@ -1,0 +1,191 @@
+"""Which model is loaded, by which of DeGirum's names, and what is recorded of it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dgrec import sample
+from dgrec.errors import ModelError
+from dgrec.session import Session
+from recorder.model import LoadedModel, ModelRequest, load_model, parse_property
+from tests.recorder.command import Command
+
+REGISTRY = f"""\
+models:
+  {sample.MODEL_NAME}:
+    alias: faces
+    description: the bundled face detector
+    task: face_detection
+    hardware:
+      - TFLITE/CPU
+    zoo_url: {sample.ZOO}
+defaults:
+  inference_host_address: "@local"
+  model_properties:
+    output_max_detections: 7
+"""
+
+
+def by_name(**changes: Any) -> ModelRequest:
+    return ModelRequest(**{"model_name": sample.MODEL_NAME, "zoo_url": str(sample.ZOO), **changes})
+
+
+def refusal(request: ModelRequest) -> str:
+    with pytest.raises(ModelError) as caught:
+        load_model(request)
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+# --- names ---
+
+
+def test_the_bundled_model(loaded: LoadedModel) -> None:
+    assert ModelRequest().is_bundled
+    assert loaded.description["name"] == sample.MODEL_NAME
+    assert loaded.description["zoo"] == "sample"
+    assert loaded.result_type == "Detection"
+    assert loaded.model.measure_time is True
+
+
+def test_a_zoo_folder_means_this_machine() -> None:
+    loaded = load_model(by_name())
+    assert loaded.description["inference_host"] == "@local"
+    assert loaded.description["zoo"] == str(sample.ZOO)
+    assert loaded.description["name"] == sample.MODEL_NAME
+
+
+def test_a_model_url() -> None:
+    url = f"{sample.ZOO}/{sample.MODEL_NAME}"
+    loaded = load_model(ModelRequest(model_url=url, inference_host_address="@local"))
+    assert loaded.description["name"] == sample.MODEL_NAME
+    assert loaded.description["zoo"] == str(sample.ZOO)
+
+
+def test_a_registry(tmp_path: Path) -> None:
+    path = tmp_path / "models.yaml"
+    path.write_text(REGISTRY)
+    request = ModelRequest(
+        registry=str(path), alias="faces", properties={"output_confidence_threshold": 0.25}
+    )
+    assert not request.is_bundled
+    loaded = load_model(request)
+    assert loaded.description["name"] == sample.MODEL_NAME
+    assert loaded.description["inference_host"] == "@local"
+    assert loaded.description["parameters"]["output_confidence_threshold"] == 0.25
+    assert loaded.description["parameters"]["output_max_detections"] == 7
+
+
+def test_a_registry_on_the_command_line(dgrec: Command) -> None:
+    (dgrec.folder / "models.yaml").write_text(REGISTRY)
+    options = ["--model-registry", "models.yaml", "--model", "faces"]
+    done = dgrec.record(
+        "--source", "sample", "--max-frames", "2", "--output", "s.parquet", *options
+    )
+    assert done.returncode == 0, done.stderr
+    assert "No model named" not in done.stderr
+    with Session(dgrec.folder / "s.parquet") as session:
+        assert len(session) == 2
+        assert session.metadata["model"]["name"] == sample.MODEL_NAME
+        assert session.metadata["model"]["zoo"] == str(sample.ZOO)
+
+
+# --- refusals ---
+
+
+def test_a_registry_that_is_missing(tmp_path: Path) -> None:
+    path = str(tmp_path / "none.yaml")
+    error = refusal(ModelRequest(registry=path, alias="faces"))
+    assert error == f"{path}: cannot be read: No such file or directory"
+
+
+@pytest.mark.parametrize("text", ["models: [1, 2]", "nothing: {}", "[", "3", ""])
+def test_a_registry_that_is_none(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "models.yaml"
+    path.write_text(text)
+    error = refusal(ModelRequest(registry=str(path), alias="faces"))
+    assert error.startswith(f"{path}: not a model registry: ")
+
+
+def test_an_alias_that_the_registry_does_not_have(tmp_path: Path) -> None:
+    path = tmp_path / "models.yaml"
+    path.write_text(REGISTRY)
+    error = refusal(ModelRequest(registry=str(path), alias="cats"))
+    assert error == f"{path}: has no model with the alias 'cats'"
+
+
+def test_a_model_that_the_zoo_does_not_have() -> None:
+    assert "yolo99: cannot be loaded: " in refusal(by_name(model_name="yolo99"))
+
+
+def test_a_zoo_that_is_missing(tmp_path: Path) -> None:
+    error = refusal(by_name(zoo_url=str(tmp_path / "zoo")))
+    assert error.startswith(f"{tmp_path / 'zoo'}: no such zoo folder")
+
+
+def test_a_server_that_does_not_answer() -> None:
+    error = refusal(by_name(inference_host_address="localhost:9", zoo_url=""))
+    assert error.startswith(f"{sample.MODEL_NAME}: cannot be loaded: ")
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [
+        {"no_such_property": 1},
+        {"output_confidence_threshold": "high"},
+        {"postprocess": {"timing": {"enable": True}, "more": 1}},
+    ],
+)
+def test_properties_that_pysdk_refuses(properties: dict[str, Any]) -> None:
+    assert "cannot be loaded: " in refusal(ModelRequest(properties=properties))
+
+
+# --- properties ---
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("output_confidence_threshold=0.4", ("output_confidence_threshold", 0.4)),
+        ("device_type=TFLITE/CPU", ("device_type", "TFLITE/CPU")),
+        ('overlay_blur=["face"]', ("overlay_blur", ["face"])),
+        (" overlay_show_labels = false", ("overlay_show_labels", False)),
+        ("a=b=c", ("a", "b=c")),
+        ("a=", ("a", "")),
+    ],
+)
+def test_properties(text: str, expected: tuple[str, Any]) -> None:
+    assert parse_property(text) == expected
+
+
+@pytest.mark.parametrize("text", ["threshold", "=3", " =3", ""])
+def test_what_is_no_property(text: str) -> None:
+    with pytest.raises(ModelError, match="write it as key=value"):
+        parse_property(text)
+
+
+def test_the_guides_way_of_switching_timing_on(tmp_path: Path) -> None:
+    """PySDK 1.5 refuses this property, which DeGirum's guide shows; timing is always on here."""
+    properties = {"postprocess": {"timing": {"enable": True}}, "output_confidence_threshold": 0.5}
+    loaded = load_model(ModelRequest(properties=properties))
+    assert loaded.model.measure_time is True
+    assert loaded.description["properties"] == {"output_confidence_threshold": 0.5}
+    assert "postprocess" in properties, "the caller's own dictionary is left alone"
+
+
+def test_the_worker_is_started_with_this_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PySDK takes the first ``python3`` on PATH, which need not have its libraries."""
+    import os
+
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    load_model(ModelRequest())
+    assert os.environ["PATH"].split(os.pathsep) == [
+        str(Path(sys.executable).parent),
+        "/usr/bin",
+        "/bin",
+    ]
