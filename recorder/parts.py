@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dgrec.clock import Clock
-from dgrec.errors import OutputError
+from dgrec.errors import DgrecError
 from dgrec.journal import Durability, JournalWriter
 from dgrec.metadata import Metadata, utc_text, uuid7
 from dgrec.parts import part_path
@@ -115,6 +115,11 @@ class PartedJournal:
     def bytes_written(self) -> int:
         return self._bytes_before + self._current.bytes_written
 
+    @property
+    def unsealed_bytes(self) -> int:
+        """What the journals take for which sealing still needs room."""
+        return self._current.bytes_written + self._sealer.waiting_bytes
+
     def write(self, rows: Sequence[Row], **note: Any) -> None:
         if not rows:
             self._current.write(rows, **note)
@@ -209,24 +214,23 @@ class PartedJournal:
         finished = self._current
         try:
             following = self._begin(utc_text(row.captured_ns))
-        except OutputError as error:
+        except DgrecError as error:
             # Rather a part that is too long than a recording that ends.
             self._begin_problem = f"part {self.number + 1} could not be begun: {error}"
             self._retry_ns = row.completed_ns + _RETRY_NS
             return
         self._begin_problem = ""
-        closing = self._closing()
+        try:
+            finished.end(self._closing())
+        except DgrecError as error:
+            self._sealer.note(f"part {self.number - 1} has no proper end: {error}")
         self._bytes_before += finished.bytes_written
         self._current = following
+        self._sealer.add(finished, self._last_completed_ns)
         if self._due_ns is not None and self._splitting.every_s is not None:
             # On a fixed grid: the parts of a day do not drift.
             step = int(self._splitting.every_s * 1e9)
             self._due_ns += ((row.completed_ns - self._due_ns) // step + 1) * step
-        try:
-            finished.end(closing)
-        except OutputError as error:
-            self._sealer.note(f"part {self.number - 1} has no proper end: {error}")
-        self._sealer.add(finished, self._last_completed_ns)
 
     def _begin(self, started_at: str) -> JournalWriter:
         path = part_path(self._output, self.number + 1)

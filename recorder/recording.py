@@ -281,7 +281,7 @@ class Recording:
         if problems:
             more = f" (and {len(problems) - 1} more parts)" if len(problems) > 1 else ""
             reason = f"{failure}; then sealing failed: " if failure else ""
-            raise OutputError(f"{reason}{problems[0]}{more}; dgrec recover seals it") from None
+            raise OutputError(f"{reason}{problems[0]}{more}") from None
         return {**self._metadata, **closing}
 
 

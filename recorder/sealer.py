@@ -96,6 +96,13 @@ class Sealer:
         """The parts that were sealed and have not been let go."""
         return [part.path for part in self._sealed]
 
+    @property
+    def waiting_bytes(self) -> int:
+        """What the journals take that are waiting to be sealed, or could not be."""
+        with self._lock:
+            journals = [*self._waiting, *(journal for journal, _ in self._failed)]
+        return sum(_size(journal.path) for journal in journals)
+
     def note(self, problem: str) -> None:
         self._notes.append(problem)
 
@@ -120,7 +127,7 @@ class Sealer:
         for journal, ended_ns in again:
             self._seal(journal, ended_ns)
         for journal, _ in self._failed:
-            journal.close()
+            _close(journal)
         self._let_go()
 
     # --- inside ---
@@ -142,16 +149,26 @@ class Sealer:
     def _seal(self, journal: JournalWriter, ended_ns: int) -> None:
         path = journal.path.with_suffix(".parquet")
         try:
-            metadata = seal(Journal.open(journal.path), path, replace=path in self._replaceable)
+            written = Journal.open(journal.path)
+            metadata = seal(written, path, replace=path in self._replaceable)
         except Exception as error:  # a defect here must not end the sealing of other parts
             text = str(error) if isinstance(error, DgrecError | OSError) else repr(error)
             self._failures[journal.path] = f"{text}; what it holds is in {journal.path}"
             self._failed.append((journal, ended_ns))
             return
         self._failures.pop(journal.path, None)
-        with contextlib.suppress(OSError):
-            journal.path.unlink()
-        journal.close()
+        # A damaged end looks like a write in progress while the journal is locked: so count, too.
+        if written.damage or metadata["totals"]["frames"] != journal.frames:
+            # It was whole a moment ago. What cannot be read now may be readable once more.
+            what = written.damage[0] if written.damage else "frames are missing"
+            self._failures[journal.path] = (
+                f"{journal.path}: what was written cannot be read back ({what}); the journal was "
+                f"left, and what can be read is in {path}"
+            )
+        else:
+            with contextlib.suppress(OSError):
+                journal.path.unlink()
+        _close(journal)
         self._sealed.append(_Sealed(path, videos_of(path, metadata), ended_ns))
         # Only now is there something in the place of what is to be overwritten.
         replaced, self._replaces = self._replaces, []
@@ -175,10 +192,8 @@ class Sealer:
                 return True
         if keep.total is None:
             return False
-        with self._lock:
-            journals = [*self._waiting, *(journal for journal, _ in self._failed)]
         taken = sum(part.size for part in self._sealed) + self._current_bytes()
-        return taken + sum(_size(journal.path) for journal in journals) > keep.total
+        return taken + self.waiting_bytes > keep.total
 
 
 def videos_of(path: Path, metadata: Metadata) -> tuple[Path, ...]:
@@ -209,6 +224,12 @@ def _remove(paths: Iterable[Path]) -> list[str]:
         except OSError as error:
             problems.append(f"{path}: cannot be removed: {error.strerror}")
     return problems
+
+
+def _close(journal: JournalWriter) -> None:
+    # Nothing of it is needed any more, or it is left as it is: neither can fail the recording.
+    with contextlib.suppress(DgrecError, OSError):
+        journal.close()
 
 
 def _size(path: Path) -> int:

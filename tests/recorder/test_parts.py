@@ -321,6 +321,54 @@ def test_a_part_that_cannot_be_sealed_stays_a_journal(
         assert session.metadata["totals"]["frames"] == len(session) == 630
 
 
+@pytest.mark.parametrize("at", ["middle", "end"])
+def test_a_journal_that_cannot_be_read_back_is_left(
+    output: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    original = sealer_module.seal
+
+    def failing_disk(journal: Any, path: Path, **options: Any) -> Any:
+        if path.name == "s-0002.parquet":
+            data = bytearray(journal.path.read_bytes())
+            data[len(data) // 2 if at == "middle" else -200] ^= 0xFF
+            if at == "end":  # the last rows, and what follows them
+                del data[-20_000:]
+            journal.path.write_bytes(data)
+        return original(journal, path, **options)
+
+    monkeypatch.setattr(sealer_module, "seal", failing_disk)
+    journal = journal_of(output, Splitting(every_s=5))
+    for start in range(0, 630, 10):
+        journal.write(ROWS[start : start + 10])
+    journal.end(END)
+    (problem,) = journal.seal()
+    assert "s-0002.arrows: what was written cannot be read back" in problem
+    assert output.with_name("s-0002.arrows").exists()
+    assert output.with_name("s-0002.parquet").exists()
+
+
+def test_room_is_needed_for_what_is_not_sealed_yet(
+    output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, original = threading.Event(), sealer_module.seal
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        assert gate.wait(60)
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(sealer_module, "seal", slow)
+    journal = journal_of(output, Splitting(every_s=5))
+    journal.write(ROWS[:400])
+    sizes = {path.name: path.stat().st_size for path in output.parent.glob("*.arrows")}
+    assert len(sizes) == 3
+    assert journal.unsealed_bytes == journal.bytes_written == sum(sizes.values())
+    gate.set()
+    wait_until(lambda: journal.unsealed_bytes == sizes["s-0003.arrows"])
+    assert journal.bytes_written == sum(sizes.values())
+    journal.end(END)
+    assert journal.seal() == []
+
+
 def test_a_failed_part_is_tried_again_at_the_end(
     output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
