@@ -25,8 +25,8 @@ from typing import Any, BinaryIO, Literal
 import pyarrow as pa
 
 from dgrec import metadata as metadata_module
-from dgrec.errors import NotASessionError, OutputError
-from dgrec.files import sync_folder
+from dgrec.errors import NotASessionError, OutputError, StorageError
+from dgrec.files import open_error, sync_folder, write_error
 from dgrec.metadata import Metadata
 from dgrec.rows import MaskMode, Row, build_batch
 from dgrec.schema import METADATA_KEY, SCHEMA
@@ -56,8 +56,9 @@ class JournalWriter:
     survive a crash of this process (and of the machine, once synced to disk: ``durability``).
 
     Raises:
-        OutputError: The file exists, or cannot be written. After a failed write the file is cut
-            back to the last whole batch, so that what was written before stays readable.
+        OutputError: The file exists, or cannot be made.
+        StorageError: It cannot be written any more, or is not there any more. After a failed write
+            it is cut back to the last whole batch: what was written before stays readable.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class JournalWriter:
         except FileExistsError:
             raise OutputError(f"{path}: exists already; choose another name") from None
         except OSError as error:
-            raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
+            raise open_error(path, error) from None
         _lock(self._file)
         self._id = _stream_id(metadata)
         self._schema = SCHEMA.with_metadata(
@@ -95,12 +96,14 @@ class JournalWriter:
         try:
             # An empty batch makes Arrow write the schema now, not with the first rows.
             self._append(build_batch([], 0), {})
-        except OutputError:
-            self.close()
-            path.unlink(missing_ok=True)  # it holds nothing
-            raise
-        if self._sync:
-            sync_folder(path.parent)
+            if self._sync:
+                sync_folder(path.parent)
+        except (OutputError, OSError) as error:
+            with contextlib.suppress(OutputError):
+                self.close()
+            with contextlib.suppress(OSError):
+                path.unlink()  # it holds nothing
+            raise write_error(path, error) if isinstance(error, OSError) else error from None
 
     def write(self, rows: Sequence[Row], **note: Any) -> None:
         """Append ``rows`` as one batch. ``note`` goes into the batch's own metadata as JSON."""
@@ -117,9 +120,13 @@ class JournalWriter:
 
     def close(self) -> None:
         """Close the file; without `end` before, it stays a journal that lost its writer."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        if self._file < 0:
+            return
+        file, self._file = self._file, -1
+        try:
+            os.close(file)
+        except OSError as error:  # a network file system may say only now that it has failed
+            raise write_error(self.path, error) from error
 
     def _append(self, batch: pa.RecordBatch, note: dict[str, Any]) -> None:
         note = {
@@ -153,8 +160,18 @@ class JournalWriter:
             # Half a batch at the end would do no harm, but what follows it would be lost.
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, self.bytes_written)
-            raise OutputError(f"{self.path}: cannot be written: {error.strerror}") from error
+            raise write_error(self.path, error) from error
         self.bytes_written += len(data)
+        self._check_place()
+
+    def _check_place(self) -> None:
+        """Notice that the file was removed or moved: writing to it goes on without an error."""
+        try:
+            is_there = os.path.samestat(self.path.stat(), os.fstat(self._file))
+        except OSError:
+            is_there = False
+        if not is_there:
+            raise StorageError(f"{self.path}: is not there any more: removed, moved or unmounted")
 
 
 def _stream_id(metadata: Metadata) -> str:

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import click
 
 __all__ = ["COMMANDS"]
+
+
+_UNITS = {"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
+
+
+def _size(_: click.Context, __: click.Parameter, text: str | None) -> int | None:
+    """Return the bytes that ``500MB`` or ``1.5 GB`` stands for."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?b?)", text.strip(), re.IGNORECASE)
+    unit = match[2].upper() if match else ""
+    unit = unit if unit in _UNITS else f"{unit}B"
+    if match is None:
+        raise click.BadParameter(f"{text!r} is no size; write it as 500MB or 1GB")
+    return int(float(match[1]) * _UNITS[unit])
 
 
 @click.command(
@@ -101,6 +117,12 @@ __all__ = ["COMMANDS"]
     help="What happens when the disk cannot keep up.  [default: block for files, drop-oldest for "
     "live sources]",
 )
+@click.option(
+    "--min-free",
+    metavar="SIZE",
+    callback=_size,
+    help="End and seal the recording before the disk has less than SIZE (1GB) left; exit code 5.",
+)
 @click.option("--display", is_flag=True, help="Show the overlay in a window while recording.")
 @click.option(
     "--publish",
@@ -113,12 +135,15 @@ def record_command(**options: Any) -> None:
 
     Detections, timing and everything needed to draw the overlays again go into one Parquet file.
     Without a model the bundled face detector runs on the CPU. The DeGirum token is read from
-    DEGIRUM_CLOUD_TOKEN or from PySDK's own store. Ctrl-C ends the recording in good order.
+    DEGIRUM_CLOUD_TOKEN or from PySDK's own store. Ctrl-C ends the recording in good order. When the
+    disk is full, fails or goes away, what was written before stays readable (exit code 4).
     """
     _check_usage(options)
     from recorder.command import run_record
 
-    run_record(options)
+    code = run_record(options)
+    if code:
+        raise SystemExit(code)
 
 
 def _check_usage(options: dict[str, Any]) -> None:
@@ -156,7 +181,8 @@ def recover_command(journals: tuple[Path, ...], output: Path | None, keep: bool)
 
     A journal can be read as it is by every command; this is for keeping it. It is removed once the
     session file is on disk, unless part of it was lost. Exit code 0: all of it was saved. 3:
-    sealed, but part of the journal is damaged. 1: nothing could be read.
+    sealed, but part of the journal is damaged. 1: nothing could be read. 4: the session file could
+    not be written, and the journal is as it was.
     """
     if output is not None and len(journals) > 1:
         raise click.UsageError("--output goes with one journal")

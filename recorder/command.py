@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from contextlib import ExitStack
 from datetime import datetime
@@ -13,14 +14,14 @@ from rich.console import Console
 
 from dgrec import metadata as metadata_module
 from dgrec.clock import Clock
-from dgrec.errors import OutputError
+from dgrec.errors import OutputError, StorageError
 from dgrec.journal import is_being_written
 from dgrec.metadata import Metadata
 from recorder.capture import Capture, Decimator
 from recorder.config import named_sources
 from recorder.display import OverlayWindow
 from recorder.frames import Footage, FrameSource
-from recorder.live import LiveView, summary
+from recorder.live import LiveView, size_text, summary
 from recorder.live_source import LiveSource
 from recorder.model import LoadedModel, ModelRequest, load_model, parse_property
 from recorder.publisher import Publisher
@@ -41,11 +42,16 @@ _RECORDED_OPTIONS = (
     "masks",
     "durability",
     "policy",
+    "min_free",
 )
 
 
-def run_record(options: dict[str, Any]) -> None:
-    """Record one session as the options of ``dgrec record`` say.
+#: Exit code of a recording that ended for want of room, and was sealed (``--min-free``).
+_ENDED_FOR_ROOM = 5
+
+
+def run_record(options: dict[str, Any]) -> int:
+    """Record one session as the options of ``dgrec record`` say; return the exit code.
 
     Raises:
         DgrecError: Something in the way; nothing that was recorded is lost.
@@ -53,6 +59,7 @@ def run_record(options: dict[str, Any]) -> None:
     console = Console(stderr=True, quiet=options["quiet"], highlight=False)
     source = parse_source(options["source"], named_sources(Path.cwd()))
     output = _output_path(options["output"], source, options["overwrite"])
+    _check_room(output.parent, options["min_free"])
     _say_left_behind(console, output.parent)
     request = _model_request(options)
     reader = VideoReader(source, stall_timeout_s=options["stall_timeout"])
@@ -87,11 +94,17 @@ def run_record(options: dict[str, Any]) -> None:
             policy=options["policy"] or ("block" if source.has_end else "drop-oldest"),
             watchers=tuple(watchers),
             replace=options["overwrite"],
+            min_free=options["min_free"],
         )
-        _run(recording, console, _expected_frames(reader, options), signals)
+        metadata = _run(recording, console, _expected_frames(reader, options), signals)
         for part in (publisher, window):
             if part is not None and part.failure:
                 console.print(part.failure, markup=False)
+    if metadata["end_reason"] != "disk_full":
+        return 0
+    left = size_text(options["min_free"])
+    console.print(f"Ended early: sealing it leaves hardly more than {left} free (--min-free).")
+    return _ENDED_FOR_ROOM
 
 
 def run_recover(journal: Path, output: Path | None, keep: bool) -> int:
@@ -125,7 +138,7 @@ def _say_left_behind(console: Console, folder: Path) -> None:
 
 def _run(
     recording: Recording, console: Console, expected: int | None, signals: StopSignals
-) -> None:
+) -> Metadata:
     signals.stop = recording.capture.stop
     signals.abandon = lambda: _say_left(recording)
     started = time.monotonic()
@@ -133,6 +146,7 @@ def _run(
         metadata = recording.run()
     for line in summary(recording, metadata, time.monotonic() - started):
         console.print(line, markup=False, soft_wrap=True)
+    return metadata
 
 
 def _say_left(recording: Recording) -> None:
@@ -240,6 +254,15 @@ def _output_path(output: Path | None, source: Source, overwrite: bool) -> Path:
         )
         raise OutputError(f"{journal}: {state}; choose another name")
     return output
+
+
+def _check_room(folder: Path, min_free: int | None) -> None:
+    free = shutil.disk_usage(folder).free
+    if min_free is not None and free < min_free:
+        raise StorageError(
+            f"{folder}: has {size_text(free)} free, less than --min-free {size_text(min_free)}",
+            is_full=True,
+        )
 
 
 def _free_name(folder: Path, stem: str) -> Path:

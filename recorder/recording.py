@@ -15,7 +15,7 @@ from typing import Any
 
 from dgrec import exact
 from dgrec.clock import Clock
-from dgrec.errors import DgrecError, ModelError, OutputError
+from dgrec.errors import DgrecError, ModelError, OutputError, StorageError
 from dgrec.journal import Durability, Journal, JournalWriter
 from dgrec.metadata import Metadata, redact_text, utc_text
 from dgrec.rows import MaskMode, Row
@@ -71,6 +71,8 @@ class Recording:
         model: A loaded PySDK model (compound models too: anything `predict_stream` takes).
         watchers: Called with each row and its result before the row is written: display, publisher.
             What they cost is part of `recorder_ms`.
+        min_free: Bytes that are to stay free: before there are fewer, the recording ends and is
+            sealed, with the end reason ``disk_full``.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Recording:
         policy: QueuePolicy = "block",
         watchers: tuple[Callable[[Row, Any], None], ...] = (),
         replace: bool = False,
+        min_free: int | None = None,
     ) -> None:
         self.output = output
         self.progress = Progress()
@@ -97,7 +100,7 @@ class Recording:
         self._replace = replace
         self._takes_conversion = metadata.get("model", {}).get("result_type") == "Segmentation"
         journal = JournalWriter(journal_path(output), metadata, masks=masks, durability=durability)
-        self.writer = RowWriter(journal, policy=policy)
+        self.writer = RowWriter(journal, policy=policy, min_free=min_free)
 
     @property
     def journal(self) -> Path:
@@ -123,11 +126,7 @@ class Recording:
             self.writer.end(self._closing(failure))
             self.writer.journal.close()
         except DgrecError as error:
-            self.writer.journal.close()
-            raise OutputError(
-                f"{error}; the {self.writer.journal.frames} frames written before are in "
-                f"{self.journal}"
-            ) from None
+            raise self._leave(error) from None
         metadata = self._seal(failure)
         if failure is not None:
             kept = f"the {self.progress.frames} frames before are in {self.output}"
@@ -155,6 +154,8 @@ class Recording:
                 # Handing over can only be measured once it is done: it counts for the next row.
                 row.recorder_ns = done - completed + carried_ns
                 self.writer.put(row)
+                if self.writer.is_disk_low:
+                    self.capture.stop("disk_full")
                 carried_ns = self._clock.now_ns() - done
         except DgrecError as error:
             self.capture.stop("failed")
@@ -214,16 +215,43 @@ class Recording:
         return closing
 
     def _end_reason(self, failure: DgrecError | None) -> str:
+        if isinstance(failure, StorageError):
+            return "disk_full" if failure.is_full else "failed"
         # The source may have come to its end before the model failed at one of its last frames.
         lost_source = failure is self.capture.error
         return self.capture.end_reason if failure is None or lost_source else "failed"
 
+    def _leave(self, error: DgrecError) -> OutputError:
+        """End a journal that cannot be written any more; return what to say of it.
+
+        It is not sealed: that would need more room, and more of the disk, than has just failed.
+        """
+        with contextlib.suppress(DgrecError):  # an ending may fit where the last rows did not
+            self.writer.end(self._closing(error))
+        with contextlib.suppress(DgrecError):
+            self.writer.journal.close()
+        frames = f"the {self.writer.journal.frames} frames written before"
+        is_there = False
+        with contextlib.suppress(OSError):  # where the disk is failing, even this may
+            is_there = self.journal.exists()
+        where = f"are in {self.journal}" if is_there else "went with it"
+        kind = StorageError if isinstance(error, StorageError) else OutputError
+        return kind(f"{error}; {frames} {where}")
+
     def _seal(self, failure: DgrecError | None) -> Metadata:
         try:
-            metadata = seal(Journal.open(self.journal), self.output, replace=self._replace)
-        except DgrecError as error:
+            journal = Journal.open(self.journal)
+            metadata = seal(journal, self.output, replace=self._replace)
+        except (DgrecError, OSError) as error:
             reason = f"{failure}; then sealing failed: {error}" if failure else str(error)
-            raise OutputError(f"{reason}; everything recorded is in {self.journal}") from None
+            kind = StorageError if isinstance(error, StorageError | OSError) else OutputError
+            raise kind(f"{reason}; everything recorded is in {self.journal}") from None
+        if journal.damage:
+            # It was whole a moment ago. What cannot be read now may be readable once more.
+            raise StorageError(
+                f"{self.journal}: what was written cannot be read back ({journal.damage[0]}); "
+                f"the journal was left, and what can be read is in {self.output}"
+            )
         with contextlib.suppress(OSError):
             self.journal.unlink()
         return metadata

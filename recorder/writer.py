@@ -7,6 +7,8 @@ waits and counts it (a live camera cannot).
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import threading
 import time
 from collections import deque
@@ -32,14 +34,26 @@ FLUSH_BYTES = 1 << 20
 class RowWriter:
     """Writes rows to ``journal`` in its own thread.
 
+    Args:
+        min_free: Bytes that are to stay free on the disk: see `is_disk_low`.
+
     Raises (from `put` and `close`):
         OutputError: The journal could not be written; nothing more will be.
     """
 
     def __init__(
-        self, journal: JournalWriter, *, policy: QueuePolicy = "block", capacity: int = 1024
+        self,
+        journal: JournalWriter,
+        *,
+        policy: QueuePolicy = "block",
+        capacity: int = 1024,
+        min_free: int | None = None,
     ) -> None:
         self.journal = journal
+        #: Becomes true at a flush when recording has to end for the session to be sealed and
+        #: ``min_free`` to be left. What is put after that is still written.
+        self.is_disk_low = False
+        self._min_free = min_free
         self.dropped = 0
         self._policy = policy
         self._capacity = capacity
@@ -115,6 +129,7 @@ class RowWriter:
                 rows, events, last = self._next_batch()
                 if rows or events:
                     self.journal.write(rows, **({"events": events} if events else {}))
+                    self._look_at_disk()
                 if last:
                     return
         except DgrecError as error:
@@ -124,6 +139,14 @@ class RowWriter:
         with self._changed:
             self._error = failure
             self._changed.notify_all()
+
+    def _look_at_disk(self) -> None:
+        if self._min_free is None or self.is_disk_low:
+            return
+        # Sealing needs room beside the journal: for masks, which are compressed already, as much.
+        needed = self._min_free + self.journal.bytes_written
+        with contextlib.suppress(OSError):  # a disk that is gone makes the next write fail
+            self.is_disk_low = shutil.disk_usage(self.journal.path.parent).free < needed
 
     def _is_half_full(self) -> bool:
         return len(self._rows) * 2 >= self._capacity

@@ -171,7 +171,7 @@ def test_a_journal_that_was_left_behind(dgrec: Command) -> None:
     for extra in ([], ["--overwrite"]):
         arguments = ["--source", "sample", "--output", "s.parquet", *extra]
         error = error_of(dgrec.record(*arguments))
-        assert error.startswith("s.arrows: is left from a recording that was cut off")
+        assert error.startswith("s.arrows: was left by a recording that was cut off")
     assert journal.read_bytes() == before
 
 
