@@ -144,12 +144,15 @@ class JournalWriter:
         size = self._buffer.tell()
         # Back to the start before anything can fail: these rows must not come again with the next.
         self._buffer.seek(0)
-        with self._buffer.getbuffer() as buffer, buffer[:size] as data:
-            _set_checksums(data)
-            self._write(data)
+        # A copy: an error that is kept somewhere keeps what it was about, and a buffer that is
+        # still in use somewhere cannot grow for the next rows.
+        with self._buffer.getbuffer() as buffer:
+            data = bytearray(buffer[:size])
+        _set_checksums(memoryview(data))
+        self._write(data)
         self._sequence += 1
 
-    def _write(self, data: bytes | memoryview) -> None:
+    def _write(self, data: bytes | bytearray) -> None:
         try:
             view = memoryview(data)
             while view:
