@@ -140,7 +140,8 @@ def look(folder: Path, rows: list[Row], stamps: list[int], killed: int) -> Outco
     if found == "nothing" or (not sealed.exists() and journal.stat().st_size == 0):
         # Killed before its first write: nothing was there to be lost.
         old = [stamp for stamp in stamps if killed - stamp > 1e9]
-        return Outcome("nothing yet", len(rows), 0, 0.0, "rows without a file" if old else "")
+        found = "an empty file" if journal.exists() else "nothing yet"
+        return Outcome(found, len(rows), 0, 0.0, "rows without a file" if old else "")
     kept = -1
     try:
         for path in filter(Path.exists, (sealed, journal)):

@@ -175,9 +175,10 @@ def _split(batch: pa.RecordBatch, rows: int) -> tuple[pa.RecordBatch, pa.RecordB
 
 
 def _one_table(batches: list[pa.RecordBatch]) -> pa.Table:
-    table = pa.Table.from_batches(batches)
     # Hundreds of small chunks take Parquet's writer twice as long as one that was put together.
-    return table.combine_chunks() if len(batches) > _MANY_BATCHES else table
+    if len(batches) > _MANY_BATCHES:
+        batches = [pa.concat_batches(batches)]
+    return pa.Table.from_batches(batches)
 
 
 class SealedFile:

@@ -61,6 +61,10 @@ def recover(journal_path: Path, output: Path | None = None, *, keep: bool = Fals
     if is_being_written(journal_path):
         raise OutputError(f"{journal_path}: is being recorded now; stop that recording first")
     try:
+        if journal_path.stat().st_size == 0:
+            raise NotASessionError(
+                f"{journal_path}: is empty: its recorder was cut off before its first write"
+            )
         journal = Journal.open(journal_path)
         metadata = _existing(output, journal) if output.exists() else seal(journal, output)
     except OSError as error:

@@ -336,6 +336,13 @@ def test_a_folder_that_vanishes_before_sealing(tmp_path: Path) -> None:
     assert len(numbers(tmp_path / "elsewhere" / "s.arrows")) == FRAMES
 
 
+def test_an_empty_journal_says_so(tmp_path: Path) -> None:
+    """What a recorder leaves that is killed between making its file and the first write."""
+    (tmp_path / "s.arrows").touch()
+    with pytest.raises(DgrecError, match=r"is empty: its recorder was cut off"):
+        recover(tmp_path / "s.arrows")
+
+
 def test_recover_does_not_trust_a_damaged_session(tmp_path: Path) -> None:
     """Sealed before, and its disk has lost a bit of it: the journal is the copy that is left."""
     journal = write_journal(tmp_path / "s.arrows", make_rows(6))
