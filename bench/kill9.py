@@ -150,6 +150,7 @@ def look(folder: Path, rows: list[Row], stamps: list[int], killed: int) -> Outco
             recover(journal)
             if _check(sealed, rows) < kept:
                 return Outcome(found, len(rows), kept, 0.0, "recovering lost rows")
+            assert not [*folder.glob(".*")], "recovering left a temporary file"
     except (DgrecError, AssertionError) as error:
         return Outcome(found, len(rows), kept, 0.0, f"unreadable: {error}")
     lost_s = (killed - stamps[kept]) / 1e9 if kept < len(stamps) else 0.0

@@ -100,7 +100,12 @@ class Recording:
         self._replace = replace
         self._takes_conversion = metadata.get("model", {}).get("result_type") == "Segmentation"
         journal = JournalWriter(journal_path(output), metadata, masks=masks, durability=durability)
-        self.writer = RowWriter(journal, policy=policy, min_free=min_free)
+        self.writer = RowWriter(
+            journal,
+            policy=policy,
+            min_free=min_free,
+            alarm=lambda reason: self.capture.stop(reason),
+        )
 
     @property
     def journal(self) -> Path:
@@ -154,8 +159,6 @@ class Recording:
                 # Handing over can only be measured once it is done: it counts for the next row.
                 row.recorder_ns = done - completed + carried_ns
                 self.writer.put(row)
-                if self.writer.is_disk_low:
-                    self.capture.stop("disk_full")
                 carried_ns = self._clock.now_ns() - done
         except DgrecError as error:
             self.capture.stop("failed")

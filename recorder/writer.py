@@ -12,6 +12,7 @@ import shutil
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -36,6 +37,8 @@ class RowWriter:
 
     Args:
         min_free: Bytes that are to stay free on the disk: see `is_disk_low`.
+        alarm: Called, in the writer's thread, with the reason for which recording has to end. A
+            source that has gone silent would not let anybody come to `put` and be told there.
 
     Raises (from `put` and `close`):
         OutputError: The journal could not be written; nothing more will be.
@@ -48,12 +51,14 @@ class RowWriter:
         policy: QueuePolicy = "block",
         capacity: int = 1024,
         min_free: int | None = None,
+        alarm: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.journal = journal
         #: Becomes true at a flush when recording has to end for the session to be sealed and
         #: ``min_free`` to be left. What is put after that is still written.
         self.is_disk_low = False
         self._min_free = min_free
+        self._alarm = alarm
         self.dropped = 0
         self._policy = policy
         self._capacity = capacity
@@ -139,6 +144,7 @@ class RowWriter:
         with self._changed:
             self._error = failure
             self._changed.notify_all()
+        self._alarm("failed")
 
     def _look_at_disk(self) -> None:
         if self._min_free is None or self.is_disk_low:
@@ -147,6 +153,8 @@ class RowWriter:
         needed = self._min_free + self.journal.bytes_written
         with contextlib.suppress(OSError):  # a disk that is gone makes the next write fail
             self.is_disk_low = shutil.disk_usage(self.journal.path.parent).free < needed
+        if self.is_disk_low:
+            self._alarm("disk_full")
 
     def _is_half_full(self) -> bool:
         return len(self._rows) * 2 >= self._capacity

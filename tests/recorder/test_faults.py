@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from dgrec.errors import DgrecError, OutputError, StorageError
 from dgrec.journal import JournalWriter
 from dgrec.session import open_session
 from recorder.capture import Capture
+from recorder.frames import Frame
 from recorder.recording import Recording
 from recorder.recovery import recover
 from recorder.writer import RowWriter
@@ -272,6 +274,31 @@ def test_min_free_ends_and_seals_in_time(tmp_path: Path, monkeypatch: pytest.Mon
         assert session.damage == []
         assert session.metadata["totals"]["frames"] == len(session)
     assert not recording.journal.exists()
+
+
+class Silent(ScriptedFrames):
+    """A camera that gives three frames, and then nothing until it is interrupted."""
+
+    def __init__(self) -> None:
+        super().__init__(i / 30 for i in range(3))
+        self.woken = threading.Event()
+
+    def read(self) -> Frame | None:
+        frame = super().read()
+        if frame is None:
+            assert self.woken.wait(60), "nobody ended the recording"
+        return frame
+
+    def interrupt(self) -> None:
+        self.woken.set()
+
+
+def test_a_disk_that_fails_ends_the_recording_of_a_silent_camera(tmp_path: Path) -> None:
+    with Faults(tmp_path, 9, Kind(errno.EIO)):
+        recording = new_recording(tmp_path)
+        recording.capture = Capture(Silent())
+        with pytest.raises(StorageError, match="Input/output error; the 2 frames"):
+            recording.run()
 
 
 def test_min_free_leaves_room_for_sealing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
