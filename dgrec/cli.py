@@ -17,13 +17,14 @@ from dgrec.version import __version__
 
 
 class RootGroup(click.Group):
-    """Prints what went wrong in one line and exits with 1 (2 for usage, which click does)."""
+    """Prints what went wrong in one line, and exits as the error says (click: 2 for usage)."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except DgrecError as error:
-            raise click.ClickException(str(error)) from error
+            click.ClickException(str(error)).show()
+            raise SystemExit(error.exit_code) from error
         except ImportError as error:
             raise click.ClickException(_missing_library(error)) from error
         except BrokenPipeError:

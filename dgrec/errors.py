@@ -4,6 +4,7 @@ DgrecError
 ├── SourceError            a source cannot be opened, or fails while it is read
 ├── ModelError             a model cannot be loaded, or fails while it runs
 ├── OutputError            a file exists already, or cannot be written
+│   └── StorageError       the disk is full, failing, read-only or gone
 ├── ConfigError            dgrec.toml, or the value of an option
 ├── QueryError             SQL that DuckDB refuses
 ├── VideoError             pixels that cannot be found, read or written
@@ -13,7 +14,7 @@ DgrecError
     └── FormatVersionError   written by a newer dgrec
 
 Messages are one line in lower case: they name the thing and say what to do about it. The
-command line prints them as they are and exits with 1.
+command line prints them as they are and exits with the error's `exit_code`.
 """
 
 from __future__ import annotations
@@ -29,12 +30,15 @@ __all__ = [
     "QueryError",
     "SessionError",
     "SourceError",
+    "StorageError",
     "VideoError",
 ]
 
 
 class DgrecError(Exception):
     """Base of all errors that dgrec raises on purpose."""
+
+    exit_code = 1
 
 
 class SourceError(DgrecError):
@@ -47,6 +51,20 @@ class ModelError(DgrecError):
 
 class OutputError(DgrecError):
     """A file exists already, or cannot be written."""
+
+
+class StorageError(OutputError):
+    """What is written to failed: full, failing, read-only or gone.
+
+    Args:
+        is_full: There was no room, rather than a fault.
+    """
+
+    exit_code = 4
+
+    def __init__(self, message: str, *, is_full: bool = False) -> None:
+        super().__init__(message)
+        self.is_full = is_full
 
 
 class ConfigError(DgrecError):

@@ -25,8 +25,8 @@ from typing import Any, BinaryIO, Literal
 import pyarrow as pa
 
 from dgrec import metadata as metadata_module
-from dgrec.errors import NotASessionError, OutputError
-from dgrec.files import sync_folder
+from dgrec.errors import NotASessionError, OutputError, StorageError
+from dgrec.files import open_error, sync_folder, write_error
 from dgrec.metadata import Metadata
 from dgrec.rows import MaskMode, Row, build_batch
 from dgrec.schema import METADATA_KEY, SCHEMA
@@ -44,6 +44,8 @@ _CRC_KEY = "dgrec.crc32"
 _NOTE_KEY = "dgrec.batch"
 #: No header is anywhere near this; a larger length is garbage.
 _LARGEST_HEADER = 64 << 20
+#: Half a second of rows is a few KB: a day of them is read in half the time this way.
+_READ_AHEAD = 1 << 20
 
 
 # --- writing -----------------------------------------------------------------------------------
@@ -59,8 +61,9 @@ class JournalWriter:
         first_frame: Number of the first row: a later part of a recording goes on counting.
 
     Raises:
-        OutputError: The file exists, or cannot be written. After a failed write the file is cut
-            back to the last whole batch, so that what was written before stays readable.
+        OutputError: The file exists, or cannot be made.
+        StorageError: It cannot be written any more, or is not there any more. After a failed write
+            it is cut back to the last whole batch: what was written before stays readable.
     """
 
     def __init__(
@@ -82,13 +85,6 @@ class JournalWriter:
         self.durability = durability
         self._sync = durability != "never"
         self._sequence = 0
-        try:
-            self._file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o644)
-        except FileExistsError:
-            raise OutputError(f"{path}: exists already; choose another name") from None
-        except OSError as error:
-            raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
-        _lock(self._file)
         self._id = _stream_id(metadata)
         self._schema = SCHEMA.with_metadata(
             {METADATA_KEY: metadata_module.dumps(metadata), _CRC_KEY: _CRC_ZEROS}
@@ -97,15 +93,27 @@ class JournalWriter:
         # Arrow writes each of a hundred small buffers by itself: gathered, that is one call.
         self._gather = pa.BufferedOutputStream(pa.PythonFile(self._buffer, mode="w"), 1 << 20)
         self._stream = pa.ipc.new_stream(self._gather, self._schema)
+        # An empty batch makes Arrow write the schema now, not with the first rows. The file appears
+        # only then: between the two a kill would leave one that is empty.
+        head = self._encode(build_batch([], 0), {})
         try:
-            # An empty batch makes Arrow write the schema now, not with the first rows.
-            self._append(build_batch([], 0), {})
-        except OutputError:
-            self.close()
-            path.unlink(missing_ok=True)  # it holds nothing
-            raise
-        if self._sync:
-            sync_folder(path.parent)
+            self._file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o644)
+        except FileExistsError:
+            raise OutputError(f"{path}: exists already; choose another name") from None
+        except OSError as error:
+            raise open_error(path, error) from None
+        _lock(self._file)
+        try:
+            self._write(head)
+            self._sequence = 1
+            if self._sync:
+                sync_folder(path.parent)
+        except (OutputError, OSError) as error:
+            with contextlib.suppress(OutputError):
+                self.close()
+            with contextlib.suppress(OSError):
+                path.unlink()  # it holds nothing
+            raise write_error(path, error) if isinstance(error, OSError) else error from None
 
     def write(self, rows: Sequence[Row], **note: Any) -> None:
         """Append ``rows`` as one batch. ``note`` goes into the batch's own metadata as JSON."""
@@ -115,6 +123,11 @@ class JournalWriter:
         self.detections += len(batch.column("detections").values)
         self.flushes += 1
 
+    @property
+    def unsealed_bytes(self) -> int:
+        """What sealing still needs room for."""
+        return self.bytes_written
+
     def end(self, closing: Metadata) -> None:
         """Append what is only known at the end, and the end of the stream."""
         self._append(build_batch([], 0), {"end": closing})
@@ -122,11 +135,20 @@ class JournalWriter:
 
     def close(self) -> None:
         """Close the file; without `end` before, it stays a journal that lost its writer."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        if self._file < 0:
+            return
+        file, self._file = self._file, -1
+        try:
+            os.close(file)
+        except OSError as error:  # a network file system may say only now that it has failed
+            raise write_error(self.path, error) from error
 
     def _append(self, batch: pa.RecordBatch, note: dict[str, Any]) -> None:
+        self._write(self._encode(batch, note))
+        self._sequence += 1
+
+    def _encode(self, batch: pa.RecordBatch, note: dict[str, Any]) -> bytearray:
+        """Return the messages that bring ``batch`` to the journal; the first has the schema too."""
         note = {
             "seq": self._sequence,
             "id": self._id,
@@ -145,12 +167,14 @@ class JournalWriter:
         size = self._buffer.tell()
         # Back to the start before anything can fail: these rows must not come again with the next.
         self._buffer.seek(0)
-        with self._buffer.getbuffer() as buffer, buffer[:size] as data:
-            _set_checksums(data)
-            self._write(data)
-        self._sequence += 1
+        # A copy: an error that is kept somewhere keeps what it was about, and a buffer that is
+        # still in use somewhere cannot grow for the next rows.
+        with self._buffer.getbuffer() as buffer:
+            data = bytearray(buffer[:size])
+        _set_checksums(memoryview(data))
+        return data
 
-    def _write(self, data: bytes | memoryview) -> None:
+    def _write(self, data: bytes | bytearray) -> None:
         try:
             view = memoryview(data)
             while view:
@@ -161,8 +185,18 @@ class JournalWriter:
             # Half a batch at the end would do no harm, but what follows it would be lost.
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, self.bytes_written)
-            raise OutputError(f"{self.path}: cannot be written: {error.strerror}") from error
+            raise write_error(self.path, error) from error
         self.bytes_written += len(data)
+        self._check_place()
+
+    def _check_place(self) -> None:
+        """Notice that the file was removed or moved: writing to it goes on without an error."""
+        try:
+            is_there = os.path.samestat(self.path.stat(), os.fstat(self._file))
+        except OSError:
+            is_there = False
+        if not is_there:
+            raise StorageError(f"{self.path}: is not there any more: removed, moved or unmounted")
 
 
 def _stream_id(metadata: Metadata) -> str:
@@ -180,7 +214,7 @@ def _set_checksums(data: memoryview) -> None:
     while start < len(data):
         (header_length,) = struct.unpack_from("<i", data, start + 4)
         header = bytes(data[start : start + 8 + header_length])
-        length = _message_length(io.BytesIO(header))
+        length = _message_length(header)
         assert length is not None
         at = start + header.index(_CRC_ZEROS) + len(_CRC_MARK)
         data[at : at + 8] = b"%08x" % zlib.crc32(data[start : start + length])
@@ -251,7 +285,7 @@ class Journal:
         """
         journal = cls(path)
         with path.open("rb") as file:
-            message = _read_message(file)
+            message = _read_message(file, os.fstat(file.fileno()).st_size)
             if message is not None:
                 schema = pa.ipc.read_schema(pa.py_buffer(message))
                 text = (schema.metadata or {}).get(METADATA_KEY)
@@ -274,7 +308,7 @@ class Journal:
         found = _Pass(_stream_id(self.metadata) if self.metadata else None)
         if not self.metadata:
             found.damage.append("the head is damaged: the session's metadata is lost")
-        with self.path.open("rb") as file:
+        with self.path.open("rb", buffering=_READ_AHEAD) as file:
             for start, message, skipped in _whole_messages(file):
                 if message is None and is_being_written(self.path):
                     break  # the recorder is in the middle of a write
@@ -371,15 +405,15 @@ def _whole_messages(file: BinaryIO) -> Iterator[tuple[int, bytes | None, int]]:
     bad_from: int | None = None
     while position < size:
         file.seek(position)
-        if file.read(8) == _END_OF_STREAM:
-            position += 8
-            continue
-        file.seek(position)
-        message = _read_message(file)
+        message = _read_message(file, size - position)
         if message is not None:
             yield position, message, 0 if bad_from is None else position - bad_from
             bad_from = None
             position += len(message)
+            continue
+        file.seek(position)
+        if file.read(8) == _END_OF_STREAM:
+            position += 8
             continue
         if bad_from is None:
             bad_from = position
@@ -403,30 +437,40 @@ def _next_continuation(file: BinaryIO, start: int, size: int) -> int:
     return size
 
 
-def _read_message(file: BinaryIO) -> bytes | None:
-    """Return the message at the file's position, or None if it is not whole."""
-    start = file.tell()
-    length = _message_length(file)
-    if length is None or length > os.fstat(file.fileno()).st_size - start:
+def _read_message(file: BinaryIO, there: int) -> bytes | None:
+    """Return the message at the file's position, or None if it is not whole.
+
+    ``there`` is how many bytes the file has from here on: no more are ever asked for.
+    """
+    head = _message_head(file)
+    length = _message_length(head)
+    if length is None or length > there:
         return None
-    file.seek(start)
-    message = file.read(length)
+    message = head + file.read(length - len(head))
     return message if len(message) == length and _has_valid_crc(message) else None
 
 
-def _message_length(file: BinaryIO) -> int | None:
-    """Return the length of the IPC message that begins here, or None if none does.
+def _message_head(file: BinaryIO) -> bytes:
+    """Return the prefix and the header of the message that begins here; b"" if none does."""
+    prefix = file.read(8)
+    if len(prefix) < 8 or prefix[:4] != _CONTINUATION:
+        return b""
+    (header_length,) = struct.unpack("<i", prefix[4:])
+    if not 0 < header_length <= _LARGEST_HEADER:
+        return b""
+    return prefix + file.read(header_length)
+
+
+def _message_length(head: bytes) -> int | None:
+    """Return the length of the IPC message whose prefix and header these are, or None.
 
     Reads the two fields that say so from the flatbuffer header (``Message.bodyLength`` is the
     fourth field of its table: Arrow's Message.fbs) without trusting anything else in it.
     """
-    prefix = file.read(8)
-    if len(prefix) < 8 or prefix[:4] != _CONTINUATION:
+    if len(head) < 8:
         return None
-    (header_length,) = struct.unpack("<i", prefix[4:])
-    if not 0 < header_length <= _LARGEST_HEADER:
-        return None
-    header = file.read(header_length)
+    (header_length,) = struct.unpack_from("<i", head, 4)
+    header = head[8:]
     try:
         (table,) = struct.unpack_from("<I", header, 0)
         (back,) = struct.unpack_from("<i", header, table)

@@ -151,6 +151,12 @@ def _quantity(
     metavar="SIZE",
     help="Remove the oldest parts when all of them, with their videos, take more.",
 )
+@click.option(
+    "--min-free",
+    metavar="SIZE",
+    callback=_quantity(parse_size, "1B"),
+    help="End and seal the recording before the disk has less than SIZE (1GB) left; exit code 5.",
+)
 @click.option("--display", is_flag=True, help="Show the overlay in a window while recording.")
 @click.option(
     "--publish",
@@ -163,12 +169,15 @@ def record_command(**options: Any) -> None:
 
     Detections, timing and everything needed to draw the overlays again go into one Parquet file.
     Without a model the bundled face detector runs on the CPU. The DeGirum token is read from
-    DEGIRUM_CLOUD_TOKEN or from PySDK's own store. Ctrl-C ends the recording in good order.
+    DEGIRUM_CLOUD_TOKEN or from PySDK's own store. Ctrl-C ends the recording in good order. When the
+    disk is full, fails or goes away, what was written before stays readable (exit code 4).
     """
     _check_usage(options)
     from recorder.command import run_record
 
-    run_record(options)
+    code = run_record(options)
+    if code:
+        raise SystemExit(code)
 
 
 def _check_usage(options: dict[str, Any]) -> None:
@@ -218,7 +227,8 @@ def recover_command(journals: tuple[Path, ...], output: Path | None, keep: bool)
 
     A journal can be read as it is by every command; this is for keeping it. It is removed once the
     session file is on disk, unless part of it was lost. Exit code 0: all of it was saved. 3:
-    sealed, but part of the journal is damaged. 1: nothing could be read.
+    sealed, but part of the journal is damaged. 1: nothing could be read. 4: the session file could
+    not be written, and the journal is as it was.
     """
     if output is not None and len(journals) > 1:
         raise click.UsageError("--output goes with one journal")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from contextlib import ExitStack
 from datetime import datetime
@@ -13,7 +14,7 @@ from rich.console import Console
 
 from dgrec import metadata as metadata_module
 from dgrec.clock import Clock
-from dgrec.errors import OutputError
+from dgrec.errors import OutputError, StorageError
 from dgrec.journal import is_being_written
 from dgrec.metadata import Metadata
 from dgrec.parts import numbered_files, parts_of
@@ -22,7 +23,7 @@ from recorder.capture import Capture, Decimator
 from recorder.config import named_sources
 from recorder.display import OverlayWindow
 from recorder.frames import Footage, FrameSource
-from recorder.live import LiveView, summary
+from recorder.live import LiveView, size_text, summary
 from recorder.live_source import LiveSource
 from recorder.model import LoadedModel, ModelRequest, load_model, parse_property
 from recorder.parts import Splitting
@@ -51,11 +52,16 @@ _RECORDED_OPTIONS = (
     "split_size",
     "keep_last",
     "keep_total",
+    "min_free",
 )
 
 
-def run_record(options: dict[str, Any]) -> None:
-    """Record one session as the options of ``dgrec record`` say.
+#: Exit code of a recording that ended for want of room, and was sealed (``--min-free``).
+_ENDED_FOR_ROOM = 5
+
+
+def run_record(options: dict[str, Any]) -> int:
+    """Record one session as the options of ``dgrec record`` say; return the exit code.
 
     Raises:
         DgrecError: Something in the way; nothing that was recorded is lost.
@@ -64,6 +70,7 @@ def run_record(options: dict[str, Any]) -> None:
     source = parse_source(options["source"], named_sources(Path.cwd()))
     splitting = _splitting(options)
     output = _output_path(options["output"], source, options["overwrite"], split=bool(splitting))
+    _check_room(output.parent, options["min_free"])
     _say_left_behind(console, output.parent)
     request = _model_request(options)
     reader = VideoReader(source, stall_timeout_s=options["stall_timeout"])
@@ -100,11 +107,17 @@ def run_record(options: dict[str, Any]) -> None:
             watchers=tuple(watchers),
             replace=options["overwrite"],
             splitting=splitting,
+            min_free=options["min_free"],
         )
-        _run(recording, console, _expected_frames(reader, options), signals)
+        metadata = _run(recording, console, _expected_frames(reader, options), signals)
         for part in (publisher, window):
             if part is not None and part.failure:
                 console.print(part.failure, markup=False)
+    if metadata["end_reason"] != "disk_full":
+        return 0
+    left = size_text(options["min_free"])
+    console.print(f"Ended early: sealing it leaves hardly more than {left} free (--min-free).")
+    return _ENDED_FOR_ROOM
 
 
 def run_recover(journal: Path, output: Path | None, keep: bool) -> int:
@@ -138,7 +151,7 @@ def _say_left_behind(console: Console, folder: Path) -> None:
 
 def _run(
     recording: Recording, console: Console, expected: int | None, signals: StopSignals
-) -> None:
+) -> Metadata:
     signals.stop = recording.capture.stop
     signals.abandon = lambda: _say_left(recording)
     started = time.monotonic()
@@ -146,6 +159,7 @@ def _run(
         metadata = recording.run()
     for line in summary(recording, metadata, time.monotonic() - started):
         console.print(line, markup=False, soft_wrap=True)
+    return metadata
 
 
 def _say_left(recording: Recording) -> None:
@@ -277,6 +291,17 @@ def _make_default_folder(output: Path) -> None:
             _DEFAULT_FOLDER.mkdir(exist_ok=True)
         except OSError as error:
             raise OutputError(f"{_DEFAULT_FOLDER}: cannot be made: {error.strerror}") from None
+
+
+def _check_room(folder: Path, min_free: int | None) -> None:
+    if min_free is None:
+        return
+    free = shutil.disk_usage(folder if folder.exists() else Path()).free
+    if free < min_free:
+        raise StorageError(
+            f"{folder}: has {size_text(free)} free, less than --min-free {size_text(min_free)}",
+            is_full=True,
+        )
 
 
 def _free_name(folder: Path, stem: str) -> Path:

@@ -15,7 +15,7 @@ from typing import Any
 
 from dgrec import exact
 from dgrec.clock import Clock
-from dgrec.errors import DgrecError, ModelError, OutputError
+from dgrec.errors import DgrecError, ModelError, OutputError, StorageError
 from dgrec.journal import Durability, Journal, JournalWriter
 from dgrec.metadata import Metadata, redact_text, utc_text
 from dgrec.parts import parts_of
@@ -75,6 +75,8 @@ class Recording:
         splitting: When to begin a new part; without it the session is one file.
         watchers: Called with each row and its result before the row is written: display, publisher.
             What they cost is part of `recorder_ms`.
+        min_free: Bytes that are to stay free: before there are fewer, the recording ends and is
+            sealed, with the end reason ``disk_full``.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class Recording:
         watchers: tuple[Callable[[Row, Any], None], ...] = (),
         replace: bool = False,
         splitting: Splitting | None = None,
+        min_free: int | None = None,
     ) -> None:
         self.output = output
         self.progress = Progress()
@@ -119,7 +122,12 @@ class Recording:
             journal = JournalWriter(
                 journal_path(output), metadata, masks=masks, durability=durability
             )
-        self.writer = RowWriter(journal, policy=policy)
+        self.writer = RowWriter(
+            journal,
+            policy=policy,
+            min_free=min_free,
+            alarm=lambda reason: self.capture.stop(reason),
+        )
 
     @property
     def journal(self) -> Path:
@@ -161,11 +169,7 @@ class Recording:
             if self._parts is None:  # the journal of a part is closed when it is sealed
                 self.writer.journal.close()
         except DgrecError as error:
-            self.writer.journal.close()
-            raise OutputError(
-                f"{error}; the {self.writer.journal.frames} frames written before are in "
-                f"{self._left_in()}"
-            ) from None
+            raise self._leave(error) from None
         metadata = (
             self._seal(failure) if self._parts is None else self._seal_parts(failure, closing)
         )
@@ -254,16 +258,43 @@ class Recording:
         return closing
 
     def _end_reason(self, failure: DgrecError | None) -> str:
+        if isinstance(failure, StorageError):
+            return "disk_full" if failure.is_full else "failed"
         # The source may have come to its end before the model failed at one of its last frames.
         lost_source = failure is self.capture.error
         return self.capture.end_reason if failure is None or lost_source else "failed"
 
+    def _leave(self, error: DgrecError) -> OutputError:
+        """End a journal that cannot be written any more; return what to say of it.
+
+        It is not sealed: that would need more room, and more of the disk, than has just failed.
+        """
+        with contextlib.suppress(DgrecError):  # an ending may fit where the last rows did not
+            self.writer.end(self._closing(error))
+        with contextlib.suppress(DgrecError):
+            self.writer.journal.close()
+        frames = f"the {self.writer.journal.frames} frames written before"
+        is_there = False
+        with contextlib.suppress(OSError):  # where the disk is failing, even this may
+            is_there = self.journal.exists()
+        where = f"are in {self._left_in()}" if is_there else "went with it"
+        kind = StorageError if isinstance(error, StorageError) else OutputError
+        return kind(f"{error}; {frames} {where}")
+
     def _seal(self, failure: DgrecError | None) -> Metadata:
         try:
-            metadata = seal(Journal.open(self.journal), self.output, replace=self._replace)
-        except DgrecError as error:
+            journal = Journal.open(self.journal)
+            metadata = seal(journal, self.output, replace=self._replace)
+        except (DgrecError, OSError) as error:
             reason = f"{failure}; then sealing failed: {error}" if failure else str(error)
-            raise OutputError(f"{reason}; everything recorded is in {self.journal}") from None
+            kind = StorageError if isinstance(error, StorageError | OSError) else OutputError
+            raise kind(f"{reason}; everything recorded is in {self.journal}") from None
+        if journal.damage:
+            # It was whole a moment ago. What cannot be read now may be readable once more.
+            raise StorageError(
+                f"{self.journal}: what was written cannot be read back ({journal.damage[0]}); "
+                f"the journal was left, and what can be read is in {self.output}"
+            )
         with contextlib.suppress(OSError):
             self.journal.unlink()
         for old in self._replaced:

@@ -6,7 +6,8 @@ import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from dgrec.errors import DgrecError, NotASessionError, OutputError
+from dgrec.checksums import verify_checksums
+from dgrec.errors import DgrecError, NotASessionError, OutputError, StorageError
 from dgrec.journal import Journal, is_being_written
 from dgrec.metadata import Metadata
 from dgrec.schema import JOURNAL_SUFFIX
@@ -50,16 +51,25 @@ def recover(journal_path: Path, output: Path | None = None, *, keep: bool = Fals
 
     Raises:
         NotASessionError: Nothing in the file is readable.
-        OutputError: The sealed file exists already or cannot be written; or the journal is still
-            being recorded into.
+        OutputError: The sealed file exists already, or the journal is still being recorded into.
+        StorageError: The journal cannot be read, or the sealed file not be written. Everything is
+            as it was.
     """
     output = output or journal_path.with_suffix(".parquet")
     if not journal_path.is_file():
         raise NotASessionError(f"{journal_path}: no such journal")
     if is_being_written(journal_path):
         raise OutputError(f"{journal_path}: is being recorded now; stop that recording first")
-    journal = Journal.open(journal_path)
-    metadata = _existing(output, journal) if output.exists() else seal(journal, output)
+    try:
+        if journal_path.stat().st_size == 0:
+            raise NotASessionError(
+                f"{journal_path}: is empty: its recorder was cut off before its first write"
+            )
+        journal = Journal.open(journal_path)
+        metadata = _existing(output, journal) if output.exists() else seal(journal, output)
+    except OSError as error:
+        reason = error.strerror or error
+        raise StorageError(f"{journal_path}: cannot be read: {reason}") from None
     damage = tuple(journal.damage)
     removed = False
     if not damage and not keep:
@@ -85,6 +95,7 @@ def _existing(output: Path, journal: Journal) -> Metadata:
     refusal = OutputError(f"{output}: exists already; choose another name with --output")
     frames = sum(batch.num_rows for batch in journal.batches())
     try:
+        verify_checksums(output)
         sealed = SealedFile(output)
     except DgrecError:
         raise refusal from None

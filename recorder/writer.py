@@ -7,9 +7,12 @@ waits and counts it (a live camera cannot).
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -33,6 +36,11 @@ FLUSH_BYTES = 1 << 20
 class RowWriter:
     """Writes rows to ``journal`` in its own thread.
 
+    Args:
+        min_free: Bytes that are to stay free on the disk: see `is_disk_low`.
+        alarm: Called, in the writer's thread, with the reason for which recording has to end. A
+            source that has gone silent would not let anybody come to `put` and be told there.
+
     Raises (from `put` and `close`):
         OutputError: The journal could not be written; nothing more will be.
     """
@@ -43,8 +51,15 @@ class RowWriter:
         *,
         policy: QueuePolicy = "block",
         capacity: int = 1024,
+        min_free: int | None = None,
+        alarm: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.journal = journal
+        #: Becomes true at a flush when recording has to end for the session to be sealed and
+        #: ``min_free`` to be left. What is put after that is still written.
+        self.is_disk_low = False
+        self._min_free = min_free
+        self._alarm = alarm
         self.dropped = 0
         self._policy = policy
         self._capacity = capacity
@@ -120,6 +135,7 @@ class RowWriter:
                 rows, events, last = self._next_batch()
                 if rows or events:
                     self.journal.write(rows, **({"events": events} if events else {}))
+                    self._look_at_disk()
                 if last:
                     return
         except DgrecError as error:
@@ -129,6 +145,17 @@ class RowWriter:
         with self._changed:
             self._error = failure
             self._changed.notify_all()
+        self._alarm("failed")
+
+    def _look_at_disk(self) -> None:
+        if self._min_free is None or self.is_disk_low:
+            return
+        # Sealing needs room beside the journal: for masks, which are compressed already, as much.
+        needed = self._min_free + self.journal.unsealed_bytes
+        with contextlib.suppress(OSError):  # a disk that is gone makes the next write fail
+            self.is_disk_low = shutil.disk_usage(self.journal.path.parent).free < needed
+        if self.is_disk_low:
+            self._alarm("disk_full")
 
     def _is_half_full(self) -> bool:
         return len(self._rows) * 2 >= self._capacity

@@ -374,7 +374,7 @@ def test_a_disk_that_is_full_from_the_start_leaves_no_file(tmp_path: Path) -> No
     path = tmp_path / "a.arrows"
     command = [sys.executable, "-c", FULL_DISK, str(path), "100", "not"]
     failed = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert "OutputError" in failed.stderr
+    assert "StorageError" in failed.stderr
     assert list(tmp_path.iterdir()) == []
 
 

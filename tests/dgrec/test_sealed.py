@@ -168,7 +168,7 @@ def test_a_seal_that_fails_leaves_everything_as_it_was(
     (tmp_path / "a.parquet").write_text("precious")
     command = [sys.executable, "-c", FAILING_SEAL, str(tmp_path), str(limit)]
     failed = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert "OutputError" in failed.stderr
+    assert "StorageError" in failed.stderr
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.arrows", "a.parquet"]
     assert (tmp_path / "a.parquet").read_text() == "precious"
     assert len(open_session(tmp_path / "a.arrows")) == 40

@@ -41,6 +41,7 @@ class ScriptedFrames:
         error: Exception | None = None,
         dropped_queue: Sequence[int] = (),
         size: tuple[int, int] = (64, 48),
+        clock: Clock | None = None,
     ) -> None:
         self._times = list(times)
         self._fails_at = fails_at
@@ -48,7 +49,7 @@ class ScriptedFrames:
         self._dropped_queue = dropped_queue
         self._size = size
         self._next = 0
-        self._clock = Clock()
+        self._clock = clock or Clock()
         self.interrupted = self.released = False
 
     def read(self) -> Frame | None:

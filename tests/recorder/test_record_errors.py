@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from dgrec import sample
@@ -179,6 +180,8 @@ def test_a_publish_file_that_cannot_be_opened(dgrec: Command) -> None:
         (["--model-name", "a", "--model-url", "b/c"], "name the model twice"),
         (["--zoo-url", "zoo"], "--zoo-url needs --model-name"),
         (["--inference-host-address", "@local"], "needs a model"),
+        (["--min-free", "much"], "'much' is no size; write it as 500MB or 1GB"),
+        (["--min-free", "-1GB"], "is no size"),
         (["--output", "s.arrows"], ".arrows is the journal's name"),
         (["--no-such-option"], "No such option"),
     ],
@@ -192,6 +195,17 @@ def test_usage(arguments: list[str], expected: str, tmp_path: Path) -> None:
     result = CliRunner().invoke(record_command, ["--source", "sample", *arguments])
     assert result.exit_code == 2
     assert expected in re.sub(r"\s+", " ", result.output)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("1GB", 10**9), ("1.5 gb", 15 * 10**8), ("500M", 5 * 10**8), ("20kB", 20_000), ("7", 7)],
+)
+def test_sizes(text: str, size: int) -> None:
+    from recorder.cli import record_command
+
+    (option,) = (p for p in record_command.params if p.name == "min_free")
+    assert option.process_value(click.Context(record_command), text) == size
 
 
 def test_usage_errors_exit_with_2(dgrec: Command) -> None:

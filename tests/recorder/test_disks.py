@@ -1,0 +1,158 @@
+"""Disks that are really full, or really read-only, under the real command."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from dgrec.checksums import verify_checksums
+from dgrec.session import open_session
+from tests.factory import make_rows, smooth_boxes, write_journal
+from tests.recorder.command import Command
+
+
+class Disk:
+    """A file system of its own, so many bytes large."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self.path = path
+        path.mkdir()
+        self._mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs")
+
+    def _mount(self, *arguments: str) -> None:
+        done = subprocess.run(
+            ["mount", *arguments, str(self.path)], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+
+    def make_read_only(self) -> None:
+        self._mount("-o", "remount,ro")
+
+    def unmount(self) -> None:
+        subprocess.run(["umount", "-l", str(self.path)], capture_output=True, check=False)
+
+
+@pytest.fixture
+def new_disk(tmp_path: Path) -> Iterator[Callable[[int], Disk]]:
+    with contextlib.ExitStack() as stack:
+
+        def make(size: int) -> Disk:
+            try:
+                disk = Disk(tmp_path / "disk", size)
+            except FileNotFoundError:
+                pytest.skip("there is no mount command here")
+            stack.callback(disk.unmount)
+            return disk
+
+        yield make
+
+
+def run(command: Command, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "dgrec", *arguments],
+        cwd=command.folder,
+        env=command.environment(),
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+
+
+def last_line(done: subprocess.CompletedProcess[str]) -> str:
+    assert "Traceback" not in done.stderr
+    return done.stderr.strip().splitlines()[-1]
+
+
+def test_a_disk_that_fills_up_while_recording(
+    dgrec: Command, new_disk: Callable[[int], Disk]
+) -> None:
+    disk = new_disk(90_000)
+    done = dgrec.record("--source", "sample", "--loop", "--output", "disk/s.parquet")
+    assert done.returncode == 4, done.stderr
+    error = last_line(done)
+    assert error.startswith("Error: disk/s.arrows: cannot be written: No space left on device; the")
+    assert error.endswith("frames written before are in disk/s.arrows")
+    assert [path.name for path in disk.path.iterdir()] == ["s.arrows"]
+    with open_session(disk.path / "s.arrows") as session:
+        assert f" {len(session)} frames written before" in error
+        assert len(session) > 10
+        assert session.damage == []
+        assert [result.frame for result in session] == list(range(len(session)))
+
+    # Room is made on another disk: all of it can be kept.
+    done = run(dgrec, "recover", "disk/s.arrows", "--output", "s.parquet")
+    assert done.returncode == 0, done.stderr
+    assert verify_checksums(dgrec.folder / "s.parquet")
+
+
+def test_min_free_seals_while_there_is_room(
+    dgrec: Command, new_disk: Callable[[int], Disk]
+) -> None:
+    disk = new_disk(1_000_000)
+    arguments = ["--source", "sample", "--loop", "--output", "disk/s.parquet"]
+    done = dgrec.record(*arguments, "--min-free", "950KB")
+    assert done.returncode == 5, done.stderr
+    assert last_line(done) == (
+        "Ended early: sealing it leaves hardly more than 950.0 KB free (--min-free)."
+    )
+    assert [path.name for path in disk.path.iterdir()] == ["s.parquet"]
+    with open_session(disk.path / "s.parquet") as session:
+        assert session.metadata["end_reason"] == "disk_full"
+        assert len(session) > 10
+        assert session.damage == []
+    again = [*arguments[:-1], "disk/t.parquet", "--min-free", "1GB"]
+    done = dgrec.record(*again)
+    assert done.returncode == 4
+    assert "free, less than --min-free 1.0 GB" in last_line(done)
+    assert [path.name for path in disk.path.iterdir()] == ["s.parquet"]
+
+
+def fill(disk: Disk, leave: int) -> None:
+    """Fill the disk up to ``leave`` bytes, in the pages that a file system counts in."""
+    with contextlib.suppress(OSError), (disk.path / "full").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    with (disk.path / "full").open("r+b") as file:
+        file.truncate(max(0, (disk.path / "full").stat().st_size - leave))
+
+
+@pytest.mark.parametrize("left", [0, 4096, 12_288, 24_576])
+def test_recovering_on_a_full_disk_leaves_everything(
+    dgrec: Command, new_disk: Callable[[int], Disk], left: int
+) -> None:
+    disk = new_disk(1_000_000)
+    rows = make_rows(100)
+    for row, found in zip(rows, smooth_boxes(100, 8), strict=True):
+        row.results = found
+    journal = write_journal(disk.path / "s.arrows", rows, end=False)
+    fill(disk, left)
+    before = journal.read_bytes()
+    done = run(dgrec, "recover", "disk/s.arrows")
+    assert done.returncode == 4, done.stderr
+    assert last_line(done) == "Error: disk/s.parquet: cannot be written: No space left on device"
+    assert {path.name for path in disk.path.iterdir()} == {"s.arrows", "full"}
+    assert journal.read_bytes() == before
+
+
+def test_recovering_on_a_read_only_disk_leaves_everything(
+    dgrec: Command, new_disk: Callable[[int], Disk]
+) -> None:
+    disk = new_disk(1_000_000)
+    journal = write_journal(disk.path / "s.arrows", make_rows(20), end=False)
+    before = journal.read_bytes()
+    disk.make_read_only()
+    done = run(dgrec, "recover", "disk/s.arrows")
+    assert done.returncode == 4, done.stderr
+    assert last_line(done).endswith("cannot be written: Read-only file system")
+    assert [path.name for path in disk.path.iterdir()] == ["s.arrows"]
+    assert journal.read_bytes() == before
+    done = dgrec.record("--source", "sample", "--output", "disk/t.parquet")
+    assert done.returncode in (1, 4)  # root learns it from the disk, anybody else beforehand
+    assert "cannot be written: " in last_line(done)
