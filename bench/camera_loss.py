@@ -10,6 +10,7 @@ code 1 if anything is not.
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import tempfile
 import time
 from pathlib import Path
@@ -51,6 +52,8 @@ def main() -> None:
     parser.add_argument("--kind", choices=["mjpeg", "rtsp", "both"], default="both")
     options = parser.parse_args()
     cameras = {"mjpeg": MjpegCamera, "rtsp": RtspCamera}
+    # Far more than it takes: whatever hangs shows where.
+    faulthandler.dump_traceback_later(240 + 40 * options.times, exit=True)
     wrong = 0
     for kind, camera in cameras.items():
         if options.kind in (kind, "both"):

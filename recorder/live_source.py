@@ -47,18 +47,18 @@ class LossMeter:
         self._opening_s = opening_s
         self._steps: deque[float] = deque(maxlen=self._MOST)
         self._first: float | None = None
-        self._last = 0.0
+        self._last: float | None = None
 
     def lost_before(self, position_s: float | None, now_s: float) -> int:
         """Return how many frames were lost before the one at ``position_s``, read at ``now_s``."""
+        last, self._last = self._last, position_s
         if position_s is None:
-            self._steps.clear()
-            self._first = None
             return 0
         if self._first is None:
-            self._first = self._last = position_s
+            self._first = position_s
+        if last is None:
             return 0
-        step, self._last = position_s - self._last, position_s
+        step = position_s - last
         lost = 0
         if len(self._steps) >= self._FEWEST:
             period = statistics.median(self._steps)
@@ -74,7 +74,7 @@ class LossMeter:
 class _Gap:
     """A time without frames, while it lasts."""
 
-    last_ns: int  # stamp of the last frame before
+    from_ns: int  # stamp of the last frame before
     noticed_ns: int
     reason: str
     attempts: int = 0
@@ -136,6 +136,7 @@ class LiveSource:
         self._first_ns: int | None = None
         self._last_media_s: float | None = None
         self._media_offset_s: float | None = None
+        self._opening_ns = 0
         self._busy_since_ns: int | None = None
         self._turn = 0
         self._thread = self._start(reader)
@@ -252,6 +253,7 @@ class LiveSource:
         meter = LossMeter(reader.opening_s)
         self._media_offset_s = None
         opened_ns = self._clock.now_ns()
+        self._opening_ns = opened_ns - int((time.monotonic() - reader.opening_s) * 1e9)
         while self._goes_on(turn):
             started = self._busy_since_ns = self._clock.now_ns()
             ok, image = reader.read()
@@ -260,12 +262,18 @@ class LiveSource:
                 if not self._goes_on(turn):
                     return
                 self._busy_since_ns = None
+                stalled = captured - started >= self._stall_timeout_s * 0.95e9
                 if not ok:
-                    self._open_gap(captured - started, captured)
+                    self._open_gap(self._last_ns, captured, stalled)
                     break
                 position_s = reader.position_s()
                 lost = meter.lost_before(position_s, time.monotonic())
                 self._offer(self._frame(image, position_s, captured, captured - started, lost))
+                if stalled and self._source.kind == "url":
+                    # OpenCV has given up on the stream and hands out what its decoder still had,
+                    # one frame each time that it times out. There will be no new ones.
+                    self._open_gap(started, captured, stalled)
+                    break
         if self._clock.now_ns() - opened_ns < _FIRST_PAUSE_S * 1e9:
             # It opens and is gone at once: not to be asked as fast as it hangs up.
             self._ending.wait(_FIRST_PAUSE_S)
@@ -290,7 +298,7 @@ class LiveSource:
         frame = Frame(
             image=image,
             source_frame=self._next_frame,
-            media_time_s=self._media_time(position_s, captured),
+            media_time_s=self._media_time(position_s),
             time_s=(captured - self._first_ns) / 1e9,
             captured_ns=captured,
             read_ns=read_ns,
@@ -301,16 +309,17 @@ class LiveSource:
         self._next_frame += 1
         return frame
 
-    def _media_time(self, position_s: float | None, captured: int) -> float | None:
+    def _media_time(self, position_s: float | None) -> float | None:
         """Return the stream's own time of the last frame, on one line over all reconnections.
 
         A stream that is opened again counts from 0 again: it goes on by as much as the clock went
-        on during the gap.
+        on until it was opened. Not until its first frame came: what comes while OpenCV tries the
+        stream (two seconds of RTSP) is kept, and handed out at once.
         """
         if position_s is None:
             return None
         if self._media_offset_s is None:
-            gone_s = (captured - self._last_ns) / 1e9
+            gone_s = max(0, self._opening_ns - self._last_ns) / 1e9
             start_s = 0.0 if self._last_media_s is None else self._last_media_s + gone_s
             self._media_offset_s = start_s - position_s
         self._last_media_s = position_s + self._media_offset_s
@@ -360,12 +369,11 @@ class LiveSource:
         gone_s = (self._clock.now_ns() - gap.noticed_ns) / 1e9
         return max(0.0, self._reconnect_for_s - gone_s)
 
-    def _open_gap(self, read_ns: int, now_ns: int) -> None:
+    def _open_gap(self, from_ns: int, now_ns: int, stalled: bool) -> None:
         if self._gap is not None:
             return  # opened again, but no frame came
-        stalled = read_ns >= self._stall_timeout_s * 0.95e9
         reason = f"no frame for {self._stall_timeout_s:g} s" if stalled else "the stream ended"
-        self._gap = _Gap(self._last_ns, now_ns, reason)
+        self._gap = _Gap(from_ns, now_ns, reason)
 
     def _end_gap(self, now_ns: int, *, back: bool) -> None:
         gap, self._gap = self._gap, None
@@ -374,9 +382,9 @@ class LiveSource:
         self._events.append(
             {
                 "kind": "gap",
-                "from": utc_text(gap.last_ns),
+                "from": utc_text(gap.from_ns),
                 "to": utc_text(now_ns),
-                "seconds": round((now_ns - gap.last_ns) / 1e9, 3),
+                "seconds": round((now_ns - gap.from_ns) / 1e9, 3),
                 "source_frame": self._next_frame - (1 if back else 0),
                 "back": back,
                 "attempts": gap.attempts,

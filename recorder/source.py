@@ -217,29 +217,30 @@ class VideoReader:
                 return None
             value = float(self._capture.get(self._cv2.CAP_PROP_POS_MSEC)) / 1000 + self._shift_s
             if not self.source.has_end:
-                value = self._live_position(value)
+                return self._live_position(value)
         if value <= self._last_position_s and self._last_position_s >= 0:
             self._has_positions = False  # stands still: this container has no time stamps
         self._last_position_s = value
         return value if self._has_positions else None
 
-    def _live_position(self, value: float) -> float:
-        """Return ``value``, put right by the stamp that the stream itself carries.
+    def _live_position(self, value: float) -> float | None:
+        """Return ``value``, if it is what the stream's own stamp says; None if it is not.
 
-        Where there is none (JPEG over HTTP), OpenCV makes up a position from an assumed rate. And
-        it gives the first two frames of an RTSP stream the same one.
+        Where a stream has no stamps (JPEG over HTTP), OpenCV makes up positions from an assumed
+        rate. To the first two frames of an RTSP stream it may give the same position, and to one
+        in the middle that of the beginning.
         """
         number = getattr(self._cv2, "CAP_PROP_PTS", None)  # not in the oldest OpenCV we take
-        if number is None:
-            return value
-        stamp = float(self._capture.get(number))  # in nominal periods
+        stamp = float(self._capture.get(number)) if number is not None else 0.0
         if abs(stamp) > 2**62:
-            self._has_positions = False
-        elif value <= self._last_position_s and stamp > self._last_stamp and self.fps:
-            late = self._last_position_s + (stamp - self._last_stamp) / self.fps - value
-            self._shift_s += late
-            value += late
-        self._last_stamp = stamp
+            return None
+        step, self._last_stamp = stamp - self._last_stamp, stamp  # in nominal periods
+        if value <= self._last_position_s:
+            if step <= 0 or not self.fps or self._last_position_s > 0:
+                return None
+            self._shift_s = step / self.fps
+            value += self._shift_s
+        self._last_position_s = value
         return value
 
     def get(self, prop: int) -> float:

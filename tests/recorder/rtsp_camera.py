@@ -32,10 +32,11 @@ def main(port: int, fps: float, first: int) -> None:
     from gi.repository import GLib, Gst, GstRtspServer  # type: ignore[import-not-found]
 
     Gst.init(None)
-    state = {"number": first, "lose": 0}
+    state = {"next": first, "lose": 0}
 
     def film(source: Gst.Element) -> None:
         started = time.monotonic()
+        base = state["next"]
         count = 0
         while True:
             delay = started + count / fps - time.monotonic()
@@ -43,9 +44,9 @@ def main(port: int, fps: float, first: int) -> None:
                 time.sleep(delay)
             # A stopped process has missed what was due meanwhile, as a camera would.
             count = max(count, int((time.monotonic() - started) * fps))
-            number = state["number"]
-            state["number"] += 1
+            number = base + count
             count += 1
+            state["next"] = base + count
             if state["lose"] > 0:
                 state["lose"] -= 1
                 continue
