@@ -173,7 +173,7 @@ class VideoReader:
             self._capture = cv2.VideoCapture(source.target)
         if not self._capture.isOpened():
             self._capture.release()
-            raise SourceError(_cannot_open(source))
+            raise SourceError(_cannot_open(source, stall_timeout_s))
         self._cv2 = cv2
         self._in_use = threading.Lock()
         self._is_released = False
@@ -259,13 +259,16 @@ class VideoReader:
                 self._in_use.release()
 
 
-def _cannot_open(source: Source) -> str:
+def _cannot_open(source: Source, patience_s: float) -> str:
     if source.kind == "camera":
         return (
             f"{source.given}: there is no camera with index {source.target}, or it is in use; "
             "`dgrec record --source sample` works without one"
         )
     if source.kind == "url":
-        why = ask(str(source.target)) or "check the address, the network and the login"
+        why = (
+            ask(str(source.target), min(patience_s, 3.0))
+            or "check the address, the network and the login"
+        )
         return f"{source.given}: cannot be opened: {why}"
     return f"{source.given}: is no video that OpenCV can read"

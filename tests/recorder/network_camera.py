@@ -62,7 +62,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     slow = False
 
     def do_GET(self) -> None:
-        kind, _, rest = self.path.strip("/").partition("/")
+        kind, _, rest = self.path.split("?")[0].strip("/").partition("/")
         try:
             if kind == "status":
                 self.send_error(int(rest))

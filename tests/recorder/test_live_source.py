@@ -57,7 +57,7 @@ def mjpeg() -> Iterator[MjpegCamera]:
 
 @pytest.fixture
 def rtsp(rtsp_server: None) -> Iterator[RtspCamera]:
-    with RtspCamera(fps=15) as camera:
+    with RtspCamera(fps=25) as camera:
         yield camera
 
 
@@ -158,8 +158,8 @@ def no_boxes(frame: int) -> list[Any]:
 
 def test_mjpeg_camera_killed_and_restarted(mjpeg: MjpegCamera, tmp_path: Path) -> None:
     model = PysdkDouble("Detection", no_boxes)
-    story = camera_loss.run(mjpeg, 3, tmp_path / "s.parquet", model, model.describe())
-    check_story(story, 3)
+    story = camera_loss.run(mjpeg, 2, tmp_path / "s.parquet", model, model.describe())
+    check_story(story, 2)
     assert {row["media_time_s"] for row in story.rows} == {None}, "JPEG over HTTP has no stamps"
 
 
@@ -207,13 +207,20 @@ def test_a_pause_longer_than_the_stall_timeout(
     source = live(camera.url, stall_timeout_s=1.0)
     frames = take(source, 10)
     camera.send_signal(signal.SIGSTOP)
-    threading.Timer(2.5, camera.send_signal, [signal.SIGCONT]).start()
-    frames += take_until(source, lambda new: new[-1].captured_ns - new[0].captured_ns > 3.5e9)
+    threading.Timer(1.8, camera.send_signal, [signal.SIGCONT]).start()
+    gone: list[Frame] = []
+
+    def is_back(new: list[Frame]) -> bool:
+        if not gone and new[-1].captured_ns - frames[-1].captured_ns > 1.8e9:
+            gone.append(new[-1])
+        return bool(gone) and len(new) > 20
+
+    frames += take_until(source, is_back)
     events = source.take_events()
     assert explain(frames, events) == []
     (gap,) = events
     assert gap["reason"].startswith("no frame for 1 s")
-    assert 2.0 < gap["seconds"] < 20
+    assert 1.5 < gap["seconds"] < 20
 
 
 def test_a_pause_that_the_stall_timeout_allows(
@@ -558,8 +565,9 @@ def test_nobody_answers() -> None:
 def test_latency_does_not_grow_when_inference_is_slow(
     loaded: LoadedModel, live: Callable[..., LiveSource], tmp_path: Path
 ) -> None:
-    """With a queue it would grow by two thirds of the time that has passed: 60 frames a second
-    come, 20 are inferred."""
+    """60 frames a second come, fewer than 20 are inferred: with a queue it would grow by two thirds
+    of the time that has passed, and be three times as high in the last third as in the first."""
+    loaded.model(np.zeros((240, 320, 3), np.uint8))  # warm
     with MjpegCamera(fps=60) as camera:
         source = live(camera.url)
         capture = Capture(source, max_frames=120)
@@ -575,14 +583,13 @@ def test_latency_does_not_grow_when_inference_is_slow(
     with open_session(path) as session:
         rows = session.frames.to_pylist()
     assert camera_loss.problems(rows, numbers, []) == []
-    assert numbers[-1] > 2 * len(numbers), "the camera was faster"
     latencies = [row["latency_ms"] for row in rows]
     assert len(latencies) == 120
-    # From the 30th on: the first wait for the model to warm up.
     first, last = (
-        statistics.quantiles(part, n=20)[-1] for part in (latencies[30:60], latencies[-30:])
+        statistics.quantiles(part, n=20)[-1] for part in (latencies[10:40], latencies[80:])
     )
     assert last < 2 * first, (first, last)
+    assert numbers[-1] > 2 * len(numbers), "the camera was faster"
 
 
 # --- the command ---
