@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from typing import Any
 
 import click
@@ -69,4 +70,20 @@ def gather() -> click.Group:
 
 def main() -> None:
     """Entry point of the console script."""
-    gather().main(prog_name="dgrec")
+    try:
+        gather().main(prog_name="dgrec")
+    except SystemExit as end:
+        _leave_hanging_camera(end.code)
+        raise
+
+
+def _leave_hanging_camera(code: object) -> None:
+    """End the process here if a thread still hangs in OpenCV, reading from a silent camera.
+
+    Should it come back while Python is shutting down, C++ would abort the process. By now all is
+    sealed and said; what is left is the exit code.
+    """
+    if any(thread.name == "dgrec-camera" for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else int(code is not None))

@@ -76,7 +76,8 @@ class Capture:
         self.frames_read = 0
         self.frames_given = 0
         self.frames_skipped = 0
-        self.frames_dropped = 0
+        self.frames_dropped_camera = 0
+        self.frames_dropped_queue = 0
         self.end_reason = "finished"
         self.error: DgrecError | None = None
 
@@ -109,7 +110,7 @@ class Capture:
                 self.error = error
                 return self._finish("source_lost")
             if frame is None:
-                return self._finish("finished")
+                return self._finish(self._frames.end_reason)
             if self._max_duration_s is not None and frame.time_s >= self._max_duration_s:
                 return self._finish("limit")
             self._count(frame)
@@ -122,6 +123,11 @@ class Capture:
         return False, None
 
     # --- for the recording loop ---
+
+    @property
+    def frames_dropped(self) -> int:
+        """How many frames were lost before PySDK could have them."""
+        return self.frames_dropped_camera + self.frames_dropped_queue
 
     def stop(self, reason: str = "interrupted") -> None:
         """End the stream at the next read; what is in the pipeline still comes out."""
@@ -159,7 +165,8 @@ class Capture:
 
     def _count(self, frame: Frame) -> None:
         self.frames_read += 1
-        self.frames_dropped += frame.dropped_camera + frame.dropped_queue
+        self.frames_dropped_camera += frame.dropped_camera
+        self.frames_dropped_queue += frame.dropped_queue
         self._dropped_camera += frame.dropped_camera
         self._dropped_queue += frame.dropped_queue
 

@@ -95,7 +95,8 @@ def _quantity(
     "--reconnect-for",
     type=click.FloatRange(min=0),
     metavar="SECONDS",
-    help="How long to try to get a lost live source back.  [default: for ever]",
+    help="How long to try to get a lost live source back. One that cannot be opened at the start "
+    "is an error at once.  [default: for ever]",
 )
 @click.option(
     "--stall-timeout",
@@ -103,7 +104,7 @@ def _quantity(
     default=10.0,
     show_default=True,
     metavar="SECONDS",
-    help="Silence after which a network stream counts as lost.",
+    help="Silence after which a live source counts as lost.",
 )
 @click.option(
     "--masks",

@@ -83,6 +83,7 @@ def run_record(options: dict[str, Any]) -> int:
         stack.enter_context(loaded.model)  # let go of its worker before `signals` ends it
         clock = Clock()
         capture = _capture(reader, source, clock, options)
+        stack.callback(capture.release)  # PySDK does it too, unless its loop was left early
         metadata = _metadata(source, reader, loaded, output, clock, options)
         watchers = []
         publisher = window = None
@@ -198,6 +199,8 @@ def _capture(reader: VideoReader, source: Source, clock: Clock, options: dict[st
             clock,
             reopen=lambda: VideoReader(source, stall_timeout_s=options["stall_timeout"]),
             reconnect_for_s=options["reconnect_for"],
+            stall_timeout_s=options["stall_timeout"],
+            max_duration_s=options["duration"],
         )
     return Capture(
         frames,

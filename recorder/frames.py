@@ -35,6 +35,10 @@ class Frame:
 class FrameSource(Protocol):
     """What frames come from: `Footage`, or `recorder.live_source.LiveSource`."""
 
+    @property
+    def end_reason(self) -> str:
+        """What it means that `read` returned None."""
+
     def read(self) -> Frame | None:
         """Return the next frame, or None at the end. Raises SourceError when it is lost."""
 
@@ -57,6 +61,8 @@ class Footage:
     Args:
         loop: Start over when it ends: frame numbers and media time go on counting.
     """
+
+    end_reason = "finished"
 
     def __init__(
         self, reader: VideoReader, source: Source, clock: Clock, *, loop: bool = False

@@ -248,6 +248,8 @@ class Recording:
                 "source_frames": self.capture.frames_read,
                 "skipped": self.capture.frames_skipped,
                 "dropped": self.dropped,
+                "dropped_camera": self.capture.frames_dropped_camera,
+                "dropped_queue": self.capture.frames_dropped_queue,
                 "dropped_writer": self.writer.dropped,
                 "flushes": journal.flushes,
                 "clock_drift_ms": round(self._clock.drift_ns() / 1e6, 3),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +15,7 @@ from urllib.parse import urlsplit
 from dgrec import sample
 from dgrec.errors import SourceError
 from dgrec.metadata import redact, redact_text
+from recorder.answer import ask
 from recorder.config import expand
 
 __all__ = ["Source", "VideoReader", "parse_source"]
@@ -132,11 +135,19 @@ def _line(error: BaseException) -> str:
 class VideoReader:
     """Frames of a source through OpenCV, as DeGirum's own `open_video_stream` reads them.
 
+    One thread reads; any thread may call `release`.
+
     Raises:
         SourceError: The source cannot be opened, or is footage without a frame.
 
     Args:
         stall_timeout_s: How long a network stream may stay silent before a read fails.
+
+    Attributes:
+        fps: Nominal frames per second, or None where the source does not say.
+        size: Width and height that the source announces.
+        frame_count: Number of frames as the container tells it; None for a live source.
+        opening_s: When opening began (`time.monotonic`): a camera's first frames are about so old.
     """
 
     def __init__(self, source: Source, *, stall_timeout_s: float = 10.0) -> None:
@@ -147,11 +158,12 @@ class VideoReader:
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
         self.source = source
+        self.opening_s = time.monotonic()
         if source.kind == "file" and not os.access(str(source.target), os.R_OK):
             raise SourceError(f"{source.given}: cannot be read: permission denied")
         if source.kind == "url":
             # Without these OpenCV waits half a minute for a camera that has gone silent.
-            milliseconds = int(stall_timeout_s * 1000)
+            milliseconds = max(1, int(stall_timeout_s * 1000))
             limits = [
                 cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
                 milliseconds,
@@ -163,8 +175,19 @@ class VideoReader:
             self._capture = cv2.VideoCapture(source.target)
         if not self._capture.isOpened():
             self._capture.release()
-            raise SourceError(_cannot_open(source))
+            raise SourceError(_cannot_open(source, stall_timeout_s))
         self._cv2 = cv2
+        self._in_use = threading.Lock()
+        self._is_released = False
+        # Asked for now: later another thread may be reading, or have let go of it.
+        fps = float(self._capture.get(cv2.CAP_PROP_FPS))
+        self.fps = fps if 0 < fps < 1000 else None
+        count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        self.frame_count = count if source.has_end and count > 0 else None
+        self.size = (
+            int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
+            int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT)),
+        )
         # A container may be whole and yet hold nothing that can be decoded.
         self._has_grabbed = source.has_end and self._capture.grab()
         if source.has_end and not self._has_grabbed:
@@ -172,55 +195,82 @@ class VideoReader:
             raise SourceError(f"{source.given}: holds no frame that OpenCV can read")
         self._last_position_s = -1.0
         self._has_positions = True
-
-    @property
-    def fps(self) -> float | None:
-        """Nominal frames per second, or None where the source does not say."""
-        value = float(self._capture.get(self._cv2.CAP_PROP_FPS))
-        return value if 0 < value < 1000 else None
-
-    @property
-    def frame_count(self) -> int | None:
-        """Number of frames as the container tells it; None for a live source."""
-        count = int(self._capture.get(self._cv2.CAP_PROP_FRAME_COUNT))
-        return count if self.source.has_end and count > 0 else None
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return (
-            int(self._capture.get(self._cv2.CAP_PROP_FRAME_WIDTH)),
-            int(self._capture.get(self._cv2.CAP_PROP_FRAME_HEIGHT)),
-        )
+        self._last_stamp = 0.0
+        self._shift_s = 0.0
 
     def read(self) -> tuple[bool, Any]:
         """Return (True, BGR image, uint8, height x width x 3), or (False, None) at the end."""
-        ok, image = self._capture.retrieve() if self._has_grabbed else self._capture.read()
-        self._has_grabbed = False
+        with self._in_use:
+            if self._is_released:
+                return False, None
+            ok, image = self._capture.retrieve() if self._has_grabbed else self._capture.read()
+            self._has_grabbed = False
+        if self._is_released:
+            self.release()  # now that nobody reads from it
+            return False, None
         return (True, image) if ok and image is not None else (False, None)
 
     def position_s(self) -> float | None:
         """Return where in the source's time line the last frame stands, in seconds."""
         if self.source.kind == "camera":
             return None  # V4L2 gives the time since boot, or nothing
-        value = float(self._capture.get(self._cv2.CAP_PROP_POS_MSEC)) / 1000
+        with self._in_use:
+            if self._is_released:
+                return None
+            value = float(self._capture.get(self._cv2.CAP_PROP_POS_MSEC)) / 1000 + self._shift_s
+            if not self.source.has_end:
+                return self._live_position(value)
         if value <= self._last_position_s and self._last_position_s >= 0:
             self._has_positions = False  # stands still: this container has no time stamps
         self._last_position_s = value
         return value if self._has_positions else None
 
+    def _live_position(self, value: float) -> float | None:
+        """Return ``value``, if it is what the stream's own stamp says; None if it is not.
+
+        Where a stream has no stamps (JPEG over HTTP), OpenCV makes up positions from an assumed
+        rate. To the first two frames of an RTSP stream it may give the same position, and to one
+        in the middle that of the beginning.
+        """
+        number = getattr(self._cv2, "CAP_PROP_PTS", None)  # not in the oldest OpenCV we take
+        stamp = float(self._capture.get(number)) if number is not None else 0.0
+        if abs(stamp) > 2**62:
+            return None
+        step, self._last_stamp = stamp - self._last_stamp, stamp  # in nominal periods
+        if value <= self._last_position_s:
+            if step <= 0 or not self.fps or self._last_position_s > 0:
+                return None
+            self._shift_s = step / self.fps
+            value += self._shift_s
+        self._last_position_s = value
+        return value
+
     def get(self, prop: int) -> float:
         return float(self._capture.get(prop))
 
     def release(self) -> None:
-        self._capture.release()
+        """Close the source; if a read is going on, as soon as that comes back.
+
+        Closing what another thread reads from takes the memory away under FFmpeg's hands.
+        """
+        self._is_released = True
+        if self._in_use.acquire(blocking=False):
+            try:
+                self._capture.release()
+            finally:
+                self._in_use.release()
 
 
-def _cannot_open(source: Source) -> str:
+def _cannot_open(source: Source, patience_s: float) -> str:
     if source.kind == "camera":
         return (
             f"{source.given}: there is no camera with index {source.target}, or it is in use; "
             "`dgrec record --source sample` works without one"
         )
     if source.kind == "url":
-        return f"{source.given}: cannot be opened; check the address, the network and the login"
+        why = (
+            ask(str(source.target), min(patience_s, 3.0))
+            or "check the address, the network and the login"
+        )
+        return f"{source.given}: cannot be opened: {why}"
     return f"{source.given}: is no video that OpenCV can read"

@@ -33,6 +33,8 @@ LABELS = {0: "person", 1: "car", 2: "bicycle"}
 class ScriptedFrames:
     """A source whose frames stand at the given seconds, and which may fail before one of them."""
 
+    end_reason = "finished"
+
     def __init__(
         self,
         times: Iterable[float],

@@ -1,19 +1,23 @@
-"""A network camera on loopback: MJPEG over HTTP, in a process of its own so that it can be killed.
+"""Network cameras on loopback, in processes of their own so that they can be killed and stopped.
 
     python -m tests.recorder.network_camera PORT FPS FIRST_FRAME
 
-Each picture carries its frame number as a row of black and white blocks, which survives JPEG and
-H.264: `frame_number` reads it back.
+is one that sends JPEG over HTTP; `rtsp_camera.py` beside this file is the other. Each picture
+carries its frame number as a row of black and white blocks, which survives JPEG and H.264:
+`frame_number` reads it back.
 """
 
 from __future__ import annotations
 
 import http.server
+import os
+import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import cv2
 import numpy as np
@@ -21,6 +25,19 @@ import numpy as np
 _BITS = 16
 _BLOCK = 16
 _BOUNDARY = "frame"
+_HERE = Path(__file__).parent
+_DEBIAN_PYTHON = "/usr/bin/python3"
+_NEEDS = (
+    "import gi; gi.require_version('Gst', '1.0'); gi.require_version('GstRtspServer', '1.0'); "
+    "from gi.repository import Gst, GstRtspServer; Gst.init(None); "
+    "missing = [n for n in ('appsrc', 'videoconvert', 'x264enc', 'rtph264pay') "
+    "if Gst.ElementFactory.find(n) is None]; "
+    "raise SystemExit(f'GStreamer has no {missing}' if missing else 0)"
+)
+
+#: What the camera sends on each path.
+SLOW_FPS = 2.0
+GROWS_AT = 30
 
 
 def picture(number: int, size: tuple[int, int] = (320, 240)) -> np.ndarray[Any, Any]:
@@ -42,54 +59,99 @@ def frame_number(image: np.ndarray[Any, Any]) -> int:
 class _Handler(http.server.BaseHTTPRequestHandler):
     fps = 25.0
     number = 0
+    slow = False
 
     def do_GET(self) -> None:
+        kind, _, rest = self.path.split("?")[0].strip("/").partition("/")
+        try:
+            if kind == "status":
+                self.send_error(int(rest))
+            elif kind == "garbage":
+                self._send_garbage()
+            else:
+                self._send_pictures(grows=kind == "grows")
+        except OSError:
+            pass  # the viewer has left
+
+    def _send_garbage(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "video/mp4")
+        self.end_headers()
+        noise = np.random.default_rng(7).integers(0, 256, 1 << 16, dtype=np.uint8).tobytes()
+        for _ in range(64):
+            self.wfile.write(noise)
+
+    def _send_pictures(self, *, grows: bool) -> None:
         self.send_response(200)
         self.send_header("Content-Type", f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
         self.end_headers()
         due = time.monotonic()
-        try:
-            while True:
-                _, data = cv2.imencode(".jpg", picture(_Handler.number))
-                _Handler.number += 1
-                self.wfile.write(
-                    f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\n"
-                    f"Content-Length: {len(data)}\r\n\r\n".encode()
-                    + data.tobytes()
-                    + b"\r\n"
-                )
-                due += 1 / self.fps
-                time.sleep(max(0.0, due - time.monotonic()))
-        except OSError:
-            pass  # the viewer has left
+        while True:
+            size = (640, 480) if grows and _Handler.number >= GROWS_AT else (320, 240)
+            _, data = cv2.imencode(".jpg", picture(_Handler.number, size))
+            _Handler.number += 1
+            self.wfile.write(
+                f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\n"
+                f"Content-Length: {len(data)}\r\n\r\n".encode()
+                + data.tobytes()
+                + b"\r\n"
+            )
+            # What was due while the process was stopped is not made up for.
+            due = max(due, time.monotonic() - 1) + 1 / (SLOW_FPS if self.slow else self.fps)
+            time.sleep(max(0.0, due - time.monotonic()))
 
     def log_message(self, *args: object) -> None:
         pass
 
 
+def _toggle_slow(number: int, frame: object) -> None:
+    _Handler.slow = not _Handler.slow
+
+
 def main(port: int, fps: float, first: int) -> None:
     _Handler.fps, _Handler.number = fps, first
+    signal.signal(signal.SIGUSR1, _toggle_slow)
     http.server.ThreadingHTTPServer.allow_reuse_address = True
     with http.server.ThreadingHTTPServer(("127.0.0.1", port), _Handler) as server:
         print("ready", flush=True)
         server.serve_forever()
 
 
-class MjpegCamera:
-    """Starts, kills and starts again a camera at one address."""
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
-    def __init__(self, port: int, fps: float = 25.0) -> None:
-        self.port = port
+
+class MjpegCamera:
+    """Starts, kills and starts again a camera at one address.
+
+    SIGUSR1 makes it slow, and fast again.
+    """
+
+    scheme = "http"
+    path = "video.mjpg"
+    program = (sys.executable, "-m", "tests.recorder.network_camera")
+
+    def __init__(self, fps: float = 25.0, *, port: int | None = None) -> None:
+        self.port = port or free_port()
         self.fps = fps
-        self.url = f"http://127.0.0.1:{port}/video.mjpg"
         self._process: subprocess.Popen[str] | None = None
+
+    @property
+    def url(self) -> str:
+        return self.url_of(self.path)
+
+    def url_of(self, path: str, login: str = "") -> str:
+        return f"{self.scheme}://{login}127.0.0.1:{self.port}/{path}"
 
     def start(self, first_frame: int = 0) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__, str(self.port), str(self.fps), str(first_frame)],
+            [*self.program, str(self.port), str(self.fps), str(first_frame)],
             stdout=subprocess.PIPE,
             text=True,
-            cwd=Path(__file__).parents[2],
+            cwd=_HERE.parents[1],
+            env={**os.environ, "PYTHONPATH": ""},
         )
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "ready\n"
@@ -105,6 +167,32 @@ class MjpegCamera:
     def send_signal(self, number: int) -> None:
         assert self._process is not None
         self._process.send_signal(number)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.kill()
+
+
+class RtspCamera(MjpegCamera):
+    """The same over RTSP, in H.264. SIGUSR1 makes it lose five frames."""
+
+    scheme = "rtsp"
+    path = "cam"
+    program = (_DEBIAN_PYTHON, str(_HERE / "rtsp_camera.py"))
+
+    @staticmethod
+    def missing() -> str | None:
+        """Return what is missing on this machine to run it, or None."""
+        if not Path(_DEBIAN_PYTHON).exists():
+            return f"no {_DEBIAN_PYTHON}"
+        tried = subprocess.run(
+            [_DEBIAN_PYTHON, "-c", _NEEDS], capture_output=True, text=True, timeout=60, check=False
+        )
+        lines = tried.stderr.strip().splitlines()
+        return f"GStreamer's RTSP server: {lines[-1]}" if tried.returncode else None
 
 
 if __name__ == "__main__":
