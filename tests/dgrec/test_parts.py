@@ -358,15 +358,18 @@ def test_damage_inside_a_part_is_told_with_its_number(tmp_path: Path) -> None:
 
 
 def test_a_recording_that_overwrites_counts_once_a_part_of_it_is_sealed(tmp_path: Path) -> None:
-    output = write_set(tmp_path, size=50)
+    output = write_set(tmp_path, size=40)
     write_part(output, 1, ROWS[:5], set_id="set-2", sealed=False)
     with dgrec.open(output) as session:
         assert session.id == "set-1"
         assert len(session) == 100
-    part_path(output, 1).unlink()
+    part_path(output, 1).unlink()  # also where the old one begins later
+    with dgrec.open(output) as session:
+        assert session.id == "set-1"
+        assert len(session) == 60
     (tmp_path / "s-0001.arrows").unlink()
     write_part(output, 1, ROWS[:5], set_id="set-2")
-    # Part 2 of the old one has not been removed yet.
+    # Parts 2 and 3 of the old one have not been removed yet.
     write_part(output, 2, ROWS[5:6], first_frame=5, set_id="set-2", sealed=False, end=False)
     with dgrec.open(output) as session:
         assert session.id == "set-2"
@@ -427,7 +430,12 @@ def test_rows_written_after_opening_are_not_seen(tmp_path: Path) -> None:
         writer.write(ROWS[4:6])
         assert len(session) == session.frames.num_rows == 104
         assert session.sql("SELECT count(*) FROM frames").fetchall() == [(104,)]
-    writer.close()
+        # Nor once they are all in one batch of a sealed file.
+        writer.close()
+        seal(Journal.open(writer.path), part_path(output, 3))
+        writer.path.unlink()
+        assert session.frames.num_rows == 104
+        assert session.sql("SELECT count(*) FROM frames").fetchall() == [(104,)]
 
 
 def test_more_parts_than_files_may_be_open(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 import time
@@ -107,6 +108,15 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+def open_files() -> list[str]:
+    links = Path("/proc/self/fd").iterdir()
+    names = []
+    for link in links:
+        with contextlib.suppress(FileNotFoundError):  # the listing's own
+            names.append(str(link.readlink()))
+    return names
+
+
 def threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("dgrec-")]
 
@@ -149,6 +159,7 @@ def test_rows_are_those_of_a_recording_in_one_file(
             assert part.number == expected.number + 1
     assert not list(tmp_path.glob("*.arrows"))
     assert threads() == []
+    assert not [name for name in open_files() if str(tmp_path) in name]
 
 
 def test_a_part_ends_between_two_rows(output: Path) -> None:
