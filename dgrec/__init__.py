@@ -15,6 +15,7 @@ from dgrec.errors import (
     QueryError,
     SessionError,
     SourceError,
+    StorageError,
     VideoError,
 )
 from dgrec.version import __version__
@@ -32,6 +33,7 @@ __all__ = [
     "Session",
     "SessionError",
     "SourceError",
+    "StorageError",
     "VideoError",
     "__version__",
     "open",
