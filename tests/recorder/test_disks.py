@@ -73,8 +73,10 @@ def last_line(done: subprocess.CompletedProcess[str]) -> str:
 def test_a_disk_that_fills_up_while_recording(
     dgrec: Command, new_disk: Callable[[int], Disk]
 ) -> None:
-    disk = new_disk(90_000)
-    done = dgrec.record("--source", "sample", "--loop", "--output", "disk/s.parquet")
+    disk = new_disk(200_000)
+    # Frame by frame: half a second of a fast machine might not fit at all.
+    arguments = ["--source", "sample", "--loop", "--durability", "frame"]
+    done = dgrec.record(*arguments, "--output", "disk/s.parquet")
     assert done.returncode == 4, done.stderr
     error = last_line(done)
     assert error.startswith("Error: disk/s.arrows: cannot be written: No space left on device; the")
@@ -82,7 +84,7 @@ def test_a_disk_that_fills_up_while_recording(
     assert [path.name for path in disk.path.iterdir()] == ["s.arrows"]
     with open_session(disk.path / "s.arrows") as session:
         assert f" {len(session)} frames written before" in error
-        assert len(session) > 10
+        assert len(session) > 5
         assert session.damage == []
         assert [result.frame for result in session] == list(range(len(session)))
 
