@@ -43,6 +43,8 @@ class _Counts:
     source_frames: int = 0
     skipped: int = 0
     dropped: int = 0
+    dropped_camera: int = 0
+    dropped_queue: int = 0
     dropped_writer: int = 0
     flushes: int = 0
 
@@ -184,6 +186,8 @@ class PartedJournal:
             counts.source_frames += 1 + row.skipped_before + row.dropped_writer
             counts.skipped += row.skipped_before
             counts.dropped += row.dropped_camera + row.dropped_queue + row.dropped_writer
+            counts.dropped_camera += row.dropped_camera
+            counts.dropped_queue += row.dropped_queue
             counts.dropped_writer += row.dropped_writer
         if self._due_ns is None and self._splitting.every_s is not None:
             self._due_ns = rows[0].completed_ns + int(self._splitting.every_s * 1e9)
