@@ -42,17 +42,18 @@ def _quantity(
 )
 @click.option(
     "--source",
-    default="cam0",
-    show_default=True,
+    multiple=True,
+    default=("cam0",),
     metavar="SOURCE",
     help="cam0 (any camN), a file, a URL (RTSP, HTTP), sample, asset:NAME of DeGirum's example "
-    "media, or a name from dgrec.toml.",
+    "media, or a name from dgrec.toml. Repeatable: a session for each.  [default: cam0]",
 )
 @click.option("--loop", is_flag=True, help="Start a file over when it ends.")
 @click.option(
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Session file to write.  [default: recordings/SOURCE-TIME.parquet]",
+    help="Session file to write; {source} in it stands for the source's name.  [default: "
+    "recordings/SOURCE-TIME.parquet]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the session file if it exists.")
 @click.option("--model-name", default="", help="Name of the model in its zoo.")
@@ -206,9 +207,26 @@ def _check_usage(options: dict[str, Any]) -> None:
         raise click.UsageError(
             "--keep-last and --keep-total remove parts: say --split-every or --split-size, too"
         )
+    if len(options["source"]) > 1:
+        _check_several(options)
     output = options["output"]
     if output is not None and output.suffix == ".arrows":
         raise click.UsageError("--output: .arrows is the journal's name; call the session .parquet")
+
+
+def _check_several(options: dict[str, Any]) -> None:
+    sources = options["source"]
+    twice = next((name for name in sources if sources.count(name) > 1), None)
+    if twice is not None:
+        raise click.UsageError(f"--source {twice} is given twice")
+    if options["output"] is not None and "{source}" not in str(options["output"]):
+        raise click.UsageError(
+            "--output names one file, but there are several sources: write {source} in it, as in "
+            "night-{source}.parquet"
+        )
+    for name in ("display", "publish"):
+        if options[name]:
+            raise click.UsageError(f"--{name} goes with one source")
 
 
 @click.command(

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -19,29 +19,35 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 from rich.text import Text
 
 from recorder.recording import Recording
+
+if TYPE_CHECKING:
+    from recorder.job import Job
 
 __all__ = ["LiveView", "size_text", "summary"]
 
 
 class LiveView:
-    """Shows the figures of a recording on stderr, twice a second, in rich's own thread.
+    """Shows the figures of recordings on stderr, twice a second, in rich's own thread.
 
-    Nothing is shown where stderr is no terminal: a log full of carriage returns helps nobody.
+    One recording has a line, and a bar where its source has an end; several have a table. Nothing
+    is shown where stderr is no terminal: a log full of carriage returns helps nobody.
     """
 
-    def __init__(self, console: Console, recording: Recording, total: int | None) -> None:
-        self._recording = recording
+    def __init__(self, console: Console, jobs: Sequence[Job]) -> None:
+        self._jobs = jobs
+        total = jobs[0].expected
         ending = (BarColumn(bar_width=20), TaskProgressColumn(), TimeRemainingColumn(compact=True))
         self._bar = Progress(
             SpinnerColumn(),
-            *(ending if total else (TimeElapsedColumn(),)),
+            *(ending if total and len(jobs) == 1 else (TimeElapsedColumn(),)),
             console=console,
             auto_refresh=False,
         )
-        self._task = self._bar.add_task("", total=total)
+        self._task = self._bar.add_task("", total=total if len(jobs) == 1 else None)
         self._live = Live(
             console=console,
             get_renderable=self._render,
@@ -53,8 +59,10 @@ class LiveView:
         self._is_shown = console.is_terminal and not console.quiet
 
     def _render(self) -> RenderableType:
-        self._bar.update(self._task, completed=self._recording.capture.frames_read)
-        return Group(Text(_figures(self._recording)), self._bar.get_renderable())
+        first = self._jobs[0].recording
+        self._bar.update(self._task, completed=first.capture.frames_read)
+        figures = Text(_figures(first)) if len(self._jobs) == 1 else _table(self._jobs)
+        return Group(figures, self._bar.get_renderable())
 
     def __enter__(self) -> Self:
         if self._is_shown:
@@ -69,6 +77,30 @@ class LiveView:
     ) -> None:
         if self._is_shown:
             self._live.stop()
+
+
+def _table(jobs: Sequence[Job]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("source", no_wrap=True)
+    for name in ("frames", "found", "fps", "p50", "p95", "skipped", "dropped", "size"):
+        table.add_column(name, justify="right")
+    table.add_column("state")
+    for job in jobs:
+        recording, progress = job.recording, job.recording.progress
+        p50, p95 = progress.latency()
+        table.add_row(
+            Text(job.source.name),
+            f"{progress.frames:,}",
+            f"{progress.detections:,}",
+            f"{progress.fps():.1f}",
+            f"{p50:.0f}",
+            f"{p95:.0f}",
+            f"{recording.capture.frames_skipped:,}",
+            f"{recording.dropped:,}",
+            size_text(recording.writer.journal.bytes_written),
+            "failed" if job.error else "done" if job.has_ended else "recording",
+        )
+    return table
 
 
 def _figures(recording: Recording) -> str:

@@ -1,0 +1,300 @@
+"""One source and its session: what ``dgrec record`` prepares for each, and runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from dgrec import metadata as metadata_module
+from dgrec.clock import Clock
+from dgrec.errors import DgrecError, OutputError, StorageError
+from dgrec.journal import is_being_written
+from dgrec.metadata import Metadata
+from dgrec.parts import numbered_files, parts_of
+from dgrec.schema import JOURNAL_SUFFIX
+from recorder.capture import Capture, Decimator
+from recorder.display import OverlayWindow
+from recorder.frames import Footage, FrameSource
+from recorder.live import size_text
+from recorder.live_source import LiveSource
+from recorder.model import LoadedModel, ModelRequest, parse_property
+from recorder.parts import Splitting
+from recorder.publisher import Publisher
+from recorder.recording import Recording, journal_path
+from recorder.sealer import Retention
+from recorder.source import Source, VideoReader, parse_source
+
+__all__ = ["Job", "Plan", "make_plan", "model_request", "prepare"]
+
+_DEFAULT_FOLDER = Path("recordings")
+
+_RECORDED_OPTIONS = (
+    "max_frames",
+    "duration",
+    "fps",
+    "every",
+    "reconnect_for",
+    "stall_timeout",
+    "masks",
+    "durability",
+    "policy",
+    "split_every",
+    "split_size",
+    "keep_last",
+    "keep_total",
+    "min_free",
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A source and where its session goes, checked but not opened."""
+
+    source: Source
+    output: Path
+
+
+@dataclass
+class Job:
+    """A recording that is ready to run, and what became of it."""
+
+    source: Source
+    recording: Recording
+    #: Source frames that will be read; None where nobody knows.
+    expected: int | None
+    #: Things beside the recording that can fail without ending it.
+    extras: list[Publisher | OverlayWindow] = field(default_factory=list)
+    metadata: Metadata | None = None
+    error: DgrecError | None = None
+    seconds: float = 0.0
+
+    @property
+    def has_ended(self) -> bool:
+        return self.metadata is not None or self.error is not None
+
+    def run(self) -> None:
+        """Record to the end. What goes wrong is in ``error``: other jobs go on."""
+        started = time.monotonic()
+        try:
+            self.metadata = self.recording.run()
+        except DgrecError as error:
+            self.error = error
+        except Exception as error:  # a defect must not take the other sources with it
+            self.error = DgrecError(f"{self.source.given}: recording failed: {error!r}")
+        self.seconds = time.monotonic() - started
+
+
+def make_plan(text: str, named: dict[str, str], options: dict[str, Any]) -> Plan:
+    """Return what is to be recorded where, having checked that it can be.
+
+    Raises:
+        DgrecError: There is no such source, or its session cannot go there.
+    """
+    source = parse_source(text, named)
+    output = options["output"]
+    if output is not None and "{source}" in str(output):
+        output = Path(str(output).replace("{source}", source.name))
+    output = _output_path(output, source, options["overwrite"], split=bool(_splitting(options)))
+    _check_room(output.parent, options["min_free"])
+    return Plan(source, output)
+
+
+def prepare(
+    plan: Plan,
+    reader: VideoReader,
+    loaded: LoadedModel,
+    options: dict[str, Any],
+    stack: ExitStack,
+) -> Job:
+    """Make a recording ready to run; ``stack`` lets go of what it holds in the end.
+
+    Raises:
+        DgrecError: An output cannot be written.
+    """
+    source = plan.source
+    clock = Clock()
+    capture = _capture(reader, source, clock, options)
+    stack.callback(capture.release)  # PySDK does it too, unless its loop was left early
+    metadata = _metadata(source, reader, loaded, plan.output, clock, options)
+    watchers = []
+    extras: list[Publisher | OverlayWindow] = []
+    if options["publish"]:
+        publisher = Publisher(options["publish"])
+        stack.callback(publisher.close)
+        watchers.append(lambda row, _: publisher.publish(row))
+        extras.append(publisher)
+    if options["display"]:
+        window = OverlayWindow(f"dgrec: {source.name}", capture.stop)
+        stack.callback(window.close)
+        watchers.append(window.show)
+        extras.append(window)
+    _make_default_folder(plan.output)
+    recording = Recording(
+        loaded.model,
+        capture,
+        plan.output,
+        metadata,
+        clock=clock,
+        masks=options["masks"],
+        durability=options["durability"],
+        policy=options["policy"] or ("block" if source.has_end else "drop-oldest"),
+        watchers=tuple(watchers),
+        replace=options["overwrite"],
+        splitting=_splitting(options),
+        min_free=options["min_free"],
+    )
+    return Job(source, recording, _expected_frames(reader, options), extras)
+
+
+def model_request(options: dict[str, Any]) -> ModelRequest:
+    return ModelRequest(
+        model_name=options["model_name"],
+        zoo_url=options["zoo_url"],
+        model_url=options["model_url"],
+        inference_host_address=options["inference_host_address"],
+        registry=options["model_registry"],
+        alias=options["alias"],
+        properties=dict(map(parse_property, options["properties"])),
+    )
+
+
+def _splitting(options: dict[str, Any]) -> Splitting:
+    return Splitting(
+        options["split_every"],
+        options["split_size"],
+        Retention(options["keep_last"], options["keep_total"]),
+    )
+
+
+def _capture(reader: VideoReader, source: Source, clock: Clock, options: dict[str, Any]) -> Capture:
+    frames: FrameSource
+    if source.has_end:
+        frames = Footage(reader, source, clock, loop=options["loop"])
+    else:
+        frames = LiveSource(
+            reader,
+            source,
+            clock,
+            reopen=lambda: VideoReader(source, stall_timeout_s=options["stall_timeout"]),
+            reconnect_for_s=options["reconnect_for"],
+            stall_timeout_s=options["stall_timeout"],
+            max_duration_s=options["duration"],
+        )
+    return Capture(
+        frames,
+        decimator=Decimator(options["fps"], options["every"] or 1),
+        max_frames=options["max_frames"],
+        max_duration_s=options["duration"],
+    )
+
+
+def _expected_frames(reader: VideoReader, options: dict[str, Any]) -> int | None:
+    """Return how many source frames will be read, for the bar; None if nobody knows."""
+    limits = []
+    if reader.frame_count and not options["loop"]:
+        limits.append(reader.frame_count)
+    if options["max_frames"] and not options["fps"]:
+        limits.append(options["max_frames"] * (options["every"] or 1))
+    if options["duration"] and reader.fps:
+        limits.append(int(options["duration"] * reader.fps))
+    return min(limits) if limits else None
+
+
+def _metadata(
+    source: Source,
+    reader: VideoReader,
+    loaded: LoadedModel,
+    output: Path,
+    clock: Clock,
+    options: dict[str, Any],
+) -> Metadata:
+    metadata = metadata_module.new(output.stem, clock.now_ns())
+    width, height = reader.size
+    metadata["source"] = {
+        **source.describe(output.parent),
+        "width": width,
+        "height": height,
+        "fps": reader.fps,
+        "frames": reader.frame_count,
+        "loop": options["loop"],
+    }
+    metadata["model"] = loaded.description
+    metadata["overlay"] = loaded.overlay
+    metadata["options"] = {
+        name: options[name] for name in _RECORDED_OPTIONS if options[name] is not None
+    }
+    return metadata
+
+
+def _output_path(
+    output: Path | None, source: Source, overwrite: bool, *, split: bool = False
+) -> Path:
+    """Return where the session goes, having checked that it can go there.
+
+    Raises:
+        OutputError: The name is taken, or the folder is not there or cannot be written.
+    """
+    if output is None:
+        return _free_name(_DEFAULT_FOLDER, f"{source.name}-{datetime.now():%Y%m%d-%H%M%S}")
+    if output.is_dir():
+        raise OutputError(f"{output}: is a folder; give a file name")
+    if not output.parent.is_dir():
+        raise OutputError(f"{output.parent}: no such folder; make it first")
+    if not os.access(output.parent, os.W_OK):
+        raise OutputError(f"{output.parent}: cannot be written: permission denied")
+    if output.exists() and not overwrite:
+        raise OutputError(f"{output}: exists already; choose another name or say --overwrite")
+    parts = parts_of(output)
+    for journal in (journal_path(output), *(p for p in parts if p.suffix == JOURNAL_SUFFIX)):
+        if journal.exists():
+            state = (
+                "is being recorded now"
+                if is_being_written(journal)
+                else f"was left by a recording that was cut off (dgrec recover {journal})"
+            )
+            raise OutputError(f"{journal}: {state}; choose another name")
+    if parts and not overwrite:
+        raise OutputError(
+            f"{parts[0]}: is a part of an older recording; choose another name or say --overwrite"
+        )
+    strangers = [path for _, path in numbered_files(output) if path not in parts] if split else []
+    if strangers:
+        raise OutputError(
+            f"{strangers[0]}: is called like a part, but is none; choose another name"
+        )
+    return output
+
+
+def _make_default_folder(output: Path) -> None:
+    """Make ``recordings`` once something is going to be in it."""
+    if output.parent == _DEFAULT_FOLDER:
+        try:
+            _DEFAULT_FOLDER.mkdir(exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{_DEFAULT_FOLDER}: cannot be made: {error.strerror}") from None
+
+
+def _check_room(folder: Path, min_free: int | None) -> None:
+    if min_free is None:
+        return
+    free = shutil.disk_usage(folder if folder.exists() else Path()).free
+    if free < min_free:
+        raise StorageError(
+            f"{folder}: has {size_text(free)} free, less than --min-free {size_text(min_free)}",
+            is_full=True,
+        )
+
+
+def _free_name(folder: Path, stem: str) -> Path:
+    """Return a session name that is not taken: two recordings may start in one second."""
+    for suffix in ("", *(f"-{number}" for number in range(2, 1000))):
+        path = folder / f"{stem}{suffix}.parquet"
+        if not (path.exists() or journal_path(path).exists() or numbered_files(path)):
+            return path
+    raise OutputError(f"{folder}: no free name for {stem}")

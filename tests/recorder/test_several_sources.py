@@ -1,0 +1,154 @@
+"""``dgrec record --source A --source B``: a session each, and none stops the others."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dgrec import sample
+from dgrec.errors import SessionError
+from dgrec.session import Session
+from tests.recorder.command import Command, names
+from tests.recorder.network_camera import MjpegCamera
+
+
+@pytest.fixture
+def clip(dgrec: Command) -> Path:
+    """The sample's footage under another name."""
+    path = dgrec.folder / "yard.mp4"
+    path.write_bytes(sample.CLIP.read_bytes())
+    return path
+
+
+def test_each_source_has_its_own_session(dgrec: Command, clip: Path) -> None:
+    done = dgrec.record(
+        *("--source", "sample", "--source", clip.name),
+        *("--output", "{source}-s.parquet", "--every", "7", "--max-frames", "30"),
+    )
+    assert done.returncode == 0, done.stderr
+    with (
+        Session(dgrec.folder / "sample-s.parquet") as first,
+        Session(dgrec.folder / "yard-s.parquet") as second,
+    ):
+        assert first.id != second.id
+        assert first.metadata["source"]["kind"] == "sample"
+        assert second.metadata["source"]["file"] == "yard.mp4"
+        # The same footage through two models at once: neither got the other's frames.
+        assert [r.results for r in first] == [r.results for r in second]
+        for session in (first, second):
+            assert session.frames["source_frame"].to_pylist() == list(range(0, 210, 7))
+            assert any(result.results for result in session)
+    assert names(dgrec.folder) == ["sample-s.parquet", "yard-s.parquet", "yard.mp4"]
+    assert "sample:\n" in done.stderr
+    assert "yard.mp4:\n" in done.stderr
+
+
+def test_one_that_cannot_be_opened_is_left_out(dgrec: Command) -> None:
+    done = dgrec.record(
+        *("--source", "cam97", "--source", "sample"),
+        *("--output", "{source}.parquet", "--max-frames", "5"),
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("Error: ") == 1
+    assert "Error: cam97: " in done.stderr
+    assert not (dgrec.folder / "cam97.parquet").exists()
+    with Session(dgrec.folder / "sample.parquet") as session:
+        assert len(session) == 5
+
+
+def test_none_that_can_be_opened(dgrec: Command) -> None:
+    done = dgrec.record("--source", "cam97", "--source", "cam98")
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert "cam97: " in line
+    assert "cam98: " in line
+    assert names(dgrec.folder) == []
+
+
+def test_one_that_is_lost_does_not_stop_the_others(dgrec: Command) -> None:
+    camera = MjpegCamera(fps=20)
+    camera.start()
+    try:
+        process = dgrec.start(
+            *("--source", camera.url, "--source", "sample", "--loop"),
+            *("--output", "{source}.parquet", "--reconnect-for", "0", "--stall-timeout", "2"),
+        )
+        journals = _wait_for_two_journals(dgrec.folder)
+        camera.kill()
+        _wait_until(lambda: sum(p.suffix == ".parquet" for p in dgrec.folder.iterdir()) == 1)
+        lost = next(p for p in dgrec.folder.iterdir() if p.suffix == ".parquet")
+        assert lost.stem != "sample"
+        going_on = next(p for p in journals if p.stem == "sample")
+        before = going_on.stat().st_size
+        _wait_until(lambda: going_on.stat().st_size > before)
+        os.killpg(process.pid, signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    finally:
+        camera.kill()
+    assert process.returncode == 1
+    assert "Traceback" not in stderr
+    with Session(lost) as session:
+        assert session.metadata["end_reason"] == "source_lost"
+        assert len(session) > 0
+    with Session(dgrec.folder / "sample.parquet") as session:
+        assert session.metadata["end_reason"] == "interrupted"
+        frames = session.frames["source_frame"].to_pylist()
+        assert frames == list(range(len(frames)))
+
+
+def test_a_signal_ends_all(dgrec: Command, clip: Path) -> None:
+    process = dgrec.start(
+        *("--source", "sample", "--source", clip.name, "--loop", "--output", "{source}.parquet")
+    )
+    _wait_for_two_journals(dgrec.folder)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
+    for name in ("sample", "yard"):
+        with Session(dgrec.folder / f"{name}.parquet") as session:
+            assert session.metadata["end_reason"] == "interrupted"
+            assert len(session) > 0
+        assert not (dgrec.folder / f"{name}.arrows").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--source", "sample", "--source", "sample"], "given twice"),
+        (["--source", "sample", "--source", "cam0", "--output", "a.parquet"], "{source}"),
+        (["--source", "sample", "--source", "cam0", "--display"], "--display goes with one"),
+        (["--source", "sample", "--source", "cam0", "--publish", "-"], "--publish goes with one"),
+    ],
+)
+def test_usage(dgrec: Command, arguments: list[str], expected: str) -> None:
+    done = dgrec.record(*arguments)
+    assert done.returncode == 2
+    assert expected in done.stderr
+
+
+def _wait_for_two_journals(folder: Path) -> list[Path]:
+    """Wait until two recordings have written frames; return their journals."""
+
+    def journals() -> list[Path]:
+        found = []
+        for path in folder.glob("*.arrows"):
+            with contextlib.suppress(SessionError), Session(path) as session:
+                if len(session) > 5:
+                    found.append(path)
+        return found
+
+    _wait_until(lambda: len(journals()) == 2)
+    return journals()
+
+
+def _wait_until(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + 90
+    while not is_so():
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.1)
