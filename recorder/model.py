@@ -88,6 +88,8 @@ def load_model(request: ModelRequest) -> LoadedModel:
         **_describe(model),
         "properties": _plain(properties),
     }
+    if request.registry:
+        facts["registry"] = {"file": redact(request.registry), "alias": request.alias}
     return LoadedModel(model, facts, _describe_overlay(model))
 
 
