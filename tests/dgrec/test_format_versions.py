@@ -19,6 +19,7 @@ FILES = {
     "format-1-killed.arrows": (False, 96, None),
 }
 BBOX = [220.40736257202147, 73.40595795752208, 421.8860684511482, 274.8724981740067]
+KEYS = ["bbox", "category_id", "label", "landmarks", "score"]
 TIMING = [
     "CoreInferenceDuration_ms",
     "CoreInputFrameSize_bytes",
