@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dgrec.clock import Clock
-from dgrec.errors import DgrecError
+from dgrec.errors import DgrecError, OutputError
 from dgrec.journal import Durability, JournalWriter
 from dgrec.metadata import Metadata, utc_text, uuid7
 from dgrec.parts import part_path
@@ -92,7 +92,13 @@ class PartedJournal:
         self._retry_ns = 0
         self._begin_problem = ""
         self._current = self._begin(metadata["started_at"])
-        self._sealer = Sealer(splitting.keep, clock, self._current_bytes, replaces)
+        self._sealer = Sealer(
+            splitting.keep,
+            clock,
+            current_bytes=lambda: self._current.bytes_written,
+            has_rows=lambda: self._current.frames > 0,
+            replaces=replaces,
+        )
 
     # --- the face of JournalWriter ---
 
@@ -150,8 +156,8 @@ class PartedJournal:
 
     # --- the end of a recording ---
 
-    def seal(self) -> list[str]:
-        """Seal the last part, wait for all others, and return what was not sealed, a line each."""
+    def seal(self) -> list[OutputError]:
+        """Seal the last part, wait for all others, and return why any of them was not sealed."""
         self._sealer.add(self._current, self._last_completed_ns, last=True)
         self._sealer.close()
         return self._sealer.failures
@@ -168,9 +174,24 @@ class PartedJournal:
         return self._sealer.sealed
 
     @property
+    def files(self) -> list[Path]:
+        """All files with rows, but for the journal that is being written."""
+        return [*self._sealer.sealed, *self._sealer.unsealed]
+
+    @property
     def removed(self) -> int:
         """How many parts were let go."""
         return self._sealer.removed
+
+    @property
+    def kept_frames(self) -> int:
+        """How many of the frames that were written were not let go."""
+        return self.frames - self._sealer.removed_frames
+
+    @property
+    def current_frames(self) -> int:
+        """How many frames are in the journal that is being written."""
+        return self._current.frames
 
     # --- inside ---
 
@@ -270,6 +291,3 @@ class PartedJournal:
             "end_reason": "split",
             "totals": totals,
         }
-
-    def _current_bytes(self) -> int:
-        return self._current.bytes_written

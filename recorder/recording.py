@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import re
 import statistics
 import time
@@ -174,8 +175,8 @@ class Recording:
             self._seal(failure) if self._parts is None else self._seal_parts(failure, closing)
         )
         if failure is not None:
-            kept = f"the {self.progress.frames} frames before are in {self.output}"
-            raise type(failure)(f"{failure}; {kept}")
+            count = self.progress.frames if self._parts is None else self._parts.kept_frames
+            raise type(failure)(f"{failure}; the {count} frames before are in {self.output}")
         return metadata
 
     # --- inside ---
@@ -275,13 +276,25 @@ class Recording:
             self.writer.end(self._closing(error))
         with contextlib.suppress(DgrecError):
             self.writer.journal.close()
+        kind = StorageError if isinstance(error, StorageError) else OutputError
+        return kind(f"{error}; {self._what_is_left()}")
+
+    def _what_is_left(self) -> str:
+        """Return how many frames are where, once the journal is closed."""
         frames = f"the {self.writer.journal.frames} frames written before"
         is_there = False
         with contextlib.suppress(OSError):  # where the disk is failing, even this may
             is_there = self.journal.exists()
-        where = f"are in {self._left_in()}" if is_there else "went with it"
-        kind = StorageError if isinstance(error, StorageError) else OutputError
-        return kind(f"{error}; {frames} {where}")
+        parts = self._parts
+        if parts is None:
+            return f"{frames} {f'are in {self.journal}' if is_there else 'went with it'}"
+        count = parts.kept_frames - (0 if is_there else parts.current_frames)
+        # Not in any part: the folder went, with all that was in it.
+        if not is_there and not any(map(os.path.exists, parts.files)):
+            return f"{frames} went with it"
+        what = "kept of those written before" if parts.removed else "written before"
+        last = f", the last of them in {self.journal}" if is_there and parts.current_frames else ""
+        return f"the {count} frames {what} are in the parts of {self.output}{last}"
 
     def _seal(self, failure: DgrecError | None) -> Metadata:
         try:
@@ -303,18 +316,18 @@ class Recording:
             remove_session(old)
         return metadata
 
-    def _left_in(self) -> str:
-        """Return where the rows are while the last of them are in a journal."""
-        parts = f"the parts of {self.output}, the last of them in " if self._parts else ""
-        return f"{parts}{self.journal}"
-
     def _seal_parts(self, failure: DgrecError | None, closing: Metadata) -> Metadata:
         assert self._parts is not None
         problems = self._parts.seal()
         if problems:
             more = f" (and {len(problems) - 1} more parts)" if len(problems) > 1 else ""
             reason = f"{failure}; then sealing failed: " if failure else ""
-            raise OutputError(f"{reason}{problems[0]}{more}") from None
+            # The disk, if it is to blame for any of them: that is what there is to be seen to.
+            first = next((p for p in problems if isinstance(p, StorageError)), problems[0])
+            text = f"{reason}{first}{more}"
+            if isinstance(first, StorageError):
+                raise StorageError(text, is_full=first.is_full)
+            raise OutputError(text)
         return {**self._metadata, **closing}
 
 

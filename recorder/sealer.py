@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import os
 import queue
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from dgrec.clock import Clock
-from dgrec.errors import DgrecError
+from dgrec.errors import DgrecError, OutputError, StorageError
 from dgrec.journal import Journal, JournalWriter
 from dgrec.metadata import Metadata
 from dgrec.sealed import SealedFile, seal
@@ -39,6 +39,8 @@ class _Sealed:
     path: Path
     videos: tuple[Path, ...]
     ended_ns: int
+    first_frame: int
+    frames: int
 
     @property
     def size(self) -> int:
@@ -49,9 +51,16 @@ class Sealer:
     """Seals journals in a thread of its own, in the order in which they are added.
 
     A journal stays locked until it is sealed: nobody takes it for one that was left behind. One
-    that cannot be sealed stays as it is and is tried once more at the end; recording goes on.
+    that cannot be sealed stays as it is and is tried once more at the end, or before newer
+    parts would have to be removed; recording goes on.
     With a `Retention` the oldest sealed parts are removed, with the videos that their metadata
-    names; journals never are, nor the last part of a finished recording.
+    names; journals never are, nor the part with the newest rows. What cannot be removed is tried
+    again, at the latest at the end.
+
+    Args:
+        current_bytes: What the journal takes that is being written.
+        has_rows: Whether there are rows in it, which then are the newest.
+        replaces: Files of an older recording, to be removed once a part is sealed.
     """
 
     def __init__(
@@ -59,37 +68,44 @@ class Sealer:
         keep: Retention,
         clock: Clock,
         current_bytes: Callable[[], int] = lambda: 0,
+        has_rows: Callable[[], bool] = lambda: True,
         replaces: Sequence[Path] = (),
     ) -> None:
         self._keep = keep
         self._clock = clock
         self._current_bytes = current_bytes
+        self._has_rows = has_rows
         self._replaces = list(replaces)
         # Anything else that has a part's name by then is somebody's.
-        self._replaceable = frozenset(replaces)
-        self._sealed: deque[_Sealed] = deque()
+        self._replaceable = set(replaces)
+        #: In the order of their rows, whenever they were sealed.
+        self._sealed: list[_Sealed] = []
         self._failed: list[tuple[JournalWriter, int]] = []
-        self._failures: dict[Path, str] = {}
+        self._failures: dict[Path, OutputError] = {}
         self._notes: list[str] = []
+        #: What could not be removed yet, and why.
+        self._stuck: dict[Path, str] = {}
         # SimpleQueue: adding never waits.
         self._finished: queue.SimpleQueue[tuple[JournalWriter, int] | None] = queue.SimpleQueue()
         self._waiting: list[JournalWriter] = []
         self._lock = threading.Lock()
         self._is_closed = False
         self._has_last = False
+        #: How many parts were let go, and how many frames with them.
         self.removed = 0
+        self.removed_frames = 0
         self._thread = threading.Thread(target=self._run, name="dgrec-sealer", daemon=True)
         self._thread.start()
 
     @property
-    def failures(self) -> list[str]:
-        """Why journals could not be sealed, a line for each."""
+    def failures(self) -> list[OutputError]:
+        """Why journals could not be sealed: a `StorageError` where the disk is to blame."""
         return list(self._failures.values())
 
     @property
     def notes(self) -> list[str]:
         """What else went wrong, a line each; nothing is lost by it."""
-        return list(self._notes)
+        return [*self._notes, *self._stuck.values()]
 
     @property
     def sealed(self) -> list[Path]:
@@ -97,11 +113,16 @@ class Sealer:
         return [part.path for part in self._sealed]
 
     @property
-    def waiting_bytes(self) -> int:
-        """What the journals take that are waiting to be sealed, or could not be."""
+    def unsealed(self) -> list[Path]:
+        """The journals that are waiting to be sealed, or could not be."""
         with self._lock:
             journals = [*self._waiting, *(journal for journal, _ in self._failed)]
-        return sum(_size(journal.path) for journal in journals)
+        return [journal.path for journal in journals]
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What the journals take that are waiting to be sealed, or could not be."""
+        return sum(map(_size, self.unsealed))
 
     def note(self, problem: str) -> None:
         self._notes.append(problem)
@@ -123,12 +144,11 @@ class Sealer:
         self._is_closed = True
         self._finished.put(None)
         self._thread.join()
-        again, self._failed = self._failed, []
-        for journal, ended_ns in again:
-            self._seal(journal, ended_ns)
+        self._try_again()
         for journal, _ in self._failed:
             _close(journal)
         self._let_go()
+        self._remove(())
 
     # --- inside ---
 
@@ -144,45 +164,74 @@ class Sealer:
             self._seal(*item)
             with self._lock:
                 self._waiting.remove(item[0])
+            # Rather seal an older part than remove a newer one for the room its journal takes.
+            if item not in self._failed and self._sealed and self._is_too_much():
+                self._try_again()
             self._let_go()
 
     def _seal(self, journal: JournalWriter, ended_ns: int) -> None:
         path = journal.path.with_suffix(".parquet")
         try:
             written = Journal.open(journal.path)
-            metadata = seal(written, path, replace=path in self._replaceable)
+            replace = path in self._replaceable or _is_sealed_from(written, path)
+            metadata = seal(written, path, replace=replace)
         except Exception as error:  # a defect here must not end the sealing of other parts
-            text = str(error) if isinstance(error, DgrecError | OSError) else repr(error)
-            self._failures[journal.path] = f"{text}; what it holds is in {journal.path}"
-            self._failed.append((journal, ended_ns))
+            self._failures[journal.path] = _failure(error, journal.path)
+            with self._lock:
+                self._failed.append((journal, ended_ns))
             return
         self._failures.pop(journal.path, None)
+        # In its place stands a part of this recording now, which nothing may replace or remove.
+        self._replaceable.discard(path)
+        self._stuck.pop(path, None)
         # A damaged end looks like a write in progress while the journal is locked: so count, too.
         if written.damage or metadata["totals"]["frames"] != journal.frames:
             # It was whole a moment ago. What cannot be read now may be readable once more.
             what = written.damage[0] if written.damage else "frames are missing"
-            self._failures[journal.path] = (
+            self._failures[journal.path] = StorageError(
                 f"{journal.path}: what was written cannot be read back ({what}); the journal was "
                 f"left, and what can be read is in {path}"
             )
         else:
-            with contextlib.suppress(OSError):
-                journal.path.unlink()
+            self._remove([journal.path])
         _close(journal)
-        self._sealed.append(_Sealed(path, videos_of(path, metadata), ended_ns))
+        part = _Sealed(
+            path, videos_of(path, metadata), ended_ns, journal.first_frame, journal.frames
+        )
+        # One that is sealed at the second try is older than some that were at the first.
+        bisect.insort(self._sealed, part, key=lambda part: part.first_frame)
         # Only now is there something in the place of what is to be overwritten.
         replaced, self._replaces = self._replaces, []
         for old in replaced:
             if old != path:
-                self._notes += remove_session(old)
+                self._remove(_session_files(old))
+                if old not in self._stuck:
+                    self._replaceable.discard(old)
+
+    def _try_again(self) -> None:
+        with self._lock:
+            again, self._failed = self._failed, []
+        for journal, ended_ns in again:
+            self._seal(journal, ended_ns)
 
     def _let_go(self) -> None:
         """Remove the oldest sealed parts that are past what is to be kept."""
-        # While recording goes on, what is newest is in a journal.
-        while len(self._sealed) > self._has_last and self._is_too_much():
-            oldest = self._sealed.popleft()
-            self._notes += _remove((*oldest.videos, oldest.path))
+        # While recording goes on, what is newest is in a journal, but for the moment in which the
+        # next part has no rows yet. Should writing them fail, that moment lasts.
+        while len(self._sealed) > (self._has_last or not self._has_rows()) and self._is_too_much():
+            oldest = self._sealed.pop(0)
+            self._remove((*oldest.videos, oldest.path))
             self.removed += 1
+            self.removed_frames += oldest.frames
+
+    def _remove(self, paths: Iterable[Path]) -> None:
+        """Remove files, and those that could not be removed before."""
+        for path in [*self._stuck, *paths]:
+            problem = _remove(path)
+            if problem:
+                self._stuck[path] = problem
+            else:
+                self._stuck.pop(path, None)
 
     def _is_too_much(self) -> bool:
         keep = self._keep
@@ -192,7 +241,9 @@ class Sealer:
                 return True
         if keep.total is None:
             return False
-        taken = sum(part.size for part in self._sealed) + self._current_bytes()
+        taken = sum(part.size for part in self._sealed)
+        if not self._has_last:  # the last one is among those that wait, or sealed
+            taken += self._current_bytes()
         return taken + self.waiting_bytes > keep.total
 
 
@@ -207,23 +258,51 @@ def videos_of(path: Path, metadata: Metadata) -> tuple[Path, ...]:
 
 def remove_session(path: Path) -> list[str]:
     """Remove a session file and its videos; return what could not be removed, a line each."""
+    return [problem for file in _session_files(path) if (problem := _remove(file))]
+
+
+def _session_files(path: Path) -> tuple[Path, ...]:
+    # Videos first: a part that was half removed then still says what it had.
     videos: tuple[Path, ...] = ()
     with contextlib.suppress(DgrecError, KeyError, TypeError):
         sealed = SealedFile(path)
         sealed.close()
         videos = videos_of(path, sealed.metadata)
-    return _remove((*videos, path))
+    return (*videos, path)
 
 
-def _remove(paths: Iterable[Path]) -> list[str]:
-    # Videos first: a part that was half removed then still says what it had.
-    problems = []
-    for path in paths:
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            problems.append(f"{path}: cannot be removed: {error.strerror}")
-    return problems
+def _remove(path: Path) -> str:
+    """Remove a file; return why that could not be done, or nothing."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        return f"{path}: cannot be removed: {error.strerror}"
+    return ""
+
+
+def _failure(error: Exception, journal: Path) -> OutputError:
+    """Return what to say of a journal that could not be sealed."""
+    text = str(error) if isinstance(error, DgrecError | OSError) else repr(error)
+    text = f"{text}; what it holds is in {journal}"
+    if isinstance(error, OSError):  # the journal could not be read
+        return StorageError(text)
+    if isinstance(error, StorageError):
+        return StorageError(text, is_full=error.is_full)
+    return OutputError(text)
+
+
+def _is_sealed_from(journal: Journal, path: Path) -> bool:
+    """Return whether ``path`` came from this very journal, by a try that failed after that.
+
+    It has its name by then, but it may not be on the disk: it is to be made again.
+    """
+    session_id = journal.metadata.get("session_id")
+    try:
+        sealed = SealedFile(path)
+    except DgrecError:
+        return False
+    sealed.close()
+    return session_id is not None and sealed.metadata.get("session_id") == session_id
 
 
 def _close(journal: JournalWriter) -> None:

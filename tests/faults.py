@@ -2,7 +2,8 @@
 
 Counted are ``os.write``, ``os.fsync``, ``os.ftruncate``, ``os.close``, ``os.replace`` and
 ``os.unlink`` on files below one folder, and every write that reaches the operating system of files
-opened there for writing with ``open`` (sealing). Whoever sweeps n from 0 upwards until `Faults.hit`
+opened there for writing with ``open`` (sealing); with ``makes`` also the making of such files, by
+``os.open`` or ``open``. Whoever sweeps n from 0 upwards until `Faults.hit`
 stays false has made each of them fail.
 """
 
@@ -21,7 +22,7 @@ import pytest
 
 __all__ = ["Faults", "Kind"]
 
-_real_open, _real_write, _real_close = io.open, os.write, os.close
+_real_open, _real_os_open, _real_write = io.open, os.open, os.write
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Faults:
     #: (name of the call, name of the file), in order.
     calls: list[tuple[str, str]] = field(default_factory=list)
     hit: bool = False
+    makes: bool = False
 
     def __enter__(self) -> Self:
         self._lock = threading.Lock()  # recording writes in a thread, sealing in another
@@ -60,6 +62,8 @@ class Faults:
             self._wrap(name, lambda path, *_: os.fspath(path))
         self._patch.setattr(os, "write", self._write)
         self._patch.setattr(io, "open", self._open)
+        if self.makes:
+            self._patch.setattr(os, "open", self._os_open)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -99,9 +103,16 @@ class Faults:
             raise self.error()
         return _real_write(file, data)
 
+    def _os_open(self, path: Any, flags: int, *arguments: Any, **options: Any) -> int:
+        if flags & os.O_CREAT and self.fails("open", os.fspath(path)):
+            raise self.error()
+        return _real_os_open(path, flags, *arguments, **options)
+
     def _open(self, path: Any, mode: str = "r", *arguments: Any, **options: Any) -> Any:
         inside = isinstance(path, str | Path) and str(path).startswith(str(self.folder))
         if inside and mode == "w+b":
+            if self.makes and self.fails("open", str(path)):
+                raise self.error()
             return io.BufferedRandom(_FaultyFile(self, str(path)))
         assert not inside or mode == "rb" or "r" in mode, f"not watched: {path} {mode}"
         return _real_open(path, mode, *arguments, **options)

@@ -315,8 +315,8 @@ def test_a_part_that_cannot_be_sealed_stays_a_journal(
         journal.write(ROWS[start : start + 10])
     journal.end(END)
     (problem,) = journal.seal()
-    assert "No space left on device" in problem
-    assert str(output.with_name("s-0002.arrows")) in problem
+    assert "No space left on device" in str(problem)
+    assert str(output.with_name("s-0002.arrows")) in str(problem)
     assert tried == [*(f"s-000{n}.parquet" for n in range(1, 6)), "s-0002.parquet"]
     assert [p.name for p in output.parent.glob("*.arrows")] == ["s-0002.arrows"]
     assert not is_being_written(output.with_name("s-0002.arrows"))
@@ -353,7 +353,7 @@ def test_a_journal_that_cannot_be_read_back_is_left(
         journal.write(ROWS[start : start + 10])
     journal.end(END)
     (problem,) = journal.seal()
-    assert "s-0002.arrows: what was written cannot be read back" in problem
+    assert "s-0002.arrows: what was written cannot be read back" in str(problem)
     assert output.with_name("s-0002.arrows").exists()
     assert output.with_name("s-0002.parquet").exists()
 
@@ -609,7 +609,7 @@ def test_only_what_was_to_be_replaced_is(output: Path) -> None:
     journal.write(ROWS)
     journal.end(CLOSING)
     (problem,) = journal.seal()
-    assert "s-0005.parquet: exists already" in problem
+    assert "s-0005.parquet: exists already" in str(problem)
     with dgrec.open(other) as session:
         assert len(session) == 3
 
