@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from dgrec.errors import ConfigError
 
-__all__ = ["parse_duration", "parse_size"]
+__all__ = ["parse_duration", "parse_size", "size_text"]
 
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)\Z")
 _BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
@@ -33,6 +33,16 @@ def parse_duration(text: str) -> float:
         ConfigError: It names none.
     """
     return _parse(text, _SECONDS, "duration", "90s, 10m or 24h (units s, m, h, d)")
+
+
+def size_text(size: int) -> str:
+    """Return a number of bytes as a person reads it."""
+    value = float(size)
+    for unit in ("B", "KB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    raise AssertionError
 
 
 def _parse(text: str, units: Mapping[str, int], kind: str, examples: str) -> float:

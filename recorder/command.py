@@ -12,9 +12,10 @@ from typing import Any
 from rich.console import Console
 
 from dgrec.errors import DgrecError, SourceError
+from dgrec.units import size_text
 from recorder.config import named_sources
 from recorder.job import Job, Plan, make_plan, model_request, prepare
-from recorder.live import LiveView, size_text, summary
+from recorder.live import LiveView, summary
 from recorder.model import load_model
 from recorder.recovery import left_behind, recover
 from recorder.signals import StopSignals

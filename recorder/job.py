@@ -18,10 +18,10 @@ from dgrec.journal import is_being_written
 from dgrec.metadata import Metadata
 from dgrec.parts import numbered_files, parts_of
 from dgrec.schema import JOURNAL_SUFFIX
+from dgrec.units import size_text
 from recorder.capture import Capture, Decimator
 from recorder.display import OverlayWindow
 from recorder.frames import Footage, FrameSource
-from recorder.live import size_text
 from recorder.live_source import LiveSource
 from recorder.model import LoadedModel, ModelRequest, parse_property
 from recorder.parts import Splitting

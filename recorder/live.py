@@ -22,12 +22,13 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from dgrec.units import size_text
 from recorder.recording import Recording
 
 if TYPE_CHECKING:
     from recorder.job import Job
 
-__all__ = ["LiveView", "size_text", "summary"]
+__all__ = ["LiveView", "summary"]
 
 
 class LiveView:
@@ -117,16 +118,6 @@ def _figures(recording: Recording) -> str:
         size_text(recording.writer.journal.bytes_written),
     ]
     return "  ".join(parts)
-
-
-def size_text(size: int) -> str:
-    """Return a number of bytes as a person reads it."""
-    value = float(size)
-    for unit in ("B", "KB", "MB", "GB"):
-        if value < 1000 or unit == "GB":
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    raise AssertionError
 
 
 def summary(recording: Recording, metadata: dict[str, object], seconds: float) -> list[str]:
