@@ -22,7 +22,7 @@ from dgrec.session import Session
 from recorder import parts as parts_module
 from recorder import sealer as sealer_module
 from recorder.capture import Capture
-from recorder.command import _output_path
+from recorder.job import _output_path
 from recorder.model import LoadedModel
 from recorder.parts import PartedJournal, Splitting
 from recorder.recovery import left_behind, recover
