@@ -11,7 +11,7 @@ import zlib
 import numpy as np
 
 import dgrec
-from dgrec.rows import _pack_array
+from dgrec.masks import pack_array
 
 
 def main(path: str) -> None:
@@ -21,9 +21,9 @@ def main(path: str) -> None:
             for detection in result.results:
                 if "mask" in detection:
                     array = detection["mask"]["data"]
-                    sizes["palette"].append(len(_pack_array(array, "exact")["data"]))
+                    sizes["palette"].append(len(pack_array(array, "exact")["data"]))
                     sizes["array"].append(len(zlib.compress(np.ascontiguousarray(array), 6)))
-                    sizes["bitmap"].append(len(_pack_array(array, "bitmap")["data"]))
+                    sizes["bitmap"].append(len(pack_array(array, "bitmap")["data"]))
     print(f"{len(sizes['palette'])} masks; mean bytes a mask:")
     for name, values in sizes.items():
         print(f"  {name:8} {sum(values) / max(1, len(values)):8.0f}")

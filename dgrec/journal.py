@@ -27,8 +27,9 @@ import pyarrow as pa
 from dgrec import metadata as metadata_module
 from dgrec.errors import NotASessionError, OutputError, StorageError
 from dgrec.files import open_error, sync_folder, write_error
+from dgrec.masks import MaskMode
 from dgrec.metadata import Metadata
-from dgrec.rows import MaskMode, Row, build_batch
+from dgrec.rows import Row, build_batch
 from dgrec.schema import METADATA_KEY, SCHEMA
 
 __all__ = ["Durability", "Journal", "JournalWriter", "is_being_written"]

@@ -10,7 +10,7 @@ import numpy as np
 
 from dgrec.errors import VideoError
 from dgrec.metadata import Metadata
-from dgrec.rows import RestoredFrame, restore
+from dgrec.restore import RestoredFrame, restore
 
 __all__ = ["OVERLAY_SETTINGS", "RecordedResult"]
 

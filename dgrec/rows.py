@@ -1,8 +1,7 @@
-"""Results to rows and back.
+"""Results to rows: what `predict_stream` yielded, as Arrow record batches.
 
-`build_batch` turns what `predict_stream` yielded into one Arrow record batch; `restore` turns a
-row back into results, timing and attributes that are equal to the originals: keys, their order,
-values and types.
+Nothing is lost on the way: `dgrec.restore` turns a row back into results, timing and attributes
+that are equal to the originals in keys, their order, values and types.
 
 Rows are converted many at a time and column by column. Each column is gathered in one C-level
 pass and checked in another (``set(map(type, column))``); only values that do not fit their typed
@@ -13,28 +12,27 @@ microseconds a frame without giving up a single odd value.
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from dgrec import exact
+from dgrec.masks import MaskMode, is_packable, pack_array
 from dgrec.schema import DETECTION, LANDMARK, MASK, SCHEMA, STAGE_KEYS
 
-__all__ = ["MaskMode", "RestoredFrame", "Row", "build_batch", "restore"]
-
-MaskMode = Literal["exact", "bitmap"]
+__all__ = ["BBOX", "Row", "build_batch"]
 
 _ABSENT: Any = object()
 _INT32 = range(-(2**31), 2**31)
 _INT64 = range(-(2**63), 2**63)
-_BBOX = ("x_min", "y_min", "x_max", "y_max")
+#: Fields that `bbox` becomes, in its order.
+BBOX = ("x_min", "y_min", "x_max", "y_max")
 _LANDMARK_KEYS = frozenset({"label", "category_id", "score", "landmark", "connect"})
 _TYPED_KEYS = frozenset(
     {"label", "category_id", "score", "bbox", "angle", "track_id", "landmarks", "mask", "data"}
@@ -78,21 +76,6 @@ class Row:
     dropped_writer: int = 0
     video_frame: int | None = None
     video_state: str | None = None
-
-
-@dataclass(slots=True)
-class RestoredFrame:
-    """What a row gives back: equal to what `predict_stream` yielded for that frame."""
-
-    results: Any
-    timing: dict[str, Any]
-    info: Any
-    attributes: dict[str, Any]
-    conversion: tuple[float, float, float, float] | None = None
-    label_hashes: dict[str, int] = field(default_factory=dict)
-
-
-# --- rows -> Arrow -----------------------------------------------------------------------------
 
 
 _COPIED_NAMES = (
@@ -364,7 +347,7 @@ def _detections_column(results: Sequence[list[Any]], masks: MaskMode) -> pa.Arra
     columns.update(
         _bbox_columns(gather("bbox"), extras)
         if "bbox" in names
-        else {name: pa.nulls(size, pa.float64()) for name in _BBOX}
+        else {name: pa.nulls(size, pa.float64()) for name in BBOX}
     )
     landmark_keys: dict[int, tuple[str, ...]] = {}
     columns["landmarks"] = (
@@ -450,7 +433,7 @@ def _bbox_columns(values: list[Any], extras: _Extras) -> dict[str, pa.Array]:
         flat: list[Any] = list(chain.from_iterable(values))
         if set(map(type, flat)) == {float}:
             corners = np.fromiter(flat, np.float64, len(flat)).reshape(-1, 4).T.copy()
-            return {name: _numbers(corners[i], pa.float64()) for i, name in enumerate(_BBOX)}
+            return {name: _numbers(corners[i], pa.float64()) for i, name in enumerate(BBOX)}
     boxes: list[Sequence[float | None]] = []
     for index, value in enumerate(values):
         if type(value) is list and len(value) == 4 and set(map(type, value)) == {float}:
@@ -459,7 +442,7 @@ def _bbox_columns(values: list[Any], extras: _Extras) -> dict[str, pa.Array]:
         if value is not _ABSENT:
             extras.add(index, "bbox", value)
         boxes.append(_nearest_box(value))
-    return {name: pa.array([box[i] for box in boxes], pa.float64()) for i, name in enumerate(_BBOX)}
+    return {name: pa.array([box[i] for box in boxes], pa.float64()) for i, name in enumerate(BBOX)}
 
 
 def _nearest_box(value: Any) -> Sequence[float | None]:
@@ -526,12 +509,12 @@ def _mask_column(masks: list[Any], maps: list[Any], mode: MaskMode, extras: _Ext
         packed = None
         if mask is not _ABSENT:
             if _is_plain_mask(mask):
-                packed = {**_pack_array(mask["data"], mode), **_mask_origin(mask)}
+                packed = {**pack_array(mask["data"], mode), **_mask_origin(mask)}
             else:
                 extras.add(index, "mask", mask)
         if class_map is not _ABSENT:
-            if packed is None and _is_array(class_map):
-                packed = _pack_array(class_map, "exact")
+            if packed is None and is_packable(class_map):
+                packed = pack_array(class_map, "exact")
             else:
                 extras.add(index, "data", class_map)
         column.append(packed)
@@ -542,16 +525,6 @@ def _mask_origin(mask: dict[str, Any]) -> dict[str, int]:
     return {"x_min": mask["x_min"], "y_min": mask["y_min"]}
 
 
-def _is_array(value: Any) -> bool:
-    # Wider than 8 bytes (long double) has no integer type to compare bit patterns with.
-    return (
-        type(value) is np.ndarray
-        and value.ndim == 2
-        and value.dtype.kind in "biuf"
-        and value.dtype.itemsize <= 8
-    )
-
-
 def _is_plain_mask(value: Any) -> bool:
     return (
         type(value) is dict
@@ -560,38 +533,8 @@ def _is_plain_mask(value: Any) -> bool:
         and type(value["y_min"]) is int
         and value["x_min"] in _INT32
         and value["y_min"] in _INT32
-        and _is_array(value["data"])
+        and is_packable(value["data"])
     )
-
-
-def _pack_array(array: np.ndarray[Any, Any], mode: MaskMode) -> dict[str, Any]:
-    """Pack a 2-D array as the fields width, height, encoding and data of the mask column.
-
-    A mask that was resized from a coarse model output has a few dozen distinct values, so one
-    byte a pixel into a palette of them is exact and deflates well. Bit patterns are compared
-    rather than values: -0.0 and NaN come back as they were.
-    """
-    height, width = array.shape
-    size = {"width": width, "height": height}
-    if mode == "bitmap":
-        bits = np.packbits(array > 0, axis=None)
-        return {
-            **size,
-            "encoding": f"bitmap:{array.dtype.str}",
-            "data": zlib.compress(bits.tobytes(), 6),
-        }
-    flat = np.ascontiguousarray(array).reshape(-1)
-    bits = flat.view(f"u{flat.dtype.itemsize}")
-    palette, indices = np.unique(bits, return_inverse=True)
-    if 0 < len(palette) <= 256:
-        head = len(palette).to_bytes(2, "little") + palette.tobytes()
-        data = zlib.compress(head + indices.astype(np.uint8).tobytes(), 6)
-        return {**size, "encoding": f"palette:{array.dtype.str}", "data": data}
-    return {
-        **size,
-        "encoding": f"array:{array.dtype.str}",
-        "data": zlib.compress(flat.tobytes(), 6),
-    }
 
 
 def _note_label_hashes(found: _Detections, extras: _Extras) -> None:
@@ -642,87 +585,3 @@ def _extra_column(size: int, extras: _Extras, whole: dict[int, Any]) -> pa.Array
     for index, value in whole.items():
         texts[index] = _compact({"$value": json.loads(exact.dumps(value))})
     return pa.array(texts, pa.string())
-
-
-# --- Arrow -> results --------------------------------------------------------------------------
-
-
-def restore(row: Mapping[str, Any]) -> RestoredFrame:
-    """Return what ``row`` (a row of `SCHEMA` as Python values) was made from."""
-    note = json.loads(row["restore"]) if row.get("restore") else {}
-    hashes: dict[str, int] = {}
-    if "results" in note:
-        results = exact.loads(note["results"])
-    else:
-        results = [_restore_detection(value, hashes) for value in row["detections"]]
-    if "timing" in note:
-        timing = exact.loads(note["timing"])
-    else:
-        timing = dict(row["timing"])
-        for key in note.get("timing_int", ()):
-            timing[key] = int(timing[key])
-    attributes = exact.loads(row["attributes"]) if row.get("attributes") else {}
-    return RestoredFrame(
-        results=results,
-        timing=timing,
-        info=exact.loads(note["info"]) if "info" in note else "",
-        attributes=attributes,
-        conversion=tuple(note["conversion"]) if "conversion" in note else None,
-        label_hashes=hashes,
-    )
-
-
-def _restore_detection(value: Mapping[str, Any], hashes: dict[str, int]) -> Any:
-    extra = json.loads(value["extra"]) if value.get("extra") else {}
-    if "$value" in extra:
-        return exact.loads(_compact(extra["$value"]))
-    detection: dict[str, Any] = {}
-    for key in _key_order(value["keys"]):
-        name = key if isinstance(key, str) else key[0]
-        if name in extra:
-            detection[name] = exact.loads(_compact(extra[name]))
-        elif name == "bbox":
-            detection[name] = [value[corner] for corner in _BBOX]
-        elif name == "landmarks":
-            detection[name] = [{k: point[k] for k in key[1:]} for point in value[name]]
-        elif name == "mask":
-            mask = value["mask"]
-            detection[name] = {**_mask_origin(mask), "data": _unpack_array(mask)}
-        elif name == "data":
-            detection[name] = _unpack_array(value["mask"])
-        else:
-            detection[name] = value[name]
-    if "$hash" in extra:
-        hashes[detection["label"]] = extra["$hash"]
-    return detection
-
-
-_KEY_ORDERS: dict[str, list[Any]] = {}
-
-
-def _key_order(text: str) -> list[Any]:
-    order = _KEY_ORDERS.get(text)
-    if order is None:
-        if len(_KEY_ORDERS) > 4096:  # a file could name endlessly many
-            _KEY_ORDERS.clear()
-        order = _KEY_ORDERS[text] = json.loads(text)
-    return order
-
-
-def _unpack_array(mask: Mapping[str, Any]) -> np.ndarray[Any, Any]:
-    kind, _, dtype_name = mask["encoding"].partition(":")
-    shape = (mask["height"], mask["width"])
-    count = shape[0] * shape[1]
-    dtype = np.dtype(dtype_name)
-    data = zlib.decompress(mask["data"])
-    if kind == "bitmap":
-        bits = np.frombuffer(data, np.uint8)
-        return np.unpackbits(bits, count=count).reshape(shape).astype(dtype)
-    if kind == "palette":
-        size = int.from_bytes(data[:2], "little")
-        palette = np.frombuffer(data, dtype, size, 2)
-        indices = np.frombuffer(data, np.uint8, count, 2 + size * dtype.itemsize)
-        return palette[indices].reshape(shape)
-    if kind == "array":
-        return np.frombuffer(data, dtype, count).reshape(shape).copy()
-    raise ValueError(f"unknown mask encoding {mask['encoding']!r}")

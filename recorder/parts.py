@@ -10,9 +10,10 @@ from typing import Any
 from dgrec.clock import Clock
 from dgrec.errors import DgrecError, OutputError
 from dgrec.journal import Durability, JournalWriter
+from dgrec.masks import MaskMode
 from dgrec.metadata import Metadata, utc_text, uuid7
 from dgrec.parts import part_path
-from dgrec.rows import MaskMode, Row
+from dgrec.rows import Row
 from dgrec.schema import JOURNAL_SUFFIX
 from recorder.sealer import Retention, Sealer
 

@@ -18,9 +18,10 @@ from dgrec import exact
 from dgrec.clock import Clock
 from dgrec.errors import DgrecError, ModelError, OutputError, StorageError
 from dgrec.journal import Durability, Journal, JournalWriter
+from dgrec.masks import MaskMode
 from dgrec.metadata import Metadata, redact_text, utc_text
 from dgrec.parts import parts_of
-from dgrec.rows import MaskMode, Row
+from dgrec.rows import Row
 from dgrec.schema import JOURNAL_SUFFIX
 from dgrec.sealed import seal
 from recorder.capture import Capture

@@ -14,7 +14,8 @@ import numpy as np
 
 from dgrec import metadata as metadata_module
 from dgrec.journal import Journal, JournalWriter
-from dgrec.rows import MaskMode, Row
+from dgrec.masks import MaskMode
+from dgrec.rows import Row
 from dgrec.sealed import seal
 
 __all__ = [

@@ -12,7 +12,9 @@ import pyarrow as pa
 import pytest
 
 from dgrec.exact import RecordedObject
-from dgrec.rows import MaskMode, RestoredFrame, Row, build_batch, restore
+from dgrec.masks import MaskMode
+from dgrec.restore import RestoredFrame, restore
+from dgrec.rows import Row, build_batch
 from dgrec.schema import SCHEMA
 from tests.dgrec.compare import assert_same
 from tests.factory import make_detection, make_row, smooth_boxes
