@@ -7,7 +7,6 @@ import itertools
 import os
 import signal
 import socket
-import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -567,8 +566,9 @@ def test_nobody_answers() -> None:
 def test_latency_does_not_grow_when_inference_is_slow(
     loaded: LoadedModel, live: Callable[..., LiveSource], tmp_path: Path
 ) -> None:
-    """60 frames a second come, fewer than 20 are inferred: with a queue it would grow by two thirds
-    of the time that has passed, and be three times as high in the last third as in the first."""
+    """60 frames a second come, fewer than 20 are inferred: with a queue, two thirds of all frames
+    that have come would be waiting. How many wait can be told without trusting the machine's speed:
+    those that were captured, and had not come out, when a frame came out."""
     loaded.model(np.zeros((240, 320, 3), np.uint8))  # warm
     with MjpegCamera(fps=60) as camera:
         source = live(camera.url)
@@ -585,12 +585,14 @@ def test_latency_does_not_grow_when_inference_is_slow(
     with open_session(path) as session:
         rows = session.frames.to_pylist()
     assert camera_loss.problems(rows, numbers, []) == []
-    latencies = [row["latency_ms"] for row in rows]
-    assert len(latencies) == 120
-    first, last = (
-        statistics.quantiles(part, n=20)[-1] for part in (latencies[10:40], latencies[80:])
-    )
-    assert last < 2 * first, (first, last)
+    assert len(rows) == 120
+    completed = [row["completed_at"] for row in rows]
+    captured = [row["captured_at"] for row in rows]
+    waiting = [
+        sum(stamp < out for stamp in captured[index + 1 :]) for index, out in enumerate(completed)
+    ]
+    assert max(waiting[80:]) <= max(waiting[:40]) + 4, waiting
+    assert max(waiting) < 40, "more than PySDK itself has in hand"
     assert numbers[-1] > 2 * len(numbers), "the camera was faster"
 
 
