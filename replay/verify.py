@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from dgrec.errors import DgrecError
+from dgrec.errors import DgrecError, VideoError
 from dgrec.journal import is_being_written
 from dgrec.session import Session, open_session
+from replay.video import Clip
 
 __all__ = ["verify"]
 
@@ -24,6 +26,7 @@ _CHECKED = (
     "dropped_camera",
     "dropped_queue",
     "dropped_writer",
+    "video_frame",
     "detections",
 )
 
@@ -62,7 +65,7 @@ def _problems(session: Session) -> Iterator[str]:
     # Where rows are known to be lost, a jump in the numbering is no news.
     yield from (text for kind, text in rows.problems if kind != "frame" or not session.damage)
     yield from _totals(session, rows)
-    yield from _videos(session)
+    yield from _videos(session, rows)
 
 
 class _RowCheck:
@@ -72,6 +75,8 @@ class _RowCheck:
         self._first_frame = first_frame
         self.frames = 0
         self.detections = 0
+        #: How many rows are in the recorded video.
+        self.video_frames = 0
         self._last: dict[str, int] = {}
         self._found: dict[str, str] = {}
 
@@ -104,8 +109,20 @@ class _RowCheck:
             unequal = np.flatnonzero(_integers(batch, "dropped_before") != sum(parts))
             if len(unequal):
                 self._note("dropped", f"frame {frame[unequal[0]]}: the drops do not add up")
+        if "video_frame" in batch.schema.names:
+            self._count_video_frames(batch.column("video_frame"))
         self.frames += batch.num_rows
         self.detections += len(batch.column("detections").flatten())
+
+    def _count_video_frames(self, column: pa.Array) -> None:
+        # One row for each frame of the video, in its order: so the numbers count from 0.
+        numbers = column.drop_null().to_numpy(zero_copy_only=False)
+        expected = np.arange(self.video_frames, self.video_frames + len(numbers))
+        wrong = np.flatnonzero(numbers != expected)
+        if len(wrong):
+            at = int(wrong[0])
+            self._note("video", f"a row says video frame {numbers[at]} instead of {expected[at]}")
+        self.video_frames += len(numbers)
 
     def _increasing(
         self, name: str, values: np.ndarray, frame: np.ndarray, *, strictly: bool
@@ -134,13 +151,33 @@ def _totals(session: Session, rows: _RowCheck) -> Iterator[str]:
             yield f"its metadata says {said} {name}, but there are {counted}"
 
 
-def _videos(session: Session) -> Iterator[str]:
+def _videos(session: Session, rows: _RowCheck) -> Iterator[str]:
     for video in session.metadata.get("video", []):
         path = session.path.parent / video["file"]
         if not path.is_file():
             yield f"its video {video['file']} is gone"
         elif "sha256" in video and _sha256(path) != video["sha256"]:
             yield f"its video {video['file']} is not the one that was recorded"
+        elif video.get("kind") == "raw" and not session.parts:  # each part has a video of its own
+            count = _frames_in(path)
+            if count != rows.video_frames:
+                yield (
+                    f"its video {video['file']} has {count} frames, "
+                    f"but {rows.video_frames} rows are in it"
+                )
+
+
+def _frames_in(path: Path) -> int:
+    """Return how many frames of a video can be decoded; 0 if it is none."""
+    try:
+        clip = Clip(path)
+    except VideoError:
+        return 0
+    try:
+        clip.read(sys.maxsize)  # past any end: now the length is known
+        return clip.length or 0
+    finally:
+        clip.close()
 
 
 def _sha256(path: Path) -> str:

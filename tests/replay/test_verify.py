@@ -16,6 +16,7 @@ from dgrec.cli import gather
 from dgrec.journal import Journal
 from dgrec.sealed import write_sealed
 from tests.factory import CLOSING, make_row, make_rows, smooth_boxes, write_journal, write_session
+from tests.replay.clips import file_source, numbered_metadata, numbered_row, write_clip
 
 
 def verify(*paths: Path) -> Result:
@@ -180,3 +181,27 @@ def test_what_is_no_session(tmp_path: Path) -> None:
         done = verify(path)
         assert done.exit_code == 1
         assert "1 problems" in done.output
+
+
+def test_video_against_rows(tmp_path: Path) -> None:
+    clip = tmp_path / "raw.mp4"
+    write_clip(clip, 5)
+    source = file_source(clip)
+    video = {"file": "raw.mp4", "kind": "raw", "size": source["size"], "sha256": source["sha256"]}
+
+    def session(name: str, numbers: list[int | None]) -> Path:
+        rows = [numbered_row(i, i, video_frame=number) for i, number in enumerate(numbers)]
+        metadata = numbered_metadata({"given": "cam0", "kind": "camera"}, video=[video])
+        return write_session(tmp_path / name, rows, metadata)
+
+    right = session("right.parquet", [0, 1, None, 2, 3, 4])
+    short = session("short.parquet", [0, 1, 2])
+    mixed = session("mixed.parquet", [0, 2, 1, 3, 4])
+    assert verify(right).exit_code == 0
+    assert "has 5 frames, but 3 rows are in it" in verify(short).output
+    assert "a row says video frame 2 instead of 1" in verify(mixed).output
+    with clip.open("ab") as file:
+        file.write(b"x")
+    assert "is not the one that was recorded" in verify(right).output
+    clip.unlink()
+    assert "its video raw.mp4 is gone" in verify(right).output
