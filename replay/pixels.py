@@ -13,7 +13,8 @@ import numpy as np
 from dgrec import sample
 from dgrec.errors import VideoError
 from dgrec.session import Session
-from replay.video import Clip, Image
+from dgrec.video import Image
+from replay.video import Clip
 
 __all__ = ["Footage", "Pixels", "find_footage"]
 

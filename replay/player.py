@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Self
 
 from dgrec.errors import VideoError
+from dgrec.video import Image
 from replay.render import Canvas, Frame, OverlayPainter
-from replay.video import Image
 
 __all__ = ["Player", "Window", "play_session"]
 

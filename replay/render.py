@@ -14,8 +14,8 @@ import numpy as np
 from dgrec.errors import OutputError, VideoError
 from dgrec.result import RecordedResult
 from dgrec.session import Session
+from dgrec.video import Image, VideoWriter, check_output
 from replay.pixels import Pixels
-from replay.video import Image, VideoWriter, check_output
 
 __all__ = [
     "Canvas",

@@ -167,7 +167,7 @@ def _say_damage(session: Any) -> None:
 def _output(session: Path, output: Path | None, overwrite: bool) -> Path | None:
     """Return the MP4 to write, or None for a window."""
     from dgrec.display import has_display
-    from replay.video import check_output
+    from dgrec.video import check_output
 
     if output is None and has_display():
         return None

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 # isort: off
-import cv2  # noqa: F401 - before PyAV, or windows hang (replay.video)
+import cv2  # noqa: F401 - before PyAV, or windows hang (dgrec.video)
 import av
 
 # isort: on

@@ -21,12 +21,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 import dgrec
+from dgrec import video
 from dgrec.cli import RootGroup
-from replay import video
+from dgrec.video import VideoWriter
 from replay.pixels import Footage, Pixels
 from replay.render import Canvas, OverlayPainter, Timeline, canvas_for, frames, write_replay
 from replay.replay_cli import replay_command
-from replay.video import VideoWriter
 from tests.factory import START_NS, make_row, new_metadata, write_journal, write_session
 from tests.replay.clips import (
     HEIGHT,

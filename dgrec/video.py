@@ -1,0 +1,192 @@
+"""Writing a video: H.264 that plays anywhere, one exact time for each frame."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from dgrec.errors import OutputError, VideoError
+
+__all__ = ["Image", "VideoWriter", "check_output", "import_av"]
+
+#: Pixels: uint8, height x width x 3, BGR.
+Image = np.ndarray[Any, Any]
+
+#: Encoders of H.264 that a build of PyAV may have, and how to make each fast and sharp enough.
+_ENCODERS = {
+    "libx264": {"preset": "veryfast", "crf": "20", "forced-idr": "1"},
+    "libopenh264": {"rc_mode": "quality"},
+}
+_MICROSECOND = Fraction(1, 1_000_000)
+#: A player that jumps decodes from the key frame before: at most this much of the video.
+_KEY_FRAME_EVERY_US = 1_000_000
+
+
+class VideoWriter:
+    """Writes an MP4 (H.264, yuv420p) that browsers play, one exact time per frame.
+
+    The file takes its name when it is whole: leaving the ``with`` block by an exception, or
+    being killed, leaves nothing under ``path``.
+
+    Args:
+        path: The file to write; it ends in ``.mp4``.
+        width: In pixels, even.
+        height: In pixels, even.
+        overwrite: Whether an existing file is replaced.
+
+    Raises:
+        OutputError: The file exists, or cannot be written.
+        VideoError: The installed PyAV cannot encode H.264.
+    """
+
+    def __init__(self, path: Path, width: int, height: int, *, overwrite: bool = False) -> None:
+        check_output(path, overwrite=overwrite)
+        av = import_av()
+        self.path = path
+        self.frames = 0
+        self._temporary = path.with_name(f".{path.name}.rendering")
+        self._av = av
+        self._reformatter = av.video.reformatter.VideoReformatter()
+        self._key_pts = -_KEY_FRAME_EVERY_US
+        self._last_pts = -1
+        self._duration_us: dict[int, int] = {}  # of the pictures inside the encoder
+        self._container: Any = None
+        encoder = _encoder()
+        with self._output_errors():
+            # FFmpeg would take "a:b.mp4" for a protocol; an absolute path is one to nobody.
+            self._container = av.open(
+                os.path.abspath(self._temporary),
+                "w",
+                format="mp4",
+                options={"movflags": "+faststart", "video_track_timescale": "1000000"},
+            )
+            self._stream = self._container.add_stream(encoder, rate=30)
+            self._stream.width, self._stream.height = width, height
+            self._stream.pix_fmt = "yuv420p"
+            self._stream.time_base = _MICROSECOND
+            context = self._stream.codec_context
+            context.options = _ENCODERS[encoder]
+            context.time_base = _MICROSECOND
+            context.max_b_frames = 0
+            # Say which YUV this is: players guess differently for small and large pictures.
+            context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
+            context.color_range = 1  # 16 to 235
+
+    def write(self, image: Image, pts_us: int, duration_us: int = 40_000) -> None:
+        """Append ``image``, to be shown ``pts_us`` microseconds after the start.
+
+        ``duration_us`` counts for the last picture; each other one lasts until the next.
+
+        Raises:
+            OutputError: The file cannot be written (the disk is full, say).
+        """
+        if pts_us <= self._last_pts:
+            raise ValueError(f"pts {pts_us} does not come after {self._last_pts}")
+        av = self._av
+        frame = self._reformatter.reformat(
+            av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24"),
+            format="yuv420p",
+            dst_colorspace="ITU709",
+            dst_color_range="MPEG",
+        )
+        frame.pts, frame.time_base = pts_us, _MICROSECOND
+        is_key = pts_us - self._key_pts >= _KEY_FRAME_EVERY_US
+        kinds = av.video.frame.PictureType
+        frame.pict_type = kinds.I if is_key else kinds.NONE
+        if is_key:
+            self._key_pts = pts_us
+        self._duration_us[pts_us] = duration_us
+        self._encode(frame)
+        self._last_pts = pts_us
+        self.frames += 1
+
+    def _encode(self, frame: Any) -> None:
+        with self._output_errors():
+            for packet in self._stream.encode(frame):
+                # libx264 reports the nominal frame time; a player goes by what stands here.
+                packet.duration = self._duration_us.pop(packet.pts, packet.duration)
+                self._container.mux(packet)
+
+    def finish(self) -> None:
+        """Write what is left and give the file its name.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
+        self._encode(None)
+        with self._output_errors():
+            container, self._container = self._container, None
+            container.close()
+            os.replace(self._temporary, self.path)
+
+    def discard(self) -> None:
+        """Remove what was written so far; after `finish`, do nothing."""
+        container, self._container = self._container, None
+        with contextlib.suppress(OSError, self._av.FFmpegError):
+            if container is not None:
+                container.close()
+        with contextlib.suppress(OSError):
+            self._temporary.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _output_errors(self) -> Any:
+        try:
+            yield
+        except (OSError, self._av.FFmpegError, ValueError) as error:
+            self.discard()
+            reason = getattr(error, "strerror", None) or str(error)
+            raise OutputError(f"{self.path}: cannot be written: {reason}") from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.finish()
+        else:
+            self.discard()
+
+
+def check_output(path: Path, *, overwrite: bool) -> None:
+    """Raise `OutputError` if a video cannot be written to ``path``, before any work is done."""
+    if path.suffix.lower() != ".mp4":
+        raise OutputError(f"{path}: videos are written as MP4; choose a name that ends in .mp4")
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder")
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path}: exists already; choose another name or say --overwrite")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: there is no folder {path.parent}")
+    if not os.access(path.parent, os.W_OK):
+        raise OutputError(f"{path}: cannot be written: the folder is read-only")
+
+
+def import_av() -> Any:
+    """Import PyAV, after OpenCV.
+
+    Where the wheels of both bring their own libxcb (Linux), OpenCV's first window hangs the
+    process if PyAV's came first: PyAV-Org/PyAV#1050, opencv/opencv#29195.
+    """
+    import cv2  # noqa: F401, I001
+    import av
+
+    return av
+
+
+def _encoder() -> str:
+    av = import_av()
+    for name in _ENCODERS:
+        if name in av.codecs_available:
+            return name
+    raise VideoError(
+        "the installed PyAV cannot encode H.264; "
+        "its wheels can: `pip install --force-reinstall --only-binary :all: av`"
+    )
