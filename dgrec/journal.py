@@ -19,8 +19,9 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -222,13 +223,12 @@ def _set_checksums(data: memoryview) -> None:
         start += length
 
 
-def _has_valid_crc(message: bytes) -> bool:
-    at = message.find(_CRC_MARK) + len(_CRC_MARK)
+def _has_valid_crc(message: memoryview, head: bytes) -> bool:
+    at = head.find(_CRC_MARK) + len(_CRC_MARK)
     if at < len(_CRC_MARK):
         return False
-    view = memoryview(message)
-    crc = zlib.crc32(view[at + 8 :], zlib.crc32(b"00000000", zlib.crc32(view[:at])))
-    return message[at : at + 8] == b"%08x" % crc
+    crc = zlib.crc32(message[at + 8 :], zlib.crc32(b"00000000", zlib.crc32(message[:at])))
+    return head[at : at + 8] == b"%08x" % crc
 
 
 def _lock(file: int) -> None:
@@ -288,7 +288,7 @@ class Journal:
         with path.open("rb") as file:
             message = _read_message(file, os.fstat(file.fileno()).st_size)
             if message is not None:
-                schema = pa.ipc.read_schema(pa.py_buffer(message))
+                schema = pa.ipc.read_schema(message)
                 text = (schema.metadata or {}).get(METADATA_KEY)
                 if text is None:
                     raise NotASessionError(f"{path}: an Arrow stream, but not a dgrec journal")
@@ -309,7 +309,7 @@ class Journal:
         found = _Pass(_stream_id(self.metadata) if self.metadata else None)
         if not self.metadata:
             found.damage.append("the head is damaged: the session's metadata is lost")
-        with self.path.open("rb", buffering=_READ_AHEAD) as file:
+        with BufferedReader(self.path.open("rb", buffering=0), _READ_AHEAD) as file:
             for start, message, skipped in _whole_messages(file):
                 if message is None and is_being_written(self.path):
                     break  # the recorder is in the middle of a write
@@ -373,9 +373,9 @@ class _Pass:
         return True
 
 
-def _decode(message: bytes, schema: pa.Schema) -> tuple[pa.RecordBatch, dict[str, Any]]:
+def _decode(message: pa.Buffer, schema: pa.Schema) -> tuple[pa.RecordBatch, dict[str, Any]]:
     """Return a message's batch and dgrec's note on it."""
-    parsed = pa.ipc.read_message(pa.py_buffer(message))
+    parsed = pa.ipc.read_message(message)
     if parsed.type != "record batch":
         raise ValueError("not a record batch")
     batch = pa.ipc.read_record_batch(parsed, schema)
@@ -384,7 +384,7 @@ def _decode(message: bytes, schema: pa.Schema) -> tuple[pa.RecordBatch, dict[str
     return batch, note
 
 
-def _custom_metadata(message: bytes) -> dict[str, Any]:
+def _custom_metadata(message: pa.Buffer) -> dict[str, Any]:
     """Return dgrec's JSON note from the message's header.
 
     pyarrow only gives a batch's custom metadata when it reads a stream from its start, which
@@ -392,14 +392,14 @@ def _custom_metadata(message: bytes) -> dict[str, Any]:
     this length-prefixed mark.
     """
     (header_length,) = struct.unpack_from("<i", message, 4)
-    header = message[8 : 8 + header_length]
+    header = bytes(memoryview(message).cast("B")[8 : 8 + header_length])
     at = header.index(b'{"seq":')
     (length,) = struct.unpack_from("<I", header, at - 4)
     note: dict[str, Any] = json.loads(header[at : at + length])
     return note
 
 
-def _whole_messages(file: BinaryIO) -> Iterator[tuple[int, bytes | None, int]]:
+def _whole_messages(file: BufferedReader[Any]) -> Iterator[tuple[int, pa.Buffer | None, int]]:
     """Yield (offset, message, damaged bytes before it); a last None stands for a damaged end."""
     size = os.fstat(file.fileno()).st_size
     position = 0
@@ -410,7 +410,7 @@ def _whole_messages(file: BinaryIO) -> Iterator[tuple[int, bytes | None, int]]:
         if message is not None:
             yield position, message, 0 if bad_from is None else position - bad_from
             bad_from = None
-            position += len(message)
+            position += message.size
             continue
         file.seek(position)
         if file.read(8) == _END_OF_STREAM:
@@ -423,7 +423,7 @@ def _whole_messages(file: BinaryIO) -> Iterator[tuple[int, bytes | None, int]]:
         yield size, None, size - bad_from
 
 
-def _next_continuation(file: BinaryIO, start: int, size: int) -> int:
+def _next_continuation(file: BufferedReader[Any], start: int, size: int) -> int:
     """Return where the next message may begin: they are aligned to 8 bytes."""
     position = start
     while position < size:
@@ -438,7 +438,7 @@ def _next_continuation(file: BinaryIO, start: int, size: int) -> int:
     return size
 
 
-def _read_message(file: BinaryIO, there: int) -> bytes | None:
+def _read_message(file: BufferedReader[Any], there: int) -> pa.Buffer | None:
     """Return the message at the file's position, or None if it is not whole.
 
     ``there`` is how many bytes the file has from here on: no more are ever asked for.
@@ -447,11 +447,20 @@ def _read_message(file: BinaryIO, there: int) -> bytes | None:
     length = _message_length(head)
     if length is None or length > there:
         return None
-    message = head + file.read(length - len(head))
-    return message if len(message) == length and _has_valid_crc(message) else None
+    # Arrow's own memory: the batch is used where it lies, and the next one takes its place.
+    message = pa.allocate_buffer(length)
+    view = memoryview(message).cast("B")
+    view[: len(head)] = head
+    filled = len(head)
+    while filled < length:
+        count = file.readinto(view[filled:])
+        if not count:
+            return None
+        filled += count
+    return message if _has_valid_crc(view, head) else None
 
 
-def _message_head(file: BinaryIO) -> bytes:
+def _message_head(file: BufferedReader[Any]) -> bytes:
     """Return the prefix and the header of the message that begins here; b"" if none does."""
     prefix = file.read(8)
     if len(prefix) < 8 or prefix[:4] != _CONTINUATION:
