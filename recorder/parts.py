@@ -83,7 +83,7 @@ class PartedJournal:
         self._last_write = 0
         self._last_completed_ns = 0
         self._begin_problem = ""
-        #: Where parts begin: asked where rows are handed over, or at the latest when they come.
+        #: Where parts begin: asked before a frame goes to a video, or else when its row comes.
         self.cutter = Cutter(splitting, self._bytes_of)
         self._segment = self.cutter.current
         source = metadata.get("source", {})

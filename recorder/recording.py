@@ -262,12 +262,13 @@ class Recording:
 
     def _place(self, row: Row, result: Any) -> None:
         """Decide to which part of the session the row goes, and whether its frame is in a video."""
+        if self.video is None:
+            return  # the journal cuts by itself, knowing its size to the byte
         if self._parts is not None:
             self._parts.cutter.segment_of(row)
-        elif self.video is not None:
+        else:
             row.segment = self._segment
-        if self.video is not None:
-            self.video.add(row, result)
+        self.video.add(row, result)
 
     def _video_header(self, metadata: Metadata) -> Metadata:
         if self.video is None:

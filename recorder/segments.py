@@ -1,7 +1,8 @@
-"""Where a recording is cut: decided once, where a frame comes in, for its row and its picture.
+"""Where a recording is cut: decided once for a frame, for its row and its picture.
 
 The row goes to the journal half a second later and the picture to an encoder, each in a thread of
-its own. Both take the segment that the row carries, so that they part at the same frame.
+its own. Both take the segment that the row carries, so that they are cut at the same frame. (With
+no video the journal decides when it writes the row, and knows its own size exactly.)
 """
 
 from __future__ import annotations

@@ -18,7 +18,15 @@ from dgrec.files import open_error, write_error
 from dgrec.video import Image, import_av
 from recorder.codecs import Codec, open_stream
 
-__all__ = ["Kind", "VideoFile", "digest", "drop_torn_end", "frame_stamps", "video_path"]
+__all__ = [
+    "Kind",
+    "VideoFile",
+    "digest",
+    "drop_torn_end",
+    "frame_size",
+    "frame_stamps",
+    "video_path",
+]
 
 Kind = Literal["raw", "annotated"]
 
@@ -316,24 +324,36 @@ def frame_stamps(path: Path) -> list[int]:
     Raises:
         VideoError: The file is no video.
     """
+    with _opened(path) as (container, stream):
+        stamps: list[int] = []
+        last: list[Any] = []
+        for packet in container.demux(stream):
+            if packet.size == 0 or packet.is_corrupt:
+                continue
+            if packet.is_keyframe:
+                last = []
+            last.append(packet)
+            stamps.append(round(packet.pts * packet.time_base * 1_000_000))
+        decoded = 0
+        with contextlib.suppress(import_av().FFmpegError):
+            for packet in [*last, None]:
+                decoded += len(stream.decode(packet))
+        return stamps[: len(stamps) - len(last) + decoded]
+
+
+def frame_size(path: Path) -> tuple[int, int]:
+    """Return width and height of a video. Raises VideoError where it is none."""
+    with _opened(path) as (_, stream):
+        return int(stream.width), int(stream.height)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     av = import_av()
     try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            stamps: list[int] = []
-            last: list[Any] = []
-            for packet in container.demux(stream):
-                if packet.size == 0 or packet.is_corrupt:
-                    continue
-                if packet.is_keyframe:
-                    last = []
-                last.append(packet)
-                stamps.append(round(packet.pts * packet.time_base * 1_000_000))
-            decoded = 0
-            with contextlib.suppress(av.FFmpegError):
-                for packet in [*last, None]:
-                    decoded += len(stream.decode(packet))
-            return stamps[: len(stamps) - len(last) + decoded]
-    except (av.FFmpegError, IndexError, OSError) as error:
+        # An absolute path cannot be taken for a URL.
+        with av.open(os.path.abspath(path)) as container:
+            yield container, container.streams.video[0]
+    except (av.FFmpegError, IndexError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise VideoError(f"{path}: cannot be read as a video: {reason}") from None
