@@ -138,8 +138,8 @@ class PartedJournal:
                 i for i, row in enumerate(waiting) if self.cutter.segment_of(row) is not segment
             )
             count = next(others, len(waiting))
-            if segment.failed:
-                _without_video(waiting[:count])
+            if segment.failed and self._video is not None:
+                self._video.without_part(waiting[:count])
             self._write(waiting[:count], note)
             note = {}  # once is enough
             del waiting[:count]
@@ -289,10 +289,3 @@ class PartedJournal:
             "end_reason": "split",
             "totals": totals,
         }
-
-
-def _without_video(rows: Sequence[Row]) -> None:
-    """Say of rows that their frames went into a video for a part that there is not."""
-    for row in rows:
-        if row.video_frame is not None:
-            row.video_frame, row.video_state = None, "part_not_begun"

@@ -259,14 +259,25 @@ class VideoRecorder:
         state = self._state_of(segment, videos, int(result.image.nbytes))
         if state is not None:
             row.video_state = state
-            self.states[state] += 1
+            with self._changed:
+                self.states[state] += 1
             return
         # The encoder reads the pixels a little later: whoever draws on them now fails, instead of
         # changing what is recorded.
         result.image.flags.writeable = False
         row.video_frame = videos.frames
-        self.recorded += 1
+        with self._changed:
+            self.recorded += 1
         self._put(_Job(videos, result, videos.stamp(row.captured_ns)))
+
+    def without_part(self, rows: Iterable[Row]) -> None:
+        """Say of rows that their frames went into a video for a part that there is not."""
+        with self._changed:  # the writer's thread comes here
+            for row in rows:
+                if row.video_frame is not None:
+                    row.video_frame, row.video_state = None, "part_not_begun"
+                    self.states["part_not_begun"] += 1
+                    self.recorded -= 1
 
     @property
     def left_out(self) -> int:
