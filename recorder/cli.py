@@ -303,7 +303,8 @@ def recover_command(journals: tuple[Path, ...], output: Path | None, keep: bool)
     """Make a session file of everything that is readable in JOURNALS.
 
     A journal can be read as it is by every command; this is for keeping it. It is removed once the
-    session file is on disk, unless part of it was lost. Exit code 0: all of it was saved. 3:
+    session file is on disk, unless part of it was lost. A video beside it is looked through to its
+    last whole frame, and the session says how far it goes. Exit code 0: all of it was saved. 3:
     sealed, but part of the journal is damaged. 1: nothing could be read. 4: the session file could
     not be written, and the journal is as it was.
     """

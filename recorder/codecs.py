@@ -9,7 +9,6 @@ from fractions import Fraction
 from typing import Any
 
 from dgrec.errors import VideoError
-from dgrec.video import import_av
 
 __all__ = ["CODECS", "DEFAULT_QUALITY", "Codec", "check_codec", "find_codec", "open_stream"]
 
@@ -71,6 +70,9 @@ def find_codec(name: str) -> Codec:
     Raises:
         VideoError: There is none of that name, or the installed PyAV has no encoder for it.
     """
+    from dgrec.video import import_av
+
+    os.environ.setdefault("SVT_LOG", "1")  # or SVT-AV1 writes a page about itself to stderr
     there = [codec for codec in CODECS if codec.encoder in import_av().codecs_available]
     for codec in there:
         if name.lower() in (codec.name, codec.encoder):
@@ -85,6 +87,8 @@ def check_codec(codec: Codec, quality: int, size: tuple[int, int]) -> None:
     Raises:
         VideoError: It does not: a size that the encoder refuses, say.
     """
+    from dgrec.video import import_av
+
     av = import_av()
     width, height = size
     try:

@@ -54,11 +54,8 @@ _RECORDED_OPTIONS = (
     "keep_total",
     "min_free",
     "video",
-    "video_quality",
-    "video_size",
-    "codec",
-    "video_policy",
 )
+_RECORDED_WITH_VIDEO = ("video_quality", "video_size", "codec", "video_policy")
 
 
 @dataclass(frozen=True)
@@ -140,7 +137,7 @@ def prepare(
     clock = Clock()
     capture = _capture(reader, source, clock, options)
     stack.callback(capture.release)  # PySDK does it too, unless its loop was left early
-    metadata = _metadata(source, reader, loaded, plan.output, clock, options)
+    metadata = _metadata(plan, reader, loaded, clock, options)
     watchers = []
     extras: list[Publisher | OverlayWindow] = []
     if options["publish"]:
@@ -272,17 +269,16 @@ def _expected_frames(reader: VideoReader, options: dict[str, Any]) -> int | None
 
 
 def _metadata(
-    source: Source,
+    plan: Plan,
     reader: VideoReader,
     loaded: LoadedModel,
-    output: Path,
     clock: Clock,
     options: dict[str, Any],
 ) -> Metadata:
-    metadata = metadata_module.new(output.stem, clock.now_ns())
+    metadata = metadata_module.new(plan.output.stem, clock.now_ns())
     width, height = reader.size
     metadata["source"] = {
-        **source.describe(output.parent),
+        **plan.source.describe(plan.output.parent),
         "width": width,
         "height": height,
         "fps": reader.fps,
@@ -291,9 +287,8 @@ def _metadata(
     }
     metadata["model"] = loaded.description
     metadata["overlay"] = loaded.overlay
-    metadata["options"] = {
-        name: options[name] for name in _RECORDED_OPTIONS if options[name] is not None
-    }
+    names = _RECORDED_OPTIONS if plan.video is None else _RECORDED_OPTIONS + _RECORDED_WITH_VIDEO
+    metadata["options"] = {name: options[name] for name in names if options[name] is not None}
     return metadata
 
 
