@@ -239,6 +239,7 @@ class PartedJournal:
             # Rather a part that is too long than a recording that ends.
             self._begin_problem = f"part {self.number + 1} could not be begun: {error}"
             segment.retry_ns = row.completed_ns + _RETRY_NS
+            segment.number = self.number + 1  # which is to be tried next, whatever this one was
             segment.failed = True
             return
         segment.begun = True

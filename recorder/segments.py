@@ -40,8 +40,8 @@ class Segment:
     """What goes into one journal, and into one file of each video.
 
     ``number`` is that of its part, or 0 where a recording is not in parts. The writer says whether
-    there is a journal for it: ``begun``, or ``failed`` and not to be tried again before
-    ``retry_ns``.
+    there is a journal for it: ``begun``, or ``failed``; a part ``number`` is then to be tried
+    again, but not before ``retry_ns``.
     """
 
     number: int = 0
@@ -49,6 +49,11 @@ class Segment:
     failed: bool = False
     retry_ns: int = 0
     videos: SegmentVideos | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the writer has come to it."""
+        return self.begun or self.failed
 
 
 class Cutter:

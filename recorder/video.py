@@ -255,6 +255,11 @@ class VideoRecorder:
         videos = self.videos_of(segment)
         if segment is not self._segment:
             self._end(self._segment)
+            for earlier in self._segments:
+                if earlier.failed:  # this one may be the next try, and its files have those names
+                    self._discard(earlier)
+            # Those of which nobody knows yet whether they will be begun.
+            self._segments = [s for s in self._segments if s is segment or not s.is_settled]
             self._segment = segment
         state = self._state_of(segment, videos, int(result.image.nbytes))
         if state is not None:

@@ -36,7 +36,7 @@ from recorder.source import VideoReader, parse_source
 from recorder.video import VideoOptions
 from recorder.video_file import Kind, VideoFile, _CountedFile, drop_torn_end, frame_stamps
 from replay.verify import verify
-from tests.factory import write_journal
+from tests.factory import CLOSING, new_metadata, write_journal
 from tests.recorder.command import Command, error_of, names
 from tests.recorder.doubles import PysdkDouble, ScriptedFrames, record
 from tests.recorder.network_camera import MjpegCamera, frame_number
@@ -314,6 +314,32 @@ def test_a_part_that_cannot_be_begun(
     for part in parts:
         check(tmp_path / part.metadata["video"][0]["file"], rows_of(part.path))
     assert len(names(tmp_path)) == 2 * len(parts)  # no video without its part
+
+
+def test_two_parts_that_cannot_be_begun(tmp_path: Path) -> None:
+    """The second was cut before the writer came to the first: neither may be left out."""
+    blocker = tmp_path / "s-0002.arrows"
+    blocker.write_bytes(b"in the way")
+    journal = parts_module.PartedJournal(
+        tmp_path / "s", new_metadata("s"), Splitting(every_s=1), clock=Clock()
+    )
+    rows = [numbered_row(i, i) for i in range(400)]  # 30 a second
+    numbers = [journal.cutter.segment_of(row).number for row in rows[:90]]
+    assert numbers == sorted(numbers)
+    assert numbers[-1] == 3
+    journal.write(rows[:90])
+    blocker.unlink()
+    for row in rows[90:]:
+        journal.cutter.segment_of(row)
+        journal.write([row])
+    journal.end(CLOSING)
+    assert journal.seal() == []
+    with dgrec.open(tmp_path / "s") as session:
+        assert session.damage == []
+        counts = [part.rows for part in session.parts]
+    # Five seconds after the last try, and then on the grid again.
+    assert counts[0] in range(205, 215)
+    assert counts[2:-1] == [30] * (len(counts) - 3)
 
 
 def test_a_full_disk_ends_the_video_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
