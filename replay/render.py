@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import contextlib
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from dgrec.errors import OutputError, VideoError
 from dgrec.result import RecordedResult
 from dgrec.session import Session
 from dgrec.video import Image, VideoWriter, check_output
+from replay.pipeline import ahead
 from replay.pixels import Pixels
 from replay.timeline import FIRST_STEP_US, Timeline
 
@@ -187,6 +189,9 @@ def write_replay(
 ) -> tuple[int, float, list[str]]:
     """Write the session's frames with their results drawn as an MP4.
 
+    Decoding, drawing and encoding run side by side, with a few frames between them. ``pixels`` is
+    read in another thread until this returns.
+
     Args:
         session: The session.
         pixels: Its pixels.
@@ -210,23 +215,53 @@ def write_replay(
         raise OutputError(f"{output}: is the video that the pixels are read from")
     painter = OverlayPainter(settings)
     canvas = canvas_for(session, painter, start, end)
-    waiting: Frame | None = None
+    drawn = _drawn(session, pixels, painter, canvas, start, end)
+    waiting: _Drawn | None = None
     step = FIRST_STEP_US
-    with VideoWriter(output, canvas.width, canvas.height, overwrite=overwrite) as writer:
+    with (
+        VideoWriter(output, canvas.width, canvas.height, overwrite=overwrite) as writer,
+        contextlib.closing(drawn),
+    ):
 
-        def write(frame: Frame, duration_us: int) -> None:
-            picture = canvas.fit(painter.draw(frame.result, frame.image))
-            writer.write(picture, frame.pts_us, duration_us)
-            progress(frame.result.frame)
+        def write(drawn_frame: _Drawn, duration_us: int) -> None:
+            writer.write(drawn_frame.picture, drawn_frame.pts_us, duration_us)
+            progress(drawn_frame.frame)
 
         # A frame lasts until the next one, which therefore has to be known before it is written.
-        for frame in frames(session, pixels, start, end):
+        for following in drawn:
             if waiting is not None:
-                step = frame.pts_us - waiting.pts_us
+                step = following.pts_us - waiting.pts_us
                 write(waiting, step)
-            waiting = frame
+            waiting = following
         if waiting is None:
             raise VideoError("; ".join(pixels.notes()) or f"{session.path}: no frames to draw")
         write(waiting, step)
     seconds = (waiting.pts_us + step) / 1e6
     return writer.frames, seconds, [*pixels.notes(), *painter.notes()]
+
+
+class _Drawn(NamedTuple):
+    """A finished picture, and no more than encoding it takes: pictures are large."""
+
+    frame: int
+    pts_us: int
+    picture: Image
+
+
+def _drawn(
+    session: Session,
+    pixels: Pixels,
+    painter: OverlayPainter,
+    canvas: Canvas,
+    start: int,
+    end: int | None,
+) -> Generator[_Drawn, None, None]:
+    """Yield finished pictures: decoded in one thread, drawn in another."""
+
+    def draw() -> Iterator[_Drawn]:
+        with contextlib.closing(ahead(frames(session, pixels, start, end), "decode")) as decoded:
+            for frame in decoded:
+                picture = canvas.fit(painter.draw(frame.result, frame.image))
+                yield _Drawn(frame.result.frame, frame.pts_us, picture)
+
+    return ahead(draw(), "draw")
