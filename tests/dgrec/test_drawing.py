@@ -333,20 +333,43 @@ def test_other_classes_draw_themselves() -> None:
 
 
 def test_another_pysdk_draws_itself(monkeypatch: pytest.MonkeyPatch, blends: list[str]) -> None:
-    """`blends` has replaced one of its methods: the caches are what still knows the old one."""
-    assert fingerprint() not in drawing._COMPARED_WITH
+    assert fingerprint() in drawing._COMPARED_WITH, "compare this PySDK's drawing, then add it"
+    monkeypatch.setattr(drawing, "_COMPARED_WITH", frozenset({"of another version"}))
     drawing._canvas_class.cache_clear()
     drawing._drawing.cache_clear()
     try:
         assert not is_fast(postprocessor.DetectionResults)
         image_overlay(new_result("SegmentationYoloV8", masked(), alpha=0.4))
         assert len(blends) == 2
-        monkeypatch.setattr(drawing.inspect, "getsource", lambda _: _no_source())
-        assert fingerprint() == ""
     finally:
         drawing._canvas_class.cache_clear()
         drawing._drawing.cache_clear()
 
 
-def _no_source() -> str:
-    raise OSError("could not get source code")
+def test_a_pysdk_without_its_source_is_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_source(_: object) -> str:
+        raise OSError("could not get source code")
+
+    monkeypatch.setattr(drawing.inspect, "getsource", no_source)
+    assert fingerprint() not in drawing._COMPARED_WITH
+
+
+def test_a_frame_that_cannot_be_drawn_leaves_no_trace_on_the_next() -> None:
+    good = [{"label": "cat", "score": 0.5}]
+    broken = [{"bbox": [1.0, 1.0, 90.0, 50.0]}, {"bbox": [float("nan"), 1.0, 9.0, 9.0]}]
+    with pytest.raises(ValueError, match="NaN"):
+        image_overlay(new_result("Detection", broken, alpha=0.5))
+    for items in ([], [{"bbox": [5.0, 5.0, 20.0, 20.0]}]):
+        one, other = (new_result("Detection", items, alpha=0.5) for _ in range(2))
+        assert_drawn_alike(one, other)
+    assert_drawn_alike(new_result("Classification", good), new_result("Classification", good))
+
+
+def test_coordinates_far_outside_are_drawn_as_pysdk_draws_them() -> None:
+    far = [15e3, 17e3, 33e3, 1e5, 2e9]
+    for size in (*far, *(-value for value in far)):
+        for box in ([5.0, 5.0, size, 40.0], [size, 5.0, 40.0, 20.0], [3.0, size, 9.0, -size]):
+            points = [{"landmark": box[:2], "connect": [1]}, {"landmark": box[2:]}]
+            items = [{"bbox": box, "label": "cat", "landmarks": points}]
+            one, other = (new_result("Detection", items, alpha=0.5) for _ in range(2))
+            assert_drawn_alike(one, other)
