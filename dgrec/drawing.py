@@ -30,6 +30,8 @@ _Area = tuple[slice, slice]
 
 #: Coordinates beyond are not trusted to be drawn where they say.
 _FAR = 16_000
+#: An area takes as long as so many pixels, however small it is.
+_AREA_WORK = 4000
 
 #: Classes whose `image_overlay` draws on a canvas; the base class returns a copy of the picture.
 _CLASSES = (
@@ -160,8 +162,7 @@ def _mask_layer(result: Any) -> _MaskLayer | None:
 def _together(areas: list[_Area]) -> tuple[_Area, ...]:
     """Return ``areas``, or the one around them all if that is less work."""
     around = _around(areas)
-    # An area takes as long as some thousands of pixels, however small it is.
-    is_less = sum(map(_size, areas)) + 4000 * len(areas) < _size(around)
+    is_less = sum(map(_size, areas)) + _AREA_WORK * len(areas) < _size(around)
     return tuple(areas) if is_less else (around,)
 
 

@@ -157,12 +157,16 @@ def assert_drawn_alike(one: Any, other: Any) -> None:
         assert np.array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize("area_work", [0, 4000], ids=["in parts", "at once"])
 @pytest.mark.parametrize("type_name", TYPES)
-def test_every_type_is_drawn_as_pysdk_draws_it(type_name: str) -> None:
+def test_every_type_is_drawn_as_pysdk_draws_it(
+    type_name: str, area_work: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drawing, "_AREA_WORK", area_work)
     if class_from_type_string(type_name) is not postprocessor.InferenceResults:
         assert is_fast(class_from_type_string(type_name))
 
-    @settings(max_examples=60 if type_name in DETECTIONS[1:] else 250, deadline=None, database=None)
+    @settings(max_examples=25 if type_name in DETECTIONS[1:] else 100, deadline=None, database=None)
     @given(found(type_name), overlay_settings)
     def check(items: Any, overlay: dict[str, Any]) -> None:
         one = new_result(type_name, items, **overlay)
@@ -173,6 +177,15 @@ def test_every_type_is_drawn_as_pysdk_draws_it(type_name: str) -> None:
         assert one._label_dictionary == other._label_dictionary
 
     check()
+
+
+def test_blurring_outside_is_done_where_pysdk_does_it() -> None:
+    """Coordinates below 0 count from the other side of the array."""
+    items = [{"bbox": [-30.0, -30.0, -9.0, -12.0], "label": "cat"}]
+    overlay = {"alpha": 0.5, "blur": "all", "line_width": 0, "show_labels": False}
+    one, other = (new_result("Detection", items, **overlay) for _ in range(2))
+    assert not np.array_equal(one.image_overlay, picture())
+    assert_drawn_alike(one, other)
 
 
 def masked(count: int = 3, **more: Any) -> list[dict[str, Any]]:
