@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import math
-from collections.abc import Callable, Iterator, Mapping
+import contextlib
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,7 +14,9 @@ from dgrec.errors import OutputError, VideoError
 from dgrec.result import RecordedResult
 from dgrec.session import Session
 from dgrec.video import Image, VideoWriter, check_output
+from replay.pipeline import ahead
 from replay.pixels import Pixels
+from replay.timeline import FIRST_STEP_US, Timeline
 
 __all__ = [
     "Canvas",
@@ -27,12 +28,6 @@ __all__ = [
     "write_replay",
 ]
 
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_MICROSECOND = dt.timedelta(microseconds=1)
-#: MP4 keeps the time between two frames in 32 bits, and here in microseconds.
-_LONGEST_STEP_US = 3_600_000_000
-_FIRST_STEP_US = 40_000
-
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -42,38 +37,6 @@ class Frame:
     image: Image
     #: Microseconds since the first frame.
     pts_us: int
-
-
-class Timeline:
-    """Turns the recorded times of rows into microseconds since the first one.
-
-    The source's own time line is what a video should follow; a source that has none (a camera, as
-    a rule) is followed by when its frames were captured.
-    """
-
-    def __init__(self) -> None:
-        self._pts: int | None = None
-        self._media: int | None = None
-        self._captured = 0
-        #: Microseconds between the last two frames.
-        self.step_us = _FIRST_STEP_US
-
-    def pts_us(self, row: Mapping[str, Any]) -> int:
-        """Return the time of the next row; it is always later than that of the last."""
-        media_s = row["media_time_s"]
-        media = round(media_s * 1e6) if media_s is not None and math.isfinite(media_s) else None
-        captured = (row["captured_at"] - _EPOCH) // _MICROSECOND
-        if self._pts is None:
-            self._pts = 0
-        else:
-            step = captured - self._captured
-            if media is not None and self._media is not None:
-                # A file that is read in a loop begins again: the next round follows in step.
-                step = media - self._media if media > self._media else self.step_us
-            self.step_us = min(max(step, 1), _LONGEST_STEP_US)
-            self._pts += self.step_us
-        self._media, self._captured = media, captured
-        return self._pts
 
 
 def frames(
@@ -226,6 +189,9 @@ def write_replay(
 ) -> tuple[int, float, list[str]]:
     """Write the session's frames with their results drawn as an MP4.
 
+    Decoding, drawing and encoding run side by side, with a few frames between them. ``pixels`` is
+    read in another thread until this returns.
+
     Args:
         session: The session.
         pixels: Its pixels.
@@ -249,23 +215,53 @@ def write_replay(
         raise OutputError(f"{output}: is the video that the pixels are read from")
     painter = OverlayPainter(settings)
     canvas = canvas_for(session, painter, start, end)
-    waiting: Frame | None = None
-    step = _FIRST_STEP_US
-    with VideoWriter(output, canvas.width, canvas.height, overwrite=overwrite) as writer:
+    drawn = _drawn(session, pixels, painter, canvas, start, end)
+    waiting: _Drawn | None = None
+    step = FIRST_STEP_US
+    with (
+        VideoWriter(output, canvas.width, canvas.height, overwrite=overwrite) as writer,
+        contextlib.closing(drawn),
+    ):
 
-        def write(frame: Frame, duration_us: int) -> None:
-            picture = canvas.fit(painter.draw(frame.result, frame.image))
-            writer.write(picture, frame.pts_us, duration_us)
-            progress(frame.result.frame)
+        def write(drawn_frame: _Drawn, duration_us: int) -> None:
+            writer.write(drawn_frame.picture, drawn_frame.pts_us, duration_us)
+            progress(drawn_frame.frame)
 
         # A frame lasts until the next one, which therefore has to be known before it is written.
-        for frame in frames(session, pixels, start, end):
+        for following in drawn:
             if waiting is not None:
-                step = frame.pts_us - waiting.pts_us
+                step = following.pts_us - waiting.pts_us
                 write(waiting, step)
-            waiting = frame
+            waiting = following
         if waiting is None:
             raise VideoError("; ".join(pixels.notes()) or f"{session.path}: no frames to draw")
         write(waiting, step)
     seconds = (waiting.pts_us + step) / 1e6
     return writer.frames, seconds, [*pixels.notes(), *painter.notes()]
+
+
+class _Drawn(NamedTuple):
+    """A finished picture, and no more than encoding it takes: pictures are large."""
+
+    frame: int
+    pts_us: int
+    picture: Image
+
+
+def _drawn(
+    session: Session,
+    pixels: Pixels,
+    painter: OverlayPainter,
+    canvas: Canvas,
+    start: int,
+    end: int | None,
+) -> Generator[_Drawn, None, None]:
+    """Yield finished pictures: decoded in one thread, drawn in another."""
+
+    def draw() -> Iterator[_Drawn]:
+        with contextlib.closing(ahead(frames(session, pixels, start, end), "decode")) as decoded:
+            for frame in decoded:
+                picture = canvas.fit(painter.draw(frame.result, frame.image))
+                yield _Drawn(frame.result.frame, frame.pts_us, picture)
+
+    return ahead(draw(), "draw")
