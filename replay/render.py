@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from dgrec.result import RecordedResult
 from dgrec.session import Session
 from dgrec.video import Image, VideoWriter, check_output
 from replay.pixels import Pixels
+from replay.timeline import FIRST_STEP_US, Timeline
 
 __all__ = [
     "Canvas",
@@ -27,12 +26,6 @@ __all__ = [
     "write_replay",
 ]
 
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_MICROSECOND = dt.timedelta(microseconds=1)
-#: MP4 keeps the time between two frames in 32 bits, and here in microseconds.
-_LONGEST_STEP_US = 3_600_000_000
-_FIRST_STEP_US = 40_000
-
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -42,38 +35,6 @@ class Frame:
     image: Image
     #: Microseconds since the first frame.
     pts_us: int
-
-
-class Timeline:
-    """Turns the recorded times of rows into microseconds since the first one.
-
-    The source's own time line is what a video should follow; a source that has none (a camera, as
-    a rule) is followed by when its frames were captured.
-    """
-
-    def __init__(self) -> None:
-        self._pts: int | None = None
-        self._media: int | None = None
-        self._captured = 0
-        #: Microseconds between the last two frames.
-        self.step_us = _FIRST_STEP_US
-
-    def pts_us(self, row: Mapping[str, Any]) -> int:
-        """Return the time of the next row; it is always later than that of the last."""
-        media_s = row["media_time_s"]
-        media = round(media_s * 1e6) if media_s is not None and math.isfinite(media_s) else None
-        captured = (row["captured_at"] - _EPOCH) // _MICROSECOND
-        if self._pts is None:
-            self._pts = 0
-        else:
-            step = captured - self._captured
-            if media is not None and self._media is not None:
-                # A file that is read in a loop begins again: the next round follows in step.
-                step = media - self._media if media > self._media else self.step_us
-            self.step_us = min(max(step, 1), _LONGEST_STEP_US)
-            self._pts += self.step_us
-        self._media, self._captured = media, captured
-        return self._pts
 
 
 def frames(
@@ -250,7 +211,7 @@ def write_replay(
     painter = OverlayPainter(settings)
     canvas = canvas_for(session, painter, start, end)
     waiting: Frame | None = None
-    step = _FIRST_STEP_US
+    step = FIRST_STEP_US
     with VideoWriter(output, canvas.width, canvas.height, overwrite=overwrite) as writer:
 
         def write(frame: Frame, duration_us: int) -> None:
