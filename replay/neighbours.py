@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 from dgrec.result import RecordedResult
-from dgrec.session import Session, open_session
+from dgrec.session import Session
 
 __all__ = ["Neighbours"]
 
@@ -66,7 +66,7 @@ class Neighbours(Generic[_T]):
 
     def _own(self) -> Session:
         if self._session is None:
-            self._session = open_session(self._path)
+            self._session = Session(self._path, check=False)  # it has been checked once
         return self._session
 
     def _remember(self, position: int, value: _T) -> None:

@@ -93,14 +93,27 @@ class Resize:
         width: In pixels; None: as the height says.
         height: In pixels; None: as the width says.
         scale: Instead of both: how many times as large.
+        widest: Instead: make only those smaller that are wider than this, and say so in the end.
+        quiet: Do not say so.
     """
 
     def __init__(
-        self, width: int | None = None, height: int | None = None, *, scale: float | None = None
+        self,
+        width: int | None = None,
+        height: int | None = None,
+        *,
+        scale: float | None = None,
+        widest: int | None = None,
+        quiet: bool = False,
     ) -> None:
-        self._width, self._height, self._scale = width, height, scale
+        self._width, self._height, self._scale, self._widest = width, height, scale, widest
+        self._quiet = quiet
+        self._narrowed_from = 0
 
     def extent(self, width: int, height: int) -> tuple[int, int]:
+        if self._widest is not None:
+            scale = min(1.0, self._widest / width)
+            return max(1, round(width * scale)), max(1, round(height * scale))
         if self._scale is not None:
             return max(1, round(width * self._scale)), max(1, round(height * self._scale))
         if self._width is None and self._height is None:
@@ -114,6 +127,8 @@ class Resize:
         size = self.extent(width, height)
         if size == (width, height):
             return image
+        if self._widest is not None:
+            self._narrowed_from = max(self._narrowed_from, width)
         import cv2
 
         smaller = size[0] * size[1] < width * height
@@ -122,4 +137,9 @@ class Resize:
         return resized
 
     def notes(self) -> list[str]:
-        return []
+        if self._quiet or not self._narrowed_from:
+            return []
+        return [
+            f"pictures were made {self._widest} pixels wide instead of {self._narrowed_from:,} "
+            "(--scale 1 keeps their size)"
+        ]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,10 @@ import numpy as np
 from dgrec.errors import OutputError, VideoError
 from dgrec.result import RecordedResult
 from dgrec.session import Session
-from dgrec.video import Image, VideoWriter, check_output
+from dgrec.video import Image
+from replay.painting import Painter, Stack
 from replay.pixels import Pixels
+from replay.sinks import MP4, Target
 from replay.timeline import FIRST_STEP_US, Timeline
 
 __all__ = [
@@ -21,8 +23,11 @@ __all__ = [
     "Frame",
     "OverlayPainter",
     "Timeline",
+    "again_and_again",
+    "at_speed",
     "canvas_for",
     "frames",
+    "usual_step_us",
     "write_replay",
 ]
 
@@ -38,18 +43,105 @@ class Frame:
 
 
 def frames(
-    session: Session, pixels: Pixels, start: int = 0, end: int | None = None
+    session: Session,
+    pixels: Pixels,
+    start: int = 0,
+    end: int | None = None,
+    keep: Callable[[int], bool] | None = None,
 ) -> Iterator[Frame]:
-    """Yield the frames ``start`` to before ``end`` that have pixels, in bounded memory."""
+    """Yield the frames ``start`` to before ``end`` that have pixels, in bounded memory.
+
+    Args:
+        session: The session.
+        pixels: Its pixels.
+        start: The first frame.
+        end: The frame to stop before.
+        keep: Tells by its number whether a frame is wanted. Where frames are left out between
+            two others, the second follows the first after the usual time between two frames.
+    """
+    if keep is None:
+        timeline = Timeline()
+        for result in _results(session, start, end):
+            image = pixels.frame(result.row)
+            if image is not None:
+                yield Frame(result, image, timeline.pts_us(result.row))
+        return
+    reel = _Reel(usual_step_us(session))
+    for row in _rows(session, start, end):
+        reel.pass_by(row)
+        if keep(row["frame"]):
+            image = pixels.frame(row)
+            if image is not None:
+                yield Frame(RecordedResult(row, session.metadata), image, reel.pts_us())
+
+
+class _Reel:
+    """The times of frames of which some are left out: the gaps are closed."""
+
+    def __init__(self, step_us: int) -> None:
+        self._usual_step_us = step_us
+        self._timeline = Timeline()
+        self._at = self._previous = 0  # of the row that has just passed, and of the one before
+        self._row = -1
+        self._last: tuple[int, int] | None = None  # row and time of the last frame of the reel
+
+    def pass_by(self, row: Mapping[str, Any]) -> None:
+        self._row += 1
+        self._previous, self._at = self._at, self._timeline.pts_us(row)
+
+    def pts_us(self) -> int:
+        """Return the time of the row that has passed last."""
+        if self._last is None:
+            pts_us = 0
+        elif self._last[0] == self._row - 1:
+            pts_us = self._last[1] + self._at - self._previous
+        else:
+            pts_us = self._last[1] + self._usual_step_us
+        self._last = self._row, pts_us
+        return pts_us
+
+
+def usual_step_us(session: Session) -> int:
+    """Return the median time between two of the session's first frames, in microseconds."""
     timeline = Timeline()
-    for result in _results(session, start, end):
-        image = pixels.frame(result.row)
-        if image is not None:
-            yield Frame(result, image, timeline.pts_us(result.row))
+    times: list[int] = []
+    for batch in session.batches(["media_time_s", "captured_at"]):
+        times += map(timeline.pts_us, batch.slice(0, 1000 - len(times)).to_pylist())
+        if len(times) >= 1000:
+            break
+    return int(np.median(np.diff(times))) if len(times) > 1 else FIRST_STEP_US
+
+
+def at_speed(pictures: Iterable[Frame], speed: float) -> Iterator[Frame]:
+    """Yield the frames with their times divided by ``speed``."""
+    last = -1
+    for frame in pictures:
+        last = max(last + 1, round(frame.pts_us / speed))
+        yield replace(frame, pts_us=last)
+
+
+def again_and_again(pictures: Callable[[], Iterable[Frame]]) -> Iterator[Frame]:
+    """Yield the frames of ``pictures()`` for ever, each round following the one before."""
+    offset = 0
+    while True:
+        last, step = None, FIRST_STEP_US
+        for frame in pictures():
+            if last is not None:
+                step = frame.pts_us - last
+            last = frame.pts_us
+            yield replace(frame, pts_us=offset + last)
+        if last is None:
+            return
+        offset += last + step
 
 
 def _results(session: Session, start: int, end: int | None) -> Iterator[RecordedResult]:
     metadata = session.metadata
+    for row in _rows(session, start, end):
+        yield RecordedResult(row, metadata)
+
+
+def _rows(session: Session, start: int, end: int | None) -> Iterator[dict[str, Any]]:
     position = 0
     for batch in session.batches():
         first, last = start - position, batch.num_rows
@@ -57,8 +149,7 @@ def _results(session: Session, start: int, end: int | None) -> Iterator[Recorded
         if end is not None:
             last = min(last, end - (position - batch.num_rows))
         for at in range(max(first, 0), last, 64):
-            for row in batch.slice(at, min(64, last - at)).to_pylist():
-                yield RecordedResult(row, metadata)
+            yield from batch.slice(at, min(64, last - at)).to_pylist()
         if end is not None and position >= end:
             return
 
@@ -108,12 +199,14 @@ class OverlayPainter:
 class Canvas:
     """One picture size for all frames, even in both directions, as H.264 with 4:2:0 wants it.
 
+    With ``even=False`` any size is left as it is.
+
     Smaller pictures go into the upper left corner; larger ones are scaled down to fit.
     """
 
-    def __init__(self, width: int, height: int) -> None:
-        self.width = width + width % 2
-        self.height = height + height % 2
+    def __init__(self, width: int, height: int, *, even: bool = True) -> None:
+        self.width = width + width % 2 * even
+        self.height = height + height % 2 * even
 
     def fit(self, image: Image) -> Image:
         height, width = image.shape[:2]
@@ -131,7 +224,12 @@ class Canvas:
 
 
 def canvas_for(
-    session: Session, painter: OverlayPainter, start: int = 0, end: int | None = None
+    session: Session,
+    painter: Painter,
+    start: int = 0,
+    end: int | None = None,
+    *,
+    even: bool = True,
 ) -> Canvas:
     """Return a canvas that the session's drawn frames fit.
 
@@ -142,13 +240,15 @@ def canvas_for(
     if first is None:
         raise VideoError(f"{session.path}: no frames to draw")
     width, height = first.size
+    if isinstance(painter, Stack):
+        width, height = painter.extent(width, height)
     if _writes_labels_below(session):
         busiest = _busiest(session, start, end)
         for result in _results(session, busiest, busiest + 1):
             blank = np.zeros((result.size[1], result.size[0], 3), np.uint8)
             drawn = painter.draw(result, blank)
             width, height = max(width, drawn.shape[1]), max(height, drawn.shape[0])
-    return Canvas(width, height)
+    return Canvas(width, height, even=even)
 
 
 def _writes_labels_below(session: Session) -> bool:
@@ -184,43 +284,52 @@ def write_replay(
     end: int | None = None,
     overwrite: bool = False,
     progress: Callable[[int], None] = lambda frame: None,
+    painter: Painter | None = None,
+    pictures: Iterable[Frame] | None = None,
+    target: Target | None = None,
 ) -> tuple[int, float, list[str]]:
-    """Write the session's frames with their results drawn as an MP4.
+    """Write the session's frames with their results drawn.
 
     Args:
         session: The session.
         pixels: Its pixels.
-        output: The video to write.
+        output: The file or folder to write.
         settings: Overlay settings that replace the recorded ones.
         start: The first frame.
         end: The frame to stop before.
         overwrite: Whether ``output`` may be replaced.
         progress: Called with each frame's number in the session once it is written.
+        painter: Draws the frames; else PySDK's overlay is drawn, with ``settings``.
+        pictures: The frames, where they are not all from ``start`` to ``end`` at their own times.
+        target: What to write; else an MP4.
 
     Returns:
         Frames written, the video's length in seconds, and notes for the user, a line each.
 
     Raises:
-        OutputError: The video cannot be written.
+        OutputError: The output cannot be written.
         VideoError: There is nothing to draw, or no way to draw or encode it.
     """
-    check_output(output, overwrite=overwrite)
+    target = target or MP4
+    target.check(output, overwrite=overwrite)
     footage = pixels.footage.path
     if footage is not None and output.exists() and output.samefile(footage):
         raise OutputError(f"{output}: is the video that the pixels are read from")
-    painter = OverlayPainter(settings)
-    canvas = canvas_for(session, painter, start, end)
+    painter = painter or OverlayPainter(settings)
+    canvas = canvas_for(session, painter, start, end, even=target.even)
     waiting: Frame | None = None
     step = FIRST_STEP_US
-    with VideoWriter(output, canvas.width, canvas.height, overwrite=overwrite) as writer:
+    with target.open(output, canvas.width, canvas.height, overwrite=overwrite) as sink:
 
         def write(frame: Frame, duration_us: int) -> None:
-            picture = canvas.fit(painter.draw(frame.result, frame.image))
-            writer.write(picture, frame.pts_us, duration_us)
+            picture = painter.draw(frame.result, frame.image)
+            if target.one_size:
+                picture = canvas.fit(picture)
+            sink.write(picture, frame.pts_us, duration_us, frame.result)
             progress(frame.result.frame)
 
         # A frame lasts until the next one, which therefore has to be known before it is written.
-        for frame in frames(session, pixels, start, end):
+        for frame in frames(session, pixels, start, end) if pictures is None else pictures:
             if waiting is not None:
                 step = frame.pts_us - waiting.pts_us
                 write(waiting, step)
@@ -229,4 +338,4 @@ def write_replay(
             raise VideoError("; ".join(pixels.notes()) or f"{session.path}: no frames to draw")
         write(waiting, step)
     seconds = (waiting.pts_us + step) / 1e6
-    return writer.frames, seconds, [*pixels.notes(), *painter.notes()]
+    return sink.frames, seconds, [*pixels.notes(), *painter.notes(), *sink.notes()]
