@@ -68,7 +68,7 @@ class Animation(Sink):
         self._path = path
         self._temporary = path.with_name(f".{path.name}.rendering")
         self._time_base = Fraction(1, self._format.ticks)
-        self._last_tick: int | None = None
+        self._last_pts_us: int | None = None
         self._last_duration_us = 0
         #: Pictures that would have been too short to be shown.
         self._passed_over = 0
@@ -107,12 +107,12 @@ class Animation(Sink):
         return graph
 
     def write(self, image: Image, pts_us: int, duration_us: int, result: RecordedResult) -> None:
-        tick = round(pts_us * self._format.ticks / 1e6)
-        shortest = _SHORTEST_US * self._format.ticks // 1_000_000
-        if self._last_tick is not None and tick - self._last_tick < shortest:
+        if self._last_pts_us is not None and pts_us - self._last_pts_us < _SHORTEST_US:
             self._passed_over += 1
             return
-        self._last_tick, self._last_duration_us = tick, duration_us
+        self._last_pts_us, self._last_duration_us = pts_us, duration_us
+        # Rounding half up, not to even: equal steps stay equal.
+        tick = (pts_us * self._format.ticks + 500_000) // 1_000_000
         frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
         frame.pts, frame.time_base = tick, self._time_base
         with self._errors():
@@ -132,6 +132,9 @@ class Animation(Sink):
 
     def _encode(self, frame: Any) -> None:
         for packet in self._stream.encode(frame):
+            # What counts is when the next one begins; for the last one, it is this.
+            duration_us = max(self._last_duration_us, _SHORTEST_US)
+            packet.duration = duration_us * self._format.ticks // 1_000_000
             self._container.mux(packet)
 
     def finish(self) -> None:
@@ -143,7 +146,9 @@ class Animation(Sink):
             container, self._container = self._container, None
             container.close()
             if self._path.suffix.lower() == ".webp":
-                _set_last_duration(self._temporary, max(20, round(self._last_duration_us / 1000)))
+                _set_last_duration(
+                    self._temporary, max(self._last_duration_us, _SHORTEST_US) // 1000
+                )
             os.replace(self._temporary, self._path)
 
     def discard(self) -> None:

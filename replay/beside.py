@@ -117,7 +117,7 @@ class SideBySide:
         right = canvas_for(other, other_painter, even=False)
         self._canvases = left, right
         self._width = max(1, round(right.width * left.height / right.height))
-        self._text = Lettering.of(text_height(left.width, left.height))
+        self._text = Lettering.of(round(1.4 * text_height(left.width, left.height)))
         self._gap = max(2, left.width // 160)
         self._bar = self._text.height + 2 * self._gap
         self._unpaired = self._pairs = 0

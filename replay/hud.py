@@ -189,7 +189,8 @@ def strip_image(values: HudValues, width: int, height: int) -> Image:
     Bars are red where frames were dropped before, orange above the p99, which is a dashed line;
     what is higher than the strip is cut off.
     """
-    image = np.zeros((height, width, 3), np.uint8)
+    import cv2
+
     bars = values.bars[-BARS:]
     latency = np.array([bar.latency_ms for bar in bars], np.float64)
     latency[~np.isfinite(latency)] = 0
@@ -203,16 +204,14 @@ def strip_image(values: HudValues, width: int, height: int) -> Image:
         ],
         np.uint8,
     )
-    # The bar that each column of pixels belongs to; before the first one there is none.
-    column = np.arange(width) * BARS // width - (BARS - len(bars))
-    right = image[:, column >= 0]
-    column = column[column >= 0]
-    filled = np.arange(height)[:, None] >= height - heights[column][None, :]
-    right = np.where(filled[..., None], colors[column][None], right)
+    # One column of pixels for each bar; they are made as wide as they should be at the end.
+    narrow = np.zeros((height, BARS, 3), np.uint8)
+    filled = np.arange(height)[:, None] >= height - heights[None, :]
+    narrow[:, BARS - len(bars) :] = np.where(filled[..., None], colors[None], 0)
     # A drop is marked at the top: the bar itself may be a short one.
-    lost = np.array([bar.dropped for bar in bars])[column]
-    right[: max(1, height // 6), lost] = _DROPPED
-    image[:, width - len(column) :] = right
+    lost = BARS - len(bars) + np.flatnonzero([bar.dropped for bar in bars])
+    narrow[: max(1, height // 6), lost] = _DROPPED
+    image: Image = cv2.resize(narrow, (width, height), interpolation=cv2.INTER_NEAREST)
     if p99:
         y = height - 1 - min(height - 1, int(p99 / top * height))
         dash = max(2, width // 50)

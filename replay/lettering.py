@@ -53,6 +53,7 @@ class Lettering:
             at = ((canvas.shape[1] - wide) // 2, round(cell[0] * 0.76))
             cv2.putText(canvas, chr(code), at, font, scale, 255, thickness, cv2.LINE_AA)
             glyphs.append(cv2.resize(canvas, (self.width, height), interpolation=cv2.INTER_AREA))
+        self._by_color: dict[tuple[int, int, int], Image] = {}
         # Smoothing takes brightness from thin strokes: give it back.
         self._glyphs = np.minimum(np.array(glyphs).astype(np.uint16) * 3 // 2, 255).astype(np.uint8)
 
@@ -61,11 +62,19 @@ class Lettering:
         text = "".join(line.text[:columns].ljust(columns) for line in lines)
         codes = np.frombuffer(text.encode("ascii", "replace"), np.uint8)
         codes = np.where((codes < _FIRST) | (codes > _LAST), ord("?"), codes) - _FIRST
-        cells = self._glyphs[codes.reshape(len(lines), columns)]
-        mask = cells.transpose(0, 2, 1, 3).reshape(len(lines), self.height, columns * self.width)
-        colors = np.array([line.color for line in lines], np.uint16)
-        colored = mask[..., None] * colors[:, None, None, :] >> 8
-        return colored.astype(np.uint8).reshape(len(lines) * self.height, -1, 3)
+        image = np.empty((len(lines), self.height, columns, self.width, 3), np.uint8)
+        for row, line_codes, line in zip(
+            image, codes.reshape(len(lines), columns), lines, strict=True
+        ):
+            row[:] = self._colored(line.color)[line_codes].transpose(1, 0, 2, 3)
+        return image.reshape(len(lines) * self.height, columns * self.width, 3)
+
+    def _colored(self, color: tuple[int, int, int]) -> Image:
+        """Return all characters in a color; they are made once."""
+        if color not in self._by_color:
+            tinted = self._glyphs[..., None] * np.array(color, np.uint16) >> 8
+            self._by_color[color] = tinted.astype(np.uint8)
+        return self._by_color[color]
 
     @staticmethod
     @lru_cache(maxsize=8)
