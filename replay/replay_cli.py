@@ -136,7 +136,7 @@ def replay_command(
         if side_by_side is not None:
             other = closing.enter_context(dgrec.open(side_by_side))
             _say_damage(other)
-            beside = other, _pixels(other, None, closing)
+            beside = other, _pixels(other, None, closing, f"{side_by_side.name}: ")
         scene = _scene(settings, options, chosen)
         painter = scene.painter(opened, closing, beside)
         if chosen is None:
@@ -162,12 +162,12 @@ def _check_playing(output: Output | None, speed: float, loop: bool) -> None:
         raise click.UsageError("--loop is for a window, a GIF or a WebP: a video plays once")
 
 
-def _pixels(session: Session, video: Path | None, closing: ExitStack) -> Pixels:
+def _pixels(session: Session, video: Path | None, closing: ExitStack, whose: str = "") -> Pixels:
     from replay.pixels import Pixels, find_footage
 
     footage = find_footage(session, video)
     if footage.note:
-        click.echo(footage.note, err=True)
+        click.echo(f"{whose}{footage.note}", err=True)
     return closing.enter_context(Pixels(footage))
 
 
