@@ -132,9 +132,6 @@ class HudModel:
             bars=tuple(seen.bar for seen in reversed(recent)),
         )
 
-    def close(self) -> None:
-        self._neighbours.close()
-
 
 def _rate(completed_us: Iterable[int]) -> float | None:
     """Return results a second from when they came, the newest first."""
@@ -223,7 +220,7 @@ class Hud:
     """Burns timing into pictures: stages, rate, time, drops, and the latency of the last frames.
 
     Args:
-        session: Where the frames come from.
+        session: Where the frames come from; nobody else reads from it at the same time.
     """
 
     draws_in_place = True
@@ -245,6 +242,3 @@ class Hud:
 
     def notes(self) -> list[str]:
         return []
-
-    def close(self) -> None:
-        self._model.close()

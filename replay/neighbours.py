@@ -19,19 +19,18 @@ class Neighbours(Generic[_T]):
     """Looks up the rows before and after a frame, in bounded memory.
 
     Frames drawn in their order cost nothing to look back to: each is remembered as it comes. Rows
-    that were not (after a jump, or ahead) are read through a session of its own, so that nothing
-    is shared with whoever reads frames at the same time.
+    that were not (after a jump, or ahead) are read from the session.
 
     Args:
-        session: The session; it is only asked where it is.
+        session: The session. Another thread must not read from it at the same time; one that is
+            opened a second time serves.
         pick: Returns what is wanted of a row.
     """
 
     def __init__(self, session: Session, pick: Callable[[Mapping[str, Any]], _T]) -> None:
-        self._path = session.path
+        self._session = session
         self._first_frame = session.first_frame
         self._pick = pick
-        self._session: Session | None = None
         self._picked: dict[int, _T] = {}
         self._last: tuple[int, int] | None = None  # frame number and position
         self._in_step: bool | None = None
@@ -51,23 +50,13 @@ class Neighbours(Generic[_T]):
 
     def after(self, position: int) -> Iterator[_T]:
         """Yield what was picked of the rows after ``position``, the nearest one first."""
-        for at in range(position + 1, len(self._own())):
+        for at in range(position + 1, len(self._session)):
             yield self[at]
 
     def __getitem__(self, position: int) -> _T:
         if position not in self._picked:
-            self._remember(position, self._pick(self._own().row(position)))
+            self._remember(position, self._pick(self._session.row(position)))
         return self._picked[position]
-
-    def close(self) -> None:
-        if self._session is not None:
-            self._session.close()
-            self._session = None
-
-    def _own(self) -> Session:
-        if self._session is None:
-            self._session = Session(self._path, check=False)  # it has been checked once
-        return self._session
 
     def _remember(self, position: int, value: _T) -> None:
         while len(self._picked) >= _REMEMBERED:
@@ -78,7 +67,7 @@ class Neighbours(Generic[_T]):
         """Return where a frame stands: its number counts on over rows that were lost."""
         if self._last is not None and self._last[0] == frame:
             return self._last[1]
-        session = self._own()
+        session = self._session
         if self._in_step is None:
             last = session.row(len(session) - 1)["frame"]
             self._in_step = last - self._first_frame == len(session) - 1

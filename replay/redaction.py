@@ -143,7 +143,7 @@ class Redaction:
     and after it was last seen, the place where that was. What was never detected is not covered.
 
     Args:
-        session: Where the frames come from.
+        session: Where the frames come from; nobody else reads from it at the same time.
         labels: Classes to cover; None: everything.
         style: ``solid`` leaves nothing; ``mosaic`` leaves some blocks of mean color.
         margin: Part of the longer side of a box that is added on every side.
@@ -208,9 +208,6 @@ class Redaction:
 
     def notes(self) -> list[str]:
         return []
-
-    def close(self) -> None:
-        self._neighbours.close()
 
 
 def _check_labels(session: Session, labels: frozenset[str]) -> None:

@@ -64,28 +64,35 @@ class Scene:
         """
         resize: list[Painter] = [] if self.resize is None else [self.resize]
         if beside is None:
-            return Stack(
-                [*self._on_pixels(session, closing), *resize, *self._hud(session, closing)]
-            )
-        other, pixels = beside
-        one, two = (
-            Stack([*self._on_pixels(each, closing), *self._hud(each, closing)])
-            for each in (session, other)
+            drawn, hud = self._painters(session, closing)
+            return Stack([*drawn, *resize, *hud])
+        one, other = (
+            Stack([*drawn, *hud])
+            for drawn, hud in (self._painters(each, closing) for each in (session, beside[0]))
         )
-        return Stack([SideBySide(session, one, other, two, pixels), *resize])
+        return Stack([SideBySide(session, one, beside[0], other, beside[1]), *resize])
 
-    def _on_pixels(self, session: Session, closing: ExitStack) -> list[Painter]:
+    def _painters(
+        self, session: Session, closing: ExitStack
+    ) -> tuple[list[Painter], list[Painter]]:
+        """Return what draws on frames in their own size, and what does afterwards."""
         painters: list[Painter] = []
+        looks_around = self.redact or self.trails or self.hud
+        if looks_around:
+            # Opened again: frames are read from the other one while these look around. Its
+            # checksums have been compared.
+            around = closing.enter_context(Session(session.path, check=False))
         if self.redact:
-            redaction = Redaction(
-                session,
-                None if "all" in self.redact else self.redact,
-                style=self.redact_style,
-                margin=self.redact_margin,
-                hold_s=self.redact_hold_s,
+            labels = None if "all" in self.redact else self.redact
+            painters.append(
+                Redaction(
+                    around,
+                    labels,
+                    style=self.redact_style,
+                    margin=self.redact_margin,
+                    hold_s=self.redact_hold_s,
+                )
             )
-            closing.callback(redaction.close)
-            painters.append(redaction)
         if self.overlay:
             overlay: Painter = OverlayPainter(self.settings)
             if self.where is not None:
@@ -94,19 +101,10 @@ class Scene:
         if self.trails:
             # A filter of its own: trails look back, and each goes through the frames in order.
             kept = None if self.where is None else self._filter(session, closing).kept
-            trails = Trails(session, self.trails, kept)
-            closing.callback(trails.close)
-            painters.append(trails)
-        return painters
+            painters.append(Trails(around, self.trails, kept))
+        return painters, [Hud(around)] if self.hud else []
 
     def _filter(self, session: Session, closing: ExitStack) -> DetectionFilter:
         detections = DetectionFilter(session, self.where or "")
         closing.callback(detections.close)
         return detections
-
-    def _hud(self, session: Session, closing: ExitStack) -> list[Painter]:
-        if not self.hud:
-            return []
-        hud = Hud(session)
-        closing.callback(hud.close)
-        return [hud]

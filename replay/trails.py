@@ -41,7 +41,7 @@ class Trails:
     """Draws where the centre of each track's box was in the last frames.
 
     Args:
-        session: Where the frames come from.
+        session: Where the frames come from; nobody else reads from it at the same time.
         length: Frames to look back over, the one that is drawn included.
         kept: Returns the indices of the detections of a frame that count; None: all of them.
     """
@@ -99,6 +99,3 @@ class Trails:
         if self._found:
             return []
         return ["these frames have no track ids, so there are no trails to draw"]
-
-    def close(self) -> None:
-        self._neighbours.close()

@@ -83,7 +83,6 @@ def test_values_are_those_of_the_rows(path: Path, order: Any) -> None:
         model = HudModel(session)
         for frame in order:
             assert_says(model.values(session.result(frame)), wanted[frame])
-        model.close()
 
 
 def test_frames_with_gaps_in_their_numbers(tmp_path: Path) -> None:
@@ -102,7 +101,6 @@ def test_frames_with_gaps_in_their_numbers(tmp_path: Path) -> None:
             assert values.frame == rows[position]["frame"]
             seen = rows[: position + 1]
             assert [bar.latency_ms for bar in values.bars] == [row["latency_ms"] for row in seen]
-            model.close()
 
 
 def test_looking_around_remembers_only_so_much(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +114,6 @@ def test_looking_around_remembers_only_so_much(path: Path, monkeypatch: pytest.M
             assert back == list(range(frame - 1, max(frame - 11, -1), -1))
             assert ahead == list(range(frame + 1, min(frame + 11, COUNT)))
             assert len(neighbours._picked) <= 20
-        neighbours.close()
 
 
 # --- words ---
@@ -230,7 +227,6 @@ def test_the_display_stays_in_its_corner(tmp_path: Path, size: tuple[int, int]) 
     with dgrec.open(path) as session:
         hud = Hud(session)
         drawn = hud.draw(session.result(2), picture.copy())
-        hud.close()
     assert drawn.shape == picture.shape
     changed = np.argwhere((drawn != picture).any(2))
     assert changed.min() == 0
@@ -259,4 +255,3 @@ def test_a_camera_is_timed_by_when_its_frames_were_captured(tmp_path: Path) -> N
     with dgrec.open(path) as session:
         model = HudModel(session)
         assert [model.values(result).elapsed_s for result in session] == [0, 0.25, 0.5, 0.75, 1]
-        model.close()

@@ -29,9 +29,7 @@ def covered(path: Path, labels: list[str] | None = None, **options: Any) -> list
     """Return for each frame a picture that is True where its pixels were covered."""
     with dgrec.open(path) as session:
         redaction = Redaction(session, labels, **options)
-        masks = [(redaction.draw(result, noise()) == 0).all(2) for result in session]
-        redaction.close()
-    return masks
+        return [(redaction.draw(result, noise()) == 0).all(2) for result in session]
 
 
 def within(mask: Any, box: Box) -> Any:
@@ -136,7 +134,6 @@ def test_in_any_order(tmp_path: Path) -> None:
         for i in [29, 0, 16, 17, 4, 28, 3]:
             mask = (redaction.draw(session.result(i), noise()) == 0).all(2)
             assert np.array_equal(mask, in_order[i])
-        redaction.close()
 
 
 def test_rotated_boxes(tmp_path: Path) -> None:
@@ -218,7 +215,6 @@ def test_a_mosaic_leaves_a_few_blocks(tmp_path: Path) -> None:
     with dgrec.open(path) as session:
         redaction = Redaction(session, None, style="mosaic")
         picture = redaction.draw(session.result(0), noise())
-        redaction.close()
     box = picture[300:380, 400:450].reshape(-1, 3)
     assert len(np.unique(box, axis=0)) <= 25
     assert box.std() < 20, "noise is gone"

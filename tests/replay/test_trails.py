@@ -42,7 +42,6 @@ def test_paths(path: Path, order: Any) -> None:
             if any(i % 3 for i in last):
                 wanted[8] = [(310.0, 20.0 + 4 * i) for i in last if i % 3]
             assert trails.paths(session.result(frame)) == wanted
-        trails.close()
 
 
 def test_paths_of_detections_that_match(path: Path) -> None:
@@ -50,7 +49,6 @@ def test_paths_of_detections_that_match(path: Path) -> None:
         kept = DetectionFilter(session, "label = 'car'")
         trails = Trails(session, 5, kept.kept)
         assert set(trails.paths(session.result(20))) == {8}
-        trails.close()
         kept.close()
 
 
@@ -58,7 +56,6 @@ def test_drawing(path: Path) -> None:
     with dgrec.open(path) as session:
         trails = Trails(session, 10)
         picture = trails.draw(session.result(20), np.zeros((480, 640, 3), np.uint8))
-        trails.close()
     for x in range(20 + 5 * 11, 20 + 5 * 20, 5):
         assert tuple(picture[110, x]) == track_color(7)
     assert not picture[110, : 20 + 5 * 11 - 6].any(), "it begins ten frames ago"
@@ -86,4 +83,3 @@ def test_values_that_nobody_expected(tmp_path: Path) -> None:
         trails = Trails(session, 10)
         for result in session:
             trails.draw(result, np.zeros((48, 64, 3), np.uint8))
-        trails.close()
