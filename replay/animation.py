@@ -38,7 +38,7 @@ _FORMATS = {
 }
 #: A palette for each picture (for all of them, all would have to be held), dithered in a fixed
 #: pattern: noise would crawl.
-_PALETTE = (("palettegen", "stats_mode=single"), ("paletteuse", "new=1:dither=bayer:bayer_scale=3"))
+_PALETTE = (("palettegen", "stats_mode=single"), ("paletteuse", "new=1:dither=bayer:bayer_scale=5"))
 
 
 class Animation(Sink):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -82,6 +83,11 @@ def regions_of(row: Mapping[str, Any], labels: frozenset[str] | None) -> list[Re
     Raises:
         VideoError: Such a detection has no place.
     """
+    if row["restore"] and "results" in json.loads(row["restore"]):
+        raise VideoError(
+            f"--redact: the results of frame {row['frame']} are no list of detections, "
+            "so they cannot be covered"
+        )
     regions = []
     for index, item in enumerate(row["detections"]):
         if labels is not None and item["label"] not in labels:
