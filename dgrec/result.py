@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -84,6 +86,21 @@ class RecordedResult:
 
     def __repr__(self) -> str:
         return f"<frame {self.frame}: {self.results!r}>"
+
+    def keep(self, indices: Sequence[int]) -> RecordedResult:
+        """Return the same frame with only the results at ``indices``, in that order.
+
+        Results that are no list (a few types that no model of PySDK yields) stay whole.
+        """
+        if not isinstance(self.results, list):
+            return self
+        kept = copy.copy(self)
+        detections = self.row["detections"]
+        kept.row = {**self.row, "detections": [detections[index] for index in indices]}
+        kept._restored = dataclasses.replace(
+            self._restored, results=[self.results[index] for index in indices]
+        )
+        return kept
 
     @property
     def label_dictionary(self) -> dict[Any, Any]:

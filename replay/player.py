@@ -10,7 +10,8 @@ from typing import Self
 
 from dgrec.errors import VideoError
 from dgrec.video import Image
-from replay.render import Canvas, Frame, OverlayPainter
+from replay.painting import Painter
+from replay.render import Canvas, Frame
 
 __all__ = ["Player", "Window", "play_session"]
 
@@ -82,7 +83,7 @@ class Player:
     """Shows frames in a window: space pauses, q or Esc or closing the window ends it."""
 
     window: Window
-    painter: OverlayPainter
+    painter: Painter
     canvas: Canvas
     shown: int = 0
     #: Frames that were not drawn because drawing could not keep pace.
@@ -143,9 +144,7 @@ class Player:
         ]
 
 
-def play_session(
-    frames: Iterable[Frame], painter: OverlayPainter, canvas: Canvas, title: str
-) -> Player:
+def play_session(frames: Iterable[Frame], painter: Painter, canvas: Canvas, title: str) -> Player:
     """Play ``frames`` in a new window and return the `Player`, when it is over."""
     with Window(title, canvas.width, canvas.height) as window:
         player = Player(window, painter, canvas)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,9 +13,11 @@ import numpy as np
 from dgrec.errors import OutputError, VideoError
 from dgrec.result import RecordedResult
 from dgrec.session import Session
-from dgrec.video import Image, VideoWriter, check_output
+from dgrec.video import Image
+from replay.painting import Painter, Stack
 from replay.pipeline import ahead
 from replay.pixels import Pixels
+from replay.sinks import MP4, Target
 from replay.timeline import FIRST_STEP_US, Timeline
 
 __all__ = [
@@ -23,8 +25,11 @@ __all__ = [
     "Frame",
     "OverlayPainter",
     "Timeline",
+    "again_and_again",
+    "at_speed",
     "canvas_for",
     "frames",
+    "usual_step_us",
     "write_replay",
 ]
 
@@ -40,18 +45,105 @@ class Frame:
 
 
 def frames(
-    session: Session, pixels: Pixels, start: int = 0, end: int | None = None
+    session: Session,
+    pixels: Pixels,
+    start: int = 0,
+    end: int | None = None,
+    keep: Callable[[int], bool] | None = None,
 ) -> Iterator[Frame]:
-    """Yield the frames ``start`` to before ``end`` that have pixels, in bounded memory."""
+    """Yield the frames ``start`` to before ``end`` that have pixels, in bounded memory.
+
+    Args:
+        session: The session.
+        pixels: Its pixels.
+        start: The first frame.
+        end: The frame to stop before.
+        keep: Tells by its number whether a frame is wanted. Where frames are left out between
+            two others, the second follows the first after the usual time between two frames.
+    """
+    if keep is None:
+        timeline = Timeline()
+        for result in _results(session, start, end):
+            image = pixels.frame(result.row)
+            if image is not None:
+                yield Frame(result, image, timeline.pts_us(result.row))
+        return
+    reel = _Reel(usual_step_us(session))
+    for row in _rows(session, start, end):
+        reel.pass_by(row)
+        if keep(row["frame"]):
+            image = pixels.frame(row)
+            if image is not None:
+                yield Frame(RecordedResult(row, session.metadata), image, reel.pts_us())
+
+
+class _Reel:
+    """The times of frames of which some are left out: the gaps are closed."""
+
+    def __init__(self, step_us: int) -> None:
+        self._usual_step_us = step_us
+        self._timeline = Timeline()
+        self._at = self._previous = 0  # of the row that has just passed, and of the one before
+        self._row = -1
+        self._last: tuple[int, int] | None = None  # row and time of the last frame of the reel
+
+    def pass_by(self, row: Mapping[str, Any]) -> None:
+        self._row += 1
+        self._previous, self._at = self._at, self._timeline.pts_us(row)
+
+    def pts_us(self) -> int:
+        """Return the time of the row that has passed last."""
+        if self._last is None:
+            pts_us = 0
+        elif self._last[0] == self._row - 1:
+            pts_us = self._last[1] + self._at - self._previous
+        else:
+            pts_us = self._last[1] + self._usual_step_us
+        self._last = self._row, pts_us
+        return pts_us
+
+
+def usual_step_us(session: Session) -> int:
+    """Return the median time between two of the session's first frames, in microseconds."""
     timeline = Timeline()
-    for result in _results(session, start, end):
-        image = pixels.frame(result.row)
-        if image is not None:
-            yield Frame(result, image, timeline.pts_us(result.row))
+    times: list[int] = []
+    for batch in session.batches(["media_time_s", "captured_at"]):
+        times += map(timeline.pts_us, batch.slice(0, 1000 - len(times)).to_pylist())
+        if len(times) >= 1000:
+            break
+    return int(np.median(np.diff(times))) if len(times) > 1 else FIRST_STEP_US
+
+
+def at_speed(pictures: Iterable[Frame], speed: float) -> Iterator[Frame]:
+    """Yield the frames with their times divided by ``speed``."""
+    last = -1
+    for frame in pictures:
+        last = max(last + 1, round(frame.pts_us / speed))
+        yield replace(frame, pts_us=last)
+
+
+def again_and_again(pictures: Callable[[], Iterable[Frame]]) -> Iterator[Frame]:
+    """Yield the frames of ``pictures()`` for ever, each round following the one before."""
+    offset = 0
+    while True:
+        last, step = None, FIRST_STEP_US
+        for frame in pictures():
+            if last is not None:
+                step = frame.pts_us - last
+            last = frame.pts_us
+            yield replace(frame, pts_us=offset + last)
+        if last is None:
+            return
+        offset += last + step
 
 
 def _results(session: Session, start: int, end: int | None) -> Iterator[RecordedResult]:
     metadata = session.metadata
+    for row in _rows(session, start, end):
+        yield RecordedResult(row, metadata)
+
+
+def _rows(session: Session, start: int, end: int | None) -> Iterator[dict[str, Any]]:
     position = 0
     for batch in session.batches():
         first, last = start - position, batch.num_rows
@@ -59,8 +151,7 @@ def _results(session: Session, start: int, end: int | None) -> Iterator[Recorded
         if end is not None:
             last = min(last, end - (position - batch.num_rows))
         for at in range(max(first, 0), last, 64):
-            for row in batch.slice(at, min(64, last - at)).to_pylist():
-                yield RecordedResult(row, metadata)
+            yield from batch.slice(at, min(64, last - at)).to_pylist()
         if end is not None and position >= end:
             return
 
@@ -110,12 +201,14 @@ class OverlayPainter:
 class Canvas:
     """One picture size for all frames, even in both directions, as H.264 with 4:2:0 wants it.
 
+    With ``even=False`` any size is left as it is.
+
     Smaller pictures go into the upper left corner; larger ones are scaled down to fit.
     """
 
-    def __init__(self, width: int, height: int) -> None:
-        self.width = width + width % 2
-        self.height = height + height % 2
+    def __init__(self, width: int, height: int, *, even: bool = True) -> None:
+        self.width = width + width % 2 * even
+        self.height = height + height % 2 * even
 
     def fit(self, image: Image) -> Image:
         height, width = image.shape[:2]
@@ -133,7 +226,12 @@ class Canvas:
 
 
 def canvas_for(
-    session: Session, painter: OverlayPainter, start: int = 0, end: int | None = None
+    session: Session,
+    painter: Painter,
+    start: int = 0,
+    end: int | None = None,
+    *,
+    even: bool = True,
 ) -> Canvas:
     """Return a canvas that the session's drawn frames fit.
 
@@ -144,13 +242,15 @@ def canvas_for(
     if first is None:
         raise VideoError(f"{session.path}: no frames to draw")
     width, height = first.size
+    if isinstance(painter, Stack):
+        width, height = painter.extent(width, height)
     if _writes_labels_below(session):
         busiest = _busiest(session, start, end)
         for result in _results(session, busiest, busiest + 1):
             blank = np.zeros((result.size[1], result.size[0], 3), np.uint8)
             drawn = painter.draw(result, blank)
             width, height = max(width, drawn.shape[1]), max(height, drawn.shape[0])
-    return Canvas(width, height)
+    return Canvas(width, height, even=even)
 
 
 def _writes_labels_below(session: Session) -> bool:
@@ -186,8 +286,11 @@ def write_replay(
     end: int | None = None,
     overwrite: bool = False,
     progress: Callable[[int], None] = lambda frame: None,
+    painter: Painter | None = None,
+    pictures: Iterable[Frame] | None = None,
+    target: Target | None = None,
 ) -> tuple[int, float, list[str]]:
-    """Write the session's frames with their results drawn as an MP4.
+    """Write the session's frames with their results drawn.
 
     Decoding, drawing and encoding run side by side, with a few frames between them. ``pixels`` is
     read in another thread until this returns.
@@ -195,37 +298,43 @@ def write_replay(
     Args:
         session: The session.
         pixels: Its pixels.
-        output: The video to write.
+        output: The file or folder to write.
         settings: Overlay settings that replace the recorded ones.
         start: The first frame.
         end: The frame to stop before.
         overwrite: Whether ``output`` may be replaced.
         progress: Called with each frame's number in the session once it is written.
+        painter: Draws the frames; else PySDK's overlay is drawn, with ``settings``.
+        pictures: The frames, where they are not all from ``start`` to ``end`` at their own times.
+        target: What to write; else an MP4.
 
     Returns:
         Frames written, the video's length in seconds, and notes for the user, a line each.
 
     Raises:
-        OutputError: The video cannot be written.
+        OutputError: The output cannot be written.
         VideoError: There is nothing to draw, or no way to draw or encode it.
     """
-    check_output(output, overwrite=overwrite)
+    target = target or MP4
+    target.check(output, overwrite=overwrite)
     footage = pixels.footage.path
     if footage is not None and output.exists() and output.samefile(footage):
         raise OutputError(f"{output}: is the video that the pixels are read from")
-    painter = OverlayPainter(settings)
-    canvas = canvas_for(session, painter, start, end)
-    drawn = _drawn(session, pixels, painter, canvas, start, end)
+    painter = painter or OverlayPainter(settings)
+    canvas = canvas_for(session, painter, start, end, even=target.even)
+    if pictures is None:
+        pictures = frames(session, pixels, start, end)
+    drawn = _drawn(pictures, painter, canvas if target.one_size else None)
     waiting: _Drawn | None = None
     step = FIRST_STEP_US
     with (
-        VideoWriter(output, canvas.width, canvas.height, overwrite=overwrite) as writer,
+        target.open(output, canvas.width, canvas.height, overwrite=overwrite) as sink,
         contextlib.closing(drawn),
     ):
 
         def write(drawn_frame: _Drawn, duration_us: int) -> None:
-            writer.write(drawn_frame.picture, drawn_frame.pts_us, duration_us)
-            progress(drawn_frame.frame)
+            sink.write(drawn_frame.picture, drawn_frame.pts_us, duration_us, drawn_frame.result)
+            progress(drawn_frame.result.frame)
 
         # A frame lasts until the next one, which therefore has to be known before it is written.
         for following in drawn:
@@ -237,31 +346,28 @@ def write_replay(
             raise VideoError("; ".join(pixels.notes()) or f"{session.path}: no frames to draw")
         write(waiting, step)
     seconds = (waiting.pts_us + step) / 1e6
-    return writer.frames, seconds, [*pixels.notes(), *painter.notes()]
+    return sink.frames, seconds, [*pixels.notes(), *painter.notes(), *sink.notes()]
 
 
 class _Drawn(NamedTuple):
     """A finished picture, and no more than encoding it takes: pictures are large."""
 
-    frame: int
+    result: RecordedResult
     pts_us: int
     picture: Image
 
 
 def _drawn(
-    session: Session,
-    pixels: Pixels,
-    painter: OverlayPainter,
-    canvas: Canvas,
-    start: int,
-    end: int | None,
+    pictures: Iterable[Frame], painter: Painter, canvas: Canvas | None
 ) -> Generator[_Drawn, None, None]:
     """Yield finished pictures: decoded in one thread, drawn in another."""
 
     def draw() -> Iterator[_Drawn]:
-        with contextlib.closing(ahead(frames(session, pixels, start, end), "decode")) as decoded:
+        with contextlib.closing(ahead(pictures, "decode")) as decoded:
             for frame in decoded:
-                picture = canvas.fit(painter.draw(frame.result, frame.image))
-                yield _Drawn(frame.result.frame, frame.pts_us, picture)
+                picture = painter.draw(frame.result, frame.image)
+                if canvas is not None:
+                    picture = canvas.fit(picture)
+                yield _Drawn(frame.result, frame.pts_us, picture)
 
     return ahead(draw(), "draw")
