@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["FrameIndex", "Untrusted", "is_random_access_point"]
+__all__ = ["FrameIndex", "UntrustedIndexError", "is_random_access_point"]
 
 #: Codecs of which one packet is one picture, and whose key frames are known to be what they say.
 _CODECS = frozenset(
-    ["h264", "hevc", "av1", "libdav1d", "vp8", "libvpx", "vp9", "libvpx-vp9"]
-    + ["mpeg4", "mjpeg", "prores", "ffv1"]
+    (
+        *("h264", "hevc", "av1", "libdav1d", "vp8", "libvpx", "vp9", "libvpx-vp9"),
+        *("mpeg4", "mjpeg", "prores", "ffv1"),
+    )
 )
 #: Containers whose packets carry presentation times of their own. AVI has none, MPEG-TS and
 #: raw streams have no table of key frames to seek by.
@@ -25,7 +27,7 @@ _CONTAINERS = (_WITH_TABLE, "matroska")
 _GROUPS_KEPT = 64
 
 
-class Untrusted(Exception):
+class UntrustedIndexError(Exception):
     """The file's own account of its frames is missing, or does not agree with itself."""
 
 
@@ -54,20 +56,20 @@ class FrameIndex:
         container: An open PyAV container that nobody else reads from.
 
     Raises:
-        Untrusted: Numbers cannot be told from the index: frames have to be counted.
+        UntrustedIndexError: Numbers cannot be told from the index: frames have to be counted.
     """
 
     def __init__(self, container: Any) -> None:
         self._container = container
         videos = container.streams.video
         if len(videos) != 1:
-            raise Untrusted("more than one video stream")
+            raise UntrustedIndexError("more than one video stream")
         self._stream = videos[0]
         names = container.format.name.split(",")
         if not any(name in names for name in _CONTAINERS):
-            raise Untrusted(f"a container without an index: {container.format.name}")
+            raise UntrustedIndexError(f"a container without an index: {container.format.name}")
         if self._stream.codec_context.name not in _CODECS:
-            raise Untrusted(f"codec {self._stream.codec_context.name}")
+            raise UntrustedIndexError(f"codec {self._stream.codec_context.name}")
         #: Number of frames.
         self.count = 0
         self._keys: list[int] = []  # position of each key frame in the file
@@ -81,9 +83,9 @@ class FrameIndex:
         if not (_WITH_TABLE in names and self._read_table()):
             self._read_packets()
         if not self._keys or self._keys[0] != 0:
-            raise Untrusted("does not begin with a key frame")
+            raise UntrustedIndexError("does not begin with a key frame")
         if self.group(0).key_pts != int(self.group(0).pts[0]):
-            raise Untrusted("begins with pictures that lack their reference")
+            raise UntrustedIndexError("begins with pictures that lack their reference")
 
     # --- building ---
 
@@ -96,12 +98,12 @@ class FrameIndex:
         dts = []
         for position, entry in enumerate(entries):
             if entry.is_discard:
-                raise Untrusted("an edit list cuts frames away")
+                raise UntrustedIndexError("an edit list cuts frames away")
             dts.append(entry.timestamp)
             if entry.is_keyframe:
                 self._keys.append(position)
         if len(dts) > 1 and int(np.diff(np.asarray(dts)).min()) <= 0:
-            raise Untrusted("times that do not increase")
+            raise UntrustedIndexError("times that do not increase")
         self._key_times = [dts[position] for position in self._keys]
         self._end_time = dts[-1]
         self.count = len(dts)
@@ -113,14 +115,14 @@ class FrameIndex:
             if packet.dts is None and packet.size == 0:
                 continue  # the end
             if packet.pts is None or packet.is_discard:
-                raise Untrusted("packets without a time, or cut away")
+                raise UntrustedIndexError("packets without a time, or cut away")
             if packet.is_keyframe:
                 self._keys.append(len(pts))
                 self._key_times.append(packet.pts)
             pts.append(packet.pts)
         self._pts = np.asarray(pts, np.int64)
         if len(np.unique(self._pts)) != len(pts):
-            raise Untrusted("two frames of one time")
+            raise UntrustedIndexError("two frames of one time")
         self.count = len(pts)
 
     # --- asking ---
@@ -139,7 +141,7 @@ class FrameIndex:
         The last one, without data, is PyAV's way of telling the decoder that this is the end.
 
         Raises:
-            Untrusted: The key packet is not where it should be.
+            UntrustedIndexError: The key packet is not where it should be.
         """
         stream = container.streams.video[0]
         wanted = self._key_times[group]
@@ -162,7 +164,7 @@ class FrameIndex:
                     yield packet
             if is_there:
                 return
-        raise Untrusted("a key frame is not where the table says")
+        raise UntrustedIndexError("a key frame is not where the table says")
 
     def first(self, group: int) -> int:
         """Return the number of a group's first frame."""
@@ -177,30 +179,33 @@ class FrameIndex:
         """Return the presentation time of a frame, in the stream's time base.
 
         Raises:
-            Untrusted: The packets around it do not agree with the table.
+            UntrustedIndexError: The packets around it do not agree with the table.
         """
         group = self.group(self.group_of(frame))
         return int(group.pts[frame - group.first])
 
-    def frame_at(self, pts: int) -> int | None:
-        """Return the number of the frame with exactly this presentation time, or None."""
+    def frame_at(self, pts: int, tolerance: int = 0) -> int | None:
+        """Return the number of the frame nearest to a presentation time, if it is near enough."""
         low, high = 0, self.groups - 1
         while low < high:  # the last group that does not begin after it
             middle = (low + high + 1) // 2
-            if int(self.group(middle).pts[0]) <= pts:
+            if int(self.group(middle).pts[0]) <= pts + tolerance:
                 low = middle
             else:
                 high = middle - 1
-        group = self.group(low)
-        at = int(np.searchsorted(group.pts, pts))
-        found = at < len(group.pts) and int(group.pts[at]) == pts
-        return group.first + at if found else None
+        nearest = None
+        for group in map(self.group, range(max(low - 1, 0), low + 1)):
+            at = int(np.abs(group.pts - pts).argmin())
+            distance = abs(int(group.pts[at]) - pts)
+            if distance <= tolerance and (nearest is None or distance < nearest[0]):
+                nearest = distance, group.first + at
+        return None if nearest is None else nearest[1]
 
     def group(self, number: int) -> Group:
         """Return a group with the times of its frames.
 
         Raises:
-            Untrusted: Its packets do not agree with the table, or are not there.
+            UntrustedIndexError: Its packets do not agree with the table, or are not there.
         """
         group = self._groups.get(number)
         if group is None:
@@ -219,7 +224,7 @@ class FrameIndex:
             pts = self._read_times(number, size)
         in_order = np.sort(pts)
         if size > 1 and int(np.diff(in_order).min()) <= 0:
-            raise Untrusted("two frames of one time")
+            raise UntrustedIndexError("two frames of one time")
         return Group(first, in_order, int(pts[0]))
 
     def _read_times(self, number: int, size: int) -> np.ndarray[Any, Any]:
@@ -234,7 +239,7 @@ class FrameIndex:
                 break
             pts.append(packet.pts)
         if len(pts) < size:
-            raise Untrusted("ends before its table does")
+            raise UntrustedIndexError("ends before its table does")
         self._ahead = number + 1, packets
         return np.asarray(pts, np.int64)
 

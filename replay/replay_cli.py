@@ -183,13 +183,29 @@ def _output(session: Path, output: Path | None, overwrite: bool) -> Path | None:
 def _show(
     session: Any, pixels: Any, settings: dict[str, Any], start: int, end: int, quiet: bool
 ) -> None:
-    from replay.player import play_session
-    from replay.render import OverlayPainter, canvas_for, frames
+    from replay.player import Look, play_session
+    from replay.render import OverlayPainter, canvas_for
 
+    recorded = session.metadata.get("overlay", {}).get("show_labels", True)
+    labels = bool(settings.get("show_labels", recorded))
     painter = OverlayPainter(settings)
+    painters = {labels: painter}
+
+    def paint(look: Look) -> OverlayPainter:
+        if look.labels not in painters:
+            painters[look.labels] = OverlayPainter({**settings, "show_labels": look.labels})
+        return painters[look.labels]
+
     canvas = canvas_for(session, painter, start, end)
     player = play_session(
-        frames(session, pixels, start, end), painter, canvas, f"dgrec: {session.path.name}"
+        session,
+        pixels,
+        paint,
+        canvas,
+        f"dgrec: {session.path.name}",
+        start=start,
+        end=end,
+        look=Look(labels),
     )
     for note in (*pixels.notes(), *painter.notes()):
         click.echo(note, err=True)

@@ -12,7 +12,7 @@ import numpy as np
 
 from dgrec.errors import VideoError
 from dgrec.video import Image, import_av
-from replay.frame_index import FrameIndex, Untrusted, is_random_access_point
+from replay.frame_index import FrameIndex, UntrustedIndexError, is_random_access_point
 
 __all__ = ["Clip"]
 
@@ -71,7 +71,7 @@ class Clip:
                 image = self._seeking.read(index)
                 self.time_s = self._seeking.time_s
                 return image
-            except Untrusted:
+            except UntrustedIndexError:
                 self.count_frames()
         if self._counting is None:
             self._counting = _CountingReader(self.path)
@@ -86,17 +86,17 @@ class Clip:
         """Whether frames are found by the file's index at present, rather than by counting."""
         return self._seeking is not None
 
-    def find(self, time_s: float) -> int | None:
-        """Return the number of the frame with this presentation time (`time_s`), by the index.
+    def find(self, time_s: float, tolerance_s: float = 0.0) -> int | None:
+        """Return the number of the frame nearest to a presentation time, by the index.
 
-        None if there is no such frame, or no index.
+        None if there is none as near as ``tolerance_s``, or no index.
         """
         if self._seeking is None and self._open_index() is None:
             return None
         assert self._seeking is not None
         try:
-            return self._seeking.find(time_s)
-        except Untrusted:
+            return self._seeking.find(time_s, tolerance_s)
+        except UntrustedIndexError:
             self.count_frames()
             return None
 
@@ -115,8 +115,8 @@ class Clip:
             try:
                 reader = _SeekingReader(self.path, whole=not self._changed)
                 if not self._looks_the_same(reader):
-                    raise Untrusted("OpenCV shows other pixels")
-            except Untrusted:
+                    raise UntrustedIndexError("OpenCV shows other pixels")
+            except UntrustedIndexError:
                 if reader is not None:
                     reader.close()
             else:
@@ -204,10 +204,10 @@ class _SeekingReader:
     Args:
         path: The file.
         whole: Whether the file is as it was when its frames were numbered. What cannot be decoded
-            then puts the numbers in doubt (`Untrusted`); otherwise it only loses frames.
+            then puts the numbers in doubt (`UntrustedIndexError`); otherwise it only loses frames.
 
     Raises:
-        Untrusted: There is no index, or none to go by.
+        UntrustedIndexError: There is no index, or none to go by.
     """
 
     def __init__(self, path: Path, *, whole: bool) -> None:
@@ -222,8 +222,8 @@ class _SeekingReader:
             self.index = FrameIndex(self._containers[0])
         except (OSError, ValueError, self._av.FFmpegError):
             self.close()
-            raise Untrusted("cannot be opened") from None
-        except Untrusted:
+            raise UntrustedIndexError("cannot be opened") from None
+        except UntrustedIndexError:
             self.close()
             raise
         self._stream = self._containers[1].streams.video[0]
@@ -248,30 +248,30 @@ class _SeekingReader:
         """Return a frame below ``index.count``, or None if it needs data that is damaged.
 
         Raises:
-            Untrusted: The file does not hold what its index says.
+            UntrustedIndexError: The file does not hold what its index says.
         """
         try:
             pts = self.index.pts(frame)
             decoded = self._kept.get(pts) or self._decode(frame, pts)
-        except (Untrusted, OSError, ValueError, self._av.FFmpegError):
+        except (UntrustedIndexError, OSError, ValueError, self._av.FFmpegError):
             self._decoder = None
             if self._whole:
-                raise Untrusted("cannot be read") from None
+                raise UntrustedIndexError("cannot be read") from None
             return None
         if decoded is None:
             return None
         self.time_s = float((pts - (self._stream.start_time or 0)) * self._stream.time_base)
         return self._image(decoded)
 
-    def find(self, time_s: float) -> int | None:
-        """Return the number of the frame at this time (`time_s`), or None."""
-        stream = self._stream
+    def find(self, time_s: float, tolerance_s: float) -> int | None:
+        """Return the number of the frame nearest to a time (`time_s`), if near enough."""
+        ticks = float(1 / self._stream.time_base)
         try:
             return self.index.frame_at(
-                round(time_s / stream.time_base) + (stream.start_time or 0)
+                round(time_s * ticks) + (self._stream.start_time or 0), int(tolerance_s * ticks)
             )
         except (OSError, ValueError, self._av.FFmpegError):
-            raise Untrusted("cannot be read") from None
+            raise UntrustedIndexError("cannot be read") from None
 
     def _decode(self, frame: int, pts: int) -> Any:
         group = self.index.group_of(frame)
@@ -289,7 +289,7 @@ class _SeekingReader:
             self._skip_before = self.index.pts(max(first, frame - self._kept_limit + 1))
         for decoded in self._decoder:
             if decoded.pts is None:
-                raise Untrusted("a frame without a time")
+                raise UntrustedIndexError("a frame without a time")
             self._keep(decoded)
             if decoded.pts == pts:
                 self._front = frame
@@ -298,7 +298,7 @@ class _SeekingReader:
                 break
         self._decoder = None
         if self._whole:
-            raise Untrusted("a frame of the index was not decoded")
+            raise UntrustedIndexError("a frame of the index was not decoded")
         return None
 
     def _decode_from(self, group: int) -> Iterator[Any]:
@@ -318,7 +318,6 @@ class _SeekingReader:
         while packet is not None:
             if is_broken and packet.is_keyframe and self._may_start(packet):
                 is_broken, broken_before = False, packet.pts
-                lost.clear()
             is_leading = packet.pts is not None and packet.pts < broken_before
             skips = self._skip_before is not None and (packet.pts or 0) < self._skip_before
             self._context.skip_frame = "NONREF" if skips and packet.pts is not None else "DEFAULT"
@@ -334,7 +333,7 @@ class _SeekingReader:
                 if decoded.pts in lost:
                     continue
                 if decoded.is_corrupt or (is_broken and self._whole):
-                    raise Untrusted("cannot be decoded")
+                    raise UntrustedIndexError("cannot be decoded")
                 yield decoded
             packet = next(packets, None)
 
