@@ -193,6 +193,7 @@ def _frames_in(path: Path) -> int:
     except VideoError:
         return 0
     try:
+        clip.count_frames()  # what its index promises is not what is being asked
         clip.read(sys.maxsize)  # past any end: now the length is known
         return clip.length or 0
     finally:
