@@ -31,6 +31,7 @@ from recorder.frames import Footage, Frame, FrameSource
 from recorder.job import make_plan
 from recorder.recording import Recording
 from recorder.recovery import recover
+from recorder.sealer import Retention
 from recorder.segments import Splitting
 from recorder.source import VideoReader, parse_source
 from recorder.video import VideoOptions
@@ -285,6 +286,21 @@ def test_split_by_the_size_of_the_video(tmp_path: Path) -> None:
     assert len(parts) > 1
     for part in parts:
         check(tmp_path / part.metadata["video"][0]["file"], rows_of(part.path))
+
+
+def test_parts_are_let_go_with_their_videos(tmp_path: Path) -> None:
+    splitting = Splitting(every_s=0.4, keep=Retention(total=300_000))
+    _, metadata = run(
+        tmp_path / "s.parquet", NoisyFrames(), options(), pause_s=0.02, splitting=splitting
+    )
+    kept = {Path(name).stem for name in names(tmp_path)}
+    assert "s-0001" not in kept
+    assert names(tmp_path) == sorted(
+        f"{stem}{end}" for stem in kept for end in (".mp4", ".parquet")
+    )
+    size = sum(path.stat().st_size for path in tmp_path.iterdir())
+    assert size <= 300_000 or len(kept) == 1
+    assert metadata["totals"]["frames"] == FRAMES
 
 
 def test_a_part_that_cannot_be_begun(
