@@ -24,8 +24,12 @@ from replay.video import Clip
 __all__ = ["Footage", "Pixels", "find_footage"]
 
 
-#: How far a frame's time may be from its row's: recorders and containers round to milliseconds.
+#: How far the time of a source's frame may be from its row's: containers round to milliseconds.
 _TOLERANCE_S = 0.002
+#: A recorded video carries the times of its rows to the microsecond.
+_RECORDED_TOLERANCE_S = 1.5e-6
+#: As many rows tell whether a changed video is of this session at all.
+_SAMPLES = 16
 
 #: Why frames are not in a recorded video (`video_state`), in words.
 _STATES = {
@@ -52,6 +56,8 @@ class Footage:
     changed: bool = False
     #: When frame 0 of a recorded video was captured, where that is known.
     started_at: dt.datetime | None = field(default=None, compare=False)
+    #: Seconds of some of its frames, by the rows: of a changed one, to see whether it is the same.
+    times_s: tuple[float, ...] = field(default=(), compare=False)
     #: How many frames were recorded into it, where that is known.
     frames: int | None = field(default=None, compare=False)
     #: Of a recording in parts: the number of each part's first frame, and the part's own footage.
@@ -158,27 +164,37 @@ def _recorded_footage(
     path: Path, item: Mapping[str, Any], note: str, batches: Callable[[], Iterator[Any]]
 ) -> Footage:
     frames = item.get("frames")
+    # Of a recording that was killed nobody took the digest.
+    changed = bool(note) or not item.get("sha256")
+    started_at = _time(item.get("started_at"))
+    captured = _captured(batches) if changed else []
+    if started_at is None and captured and captured[0][0] == 0:
+        started_at = captured[0][1]
+    times_s = [(at - started_at).total_seconds() for _, at in captured] if started_at else []
     return Footage(
         path,
         "video_frame",
         note=note,
-        # Of a recording that was killed nobody took the digest.
-        changed=bool(note) or not item.get("sha256"),
-        started_at=_time(item.get("started_at")) or _first_captured(batches),
+        changed=changed,
+        started_at=started_at,
+        times_s=tuple(time_s for time_s in times_s if time_s > 0),
         frames=frames if isinstance(frames, int) else None,
     )
 
 
-def _first_captured(batches: Callable[[], Iterator[Any]]) -> dt.datetime | None:
-    """Return when the row of a video's frame 0 was captured, if it is there."""
+def _captured(batches: Callable[[], Iterator[Any]]) -> list[tuple[int, dt.datetime]]:
+    """Return (number in the video, when captured) of the first rows that are in the video."""
+    found: list[tuple[int, dt.datetime]] = []
     for batch in batches():
         if "video_frame" not in batch.schema.names:
-            return None
-        for number, row in enumerate(batch.column("video_frame").to_pylist()):
-            if row is not None:
-                captured: dt.datetime = batch.column("captured_at")[number].as_py()
-                return captured if row == 0 else None
-    return None
+            break
+        numbers = batch.column("video_frame").to_pylist()
+        stamps = batch.column("captured_at")
+        there = [(number, row) for row, number in enumerate(numbers) if number is not None]
+        found += [(number, stamps[row].as_py()) for number, row in there[:_SAMPLES]]
+        if len(found) > _SAMPLES:
+            break
+    return found
 
 
 def _given(session: Session, video: Path, source: Mapping[str, Any], loops: bool) -> Footage:
@@ -270,36 +286,58 @@ class _Film:
         self.footage = footage
         self.name = path.name
         self.clip = Clip(path, changed=footage.changed)
+        self._other: bool | None = None
+        self._tolerance_s = _TOLERANCE_S
+        if footage.column == "video_frame":
+            self._tolerance_s = _RECORDED_TOLERANCE_S + self.clip.tick_s / 2
 
     def image(self, row: Mapping[str, Any]) -> Image | str:
         """Return a row's pixels, or why there are none: a key of `Pixels.notes`."""
-        index = row[self.footage.column]
+        footage, clip = self.footage, self.clip
+        index = row[footage.column]
         if index is None:
             return "left_out"
-        frames = self.footage.frames
-        if frames is not None and index >= frames:
+        if footage.frames is not None and index >= footage.frames:
             return "ends"
+        if self._is_other():
+            return "stranger"
         image = self._read(int(index))
         time_s = self._time_s(row)
-        if image is None:
-            if not self.footage.changed and self.clip.has_index:
-                return "damaged"
-            length = self.clip.length
-            return "ends" if length is not None and index >= length else "damaged"
-        if time_s is None or self._is_at(time_s):
+        if image is not None and (time_s is None or self._is_at(time_s)):
             return image
-        if not self.footage.changed:
-            if self.footage.column == "video_frame":
+        if not footage.changed:
+            if image is not None and footage.column == "video_frame":
                 return image  # frames are numbered in it, and a clock may have been set
-            # The very file that was recorded: then the decoder left frames out while it was, too,
-            # and counting as the recorder did finds the row's own.
-            if self.clip.has_index:
-                self.clip.count_frames()
+            if image is not None and clip.has_index:
+                # The very file that was recorded: then the decoder left frames out while it was,
+                # too, and counting as the recorder did finds the row's own.
+                clip.count_frames()
                 image = self._read(int(index))
-            return "damaged" if image is None else image
-        found = self.clip.find(time_s, _TOLERANCE_S)
-        image = None if found is None else self.clip.read(found)
-        return image if image is not None and self._is_at(time_s) else "other"
+        elif time_s is not None and (image is not None or self._is_past(int(index))):
+            found = clip.find(time_s, self._tolerance_s)
+            if found is None:
+                return "ends" if image is None else "other"
+            image = clip.read(found)
+            if image is not None and not self._is_at(time_s):
+                return "other"
+        if image is None:
+            return "ends" if self._is_past(int(index)) else "damaged"
+        return image
+
+    def _is_past(self, index: int) -> bool:
+        return self.clip.length is not None and index >= self.clip.length
+
+    def _is_other(self) -> bool:
+        """Return whether a changed video has none of the times that the rows have."""
+        if self._other is None:
+            times_s = self.footage.times_s
+            clip = self.clip
+            self._other = (
+                bool(times_s)
+                and clip.find(0.0, self._tolerance_s) is not None
+                and all(clip.find(time_s, self._tolerance_s) is None for time_s in times_s)
+            )
+        return self._other
 
     def _time_s(self, row: Mapping[str, Any]) -> float | None:
         """Return where in the video the row says that it is, in seconds."""
@@ -313,7 +351,7 @@ class _Film:
 
     def _is_at(self, time_s: float) -> bool:
         at = self.clip.time_s
-        return at is None or abs(at - time_s) <= _TOLERANCE_S
+        return at is None or abs(at - time_s) <= self._tolerance_s
 
     def _read(self, index: int) -> Image | None:
         clip, loops = self.clip, self.footage.loops
@@ -408,6 +446,8 @@ class Pixels:
                 "damaged": f"{name} is damaged ({first})",
                 "other": f"{name} has no frame at the time of some rows ({first}): "
                 "it was cut or changed, or does not belong to this session",
+                "stranger": f"{name} is a video of something else: "
+                "its frames have other times than the rows",
                 "gone": "the video of their part is gone",
                 "no_video": f"{name} is not a video that can be read",
                 "left_out": f"not every frame is in {name or 'a video'}",

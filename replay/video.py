@@ -86,6 +86,11 @@ class Clip:
         """Whether frames are found by the file's index at present, rather than by counting."""
         return self._seeking is not None
 
+    @property
+    def tick_s(self) -> float:
+        """The unit in which the file keeps times, in seconds; 0 where there is no index."""
+        return 0.0 if self._seeking is None else self._seeking.tick_s
+
     def find(self, time_s: float, tolerance_s: float = 0.0) -> int | None:
         """Return the number of the frame nearest to a presentation time, by the index.
 
@@ -228,6 +233,7 @@ class _SeekingReader:
             raise
         self._stream = self._containers[1].streams.video[0]
         self._context = self._stream.codec_context
+        self.tick_s = float(self._stream.time_base)
         if whole:
             self._context.thread_type = "AUTO"
         else:
@@ -239,6 +245,7 @@ class _SeekingReader:
         self._nal_length_size = _nal_length_size(self._codec, bytes(self._context.extradata or b""))
         self._reformatter = self._av.video.reformatter.VideoReformatter()
         self._decoder: Iterator[Any] | None = None
+        self._asked = -1
         self._front = -1  # number of the frame that the decoder came to last
         self._skip_before: int | None = None
         self._kept: OrderedDict[int, Any] = OrderedDict()  # decoded frames by their time
@@ -253,6 +260,7 @@ class _SeekingReader:
         try:
             pts = self.index.pts(frame)
             decoded = self._kept.get(pts) or self._decode(frame, pts)
+            self._asked = frame
         except (UntrustedIndexError, OSError, ValueError, self._av.FFmpegError):
             self._decoder = None
             if self._whole:
@@ -265,10 +273,10 @@ class _SeekingReader:
 
     def find(self, time_s: float, tolerance_s: float) -> int | None:
         """Return the number of the frame nearest to a time (`time_s`), if near enough."""
-        ticks = float(1 / self._stream.time_base)
+        start = self._stream.start_time or 0
         try:
             return self.index.frame_at(
-                round(time_s * ticks) + (self._stream.start_time or 0), int(tolerance_s * ticks)
+                round(time_s / self.tick_s) + start, int(tolerance_s / self.tick_s)
             )
         except (OSError, ValueError, self._av.FFmpegError):
             raise UntrustedIndexError("cannot be read") from None
@@ -281,12 +289,12 @@ class _SeekingReader:
         if self._decoder is None or not 0 < ahead <= frame - self.index.first(start) + 8:
             self._decoder = self._decode_from(start)
             self._kept.clear()
-        # Pictures that no other refers to need not be decoded, but for those that may be asked
-        # for next, in steps back.
+        # Pictures that no other refers to need not be decoded on the way there, but for those
+        # before the frame when its user steps back: they will be asked for next.
         self._skip_before = None
         if self._codec == "h264" and ahead != 1:
-            first = self.index.first(group)
-            self._skip_before = self.index.pts(max(first, frame - self._kept_limit + 1))
+            kept = self._kept_limit if frame == self._asked - 1 else 1
+            self._skip_before = self.index.pts(max(self.index.first(group), frame - kept + 1))
         for decoded in self._decoder:
             if decoded.pts is None:
                 raise UntrustedIndexError("a frame without a time")
