@@ -9,7 +9,7 @@ import datetime as dt
 import itertools
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,10 +30,15 @@ __all__ = ["connect", "query_error"]
 _DETECTION_COLUMNS = ", ".join(f"d.{field.name}" for field in DETECTION if field.name != "keys")
 
 
-def connect(sessions: Sequence[Session], memory_limit: str = "2GB") -> duckdb.DuckDBPyConnection:
+def connect(
+    sessions: Sequence[Session], memory_limit: str = "2GB", *, setup: Iterable[str] = ()
+) -> duckdb.DuckDBPyConnection:
     """Return a new in-memory DuckDB connection with the views over ``sessions``.
 
     Rows are streamed from the files as a query needs them: memory does not grow with their size.
+
+    Args:
+        setup: Statements (views and macros over these views) to run before anything is shut off.
     """
     import duckdb
 
@@ -62,6 +67,8 @@ def connect(sessions: Sequence[Session], memory_limit: str = "2GB") -> duckdb.Du
     )
     connection.register("_sessions", _sessions_table(sessions))
     connection.execute("CREATE VIEW sessions AS SELECT * FROM _sessions")
+    for statement in setup:
+        connection.execute(statement)
     return connection
 
 
