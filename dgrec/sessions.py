@@ -23,9 +23,7 @@ __all__ = ["connect", "names_something", "open_sessions"]
 _SUFFIXES = (".parquet", JOURNAL_SUFFIX)
 
 
-def connect(
-    *paths: str | os.PathLike[str], memory_limit: str = "2GB"
-) -> duckdb.DuckDBPyConnection:
+def connect(*paths: str | os.PathLike[str], memory_limit: str = "2GB") -> duckdb.DuckDBPyConnection:
     """Return a DuckDB connection with the views over all sessions that ``paths`` name.
 
     It is an ordinary connection, for SQL of your own: nothing is shut off. `open_sessions` says
@@ -104,9 +102,7 @@ class _Candidate:
     named: bool
 
 
-def _gather(
-    paths: Iterable[str | os.PathLike[str]], problems: list[DgrecError]
-) -> Iterator[Path]:
+def _gather(paths: Iterable[str | os.PathLike[str]], problems: list[DgrecError]) -> Iterator[Path]:
     """Yield what to open, each file once, and the parts of a recording as one."""
     candidates: dict[Path, _Candidate] = {}
     for path in paths:

@@ -79,6 +79,7 @@ class SqlReader:
         self._timeout = timeout
         self._unsafe = unsafe
         self._deadline: float | None = None
+        self._reader: pa.RecordBatchReader | None = None
         #: Whether a statement goes on that could not be stopped. Nothing more can be run then.
         self.is_stuck = False
         # DuckDB would spill into the working directory, which may be read-only or watched.
@@ -161,15 +162,16 @@ class SqlReader:
         self.close()
 
     def _start(self) -> None:
+        if self._reader is not None:  # DuckDB does one thing at a time: what was left half read
+            self._wait(self._reader.close)
+            self._reader = None
         self._deadline = None if self._timeout is None else time.monotonic() + self._timeout
 
     def _used(self, text: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         wanted = one_statement(self.connection, text).named_parameters
         missing = sorted(wanted - parameters.keys())
         if missing:
-            raise QueryError(
-                f"no value for ${missing[0]}: give it with --param {missing[0]}=VALUE"
-            )
+            raise QueryError(f"no value for ${missing[0]}: give it with --param {missing[0]}=VALUE")
         return {name: parameters[name] for name in wanted}
 
     def _result(self, text: str, parameters: Mapping[str, Any]) -> QueryResult:
@@ -178,6 +180,7 @@ class SqlReader:
             if self._unsafe:
                 return QueryResult(pa.schema([]), iter(()))
             raise QueryError("the statement gives no rows; only reading statements can be run")
+        self._reader = reader
         return QueryResult(reader.schema, self._batches(reader))
 
     def _open(self, text: str, parameters: Mapping[str, Any]) -> pa.RecordBatchReader | None:
@@ -196,7 +199,8 @@ class SqlReader:
             while (batch := self._wait(lambda: next(reader, None))) is not None:
                 yield batch
         finally:
-            if not self.is_stuck:
+            if not self.is_stuck and self._reader is reader:
+                self._reader = None
                 reader.close()
 
     def _wait(self, work: Callable[[], _T]) -> _T:
@@ -265,4 +269,3 @@ def _unique(names: list[str]) -> list[str]:
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
-

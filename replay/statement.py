@@ -102,9 +102,7 @@ def check_only_reads(
     elif kind == duckdb.StatementType.SELECT:
         _check_tree(connection, body)
     else:
-        raise QueryError(
-            f"{kind.name} is refused: only statements that read can be run {_READING}"
-        )
+        raise QueryError(f"{kind.name} is refused: only statements that read can be run {_READING}")
     # As a subquery, DuckDB itself takes nothing but what reads.
     subquery = f"EXPLAIN SELECT * FROM (\n{without_end(connection, body)}\n)"
     used = {name: parameters[name] for name in statement.named_parameters} if parameters else {}
