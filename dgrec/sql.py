@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from dgrec import library
 from dgrec.errors import QueryError
 from dgrec.metadata import dumps
 from dgrec.schema import DETECTION
@@ -62,6 +63,8 @@ def connect(sessions: Sequence[Session], memory_limit: str = "2GB") -> duckdb.Du
     )
     connection.register("_sessions", _sessions_table(sessions))
     connection.execute("CREATE VIEW sessions AS SELECT * FROM _sessions")
+    for statement in library.statements():
+        connection.execute(statement)
     return connection
 
 
