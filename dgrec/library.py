@@ -1,7 +1,7 @@
 """The SQL library: views and table macros for what is asked of every recording.
 
-They stand in ``library.sql`` beside this module, where each has a comment above it that says what it
-means. `statements` is what a connection runs to have them, once ``frames``, ``detections`` and
+They stand in ``library.sql`` beside this module, where each has a comment above it that says what
+it means. `statements` is what a connection runs to have them, once ``frames``, ``detections`` and
 ``sessions`` are there.
 """
 
@@ -15,6 +15,20 @@ from importlib import resources
 __all__ = ["Entry", "entries", "statements"]
 
 _CREATE = re.compile(r"^CREATE (VIEW|MACRO) (\w+)(\([^)]*\))?", re.MULTILINE)
+
+
+# DuckDB binds a view as it is created, down to the files below it. It would open each of them some
+# thirty times, so an empty table with their columns takes their place meanwhile.
+_HIDE_FILES = (
+    "CREATE TABLE _columns AS SELECT * FROM frames LIMIT 0",
+    "ALTER VIEW frames RENAME TO _frames",
+    "CREATE VIEW frames AS SELECT * FROM _columns",
+)
+_SHOW_FILES = (
+    "DROP VIEW frames",
+    "DROP TABLE _columns",
+    "ALTER VIEW _frames RENAME TO frames",
+)
 
 
 @dataclass(frozen=True)
@@ -66,7 +80,7 @@ def statements() -> tuple[str, ...]:
         if not e.name.startswith("_")
     )
     listing = f"CREATE VIEW library AS SELECT * FROM (VALUES {rows}) AS entries({columns})"
-    return (*(entry.sql for entry in entries()), listing)
+    return (*_HIDE_FILES, *(entry.sql for entry in entries()), listing, *_SHOW_FILES)
 
 
 def _literal(text: str) -> str:
