@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from importlib import resources
 
-__all__ = ["Entry", "entries", "statements"]
+__all__ = ["Entry", "entries", "statements", "text"]
 
 _CREATE = re.compile(r"^CREATE (VIEW|MACRO) (\w+)(\([^)]*\))?", re.MULTILINE)
 
@@ -46,11 +46,16 @@ class Entry:
 
 
 @functools.cache
+def text() -> str:
+    """Return the library as it is written: comments and statements."""
+    return resources.files("dgrec").joinpath("library.sql").read_text(encoding="utf-8")
+
+
+@functools.cache
 def entries() -> tuple[Entry, ...]:
     """Return what is in the library, in an order in which each needs only those before it."""
-    text = resources.files("dgrec").joinpath("library.sql").read_text(encoding="utf-8")
     return tuple(
-        _entry(block) for block in re.split(r"\n\s*\n", text.strip()) if _CREATE.search(block)
+        _entry(block) for block in re.split(r"\n\s*\n", text().strip()) if _CREATE.search(block)
     )
 
 

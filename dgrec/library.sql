@@ -11,8 +11,8 @@ CREATE MACRO _summary(stage, duration) AS {
     'quantiles': quantile_cont(duration, [0.5, 0.95, 0.99]), 'max_ms': max(duration)
 };
 
--- Milliseconds of a frame's latency in which none of the runtime's stages worked on it: waiting for
--- its turn, and whatever the runtime does not time. Null where the runtime reported no times.
+-- Milliseconds of a frame's latency in which none of the runtime's stages worked on it: waiting
+-- for its turn, and whatever the runtime does not time. Null where the runtime reported no times.
 CREATE MACRO _waiting_ms(latency, preprocess, inference, postprocess) AS
     CASE WHEN coalesce(preprocess, inference, postprocess) IS NOT NULL THEN
         greatest(0, latency - coalesce(preprocess, 0) - coalesce(inference, 0)
@@ -20,10 +20,11 @@ CREATE MACRO _waiting_ms(latency, preprocess, inference, postprocess) AS
     END;
 
 -- How long the warm-up took: one row a session. Frames are counted in windows of about one second
--- (as many frames as the session's mean rate, at least 10). The warm-up ends where, for three windows in
--- a row, both the throughput and the median latency stay within 10% (largest at most 1.1 times the
--- smallest), the rule of Triton's Perf Analyzer. If that is not so anywhere in the first half, the
--- session has not settled: nothing counts as warm-up then. Flagged, never deleted: frames has them all.
+-- (as many frames as the session's mean rate, at least 10). The warm-up ends where, for three
+-- windows in a row, both the throughput and the median latency stay within 10% (largest at most
+-- 1.1 times the smallest), the rule of Triton's Perf Analyzer. If that is not so anywhere in the
+-- first half, the session has not settled: nothing counts as warm-up then. Flagged, never deleted:
+-- frames has them all.
 CREATE VIEW warm_up AS
 WITH span AS (
     SELECT session_id, count(*) AS frames, min(frame) AS first_frame, max(frame) AS last_frame,
@@ -46,7 +47,8 @@ WITH span AS (
 ), compared AS (
     SELECT session_id, number, frames_before, whole_windows,
            lead(rate) OVER session AS rate_1, lead(rate, 2) OVER session AS rate_2, rate,
-           lead(latency) OVER session AS latency_1, lead(latency, 2) OVER session AS latency_2, latency
+           latency, lead(latency) OVER session AS latency_1,
+           lead(latency, 2) OVER session AS latency_2
     FROM rates
     WINDOW session AS (PARTITION BY session_id ORDER BY number)
 ), settled AS (
@@ -60,16 +62,17 @@ WITH span AS (
 SELECT session_id, span.frames, window_frames,
        coalesce(2 * frames_before <= span.frames, false) AS has_settled,
        CASE WHEN has_settled THEN frames_before ELSE 0 END::BIGINT AS warm_up_frames,
-       first_frame + CASE WHEN has_settled THEN number * window_frames ELSE 0 END AS first_steady_frame
+       first_frame + CASE WHEN has_settled THEN number * window_frames ELSE 0 END
+           AS first_steady_frame
 FROM span LEFT JOIN settled USING (session_id);
 
 -- The rows of frames after the warm-up (all of a session that has not settled).
 CREATE VIEW steady_frames AS
 SELECT frames.* FROM frames JOIN warm_up USING (session_id) WHERE frame >= first_steady_frame;
 
--- How long each stage took: a row for each session and stage. Stages are read, preprocess, inference,
--- postprocess, waiting (what of the latency none of those three is), latency (end to end, from captured to
--- completed) and recorder. Quantiles are interpolated, as numpy's are.
+-- How long each stage took: a row for each session and stage. Stages are read, preprocess,
+-- inference, postprocess, waiting (what of the latency none of those three is), latency (end to
+-- end, from captured to completed) and recorder. Quantiles are interpolated, as numpy's are.
 CREATE VIEW stage_latency AS
 WITH measured AS (
     SELECT session_id, unnest([
@@ -91,16 +94,20 @@ FROM measured;
 CREATE VIEW session_throughput AS
 SELECT session_id, count(*) AS frames,
        epoch_us(max(completed_at)) / 1e6 - epoch_us(min(captured_at)) / 1e6 AS duration_s,
-       (count(*) - 1) * 1e6 / nullif(epoch_us(max(completed_at)) - epoch_us(min(completed_at)), 0) AS fps
+       (count(*) - 1) * 1e6
+           / nullif(epoch_us(max(completed_at)) - epoch_us(min(completed_at)), 0) AS fps
 FROM frames GROUP BY session_id;
 
--- Results a second, and their latency, in windows of so many seconds, counted from the first frame's
--- capture. A window in which nothing came out has 0; the last one ends with the last result.
+-- Results a second, and their latency, in windows of so many seconds, counted from the first
+-- frame's capture. A window in which nothing came out has 0; the last one ends with the last
+-- result.
 CREATE MACRO throughput(seconds := 10) AS TABLE
 WITH span AS (
-    SELECT *, (seconds * 1e6)::BIGINT AS window_us, greatest(0, (ended - started - 1) // window_us) AS last
+    SELECT *, (seconds * 1e6)::BIGINT AS window_us,
+           greatest(0, (ended - started - 1) // window_us) AS last
     FROM (
-        SELECT session_id, epoch_us(min(captured_at)) AS started, epoch_us(max(completed_at)) AS ended
+        SELECT session_id, epoch_us(min(captured_at)) AS started,
+               epoch_us(max(completed_at)) AS ended
         FROM frames GROUP BY session_id
     )
 ), counted AS (
@@ -120,28 +127,31 @@ SELECT session_id, make_timestamptz(started + number * window_us) AS window_star
 FROM windows LEFT JOIN counted USING (session_id, number)
 ORDER BY session_id, number;
 
--- How evenly frames were captured, and results came out. An interval is the time from one row to the next;
--- jitter is the mean of |interval - the interval before|, which a steady change of the rate hardly moves.
+-- How evenly frames were captured, and results came out. An interval is the time from one row to
+-- the next; jitter is the mean of |interval - the interval before|, which a steady change of the
+-- rate hardly moves.
 CREATE VIEW jitter AS
 WITH intervals AS (
     SELECT session_id,
            (epoch_us(captured_at) - lag(epoch_us(captured_at)) OVER session) / 1e3 AS captured,
            (epoch_us(completed_at) - lag(epoch_us(completed_at)) OVER session) / 1e3 AS completed,
-           (lag(epoch_us(captured_at)) OVER session - lag(epoch_us(captured_at), 2) OVER session) / 1e3
-               AS captured_before,
-           (lag(epoch_us(completed_at)) OVER session - lag(epoch_us(completed_at), 2) OVER session) / 1e3
-               AS completed_before
+           (epoch_us(captured_at) - lag(epoch_us(captured_at), 2) OVER session) / 1e3
+               AS captured_twice,
+           (epoch_us(completed_at) - lag(epoch_us(completed_at), 2) OVER session) / 1e3
+               AS completed_twice
     FROM frames
     WINDOW session AS (PARTITION BY session_id ORDER BY frame)
 )
 SELECT session_id, count(completed) AS intervals,
-       median(captured) AS capture_interval_ms, avg(abs(captured - captured_before)) AS capture_jitter_ms,
-       median(completed) AS result_interval_ms, avg(abs(completed - completed_before)) AS result_jitter_ms,
+       median(captured) AS capture_interval_ms,
+       avg(abs(2 * captured - captured_twice)) AS capture_jitter_ms,
+       median(completed) AS result_interval_ms,
+       avg(abs(2 * completed - completed_twice)) AS result_jitter_ms,
        quantile_cont(completed, 0.99) AS result_interval_p99_ms
 FROM intervals GROUP BY session_id;
 
--- Source frames that are not in the recording, by place: skipped (left out on purpose), or dropped at
--- the camera, in the queue or at the writer. share is of all the source's frames.
+-- Source frames that are not in the recording, by place: skipped (left out on purpose), or dropped
+-- at the camera, in the queue or at the writer. share is of all the source's frames.
 CREATE VIEW losses AS
 WITH counted AS (
     SELECT session_id, count(*) AS recorded, sum(skipped_before)::BIGINT AS skipped,
@@ -157,13 +167,14 @@ WITH counted AS (
 SELECT session_id, p.place, p.frames, p.frames / source_frames AS share FROM places;
 
 -- Times without a result: gaps longer than factor times the session's median and longer than
--- at_least_ms. frame is the first one after the gap; captured_gap_ms, how far apart the two frames were captured,
--- tells a source that stood still from a pipeline that did.
+-- at_least_ms. frame is the first one after the gap; captured_gap_ms, how far apart the two frames
+-- were captured, tells a source that stood still from a pipeline that did.
 CREATE MACRO stalls(factor := 3, at_least_ms := 100) AS TABLE
 WITH gaps AS (
     SELECT session_id, frame, lag(completed_at) OVER session AS from_at, completed_at AS to_at,
            (epoch_us(completed_at) - lag(epoch_us(completed_at)) OVER session) / 1e3 AS gap_ms,
-           (epoch_us(captured_at) - lag(epoch_us(captured_at)) OVER session) / 1e3 AS captured_gap_ms
+           (epoch_us(captured_at) - lag(epoch_us(captured_at)) OVER session) / 1e3
+               AS captured_gap_ms
     FROM frames
     WINDOW session AS (PARTITION BY session_id ORDER BY frame)
 ), usual AS (
@@ -174,10 +185,11 @@ FROM gaps JOIN usual USING (session_id)
 WHERE gap_ms > greatest(factor * usual_ms, at_least_ms)
 ORDER BY session_id, frame;
 
--- Where each frame's time went, in milliseconds: total_ms is read_ms + latency_ms, and the parts add up to it.
--- capture: the source's read. preprocess, inference, postprocess: as the runtime says.
--- consumer: of the time it waited, what the recorder (with display, video, publisher) was busy for with the result
--- before. queue: the rest. Where the runtime reports no times, all but capture and consumer is untimed.
+-- Where each frame's time went, in milliseconds: total_ms is read_ms + latency_ms, and the parts
+-- add up to it. capture: the source's read. preprocess, inference, postprocess: as the runtime
+-- says. consumer: of the time it waited, what the recorder (with display, video, publisher) was
+-- busy for with the result before. queue: the rest. Where the runtime reports no times, all but
+-- capture and consumer is untimed.
 CREATE VIEW frame_parts AS
 WITH waiting AS (
     SELECT session_id, frame, captured_at, completed_at, read_ms, latency_ms,
@@ -193,9 +205,9 @@ SELECT session_id, frame, captured_at, completed_at, read_ms + latency_ms AS tot
        CASE WHEN waiting_ms IS NULL THEN latency_ms - least(latency_ms, before_ms) END AS untimed_ms
 FROM waiting;
 
--- Late frames, and what was to blame: those whose total_ms is more than factor times the session's median
--- and at least at_least_ms above it. Blamed is the part that was furthest above its own median;
--- blame_ms, by how much.
+-- Late frames, and what was to blame: those whose total_ms is more than factor times the session's
+-- median and at least at_least_ms above it. Blamed is the part that was furthest above its own
+-- median; blame_ms, by how much.
 CREATE MACRO late_frames(factor := 1.5, at_least_ms := 10) AS TABLE
 WITH parts AS MATERIALIZED (FROM frame_parts),
 usual AS (
@@ -218,9 +230,32 @@ usual AS (
     WHERE total_ms > factor * total AND total_ms - total >= at_least_ms
 )
 SELECT session_id, frame, captured_at, total_ms, usual_ms, late_by_ms, blamed.part AS blame,
-       blamed.ms AS blame_ms, capture_ms, preprocess_ms, inference_ms, postprocess_ms, queue_ms, consumer_ms,
-       untimed_ms
+       blamed.ms AS blame_ms, capture_ms, preprocess_ms, inference_ms, postprocess_ms, queue_ms,
+       consumer_ms, untimed_ms
 FROM late ORDER BY total_ms DESC, session_id, frame;
+
+-- The latest of the late frames, and for those that were made late in the queue, what they waited
+-- behind: of the frames that were on their way before them when they were captured, the one that
+-- took longest itself (behind_ms: its stages, and the consumer before it).
+CREATE MACRO late_causes(top := 10) AS TABLE
+WITH late AS (
+    FROM late_frames() LIMIT top
+), before AS (
+    SELECT session_id, frame, completed_at, coalesce(preprocess_ms, 0) + coalesce(inference_ms, 0)
+               + coalesce(postprocess_ms, 0) + consumer_ms AS own_ms
+    FROM frame_parts
+), behind AS (
+    SELECT session_id, late.frame, arg_max(before.frame, own_ms) AS behind_frame,
+           max(own_ms) AS behind_ms
+    FROM late JOIN before USING (session_id)
+    WHERE late.blame IN ('queue', 'untimed') AND before.frame < late.frame
+      AND before.completed_at > late.captured_at
+    GROUP BY ALL
+)
+SELECT session_id, frame, captured_at, total_ms, usual_ms, late_by_ms, blame, blame_ms,
+       behind_frame, behind_ms
+FROM late LEFT JOIN behind USING (session_id, frame)
+ORDER BY total_ms DESC, session_id, frame;
 
 -- Detections in all: a second, and a frame (frames without any count).
 CREATE VIEW detection_rate AS
@@ -244,8 +279,9 @@ SELECT session_id, label, detections, frames, detections / duration_s AS per_sec
 FROM counted JOIN span USING (session_id)
 ORDER BY session_id, detections DESC, label;
 
--- Tracks, where a tracker gave track ids: in how many frames each was seen, from which to which, and for how long
--- (dwell_s, by the captures of its first and last frame). label is the most frequent one.
+-- Tracks, where a tracker gave track ids: in how many frames each was seen, from which to which,
+-- and for how long (dwell_s, by the captures of its first and last frame). label is the most
+-- frequent one.
 CREATE VIEW tracks AS
 SELECT session_id, track_id, mode(label) AS label, count(DISTINCT frame) AS frames,
        min(frame) AS first_frame, max(frame) AS last_frame, min(captured_at) AS first_seen,
@@ -253,9 +289,10 @@ SELECT session_id, track_id, mode(label) AS label, count(DISTINCT frame) AS fram
 FROM detections WHERE track_id IS NOT NULL GROUP BY session_id, track_id
 ORDER BY session_id, track_id;
 
--- Why the rate is not one over the latency, after the warm-up (left_out frames): Little's law. fps is frames / (last
--- result - first capture), and fps * latency_ms / 1000 is how many frames were on their way at a time
--- (in_flight); one_at_a_time_fps is what the rate would be if that were one.
+-- Why the rate is not one over the latency, after the warm-up (left_out frames): Little's law. fps
+-- is frames / (last result - first capture), and fps * latency_ms / 1000 is how many frames were
+-- on their way at a time (in_flight); one_at_a_time_fps is what the rate would be if that were
+-- one.
 CREATE VIEW pipeline AS
 SELECT session_id, count(*) AS frames, any_value(left_out) AS left_out,
        greatest(1, epoch_us(max(completed_at)) - epoch_us(min(captured_at))) / 1e6 AS seconds,
@@ -266,9 +303,10 @@ FROM (
     FROM frames JOIN warm_up USING (session_id) WHERE frame >= first_steady_frame
 ) GROUP BY session_id;
 
--- How busy each part of the pipeline was, after the warm-up. frames_in_it is how many frames were in it at a
--- time (Little's law again); workers, how many it can take at once (inference: the model's devices); busy,
--- frames_in_it / workers, at most 1. read counts all frames that the source delivered, kept or not.
+-- How busy each part of the pipeline was, after the warm-up. frames_in_it is how many frames were
+-- in it at a time (Little's law again); workers, how many it can take at once (inference: the
+-- model's devices); busy, frames_in_it / workers, at most 1. read counts all frames that the
+-- source delivered, kept or not.
 CREATE VIEW stage_load AS
 WITH loads AS (
     SELECT session_id, unnest([
@@ -287,24 +325,26 @@ WITH loads AS (
 )
 SELECT session_id, load.stage, load.mean_ms, load.total_ms / elapsed_ms AS frames_in_it,
        CASE load.stage WHEN 'waiting' THEN NULL
-            WHEN 'inference' THEN greatest(1, json_array_length(metadata, '$.model.devices'))
+            WHEN 'inference'
+            THEN greatest(1, json_array_length(metadata, '$.model.devices')::BIGINT)
             ELSE 1 END AS workers,
        CASE WHEN workers IS NOT NULL THEN least(1, load.total_ms / elapsed_ms / workers) END AS busy
 FROM loads JOIN sessions USING (session_id);
 
--- What can be compared between recordings: id, unit, polarity (which way is better: lower, higher, or
--- neutral), what it means, and the query that gives a row (session_id, value) for each session.
+-- What can be compared between recordings: id, unit, polarity (which way is better: lower, higher,
+-- or neutral), what it means, and the query that gives a row (session_id, value) for each session.
 CREATE VIEW metrics AS
 SELECT format('{}_{}_ms', stage, statistic) AS id, 'ms' AS unit, 'lower' AS polarity,
        format('{} of {}', wording, meaning) AS description,
-       format('SELECT session_id, {}_ms AS value FROM stage_latency WHERE stage = ''{}''', statistic, stage) AS sql
+       format('SELECT session_id, {}_ms AS value FROM stage_latency WHERE stage = ''{}''',
+              statistic, stage) AS sql
 FROM (VALUES
     (1, 'latency', 'the time from captured to completed, end to end'),
     (2, 'read', 'the time inside the source''s read (a camera''s: waiting for the next frame)'),
     (3, 'preprocess', 'the runtime''s preprocessing time'),
     (4, 'inference', 'the runtime''s inference time'),
     (5, 'postprocess', 'the runtime''s postprocessing time'),
-    (6, 'waiting', 'the part of the latency in which none of the runtime''s stages worked on the frame'),
+    (6, 'waiting', 'the part of the latency in which no stage of the runtime worked on it'),
     (7, 'recorder', 'what recording, display and publishing took after a result')
 ) stages(place, stage, meaning), (VALUES
     (1, 'p50', 'median'), (2, 'p95', '95th percentile'), (3, 'p99', '99th percentile'),
@@ -313,28 +353,32 @@ FROM (VALUES
 UNION ALL VALUES
     ('throughput_fps', 'frames/s', 'higher', 'results a second, from the first result to the last',
      'SELECT session_id, fps AS value FROM session_throughput'),
-    ('capture_jitter_ms', 'ms', 'lower', 'mean change from one interval between captures to the next',
+    ('capture_jitter_ms', 'ms', 'lower', 'mean change from one capture interval to the next',
      'SELECT session_id, capture_jitter_ms AS value FROM jitter'),
-    ('result_jitter_ms', 'ms', 'lower', 'mean change from one interval between results to the next',
+    ('result_jitter_ms', 'ms', 'lower', 'mean change from one result interval to the next',
      'SELECT session_id, result_jitter_ms AS value FROM jitter'),
     ('warm_up_frames', 'frames', 'lower', 'frames before the session had settled',
      'SELECT session_id, warm_up_frames AS value FROM warm_up'),
     ('skipped', 'frames', 'neutral', 'source frames left out on purpose',
      'SELECT session_id, frames AS value FROM losses WHERE place = ''skipped'''),
     ('dropped', 'frames', 'lower', 'source frames lost, at any place',
-     'SELECT session_id, sum(frames)::BIGINT AS value FROM losses WHERE place <> ''skipped'' GROUP BY session_id'),
+     'SELECT session_id, sum(frames)::BIGINT AS value FROM losses WHERE place <> ''skipped'' '
+     || 'GROUP BY session_id'),
     ('dropped_camera', 'frames', 'lower', 'source frames lost before dgrec read them',
      'SELECT session_id, frames AS value FROM losses WHERE place = ''camera'''),
-    ('dropped_queue', 'frames', 'lower', 'source frames replaced by a newer one while they waited for inference',
+    ('dropped_queue', 'frames', 'lower', 'source frames replaced by newer ones while they waited',
      'SELECT session_id, frames AS value FROM losses WHERE place = ''queue'''),
     ('dropped_writer', 'frames', 'lower', 'rows lost in front of a slow disk',
      'SELECT session_id, frames AS value FROM losses WHERE place = ''writer'''),
     ('stalls', 'stalls', 'lower', 'gaps between results over 3 times the median and 100 ms',
-     'SELECT session_id, count(s.frame) AS value FROM sessions LEFT JOIN stalls() s USING (session_id) GROUP BY session_id'),
+     'SELECT session_id, count(s.frame) AS value '
+     || 'FROM sessions LEFT JOIN stalls() s USING (session_id) GROUP BY session_id'),
     ('stalled_ms', 'ms', 'lower', 'the length of those gaps in all',
-     'SELECT session_id, coalesce(sum(gap_ms), 0) AS value FROM sessions LEFT JOIN stalls() USING (session_id) GROUP BY session_id'),
-    ('late_frames', 'frames', 'lower', 'frames over 1.5 times the median of read and latency, and 10 ms above it',
-     'SELECT session_id, count(l.frame) AS value FROM sessions LEFT JOIN late_frames() l USING (session_id) GROUP BY session_id'),
+     'SELECT session_id, coalesce(sum(gap_ms), 0) AS value '
+     || 'FROM sessions LEFT JOIN stalls() USING (session_id) GROUP BY session_id'),
+    ('late_frames', 'frames', 'lower', 'frames over 1.5 times the median total, and 10 ms above it',
+     'SELECT session_id, count(l.frame) AS value '
+     || 'FROM sessions LEFT JOIN late_frames() l USING (session_id) GROUP BY session_id'),
     ('in_flight', 'frames', 'neutral', 'frames on their way at a time, after the warm-up',
      'SELECT session_id, in_flight AS value FROM pipeline'),
     ('detections_per_second', '1/s', 'neutral', 'detections a second of the recording',
@@ -342,6 +386,8 @@ UNION ALL VALUES
     ('detections_per_frame', '1', 'neutral', 'detections a frame',
      'SELECT session_id, per_frame AS value FROM detection_rate'),
     ('tracks', 'tracks', 'neutral', 'different track ids',
-     'SELECT session_id, count(t.track_id) AS value FROM sessions LEFT JOIN tracks t USING (session_id) GROUP BY session_id'),
+     'SELECT session_id, count(t.track_id) AS value '
+     || 'FROM sessions LEFT JOIN tracks t USING (session_id) GROUP BY session_id'),
     ('dwell_p50_s', 's', 'neutral', 'median time from a track''s first frame to its last',
-     'SELECT session_id, median(dwell_s) AS value FROM sessions LEFT JOIN tracks USING (session_id) GROUP BY session_id');
+     'SELECT session_id, median(dwell_s) AS value '
+     || 'FROM sessions LEFT JOIN tracks USING (session_id) GROUP BY session_id');

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from replay.options import TABLE_ROWS, output_options, session_argument
 from replay.replay_cli import replay_command
-
-if TYPE_CHECKING:
-    from dgrec.session import Session
+from replay.stats_cli import say_damage, stats_command
 
 __all__ = ["COMMANDS"]
 
@@ -70,7 +67,7 @@ def query_command(
     if limit is None and chosen == "table":
         limit = TABLE_ROWS
     with dgrec.open(session) as opened, SqlReader([opened]) as reader:
-        _say_damage(opened)
+        say_damage(opened)
         check_only_reads(reader.connection, text)
         with open_output(output, overwrite=overwrite, keep=(session, *opened.files)) as destination:
             result = reader.stream(text)
@@ -86,31 +83,6 @@ def _read_sql(file: Path | None) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise click.ClickException(f"{file}: cannot be read: {reason}") from None
-
-
-@click.command(
-    "stats",
-    short_help="Latency of every stage, throughput, drops, and detections per label.",
-    epilog="Example: dgrec stats session.parquet --format json",
-)
-@session_argument
-@output_options("table", "json", "csv", "markdown")
-def stats_command(session: Path, form: str | None, output: Path | None, overwrite: bool) -> None:
-    """Measure SESSION: how long its stages took, how many frames a second, what was lost.
-
-    Quantiles are interpolated like numpy's, and exact up to 4 million frames (37 hours at 30
-    frames a second); beyond, they are t-digest estimates, and the output says so. Every frame
-    counts, the first one too.
-    """
-    import dgrec
-    from replay.output import format_for, open_output
-    from replay.stats import measure, write_stats
-
-    with dgrec.open(session) as opened:
-        _say_damage(opened)
-        stats = measure(opened)
-        with open_output(output, overwrite=overwrite, keep=(session, *opened.files)) as destination:
-            write_stats(stats, format_for(form, output), destination)
 
 
 @click.command(
@@ -157,16 +129,6 @@ def verify_command(sessions: tuple[Path, ...]) -> None:
         for problem in problems:
             click.echo(f"  {problem}")
     raise SystemExit(0 if whole else 1)
-
-
-def _say_damage(session: Session) -> None:
-    """Say on stderr what of a session cannot be read, and so is missing from what follows."""
-    damage = session.damage
-    if damage:
-        more = f" (and {len(damage) - 1} more: dgrec info)" if len(damage) > 1 else ""
-        click.echo(
-            f"{session.path}: {damage[0]}{more}; the result is of what can be read", err=True
-        )
 
 
 COMMANDS: tuple[click.Command, ...] = (
