@@ -93,7 +93,7 @@ FROM measured;
 -- Results a second, over the whole session: (frames - 1) / (last result - first result).
 CREATE VIEW session_throughput AS
 SELECT session_id, count(*) AS frames,
-       epoch_us(max(completed_at)) / 1e6 - epoch_us(min(captured_at)) / 1e6 AS duration_s,
+       (epoch_us(max(completed_at)) - epoch_us(min(captured_at))) / 1e6 AS duration_s,
        (count(*) - 1) * 1e6
            / nullif(epoch_us(max(completed_at)) - epoch_us(min(completed_at)), 0) AS fps
 FROM frames GROUP BY session_id;
@@ -328,7 +328,7 @@ SELECT session_id, load.stage, load.mean_ms, load.total_ms / elapsed_ms AS frame
             WHEN 'inference'
             THEN greatest(1, json_array_length(metadata, '$.model.devices')::BIGINT)
             ELSE 1 END AS workers,
-       CASE WHEN workers IS NOT NULL THEN least(1, load.total_ms / elapsed_ms / workers) END AS busy
+       CASE WHEN frames_in_it > workers THEN 1 ELSE frames_in_it / workers END AS busy
 FROM loads JOIN sessions USING (session_id);
 
 -- What can be compared between recordings: id, unit, polarity (which way is better: lower, higher,

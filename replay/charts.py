@@ -52,6 +52,8 @@ class TimeLine:
     """One value for each stretch of a session, from its first capture to its last result."""
 
     seconds: float
+    #: Seconds of one stretch; the last may be shorter.
+    step_s: float
     #: Results a second.
     fps: tuple[float, ...]
     #: 95th percentile of the latency; None where nothing came out.
@@ -60,8 +62,7 @@ class TimeLine:
     dropped: tuple[int, ...]
 
     def lines(self, *, blocks: bool) -> Iterator[str]:
-        step = self.seconds / max(1, len(self.fps))
-        yield f"Over time: {self.seconds:,.1f} s, a column is {step:,.3g} s"
+        yield f"Over time: {self.seconds:,.1f} s, a column is {self.step_s:,.3g} s"
         yield from self._chart("p95 ms", self.latency_p95_ms, blocks)
         yield from self._chart("fps", self.fps, blocks)
         if any(self.dropped):
@@ -131,12 +132,12 @@ def time_line(reader: SqlReader, width: int) -> TimeLine | None:
     (span,) = reader.rows("SELECT sum(duration_s) AS seconds FROM session_throughput")
     if not span["seconds"]:
         return None
-    columns = _columns(width)
-    rows = reader.rows(
-        f"SELECT fps, latency_p95_ms, dropped FROM throughput({span['seconds']!r} / {columns})"
-    )[:columns]
+    # Whole microseconds, rounded up: the windows are then never more than the columns.
+    step = math.ceil(span["seconds"] * 1e6 / _columns(width)) / 1e6
+    rows = reader.rows(f"SELECT fps, latency_p95_ms, dropped FROM throughput({step!r})")
     return TimeLine(
         span["seconds"],
+        step,
         tuple(row["fps"] for row in rows),
         tuple(row["latency_p95_ms"] for row in rows),
         tuple(row["dropped"] for row in rows),

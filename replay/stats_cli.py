@@ -119,11 +119,14 @@ def stats_command(
     with contextlib.ExitStack() as stack:
         opened = [stack.enter_context(session) for session in _open(sessions)]
         keep = (*sessions, *(file for session in opened for file in session.files))
-        if query is None and not why and len(opened) > 1:
+        if query is None and not why and len(sessions) > 1:
             query = _query("session", None, None)
         if query is None and not why:
             _report(opened[0], chosen_form, output, overwrite, keep, charts)
             return
+        for session in opened:
+            if not len(session):
+                click.echo(f"{session.path}: has no frames", err=True)
         reader = stack.enter_context(SqlReader(opened))
         with open_output(output, overwrite=overwrite, keep=keep) as destination:
             if query is not None:
