@@ -17,13 +17,23 @@ from dgrec.parts import numbered_files, part_path
 from dgrec.schema import JOURNAL_SUFFIX
 from replay.charts import bars
 
-__all__ = ["Follower", "Snapshot", "journal_of", "screen", "sealed_or_not", "status_line"]
+__all__ = [
+    "SEALING_S",
+    "Follower",
+    "Snapshot",
+    "journal_of",
+    "screen",
+    "sealed_or_not",
+    "status_line",
+]
 
 #: Seconds that the recent numbers are about, and that the chart shows: a column each.
 RECENT_S = 60
 _COLUMNS = ("completed_at", "latency_ms", "inference_ms", "dropped_before", "skipped_before")
-#: Seconds in which the recorder begins its next part, or seals the journal.
+#: Seconds in which the recorder begins its next part.
 _PATIENCE_S = 10.0
+#: Seconds in which it seals the journal: that of a day took 27.
+SEALING_S = 120.0
 
 _Floats = npt.NDArray[np.float64]
 
@@ -70,6 +80,12 @@ class Follower:
     def path(self) -> Path:
         """The journal that is read now."""
         return self._tail.path
+
+    @property
+    def will_be_sealed(self) -> bool:
+        """Whether the recording has ended so that the recorder makes a session of its journal."""
+        closing = self._tail.closing or {}
+        return closing.get("end_reason", "disk_full") not in ("disk_full", "failed")
 
     def poll(self) -> bool:
         """Read what has come since; return whether the recording goes on."""
@@ -162,7 +178,7 @@ def journal_of(path: Path) -> Path | None:
     return parts[-1] if parts else None
 
 
-def sealed_or_not(path: Path, patience_s: float = _PATIENCE_S) -> Path:
+def sealed_or_not(path: Path, patience_s: float) -> Path:
     """Return where the recording of ``path`` is once it has ended: sealed, or still a journal."""
     if path.suffix != JOURNAL_SUFFIX:
         beside = path.with_name(path.name.removesuffix(".parquet") + JOURNAL_SUFFIX)

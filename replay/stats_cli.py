@@ -229,7 +229,14 @@ def _draw(reader: SqlReader, destination: Destination) -> None:
 def _follow(paths: tuple[Path, ...]) -> Path:
     """Show one recording on stderr until it ends; return where it is then."""
     from replay.charts import can_show_blocks
-    from replay.follow import Follower, journal_of, screen, sealed_or_not, status_line
+    from replay.follow import (
+        SEALING_S,
+        Follower,
+        journal_of,
+        screen,
+        sealed_or_not,
+        status_line,
+    )
 
     if len(paths) > 1:
         raise click.UsageError("--follow shows one recording")
@@ -269,4 +276,4 @@ def _follow(paths: tuple[Path, ...]) -> Path:
         raise SystemExit(0) from None
     finally:
         follower.close()
-    return sealed_or_not(path)
+    return sealed_or_not(path, SEALING_S if follower.will_be_sealed else 0)
