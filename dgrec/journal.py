@@ -34,7 +34,7 @@ from dgrec.metadata import Metadata
 from dgrec.rows import Row, build_batch
 from dgrec.schema import METADATA_KEY, SCHEMA
 
-__all__ = ["Durability", "Journal", "JournalWriter", "is_being_written"]
+__all__ = ["Durability", "Journal", "JournalTail", "JournalWriter", "is_being_written"]
 
 Durability = Literal["never", "flush", "frame"]
 
@@ -363,6 +363,57 @@ class Journal:
         return reader.__arrow_c_stream__(requested_schema)
 
 
+class JournalTail:
+    """A journal that is still being written: each `read` gives only the rows that have come since.
+
+    The file stays open: what was written before it was sealed and removed can still be read.
+
+    Raises:
+        NotASessionError: The file holds nothing that dgrec wrote.
+        FormatVersionError: It was written by a newer dgrec.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        journal = Journal.open(path)
+        self.metadata = journal.metadata
+        self._schema = journal.schema
+        self._found = _Pass(_stream_id(journal.metadata) if journal.metadata else None)
+        self._file = BufferedReader(path.open("rb", buffering=0), _READ_AHEAD)
+        self._position = 0
+
+    @property
+    def closing(self) -> Metadata | None:
+        """What the recorder wrote at the end; None while it records, or if it was killed."""
+        return self._found.closing
+
+    @property
+    def damage(self) -> list[str]:
+        """One line for each thing that could not be read so far."""
+        return list(self._found.damage)
+
+    def read(self) -> Iterator[pa.RecordBatch]:
+        """Yield the batches that are whole by now, and that no earlier call has given."""
+        for start, message, skipped in _whole_messages(self._file, self._position):
+            if message is None:
+                break  # half a batch, which the next call may find whole
+            if skipped:
+                self._found.damage.append(f"{skipped:,} bytes before byte {start:,} are damaged")
+            self._position = start + message.size
+            if start == 0 and self.metadata:  # the schema
+                continue
+            try:
+                batch, note = _decode(message, self._schema)
+            except (pa.ArrowException, ValueError, KeyError, TypeError):
+                self._found.damage.append(f"the message at byte {start:,} cannot be decoded")
+                continue
+            if self._found.takes(note, start) and batch.num_rows:
+                yield batch
+
+    def close(self) -> None:
+        self._file.close()
+
+
 class _Pass:
     """What one reading of a journal has found so far."""
 
@@ -425,10 +476,11 @@ def _custom_metadata(message: pa.Buffer) -> dict[str, Any]:
     return note
 
 
-def _whole_messages(file: BufferedReader[Any]) -> Iterator[tuple[int, pa.Buffer | None, int]]:
+def _whole_messages(
+    file: BufferedReader[Any], position: int = 0
+) -> Iterator[tuple[int, pa.Buffer | None, int]]:
     """Yield (offset, message, damaged bytes before it); a last None stands for a damaged end."""
     size = os.fstat(file.fileno()).st_size
-    position = 0
     bad_from: int | None = None
     while position < size:
         file.seek(position)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from dgrec import library
 from dgrec.errors import QueryError
 from dgrec.metadata import dumps
 from dgrec.schema import DETECTION
@@ -79,7 +80,7 @@ def connect(
     )
     connection.register("_sessions", _sessions_table(sessions))
     connection.execute("CREATE VIEW sessions AS SELECT * FROM _sessions")
-    for statement in setup:
+    for statement in (*library.statements(), *setup):
         connection.execute(statement)
     if confined:
         _confine(connection, sessions)

@@ -6,36 +6,12 @@ from pathlib import Path
 
 import click
 
-from replay.options import output_options, say_damage, session_argument
+from replay.options import output_options, session_argument
 from replay.query_cli import query_command
 from replay.replay_cli import replay_command
+from replay.stats_cli import stats_command
 
 __all__ = ["COMMANDS"]
-
-
-@click.command(
-    "stats",
-    short_help="Latency of every stage, throughput, drops, and detections per label.",
-    epilog="Example: dgrec stats session.parquet --format json",
-)
-@session_argument
-@output_options("table", "json", "csv", "markdown")
-def stats_command(session: Path, form: str | None, output: Path | None, overwrite: bool) -> None:
-    """Measure SESSION: how long its stages took, how many frames a second, what was lost.
-
-    Quantiles are interpolated like numpy's, and exact up to 4 million frames (37 hours at 30
-    frames a second); beyond, they are t-digest estimates, and the output says so. Every frame
-    counts, the first one too.
-    """
-    import dgrec
-    from replay.output import format_for, open_output
-    from replay.stats import measure, write_stats
-
-    with dgrec.open(session) as opened:
-        say_damage(opened)
-        stats = measure(opened)
-        with open_output(output, overwrite=overwrite, keep=(session, *opened.files)) as destination:
-            write_stats(stats, format_for(form, output), destination)
 
 
 @click.command(

@@ -200,8 +200,8 @@ class SqlReader:
                 yield batch
         finally:
             if not self.is_stuck and self._reader is reader:
-                self._reader = None
                 reader.close()
+                self._reader = None
 
     def _wait(self, work: Callable[[], _T]) -> _T:
         if self.is_stuck:
