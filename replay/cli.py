@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from replay.compare_cli import compare_command
 from replay.options import TABLE_ROWS, output_options, session_argument
 from replay.replay_cli import replay_command
 
@@ -173,6 +174,7 @@ COMMANDS: tuple[click.Command, ...] = (
     replay_command,
     query_command,
     stats_command,
+    compare_command,
     info_command,
     verify_command,
 )
