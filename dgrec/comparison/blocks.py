@@ -14,9 +14,9 @@ and more). Three things set that right, and ``python -m bench.calibration`` show
 - blocks cut off the correlation that reaches beyond them. What that takes away shrinks as one over
   the length, so twice the variance at one length less the variance at half of it has it back
   (Politis and Romano 1995);
-- a variance from few blocks is uncertain itself: Student's t takes the normal's place, with the
-  degrees of freedom of such an estimate (3 n / length for blocks as they are, Priestley 1981; 2 n /
-  length after the correction, which is the noisier).
+- a variance from few blocks is uncertain itself: Student's t takes the normal's place. Of blocks as
+  they are the degrees of freedom would be 3 n / length (Priestley 1981); corrected and taken from
+  the same frames as everything else, n / length is what keeps the promise for a table of rows.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def _block_variance(values: Floats, length: int) -> float:
 
 def degrees_of_freedom(n: int, length: int) -> float:
     """Return those of a `mean_variance` of ``n`` values: how well it is known itself."""
-    return 2 * n / length
+    return n / length
 
 
 def effective_size(ranked: Floats, length: int) -> float:

@@ -101,22 +101,23 @@ class Series:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value of one side. ``influence`` is how each frame moves its logarithm (mean 0)."""
+    """A value of one side, and how the frames move it.
+
+    The logarithm of the value moves ``up`` and ``down`` times the mean of ``influence`` (mean 0):
+    a quantile does not move the same way in both directions where its neighbours lie closer on one
+    side. In the gap between two modes, that is all the difference.
+    """
 
     value: float | None
     #: Why no interval can be given; None if one can.
     problem: str | None = None
     influence: Floats | None = None
     block: int = 1
+    up: float = 1.0
+    down: float = 1.0
     #: Of the interval; None where there is none.
     low: float | None = None
     high: float | None = None
-
-    @property
-    def variance(self) -> float:
-        """Of the logarithm of the value."""
-        assert self.influence is not None
-        return mean_variance(self.influence, self.block)
 
 
 @dataclass(frozen=True)
@@ -154,13 +155,28 @@ def quantile_estimate(series: Series, p: float) -> Estimate:
             f"needed: about {_round_up(frames):,} frames",
         )
     below = (series.values <= value).astype(np.float64)
-    reach = 2 * math.sqrt(mean_variance(below, series.block))
+    freedom = degrees_of_freedom(len(series), series.block)
+    reach = t_quantile(freedom) * math.sqrt(mean_variance(below, series.block))
     low, high = max(p - reach, 0.0), min(p + reach, 1.0)
     lower, upper = series.quantile(low), series.quantile(high)
     if lower <= 0:
         return Estimate(value, "close to 0 ms: a ratio needs more")
-    slope = (math.log(upper) - math.log(lower)) / (high - low) if high > low else 0.0
-    return _with_interval(Estimate(value, None, -slope * (below - below.mean()), series.block))
+    both = _slope(lower, upper, high - low)
+    return _with_interval(
+        Estimate(
+            value,
+            None,
+            below.mean() - below,
+            series.block,
+            up=max(both, _slope(value, upper, high - p)),
+            down=max(both, _slope(lower, value, p - low)),
+        )
+    )
+
+
+def _slope(lower: float, upper: float, shares: float) -> float:
+    """Return how far the logarithm of a quantile moves with the share of frames below it."""
+    return math.log(upper / lower) / shares if shares > 0 else 0.0
 
 
 def mean_estimate(series: Series) -> Estimate:
@@ -189,8 +205,12 @@ def _with_interval(estimate: Estimate) -> Estimate:
     assert estimate.influence is not None
     assert estimate.value is not None
     freedom = degrees_of_freedom(len(estimate.influence), estimate.block)
-    reach = math.exp(t_quantile(freedom) * math.sqrt(estimate.variance))
-    return replace(estimate, low=estimate.value / reach, high=estimate.value * reach)
+    reach = t_quantile(freedom) * math.sqrt(mean_variance(estimate.influence, estimate.block))
+    return replace(
+        estimate,
+        low=estimate.value * math.exp(-reach * estimate.down),
+        high=estimate.value * math.exp(reach * estimate.up),
+    )
 
 
 def series_change(base: Estimate, new: Estimate, *, paired: bool) -> Change:
@@ -201,27 +221,38 @@ def series_change(base: Estimate, new: Estimate, *, paired: bool) -> Change:
             what the content of a frame does to both sides cancels.
     """
     if base.value is None or new.value is None:
-        sides = " and ".join(side for side, e in (("BASE", base), ("NEW", new)) if e.value is None)
+        names = [name for name, e in (("BASE", base), ("NEW", new)) if e.value is None]
         problem = (base if base.value is None else new).problem
-        return Change(problem=f"{sides}: {problem}")
+        return Change(problem=f"{' and '.join(names)}: {problem}")
     for side, estimate in (("BASE", base), ("NEW", new)):
         if estimate.problem is not None:
             return Change(_relative(base.value, new.value), problem=f"{side}: {estimate.problem}")
     assert base.influence is not None
     assert new.influence is not None
+    log_ratio = math.log(new.value / base.value)
+    sides = [(base.influence, base.block), (new.influence, new.block)]
+    # The change is less than measured where BASE is more and NEW is less (MOVER: Zou and Donner,
+    # Statistics in Medicine 27, 2008), and the other way round.
+    slopes = [(base.up, new.down), (base.down, new.up)]
     if paired:
         block = max(base.block, new.block)
-        variance = mean_variance(new.influence - base.influence, block)
-        freedom = degrees_of_freedom(len(base.influence), block)
-    else:
-        parts = [
-            (e.variance, degrees_of_freedom(len(e.influence), e.block))
-            for e in (base, new)
-            if e.influence is not None
+        freedoms = [degrees_of_freedom(len(base.influence), block)] * 2
+        errors = [
+            math.sqrt(mean_variance(n * new.influence - b * base.influence, block))
+            for b, n in slopes
         ]
-        variance = sum(part for part, _ in parts)
-        freedom = _welch_satterthwaite(parts)
-    return _ratio_change(math.log(new.value / base.value), variance, freedom)
+    else:
+        known = [
+            (mean_variance(influence, block), degrees_of_freedom(len(influence), block))
+            for influence, block in sides
+        ]
+        weighted = [
+            [(slope**2 * v, freedom) for slope, (v, freedom) in zip(pair, known, strict=True)]
+            for pair in slopes
+        ]
+        freedoms = [_welch_satterthwaite(parts) for parts in weighted]
+        errors = [math.sqrt(sum(part for part, _ in parts)) for parts in weighted]
+    return _ratio_change(log_ratio, (errors[0], errors[1]), (freedoms[0], freedoms[1]))
 
 
 def welch_change(base: Sequence[float], new: Sequence[float]) -> Change:
@@ -239,7 +270,8 @@ def welch_change(base: Sequence[float], new: Sequence[float]) -> Change:
             problem = f"{side}: {count} with a value, {MIN_SESSIONS} are needed"
             return Change(math.expm1(difference), problem=problem)
     parts = [(float(x.var(ddof=1)) / len(x), float(len(x) - 1)) for x in logs]
-    return _ratio_change(difference, sum(part for part, _ in parts), _welch_satterthwaite(parts))
+    error, freedom = math.sqrt(sum(v for v, _ in parts)), _welch_satterthwaite(parts)
+    return _ratio_change(difference, (error, error), (freedom, freedom))
 
 
 def rate_change(
@@ -281,20 +313,22 @@ def _relative(base: float, new: float) -> float | None:
     return new / base - 1 if base > 0 else 0.0 if base == new else None
 
 
-def _ratio_change(log_ratio: float, variance: float, freedom: float) -> Change:
-    if variance <= 0:
-        # Values that do not vary at all differ, or they do not.
-        change = math.expm1(log_ratio)
-        return Change(change, change, change, 1.0 if log_ratio == 0 else 0.0)
+def _ratio_change(
+    log_ratio: float, errors: tuple[float, float], freedoms: tuple[float, float]
+) -> Change:
+    """Return a change with standard errors (and their degrees of freedom) to below and above."""
     from scipy.special import stdtr
 
-    error = math.sqrt(variance)
-    reach = t_quantile(freedom) * error
+    low, high = (e * t_quantile(f) if e > 0 else 0.0 for e, f in zip(errors, freedoms, strict=True))
+    towards_none = 0 if log_ratio > 0 else 1
+    error, freedom = errors[towards_none], freedoms[towards_none]
+    if log_ratio == 0:
+        p_value = 1.0
+    else:
+        # Values that do not vary at all differ, or they do not.
+        p_value = 2 * float(stdtr(freedom, -abs(log_ratio) / error)) if error > 0 else 0.0
     return Change(
-        math.expm1(log_ratio),
-        math.expm1(log_ratio - reach),
-        math.expm1(log_ratio + reach),
-        2 * float(stdtr(freedom, -abs(log_ratio) / error)),
+        math.expm1(log_ratio), math.expm1(log_ratio - low), math.expm1(log_ratio + high), p_value
     )
 
 

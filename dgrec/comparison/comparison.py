@@ -299,8 +299,8 @@ def _as_rate(interval: Estimate) -> Estimate:
         interval.problem,
         None if interval.influence is None else -interval.influence,
         interval.block,
-        None if interval.high is None else 1000 / interval.high,
-        None if interval.low is None else 1000 / interval.low,
+        low=None if interval.high is None else 1000 / interval.high,
+        high=None if interval.low is None else 1000 / interval.low,
     )
 
 
