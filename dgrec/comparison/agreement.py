@@ -347,14 +347,16 @@ def _split(frame: _Frame) -> tuple[list[int], int | None, int]:
 
 def _iou(a: Floats, b: Floats) -> Floats:
     """Return the IoU of every box of ``a`` (n, 4) with every one of ``b`` (m, 4), as (n, m)."""
-    corner = np.maximum(a[:, None, :2], b[None, :, :2])
-    opposite = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    inside = np.prod(np.clip(opposite - corner, 0, None), axis=2)
-    area_a, area_b = (np.prod(np.clip(x[:, 2:] - x[:, :2], 0, None), axis=1) for x in (a, b))
-    union = area_a[:, None] + area_b[None, :] - inside
-    overlap = np.divide(inside, union, out=np.zeros_like(inside), where=union > 0)
+    # Boxes may have infinite corners: their IoU is then not told, unless they are the same.
+    with np.errstate(invalid="ignore", over="ignore"):
+        corner = np.maximum(a[:, None, :2], b[None, :, :2])
+        opposite = np.minimum(a[:, None, 2:], b[None, :, 2:])
+        inside = np.prod(np.clip(opposite - corner, 0, None), axis=2)
+        area_a, area_b = (np.prod(np.clip(x[:, 2:] - x[:, :2], 0, None), axis=1) for x in (a, b))
+        union = area_a[:, None] + area_b[None, :] - inside
+        overlap = np.divide(inside, union, out=np.zeros_like(inside), where=union > 0)
     # A box without an area is still the same as itself.
-    return np.where((a[:, None] == b[None]).all(axis=2), 1.0, overlap)
+    return np.where((a[:, None] == b[None]).all(axis=2), 1.0, np.nan_to_num(overlap))
 
 
 def _assign(
