@@ -32,7 +32,8 @@ __all__ = ["Clause", "Limit", "Outcome", "parse_limit"]
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<word>[A-Za-z_]\w*)|(?P<compare>[<>]=?)"
-    r"|(?P<number>[+-]?\d+(?:\.\d+)?)\s*(?P<unit>%|frames/s|1/min|[A-Za-z/]+)?)"
+    r"|(?P<number>[+-]?\d+(?:\.\d+)?)\s*(?P<unit>%|frames/s|1/min|(?!(?:and|or)\b)[a-z]+)?)",
+    re.IGNORECASE,
 )
 _COMPARE: Final[dict[str, Callable[[float, float], bool]]] = {
     ">": operator.gt,
