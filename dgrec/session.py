@@ -154,10 +154,10 @@ class Session:
             for batch in self.journal.batches():
                 yield batch if columns is None else batch.select(columns)
 
-    def batches_of(self, part: Part) -> Iterator[pa.RecordBatch]:
+    def batches_of(self, part: Part, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Yield the rows of one of `parts`."""
         if self._set is not None:
-            yield from self._set.batches_of(part)
+            yield from self._set.batches_of(part, columns)
 
     @property
     def frames(self) -> pa.Table:

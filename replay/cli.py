@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from replay.compare_cli import compare_command
 from replay.options import output_options, session_argument
 from replay.query_cli import query_command
 from replay.replay_cli import replay_command
@@ -64,6 +65,7 @@ COMMANDS: tuple[click.Command, ...] = (
     replay_command,
     query_command,
     stats_command,
+    compare_command,
     info_command,
     verify_command,
 )

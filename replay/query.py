@@ -199,7 +199,8 @@ class SqlReader:
             while (batch := self._wait(lambda: next(reader, None))) is not None:
                 yield batch
         finally:
-            if not self.is_stuck and self._reader is reader:
+            is_open = self._reader is reader
+            if is_open and not self.is_stuck:
                 reader.close()
                 self._reader = None
 
