@@ -9,6 +9,7 @@ import click
 
 from replay.options import TABLE_ROWS, output_options, session_argument
 from replay.replay_cli import replay_command
+from replay.report_cli import report_command
 
 if TYPE_CHECKING:
     from dgrec.session import Session
@@ -173,6 +174,7 @@ COMMANDS: tuple[click.Command, ...] = (
     replay_command,
     query_command,
     stats_command,
+    report_command,
     info_command,
     verify_command,
 )
