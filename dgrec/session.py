@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 import pyarrow as pa
 
+from dgrec.card import session_card
 from dgrec.checksums import verify_checksums
 from dgrec.errors import DgrecError, NotASessionError
 from dgrec.journal import Journal
@@ -141,6 +142,10 @@ class Session:
 
     def __repr__(self) -> str:
         return f"<dgrec session {str(self.path)!r}: {len(self)} frames>"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows (IPython's protocol)."""
+        return session_card(self)
 
     # --- rows ---
 

@@ -10,6 +10,7 @@ from replay.compare_cli import compare_command
 from replay.options import output_options, session_argument
 from replay.query_cli import query_command
 from replay.replay_cli import replay_command
+from replay.report_cli import report_command
 from replay.stats_cli import stats_command
 
 __all__ = ["COMMANDS"]
@@ -66,6 +67,7 @@ COMMANDS: tuple[click.Command, ...] = (
     query_command,
     stats_command,
     compare_command,
+    report_command,
     info_command,
     verify_command,
 )
