@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from replay.clip_cli import clip_command
 from replay.options import TABLE_ROWS, output_options, session_argument
 from replay.replay_cli import replay_command
 
@@ -171,6 +172,7 @@ def _say_damage(session: Session) -> None:
 
 COMMANDS: tuple[click.Command, ...] = (
     replay_command,
+    clip_command,
     query_command,
     stats_command,
     info_command,

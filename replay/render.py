@@ -16,7 +16,7 @@ from dgrec.session import Session
 from dgrec.video import Image, VideoWriter, check_output
 from replay.pipeline import ahead
 from replay.pixels import Pixels
-from replay.timeline import FIRST_STEP_US, Timeline
+from replay.timeline import FIRST_STEP_US, Timeline, cuts_of
 
 __all__ = [
     "Canvas",
@@ -43,7 +43,7 @@ def frames(
     session: Session, pixels: Pixels, start: int = 0, end: int | None = None
 ) -> Iterator[Frame]:
     """Yield the frames ``start`` to before ``end`` that have pixels, in bounded memory."""
-    timeline = Timeline()
+    timeline = Timeline(cuts_of(session.metadata))
     for result in _results(session, start, end):
         image = pixels.frame(result.row)
         if image is not None:
