@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from dgrec.drawing import image_overlay
 from dgrec.errors import VideoError
 from dgrec.metadata import Metadata
 from dgrec.restore import RestoredFrame, restore
@@ -127,8 +128,7 @@ class RecordedResult:
         Raises:
             VideoError: The installed PySDK does not know the result type that was recorded.
         """
-        overlay: np.ndarray[Any, Any] = self.to_pysdk(image, settings, labels).image_overlay
-        return overlay
+        return image_overlay(self.to_pysdk(image, settings, labels))
 
     def to_pysdk(
         self,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import contextlib
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from dgrec.result import RecordedResult
 from dgrec.session import Session
 from dgrec.video import Image
 from replay.painting import Painter, Stack
+from replay.pipeline import ahead
 from replay.pixels import Pixels
 from replay.sinks import MP4, Target
 from replay.timeline import FIRST_STEP_US, Timeline
@@ -290,6 +292,9 @@ def write_replay(
 ) -> tuple[int, float, list[str]]:
     """Write the session's frames with their results drawn.
 
+    Decoding, drawing and encoding run side by side, with a few frames between them. ``pixels`` is
+    read in another thread until this returns.
+
     Args:
         session: The session.
         pixels: Its pixels.
@@ -317,25 +322,52 @@ def write_replay(
         raise OutputError(f"{output}: is the video that the pixels are read from")
     painter = painter or OverlayPainter(settings)
     canvas = canvas_for(session, painter, start, end, even=target.even)
-    waiting: Frame | None = None
+    if pictures is None:
+        pictures = frames(session, pixels, start, end)
+    drawn = _drawn(pictures, painter, canvas if target.one_size else None)
+    waiting: _Drawn | None = None
     step = FIRST_STEP_US
-    with target.open(output, canvas.width, canvas.height, overwrite=overwrite) as sink:
+    with (
+        target.open(output, canvas.width, canvas.height, overwrite=overwrite) as sink,
+        contextlib.closing(drawn),
+    ):
 
-        def write(frame: Frame, duration_us: int) -> None:
-            picture = painter.draw(frame.result, frame.image)
-            if target.one_size:
-                picture = canvas.fit(picture)
-            sink.write(picture, frame.pts_us, duration_us, frame.result)
-            progress(frame.result.frame)
+        def write(drawn_frame: _Drawn, duration_us: int) -> None:
+            sink.write(drawn_frame.picture, drawn_frame.pts_us, duration_us, drawn_frame.result)
+            progress(drawn_frame.result.frame)
 
         # A frame lasts until the next one, which therefore has to be known before it is written.
-        for frame in frames(session, pixels, start, end) if pictures is None else pictures:
+        for following in drawn:
             if waiting is not None:
-                step = frame.pts_us - waiting.pts_us
+                step = following.pts_us - waiting.pts_us
                 write(waiting, step)
-            waiting = frame
+            waiting = following
         if waiting is None:
             raise VideoError("; ".join(pixels.notes()) or f"{session.path}: no frames to draw")
         write(waiting, step)
     seconds = (waiting.pts_us + step) / 1e6
     return sink.frames, seconds, [*pixels.notes(), *painter.notes(), *sink.notes()]
+
+
+class _Drawn(NamedTuple):
+    """A finished picture, and no more than encoding it takes: pictures are large."""
+
+    result: RecordedResult
+    pts_us: int
+    picture: Image
+
+
+def _drawn(
+    pictures: Iterable[Frame], painter: Painter, canvas: Canvas | None
+) -> Generator[_Drawn, None, None]:
+    """Yield finished pictures: decoded in one thread, drawn in another."""
+
+    def draw() -> Iterator[_Drawn]:
+        with contextlib.closing(ahead(pictures, "decode")) as decoded:
+            for frame in decoded:
+                picture = painter.draw(frame.result, frame.image)
+                if canvas is not None:
+                    picture = canvas.fit(picture)
+                yield _Drawn(frame.result, frame.pts_us, picture)
+
+    return ahead(draw(), "draw")
