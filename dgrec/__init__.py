@@ -1,6 +1,7 @@
 """dgrec: record what an AI camera pipeline did, look at it again, measure it.
 
-`open` gives a recorded session; the rest of the public names are the errors it may raise.
+`open` gives a recorded session, `open_sessions` many, `connect` SQL over them; `compare` holds
+recordings against each other; the rest of the public names are the errors they may raise.
 Recording and replaying are done by the command ``dgrec``.
 """
 
@@ -21,6 +22,7 @@ from dgrec.errors import (
 from dgrec.version import __version__
 
 __all__ = [
+    "Comparison",
     "ConfigError",
     "DamagedSessionError",
     "DgrecError",
@@ -36,14 +38,19 @@ __all__ = [
     "StorageError",
     "VideoError",
     "__version__",
+    "compare",
+    "connect",
     "open",
+    "open_sessions",
 ]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from dgrec.comparison import Comparison, compare
     from dgrec.result import RecordedResult
     from dgrec.session import Session
     from dgrec.session import open_session as open
+    from dgrec.sessions import connect, open_sessions
 
 
 def __getattr__(name: str) -> object:
@@ -52,10 +59,18 @@ def __getattr__(name: str) -> object:
         from dgrec import session
 
         return session.Session if name == "Session" else session.open_session
+    if name in ("connect", "open_sessions"):
+        from dgrec import sessions
+
+        return getattr(sessions, name)
     if name == "RecordedResult":
         from dgrec.result import RecordedResult
 
         return RecordedResult
+    if name in ("Comparison", "compare"):
+        from dgrec import comparison
+
+        return comparison.Comparison if name == "Comparison" else comparison.compare
     raise AttributeError(f"module 'dgrec' has no attribute {name!r}")
 
 

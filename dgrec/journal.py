@@ -11,6 +11,7 @@ zeros: header and body are covered, and the stream is still plain Arrow IPC.
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import io
 import json
@@ -19,8 +20,9 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -32,7 +34,7 @@ from dgrec.metadata import Metadata
 from dgrec.rows import Row, build_batch
 from dgrec.schema import METADATA_KEY, SCHEMA
 
-__all__ = ["Durability", "Journal", "JournalWriter", "is_being_written"]
+__all__ = ["Durability", "Journal", "JournalTail", "JournalWriter", "is_being_written"]
 
 Durability = Literal["never", "flush", "frame"]
 
@@ -222,13 +224,12 @@ def _set_checksums(data: memoryview) -> None:
         start += length
 
 
-def _has_valid_crc(message: bytes) -> bool:
-    at = message.find(_CRC_MARK) + len(_CRC_MARK)
+def _has_valid_crc(message: memoryview, head: bytes) -> bool:
+    at = head.find(_CRC_MARK) + len(_CRC_MARK)
     if at < len(_CRC_MARK):
         return False
-    view = memoryview(message)
-    crc = zlib.crc32(view[at + 8 :], zlib.crc32(b"00000000", zlib.crc32(view[:at])))
-    return message[at : at + 8] == b"%08x" % crc
+    crc = zlib.crc32(message[at + 8 :], zlib.crc32(b"00000000", zlib.crc32(message[:at])))
+    return head[at : at + 8] == b"%08x" % crc
 
 
 def _lock(file: int) -> None:
@@ -275,6 +276,8 @@ class Journal:
     damage: list[str] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     lost_frames: int = 0
+    #: Where each batch is: the position of its first row, and its byte in the file.
+    places: list[tuple[int, int]] = field(default_factory=list)
 
     @classmethod
     def open(cls, path: Path) -> Journal:
@@ -288,7 +291,7 @@ class Journal:
         with path.open("rb") as file:
             message = _read_message(file, os.fstat(file.fileno()).st_size)
             if message is not None:
-                schema = pa.ipc.read_schema(pa.py_buffer(message))
+                schema = pa.ipc.read_schema(message)
                 text = (schema.metadata or {}).get(METADATA_KEY)
                 if text is None:
                     raise NotASessionError(f"{path}: an Arrow stream, but not a dgrec journal")
@@ -303,13 +306,15 @@ class Journal:
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield the record batches that are whole; note in ``damage`` what is not.
 
-        ``closing``, ``damage``, ``events`` and ``lost_frames`` change when the pass is complete:
-        one that stops early, or another at the same time, leaves them as they were.
+        ``closing``, ``damage``, ``events``, ``lost_frames`` and ``places`` change when the pass is
+        complete: one that stops early, or another at the same time, leaves them as they were.
         """
         found = _Pass(_stream_id(self.metadata) if self.metadata else None)
+        places: list[tuple[int, int]] = []
+        rows = 0
         if not self.metadata:
             found.damage.append("the head is damaged: the session's metadata is lost")
-        with self.path.open("rb", buffering=_READ_AHEAD) as file:
+        with BufferedReader(self.path.open("rb", buffering=0), _READ_AHEAD) as file:
             for start, message, skipped in _whole_messages(file):
                 if message is None and is_being_written(self.path):
                     break  # the recorder is in the middle of a write
@@ -325,16 +330,88 @@ class Journal:
                     found.damage.append(f"the message at byte {start:,} cannot be decoded")
                     continue
                 if found.takes(note, start) and batch.num_rows:
+                    places.append((rows, start))
+                    rows += batch.num_rows
                     yield batch
         self.closing = found.closing
         self.damage = found.damage
         self.events = found.events
         self.lost_frames = found.lost_frames
+        self.places = places
+
+    def batch_at(self, row: int) -> tuple[int, pa.RecordBatch] | None:
+        """Return the batch that holds a row, and the position of its first row.
+
+        None if the last pass of `batches` found no such row, or it is not there any more.
+        """
+        at = bisect.bisect_right(self.places, row, key=lambda place: place[0]) - 1
+        if at < 0:
+            return None
+        first, start = self.places[at]
+        with self.path.open("rb") as file:
+            there = os.fstat(file.fileno()).st_size - start
+            file.seek(start)
+            message = _read_message(file, there)
+        if message is None:
+            return None
+        batch, _ = _decode(message, self.schema)
+        return (first, batch) if row < first + batch.num_rows else None
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """Give a new stream each time, so that a query engine may scan the journal repeatedly."""
         reader = pa.RecordBatchReader.from_batches(self.schema, self.batches())
         return reader.__arrow_c_stream__(requested_schema)
+
+
+class JournalTail:
+    """A journal that is still being written: each `read` gives only the rows that have come since.
+
+    The file stays open: what was written before it was sealed and removed can still be read.
+
+    Raises:
+        NotASessionError: The file holds nothing that dgrec wrote.
+        FormatVersionError: It was written by a newer dgrec.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        journal = Journal.open(path)
+        self.metadata = journal.metadata
+        self._schema = journal.schema
+        self._found = _Pass(_stream_id(journal.metadata) if journal.metadata else None)
+        self._file = BufferedReader(path.open("rb", buffering=0), _READ_AHEAD)
+        self._position = 0
+
+    @property
+    def closing(self) -> Metadata | None:
+        """What the recorder wrote at the end; None while it records, or if it was killed."""
+        return self._found.closing
+
+    @property
+    def damage(self) -> list[str]:
+        """One line for each thing that could not be read so far."""
+        return list(self._found.damage)
+
+    def read(self) -> Iterator[pa.RecordBatch]:
+        """Yield the batches that are whole by now, and that no earlier call has given."""
+        for start, message, skipped in _whole_messages(self._file, self._position):
+            if message is None:
+                break  # half a batch, which the next call may find whole
+            if skipped:
+                self._found.damage.append(f"{skipped:,} bytes before byte {start:,} are damaged")
+            self._position = start + message.size
+            if start == 0 and self.metadata:  # the schema
+                continue
+            try:
+                batch, note = _decode(message, self._schema)
+            except (pa.ArrowException, ValueError, KeyError, TypeError):
+                self._found.damage.append(f"the message at byte {start:,} cannot be decoded")
+                continue
+            if self._found.takes(note, start) and batch.num_rows:
+                yield batch
+
+    def close(self) -> None:
+        self._file.close()
 
 
 class _Pass:
@@ -373,9 +450,9 @@ class _Pass:
         return True
 
 
-def _decode(message: bytes, schema: pa.Schema) -> tuple[pa.RecordBatch, dict[str, Any]]:
+def _decode(message: pa.Buffer, schema: pa.Schema) -> tuple[pa.RecordBatch, dict[str, Any]]:
     """Return a message's batch and dgrec's note on it."""
-    parsed = pa.ipc.read_message(pa.py_buffer(message))
+    parsed = pa.ipc.read_message(message)
     if parsed.type != "record batch":
         raise ValueError("not a record batch")
     batch = pa.ipc.read_record_batch(parsed, schema)
@@ -384,7 +461,7 @@ def _decode(message: bytes, schema: pa.Schema) -> tuple[pa.RecordBatch, dict[str
     return batch, note
 
 
-def _custom_metadata(message: bytes) -> dict[str, Any]:
+def _custom_metadata(message: pa.Buffer) -> dict[str, Any]:
     """Return dgrec's JSON note from the message's header.
 
     pyarrow only gives a batch's custom metadata when it reads a stream from its start, which
@@ -392,17 +469,18 @@ def _custom_metadata(message: bytes) -> dict[str, Any]:
     this length-prefixed mark.
     """
     (header_length,) = struct.unpack_from("<i", message, 4)
-    header = message[8 : 8 + header_length]
+    header = bytes(memoryview(message).cast("B")[8 : 8 + header_length])
     at = header.index(b'{"seq":')
     (length,) = struct.unpack_from("<I", header, at - 4)
     note: dict[str, Any] = json.loads(header[at : at + length])
     return note
 
 
-def _whole_messages(file: BinaryIO) -> Iterator[tuple[int, bytes | None, int]]:
+def _whole_messages(
+    file: BufferedReader[Any], position: int = 0
+) -> Iterator[tuple[int, pa.Buffer | None, int]]:
     """Yield (offset, message, damaged bytes before it); a last None stands for a damaged end."""
     size = os.fstat(file.fileno()).st_size
-    position = 0
     bad_from: int | None = None
     while position < size:
         file.seek(position)
@@ -410,7 +488,7 @@ def _whole_messages(file: BinaryIO) -> Iterator[tuple[int, bytes | None, int]]:
         if message is not None:
             yield position, message, 0 if bad_from is None else position - bad_from
             bad_from = None
-            position += len(message)
+            position += message.size
             continue
         file.seek(position)
         if file.read(8) == _END_OF_STREAM:
@@ -423,7 +501,7 @@ def _whole_messages(file: BinaryIO) -> Iterator[tuple[int, bytes | None, int]]:
         yield size, None, size - bad_from
 
 
-def _next_continuation(file: BinaryIO, start: int, size: int) -> int:
+def _next_continuation(file: BufferedReader[Any], start: int, size: int) -> int:
     """Return where the next message may begin: they are aligned to 8 bytes."""
     position = start
     while position < size:
@@ -438,7 +516,7 @@ def _next_continuation(file: BinaryIO, start: int, size: int) -> int:
     return size
 
 
-def _read_message(file: BinaryIO, there: int) -> bytes | None:
+def _read_message(file: BufferedReader[Any], there: int) -> pa.Buffer | None:
     """Return the message at the file's position, or None if it is not whole.
 
     ``there`` is how many bytes the file has from here on: no more are ever asked for.
@@ -447,11 +525,20 @@ def _read_message(file: BinaryIO, there: int) -> bytes | None:
     length = _message_length(head)
     if length is None or length > there:
         return None
-    message = head + file.read(length - len(head))
-    return message if len(message) == length and _has_valid_crc(message) else None
+    # Arrow's own memory: the batch is used where it lies, and the next one takes its place.
+    message = pa.allocate_buffer(length)
+    view = memoryview(message).cast("B")
+    view[: len(head)] = head
+    filled = len(head)
+    while filled < length:
+        count = file.readinto(view[filled:])
+        if not count:
+            return None
+        filled += count
+    return message if _has_valid_crc(view, head) else None
 
 
-def _message_head(file: BinaryIO) -> bytes:
+def _message_head(file: BufferedReader[Any]) -> bytes:
     """Return the prefix and the header of the message that begins here; b"" if none does."""
     prefix = file.read(8)
     if len(prefix) < 8 or prefix[:4] != _CONTINUATION:

@@ -4,9 +4,9 @@ Nothing is lost on the way: `dgrec.restore` turns a row back into results, timin
 that are equal to the originals in keys, their order, values and types.
 
 Rows are converted many at a time and column by column. Each column is gathered in one C-level
-pass and checked in another (``set(map(type, column))``); only values that do not fit their typed
-column take the slow path into the JSON column ``extra``. That is what keeps recording at a few
-microseconds a frame without giving up a single odd value.
+pass and checked in another (`dgrec.packing`, ``set(map(type, column))``); only values that do not
+fit their typed column take the slow path into the JSON column ``extra``. That is what keeps
+recording at a few microseconds a frame without giving up a single odd value.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import pyarrow as pa
 
 from dgrec import exact
 from dgrec.masks import MaskMode, is_packable, pack_array
+from dgrec.packing import pack_boxes, pack_floats, pack_int32
 from dgrec.schema import DETECTION, LANDMARK, MASK, SCHEMA, STAGE_KEYS
 
 __all__ = ["BBOX", "Row", "build_batch"]
@@ -76,6 +77,8 @@ class Row:
     dropped_writer: int = 0
     video_frame: int | None = None
     video_state: str | None = None
+    #: Which piece of the recording it goes to, for the recorder's threads to agree; not recorded.
+    segment: Any = None
 
 
 _COPIED_NAMES = (
@@ -90,26 +93,28 @@ _COPIED_NAMES = (
     "dropped_queue",
     "dropped_writer",
 )
-_COPIED = attrgetter(*_COPIED_NAMES)
-_NANOSECONDS = attrgetter("captured_ns", "completed_ns", "read_ns", "recorder_ns")
+_OBJECT_NAMES = ("results", "timing", "attributes", "info", "conversion")
+_NANOSECOND_NAMES = ("captured_ns", "completed_ns", "read_ns", "recorder_ns")
+_NAMES = (*_COPIED_NAMES, *_OBJECT_NAMES, *_NANOSECOND_NAMES)
+_FIELDS = attrgetter(*_NAMES)
 
 
 def build_batch(rows: Sequence[Row], first_frame: int, masks: MaskMode = "exact") -> pa.RecordBatch:
     """Return ``rows`` as one record batch of `SCHEMA`, numbered from ``first_frame``."""
     if not rows:
         return pa.RecordBatch.from_pylist([], schema=SCHEMA)
-    restores = [_frame_restore(row) for row in rows]
-    results = [row.results if type(row.results) is list else [] for row in rows]
-    nanoseconds = np.array(list(map(_NANOSECONDS, rows)), np.int64).T
-    captured, completed, read, recorder = nanoseconds
+    fields = dict(zip(_NAMES, zip(*map(_FIELDS, rows), strict=True), strict=True))
+    results, restores = _results_column(rows, fields)
+    captured, completed, read, recorder = (
+        np.array(fields[name], np.int64) for name in _NANOSECOND_NAMES
+    )
     durations = _milliseconds(np.stack([read, completed - captured, recorder]))
-    copied = dict(zip(_COPIED_NAMES, zip(*map(_COPIED, rows), strict=True), strict=True))
-    dropped = [copied[name] for name in ("dropped_camera", "dropped_queue", "dropped_writer")]
-    stages, timing, timing_notes = _timing_columns([row.timing for row in rows])
+    dropped = [fields[name] for name in ("dropped_camera", "dropped_queue", "dropped_writer")]
+    stages, timing, timing_notes = _timing_columns(fields["timing"])
     for index, note in timing_notes.items():
         restores[index] = {**(restores[index] or {}), **note}
     columns = {
-        **copied,
+        **{name: fields[name] for name in _COPIED_NAMES},
         **stages,
         "frame": _numbers(np.arange(first_frame, first_frame + len(rows)), pa.int64()),
         "captured_at": _numbers(captured // 1000, _UTC),
@@ -120,9 +125,7 @@ def build_batch(rows: Sequence[Row], first_frame: int, masks: MaskMode = "exact"
         "timing": timing,
         "dropped_before": _numbers(np.array(dropped, np.int32).sum(0, np.int32), pa.int32()),
         "detections": _detections_column(results, masks),
-        "attributes": [
-            _attributes_text(row.attributes) if row.attributes else None for row in rows
-        ],
+        "attributes": [_attributes_text(item) if item else None for item in fields["attributes"]],
         "restore": [_compact(note) if note else None for note in restores],
     }
     return pa.record_batch(
@@ -171,6 +174,24 @@ def _compact(value: Any) -> str:
 
 def _attributes_text(attributes: Mapping[str, Any] | str) -> str:
     return attributes if isinstance(attributes, str) else exact.dumps(dict(attributes))
+
+
+def _results_column(
+    rows: Sequence[Row], fields: Mapping[str, Sequence[Any]]
+) -> tuple[Sequence[list[Any]], list[dict[str, Any] | None]]:
+    """Return (each frame's detections, what only the JSON column can hold of it or None)."""
+    results: Sequence[Any] = fields["results"]
+    infos = fields["info"]
+    is_plain = (
+        set(map(type, results)) == {list}
+        and set(map(type, infos)) == {str}
+        and not any(infos)
+        and set(fields["conversion"]) == {None}
+    )
+    if is_plain:  # one look at all of them is much quicker than one at each
+        return results, [None] * len(rows)
+    lists = [item if type(item) is list else [] for item in results]
+    return lists, list(map(_frame_restore, rows))
 
 
 def _frame_restore(row: Row) -> dict[str, Any] | None:
@@ -386,6 +407,11 @@ _SCALARS: tuple[tuple[str, pa.DataType, type, Callable[[Any], bool]], ...] = (
     ("track_id", pa.int64(), int, _INT64.__contains__),
 )
 
+_PACKERS: dict[pa.DataType, Callable[[list[Any]], np.ndarray[Any, Any] | None]] = {
+    pa.float64(): pack_floats,
+    pa.int32(): pack_int32,
+}
+
 
 def _is_utf8(text: str) -> bool:
     try:
@@ -403,6 +429,9 @@ def _scalar_column(
     fits: Callable[[Any], bool],
     extras: _Extras,
 ) -> pa.Array:
+    packed = _PACKERS[pa_type](values) if pa_type in _PACKERS else None
+    if packed is not None:
+        return _numbers(packed, pa_type)
     if set(map(type, values)) == {accepted}:
         try:
             return pa.array(values, pa_type)
@@ -429,11 +458,9 @@ def _nearest(value: Any, accepted: type, fits: Callable[[Any], bool]) -> Any:
 
 
 def _bbox_columns(values: list[Any], extras: _Extras) -> dict[str, pa.Array]:
-    if set(map(type, values)) == {list} and set(map(len, values)) == {4}:
-        flat: list[Any] = list(chain.from_iterable(values))
-        if set(map(type, flat)) == {float}:
-            corners = np.fromiter(flat, np.float64, len(flat)).reshape(-1, 4).T.copy()
-            return {name: _numbers(corners[i], pa.float64()) for i, name in enumerate(BBOX)}
+    corners = pack_boxes(values)
+    if corners is not None:
+        return {name: _numbers(corners[i], pa.float64()) for i, name in enumerate(BBOX)}
     boxes: list[Sequence[float | None]] = []
     for index, value in enumerate(values):
         if type(value) is list and len(value) == 4 and set(map(type, value)) == {float}:

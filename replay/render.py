@@ -25,7 +25,6 @@ __all__ = [
     "Frame",
     "OverlayPainter",
     "Timeline",
-    "again_and_again",
     "at_speed",
     "canvas_for",
     "frames",
@@ -120,21 +119,6 @@ def at_speed(pictures: Iterable[Frame], speed: float) -> Iterator[Frame]:
     for frame in pictures:
         last = max(last + 1, round(frame.pts_us / speed))
         yield replace(frame, pts_us=last)
-
-
-def again_and_again(pictures: Callable[[], Iterable[Frame]]) -> Iterator[Frame]:
-    """Yield the frames of ``pictures()`` for ever, each round following the one before."""
-    offset = 0
-    while True:
-        last, step = None, FIRST_STEP_US
-        for frame in pictures():
-            if last is not None:
-                step = frame.pts_us - last
-            last = frame.pts_us
-            yield replace(frame, pts_us=offset + last)
-        if last is None:
-            return
-        offset += last + step
 
 
 def _results(session: Session, start: int, end: int | None) -> Iterator[RecordedResult]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,12 +139,12 @@ def replay_command(
             _say_damage(other)
             beside = other, _pixels(other, None, closing, f"{side_by_side.name}: ")
         scene = _scene(settings, options, chosen)
-        painter = scene.painter(opened, closing, beside)
         if chosen is None:
-            _show(opened, pixels, painter, cut, speed, loop, quiet)
+            _show(opened, pixels, scene, beside, cut, speed, loop, quiet, closing)
         else:
             if beside is not None:
                 check_not_footage(chosen.path, beside[1])
+            painter = scene.painter(opened, closing, beside)
             _write(opened, pixels, painter, cut, speed, chosen, overwrite, quiet)
 
 
@@ -197,21 +198,43 @@ def _scene(settings: dict[str, Any], options: dict[str, Any], output: Output | N
 def _show(
     session: Session,
     pixels: Pixels,
-    painter: Stack,
+    scene: Scene,
+    beside: tuple[Session, Pixels] | None,
     cut: Cut,
     speed: float,
     loop: bool,
     quiet: bool,
+    closing: ExitStack,
 ) -> None:
-    from replay.player import play_session
-    from replay.render import again_and_again, canvas_for
+    from replay.player import Look, play_session
+    from replay.render import canvas_for
 
-    canvas = canvas_for(session, painter, cut.start, cut.end)
-    pictures = cut.frames(session, pixels, speed)
-    if loop:
-        pictures = again_and_again(lambda: cut.frames(session, pixels, speed))
-    player = play_session(pictures, painter, canvas, f"dgrec: {session.path.name}")
-    for note in (*pixels.notes(), *painter.notes()):
+    recorded = session.metadata.get("overlay", {}).get("show_labels", True)
+    first = Look(bool(scene.settings.get("show_labels", recorded)), scene.hud)
+    painters: dict[Look, Stack] = {}
+
+    def paint(look: Look) -> Stack:
+        if look not in painters:
+            settings = {**scene.settings, "show_labels": look.labels}
+            looked = replace(scene, settings=settings, hud=look.hud)
+            painters[look] = looked.painter(session, closing, beside)
+        return painters[look]
+
+    player = play_session(
+        session,
+        pixels,
+        paint,
+        canvas_for(session, paint(first), cut.start, cut.end),
+        f"dgrec: {session.path.name}",
+        start=cut.start,
+        end=cut.end,
+        wanted=None if cut.wanted is None else cut.wanted.numbers,
+        speed=speed,
+        loop=loop,
+        look=first,
+    )
+    notes = dict.fromkeys(note for painter in painters.values() for note in painter.notes())
+    for note in (*pixels.notes(), *notes):
         click.echo(note, err=True)
     if not quiet:
         for note in player.notes():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -19,7 +18,7 @@ from replay.contact_sheet import spread
 from replay.cut import make_cut
 from replay.painting import Resize
 from replay.pixels import Footage, Pixels
-from replay.render import again_and_again, at_speed, frames, usual_step_us
+from replay.render import at_speed, frames, usual_step_us
 from replay.scene import Scene
 from replay.selection import parse_position
 from tests.factory import make_row, new_metadata, write_journal, write_session
@@ -250,17 +249,6 @@ def test_times_go_forward_at_any_speed(session: Path) -> None:
     with dgrec.open(session) as opened, Pixels(Footage(None)) as pixels:
         fast = [frame.pts_us for frame in at_speed(frames(opened, pixels), 1e9)]
     assert fast == list(range(FRAMES))
-
-
-def test_again_and_again(session: Path) -> None:
-    with dgrec.open(session) as opened, Pixels(Footage(None)) as pixels:
-        rounds = again_and_again(lambda: frames(opened, pixels, 3, 6))
-        shown = [(f.result.frame, f.pts_us) for f in itertools.islice(rounds, 8)]
-    assert shown == [(3 + i % 3, i * 40_000) for i in range(8)]
-    assert list(again_and_again(lambda: iter([]))) == []
-
-
-# --- animations ---
 
 
 def animated(path: Path) -> Iterator[tuple[Any, int]]:
