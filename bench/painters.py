@@ -86,9 +86,8 @@ def main() -> None:
             times.setdefault("overlay, encoded as MP4", []).append(with_encoder)
     medians = {name: statistics.median(values) for name, values in times.items()}
     plain, encoded = medians["overlay"], medians["overlay, encoded as MP4"]
-    print(
-        f"{arguments.frames} frames of {arguments.size}, CPU time, medians of {arguments.rounds} rounds"
-    )
+    what = f"{arguments.frames} frames of {arguments.size}"
+    print(f"{what}, CPU time, medians of {arguments.rounds} rounds")
     for name, value in medians.items():
         added = value - plain
         print(
