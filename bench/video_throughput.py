@@ -4,8 +4,9 @@
 
 Both record the same moving pictures through the real `predict_stream` with a stand-in model that
 keeps one core busy, as a model on the CPU does, in native code and without Python's lock; the
-others are for the encoder. With ``--accelerator`` it waits instead, as for a chip beside the CPU. Frames come as fast as they are taken. ``--policy leave-out`` is that
-of a live source: the loop never waits, and frames left out are counted.
+others are for the encoder. With ``--accelerator`` it waits instead, as for a chip beside the CPU.
+Frames come as fast as they are taken. ``--policy leave-out`` is that of a live source: the loop
+never waits, and frames left out are counted.
 
 Prints frames a second of each, and the median of the ratios of the pairs.
 """
