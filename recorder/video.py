@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from dgrec.drawing import image_overlay
 from dgrec.errors import DgrecError, VideoError
 from dgrec.metadata import utc_text
 from dgrec.parts import part_path
@@ -414,4 +415,4 @@ def _do(job: _Job) -> None:
     elif job.task == "discard":
         videos.discard()
     elif not videos.is_discarded:
-        videos.write(result.image, lambda: result.image_overlay, job.pts_us)
+        videos.write(result.image, lambda: image_overlay(result), job.pts_us)
