@@ -244,8 +244,7 @@ def write_replay(
         VideoError: There is nothing to draw, or no way to draw or encode it.
     """
     check_output(output, overwrite=overwrite)
-    footage = pixels.footage.path
-    if footage is not None and output.exists() and output.samefile(footage):
+    if output.exists() and any(output.samefile(file) for file in pixels.footage.files):
         raise OutputError(f"{output}: is the video that the pixels are read from")
     painter = OverlayPainter(settings)
     canvas = canvas_for(session, painter, start, end)

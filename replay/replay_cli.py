@@ -93,7 +93,21 @@ def overlay_settings(options: dict[str, Any]) -> dict[str, Any]:
 @click.command(
     "replay",
     short_help="Draw a session's overlays again: in a window, or as an MP4.",
-    epilog="Example: dgrec replay session.parquet --output session.replay.mp4",
+    epilog="""Example: dgrec replay session.parquet --output session.replay.mp4
+
+\b
+Keys in the window:
+  space        play, pause
+  . ,          one frame on, back
+  right left   10 s on, back (or ] [)
+  n p          next, previous event: a drop, a frame slower than p99, a label that appears
+  + -          faster, slower
+  home end     first, last frame
+  l h          labels, HUD
+  s            save this frame as PNG beside the session
+  ?            show the keys
+  q esc        quit
+""",
 )
 @click.argument("session", type=click.Path(path_type=Path))
 @click.option(
@@ -128,7 +142,8 @@ def replay_command(
 
     The pixels come from the recorded file, which must be unchanged; for a camera, from the video
     that was recorded beside the session. PySDK itself draws, so that the picture is the one that
-    was seen live. In a window the session runs at its recorded pace: space pauses, q ends it.
+    was seen live. In a window the session runs at its recorded pace; a click on the time
+    line below goes there.
     """
     settings = overlay_settings(options)
     if end is not None and end <= start:
