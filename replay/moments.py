@@ -23,6 +23,8 @@ _FIRST_STEP_US = 40_000
 _COLUMNS = ("frame", "media_time_s", "captured_at", "dropped_before", "latency_ms")
 #: Of the detections only this leaf is read from a sealed file: masks would be most of it.
 _LABEL_LEAF = "detections.list.element.label"
+_ROWS_AT_ONCE = 4096
+_BYTES_AT_ONCE = 32 << 20
 
 
 class Kind(IntFlag):
@@ -149,11 +151,21 @@ def find_moments(
 
 
 def _batches(session: Session) -> Iterator[pa.RecordBatch]:
-    names = list(_COLUMNS)
-    try:
-        yield from session.batches([*names, _LABEL_LEAF if session.sealed else "detections"])
-    except KeyError:  # a part of it is a journal by now
-        yield from session.batches([*names, "detections"])
+    """Yield the columns that count; the small batches of a journal, many at once."""
+    if session.sealed:
+        yield from session.batches([*_COLUMNS, _LABEL_LEAF])
+        return
+    waiting: list[pa.RecordBatch] = []
+    rows = size = 0
+    for batch in session.batches([*_COLUMNS, "detections"]):
+        waiting.append(batch)
+        rows += batch.num_rows
+        size += batch.nbytes
+        if rows >= _ROWS_AT_ONCE or size >= _BYTES_AT_ONCE:
+            yield pa.concat_batches(waiting)
+            waiting, rows, size = [], 0, 0
+    if waiting:
+        yield pa.concat_batches(waiting)
 
 
 def _numbers(batch: pa.RecordBatch, name: str) -> np.ndarray[Any, Any]:

@@ -301,8 +301,7 @@ def write_replay(
     """
     target = target or MP4
     target.check(output, overwrite=overwrite)
-    footage = pixels.footage.path
-    if footage is not None and output.exists() and output.samefile(footage):
+    if output.exists() and any(output.samefile(file) for file in pixels.footage.files):
         raise OutputError(f"{output}: is the video that the pixels are read from")
     painter = painter or OverlayPainter(settings)
     canvas = canvas_for(session, painter, start, end, even=target.even)
