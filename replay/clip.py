@@ -204,9 +204,7 @@ def _files_of(session: Session) -> Iterator[Path]:
         if path.is_file():
             yield path
     with contextlib.suppress(VideoError):
-        footage = find_footage(session).path
-        if footage is not None:
-            yield footage
+        yield from find_footage(session).files
 
 
 # --- rows --------------------------------------------------------------------------------------
