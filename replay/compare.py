@@ -81,9 +81,9 @@ def _sections(comparison: Comparison) -> Iterator[Section]:
     )
     yield Section(
         "Speed",
-        ("metric", "unit", "BASE", "NEW", "change", "verdict", "why"),
+        ("metric", "BASE", "NEW", "change", "verdict", "why"),
         [_row(row) for row in comparison.rows],
-        (False, False, True, True, True, False, False),
+        (False, True, True, True, False, False),
     )
     if comparison.agreement is not None:
         yield from _agreement_sections(comparison, comparison.agreement)
@@ -120,7 +120,6 @@ def _row(row: Row) -> tuple[str, ...]:
         change += f" ({low} to {_percent(row.change_high, 'any')})"
     return (
         row.metric,
-        row.unit,
         _value(row.base),
         _value(row.new),
         change,
