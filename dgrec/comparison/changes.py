@@ -151,7 +151,7 @@ def quantile_estimate(series: Series, p: float) -> Estimate:
         frames = math.ceil(len(series) * MIN_BEYOND / beyond)
         return Estimate(
             value if p == 0.5 else None,
-            f"{beyond:.1f} effective samples beyond it, {MIN_BEYOND:.0f} are needed: about "
+            f"{beyond:.1f} effective samples beyond it, not {MIN_BEYOND:.0f}: takes about "
             f"{_round_up(frames):,} frames",
         )
     below = (series.values <= value).astype(np.float64)

@@ -41,7 +41,7 @@ def test_a_parameter_asked_for_is_told_once() -> None:
     for side, value in ((a, 1), (b, 2)):
         asked = {"properties": {"top_k": value, "other": value}, "parameters": {"top_k": value}}
         side["model"] = {**side["model"], **asked}
-    assert list(found([a], [b])) == ["model.parameters.top_k", "model.properties.other"]
+    assert list(found([a], [b])) == ["model.properties.other", "model.parameters.top_k"]
 
 
 def test_one_side_may_differ_in_itself() -> None:
