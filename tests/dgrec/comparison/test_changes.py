@@ -218,6 +218,16 @@ def test_gap_between_two_modes_is_no_certainty() -> None:
     assert called <= 6
 
 
+@pytest.mark.parametrize("share", [0.48, 0.52])
+def test_an_interval_reaches_into_the_other_mode(share: float) -> None:
+    values = np.where(np.arange(600) * 7919 % 600 < share * 600, 20.0, 10.0)
+    values = values + np.random.default_rng(3).random(600) / 100
+    estimate = quantile_estimate(Series(values, 30), 0.5)
+    assert estimate.low is not None
+    assert estimate.high is not None
+    assert estimate.low < 10.1 < 19.9 < estimate.high
+
+
 # --- calibration, in short (bench.calibration has all of it) -------------------------------------
 
 
