@@ -1,7 +1,7 @@
 """dgrec: record what an AI camera pipeline did, look at it again, measure it.
 
-`open` gives a recorded session, `compare` holds recordings against each other; the rest of the
-public names are the errors they may raise.
+`open` gives a recorded session, `open_sessions` many, `connect` SQL over them; `compare` holds
+recordings against each other; the rest of the public names are the errors they may raise.
 Recording and replaying are done by the command ``dgrec``.
 """
 
@@ -39,7 +39,9 @@ __all__ = [
     "VideoError",
     "__version__",
     "compare",
+    "connect",
     "open",
+    "open_sessions",
 ]
 
 TYPE_CHECKING = False
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from dgrec.result import RecordedResult
     from dgrec.session import Session
     from dgrec.session import open_session as open
+    from dgrec.sessions import connect, open_sessions
 
 
 def __getattr__(name: str) -> object:
@@ -56,6 +59,10 @@ def __getattr__(name: str) -> object:
         from dgrec import session
 
         return session.Session if name == "Session" else session.open_session
+    if name in ("connect", "open_sessions"):
+        from dgrec import sessions
+
+        return getattr(sessions, name)
     if name == "RecordedResult":
         from dgrec.result import RecordedResult
 

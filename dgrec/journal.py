@@ -11,6 +11,7 @@ zeros: header and body are covered, and the stream is still plain Arrow IPC.
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import io
 import json
@@ -33,7 +34,7 @@ from dgrec.metadata import Metadata
 from dgrec.rows import Row, build_batch
 from dgrec.schema import METADATA_KEY, SCHEMA
 
-__all__ = ["Durability", "Journal", "JournalWriter", "is_being_written"]
+__all__ = ["Durability", "Journal", "JournalTail", "JournalWriter", "is_being_written"]
 
 Durability = Literal["never", "flush", "frame"]
 
@@ -275,6 +276,8 @@ class Journal:
     damage: list[str] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     lost_frames: int = 0
+    #: Where each batch is: the position of its first row, and its byte in the file.
+    places: list[tuple[int, int]] = field(default_factory=list)
 
     @classmethod
     def open(cls, path: Path) -> Journal:
@@ -303,10 +306,12 @@ class Journal:
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield the record batches that are whole; note in ``damage`` what is not.
 
-        ``closing``, ``damage``, ``events`` and ``lost_frames`` change when the pass is complete:
-        one that stops early, or another at the same time, leaves them as they were.
+        ``closing``, ``damage``, ``events``, ``lost_frames`` and ``places`` change when the pass is
+        complete: one that stops early, or another at the same time, leaves them as they were.
         """
         found = _Pass(_stream_id(self.metadata) if self.metadata else None)
+        places: list[tuple[int, int]] = []
+        rows = 0
         if not self.metadata:
             found.damage.append("the head is damaged: the session's metadata is lost")
         with BufferedReader(self.path.open("rb", buffering=0), _READ_AHEAD) as file:
@@ -325,16 +330,88 @@ class Journal:
                     found.damage.append(f"the message at byte {start:,} cannot be decoded")
                     continue
                 if found.takes(note, start) and batch.num_rows:
+                    places.append((rows, start))
+                    rows += batch.num_rows
                     yield batch
         self.closing = found.closing
         self.damage = found.damage
         self.events = found.events
         self.lost_frames = found.lost_frames
+        self.places = places
+
+    def batch_at(self, row: int) -> tuple[int, pa.RecordBatch] | None:
+        """Return the batch that holds a row, and the position of its first row.
+
+        None if the last pass of `batches` found no such row, or it is not there any more.
+        """
+        at = bisect.bisect_right(self.places, row, key=lambda place: place[0]) - 1
+        if at < 0:
+            return None
+        first, start = self.places[at]
+        with self.path.open("rb") as file:
+            there = os.fstat(file.fileno()).st_size - start
+            file.seek(start)
+            message = _read_message(file, there)
+        if message is None:
+            return None
+        batch, _ = _decode(message, self.schema)
+        return (first, batch) if row < first + batch.num_rows else None
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """Give a new stream each time, so that a query engine may scan the journal repeatedly."""
         reader = pa.RecordBatchReader.from_batches(self.schema, self.batches())
         return reader.__arrow_c_stream__(requested_schema)
+
+
+class JournalTail:
+    """A journal that is still being written: each `read` gives only the rows that have come since.
+
+    The file stays open: what was written before it was sealed and removed can still be read.
+
+    Raises:
+        NotASessionError: The file holds nothing that dgrec wrote.
+        FormatVersionError: It was written by a newer dgrec.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        journal = Journal.open(path)
+        self.metadata = journal.metadata
+        self._schema = journal.schema
+        self._found = _Pass(_stream_id(journal.metadata) if journal.metadata else None)
+        self._file = BufferedReader(path.open("rb", buffering=0), _READ_AHEAD)
+        self._position = 0
+
+    @property
+    def closing(self) -> Metadata | None:
+        """What the recorder wrote at the end; None while it records, or if it was killed."""
+        return self._found.closing
+
+    @property
+    def damage(self) -> list[str]:
+        """One line for each thing that could not be read so far."""
+        return list(self._found.damage)
+
+    def read(self) -> Iterator[pa.RecordBatch]:
+        """Yield the batches that are whole by now, and that no earlier call has given."""
+        for start, message, skipped in _whole_messages(self._file, self._position):
+            if message is None:
+                break  # half a batch, which the next call may find whole
+            if skipped:
+                self._found.damage.append(f"{skipped:,} bytes before byte {start:,} are damaged")
+            self._position = start + message.size
+            if start == 0 and self.metadata:  # the schema
+                continue
+            try:
+                batch, note = _decode(message, self._schema)
+            except (pa.ArrowException, ValueError, KeyError, TypeError):
+                self._found.damage.append(f"the message at byte {start:,} cannot be decoded")
+                continue
+            if self._found.takes(note, start) and batch.num_rows:
+                yield batch
+
+    def close(self) -> None:
+        self._file.close()
 
 
 class _Pass:
@@ -399,10 +476,11 @@ def _custom_metadata(message: pa.Buffer) -> dict[str, Any]:
     return note
 
 
-def _whole_messages(file: BufferedReader[Any]) -> Iterator[tuple[int, pa.Buffer | None, int]]:
+def _whole_messages(
+    file: BufferedReader[Any], position: int = 0
+) -> Iterator[tuple[int, pa.Buffer | None, int]]:
     """Yield (offset, message, damaged bytes before it); a last None stands for a damaged end."""
     size = os.fstat(file.fileno()).st_size
-    position = 0
     bad_from: int | None = None
     while position < size:
         file.seek(position)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -79,6 +80,8 @@ class SessionStats:
     dropped: Mapping[str, int]
     #: ``latency_ms`` of the first frame, and how many times the median that is.
     first_frame: Mapping[str, float | None]
+    #: ``frames`` before the session had settled (`warm_up` in the library), ``has_settled``.
+    warm_up: Mapping[str, int | bool]
     #: ``exact`` or ``estimated``.
     quantiles: str
     stages: Mapping[str, Distribution]
@@ -87,15 +90,18 @@ class SessionStats:
     labels: tuple[LabelStats, ...]
 
 
-def measure(session: Session) -> SessionStats:
+def measure(session: Session, reader: SqlReader | None = None) -> SessionStats:
     """Return the statistics of a session, in bounded memory.
 
     Of a session that is still being recorded, they cover what was there at the first pass.
 
+    Args:
+        reader: A connection over just this session; without one, it is made for this.
+
     Raises:
         SessionError: Part of the file cannot be read.
     """
-    with SqlReader([session]) as reader:
+    with contextlib.nullcontext(reader) if reader else SqlReader([session]) as reader:
         exact = len(session) <= EXACT_FRAMES
         (frames,) = reader.rows(_frames_query(exact))
         duration = _seconds(frames["first_captured"], frames["last_completed"])
@@ -111,6 +117,7 @@ def measure(session: Session) -> SessionStats:
                 reader.rows(_labels_query(frames["last_frame"])) if frames["frames"] else ()
             )
         )
+        warm_up = reader.rows("SELECT warm_up_frames, has_settled FROM warm_up")
     stages = {name: _distribution(frames, name) for name in STAGES}
     return SessionStats(
         session=str(session.path),
@@ -128,6 +135,10 @@ def measure(session: Session) -> SessionStats:
         first_frame={
             "latency_ms": frames["first_latency"],
             "times_median": _ratio(frames["first_latency"], stages["latency_ms"].p50),
+        },
+        warm_up={
+            "frames": warm_up[0]["warm_up_frames"] if warm_up else 0,
+            "has_settled": bool(warm_up) and warm_up[0]["has_settled"],
         },
         quantiles="exact" if exact else "estimated",
         stages=stages,
@@ -223,6 +234,7 @@ def _values(stats: SessionStats) -> Iterator[tuple[Any, ...]]:
     yield "session", stats.session, "throughput", stats.throughput_fps, "frames/s"
     yield "session", stats.session, "skipped", stats.skipped, "frames"
     yield "session", stats.session, "first_frame_latency", stats.first_frame["latency_ms"], "ms"
+    yield "session", stats.session, "warm_up", stats.warm_up["frames"], "frames"
     yield "session", stats.session, "quantiles", stats.quantiles, None
     for place, count in stats.dropped.items():
         yield "dropped", place, "count", count, "frames"
@@ -252,6 +264,7 @@ def _sections(stats: SessionStats) -> Iterator[Section]:
             ),
             ("skipped", f"{stats.skipped:,}"),
             ("dropped", f"{stats.dropped['total']:,}  ({dropped})"),
+            ("settled", _settled(stats)),
         ],
     )
     yield Section(
@@ -281,6 +294,12 @@ def _sections(stats: SessionStats) -> Iterator[Section]:
                 for label in stats.labels
             ],
         )
+
+
+def _settled(stats: SessionStats) -> str:
+    count = stats.warm_up["frames"]
+    after = f"after {count:,} frames" if stats.warm_up["has_settled"] else "never within 10%"
+    return f"{after}  (left out here: 0 frames)"
 
 
 def _notes(stats: SessionStats) -> Iterator[str]:

@@ -1,0 +1,92 @@
+"""The SQL library: views and table macros for what is asked of every recording.
+
+They stand in ``library.sql`` beside this module, where each has a comment above it that says what
+it means. `statements` is what a connection runs to have them, once ``frames``, ``detections`` and
+``sessions`` are there.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+from importlib import resources
+
+__all__ = ["Entry", "entries", "statements", "text"]
+
+_CREATE = re.compile(r"^CREATE (VIEW|MACRO) (\w+)(\([^)]*\))?", re.MULTILINE)
+
+
+# DuckDB binds a view as it is created, down to the files below it. It would open each of them some
+# thirty times, so an empty table with their columns takes their place meanwhile.
+_HIDE_FILES = (
+    "CREATE TABLE _columns AS SELECT * FROM frames LIMIT 0",
+    "ALTER VIEW frames RENAME TO _frames",
+    "CREATE VIEW frames AS SELECT * FROM _columns",
+)
+_SHOW_FILES = (
+    "DROP VIEW frames",
+    "DROP TABLE _columns",
+    "ALTER VIEW _frames RENAME TO frames",
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One view or macro of the library."""
+
+    name: str
+    #: ``view``, ``table macro`` (called in FROM) or ``macro`` (called in an expression).
+    kind: str
+    #: How it is written in FROM, with the default of each parameter: ``stalls(factor := 3, ...)``.
+    call: str
+    description: str
+    #: The statement that creates it, without the semicolon.
+    sql: str
+
+
+@functools.cache
+def text() -> str:
+    """Return the library as it is written: comments and statements."""
+    return resources.files("dgrec").joinpath("library.sql").read_text(encoding="utf-8")
+
+
+@functools.cache
+def entries() -> tuple[Entry, ...]:
+    """Return what is in the library, in an order in which each needs only those before it."""
+    return tuple(
+        _entry(block) for block in re.split(r"\n\s*\n", text().strip()) if _CREATE.search(block)
+    )
+
+
+def _entry(block: str) -> Entry:
+    found = _CREATE.search(block)
+    assert found is not None
+    sql = block[found.start() :].removesuffix(";")
+    is_macro = found[1] == "MACRO"
+    kind = "view" if not is_macro else "table macro" if " AS TABLE" in sql else "macro"
+    lines = block[: found.start()].splitlines()
+    return Entry(
+        name=found[2],
+        kind=kind,
+        call=found[2] + (found[3] or ""),
+        description=" ".join(line.removeprefix("--").strip() for line in lines),
+        sql=sql,
+    )
+
+
+@functools.cache
+def statements() -> tuple[str, ...]:
+    """Return the statements that create the library, over views that are there."""
+    columns = ", ".join(("name", "kind", "call", "description", "sql"))
+    rows = ", ".join(
+        "(" + ", ".join(map(_literal, (e.name, e.kind, e.call, e.description, e.sql))) + ")"
+        for e in entries()
+        if not e.name.startswith("_")
+    )
+    listing = f"CREATE VIEW library AS SELECT * FROM (VALUES {rows}) AS entries({columns})"
+    return (*_HIDE_FILES, *(entry.sql for entry in entries()), listing, *_SHOW_FILES)
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

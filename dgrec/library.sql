@@ -1,0 +1,393 @@
+-- dgrec's library: questions that are asked of every recording, as views and table macros over the
+-- views frames, detections and sessions. docs/sql.md shows each of them at work.
+--
+-- Everything is told per session_id. Names that end in _ms are milliseconds, in _s seconds.
+-- Each entry is the comment above it and one statement; "SELECT sql FROM library" shows them, and
+-- whoever needs another rule copies the statement and changes it.
+
+-- What one column of durations is like.
+CREATE MACRO _summary(stage, duration) AS {
+    'stage': stage, 'frames': count(duration), 'mean_ms': avg(duration),
+    'quantiles': quantile_cont(duration, [0.5, 0.95, 0.99]), 'max_ms': max(duration)
+};
+
+-- Milliseconds of a frame's latency in which none of the runtime's stages worked on it: waiting
+-- for its turn, and whatever the runtime does not time. Null where the runtime reported no times.
+CREATE MACRO _waiting_ms(latency, preprocess, inference, postprocess) AS
+    CASE WHEN coalesce(preprocess, inference, postprocess) IS NOT NULL THEN
+        greatest(0, latency - coalesce(preprocess, 0) - coalesce(inference, 0)
+                            - coalesce(postprocess, 0))
+    END;
+
+-- How long the warm-up took: one row a session. Frames are counted in windows of about one second
+-- (as many frames as the session's mean rate, at least 10). The warm-up ends where, for three
+-- windows in a row, both the throughput and the median latency stay within 10% (largest at most
+-- 1.1 times the smallest), the rule of Triton's Perf Analyzer. If that is not so anywhere in the
+-- first half, the session has not settled: nothing counts as warm-up then. Flagged, never deleted:
+-- frames has them all.
+CREATE VIEW warm_up AS
+WITH span AS (
+    SELECT session_id, count(*) AS frames, min(frame) AS first_frame, max(frame) AS last_frame,
+           epoch_us(min(captured_at)) AS started,
+           greatest(10, round(count(*) * 1e6 / greatest(1,
+               epoch_us(max(completed_at)) - epoch_us(min(captured_at)))))::BIGINT AS window_frames
+    FROM frames GROUP BY session_id
+), windows AS (
+    SELECT session_id, (frame - first_frame) // window_frames AS number, count(*) AS frames,
+           epoch_us(max(completed_at)) AS ended, median(latency_ms) AS latency,
+           any_value(started) AS started,
+           any_value((last_frame - first_frame + 1) // window_frames) AS whole_windows
+    FROM frames JOIN span USING (session_id) GROUP BY ALL
+), rates AS (
+    SELECT session_id, number, whole_windows, latency,
+           frames / greatest(1, ended - coalesce(lag(ended) OVER session, started)) AS rate,
+           sum(frames) OVER session - frames AS frames_before
+    FROM windows
+    WINDOW session AS (PARTITION BY session_id ORDER BY number)
+), compared AS (
+    SELECT session_id, number, frames_before, whole_windows,
+           lead(rate) OVER session AS rate_1, lead(rate, 2) OVER session AS rate_2, rate,
+           latency, lead(latency) OVER session AS latency_1,
+           lead(latency, 2) OVER session AS latency_2
+    FROM rates
+    WINDOW session AS (PARTITION BY session_id ORDER BY number)
+), settled AS (
+    SELECT session_id, min(number) AS number, arg_min(frames_before, number) AS frames_before
+    FROM compared
+    WHERE number + 2 < whole_windows
+      AND greatest(rate, rate_1, rate_2) <= 1.1 * least(rate, rate_1, rate_2)
+      AND greatest(latency, latency_1, latency_2) <= 1.1 * least(latency, latency_1, latency_2)
+    GROUP BY session_id
+)
+SELECT session_id, span.frames, window_frames,
+       coalesce(2 * frames_before <= span.frames, false) AS has_settled,
+       CASE WHEN has_settled THEN frames_before ELSE 0 END::BIGINT AS warm_up_frames,
+       first_frame + CASE WHEN has_settled THEN number * window_frames ELSE 0 END
+           AS first_steady_frame
+FROM span LEFT JOIN settled USING (session_id);
+
+-- The rows of frames after the warm-up (all of a session that has not settled).
+CREATE VIEW steady_frames AS
+SELECT frames.* FROM frames JOIN warm_up USING (session_id) WHERE frame >= first_steady_frame;
+
+-- How long each stage took: a row for each session and stage. Stages are read, preprocess,
+-- inference, postprocess, waiting (what of the latency none of those three is), latency (end to
+-- end, from captured to completed) and recorder. Quantiles are interpolated, as numpy's are.
+CREATE VIEW stage_latency AS
+WITH measured AS (
+    SELECT session_id, unnest([
+        _summary('read', read_ms),
+        _summary('preprocess', preprocess_ms),
+        _summary('inference', inference_ms),
+        _summary('postprocess', postprocess_ms),
+        _summary('waiting', _waiting_ms(latency_ms, preprocess_ms, inference_ms, postprocess_ms)),
+        _summary('latency', latency_ms),
+        _summary('recorder', recorder_ms)
+    ]) AS s
+    FROM frames GROUP BY session_id
+)
+SELECT session_id, s.stage, s.frames, s.mean_ms, s.quantiles[1] AS p50_ms, s.quantiles[2] AS p95_ms,
+       s.quantiles[3] AS p99_ms, s.max_ms
+FROM measured;
+
+-- Results a second, over the whole session: (frames - 1) / (last result - first result).
+CREATE VIEW session_throughput AS
+SELECT session_id, count(*) AS frames,
+       (epoch_us(max(completed_at)) - epoch_us(min(captured_at))) / 1e6 AS duration_s,
+       (count(*) - 1) * 1e6
+           / nullif(epoch_us(max(completed_at)) - epoch_us(min(completed_at)), 0) AS fps
+FROM frames GROUP BY session_id;
+
+-- Results a second, and their latency, in windows of so many seconds, counted from the first
+-- frame's capture. A window in which nothing came out has 0; the last one ends with the last
+-- result.
+CREATE MACRO throughput(seconds := 10) AS TABLE
+WITH span AS (
+    SELECT *, (seconds * 1e6)::BIGINT AS window_us,
+           greatest(0, (ended - started - 1) // window_us) AS last
+    FROM (
+        SELECT session_id, epoch_us(min(captured_at)) AS started,
+               epoch_us(max(completed_at)) AS ended
+        FROM frames GROUP BY session_id
+    )
+), counted AS (
+    SELECT session_id, least((epoch_us(completed_at) - started) // window_us, last) AS number,
+           count(*) AS frames, quantile_cont(latency_ms, [0.5, 0.95]) AS latency,
+           sum(skipped_before)::BIGINT AS skipped, sum(dropped_before)::BIGINT AS dropped
+    FROM frames JOIN span USING (session_id) GROUP BY ALL
+), windows AS (
+    SELECT *, unnest(range(last + 1)) AS number FROM span
+)
+SELECT session_id, make_timestamptz(started + number * window_us) AS window_start,
+       (least(window_us, greatest(1, ended - started - number * window_us))) / 1e6 AS seconds,
+       coalesce(frames, 0) AS frames, coalesce(frames, 0) * 1e6
+           / least(window_us, greatest(1, ended - started - number * window_us)) AS fps,
+       latency[1] AS latency_p50_ms, latency[2] AS latency_p95_ms,
+       coalesce(skipped, 0) AS skipped, coalesce(dropped, 0) AS dropped
+FROM windows LEFT JOIN counted USING (session_id, number)
+ORDER BY session_id, number;
+
+-- How evenly frames were captured, and results came out. An interval is the time from one row to
+-- the next; jitter is the mean of |interval - the interval before|, which a steady change of the
+-- rate hardly moves.
+CREATE VIEW jitter AS
+WITH intervals AS (
+    SELECT session_id,
+           (epoch_us(captured_at) - lag(epoch_us(captured_at)) OVER session) / 1e3 AS captured,
+           (epoch_us(completed_at) - lag(epoch_us(completed_at)) OVER session) / 1e3 AS completed,
+           (epoch_us(captured_at) - lag(epoch_us(captured_at), 2) OVER session) / 1e3
+               AS captured_twice,
+           (epoch_us(completed_at) - lag(epoch_us(completed_at), 2) OVER session) / 1e3
+               AS completed_twice
+    FROM frames
+    WINDOW session AS (PARTITION BY session_id ORDER BY frame)
+)
+SELECT session_id, count(completed) AS intervals,
+       median(captured) AS capture_interval_ms,
+       avg(abs(2 * captured - captured_twice)) AS capture_jitter_ms,
+       median(completed) AS result_interval_ms,
+       avg(abs(2 * completed - completed_twice)) AS result_jitter_ms,
+       quantile_cont(completed, 0.99) AS result_interval_p99_ms
+FROM intervals GROUP BY session_id;
+
+-- Source frames that are not in the recording, by place: skipped (left out on purpose), or dropped
+-- at the camera, in the queue or at the writer. share is of all the source's frames.
+CREATE VIEW losses AS
+WITH counted AS (
+    SELECT session_id, count(*) AS recorded, sum(skipped_before)::BIGINT AS skipped,
+           sum(dropped_camera)::BIGINT AS camera, sum(dropped_queue)::BIGINT AS queue,
+           sum(dropped_writer)::BIGINT AS writer
+    FROM frames GROUP BY session_id
+), places AS (
+    SELECT session_id, recorded + skipped + camera + queue + writer AS source_frames,
+           unnest([{'place': 'skipped', 'frames': skipped}, {'place': 'camera', 'frames': camera},
+                   {'place': 'queue', 'frames': queue}, {'place': 'writer', 'frames': writer}]) AS p
+    FROM counted
+)
+SELECT session_id, p.place, p.frames, p.frames / source_frames AS share FROM places;
+
+-- Times without a result: gaps longer than factor times the session's median and longer than
+-- at_least_ms. frame is the first one after the gap; captured_gap_ms, how far apart the two frames
+-- were captured, tells a source that stood still from a pipeline that did.
+CREATE MACRO stalls(factor := 3, at_least_ms := 100) AS TABLE
+WITH gaps AS (
+    SELECT session_id, frame, lag(completed_at) OVER session AS from_at, completed_at AS to_at,
+           (epoch_us(completed_at) - lag(epoch_us(completed_at)) OVER session) / 1e3 AS gap_ms,
+           (epoch_us(captured_at) - lag(epoch_us(captured_at)) OVER session) / 1e3
+               AS captured_gap_ms
+    FROM frames
+    WINDOW session AS (PARTITION BY session_id ORDER BY frame)
+), usual AS (
+    SELECT session_id, median(gap_ms) AS usual_ms FROM gaps GROUP BY session_id
+)
+SELECT session_id, frame, from_at, to_at, gap_ms, usual_ms, captured_gap_ms
+FROM gaps JOIN usual USING (session_id)
+WHERE gap_ms > greatest(factor * usual_ms, at_least_ms)
+ORDER BY session_id, frame;
+
+-- Where each frame's time went, in milliseconds: total_ms is read_ms + latency_ms, and the parts
+-- add up to it. capture: the source's read. preprocess, inference, postprocess: as the runtime
+-- says. consumer: of the time it waited, what the recorder (with display, video, publisher) was
+-- busy for with the result before. queue: the rest. Where the runtime reports no times, all but
+-- capture and consumer is untimed.
+CREATE VIEW frame_parts AS
+WITH waiting AS (
+    SELECT session_id, frame, captured_at, completed_at, read_ms, latency_ms,
+           preprocess_ms, inference_ms, postprocess_ms,
+           _waiting_ms(latency_ms, preprocess_ms, inference_ms, postprocess_ms) AS waiting_ms,
+           coalesce(lag(recorder_ms) OVER (PARTITION BY session_id ORDER BY frame), 0) AS before_ms
+    FROM frames
+)
+SELECT session_id, frame, captured_at, completed_at, read_ms + latency_ms AS total_ms,
+       read_ms AS capture_ms, preprocess_ms, inference_ms, postprocess_ms,
+       waiting_ms - least(waiting_ms, before_ms) AS queue_ms,
+       least(coalesce(waiting_ms, latency_ms), before_ms) AS consumer_ms,
+       CASE WHEN waiting_ms IS NULL THEN latency_ms - least(latency_ms, before_ms) END AS untimed_ms
+FROM waiting;
+
+-- Late frames, and what was to blame: those whose total_ms is more than factor times the session's
+-- median and at least at_least_ms above it. Blamed is the part that was furthest above its own
+-- median; blame_ms, by how much.
+CREATE MACRO late_frames(factor := 1.5, at_least_ms := 10) AS TABLE
+WITH parts AS MATERIALIZED (FROM frame_parts),
+usual AS (
+    SELECT session_id, median(total_ms) AS total, median(capture_ms) AS capture,
+           median(preprocess_ms) AS preprocess, median(inference_ms) AS inference,
+           median(postprocess_ms) AS postprocess, median(queue_ms) AS queue,
+           median(consumer_ms) AS consumer, median(untimed_ms) AS untimed
+    FROM parts GROUP BY session_id
+), late AS (
+    SELECT parts.*, total AS usual_ms, total_ms - total AS late_by_ms, list_max(list_filter([
+        {'ms': capture_ms - capture, 'part': 'capture'},
+        {'ms': preprocess_ms - preprocess, 'part': 'preprocess'},
+        {'ms': inference_ms - inference, 'part': 'inference'},
+        {'ms': postprocess_ms - postprocess, 'part': 'postprocess'},
+        {'ms': queue_ms - queue, 'part': 'queue'},
+        {'ms': consumer_ms - consumer, 'part': 'consumer'},
+        {'ms': untimed_ms - coalesce(untimed, 0), 'part': 'untimed'}
+    ], lambda over: over.ms IS NOT NULL)) AS blamed
+    FROM parts JOIN usual USING (session_id)
+    WHERE total_ms > factor * total AND total_ms - total >= at_least_ms
+)
+SELECT session_id, frame, captured_at, total_ms, usual_ms, late_by_ms, blamed.part AS blame,
+       blamed.ms AS blame_ms, capture_ms, preprocess_ms, inference_ms, postprocess_ms, queue_ms,
+       consumer_ms, untimed_ms
+FROM late ORDER BY total_ms DESC, session_id, frame;
+
+-- The latest of the late frames, and for those that were made late in the queue, what they waited
+-- behind: of the frames that were on their way before them when they were captured, the one that
+-- took longest itself (behind_ms: its stages, and the consumer before it).
+CREATE MACRO late_causes(top := 10) AS TABLE
+WITH late AS (
+    FROM late_frames() LIMIT top
+), before AS (
+    SELECT session_id, frame, completed_at, coalesce(preprocess_ms, 0) + coalesce(inference_ms, 0)
+               + coalesce(postprocess_ms, 0) + consumer_ms AS own_ms
+    FROM frame_parts
+), behind AS (
+    SELECT session_id, late.frame, arg_max(before.frame, own_ms) AS behind_frame,
+           max(own_ms) AS behind_ms
+    FROM late JOIN before USING (session_id)
+    WHERE late.blame IN ('queue', 'untimed') AND before.frame < late.frame
+      AND before.completed_at > late.captured_at
+    GROUP BY ALL
+)
+SELECT session_id, frame, captured_at, total_ms, usual_ms, late_by_ms, blame, blame_ms,
+       behind_frame, behind_ms
+FROM late LEFT JOIN behind USING (session_id, frame)
+ORDER BY total_ms DESC, session_id, frame;
+
+-- Detections in all: a second, and a frame (frames without any count).
+CREATE VIEW detection_rate AS
+SELECT session_id, sum(len(detections))::BIGINT AS detections, avg(len(detections)) AS per_frame,
+       sum(len(detections)) * 1e6
+           / nullif(epoch_us(max(completed_at)) - epoch_us(min(captured_at)), 0) AS per_second
+FROM frames GROUP BY session_id;
+
+-- Detections of each label: how many, in how many frames, how many a second, how sure.
+CREATE VIEW label_rate AS
+WITH span AS (
+    SELECT session_id,
+           nullif(epoch_us(max(completed_at)) - epoch_us(min(captured_at)), 0) / 1e6 AS duration_s
+    FROM frames GROUP BY session_id
+), counted AS (
+    SELECT session_id, label, count(*) AS detections, count(DISTINCT frame) AS frames,
+           avg(score) AS mean_score
+    FROM detections GROUP BY session_id, label
+)
+SELECT session_id, label, detections, frames, detections / duration_s AS per_second, mean_score
+FROM counted JOIN span USING (session_id)
+ORDER BY session_id, detections DESC, label;
+
+-- Tracks, where a tracker gave track ids: in how many frames each was seen, from which to which,
+-- and for how long (dwell_s, by the captures of its first and last frame). label is the most
+-- frequent one.
+CREATE VIEW tracks AS
+SELECT session_id, track_id, mode(label) AS label, count(DISTINCT frame) AS frames,
+       min(frame) AS first_frame, max(frame) AS last_frame, min(captured_at) AS first_seen,
+       (epoch_us(max(captured_at)) - epoch_us(min(captured_at))) / 1e6 AS dwell_s
+FROM detections WHERE track_id IS NOT NULL GROUP BY session_id, track_id
+ORDER BY session_id, track_id;
+
+-- Why the rate is not one over the latency, after the warm-up (left_out frames): Little's law. fps
+-- is frames / (last result - first capture), and fps * latency_ms / 1000 is how many frames were
+-- on their way at a time (in_flight); one_at_a_time_fps is what the rate would be if that were
+-- one.
+CREATE VIEW pipeline AS
+SELECT session_id, count(*) AS frames, any_value(left_out) AS left_out,
+       greatest(1, epoch_us(max(completed_at)) - epoch_us(min(captured_at))) / 1e6 AS seconds,
+       count(*) / seconds AS fps, avg(latency_ms) AS latency_ms,
+       sum(latency_ms) / 1e3 / seconds AS in_flight, 1e3 / avg(latency_ms) AS one_at_a_time_fps
+FROM (
+    SELECT session_id, captured_at, completed_at, latency_ms, warm_up_frames AS left_out
+    FROM frames JOIN warm_up USING (session_id) WHERE frame >= first_steady_frame
+) GROUP BY session_id;
+
+-- How busy each part of the pipeline was, after the warm-up. frames_in_it is how many frames were
+-- in it at a time (Little's law again); workers, how many it can take at once (inference: the
+-- model's devices); busy, frames_in_it / workers, at most 1. read counts all frames that the
+-- source delivered, kept or not.
+CREATE VIEW stage_load AS
+WITH loads AS (
+    SELECT session_id, unnest([
+        {'stage': 'read', 'mean_ms': avg(read_ms), 'total_ms': sum(read_ms)
+            * (1 + sum(skipped_before + dropped_queue) / count(*))},
+        {'stage': 'preprocess', 'mean_ms': avg(preprocess_ms), 'total_ms': sum(preprocess_ms)},
+        {'stage': 'inference', 'mean_ms': avg(inference_ms), 'total_ms': sum(inference_ms)},
+        {'stage': 'postprocess', 'mean_ms': avg(postprocess_ms), 'total_ms': sum(postprocess_ms)},
+        {'stage': 'waiting', 'mean_ms': avg(waiting), 'total_ms': sum(waiting)},
+        {'stage': 'recorder', 'mean_ms': avg(recorder_ms), 'total_ms': sum(recorder_ms)}
+    ]) AS load,
+    greatest(1, epoch_us(max(completed_at)) - epoch_us(min(captured_at))) / 1e3 AS elapsed_ms
+    FROM (SELECT *, _waiting_ms(latency_ms, preprocess_ms, inference_ms, postprocess_ms) AS waiting
+          FROM steady_frames)
+    GROUP BY session_id
+)
+SELECT session_id, load.stage, load.mean_ms, load.total_ms / elapsed_ms AS frames_in_it,
+       CASE load.stage WHEN 'waiting' THEN NULL
+            WHEN 'inference'
+            THEN greatest(1, json_array_length(metadata, '$.model.devices')::BIGINT)
+            ELSE 1 END AS workers,
+       CASE WHEN frames_in_it > workers THEN 1 ELSE frames_in_it / workers END AS busy
+FROM loads JOIN sessions USING (session_id);
+
+-- What can be compared between recordings: id, unit, polarity (which way is better: lower, higher,
+-- or neutral), what it means, and the query that gives a row (session_id, value) for each session.
+CREATE VIEW metrics AS
+SELECT format('{}_{}_ms', stage, statistic) AS id, 'ms' AS unit, 'lower' AS polarity,
+       format('{} of {}', wording, meaning) AS description,
+       format('SELECT session_id, {}_ms AS value FROM stage_latency WHERE stage = ''{}''',
+              statistic, stage) AS sql
+FROM (VALUES
+    (1, 'latency', 'the time from captured to completed, end to end'),
+    (2, 'read', 'the time inside the source''s read (a camera''s: waiting for the next frame)'),
+    (3, 'preprocess', 'the runtime''s preprocessing time'),
+    (4, 'inference', 'the runtime''s inference time'),
+    (5, 'postprocess', 'the runtime''s postprocessing time'),
+    (6, 'waiting', 'the part of the latency in which no stage of the runtime worked on it'),
+    (7, 'recorder', 'what recording, display and publishing took after a result')
+) stages(place, stage, meaning), (VALUES
+    (1, 'p50', 'median'), (2, 'p95', '95th percentile'), (3, 'p99', '99th percentile'),
+    (4, 'mean', 'mean'), (5, 'max', 'largest')
+) statistics(rank, statistic, wording)
+UNION ALL VALUES
+    ('throughput_fps', 'frames/s', 'higher', 'results a second, from the first result to the last',
+     'SELECT session_id, fps AS value FROM session_throughput'),
+    ('capture_jitter_ms', 'ms', 'lower', 'mean change from one capture interval to the next',
+     'SELECT session_id, capture_jitter_ms AS value FROM jitter'),
+    ('result_jitter_ms', 'ms', 'lower', 'mean change from one result interval to the next',
+     'SELECT session_id, result_jitter_ms AS value FROM jitter'),
+    ('warm_up_frames', 'frames', 'lower', 'frames before the session had settled',
+     'SELECT session_id, warm_up_frames AS value FROM warm_up'),
+    ('skipped', 'frames', 'neutral', 'source frames left out on purpose',
+     'SELECT session_id, frames AS value FROM losses WHERE place = ''skipped'''),
+    ('dropped', 'frames', 'lower', 'source frames lost, at any place',
+     'SELECT session_id, sum(frames)::BIGINT AS value FROM losses WHERE place <> ''skipped'' '
+     || 'GROUP BY session_id'),
+    ('dropped_camera', 'frames', 'lower', 'source frames lost before dgrec read them',
+     'SELECT session_id, frames AS value FROM losses WHERE place = ''camera'''),
+    ('dropped_queue', 'frames', 'lower', 'source frames replaced by newer ones while they waited',
+     'SELECT session_id, frames AS value FROM losses WHERE place = ''queue'''),
+    ('dropped_writer', 'frames', 'lower', 'rows lost in front of a slow disk',
+     'SELECT session_id, frames AS value FROM losses WHERE place = ''writer'''),
+    ('stalls', 'stalls', 'lower', 'gaps between results over 3 times the median and 100 ms',
+     'SELECT session_id, count(s.frame) AS value '
+     || 'FROM sessions LEFT JOIN stalls() s USING (session_id) GROUP BY session_id'),
+    ('stalled_ms', 'ms', 'lower', 'the length of those gaps in all',
+     'SELECT session_id, coalesce(sum(gap_ms), 0) AS value '
+     || 'FROM sessions LEFT JOIN stalls() USING (session_id) GROUP BY session_id'),
+    ('late_frames', 'frames', 'lower', 'frames over 1.5 times the median total, and 10 ms above it',
+     'SELECT session_id, count(l.frame) AS value '
+     || 'FROM sessions LEFT JOIN late_frames() l USING (session_id) GROUP BY session_id'),
+    ('in_flight', 'frames', 'neutral', 'frames on their way at a time, after the warm-up',
+     'SELECT session_id, in_flight AS value FROM pipeline'),
+    ('detections_per_second', '1/s', 'neutral', 'detections a second of the recording',
+     'SELECT session_id, per_second AS value FROM detection_rate'),
+    ('detections_per_frame', '1', 'neutral', 'detections a frame',
+     'SELECT session_id, per_frame AS value FROM detection_rate'),
+    ('tracks', 'tracks', 'neutral', 'different track ids',
+     'SELECT session_id, count(t.track_id) AS value '
+     || 'FROM sessions LEFT JOIN tracks t USING (session_id) GROUP BY session_id'),
+    ('dwell_p50_s', 's', 'neutral', 'median time from a track''s first frame to its last',
+     'SELECT session_id, median(dwell_s) AS value '
+     || 'FROM sessions LEFT JOIN tracks USING (session_id) GROUP BY session_id');

@@ -1,0 +1,107 @@
+"""What `dgrec stats` asks the SQL library, as SQL that can be read, copied and changed."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+
+from dgrec import library
+
+__all__ = ["KEYS", "by_query", "late_query", "script", "window_query"]
+
+#: What recordings can be grouped by, and the column of the answer.
+KEYS = {
+    "session": "s.name",
+    "model": "s.model",
+    "device": "s.device",
+    "label": "label",
+    "hour": "strftime(time_bucket(INTERVAL 1 hour, captured_at), '%Y-%m-%d %H:00Z')",
+}
+
+
+def by_query(key: str) -> str:
+    """Return a query for one row for each session, model, device, label or hour (UTC)."""
+    if key == "label":
+        return _BY_LABEL
+    # Two recordings may have one name.
+    also = ", session_id" if key == "session" else ""
+    return _BY.format(key=key, value=KEYS[key], also=also)
+
+
+_BY = """\
+WITH keyed AS (
+    SELECT coalesce({value}, 'unknown') AS {key}{also}, session_id AS of_session,
+           captured_at, completed_at, latency_ms, inference_ms, dropped_before,
+           len(f.detections) AS found
+    FROM frames f JOIN sessions s USING (session_id)
+), rates AS (
+    SELECT {key}{also}, count(*) AS sessions,
+           sum(frames - 1) * 1e6 / nullif(sum(us), 0) AS fps
+    FROM (
+        SELECT {key}{also}, of_session, count(*) AS frames,
+               epoch_us(max(completed_at)) - epoch_us(min(completed_at)) AS us
+        FROM keyed GROUP BY ALL
+    ) GROUP BY ALL
+), measured AS (
+    SELECT {key}{also}, count(*) AS frames,
+           quantile_cont(latency_ms, [0.5, 0.95, 0.99]) AS latency,
+           quantile_cont(inference_ms, 0.5) AS inference_p50_ms,
+           sum(dropped_before)::BIGINT AS dropped, sum(found)::BIGINT AS detections
+    FROM keyed GROUP BY ALL
+)
+SELECT {key}{also}, sessions, frames, round(fps, 3) AS fps,
+       round(latency[1], 3) AS latency_p50_ms, round(latency[2], 3) AS latency_p95_ms,
+       round(latency[3], 3) AS latency_p99_ms, round(inference_p50_ms, 3) AS inference_p50_ms,
+       dropped, detections
+FROM measured JOIN rates USING ({key}{also})
+ORDER BY ALL"""
+
+_BY_LABEL = """\
+SELECT label, count(DISTINCT session_id) AS sessions, sum(detections)::BIGINT AS detections,
+       sum(frames)::BIGINT AS frames,
+       round(sum(detections) / (SELECT sum(duration_s) FROM session_throughput), 3) AS per_second,
+       round(sum(mean_score * detections) / sum(detections), 3) AS mean_score
+FROM label_rate GROUP BY label ORDER BY detections DESC, label"""
+
+
+def window_query(seconds: float) -> str:
+    """Return a query for the rate and the latency in windows of so many seconds."""
+    return f"""\
+SELECT name AS session, window_start, round(seconds, 3) AS seconds, w.frames, round(fps, 3) AS fps,
+       round(latency_p50_ms, 3) AS latency_p50_ms, round(latency_p95_ms, 3) AS latency_p95_ms,
+       w.skipped, w.dropped
+FROM throughput({seconds:g}) w JOIN sessions USING (session_id)
+ORDER BY started_at, session_id, window_start"""
+
+
+def late_query(top: int) -> str:
+    """Return a query for the latest frames: by how much, and which part was to blame."""
+    return f"""\
+SELECT name AS session, frame, captured_at, round(total_ms, 3) AS total_ms,
+       round(usual_ms, 3) AS usual_ms, round(late_by_ms, 3) AS late_by_ms, blame,
+       round(blame_ms, 3) AS blame_ms, behind_frame, round(behind_ms, 3) AS behind_ms
+FROM late_causes({top}) l JOIN sessions USING (session_id)
+ORDER BY l.total_ms DESC, session_id, frame"""
+
+
+def script(query: str) -> str:
+    """Return ``query`` below what it uses of the library, which stands in comments: it runs as it
+    is, with `dgrec query --file`, and so does whatever is made of it."""
+    used: list[library.Entry] = []
+    waiting = [query]
+    while waiting:
+        words = set(re.findall(r"\w+", waiting.pop()))
+        for entry in library.entries():
+            if entry.name in words and entry not in used:
+                used.append(entry)
+                waiting.append(entry.sql)
+    order = [entry for entry in library.entries() if entry in used]
+    told = [
+        "".join(f"-- {line}\n".replace("--  \n", "--\n") for line in _lines(entry))
+        for entry in order
+    ]
+    return "\n".join([*told, query.rstrip() + "\n"])
+
+
+def _lines(entry: library.Entry) -> list[str]:
+    return [*textwrap.wrap(entry.description, 95), *f"{entry.sql};".splitlines()]

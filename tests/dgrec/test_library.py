@@ -1,0 +1,598 @@
+"""Every view and macro of the SQL library, against numpy and plain Python on the same rows."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import dgrec
+from dgrec import library, sample, sql
+from dgrec.rows import Row
+from tests.factory import START_NS, make_detection, make_row, write_journal, write_session
+from tests.replay.conftest import uneven_rows
+
+MS = 1_000_000
+Columns = dict[str, Any]
+
+_STAGES = ("preprocess_ms", "inference_ms", "postprocess_ms")
+
+
+# --- the recordings ----------------------------------------------------------------------------
+
+
+def _tracked(count: int) -> list[Row]:
+    """Return rows with tracks that come and go, one of them with two labels."""
+    rows = uneven_rows(count, seed=6)
+    for i, row in enumerate(rows):
+        row.results = [
+            make_detection(track, label="cat" if track == 2 and i % 3 else "dog", track_id=track)
+            for track in range(4)
+            if (i // (5 + track)) % 2
+        ]
+    return rows
+
+
+def _settling(count: int, slow: int) -> list[Row]:
+    """Return rows at 25 a second of which the first ``slow`` take longer and longer less."""
+    return [
+        make_row(
+            i,
+            [],
+            captured_ns=START_NS + i * 40 * MS,
+            completed_ns=START_NS + i * 40 * MS + int((12 + max(0, slow - i) * 2 + i % 3) * MS),
+        )
+        for i in range(count)
+    ]
+
+
+def _recordings() -> dict[str, list[Row]]:
+    return {
+        "uneven": uneven_rows(240, seed=11),
+        "one frame": [make_row(0)],
+        "two frames": [make_row(0), make_row(1)],
+        "no detections": [make_row(i, []) for i in range(30)],
+        "everything dropped but two": [
+            make_row(0, dropped_camera=5, dropped_queue=7),
+            make_row(1, dropped_writer=100),
+        ],
+        "no timing": [make_row(i, timing={}, recorder_ns=i % 4 * MS) for i in range(40)],
+        "tracks": _tracked(90),
+        "settling": _settling(400, slow=70),
+        "looped": [make_row(i, media_time_s=(i % 20) / 30) for i in range(60)],
+        "same stamps": [
+            make_row(i, captured_ns=START_NS, completed_ns=START_NS) for i in range(12)
+        ],
+    }
+
+
+NAMES = [*_recordings(), "sample", "journal"]
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("library")
+    made = {
+        name: write_session(folder / f"{name}.parquet", rows)
+        for name, rows in _recordings().items()
+    }
+    journal = write_journal(folder / "j.arrows", uneven_rows(100, seed=12), end=False)
+    return {**made, "sample": sample.SESSION, "journal": journal}
+
+
+class Recording:
+    """One recording: its rows as numpy sees them, and the library's answers."""
+
+    def __init__(self, path: Path) -> None:
+        self.session = dgrec.open(path)
+        self.connection = sql.connect([self.session])
+        self.columns: Columns = {}
+        for name in self.session.frames.column_names:
+            column = self.session.frames[name]
+            if name in ("captured_at", "completed_at"):
+                self.columns[name] = column.cast("int64").to_numpy()
+            elif name.endswith("_ms"):
+                values = [np.nan if value is None else value for value in column.to_pylist()]
+                self.columns[name] = np.array(values)
+            elif name in ("frame", "skipped_before") or name.startswith("dropped_"):
+                self.columns[name] = column.to_numpy()
+        self.detections = self.session.detections.to_pylist()
+
+    def __getitem__(self, name: str) -> Any:
+        return self.columns[name]
+
+    @property
+    def waiting(self) -> Any:
+        """Milliseconds of the latency in no stage of the runtime; NaN where it told no times."""
+        known = np.array([self[name] for name in _STAGES])
+        rest = np.maximum(0, self["latency_ms"] - np.nansum(known, axis=0))
+        return np.where(np.isnan(known).all(axis=0), np.nan, rest)
+
+    def ask(self, query: str) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self.connection.sql(query).to_arrow_table().to_pylist()
+        return rows
+
+    def one(self, query: str) -> dict[str, Any]:
+        (row,) = self.ask(query)
+        assert row.pop("session_id") == self.session.id
+        return row
+
+    def close(self) -> None:
+        self.connection.close()
+        self.session.close()
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def recording(request: pytest.FixtureRequest, paths: dict[str, Path]) -> Iterator[Recording]:
+    with contextlib.closing(Recording(paths[request.param])) as made:
+        yield made
+
+
+def same(value: Any, expected: Any) -> bool:
+    """Return whether a number of the library is numpy's, where NaN and nothing are NULL."""
+    if expected is None or not math.isfinite(expected):
+        return value is None
+    return value is not None and math.isclose(value, expected, rel_tol=1e-9, abs_tol=1e-9)
+
+
+def seconds(later: Any, earlier: Any) -> float:
+    return float(later - earlier) / 1e6
+
+
+# --- warm-up -----------------------------------------------------------------------------------
+
+
+def reference_warm_up(r: Recording) -> tuple[int, bool, int]:
+    """Return (frames in a window, whether it settled, frames of the warm-up), by the rule."""
+    count = len(r["frame"])
+    elapsed = max(1, int(r["completed_at"].max() - r["captured_at"].min()))
+    window = max(10, math.floor(count * 1e6 / elapsed + 0.5))
+    ends = [int(r["captured_at"].min())]
+    latencies, rates = [], []
+    for start in range(0, count - window + 1, window):
+        rows = slice(start, start + window)
+        ends.append(int(r["completed_at"][rows].max()))
+        rates.append(window / max(1, ends[-1] - ends[-2]))
+        latencies.append(np.median(r["latency_ms"][rows]))
+    for first in range(len(rates) - 2):
+        three = slice(first, first + 3)
+        if all(max(v[three]) <= 1.1 * min(v[three]) for v in (rates, latencies)):
+            settled = 2 * first * window <= count
+            return window, settled, first * window if settled else 0
+    return window, False, 0
+
+
+def test_warm_up(recording: Recording) -> None:
+    window, has_settled, frames = reference_warm_up(recording)
+    assert recording.one("FROM warm_up") == {
+        "frames": len(recording["frame"]),
+        "window_frames": window,
+        "has_settled": has_settled,
+        "warm_up_frames": frames,
+        "first_steady_frame": frames,
+    }
+    steady = [row["frame"] for row in recording.ask("SELECT frame FROM steady_frames")]
+    assert sorted(steady) == list(recording["frame"][frames:])
+
+
+def test_a_warm_up_is_found_where_it_is_and_nothing_is_deleted(paths: dict[str, Path]) -> None:
+    with contextlib.closing(Recording(paths["settling"])) as r:
+        found = r.one("FROM warm_up")
+        # 13 to 150 ms at first; the windows of 25 frames are level from the fourth on.
+        assert found["has_settled"]
+        assert found["warm_up_frames"] == 75
+        assert r.ask("SELECT count(*) AS n FROM frames") == [{"n": 400}]
+        assert r.ask("SELECT count(*) AS n FROM steady_frames") == [{"n": 325}]
+
+
+def test_what_settles_only_in_the_second_half_has_not_settled(tmp_path: Path) -> None:
+    rows = _settling(400, slow=300)
+    with contextlib.closing(Recording(write_session(tmp_path / "s.parquet", rows))) as r:
+        found = r.one("FROM warm_up")
+        assert (found["has_settled"], found["warm_up_frames"]) == (False, 0)
+
+
+# --- durations, rates and losses ---------------------------------------------------------------
+
+
+def test_stage_latency(recording: Recording) -> None:
+    rows = {row["stage"]: row for row in recording.ask("FROM stage_latency")}
+    stages = ("read", "preprocess", "inference", "postprocess", "waiting", "latency", "recorder")
+    assert tuple(rows) == stages
+    for stage, row in rows.items():
+        values = recording.waiting if stage == "waiting" else recording[f"{stage}_ms"]
+        values = values[~np.isnan(values)]
+        assert row["frames"] == len(values)
+        expected = dict.fromkeys(("mean_ms", "max_ms", "p50_ms", "p95_ms", "p99_ms"))
+        if len(values):
+            expected = {
+                "mean_ms": values.mean(),
+                "max_ms": values.max(),
+                **{f"p{p}_ms": np.quantile(values, p / 100) for p in (50, 95, 99)},
+            }
+        for name, value in expected.items():
+            assert same(row[name], value), (stage, name)
+
+
+def test_session_throughput(recording: Recording) -> None:
+    row = recording.one("FROM session_throughput")
+    completed, count = recording["completed_at"], len(recording["frame"])
+    assert row["frames"] == count
+    assert same(row["duration_s"], seconds(completed.max(), recording["captured_at"].min()))
+    span = seconds(completed.max(), completed.min())
+    assert same(row["fps"], (count - 1) / span if span else None)
+
+
+@pytest.mark.parametrize("width", [0.25, 1, 7])
+def test_throughput_in_windows(recording: Recording, width: float) -> None:
+    rows = recording.ask(f"FROM throughput({width})")
+    start, end = int(recording["captured_at"].min()), int(recording["completed_at"].max())
+    edges = [start]
+    while edges[-1] + width * 1e6 < end:
+        edges.append(edges[-1] + int(width * 1e6))
+    assert [row["window_start"].timestamp() for row in rows] == [edge / 1e6 for edge in edges]
+    ends = [*edges[1:], max(end, start + 1)]
+    for row, begin, stop in zip(rows, edges, ends, strict=True):
+        is_last = stop == ends[-1]
+        stamps = recording["completed_at"]
+        inside = (stamps >= begin) & ((stamps < stop) | is_last)
+        latency = recording["latency_ms"][inside]
+        assert row["frames"] == inside.sum()
+        assert same(row["seconds"], seconds(stop, begin))
+        assert same(row["fps"], inside.sum() / seconds(stop, begin))
+        assert same(row["latency_p50_ms"], np.median(latency) if len(latency) else None)
+        assert same(row["latency_p95_ms"], np.quantile(latency, 0.95) if len(latency) else None)
+        assert row["skipped"] == recording["skipped_before"][inside].sum()
+        assert row["dropped"] == recording["dropped_before"][inside].sum()
+    assert sum(row["frames"] for row in rows) == len(recording["frame"])
+
+
+def test_a_window_without_results_is_there(tmp_path: Path) -> None:
+    rows = [make_row(0), make_row(1, captured_ns=START_NS + 10_000 * MS)]
+    rows[1].completed_ns = START_NS + 10_010 * MS
+    with contextlib.closing(Recording(write_session(tmp_path / "s.parquet", rows))) as r:
+        found = r.ask("SELECT frames, fps, latency_p50_ms FROM throughput(3)")
+        assert [row["frames"] for row in found] == [1, 0, 0, 1]
+        assert found[1] == {"frames": 0, "fps": 0.0, "latency_p50_ms": None}
+
+
+def test_jitter(recording: Recording) -> None:
+    row = recording.one("FROM jitter")
+    assert row["intervals"] == len(recording["frame"]) - 1
+    for name, kind in (("captured_at", "capture"), ("completed_at", "result")):
+        intervals = np.diff(recording[name]) / 1e3
+        median = np.median(intervals) if len(intervals) else None
+        changes = np.abs(np.diff(intervals))
+        assert same(row[f"{kind}_interval_ms"], median)
+        assert same(row[f"{kind}_jitter_ms"], changes.mean() if len(changes) else None)
+    p99 = np.quantile(intervals, 0.99) if len(intervals) else None
+    assert same(row["result_interval_p99_ms"], p99)
+
+
+def test_losses(recording: Recording) -> None:
+    found = {row["place"]: row for row in recording.ask("FROM losses")}
+    lost = {
+        "skipped": int(recording["skipped_before"].sum()),
+        **{
+            place: int(recording[f"dropped_{place}"].sum())
+            for place in ("camera", "queue", "writer")
+        },
+    }
+    assert {place: row["frames"] for place, row in found.items()} == lost
+    source_frames = len(recording["frame"]) + sum(lost.values())
+    for place, row in found.items():
+        assert same(row["share"], lost[place] / source_frames)
+
+
+@pytest.mark.parametrize(("factor", "at_least"), [(3, 100), (1.2, 0), (1, 45)])
+def test_stalls(recording: Recording, factor: float, at_least: float) -> None:
+    rows = recording.ask(f"FROM stalls({factor}, {at_least})")
+    gaps = np.diff(recording["completed_at"]) / 1e3
+    usual = np.median(gaps) if len(gaps) else np.inf
+    stalled = np.flatnonzero((gaps > factor * usual) & (gaps > at_least)) + 1
+    assert [row["frame"] for row in rows] == list(stalled)
+    for row, at in zip(rows, stalled, strict=True):
+        assert same(row["gap_ms"], gaps[at - 1])
+        assert same(row["usual_ms"], usual)
+        assert same(row["captured_gap_ms"], np.diff(recording["captured_at"])[at - 1] / 1e3)
+        assert (row["to_at"] - row["from_at"]).total_seconds() == pytest.approx(gaps[at - 1] / 1e3)
+
+
+# --- late frames -------------------------------------------------------------------------------
+
+
+def reference_parts(r: Recording) -> dict[str, Any]:
+    before = np.concatenate([[0.0], r["recorder_ms"][:-1]])
+    told = ~np.isnan(r.waiting)
+    slack = np.where(told, r.waiting, r["latency_ms"])
+    consumer = np.minimum(slack, before)
+    return {
+        "capture": r["read_ms"],
+        **{name.removesuffix("_ms"): r[name] for name in _STAGES},
+        "queue": np.where(told, slack - consumer, np.nan),
+        "consumer": consumer,
+        "untimed": np.where(told, np.nan, slack - consumer),
+    }
+
+
+def test_the_parts_of_a_frame_add_up_to_its_time(recording: Recording) -> None:
+    rows = recording.ask("FROM frame_parts ORDER BY frame")
+    parts = reference_parts(recording)
+    totals = recording["read_ms"] + recording["latency_ms"]
+    for i, row in enumerate(rows):
+        for name, values in parts.items():
+            assert same(row[f"{name}_ms"], values[i]), name
+        assert same(row["total_ms"], totals[i])
+        known = [row[f"{name}_ms"] or 0 for name in parts]
+        if recording["latency_ms"][i] >= np.nansum([recording[name][i] for name in _STAGES]):
+            assert sum(known) == pytest.approx(totals[i])
+
+
+@pytest.mark.parametrize(("factor", "at_least"), [(1.5, 10), (1.02, 0)])
+def test_late_frames_and_their_blame(recording: Recording, factor: float, at_least: float) -> None:
+    rows = recording.ask(f"FROM late_frames({factor}, {at_least})")
+    totals = recording["read_ms"] + recording["latency_ms"]
+    usual = np.median(totals)
+    late = {
+        int(i) for i in np.flatnonzero((totals > factor * usual) & (totals - usual >= at_least))
+    }
+    assert {row["frame"] for row in rows} == late
+    assert [row["total_ms"] for row in rows] == sorted(totals[list(late)], reverse=True)
+    over = {
+        name: values - (np.nanmedian(values) if not np.isnan(values).all() else 0)
+        for name, values in reference_parts(recording).items()
+    }
+    for row in rows:
+        excess = {name: values[row["frame"]] for name, values in over.items()}
+        excess = {name: value for name, value in excess.items() if not np.isnan(value)}
+        assert same(row["blame_ms"], max(excess.values()))
+        assert same(excess[row["blame"]], max(excess.values()))
+        assert same(row["late_by_ms"], row["total_ms"] - usual)
+
+
+def _one_late(**late: Any) -> list[Row]:
+    rows = []
+    for i in range(40):
+        # A frame that waited: nothing but its own latency says so.
+        timing = {
+            "CorePreprocessDuration_ms": 1.0,
+            "CoreInferenceDuration_ms": 10.0,
+            "CorePostprocessDuration_ms": 1.0,
+        }
+        captured, extra, row = START_NS + i * 40 * MS, 0, {}
+        if i == 20:
+            timing.update(late.get("timing", {}))
+            extra = late.get("extra_ms", 0)
+            row = late.get("row", {})
+        if i == 19:
+            row = late.get("row_before", {})
+        completed = captured + (14 + extra) * MS
+        rows.append(
+            make_row(i, [], captured_ns=captured, completed_ns=completed, timing=timing, **row)
+        )
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("blame", "late"),
+    [
+        ("capture", {"row": {"read_ns": 200 * MS}}),
+        ("preprocess", {"timing": {"CorePreprocessDuration_ms": 90.0}, "extra_ms": 89}),
+        ("inference", {"timing": {"CoreInferenceDuration_ms": 90.0}, "extra_ms": 80}),
+        ("postprocess", {"timing": {"CorePostprocessDuration_ms": 90.0}, "extra_ms": 89}),
+        ("queue", {"extra_ms": 90}),
+        ("consumer", {"extra_ms": 90, "row_before": {"recorder_ns": 80 * MS}}),
+    ],
+)
+def test_each_part_is_blamed_for_what_it_did(
+    tmp_path: Path, blame: str, late: dict[str, Any]
+) -> None:
+    path = write_session(tmp_path / "s.parquet", _one_late(**late))
+    with contextlib.closing(Recording(path)) as r:
+        row = r.one("SELECT session_id, frame, blame FROM late_frames()")
+        assert row == {"frame": 20, "blame": blame}
+
+
+def test_late_causes_name_the_frame_that_was_waited_for(recording: Recording) -> None:
+    rows = recording.ask("FROM late_causes(5)")
+    late = recording.ask("SELECT frame, blame FROM late_frames() LIMIT 5")
+    assert [(row["frame"], row["blame"]) for row in rows] == [tuple(r.values()) for r in late]
+    parts = reference_parts(recording)
+    names = ("preprocess", "inference", "postprocess", "consumer")
+    own = np.nansum([parts[name] for name in names], axis=0)
+    for row in rows:
+        captured = recording["captured_at"][row["frame"]]
+        before = np.arange(row["frame"])
+        on_their_way = before[recording["completed_at"][: row["frame"]] > captured]
+        if row["blame"] in ("queue", "untimed") and len(on_their_way):
+            assert same(row["behind_ms"], own[on_their_way].max())
+            assert same(own[row["behind_frame"]], row["behind_ms"])
+        else:
+            assert row["behind_frame"] is None
+
+
+# --- detections --------------------------------------------------------------------------------
+
+
+def test_detection_rates(recording: Recording) -> None:
+    elapsed = seconds(recording["completed_at"].max(), recording["captured_at"].min())
+    row = recording.one("FROM detection_rate")
+    count = len(recording.detections)
+    assert row["detections"] == count
+    assert same(row["per_frame"], count / len(recording["frame"]))
+    assert same(row["per_second"], count / elapsed if elapsed else None)
+
+    labels = {row["label"]: row for row in recording.ask("FROM label_rate")}
+    counts = Counter(d["label"] for d in recording.detections)
+    assert {name: row["detections"] for name, row in labels.items()} == counts
+    for name, row in labels.items():
+        own = [d for d in recording.detections if d["label"] == name]
+        assert row["frames"] == len({d["frame"] for d in own})
+        assert same(row["per_second"], len(own) / elapsed if elapsed else None)
+        assert same(row["mean_score"], np.mean([d["score"] for d in own]))
+
+
+def test_tracks(recording: Recording) -> None:
+    rows = recording.ask("FROM tracks")
+    ids = {d["track_id"] for d in recording.detections} - {None}
+    assert [row["track_id"] for row in rows] == sorted(ids)
+    for row in rows:
+        own = [d for d in recording.detections if d["track_id"] == row["track_id"]]
+        frames = sorted({d["frame"] for d in own})
+        stamps = recording["captured_at"][frames]
+        assert (row["frames"], row["first_frame"]) == (len(frames), frames[0])
+        assert row["last_frame"] == frames[-1]
+        assert same(row["dwell_s"], seconds(stamps[-1], stamps[0]))
+        labels = Counter(d["label"] for d in own)
+        assert labels[row["label"]] == max(labels.values())
+
+
+def test_there_are_tracks_in_what_is_tested(paths: dict[str, Path]) -> None:
+    with contextlib.closing(Recording(paths["tracks"])) as r:
+        assert len(r.ask("FROM tracks")) == 4
+        assert {row["label"] for row in r.ask("FROM tracks")} == {"cat", "dog"}
+
+
+# --- the pipeline ------------------------------------------------------------------------------
+
+
+def test_frames_in_flight_are_what_counting_them_gives(recording: Recording) -> None:
+    row = recording.one("FROM pipeline")
+    left_out = reference_warm_up(recording)[2]
+    captured = recording["captured_at"][left_out:]
+    completed = recording["completed_at"][left_out:]
+    assert (row["left_out"], row["frames"]) == (left_out, len(captured))
+    elapsed = max(1, int(completed.max() - captured.min()))
+    assert same(row["seconds"], elapsed / 1e6)
+    assert same(row["fps"], len(captured) / elapsed * 1e6)
+    assert same(row["latency_ms"], recording["latency_ms"][left_out:].mean())
+    # Not by Little's law, but by going through all arrivals and departures and counting.
+    events = sorted([(int(t), 1) for t in captured] + [(int(t), -1) for t in completed])
+    inside = area = 0
+    for (at, change), (following, _) in itertools.pairwise(events):
+        inside += change
+        area += inside * (following - at)
+    # latency_ms is rounded to 1/4096 ms, the stamps to microseconds.
+    assert row["in_flight"] == pytest.approx(area / elapsed, abs=len(captured) * 2 / elapsed)
+
+
+def test_stage_load(recording: Recording) -> None:
+    rows = {row["stage"]: row for row in recording.ask("FROM stage_load")}
+    steady = slice(reference_warm_up(recording)[2], None)
+    elapsed = max(
+        1, int(recording["completed_at"][steady].max() - recording["captured_at"][steady].min())
+    )
+    devices = len(recording.session.metadata.get("model", {}).get("devices", []))
+    for stage, row in rows.items():
+        values = recording.waiting if stage == "waiting" else recording[f"{stage}_ms"]
+        values = values[steady]
+        total = np.nansum(values) if not np.isnan(values).all() else None
+        if stage == "read":
+            left = recording["skipped_before"] + recording["dropped_queue"]
+            total = total * (1 + left[steady].sum() / len(values))
+        workers = {"waiting": None, "inference": max(1, devices)}.get(stage, 1)
+        assert row["workers"] == workers
+        in_it = None if total is None else total * 1e3 / elapsed
+        assert same(row["mean_ms"], None if total is None else np.nanmean(values))
+        assert same(row["frames_in_it"], in_it)
+        known = in_it is not None and workers
+        assert same(row["busy"], min(1, in_it / workers) if known else None)
+
+
+# --- all of it ---------------------------------------------------------------------------------
+
+
+def test_every_metric_gives_one_value_a_session(recording: Recording) -> None:
+    metrics = recording.ask("FROM metrics")
+    assert len({metric["id"] for metric in metrics}) == len(metrics) > 45
+    values = {}
+    for metric in metrics:
+        assert metric["polarity"] in ("lower", "higher", "neutral")
+        assert metric["unit"]
+        assert metric["description"]
+        values[metric["id"]] = recording.one(metric["sql"])["value"]
+    latency = recording["latency_ms"]
+    assert same(values["latency_p99_ms"], np.quantile(latency, 0.99))
+    assert same(values["read_mean_ms"], recording["read_ms"].mean())
+    assert values["dropped"] == recording["dropped_before"].sum()
+    assert values["stalls"] == len(recording.ask("FROM stalls()"))
+    assert values["late_frames"] == len(recording.ask("FROM late_frames()"))
+    dwells = [row["dwell_s"] for row in recording.ask("FROM tracks")]
+    assert values["tracks"] == len(dwells)
+    assert same(values["dwell_p50_s"], np.median(dwells) if dwells else None)
+
+
+def _calls() -> list[str]:
+    return [
+        entry.name + ("()" if entry.kind == "table macro" else "")
+        for entry in library.entries()
+        if entry.kind != "macro"
+    ]
+
+
+def test_many_sessions_at_once_give_what_each_gives_alone(paths: dict[str, Path]) -> None:
+    with contextlib.ExitStack() as stack:
+        alone = [stack.enter_context(contextlib.closing(Recording(p))) for p in paths.values()]
+        connection = stack.enter_context(
+            contextlib.closing(sql.connect([r.session for r in alone]))
+        )
+        for call in _calls():
+            if call == "late_causes()":  # the latest of all
+                continue
+            together = connection.sql(f"FROM {call}").to_arrow_table().to_pylist()
+            apart = [row for r in alone for row in r.ask(f"FROM {call}")]
+            if call == "metrics":
+                apart = apart[: len(together)]
+            assert Counter(map(repr, map(_rounded, together))) == Counter(
+                map(repr, map(_rounded, apart))
+            ), call
+
+
+def _rounded(row: dict[str, Any]) -> dict[str, Any]:
+    # Means are added up in another order; and lists of detections are compared by their length.
+    return {
+        name: float(f"{value:.9g}")
+        if isinstance(value, float)
+        else len(value)
+        if isinstance(value, list)
+        else value
+        for name, value in row.items()
+    }
+
+
+def test_a_session_without_frames_breaks_nothing(tmp_path: Path) -> None:
+    with contextlib.closing(Recording(write_session(tmp_path / "s.parquet", []))) as r:
+        for call in _calls():
+            if call != "metrics":
+                assert r.ask(f"FROM {call}") == [], call
+        for metric in r.ask("FROM metrics"):
+            assert all(not row["value"] for row in r.ask(metric["sql"])), metric["id"]
+
+
+def test_the_library_lists_and_documents_itself(paths: dict[str, Path]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "sql.md").read_text(encoding="utf-8")
+    with contextlib.closing(Recording(paths["one frame"])) as r:
+        listed = {row["name"]: row for row in r.ask("FROM library")}
+    public = [entry for entry in library.entries() if not entry.name.startswith("_")]
+    assert list(listed) == [entry.name for entry in public]
+    for entry in public:
+        assert len(entry.description) > 40, entry.name
+        assert listed[entry.name]["sql"] == entry.sql
+        assert f"`{entry.name}" in page, entry.name
+    assert library.text().count("\nCREATE ") == len(library.entries())
+
+
+def test_creating_the_library_leaves_only_its_names_behind(paths: dict[str, Path]) -> None:
+    with contextlib.closing(Recording(paths["one frame"])) as r:
+        names = {
+            row["name"] for row in r.ask("SELECT table_name AS name FROM information_schema.tables")
+        }
+    views = {entry.name for entry in library.entries() if entry.kind == "view"}
+    assert names - {"_sessions"} == views | {"frames", "detections", "sessions", "library"}

@@ -1,0 +1,298 @@
+"""`dgrec stats --follow`: the numbers of a journal while it grows."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import Result
+
+from dgrec.journal import Journal, JournalTail, JournalWriter
+from dgrec.parts import part_path
+from dgrec.sealed import seal
+from replay.follow import RECENT_S, Follower, journal_of, screen, sealed_or_not, status_line
+from tests.factory import CLOSING, START_NS, make_row, new_metadata, write_journal, write_session
+from tests.replay.conftest import uneven_rows
+
+Run = Callable[..., Result]
+ROWS = uneven_rows(400, seed=41)
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Iterator[JournalWriter]:
+    made = JournalWriter(tmp_path / "s.arrows", new_metadata(), durability="never")
+    yield made
+    made.close()
+
+
+# --- the tail of a journal ---------------------------------------------------------------------
+
+
+def test_each_read_gives_what_is_new(writer: JournalWriter) -> None:
+    tail = JournalTail(writer.path)
+    assert list(tail.read()) == []
+    frames: list[int] = []
+    for start in range(0, 100, 20):
+        writer.write(ROWS[start : start + 10])
+        writer.write(ROWS[start + 10 : start + 20])
+        new = [batch.column("frame").to_pylist() for batch in tail.read()]
+        assert new == [list(range(start, start + 10)), list(range(start + 10, start + 20))]
+        frames += [frame for batch in new for frame in batch]
+        assert list(tail.read()) == []
+        assert tail.closing is None
+    writer.end(CLOSING)
+    writer.close()
+    writer.path.unlink()
+    # What was written last is read although the file has gone.
+    assert list(tail.read()) == []
+    assert tail.closing == CLOSING
+    assert tail.damage == []
+    assert frames == list(range(100))
+    tail.close()
+
+
+def test_half_a_batch_is_read_once_it_is_whole(tmp_path: Path) -> None:
+    whole = write_journal(tmp_path / "whole.arrows", ROWS[:50]).read_bytes()
+    path = tmp_path / "growing.arrows"
+    head = 12_000  # the schema is in there
+    path.write_bytes(whole[:head])
+    tail = JournalTail(path)
+    frames = []
+    for end in (*range(head, len(whole), 997), len(whole)):
+        with path.open("r+b") as file:
+            file.seek(0, os.SEEK_END)
+            file.write(whole[file.tell() : end])
+        frames += [f for batch in tail.read() for f in batch.column("frame").to_pylist()]
+    assert frames == list(range(50))
+    assert tail.closing == CLOSING
+    assert tail.damage == []
+    tail.close()
+
+
+def test_damage_in_the_middle_is_passed_over(tmp_path: Path) -> None:
+    path = write_journal(tmp_path / "s.arrows", ROWS[:60])
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 255
+    path.write_bytes(data)
+    tail = JournalTail(path)
+    found = [f for batch in tail.read() for f in batch.column("frame").to_pylist()]
+    expected = [f for b in Journal.open(path).batches() for f in b.column("frame").to_pylist()]
+    assert found == expected
+    assert len(found) == 50
+    assert any("are damaged" in line for line in tail.damage)
+    tail.close()
+
+
+# --- the numbers -------------------------------------------------------------------------------
+
+
+def test_numbers_so_far_agree_with_numpy(writer: JournalWriter) -> None:
+    follower = Follower(writer.path)
+    assert follower.poll()
+    assert follower.snapshot(START_NS / 1e9).frames == 0
+    written = 0
+    for count in (37, 163, 200):
+        writer.write(ROWS[written : written + count])
+        written += count
+        assert follower.poll()
+        rows = ROWS[:written]
+        completed = np.array([row.completed_ns // 1000 for row in rows]) / 1e6
+        now = completed[-1] + 1.5
+        latency = np.array([(row.completed_ns - row.captured_ns) / 1e6 for row in rows])
+        found = follower.snapshot(now)
+        assert found.frames == written
+        assert found.detections == sum(len(row.results) for row in rows)
+        assert found.skipped == sum(row.skipped_before for row in rows)
+        assert found.dropped == sum(
+            row.dropped_camera + row.dropped_queue + row.dropped_writer for row in rows
+        )
+        assert found.seconds == pytest.approx(completed[-1] - rows[0].captured_ns / 1e9, abs=1e-5)
+        assert found.silent_s == pytest.approx(1.5)
+        # 16 seconds: all of it is recent.
+        assert found.recent_fps == pytest.approx(written / (now - rows[0].captured_ns / 1e9))
+        assert found.recent_latency_ms == pytest.approx(
+            tuple(np.quantile(latency, [0.5, 0.95, 0.99])), abs=1e-3
+        )
+        assert found.recent_inference_ms == pytest.approx(
+            np.median([row.timing["CoreInferenceDuration_ms"] for row in rows])
+        )
+        assert sum(found.fps_by_second) == written
+        assert found.fps_by_second[-2:] == ((completed > now - 2).sum(), 0)
+    follower.close()
+
+
+def test_only_the_last_minute_is_kept(writer: JournalWriter) -> None:
+    follower = Follower(writer.path)
+    second = 1_000_000_000
+    for minute in range(5):
+        for start in range(0, 60, 10):
+            writer.write(
+                [
+                    make_row(
+                        i,
+                        [],
+                        captured_ns=START_NS + (minute * 60 + i) * second,
+                        completed_ns=START_NS + (minute * 60 + i) * second + (minute + 1) * 10**7,
+                    )
+                    for i in range(start, start + 10)
+                ]
+            )
+            assert follower.poll()
+    now = START_NS / 1e9 + 299.06
+    found = follower.snapshot(now)
+    assert (found.frames, sum(found.fps_by_second)) == (300, RECENT_S)
+    assert found.recent_latency_ms == pytest.approx((50, 50, 50))
+    assert found.recent_fps == pytest.approx(1.0)
+    assert sum(len(part[0]) for part in follower._recent) <= RECENT_S + 10
+    # Nothing comes any more: the rate goes down.
+    silent = follower.snapshot(now + 45)
+    assert silent.recent_fps == pytest.approx(0.25)
+    assert silent.silent_s == pytest.approx(45, abs=0.1)
+    assert follower.snapshot(now + 100).recent_latency_ms is None
+    follower.close()
+
+
+def test_it_ends_with_the_recording(writer: JournalWriter) -> None:
+    follower = Follower(writer.path)
+    writer.write(ROWS[:5])
+    assert follower.poll()
+    writer.write(ROWS[5:9])
+    writer.end(CLOSING)
+    assert not follower.poll()
+    assert follower.snapshot().frames == 9
+    assert follower.will_be_sealed
+    follower.close()
+
+
+def test_it_ends_where_the_recorder_was_killed(writer: JournalWriter) -> None:
+    follower = Follower(writer.path)
+    writer.write(ROWS[:5])
+    assert follower.poll()
+    writer.write(ROWS[5:9])
+    writer.close()  # the lock is gone, as after a kill
+    assert not follower.poll()
+    assert follower.snapshot().frames == 9
+    assert not follower.will_be_sealed
+    follower.close()
+
+
+def test_parts_follow_each_other(tmp_path: Path) -> None:
+    name = tmp_path / "s.parquet"
+
+    def part(number: int, start: int) -> JournalWriter:
+        path = part_path(name, number)
+        about = {"number": number, "set_id": "set-1", "first_frame": start}
+        return JournalWriter(
+            path.with_suffix(".arrows"),
+            new_metadata(path.stem, part=about),
+            durability="never",
+            first_frame=start,
+        )
+
+    first = part(1, 0)
+    first.write(ROWS[:20])
+    assert journal_of(name) == first.path
+    follower = Follower(first.path)
+    assert follower.poll()
+    second = part(2, 20)
+    first.end({**CLOSING, "end_reason": "split"})
+    first.close()
+    assert follower.poll()
+    second.write(ROWS[20:50])
+    assert follower.poll()
+    assert (follower.path, follower.snapshot().frames) == (second.path, 50)
+    assert journal_of(name) == second.path
+    second.end(CLOSING)
+    second.close()
+    assert not follower.poll()
+    follower.close()
+
+
+def test_which_journal_is_followed(tmp_path: Path, writer: JournalWriter) -> None:
+    assert journal_of(writer.path) == writer.path
+    assert journal_of(tmp_path / "s.parquet") == writer.path
+    assert journal_of(tmp_path / "s") == writer.path
+    assert journal_of(tmp_path / "other.parquet") is None
+    sealed = write_session(tmp_path / "done.parquet", ROWS[:3])
+    assert journal_of(sealed) is None
+
+
+def test_where_a_recording_is_after_it_ended(tmp_path: Path) -> None:
+    journal = write_journal(tmp_path / "s.arrows", ROWS[:3])
+    assert sealed_or_not(journal, 0) == journal
+    assert sealed_or_not(tmp_path / "s.parquet", 0) == journal
+    seal(Journal.open(journal), tmp_path / "s.parquet")
+    journal.unlink()
+    assert sealed_or_not(journal, 0) == tmp_path / "s.parquet"
+    assert sealed_or_not(tmp_path / "s.parquet", 0) == tmp_path / "s.parquet"
+
+
+def test_the_screen(writer: JournalWriter) -> None:
+    follower = Follower(writer.path)
+    follower.poll()
+    empty = follower.snapshot()
+    assert "latency p50 - p95 - ms" in status_line(empty)
+    assert "latency p50 -, p95 -, p99 - ms" in "\n".join(screen("s", empty, blocks=True))
+    writer.write(ROWS[:100])
+    follower.poll()
+    now = ROWS[99].completed_ns / 1e9
+    text = "\n".join(screen("s.arrows", follower.snapshot(now + 5), blocks=False))
+    assert text.isascii()
+    assert text.startswith("s.arrows: recording  (nothing for 5 s)")
+    assert "100 frames" in text
+    assert "nothing for" not in "\n".join(screen("s", follower.snapshot(now), blocks=True))
+    follower.close()
+
+
+# --- the command -------------------------------------------------------------------------------
+
+
+def test_the_command_follows_and_then_measures(
+    tmp_path: Path, writer: JournalWriter, dgrec_process: Callable[..., subprocess.Popen[str]]
+) -> None:
+    writer.write(ROWS[:50])
+    process = dgrec_process("stats", tmp_path / "s.parquet", "--follow", "--format", "json")
+    assert process.stderr is not None
+    assert "50 frames" in process.stderr.readline()
+    writer.write(ROWS[50:90])
+    while "90 frames" not in process.stderr.readline():
+        assert process.poll() is None
+    writer.end(CLOSING)
+    writer.close()
+    seal(Journal.open(writer.path), tmp_path / "s.parquet")
+    writer.path.unlink()
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert json.loads(out)["frames"] == 90
+
+
+def test_control_c_ends_it_cleanly(
+    writer: JournalWriter, dgrec_process: Callable[..., subprocess.Popen[str]]
+) -> None:
+    writer.write(ROWS[:50])
+    process = dgrec_process("stats", writer.path, "--follow")
+    assert process.stderr is not None
+    assert "50 frames" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (0, "")
+    assert err.splitlines()[-1] == "stopped looking; the recording goes on"
+    assert "Traceback" not in err
+
+
+def test_what_is_not_being_recorded_is_measured_at_once(
+    dgrec: Run, session: Path, tmp_path: Path
+) -> None:
+    done = dgrec("stats", session, "--follow", "--format", "json")
+    measured: dict[str, Any] = json.loads(done.stdout)
+    assert (done.exit_code, measured["frames"]) == (0, 40)
+    missing = dgrec("stats", tmp_path / "none.parquet", "--follow")
+    assert missing.exit_code == 1
+    assert "No such file" in missing.output

@@ -1,0 +1,212 @@
+"""`dgrec stats --why` and `--late`: what they say of recordings whose limit is known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+
+from dgrec import sample
+from tests.factory import START_NS, make_row, new_metadata, write_session
+
+Run = Callable[..., Result]
+MS = 1_000_000
+
+
+def recorded(
+    path: Path,
+    *,
+    every_ms: float,
+    count: int = 60,
+    kind: str = "file",
+    read_ms: float = 1.0,
+    inference_ms: float | None = 12.0,
+    waiting_ms: float = 5.0,
+    recorder_ms: float = 0.1,
+    devices: int = 1,
+    **row: Any,
+) -> Path:
+    """Write a session of which every frame is alike."""
+    timing = {}
+    if inference_ms is not None:
+        timing = {
+            "CorePreprocessDuration_ms": 1.0,
+            "CoreInferenceDuration_ms": inference_ms,
+            "CorePostprocessDuration_ms": 1.0,
+        }
+    latency = (inference_ms or 12.0) + 2 + waiting_ms
+    rows = []
+    for i in range(count):
+        captured = START_NS + int(i * every_ms * MS)
+        rows.append(
+            make_row(
+                i,
+                [],
+                captured_ns=captured,
+                completed_ns=captured + int(latency * MS),
+                read_ns=int(read_ms * MS),
+                recorder_ns=int(recorder_ms * MS),
+                timing=timing,
+                **row,
+            )
+        )
+    metadata = new_metadata(
+        source={"kind": kind}, model={"name": "m", "devices": list(range(devices))}
+    )
+    return write_session(path, rows, metadata)
+
+
+def why(dgrec: Run, path: Path) -> dict[str, Any]:
+    done = dgrec("stats", path, "--why", "--format", "json")
+    assert done.exit_code == 0, done.output
+    (value,) = json.loads(done.stdout)
+    return dict(value)
+
+
+@pytest.mark.parametrize(
+    ("limit", "recording", "said"),
+    [
+        (
+            "read",
+            {"every_ms": 124, "read_ms": 120, "kind": "camera", "waiting_ms": 81},
+            "8.1 fps although inference takes 12 ms: the source delivers 8.1 fps "
+            "(read 120 ms a frame, 97% of the time): the camera is the limit.",
+        ),
+        ("read", {"every_ms": 60, "read_ms": 55}, "reading the source is the limit."),
+        (
+            "inference",
+            {
+                "every_ms": 100,
+                "inference_ms": 98.0,
+                "read_ms": 33,
+                "kind": "camera",
+                "dropped_queue": 2,
+            },
+            "inference takes 98 ms a frame and is busy 98% of the time: it is the limit.",
+        ),
+        (
+            "inference",
+            {"every_ms": 50, "inference_ms": 98.0, "devices": 2},
+            "of the time on 2 devices: it is the limit.",
+        ),
+        (
+            "recorder",
+            {"every_ms": 40, "recorder_ms": 38},
+            "recording (with display and publishing) takes 38 ms a frame and is busy 96%",
+        ),
+        (
+            "thread",
+            {"every_ms": 100, "read_ms": 45, "recorder_ms": 48},
+            "take turns, and together are busy 94% of the time.",
+        ),
+        (
+            "asked",
+            {"every_ms": 100, "read_ms": 33, "kind": "url", "skipped_before": 2},
+            "that is the rate asked for. --fps or --every left out 120 of 180 frames.",
+        ),
+        (None, {"every_ms": 100}, "no part was busy all the time (inference most, 12%)"),
+        (
+            None,
+            {"every_ms": 100, "inference_ms": None, "read_ms": 0.0},
+            "no part was busy all the time",
+        ),
+    ],
+)
+def test_the_limit_is_named(
+    dgrec: Run, tmp_path: Path, limit: str | None, recording: dict[str, Any], said: str
+) -> None:
+    path = recorded(tmp_path / "s.parquet", **recording)
+    found = why(dgrec, path)
+    assert found["limit"] == limit
+    assert said in found["findings"][0]
+    table = dgrec("stats", path, "--why").stdout
+    for finding in found["findings"]:
+        assert finding in table
+        assert f"- {finding}" in dgrec("stats", path, "--why", "--format", "markdown").stdout
+
+
+def test_the_numbers_of_the_sentences(dgrec: Run, tmp_path: Path) -> None:
+    found = why(dgrec, recorded(tmp_path / "s.parquet", every_ms=20, waiting_ms=35, count=400))
+    text = "\n".join(found["findings"])
+    # 400 frames in 399 * 20 + 49 ms.
+    assert found["fps"] == pytest.approx(400 / 8.029)
+    assert (
+        "fps is not 1/latency: a frame takes 49 ms from capture to result, and 2.4 are on" in text
+    )
+    assert "(Little's law: 49.8/s x 0.049 s). One at a time, it would be 20.4 fps." in text
+    assert "Where the 49 ms go: waiting 35 ms (71%), inference 12 ms (24%)" in text
+    assert "Left out as warm-up: 0 frames." in text
+
+
+def test_frames_that_were_replaced_are_counted(dgrec: Run, tmp_path: Path) -> None:
+    path = recorded(
+        tmp_path / "s.parquet", every_ms=100, inference_ms=98.0, kind="camera", dropped_queue=2
+    )
+    text = "\n".join(why(dgrec, path)["findings"])
+    assert "120 of 180 frames were replaced by a newer one while they waited" in text
+
+
+def test_the_warm_up_is_left_out_and_said_to_be(dgrec: Run, tmp_path: Path) -> None:
+    rows = []
+    for i in range(400):
+        captured = START_NS + i * 40 * MS
+        latency = 10 + max(0, 60 - i)
+        timing = {"CoreInferenceDuration_ms": latency - 5.0}
+        rows.append(
+            make_row(
+                i, [], captured_ns=captured, completed_ns=captured + latency * MS, timing=timing
+            )
+        )
+    path = write_session(tmp_path / "s.parquet", rows)
+    found = why(dgrec, path)
+    assert found["left_out"] > 0
+    assert found["frames"] == 400 - found["left_out"]
+    assert f"Left out as warm-up: the first {found['left_out']} frames." in found["findings"]
+    (inference,) = (load for load in found["loads"] if load["stage"] == "inference")
+    kept = [row.timing["CoreInferenceDuration_ms"] for row in rows[found["left_out"] :]]
+    assert inference["mean_ms"] == pytest.approx(sum(kept) / len(kept))
+    settled = f"after {found['left_out']} frames  (left out here: 0 frames)"
+    assert settled in dgrec("stats", path).stdout
+
+
+def test_one_frame_and_none(dgrec: Run, tmp_path: Path) -> None:
+    one = write_session(tmp_path / "one.parquet", [make_row(0, [], timing={})])
+    none = write_session(tmp_path / "none.parquet", [])
+    assert why(dgrec, one)["frames"] == 1
+    assert json.loads(dgrec("stats", none, "--why", "--format", "json").stdout) == []
+    for path in (one, none):
+        for form in ("table", "markdown"):
+            assert dgrec("stats", path, "--why", "--format", form).exit_code == 0
+    assert "has no frames" in dgrec("stats", none, "--why").stderr
+
+
+def test_late_frames_of_the_sample(dgrec: Run) -> None:
+    done = dgrec("stats", sample.SESSION, "--late", 3, "--format", "json")
+    rows = json.loads(done.stdout)
+    assert [row["frame"] for row in rows] == [283, 249, 250]
+    assert rows[0]["blame"] == "queue"
+    assert rows[0]["late_by_ms"] == pytest.approx(rows[0]["total_ms"] - rows[0]["usual_ms"])
+    assert rows[0]["behind_frame"] == 276
+    assert "283" in dgrec("stats", sample.SESSION, "--late", 3).stdout
+
+
+def test_the_sql_that_is_printed_gives_the_same_answer(dgrec: Run, tmp_path: Path) -> None:
+    for options in (("--late", 3), ("--window", "5s"), ("--by", "label"), ("--by", "hour")):
+        text = dgrec("stats", *options, "--sql").stdout
+        assert "SELECT" in text
+        file = tmp_path / "q.sql"
+        file.write_text(text)
+        asked = dgrec("query", sample.SESSION, "--file", file, "--format", "json")
+        assert asked.exit_code == 0, asked.output
+        assert asked.stdout == dgrec("stats", sample.SESSION, *options, "--format", "json").stdout
+    # What the query stands on is above it.
+    late = dgrec("stats", "--late", 3, "--sql").stdout
+    assert "-- CREATE MACRO late_frames" in late
+    assert "-- CREATE VIEW frame_parts" in late
+    assert "warm_up" not in late
+    assert "CREATE VIEW stage_load" in dgrec("stats", "--sql").stdout
+    assert "-- CREATE VIEW pipeline" in dgrec("stats", "--why", "--sql").stdout
