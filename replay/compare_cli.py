@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from replay.options import output_options
+from replay.options import output_options, say_damage
 
 __all__ = ["FAILED_EXIT_CODE", "compare_command"]
 
@@ -120,11 +120,7 @@ def compare_command(
         sides = [[stack.enter_context(dgrec.open(path)) for path in side] for side in (base, new)]
         opened = [session for side in sides for session in side]
         for session in opened:
-            if session.damage:
-                click.echo(
-                    f"{session.path}: {session.damage[0]}; the result is of what can be read",
-                    err=True,
-                )
+            say_damage(session)
         comparison = dgrec.compare(*sides)
         checked = [(limit, limit.check(comparison)) for limit in limits]
         files = [file for session in opened for file in (session.path, *session.files)]
