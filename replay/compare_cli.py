@@ -103,7 +103,7 @@ def compare_command(
         raise click.UsageError(f"give --{'new' if base else 'base'}, too")
 
     from dgrec.comparison.limits import parse_limit
-    from dgrec.errors import ConfigError
+    from dgrec.errors import ConfigError, DgrecError
 
     try:
         limits = [parse_limit(text) for text in fail_on]
@@ -131,3 +131,6 @@ def compare_command(
         click.echo(f"failed: {text}", err=True)
     if failed:
         raise SystemExit(FAILED_EXIT_CODE)
+    problems = [outcome.problem for _, outcome in checked if outcome.problem is not None]
+    if problems:
+        raise DgrecError(f"--fail-on {'; '.join(problems)}")
