@@ -398,6 +398,8 @@ def _too_wide(low: float, high: float) -> str:
 
 
 def _times(factor: float) -> str:
+    if factor > 1000:
+        return "over 1,000 times"
     return f"{factor:.1f} times" if factor < 10 else f"{_round_up(math.ceil(factor)):,} times"
 
 
