@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from dgrec.comparison.agreement import KINDS
@@ -51,10 +52,7 @@ def write_comparison(
     if comparison.agreement is not None:
         for frame in value["agreement"]["changed"]:
             frame["command"] = _side_by_side(comparison, frame["base_position"])
-    value["fail_on"] = [
-        {"condition": limit.text, "holds": outcome.holds, "doubtful": outcome.doubtful}
-        for limit, outcome in checked
-    ]
+    value["fail_on"] = [{"condition": limit.text, **asdict(outcome)} for limit, outcome in checked]
     destination.write(json_text(value, indent=2) + "\n")
 
 
@@ -81,9 +79,9 @@ def _sections(comparison: Comparison) -> Iterator[Section]:
     )
     yield Section(
         "Speed",
-        ("metric", "unit", "BASE", "NEW", "change", "verdict", "why"),
+        ("metric", "BASE", "NEW", "change", "verdict", "why"),
         [_row(row) for row in comparison.rows],
-        (False, False, True, True, True, False, False),
+        (False, True, True, True, False, False),
     )
     if comparison.agreement is not None:
         yield from _agreement_sections(comparison, comparison.agreement)
@@ -120,7 +118,6 @@ def _row(row: Row) -> tuple[str, ...]:
         change += f" ({low} to {_percent(row.change_high, 'any')})"
     return (
         row.metric,
-        row.unit,
         _value(row.base),
         _value(row.new),
         change,
@@ -270,7 +267,7 @@ def _notes(comparison: Comparison, checked: Sequence[tuple[Limit, Outcome]]) -> 
     else:
         yield from _agreement_notes(agreement)
     for limit, outcome in checked:
-        state = "FAILED" if outcome.holds else "passed"
+        state = "FAILED" if outcome.holds else "UNKNOWN" if outcome.problem else "passed"
         yield f"{state}: --fail-on {shlex.quote(limit.text)}"
         for doubt in outcome.doubtful:
             yield f"  not failed for {doubt}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from replay.options import output_options
+from replay.options import output_options, say_damage
 
 __all__ = ["FAILED_EXIT_CODE", "compare_command"]
 
@@ -103,7 +103,7 @@ def compare_command(
         raise click.UsageError(f"give --{'new' if base else 'base'}, too")
 
     from dgrec.comparison.limits import parse_limit
-    from dgrec.errors import ConfigError
+    from dgrec.errors import ConfigError, DgrecError
 
     try:
         limits = [parse_limit(text) for text in fail_on]
@@ -120,11 +120,7 @@ def compare_command(
         sides = [[stack.enter_context(dgrec.open(path)) for path in side] for side in (base, new)]
         opened = [session for side in sides for session in side]
         for session in opened:
-            if session.damage:
-                click.echo(
-                    f"{session.path}: {session.damage[0]}; the result is of what can be read",
-                    err=True,
-                )
+            say_damage(session)
         comparison = dgrec.compare(*sides)
         checked = [(limit, limit.check(comparison)) for limit in limits]
         files = [file for session in opened for file in (session.path, *session.files)]
@@ -135,3 +131,6 @@ def compare_command(
         click.echo(f"failed: {text}", err=True)
     if failed:
         raise SystemExit(FAILED_EXIT_CODE)
+    problems = [outcome.problem for _, outcome in checked if outcome.problem is not None]
+    if problems:
+        raise DgrecError(f"--fail-on {'; '.join(problems)}")

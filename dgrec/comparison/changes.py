@@ -151,8 +151,8 @@ def quantile_estimate(series: Series, p: float) -> Estimate:
         frames = math.ceil(len(series) * MIN_BEYOND / beyond)
         return Estimate(
             value if p == 0.5 else None,
-            f"only {beyond:.1f} effective samples beyond p{p * 100:g}, {MIN_BEYOND:.0f} are "
-            f"needed: about {_round_up(frames):,} frames",
+            f"{beyond:.1f} effective samples beyond it, not {MIN_BEYOND:.0f}: takes about "
+            f"{_round_up(frames):,} frames",
         )
     below = (series.values <= value).astype(np.float64)
     freedom = degrees_of_freedom(len(series), series.block)
@@ -393,11 +393,13 @@ def _too_wide(low: float, high: float) -> str:
     # Intervals shrink with the square root of how much was recorded.
     times = (math.log((1 + high) / (1 + low)) / 2 / math.log1p(MARGIN)) ** 2
     if times <= 1:
-        return f"just as well {low:+.1%} as {high:+.1%}"
-    return f"just as well {low:+.1%} as {high:+.1%}; to tell 2%, record {_times(times)} as much"
+        return "more than 2% is possible, and so is none"
+    return f"0 is possible, too; to tell 2%, record {_times(times)} as much"
 
 
 def _times(factor: float) -> str:
+    if factor > 1000:
+        return "over 1,000 times"
     return f"{factor:.1f} times" if factor < 10 else f"{_round_up(math.ceil(factor)):,} times"
 
 

@@ -13,7 +13,8 @@ clause without a metric is about the metric of the clause before it.
 
 A change counts where it is told from chance: the change that was measured must lie beyond the
 number *and* be significant (Holm, over all rows). So a run that happened to be slow does not fail a
-build, and a recording too short to tell fails none; `Outcome.doubtful` names such clauses.
+build; `Outcome.doubtful` names such clauses. What was not measured, or in too few frames to have an
+interval, is neither: `Outcome.problem`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from dgrec.comparison.comparison import METRICS, Comparison, Row
-from dgrec.errors import ConfigError, DgrecError
+from dgrec.errors import ConfigError
 
 __all__ = ["Clause", "Limit", "Outcome", "parse_limit"]
 
@@ -50,13 +51,8 @@ _UNITS: Final = {
     "": {},
 }
 #: Metrics that are no row, with their units.
-_OTHERS: Final = {
-    "dropped": "frames",
-    "agreement": "",
-    "precision": "",
-    "recall": "",
-    "mean_iou": "",
-}
+_OF_AGREEMENT: Final = ("agreement", "precision", "recall", "mean_iou")
+_OTHERS: Final = {"dropped": "frames", **dict.fromkeys(_OF_AGREEMENT, "")}
 
 
 @dataclass(frozen=True)
@@ -73,10 +69,13 @@ class Clause:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Whether a limit is passed, and the clauses that would be but for chance."""
+    """Whether a condition holds, which is to say: whether the comparison fails it."""
 
     holds: bool
-    doubtful: tuple[str, ...]
+    #: Clauses beyond their numbers by what may be chance.
+    doubtful: tuple[str, ...] = ()
+    #: Why it cannot be told, if it does not hold anyway.
+    problem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,20 +86,24 @@ class Limit:
     groups: tuple[tuple[Clause, ...], ...]
 
     def check(self, comparison: Comparison) -> Outcome:
-        """Return whether the condition holds, which is to say: whether the comparison fails it.
-
-        Raises:
-            DgrecError: A metric has no value in this comparison.
-        """
+        """Return whether the condition holds."""
         doubtful: list[str] = []
+        problems: list[str] = []
         holds = False
         for group in self.groups:
             states = [_state(clause, comparison) for clause in group]
-            if all(beyond for beyond, _ in states):
-                in_doubt = [reason for _, reason in states if reason is not None]
-                holds = holds or not in_doubt
-                doubtful += in_doubt
-        return Outcome(holds, tuple(dict.fromkeys(doubtful)))
+            if not all(state.is_beyond for state in states):
+                continue
+            group_problems = [state.problem for state in states if state.problem is not None]
+            group_doubts = [state.doubt for state in states if state.doubt is not None]
+            holds = holds or not (group_problems or group_doubts)
+            problems += group_problems
+            doubtful += group_doubts
+        return Outcome(
+            holds,
+            tuple(dict.fromkeys(doubtful)),
+            problems[0] if problems and not holds else None,
+        )
 
 
 def parse_limit(text: str) -> Limit:
@@ -190,44 +193,52 @@ def _metric_unit(metric: str) -> str:
     return units[metric]
 
 
-def _state(clause: Clause, comparison: Comparison) -> tuple[bool, str | None]:
-    """Return whether a value is beyond the clause's number, and why that may be chance."""
+@dataclass(frozen=True)
+class _State:
+    """Whether a value is beyond a clause's number, or for all that is known may be."""
+
+    is_beyond: bool
+    doubt: str | None = None
+    problem: str | None = None
+
+
+def _state(clause: Clause, comparison: Comparison) -> _State:
     row = next((row for row in comparison.rows if row.metric == clause.metric), None)
+    if row is None and clause.metric in _OF_AGREEMENT and comparison.agreement is None:
+        return _State(
+            True,
+            problem=f"{clause.text}: detections are compared only where there is one session a "
+            "side, and both saw the same file",
+        )
     base, new = _values(clause.metric, comparison, row)
+    if new is None or (clause.is_change and base is None):
+        # A condition that cannot be looked at must not pass for one that was met.
+        reason = (row.reason if row is not None else None) or "there is no such value"
+        return _State(True, problem=f"{clause.text}: cannot be told: {reason}")
     compare = _COMPARE[clause.compare]
-    if not clause.is_change:
-        return compare(_there(clause, "NEW", new, row), clause.number), None
-    before, after = _there(clause, "BASE", base, row), _there(clause, "NEW", new, row)
-    changed = after - before
+    if not clause.is_change or base is None:
+        return _State(compare(new, clause.number))
+    changed = new - base
     if clause.is_percent and changed:
         # From nothing, any more is more than any per cent.
-        changed = 100 * changed / before if before else changed * math.inf
-    beyond = compare(changed, clause.number)
-    if row is None or row.is_significant or not beyond:
-        return beyond, None
+        changed = 100 * changed / base if base else changed * math.inf
+    is_beyond = compare(changed, clause.number)
+    if row is None or row.is_significant or not is_beyond:
+        return _State(is_beyond)
     reason = row.reason or "the change is too small to tell from chance"
-    return beyond, f"{clause.text}: {changed:+.3g}{'%' if clause.is_percent else ''}, but {reason}"
+    unit = "%" if clause.is_percent else ""
+    return _State(True, doubt=f"{clause.text}: {changed:+.3g}{unit}, but {reason}")
 
 
 def _values(
     metric: str, comparison: Comparison, row: Row | None
 ) -> tuple[float | None, float | None]:
+    """Return a metric of BASE and of NEW; BASE agrees with itself."""
     if row is not None:
         return row.base.value, row.new.value
     if metric == "dropped":
         return comparison.dropped
     agreement = comparison.agreement
-    if agreement is None:
-        raise DgrecError(
-            f"--fail-on {metric}: detections are compared only where one session a side has seen "
-            "the same file"
-        )
-    return 1.0, agreement.f1 if metric == "agreement" else getattr(agreement, metric)
-
-
-def _there(clause: Clause, side: str, value: float | None, row: Row | None) -> float:
-    # A condition that cannot be looked at must not pass for one that was met.
-    if value is None:
-        reason = (row.reason if row is not None else None) or f"{side} has no such value"
-        raise DgrecError(f"--fail-on {clause.text}: cannot be told: {reason}")
-    return value
+    return 1.0, agreement.f1 if agreement and metric == "agreement" else getattr(
+        agreement, metric, None
+    )

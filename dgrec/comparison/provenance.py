@@ -39,12 +39,18 @@ def differences(base: Sequence[Metadata], new: Sequence[Metadata]) -> tuple[Diff
     same_file = same_footage(base, new)
     found = []
     for key in keys:
-        if same_file and key in _UNTOLD:
+        if (same_file and key in _UNTOLD) or _is_repeated(key, keys):
             continue
         values = [_distinct([facts.get(key) for facts in side]) for side in sides]
         if values[0] != values[1] or len(values[0]) > 1:
             found.append(Difference(key, *values))
     return tuple(found)
+
+
+def _is_repeated(key: str, keys: Sequence[str]) -> bool:
+    """Return whether a property that was asked for is there as the parameter that took effect."""
+    asked = "model.properties."
+    return key.startswith(asked) and f"model.parameters.{key.removeprefix(asked)}" in keys
 
 
 def same_footage(base: Sequence[Metadata], new: Sequence[Metadata]) -> bool:

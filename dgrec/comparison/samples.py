@@ -15,7 +15,7 @@ from dgrec.comparison.changes import Series
 if TYPE_CHECKING:
     from dgrec.session import Session
 
-__all__ = ["DROP_PLACES", "STAGES", "Integers", "Sample", "read_sample", "warm_up_end"]
+__all__ = ["DROP_PLACES", "STAGES", "Integers", "Sample", "read_sample"]
 
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -24,11 +24,6 @@ Integers = np.ndarray[Any, np.dtype[np.int64]]
 STAGES: Final = ("read_ms", "preprocess_ms", "inference_ms", "postprocess_ms", "latency_ms")
 DROP_PLACES: Final = ("camera", "queue", "writer")
 
-#: A window of the search for the end of the warm-up: a second of frames, but at least so many.
-WINDOW_FRAMES: Final = 10
-WINDOWS: Final = 3
-#: Largest over smallest of the windows' values, as Triton's Perf Analyzer has it.
-STEADY: Final = 1.1
 #: A gap between two results longer than so many times the median one, and so long, is a stall.
 STALL_TIMES: Final = 3.0
 STALL_MS: Final = 100.0
@@ -110,45 +105,6 @@ class Sample:
         return count, count / max(clustering, 1.0)
 
 
-def warm_up_end(
-    frame: Integers, latency: Floats, captured_us: Integers, completed_us: Integers
-) -> int | None:
-    """Return how many rows come before a session is steady, or None if it does not get so.
-
-    Frames are counted in windows of a second (as many as the mean rate says, at least 10). The
-    warm-up ends where, for three windows in a row, both the throughput and the median latency stay
-    within 10%, largest over smallest. Where that is only in the second half, the session has not
-    settled.
-
-    Args:
-        frame: Numbers of the rows, which may have gaps.
-        latency: Milliseconds of each.
-    """
-    if not len(frame):
-        return None
-    span = max(int(completed_us.max() - captured_us.min()), 1)
-    size = max(WINDOW_FRAMES, round(len(frame) * 1e6 / span))
-    number = (frame - frame[0]) // size
-    starts = np.flatnonzero(np.diff(number, prepend=-1))
-    counts = np.diff(starts, append=len(frame))
-    ended = np.maximum.reduceat(completed_us, starts)
-    took = np.maximum(np.diff(ended, prepend=captured_us.min()), 1)
-    rates = counts / took
-    medians = np.array([np.median(part) for part in np.split(latency, starts[1:])])
-    whole = (int(frame[-1] - frame[0]) + 1) // size
-    for first in range(len(starts) - WINDOWS + 1):
-        three = slice(first, first + WINDOWS)
-        is_whole = number[starts[first]] + WINDOWS - 1 < whole
-        if is_whole and _is_steady(rates[three]) and _is_steady(medians[three]):
-            rows = int(starts[first])
-            return rows if 2 * rows <= len(frame) else None
-    return None
-
-
-def _is_steady(values: Floats) -> bool:
-    return bool(values.max() <= STEADY * values.min())
-
-
 def read_sample(session: Session) -> Sample:
     """Read what a comparison needs of a session: 64 bytes of memory a frame.
 
@@ -156,7 +112,7 @@ def read_sample(session: Session) -> Sample:
         SessionError: Part of the file cannot be read.
     """
     counts = [f"dropped_{place}" for place in DROP_PLACES] + ["skipped_before"]
-    names = ["frame", "source_frame", "captured_at", "completed_at", *STAGES]
+    names = ["source_frame", "completed_at", *STAGES]
     parts: dict[str, list[Any]] = {name: [] for name in names}
     totals = dict.fromkeys(counts, 0)
     for batch in session.batches([*names, *counts]):
@@ -167,23 +123,28 @@ def read_sample(session: Session) -> Sample:
     columns = {
         name: np.concatenate(arrays) if arrays else np.empty(0) for name, arrays in parts.items()
     }
-    frame, captured, completed = (
-        columns.pop(name).astype(np.int64) for name in ("frame", "captured_at", "completed_at")
-    )
-    end = warm_up_end(frame, columns["latency_ms"], captured, completed)
-    kept = slice(end or 0, None)
+    completed = columns["completed_at"].astype(np.int64)
+    has_settled, warm_up = _warm_up(session)
+    kept = slice(warm_up, None)
     return Sample(
         path=str(session.path),
         session_id=session.id,
         frames=len(completed),
-        warm_up=end or 0,
-        has_settled=end is not None,
+        warm_up=warm_up,
+        has_settled=has_settled,
         source_frame=columns["source_frame"].astype(np.int64)[kept],
         completed_us=completed[kept],
         stages={name: columns[name].astype(np.float64)[kept] for name in STAGES},
         dropped={place: totals[f"dropped_{place}"] for place in DROP_PLACES},
         skipped=totals["skipped_before"],
     )
+
+
+def _warm_up(session: Session) -> tuple[bool, int]:
+    """Return whether a session settled, and how many rows come before that (docs/sql.md)."""
+    # The rule stands in SQL, where everybody can read it.
+    rows = session.sql("SELECT has_settled, warm_up_frames FROM warm_up").fetchall()
+    return (bool(rows[0][0]), int(rows[0][1])) if rows else (False, 0)
 
 
 def _numbers(column: pa.Array) -> np.ndarray[Any, Any]:

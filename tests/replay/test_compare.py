@@ -247,7 +247,7 @@ def test_fail_on(dgrec: Run, base: Path, tmp_path: Path) -> None:
     assert dgrec("compare", base, base, "--fail-on", limit).exit_code == 0
     written = dgrec("compare", base, new, "--fail-on", limit, "--format", "json")
     assert json.loads(written.stdout)["fail_on"] == [
-        {"condition": limit, "holds": True, "doubtful": []}
+        {"condition": limit, "holds": True, "doubtful": [], "problem": None}
     ]
     wrong = dgrec("compare", base, new, "--fail-on", "speed > +1%")
     assert wrong.exit_code == 2
@@ -271,7 +271,7 @@ def test_table_and_markdown(dgrec: Run, base: Path, tmp_path: Path) -> None:
     assert dgrec("compare", base, base, "--output", target).exit_code == 0
     lines = target.read_text().splitlines()
     assert "## Speed" in lines
-    assert any(line.startswith("| latency_p95_ms | ms |") for line in lines)
+    assert any(line.startswith("| latency_p95_ms |") for line in lines)
     refused = dgrec("compare", base, base, "--output", base, "--overwrite")
     assert refused.exit_code == 1
     assert "is the session itself" in refused.stderr
@@ -312,6 +312,7 @@ def test_missing_timing_and_no_detections(dgrec: Run, base: Path, tmp_path: Path
     failed = dgrec("compare", base, path, "--fail-on", "inference_p50_ms > +5%")
     assert failed.exit_code == 1
     assert failed.stderr.endswith("cannot be told: NEW: not measured\n")
+    assert "UNKNOWN: --fail-on 'inference_p50_ms > +5%'" in failed.stdout
 
 
 def test_a_journal_and_parts(dgrec: Run, base: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from dgrec.comparison.agreement import Agreement
 from dgrec.comparison.changes import Verdict
 from dgrec.comparison.comparison import Comparison, Recording, Row, Value
 from dgrec.comparison.limits import parse_limit
-from dgrec.errors import ConfigError, DgrecError
+from dgrec.errors import ConfigError
 from tests.factory import make_rows, write_session
 
 
@@ -127,10 +127,17 @@ def test_what_is_no_condition(text: str, complaint: str) -> None:
 
 def test_a_condition_on_nothing_is_no_pass() -> None:
     missing = comparison(row("latency_p95_ms", None, 5.0, significant=False))
-    with pytest.raises(DgrecError, match="cannot be told: it may be chance"):
-        parse_limit("latency_p95_ms > +5%").check(missing)
-    with pytest.raises(DgrecError, match="has seen the same file"):
-        parse_limit("agreement < 1").check(SLOWER)
+    outcome = parse_limit("latency_p95_ms > +5%").check(missing)
+    assert not outcome.holds
+    assert outcome.problem == "latency_p95_ms > +5%: cannot be told: it may be chance"
+    outcome = parse_limit("agreement < 1").check(SLOWER)
+    assert outcome.problem is not None
+    assert "both saw the same file" in outcome.problem
+    # What is known decides where it can.
+    known = parse_limit("agreement < 1 and latency_p95_ms > +90%").check(SLOWER)
+    assert (known.holds, known.problem) == (False, None)
+    known = parse_limit("agreement < 1 or latency_p95_ms > +1%").check(SLOWER)
+    assert (known.holds, known.problem) == (True, None)
 
 
 def test_every_metric_of_a_comparison_can_be_named(tmp_path: Path) -> None:

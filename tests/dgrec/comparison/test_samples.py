@@ -9,55 +9,27 @@ import numpy as np
 import pytest
 
 import dgrec
-from dgrec.comparison.samples import read_sample, warm_up_end
+from dgrec.comparison.samples import read_sample
 from tests.factory import START_NS, make_row, make_rows, write_journal, write_session
 
 MS = 1_000_000
 
 
-def end_of(latency: list[float], intervals: list[float]) -> int | None:
-    completed = np.cumsum(np.array(intervals) * 1000).astype(np.int64) + 1_000_000
-    captured = completed - np.array(np.array(latency) * 1000, np.int64)
-    return warm_up_end(np.arange(len(latency)), np.array(latency), captured, completed)
-
-
-def test_a_steady_session_has_no_warm_up() -> None:
-    assert end_of([10.0] * 300, [33.3] * 300) == 0
-
-
-def test_slow_first_frames_are_warm_up() -> None:
-    # 30 frames a second: the first window is slower, and so is the second.
-    assert end_of([40.0] * 60 + [10.0] * 240, [33.3] * 300) == 60
-
-
-def test_throughput_has_to_settle_too() -> None:
-    # 29 frames a second on average, so that 29 make a window.
-    assert end_of([10.0] * 300, [50.0] * 25 + [33.3] * 275) == 29
-
-
-def test_ten_per_cent_is_the_limit() -> None:
-    steps = [10.9] * 30 + [10.0] * 270
-    assert end_of(steps, [33.3] * 300) == 0
-    steps = [11.1] * 30 + [10.0] * 270
-    assert end_of(steps, [33.3] * 300) == 30
-
-
-def test_a_session_that_does_not_settle_leaves_nothing_out() -> None:
-    assert end_of([10.0 * 1.2 ** (i // 30) for i in range(300)], [33.3] * 300) is None
-    # Only its second half is steady: what came before is not a warm-up.
-    assert end_of([10.0 * 1.2 ** min(i // 30, 6) for i in range(300)], [33.3] * 300) is None
-
-
-@pytest.mark.parametrize("frames", [0, 1, 20])
-def test_too_short_for_three_windows(frames: int) -> None:
-    assert end_of([10.0] * frames, [33.3] * frames) is None
-
-
-def test_rows_that_were_lost_are_no_frames_of_a_window() -> None:
-    frame = np.concatenate((np.arange(100), np.arange(400, 600)))
-    completed = frame * 33_300 + 10_000
-    latency = np.full(300, 10.0)
-    assert warm_up_end(frame, latency, completed - 10_000, completed) == 0
+@pytest.mark.parametrize(("slow", "left_out"), [(0, 0), (60, 60), (3, 0), (-1, None)])
+def test_the_warm_up_is_left_out(tmp_path: Path, slow: int, left_out: int | None) -> None:
+    rows = make_rows(600)
+    # Slow at first; or fast and slow by turns of half a second.
+    for i, row in enumerate(rows):
+        if i < slow or (slow < 0 and i // 45 % 2):
+            row.completed_ns += 30 * MS
+    with dgrec.open(write_session(tmp_path / "s.parquet", rows)) as session:
+        sample = read_sample(session)
+        ((warm_up,),) = session.sql("SELECT warm_up_frames FROM warm_up").fetchall()
+    assert sample.has_settled == (left_out is not None)
+    assert sample.warm_up == warm_up == (left_out or 0)
+    assert sample.frames == 600
+    assert sample.source_frame[0] == warm_up
+    assert len(sample.stages["latency_ms"]) == len(sample) == 600 - warm_up
 
 
 @pytest.mark.parametrize("sealed", [True, False])
