@@ -50,6 +50,8 @@ def connect(sessions: Sequence[Session], memory_limit: str = "2GB") -> duckdb.Du
         },
     )
     connection.execute("SET TimeZone = 'UTC'")
+    # A footer is read once, not for each look at a file: a question may take several.
+    connection.execute("SET parquet_metadata_cache = true")
     selects = []
     for index, session in enumerate(sessions):
         for rows in _tables(session, index, connection):
