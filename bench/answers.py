@@ -314,7 +314,8 @@ QUESTIONS = [
               FROM <rows> <join> s <using> GROUP BY ALL),
         w AS (SELECT *, unnest(range((t1 - t0 - 1) // 10000000 + 1)) AS k FROM s)
         SELECT <file> coalesce(n, 0),
-               coalesce(n, 0) * 1e6 / least(10000000, t1 - t0 - k * 10000000), q[1], q[2] FROM w LEFT JOIN c USING (<file> k) ORDER BY <file> k""",
+               coalesce(n, 0) * 1e6 / least(10000000, t1 - t0 - k * 10000000), q[1], q[2]
+        FROM w LEFT JOIN c USING (<file> k) ORDER BY <file> k""",
         _windows,
     ),
     Question(
