@@ -1,6 +1,7 @@
 """dgrec: record what an AI camera pipeline did, look at it again, measure it.
 
-`open` gives a recorded session; the rest of the public names are the errors it may raise.
+`open` gives a recorded session, `open_sessions` many, `connect` SQL over them; the rest of the
+public names are the errors they may raise.
 Recording and replaying are done by the command ``dgrec``.
 """
 
@@ -36,7 +37,9 @@ __all__ = [
     "StorageError",
     "VideoError",
     "__version__",
+    "connect",
     "open",
+    "open_sessions",
 ]
 
 TYPE_CHECKING = False
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
     from dgrec.result import RecordedResult
     from dgrec.session import Session
     from dgrec.session import open_session as open
+    from dgrec.sessions import connect, open_sessions
 
 
 def __getattr__(name: str) -> object:
@@ -52,6 +56,10 @@ def __getattr__(name: str) -> object:
         from dgrec import session
 
         return session.Session if name == "Session" else session.open_session
+    if name in ("connect", "open_sessions"):
+        from dgrec import sessions
+
+        return getattr(sessions, name)
     if name == "RecordedResult":
         from dgrec.result import RecordedResult
 

@@ -73,17 +73,18 @@ def main() -> None:
     try:
         gather().main(prog_name="dgrec")
     except SystemExit as end:
-        _leave_hanging_camera(end.code)
+        _leave_hanging_thread(end.code)
         raise
 
 
-def _leave_hanging_camera(code: object) -> None:
-    """End the process here if a thread still hangs in OpenCV, reading from a silent camera.
+def _leave_hanging_thread(code: object) -> None:
+    """End the process here if a thread still hangs in a silent camera, or in a statement.
 
-    Should it come back while Python is shutting down, C++ would abort the process. By now all is
-    sealed and said; what is left is the exit code.
+    Should it come back from OpenCV while Python is shutting down, C++ would abort the process; for
+    DuckDB, Python would wait. By now all is sealed and said; what is left is the exit code.
     """
-    if any(thread.name == "dgrec-camera" for thread in threading.enumerate()):
+    hanging = ("dgrec-camera", "dgrec-duckdb")
+    if any(thread.name.startswith(hanging) for thread in threading.enumerate()):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code if isinstance(code, int) else int(code is not None))

@@ -24,7 +24,15 @@ from dgrec.sealed import SealedFile
 if TYPE_CHECKING:
     from dgrec.session import Session
 
-__all__ = ["Part", "PartSet", "first_frame", "numbered_files", "part_path", "parts_of"]
+__all__ = [
+    "Part",
+    "PartSet",
+    "first_frame",
+    "numbered_files",
+    "part_of",
+    "part_path",
+    "parts_of",
+]
 
 _SEALED_SUFFIX = ".parquet"
 #: Four digits, more only when four are not enough: NAME-030405 is a time of day, not a part.
@@ -57,6 +65,20 @@ def numbered_files(output: Path) -> list[tuple[int, Path]]:
 def parts_of(output: Path) -> list[Path]:
     """Return the files that are parts of any recording with this name, sealed or not."""
     return [path for _, path in numbered_files(output) if _membership(path)[0] is not None]
+
+
+def part_of(file: Path) -> tuple[Path, str | None] | None:
+    """Return (name of the recording, id of the set) of a part, and None of any other file.
+
+    The id is None of what has a part's name, and is too damaged to tell.
+    """
+    match = _NUMBERED.match(file.stem)
+    if match is None or int(match[2]) == 0 or file.suffix not in (_SEALED_SUFFIX, JOURNAL_SUFFIX):
+        return None
+    set_id, broken = _membership(file)
+    if set_id is None and not broken:
+        return None
+    return file.with_name(f"{match[1]}{_SEALED_SUFFIX}"), set_id
 
 
 def first_frame(metadata: Metadata) -> int:

@@ -9,7 +9,8 @@ import datetime as dt
 import itertools
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,32 +32,48 @@ __all__ = ["connect", "query_error"]
 _DETECTION_COLUMNS = ", ".join(f"d.{field.name}" for field in DETECTION if field.name != "keys")
 
 
-def connect(sessions: Sequence[Session], memory_limit: str = "2GB") -> duckdb.DuckDBPyConnection:
+def connect(
+    sessions: Sequence[Session],
+    memory_limit: str | None = "2GB",
+    *,
+    setup: Iterable[str] = (),
+    confined: bool = False,
+    spill: Path | None = None,
+    spill_limit: str | None = None,
+) -> duckdb.DuckDBPyConnection:
     """Return a new in-memory DuckDB connection with the views over ``sessions``.
 
     Rows are streamed from the files as a query needs them: memory does not grow with their size.
+
+    Args:
+        memory_limit: What DuckDB may hold, as it writes sizes; None: what DuckDB sees fit.
+        setup: Statements (views and macros over these views) to run before anything is shut off.
+        confined: From here on DuckDB opens no file but those of the sessions, no network and no
+            extension, and no setting can be changed. It could still overwrite those files: that a
+            statement only reads has to be checked (`replay.statement`).
+        spill: Folder for what does not fit into memory.
+        spill_limit: How much of it there may be.
     """
     import duckdb
 
-    connection = duckdb.connect(
-        ":memory:",
-        config={
-            "memory_limit": memory_limit,
-            # DuckDB would spill into the working directory, which may be read-only or watched.
-            "temp_directory": str(Path(tempfile.gettempdir()) / f"dgrec-duckdb-{os.getpid()}"),
-            "autoinstall_known_extensions": "false",
-            "autoload_known_extensions": "false",
-            "python_enable_replacements": "false",
-        },
-    )
+    config = {
+        # DuckDB would spill into the working directory, which may be read-only or watched.
+        "temp_directory": str(spill or Path(tempfile.gettempdir()) / f"dgrec-duckdb-{os.getpid()}"),
+        "python_enable_replacements": "false",
+        "autoinstall_known_extensions": "false",
+        "autoload_known_extensions": "false",
+    }
+    if memory_limit is not None:
+        config["memory_limit"] = memory_limit
+    if spill_limit is not None:
+        config["max_temp_directory_size"] = spill_limit
+    if confined:
+        config |= {"allow_community_extensions": "false", "allow_persistent_secrets": "false"}
+    connection = duckdb.connect(":memory:", config=config)
     connection.execute("SET TimeZone = 'UTC'")
     # A footer is read once, not for each look at a file: a question may take several.
     connection.execute("SET parquet_metadata_cache = true")
-    selects = []
-    for index, session in enumerate(sessions):
-        for rows in _tables(session, index, connection):
-            selects.append(f"SELECT {_literal(session.id)} AS session_id, * FROM {rows}")
-    connection.execute("CREATE VIEW frames AS " + " UNION ALL BY NAME ".join(selects))
+    connection.execute(f"CREATE VIEW frames AS {_frames_query(sessions, connection)}")
     connection.execute(
         "CREATE VIEW detections AS "
         f"SELECT * EXCLUDE (d), {_DETECTION_COLUMNS} FROM ("
@@ -65,9 +82,30 @@ def connect(sessions: Sequence[Session], memory_limit: str = "2GB") -> duckdb.Du
     )
     connection.register("_sessions", _sessions_table(sessions))
     connection.execute("CREATE VIEW sessions AS SELECT * FROM _sessions")
-    for statement in library.statements():
+    for statement in (*library.statements(), *setup):
         connection.execute(statement)
+    if confined:
+        _confine(connection, sessions)
     return connection
+
+
+def _confine(connection: duckdb.DuckDBPyConnection, sessions: Sequence[Session]) -> None:
+    # A part may be sealed while the query runs; DuckDB still reads it as the journal it was.
+    files = [path for s in sessions for path in (s.path, *(part.path for part in s.parts))]
+    paths = ", ".join(_literal(os.path.abspath(path)) for path in files)
+    connection.execute(f"SET allowed_paths = [{paths}]")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Where rows come from: a sealed file, or a journal registered under a name."""
+
+    session_id: str
+    schema: pa.Schema
+    path: Path | None = None
+    name: str = ""
 
 
 class _PartJournal:
@@ -83,26 +121,51 @@ class _PartJournal:
         return reader.__arrow_c_stream__(requested_schema)
 
 
-def _tables(session: Session, index: int, connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
-    """Yield what to select the session's rows from, in their order."""
+def _frames_query(sessions: Sequence[Session], connection: duckdb.DuckDBPyConnection) -> str:
+    """Return a query for the rows of all sessions, in their order."""
+    rows = [
+        row
+        for number, session in enumerate(sessions)
+        for row in _rows_of(session, number, connection)
+    ]
+    # DuckDB opens the first file of a list to learn the columns of all, and only those it reads
+    # rows from besides. A scan for each of 200 files takes four times as long.
+    selects = [
+        _select(list(run))
+        for _, run in itertools.groupby(rows, lambda row: row.name or row.schema.to_string())
+    ]
+    return " UNION ALL BY NAME ".join(selects)
+
+
+def _rows_of(
+    session: Session, number: int, connection: duckdb.DuckDBPyConnection
+) -> Iterator[_Rows]:
     if not session.parts:
         if session.sealed:
-            yield _parquet([session.path])
+            yield _Rows(session.id, session.schema, path=session.path)
         else:
-            connection.register(f"_journal_{index}", session.journal)
-            yield f"_journal_{index}"
-    for sealed, parts in itertools.groupby(session.parts, key=lambda part: part.sealed):
-        if sealed:
-            yield _parquet([part.path for part in parts])
-            continue
-        for part in parts:
-            name = f"_journal_{index}_{part.number}"
+            connection.register(f"_journal_{number}", session.journal)
+            yield _Rows(session.id, session.schema, name=f"_journal_{number}")
+    for part in session.parts:
+        if part.sealed:
+            yield _Rows(session.id, part.schema, path=part.path)
+        else:
+            name = f"_journal_{number}_{part.number}"
             connection.register(name, _PartJournal(session, part))
-            yield name
+            yield _Rows(session.id, part.schema, name=name)
 
 
-def _parquet(paths: Sequence[Path]) -> str:
-    return f"read_parquet([{', '.join(_literal(str(path)) for path in paths)}])"
+def _select(rows: Sequence[_Rows]) -> str:
+    """Return a query for rows that have the same columns."""
+    ids = [_literal(row.session_id) for row in rows]
+    session_id = ids[0]
+    if len(set(ids)) > 1:
+        session_id = f"([{', '.join(ids)}])[(file_index + 1)::BIGINT]"
+    source = rows[0].name
+    if not source:
+        paths = (_literal(os.path.abspath(row.path)) for row in rows if row.path is not None)
+        source = f"read_parquet([{', '.join(paths)}])"
+    return f"SELECT {session_id} AS session_id, * FROM {source}"
 
 
 def _literal(text: str) -> str:
@@ -176,7 +239,10 @@ def _stamp(text: str | None) -> dt.datetime | None:
 
 
 def query_error(error: Exception, path: Path | None = None) -> QueryError:
-    """Return DuckDB's complaint as one line: without its own traceback and line art."""
-    lines = [line.strip() for line in str(error).splitlines()]
+    """Return DuckDB's complaint as one line: without its own traceback, line art and advice."""
+    text, _, advice = str(error).partition("\nPossible solutions:")
+    lines = [line.strip() for line in text.splitlines()]
     kept = [line for line in lines if line and not line.startswith(("LINE ", "^"))]
-    return QueryError(" ".join(kept) or type(error).__name__)
+    message = " ".join(kept) or type(error).__name__
+    # The advice is about settings that a query cannot change.
+    return QueryError(f"{message}; --memory-limit allows more" if advice else message)

@@ -6,83 +6,12 @@ from pathlib import Path
 
 import click
 
-from replay.options import TABLE_ROWS, output_options, session_argument
+from replay.options import output_options, session_argument
+from replay.query_cli import query_command
 from replay.replay_cli import replay_command
-from replay.stats_cli import say_damage, stats_command
+from replay.stats_cli import stats_command
 
 __all__ = ["COMMANDS"]
-
-
-@click.command(
-    "query",
-    short_help="Ask a session something in SQL.",
-    epilog="Example: dgrec query session.parquet "
-    '"SELECT label, count(*) FROM detections GROUP BY label"',
-)
-@session_argument
-@click.argument("sql", required=False)
-@click.option(
-    "--file",
-    "-f",
-    "sql_file",
-    type=click.Path(path_type=Path, allow_dash=True),
-    help="Read the SQL from a file; - is standard input.",
-)
-@output_options("table", "json", "jsonl", "csv", "markdown", "parquet")
-@click.option(
-    "--limit",
-    type=click.IntRange(0),
-    metavar="ROWS",
-    help=f"Write so many rows at most and say how many were left out; 0 writes all.  "
-    f"[default: {TABLE_ROWS} for table, else 0]",
-)
-def query_command(
-    session: Path,
-    sql: str | None,
-    sql_file: Path | None,
-    form: str | None,
-    output: Path | None,
-    overwrite: bool,
-    limit: int | None,
-) -> None:
-    """Run SQL (DuckDB's) over SESSION: one statement, and one that only reads.
-
-    The views are frames (a row for each), detections (a row for each, with the columns of its
-    frame) and sessions; "DESCRIBE frames" lists the columns. SESSION is a sealed file or a
-    journal, even one that is being recorded.
-
-    The result is streamed: it may be far larger than memory. Tables show six decimals, the other
-    formats every digit. Stamps are UTC; nested values are JSON text in table, csv and markdown;
-    NaN is null in JSON.
-    """
-    if (sql is None) == (sql_file is None):
-        raise click.UsageError('give the SQL either as text ("SELECT ...") or with --file')
-    text = sql if sql is not None else _read_sql(sql_file)
-
-    import dgrec
-    from replay.output import format_for, open_output, write_rows
-    from replay.query import SqlReader, check_only_reads
-
-    chosen = format_for(form, output)
-    if limit is None and chosen == "table":
-        limit = TABLE_ROWS
-    with dgrec.open(session) as opened, SqlReader([opened]) as reader:
-        say_damage(opened)
-        check_only_reads(reader.connection, text)
-        with open_output(output, overwrite=overwrite, keep=(session, *opened.files)) as destination:
-            result = reader.stream(text)
-            left_out = write_rows(result, chosen, destination, limit or None)
-        if left_out and chosen != "table":
-            click.echo(f"{left_out:,} more rows were left out (--limit {limit})", err=True)
-
-
-def _read_sql(file: Path | None) -> str:
-    try:
-        with click.open_file(str(file), encoding="utf-8") as stream:
-            return str(stream.read())
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise click.ClickException(f"{file}: cannot be read: {reason}") from None
 
 
 @click.command(

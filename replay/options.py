@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-__all__ = ["TABLE_ROWS", "output_options", "session_argument"]
+if TYPE_CHECKING:
+    from dgrec.session import Session
+
+__all__ = ["TABLE_ROWS", "output_options", "say_damage", "session_argument"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -44,3 +47,13 @@ def output_options(*formats: str) -> Callable[[_Command], _Command]:
         return command
 
     return decorate
+
+
+def say_damage(session: Session) -> None:
+    """Say on stderr what of a session cannot be read, and so is missing from what follows."""
+    damage = session.damage
+    if damage:
+        more = f" (and {len(damage) - 1} more: dgrec info)" if len(damage) > 1 else ""
+        click.echo(
+            f"{session.path}: {damage[0]}{more}; the result is of what can be read", err=True
+        )

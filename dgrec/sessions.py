@@ -1,0 +1,191 @@
+"""Many sessions at once: which ones files, folders and globs name, and a connection over them."""
+
+from __future__ import annotations
+
+import glob
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dgrec.errors import DgrecError, NotASessionError
+from dgrec.parts import numbered_files, part_of
+from dgrec.schema import JOURNAL_SUFFIX
+from dgrec.session import Session
+
+if TYPE_CHECKING:
+    import duckdb
+
+__all__ = ["connect", "names_something", "open_sessions"]
+
+_SUFFIXES = (".parquet", JOURNAL_SUFFIX)
+
+
+def connect(*paths: str | os.PathLike[str], memory_limit: str = "2GB") -> duckdb.DuckDBPyConnection:
+    """Return a DuckDB connection with the views over all sessions that ``paths`` name.
+
+    It is an ordinary connection, for SQL of your own: nothing is shut off. `open_sessions` says
+    what a path may be; a session that cannot be read is left out with a warning.
+
+    Raises:
+        SessionError: None of them can be read.
+    """
+    from dgrec import sql
+
+    sessions = open_sessions(paths, lambda line: _warn(line, 5))
+    return sql.connect(sessions, memory_limit)
+
+
+def open_sessions(
+    paths: Iterable[str | os.PathLike[str]], skipped: Callable[[str], None] | None = None
+) -> list[Session]:
+    """Open every session that ``paths`` name, each once.
+
+    A path is a session, a folder (the sessions directly in it), or a glob (``**`` for folders
+    within folders). Parts of one recording are one session where all that are there are named; a
+    part named alone is opened alone. Of two files of one session, such as a copy, or a journal and
+    the file it was sealed to, the first is taken, and a sealed one before a journal.
+
+    Args:
+        skipped: Called with one line for each file that is left out; without it, they are warned
+            of (`UserWarning`).
+
+    Raises:
+        SessionError: None of them can be read, or nothing is named.
+    """
+    tell = skipped if skipped is not None else _warn
+    problems: list[DgrecError] = []
+    opened: dict[Path, Session] = {}
+    for path in _gather(paths, problems):
+        try:
+            opened[path] = Session(path)
+        except DgrecError as error:
+            problems.append(error)
+        except OSError as error:
+            problems.append(NotASessionError(f"{path}: cannot be read: {error.strerror}"))
+    if not opened:
+        raise _nothing(problems)
+    for problem in problems:
+        tell(f"{problem}; left out")
+    return list(_distinct(opened, tell))
+
+
+def names_something(path: str) -> bool:
+    """Return whether a file, a folder, a recording in parts or a glob of files has this name."""
+    try:
+        return (
+            Path(path).exists()
+            or bool(numbered_files(Path(path)))
+            or (glob.has_magic(path) and any(True for _ in _glob(path)))
+        )
+    except (OSError, ValueError):  # no file can have such a name, SQL may
+        return False
+
+
+def _warn(line: str, caller: int = 3) -> None:
+    warnings.warn(line, UserWarning, stacklevel=caller)
+
+
+def _nothing(problems: list[DgrecError]) -> DgrecError:
+    if not problems:
+        return NotASessionError("no session is named; give files, folders or globs")
+    if len(problems) == 1:
+        return problems[0]
+    return NotASessionError(f"none of {len(problems)} can be read; the first: {problems[0]}")
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    path: Path
+    #: Whether it was named itself, rather than found in a folder or by a glob.
+    named: bool
+
+
+def _gather(paths: Iterable[str | os.PathLike[str]], problems: list[DgrecError]) -> Iterator[Path]:
+    """Yield what to open, each file once, and the parts of a recording as one."""
+    candidates: dict[Path, _Candidate] = {}
+    for path in paths:
+        found = list(_expand(Path(path), problems))
+        for candidate in found:
+            candidates.setdefault(candidate.path.resolve(), candidate)
+    sets: dict[tuple[Path, str | None], list[_Candidate]] = {}
+    set_of: dict[Path, tuple[Path, str | None]] = {}
+    for file, candidate in candidates.items():
+        part = part_of(candidate.path)
+        if part is not None:
+            set_of[file] = part
+            sets.setdefault(part, []).append(candidate)
+    whole = {part for part, members in sets.items() if _is_whole(part, members)}
+    names = {name for name, _ in whole}
+    done = set()
+    for file, candidate in candidates.items():
+        part = set_of.get(file)
+        if part is None or part not in whole:
+            # What a damaged part is missing from says so itself.
+            if part is None or part[1] is not None or part[0] not in names:
+                yield candidate.path
+        elif part not in done:
+            done.add(part)
+            yield part[0]
+
+
+def _is_whole(part: tuple[Path, str | None], members: list[_Candidate]) -> bool:
+    """Return whether ``members`` are all parts of their recording that are there."""
+    name, set_id = part
+    # A file of the recording's own name is what opening that name would give.
+    if set_id is None or name.exists() or (len(members) == 1 and members[0].named):
+        return False
+    named = {member.path.stem for member in members}
+    others = (file for _, file in numbered_files(name) if file.stem not in named)
+    return not any(part_of(file) == part for file in others)
+
+
+def _expand(path: Path, problems: list[DgrecError]) -> Iterator[_Candidate]:
+    if path.is_dir():
+        files = _files_in(path)
+        if not files:
+            problems.append(NotASessionError(f"{path}: is a folder without sessions"))
+        yield from (_Candidate(file, False) for file in files)
+    elif glob.has_magic(str(path)) and not path.exists():
+        files = list(_glob(str(path)))
+        # A wildcard at the end reaches videos and tables beside the sessions, too.
+        files = sorted(file for file in files if file.suffix in _SUFFIXES and file.is_file())
+        if not files:
+            problems.append(NotASessionError(f"{path}: matches no session"))
+        yield from (_Candidate(file, False) for file in files)
+    else:
+        yield _Candidate(path, True)
+
+
+def _glob(pattern: str) -> Iterator[Path]:
+    # Path.glob takes no pattern that starts at the root.
+    return map(Path, glob.iglob(pattern, recursive=True))  # noqa: PTH207
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return sorted(
+        file
+        for file in folder.iterdir()
+        if file.suffix in _SUFFIXES and not file.name.startswith(".") and file.is_file()
+    )
+
+
+def _distinct(opened: dict[Path, Session], tell: Callable[[str], None]) -> Iterator[Session]:
+    """Yield sessions in their order, without those that are here a second time."""
+    first: dict[str, Session] = {}
+    for session in sorted(opened.values(), key=lambda s: not s.sealed):
+        first.setdefault(session.id, session)
+    # Parts named beside the recording that they belong to.
+    covered = {file.resolve() for s in opened.values() if s.parts for file in s.files}
+    for session in opened.values():
+        if not session.parts and session.path.resolve() in covered:
+            session.close()
+            continue
+        other = first[session.id]
+        if session.id and other is not session:
+            tell(f"{session.path}: is the same session as {other.path}; left out")
+            session.close()
+            continue
+        yield session

@@ -1,0 +1,196 @@
+"""What a stranger's statement may be: one that reads rows, and nothing else.
+
+DuckDB's own settings shut off files, the network and extensions (`dgrec.sql.connect`), but not
+everything: it may write to the files it may read, ``WITH c AS (COPY ...)`` counts as a SELECT,
+and functions have side effects. So DuckDB parses the statement, and what it has understood is held
+against lists of what may be in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import duckdb
+
+from dgrec import sql
+from dgrec.errors import QueryError
+
+__all__ = ["check_only_reads", "one_statement", "without_end"]
+
+#: Functions that may stand in FROM, besides dgrec's own macros: they make rows of their arguments,
+#: or describe the views. All others read files, settings or addresses in memory, run text as SQL,
+#: or change something.
+_TABLE_FUNCTIONS = frozenset(
+    (
+        *("range", "generate_series", "unnest", "repeat", "repeat_row", "json_each", "json_tree"),
+        *("histogram", "histogram_values", "summary", "pragma_table_info", "pragma_version"),
+        *("duckdb_columns", "duckdb_functions", "duckdb_keywords", "duckdb_tables"),
+        *("duckdb_types", "duckdb_views", "pg_timezone_names", "icu_calendar_names"),
+    )
+)
+#: Functions that may not stand anywhere.
+_REFUSED_FUNCTIONS = frozenset(
+    (
+        *("current_setting", "getenv", "write_log", "sleep_ms", "nextval", "setval", "currval"),
+        *("which_secret", "json_execute_serialized_sql"),
+    )
+)
+#: Views of DuckDB's own that tell of more than the sessions.
+_REFUSED_VIEWS = frozenset(
+    ("pg_settings", "duckdb_logs", "duckdb_settings", "duckdb_secrets", "pragma_database_list")
+)
+#: What a query consists of; others (COPY_QUERY_NODE, INSERT_QUERY_NODE) write.
+_QUERY_NODES = frozenset(
+    ("SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE", "STATEMENT_NODE")
+)
+#: A PIVOT that finds its own columns is several statements, which DuckDB does not show as a tree.
+#: Such a text is refused for any of these words, even in a string.
+_WORDS_OF_OTHERS = frozenset(
+    (
+        *("attach", "call", "checkpoint", "copy", "create", "delete", "detach", "drop", "execute"),
+        *("export", "import", "insert", "install", "load", "merge", "pragma", "prepare", "query"),
+        *("query_table", "reset", "set", "truncate", "update", "use", "vacuum", "glob"),
+    )
+)
+_WORD = re.compile(r"\w+")
+
+_READING = "(SELECT, FROM, WITH, VALUES, PIVOT, DESCRIBE, SUMMARIZE, EXPLAIN)"
+
+
+def one_statement(connection: duckdb.DuckDBPyConnection, text: str) -> duckdb.Statement:
+    """Return the only statement of ``text``.
+
+    Raises:
+        QueryError: The text is no valid SQL, or no or several statements.
+    """
+    try:
+        statements = connection.extract_statements(text)
+    except duckdb.Error as error:
+        raise sql.query_error(error) from None
+    if len(statements) != 1:
+        count = "no statement" if not statements else f"{len(statements)} statements"
+        raise QueryError(f"{count} in the SQL text; give exactly one")
+    return statements[0]
+
+
+def check_only_reads(
+    connection: duckdb.DuckDBPyConnection,
+    text: str,
+    parameters: Mapping[str, Any] | None = None,
+) -> None:
+    """Refuse everything but one statement that reads, with functions that only compute.
+
+    Raises:
+        QueryError: The text is no valid SQL, no or several statements, or more than reading.
+    """
+    statement = one_statement(connection, text)
+    kind = statement.type
+    body = statement.query
+    if kind == duckdb.StatementType.EXPLAIN:
+        # EXPLAIN ANALYZE runs what it explains.
+        prefix = re.match(r"\s*explain\b(\s*\([\w\s,]*\)|\s+analyze\b)?", body, re.IGNORECASE)
+        if prefix is None:
+            raise QueryError("EXPLAIN has to come first, before any comment")
+        check_only_reads(connection, body[prefix.end() :], parameters)
+        return
+    if kind == duckdb.StatementType.MULTI:
+        _check_words(connection, body)
+    elif kind == duckdb.StatementType.SELECT:
+        _check_tree(connection, body)
+    else:
+        raise QueryError(f"{kind.name} is refused: only statements that read can be run {_READING}")
+    # As a subquery, DuckDB itself takes nothing but what reads.
+    subquery = f"EXPLAIN SELECT * FROM (\n{without_end(connection, body)}\n)"
+    used = {name: parameters[name] for name in statement.named_parameters} if parameters else {}
+    try:
+        connection.execute(subquery, used).fetchall()
+    except duckdb.Error as error:
+        raise sql.query_error(error) from None
+
+
+def _check_tree(connection: duckdb.DuckDBPyConnection, text: str) -> None:
+    try:
+        (serialized,) = connection.execute("SELECT json_serialize_sql(?)", [text]).fetchall()[0]
+        tree = json.loads(serialized)
+    except duckdb.Error as error:
+        raise sql.query_error(error) from None
+    except RecursionError:
+        raise QueryError("the statement is nested too deeply") from None
+    if tree.get("error"):
+        raise QueryError(f"the statement cannot be checked: {tree.get('error_message')}")
+    own: frozenset[str] | None = None
+    for node in _nodes(tree):
+        kind = str(node.get("type", ""))
+        if kind.endswith("_NODE") and kind not in _QUERY_NODES:
+            what = kind.removesuffix("_QUERY_NODE").removesuffix("_NODE")
+            raise QueryError(f"{what} is refused, in a WITH too: only reading can be done")
+        if kind == "TABLE_FUNCTION":
+            name = str(node.get("function", {}).get("function_name", "")).lower()
+            if name in _TABLE_FUNCTIONS:
+                continue
+            if own is None:
+                own = _own_macros(connection)
+            if name not in own:
+                raise QueryError(
+                    f"{name}() is refused in FROM: a query reads the sessions it was given, "
+                    "through frames, detections and sessions"
+                )
+        elif node.get("class") == "FUNCTION":
+            name = str(node.get("function_name", "")).lower()
+            if name in _REFUSED_FUNCTIONS:
+                raise QueryError(f"{name}() is refused: it does more than compute")
+        elif kind == "BASE_TABLE":
+            name = str(node.get("table_name", "")).lower()
+            if name in _REFUSED_VIEWS:
+                raise QueryError(f"{name} is refused: a query reads the sessions it was given")
+
+
+def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
+    waiting = [tree]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            yield item
+            waiting.extend(item.values())
+        elif isinstance(item, list):
+            waiting.extend(item)
+
+
+def _own_macros(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
+    rows = connection.execute(
+        "SELECT DISTINCT function_name FROM duckdb_functions() WHERE NOT internal"
+    ).fetchall()
+    return frozenset(name.lower() for (name,) in rows)
+
+
+def _check_words(connection: duckdb.DuckDBPyConnection, text: str) -> None:
+    """Refuse a text by its words alone; what is refused too much can name its columns."""
+    functions = connection.execute(
+        "SELECT DISTINCT lower(function_name) FROM duckdb_functions() "
+        "WHERE function_type IN ('table', 'pragma')"
+    ).fetchall()
+    refused = {name for (name,) in functions} - _TABLE_FUNCTIONS
+    refused |= _REFUSED_FUNCTIONS | _REFUSED_VIEWS | _WORDS_OF_OTHERS
+    # U&"..." could spell any of them with escapes.
+    refused.add("u")
+    found = sorted({word.lower() for word in _WORD.findall(text)} & refused)
+    if found:
+        raise QueryError(
+            f"{found[0]!r} is refused in a PIVOT that finds its own columns; name them: "
+            "PIVOT ... ON column IN ('a', 'b')"
+        )
+
+
+def without_end(connection: duckdb.DuckDBPyConnection, text: str) -> str:
+    """Return one statement without the semicolon after it, so that it can stand in brackets."""
+    for match in re.finditer(";", text):
+        # Only the parser knows a semicolon from one inside a string or a comment.
+        with contextlib.suppress(duckdb.Error):
+            rest = connection.extract_statements(text[match.start() :])
+            if not rest and len(connection.extract_statements(text[: match.start()])) == 1:
+                return text[: match.start()]
+    return text
