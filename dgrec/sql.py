@@ -71,6 +71,8 @@ def connect(
         config |= {"allow_community_extensions": "false", "allow_persistent_secrets": "false"}
     connection = duckdb.connect(":memory:", config=config)
     connection.execute("SET TimeZone = 'UTC'")
+    # A footer is read once, not for each look at a file: a question may take several.
+    connection.execute("SET parquet_metadata_cache = true")
     connection.execute(f"CREATE VIEW frames AS {_frames_query(sessions, connection)}")
     connection.execute(
         "CREATE VIEW detections AS "
