@@ -164,6 +164,15 @@ def test_what_is_computed_beyond_memory_goes_to_the_disk_and_is_removed(folder: 
         assert not spill.exists()
 
 
+def test_a_file_that_goes_away_is_one_line(tmp_path: Path) -> None:
+    given = tmp_path / "given.parquet"
+    shutil.copy(sample.SESSION, given)
+    with dgrec_package.open(given) as session:
+        given.unlink()
+        with pytest.raises(QueryError, match=r"given\.parquet"):
+            SqlReader([session])
+
+
 @pytest.mark.parametrize(
     "statement",
     [
