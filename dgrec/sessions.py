@@ -74,6 +74,8 @@ def open_sessions(
 
 def names_something(path: str) -> bool:
     """Return whether a file, a folder, a recording in parts or a glob of files has this name."""
+    if not path:  # which Path would take for the folder it is in
+        return False
     try:
         return (
             Path(path).exists()

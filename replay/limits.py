@@ -9,8 +9,10 @@ from pathlib import Path
 
 __all__ = ["bounded_memory"]
 
-#: What this program itself may take beside DuckDB: results on their way out, buffers, stacks.
+#: What this program itself may take beside DuckDB: results on their way out, buffers.
 _BESIDE = 10**9
+#: For each processor, DuckDB and Arrow start threads, whose stacks count in full.
+_PER_PROCESSOR = 32 << 20
 
 
 @contextlib.contextmanager
@@ -29,7 +31,8 @@ def bounded_memory(size: int) -> Iterator[None]:
         yield
         return
     before = resource.getrlimit(resource.RLIMIT_DATA)
-    wanted = pages * os.sysconf("SC_PAGE_SIZE") + size + _BESIDE
+    beside = _BESIDE + (os.cpu_count() or 1) * _PER_PROCESSOR
+    wanted = pages * os.sysconf("SC_PAGE_SIZE") + size + beside
     hard = before[1]
     soft = wanted if before[0] == resource.RLIM_INFINITY else min(wanted, before[0])
     resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))

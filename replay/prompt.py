@@ -138,9 +138,10 @@ class Prompt:
                 raise QueryError(f"no view {arguments[0]!r}; there are: {', '.join(sorted(known))}")
             for view in arguments[:1] or sorted(v for v in known if not v.startswith("_")):
                 print(view)
-                for row in rows:
-                    if row["view"] == view:
-                        print(f"    {row['column']}  {row['type']}")
+                columns = [row for row in rows if row["view"] == view]
+                width = max(len(row["column"]) for row in columns)
+                for row in columns:
+                    print(f"    {row['column']:{width}}  {row['type']}")
         elif name == ".format":
             if arguments and arguments[0] not in _FORMATS:
                 raise QueryError(f"no format {arguments[0]!r}; there are: {', '.join(_FORMATS)}")

@@ -100,9 +100,11 @@ class SqlReader:
                 spill=spill,
                 spill_limit=None if unsafe else f"{_spill_limit(spill)}B",
             ).result()
-        except BaseException:
+        except BaseException as error:
             self._worker.shutdown()
             self._spill.cleanup()
+            if isinstance(error, duckdb.Error):  # a file may have gone since it was opened
+                raise sql.query_error(error) from None
             raise
 
     def answer(self, text: str, parameters: Mapping[str, Any] | None = None) -> QueryResult:
