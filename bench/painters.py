@@ -4,6 +4,7 @@ python -m bench.painters [--frames 600] [--size 1280x720]
 
 Ten tracked boxes move over a blank canvas. Every round draws the same frames with each painter in
 turn; the medians over the rounds are compared with those of the plain overlay and of the encoder.
+CPU time counts, which other work on the machine disturbs least.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def session_at(path: Path, frames: int, width: int, height: int) -> Path:
 
 
 def draw(path: Path, scene: Scene, encoded: Path | None = None) -> float:
-    """Return the milliseconds a frame that drawing takes (reading it from the session as well)."""
+    """Return the milliseconds of CPU a frame that drawing takes (reading its row as well)."""
     with ExitStack() as closing:
         session = closing.enter_context(dgrec.open(path))
         pixels = closing.enter_context(Pixels(Footage(None)))
@@ -58,13 +59,13 @@ def draw(path: Path, scene: Scene, encoded: Path | None = None) -> float:
         if encoded is not None:
             height, width = picture.shape[:2]
             writer = closing.enter_context(VideoWriter(encoded, width, height, overwrite=True))
-        count, started = 0, time.perf_counter()
+        count, started = 0, time.process_time()
         for frame in pictures:
             picture = painter.draw(frame.result, frame.image)
             if writer is not None:
                 writer.write(picture, frame.pts_us)
             count += 1
-        return (time.perf_counter() - started) * 1000 / count
+        return (time.process_time() - started) * 1000 / count
 
 
 def main() -> None:
@@ -85,7 +86,8 @@ def main() -> None:
             times.setdefault("overlay, encoded as MP4", []).append(with_encoder)
     medians = {name: statistics.median(values) for name, values in times.items()}
     plain, encoded = medians["overlay"], medians["overlay, encoded as MP4"]
-    print(f"{arguments.frames} frames of {arguments.size}, medians of {arguments.rounds} rounds")
+    what = f"{arguments.frames} frames of {arguments.size}"
+    print(f"{what}, CPU time, medians of {arguments.rounds} rounds")
     for name, value in medians.items():
         added = value - plain
         print(

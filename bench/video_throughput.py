@@ -1,11 +1,12 @@
 """What recording video costs the inference: recording with and without it, in turns.
 
-    python -m bench.video_throughput [--pairs 7] [--size 1280x720] [--model-ms 33] [--kind raw]
+    python -m bench.video_throughput [--pairs 7] [--size 1280x720] [--model-ms 33] [--accelerator]
 
 Both record the same moving pictures through the real `predict_stream` with a stand-in model that
 keeps one core busy, as a model on the CPU does, in native code and without Python's lock; the
-others are for the encoder. Frames come as fast as they are taken. ``--policy leave-out`` is that
-of a live source: the loop never waits, and frames left out are counted.
+others are for the encoder. With ``--accelerator`` it waits instead, as for a chip beside the CPU.
+Frames come as fast as they are taken. ``--policy leave-out`` is that of a live source: the loop
+never waits, and frames left out are counted.
 
 Prints frames a second of each, and the median of the ratios of the pairs.
 """
@@ -74,9 +75,10 @@ class MovingPictures:
 
 
 class BusyModel:
-    """Keeps one core busy for so long a frame, outside of Python."""
+    """Keeps one core busy for so long a frame, outside of Python, or only waits that long."""
 
-    def __init__(self, milliseconds: float) -> None:
+    def __init__(self, milliseconds: float, *, waits: bool = False) -> None:
+        self._seconds = milliseconds / 1000 if waits else 0.0
         self._image = np.random.default_rng(2).integers(0, 255, (480, 640, 3), np.uint8)
         self._boxes = smooth_boxes(200, 5)
         cv2.setNumThreads(1)
@@ -87,6 +89,9 @@ class BusyModel:
         self._rounds = max(1, round(milliseconds / 100 / (time.perf_counter() - begun)))
 
     def _work(self) -> None:
+        if self._seconds:
+            time.sleep(self._seconds)
+            return
         for _ in range(self._rounds):
             cv2.GaussianBlur(self._image, (9, 9), 2)
 
@@ -124,12 +129,13 @@ def main() -> int:
     parser.add_argument("--frames", type=int, default=200)
     parser.add_argument("--size", default="1280x720")
     parser.add_argument("--model-ms", type=float, default=33.0)
+    parser.add_argument("--accelerator", action="store_true", help="the model only waits")
     parser.add_argument("--kind", choices=("raw", "annotated"), default="raw")
     parser.add_argument("--codec", default="h264")
     parser.add_argument("--policy", choices=("block", "leave-out"), default="leave-out")
     arguments = parser.parse_args()
     width, height = map(int, arguments.size.split("x"))
-    infer = BusyModel(arguments.model_ms)
+    infer = BusyModel(arguments.model_ms, waits=arguments.accelerator)
     codec = find_codec(arguments.codec)
     video = VideoOptions((arguments.kind,), codec, policy=arguments.policy)
     rates: dict[bool, list[float]] = {False: [], True: []}

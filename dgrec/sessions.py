@@ -34,7 +34,8 @@ def connect(*paths: str | os.PathLike[str], memory_limit: str = "2GB") -> duckdb
     """
     from dgrec import sql
 
-    return sql.connect(open_sessions(paths), memory_limit)
+    sessions = open_sessions(paths, lambda line: _warn(line, 5))
+    return sql.connect(sessions, memory_limit)
 
 
 def open_sessions(
@@ -83,8 +84,8 @@ def names_something(path: str) -> bool:
         return False
 
 
-def _warn(line: str) -> None:
-    warnings.warn(line, UserWarning, stacklevel=4)
+def _warn(line: str, caller: int = 3) -> None:
+    warnings.warn(line, UserWarning, stacklevel=caller)
 
 
 def _nothing(problems: list[DgrecError]) -> DgrecError:

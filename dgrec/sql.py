@@ -71,6 +71,8 @@ def connect(
         config |= {"allow_community_extensions": "false", "allow_persistent_secrets": "false"}
     connection = duckdb.connect(":memory:", config=config)
     connection.execute("SET TimeZone = 'UTC'")
+    # A footer is read once, not for each look at a file: a question may take several.
+    connection.execute("SET parquet_metadata_cache = true")
     connection.execute(f"CREATE VIEW frames AS {_frames_query(sessions, connection)}")
     connection.execute(
         "CREATE VIEW detections AS "
@@ -237,7 +239,10 @@ def _stamp(text: str | None) -> dt.datetime | None:
 
 
 def query_error(error: Exception, path: Path | None = None) -> QueryError:
-    """Return DuckDB's complaint as one line: without its own traceback and line art."""
-    lines = [line.strip() for line in str(error).splitlines()]
+    """Return DuckDB's complaint as one line: without its own traceback, line art and advice."""
+    text, _, advice = str(error).partition("\nPossible solutions:")
+    lines = [line.strip() for line in text.splitlines()]
     kept = [line for line in lines if line and not line.startswith(("LINE ", "^"))]
-    return QueryError(" ".join(kept) or type(error).__name__)
+    message = " ".join(kept) or type(error).__name__
+    # The advice is about settings that a query cannot change.
+    return QueryError(f"{message}; --memory-limit allows more" if advice else message)

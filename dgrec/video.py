@@ -90,7 +90,8 @@ class VideoWriter:
             raise ValueError(f"pts {pts_us} does not come after {self._last_pts}")
         av = self._av
         frame = self._reformatter.reformat(
-            av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24"),
+            # Without a copy: the picture is converted before this returns.
+            av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(image), format="bgr24"),
             format="yuv420p",
             dst_colorspace="ITU709",
             dst_color_range="MPEG",

@@ -50,11 +50,6 @@ class Segment:
     retry_ns: int = 0
     videos: SegmentVideos | None = None
 
-    @property
-    def is_settled(self) -> bool:
-        """Whether the writer has come to it."""
-        return self.begun or self.failed
-
 
 class Cutter:
     """Says which segment a row belongs to. Rows come in their order, from one thread.

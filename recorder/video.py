@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from dgrec.drawing import image_overlay
 from dgrec.errors import DgrecError, VideoError
 from dgrec.metadata import utc_text
 from dgrec.parts import part_path
@@ -264,7 +265,12 @@ class VideoRecorder:
                 if earlier.failed:  # this one may be the next try, and its files have those names
                     self._discard(earlier)
             # Those of which nobody knows yet whether they will be begun.
-            self._segments = [s for s in self._segments if s is segment or not s.is_settled]
+            self._segments = [
+                other
+                for other in self._segments
+                if other is segment
+                or not (other.begun or (other.videos and other.videos.is_discarded))
+            ]
             self._segment = segment
         state = self._state_of(segment, videos, int(result.image.nbytes))
         if state is not None:
@@ -307,7 +313,8 @@ class VideoRecorder:
     def needed_bytes(self) -> int:
         """What ending the videos may still take on disk: the frames that wait, and an index."""
         frame = self.bytes_written // max(1, self.recorded - self._waiting_frames)
-        return frame * self._waiting_frames + 64 * self.recorded
+        videos = self._segment.videos if self._segment is not None else None
+        return frame * self._waiting_frames + 64 * (videos.frames if videos is not None else 0)
 
     @property
     def failures(self) -> list[str]:
@@ -408,4 +415,4 @@ def _do(job: _Job) -> None:
     elif job.task == "discard":
         videos.discard()
     elif not videos.is_discarded:
-        videos.write(result.image, lambda: result.image_overlay, job.pts_us)
+        videos.write(result.image, lambda: image_overlay(result), job.pts_us)

@@ -84,8 +84,8 @@ def _recover(
         stamps = frame_stamps(path)
         begun_us = _beginning(stamps, numbers, captured)
         width, height = frame_size(path)
-    except VideoError as error:
-        found.notes.append(str(error))
+    except VideoError:  # killed before the first half second of it was complete
+        found.notes.append(f"{path}: nothing in it can be played; left out")
         return
     if begun_us is None:
         found.notes.append(f"{path}: no frame of it can be read")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from replay.clip_cli import clip_command
 from replay.compare_cli import compare_command
 from replay.options import output_options, session_argument
 from replay.query_cli import query_command
@@ -64,6 +65,7 @@ def verify_command(sessions: tuple[Path, ...]) -> None:
 
 COMMANDS: tuple[click.Command, ...] = (
     replay_command,
+    clip_command,
     query_command,
     stats_command,
     compare_command,

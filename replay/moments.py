@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dgrec.session import Session
+from replay.timeline import cuts_of
 
 __all__ = ["Kind", "Moments", "find_moments"]
 
@@ -22,6 +23,8 @@ _FIRST_STEP_US = 40_000
 _COLUMNS = ("frame", "media_time_s", "captured_at", "dropped_before", "latency_ms")
 #: Of the detections only this leaf is read from a sealed file: masks would be most of it.
 _LABEL_LEAF = "detections.list.element.label"
+_ROWS_AT_ONCE = 4096
+_BYTES_AT_ONCE = 32 << 20
 
 
 class Kind(IntFlag):
@@ -102,7 +105,7 @@ def find_moments(
     kept: list[np.ndarray[Any, Any]] = []
     first = 0  # position of the batch
     count = 0  # frames before it that are kept
-    clock = _Clock()
+    clock = _Clock(cuts_of(session.metadata))
     for batch in _batches(session):
         begin, last = max(start - first, 0), min(stop - first, batch.num_rows)
         if begin < last:
@@ -115,7 +118,9 @@ def find_moments(
             else:
                 kept.append(np.arange(first + begin, first + last))
             columns = {name: _numbers(part, name) for name in _COLUMNS}
-            columns["captured_at"] = clock.times(columns["media_time_s"], columns["captured_at"])
+            columns["captured_at"] = clock.times(
+                columns["frame"], columns["media_time_s"], columns["captured_at"]
+            )
             for name, values in columns.items():
                 arrays[name].append(values)
             seen.look(part, columns["captured_at"], count)
@@ -146,11 +151,21 @@ def find_moments(
 
 
 def _batches(session: Session) -> Iterator[pa.RecordBatch]:
-    names = list(_COLUMNS)
-    try:
-        yield from session.batches([*names, _LABEL_LEAF if session.sealed else "detections"])
-    except KeyError:  # a part of it is a journal by now
-        yield from session.batches([*names, "detections"])
+    """Yield the columns that count; the small batches of a journal, many at once."""
+    if session.sealed:
+        yield from session.batches([*_COLUMNS, _LABEL_LEAF])
+        return
+    waiting: list[pa.RecordBatch] = []
+    rows = size = 0
+    for batch in session.batches([*_COLUMNS, "detections"]):
+        waiting.append(batch)
+        rows += batch.num_rows
+        size += batch.nbytes
+        if rows >= _ROWS_AT_ONCE or size >= _BYTES_AT_ONCE:
+            yield pa.concat_batches(waiting)
+            waiting, rows, size = [], 0, 0
+    if waiting:
+        yield pa.concat_batches(waiting)
 
 
 def _numbers(batch: pa.RecordBatch, name: str) -> np.ndarray[Any, Any]:
@@ -164,12 +179,16 @@ def _numbers(batch: pa.RecordBatch, name: str) -> np.ndarray[Any, Any]:
 class _Clock:
     """Times of rows, batch by batch, as `replay.render.Timeline` gives them row by row."""
 
-    def __init__(self) -> None:
+    def __init__(self, cuts: Sequence[int] = ()) -> None:
+        self._cuts = np.array(cuts, np.int64)
         self._last: tuple[float, int, int] | None = None  # media, captured, time
         self._step = _FIRST_STEP_US
 
     def times(
-        self, media_s: np.ndarray[Any, Any], captured_us: np.ndarray[Any, Any]
+        self,
+        frames: np.ndarray[Any, Any],
+        media_s: np.ndarray[Any, Any],
+        captured_us: np.ndarray[Any, Any],
     ) -> np.ndarray[Any, Any]:
         if not len(captured_us):
             return np.empty(0, np.int64)
@@ -181,8 +200,9 @@ class _Clock:
         has_media = ~np.isnan(media_step)
         step[has_media] = media_step[has_media].astype(np.int64)
         step = np.clip(step, np.where(has_media, 0, 1), _LONGEST_STEP_US)
-        # A file that is read in a loop begins again: the next round follows in step.
-        stands = step <= 0
+        # A file that is read in a loop begins again: the next round follows in step. So does the
+        # next part of a clip.
+        stands = (step <= 0) | np.isin(frames, self._cuts)
         stands[0] |= self._last is None
         at = np.where(stands, -1, np.arange(len(step)))
         at = np.maximum.accumulate(at)

@@ -106,6 +106,5 @@ def _choose(
 
 def check_not_footage(output: Path, pixels: Pixels) -> None:
     """Raise `OutputError` if writing ``output`` would destroy what the pixels are read from."""
-    footage = pixels.footage.path
-    if footage is not None and output.exists() and output.samefile(footage):
+    if output.exists() and any(output.samefile(file) for file in pixels.footage.files):
         raise OutputError(f"{output}: is the video that the pixels are read from")

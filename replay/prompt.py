@@ -102,13 +102,13 @@ class Prompt:
         while not self._reader.is_stuck:
             try:
                 text = session.prompt("dgrec> ").strip()
-            except KeyboardInterrupt:
+                if text in (".quit", ".exit"):
+                    return
+                self._do(text)
+            except KeyboardInterrupt:  # while typing
                 continue
             except EOFError:
                 return
-            if text in (".quit", ".exit"):
-                return
-            self._do(text)
 
     def _do(self, text: str) -> None:
         try:

@@ -162,12 +162,18 @@ class SqlReader:
         self.close()
 
     def _start(self) -> None:
-        if self._reader is not None:  # DuckDB does one thing at a time: what was left half read
-            self._wait(self._reader.close)
+        # DuckDB does one thing at a time: what was left half read ends here.
+        left = self._reader
+        if left is not None:
             self._reader = None
+            self._wait(left.close)
         self._deadline = None if self._timeout is None else time.monotonic() + self._timeout
 
     def _used(self, text: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise QueryError("the SQL is not UTF-8 text") from None
         wanted = one_statement(self.connection, text).named_parameters
         missing = sorted(wanted - parameters.keys())
         if missing:
@@ -199,10 +205,10 @@ class SqlReader:
             while (batch := self._wait(lambda: next(reader, None))) is not None:
                 yield batch
         finally:
-            is_open = self._reader is reader
-            if is_open and not self.is_stuck:
-                reader.close()
+            is_latest = self._reader is reader
+            if is_latest and not self.is_stuck:
                 self._reader = None
+                reader.close()
 
     def _wait(self, work: Callable[[], _T]) -> _T:
         if self.is_stuck:

@@ -18,7 +18,7 @@ from replay.painting import Painter, Stack
 from replay.pipeline import ahead
 from replay.pixels import Pixels
 from replay.sinks import MP4, Target
-from replay.timeline import FIRST_STEP_US, Timeline
+from replay.timeline import FIRST_STEP_US, Timeline, cuts_of
 
 __all__ = [
     "Canvas",
@@ -61,13 +61,13 @@ def frames(
             two others, the second follows the first after the usual time between two frames.
     """
     if keep is None:
-        timeline = Timeline()
+        timeline = Timeline(cuts_of(session.metadata))
         for result in _results(session, start, end):
             image = pixels.frame(result.row)
             if image is not None:
                 yield Frame(result, image, timeline.pts_us(result.row))
         return
-    reel = _Reel(usual_step_us(session))
+    reel = _Reel(usual_step_us(session), Timeline(cuts_of(session.metadata)))
     for row in _rows(session, start, end):
         reel.pass_by(row)
         if keep(row["frame"]):
@@ -79,9 +79,9 @@ def frames(
 class _Reel:
     """The times of frames of which some are left out: the gaps are closed."""
 
-    def __init__(self, step_us: int) -> None:
+    def __init__(self, step_us: int, timeline: Timeline) -> None:
         self._usual_step_us = step_us
-        self._timeline = Timeline()
+        self._timeline = timeline
         self._at = self._previous = 0  # of the row that has just passed, and of the one before
         self._row = -1
         self._last: tuple[int, int] | None = None  # row and time of the last frame of the reel
@@ -104,9 +104,9 @@ class _Reel:
 
 def usual_step_us(session: Session) -> int:
     """Return the median time between two of the session's first frames, in microseconds."""
-    timeline = Timeline()
+    timeline = Timeline(cuts_of(session.metadata))
     times: list[int] = []
-    for batch in session.batches(["media_time_s", "captured_at"]):
+    for batch in session.batches(["frame", "media_time_s", "captured_at"]):
         times += map(timeline.pts_us, batch.slice(0, 1000 - len(times)).to_pylist())
         if len(times) >= 1000:
             break
@@ -301,8 +301,7 @@ def write_replay(
     """
     target = target or MP4
     target.check(output, overwrite=overwrite)
-    footage = pixels.footage.path
-    if footage is not None and output.exists() and output.samefile(footage):
+    if output.exists() and any(output.samefile(file) for file in pixels.footage.files):
         raise OutputError(f"{output}: is the video that the pixels are read from")
     painter = painter or OverlayPainter(settings)
     canvas = canvas_for(session, painter, start, end, even=target.even)

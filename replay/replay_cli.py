@@ -34,7 +34,21 @@ __all__ = ["replay_command"]
 @click.command(
     "replay",
     short_help="Draw a session's overlays again: in a window, as a video or as pictures.",
-    epilog="Example: dgrec replay session.parquet --hud --output session.replay.mp4",
+    epilog="""Example: dgrec replay session.parquet --hud --output session.replay.mp4
+
+\b
+Keys in the window:
+  space        play, pause
+  . ,          one frame on, back
+  right left   10 s on, back (or ] [)
+  n p          next, previous event: a drop, a frame slower than p99, a label that appears
+  + -          faster, slower
+  home end     first, last frame
+  l h          labels, HUD
+  s            save this frame as PNG beside the session
+  ?            show the keys
+  q esc        quit
+""",
 )
 @click.argument("session", type=click.Path(path_type=Path))
 @click.option(
@@ -97,7 +111,8 @@ def replay_command(
 
     The pixels come from the recorded file, which must be unchanged; for a camera, from the video
     that was recorded beside the session. PySDK itself draws, so that the picture is the one that
-    was seen live. In a window the session runs at its recorded pace: space pauses, q ends it.
+    was seen live. In a window the session runs at its recorded pace; a click on the time line below
+    goes there.
 
     --blur is PySDK's own, and for looks only: it fails on boxes that reach over the left or upper
     edge, and --alpha lets the picture through. To share pictures, --redact.

@@ -9,7 +9,7 @@ from typing import Literal
 
 from dgrec.errors import ConfigError
 from dgrec.session import Session
-from replay.timeline import Timeline
+from replay.timeline import Timeline, cuts_of
 
 __all__ = ["Position", "parse_position", "resolve"]
 
@@ -80,8 +80,8 @@ def resolve(session: Session, position: Position) -> int:
     if position.kind == "frame":
         return min(position.value, len(session))
     place = 0
-    timeline = Timeline()
-    for batch in session.batches(["media_time_s", "captured_at"]):
+    timeline = Timeline(cuts_of(session.metadata))
+    for batch in session.batches(["frame", "media_time_s", "captured_at"]):
         for row in batch.to_pylist():
             if position.kind == "time":
                 at = timeline.pts_us(row)

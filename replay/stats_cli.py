@@ -6,7 +6,6 @@ import contextlib
 import shutil
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,8 +77,8 @@ def stats_command(
 
     Of one session everything is shown, of several a row each, or what the options ask for. What
     the numbers mean stands in docs/sql.md, with the SQL that they come from. SESSIONS are sealed
-    files, journals, or the name of a recording in parts. One that cannot be read is named and
-    left out where there are others.
+    files, journals, recordings in parts, folders of them, or globs in quotes. What cannot be read
+    is named and left out where there is more.
 
     Quantiles are interpolated like numpy's, and exact up to 4 million frames (37 hours at 30
     frames a second); beyond, they are t-digest estimates, and the output says so. Every frame
@@ -112,14 +111,18 @@ def stats_command(
     if follow:
         sessions = (_follow(sessions),)
 
+    from dgrec.sessions import open_sessions
     from replay.output import format_for, open_output, write_rows
     from replay.query import SqlReader
 
     chosen_form = format_for(form, output)
     with contextlib.ExitStack() as stack:
-        opened = [stack.enter_context(session) for session in _open(sessions)]
+        opened = open_sessions(sessions, lambda line: click.echo(f"Warning: {line}", err=True))
+        for session in opened:
+            stack.enter_context(session)
+            say_damage(session)
         keep = (*sessions, *(file for session in opened for file in session.files))
-        if query is None and not why and len(sessions) > 1:
+        if query is None and not why and (len(sessions) > 1 or len(opened) > 1):
             query = _query("session", None, None)
         if query is None and not why:
             _report(opened[0], chosen_form, output, overwrite, keep, charts)
@@ -161,28 +164,6 @@ def _print_sql(
     text = library.text() if query is None else script(query)
     with open_output(output, overwrite=overwrite, keep=keep) as destination:
         destination.write(text)
-
-
-def _open(paths: tuple[Path, ...]) -> Iterator[Session]:
-    """Open what can be opened, and name the rest; where nothing can, the first error is raised."""
-    import dgrec
-    from dgrec.errors import DgrecError
-
-    errors: list[DgrecError] = []
-    count = 0
-    for path in paths:
-        try:
-            session = dgrec.open(path)
-        except DgrecError as error:
-            errors.append(error)
-            if len(paths) > 1:
-                click.echo(f"left out: {error}", err=True)
-            continue
-        count += 1
-        say_damage(session)
-        yield session
-    if not count:
-        raise errors[0]
 
 
 def _report(

@@ -221,6 +221,16 @@ def test_stage_latency(recording: Recording) -> None:
             assert same(row[name], value), (stage, name)
 
 
+def test_end_to_end_latency(recording: Recording) -> None:
+    row = recording.one("FROM end_to_end_latency")
+    (stage,) = recording.ask("FROM stage_latency WHERE stage = 'latency'")
+    assert row == {name: value for name, value in stage.items() if name in row}
+    assert set(row) == {"frames", "mean_ms", "p50_ms", "p95_ms", "p99_ms", "max_ms"}
+    for q in (0, 0.25, 0.999, 1):
+        found = recording.one(f"FROM latency_quantile({q})")
+        assert same(found["latency_ms"], np.quantile(recording["latency_ms"], q))
+
+
 def test_session_throughput(recording: Recording) -> None:
     row = recording.one("FROM session_throughput")
     completed, count = recording["completed_at"], len(recording["frame"])

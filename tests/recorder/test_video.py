@@ -573,6 +573,12 @@ def test_recovering_beside_another_video(tmp_path: Path, footage: Path) -> None:
     assert (tmp_path / "v.mp4").read_bytes() == before
     with Session(tmp_path / "v.parquet") as session:
         assert session.metadata["video"] == []
+    # Killed before the first fragment was complete.
+    write_journal(journal, rows, {**metadata, "video": [entry]}, end=False)
+    (tmp_path / "v.parquet").unlink()
+    (tmp_path / "v.mp4").write_bytes(before[:32])
+    (note,) = recover(journal).videos
+    assert note == f"{tmp_path}/v.mp4: nothing in it can be played; left out"
 
 
 def test_a_camera_is_recorded_with_its_pictures(dgrec: Command) -> None:

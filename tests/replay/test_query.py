@@ -321,7 +321,7 @@ def _flipped(path: Path, session: Path) -> None:
 
 BAD_FILES: dict[str, tuple[Callable[[Path, Path], Any], str]] = {
     "missing": (lambda path, session: None, "No such file"),
-    "folder": (lambda path, session: path.mkdir(), "directory"),
+    "folder": (lambda path, session: path.mkdir(), "director"),
     "empty": (lambda path, session: path.write_bytes(b""), "not a dgrec session"),
     "text": (lambda path, session: path.write_text("hello " * 9), "not a dgrec session"),
     "parquet": (
@@ -359,7 +359,6 @@ def test_a_session_of_a_newer_format(dgrec: Run, tmp_path: Path, command: str) -
 @pytest.mark.parametrize(
     "arguments",
     [
-        (),
         ("SELECT 1", "--file", "q.sql"),
         ("SELECT 1", "--format", "xml"),
         ("SELECT 1", "--limit", "-1"),

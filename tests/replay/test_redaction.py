@@ -103,7 +103,7 @@ def test_what_the_model_misses_for_a_moment_stays_covered(
 
 
 def test_two_that_are_near_each_other_do_not_stand_in_for_each_other(tmp_path: Path) -> None:
-    left, right = [100.0, 100.0, 160.0, 170.0], [150.0, 100.0, 210.0, 170.0]
+    left, right = [100.0, 100.0, 160.0, 170.0], [125.0, 100.0, 185.0, 170.0]
     path = written(tmp_path, rows_of(20, lambda i: [right] if i in (8, 9) else [left, right]))
     for mask in covered(path, ["face"]):
         assert within(mask, left).all()

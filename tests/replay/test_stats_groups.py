@@ -133,7 +133,7 @@ def test_what_cannot_be_read_is_named_and_left_out(
     assert done.exit_code == 0
     # One session of three is left, and it is still a table of sessions.
     assert [row["session"] for row in json.loads(done.stdout)] == ["a"]
-    assert "left out: " in done.stderr
+    assert done.stderr.count("left out") == 2
     assert str(broken) in done.stderr
     assert "none.parquet" in done.stderr
     alone = dgrec("stats", broken)
@@ -159,6 +159,12 @@ def test_what_makes_no_sense_is_a_usage_error(
     done = dgrec("stats", *arguments)
     assert done.exit_code == 2
     assert said in done.output
+
+
+def test_a_folder_is_all_sessions_in_it(dgrec: Run, paths: dict[str, Path]) -> None:
+    folder = paths["a"].parent
+    assert ask(dgrec, folder) == ask(dgrec, *paths.values())
+    assert ask(dgrec, folder / "*.parquet") == ask(dgrec, paths["a"], paths["c"])
 
 
 def test_two_recordings_of_one_name_stay_apart(dgrec: Run, tmp_path: Path) -> None:

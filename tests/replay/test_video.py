@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
 from fractions import Fraction
@@ -63,6 +64,8 @@ def encode(
 
 def counted(path: Path) -> tuple[list[Any], list[float]]:
     """Return what OpenCV yields: images and times."""
+    # OpenCV looks at it once in a process; other tests are about what is printed.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     images, times = [], []
     while True:
@@ -337,3 +340,27 @@ def test_nothing_is_printed_about_a_broken_file(
         clip.read(index)
     clip.close()
     assert capfd.readouterr() == ("", "")
+
+
+def test_damage_reaches_up_to_the_next_key_frame_however_late_pictures_come(tmp_path: Path) -> None:
+    """With B-frames, pictures leave the decoder when the next key packet is in it already."""
+    whole = encode(tmp_path / "a.mp4", options={"bf": "3", "x264-params": "b-adapt=0"})
+    images, _ = counted(whole)
+    packets = packets_of(whole)
+    key = next(i for i, packet in enumerate(packets) if i > 40 and packet[3])
+    number, at, size, _ = packets[key - 5]
+    data = bytearray(whole.read_bytes())
+    data[at : at + size] = bytes(size)
+    path = tmp_path / "damaged.mp4"
+    path.write_bytes(data)
+    clip = Clip(path, changed=True)
+    lost = []
+    for index in range(FRAMES):
+        image = clip.read(index)
+        if image is None:
+            lost.append(index)
+        else:
+            assert np.array_equal(image, images[index])
+    assert number in lost
+    assert lost == sorted(packet[0] for packet in packets[key - 5 : key])
+    clip.close()

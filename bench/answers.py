@@ -1,0 +1,517 @@
+"""What an answer of the SQL library costs, next to hand-written SQL and to JSON lines.
+
+    python -m bench.answers [--frames 9000] [--boxes 10] [--repetitions 31]
+
+Every question is asked of one recording, in turn, several times over, of
+
+- the library's view or macro, which answers for each session there is;
+- DuckDB over the same Parquet file, written by hand, for each file there is (by ``filename``);
+- the same, written for one file only, without the grouping that several need;
+- DuckDB over the same rows as JSON lines, and pandas over those (left out if it is missing).
+
+All must give the same numbers. The time is from the text of the query to the last row in Python;
+the connection and its views are there before, as they are for one question after another.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+
+import dgrec
+from dgrec import sql
+from dgrec.journal import Journal, JournalWriter
+from dgrec.sealed import seal
+from tests.factory import CLOSING, START_NS, make_row, new_metadata, smooth_boxes
+
+try:
+    import pandas as pd
+except ImportError:
+    pd = None
+
+_COLUMNS = (
+    *("frame", "captured_at", "completed_at", "read_ms", "preprocess_ms", "inference_ms"),
+    *("postprocess_ms", "latency_ms", "recorder_ms", "skipped_before", "dropped_camera"),
+    *("dropped_queue", "dropped_writer"),
+)
+
+
+def record(folder: Path, frames: int, boxes: int) -> Path:
+    """Write a session in which every number varies, tracks come and go, and frames are lost."""
+    rng = np.random.default_rng(1)
+    found = smooth_boxes(frames, boxes)
+    writer = JournalWriter(folder / "s.arrows", new_metadata(), durability="never")
+    rows = []
+    completed = 0
+    for i in range(frames):
+        captured = START_NS + i * 33_366_700 + int(rng.normal(0, 500_000))
+        timing = {
+            "CorePreprocessDuration_ms": float(rng.gamma(4, 0.3)),
+            "CoreInferenceDuration_ms": float(
+                rng.gamma(30, 0.4) * (8 if rng.random() < 0.01 else 1)
+            ),
+            "CorePostprocessDuration_ms": float(rng.gamma(4, 0.2)),
+        }
+        stages = int(sum(timing.values()) * 1e6)
+        completed = max(completed, captured + stages + int(rng.gamma(2, 2e6)))
+        for index, detection in enumerate(found[i]):
+            detection["track_id"] = index + 100 * (i // (200 + 10 * index))
+        rows.append(
+            make_row(
+                i,
+                found[i],
+                captured_ns=captured,
+                completed_ns=completed,
+                read_ns=int(rng.gamma(30, 1e6)),
+                recorder_ns=int(rng.gamma(4, 10_000)),
+                timing=timing,
+                dropped_queue=int(rng.random() < 0.02),
+            )
+        )
+        if len(rows) == 100:
+            writer.write(rows)
+            rows = []
+    writer.write(rows)
+    writer.end(CLOSING)
+    writer.close()
+    seal(Journal.open(writer.path), folder / "s.parquet")
+    return folder / "s.parquet"
+
+
+def write_json_lines(session: Path, path: Path) -> None:
+    """Write the rows as someone would log them: one object a frame, stamps in microseconds."""
+    with dgrec.open(session) as opened, path.open("w") as file:
+        for batch in opened.batches():
+            for row in batch.to_pylist():
+                kept = {name: row[name] for name in _COLUMNS}
+                for name in ("captured_at", "completed_at"):
+                    kept[name] = round(row[name].timestamp() * 1e6)
+                kept["detections"] = [
+                    {
+                        "label": d["label"],
+                        "score": d["score"],
+                        "bbox": [d["x_min"], d["y_min"], d["x_max"], d["y_max"]],
+                        "track_id": d["track_id"],
+                    }
+                    for d in row["detections"]
+                ]
+                file.write(json.dumps(kept) + "\n")
+
+
+@dataclass
+class Question:
+    """One question, as the library, SQL written by hand, and pandas have it.
+
+    In the SQL ``us(x)`` stands for the microseconds of a stamp, ``<rows>`` for the file, and the
+    other marks for what a query over each of several files has and one over a single file has not.
+    """
+
+    name: str
+    library: str
+    by_hand: str
+    #: Takes the rows, and the first frame after the warm-up.
+    pandas: Callable[[Any, int], list[tuple[Any, ...]]]
+
+    def text(self, rows: str, us: str, *, each: bool = False) -> str:
+        marks = {
+            "<file>": "filename," if each else "",
+            "<group>": "GROUP BY filename" if each else "",
+            "<partition>": "PARTITION BY filename" if each else "",
+            "<join>": "JOIN" if each else "CROSS JOIN",
+            "<using>": "USING (filename)" if each else "",
+            "us(": us,
+            "<rows>": rows,
+        }
+        text = self.by_hand
+        for mark, meaning in marks.items():
+            text = text.replace(mark, meaning)
+        return text
+
+
+_QUANTILES = [0.5, 0.95, 0.99]
+
+
+def _summary(column: Any) -> tuple[Any, ...]:
+    return int(column.count()), column.mean(), *column.quantile(_QUANTILES), column.max()
+
+
+def _stages(df: Any, _: int) -> list[tuple[Any, ...]]:
+    waiting = df.latency_ms - df.preprocess_ms - df.inference_ms - df.postprocess_ms
+    columns = [
+        *(df[f"{name}_ms"] for name in ("read", "preprocess", "inference", "postprocess")),
+        *(waiting.clip(lower=0), df.latency_ms, df.recorder_ms),
+    ]
+    return [_summary(column) for column in columns]
+
+
+def _windows(df: Any, _: int) -> list[tuple[Any, ...]]:
+    start, end, width = df.captured_at.min(), df.completed_at.max(), 10_000_000
+    number = ((df.completed_at - start) // width).clip(upper=(end - start - 1) // width)
+    rows = []
+    for index, group in df.groupby(number):
+        length = min(width, end - start - index * width) / 1e6
+        quantiles = group.latency_ms.quantile([0.5, 0.95])
+        rows.append((len(group), len(group) / length, *quantiles))
+    return rows
+
+
+def _jitter(df: Any, _: int) -> list[tuple[Any, ...]]:
+    captured, completed = (df[c].diff() / 1e3 for c in ("captured_at", "completed_at"))
+    return [
+        (
+            captured.median(),
+            captured.diff().abs().mean(),
+            completed.median(),
+            completed.diff().abs().mean(),
+            completed.quantile(0.99),
+        )
+    ]
+
+
+def _stalls(df: Any, _: int) -> list[tuple[Any, ...]]:
+    gaps = df.completed_at.diff() / 1e3
+    usual = gaps.median()
+    found = df[gaps > max(1.5 * usual, 20)]
+    return [
+        (int(frame), gap, usual) for frame, gap in zip(found.frame, gaps[found.index], strict=True)
+    ]
+
+
+def _losses(df: Any, _: int) -> list[tuple[Any, ...]]:
+    columns = ("skipped_before", "dropped_camera", "dropped_queue", "dropped_writer")
+    lost = [int(df[name].sum()) for name in columns]
+    return [(count, count / (len(df) + sum(lost))) for count in lost]
+
+
+def _late(df: Any, _: int) -> list[tuple[Any, ...]]:
+    waiting = (df.latency_ms - df.preprocess_ms - df.inference_ms - df.postprocess_ms).clip(lower=0)
+    consumer = np.minimum(waiting, df.recorder_ms.shift(1).fillna(0))
+    parts = pd.DataFrame(
+        {
+            "capture": df.read_ms,
+            "preprocess": df.preprocess_ms,
+            "inference": df.inference_ms,
+            "postprocess": df.postprocess_ms,
+            "queue": waiting - consumer,
+            "consumer": consumer,
+        }
+    )
+    total = df.read_ms + df.latency_ms
+    usual = total.median()
+    late = (total > 1.5 * usual) & (total - usual >= 10)
+    over = (parts - parts.median())[late]
+    found = pd.DataFrame({"frame": df.frame, "total": total, "by": total - usual})[late]
+    found["blame"], found["ms"] = over.idxmax(axis=1), over.max(axis=1)
+    return [
+        tuple(row) for row in found.sort_values("total", ascending=False).itertuples(index=False)
+    ]
+
+
+def _labels(df: Any, _: int) -> list[tuple[Any, ...]]:
+    flat = _flat(df)
+    seconds = (df.completed_at.max() - df.captured_at.min()) / 1e6
+    grouped = flat.groupby("label")
+    return sorted(
+        (label, len(g), int(g.frame.nunique()), len(g) / seconds, g.score.mean())
+        for label, g in grouped
+    )
+
+
+def _tracks(df: Any, _: int) -> list[tuple[Any, ...]]:
+    return [
+        (
+            *(int(track), int(g.frame.nunique()), int(g.frame.min()), int(g.frame.max())),
+            *((g.captured_at.max() - g.captured_at.min()) / 1e6, g.label.mode()[0]),
+        )
+        for track, g in _flat(df).groupby("track_id")
+    ]
+
+
+def _flat(df: Any) -> Any:
+    flat = df[["frame", "captured_at", "detections"]].explode("detections", ignore_index=True)
+    return flat.drop(columns="detections").join(pd.DataFrame(flat.detections.tolist()))
+
+
+def _in_flight(df: Any, steady: int) -> list[tuple[Any, ...]]:
+    df = df[df.frame >= steady]
+    seconds = (df.completed_at.max() - df.captured_at.min()) / 1e6
+    return [(len(df) / seconds, df.latency_ms.mean(), df.latency_ms.sum() / 1e3 / seconds)]
+
+
+_SUMMARY = ", ".join(
+    f"count({c}), avg({c}), quantile_cont({c}, [0.5, 0.95, 0.99]), max({c})"
+    for c in (
+        *("read_ms", "preprocess_ms", "inference_ms", "postprocess_ms"),
+        "greatest(0, latency_ms - preprocess_ms - inference_ms - postprocess_ms)",
+        *("latency_ms", "recorder_ms"),
+    )
+)
+
+#: Where the warm-up ends, by the library's rule.
+_STEADY = """
+s AS (SELECT <file> min(us(captured_at)) AS t0, max(us(completed_at)) AS t1, count(*) AS n
+      FROM <rows> <group>),
+w AS (SELECT <file> frame // size AS k, max(us(completed_at)) AS t, median(latency_ms) AS m,
+             any_value(t0) AS t0, any_value(n // size) AS whole, any_value(size) AS size
+      FROM <rows> <join> (SELECT *, greatest(10, round(n * 1e6 / (t1 - t0)))::BIGINT AS size FROM s)
+      <using> GROUP BY ALL),
+r AS (SELECT *, 1e6 / (t - coalesce(lag(t) OVER (<partition> ORDER BY k), t0)) AS f FROM w),
+c AS (SELECT *, lead(f) OVER x AS f1, lead(f, 2) OVER x AS f2, lead(m) OVER x AS m1,
+             lead(m, 2) OVER x AS m2 FROM r WINDOW x AS (<partition> ORDER BY k)),
+b AS (SELECT <file> min(k * size) AS steady FROM c WHERE k + 2 < whole
+      AND greatest(f, f1, f2) <= 1.1 * least(f, f1, f2)
+      AND greatest(m, m1, m2) <= 1.1 * least(m, m1, m2) <group>)
+"""
+
+QUESTIONS = [
+    Question(
+        "p95 of the latency",
+        "SELECT latency_ms FROM latency_quantile(0.95)",
+        "SELECT <file> quantile_cont(latency_ms, 0.95) FROM <rows> <group>",
+        lambda df, _: [(df.latency_ms.quantile(0.95),)],
+    ),
+    Question(
+        "latency, all of it",
+        "SELECT frames, mean_ms, p50_ms, p95_ms, p99_ms, max_ms FROM end_to_end_latency",
+        "SELECT <file> count(latency_ms), avg(latency_ms), "
+        "quantile_cont(latency_ms, [0.5, 0.95, 0.99]), max(latency_ms) FROM <rows> <group>",
+        lambda df, _: [_summary(df.latency_ms)],
+    ),
+    Question(
+        "latency by stage",
+        "SELECT frames, mean_ms, p50_ms, p95_ms, p99_ms, max_ms FROM stage_latency",
+        f"SELECT <file> {_SUMMARY} FROM <rows> <group>",
+        _stages,
+    ),
+    Question(
+        "throughput",
+        "SELECT frames, fps FROM session_throughput",
+        "SELECT <file> count(*), (count(*) - 1) * 1e6 "
+        "/ (us(max(completed_at)) - us(min(completed_at))) FROM <rows> <group>",
+        lambda df, _: [
+            (len(df), (len(df) - 1) * 1e6 / (df.completed_at.max() - df.completed_at.min()))
+        ],
+    ),
+    Question(
+        "rate in windows",
+        "SELECT frames, fps, latency_p50_ms, latency_p95_ms FROM throughput(10)",
+        """
+        WITH s AS (SELECT <file> min(us(captured_at)) AS t0, max(us(completed_at)) AS t1
+                   FROM <rows> <group>),
+        c AS (SELECT <file> least((us(completed_at) - t0) // 10000000, (t1 - t0 - 1) // 10000000)
+                         AS k, count(*) AS n, quantile_cont(latency_ms, [0.5, 0.95]) AS q
+              FROM <rows> <join> s <using> GROUP BY ALL),
+        w AS (SELECT *, unnest(range((t1 - t0 - 1) // 10000000 + 1)) AS k FROM s)
+        SELECT <file> coalesce(n, 0),
+               coalesce(n, 0) * 1e6 / least(10000000, t1 - t0 - k * 10000000), q[1], q[2]
+        FROM w LEFT JOIN c USING (<file> k) ORDER BY <file> k""",
+        _windows,
+    ),
+    Question(
+        "warm-up",
+        "SELECT warm_up_frames FROM warm_up",
+        f"WITH {_STEADY} SELECT <file> steady FROM b",
+        lambda _, steady: [(steady,)],
+    ),
+    Question(
+        "frames in flight",
+        "SELECT fps, latency_ms, in_flight FROM pipeline",
+        f"""WITH {_STEADY}
+        SELECT <file> count(*) * 1e6 / (us(max(completed_at)) - us(min(captured_at))),
+               avg(latency_ms),
+               sum(latency_ms) * 1e3 / (us(max(completed_at)) - us(min(captured_at)))
+        FROM <rows> <join> b <using> WHERE frame >= steady <group>""",
+        _in_flight,
+    ),
+    Question(
+        "jitter",
+        "SELECT capture_interval_ms, capture_jitter_ms, result_interval_ms, result_jitter_ms, "
+        "result_interval_p99_ms FROM jitter",
+        """
+        WITH g AS (SELECT <file> (us(captured_at) - lag(us(captured_at)) OVER w) / 1e3 AS a,
+                   (us(captured_at) - lag(us(captured_at), 2) OVER w) / 1e3 AS a2,
+                   (us(completed_at) - lag(us(completed_at)) OVER w) / 1e3 AS b,
+                   (us(completed_at) - lag(us(completed_at), 2) OVER w) / 1e3 AS b2
+                   FROM <rows> WINDOW w AS (<partition> ORDER BY frame))
+        SELECT <file> median(a), avg(abs(2 * a - a2)), median(b), avg(abs(2 * b - b2)),
+               quantile_cont(b, 0.99) FROM g <group>""",
+        _jitter,
+    ),
+    Question(
+        "losses by place",
+        "SELECT frames, share FROM losses",
+        """
+        WITH c AS (SELECT <file> count(*) AS n, sum(skipped_before)::BIGINT AS s,
+                   sum(dropped_camera)::BIGINT AS c, sum(dropped_queue)::BIGINT AS q,
+                   sum(dropped_writer)::BIGINT AS w FROM <rows> <group>)
+        SELECT <file> s, s / (n + s + c + q + w), c, c / (n + s + c + q + w),
+               q, q / (n + s + c + q + w), w, w / (n + s + c + q + w) FROM c""",
+        _losses,
+    ),
+    Question(
+        "stalls",
+        "SELECT frame, gap_ms, usual_ms FROM stalls(1.5, 20)",
+        """
+        WITH g AS (SELECT <file> frame, (us(completed_at) - lag(us(completed_at))
+                   OVER (<partition> ORDER BY frame)) / 1e3 AS gap FROM <rows>),
+        m AS (SELECT <file> median(gap) AS usual FROM g <group>)
+        SELECT <file> frame, gap, usual FROM g <join> m <using>
+        WHERE gap > greatest(1.5 * usual, 20) ORDER BY <file> frame""",
+        _stalls,
+    ),
+    Question(
+        "late frames, blame",
+        "SELECT frame, total_ms, late_by_ms, blame, blame_ms FROM late_frames()",
+        """
+        WITH w AS (SELECT <file> frame, read_ms, latency_ms, preprocess_ms AS p, inference_ms AS i,
+                   postprocess_ms AS o, greatest(0, latency_ms - p - i - o) AS waiting,
+                   coalesce(lag(recorder_ms) OVER (<partition> ORDER BY frame), 0) AS before
+                   FROM <rows>),
+        x AS MATERIALIZED (SELECT <file> frame, read_ms + latency_ms AS t, read_ms AS c, p, i, o,
+             waiting - least(waiting, before) AS q, least(waiting, before) AS r FROM w),
+        m AS (SELECT <file> median(t) AS mt, median(c) AS mc, median(p) AS mp, median(i) AS mi,
+              median(o) AS mo, median(q) AS mq, median(r) AS mr FROM x <group>),
+        l AS (SELECT <file> frame, t, t - mt AS late_by, list_max([
+              {'ms': c - mc, 'part': 'capture'}, {'ms': p - mp, 'part': 'preprocess'},
+              {'ms': i - mi, 'part': 'inference'}, {'ms': o - mo, 'part': 'postprocess'},
+              {'ms': q - mq, 'part': 'queue'}, {'ms': r - mr, 'part': 'consumer'}]) AS b
+              FROM x <join> m <using> WHERE t > 1.5 * mt AND t - mt >= 10)
+        SELECT <file> frame, t, late_by, b.part, b.ms FROM l ORDER BY t DESC""",
+        _late,
+    ),
+    Question(
+        "labels",
+        "SELECT label, detections, frames, per_second, mean_score FROM label_rate ORDER BY label",
+        """
+        WITH s AS (SELECT <file> (us(max(completed_at)) - us(min(captured_at))) / 1e6 AS seconds
+                   FROM <rows> <group>),
+        c AS (SELECT <file> d.label AS label, count(*) AS n, count(DISTINCT frame) AS frames,
+              avg(d.score) AS score
+              FROM (SELECT <file> frame, unnest(detections) AS d FROM <rows>) GROUP BY ALL)
+        SELECT <file> label, n, frames, n / seconds, score FROM c <join> s <using>
+        ORDER BY <file> label""",
+        _labels,
+    ),
+    Question(
+        "tracks and dwell",
+        "SELECT track_id, frames, first_frame, last_frame, dwell_s, label FROM tracks "
+        "ORDER BY track_id",
+        """
+        SELECT <file> d.track_id AS track_id, count(DISTINCT frame), min(frame), max(frame),
+               (us(max(captured_at)) - us(min(captured_at))) / 1e6, mode(d.label)
+        FROM (SELECT <file> frame, captured_at, unnest(detections) AS d FROM <rows>)
+        WHERE track_id IS NOT NULL GROUP BY <file> track_id ORDER BY <file> track_id""",
+        _tracks,
+    ),
+    Question(
+        "detections in all",
+        "SELECT detections, per_frame FROM detection_rate",
+        "SELECT <file> sum(len(detections))::BIGINT, avg(len(detections)) FROM <rows> <group>",
+        lambda df, _: [(int(df.detections.map(len).sum()), df.detections.map(len).mean())],
+    ),
+]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--frames", type=int, default=9000)
+    parser.add_argument("--boxes", type=int, default=10)
+    parser.add_argument("--repetitions", type=int, default=31)
+    parser.add_argument("--only", default="", help="questions with this in their name")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        path = record(folder, arguments.frames, arguments.boxes)
+        lines = folder / "s.jsonl"
+        write_json_lines(path, lines)
+        print(f"Parquet {path.stat().st_size:,} bytes, JSON lines {lines.stat().st_size:,} bytes")
+        with dgrec.open(path) as session:
+            compare(session, path, lines, arguments.repetitions, arguments.only)
+
+
+def compare(session: dgrec.Session, path: Path, lines: Path, repetitions: int, only: str) -> None:
+    library = sql.connect([session])
+    plain = duckdb.connect()
+    plain.execute("SET TimeZone = 'UTC'")
+    (steady,) = library.execute("SELECT first_steady_frame FROM warm_up").fetchall()[0]
+    one_file = f"read_parquet('{path}')"
+    each_file = f"read_parquet('{path}', filename = true)"
+    json_lines = f"read_json('{lines}', format = 'newline_delimited')"
+    print(f"{'':20}{'':>9}{'each file':>10}{'':>7}{'one file':>10}{'':>7}{'JSON lines':>12}")
+    print(f"{'question, ms':20}{'library':>9}{'by hand':>10}{'ratio':>7}{'by hand':>10}", end="")
+    print(f"{'ratio':>7}{'DuckDB':>12}{'pandas':>9}")
+    worst = 0.0
+    for question in (question for question in QUESTIONS if only in question.name):
+        ways = {
+            "library": _asks(library, question.library),
+            "each": _asks(plain, question.text(each_file, "epoch_us(", each=True)),
+            "one": _asks(plain, question.text(one_file, "epoch_us(")),
+            "json": _asks(plain, question.text(json_lines, "(")),
+        }
+        if pd is not None:
+            ways["pandas"] = _asks_pandas(question, lines, steady)
+        expected = _flatten(ways["library"]())
+        for way, ask in ways.items():
+            answer = [value for value in _flatten(ask()) if value != str(path)]
+            assert _same(expected, answer), (question.name, way)
+        times: dict[str, list[float]] = {way: [] for way in ways}
+        for repetition in range(repetitions):
+            # The slow ones a few times; and turn about: what comes second finds the caches warm.
+            turn = [way for way in ways if repetition < 3 or way in ("library", "each", "one")]
+            for way in turn if repetition % 2 else reversed(turn):
+                start = time.perf_counter()
+                ways[way]()
+                times[way].append((time.perf_counter() - start) * 1e3)
+        middle = {way: statistics.median(values) for way, values in times.items()}
+        ratios = {
+            way: statistics.median(a / b for a, b in zip(times["library"], times[way], strict=True))
+            for way in ("each", "one")
+        }
+        worst = max(worst, ratios["each"])
+        print(f"{question.name:20}{middle['library']:9.2f}{middle['each']:10.2f}", end="")
+        print(f"{ratios['each']:7.2f}{middle['one']:10.2f}{ratios['one']:7.2f}", end="")
+        print(f"{middle['json']:12.0f}{middle.get('pandas', math.nan):9.0f}", flush=True)
+    print(f"at most {worst:.2f} times what is written by hand for each file")
+
+
+def _asks(connection: duckdb.DuckDBPyConnection, text: str) -> Callable[[], list[tuple[Any, ...]]]:
+    return lambda: connection.execute(text).fetchall()
+
+
+def _asks_pandas(
+    question: Question, lines: Path, steady: int
+) -> Callable[[], list[tuple[Any, ...]]]:
+    return lambda: question.pandas(pd.read_json(lines, lines=True, dtype=False), steady)
+
+
+def _flatten(rows: list[tuple[Any, ...]]) -> list[Any]:
+    """Return all values in one list: a hand-written answer may stand in one row."""
+    flat: list[Any] = []
+    for row in rows:
+        for value in row:
+            flat += value if isinstance(value, list) else [value]
+    return flat
+
+
+def _same(one: list[Any], other: list[Any]) -> bool:
+    return len(one) == len(other) and all(
+        math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-6)
+        if isinstance(a, int | float) and isinstance(b, int | float)
+        else a == b
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+if __name__ == "__main__":
+    main()

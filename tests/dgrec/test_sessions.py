@@ -1,0 +1,332 @@
+"""Many sessions at once: what names them, what is left out, and what SQL sees of them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import dgrec
+from dgrec.errors import DamagedSessionError, NotASessionError
+from dgrec.journal import JournalWriter
+from dgrec.parts import part_path
+from dgrec.sealed import seal
+from dgrec.session import Session
+from dgrec.sessions import names_something, open_sessions
+from tests.factory import make_rows, new_metadata, write_journal, write_session
+
+
+def write_part(
+    output: Path, number: int, set_id: str, *, start: int, size: int = 5, sealed: bool = True
+) -> Path:
+    path = part_path(output, number)
+    part = {"number": number, "set_id": set_id, "first_frame": start}
+    writer = JournalWriter(
+        path.with_suffix(".arrows"),
+        new_metadata(path.stem, part=part),
+        durability="never",
+        first_frame=start,
+    )
+    writer.write(make_rows(start + size)[start:])
+    if sealed:
+        writer.end({"end_reason": "split", "totals": {"frames": size}})
+    writer.close()
+    if not sealed:
+        return writer.path
+    from dgrec.journal import Journal
+
+    seal(Journal.open(writer.path), path)
+    writer.path.unlink()
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three sessions of 10, 20 and 30 frames (the last a journal), one in parts, and others."""
+    write_session(tmp_path / "a.parquet", make_rows(10), new_metadata("a"))
+    write_session(tmp_path / "b.parquet", make_rows(20), new_metadata("b"))
+    write_journal(tmp_path / "c.arrows", make_rows(30), new_metadata("c"), end=False)
+    for number, start in enumerate((0, 5, 10), 1):
+        write_part(tmp_path / "d.parquet", number, "set-d", start=start, sealed=number < 3)
+    (tmp_path / "notes.txt").write_text("none")
+    (tmp_path / ".hidden.parquet").write_bytes(b"")
+    return tmp_path
+
+
+def opened(*paths: object) -> tuple[dict[str, int], list[str]]:
+    """Return (frames of each session by its file's name, what was left out)."""
+    lines: list[str] = []
+    sessions = open_sessions([str(path) for path in paths], lines.append)
+    found = {session.path.name: len(session) for session in sessions}
+    assert len(found) == len(sessions)
+    for session in sessions:
+        session.close()
+    return found, lines
+
+
+ALL = {"a.parquet": 10, "b.parquet": 20, "c.arrows": 30, "d.parquet": 15}
+
+
+def test_a_folder_is_its_sessions(folder: Path) -> None:
+    assert opened(folder) == (ALL, [])
+
+
+def test_a_folder_does_not_reach_into_folders_and_a_glob_can(folder: Path) -> None:
+    (folder / "deep" / "er").mkdir(parents=True)
+    write_session(folder / "deep" / "er" / "e.parquet", make_rows(2), new_metadata("e"))
+    assert opened(folder)[0] == ALL
+    found = opened(f"{folder}/**/*.parquet")[0]
+    assert found["e.parquet"] == 2
+    assert "c.arrows" not in found
+
+
+def test_globs(folder: Path) -> None:
+    assert opened(f"{folder}/[ab].parquet")[0] == {"a.parquet": 10, "b.parquet": 20}
+    assert opened(f"{folder}/*") == (ALL, [])
+
+
+def test_each_file_counts_once(folder: Path) -> None:
+    (folder / "link.parquet").symlink_to(folder / "a.parquet")
+    found, lines = opened(folder / "a.parquet", folder, f"{folder}/a*", folder / "link.parquet")
+    assert found == ALL
+    assert lines == []
+
+
+def test_a_copy_is_named_and_left_out(folder: Path) -> None:
+    shutil.copy(folder / "a.parquet", folder / "z.parquet")
+    found, (line,) = opened(folder)
+    assert found == ALL
+    assert "z.parquet: is the same session as" in line
+    assert "a.parquet; left out" in line
+
+
+def test_a_sealed_file_comes_before_its_journal(folder: Path) -> None:
+    write_journal(folder / "s.arrows", make_rows(7), new_metadata("s"), end=False)
+    from dgrec.journal import Journal
+
+    seal(Journal.open(folder / "s.arrows"), folder / "s.parquet")
+    found, (line,) = opened(folder)
+    assert found == {**ALL, "s.parquet": 7}
+    assert "s.arrows: is the same session as" in line
+
+
+# --- parts -------------------------------------------------------------------------------------
+
+
+def parts(folder: Path) -> list[Path]:
+    return sorted(folder.glob("d-*"))
+
+
+def test_all_parts_are_one_session(folder: Path) -> None:
+    assert opened(*parts(folder)) == ({"d.parquet": 15}, [])
+    assert opened(folder / "d.parquet")[0] == {"d.parquet": 15}
+    assert opened(folder / "d")[0] == {"d": 15}
+    assert opened(f"{folder}/d-*") == ({"d.parquet": 15}, [])
+
+
+def test_some_parts_are_those_and_no_others(folder: Path) -> None:
+    assert opened(*parts(folder)[:2])[0] == {"d-0001.parquet": 5, "d-0002.parquet": 5}
+    assert opened(parts(folder)[1])[0] == {"d-0002.parquet": 5}
+
+
+def test_the_only_part_is_the_recording_unless_named_itself(tmp_path: Path) -> None:
+    part = write_part(tmp_path / "d.parquet", 1, "set-d", start=0, sealed=False)
+    assert opened(tmp_path)[0] == {"d.parquet": 5}
+    assert opened(part)[0] == {"d-0001.arrows": 5}
+
+
+def test_parts_beside_their_recording_do_not_count_twice(folder: Path) -> None:
+    found, _ = opened(folder / "d.parquet", parts(folder)[0])
+    assert found == {"d.parquet": 15}
+    found, _ = opened(parts(folder)[0], folder / "d.parquet")
+    assert found == {"d.parquet": 15}
+
+
+def test_a_damaged_part_is_told_by_its_recording(folder: Path) -> None:
+    (folder / "d-0002.parquet").write_bytes(b"PAR1")
+    lines: list[str] = []
+    sessions = {s.path.name: s for s in open_sessions([folder], lines.append)}
+    assert lines == []
+    assert len(sessions["d.parquet"]) == 10
+    assert "part 2 (d-0002.parquet) cannot be read" in sessions["d.parquet"].damage[0]
+
+
+def test_a_session_that_is_named_like_a_part_is_none(folder: Path) -> None:
+    write_session(folder / "d-0004.parquet", make_rows(3), new_metadata("other"))
+    found, lines = opened(folder)
+    assert found == {**ALL, "d-0004.parquet": 3}
+    assert lines == []
+
+
+# --- what cannot be read -----------------------------------------------------------------------
+
+
+def _flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[300] ^= 1
+    path.write_bytes(data)
+
+
+BAD: dict[str, Callable[[Path], Any]] = {
+    "empty": lambda path: path.write_bytes(b""),
+    "text": lambda path: path.write_text("hello " * 9),
+    "foreign": lambda path: pq.write_table(pa.table({"x": [1]}), path),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-50]),
+    "flipped": _flip,
+    "unreadable": lambda path: (path.unlink(), path.symlink_to("nowhere")),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_one_bad_file_is_named_and_left_out(folder: Path, kind: str) -> None:
+    bad = folder / "a.parquet"
+    BAD[kind](bad)
+    found, lines = opened(folder / "a.parquet", folder)
+    assert found == {name: frames for name, frames in ALL.items() if name != "a.parquet"}
+    (line,) = lines
+    assert line.startswith(f"{bad}: ")
+    assert line.endswith("; left out")
+    assert "\n" not in line
+
+
+def test_without_somebody_to_tell_it_is_a_warning(folder: Path) -> None:
+    BAD["cut"](folder / "a.parquet")
+    with pytest.warns(UserWarning, match=r"a\.parquet: .*left out") as caught:
+        open_sessions([folder])
+    assert caught[0].filename == __file__
+    with pytest.warns(UserWarning, match=r"a\.parquet: .*left out") as caught:
+        dgrec.connect(folder).close()
+    assert caught[0].filename == __file__
+
+
+def test_nothing_that_can_be_read_is_an_error(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(NotASessionError, match="No such file"):
+        open_sessions([folder / "missing.parquet"])
+    for name in ("a.parquet", "b.parquet"):
+        BAD["cut"](folder / name)
+    with pytest.raises(DamagedSessionError, match=r"a\.parquet"):
+        open_sessions([folder / "a.parquet"])
+    with pytest.raises(NotASessionError, match=r"none of 2 can be read; the first: .*a\.parquet"):
+        open_sessions([folder / "a.parquet", folder / "b.parquet"])
+    (tmp_path / "none").mkdir()
+    with pytest.raises(NotASessionError, match="folder without sessions"):
+        open_sessions([tmp_path / "none"])
+    with pytest.raises(NotASessionError, match="matches no session"):
+        open_sessions([f"{folder}/x*.parquet"])
+    with pytest.raises(NotASessionError, match="no session is named"):
+        open_sessions([])
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [("a.parquet", True), ("d", True), ("d.parquet", True), ("*.arrows", True), ("", True),
+     ("x*", False), ("SELECT 1", False), ("SELECT '\0'", False), ("x" * 5000, False)],
+)  # fmt: skip
+def test_what_names_something(folder: Path, name: str, is_one: bool) -> None:
+    assert names_something(f"{folder}/{name}") is is_one
+
+
+# --- SQL ---------------------------------------------------------------------------------------
+
+
+def test_sql_over_all_of_them(folder: Path) -> None:
+    connection = dgrec.connect(folder)
+    rows = connection.sql(
+        "SELECT name, count(*), min(frame), max(frame) FROM frames JOIN sessions USING (session_id)"
+        " GROUP BY name ORDER BY name"
+    ).fetchall()
+    assert rows == [("a", 10, 0, 9), ("b", 20, 0, 19), ("c", 30, 0, 29), ("d", 15, 0, 14)]
+    total = sum(len(r.results) for size in (10, 20, 30, 15) for r in make_rows(size))
+    assert connection.sql("SELECT count(*) FROM detections").fetchall() == [(total,)]
+    # It is the user's own connection.
+    connection.sql("CREATE TABLE mine AS FROM frames")
+    connection.close()
+
+
+def test_rows_come_in_the_order_of_the_sessions(folder: Path) -> None:
+    connection = dgrec.connect(folder / "b.parquet", folder / "a.parquet", folder / "d")
+    frames = [row[0] for row in connection.sql("SELECT frame FROM frames").fetchall()]
+    assert frames == [*range(20), *range(10), *range(15)]
+    connection.close()
+
+
+def _rewritten(path: Path, change: Callable[[pa.Table], pa.Table]) -> None:
+    """Write a session again as an earlier or a later dgrec might have."""
+    table = pq.read_table(path)
+    metadata = {b"dgrec": pq.read_metadata(path).metadata[b"dgrec"]}
+    pq.write_table(change(table).replace_schema_metadata(metadata), path)
+
+
+def _without(table: pa.Table, names: Sequence[str]) -> pa.Table:
+    return table.drop_columns(list(names))
+
+
+def test_a_column_missing_somewhere_is_null_there(folder: Path) -> None:
+    _rewritten(folder / "a.parquet", lambda t: _without(t, ["video_frame", "inference_ms"]))
+    _rewritten(folder / "b.parquet", lambda t: t.append_column("later", pa.array(["x"] * len(t))))
+    connection = dgrec.connect(folder)
+    rows = connection.sql(
+        "SELECT name, count(*), count(inference_ms), count(later) FROM frames "
+        "JOIN sessions USING (session_id) GROUP BY name ORDER BY name"
+    ).fetchall()
+    assert rows == [("a", 10, 0, 0), ("b", 20, 20, 20), ("c", 30, 30, 0), ("d", 15, 15, 0)]
+    connection.close()
+
+
+def test_a_column_of_another_type_takes_one_that_holds_both(folder: Path) -> None:
+    def narrower(table: pa.Table) -> pa.Table:
+        index = table.schema.get_field_index("latency_ms")
+        return table.set_column(index, "latency_ms", table["latency_ms"].cast(pa.float32()))
+
+    def fewer_fields(table: pa.Table) -> pa.Table:
+        rows = [
+            [{k: v for k, v in d.items() if k != "track_id"} for d in row]
+            for row in table["detections"].to_pylist()
+        ]
+        old = table.schema.field("detections").type.value_type
+        kept = pa.list_(pa.struct([f for f in old if f.name != "track_id"]))
+        index = table.schema.get_field_index("detections")
+        return table.set_column(index, "detections", pa.array(rows, kept))
+
+    _rewritten(folder / "a.parquet", narrower)
+    _rewritten(folder / "b.parquet", fewer_fields)
+    connection = dgrec.connect(folder)
+    assert connection.sql("SELECT typeof(latency_ms) FROM frames LIMIT 1").fetchall() == [
+        ("DOUBLE",)
+    ]
+    rows = connection.sql(
+        "SELECT name, count(label), count(track_id), max(x_max) FROM detections "
+        "JOIN sessions USING (session_id) GROUP BY name ORDER BY name"
+    ).fetchall()
+    for name, size in (("a", 10), ("b", 20), ("c", 30), ("d", 15)):
+        found = [d for row in make_rows(size) for d in row.results]
+        assert (name, len(found), 0, max(d["bbox"][2] for d in found)) in rows
+    connection.close()
+
+
+def test_hundreds_are_one_scan(tmp_path: Path) -> None:
+    for number in range(30):
+        write_session(tmp_path / f"s{number:03}.parquet", make_rows(3), new_metadata(f"s{number}"))
+    connection = dgrec.connect(tmp_path)
+    plan = "".join(row[1] for row in connection.sql("EXPLAIN FROM frames").fetchall())
+    assert plan.count("READ_PARQUET") + plan.count("PARQUET_SCAN") == 1
+    ids = connection.sql("SELECT session_id, count(*) FROM frames GROUP BY ALL").fetchall()
+    expected = {Session(path).id: 3 for path in tmp_path.iterdir()}
+    assert dict(ids) == expected
+    assert len(expected) == 30
+    connection.close()
+
+
+def test_a_relation_goes_to_other_libraries(folder: Path) -> None:
+    with dgrec.open(folder / "a.parquet") as session:
+        relation = session.sql("SELECT frame, label FROM detections ORDER BY ALL")
+        table = relation.to_arrow_table()
+        assert isinstance(table, pa.Table)
+        assert relation.filter("frame > 3").aggregate("count(*)").fetchall()
+        json.dumps(table.to_pylist())

@@ -1,0 +1,265 @@
+"""A query reads the sessions it was given and does nothing else, in bounded memory and time."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from click.testing import Result
+
+import dgrec as dgrec_package
+from dgrec import sample
+from dgrec.errors import QueryError
+from replay.landlock import refuse_writing
+from replay.limits import bounded_memory
+from replay.query import SqlReader, check_only_reads
+from replay.statement import _REFUSED_FUNCTIONS, _TABLE_FUNCTIONS
+from tests.replay.conftest import ROOT
+from tests.replay.hostile import STATEMENTS, files_in
+
+Run = Callable[..., Result]
+BY_CHECK, BY_SETTINGS, BY_LIMITS = STATEMENTS.values()
+MEMORY = 300_000_000
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the session that is given, and others that are not."""
+    folder = tmp_path_factory.mktemp("sandbox")
+    for name in ("given.parquet", "other.parquet"):
+        shutil.copy(sample.SESSION, folder / name)
+    (folder / "x.duckdb").write_bytes(b"")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reader(folder: Path) -> Iterator[SqlReader]:
+    with (
+        dgrec_package.open(folder / "given.parquet") as session,
+        SqlReader([session], f"{MEMORY}B", timeout=0.4) as reader,
+    ):
+        yield reader
+
+
+def filled(statement: str, folder: Path) -> str:
+    return statement.replace("{session}", str(folder / "given.parquet")).replace(
+        "{target}", str(folder / "written")
+    )
+
+
+def refused(reader: SqlReader, statement: str, folder: Path) -> str:
+    """Return why a statement failed, having seen that it left nothing behind."""
+    before = files_in(folder)
+    with pytest.raises(QueryError) as caught, bounded_memory(MEMORY):
+        for _ in reader.answer(statement).batches:
+            pass
+    assert files_in(folder) == before
+    line = str(caught.value)
+    assert line
+    assert "\n" not in line
+    assert len(line) < 400
+    # It is still of use for the next.
+    assert reader.rows("SELECT count(*) AS n FROM frames") == [{"n": 420}]
+    return line
+
+
+def test_there_are_enough_of_them() -> None:
+    statements = [*BY_CHECK, *BY_SETTINGS, *BY_LIMITS]
+    assert len(statements) == len(set(statements)) > 120
+
+
+@pytest.mark.parametrize("statement", BY_CHECK)
+def test_the_check_refuses(
+    reader: SqlReader, folder: Path, statement: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    refused(reader, filled(statement, folder), folder)
+
+
+@pytest.mark.parametrize("statement", BY_CHECK)
+def test_the_check_needs_no_settings(folder: Path, statement: str) -> None:
+    """None of these is left to what DuckDB shuts off."""
+    with duckdb.connect() as open_to_all:
+        open_to_all.execute("CREATE VIEW frames AS SELECT 1 AS frame, [{'label': 'a'}] AS found")
+        open_to_all.execute("CREATE VIEW detections AS SELECT 'a' AS label")
+        before = files_in(folder)
+        with pytest.raises(QueryError):
+            check_only_reads(open_to_all, filled(statement, folder))
+        assert files_in(folder) == before
+
+
+@pytest.mark.parametrize("statement", BY_SETTINGS)
+def test_settings_shut_off_files_and_python(
+    reader: SqlReader, folder: Path, statement: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    table_of_python = [1]  # which DuckDB would find, could it look for variables
+    line = refused(reader, filled(statement, folder), folder)
+    assert "disabled by configuration" in line or "does not exist" in line
+    assert table_of_python
+
+
+@pytest.mark.parametrize("statement", BY_LIMITS)
+def test_memory_and_time_are_bounded(reader: SqlReader, folder: Path, statement: str) -> None:
+    line = refused(reader, statement, folder)
+    assert any(
+        text in line.lower()
+        for text in ("stopped after 0.4 s", "out of memory", "maximum supported", "larger than")
+    ) or line.startswith(("Out of Range Error", "Invalid Input Error"))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "COPY (SELECT 1) TO '{session}' (USE_TMP_FILE false)",
+        "COPY frames TO '{target}'",
+        "COPY frames TO '{session}'",
+    ],
+)
+def test_the_kernel_refuses_writing_to_what_gets_past_the_check(
+    reader: SqlReader, folder: Path, statement: str
+) -> None:
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        if not thread.submit(refuse_writing, folder).result():
+            pytest.skip("this kernel has no Landlock")
+    before = files_in(folder)
+    with pytest.raises(QueryError, match=r"Permission denied|disabled by configuration"):
+        reader.stream(filled(statement, folder))
+    assert files_in(folder) == before
+
+
+def test_only_the_thread_that_gave_it_up_is_kept_from_writing(tmp_path: Path) -> None:
+    (tmp_path / "spill").mkdir()
+
+    def write(path: Path) -> bool:
+        try:
+            path.write_text("x")
+        except PermissionError:
+            return False
+        return True
+
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        if not thread.submit(refuse_writing, tmp_path / "spill").result():
+            pytest.skip("this kernel has no Landlock")
+        assert not thread.submit(write, tmp_path / "a").result()
+        assert not thread.submit(write, Path(__file__)).result()
+        assert thread.submit(write, tmp_path / "spill" / "a").result()
+        assert thread.submit(Path(__file__).read_text).result()
+    assert write(tmp_path / "a")
+
+
+def test_what_is_computed_beyond_memory_goes_to_the_disk_and_is_removed(folder: Path) -> None:
+    with dgrec_package.open(folder / "given.parquet") as session:
+        with SqlReader([session], "60MB") as reader:
+            query = "SELECT range AS i, repeat('x', 40) AS t FROM range(1500000) ORDER BY hash(i)"
+            assert sum(b.num_rows for b in reader.answer(query).batches) == 1_500_000
+            spill = Path(reader._spill.name)
+        assert not spill.exists()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT 'COPY x TO y; read_text(''/etc/passwd'')' AS copy",
+        "WITH read_csv AS (SELECT 1 AS query) SELECT query FROM read_csv",
+        "FROM range(3) t(i), generate_series(1, 2), unnest([1, 2])",
+        "PIVOT detections ON label USING count(*)",
+        "SELECT * FROM (PIVOT detections ON label IN ('face') USING count(*))",
+        "SELECT table_name FROM information_schema.tables",
+        "SELECT frame FROM frames TABLESAMPLE 10 ROWS",
+        "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r WHERE n < 9) FROM r",
+        "FROM histogram_values(frames, latency_ms)",
+        "SELECT uuid(), random(), now(), version()",
+        "SELECT key FROM sessions, json_each(metadata)",
+    ],
+)
+def test_what_only_reads_is_not_refused(reader: SqlReader, statement: str) -> None:
+    assert sum(batch.num_rows for batch in reader.answer(statement).batches)
+
+
+def test_macros_of_the_connection_can_be_called() -> None:
+    with duckdb.connect() as connection:
+        connection.execute("CREATE MACRO rows_of(n) AS TABLE FROM range(n)")
+        check_only_reads(connection, "FROM rows_of(3)")
+
+
+def test_every_function_of_this_duckdb_was_looked_at() -> None:
+    """A new one may read, write or run something: decide on it, then add it here."""
+    with duckdb.connect() as connection:
+        volatile = connection.execute(
+            "SELECT DISTINCT lower(function_name) FROM duckdb_functions() "
+            "WHERE (has_side_effects OR stability = 'VOLATILE') AND function_type = 'scalar'"
+        ).fetchall()
+        tables = connection.execute(
+            "SELECT DISTINCT lower(function_name) FROM duckdb_functions() "
+            "WHERE function_type LIKE 'table%'"
+        ).fetchall()
+    harmless = {"uuid", "uuidv4", "uuidv7", "gen_random_uuid", "random", "setseed", "error"}
+    harmless |= {"stats", "vector_type", "current_query", "current_query_id"}
+    harmless |= {"current_connection_id", "current_transaction_id"}
+    assert {name for (name,) in volatile} - _REFUSED_FUNCTIONS == harmless
+    assert {name for (name,) in tables} >= _TABLE_FUNCTIONS
+
+
+# --- through the command -----------------------------------------------------------------------
+
+
+def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "dgrec", "query", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, **options)
+
+
+@pytest.mark.parametrize(
+    ("statement", "reason"),
+    [
+        ("FROM '/etc/passwd.csv'", "disabled by configuration"),
+        ("WITH c AS (COPY frames TO '{target}') FROM c", "COPY is refused"),
+        ("SELECT len(range(4000000000))", "emory"),
+        # It computes one value for half a minute and cannot be interrupted.
+        ("SELECT levenshtein(repeat('a', 100000), repeat('b', 100000))", "stopped after 0.5 s"),
+    ],
+)
+def test_the_command_refuses_in_one_line(folder: Path, statement: str, reason: str) -> None:
+    before = files_in(folder)
+    options = ("--timeout", "0.5s") if "levenshtein" in statement else ()
+    done = run(folder / "given.parquet", filled(statement, folder), *options)
+    assert done.returncode == 1, done.stderr
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("Error: ")
+    assert reason in line
+    assert files_in(folder) == before
+
+
+def test_unsafe_lifts_it(dgrec: Run, folder: Path, tmp_path: Path) -> None:
+    given = folder / "given.parquet"
+    copy = f"COPY (SELECT 7 AS n) TO '{tmp_path / 'out.csv'}'"
+    assert dgrec("query", given, copy).exit_code == 1
+    done = dgrec("query", given, copy, "--unsafe", "--format", "csv")
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "out.csv").read_text() == "n\n7\n"
+    read = f"SELECT n FROM '{tmp_path / 'out.csv'}'"
+    assert dgrec("query", given, read).exit_code == 1
+    assert dgrec("query", given, read, "--unsafe", "--format", "csv").stdout == "n\n7\n"
+
+
+def test_limits_can_be_set(dgrec: Run, folder: Path) -> None:
+    given = folder / "given.parquet"
+    query = "SELECT len(list(i)) AS n FROM range(20000000) t(i)"
+    small = dgrec("query", given, query, "--memory-limit", "100MB")
+    assert small.exit_code == 1
+    assert "--memory-limit" in small.stderr
+    assert dgrec("query", given, query, "--memory-limit", "1GB").exit_code == 0
+    slow = "SELECT count(*) FROM range(100000) a, range(100000) b, range(100) c"
+    done = dgrec("query", given, slow, "--timeout", "0.3s")
+    assert done.exit_code == 1
+    assert "stopped after 0.3 s" in done.stderr
+    assert dgrec("query", given, "SELECT 1", "--timeout", "5").exit_code == 2
+    assert dgrec("query", given, "SELECT 1", "--memory-limit", "much").exit_code == 2
