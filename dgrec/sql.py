@@ -19,7 +19,7 @@ import pyarrow as pa
 from dgrec import library
 from dgrec.errors import QueryError
 from dgrec.metadata import dumps
-from dgrec.schema import DETECTION
+from dgrec.schema import DETECTION, SCHEMA
 
 if TYPE_CHECKING:
     import duckdb
@@ -134,6 +134,12 @@ def _frames_query(sessions: Sequence[Session], connection: duckdb.DuckDBPyConnec
         _select(list(run))
         for _, run in itertools.groupby(rows, lambda row: row.name or row.schema.to_string())
     ]
+    # What another tool left out of all files is null: the library's views need every column.
+    there = {name for row in rows for name in row.schema.names}
+    left_out = [column for column in SCHEMA if column.name not in there]
+    if left_out:
+        connection.register("_left_out", pa.schema(left_out).empty_table())
+        selects.append("SELECT * FROM _left_out")
     return " UNION ALL BY NAME ".join(selects)
 
 

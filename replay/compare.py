@@ -246,8 +246,8 @@ def _notes(comparison: Comparison, checked: Sequence[tuple[Limit, Outcome]]) -> 
             f"differ is not in it: --base A1 A2 A3 --new B1 B2 B3 ({MIN_SESSIONS} a side or more) "
             "tells."
         )
-        if comparison.is_paired:
-            yield "Both saw the same frames, which are compared in pairs."
+        if comparison.pairs:
+            yield f"Both saw the same frames: {comparison.pairs:,} pairs are compared."
     else:
         yield (
             "Sessions are the unit: values are geometric means over sessions, with the smallest "

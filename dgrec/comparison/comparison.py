@@ -101,8 +101,8 @@ class Comparison:
     differences: tuple[Difference, ...]
     #: Whether both sides are known to have seen the same file.
     has_same_footage: bool
-    #: Whether the frames of both sides are the same, so that they were compared pair by pair.
-    is_paired: bool
+    #: Frames that were compared pair by pair, as both sides have the very same ones; else 0.
+    pairs: int
     rows: tuple[Row, ...]
     #: Of the detections; None unless both sides are one session of the same footage.
     agreement: Agreement | None
@@ -176,11 +176,11 @@ def compare(
         same_session = one_a_side and sides[0][0].id == sides[1][0].id != ""
         if one_a_side:
             a, b = (read_sample(side[0]) for side in sides)
-            rows, paired = compare_samples(a, b, same_frames=footage or same_session)
+            rows, pairs = compare_samples(a, b, same_frames=footage or same_session)
             recordings = [(_recording(side),) for side in (a, b)]
         else:
             recordings, rows = _compare_sessions(*sides)
-            paired = False
+            pairs = 0
         agreement = None
         if one_a_side and (footage or same_session):
             agreement = compare_detections(sides[0][0], sides[1][0])
@@ -189,7 +189,7 @@ def compare(
             new=recordings[1],
             differences=differences(*metadata),
             has_same_footage=footage or same_session,
-            is_paired=paired,
+            pairs=pairs,
             rows=rows,
             agreement=agreement,
         )
@@ -249,8 +249,8 @@ class _Measured:
 
 def compare_samples(
     base: Sample, new: Sample, *, same_frames: bool = False
-) -> tuple[tuple[Row, ...], bool]:
-    """Return a row for each metric of two recordings, and whether their frames were paired.
+) -> tuple[tuple[Row, ...], int]:
+    """Return a row for each metric of two recordings, and how many pairs of frames there were.
 
     Args:
         same_frames: A frame of one side is that of the other with the same ``source_frame``. If
@@ -264,7 +264,7 @@ def compare_samples(
         *chain.from_iterable(_stage(name, base, new, paired is not None) for name in STAGES),
         _stalls(base, new, paired is not None),
     ]
-    return _decided(measured), paired is not None
+    return _decided(measured), len(base) if paired is not None else 0
 
 
 def _common(base: Sample, new: Sample) -> tuple[Sample, Sample] | None:

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from dgrec.comparison.blocks import Floats, mean_variance
 from dgrec.comparison.changes import Series
+from dgrec.errors import NotASessionError
 
 if TYPE_CHECKING:
     from dgrec.session import Session
@@ -115,10 +116,17 @@ def read_sample(session: Session) -> Sample:
     names = ["source_frame", "completed_at", *STAGES]
     parts: dict[str, list[Any]] = {name: [] for name in names}
     totals = dict.fromkeys(counts, 0)
-    for batch in session.batches([*names, *counts]):
+    there = [name for name in [*names, *counts] if name in session.schema.names]
+    for name in ("source_frame", "completed_at", "latency_ms", "captured_at", "frame"):
+        if name not in session.schema.names:
+            raise NotASessionError(f"{session.path}: cannot be compared: it has no column {name!r}")
+    for batch in session.batches(there):
         for name in names:
-            parts[name].append(_numbers(batch.column(name)))
-        for name in counts:
+            # Another tool may have rewritten the file and left out what it did not need.
+            parts[name].append(
+                _numbers(batch.column(name)) if name in there else np.full(batch.num_rows, np.nan)
+            )
+        for name in set(counts) & set(there):
             totals[name] += int(_numbers(batch.column(name)).sum())
     columns = {
         name: np.concatenate(arrays) if arrays else np.empty(0) for name, arrays in parts.items()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from click.testing import Result
 
@@ -205,7 +206,7 @@ def test_independent_runs(dgrec: Run, base: Path, tmp_path: Path) -> None:
     a, b, c = (tmp_path / f"{name}.parquet" for name in "abc")
     value = json_compare(dgrec, a, b)
     assert value["agreement"] is None
-    assert not value["is_paired"]
+    assert value["pairs"] == 0
     found = verdicts(value)
     assert found["inference_p50_ms"] == found["latency_p50_ms"] == "SLOWER"
     assert found["throughput_fps"] == "SAME"
@@ -260,6 +261,7 @@ def test_warm_up_is_left_out_and_counted(dgrec: Run, base: Path, tmp_path: Path)
         row.completed_ns += 30 * MS
     value = json_compare(dgrec, base, write_session(tmp_path / "n.parquet", rows, metadata()))
     assert (value["base"][0]["warm_up"], value["new"][0]["warm_up"]) == (0, 50)
+    assert value["pairs"] == 1150
     assert set(verdicts(value).values()) == {"SAME"}
 
 
@@ -333,6 +335,20 @@ def test_a_journal_and_parts(dgrec: Run, base: Path, tmp_path: Path) -> None:
     value = json_compare(dgrec, base, session)
     assert value["new"][0]["frames"] == 1200
     assert value["agreement"]["f1"] == 1
+
+
+def test_columns_that_another_tool_left_out(dgrec: Run, base: Path, tmp_path: Path) -> None:
+    stored = pq.read_metadata(base).metadata
+    table = pq.read_table(base).replace_schema_metadata({b"dgrec": stored[b"dgrec"]})
+    path = tmp_path / "other.parquet"
+    pq.write_table(table.drop_columns(["read_ms", "postprocess_ms", "dropped_camera"]), path)
+    found = verdicts(json_compare(dgrec, base, path))
+    assert found["read_p50_ms"] == found["postprocess_p50_ms"] == "UNCLEAR"
+    assert found["latency_p50_ms"] == found["inference_p50_ms"] == "SAME"
+    pq.write_table(table.drop_columns(["source_frame"]), path)
+    result = dgrec("compare", base, path)
+    assert result.exit_code == 1
+    assert result.stderr.endswith("cannot be compared: it has no column 'source_frame'\n")
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def comparison(*rows: Row, agreement: Agreement | None = None, dropped: int = 7)
         new=(recording(dropped),),
         differences=(),
         has_same_footage=agreement is not None,
-        is_paired=False,
+        pairs=0,
         rows=rows,
         agreement=agreement,
     )
