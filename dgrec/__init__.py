@@ -1,7 +1,7 @@
 """dgrec: record what an AI camera pipeline did, look at it again, measure it.
 
-`open` gives a recorded session, `open_sessions` many, `connect` SQL over them; the rest of the
-public names are the errors they may raise.
+`open` gives a recorded session, `open_sessions` many, `connect` SQL over them; `compare` holds
+recordings against each other; the rest of the public names are the errors they may raise.
 Recording and replaying are done by the command ``dgrec``.
 """
 
@@ -22,6 +22,7 @@ from dgrec.errors import (
 from dgrec.version import __version__
 
 __all__ = [
+    "Comparison",
     "ConfigError",
     "DamagedSessionError",
     "DgrecError",
@@ -37,6 +38,7 @@ __all__ = [
     "StorageError",
     "VideoError",
     "__version__",
+    "compare",
     "connect",
     "open",
     "open_sessions",
@@ -44,6 +46,7 @@ __all__ = [
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from dgrec.comparison import Comparison, compare
     from dgrec.result import RecordedResult
     from dgrec.session import Session
     from dgrec.session import open_session as open
@@ -64,6 +67,10 @@ def __getattr__(name: str) -> object:
         from dgrec.result import RecordedResult
 
         return RecordedResult
+    if name in ("Comparison", "compare"):
+        from dgrec import comparison
+
+        return comparison.Comparison if name == "Comparison" else comparison.compare
     raise AttributeError(f"module 'dgrec' has no attribute {name!r}")
 
 

@@ -11,6 +11,7 @@ zeros: header and body are covered, and the stream is still plain Arrow IPC.
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import io
 import json
@@ -275,6 +276,8 @@ class Journal:
     damage: list[str] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     lost_frames: int = 0
+    #: Where each batch is: the position of its first row, and its byte in the file.
+    places: list[tuple[int, int]] = field(default_factory=list)
 
     @classmethod
     def open(cls, path: Path) -> Journal:
@@ -303,10 +306,12 @@ class Journal:
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield the record batches that are whole; note in ``damage`` what is not.
 
-        ``closing``, ``damage``, ``events`` and ``lost_frames`` change when the pass is complete:
-        one that stops early, or another at the same time, leaves them as they were.
+        ``closing``, ``damage``, ``events``, ``lost_frames`` and ``places`` change when the pass is
+        complete: one that stops early, or another at the same time, leaves them as they were.
         """
         found = _Pass(_stream_id(self.metadata) if self.metadata else None)
+        places: list[tuple[int, int]] = []
+        rows = 0
         if not self.metadata:
             found.damage.append("the head is damaged: the session's metadata is lost")
         with BufferedReader(self.path.open("rb", buffering=0), _READ_AHEAD) as file:
@@ -325,11 +330,32 @@ class Journal:
                     found.damage.append(f"the message at byte {start:,} cannot be decoded")
                     continue
                 if found.takes(note, start) and batch.num_rows:
+                    places.append((rows, start))
+                    rows += batch.num_rows
                     yield batch
         self.closing = found.closing
         self.damage = found.damage
         self.events = found.events
         self.lost_frames = found.lost_frames
+        self.places = places
+
+    def batch_at(self, row: int) -> tuple[int, pa.RecordBatch] | None:
+        """Return the batch that holds a row, and the position of its first row.
+
+        None if the last pass of `batches` found no such row, or it is not there any more.
+        """
+        at = bisect.bisect_right(self.places, row, key=lambda place: place[0]) - 1
+        if at < 0:
+            return None
+        first, start = self.places[at]
+        with self.path.open("rb") as file:
+            there = os.fstat(file.fileno()).st_size - start
+            file.seek(start)
+            message = _read_message(file, there)
+        if message is None:
+            return None
+        batch, _ = _decode(message, self.schema)
+        return (first, batch) if row < first + batch.num_rows else None
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """Give a new stream each time, so that a query engine may scan the journal repeatedly."""

@@ -25,13 +25,8 @@ if TYPE_CHECKING:
     from dgrec.session import Session
 
 __all__ = [
-    "Part",
-    "PartSet",
-    "first_frame",
-    "numbered_files",
-    "part_of",
-    "part_path",
-    "parts_of",
+    *("Part", "PartSet"),
+    *("first_frame", "is_part_name", "numbered_files", "part_of", "part_path", "parts_of"),
 ]
 
 _SEALED_SUFFIX = ".parquet"
@@ -44,6 +39,11 @@ _ATTEMPTS = 5
 def part_path(output: Path, number: int) -> Path:
     """Return where part ``number`` (from 1) of the recording ``output`` goes once it is sealed."""
     return output.with_name(f"{_stem(output)}-{number:04}{_SEALED_SUFFIX}")
+
+
+def is_part_name(stem: str) -> bool:
+    """Return whether a file name without its ending is like that of a part."""
+    return _NUMBERED.match(stem) is not None
 
 
 def numbered_files(output: Path) -> list[tuple[int, Path]]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from dgrec.drawing import image_overlay
 from dgrec.errors import VideoError
 from dgrec.metadata import Metadata
 from dgrec.restore import RestoredFrame, restore
@@ -84,6 +87,21 @@ class RecordedResult:
     def __repr__(self) -> str:
         return f"<frame {self.frame}: {self.results!r}>"
 
+    def keep(self, indices: Sequence[int]) -> RecordedResult:
+        """Return the same frame with only the results at ``indices``, in that order.
+
+        Results that are no list (a few types that no model of PySDK yields) stay whole.
+        """
+        if not isinstance(self.results, list):
+            return self
+        kept = copy.copy(self)
+        detections = self.row["detections"]
+        kept.row = {**self.row, "detections": [detections[index] for index in indices]}
+        kept._restored = dataclasses.replace(
+            self._restored, results=[self.results[index] for index in indices]
+        )
+        return kept
+
     @property
     def label_dictionary(self) -> dict[Any, Any]:
         """The model's labels by category id, in a dictionary of the caller's own."""
@@ -110,8 +128,7 @@ class RecordedResult:
         Raises:
             VideoError: The installed PySDK does not know the result type that was recorded.
         """
-        overlay: np.ndarray[Any, Any] = self.to_pysdk(image, settings, labels).image_overlay
-        return overlay
+        return image_overlay(self.to_pysdk(image, settings, labels))
 
     def to_pysdk(
         self,

@@ -77,6 +77,8 @@ class Row:
     dropped_writer: int = 0
     video_frame: int | None = None
     video_state: str | None = None
+    #: Which piece of the recording it goes to, for the recorder's threads to agree; not recorded.
+    segment: Any = None
 
 
 _COPIED_NAMES = (

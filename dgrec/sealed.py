@@ -34,8 +34,12 @@ _ROW_GROUP_BYTES = 32 << 20
 _MANY_BATCHES = 64
 
 
-def seal(journal: Journal, path: Path, *, replace: bool = False) -> Metadata:
+def seal(
+    journal: Journal, path: Path, *, replace: bool = False, known: Metadata | None = None
+) -> Metadata:
     """Write everything readable in ``journal`` to the sealed file ``path``; return its metadata.
+
+    ``known`` is metadata that is known better by now than when the journal was written.
 
     The journal stays where it is: removing it is for the caller, once this has returned.
 
@@ -46,7 +50,7 @@ def seal(journal: Journal, path: Path, *, replace: bool = False) -> Metadata:
 
     def closing() -> Metadata:
         end = journal.closing
-        metadata = {**journal.metadata, **(end or {"end_reason": "recovered"})}
+        metadata = {**journal.metadata, **(end or {"end_reason": "recovered"}), **(known or {})}
         if journal.events:
             metadata["events"] = [*journal.metadata.get("events", []), *journal.events]
         if journal.damage:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 import pyarrow as pa
 
+from dgrec.card import session_card
 from dgrec.checksums import verify_checksums
 from dgrec.errors import DgrecError, NotASessionError
 from dgrec.journal import Journal
@@ -52,7 +53,6 @@ class Session:
         # What the last `result` came from: the next one is likely near it.
         self._rows: tuple[int, list[dict[str, Any]]] | None = None
         self._table: tuple[int, pa.Table | pa.RecordBatch] | None = None
-        self._cursor: tuple[int, Iterator[pa.RecordBatch]] | None = None
         self._connection: duckdb.DuckDBPyConnection | None = None
         try:
             with self.path.open("rb") as file:
@@ -143,6 +143,10 @@ class Session:
     def __repr__(self) -> str:
         return f"<dgrec session {str(self.path)!r}: {len(self)} frames>"
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows (IPython's protocol)."""
+        return session_card(self)
+
     # --- rows ---
 
     def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
@@ -155,10 +159,10 @@ class Session:
             for batch in self.journal.batches():
                 yield batch if columns is None else batch.select(columns)
 
-    def batches_of(self, part: Part) -> Iterator[pa.RecordBatch]:
+    def batches_of(self, part: Part, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Yield the rows of one of `parts`."""
         if self._set is not None:
-            yield from self._set.batches_of(part)
+            yield from self._set.batches_of(part, columns)
 
     @property
     def frames(self) -> pa.Table:
@@ -216,16 +220,11 @@ class Session:
             group = bisect.bisect_right(starts, position) - 1
             self._table = starts[group], self._sealed.row_group(group)
             return self._table
-        if self._cursor is None or position < self._cursor[0]:
-            self._cursor = 0, self.journal.batches()
-        start, batches = self._cursor
-        for batch in batches:
-            self._cursor = start + batch.num_rows, batches
-            if position < start + batch.num_rows:
-                self._table = start, batch
-                return self._table
-            start += batch.num_rows
-        raise IndexError(f"frame {position}: the journal has become shorter")
+        found = self.journal.batch_at(position)
+        if found is None:
+            raise IndexError(f"frame {position}: the journal has become shorter")
+        self._table = found
+        return found
 
     # --- SQL ---
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from dgrec.errors import OutputError, VideoError
 
-__all__ = ["Image", "VideoWriter", "check_output", "import_av"]
+__all__ = ["Image", "VideoWriter", "check_new_file", "check_output", "import_av"]
 
 #: Pixels: uint8, height x width x 3, BGR.
 Image = np.ndarray[Any, Any]
@@ -90,7 +90,8 @@ class VideoWriter:
             raise ValueError(f"pts {pts_us} does not come after {self._last_pts}")
         av = self._av
         frame = self._reformatter.reformat(
-            av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24"),
+            # Without a copy: the picture is converted before this returns.
+            av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(image), format="bgr24"),
             format="yuv420p",
             dst_colorspace="ITU709",
             dst_color_range="MPEG",
@@ -159,6 +160,11 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     """Raise `OutputError` if a video cannot be written to ``path``, before any work is done."""
     if path.suffix.lower() != ".mp4":
         raise OutputError(f"{path}: videos are written as MP4; choose a name that ends in .mp4")
+    check_new_file(path, overwrite=overwrite)
+
+
+def check_new_file(path: Path, *, overwrite: bool) -> None:
+    """Raise `OutputError` if no file can be written to ``path``, before any work is done."""
     if path.is_dir():
         raise OutputError(f"{path}: is a folder")
     if path.exists() and not overwrite:

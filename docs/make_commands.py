@@ -21,8 +21,9 @@ Made from the commands' own help by `python docs/make_commands.py`; a test holds
 
 Exit codes: 0 done, 1 something went wrong (one line on stderr says what), 2 the command line makes
 no sense, 4 the disk is full, failing, read-only or gone: what was written before stays readable,
-and the line says where. `recover` has 3 besides: saved, but part was lost. `record` has 5: ended
-and sealed early, because the disk had come down to `--min-free`.
+and the line says where. `recover` has 3 besides: saved, but part was lost. So has `compare`: a
+`--fail-on` condition holds. `record` has 5: ended and sealed early, because the disk had come down
+to `--min-free`.
 """
 
 

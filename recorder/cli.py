@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import click
 
 from dgrec.errors import ConfigError
 from dgrec.units import parse_duration, parse_size
+from recorder.codecs import DEFAULT_QUALITY
 
 __all__ = ["COMMANDS"]
 
@@ -33,6 +35,23 @@ def _quantity(
         return number
 
     return convert
+
+
+def _video_size(
+    _: click.Context, parameter: click.Parameter, text: str | None
+) -> tuple[int, int] | None:
+    """Return width and height of what an option says as ``640x360``."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", text.strip())
+    if match is None:
+        raise click.BadParameter(f"{text!r} is no size; write 640x360", param=parameter)
+    width, height = int(match[1]), int(match[2])
+    if width % 2 or height % 2:
+        raise click.BadParameter(f"{text!r}: both numbers must be even", param=parameter)
+    if not (16 <= width <= 8192 and 16 <= height <= 8192):
+        raise click.BadParameter(f"{text!r}: videos are 16 to 8192 pixels", param=parameter)
+    return width, height
 
 
 @click.command(
@@ -138,8 +157,8 @@ def _quantity(
     "--split-size",
     callback=_quantity(parse_size, "1MB"),
     metavar="SIZE",
-    help="Begin a new part before its journal is larger than that (512MB, 2GB). Sealed, a part is "
-    "much smaller.",
+    help="Begin a new part before its journal and its videos take more than that (512MB, 2GB). "
+    "Sealed, the rows are much smaller.",
 )
 @click.option(
     "--keep-last",
@@ -158,6 +177,43 @@ def _quantity(
     metavar="SIZE",
     callback=_quantity(parse_size, "1B"),
     help="End and seal the recording before the disk has less than SIZE (1GB) left; exit code 5.",
+)
+@click.option(
+    "--video",
+    type=click.Choice(["auto", "none", "raw", "annotated", "both"]),
+    default="auto",
+    show_default=True,
+    help="Record the pixels beside the session: as they came (NAME.mp4), with the overlay "
+    "(NAME.annotated.mp4), or both. auto: raw for a live source; nothing for a file, which is the "
+    "video itself.",
+)
+@click.option(
+    "--video-quality",
+    type=click.IntRange(1, 100),
+    default=DEFAULT_QUALITY,
+    show_default=True,
+    metavar="1-100",
+    help="From smallest (1) to best (100). 6 more is twice as good in H.264's own terms, and takes "
+    "about a third more room.",
+)
+@click.option(
+    "--video-size",
+    callback=_video_size,
+    metavar="WxH",
+    help="Scale the video to that size, both numbers even: 640x360.  [default: that of the frames]",
+)
+@click.option(
+    "--codec",
+    default="h264",
+    show_default=True,
+    help="h264 (plays anywhere), h265, av1 or vp9, as far as the installed PyAV has them.",
+)
+@click.option(
+    "--video-when-full",
+    "video_policy",
+    type=click.Choice(["block", "leave-out"]),
+    help="What happens when the encoder cannot keep up: wait for it, or leave frames out of the "
+    "video, never their rows.  [default: block for files, leave-out for live sources]",
 )
 @click.option("--display", is_flag=True, help="Show the overlay in a window while recording.")
 @click.option(
@@ -212,6 +268,8 @@ def _check_usage(options: dict[str, Any]) -> None:
     output = options["output"]
     if output is not None and output.suffix == ".arrows":
         raise click.UsageError("--output: .arrows is the journal's name; call the session .parquet")
+    if output is not None and output.suffix == ".mp4":
+        raise click.UsageError("--output: .mp4 is the video's name; call the session .parquet")
 
 
 def _check_several(options: dict[str, Any]) -> None:
@@ -245,7 +303,8 @@ def recover_command(journals: tuple[Path, ...], output: Path | None, keep: bool)
     """Make a session file of everything that is readable in JOURNALS.
 
     A journal can be read as it is by every command; this is for keeping it. It is removed once the
-    session file is on disk, unless part of it was lost. Exit code 0: all of it was saved. 3:
+    session file is on disk, unless part of it was lost. A video beside it is looked through to its
+    last whole frame, and the session says how far it goes. Exit code 0: all of it was saved. 3:
     sealed, but part of the journal is damaged. 1: nothing could be read. 4: the session file could
     not be written, and the journal is as it was.
     """

@@ -158,6 +158,9 @@ def run_recover(journal: Path, output: Path | None, keep: bool) -> int:
         lines.append(
             "The recorder was cut off: what it still had in memory (less than a second) is lost."
         )
+    lines += [f"Video {line}." for line in result.videos]
+    if result.videos and result.output.absolute().parent != journal.absolute().parent:
+        lines.append(f"The videos stay in {journal.parent}; put them beside {result.output}.")
     lines += [f"Lost: {line}." for line in result.damage]
     if not result.journal_removed:
         lines.append(f"The journal was left where it is: {journal}")

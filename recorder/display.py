@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dgrec.display import has_display
+from dgrec.drawing import image_overlay
 from dgrec.errors import DgrecError
 from dgrec.rows import Row
 
@@ -35,7 +36,7 @@ class OverlayWindow:
         if self._display is None:
             return
         try:
-            self._display.show(result.image_overlay)
+            self._display.show(image_overlay(result))
         except KeyboardInterrupt:  # what Display raises for its quit keys
             self._stop()
         except Exception as error:  # cv2.error: the window system went away

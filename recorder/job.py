@@ -8,6 +8,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from dgrec.clock import Clock
 from dgrec.errors import DgrecError, OutputError, StorageError
 from dgrec.journal import is_being_written
 from dgrec.metadata import Metadata
-from dgrec.parts import numbered_files, parts_of
+from dgrec.parts import is_part_name, numbered_files, parts_of
 from dgrec.schema import JOURNAL_SUFFIX
 from dgrec.units import size_text
 from recorder.capture import Capture, Decimator
+from recorder.codecs import check_codec, find_codec
 from recorder.display import OverlayWindow
 from recorder.frames import Footage, FrameSource
 from recorder.live_source import LiveSource
@@ -27,8 +29,10 @@ from recorder.model import LoadedModel, ModelRequest, parse_property
 from recorder.parts import Splitting
 from recorder.publisher import Publisher
 from recorder.recording import Recording, journal_path
-from recorder.sealer import Retention
+from recorder.sealer import Retention, recorded_videos
 from recorder.source import Source, VideoReader, parse_source
+from recorder.video import VideoOptions
+from recorder.video_file import Kind, video_path
 
 __all__ = ["Job", "Plan", "make_plan", "model_request", "prepare"]
 
@@ -49,7 +53,9 @@ _RECORDED_OPTIONS = (
     "keep_last",
     "keep_total",
     "min_free",
+    "video",
 )
+_RECORDED_WITH_VIDEO = ("video_quality", "video_size", "codec", "video_policy")
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,8 @@ class Plan:
 
     source: Source
     output: Path
+    #: What is recorded of the pixels.
+    video: VideoOptions | None = None
 
 
 @dataclass
@@ -102,7 +110,10 @@ def make_plan(text: str, named: dict[str, str], options: dict[str, Any]) -> Plan
         output = Path(str(output).replace("{source}", source.name))
     output = _output_path(output, source, options["overwrite"], split=bool(_splitting(options)))
     _check_room(output.parent, options["min_free"])
-    return Plan(source, output)
+    video = _video(source, options)
+    if video is not None:
+        _check_videos(output, video, options["overwrite"], split=bool(_splitting(options)))
+    return Plan(source, output, video)
 
 
 def prepare(
@@ -118,10 +129,15 @@ def prepare(
         DgrecError: An output cannot be written.
     """
     source = plan.source
+    if plan.video is not None:
+        width, height = plan.video.size or reader.size
+        if width and height:
+            size = width + width % 2, height + height % 2
+            check_codec(plan.video.codec, plan.video.quality, size)
     clock = Clock()
     capture = _capture(reader, source, clock, options)
     stack.callback(capture.release)  # PySDK does it too, unless its loop was left early
-    metadata = _metadata(source, reader, loaded, plan.output, clock, options)
+    metadata = _metadata(plan, reader, loaded, clock, options)
     watchers = []
     extras: list[Publisher | OverlayWindow] = []
     if options["publish"]:
@@ -147,6 +163,7 @@ def prepare(
         watchers=tuple(watchers),
         replace=options["overwrite"],
         splitting=_splitting(options),
+        video=plan.video,
         min_free=options["min_free"],
     )
     return Job(source, recording, _expected_frames(reader, options), extras)
@@ -162,6 +179,51 @@ def model_request(options: dict[str, Any]) -> ModelRequest:
         alias=options["alias"],
         properties=dict(map(parse_property, options["properties"])),
     )
+
+
+def _video(source: Source, options: dict[str, Any]) -> VideoOptions | None:
+    """Return what is to be recorded of the pixels.
+
+    Raises:
+        VideoError: The installed PyAV has no encoder for it.
+    """
+    what = options["video"]
+    if what == "auto":
+        what = "none" if source.has_end else "raw"
+    kinds: dict[str, tuple[Kind, ...]] = {
+        "raw": ("raw",),
+        "annotated": ("annotated",),
+        "both": ("raw", "annotated"),
+    }
+    if what not in kinds:
+        return None
+    return VideoOptions(
+        kinds[what],
+        find_codec(options["codec"]),
+        options["video_quality"],
+        options["video_size"],
+        options["video_policy"] or ("block" if source.has_end else "leave-out"),
+    )
+
+
+def _check_videos(output: Path, video: VideoOptions, overwrite: bool, *, split: bool) -> None:
+    """Raise `OutputError` if somebody's file has the name of a video that would be recorded."""
+    older = [output, *parts_of(output)] if overwrite else []
+    ours = {path for session in older for path in recorded_videos(session)}
+    for kind in video.kinds:
+        name = video_path(output, kind)
+        wanted = [name]
+        if split:
+            ending = name.name.removeprefix(output.stem)
+            wanted = sorted(output.parent.glob(f"{escape(output.stem)}-[0-9]*{ending}"))
+            wanted = [path for path in wanted if is_part_name(path.name.removesuffix(ending))]
+        for path in wanted:
+            for taken in (path, path.with_suffix(f".new{path.suffix}")):
+                if os.path.lexists(taken) and taken not in ours:
+                    raise OutputError(
+                        f"{taken}: exists already, and the video would go there; choose another "
+                        "name"
+                    )
 
 
 def _splitting(options: dict[str, Any]) -> Splitting:
@@ -207,17 +269,16 @@ def _expected_frames(reader: VideoReader, options: dict[str, Any]) -> int | None
 
 
 def _metadata(
-    source: Source,
+    plan: Plan,
     reader: VideoReader,
     loaded: LoadedModel,
-    output: Path,
     clock: Clock,
     options: dict[str, Any],
 ) -> Metadata:
-    metadata = metadata_module.new(output.stem, clock.now_ns())
+    metadata = metadata_module.new(plan.output.stem, clock.now_ns())
     width, height = reader.size
     metadata["source"] = {
-        **source.describe(output.parent),
+        **plan.source.describe(plan.output.parent),
         "width": width,
         "height": height,
         "fps": reader.fps,
@@ -226,9 +287,8 @@ def _metadata(
     }
     metadata["model"] = loaded.description
     metadata["overlay"] = loaded.overlay
-    metadata["options"] = {
-        name: options[name] for name in _RECORDED_OPTIONS if options[name] is not None
-    }
+    names = _RECORDED_OPTIONS if plan.video is None else _RECORDED_OPTIONS + _RECORDED_WITH_VIDEO
+    metadata["options"] = {name: options[name] for name in names if options[name] is not None}
     return metadata
 
 
@@ -295,6 +355,6 @@ def _free_name(folder: Path, stem: str) -> Path:
     """Return a session name that is not taken: two recordings may start in one second."""
     for suffix in ("", *(f"-{number}" for number in range(2, 1000))):
         path = folder / f"{stem}{suffix}.parquet"
-        if not (path.exists() or journal_path(path).exists() or numbered_files(path)):
+        if not any(folder.glob(f"{escape(path.stem)}[.-]*")):
             return path
     raise OutputError(f"{folder}: no free name for {stem}")

@@ -117,6 +117,10 @@ def _figures(recording: Recording) -> str:
         f"dropped {recording.dropped:,}",
         size_text(recording.writer.journal.bytes_written),
     ]
+    video = recording.video
+    if video is not None:
+        left_out = f", {video.left_out:,} frames left out" if video.left_out else ""
+        parts.append(f"video {size_text(video.bytes_written)}{left_out}")
     return "  ".join(parts)
 
 
@@ -142,9 +146,35 @@ def summary(recording: Recording, metadata: dict[str, object], seconds: float) -
         lines.append(f"Latency p50 {p50:.1f} ms, p95 {p95:.1f} ms (last 1,024 frames).")
     lines += [
         f"Session: {path} ({parts}{size_text(size)}, {metadata.get('end_reason')}).",
+        *_video_lines(recording),
         *recording.notes,
         f"Replay it with: dgrec replay {shlex.quote(path)}",
     ]
+    return lines
+
+
+def _video_lines(recording: Recording) -> list[str]:
+    """Return a line for each kind of video that was recorded."""
+    video = recording.video
+    if video is None:
+        return []
+    lines = []
+    for kind in video.options.kinds:
+        files = [file for file in video.files if file.kind == kind and file.path.exists()]
+        if not files:
+            continue
+        frames = sum(file.frames for file in files)
+        size = sum(file.path.stat().st_size for file in files)
+        names = _shown(files[0].path)
+        if len(files) > 1:
+            names = f"{len(files):,} files, {names} to {files[-1].path.name}"
+        title = "Video" if kind == "raw" else "Annotated video"
+        lines.append(f"{title}: {names} ({frames:,} frames, {size_text(size)}).")
+    if video.left_out:
+        why = ", ".join(f"{count:,} {state}" for state, count in sorted(video.states.items()))
+        lines.append(
+            f"Left out of the video: {video.left_out:,} frames ({why}); their rows are recorded."
+        )
     return lines
 
 

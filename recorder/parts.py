@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +15,14 @@ from dgrec.metadata import Metadata, utc_text, uuid7
 from dgrec.parts import part_path
 from dgrec.rows import Row
 from dgrec.schema import JOURNAL_SUFFIX
-from recorder.sealer import Retention, Sealer
+from recorder.sealer import Sealer
+from recorder.segments import Cutter, Segment, Splitting
+from recorder.video import VideoRecorder
 
 __all__ = ["PartedJournal", "Splitting"]
 
 #: How long to go on with a part after the next one could not be begun.
 _RETRY_NS = 5_000_000_000
-
-
-@dataclass(frozen=True)
-class Splitting:
-    """When a new part begins: after so many seconds, or before its journal passes so many bytes."""
-
-    every_s: float | None = None
-    size: int | None = None
-    keep: Retention = field(default_factory=Retention)
-
-    def __bool__(self) -> bool:
-        return self.every_s is not None or self.size is not None
 
 
 @dataclass
@@ -47,19 +37,21 @@ class _Counts:
     dropped_camera: int = 0
     dropped_queue: int = 0
     dropped_writer: int = 0
+    video_left_out: int = 0
     flushes: int = 0
 
 
 class PartedJournal:
     """Has the face of a `JournalWriter`, and writes one journal after the other.
 
-    Rows come from the writer thread (`RowWriter`); a part ends between two of them. Beginning a
-    part takes two small writes; sealing the one before is done in `Sealer`'s thread. Frame numbers
-    go on counting.
+    Rows come from the writer thread (`RowWriter`); a part ends between two of them, where the
+    `cutter` says. Beginning a part takes two small writes; sealing the one before is done in
+    `Sealer`'s thread. Frame numbers go on counting.
 
     Args:
         metadata: Of the whole recording; its ``session_id`` becomes the ``set_id`` of the parts.
         replaces: Files of an older recording, to be removed once the first part is sealed.
+        video: What records the frames of the rows, if anything does.
 
     Raises:
         OutputError: A journal exists, or cannot be written. A part that cannot be *begun* later on
@@ -76,12 +68,13 @@ class PartedJournal:
         masks: MaskMode = "exact",
         durability: Durability = "flush",
         replaces: Sequence[Path] = (),
+        video: VideoRecorder | None = None,
     ) -> None:
         self.durability = durability
         self.number = 0
         self._output = output
         self._metadata = metadata
-        self._splitting = splitting
+        self._video = video
         self._masks = masks
         self._counts = _Counts()
         #: What the closing words of earlier parts have told already.
@@ -89,14 +82,17 @@ class PartedJournal:
         self._bytes_before = 0
         self._last_write = 0
         self._last_completed_ns = 0
-        self._due_ns: int | None = None
-        self._retry_ns = 0
         self._begin_problem = ""
-        self._current = self._begin(metadata["started_at"])
+        #: Where parts begin: asked before a frame goes to a video, or else when its row comes.
+        self.cutter = Cutter(splitting, self._bytes_of)
+        self._segment = self.cutter.current
+        source = metadata.get("source", {})
+        size = source.get("width") or 0, source.get("height") or 0
+        self._current = self._begin(metadata["started_at"], self._segment, size)
         self._sealer = Sealer(
             splitting.keep,
             clock,
-            current_bytes=lambda: self._current.bytes_written,
+            current_bytes=lambda: self._current.bytes_written + self._video_bytes(self._segment),
             has_rows=lambda: self._current.frames > 0,
             replaces=replaces,
         )
@@ -135,9 +131,15 @@ class PartedJournal:
             return
         waiting = list(rows)
         while waiting:
-            if self._is_due(waiting[0]):
-                self._rotate(waiting[0])
-            count = self._fitting(waiting)
+            segment = self.cutter.segment_of(waiting[0])
+            if segment is not self._segment and not segment.failed:
+                self._rotate(waiting[0], segment)
+            others = (
+                i for i, row in enumerate(waiting) if self.cutter.segment_of(row) is not segment
+            )
+            count = next(others, len(waiting))
+            if segment.failed and self._video is not None:
+                self._video.without_part(waiting[:count])
             self._write(waiting[:count], note)
             note = {}  # once is enough
             del waiting[:count]
@@ -159,7 +161,7 @@ class PartedJournal:
 
     def seal(self) -> list[OutputError]:
         """Seal the last part, wait for all others, and return why any of them was not sealed."""
-        self._sealer.add(self._current, self._last_completed_ns, last=True)
+        self._sealer.add(self._current, self._last_completed_ns, self._segment.videos, last=True)
         self._sealer.close()
         return self._sealer.failures
 
@@ -211,55 +213,47 @@ class PartedJournal:
             counts.dropped_camera += row.dropped_camera
             counts.dropped_queue += row.dropped_queue
             counts.dropped_writer += row.dropped_writer
-        if self._due_ns is None and self._splitting.every_s is not None:
-            self._due_ns = rows[0].completed_ns + int(self._splitting.every_s * 1e9)
+            counts.video_left_out += row.video_state is not None
+            row.segment = None  # it has got there; the row may be recorded elsewhere, too
 
-    def _is_due(self, row: Row) -> bool:
-        """Return whether ``row`` belongs to the next part."""
-        if not self._current.frames or row.completed_ns < self._retry_ns:
-            return False
-        if self._due_ns is not None and row.completed_ns >= self._due_ns:
-            return True
+    def _bytes_of(self, segment: Segment) -> int:
+        """Return what a segment takes with its videos, its next batch included."""
+        current, video = self._current, self._video_bytes(segment)
+        if segment is not self._segment or not current.frames:
+            return video
         # The next batch will be about as large as the last.
-        size = self._splitting.size
-        return size is not None and self._current.bytes_written + self._last_write > size
+        return current.bytes_written + self._last_write + video
 
-    def _fitting(self, rows: list[Row]) -> int:
-        """Return how many of the rows, at least one, come before the end of the part."""
-        if self._due_ns is None:
-            if self._splitting.every_s is None:
-                return len(rows)
-            end = rows[0].completed_ns + int(self._splitting.every_s * 1e9)
-        else:
-            end = self._due_ns
-        end = max(end, self._retry_ns)
-        return next((i for i, row in enumerate(rows) if i and row.completed_ns >= end), len(rows))
+    def _video_bytes(self, segment: Segment) -> int:
+        return segment.videos.bytes_written if segment.videos is not None else 0
 
-    def _rotate(self, row: Row) -> None:
+    def _rotate(self, row: Row, segment: Segment) -> None:
         """Begin the next part with ``row``, and hand the finished one to the sealer."""
-        finished = self._current
+        finished, videos = self._current, self._segment.videos
         try:
-            following = self._begin(utc_text(row.captured_ns))
+            if segment.number != self.number + 1:
+                # The one before could not be begun, or the writer let all of its rows go.
+                raise OutputError(f"part {self.number + 1} is not there yet")
+            following = self._begin(utc_text(row.captured_ns), segment, (row.width, row.height))
         except DgrecError as error:
             # Rather a part that is too long than a recording that ends.
             self._begin_problem = f"part {self.number + 1} could not be begun: {error}"
-            self._retry_ns = row.completed_ns + _RETRY_NS
+            segment.retry_ns = row.completed_ns + _RETRY_NS
+            segment.number = self.number + 1  # which is to be tried next, whatever this one was
+            segment.failed = True
             return
+        segment.begun = True
         self._begin_problem = ""
         try:
             finished.end(self._closing())
         except DgrecError as error:
             self._sealer.note(f"part {self.number - 1} has no proper end: {error}")
         self._bytes_before += finished.bytes_written
-        self._current = following
-        self._sealer.add(finished, self._last_completed_ns)
-        if self._due_ns is not None and self._splitting.every_s is not None:
-            # On a fixed grid: the parts of a day do not drift.
-            step = int(self._splitting.every_s * 1e9)
-            self._due_ns += ((row.completed_ns - self._due_ns) // step + 1) * step
+        self._current, self._segment = following, segment
+        self._sealer.add(finished, self._last_completed_ns, videos)
 
-    def _begin(self, started_at: str) -> JournalWriter:
-        path = part_path(self._output, self.number + 1)
+    def _begin(self, started_at: str, segment: Segment, size: tuple[int, int]) -> JournalWriter:
+        path = part_path(self._output, segment.number)
         metadata = {
             **self._metadata,
             # Each its own: batches tell by it which journal they belong to.
@@ -267,11 +261,13 @@ class PartedJournal:
             "name": path.stem,
             "started_at": started_at,
             "part": {
-                "number": self.number + 1,
+                "number": segment.number,
                 "set_id": self._metadata["session_id"],
                 "first_frame": self._counts.frames,
             },
         }
+        if self._video is not None:
+            metadata["video"] = self._video.videos_of(segment).header(size)
         journal = JournalWriter(
             path.with_suffix(JOURNAL_SUFFIX),
             metadata,
@@ -279,7 +275,7 @@ class PartedJournal:
             durability=self.durability,
             first_frame=self._counts.frames,
         )
-        self.number += 1
+        self.number = segment.number
         return journal
 
     def _closing(self) -> Metadata:
@@ -287,6 +283,8 @@ class PartedJournal:
         now = replace(self._counts, detections=self.detections, flushes=self.flushes)
         totals = {key: value - getattr(self._told, key) for key, value in vars(now).items()}
         self._told = now
+        if self._video is None:
+            del totals["video_left_out"]
         return {
             "ended_at": utc_text(self._last_completed_ns),
             "end_reason": "split",

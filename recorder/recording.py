@@ -26,7 +26,9 @@ from dgrec.schema import JOURNAL_SUFFIX
 from dgrec.sealed import seal
 from recorder.capture import Capture
 from recorder.parts import PartedJournal, Splitting
-from recorder.sealer import remove_session
+from recorder.sealer import recorded_videos, remove
+from recorder.segments import Segment
+from recorder.video import VideoOptions, VideoRecorder
 from recorder.writer import QueuePolicy, RowWriter
 
 __all__ = ["Progress", "Recording", "journal_path"]
@@ -77,6 +79,7 @@ class Recording:
         splitting: When to begin a new part; without it the session is one file.
         watchers: Called with each row and its result before the row is written: display, publisher.
             What they cost is part of `recorder_ms`.
+        video: What is recorded of the pixels; nothing without it.
         min_free: Bytes that are to stay free: before there are fewer, the recording ends and is
             sealed, with the end reason ``disk_full``.
     """
@@ -95,6 +98,7 @@ class Recording:
         watchers: tuple[Callable[[Row, Any], None], ...] = (),
         replace: bool = False,
         splitting: Splitting | None = None,
+        video: VideoOptions | None = None,
         min_free: int | None = None,
     ) -> None:
         self.output = output
@@ -105,9 +109,22 @@ class Recording:
         self._clock = clock
         self._watchers = watchers
         self._replace = replace
+        self._notes: list[str] = []
         self._takes_conversion = metadata.get("model", {}).get("result_type") == "Segmentation"
         #: Files of an older recording of this name, for when there is something in their place.
         self._replaced = _other_files(output, bool(splitting)) if replace else []
+        #: The videos of that recording, and of the one whose name this one takes.
+        self._replaced_videos = [
+            video
+            for path in dict.fromkeys([*self._replaced, output] if replace else [])
+            for video in recorded_videos(path)
+        ]
+        self.video: VideoRecorder | None = None
+        if video is not None and video.kinds:
+            self.video = VideoRecorder(
+                video, output, in_parts=bool(splitting), replaces=self._replaced_videos
+            )
+        self._segment = Segment(begun=True)
         self._parts: PartedJournal | None = None
         journal: JournalWriter | PartedJournal
         if splitting:
@@ -119,15 +136,16 @@ class Recording:
                 masks=masks,
                 durability=durability,
                 replaces=self._replaced,
+                video=self.video,
             )
         else:
-            journal = JournalWriter(
-                journal_path(output), metadata, masks=masks, durability=durability
-            )
+            head = {**metadata, **self._video_header(metadata)}
+            journal = JournalWriter(journal_path(output), head, masks=masks, durability=durability)
         self.writer = RowWriter(
             journal,
             policy=policy,
             min_free=min_free,
+            reserve=lambda: self.video.needed_bytes if self.video is not None else 0,
             alarm=lambda reason: self.capture.stop(reason),
         )
 
@@ -142,12 +160,15 @@ class Recording:
 
     @property
     def notes(self) -> list[str]:
-        """What the user should know about the parts of the session, a line each."""
-        if self._parts is None:
-            return []
-        removed = self._parts.removed
-        kept = [f"Older parts removed, as asked for: {removed:,}."] if removed else []
-        return [*kept, *self._parts.notes]
+        """What the user should know about the parts and videos of the session, a line each."""
+        notes = list(self._notes)
+        if self.video is not None:
+            notes += self.video.failures
+        if self._parts is not None:
+            removed = self._parts.removed
+            kept = [f"Older parts removed, as asked for: {removed:,}."] if removed else []
+            notes += [*kept, *self._parts.notes]
+        return notes
 
     @property
     def dropped(self) -> int:
@@ -165,7 +186,10 @@ class Recording:
         for event in self.capture.take_events():
             self.writer.note(event)
         try:
-            self.writer.close()
+            try:
+                self.writer.close()
+            finally:
+                self._close_video()
             closing = self._closing(failure)
             self.writer.end(closing)
             if self._parts is None:  # the journal of a part is closed when it is sealed
@@ -197,6 +221,7 @@ class Recording:
                 self._takes_note(row)
                 for watch in self._watchers:
                     watch(row, result)
+                self._place(row, result)
                 done = self._clock.now_ns()
                 # Handing over can only be measured once it is done: it counts for the next row.
                 row.recorder_ns = done - completed + carried_ns
@@ -235,6 +260,27 @@ class Recording:
             dropped_queue=frame.dropped_queue,
         )
 
+    def _place(self, row: Row, result: Any) -> None:
+        """Decide to which part of the session the row goes, and whether its frame is in a video."""
+        if self.video is None:
+            return  # the journal cuts by itself, knowing its size to the byte
+        if self._parts is not None:
+            self._parts.cutter.segment_of(row)
+        else:
+            row.segment = self._segment
+        self.video.add(row, result)
+
+    def _video_header(self, metadata: Metadata) -> Metadata:
+        if self.video is None:
+            return {}
+        source = metadata.get("source", {})
+        size = source.get("width") or 0, source.get("height") or 0
+        return {"video": self.video.videos_of(self._segment).header(size)}
+
+    def _close_video(self) -> None:
+        if self.video is not None:
+            self.video.close()
+
     def _takes_note(self, row: Row) -> None:
         count = len(row.results) if isinstance(row.results, list) else 0
         self.progress.add((row.completed_ns - row.captured_ns) / 1e6, count)
@@ -257,6 +303,10 @@ class Recording:
                 "clock_drift_ms": round(self._clock.drift_ns() / 1e6, 3),
             },
         }
+        if self.video is not None:
+            closing["totals"]["video_left_out"] = self.video.left_out
+        if self._segment.videos is not None:  # those of parts are told when a part is sealed
+            closing["video"] = self._segment.videos.entries()
         if failure is not None:
             closing["end_detail"] = redact_text(str(failure))
         return closing
@@ -313,9 +363,21 @@ class Recording:
             )
         with contextlib.suppress(OSError):
             self.journal.unlink()
-        for old in self._replaced:
-            remove_session(old)
+        self._put_videos_in_place()
         return metadata
+
+    def _put_videos_in_place(self) -> None:
+        """Let the new videos take their names, and what is left of an older recording go."""
+        ours: list[Path] = []
+        videos = self._segment.videos
+        if videos is not None:
+            try:
+                ours = videos.put_in_place()
+            except OSError as error:
+                self._notes.append(f"{error.filename}: cannot be renamed: {error.strerror}")
+        self._notes += remove(
+            path for path in [*self._replaced_videos, *self._replaced] if path not in ours
+        )
 
     def _seal_parts(self, failure: DgrecError | None, closing: Metadata) -> Metadata:
         assert self._parts is not None

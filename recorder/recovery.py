@@ -12,6 +12,7 @@ from dgrec.journal import Journal, is_being_written
 from dgrec.metadata import Metadata
 from dgrec.schema import JOURNAL_SUFFIX
 from dgrec.sealed import SealedFile, seal
+from recorder.video_recovery import recover_videos
 
 __all__ = ["Recovery", "left_behind", "recover"]
 
@@ -31,6 +32,8 @@ class Recovery:
     ended: bool
     damage: tuple[str, ...]
     journal_removed: bool
+    #: What there is of its videos, a line each.
+    videos: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -45,7 +48,7 @@ def left_behind(folder: Path) -> list[Path]:
 
 
 def recover(journal_path: Path, output: Path | None = None, *, keep: bool = False) -> Recovery:
-    """Seal what is readable in a journal.
+    """Seal what is readable in a journal, and say in it how far its videos go.
 
     The journal is removed only when the sealed file is on disk and nothing of it was lost.
 
@@ -66,7 +69,13 @@ def recover(journal_path: Path, output: Path | None = None, *, keep: bool = Fals
                 f"{journal_path}: is empty: its recorder was cut off before its first write"
             )
         journal = Journal.open(journal_path)
-        metadata = _existing(output, journal) if output.exists() else seal(journal, output)
+        videos = None
+        if output.exists():
+            metadata = _existing(output, journal)
+        else:
+            videos = recover_videos(journal)
+            known = {} if videos is None else {"video": videos.entries}
+            metadata = seal(journal, output, known=known)
     except OSError as error:
         reason = error.strerror or error
         raise StorageError(f"{journal_path}: cannot be read: {reason}") from None
@@ -84,6 +93,7 @@ def recover(journal_path: Path, output: Path | None = None, *, keep: bool = Fals
         ended=journal.closing is not None,
         damage=damage,
         journal_removed=removed,
+        videos=tuple(videos.notes) if videos is not None else (),
     )
 
 

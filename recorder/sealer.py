@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
 
 from dgrec.clock import Clock
 from dgrec.errors import DgrecError, OutputError, StorageError
@@ -17,7 +18,10 @@ from dgrec.journal import Journal, JournalWriter
 from dgrec.metadata import Metadata
 from dgrec.sealed import SealedFile, seal
 
-__all__ = ["Retention", "Sealer", "remove_session"]
+if TYPE_CHECKING:
+    from recorder.video import SegmentVideos
+
+__all__ = ["Retention", "Sealer", "recorded_videos", "remove", "videos_of"]
 
 #: How often it is looked whether a part has become too old, or all of them too large.
 _LOOK_SECONDS = 2.0
@@ -47,12 +51,22 @@ class _Sealed:
         return sum(map(_size, (self.path, *self.videos)))
 
 
+@dataclass(frozen=True, eq=False)
+class _Finished:
+    """A journal at its end, and the videos that were recorded with it."""
+
+    journal: JournalWriter
+    ended_ns: int
+    videos: SegmentVideos | None
+
+
 class Sealer:
     """Seals journals in a thread of its own, in the order in which they are added.
 
     A journal stays locked until it is sealed: nobody takes it for one that was left behind. One
     that cannot be sealed stays as it is and is tried once more at the end, or before newer
-    parts would have to be removed; recording goes on.
+    parts would have to be removed; recording goes on. Before a part is sealed its videos are waited
+    for, so that it can say what they are.
     With a `Retention` the oldest sealed parts are removed, with the videos that their metadata
     names; journals never are, nor the part with the newest rows. What cannot be removed is tried
     again, at the latest at the end.
@@ -76,18 +90,20 @@ class Sealer:
         self._current_bytes = current_bytes
         self._has_rows = has_rows
         self._replaces = list(replaces)
+        # Told by files that may not be there any more when it comes to that.
+        self._replaced_videos = {old: recorded_videos(old) for old in replaces}
         # Anything else that has a part's name by then is somebody's.
         self._replaceable = set(replaces)
         #: In the order of their rows, whenever they were sealed.
         self._sealed: list[_Sealed] = []
-        self._failed: list[tuple[JournalWriter, int]] = []
+        self._failed: list[_Finished] = []
         self._failures: dict[Path, OutputError] = {}
         self._notes: list[str] = []
         #: What could not be removed yet, and why.
         self._stuck: dict[Path, str] = {}
         # SimpleQueue: adding never waits.
-        self._finished: queue.SimpleQueue[tuple[JournalWriter, int] | None] = queue.SimpleQueue()
-        self._waiting: list[JournalWriter] = []
+        self._finished: queue.SimpleQueue[_Finished | None] = queue.SimpleQueue()
+        self._waiting: list[_Finished] = []
         self._lock = threading.Lock()
         self._is_closed = False
         self._has_last = False
@@ -115,27 +131,38 @@ class Sealer:
     @property
     def unsealed(self) -> list[Path]:
         """The journals that are waiting to be sealed, or could not be."""
-        with self._lock:
-            journals = [*self._waiting, *(journal for journal, _ in self._failed)]
-        return [journal.path for journal in journals]
+        return [finished.journal.path for finished in self._unsealed()]
 
     @property
     def waiting_bytes(self) -> int:
         """What the journals take that are waiting to be sealed, or could not be."""
         return sum(map(_size, self.unsealed))
 
+    @property
+    def waiting_video_bytes(self) -> int:
+        """What the videos take that belong to those journals."""
+        return sum(item.videos.bytes_written for item in self._unsealed() if item.videos)
+
     def note(self, problem: str) -> None:
         self._notes.append(problem)
 
-    def add(self, journal: JournalWriter, ended_ns: int, *, last: bool = False) -> None:
+    def add(
+        self,
+        journal: JournalWriter,
+        ended_ns: int,
+        videos: SegmentVideos | None = None,
+        *,
+        last: bool = False,
+    ) -> None:
         """Hand over a journal that is at its end.
 
         ``ended_ns`` is when its last row was completed; after the ``last`` nothing is written.
         """
         self._has_last = self._has_last or last
+        finished = _Finished(journal, ended_ns, videos)
         with self._lock:
-            self._waiting.append(journal)
-        self._finished.put((journal, ended_ns))
+            self._waiting.append(finished)
+        self._finished.put(finished)
 
     def close(self) -> None:
         """Wait until everything that was added is sealed or has failed; end the thread."""
@@ -145,8 +172,8 @@ class Sealer:
         self._finished.put(None)
         self._thread.join()
         self._try_again()
-        for journal, _ in self._failed:
-            _close(journal)
+        for finished in self._failed:
+            _close(finished.journal)
         self._let_go()
         self._remove(())
 
@@ -161,29 +188,37 @@ class Sealer:
                 continue
             if item is None:
                 return
-            self._seal(*item)
+            self._seal(item)
             with self._lock:
-                self._waiting.remove(item[0])
+                self._waiting.remove(item)
             # Rather seal an older part than remove a newer one for the room its journal takes.
             if item not in self._failed and self._sealed and self._is_too_much():
                 self._try_again()
             self._let_go()
 
-    def _seal(self, journal: JournalWriter, ended_ns: int) -> None:
+    def _unsealed(self) -> list[_Finished]:
+        with self._lock:
+            return [*self._waiting, *self._failed]
+
+    def _seal(self, finished: _Finished) -> None:
+        journal, videos = finished.journal, finished.videos
         path = journal.path.with_suffix(".parquet")
         try:
             written = Journal.open(journal.path)
             replace = path in self._replaceable or _is_sealed_from(written, path)
-            metadata = seal(written, path, replace=replace)
+            known = {"video": videos.entries()} if videos is not None else {}
+            metadata = seal(written, path, replace=replace, known=known)
         except Exception as error:  # a defect here must not end the sealing of other parts
             self._failures[journal.path] = _failure(error, journal.path)
             with self._lock:
-                self._failed.append((journal, ended_ns))
+                self._failed.append(finished)
             return
         self._failures.pop(journal.path, None)
         # In its place stands a part of this recording now, which nothing may replace or remove.
         self._replaceable.discard(path)
         self._stuck.pop(path, None)
+        if videos is not None:
+            self._put_in_place(videos)
         # A damaged end looks like a write in progress while the journal is locked: so count, too.
         if written.damage or metadata["totals"]["frames"] != journal.frames:
             # It was whole a moment ago. What cannot be read now may be readable once more.
@@ -196,23 +231,34 @@ class Sealer:
             self._remove([journal.path])
         _close(journal)
         part = _Sealed(
-            path, videos_of(path, metadata), ended_ns, journal.first_frame, journal.frames
+            path,
+            videos_of(path, metadata),
+            finished.ended_ns,
+            journal.first_frame,
+            journal.frames,
         )
         # One that is sealed at the second try is older than some that were at the first.
         bisect.insort(self._sealed, part, key=lambda part: part.first_frame)
         # Only now is there something in the place of what is to be overwritten.
         replaced, self._replaces = self._replaces, []
         for old in replaced:
-            if old != path:
-                self._remove(_session_files(old))
-                if old not in self._stuck:
-                    self._replaceable.discard(old)
+            files = {*self._replaced_videos.get(old, ()), old} - {path, *part.videos}
+            self._remove(sorted(files))
+            if old not in self._stuck:
+                self._replaceable.discard(old)
+
+    def _put_in_place(self, videos: SegmentVideos) -> None:
+        try:
+            for name in videos.put_in_place():
+                self._stuck.pop(name, None)
+        except OSError as error:
+            self._notes.append(f"{error.filename}: cannot be renamed: {error.strerror}")
 
     def _try_again(self) -> None:
         with self._lock:
             again, self._failed = self._failed, []
-        for journal, ended_ns in again:
-            self._seal(journal, ended_ns)
+        for finished in again:
+            self._seal(finished)
 
     def _let_go(self) -> None:
         """Remove the oldest sealed parts that are past what is to be kept."""
@@ -244,7 +290,7 @@ class Sealer:
         taken = sum(part.size for part in self._sealed)
         if not self._has_last:  # the last one is among those that wait, or sealed
             taken += self._current_bytes()
-        return taken + self.waiting_bytes > keep.total
+        return taken + self.waiting_bytes + self.waiting_video_bytes > keep.total
 
 
 def videos_of(path: Path, metadata: Metadata) -> tuple[Path, ...]:
@@ -256,19 +302,18 @@ def videos_of(path: Path, metadata: Metadata) -> tuple[Path, ...]:
     return tuple(path.with_name(name) for name in names if name)
 
 
-def remove_session(path: Path) -> list[str]:
-    """Remove a session file and its videos; return what could not be removed, a line each."""
-    return [problem for file in _session_files(path) if (problem := _remove(file))]
-
-
-def _session_files(path: Path) -> tuple[Path, ...]:
-    # Videos first: a part that was half removed then still says what it had.
-    videos: tuple[Path, ...] = ()
+def recorded_videos(path: Path) -> tuple[Path, ...]:
+    """Return the videos of a session file that may be there, and may be damaged."""
     with contextlib.suppress(DgrecError, KeyError, TypeError):
         sealed = SealedFile(path)
         sealed.close()
-        videos = videos_of(path, sealed.metadata)
-    return (*videos, path)
+        return videos_of(path, sealed.metadata)
+    return ()
+
+
+def remove(paths: Iterable[Path]) -> list[str]:
+    """Remove files; return what could not be removed, a line each."""
+    return [problem for path in paths if (problem := _remove(path))]
 
 
 def _remove(path: Path) -> str:

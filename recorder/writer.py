@@ -38,6 +38,7 @@ class RowWriter:
 
     Args:
         min_free: Bytes that are to stay free on the disk: see `is_disk_low`.
+        reserve: Returns how many bytes others still want to write before the recording has ended.
         alarm: Called, in the writer's thread, with the reason for which recording has to end. A
             source that has gone silent would not let anybody come to `put` and be told there.
 
@@ -52,6 +53,7 @@ class RowWriter:
         policy: QueuePolicy = "block",
         capacity: int = 1024,
         min_free: int | None = None,
+        reserve: Callable[[], int] = lambda: 0,
         alarm: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.journal = journal
@@ -59,6 +61,7 @@ class RowWriter:
         #: ``min_free`` to be left. What is put after that is still written.
         self.is_disk_low = False
         self._min_free = min_free
+        self._reserve = reserve
         self._alarm = alarm
         self.dropped = 0
         self._policy = policy
@@ -69,7 +72,8 @@ class RowWriter:
         self._changed = threading.Condition()
         self._closing = False
         self._error: DgrecError | None = None
-        self._carried_drops = 0
+        #: Of the row that was taken last.
+        self._last_segment: object = None
         self._waiting_bytes = 0
         self._idle = False
         self._thread = threading.Thread(target=self._run, name="dgrec-writer", daemon=True)
@@ -85,7 +89,7 @@ class RowWriter:
         with self._changed:
             while len(self._rows) >= self._capacity and self._error is None:
                 if self._policy == "drop-oldest":
-                    self._drop(self._rows.popleft())
+                    self._drop(row)
                     break
                 self._changed.wait(0.1)
             if self._error is not None:
@@ -116,18 +120,29 @@ class RowWriter:
         """Write the journal's end. Call after `close`."""
         self.journal.end(closing)
 
-    def _drop(self, row: Row) -> None:
+    def _drop(self, newest: Row) -> None:
         # The next row that is written carries the count: it then stands where the loss was.
+        index = self._to_drop()
+        row = self._rows[index]
+        del self._rows[index]
         self.dropped += 1
-        lost = 1 + row.dropped_writer
-        if self._rows:
-            following = self._rows[0]
-            following.dropped_writer += lost
-            following.dropped_camera += row.dropped_camera
-            following.dropped_queue += row.dropped_queue
-            following.skipped_before += row.skipped_before
-        else:
-            self._carried_drops += lost
+        following = self._rows[index] if index < len(self._rows) else newest
+        following.dropped_writer += 1 + row.dropped_writer
+        following.dropped_camera += row.dropped_camera
+        following.dropped_queue += row.dropped_queue
+        following.skipped_before += row.skipped_before
+
+    def _to_drop(self) -> int:
+        """Return which row to let go: the oldest, but for the only one of its segment.
+
+        A part without rows would not be begun, and its video belong to nobody.
+        """
+        before = self._last_segment
+        for index, row in enumerate(self._rows):
+            if row.segment is before:
+                return index
+            before = row.segment
+        return 0
 
     def _run(self) -> None:
         try:
@@ -151,7 +166,7 @@ class RowWriter:
         if self._min_free is None or self.is_disk_low:
             return
         # Sealing needs room beside the journal: for masks, which are compressed already, as much.
-        needed = self._min_free + self.journal.unsealed_bytes
+        needed = self._min_free + self.journal.unsealed_bytes + self._reserve()
         with contextlib.suppress(OSError):  # a disk that is gone makes the next write fail
             self.is_disk_low = shutil.disk_usage(self.journal.path.parent).free < needed
         if self.is_disk_low:
@@ -174,11 +189,9 @@ class RowWriter:
                     break
                 self._changed.wait(left)
             rows = list(self._rows) if not self._per_frame else [*self._rows][:1]
-            for _ in rows:
+            for row in rows:
                 self._rows.popleft()
-            if rows and self._carried_drops:
-                rows[0].dropped_writer += self._carried_drops
-                self._carried_drops = 0
+                self._last_segment = row.segment
             self._waiting_bytes = sum(map(_estimate, self._rows))
             events, self._events = self._events, []
             self._changed.notify_all()  # there is room again

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import click
 
+from replay.clip_cli import clip_command
+from replay.compare_cli import compare_command
 from replay.options import output_options, session_argument
 from replay.query_cli import query_command
 from replay.replay_cli import replay_command
+from replay.report_cli import report_command
 from replay.stats_cli import stats_command
 
 __all__ = ["COMMANDS"]
@@ -62,8 +65,11 @@ def verify_command(sessions: tuple[Path, ...]) -> None:
 
 COMMANDS: tuple[click.Command, ...] = (
     replay_command,
+    clip_command,
     query_command,
     stats_command,
+    compare_command,
+    report_command,
     info_command,
     verify_command,
 )

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dgrec.journal import is_being_written
+from dgrec.units import size_text
 from replay.output import Destination, Section, json_text, write_report
 
 if TYPE_CHECKING:
@@ -130,6 +131,8 @@ def write_info(info: Mapping[str, Any], form: str, destination: Destination) -> 
 def _sections(info: Mapping[str, Any]) -> Iterator[Section]:
     yield Section("Session", (), list(_session_rows(info)))
     yield Section("File", (), list(_file_rows(info)))
+    if videos := list(_video_rows(info["metadata"])):
+        yield Section("Video", (), videos)
     for name, rows in _metadata_groups(info["metadata"]).items():
         if rows:
             yield Section(name.replace("_", " ").capitalize(), (), rows)
@@ -164,11 +167,26 @@ def _file_rows(info: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "damage", f"{len(info['damage'])} parts, below" if info["damage"] else "none"
 
 
+def _video_rows(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield name and facts of each recorded video; of one that is not ended, what is known."""
+    for video in metadata.get("video", []):
+        facts = [str(video.get("kind")), str(video.get("codec"))]
+        if "width" in video:
+            facts.append(f"{video['width']}x{video['height']}")
+        if "frames" in video:
+            facts.append(f"{video['frames']:,} frames")
+        if "size" in video:
+            facts.append(size_text(video["size"]))
+        if "problem" in video:
+            facts.append(f"ended early: {video['problem']}")
+        yield str(video.get("file")), ", ".join(facts)
+
+
 #: The order in which groups of the metadata are shown; others follow by their own names.
 _GROUPS = ("source", "model", "overlay", "options", "totals", "versions", "host")
 _SHOWN_ABOVE = (
     *("format", "session_id", "name", "started_at", "ended_at", "end_reason", "end_detail"),
-    "damage",
+    *("damage", "video"),
 )
 
 

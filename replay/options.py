@@ -1,7 +1,8 @@
-"""Options that several commands share."""
+"""Options that several commands share, and the many of `dgrec replay`."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,9 +12,25 @@ import click
 if TYPE_CHECKING:
     from dgrec.session import Session
 
-__all__ = ["TABLE_ROWS", "output_options", "say_damage", "session_argument"]
+__all__ = [
+    "TABLE_ROWS",
+    "POSITION",
+    "output_options",
+    "overlay_options",
+    "overlay_settings",
+    "parse_grid",
+    "parse_size",
+    "parse_span",
+    "picture_options",
+    "say_damage",
+    "selection_options",
+    "session_argument",
+]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|ms)\Z|(0)\Z", re.ASCII)
+_SIZE = re.compile(r"(\d{0,5})x(\d{0,5})\Z", re.ASCII)
 
 #: Rows of a table unless --limit says otherwise.
 TABLE_ROWS = 1000
@@ -57,3 +74,219 @@ def say_damage(session: Session) -> None:
         click.echo(
             f"{session.path}: {damage[0]}{more}; the result is of what can be read", err=True
         )
+
+
+def _position(text: str) -> Any:
+    from dgrec.errors import ConfigError
+    from replay.selection import parse_position
+
+    try:
+        return parse_position(text)
+    except ConfigError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+#: A position in a session: a frame, a time since the first, or a time in UTC.
+POSITION = click.types.FuncParamType(_position)
+
+
+def parse_span(text: str) -> float:
+    """Return the number of seconds that ``0.5s`` or ``500ms`` names; ``0`` is none."""
+    match = _SPAN.match(text.strip().lower())
+    if match is None:
+        raise click.BadParameter(f"{text!r} is no duration; write 0.5s, 500ms or 0")
+    return float(match[1] or 0) * (0.001 if match[2] == "ms" else 1)
+
+
+def parse_size(text: str) -> tuple[int | None, int | None]:
+    """Return width and height as ``640x360``, ``640x`` and ``x360`` name them."""
+    match = _SIZE.match(text.strip().lower())
+    if match is None or not any(match.groups()) or "0" in match.groups():
+        raise click.BadParameter(
+            f"{text!r} is no size; write WIDTHxHEIGHT (640x360), or 640x or x360 to keep the shape"
+        )
+    width, height = (int(number) if number else None for number in match.groups())
+    return width, height
+
+
+def parse_grid(text: str) -> tuple[int, int]:
+    """Return the columns and rows that ``4x3`` names."""
+    match = _SIZE.match(text.strip().lower())
+    if match is None or not all(match.groups()) or "0" in match.groups():
+        raise click.BadParameter(f"{text!r} is no grid; write COLUMNSxROWS (4x3)")
+    return int(match[1]), int(match[2])
+
+
+_HEX_COLOR = re.compile(r"#?([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})\Z")
+
+
+def parse_color(text: str) -> tuple[int, int, int]:
+    """Return the color (red, green, blue) that ``R,G,B`` or ``#RRGGBB`` names."""
+    match = _HEX_COLOR.match(text)
+    parts = [str(int(item, 16)) for item in match.groups()] if match else text.split(",")
+    values = [int(part) for part in parts if part.strip().isdecimal()]
+    if not len(parts) == len(values) == 3 or max(values) > 255:
+        raise click.BadParameter(f"{text!r} is no color; write R,G,B (255,128,0) or #RRGGBB")
+    return values[0], values[1], values[2]
+
+
+def parse_alpha(text: str) -> float | str:
+    """Return PySDK's ``overlay_alpha``: a number from 0 to 1, or ``auto``."""
+    if text == "auto":
+        return text
+    try:
+        alpha = float(text)
+    except ValueError:
+        alpha = -1.0
+    if not 0 <= alpha <= 1:
+        raise click.BadParameter(f"{text!r} is no opacity; write a number from 0 to 1, or auto")
+    return alpha
+
+
+def overlay_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that replace recorded overlay settings; `overlay_settings` reads them."""
+    options = [
+        click.option("--line-width", type=click.IntRange(0, 100), help="Of boxes, in pixels."),
+        click.option("--show-labels/--no-show-labels", default=None, help="Write class labels."),
+        click.option(
+            "--show-probabilities/--no-show-probabilities", default=None, help="Write scores."
+        ),
+        click.option(
+            "--alpha",
+            type=parse_alpha,
+            metavar="OPACITY",
+            help="Of what is drawn: 0 to 1, or auto (masks let the picture through).",
+        ),
+        click.option(
+            "--font-scale", type=click.FloatRange(0.1, 20), help="Size of text; 1 is PySDK's own."
+        ),
+        click.option(
+            "--color",
+            type=parse_color,
+            metavar="COLOR",
+            multiple=True,
+            help="R,G,B or #RRGGBB; several are taken in turn, by class.",
+        ),
+        click.option(
+            "--blur", multiple=True, metavar="LABEL", help="Blur objects of this class, or all."
+        ),
+        click.option("--no-blur", is_flag=True, help="Do not blur what was blurred live."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def overlay_settings(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the overlay settings that were asked for, by PySDK's names (`OVERLAY_SETTINGS`)."""
+    colors, blur, no_blur = (options.pop(name) for name in ("color", "blur", "no_blur"))
+    names = ("line_width", "show_labels", "show_probabilities", "alpha", "font_scale")
+    settings = {name: value for name in names if (value := options.pop(name)) is not None}
+    if colors:
+        settings["color"] = colors[0] if len(colors) == 1 else list(colors)
+    if blur and no_blur:
+        raise click.UsageError("--blur and --no-blur exclude each other")
+    if no_blur:
+        settings["blur"] = None
+    elif blur:
+        settings["blur"] = "all" if "all" in blur else list(blur)
+    return settings
+
+
+def selection_options(command: _Command) -> _Command:
+    """Add the options that say which frames are drawn, and which of their detections."""
+    options = [
+        click.option(
+            "--start",
+            type=POSITION,
+            metavar="POSITION",
+            help="First frame: its number (300), the time since the first frame (12.5s, 1m30s, "
+            "00:01:30), or a time in UTC (2026-01-02T03:04:05).",
+        ),
+        click.option("--end", type=POSITION, metavar="POSITION", help="Frame to stop before."),
+        click.option("--max-frames", type=click.IntRange(1), help="Stop after this many frames."),
+        click.option(
+            "--frames-where",
+            metavar="CONDITION",
+            help="Only frames that match, one after the other: SQL over the columns of the view "
+            'frames, such as "inference_ms > 80".',
+        ),
+        click.option(
+            "--where",
+            metavar="CONDITION",
+            help="Draw only detections that match: SQL over the columns of the view detections, "
+            "such as \"score > 0.5 and label = 'face'\". The frames all stay.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def picture_options(command: _Command) -> _Command:
+    """Add the options that say what is drawn besides the overlay, and at what size."""
+    options = [
+        click.option("--no-overlay", is_flag=True, help="Do not draw what the model found."),
+        click.option(
+            "--hud",
+            is_flag=True,
+            help="Burn in frame number, time, rate, stage times, drops, and the latency of the "
+            "last frames as bars: red after drops, orange above the p99.",
+        ),
+        click.option(
+            "--trails",
+            type=click.IntRange(2, 2000),
+            metavar="FRAMES",
+            help="Draw each track's path over the last FRAMES frames.",
+        ),
+        click.option(
+            "--redact",
+            multiple=True,
+            metavar="LABEL",
+            help="Cover objects of this class, or all, before anything is drawn. Only what was "
+            "detected can be covered, and short gaps between detections: look before you share.",
+        ),
+        click.option(
+            "--redact-style",
+            type=click.Choice(["solid", "mosaic"]),
+            default="solid",
+            show_default=True,
+            help="solid leaves nothing; mosaic at most five blocks across.",
+        ),
+        click.option(
+            "--redact-margin",
+            type=click.FloatRange(0, 5),
+            default=0.1,
+            show_default=True,
+            help="What to add on every side, as a part of the longer one.",
+        ),
+        click.option(
+            "--redact-hold",
+            type=parse_span,
+            metavar="DURATION",
+            default="0.5s",
+            show_default=True,
+            help="Go on covering an object that the model misses for so long.",
+        ),
+        click.option(
+            "--side-by-side",
+            type=click.Path(path_type=Path),
+            metavar="OTHER",
+            help="Draw another session of the same footage beside this one.",
+        ),
+        click.option(
+            "--size",
+            type=parse_size,
+            metavar="WxH",
+            help="Size of the pictures: 640x360, or 640x or x360 to keep their shape.",
+        ),
+        click.option(
+            "--scale",
+            type=click.FloatRange(0.01, 16),
+            metavar="FACTOR",
+            help="Size of the pictures, as a multiple of their own.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command

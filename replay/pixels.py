@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import bisect
+import datetime as dt
+import functools
 import hashlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal, Self
 
@@ -19,6 +24,21 @@ from replay.video import Clip
 __all__ = ["Footage", "Pixels", "find_footage"]
 
 
+#: How far the time of a source's frame may be from its row's: containers round to milliseconds.
+_TOLERANCE_S = 0.002
+#: A recorded video carries the times of its rows to the microsecond.
+_RECORDED_TOLERANCE_S = 1.5e-6
+#: As many rows tell whether a changed video is of this session at all.
+_SAMPLES = 16
+
+#: Why frames are not in a recorded video (`video_state`), in words.
+_STATES = {
+    "encoder_busy": "the encoder was busy",
+    "encoder_failed": "the encoder had failed",
+    "part_not_begun": "their part had not begun",
+}
+
+
 @dataclass(frozen=True)
 class Footage:
     """Where a session's pixels are."""
@@ -31,13 +51,33 @@ class Footage:
     loops: bool = False
     #: What the user should know about the choice, in one line; "" for nothing.
     note: str = ""
+    #: Whether it may not be, byte for byte, what the rows were recorded with: every frame's time
+    #: then has to be that of its row.
+    changed: bool = False
+    #: When frame 0 of a recorded video was captured, where that is known.
+    started_at: dt.datetime | None = field(default=None, compare=False)
+    #: Seconds of some of its frames, by the rows: of a changed one, to see whether it is the same.
+    times_s: tuple[float, ...] = field(default=(), compare=False)
+    #: How many frames were recorded into it, where that is known.
+    frames: int | None = field(default=None, compare=False)
+    #: Of a recording in parts: the number of each part's first frame, and the part's own footage.
+    #: ``path`` is then one of them.
+    parts: tuple[tuple[int, Footage], ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that pixels may be read from."""
+        if self.parts:
+            return tuple(file for _, part in self.parts for file in part.files)
+        return () if self.path is None else (self.path,)
 
 
 def find_footage(session: Session, video: Path | None = None) -> Footage:
     """Find the video that the session was recorded from, or one recorded beside it.
 
-    A file counts only if its size and digest are still those of the recording; results drawn over
-    other pixels would look right and be wrong.
+    The source counts only if its size and digest are still those of the recording; results drawn
+    over other pixels would look right and be wrong. A recorded video, whose frames carry the times
+    of their rows, is taken even if it was damaged since: `Pixels` holds each frame against its row.
 
     Args:
         session: The session.
@@ -49,12 +89,9 @@ def find_footage(session: Session, video: Path | None = None) -> Footage:
     metadata = session.metadata
     source = _mapping(metadata.get("source"))
     loops = bool(source.get("loop"))
-    recorded = [item for item in _recorded_videos(metadata) if item.get("kind") == "raw"]
-    if len(session.parts) > 1:
-        recorded = []  # each part has its own, and counts its frames from 0
     folder = session.path.absolute().parent
     if video is not None:
-        return _given(video, source, recorded, loops)
+        return _given(session, video, source, loops)
     changed = None
     for path in _candidates(source, folder):
         if path.is_file():
@@ -67,33 +104,126 @@ def find_footage(session: Session, video: Path | None = None) -> Footage:
         reason = f"the source was a {'camera' if source['kind'] == 'camera' else 'stream'}"
     else:
         reason = f"{source.get('file') or 'the source'} is not where it was"
-    for item in recorded:
-        path = folder / _base_name(item.get("file"))
-        if path.is_file() and not _difference(path, item):
-            # For a camera this is how it should be; a file that is gone is worth a word.
-            note = "" if source.get("kind") in ("camera", "url") else f"{reason}: using {path.name}"
-            return Footage(path, "video_frame", note=note)
+    found, lacking = _beside(session, folder)
+    if found is not None and found.path is not None:
+        # For a camera this is how it should be; a file that is gone is worth a word.
+        notes = [found.note, lacking]
+        if source.get("kind") not in ("camera", "url"):
+            notes.insert(0, f"{reason}: using {found.path.name}")
+        return replace(found, note="; ".join(note for note in notes if note))
     return Footage(
         None,
-        note=f"{reason}: drawing on a blank canvas (--video PATH says where the pixels are)",
+        note=f"{lacking or reason}: drawing on a blank canvas "
+        "(--video PATH says where the pixels are)",
     )
 
 
-def _given(
-    video: Path, source: Mapping[str, Any], recorded: list[Mapping[str, Any]], loops: bool
+def _beside(session: Session, folder: Path) -> tuple[Footage | None, str]:
+    """Return the video recorded beside the session, and what of it is not there."""
+    if not session.parts:
+        found = _recorded(session.metadata, folder, session.batches)
+        if found is None and (recorded := _raw_videos(session.metadata)):
+            return None, f"{_base_name(recorded[0].get('file'))}, recorded beside it, is gone"
+        return found, ""
+    parts = []
+    missing = []
+    for part in session.parts:
+        batches = functools.partial(session.batches_of, part)
+        found = _recorded(part.metadata, folder, batches)
+        if found is None and _raw_videos(part.metadata):
+            missing.append(part.number)
+        parts.append((part.first_frame, found or Footage(None, "video_frame")))
+    lacking = ""
+    if missing:
+        which = f"part {missing[0]} is" if len(missing) == 1 else f"{len(missing):,} parts are"
+        lacking = f"the video of {which} gone"
+    notes = [footage.note for _, footage in parts if footage.note]
+    more = f" (and {len(notes) - 1} more)" if len(notes) > 1 else ""
+    path = next((footage.path for _, footage in parts if footage.path is not None), None)
+    if path is None:
+        return None, lacking
+    note = notes[0] + more if notes else ""
+    return Footage(path, "video_frame", note=note, parts=tuple(parts)), lacking
+
+
+def _recorded(
+    metadata: Mapping[str, Any], folder: Path, batches: Callable[[], Iterator[Any]]
+) -> Footage | None:
+    """Return the raw video that stands beside a session or part; ``batches`` yields its rows."""
+    for item in _raw_videos(metadata):
+        path = folder / _base_name(item.get("file"))
+        if not path.is_file():
+            continue
+        difference = _difference(path, item)
+        note = f"{path.name} is not as it was recorded ({difference})" if difference else ""
+        return _recorded_footage(path, item, note, batches)
+    return None
+
+
+def _recorded_footage(
+    path: Path, item: Mapping[str, Any], note: str, batches: Callable[[], Iterator[Any]]
 ) -> Footage:
+    frames = item.get("frames")
+    # Of a recording that was killed nobody took the digest.
+    changed = bool(note) or not item.get("sha256")
+    started_at = _time(item.get("started_at"))
+    captured = _captured(batches) if changed else []
+    if started_at is None and captured and captured[0][0] == 0:
+        started_at = captured[0][1]
+    times_s = [(at - started_at).total_seconds() for _, at in captured] if started_at else []
+    return Footage(
+        path,
+        "video_frame",
+        note=note,
+        changed=changed,
+        started_at=started_at,
+        times_s=tuple(time_s for time_s in times_s if time_s > 0),
+        frames=frames if isinstance(frames, int) else None,
+    )
+
+
+def _captured(batches: Callable[[], Iterator[Any]]) -> list[tuple[int, dt.datetime]]:
+    """Return (number in the video, when captured) of the first rows that are in the video."""
+    found: list[tuple[int, dt.datetime]] = []
+    for batch in batches():
+        if "video_frame" not in batch.schema.names:
+            break
+        numbers = batch.column("video_frame").to_pylist()
+        stamps = batch.column("captured_at")
+        there = [(number, row) for row, number in enumerate(numbers) if number is not None]
+        found += [(number, stamps[row].as_py()) for number, row in there[:_SAMPLES]]
+        if len(found) > _SAMPLES:
+            break
+    return found
+
+
+def _given(session: Session, video: Path, source: Mapping[str, Any], loops: bool) -> Footage:
     if not video.exists():
         raise VideoError(f"{video}: no such file")
     if not video.is_file():
         raise VideoError(f"{video}: not a video file")
-    for item in recorded:
-        difference = _difference(video, item)
-        if not difference or video.name == _base_name(item.get("file")):
+    members = [(part.first_frame, part.metadata) for part in session.parts]
+    for number, (first, metadata) in enumerate(members or [(0, session.metadata)]):
+        for item in _raw_videos(metadata):
+            difference = _difference(video, item)
+            if difference and video.name != _base_name(item.get("file")):
+                continue
             note = f"{video.name} is not the video that was recorded: {difference}"
-            return Footage(video, "video_frame", note=note if difference else "")
+            batches = (
+                functools.partial(session.batches_of, session.parts[number])
+                if members
+                else session.batches
+            )
+            found = _recorded_footage(video, item, note if difference else "", batches)
+            if members:
+                others = [(at, Footage(None, "video_frame")) for at, _ in members]
+                others[number] = (first, found)
+                found = replace(found, parts=tuple(others))
+            return found
     difference = _difference(video, source)
     note = f"{video.name} is not the file that was recorded: {difference}" if difference else ""
-    return Footage(video, "source_frame", loops, note)
+    unknown = bool(difference) or not source.get("sha256")
+    return Footage(video, "source_frame", loops, note, changed=unknown)
 
 
 def _candidates(source: Mapping[str, Any], folder: Path) -> Iterator[Path]:
@@ -122,9 +252,18 @@ def _difference(path: Path, recorded: Mapping[str, Any]) -> str:
     return ""
 
 
-def _recorded_videos(metadata: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _raw_videos(metadata: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     videos = metadata.get("video")
-    return [_mapping(item) for item in videos] if isinstance(videos, list) else []
+    items = [_mapping(item) for item in videos] if isinstance(videos, list) else []
+    return [item for item in items if item.get("kind") == "raw"]
+
+
+def _time(value: Any) -> dt.datetime | None:
+    try:
+        time = dt.datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return time if time is None or time.tzinfo is not None else None
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -136,10 +275,98 @@ def _base_name(name: Any) -> str:
     return PureWindowsPath(PurePosixPath(str(name or "")).name).name
 
 
-class Pixels:
-    """The pixels of one row after the other.
+class _Film:
+    """One video, and which of its frames shows what a row is about.
 
-    Without footage every frame is black, of the size that was recorded.
+    Raises:
+        VideoError: It is no video.
+    """
+
+    def __init__(self, footage: Footage, path: Path) -> None:
+        self.footage = footage
+        self.name = path.name
+        self.clip = Clip(path, changed=footage.changed)
+        self._other: bool | None = None
+        self._tolerance_s = _TOLERANCE_S
+        if footage.column == "video_frame":
+            self._tolerance_s = _RECORDED_TOLERANCE_S + self.clip.tick_s / 2
+
+    def image(self, row: Mapping[str, Any]) -> Image | str:
+        """Return a row's pixels, or why there are none: a key of `Pixels.notes`."""
+        footage, clip = self.footage, self.clip
+        index = row[footage.column]
+        if index is None:
+            return "left_out"
+        if footage.frames is not None and index >= footage.frames:
+            return "ends"
+        if self._is_other():
+            return "stranger"
+        image = self._read(int(index))
+        time_s = self._time_s(row)
+        if image is not None and (time_s is None or self._is_at(time_s)):
+            return image
+        if not footage.changed:
+            if image is not None and footage.column == "video_frame":
+                return image  # frames are numbered in it, and a clock may have been set
+            if image is not None and clip.has_index:
+                # The very file that was recorded: then the decoder left frames out while it was,
+                # too, and counting as the recorder did finds the row's own.
+                clip.count_frames()
+                image = self._read(int(index))
+        elif time_s is not None and (image is not None or self._is_past(int(index))):
+            found = clip.find(time_s, self._tolerance_s)
+            if found is None:
+                return "ends" if image is None else "other"
+            image = clip.read(found)
+            if image is not None and not self._is_at(time_s):
+                return "other"
+        if image is None:
+            return "ends" if self._is_past(int(index)) else "damaged"
+        return image
+
+    def _is_past(self, index: int) -> bool:
+        return self.clip.length is not None and index >= self.clip.length
+
+    def _is_other(self) -> bool:
+        """Return whether a changed video has none of the times that the rows have."""
+        if self._other is None:
+            times_s = self.footage.times_s
+            clip = self.clip
+            self._other = (
+                bool(times_s)
+                and clip.find(0.0, self._tolerance_s) is not None
+                and all(clip.find(time_s, self._tolerance_s) is None for time_s in times_s)
+            )
+        return self._other
+
+    def _time_s(self, row: Mapping[str, Any]) -> float | None:
+        """Return where in the video the row says that it is, in seconds."""
+        if self.footage.column == "source_frame":
+            media_s = row.get("media_time_s")
+            return media_s if media_s is not None and math.isfinite(media_s) else None
+        captured = row.get("captured_at")
+        if captured is None or self.footage.started_at is None:
+            return None
+        return float((captured - self.footage.started_at).total_seconds())
+
+    def _is_at(self, time_s: float) -> bool:
+        at = self.clip.time_s
+        return at is None or abs(at - time_s) <= self._tolerance_s
+
+    def _read(self, index: int) -> Image | None:
+        clip, loops = self.clip, self.footage.loops
+        image = clip.read(index % clip.length if loops and clip.length else index)
+        if image is None and loops and clip.length and index >= clip.length:
+            # Only now is it known where the file ends, and with it which round this is.
+            image = clip.read(index % clip.length)
+        return image
+
+
+class Pixels:
+    """The pixels of one row after the other, in any order.
+
+    Without footage every frame is black, of the size that was recorded. A row whose own frame
+    cannot be had gets none: never that of another.
 
     Raises:
         VideoError: The footage is no video.
@@ -147,11 +374,20 @@ class Pixels:
 
     def __init__(self, footage: Footage) -> None:
         self.footage = footage
-        #: Rows asked for that have no pixels: past the end, or never in the recorded video.
-        self.missing = 0
         #: Size of the video's frames, when it is not the recorded one and they are resized.
         self.resized_from: tuple[int, int] | None = None
-        self._clip = Clip(footage.path) if footage.path is not None else None
+        #: Of each reason and file: the frames that have no pixels, and the `video_state` of each.
+        self._missing: dict[tuple[str, str], dict[int, str]] = {}
+        self._lengths: dict[str, int] = {}
+        self._starts = [first for first, _ in footage.parts]
+        self._film: _Film | None = None
+        if not footage.parts and footage.path is not None:
+            self._film = _Film(footage, footage.path)
+
+    @property
+    def missing(self) -> int:
+        """How many rows were asked for that have no pixels."""
+        return sum(map(len, self._missing.values()))
 
     def frame(self, row: Mapping[str, Any]) -> Image | None:
         """Return the pixels that the row's results were found in; None if there are none.
@@ -159,12 +395,12 @@ class Pixels:
         Rows are cheapest in their own order. The array is the caller's.
         """
         width, height = int(row["width"]), int(row["height"])
-        if self._clip is None:
+        if self.footage.path is None:
             return np.zeros((height, width, 3), np.uint8)
-        index = row[self.footage.column]
-        image = None if index is None else self._read(self._clip, int(index))
-        if image is None:
-            self.missing += 1
+        name, image = self._look(row)
+        if isinstance(image, str):
+            number = row.get("frame", row[self.footage.column])
+            self._missing.setdefault((image, name), {})[number] = str(row.get("video_state") or "")
             return None
         if image.shape[:2] != (height, width):
             import cv2
@@ -173,31 +409,64 @@ class Pixels:
             image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
         return image
 
-    def _read(self, clip: Clip, index: int) -> Image | None:
-        image = clip.read(index % clip.length if self.footage.loops and clip.length else index)
-        if image is None and self.footage.loops and clip.length:
-            # Only now is it known where the file ends, and with it which round this is.
-            image = clip.read(index % clip.length)
-        return image
+    def _look(self, row: Mapping[str, Any]) -> tuple[str, Image | str]:
+        """Return the name of the file that a row's pixels are in, and them or why not."""
+        if self.footage.parts:
+            at = max(bisect.bisect_right(self._starts, row["frame"]) - 1, 0)
+            part = self.footage.parts[at][1]
+            if part.path is None:
+                return "", "left_out" if row[part.column] is None else "gone"
+            if self._film is None or self._film.footage is not part:
+                self.close()
+                try:
+                    self._film = _Film(part, part.path)
+                except VideoError:
+                    return part.path.name, "no_video"
+        film = self._film
+        assert film is not None
+        image = film.image(row)
+        if isinstance(image, str):
+            length = film.footage.frames
+            known = film.clip.length
+            if known is not None:
+                length = known if length is None else min(known, length)
+            if length is not None:
+                self._lengths[film.name] = length
+        return film.name, image
 
     def notes(self) -> list[str]:
         """Return what the user should know after the last frame, a line each."""
         notes = []
-        path = self.footage.path
-        if self.missing and path is not None and self._clip is not None:
-            if self._clip.length is not None:
-                why = f"{path.name} ends after {self._clip.length:,} frames"
-            else:
-                why = f"not every frame is in {path.name}"
-            notes.append(f"{why}: {self.missing:,} recorded frames have no pixels and are left out")
-        if self.resized_from is not None and path is not None:
+        for (reason, name), frames in self._missing.items():
+            count = len(frames)
+            are = "1 recorded frame has" if count == 1 else f"{count:,} recorded frames have"
+            first = f"from frame {min(frames):,} on" if count > 1 else f"frame {min(frames):,}"
+            why = {
+                "ends": f"{name} ends after {self._lengths.get(name, 0):,} frames",
+                "damaged": f"{name} is damaged ({first})",
+                "other": f"{name} has no frame at the time of some rows ({first}): "
+                "it was cut or changed, or does not belong to this session",
+                "stranger": f"{name} is a video of something else: "
+                "its frames have other times than the rows",
+                "gone": "the video of their part is gone",
+                "no_video": f"{name} is not a video that can be read",
+                "left_out": f"not every frame is in {name or 'a video'}",
+            }[reason]
+            states = Counter(state for state in frames.values() if state)
+            told = ", ".join(f"{_STATES.get(s, s)}: {n:,}" for s, n in states.most_common())
+            because = f" ({told})" if reason == "left_out" and told else ""
+            left = "is" if count == 1 else "are"
+            notes.append(f"{why}: {are} no pixels and {left} left out{because}")
+        if self.resized_from is not None and self.footage.path is not None:
             width, height = self.resized_from
-            notes.append(f"{path.name} is {width}x{height}: resized to the recorded frame size")
+            name = self.footage.path.name
+            notes.append(f"{name} is {width}x{height}: resized to the recorded frame size")
         return notes
 
     def close(self) -> None:
-        if self._clip is not None:
-            self._clip.close()
+        if self._film is not None:
+            self._film.clip.close()
+            self._film = None
 
     def __enter__(self) -> Self:
         return self

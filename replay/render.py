@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dgrec.errors import OutputError, VideoError
 from dgrec.result import RecordedResult
 from dgrec.session import Session
-from dgrec.video import Image, VideoWriter, check_output
+from dgrec.video import Image
+from replay.painting import Painter, Stack
+from replay.pipeline import ahead
 from replay.pixels import Pixels
+from replay.sinks import MP4, Target
+from replay.timeline import FIRST_STEP_US, Timeline, cuts_of
 
 __all__ = [
     "Canvas",
     "Frame",
     "OverlayPainter",
     "Timeline",
+    "at_speed",
     "canvas_for",
     "frames",
+    "usual_step_us",
     "write_replay",
 ]
-
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_MICROSECOND = dt.timedelta(microseconds=1)
-#: MP4 keeps the time between two frames in 32 bits, and here in microseconds.
-_LONGEST_STEP_US = 3_600_000_000
-_FIRST_STEP_US = 40_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,51 +43,91 @@ class Frame:
     pts_us: int
 
 
-class Timeline:
-    """Turns the recorded times of rows into microseconds since the first one.
-
-    The source's own time line is what a video should follow; a source that has none (a camera, as
-    a rule) is followed by when its frames were captured.
-    """
-
-    def __init__(self) -> None:
-        self._pts: int | None = None
-        self._media: int | None = None
-        self._captured = 0
-        #: Microseconds between the last two frames.
-        self.step_us = _FIRST_STEP_US
-
-    def pts_us(self, row: Mapping[str, Any]) -> int:
-        """Return the time of the next row; it is always later than that of the last."""
-        media_s = row["media_time_s"]
-        media = round(media_s * 1e6) if media_s is not None and math.isfinite(media_s) else None
-        captured = (row["captured_at"] - _EPOCH) // _MICROSECOND
-        if self._pts is None:
-            self._pts = 0
-        else:
-            step = captured - self._captured
-            if media is not None and self._media is not None:
-                # A file that is read in a loop begins again: the next round follows in step.
-                step = media - self._media if media > self._media else self.step_us
-            self.step_us = min(max(step, 1), _LONGEST_STEP_US)
-            self._pts += self.step_us
-        self._media, self._captured = media, captured
-        return self._pts
-
-
 def frames(
-    session: Session, pixels: Pixels, start: int = 0, end: int | None = None
+    session: Session,
+    pixels: Pixels,
+    start: int = 0,
+    end: int | None = None,
+    keep: Callable[[int], bool] | None = None,
 ) -> Iterator[Frame]:
-    """Yield the frames ``start`` to before ``end`` that have pixels, in bounded memory."""
-    timeline = Timeline()
-    for result in _results(session, start, end):
-        image = pixels.frame(result.row)
-        if image is not None:
-            yield Frame(result, image, timeline.pts_us(result.row))
+    """Yield the frames ``start`` to before ``end`` that have pixels, in bounded memory.
+
+    Args:
+        session: The session.
+        pixels: Its pixels.
+        start: The first frame.
+        end: The frame to stop before.
+        keep: Tells by its number whether a frame is wanted. Where frames are left out between
+            two others, the second follows the first after the usual time between two frames.
+    """
+    if keep is None:
+        timeline = Timeline(cuts_of(session.metadata))
+        for result in _results(session, start, end):
+            image = pixels.frame(result.row)
+            if image is not None:
+                yield Frame(result, image, timeline.pts_us(result.row))
+        return
+    reel = _Reel(usual_step_us(session), Timeline(cuts_of(session.metadata)))
+    for row in _rows(session, start, end):
+        reel.pass_by(row)
+        if keep(row["frame"]):
+            image = pixels.frame(row)
+            if image is not None:
+                yield Frame(RecordedResult(row, session.metadata), image, reel.pts_us())
+
+
+class _Reel:
+    """The times of frames of which some are left out: the gaps are closed."""
+
+    def __init__(self, step_us: int, timeline: Timeline) -> None:
+        self._usual_step_us = step_us
+        self._timeline = timeline
+        self._at = self._previous = 0  # of the row that has just passed, and of the one before
+        self._row = -1
+        self._last: tuple[int, int] | None = None  # row and time of the last frame of the reel
+
+    def pass_by(self, row: Mapping[str, Any]) -> None:
+        self._row += 1
+        self._previous, self._at = self._at, self._timeline.pts_us(row)
+
+    def pts_us(self) -> int:
+        """Return the time of the row that has passed last."""
+        if self._last is None:
+            pts_us = 0
+        elif self._last[0] == self._row - 1:
+            pts_us = self._last[1] + self._at - self._previous
+        else:
+            pts_us = self._last[1] + self._usual_step_us
+        self._last = self._row, pts_us
+        return pts_us
+
+
+def usual_step_us(session: Session) -> int:
+    """Return the median time between two of the session's first frames, in microseconds."""
+    timeline = Timeline(cuts_of(session.metadata))
+    times: list[int] = []
+    for batch in session.batches(["frame", "media_time_s", "captured_at"]):
+        times += map(timeline.pts_us, batch.slice(0, 1000 - len(times)).to_pylist())
+        if len(times) >= 1000:
+            break
+    return int(np.median(np.diff(times))) if len(times) > 1 else FIRST_STEP_US
+
+
+def at_speed(pictures: Iterable[Frame], speed: float) -> Iterator[Frame]:
+    """Yield the frames with their times divided by ``speed``."""
+    last = -1
+    for frame in pictures:
+        last = max(last + 1, round(frame.pts_us / speed))
+        yield replace(frame, pts_us=last)
 
 
 def _results(session: Session, start: int, end: int | None) -> Iterator[RecordedResult]:
     metadata = session.metadata
+    for row in _rows(session, start, end):
+        yield RecordedResult(row, metadata)
+
+
+def _rows(session: Session, start: int, end: int | None) -> Iterator[dict[str, Any]]:
     position = 0
     for batch in session.batches():
         first, last = start - position, batch.num_rows
@@ -96,8 +135,7 @@ def _results(session: Session, start: int, end: int | None) -> Iterator[Recorded
         if end is not None:
             last = min(last, end - (position - batch.num_rows))
         for at in range(max(first, 0), last, 64):
-            for row in batch.slice(at, min(64, last - at)).to_pylist():
-                yield RecordedResult(row, metadata)
+            yield from batch.slice(at, min(64, last - at)).to_pylist()
         if end is not None and position >= end:
             return
 
@@ -147,12 +185,14 @@ class OverlayPainter:
 class Canvas:
     """One picture size for all frames, even in both directions, as H.264 with 4:2:0 wants it.
 
+    With ``even=False`` any size is left as it is.
+
     Smaller pictures go into the upper left corner; larger ones are scaled down to fit.
     """
 
-    def __init__(self, width: int, height: int) -> None:
-        self.width = width + width % 2
-        self.height = height + height % 2
+    def __init__(self, width: int, height: int, *, even: bool = True) -> None:
+        self.width = width + width % 2 * even
+        self.height = height + height % 2 * even
 
     def fit(self, image: Image) -> Image:
         height, width = image.shape[:2]
@@ -170,7 +210,12 @@ class Canvas:
 
 
 def canvas_for(
-    session: Session, painter: OverlayPainter, start: int = 0, end: int | None = None
+    session: Session,
+    painter: Painter,
+    start: int = 0,
+    end: int | None = None,
+    *,
+    even: bool = True,
 ) -> Canvas:
     """Return a canvas that the session's drawn frames fit.
 
@@ -181,13 +226,15 @@ def canvas_for(
     if first is None:
         raise VideoError(f"{session.path}: no frames to draw")
     width, height = first.size
+    if isinstance(painter, Stack):
+        width, height = painter.extent(width, height)
     if _writes_labels_below(session):
         busiest = _busiest(session, start, end)
         for result in _results(session, busiest, busiest + 1):
             blank = np.zeros((result.size[1], result.size[0], 3), np.uint8)
             drawn = painter.draw(result, blank)
             width, height = max(width, drawn.shape[1]), max(height, drawn.shape[0])
-    return Canvas(width, height)
+    return Canvas(width, height, even=even)
 
 
 def _writes_labels_below(session: Session) -> bool:
@@ -223,49 +270,87 @@ def write_replay(
     end: int | None = None,
     overwrite: bool = False,
     progress: Callable[[int], None] = lambda frame: None,
+    painter: Painter | None = None,
+    pictures: Iterable[Frame] | None = None,
+    target: Target | None = None,
 ) -> tuple[int, float, list[str]]:
-    """Write the session's frames with their results drawn as an MP4.
+    """Write the session's frames with their results drawn.
+
+    Decoding, drawing and encoding run side by side, with a few frames between them. ``pixels`` is
+    read in another thread until this returns.
 
     Args:
         session: The session.
         pixels: Its pixels.
-        output: The video to write.
+        output: The file or folder to write.
         settings: Overlay settings that replace the recorded ones.
         start: The first frame.
         end: The frame to stop before.
         overwrite: Whether ``output`` may be replaced.
         progress: Called with each frame's number in the session once it is written.
+        painter: Draws the frames; else PySDK's overlay is drawn, with ``settings``.
+        pictures: The frames, where they are not all from ``start`` to ``end`` at their own times.
+        target: What to write; else an MP4.
 
     Returns:
         Frames written, the video's length in seconds, and notes for the user, a line each.
 
     Raises:
-        OutputError: The video cannot be written.
+        OutputError: The output cannot be written.
         VideoError: There is nothing to draw, or no way to draw or encode it.
     """
-    check_output(output, overwrite=overwrite)
-    footage = pixels.footage.path
-    if footage is not None and output.exists() and output.samefile(footage):
+    target = target or MP4
+    target.check(output, overwrite=overwrite)
+    if output.exists() and any(output.samefile(file) for file in pixels.footage.files):
         raise OutputError(f"{output}: is the video that the pixels are read from")
-    painter = OverlayPainter(settings)
-    canvas = canvas_for(session, painter, start, end)
-    waiting: Frame | None = None
-    step = _FIRST_STEP_US
-    with VideoWriter(output, canvas.width, canvas.height, overwrite=overwrite) as writer:
+    painter = painter or OverlayPainter(settings)
+    canvas = canvas_for(session, painter, start, end, even=target.even)
+    if pictures is None:
+        pictures = frames(session, pixels, start, end)
+    drawn = _drawn(pictures, painter, canvas if target.one_size else None)
+    waiting: _Drawn | None = None
+    step = FIRST_STEP_US
+    with (
+        target.open(output, canvas.width, canvas.height, overwrite=overwrite) as sink,
+        contextlib.closing(drawn),
+    ):
 
-        def write(frame: Frame, duration_us: int) -> None:
-            picture = canvas.fit(painter.draw(frame.result, frame.image))
-            writer.write(picture, frame.pts_us, duration_us)
-            progress(frame.result.frame)
+        def write(drawn_frame: _Drawn, duration_us: int) -> None:
+            sink.write(drawn_frame.picture, drawn_frame.pts_us, duration_us, drawn_frame.result)
+            progress(drawn_frame.result.frame)
 
         # A frame lasts until the next one, which therefore has to be known before it is written.
-        for frame in frames(session, pixels, start, end):
+        for following in drawn:
             if waiting is not None:
-                step = frame.pts_us - waiting.pts_us
+                step = following.pts_us - waiting.pts_us
                 write(waiting, step)
-            waiting = frame
+            waiting = following
         if waiting is None:
             raise VideoError("; ".join(pixels.notes()) or f"{session.path}: no frames to draw")
         write(waiting, step)
     seconds = (waiting.pts_us + step) / 1e6
-    return writer.frames, seconds, [*pixels.notes(), *painter.notes()]
+    return sink.frames, seconds, [*pixels.notes(), *painter.notes(), *sink.notes()]
+
+
+class _Drawn(NamedTuple):
+    """A finished picture, and no more than encoding it takes: pictures are large."""
+
+    result: RecordedResult
+    pts_us: int
+    picture: Image
+
+
+def _drawn(
+    pictures: Iterable[Frame], painter: Painter, canvas: Canvas | None
+) -> Generator[_Drawn, None, None]:
+    """Yield finished pictures: decoded in one thread, drawn in another."""
+
+    def draw() -> Iterator[_Drawn]:
+        with contextlib.closing(ahead(pictures, "decode")) as decoded:
+            for frame in decoded:
+                picture = painter.draw(frame.result, frame.image)
+                if canvas is not None:
+                    picture = canvas.fit(picture)
+                yield _Drawn(frame.result, frame.pts_us, picture)
+
+    return ahead(draw(), "draw")

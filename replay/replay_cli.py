@@ -2,98 +2,53 @@
 
 from __future__ import annotations
 
-import os
-import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from replay.options import (
+    overlay_options,
+    overlay_settings,
+    parse_grid,
+    picture_options,
+    selection_options,
+)
+
+if TYPE_CHECKING:
+    from dgrec.session import Session
+    from replay.cut import Cut
+    from replay.outputs import Output
+    from replay.painting import Stack
+    from replay.pixels import Pixels
+    from replay.scene import Scene
+    from replay.selection import Position
+
 __all__ = ["replay_command"]
-
-_HEX_COLOR = re.compile(r"#?([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})\Z")
-
-
-def parse_color(text: str) -> tuple[int, int, int]:
-    """Return the color (red, green, blue) that ``R,G,B`` or ``#RRGGBB`` names."""
-    match = _HEX_COLOR.match(text)
-    parts = [str(int(item, 16)) for item in match.groups()] if match else text.split(",")
-    values = [int(part) for part in parts if part.strip().isdecimal()]
-    if not len(parts) == len(values) == 3 or max(values) > 255:
-        raise click.BadParameter(f"{text!r} is no color; write R,G,B (255,128,0) or #RRGGBB")
-    return values[0], values[1], values[2]
-
-
-def parse_alpha(text: str) -> float | str:
-    """Return PySDK's ``overlay_alpha``: a number from 0 to 1, or ``auto``."""
-    if text == "auto":
-        return text
-    try:
-        alpha = float(text)
-    except ValueError:
-        alpha = -1.0
-    if not 0 <= alpha <= 1:
-        raise click.BadParameter(f"{text!r} is no opacity; write a number from 0 to 1, or auto")
-    return alpha
-
-
-def overlay_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that replace recorded overlay settings; `overlay_settings` reads them."""
-    options = [
-        click.option("--line-width", type=click.IntRange(0, 100), help="Of boxes, in pixels."),
-        click.option("--show-labels/--no-show-labels", default=None, help="Write class labels."),
-        click.option(
-            "--show-probabilities/--no-show-probabilities", default=None, help="Write scores."
-        ),
-        click.option(
-            "--alpha",
-            type=parse_alpha,
-            metavar="OPACITY",
-            help="Of what is drawn: 0 to 1, or auto (masks let the picture through).",
-        ),
-        click.option(
-            "--font-scale", type=click.FloatRange(0.1, 20), help="Size of text; 1 is PySDK's own."
-        ),
-        click.option(
-            "--color",
-            type=parse_color,
-            metavar="COLOR",
-            multiple=True,
-            help="R,G,B or #RRGGBB; several are taken in turn, by class.",
-        ),
-        click.option(
-            "--blur", multiple=True, metavar="LABEL", help="Blur objects of this class, or all."
-        ),
-        click.option("--no-blur", is_flag=True, help="Do not blur what was blurred live."),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def overlay_settings(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the overlay settings that were asked for, by PySDK's names (`OVERLAY_SETTINGS`)."""
-    colors, blur, no_blur = (options.pop(name) for name in ("color", "blur", "no_blur"))
-    names = ("line_width", "show_labels", "show_probabilities", "alpha", "font_scale")
-    settings = {name: value for name in names if (value := options.pop(name)) is not None}
-    if colors:
-        settings["color"] = colors[0] if len(colors) == 1 else list(colors)
-    if blur and no_blur:
-        raise click.UsageError("--blur and --no-blur exclude each other")
-    if no_blur:
-        settings["blur"] = None
-    elif blur:
-        settings["blur"] = "all" if "all" in blur else list(blur)
-    return settings
 
 
 @click.command(
     "replay",
-    short_help="Draw a session's overlays again: in a window, or as an MP4.",
-    epilog="Example: dgrec replay session.parquet --output session.replay.mp4",
+    short_help="Draw a session's overlays again: in a window, as a video or as pictures.",
+    epilog="""Example: dgrec replay session.parquet --hud --output session.replay.mp4
+
+\b
+Keys in the window:
+  space        play, pause
+  . ,          one frame on, back
+  right left   10 s on, back (or ] [)
+  n p          next, previous event: a drop, a frame slower than p99, a label that appears
+  + -          faster, slower
+  home end     first, last frame
+  l h          labels, HUD
+  s            save this frame as PNG beside the session
+  ?            show the keys
+  q esc        quit
+""",
 )
 @click.argument("session", type=click.Path(path_type=Path))
 @click.option(
@@ -104,23 +59,51 @@ def overlay_settings(options: dict[str, Any]) -> dict[str, Any]:
 @click.option(
     "--output",
     "-o",
-    type=click.Path(path_type=Path),
-    help="Write an MP4 (H.264). Without a display: NAME.replay.mp4 beside the session.",
+    help="Write NAME.mp4 (H.264), NAME.gif or NAME.webp (animated), or NAME/, a folder of "
+    "pictures. Without a display: NAME.replay.mp4 beside the session.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace the MP4 if it exists.")
-@click.option("--start", type=click.IntRange(0), default=0, help="Number of the first frame.")
-@click.option("--end", type=click.IntRange(1), help="Number of the frame to stop before.")
-@click.option("--max-frames", type=click.IntRange(1), help="Stop after this many frames.")
+@click.option(
+    "--frames",
+    "pictures",
+    type=click.Choice(["png", "jpg"]),
+    help="Write a folder of pictures of this kind, named by frame number.",
+)
+@click.option(
+    "--contact-sheet",
+    "grid",
+    type=parse_grid,
+    metavar="COLSxROWS",
+    help="Write one picture of so many frames, evenly spaced, with number and time.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
+@selection_options
+@click.option(
+    "--speed",
+    type=click.FloatRange(0.01, 1000),
+    default=1.0,
+    metavar="FACTOR",
+    help="Play so many times as fast: 0.5, 2, ...",
+)
+@click.option(
+    "--loop", is_flag=True, help="Play again and again: a window, or what a GIF or WebP says."
+)
 @overlay_options
+@picture_options
 @click.option("--quiet", "-q", is_flag=True, help="No progress bar; say only what went wrong.")
 def replay_command(
     session: Path,
     video: Path | None,
-    output: Path | None,
+    output: str | None,
+    pictures: str | None,
+    grid: tuple[int, int] | None,
     overwrite: bool,
-    start: int,
-    end: int | None,
+    start: Position | None,
+    end: Position | None,
     max_frames: int | None,
+    frames_where: str | None,
+    speed: float,
+    loop: bool,
+    side_by_side: Path | None,
     quiet: bool,
     **options: Any,
 ) -> None:
@@ -128,70 +111,145 @@ def replay_command(
 
     The pixels come from the recorded file, which must be unchanged; for a camera, from the video
     that was recorded beside the session. PySDK itself draws, so that the picture is the one that
-    was seen live. In a window the session runs at its recorded pace: space pauses, q ends it.
+    was seen live. In a window the session runs at its recorded pace; a click on the time line below
+    goes there.
+
+    --blur is PySDK's own, and for looks only: it fails on boxes that reach over the left or upper
+    edge, and --alpha lets the picture through. To share pictures, --redact.
     """
     settings = overlay_settings(options)
-    if end is not None and end <= start:
+    if start and end and start.kind == end.kind and end.value <= start.value:
         raise click.UsageError("--end must come after --start")
+    if options["size"] is not None and options["scale"] is not None:
+        raise click.UsageError("--size and --scale exclude each other")
+    if pictures is not None and grid is not None:
+        raise click.UsageError("--frames and --contact-sheet exclude each other")
+    if options["redact"] and side_by_side is not None:
+        raise click.UsageError(
+            "--redact and --side-by-side exclude each other: what one session covers, the other "
+            "would show"
+        )
 
     import dgrec
     from dgrec.errors import VideoError
-    from replay.pixels import Pixels, find_footage
+    from replay.cut import make_cut
+    from replay.outputs import check_not_footage, choose_output
 
-    with dgrec.open(session) as opened:
-        size = len(opened)
-        if size == 0:
+    with ExitStack() as closing:
+        opened = closing.enter_context(dgrec.open(session))
+        if not len(opened):
             raise VideoError(f"{session}: no frames were recorded, so there is nothing to draw")
-        if start >= size:
-            raise VideoError(f"{session}: has {size:,} frames; --start {start} is past the end")
-        end = min(size, end or size, start + max_frames if max_frames else size)
         _say_damage(opened)
-        chosen = _output(session, output, overwrite)
-        footage = find_footage(opened, video)
-        if footage.note:
-            click.echo(footage.note, err=True)
-        with Pixels(footage) as pixels:
-            if chosen is None:
-                _show(opened, pixels, settings, start, end, quiet)
-            else:
-                _write(opened, pixels, settings, start, end, quiet, chosen, overwrite)
+        chosen = choose_output(opened, output, pictures, grid, loop=loop, overwrite=overwrite)
+        _check_playing(chosen, speed, loop)
+        if chosen is not None and chosen.note:
+            click.echo(chosen.note, err=True)
+        cut = make_cut(opened, start, end, max_frames, frames_where)
+        if grid is not None:
+            cut = cut.spread(opened, grid[0] * grid[1])
+        pixels = _pixels(opened, video, closing)
+        beside = None
+        if side_by_side is not None:
+            other = closing.enter_context(dgrec.open(side_by_side))
+            _say_damage(other)
+            beside = other, _pixels(other, None, closing, f"{side_by_side.name}: ")
+        scene = _scene(settings, options, chosen)
+        if chosen is None:
+            _show(opened, pixels, scene, beside, cut, speed, loop, quiet, closing)
+        else:
+            if beside is not None:
+                check_not_footage(chosen.path, beside[1])
+            painter = scene.painter(opened, closing, beside)
+            _write(opened, pixels, painter, cut, speed, chosen, overwrite, quiet)
 
 
-def _say_damage(session: Any) -> None:
+def _say_damage(session: Session) -> None:
     damage = session.damage
     if damage:
         more = f" (and {len(damage) - 1} more)" if len(damage) > 1 else ""
         click.echo(f"{session.path}: {damage[0]}{more}; what can be read is drawn", err=True)
 
 
-def _output(session: Path, output: Path | None, overwrite: bool) -> Path | None:
-    """Return the MP4 to write, or None for a window."""
-    from dgrec.display import has_display
-    from dgrec.video import check_output
+def _check_playing(output: Output | None, speed: float, loop: bool) -> None:
+    """Refuse --speed and --loop for what does not play, or not in this way."""
+    if speed != 1 and output is not None and not output.plays:
+        raise click.UsageError("--speed is for what plays: a window, a video, a GIF or WebP")
+    if loop and output is not None and not output.loops:
+        raise click.UsageError("--loop is for a window, a GIF or a WebP: a video plays once")
 
-    if output is None and has_display():
-        return None
-    chosen = output or session.with_suffix(".replay.mp4")
-    if output is None and os.environ.get("DISPLAY"):
-        click.echo(
-            f"display {os.environ['DISPLAY']} cannot be opened: writing {chosen} instead", err=True
-        )
-    check_output(chosen, overwrite=overwrite)  # before anything slow
-    return chosen
+
+def _pixels(session: Session, video: Path | None, closing: ExitStack, whose: str = "") -> Pixels:
+    from replay.pixels import Pixels, find_footage
+
+    footage = find_footage(session, video)
+    if footage.note:
+        click.echo(f"{whose}{footage.note}", err=True)
+    return closing.enter_context(Pixels(footage))
+
+
+def _scene(settings: dict[str, Any], options: dict[str, Any], output: Output | None) -> Scene:
+    """Return what to draw, as `picture_options` and the kind of output say."""
+    from replay.painting import Resize
+    from replay.scene import Scene
+
+    size, scale = options["size"], options["scale"]
+    resize = None if output is None else output.resize
+    if size is not None or scale is not None:
+        resize = Resize(*(size or ()), scale=scale)
+    return Scene(
+        settings=settings,
+        overlay=not options["no_overlay"],
+        where=options["where"],
+        trails=options["trails"] or 0,
+        hud=options["hud"],
+        redact=options["redact"],
+        redact_style=options["redact_style"],
+        redact_margin=options["redact_margin"],
+        redact_hold_s=options["redact_hold"],
+        resize=resize,
+    )
 
 
 def _show(
-    session: Any, pixels: Any, settings: dict[str, Any], start: int, end: int, quiet: bool
+    session: Session,
+    pixels: Pixels,
+    scene: Scene,
+    beside: tuple[Session, Pixels] | None,
+    cut: Cut,
+    speed: float,
+    loop: bool,
+    quiet: bool,
+    closing: ExitStack,
 ) -> None:
-    from replay.player import play_session
-    from replay.render import OverlayPainter, canvas_for, frames
+    from replay.player import Look, play_session
+    from replay.render import canvas_for
 
-    painter = OverlayPainter(settings)
-    canvas = canvas_for(session, painter, start, end)
+    recorded = session.metadata.get("overlay", {}).get("show_labels", True)
+    first = Look(bool(scene.settings.get("show_labels", recorded)), scene.hud)
+    painters: dict[Look, Stack] = {}
+
+    def paint(look: Look) -> Stack:
+        if look not in painters:
+            settings = {**scene.settings, "show_labels": look.labels}
+            looked = replace(scene, settings=settings, hud=look.hud)
+            painters[look] = looked.painter(session, closing, beside)
+        return painters[look]
+
     player = play_session(
-        frames(session, pixels, start, end), painter, canvas, f"dgrec: {session.path.name}"
+        session,
+        pixels,
+        paint,
+        canvas_for(session, paint(first), cut.start, cut.end),
+        f"dgrec: {session.path.name}",
+        start=cut.start,
+        end=cut.end,
+        wanted=None if cut.wanted is None else cut.wanted.numbers,
+        speed=speed,
+        loop=loop,
+        look=first,
     )
-    for note in (*pixels.notes(), *painter.notes()):
+    notes = dict.fromkeys(note for painter in painters.values() for note in painter.notes())
+    for note in (*pixels.notes(), *notes):
         click.echo(note, err=True)
     if not quiet:
         for note in player.notes():
@@ -200,32 +258,35 @@ def _show(
 
 
 def _write(
-    session: Any,
-    pixels: Any,
-    settings: dict[str, Any],
-    start: int,
-    end: int,
-    quiet: bool,
-    output: Path,
+    session: Session,
+    pixels: Pixels,
+    painter: Stack,
+    cut: Cut,
+    speed: float,
+    output: Output,
     overwrite: bool,
+    quiet: bool,
 ) -> None:
     from replay.render import write_replay
 
-    with _progress(end - start, quiet) as advance:
+    with _progress(len(cut), quiet) as advance:
         written, seconds, notes = write_replay(
             session,
             pixels,
-            output,
-            settings=settings,
-            start=start,
-            end=end,
+            output.path,
+            painter=painter,
+            pictures=cut.frames(session, pixels, speed),
+            target=output.target,
+            start=cut.start,
+            end=cut.end,
             overwrite=overwrite,
             progress=advance,
         )
     for note in notes:
         click.echo(note, err=True)
     if not quiet:
-        click.echo(f"{output}: {written:,} frames, {seconds:.1f} s")
+        length = f", {seconds:.1f} s" if output.plays else ""
+        click.echo(f"{output.path}: {written:,} {'frame' if written == 1 else 'frames'}{length}")
 
 
 @contextmanager

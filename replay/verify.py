@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -49,7 +50,8 @@ def _problems(session: Session) -> Iterator[str]:
             yield "has no checksums of its own: rewritten by another tool"
         if not session.parts:
             yield from session.damage
-    rows = _RowCheck(session.first_frame)
+    starts = [part.first_frame for part in session.parts] if session.parts else []
+    rows = _RowCheck(session.first_frame, starts)
     for batch in session.batches():
         # Decoding every column is what checks its pages.
         rows.add(batch.select([name for name in _CHECKED if name in batch.schema.names]))
@@ -71,12 +73,13 @@ def _problems(session: Session) -> Iterator[str]:
 class _RowCheck:
     """Goes through the rows in order and keeps the first problem of each kind."""
 
-    def __init__(self, first_frame: int = 0) -> None:
+    def __init__(self, first_frame: int = 0, part_starts: Sequence[int] = ()) -> None:
         self._first_frame = first_frame
         self.frames = 0
         self.detections = 0
-        #: How many rows are in the recorded video.
-        self.video_frames = 0
+        #: The last video frame that a row of each part names; -1 where none does.
+        self.last_video_frames = [-1] * max(1, len(part_starts))
+        self._part_starts = part_starts or (first_frame,)
         self._last: dict[str, int] = {}
         self._found: dict[str, str] = {}
 
@@ -110,19 +113,25 @@ class _RowCheck:
             if len(unequal):
                 self._note("dropped", f"frame {frame[unequal[0]]}: the drops do not add up")
         if "video_frame" in batch.schema.names:
-            self._count_video_frames(batch.column("video_frame"))
+            self._follow_video(batch.column("video_frame"), frame)
         self.frames += batch.num_rows
         self.detections += len(batch.column("detections").flatten())
 
-    def _count_video_frames(self, column: pa.Array) -> None:
-        # One row for each frame of the video, in its order: so the numbers count from 0.
+    def _follow_video(self, column: pa.Array, frame: np.ndarray) -> None:
+        # Rows of frames in the video name them in their order. A number may be missing: its row
+        # was lost in front of the disk. Each part has a video of its own.
+        there = column.is_valid().to_numpy(zero_copy_only=False)
         numbers = column.drop_null().to_numpy(zero_copy_only=False)
-        expected = np.arange(self.video_frames, self.video_frames + len(numbers))
-        wrong = np.flatnonzero(numbers != expected)
-        if len(wrong):
-            at = int(wrong[0])
-            self._note("video", f"a row says video frame {numbers[at]} instead of {expected[at]}")
-        self.video_frames += len(numbers)
+        part_of = np.searchsorted(self._part_starts, frame[there], side="right") - 1
+        for part in np.unique(part_of):
+            of_part = numbers[part_of == part]
+            last = self.last_video_frames[max(0, part)]
+            wrong = np.flatnonzero(np.diff(of_part, prepend=last) <= 0)
+            if len(wrong):
+                at = int(wrong[0])
+                before = of_part[at - 1] if at else last
+                self._note("video", f"a row says video frame {of_part[at]} after {before}")
+            self.last_video_frames[max(0, part)] = int(of_part[-1])
 
     def _increasing(
         self, name: str, values: np.ndarray, frame: np.ndarray, *, strictly: bool
@@ -152,19 +161,29 @@ def _totals(session: Session, rows: _RowCheck) -> Iterator[str]:
 
 
 def _videos(session: Session, rows: _RowCheck) -> Iterator[str]:
-    for video in session.metadata.get("video", []):
-        path = session.path.parent / video["file"]
-        if not path.is_file():
-            yield f"its video {video['file']} is gone"
-        elif "sha256" in video and _sha256(path) != video["sha256"]:
-            yield f"its video {video['file']} is not the one that was recorded"
-        elif video.get("kind") == "raw" and not session.parts:  # each part has a video of its own
-            count = _frames_in(path)
-            if count != rows.video_frames:
-                yield (
-                    f"its video {video['file']} has {count} frames, "
-                    f"but {rows.video_frames} rows are in it"
-                )
+    of_parts = [part.metadata for part in session.parts] if session.parts else [session.metadata]
+    for metadata, last in zip(of_parts, rows.last_video_frames, strict=True):
+        for video in metadata.get("video", []):
+            yield from _video_problems(session.path.parent, video, last)
+
+
+def _video_problems(folder: Path, video: dict[str, Any], last: int) -> Iterator[str]:
+    """Yield what is wrong with one video; ``last`` is the last of its frames that a row names."""
+    name = video["file"]
+    path = folder / name
+    if not path.is_file():
+        yield f"its video {name} is gone"
+        return
+    if "sha256" in video and _sha256(path) != video["sha256"]:
+        yield f"its video {name} is not the one that was recorded"
+        return
+    if "frames" not in video and "size" not in video:
+        return  # it is being recorded, or was when the recorder was cut off
+    count = _frames_in(path)
+    if count != video.get("frames", count):
+        yield f"its video {name} has {count} frames instead of {video['frames']}"
+    elif last >= count and "problem" not in video:
+        yield f"its video {name} has {count} frames, but a row says video frame {last}"
 
 
 def _frames_in(path: Path) -> int:
@@ -174,6 +193,7 @@ def _frames_in(path: Path) -> int:
     except VideoError:
         return 0
     try:
+        clip.count_frames()  # what its index promises is not what is being asked
         clip.read(sys.maxsize)  # past any end: now the length is known
         return clip.length or 0
     finally:

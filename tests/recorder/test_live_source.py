@@ -637,7 +637,7 @@ def test_ctrl_c_while_the_camera_is_away(dgrec: Command, mjpeg: MjpegCamera, tro
     assert recorder.returncode == 0, said
     assert "interrupted" in said
     assert took_s < 12, "sooner than anything that times out"
-    assert names(dgrec.folder) == ["s.parquet"]
+    assert names(dgrec.folder) == ["s.mp4", "s.parquet"]
     with open_session(dgrec.folder / "s.parquet") as session:
         assert session.sealed
         assert session.metadata["end_reason"] == "interrupted"

@@ -125,6 +125,7 @@ def test_metadata_of_the_recording(recorded: Any) -> None:
         "stall_timeout": 10.0,
         "masks": "exact",
         "durability": "frame",
+        "video": "auto",
     }
 
 

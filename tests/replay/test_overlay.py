@@ -16,6 +16,7 @@ from degirum.postprocessor import class_from_type_string
 
 import dgrec
 from dgrec.result import OVERLAY_SETTINGS
+from replay.painting import Filtered
 from replay.render import OverlayPainter
 from tests.factory import make_row, new_metadata, write_session
 
@@ -293,6 +294,33 @@ def test_overlays_are_identical(tmp_path: Path, case: str, settings: str) -> Non
         or (settings == "no labels" and "Classification" in type_name)
     )
     assert np.array_equal(live, pixels) == draws_nothing
+
+
+@pytest.mark.parametrize("settings", ["as PySDK sets them", "large"])
+@pytest.mark.parametrize("case", CASES)
+def test_a_part_of_the_results_is_drawn_as_pysdk_draws_it(
+    tmp_path: Path, case: str, settings: str
+) -> None:
+    """What `--where` leaves of each result type: the first, all but the first, nothing."""
+    type_name, found, conversion = CASES[case]
+    chosen = SETTINGS[settings]
+    original = pysdk_result(type_name, found, conversion, **chosen)
+    all_results = original.results
+    with record(tmp_path / "s.parquet", type_name, [original], chosen) as session:
+        result = session.result(0)
+        for kept in ([0], list(range(1, len(all_results)))):
+            if not all_results or not kept:
+                continue
+            live = pysdk_result(type_name, found, conversion, **chosen)
+            live._inference_results = [all_results[index] for index in kept]
+            part = result.keep(kept)
+            assert_same(part.results, live._inference_results)
+            assert_same(result.results, all_results)
+            drawn = Filtered(OverlayPainter(), lambda _, kept=kept: kept).draw(result, image())
+            assert np.array_equal(drawn, live.image_overlay)
+        nothing = Filtered(OverlayPainter(), lambda _: [])
+        assert np.array_equal(nothing.draw(result, image()), image())
+        assert nothing.notes() == []
 
 
 def test_settings_tell_pictures_apart() -> None:

@@ -12,20 +12,25 @@ import pytest
 
 import dgrec
 from dgrec import sample
-from dgrec.metadata import Metadata
+from dgrec.journal import Journal, JournalWriter
+from dgrec.metadata import Metadata, utc_text
+from dgrec.sealed import seal
+from dgrec.video import VideoWriter, import_av
 from replay.pixels import Footage, Pixels, find_footage
 from replay.video import Clip
-from tests.factory import write_session
+from tests.factory import CLOSING, START_NS, write_journal, write_session
 from tests.replay.clips import (
     HEIGHT,
     WIDTH,
     file_source,
     number_in,
+    numbered_image,
     numbered_metadata,
     numbered_row,
     write_clip,
 )
 
+av = import_av()
 FRAMES = 90
 
 
@@ -271,9 +276,6 @@ def test_the_video_recorded_beside_a_camera_session(tmp_path: Path) -> None:
             assert [None if im is None else number_in(im) for im in images] == [0, 1, None, 2, 4]
             (note,) = pixels.notes()
         assert note.startswith("not every frame is in s.mp4: 1 recorded frame")
-        video.write_bytes(video.read_bytes() + b"x")
-        assert find_footage(session).path is None
-        assert find_footage(session, video).column == "video_frame"
 
 
 def test_a_recorded_video_stands_in_for_a_lost_file(tmp_path: Path) -> None:
@@ -286,3 +288,278 @@ def test_a_recorded_video_stands_in_for_a_lost_file(tmp_path: Path) -> None:
         found = find_footage(session)
     assert (found.path, found.column) == (video, "video_frame")
     assert found.note == "a.mp4 is not where it was: using s.mp4"
+
+
+# --- footage that is not what it was ---
+
+#: Microseconds between the frames of a recorded video and between its rows.
+STEP_US = 40_000
+
+
+def recorded_video(path: Path, frames: int, first: int = 0) -> Path:
+    """Write a video as the recorder does: a key frame each second, no B-frames, exact times."""
+    with VideoWriter(path, WIDTH, HEIGHT) as writer:
+        for i in range(frames):
+            writer.write(numbered_image(first + i), i * STEP_US, STEP_US)
+    return path
+
+
+def entry_of(video: Path, frames: int, started_us: int = 0, **overrides: Any) -> dict[str, Any]:
+    started = START_NS + started_us * 1000
+    return {
+        "file": video.name,
+        "kind": "raw",
+        "frames": frames,
+        "started_at": utc_text(started),
+        "size": video.stat().st_size,
+        "sha256": hashlib.sha256(video.read_bytes()).hexdigest(),
+        **overrides,
+    }
+
+
+def recorded_row(frame: int, video_frame: int | None, **overrides: Any) -> Any:
+    return numbered_row(
+        frame,
+        1000 + 5 * frame,
+        video_frame=video_frame,
+        media_time_s=None,
+        captured_ns=START_NS + frame * STEP_US * 1000,
+        **overrides,
+    )
+
+
+def recorded_session(path: Path, rows: list[Any], entry: dict[str, Any]) -> Path:
+    metadata: Metadata = numbered_metadata({"given": "cam0", "kind": "camera"})
+    metadata["video"] = [entry]
+    return write_session(path, rows, metadata)
+
+
+def seen(path: Path, video: Path | None = None) -> tuple[list[int | None], list[str]]:
+    """Return the number in each row's pixels, and what is said about them."""
+    with dgrec.open(path) as session:
+        footage = find_footage(session, video)
+        with Pixels(footage) as pixels:
+            images = [pixels.frame(result.row) for result in session]
+            notes = [footage.note, *pixels.notes()]
+    told = [note for note in notes if note]
+    assert not any("\n" in note for note in told)
+    return [None if image is None else number_in(image) for image in images], told
+
+
+def write_part(path: Path, rows: list[Any], metadata: Metadata, first_frame: int) -> None:
+    journal = path.with_suffix(".arrows")
+    writer = JournalWriter(journal, metadata, first_frame=first_frame)
+    writer.write(rows)
+    writer.end(CLOSING)
+    writer.close()
+    seal(Journal.open(journal), path)
+    journal.unlink()
+
+
+def damaged(video: Path, frame: int) -> None:
+    """Destroy the data of one frame."""
+    with av.open(str(video)) as container:
+        packets = [p for p in container.demux(video=0) if p.pts is not None]
+        at, size = packets[frame].pos, packets[frame].size
+    data = bytearray(video.read_bytes())
+    data[at : at + size] = bytes(size)
+    video.write_bytes(data)
+
+
+def test_damage_in_the_middle_leaves_the_rest_in_place(tmp_path: Path) -> None:
+    video = recorded_video(tmp_path / "s.mp4", 60)
+    entry = entry_of(video, 60)
+    damaged(video, 10)
+    path = recorded_session(tmp_path / "s.parquet", [recorded_row(i, i) for i in range(60)], entry)
+    numbers_, notes = seen(path)
+    assert numbers_ == [*range(10), *[None] * 15, *range(25, 60)], "up to the next key frame"
+    assert notes == [
+        "s.mp4 is not as it was recorded (its contents have changed)",
+        "s.mp4 is damaged (from frame 10 on): 15 recorded frames have no pixels and are left out",
+    ]
+
+
+def test_a_video_cut_short_is_said(tmp_path: Path) -> None:
+    video = recorded_video(tmp_path / "s.mp4", 20)
+    entry = entry_of(video, 50)
+    path = recorded_session(tmp_path / "s.parquet", [recorded_row(i, i) for i in range(50)], entry)
+    numbers_, notes = seen(path)
+    assert numbers_ == [*range(20), *[None] * 30]
+    assert notes == [
+        "s.mp4 ends after 20 frames: 30 recorded frames have no pixels and are left out"
+    ]
+
+
+def test_a_video_that_ended_early_has_the_frames_that_it_says(tmp_path: Path) -> None:
+    """What the encoder still wrote after the number was taken belongs to nobody."""
+    video = recorded_video(tmp_path / "s.mp4", 20)
+    path = recorded_session(
+        tmp_path / "s.parquet", [recorded_row(i, i) for i in range(25)], entry_of(video, 15)
+    )
+    numbers_, notes = seen(path)
+    assert numbers_ == [*range(15), *[None] * 10]
+    assert notes == [
+        "s.mp4 ends after 15 frames: 10 recorded frames have no pixels and are left out"
+    ]
+
+
+def test_another_video_in_its_place_is_not_drawn_on(tmp_path: Path) -> None:
+    video = recorded_video(tmp_path / "s.mp4", 30)
+    entry = entry_of(video, 30)
+    write_clip(video, 30, [i * 33 for i in range(30)], first=500)
+    path = recorded_session(tmp_path / "s.parquet", [recorded_row(i, i) for i in range(30)], entry)
+    numbers_, notes = seen(path)
+    assert numbers_ == [None] * 30, "not even frame 0, whose time any video begins with"
+    assert notes[0].startswith("s.mp4 is not as it was recorded (")
+    assert notes[1] == (
+        "s.mp4 is a video of something else: its frames have other times than the rows: "
+        "30 recorded frames have no pixels and are left out"
+    )
+
+
+def test_frames_that_moved_in_the_video_are_found_by_their_time(tmp_path: Path) -> None:
+    """Frames 5 to 24 were cut out of it, without encoding it again."""
+    video = recorded_video(tmp_path / "s.mp4", 60)
+    entry = entry_of(video, 60)
+    whole = video.with_name("whole.mp4")
+    video.rename(whole)
+    with av.open(str(whole)) as a, av.open(str(video), "w") as b:
+        stream = b.add_stream_from_template(a.streams.video[0])
+        for packet in a.demux(video=0):
+            if packet.pts is not None and not 5 <= round(packet.pts * packet.time_base * 25) < 25:
+                packet.stream = stream
+                b.mux(packet)
+    path = recorded_session(tmp_path / "s.parquet", [recorded_row(i, i) for i in range(60)], entry)
+    numbers_, notes = seen(path)
+    assert numbers_ == [*range(5), *[None] * 20, *range(25, 60)]
+    assert len(notes) == 2
+
+
+def test_a_journal_has_neither_digest_nor_beginning(tmp_path: Path) -> None:
+    video = recorded_video(tmp_path / "s.mp4", 40)
+    metadata: Metadata = numbered_metadata({"given": "cam0", "kind": "camera"})
+    metadata["video"] = [{"file": "s.mp4", "kind": "raw", "codec": "h264"}]
+    rows = [recorded_row(0, None, video_state="encoder_busy")]
+    rows += [recorded_row(i, i - 1) for i in range(1, 50)]
+    path = write_journal(tmp_path / "s.arrows", rows, metadata)
+    numbers_, notes = seen(path)
+    assert numbers_ == [None, *range(40), *[None] * 9]
+    assert notes == [
+        "not every frame is in s.mp4: 1 recorded frame has no pixels and is left out "
+        "(the encoder was busy: 1)",
+        "s.mp4 ends after 40 frames: 9 recorded frames have no pixels and are left out",
+    ]
+    write_clip(video, 40, [i * 47 for i in range(40)], first=500)
+    with dgrec.open(path) as session, Pixels(find_footage(session)) as pixels:
+        assert find_footage(session).started_at == session.result(1).row["captured_at"]
+        assert all(pixels.frame(session.result(at).row) is None for at in (1, 2, 30))
+
+
+def test_why_frames_were_left_out_is_counted(tmp_path: Path) -> None:
+    video = recorded_video(tmp_path / "s.mp4", 3)
+    rows = [recorded_row(i, i) for i in range(3)]
+    rows += [recorded_row(i, None, video_state="encoder_busy") for i in range(3, 7)]
+    rows += [recorded_row(7, None, video_state="encoder_failed"), recorded_row(8, None)]
+    path = recorded_session(tmp_path / "s.parquet", rows, entry_of(video, 3))
+    numbers_, notes = seen(path)
+    assert numbers_ == [0, 1, 2, *[None] * 6]
+    assert notes == [
+        "not every frame is in s.mp4: 6 recorded frames have no pixels and are left out "
+        "(the encoder was busy: 4, the encoder had failed: 1)"
+    ]
+
+
+def test_a_recorded_video_that_is_gone_is_said(tmp_path: Path) -> None:
+    video = recorded_video(tmp_path / "s.mp4", 3)
+    entry = entry_of(video, 3)
+    video.unlink()
+    path = recorded_session(tmp_path / "s.parquet", [recorded_row(0, 0)], entry)
+    with dgrec.open(path) as session:
+        assert find_footage(session) == Footage(
+            None,
+            note="s.mp4, recorded beside it, is gone: drawing on a blank canvas "
+            "(--video PATH says where the pixels are)",
+        )
+
+
+def test_each_part_has_its_own_video(tmp_path: Path) -> None:
+    metadata: Metadata = numbered_metadata({"given": "cam0", "kind": "camera"})
+    counts = [30, 20, 40, 10]
+    first = 0
+    for number, count in enumerate(counts, 1):
+        video = recorded_video(tmp_path / f"s-000{number}.mp4", count, first)
+        part = {
+            **metadata,
+            "session_id": f"part-{number}",
+            "part": {"number": number, "set_id": "all", "first_frame": first},
+            "video": [entry_of(video, count, started_us=first * STEP_US)],
+        }
+        rows = [recorded_row(first + i, i) for i in range(count)]
+        write_part(tmp_path / f"s-000{number}.parquet", rows, part, first)
+        first += count
+    (tmp_path / "s-0002.mp4").unlink()
+    damaged(tmp_path / "s-0003.mp4", 30)
+    path = tmp_path / "s.parquet"
+    numbers_, notes = seen(path)
+    lost = {*range(30, 50), *range(80, 90)}
+    assert numbers_ == [None if i in lost else i for i in range(100)]
+    assert notes == [
+        "s-0003.mp4 is not as it was recorded (its contents have changed); "
+        "the video of part 2 is gone",
+        "the video of their part is gone: 20 recorded frames have no pixels and are left out",
+        "s-0003.mp4 is damaged (from frame 80 on): 10 recorded frames have no pixels "
+        "and are left out",
+    ]
+    with dgrec.open(path) as session, Pixels(find_footage(session)) as pixels:
+        assert [file.name for file in pixels.footage.files] == [
+            *("s-0001.mp4", "s-0003.mp4", "s-0004.mp4")
+        ]
+        for frame in (99, 0, 55, 29, 91, 50):
+            image = pixels.frame(session.row(frame))
+            assert image is not None
+            assert number_in(image) == frame
+    numbers_, _ = seen(path, tmp_path / "s-0001.mp4")
+    assert numbers_ == [*range(30), *[None] * 70], "the video of one part is of that part"
+    numbers_, _ = seen(tmp_path / "s-0004.parquet")
+    assert numbers_ == [*range(90, 100)], "a part opened alone"
+
+
+def test_a_source_whose_decoder_leaves_frames_out(tmp_path: Path) -> None:
+    """The recorder counted what its decoder yielded; the index counts one more."""
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.codec_context.gop_size = 20
+        for i in range(120):
+            frame = av.VideoFrame.from_ndarray(numbered_image(i), format="bgr24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with av.open(str(path)) as container:
+        packets = [p for p in container.demux(video=0) if p.pts is not None]
+    data = bytearray(path.read_bytes())
+    at = packets[39].pos  # nothing refers to it: a key frame follows
+    assert data[at : at + 4] == b"\0\0\1\xb6"
+    # The picture's type (2 bits), no whole second (1), a mark (1), its time (5), a mark (1), and
+    # whether it is coded at all.
+    data[at + 5] &= 0xFF ^ 1 << 5
+    path.write_bytes(data)
+    import cv2
+
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    rows = []
+    while True:
+        ok, image = capture.read()
+        if not ok:
+            break
+        time_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        rows.append((number_in(image), numbered_row(len(rows), len(rows), media_time_s=time_s)))
+    assert [number for number, _ in rows] == [*range(39), *range(40, 120)]
+    session_path = write_session(
+        tmp_path / "s.parquet", [row for _, row in rows], numbered_metadata(file_source(path))
+    )
+    with dgrec.open(session_path) as session, Pixels(find_footage(session)) as pixels:
+        for position in (118, 3, 109, 38, 39, 50):
+            image = pixels.frame(session.row(position))
+            assert image is not None
+            assert number_in(image) == rows[position][0]

@@ -19,10 +19,13 @@ from PIL import ImageGrab
 import dgrec
 from dgrec.display import has_display
 from replay import player as player_module
+from replay.moments import Moments, find_moments
 from replay.pixels import Footage, Pixels
 from replay.player import Player
-from replay.render import Canvas, Frame, OverlayPainter, frames
-from tests.factory import write_session
+from replay.playhead import Playhead
+from replay.render import Canvas
+from replay.time_bar import TimeBar
+from tests.factory import make_detection, write_session
 from tests.replay.clips import (
     HEIGHT,
     WIDTH,
@@ -75,6 +78,30 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_session(folder / "s.parquet", rows, numbered_metadata(file_source(clip)))
 
 
+@pytest.fixture(scope="module")
+def eventful_session(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A session in which frames 60, 150 and 200 stand out."""
+    folder = tmp_path_factory.mktemp("eventful")
+    clip = write_clip(folder / "numbered.mp4", FRAMES)
+    rows = []
+    for i in range(FRAMES):
+        row = numbered_row(i, i, media_time_s=i * 0.04)
+        row.completed_ns = row.captured_ns + 10_000_000
+        if i == 150:
+            row.completed_ns += 50_000_000
+        if i == 60:
+            row.dropped_camera = 3
+        if i == 200:
+            row.results = [*row.results, make_detection(label="cat", bbox=[1.0, 1.0, 2.0, 2.0])]
+        rows.append(row)
+    return write_session(folder / "e.parquet", rows, numbered_metadata(file_source(clip)))
+
+
+def moments_of(path: Path) -> Moments:
+    with dgrec.open(path) as opened:
+        return find_moments(opened)
+
+
 #: What X answered to requests that came too early or too late. Xlib would end this process.
 X_ERRORS: list[int] = []
 
@@ -110,7 +137,7 @@ class Replay:
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.process.communicate()
             found = self._windows(self._x11.XDefaultRootWindow(self._connection))
-            if found and self.screen()[:HEIGHT, :WIDTH].max() == 255:
+            if found and self.screen()[:HEIGHT, :WIDTH].max() > 240:
                 return found[0]
             time.sleep(0.02)
         raise AssertionError("no window")
@@ -170,6 +197,15 @@ class Replay:
         for down in (1, 0):
             test.XTestFakeKeyEvent(self._connection, code, down, ctypes.c_ulong(0))
         x11.XSync(self._connection, 0)
+
+    def click(self, x: int, y: int) -> None:
+        """Click on a pixel of the screen."""
+        x11, test = self._x11, ctypes.CDLL("libXtst.so.6")
+        test.XTestFakeMotionEvent(self._connection, -1, x, y, ctypes.c_ulong(0))
+        for down in (1, 0):
+            test.XTestFakeButtonEvent(self._connection, 1, down, ctypes.c_ulong(0))
+            x11.XSync(self._connection, 0)
+            time.sleep(0.05)
 
     def close_window(self) -> None:
         """Do what a window manager does when the cross is clicked."""
@@ -315,6 +351,75 @@ def test_a_display_that_is_gone_gives_a_file(session: Path, tmp_path: Path) -> N
     assert output.exists()
 
 
+# --- keys ---
+
+
+def settled(run: Replay, expected: int, seconds: float = 10.0) -> Any:
+    """Return the picture, once it is of the expected frame."""
+    deadline = time.monotonic() + seconds
+    while True:
+        picture = run.screen()[:HEIGHT, :WIDTH]
+        if (shown := number_in(picture)) == expected or time.monotonic() > deadline:
+            assert shown == expected
+            return picture
+        time.sleep(0.02)
+
+
+def test_keys_go_to_exact_frames(display: str, eventful_session: Path) -> None:
+    with Replay(display, eventful_session) as run:
+        run.press("space")
+        run.press("Home")
+        settled(run, 0)
+        run.press("End")
+        settled(run, FRAMES - 1)
+        for key, expected in [
+            ("Left", FRAMES - 1 - 250),
+            ("period", FRAMES - 250),
+            ("period", FRAMES - 249),
+            ("comma", FRAMES - 250),
+            ("n", 60),  # three frames were dropped before it
+            ("n", 150),  # slow
+            ("n", 200),  # a label appears
+            ("p", 150),
+            ("comma", 149),
+        ]:
+            run.press(key)
+            picture = settled(run, expected)
+            assert number_drawn(picture) == expected
+        run.press("l")
+        run.press("question")
+        time.sleep(0.3)
+        run.press("question")
+        run.press("s")
+        saved = eventful_session.parent / "e.frame-000149.png"
+        deadline = time.monotonic() + 10
+        while not saved.exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        run.press("q")
+        code, _, err = run.end()
+    assert (code, err) == (0, "")
+    import cv2
+
+    assert number_drawn(cv2.imread(str(saved))) == 149
+
+
+def test_a_click_on_the_time_line_goes_there(display: str, eventful_session: Path) -> None:
+    with Replay(display, eventful_session) as run:
+        run.press("space")
+        moments = moments_of(eventful_session)
+        bar = TimeBar(moments, WIDTH, HEIGHT)
+        column = bar.column_of(float(moments.times_us[123]))
+        fraction = bar.fraction_at(column, HEIGHT + 12)
+        assert fraction is not None
+        expected = moments.at(fraction * moments.times_us[-1])
+        assert abs(expected - 123) <= 1, "one column is about one frame here"
+        run.click(column, HEIGHT + 12)
+        picture = settled(run, expected)
+        assert number_drawn(picture) == expected
+        run.press("Escape")
+        assert run.end()[0] == 0
+
+
 # --- pace and pauses, by a clock of our own ---
 
 
@@ -324,9 +429,11 @@ class FakeTime:
     def __init__(self) -> None:
         self.now = 100.0
         self.pictures: list[tuple[float, Any]] = []
+        self.screens: list[Any] = []
         self.keys: dict[float, int] = {}
         self.closed = False
         self.close_at = float("inf")
+        self.painting = 0.0
 
     def monotonic(self) -> float:
         return self.now
@@ -339,8 +446,16 @@ class FakeTime:
                 return self.keys.pop(at)
         return None
 
+    def clicks(self) -> list[tuple[int, int]]:
+        return []
+
     def show(self, image: Any) -> None:
+        self.screens.append(image)
         self.pictures.append((round(self.now - 100, 2), number_in(image)))
+
+    def draw(self, result: Any, image: Any) -> Any:
+        self.now += self.painting
+        return image
 
 
 @pytest.fixture
@@ -350,47 +465,53 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
     return fake
 
 
-class SlowPainter(OverlayPainter):
-    """A painter that takes its time on the fake clock."""
-
-    def __init__(self, clock: FakeTime, seconds: float) -> None:
-        super().__init__()
-        self._clock, self._seconds = clock, seconds
-
-    def draw(self, result: Any, image: Any) -> Any:
-        self._clock.now += self._seconds
-        return image
-
-
-def play(clock: FakeTime, session: Path, count: int = 30, seconds: float = 0.0) -> Player:
+def play(clock: FakeTime, session: Path, count: int = 30, **options: Any) -> Player:
     window: Any = clock
-    player = Player(window, SlowPainter(clock, seconds), Canvas(WIDTH, HEIGHT))
     with dgrec.open(session) as opened, Pixels(Footage(session.with_name("numbered.mp4"))) as px:
-        recorded: Iterator[Frame] = frames(opened, px, 0, count)
-        player.play(recorded)
+        head = Playhead(find_moments(opened, 0, count), **options)
+        player = Player(
+            window, opened, px, head, lambda look: clock, Canvas(WIDTH, HEIGHT), session.parent
+        )
+        player.play()
     return player
 
 
 def test_pace(clock: FakeTime, session: Path) -> None:
     player = play(clock, session)
-    assert (player.shown, player.passed_over, player.notes()) == (30, 0, [])
+    assert (player.shown, player.notes()) == (30, [])
     for i, (at, number) in enumerate(clock.pictures):
         assert number == i
         assert at == pytest.approx(i * 1001 / 30000, abs=0.012)
 
 
+def test_twice_the_pace(clock: FakeTime, session: Path) -> None:
+    player = play(clock, session, speed=2.0)
+    assert player.shown == 30
+    assert clock.pictures[-1][0] == pytest.approx(29 * 1001 / 60000, abs=0.05)
+
+
+def test_again_and_again(clock: FakeTime, session: Path) -> None:
+    clock.close_at = 103.0
+    play(clock, session, loop=True)
+    numbers = [number for _, number in clock.pictures]
+    assert numbers[:60] == [*range(30), *range(30)]
+
+
 def test_a_pause_stops_the_clock(clock: FakeTime, session: Path) -> None:
     clock.keys = {100.5: ord(" "), 107.5: ord(" ")}
+    clock.close_at = 120.0
     player = play(clock, session)
-    assert (player.shown, player.passed_over) == (30, 0)
-    times = [at for at, _ in clock.pictures]
+    assert player.shown == 30
+    shown = dict(reversed([(number, at) for at, number in clock.pictures]))
+    times = [shown[number] for number in range(30)]
     gaps = np.diff(times)
     assert gaps.max() == pytest.approx(7, abs=0.1)
     assert times[-1] == pytest.approx(29 * 1001 / 30000 + 7, abs=0.1)
     assert sorted(gaps)[-2] < 0.06, "after the pause it goes on at its pace"
+    assert clock.pictures[-1][1] == 29, "who has taken control is left at the last frame"
 
 
-@pytest.mark.parametrize("key", [ord("q"), 27])
+@pytest.mark.parametrize("key", [ord("q"), 27, 0xFF1B])
 def test_keys_end_it_even_in_a_pause(clock: FakeTime, session: Path, key: int) -> None:
     clock.keys = {100.2: ord(" "), 101.0: key}
     assert play(clock, session).shown < 10
@@ -403,11 +524,40 @@ def test_closing_ends_it_even_in_a_pause(clock: FakeTime, session: Path) -> None
 
 
 def test_slow_drawing_passes_over_frames(clock: FakeTime, session: Path) -> None:
-    player = play(clock, session, FRAMES, seconds=0.1)
-    assert player.shown + player.passed_over == FRAMES
-    assert player.passed_over > 60
+    clock.painting = 0.1
+    player = play(clock, session, FRAMES)
+    assert player.shown + player.head.passed_over == FRAMES
+    assert player.head.passed_over > 60
     assert clock.pictures[-1][0] == pytest.approx(FRAMES / 30, abs=0.4), "in step with the clock"
     gaps = np.diff([at for at, _ in clock.pictures])
     assert gaps.max() < 0.7
     (note,) = player.notes()
-    assert note.startswith(f"{player.passed_over} of {FRAMES} frames were passed over")
+    assert note.startswith(f"{player.head.passed_over} of {FRAMES} frames were passed over")
+
+
+def test_a_frame_without_pixels_is_black_and_said(clock: FakeTime, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "numbered.mp4", 5)
+    rows = [numbered_row(i, i if i != 2 else 99, media_time_s=i * 0.04) for i in range(5)]
+    path = write_session(tmp_path / "s.parquet", rows, numbered_metadata(file_source(clip)))
+    clock.show = lambda image: clock.screens.append(image)  # type: ignore[method-assign]
+    play(clock, path, 5)
+    black, drawn = clock.screens[2], clock.screens[3]
+    assert not black[:HEIGHT].any()
+    assert number_in(drawn) == 3
+
+
+def test_a_frame_that_cannot_be_saved_is_said(clock: FakeTime, session: Path) -> None:
+    window: Any = clock
+    with dgrec.open(session) as opened, Pixels(Footage(session.with_name("numbered.mp4"))) as px:
+        player = Player(
+            window,
+            opened,
+            px,
+            Playhead(find_moments(opened)),
+            lambda look: clock,
+            Canvas(WIDTH, HEIGHT),
+            session / "no folder",
+        )
+        clock.keys = {100.1: ord("s"), 100.3: ord("q")}
+        player.play()
+        assert "cannot be written: Not a directory" in player._message

@@ -189,17 +189,25 @@ def test_video_against_rows(tmp_path: Path) -> None:
     source = file_source(clip)
     video = {"file": "raw.mp4", "kind": "raw", "size": source["size"], "sha256": source["sha256"]}
 
-    def session(name: str, numbers: list[int | None]) -> Path:
+    def session(name: str, numbers: list[int | None], **known: Any) -> Path:
         rows = [numbered_row(i, i, video_frame=number) for i, number in enumerate(numbers)]
-        metadata = numbered_metadata({"given": "cam0", "kind": "camera"}, video=[video])
+        metadata = numbered_metadata({"given": "cam0", "kind": "camera"}, video=[video | known])
         return write_session(tmp_path / name, rows, metadata)
 
     right = session("right.parquet", [0, 1, None, 2, 3, 4])
-    short = session("short.parquet", [0, 1, 2])
     mixed = session("mixed.parquet", [0, 2, 1, 3, 4])
+    past = [0, 1, 3, 7]  # 2 was lost in front of the disk
     assert verify(right).exit_code == 0
-    assert "has 5 frames, but 3 rows are in it" in verify(short).output
-    assert "a row says video frame 2 instead of 1" in verify(mixed).output
+    assert verify(session("lost.parquet", past[:3], frames=5)).exit_code == 0
+    assert "a row says video frame 1 after 2" in verify(mixed).output
+    assert (
+        "raw.mp4 has 5 frames, but a row says video frame 7"
+        in verify(session("past.parquet", past)).output
+    )
+    assert verify(session("cut.parquet", past, frames=5, problem="disk full")).exit_code == 0
+    assert (
+        "raw.mp4 has 5 frames instead of 6" in verify(session("six.parquet", past, frames=6)).output
+    )
     with clip.open("ab") as file:
         file.write(b"x")
     assert "is not the one that was recorded" in verify(right).output

@@ -1,0 +1,247 @@
+"""How often `dgrec compare` calls equal runs different, and how often it finds a true difference.
+
+    python -m bench.calibration [--pairs 1000] [--frames 1800]
+
+Pairs of runs are simulated and compared as two sessions are, all 17 metrics of them. Each stage's
+log-latency is an AR(1) process of its own with a standard deviation of 0.25 (p99 is 1.8 times the
+median), and so are the intervals between results (0.1). Independent stages are the hardest case for
+the whole table: no two rows are wrong together.
+
+Of the equal runs, so many in a hundred are called FASTER or SLOWER:
+
+any row       in any row of the comparison
+p50 alone     in the median latency, as if it were the only row
+block         the same by the circular block bootstrap as the textbook has it
+i.i.d.        the same by a bootstrap of single frames
+Mann-Whitney  the same by the test of that name
+
+Below, the same for latencies of other shapes and for shorter runs; then pairs of which one is truly
+slower in all of its stages: how many of a hundred are found by the p50 of the latency, and by any
+row; and how many of them are called faster.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+from scipy.signal import lfilter
+from scipy.stats import mannwhitneyu
+
+from dgrec.comparison.blocks import politis_white
+from dgrec.comparison.changes import Verdict
+from dgrec.comparison.comparison import Row, compare_samples
+from dgrec.comparison.samples import STAGES, Sample
+
+CORRELATIONS = (0.0, 0.5, 0.9, 0.97)
+MEDIANS_MS = dict(zip(STAGES, (2.0, 1.0, 12.0, 1.5, 40.0), strict=True))
+SPREAD, INTERVAL_SPREAD = 0.25, 0.1
+ALPHA = 0.05
+#: Frames before the first one that is used, by which a process has forgotten how it began.
+_RUN_IN = 600
+
+#: Returns a standard-normal-like series of so many frames.
+Process = Callable[[np.random.Generator, int], Any]
+
+
+def autoregressive(correlation: float, rng: np.random.Generator, frames: int) -> Any:
+    noise = rng.standard_normal(frames + _RUN_IN)
+    step = math.sqrt(1 - correlation**2)
+    return lfilter([step], [1, -correlation], noise)[_RUN_IN:]
+
+
+def two_states(rng: np.random.Generator, frames: int) -> Any:
+    """Fast and slow by turns of 20 frames on average, as under a power governor."""
+    switches = rng.random(frames + _RUN_IN) < 1 / 20
+    state = np.cumsum(switches) % 2
+    return (2 * state - 1 + 0.5 * rng.standard_normal(frames + _RUN_IN))[_RUN_IN:]
+
+
+def with_stalls(rng: np.random.Generator, frames: int) -> Any:
+    """Correlated at 0.9, and one frame in a hundred takes many times as long."""
+    values = autoregressive(0.9, rng, frames)
+    stalled = rng.random(frames) < 0.01
+    return values + stalled * rng.exponential(8, frames)
+
+
+def two_speeds(rng: np.random.Generator, frames: int) -> Any:
+    """What changes quickly (lag one 0.3) on what changes slowly (0.98), half of either."""
+    return math.sqrt(0.5) * (autoregressive(0.3, rng, frames) + autoregressive(0.98, rng, frames))
+
+
+def sample(process: Process, rng: np.random.Generator, frames: int, factor: float = 1.0) -> Sample:
+    intervals = 33.3 * np.exp(INTERVAL_SPREAD * process(rng, frames))
+    return Sample(
+        path="simulated",
+        session_id="",
+        frames=frames,
+        warm_up=0,
+        has_settled=True,
+        source_frame=np.arange(frames),
+        completed_us=np.cumsum(intervals * 1000).astype(np.int64),
+        stages={
+            name: median * factor * np.exp(SPREAD * process(rng, frames))
+            for name, median in MEDIANS_MS.items()
+        },
+    )
+
+
+def on_the_same_frames(
+    process: Process, rng: np.random.Generator, frames: int
+) -> tuple[Sample, Sample]:
+    """Return two runs over one file, whose content makes half of the variation of both."""
+    base, new = sample(process, rng, frames), sample(process, rng, frames)
+    content = {name: process(rng, frames) for name in STAGES}
+    for side in (base, new):
+        for name, median in MEDIANS_MS.items():
+            own = np.log(side.stages[name] / median)
+            mixed = math.sqrt(0.5) * (own + SPREAD * content[name])
+            side.stages[name][:] = median * np.exp(mixed)  # type: ignore[index]
+    return base, new
+
+
+@dataclass
+class Calls:
+    """How many of so many pairs were called different, by each way of looking at them."""
+
+    pairs: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    effective: list[float] = field(default_factory=list)
+
+    def add(self, **calls: bool) -> None:
+        self.pairs += 1
+        for name, called in calls.items():
+            self.counts[name] = self.counts.get(name, 0) + called
+
+    def percent(self, name: str) -> float:
+        return 100 * self.counts.get(name, 0) / self.pairs
+
+
+def count_false(pairs: Iterator[tuple[Sample, Sample]], same_frames: bool = False) -> Calls:
+    calls = Calls()
+    for base, new in pairs:
+        rows, _ = compare_samples(base, new, same_frames=same_frames)
+        median = next(row for row in rows if row.metric == "latency_p50_ms")
+        calls.effective.append(base.stage("latency_ms").effective or 0.0)
+        calls.add(
+            any=any(is_called(row) for row in rows),
+            p50=median.p_value is not None and median.p_value < ALPHA,
+            block=textbook(base, new, blocks=True) < ALPHA,
+            iid=textbook(base, new, blocks=False) < ALPHA,
+            ranks=mannwhitneyu(base.stages["latency_ms"], new.stages["latency_ms"]).pvalue < ALPHA,
+        )
+    return calls
+
+
+def is_called(row: Row) -> bool:
+    return row.verdict in (Verdict.FASTER, Verdict.SLOWER)
+
+
+def textbook(base: Sample, new: Sample, *, blocks: bool) -> float:
+    """Return the p-value of equal medians: an uncorrected bootstrap with a normal interval."""
+    variance, logs = 0.0, []
+    for side in (base, new):
+        series = side.stage("latency_ms")
+        n, median = len(series), series.quantile(0.5)
+        length = math.ceil(politis_white(series.ranked)) if blocks else 1
+        below = (series.values <= median) - 0.5
+        sums = np.cumsum(np.concatenate(([0.0], below, below[: length - 1])))
+        error = math.sqrt(float(np.mean((sums[length:] - sums[:-length]) ** 2)) / length / n)
+        low, high = (max(min(0.5 + 2 * sign * error, 1.0), 0.0) for sign in (-1, 1))
+        slope = math.log(series.quantile(high) / series.quantile(low)) / (high - low)
+        variance += (slope * error) ** 2
+        logs.append(math.log(median))
+    return math.erfc(abs(logs[1] - logs[0]) / math.sqrt(2 * variance))
+
+
+def count_found(pairs: Iterator[tuple[Sample, Sample]]) -> Calls:
+    calls = Calls()
+    for base, new in pairs:
+        rows, _ = compare_samples(base, new)
+        calls.add(
+            p50=any(r.metric == "latency_p50_ms" and r.verdict is Verdict.SLOWER for r in rows),
+            any=any(r.verdict is Verdict.SLOWER for r in rows),
+            wrong=any(r.verdict is Verdict.FASTER for r in rows),
+        )
+    return calls
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pairs", type=int, default=1000)
+    parser.add_argument("--frames", type=int, default=1800)
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    pairs, frames = arguments.pairs, arguments.frames
+    rng = np.random.default_rng(arguments.seed)
+
+    def equal(process: Process, count: int) -> Iterator[tuple[Sample, Sample]]:
+        for _ in range(pairs):
+            yield sample(process, rng, count), sample(process, rng, count)
+
+    def slower(process: Process, factor: float) -> Iterator[tuple[Sample, Sample]]:
+        for _ in range(pairs):
+            yield sample(process, rng, frames), sample(process, rng, frames, factor)
+
+    print(f"{pairs:,} pairs of equal runs each; called different, in per cent")
+    head = f"{'':28}{'frames':>8}{'effective':>11}"
+    print(
+        head
+        + "".join(f"{name:>14}" for name in ("any row", "p50 alone", "block", "i.i.d."))
+        + f"{'Mann-Whitney':>14}"
+    )
+    worst = 0.0
+
+    def show(name: str, count: int, calls: Calls) -> None:
+        columns = [f"{calls.percent(key):14.1f}" for key in ("any", "p50", "block", "iid", "ranks")]
+        print(
+            f"{name:28}{count:8,}{np.median(calls.effective):11,.0f}{''.join(columns)}", flush=True
+        )
+
+    for correlation in CORRELATIONS:
+        process = partial(autoregressive, correlation)
+        calls = count_false(equal(process, frames))
+        show(f"lag-one correlation {correlation}", frames, calls)
+        worst = max(worst, calls.percent("any"), calls.percent("p50"))
+    for correlation in (0.5, 0.97):
+        process = partial(autoregressive, correlation)
+        runs = (on_the_same_frames(process, rng, frames) for _ in range(pairs))
+        show(f"{correlation}, same file, in pairs", frames, count_false(runs, same_frames=True))
+    for name, process in (
+        ("fast and slow by turns", two_states),
+        ("0.9 with stalls", with_stalls),
+        ("0.3 on 0.98", two_speeds),
+    ):
+        show(name, frames, count_false(equal(process, frames)))
+    for count in (300, 600):
+        process = partial(autoregressive, 0.9)
+        show("lag-one correlation 0.9", count, count_false(equal(process, count)))
+
+    print(f"\n{pairs:,} pairs each of which one is slower; found, in per cent")
+    print(f"{'':28}{'frames':>8}{'p50':>14}{'any row':>14}{'called faster':>15}")
+    power = 0.0
+    for correlation, percent in ((0.5, 10), (0.5, 5), (0.9, 10), (0.9, 25)):
+        found = count_found(slower(partial(autoregressive, correlation), 1 + percent / 100))
+        if (correlation, percent) == (0.5, 10):
+            power = found.percent("p50")
+        columns = [f"{found.percent(key):14.1f}" for key in ("p50", "any")]
+        print(
+            f"{f'+{percent}% at {correlation}':28}{frames:8,}{''.join(columns)}"
+            f"{found.percent('wrong'):15.1f}",
+            flush=True,
+        )
+    holds = worst <= 8 and power >= 90
+    print(
+        f"\nAt most 8% of equal runs called different: {worst:.1f}%. "
+        f"At least 90% of +10% at 0.5 found: {power:.1f}%. {'holds' if holds else 'FAILS'}"
+    )
+    raise SystemExit(0 if holds else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""What a notebook shows of a session: a small table instead of a line of text."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from dgrec.session import Session
+
+__all__ = ["session_card"]
+
+#: Latencies of longer sessions are not read just to be shown in passing.
+_MOST_FRAMES = 1_000_000
+
+
+def session_card(session: Session) -> str:
+    """Return HTML that shows what ``session`` is. Its texts are escaped: they are never markup."""
+    rows = "".join(
+        f'<tr><th style="text-align:left">{html.escape(name)}</th>'
+        f'<td style="text-align:left">{html.escape(str(value))}</td></tr>'
+        for name, value in _facts(session)
+        if value not in (None, "")
+    )
+    name = html.escape(str(session.metadata.get("name") or session.path.name))
+    return f"<table><caption><b>{name}</b></caption><tbody>{rows}</tbody></table>"
+
+
+def _facts(session: Session) -> list[tuple[str, Any]]:
+    metadata = session.metadata
+    source, model = metadata.get("source", {}), metadata.get("model", {})
+    totals = metadata.get("totals", {})
+    return [
+        ("source", source.get("given")),
+        ("model", model.get("name")),
+        ("device", model.get("device")),
+        ("started", metadata.get("started_at")),
+        ("ended", _ending(metadata, sealed=session.sealed)),
+        ("frames", f"{len(session):,}"),
+        ("detections", _count(totals.get("detections"))),
+        ("skipped, dropped", _counts(totals.get("skipped"), totals.get("dropped"))),
+        ("latency, ms", _latency(session)),
+        ("file", session.path.name),
+        ("damage", "; ".join(session.damage)),
+    ]
+
+
+def _ending(metadata: dict[str, Any], *, sealed: bool) -> str:
+    if metadata.get("ended_at"):
+        return f"{metadata['ended_at']} ({metadata.get('end_reason')})"
+    return "cut off" if sealed else "not sealed yet"
+
+
+def _count(value: Any) -> str | None:
+    return f"{value:,}" if isinstance(value, int) else None
+
+
+def _counts(*values: Any) -> str | None:
+    texts = [_count(value) for value in values]
+    return None if None in texts else ", ".join(map(str, texts))
+
+
+def _latency(session: Session) -> str | None:
+    if not 0 < len(session) <= _MOST_FRAMES:
+        return None
+    batches = [batch.column(0).to_numpy() for batch in session.batches(["latency_ms"])]
+    p50, p95, p99 = np.quantile(np.concatenate(batches), [0.5, 0.95, 0.99])
+    return f"p50 {p50:,.1f}, p95 {p95:,.1f}, p99 {p99:,.1f}"

@@ -1,0 +1,423 @@
+"""How far two sessions of the same footage found the same things, without ground truth.
+
+BASE stands where ground truth would. The boxes of a frame are matched so that the sum of their IoU
+is largest, whatever their labels (scipy's assignment), and then told apart as TIDE does (Bolya et
+al., ECCV 2020):
+
+=============  ==================================================================
+same           IoU at least 0.5, same label
+label flip     IoU at least 0.5, another label
+box shift      IoU from 0.1 to 0.5, same label
+both           IoU from 0.1 to 0.5, another label
+duplicate      no partner, but IoU at least 0.5 with a box of the other side that has one
+only in BASE   no partner
+only in NEW    no partner
+=============  ==================================================================
+
+Both sides are streamed: memory does not grow with their length.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dgrec.comparison.blocks import Floats
+
+if TYPE_CHECKING:
+    from dgrec.session import Session
+
+__all__ = ["KINDS", "Agreement", "ChangedFrame", "LabelAgreement", "compare_detections"]
+
+#: IoU from which two boxes are the same one, and from which they have to do with each other.
+SAME_IOU: Final = 0.5
+NEAR_IOU: Final = 0.1
+#: What becomes of a detection; the first one is agreement.
+KINDS: Final = (
+    "same",
+    "label_flip",
+    "box_shift",
+    "both",
+    "duplicate_base",
+    "duplicate_new",
+    "only_base",
+    "only_new",
+)
+#: Kinds in which a detection of one side has a partner on the other.
+_MATCHED: Final = KINDS[:4]
+#: Frames that are named.
+_CHANGED_FRAMES: Final = 10
+_BBOX: Final = ("x_min", "y_min", "x_max", "y_max")
+_FIELDS: Final = ("label", "score", *_BBOX, "angle")
+
+
+@dataclass
+class LabelAgreement:
+    """Detections of one label: those of BASE, and in ``new`` and ``only_new`` those of NEW."""
+
+    label: str | None
+    base: int = 0
+    new: int = 0
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
+
+    @property
+    def precision(self) -> float | None:
+        return _share(self.counts["same"], self.new)
+
+    @property
+    def recall(self) -> float | None:
+        return _share(self.counts["same"], self.base)
+
+    @property
+    def f1(self) -> float:
+        return _f1(self.counts["same"], self.base, self.new)
+
+
+@dataclass(frozen=True, order=True)
+class ChangedFrame:
+    """A frame in which something is not the same."""
+
+    #: Detections that are not ``same``, a matched pair counting once.
+    changes: int
+    #: F1 of this frame.
+    f1: float
+    source_frame: int
+    #: Its position in either session, from 0, as ``--start`` counts.
+    base_position: int
+    new_position: int
+    kinds: tuple[tuple[str, int], ...]
+
+
+@dataclass
+class Agreement:
+    """Detections of NEW held against those of BASE, over the frames that both have."""
+
+    #: Frames that both sides inferred.
+    frames: int = 0
+    only_base_frames: int = 0
+    only_new_frames: int = 0
+    #: Frames whose detections are all ``same``.
+    same_frames: int = 0
+    base: int = 0
+    new: int = 0
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
+    #: Over all pairs with IoU of at least 0.1.
+    mean_iou: float | None = None
+    #: Score of NEW less that of BASE, over pairs of the same label: mean, and mean of its size.
+    score_shift: float | None = None
+    score_distance: float | None = None
+    #: By label, those with the most detections first.
+    labels: list[LabelAgreement] = field(default_factory=list)
+    #: (label in BASE, label in NEW, how often), most frequent first.
+    flips: list[tuple[str | None, str | None, int]] = field(default_factory=list)
+    #: The frames that changed most, most changed first.
+    changed: list[ChangedFrame] = field(default_factory=list)
+    #: Frames with results that have no boxes (classification), of which the best label is compared.
+    classified: int = 0
+    #: Detections that have an angle; their boxes are compared as if they had none.
+    rotated: int = 0
+    #: Detections with neither box nor label, of which nothing is compared.
+    not_compared: int = 0
+
+    @property
+    def precision(self) -> float | None:
+        """Share of NEW's detections that BASE has, too; None if NEW has none."""
+        return _share(self.counts["same"], self.new)
+
+    @property
+    def recall(self) -> float | None:
+        """Share of BASE's detections that NEW has, too; None if BASE has none."""
+        return _share(self.counts["same"], self.base)
+
+    @property
+    def f1(self) -> float | None:
+        """Both in one, the agreement: 1 if nothing changed; None if there was nothing to compare.
+
+        Frames without a detection on either side agree.
+        """
+        return _f1(self.counts["same"], self.base, self.new) if self.frames else None
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def _f1(same: int, base: int, new: int) -> float:
+    return 2 * same / (base + new) if base + new else 1.0
+
+
+@dataclass
+class _Frame:
+    """Detections of one frame: ``boxes`` is (n, 4), the rest (n,); NaN for what is absent."""
+
+    source_frame: int
+    position: int
+    labels: list[str | None]
+    scores: Floats
+    boxes: Floats
+    angles: Floats
+
+
+def compare_detections(base: Session, new: Session) -> Agreement:
+    """Match the detections of two sessions, frame by frame of their source.
+
+    A looped file goes on counting, so its second pass is compared with the other's second pass.
+
+    Raises:
+        SessionError: Part of a file cannot be read.
+    """
+    tally = _Tally()
+    left, right = _frames(base), _frames(new)
+    a, b = next(left, None), next(right, None)
+    while a is not None and b is not None:
+        if a.source_frame < b.source_frame:
+            tally.agreement.only_base_frames += 1
+            a = next(left, None)
+        elif a.source_frame > b.source_frame:
+            tally.agreement.only_new_frames += 1
+            b = next(right, None)
+        else:
+            tally.add(a, b)
+            a, b = next(left, None), next(right, None)
+    tally.agreement.only_base_frames += (a is not None) + sum(1 for _ in left)
+    tally.agreement.only_new_frames += (b is not None) + sum(1 for _ in right)
+    return tally.result()
+
+
+class _Tally:
+    def __init__(self) -> None:
+        self.agreement = Agreement()
+        self._labels: dict[str | None, LabelAgreement] = {}
+        self._flips: Counter[tuple[str | None, str | None]] = Counter()
+        self._changed: list[tuple[tuple[int, float, int], ChangedFrame]] = []
+        self._ious = _Mean()
+        self._shifts = _Mean()
+        self._distances = _Mean()
+
+    def add(self, a: _Frame, b: _Frame) -> None:
+        agreement = self.agreement
+        agreement.frames += 1
+        kinds: Counter[str] = Counter()
+        sides = (_split(a), _split(b))
+        agreement.rotated += sum(int(np.count_nonzero(~np.isnan(f.angles))) for f in (a, b))
+        agreement.not_compared += sum(rest for _, _, rest in sides)
+        boxes_a, boxes_b = sides[0][0], sides[1][0]
+        self._match(a, boxes_a, b, boxes_b, kinds)
+        best_a, best_b = sides[0][1], sides[1][1]
+        if best_a is not None or best_b is not None:
+            agreement.classified += 1
+            self._classify(a, best_a, b, best_b, kinds)
+        changes = kinds.total() - kinds["same"]
+        if not changes:
+            agreement.same_frames += 1
+            return
+        counted = [len(boxes) + (best is not None) for boxes, best, _ in sides]
+        frame = ChangedFrame(
+            changes,
+            _f1(kinds["same"], *counted),
+            a.source_frame,
+            a.position,
+            b.position,
+            tuple((kind, kinds[kind]) for kind in KINDS if kinds[kind] and kind != "same"),
+        )
+        # More changes first, then less agreement, then the earlier one.
+        item = ((changes, -frame.f1, -a.position), frame)
+        if len(self._changed) < _CHANGED_FRAMES:
+            heapq.heappush(self._changed, item)
+        else:
+            heapq.heappushpop(self._changed, item)
+
+    def _match(
+        self, a: _Frame, boxes_a: list[int], b: _Frame, boxes_b: list[int], kinds: Counter[str]
+    ) -> None:
+        overlap = _iou(a.boxes[boxes_a], b.boxes[boxes_b])
+        partner_a: dict[int, int] = {}
+        for i, j in _assign(overlap, a, boxes_a, b, boxes_b):
+            iou = float(overlap[i, j])
+            partner_a[i] = j
+            same_label = a.labels[boxes_a[i]] == b.labels[boxes_b[j]]
+            close = iou >= SAME_IOU
+            kind = _MATCHED[(not same_label) + 2 * (not close)]
+            self._ious.add(iou)
+            self._pair(kind, a, boxes_a[i], b, boxes_b[j], kinds)
+        taken_b = set(partner_a.values())
+        for i, at in enumerate(boxes_a):
+            if i not in partner_a:
+                is_double = any(overlap[i, j] >= SAME_IOU for j in taken_b)
+                self._alone("base", is_double, a.labels[at], kinds)
+        for j, at in enumerate(boxes_b):
+            if j not in taken_b:
+                is_double = any(overlap[i, j] >= SAME_IOU for i in partner_a)
+                self._alone("new", is_double, b.labels[at], kinds)
+
+    def _classify(
+        self, a: _Frame, best_a: int | None, b: _Frame, best_b: int | None, kinds: Counter[str]
+    ) -> None:
+        if best_a is None or best_b is None:
+            frame, best, side = (a, best_a, "base") if best_b is None else (b, best_b, "new")
+            assert best is not None
+            self._alone(side, False, frame.labels[best], kinds)
+            return
+        kind = "same" if a.labels[best_a] == b.labels[best_b] else "label_flip"
+        self._pair(kind, a, best_a, b, best_b, kinds)
+
+    def _pair(self, kind: str, a: _Frame, i: int, b: _Frame, j: int, kinds: Counter[str]) -> None:
+        before, after = a.labels[i], b.labels[j]
+        kinds[kind] += 1
+        self.agreement.counts[kind] += 1
+        self.agreement.base += 1
+        self.agreement.new += 1
+        self._label(before).base += 1
+        self._label(after).new += 1
+        self._label(before).counts[kind] += 1
+        if before != after:
+            self._flips[before, after] += 1
+            return
+        shift = float(b.scores[j] - a.scores[i])
+        if not np.isnan(shift):
+            self._shifts.add(shift)
+            self._distances.add(abs(shift))
+
+    def _alone(self, side: str, is_double: bool, label: str | None, kinds: Counter[str]) -> None:
+        kind = f"{'duplicate' if is_double else 'only'}_{side}"
+        kinds[kind] += 1
+        self.agreement.counts[kind] += 1
+        entry = self._label(label)
+        entry.counts[kind] += 1
+        if side == "base":
+            self.agreement.base += 1
+            entry.base += 1
+        else:
+            self.agreement.new += 1
+            entry.new += 1
+
+    def _label(self, label: str | None) -> LabelAgreement:
+        if label not in self._labels:
+            self._labels[label] = LabelAgreement(label)
+        return self._labels[label]
+
+    def result(self) -> Agreement:
+        agreement = self.agreement
+        agreement.mean_iou = self._ious.value
+        agreement.score_shift = self._shifts.value
+        agreement.score_distance = self._distances.value
+        agreement.labels = sorted(
+            self._labels.values(), key=lambda item: (-item.base - item.new, item.label or "")
+        )
+        agreement.flips = [(*pair, count) for pair, count in self._flips.most_common()]
+        agreement.changed = [frame for _, frame in sorted(self._changed, reverse=True)]
+        return agreement
+
+
+class _Mean:
+    def __init__(self) -> None:
+        self._sum = 0.0
+        self._count = 0
+
+    def add(self, value: float) -> None:
+        self._sum += value
+        self._count += 1
+
+    @property
+    def value(self) -> float | None:
+        return self._sum / self._count if self._count else None
+
+
+def _split(frame: _Frame) -> tuple[list[int], int | None, int]:
+    """Return (detections with a box, the best of those with a label only, how many have neither).
+
+    A classifier's results are alternatives: what it says is the best one.
+    """
+    has_box = ~np.isnan(frame.boxes).any(axis=1)
+    boxes = np.flatnonzero(has_box).tolist()
+    others = np.flatnonzero(~has_box).tolist()
+    labelled = [i for i in others if frame.labels[i] is not None]
+    if not labelled:
+        return boxes, None, len(others)
+    scores = np.nan_to_num(frame.scores[labelled], nan=-np.inf)
+    return boxes, labelled[int(np.argmax(scores))], len(others) - len(labelled)
+
+
+def _iou(a: Floats, b: Floats) -> Floats:
+    """Return the IoU of every box of ``a`` (n, 4) with every one of ``b`` (m, 4), as (n, m)."""
+    # Boxes may have infinite corners: their IoU is then not told, unless they are the same.
+    with np.errstate(invalid="ignore", over="ignore"):
+        corner = np.maximum(a[:, None, :2], b[None, :, :2])
+        opposite = np.minimum(a[:, None, 2:], b[None, :, 2:])
+        inside = np.prod(np.clip(opposite - corner, 0, None), axis=2)
+        area_a, area_b = (np.prod(np.clip(x[:, 2:] - x[:, :2], 0, None), axis=1) for x in (a, b))
+        union = area_a[:, None] + area_b[None, :] - inside
+        overlap = np.divide(inside, union, out=np.zeros_like(inside), where=union > 0)
+    # A box without an area is still the same as itself.
+    return np.where((a[:, None] == b[None]).all(axis=2), 1.0, np.nan_to_num(overlap))
+
+
+def _assign(
+    overlap: Floats, a: _Frame, boxes_a: list[int], b: _Frame, boxes_b: list[int]
+) -> Iterator[tuple[int, int]]:
+    """Yield the pairs (row, column) that go together."""
+    if not overlap.size:
+        return
+    from scipy.optimize import linear_sum_assignment
+
+    # Below, boxes have nothing to do with each other. Among boxes in the very same place, which a
+    # model may yield for two labels, the label decides, then the score: too little to outweigh IoU.
+    weight = np.where(overlap >= NEAR_IOU, overlap, 0.0)
+    same = [[a.labels[i] == b.labels[j] for j in boxes_b] for i in boxes_a]
+    distance = np.abs(a.scores[boxes_a][:, None] - b.scores[boxes_b][None, :])
+    closeness = 1 / (1 + np.nan_to_num(distance, nan=0.0, posinf=1.0))
+    weight = weight + (weight > 0) * (1e-6 * np.array(same) + 1e-9 * closeness)
+    rows, columns = linear_sum_assignment(weight, maximize=True)
+    for i, j in zip(rows.tolist(), columns.tolist(), strict=True):
+        if weight[i, j] > 0:
+            yield i, j
+
+
+# --- reading -----------------------------------------------------------------------------------
+
+
+def _frames(session: Session) -> Iterator[_Frame]:
+    position = 0
+    for batch in _batches(session):
+        yield from _frames_of(batch, position)
+        position += batch.num_rows
+
+
+def _batches(session: Session) -> Iterator[pa.RecordBatch]:
+    """Yield rows with what is compared; masks, which may be large, stay in the file if they can."""
+    leaves = ["source_frame", *(f"detections.list.element.{name}" for name in _FIELDS)]
+    whole = ["source_frame", "detections"]
+    if not session.parts:
+        yield from session.batches(leaves if session.sealed else whole)
+        return
+    for part in session.parts:
+        yield from session.batches_of(part, leaves if part.sealed else whole)
+
+
+def _frames_of(batch: pa.RecordBatch, position: int) -> Iterator[_Frame]:
+    lists = batch.column("detections")
+    flat = lists.flatten()
+    offsets = np.concatenate(([0], np.cumsum(pc.list_value_length(lists).to_numpy()))).tolist()
+    labels = pc.struct_field(flat, "label").to_pylist()
+    scores, angles, *corners = (
+        pc.struct_field(flat, name).to_numpy(zero_copy_only=False).astype(np.float64)
+        for name in ("score", "angle", *_BBOX)
+    )
+    boxes = np.stack(corners, axis=1)
+    for row, source_frame in enumerate(batch.column("source_frame").to_pylist()):
+        inside = slice(offsets[row], offsets[row + 1])
+        yield _Frame(
+            source_frame,
+            position + row,
+            labels[inside],
+            scores[inside],
+            boxes[inside],
+            angles[inside],
+        )

@@ -1,0 +1,414 @@
+"""What changed from BASE to NEW in one number: how much, how sure, and the verdict.
+
+Everything is computed on logarithms, where 'twice as long' and 'half as long' are the same step,
+and given back as a fraction: 0.1 is 10% more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import cached_property
+
+import numpy as np
+
+from dgrec.comparison.blocks import (
+    Floats,
+    block_length,
+    degrees_of_freedom,
+    effective_size,
+    mean_variance,
+    ranks,
+)
+
+__all__ = [
+    "CONFIDENCE",
+    "MARGIN",
+    "MIN_BEYOND",
+    "MIN_SESSIONS",
+    "Change",
+    "Decision",
+    "Estimate",
+    "Series",
+    "Verdict",
+    "decide",
+    "mean_estimate",
+    "quantile_estimate",
+    "rate_change",
+    "series_change",
+    "welch_change",
+]
+
+#: Of every interval.
+CONFIDENCE = 0.95
+#: A change whose whole interval is within this is none.
+MARGIN = 0.02
+#: Effective samples that lie beyond a quantile, or it is not judged.
+MIN_BEYOND = 10.0
+#: Sessions a side from which their own spread can be told.
+MIN_SESSIONS = 3
+
+
+class Verdict(StrEnum):
+    FASTER = "FASTER"
+    SLOWER = "SLOWER"
+    SAME = "SAME"
+    UNCLEAR = "UNCLEAR"
+
+
+class Series:
+    """One duration (or interval) of each frame, in milliseconds, in the order of the frames.
+
+    Args:
+        second: How many frames there were in a second.
+    """
+
+    def __init__(self, values: Floats, second: int) -> None:
+        self.values = values
+        self.second = second
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @cached_property
+    def ordered(self) -> Floats:
+        return np.sort(self.values)
+
+    @cached_property
+    def ranked(self) -> Floats:
+        return ranks(self.values, self.ordered)
+
+    @cached_property
+    def block(self) -> int | None:
+        """Frames in a block; None if the series is too short for blocks."""
+        return block_length(self.ranked, self.second) if len(self) > 1 else None
+
+    @cached_property
+    def effective(self) -> float | None:
+        """Effective sample size."""
+        return None if self.block is None else effective_size(self.ranked, self.block)
+
+    def quantile(self, p: float) -> float:
+        """Return the quantile as numpy and DuckDB's ``quantile_cont`` do: interpolated."""
+        position = p * (len(self) - 1)
+        low = math.floor(position)
+        high = min(low + 1, len(self) - 1)
+        a, b = float(self.ordered[low]), float(self.ordered[high])
+        return a + (b - a) * (position - low)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value of one side, and how the frames move it.
+
+    The logarithm of the value moves ``up`` and ``down`` times the mean of ``influence`` (mean 0):
+    a quantile does not move the same way in both directions where its neighbours lie closer on one
+    side. In the gap between two modes, that is all the difference.
+    """
+
+    value: float | None
+    #: Why no interval can be given; None if one can.
+    problem: str | None = None
+    influence: Floats | None = None
+    block: int = 1
+    up: float = 1.0
+    down: float = 1.0
+    #: Of the interval; None where there is none.
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Change:
+    """The change of one metric, as fractions of BASE; None where it cannot be told."""
+
+    change: float | None = None
+    low: float | None = None
+    high: float | None = None
+    #: Probability of so large a change between equal sides; of this row alone.
+    p_value: float | None = None
+    #: Why there is no verdict.
+    problem: str | None = None
+
+
+def quantile_estimate(series: Series, p: float) -> Estimate:
+    """Return a quantile with its interval.
+
+    The share of frames below the quantile is a mean, whose variance the blocks give; how far the
+    quantile moves with that share is read off the sorted values (Woodruff, JASA 47, 1952).
+    """
+    if not len(series):
+        return Estimate(None, "not measured")
+    value = series.quantile(p)
+    if series.block is None or series.effective is None:
+        return Estimate(value, _too_short(series))
+    if value <= 0:
+        return Estimate(value, "is 0 ms: a ratio needs more")
+    beyond = series.effective * min(p, 1 - p)
+    if beyond < MIN_BEYOND:
+        frames = math.ceil(len(series) * MIN_BEYOND / beyond)
+        return Estimate(
+            value if p == 0.5 else None,
+            f"{beyond:.1f} effective samples beyond it, not {MIN_BEYOND:.0f}: takes about "
+            f"{_round_up(frames):,} frames",
+        )
+    below = (series.values <= value).astype(np.float64)
+    freedom = degrees_of_freedom(len(series), series.block)
+    reach = t_quantile(freedom) * math.sqrt(mean_variance(below, series.block))
+    low, high = max(p - reach, 0.0), min(p + reach, 1.0)
+    lower, upper = series.quantile(low), series.quantile(high)
+    if lower <= 0:
+        return Estimate(value, "close to 0 ms: a ratio needs more")
+    both = _slope(lower, upper, high - low)
+    return _with_interval(
+        Estimate(
+            value,
+            None,
+            below.mean() - below,
+            series.block,
+            up=max(both, _slope(value, upper, high - p)),
+            down=max(both, _slope(lower, value, p - low)),
+        )
+    )
+
+
+def _slope(lower: float, upper: float, shares: float) -> float:
+    """Return how far the logarithm of a quantile moves with the share of frames below it."""
+    return math.log(upper / lower) / shares if shares > 0 else 0.0
+
+
+def mean_estimate(series: Series) -> Estimate:
+    """Return the mean with its interval."""
+    if not len(series):
+        return Estimate(None, "not measured")
+    value = float(series.values.mean())
+    if series.block is None:
+        return Estimate(value, _too_short(series))
+    if value <= 0:
+        return Estimate(value, "is 0 ms: a ratio needs more")
+    return _with_interval(Estimate(value, None, series.values / value - 1, series.block))
+
+
+def _too_short(series: Series) -> str:
+    return f"{len(series):,} frames are too few: not even four blocks of neighbouring frames"
+
+
+def _round_up(count: int) -> int:
+    """Return a count as one says it: with two digits."""
+    unit = int(10 ** max(len(str(count)) - 2, 0))
+    return int(math.ceil(count / unit) * unit)
+
+
+def _with_interval(estimate: Estimate) -> Estimate:
+    assert estimate.influence is not None
+    assert estimate.value is not None
+    freedom = degrees_of_freedom(len(estimate.influence), estimate.block)
+    reach = t_quantile(freedom) * math.sqrt(mean_variance(estimate.influence, estimate.block))
+    return replace(
+        estimate,
+        low=estimate.value * math.exp(-reach * estimate.down),
+        high=estimate.value * math.exp(reach * estimate.up),
+    )
+
+
+def series_change(base: Estimate, new: Estimate, *, paired: bool) -> Change:
+    """Return the change between two values of frames.
+
+    Args:
+        paired: Both sides measured the same frames, in the same order. Blocks then hold pairs, and
+            what the content of a frame does to both sides cancels.
+    """
+    if base.value is None or new.value is None:
+        names = [name for name, e in (("BASE", base), ("NEW", new)) if e.value is None]
+        problem = (base if base.value is None else new).problem
+        return Change(problem=f"{' and '.join(names)}: {problem}")
+    for side, estimate in (("BASE", base), ("NEW", new)):
+        if estimate.problem is not None:
+            return Change(_relative(base.value, new.value), problem=f"{side}: {estimate.problem}")
+    assert base.influence is not None
+    assert new.influence is not None
+    log_ratio = math.log(new.value / base.value)
+    sides = [(base.influence, base.block), (new.influence, new.block)]
+    # The change is less than measured where BASE is more and NEW is less (MOVER: Zou and Donner,
+    # Statistics in Medicine 27, 2008), and the other way round.
+    slopes = [(base.up, new.down), (base.down, new.up)]
+    if paired:
+        block = max(base.block, new.block)
+        freedoms = [degrees_of_freedom(len(base.influence), block)] * 2
+        errors = [
+            math.sqrt(mean_variance(n * new.influence - b * base.influence, block))
+            for b, n in slopes
+        ]
+    else:
+        known = [
+            (mean_variance(influence, block), degrees_of_freedom(len(influence), block))
+            for influence, block in sides
+        ]
+        weighted = [
+            [(slope**2 * v, freedom) for slope, (v, freedom) in zip(pair, known, strict=True)]
+            for pair in slopes
+        ]
+        freedoms = [_welch_satterthwaite(parts) for parts in weighted]
+        errors = [math.sqrt(sum(part for part, _ in parts)) for parts in weighted]
+    return _ratio_change(log_ratio, (errors[0], errors[1]), (freedoms[0], freedoms[1]))
+
+
+def welch_change(base: Sequence[float], new: Sequence[float]) -> Change:
+    """Return the change between sessions: Welch's t-test on the logarithms of their values."""
+    if not base or not new:
+        side = "BASE" if not base else "NEW"
+        return Change(problem=f"{side}: no session has a value")
+    if min(*base, *new) <= 0:
+        return Change(problem="is 0 in one of the sessions: a ratio needs more")
+    logs = [np.log(np.asarray(values, np.float64)) for values in (base, new)]
+    difference = float(logs[1].mean() - logs[0].mean())
+    for side, values in (("BASE", base), ("NEW", new)):
+        if len(values) < MIN_SESSIONS:
+            count = f"{len(values)} session{'s' if len(values) > 1 else ''}"
+            problem = f"{side}: {count} with a value, {MIN_SESSIONS} are needed"
+            return Change(math.expm1(difference), problem=problem)
+    parts = [(float(x.var(ddof=1)) / len(x), float(len(x) - 1)) for x in logs]
+    error, freedom = math.sqrt(sum(v for v, _ in parts)), _welch_satterthwaite(parts)
+    return _ratio_change(difference, (error, error), (freedom, freedom))
+
+
+def rate_change(
+    base: tuple[int, float], base_seconds: float, new: tuple[int, float], new_seconds: float
+) -> Change:
+    """Return the change between two rates of rare events.
+
+    Given their sum, the events of NEW are binomial: Clopper and Pearson's interval of that share
+    is, as odds, one of the ratio of the rates, exact for any counts (Przyborowski and Wilenski
+    1940). Events that come in clusters count for less of them.
+
+    Args:
+        base: How many events there were, and how many independent ones that counts for.
+    """
+    if base_seconds <= 0 or new_seconds <= 0:
+        return Change(problem="no time was recorded in which they could happen")
+    if not base[0] and not new[0]:
+        return Change(0.0, 0.0, 0.0)
+    from scipy.special import betainc, betaincinv
+
+    shrink = min(independent / count for count, independent in (base, new) if count)
+    a, b = base[0] * shrink, new[0] * shrink
+    tail = (1 - CONFIDENCE) / 2
+    low = float(betaincinv(b, a + 1, tail)) if b else 0.0
+    high = float(betaincinv(b + 1, a, 1 - tail)) if a else 1.0
+    scale = base_seconds / new_seconds
+    expected = 1 / (1 + scale)
+    at_most = float(betainc(a, b + 1, 1 - expected)) if a else 1.0
+    at_least = float(betainc(b, a + 1, expected)) if b else 1.0
+    return Change(
+        new[0] / base[0] * scale - 1 if base[0] else None,
+        low / (1 - low) * scale - 1,
+        high / (1 - high) * scale - 1 if high < 1 else None,
+        min(1.0, 2 * min(at_most, at_least)),
+    )
+
+
+def _relative(base: float, new: float) -> float | None:
+    return new / base - 1 if base > 0 else 0.0 if base == new else None
+
+
+def _ratio_change(
+    log_ratio: float, errors: tuple[float, float], freedoms: tuple[float, float]
+) -> Change:
+    """Return a change with standard errors (and their degrees of freedom) to below and above."""
+    from scipy.special import stdtr
+
+    low, high = (e * t_quantile(f) if e > 0 else 0.0 for e, f in zip(errors, freedoms, strict=True))
+    towards_none = 0 if log_ratio > 0 else 1
+    error, freedom = errors[towards_none], freedoms[towards_none]
+    if log_ratio == 0:
+        p_value = 1.0
+    else:
+        # Values that do not vary at all differ, or they do not.
+        p_value = 2 * float(stdtr(freedom, -abs(log_ratio) / error)) if error > 0 else 0.0
+    return Change(
+        math.expm1(log_ratio), math.expm1(log_ratio - low), math.expm1(log_ratio + high), p_value
+    )
+
+
+def _welch_satterthwaite(parts: Sequence[tuple[float, float]]) -> float:
+    """Return the degrees of freedom of a sum of (variance, degrees of freedom)."""
+    below = sum(part**2 / freedom for part, freedom in parts)
+    return sum(part for part, _ in parts) ** 2 / below if below > 0 else 1.0
+
+
+def t_quantile(freedom: float) -> float:
+    """Return how many standard errors an interval reaches to either side."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, 0.5 + CONFIDENCE / 2))
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A verdict; ``reason`` says why it is UNCLEAR."""
+
+    verdict: Verdict
+    reason: str | None
+    #: Whether Holm's procedure tells the change from chance.
+    is_significant: bool
+
+
+def decide(changes: Sequence[Change], less_is_better: Sequence[bool]) -> list[Decision]:
+    """Return the verdict on each row of a comparison.
+
+    SAME is what can be shown to be so: the whole interval is within 2% (equivalence), whatever its
+    sign. FASTER and SLOWER stand against Holm's correction (1979): over all rows together the
+    chance of one false call is 5%.
+    """
+    passed = _holm([change.p_value for change in changes], 1 - CONFIDENCE)
+    rows = sum(change.p_value is not None for change in changes)
+    return [
+        Decision(*_verdict(change, less, is_significant, rows), is_significant)
+        for change, less, is_significant in zip(changes, less_is_better, passed, strict=True)
+    ]
+
+
+def _verdict(
+    change: Change, less_is_better: bool, is_significant: bool, rows: int
+) -> tuple[Verdict, str | None]:
+    if change.problem is not None:
+        return Verdict.UNCLEAR, change.problem
+    low = -1.0 if change.low is None else change.low
+    high = math.inf if change.high is None else change.high
+    if low >= -MARGIN and high <= MARGIN:
+        return Verdict.SAME, None
+    if is_significant:
+        is_less = change.change is not None and change.change < 0
+        return (Verdict.FASTER if is_less == less_is_better else Verdict.SLOWER), None
+    if low > 0 or high < 0:
+        return Verdict.UNCLEAR, f"may be chance, as one of {rows} rows (Holm)"
+    return Verdict.UNCLEAR, _too_wide(low, high)
+
+
+def _too_wide(low: float, high: float) -> str:
+    if low <= -1 or high == math.inf:
+        return "too few happened"
+    # Intervals shrink with the square root of how much was recorded.
+    times = (math.log((1 + high) / (1 + low)) / 2 / math.log1p(MARGIN)) ** 2
+    if times <= 1:
+        return "more than 2% is possible, and so is none"
+    return f"0 is possible, too; to tell 2%, record {_times(times)} as much"
+
+
+def _times(factor: float) -> str:
+    if factor > 1000:
+        return "over 1,000 times"
+    return f"{factor:.1f} times" if factor < 10 else f"{_round_up(math.ceil(factor)):,} times"
+
+
+def _holm(p_values: Sequence[float | None], alpha: float) -> list[bool]:
+    """Return which hypotheses Holm's step-down procedure rejects."""
+    given = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
+    rejected = [False] * len(p_values)
+    for step, (p, index) in enumerate(given):
+        if p > alpha / (len(given) - step):
+            break
+        rejected[index] = True
+    return rejected

@@ -1,0 +1,96 @@
+"""Where a recording is cut: decided once for a frame, for its row and its picture.
+
+The row goes to the journal half a second later and the picture to an encoder, each in a thread of
+its own. Both take the segment that the row carries, so that they are cut at the same frame. (With
+no video the journal decides when it writes the row, and knows its own size exactly.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from dgrec.rows import Row
+from recorder.sealer import Retention
+
+if TYPE_CHECKING:
+    from recorder.video import SegmentVideos
+
+__all__ = ["Cutter", "Segment", "Splitting"]
+
+
+@dataclass(frozen=True)
+class Splitting:
+    """When a new part begins: after so many seconds, or before it passes so many bytes.
+
+    The bytes are those of its journal and its videos.
+    """
+
+    every_s: float | None = None
+    size: int | None = None
+    keep: Retention = field(default_factory=Retention)
+
+    def __bool__(self) -> bool:
+        return self.every_s is not None or self.size is not None
+
+
+@dataclass(eq=False)
+class Segment:
+    """What goes into one journal, and into one file of each video.
+
+    ``number`` is that of its part, or 0 where a recording is not in parts. The writer says whether
+    there is a journal for it: ``begun``, or ``failed``; a part ``number`` is then to be tried
+    again, but not before ``retry_ns``.
+    """
+
+    number: int = 0
+    begun: bool = False
+    failed: bool = False
+    retry_ns: int = 0
+    videos: SegmentVideos | None = None
+
+
+class Cutter:
+    """Says which segment a row belongs to. Rows come in their order, from one thread.
+
+    Args:
+        bytes_of: What a segment takes so far on disk, and will with its next batch.
+    """
+
+    def __init__(self, splitting: Splitting, bytes_of: Callable[[Segment], int]) -> None:
+        self.current = Segment(1, begun=True)
+        self._splitting = splitting
+        self._bytes_of = bytes_of
+        self._is_empty = True
+        self._due_ns: int | None = None
+
+    def segment_of(self, row: Row) -> Segment:
+        """Return the segment of ``row``, which it carries until it is written."""
+        if row.segment is None:
+            if self._is_due(row):
+                self._cut(row)
+            row.segment = self.current
+            self._is_empty = False
+            if self._due_ns is None and self._splitting.every_s is not None:
+                self._due_ns = row.completed_ns + int(self._splitting.every_s * 1e9)
+        segment: Segment = row.segment
+        return segment
+
+    def _is_due(self, row: Row) -> bool:
+        if self.current.failed:
+            return row.completed_ns >= self.current.retry_ns
+        if self._is_empty:
+            return False
+        if self._due_ns is not None and row.completed_ns >= self._due_ns:
+            return True
+        size = self._splitting.size
+        return size is not None and self._bytes_of(self.current) > size
+
+    def _cut(self, row: Row) -> None:
+        # The part that could not be begun is tried again under its own number.
+        self.current = Segment(self.current.number + (not self.current.failed))
+        if self._due_ns is not None and self._splitting.every_s is not None:
+            # On a fixed grid: the parts of a day do not drift.
+            step = int(self._splitting.every_s * 1e9)
+            self._due_ns += ((row.completed_ns - self._due_ns) // step + 1) * step

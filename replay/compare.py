@@ -1,0 +1,296 @@
+"""A comparison as tables, Markdown or JSON."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from dgrec.comparison.agreement import KINDS
+from dgrec.comparison.changes import MARGIN, MIN_SESSIONS
+from replay.output import Destination, Section, json_text, write_report
+
+if TYPE_CHECKING:
+    from dgrec.comparison import Comparison, Recording, Row, Value
+    from dgrec.comparison.agreement import Agreement
+    from dgrec.comparison.limits import Limit, Outcome
+
+__all__ = ["write_comparison"]
+
+_KIND_NAMES = {
+    "same": "same",
+    "label_flip": "label flip",
+    "box_shift": "box shift",
+    "both": "both",
+    "duplicate_base": "duplicate in BASE",
+    "duplicate_new": "duplicate in NEW",
+    "only_base": "only in BASE",
+    "only_new": "only in NEW",
+}
+#: Pairs of labels that a table shows.
+_FLIPS = 10
+#: A fact of the metadata is cut off here (a table of labels may be long).
+_LONGEST_FACT = 60
+
+
+def write_comparison(
+    comparison: Comparison,
+    form: str,
+    destination: Destination,
+    checked: Sequence[tuple[Limit, Outcome]] = (),
+) -> None:
+    """Write a comparison as ``table``, ``markdown`` or ``json``.
+
+    Args:
+        checked: The conditions that it was held against.
+    """
+    if form != "json":
+        write_report(_sections(comparison), _notes(comparison, checked), form, destination)
+        return
+    value = comparison.to_dict()
+    if comparison.agreement is not None:
+        for frame in value["agreement"]["changed"]:
+            frame["command"] = _side_by_side(comparison, frame["base_position"])
+    value["fail_on"] = [{"condition": limit.text, **asdict(outcome)} for limit, outcome in checked]
+    destination.write(json_text(value, indent=2) + "\n")
+
+
+def _sections(comparison: Comparison) -> Iterator[Section]:
+    if comparison.differences:
+        yield Section(
+            "What differs",
+            ("", "BASE", "NEW"),
+            [(d.key, _facts(d.base), _facts(d.new)) for d in comparison.differences],
+            (False, False, False),
+        )
+    else:
+        same = "nothing: model, device, source, versions and options are the same"
+        yield Section("What differs", (), [(same, "")])
+    yield Section(
+        "Recordings",
+        ("", "session", "frames", "warm-up", "compared", "dropped", "skipped", "effective"),
+        [
+            _recording_row(side, recording)
+            for side, recordings in (("BASE", comparison.base), ("NEW", comparison.new))
+            for recording in recordings
+        ],
+        (False, False, True, True, True, True, True, True),
+    )
+    yield Section(
+        "Speed",
+        ("metric", "BASE", "NEW", "change", "verdict", "why"),
+        [_row(row) for row in comparison.rows],
+        (False, True, True, True, False, False),
+    )
+    if comparison.agreement is not None:
+        yield from _agreement_sections(comparison, comparison.agreement)
+
+
+def _facts(values: Sequence[Any]) -> str:
+    return " | ".join("-" if value is None else _fact(value) for value in values)
+
+
+def _fact(value: Any) -> str:
+    text = value if isinstance(value, str) else json_text(value)
+    return text if len(text) <= _LONGEST_FACT else text[:_LONGEST_FACT] + "…"
+
+
+def _recording_row(side: str, recording: Recording) -> tuple[str, ...]:
+    dropped = sum(recording.dropped.values())
+    places = ", ".join(f"{place} {n:,}" for place, n in recording.dropped.items() if n)
+    return (
+        side,
+        recording.path,
+        f"{recording.frames:,}",
+        f"{recording.warm_up:,}" if recording.has_settled else "not settled",
+        f"{recording.frames - recording.warm_up:,}",
+        f"{dropped:,} ({places})" if places else f"{dropped:,}",
+        f"{recording.skipped:,}",
+        "-" if recording.effective is None else f"{recording.effective:,.0f}",
+    )
+
+
+def _row(row: Row) -> tuple[str, ...]:
+    change = _percent(row.change)
+    if row.change_low is not None or row.change_high is not None:
+        low = _percent(row.change_low, "-100%")
+        change += f" ({low} to {_percent(row.change_high, 'any')})"
+    return (
+        row.metric,
+        _value(row.base),
+        _value(row.new),
+        change,
+        row.verdict,
+        row.reason or "",
+    )
+
+
+def _value(value: Value) -> str:
+    if value.value is None:
+        return "-"
+    text = _digits(value.value)
+    if value.low is None or value.high is None:
+        return text
+    return f"{text} ({_digits(value.low)} to {_digits(value.high)})"
+
+
+def _digits(value: float) -> str:
+    """Return a number with four digits, or with all those before the point."""
+    if value == 0:
+        return "0"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _percent(value: float | None, without: str = "-") -> str:
+    return without if value is None else f"{value:+.1%}"
+
+
+# --- agreement ---------------------------------------------------------------------------------
+
+
+def _agreement_sections(comparison: Comparison, agreement: Agreement) -> Iterator[Section]:
+    yield Section("Agreement", (), list(_agreement_rows(agreement)))
+    if agreement.labels:
+        kinds = [kind for kind in KINDS if agreement.counts[kind] or kind == "same"]
+        names = [_KIND_NAMES[kind] for kind in kinds]
+        yield Section(
+            "Agreement by label",
+            ("label", "in BASE", "in NEW", *names, "precision", "recall", "F1"),
+            [
+                (
+                    "-" if label.label is None else label.label,
+                    f"{label.base:,}",
+                    f"{label.new:,}",
+                    *(f"{label.counts[kind]:,}" for kind in kinds),
+                    _share(label.precision),
+                    _share(label.recall),
+                    _share(label.f1),
+                )
+                for label in agreement.labels
+            ],
+        )
+    if agreement.flips:
+        yield Section(
+            "Labels flipped",
+            ("in BASE", "in NEW", "pairs"),
+            [(_label(a), _label(b), f"{count:,}") for a, b, count in agreement.flips[:_FLIPS]],
+            (False, False, True),
+        )
+    if agreement.changed:
+        yield Section(
+            "Frames that changed most",
+            ("frame", "changes", "F1", "what", "see it"),
+            [
+                (
+                    f"{frame.source_frame:,}",
+                    f"{frame.changes:,}",
+                    _share(frame.f1),
+                    ", ".join(f"{_KIND_NAMES[kind]} {count}" for kind, count in frame.kinds),
+                    _side_by_side(comparison, frame.base_position),
+                )
+                for frame in agreement.changed
+            ],
+            (True, True, True, False, False),
+        )
+
+
+def _agreement_rows(agreement: Agreement) -> Iterator[tuple[str, str]]:
+    yield "frames compared", f"{agreement.frames:,}, of which {agreement.same_frames:,} the same"
+    if agreement.only_base_frames or agreement.only_new_frames:
+        yield (
+            "frames on one side",
+            f"{agreement.only_base_frames:,} only in BASE, {agreement.only_new_frames:,} only in "
+            "NEW: not compared",
+        )
+    yield "detections", f"{agreement.base:,} in BASE, {agreement.new:,} in NEW"
+    yield "agreement (F1)", _share(agreement.f1)
+    yield "precision, recall", f"{_share(agreement.precision)}, {_share(agreement.recall)}"
+    yield "mean IoU of pairs", _share(agreement.mean_iou)
+    if agreement.score_shift is not None and agreement.score_distance is not None:
+        yield (
+            "score shift",
+            f"{agreement.score_shift:+.4f} on average, {agreement.score_distance:.4f} either way",
+        )
+    for kind in KINDS:
+        if agreement.counts[kind] or kind == "same":
+            yield _KIND_NAMES[kind], f"{agreement.counts[kind]:,}"
+
+
+def _share(value: float | None) -> str:
+    if value is None:
+        return "-"
+    # Only what is all the same may look it.
+    return "0.9999" if 0.99995 <= value < 1 else f"{value:.4f}"
+
+
+def _label(label: str | None) -> str:
+    return "-" if label is None else label
+
+
+def _side_by_side(comparison: Comparison, position: int) -> str:
+    base, new = comparison.base[0].path, comparison.new[0].path
+    return (
+        f"dgrec replay {shlex.quote(base)} --side-by-side {shlex.quote(new)} "
+        f"--start {position} --end {position + 1}"
+    )
+
+
+# --- notes -------------------------------------------------------------------------------------
+
+
+def _notes(comparison: Comparison, checked: Sequence[tuple[Limit, Outcome]]) -> Iterator[str]:
+    if comparison.unit == "frame":
+        yield (
+            "This is a difference between these two recordings. How much runs of the same thing "
+            f"differ is not in it: --base A1 A2 A3 --new B1 B2 B3 ({MIN_SESSIONS} a side or more) "
+            "tells."
+        )
+        if comparison.is_paired:
+            yield "Both saw the same frames, which are compared in pairs."
+    else:
+        yield (
+            "Sessions are the unit: values are geometric means over sessions, with the smallest "
+            "and largest of them in parentheses."
+        )
+        yield "Detections are compared where there is one session a side."
+    if any(not recording.has_settled for recording in (*comparison.base, *comparison.new)):
+        yield (
+            "Not settled: nowhere in the first half were three windows of a second within 10%. "
+            "Nothing is left out there, and what is compared may be warm-up."
+        )
+    yield f"Intervals are of 95%. SAME: the whole interval of the change is within {MARGIN:.0%}."
+    agreement = comparison.agreement
+    if agreement is None:
+        if comparison.unit == "frame":
+            yield "Detections are not compared: the sessions are not known to be of the same file."
+    else:
+        yield from _agreement_notes(agreement)
+    for limit, outcome in checked:
+        state = "FAILED" if outcome.holds else "UNKNOWN" if outcome.problem else "passed"
+        yield f"{state}: --fail-on {shlex.quote(limit.text)}"
+        for doubt in outcome.doubtful:
+            yield f"  not failed for {doubt}"
+
+
+def _agreement_notes(agreement: Agreement) -> Iterator[str]:
+    yield (
+        "Agreement takes BASE for the truth: precision is the share of NEW's detections that BASE "
+        "has, too, recall that of BASE's that NEW has. Only bounding boxes, labels and scores are "
+        "compared."
+    )
+    if agreement.rotated:
+        yield (
+            f"{agreement.rotated:,} boxes are rotated: their angle is not compared, and the IoU is "
+            "that of the boxes without it."
+        )
+    if agreement.classified:
+        yield (
+            f"{agreement.classified:,} frames have labels without boxes: the one with the best "
+            "score is compared."
+        )
+    if agreement.not_compared:
+        yield (
+            f"{agreement.not_compared:,} results have neither box nor label: nothing of them is "
+            "compared."
+        )

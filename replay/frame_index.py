@@ -1,0 +1,307 @@
+"""Where the frames of a video file are: key frames and presentation times, without decoding."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+__all__ = ["FrameIndex", "UntrustedIndexError", "is_random_access_point"]
+
+#: Codecs of which one packet is one picture, and whose key frames are known to be what they say.
+_CODECS = frozenset(
+    (
+        *("h264", "hevc", "av1", "libdav1d", "vp8", "libvpx", "vp9", "libvpx-vp9"),
+        *("mpeg4", "mjpeg", "prores", "ffv1"),
+    )
+)
+#: Containers whose packets carry presentation times of their own. AVI has none, MPEG-TS and
+#: raw streams have no table of key frames to seek by.
+_WITH_TABLE = "mp4"
+_CONTAINERS = (_WITH_TABLE, "matroska")
+_GROUPS_KEPT = 64
+
+
+class UntrustedIndexError(Exception):
+    """The file's own account of its frames is missing, or does not agree with itself."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The packets from one key frame to before the next: the same frames, in presentation order.
+
+    Pictures that precede their key frame in presentation (open GOPs) count to its group.
+    """
+
+    #: Position in the file, and number in presentation, of its first frame.
+    first: int
+    #: Presentation times in the stream's time base, sorted.
+    pts: np.ndarray[Any, Any]
+    key_pts: int
+
+
+class FrameIndex:
+    """The frames of a video file by number: which key frame each needs, and its exact time.
+
+    An MP4 tells its key frames in a table that is in memory once the file is open; only the packets
+    around a wanted frame are read for their times. Other files (fragmented MP4, Matroska) are read
+    through once, without decoding.
+
+    Args:
+        container: An open PyAV container that nobody else reads from.
+
+    Raises:
+        UntrustedIndexError: Numbers cannot be told from the index: frames have to be counted.
+    """
+
+    def __init__(self, container: Any) -> None:
+        self._container = container
+        videos = container.streams.video
+        if len(videos) != 1:
+            raise UntrustedIndexError("more than one video stream")
+        self._stream = videos[0]
+        names = container.format.name.split(",")
+        if not any(name in names for name in _CONTAINERS):
+            raise UntrustedIndexError(f"a container without an index: {container.format.name}")
+        if self._stream.codec_context.name not in _CODECS:
+            raise UntrustedIndexError(f"codec {self._stream.codec_context.name}")
+        #: Number of frames.
+        self.count = 0
+        self._keys: list[int] = []  # position of each key frame in the file
+        self._key_times: list[int] = []  # its DTS, or its PTS where the file had to be read
+        self._end_time = 0
+        #: Presentation times in the order of the file, where the file had to be read for them.
+        self._pts: np.ndarray[Any, Any] | None = None
+        self._groups: OrderedDict[int, Group] = OrderedDict()
+        #: The group that the demuxer has come to, and its packets.
+        self._ahead: tuple[int, Iterator[Any]] | None = None
+        if not (_WITH_TABLE in names and self._read_table()):
+            self._read_packets()
+        if not self._keys or self._keys[0] != 0:
+            raise UntrustedIndexError("does not begin with a key frame")
+        if self.group(0).key_pts != int(self.group(0).pts[0]):
+            raise UntrustedIndexError("begins with pictures that lack their reference")
+
+    # --- building ---
+
+    def _read_table(self) -> bool:
+        """Take the sample table, if it is whole; a fragmented file has it only in pieces."""
+        stream = self._stream
+        entries = stream.index_entries
+        if not stream.frames or len(entries) != stream.frames:
+            return False
+        dts = []
+        for position, entry in enumerate(entries):
+            if entry.is_discard:
+                raise UntrustedIndexError("an edit list cuts frames away")
+            dts.append(entry.timestamp)
+            if entry.is_keyframe:
+                self._keys.append(position)
+        if len(dts) > 1 and int(np.diff(np.asarray(dts)).min()) <= 0:
+            raise UntrustedIndexError("times that do not increase")
+        self._key_times = [dts[position] for position in self._keys]
+        self._end_time = dts[-1]
+        self.count = len(dts)
+        return True
+
+    def _read_packets(self) -> None:
+        pts: list[int] = []
+        for packet in self._container.demux(self._stream):
+            if packet.dts is None and packet.size == 0:
+                continue  # the end
+            if packet.pts is None or packet.is_discard:
+                raise UntrustedIndexError("packets without a time, or cut away")
+            if packet.is_keyframe:
+                self._keys.append(len(pts))
+                self._key_times.append(packet.pts)
+            pts.append(packet.pts)
+        self._pts = np.asarray(pts, np.int64)
+        if len(np.unique(self._pts)) != len(pts):
+            raise UntrustedIndexError("two frames of one time")
+        self.count = len(pts)
+
+    # --- asking ---
+
+    @property
+    def groups(self) -> int:
+        return len(self._keys)
+
+    def group_of(self, frame: int) -> int:
+        """Return the number of the group that holds a frame; they are counted from 0."""
+        return bisect.bisect_right(self._keys, frame) - 1
+
+    def packets(self, container: Any, group: int) -> Iterator[Any]:
+        """Yield the packets of a container of the same file, from the key packet of a group on.
+
+        The last one, without data, is PyAV's way of telling the decoder that this is the end.
+
+        Raises:
+            UntrustedIndexError: The key packet is not where it should be.
+        """
+        stream = container.streams.video[0]
+        wanted = self._key_times[group]
+        # An MP4 is sought by presentation time, which its table does not tell: any time before the
+        # next key frame is decoded will do, and an earlier key frame does no harm.
+        times = [wanted]
+        if self._pts is None:
+            is_last = group + 1 == self.groups
+            times.insert(0, self._end_time if is_last else self._key_times[group + 1] - 1)
+        for time in times:
+            container.seek(max(time, wanted), stream=stream, backward=True)
+            is_there = False
+            for packet in container.demux(stream):
+                if not is_there:
+                    at = packet.dts if self._pts is None else packet.pts
+                    if at is None or (at > wanted and packet.is_keyframe):
+                        break
+                    is_there = at == wanted
+                if is_there:
+                    yield packet
+            if is_there:
+                return
+        raise UntrustedIndexError("a key frame is not where the table says")
+
+    def first(self, group: int) -> int:
+        """Return the number of a group's first frame."""
+        return self._keys[group]
+
+    def size(self, group: int) -> int:
+        """Return how many frames a group has."""
+        end = self._keys[group + 1] if group + 1 < len(self._keys) else self.count
+        return end - self._keys[group]
+
+    def pts(self, frame: int) -> int:
+        """Return the presentation time of a frame, in the stream's time base.
+
+        Raises:
+            UntrustedIndexError: The packets around it do not agree with the table.
+        """
+        group = self.group(self.group_of(frame))
+        return int(group.pts[frame - group.first])
+
+    def frame_at(self, pts: int, tolerance: int = 0) -> int | None:
+        """Return the number of the frame nearest to a presentation time, if it is near enough."""
+        low, high = 0, self.groups - 1
+        while low < high:  # the last group that does not begin after it
+            middle = (low + high + 1) // 2
+            if int(self.group(middle).pts[0]) <= pts + tolerance:
+                low = middle
+            else:
+                high = middle - 1
+        nearest = None
+        for group in map(self.group, range(max(low - 1, 0), low + 1)):
+            at = int(np.abs(group.pts - pts).argmin())
+            distance = abs(int(group.pts[at]) - pts)
+            if distance <= tolerance and (nearest is None or distance < nearest[0]):
+                nearest = distance, group.first + at
+        return None if nearest is None else nearest[1]
+
+    def group(self, number: int) -> Group:
+        """Return a group with the times of its frames.
+
+        Raises:
+            UntrustedIndexError: Its packets do not agree with the table, or are not there.
+        """
+        group = self._groups.get(number)
+        if group is None:
+            group = self._groups[number] = self._read_group(number)
+            if len(self._groups) > _GROUPS_KEPT:
+                self._groups.popitem(last=False)
+        else:
+            self._groups.move_to_end(number)
+        return group
+
+    def _read_group(self, number: int) -> Group:
+        first, size = self._keys[number], self.size(number)
+        if self._pts is not None:
+            pts = self._pts[first : first + size]
+        else:
+            pts = self._read_times(number, size)
+        in_order = np.sort(pts)
+        if size > 1 and int(np.diff(in_order).min()) <= 0:
+            raise UntrustedIndexError("two frames of one time")
+        return Group(first, in_order, int(pts[0]))
+
+    def _read_times(self, number: int, size: int) -> np.ndarray[Any, Any]:
+        """Return the presentation times of a group's packets, in the order of the file."""
+        if self._ahead is None or self._ahead[0] != number:
+            self._ahead = number, self.packets(self._container, number)
+        packets = self._ahead[1]
+        self._ahead = None
+        pts = []
+        for packet in itertools.islice(packets, size):
+            if packet.pts is None:
+                break
+            pts.append(packet.pts)
+        if len(pts) < size:
+            raise UntrustedIndexError("ends before its table does")
+        self._ahead = number + 1, packets
+        return np.asarray(pts, np.int64)
+
+
+def is_random_access_point(
+    codec: str, data: bytes, nal_length_size: int | None, *, closed: bool = False
+) -> bool:
+    """Return whether decoding may begin at a key packet and be exact from its picture on.
+
+    Encoders mark pictures as key that are not (an I picture that later ones look past): in H.264
+    only an IDR picture is one, or a recovery point at once and exact; in HEVC any IRAP.
+
+    Args:
+        codec: FFmpeg's name of the codec.
+        data: The packet.
+        nal_length_size: Bytes before each NAL unit that give its length; None for start codes.
+        closed: Whether no picture after it may need one before it, not even one shown before it.
+    """
+    if codec not in ("h264", "hevc"):
+        return True
+    for unit in _nal_units(data, nal_length_size):
+        if not unit:
+            continue
+        if codec == "hevc":
+            kind = unit[0] >> 1 & 63
+            if kind < 32:  # a picture: the first one decides
+                return 19 <= kind <= 20 if closed else 16 <= kind <= 21
+            continue
+        kind = unit[0] & 31
+        if kind == 5 or (kind == 6 and not closed and _is_exact_recovery_point(unit)):
+            return True
+        if kind == 1:
+            return False
+    return False
+
+
+def _nal_units(data: bytes, nal_length_size: int | None) -> list[bytes]:
+    if nal_length_size is None:
+        return [unit.lstrip(b"\1") for unit in data.split(b"\0\0\1")[1:]]
+    units = []
+    at = 0
+    while at + nal_length_size < len(data):
+        length = int.from_bytes(data[at : at + nal_length_size], "big")
+        at += nal_length_size
+        units.append(data[at : at + min(length, 4096)])  # what decides stands at the beginning
+        at += length
+    return units
+
+
+def _is_exact_recovery_point(unit: bytes) -> bool:
+    """Return whether an H.264 SEI unit says: exact from here on (recovery_frame_cnt is 0)."""
+    at = 1
+    while at + 2 < len(unit):
+        kind = size = 0
+        while at < len(unit) and unit[at] == 255:
+            kind, at = kind + 255, at + 1
+        kind, at = kind + (unit[at] if at < len(unit) else 0), at + 1
+        while at < len(unit) and unit[at] == 255:
+            size, at = size + 255, at + 1
+        size, at = size + (unit[at] if at < len(unit) else 0), at + 1
+        if kind == 6:
+            # ue(v) of 0 is one set bit; exact_match_flag is the next.
+            return at < len(unit) and unit[at] & 0xC0 == 0xC0
+        at += size
+    return False

@@ -1,0 +1,145 @@
+"""What is drawn on a frame: painters, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from dgrec.result import RecordedResult
+from dgrec.video import Image
+
+__all__ = ["Filtered", "Painter", "Resize", "Stack"]
+
+
+class Painter(Protocol):
+    """Draws something of a frame's results.
+
+    Frames may come in any order: a player jumps. What a painter needs of the frames before, it
+    looks up in the session.
+    """
+
+    def draw(self, result: RecordedResult, image: Image) -> Image:
+        """Return ``image`` with something drawn; only where `draws_in_place` is it changed."""
+        ...
+
+    def notes(self) -> list[str]:
+        """Return what the user should know after the last frame, a line each."""
+        ...
+
+
+class Stack:
+    """Painters, each of which draws on what the one before it has left.
+
+    The picture that is given is never changed, so that it can be drawn on again.
+    """
+
+    def __init__(self, painters: Sequence[Painter]) -> None:
+        self._painters = tuple(painters)
+
+    def draw(self, result: RecordedResult, image: Image) -> Image:
+        picture = image
+        for painter in self._painters:
+            if getattr(painter, "draws_in_place", False) and (
+                np.may_share_memory(picture, image) or not picture.flags.writeable
+            ):
+                picture = picture.copy()
+            picture = painter.draw(result, picture)
+        return picture
+
+    def extent(self, width: int, height: int) -> tuple[int, int]:
+        """Return the size of what is drawn on a frame of this size (labels below left out)."""
+        for painter in self._painters:
+            if hasattr(painter, "extent"):
+                width, height = painter.extent(width, height)
+        return width, height
+
+    def notes(self) -> list[str]:
+        return [note for painter in self._painters for note in painter.notes()]
+
+
+class Filtered:
+    """Draws only those results that a filter keeps.
+
+    Args:
+        painter: Draws what is left.
+        choose: Returns the indices of the results to keep; None for all of them.
+    """
+
+    def __init__(
+        self, painter: Painter, choose: Callable[[RecordedResult], Sequence[int] | None]
+    ) -> None:
+        self._painter = painter
+        self._choose = choose
+
+    def draw(self, result: RecordedResult, image: Image) -> Image:
+        indices = self._choose(result)
+        if indices is None:
+            return self._painter.draw(result, image)
+        # A class map or a list of classes of which nothing is left is no result that PySDK draws.
+        if not indices and result.results:
+            return image
+        return self._painter.draw(result.keep(indices), image)
+
+    def notes(self) -> list[str]:
+        return self._painter.notes()
+
+
+class Resize:
+    """Brings finished pictures to another size.
+
+    Args:
+        width: In pixels; None: as the height says.
+        height: In pixels; None: as the width says.
+        scale: Instead of both: how many times as large.
+        widest: Instead: make only those smaller that are wider than this, and say so in the end.
+        quiet: Do not say so.
+    """
+
+    def __init__(
+        self,
+        width: int | None = None,
+        height: int | None = None,
+        *,
+        scale: float | None = None,
+        widest: int | None = None,
+        quiet: bool = False,
+    ) -> None:
+        self._width, self._height, self._scale, self._widest = width, height, scale, widest
+        self._quiet = quiet
+        self._narrowed_from = 0
+
+    def extent(self, width: int, height: int) -> tuple[int, int]:
+        if self._widest is not None:
+            scale = min(1.0, self._widest / width)
+            return max(1, round(width * scale)), max(1, round(height * scale))
+        if self._scale is not None:
+            return max(1, round(width * self._scale)), max(1, round(height * self._scale))
+        if self._width is None and self._height is None:
+            return width, height
+        new_width = self._width or max(1, round(width * (self._height or 1) / height))
+        new_height = self._height or max(1, round(height * new_width / width))
+        return new_width, new_height
+
+    def draw(self, result: RecordedResult, image: Image) -> Image:
+        height, width = image.shape[:2]
+        size = self.extent(width, height)
+        if size == (width, height):
+            return image
+        if self._widest is not None:
+            self._narrowed_from = max(self._narrowed_from, width)
+        import cv2
+
+        smaller = size[0] * size[1] < width * height
+        kind = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
+        resized: Image = cv2.resize(image, size, interpolation=kind)
+        return resized
+
+    def notes(self) -> list[str]:
+        if self._quiet or not self._narrowed_from:
+            return []
+        return [
+            f"pictures were made {self._widest} pixels wide instead of {self._narrowed_from:,} "
+            "(--scale 1 keeps their size)"
+        ]

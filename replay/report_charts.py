@@ -1,0 +1,488 @@
+"""The plots of a report, as Vega-Lite specifications with their data inside.
+
+Each is drawn from the rows of one statement that the reader can run again. Recordings of any
+length give plots of one size: frames are counted into at most a few hundred spans of time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["CHARTS", "ChartPlan", "Extent", "Rows", "Spec"]
+
+Rows = list[dict[str, Any]]
+Spec = dict[str, Any]
+
+#: Spans of time that a plot is cut into, at most.
+_SPANS = 240
+#: Fewer frames than this say little about a span of time.
+_FRAMES_IN_SPAN = 8
+#: Up to here every frame is a point of its own.
+_POINTS = 3000
+#: Labels with a colour of their own; the rest is drawn together.
+_LABELS = 9
+_WIDTH = 860
+#: Colours that keep apart for colour-blind readers too (Okabe and Ito).
+_BLUE, _ORANGE, _GREEN, _RED = "#0072b2", "#e69f00", "#009e73", "#d55e00"
+_GREY = "#9aa0a6"
+_STAGES = ("preprocess", "inference", "postprocess", "other")
+_STAGE_COLORS = (_ORANGE, _BLUE, _GREEN, _GREY)
+#: Seconds since the first frame was captured, for each frame.
+_SECOND = "epoch(captured_at - (SELECT min(captured_at) FROM frames))"
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How long a session is, and how large its latencies are: what plots are cut by."""
+
+    frames: int
+    seconds: float
+    #: Latency below which 99.5% of the frames are, in ms; None without frames.
+    latency_ms: float | None
+    detections: int
+
+    @property
+    def span_s(self) -> float:
+        """Seconds in one span of time: 1, 2 or 5 times a power of ten."""
+        spans = min(_SPANS, max(1, self.frames // _FRAMES_IN_SPAN))
+        return _nice(max(self.seconds / spans, 0.001))
+
+    @property
+    def bin_ms(self) -> float:
+        """Milliseconds in one bar of a histogram."""
+        return _nice(max((self.latency_ms or 1.0) / 60, 0.001))
+
+
+@dataclass(frozen=True)
+class ChartPlan:
+    """A plot to be made: the statement that gives its data, and what makes a picture of them."""
+
+    name: str
+    title: str
+    #: What to look for, in a sentence or two.
+    text: str
+    sql: Callable[[Extent], str]
+    spec: Callable[[Rows, Extent], Spec]
+    #: Said where the statement gives no rows.
+    nothing: str = "No frames."
+    #: Statements whose rows the plot shows besides, by name.
+    more: Mapping[str, Callable[[Extent], str]] = field(default_factory=dict)
+
+
+def _nice(value: float) -> float:
+    """Return the next larger of 1, 2 and 5 times a power of ten."""
+    power = 10.0 ** math.floor(math.log10(value))
+    step = next(step for step in (1, 2, 5, 10) if step * power >= value * (1 - 1e-9))
+    return float(f"{step * power:.12g}")
+
+
+def _number(value: float) -> str:
+    return f"{value:.12g}"
+
+
+# --- latency over time ---------------------------------------------------------------------------
+
+
+def _latency_sql(extent: Extent) -> str:
+    if extent.frames <= _POINTS:
+        return f"""
+SELECT frame, {_SECOND} AS second, latency_ms,
+       preprocess_ms, inference_ms, postprocess_ms, dropped_before
+FROM frames
+ORDER BY frame"""
+    span = _number(extent.span_s)
+    return f"""
+SELECT floor({_SECOND} / {span}) * {span} AS second,
+       count(*) AS frames,
+       quantile_cont(latency_ms, 0.5) AS p50_ms,
+       quantile_cont(latency_ms, 0.95) AS p95_ms,
+       max(latency_ms) AS max_ms,
+       arg_max(frame, latency_ms) AS slowest_frame,
+       sum(dropped_before) AS dropped
+FROM frames
+GROUP BY second
+ORDER BY second"""
+
+
+def _latency_spec(rows: Rows, extent: Extent) -> Spec:
+    y = {"type": "quantitative", "axis": {"title": "latency, ms"}}
+    if "latency_ms" in rows[0]:
+        tooltip = _tooltip(
+            frame="frame",
+            second="s",
+            latency_ms="latency, ms",
+            preprocess_ms="preprocess, ms",
+            inference_ms="inference, ms",
+            postprocess_ms="postprocess, ms",
+            dropped_before="frames lost before",
+        )
+        layers = [
+            {
+                "mark": {"type": "line", "strokeWidth": 0.6, "opacity": 0.5, "color": _BLUE},
+                "encoding": {"y": {"field": "latency_ms", **y}},
+            },
+            {
+                "mark": {"type": "point", "filled": True, "size": 14, "color": _BLUE},
+                "encoding": {"y": {"field": "latency_ms", **y}, "tooltip": tooltip},
+            },
+            _drop_marks("dropped_before"),
+        ]
+    else:
+        tooltip = _tooltip(
+            second="from second",
+            frames="frames",
+            p50_ms="p50, ms",
+            p95_ms="p95, ms",
+            max_ms="max, ms",
+            slowest_frame="slowest frame",
+            dropped="frames lost",
+        )
+        layers = [
+            {
+                "mark": {"type": "area", "opacity": 0.25, "color": _BLUE},
+                "encoding": {
+                    "y": {"field": "p50_ms", **y},
+                    "y2": {"field": "p95_ms"},
+                },
+            },
+            {
+                "mark": {"type": "line", "strokeWidth": 1.2, "color": _BLUE},
+                "encoding": {"y": {"field": "p50_ms", **y}},
+            },
+            {
+                "mark": {"type": "point", "filled": True, "size": 10, "color": _ORANGE},
+                "encoding": {"y": {"field": "max_ms", **y}, "tooltip": tooltip},
+            },
+            _drop_marks("dropped"),
+        ]
+    return _over_time(rows, extent, layers, height=240)
+
+
+def _drop_marks(name: str) -> Spec:
+    """Return a red tick at the foot of the plot wherever frames were lost."""
+    return {
+        "transform": [{"filter": f"datum.{name} > 0"}],
+        "mark": {"type": "tick", "color": _RED, "thickness": 2, "orient": "vertical", "size": 16},
+        "encoding": {
+            "y": {"value": "height"},
+            "tooltip": _tooltip(second="s", **{name: "frames lost"}),
+        },
+    }
+
+
+# --- histogram -----------------------------------------------------------------------------------
+
+
+def _histogram_sql(extent: Extent) -> str:
+    width = _number(extent.bin_ms)
+    last = _number(extent.bin_ms * math.ceil((extent.latency_ms or 1.0) / extent.bin_ms))
+    return f"""
+SELECT least(floor(latency_ms / {width}) * {width}, {last}) AS from_ms,
+       count(*) AS frames
+FROM frames
+GROUP BY from_ms
+ORDER BY from_ms"""
+
+
+def _quantiles_sql(extent: Extent) -> str:
+    return """
+SELECT unnest(['p50', 'p95', 'p99']) AS name,
+       unnest(quantile_cont(latency_ms, [0.5, 0.95, 0.99])) AS ms
+FROM frames"""
+
+
+def _histogram_spec(rows: Rows, extent: Extent) -> Spec:
+    width = extent.bin_ms
+    last = width * math.ceil((extent.latency_ms or 1.0) / width)
+    bars = [
+        {
+            **row,
+            "to_ms": row["from_ms"] + width,
+            "which": "all that is longer" if row["from_ms"] >= last - width / 2 else "",
+        }
+        for row in rows
+        if "frames" in row
+    ]
+    marks = [row for row in rows if "name" in row and row["ms"] is not None]
+    return {
+        **_base(220),
+        "layer": [
+            {
+                "data": {"values": bars},
+                "mark": {"type": "bar", "color": _BLUE, "binSpacing": 0.5},
+                "encoding": {
+                    "x": {
+                        "field": "from_ms",
+                        "type": "quantitative",
+                        "bin": {"binned": True, "step": width},
+                        "axis": {"title": "latency, ms (the last bar: that and longer)"},
+                    },
+                    "x2": {"field": "to_ms"},
+                    "y": {
+                        "field": "frames",
+                        "type": "quantitative",
+                        "axis": {"title": "frames"},
+                    },
+                    "tooltip": _tooltip(from_ms="from, ms", to_ms="to, ms", frames="frames"),
+                },
+            },
+            {
+                "data": {"values": marks},
+                "mark": {"type": "rule", "color": _RED, "strokeDash": [4, 3]},
+                "encoding": {
+                    "x": {"field": "ms", "type": "quantitative"},
+                    "tooltip": _tooltip(name="quantile", ms="ms"),
+                },
+            },
+            {
+                "data": {"values": marks},
+                "mark": {"type": "text", "color": _RED, "align": "left", "dx": 3, "y": 8},
+                "encoding": {
+                    "x": {"field": "ms", "type": "quantitative"},
+                    "text": {"field": "name"},
+                },
+            },
+        ],
+    }
+
+
+# --- stages --------------------------------------------------------------------------------------
+
+
+def _stages_sql(extent: Extent) -> str:
+    span = _number(extent.span_s)
+    return f"""
+SELECT floor({_SECOND} / {span}) * {span} AS second,
+       unnest(['preprocess', 'inference', 'postprocess', 'other']) AS stage,
+       unnest([
+           avg(preprocess_ms), avg(inference_ms), avg(postprocess_ms),
+           avg(latency_ms - coalesce(preprocess_ms, 0)
+               - coalesce(inference_ms, 0) - coalesce(postprocess_ms, 0))
+       ]) AS mean_ms
+FROM frames
+GROUP BY second
+ORDER BY second"""
+
+
+def _stages_spec(rows: Rows, extent: Extent) -> Spec:
+    # A stage may take longer than the latency says only by rounding.
+    values = [{**row, "mean_ms": max(row["mean_ms"] or 0.0, 0.0)} for row in rows]
+    layer = {
+        "mark": {"type": "bar", "binSpacing": 0},
+        "encoding": {
+            "y": {
+                "field": "mean_ms",
+                "type": "quantitative",
+                "stack": "zero",
+                "axis": {"title": "mean, ms a frame"},
+            },
+            "color": {
+                "field": "stage",
+                "type": "nominal",
+                "scale": {"domain": list(_STAGES), "range": list(_STAGE_COLORS)},
+                "legend": {"title": None, "orient": "top"},
+            },
+            "order": {"field": "order"},
+            "tooltip": _tooltip(second="from second", stage="stage", mean_ms="mean, ms"),
+        },
+    }
+    ordered = [{**row, "order": _STAGES.index(row["stage"])} for row in values]
+    return _over_time(ordered, extent, [layer], height=220, spans=True)
+
+
+# --- throughput ----------------------------------------------------------------------------------
+
+
+def _throughput_sql(extent: Extent) -> str:
+    return f"""
+SELECT epoch(window_start - (SELECT min(captured_at) FROM frames)) AS second,
+       fps, frames, dropped, skipped
+FROM throughput({_number(extent.span_s)})
+ORDER BY second"""
+
+
+def _throughput_spec(rows: Rows, extent: Extent) -> Spec:
+    tooltip = _tooltip(
+        second="from second",
+        frames="results",
+        fps="results/s",
+        dropped="frames lost",
+        skipped="frames left out",
+    )
+    layers = [
+        {
+            "mark": {"type": "bar", "color": _GREEN, "binSpacing": 0},
+            "encoding": {
+                "y": {
+                    "field": "fps",
+                    "type": "quantitative",
+                    "axis": {"title": "results, 1/s"},
+                },
+                "tooltip": tooltip,
+            },
+        },
+        _drop_marks("dropped"),
+    ]
+    return _over_time(rows, extent, layers, height=180, spans=True)
+
+
+# --- detections ----------------------------------------------------------------------------------
+
+
+def _labels_sql(extent: Extent) -> str:
+    span = _number(extent.span_s)
+    return f"""
+WITH ranked AS (
+    SELECT label, row_number() OVER (ORDER BY count(*) DESC, label) AS place
+    FROM detections GROUP BY label
+)
+SELECT floor({_SECOND} / {span}) * {span} AS second,
+       CASE WHEN place > {_LABELS} THEN '(other labels)'
+            ELSE coalesce(ranked.label, '(no label)') END AS label,
+       count(*) / {span} AS per_second
+FROM detections JOIN ranked ON detections.label IS NOT DISTINCT FROM ranked.label
+GROUP BY ALL
+ORDER BY second, label"""
+
+
+def _labels_spec(rows: Rows, extent: Extent) -> Spec:
+    layer = {
+        "mark": {"type": "bar", "binSpacing": 0},
+        "encoding": {
+            "y": {
+                "field": "per_second",
+                "type": "quantitative",
+                "stack": "zero",
+                "axis": {"title": "detections, 1/s"},
+            },
+            "color": {
+                "field": "label",
+                "type": "nominal",
+                "scale": {"scheme": "tableau10"},
+                "legend": {"title": None, "orient": "top", "columns": 5},
+            },
+            "tooltip": _tooltip(second="from second", label="label", per_second="1/s"),
+        },
+    }
+    return _over_time(rows, extent, [layer], height=200, spans=True)
+
+
+# --- what they share -----------------------------------------------------------------------------
+
+
+def _base(height: int) -> Spec:
+    return {
+        "width": _WIDTH,
+        "height": height,
+        "background": None,
+        "config": {
+            "font": "system-ui, sans-serif",
+            "view": {"stroke": None},
+            "axis": {"gridColor": "#e8eaed", "labelColor": "#3c4043", "titleColor": "#3c4043"},
+        },
+    }
+
+
+def _over_time(
+    rows: Sequence[Mapping[str, Any]],
+    extent: Extent,
+    layers: list[Spec],
+    *,
+    height: int,
+    spans: bool = False,
+) -> Spec:
+    """Return ``layers`` over the time since the first frame; the wheel zooms, dragging moves."""
+    unit, seconds = next(
+        (unit, seconds)
+        for unit, seconds, limit in (
+            ("seconds", 1, 600),
+            ("minutes", 60, 4 * 3600),
+            ("hours", 3600, math.inf),
+        )
+        if extent.seconds <= limit
+    )
+    x: Spec = {
+        "field": "time",
+        "type": "quantitative",
+        "axis": {"title": f"{unit} since the first frame"},
+        "scale": {"domain": [0, max(extent.seconds, extent.span_s) / seconds], "nice": False},
+    }
+    transform = [{"calculate": f"datum.second / {seconds}", "as": "time"}]
+    span: Spec = {}
+    if spans:
+        span = {
+            "x": {**x, "bin": {"binned": True, "step": extent.span_s / seconds}},
+            "x2": {"field": "until"},
+        }
+        end = f"(datum.second + {_number(extent.span_s)}) / {seconds}"
+        transform.append({"calculate": end, "as": "until"})
+    zoom = {"name": "zoom", "select": {"type": "interval", "encodings": ["x"]}, "bind": "scales"}
+    # The first layer shows the spans; those upon it mark moments.
+    encodings = [span or {"x": x}, *({"x": x} for _ in layers[1:])]
+    placed = [
+        {**layer, "encoding": {**place, **layer["encoding"]}}
+        for layer, place in zip(layers, encodings, strict=True)
+    ]
+    placed[0]["params"] = [zoom]
+    return {
+        **_base(height),
+        "data": {"values": list(rows)},
+        "transform": transform,
+        "layer": placed,
+    }
+
+
+def _tooltip(**titles: str) -> list[Spec]:
+    return [
+        {"field": name, "title": title, **({"format": ".4~g"} if _is_measured(name) else {})}
+        for name, title in titles.items()
+    ]
+
+
+def _is_measured(name: str) -> bool:
+    return name.endswith("ms") or name in ("second", "per_second", "fps")
+
+
+CHARTS = (
+    ChartPlan(
+        "latency",
+        "Latency over time",
+        "From capture to result, queueing included. Red marks at the foot: frames lost there.",
+        _latency_sql,
+        _latency_spec,
+    ),
+    ChartPlan(
+        "histogram",
+        "How latencies are spread",
+        "Two humps are two ways through the pipeline; a long tail is what makes p99.",
+        _histogram_sql,
+        _histogram_spec,
+        more={"quantiles": _quantiles_sql},
+    ),
+    ChartPlan(
+        "stages",
+        "Where the time goes",
+        "Mean of each stage. “other” is the rest of the latency: waiting between stages, and "
+        "transport.",
+        _stages_sql,
+        _stages_spec,
+    ),
+    ChartPlan(
+        "throughput",
+        "Throughput",
+        "Results as they came out. Red marks at the foot: frames lost there.",
+        _throughput_sql,
+        _throughput_spec,
+    ),
+    ChartPlan(
+        "detections",
+        "Detections by label",
+        "How many detections of each label a second brought.",
+        _labels_sql,
+        _labels_spec,
+        nothing="Nothing was detected.",
+    ),
+)

@@ -1,0 +1,227 @@
+"""Where finished pictures go: an MP4, a folder of pictures, an animation, a contact sheet."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from dgrec.errors import OutputError
+from dgrec.result import RecordedResult
+from dgrec.video import Image, VideoWriter, check_new_file, check_output
+
+__all__ = [
+    "JPEG_QUALITY",
+    "MP4",
+    "PictureFolder",
+    "Sink",
+    "Target",
+    "encode_picture",
+    "output_errors",
+    "picture_folder",
+]
+
+JPEG_QUALITY = 92
+
+
+class Sink(ABC):
+    """Takes finished pictures, in order. What it writes takes its name when it is whole.
+
+    Leaving the ``with`` block by an exception, or being killed, leaves nothing under that name.
+    """
+
+    #: Pictures written so far.
+    frames: int = 0
+
+    @abstractmethod
+    def write(self, image: Image, pts_us: int, duration_us: int, result: RecordedResult) -> None:
+        """Append ``image``, to be shown ``pts_us`` microseconds after the start.
+
+        Args:
+            image: The picture.
+            pts_us: When it is shown.
+            duration_us: For how long.
+            result: The frame that it shows.
+
+        Raises:
+            OutputError: It cannot be written (the disk is full, say).
+        """
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Write what is left and give it its name.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+
+    @abstractmethod
+    def discard(self) -> None:
+        """Remove what was written so far."""
+
+    def notes(self) -> list[str]:
+        """Return what the user should know at the end, a line each."""
+        return []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.finish()
+        else:
+            self.discard()
+
+
+class _OpenSink(Protocol):
+    def __call__(self, path: Path, width: int, height: int, *, overwrite: bool) -> Sink: ...
+
+
+class _Check(Protocol):
+    def __call__(self, path: Path, *, overwrite: bool) -> None: ...
+
+
+@dataclass(frozen=True)
+class Target:
+    """A kind of output: how to open it, and what pictures it takes."""
+
+    open: _OpenSink
+    #: Raises `OutputError` if the output cannot be written, before any work is done.
+    check: _Check = check_new_file
+    #: Whether width and height have to be even.
+    even: bool = False
+    #: Whether all pictures have to be of one size.
+    one_size: bool = True
+
+
+class _Movie(Sink):
+    """An MP4."""
+
+    def __init__(self, path: Path, width: int, height: int, *, overwrite: bool) -> None:
+        self._writer = VideoWriter(path, width, height, overwrite=overwrite)
+
+    def write(self, image: Image, pts_us: int, duration_us: int, result: RecordedResult) -> None:
+        self._writer.write(image, pts_us, duration_us)
+        self.frames += 1
+
+    def finish(self) -> None:
+        self._writer.finish()
+
+    def discard(self) -> None:
+        self._writer.discard()
+
+
+MP4 = Target(_Movie, check_output, even=True)
+
+
+class PictureFolder(Sink):
+    """A folder of PNG or JPEG files, named by the frame's number: ``frame-000123.png``.
+
+    Args:
+        path: The folder. With ``overwrite`` it may be there: what was written to it in this way
+            before is replaced, other files stay.
+        suffix: ``.png`` or ``.jpg``.
+        overwrite: Whether pictures that are there may be replaced.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+
+    def __init__(self, path: Path, suffix: str, *, overwrite: bool) -> None:
+        check_folder(path, overwrite=overwrite)
+        self._path, self._suffix = path, suffix
+        self._temporary = path.with_name(f".{path.name}.rendering")
+        with output_errors(self._path, self.discard):
+            if self._temporary.exists():
+                shutil.rmtree(self._temporary)  # of a run that was killed
+            self._temporary.mkdir()
+
+    def write(self, image: Image, pts_us: int, duration_us: int, result: RecordedResult) -> None:
+        with output_errors(self._path, self.discard):
+            file = self._temporary / f"frame-{result.frame:06}{self._suffix}"
+            file.write_bytes(encode_picture(image, self._suffix))
+        self.frames += 1
+
+    def finish(self) -> None:
+        with output_errors(self._path, self.discard):
+            if not self._path.is_dir() or not any(self._path.iterdir()):
+                os.replace(self._temporary, self._path)
+                return
+            for old in _pictures(self._path):
+                old.unlink()
+            for new in sorted(self._temporary.iterdir()):
+                os.replace(new, self._path / new.name)
+            self._temporary.rmdir()
+
+    def discard(self) -> None:
+        shutil.rmtree(self._temporary, ignore_errors=True)
+
+
+def picture_folder(suffix: str) -> Target:
+    """Return the target for a folder of pictures; ``suffix`` is ``.png`` or ``.jpg``."""
+
+    def open_folder(path: Path, width: int, height: int, *, overwrite: bool) -> Sink:
+        return PictureFolder(path, suffix, overwrite=overwrite)
+
+    return Target(open_folder, check_folder, one_size=False)
+
+
+def check_folder(path: Path, *, overwrite: bool) -> None:
+    """Raise `OutputError` if no pictures can be written to the folder ``path``."""
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"{path}: is a file, not a folder for pictures")
+    if not path.absolute().parent.is_dir():
+        raise OutputError(f"{path}: there is no folder {path.absolute().parent}")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise OutputError(f"{path}: cannot be written: the folder it is in is read-only")
+    try:
+        is_empty = not path.exists() or not any(path.iterdir())
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be read: {error.strerror}") from None
+    if not is_empty and not overwrite:
+        raise OutputError(
+            f"{path}: is there already and not empty; choose another name, or say --overwrite to "
+            "replace its frame-NUMBER pictures"
+        )
+
+
+def _pictures(folder: Path) -> Iterator[Path]:
+    for file in sorted(folder.iterdir()):
+        if re.fullmatch(r"frame-\d{6,}\.(png|jpg)", file.name):
+            yield file
+
+
+def encode_picture(image: Image, suffix: str) -> bytes:
+    """Return ``image`` as a PNG or JPEG file."""
+    import cv2
+
+    # Fast PNG: the next level takes twice as long for a tenth fewer bytes.
+    options = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+    if suffix != ".png":
+        options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    ok, data = cv2.imencode(suffix, image, options)
+    if not ok:
+        raise OutputError(f"a picture of {image.shape[1]}x{image.shape[0]} is too large")
+    return data.tobytes()
+
+
+@contextlib.contextmanager
+def output_errors(
+    path: Path, discard: Callable[[], None], kinds: tuple[type[Exception], ...] = (OSError,)
+) -> Iterator[None]:
+    """Turn errors of ``kinds`` into one line, and remove what was begun."""
+    try:
+        yield
+    except kinds as error:
+        discard()
+        reason = getattr(error, "strerror", None) or str(error)
+        raise OutputError(f"{path}: cannot be written: {reason}") from None

@@ -1,0 +1,74 @@
+"""What is read of a session: warm-up, stalls, stages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import dgrec
+from dgrec.comparison.samples import read_sample
+from tests.factory import START_NS, make_row, make_rows, write_journal, write_session
+
+MS = 1_000_000
+
+
+@pytest.mark.parametrize(("slow", "left_out"), [(0, 0), (60, 60), (3, 0), (-1, None)])
+def test_the_warm_up_is_left_out(tmp_path: Path, slow: int, left_out: int | None) -> None:
+    rows = make_rows(600)
+    # Slow at first; or fast and slow by turns of half a second.
+    for i, row in enumerate(rows):
+        if i < slow or (slow < 0 and i // 45 % 2):
+            row.completed_ns += 30 * MS
+    with dgrec.open(write_session(tmp_path / "s.parquet", rows)) as session:
+        sample = read_sample(session)
+        ((warm_up,),) = session.sql("SELECT warm_up_frames FROM warm_up").fetchall()
+    assert sample.has_settled == (left_out is not None)
+    assert sample.warm_up == warm_up == (left_out or 0)
+    assert sample.frames == 600
+    assert sample.source_frame[0] == warm_up
+    assert len(sample.stages["latency_ms"]) == len(sample) == 600 - warm_up
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_sample_is_what_was_recorded(tmp_path: Path, sealed: bool) -> None:
+    rows = make_rows(200)
+    for row in rows[::3]:
+        row.timing = {}
+    rows[7].dropped_queue, rows[9].dropped_camera, rows[11].skipped_before = 3, 2, 5
+    path = (
+        write_session(tmp_path / "s.parquet", rows)
+        if sealed
+        else write_journal(tmp_path / "s.arrows", rows, end=False)
+    )
+    with dgrec.open(path) as session:
+        sample = read_sample(session)
+    assert (sample.frames, sample.warm_up, len(sample)) == (200, 0, 200)
+    assert sample.dropped == {"camera": 2, "queue": 3, "writer": 0}
+    assert sample.skipped == 5
+    expected = np.array([(r.completed_ns - r.captured_ns) / MS for r in rows])
+    assert sample.stages["latency_ms"] == pytest.approx(expected, abs=1e-3)
+    assert np.isnan(sample.stages["inference_ms"]).sum() == len(rows[::3])
+    assert len(sample.stage("inference_ms")) == 200 - len(rows[::3])
+    assert sample.second == 30
+    gaps = np.diff([r.completed_ns for r in rows]) / MS
+    assert sample.gaps.values == pytest.approx(gaps, abs=2e-3)
+
+
+def test_stalls_are_long_gaps_and_cluster(tmp_path: Path) -> None:
+    def session(stalled: list[int]) -> Any:
+        now, rows = START_NS, []
+        for i in range(600):
+            now += (200 if i in stalled else 30) * MS
+            rows.append(make_row(i, captured_ns=now, completed_ns=now + 10 * MS))
+        path = tmp_path / f"{stalled[1]}.parquet"
+        write_session(path, rows)
+        with dgrec.open(path) as opened:
+            return read_sample(opened)
+
+    apart, together = session([100, 200, 300, 400]), session([100, 101, 102, 103])
+    assert apart.stalls[0] == together.stalls[0] == 4
+    assert apart.stalls[1] == pytest.approx(4, rel=0.25)
+    assert together.stalls[1] < 2

@@ -1,0 +1,44 @@
+"""What a notebook shows of a session."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from IPython.core.formatters import DisplayFormatter
+
+import dgrec
+from tests.factory import make_rows, new_metadata, write_journal, write_session
+
+SESSION = Path(dgrec.__file__).parent.parent / "sample_data" / "session.parquet"
+
+
+def test_notebook_shows_a_table() -> None:
+    with dgrec.open(SESSION) as session:
+        shown, _ = DisplayFormatter().format(session)
+        text = shown["text/html"]
+        latency = session.frames["latency_ms"].to_numpy()
+    assert text.startswith("<table>")
+    assert "<b>session</b>" in text
+    assert ">420<" in text
+    p50, p95, p99 = np.quantile(latency, [0.5, 0.95, 0.99])
+    assert f"p50 {p50:,.1f}, p95 {p95:,.1f}, p99 {p99:,.1f}" in text
+
+
+def test_texts_of_the_session_are_escaped(tmp_path: Path) -> None:
+    metadata = new_metadata()
+    metadata["name"] = "<script>alert(1)</script>"
+    metadata["source"] = {"given": "<img src=x onerror=alert(1)>"}
+    path = write_session(tmp_path / "s.parquet", make_rows(3), metadata=metadata)
+    with dgrec.open(path) as session:
+        text = session._repr_html_()
+    assert "<script" not in text
+    assert "<img" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+
+
+def test_session_without_frames_and_journal(tmp_path: Path) -> None:
+    with dgrec.open(write_session(tmp_path / "none.parquet", [])) as session:
+        assert ">0<" in session._repr_html_()
+    with dgrec.open(write_journal(tmp_path / "j.arrows", make_rows(3), end=False)) as session:
+        assert "not sealed yet" in session._repr_html_()

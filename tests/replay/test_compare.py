@@ -1,0 +1,367 @@
+"""`dgrec compare`, on sessions whose differences are known."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import Result
+
+import dgrec as dgrec_package
+from dgrec import sample
+from dgrec.parts import part_path
+from dgrec.rows import Row
+from tests.factory import (
+    CLOSING,
+    START_NS,
+    TIMING,
+    make_detection,
+    make_row,
+    new_metadata,
+    write_journal,
+    write_session,
+)
+
+Run = Callable[..., Result]
+MS = 1_000_000
+FOOTAGE = {
+    "given": "clip.mp4",
+    "kind": "file",
+    "sha256": "ab" * 32,
+    "width": 640,
+    "height": 480,
+}
+
+
+def metadata(**overrides: Any) -> dict[str, Any]:
+    return new_metadata(source=FOOTAGE, **overrides)
+
+
+def boxes() -> list[dict[str, Any]]:
+    return [
+        make_detection(
+            i, bbox=[10.0 + 200 * i, 20.0, 110.0 + 200 * i, 120.0], label=label, score=0.5
+        )
+        for i, label in enumerate(("person", "car", "dog"))
+    ]
+
+
+def timed_rows(
+    count: int,
+    seed: int,
+    results: Callable[[int], list[dict[str, Any]]] = lambda i: boxes(),
+    factor: float = 1.0,
+    interval_ms: float = 40.0,
+) -> list[Row]:
+    """Return frames whose inference takes about 12 ms, each as long as the one before (0.5)."""
+    rng = np.random.default_rng(seed)
+    rows, state, now = [], 0.0, START_NS
+    for i in range(count):
+        state = 0.5 * state + np.sqrt(0.75) * rng.standard_normal()
+        inference = 12.0 * factor * float(np.exp(0.1 * state))
+        timing = {**TIMING, "CoreInferenceDuration_ms": inference}
+        captured = now
+        now += round(interval_ms * MS * float(np.exp(0.05 * rng.standard_normal())))
+        rows.append(
+            make_row(
+                i,
+                results(i),
+                captured_ns=captured,
+                completed_ns=captured + round((inference + 3) * MS),
+                timing=timing,
+            )
+        )
+    return rows
+
+
+def json_compare(dgrec: Run, *arguments: object) -> dict[str, Any]:
+    result = dgrec("compare", *arguments, "--format", "json")
+    assert result.exit_code == 0, result.output
+    value: dict[str, Any] = json.loads(result.stdout)
+    return value
+
+
+def verdicts(value: dict[str, Any]) -> dict[str, str]:
+    return {row["metric"]: row["verdict"] for row in value["rows"]}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("compare")
+    return write_session(folder / "base.parquet", timed_rows(1200, 1), metadata())
+
+
+def test_a_session_against_itself(dgrec: Run, base: Path) -> None:
+    value = json_compare(dgrec, base, base)
+    assert set(verdicts(value).values()) == {"SAME"}
+    for row in value["rows"]:
+        assert (row["change"], row["change_low"], row["change_high"]) == (0, 0, 0)
+        assert row["base"] == row["new"]
+    assert value["differences"] == []
+    agreement = value["agreement"]
+    assert (agreement["f1"], agreement["mean_iou"], agreement["score_distance"]) == (1, 1, 0)
+    assert agreement["counts"] == {**dict.fromkeys(agreement["counts"], 0), "same": 3600}
+    assert agreement["changed"] == []
+
+
+def test_the_sample_against_itself(dgrec: Run) -> None:
+    value = json_compare(dgrec, sample.SESSION, sample.SESSION)
+    assert set(verdicts(value).values()) == {"SAME"}
+    assert value["agreement"]["f1"] == 1
+    assert value["agreement"]["same_frames"] == 420
+
+
+def test_a_copy_with_known_changes(dgrec: Run, base: Path, tmp_path: Path) -> None:
+    """Boxes moved, dropped, relabelled, doubled and added; 3 ms more inference: just these."""
+
+    def results(i: int) -> list[dict[str, Any]]:
+        found = boxes()
+        if i in range(300, 310):  # moved by half of its width: IoU 1/3
+            found[0]["bbox"] = [60.0, 20.0, 160.0, 120.0]
+        if i in range(400, 405):
+            del found[1]
+        if i in range(500, 503):
+            found[2]["label"] = "person"
+        if i == 600:
+            found.append({**found[0], "score": 0.25})
+        if i == 700:
+            found.append(make_detection(bbox=[10.0, 300.0, 60.0, 400.0], label="dog"))
+        if i == 800:
+            found = []
+        if i == 900:
+            found[0]["score"] = 0.9
+        return found
+
+    slow = timed_rows(1200, 1, results)
+    for row in slow:
+        row.timing["CoreInferenceDuration_ms"] += 3.0  # type: ignore[index]
+        row.completed_ns += 3 * MS
+    new = write_session(
+        tmp_path / "new name's.parquet",
+        slow,
+        metadata(model={**new_metadata()["model"], "device": "OTHER/CPU"}),
+    )
+    value = json_compare(dgrec, base, new)
+    assert value["differences"] == [
+        {"key": "model.device", "base": ["TFLITE/CPU"], "new": ["OTHER/CPU"]}
+    ]
+    found = verdicts(value)
+    touched = {m for m in found if m.startswith(("inference", "latency"))}
+    # Frames as alike as these are too few for a p99.
+    assert {m for m in touched if found[m] == "SLOWER"} == {
+        m for m in touched if not m.endswith("p99_ms")
+    }
+    assert {m for m in touched if found[m] == "UNCLEAR"} == {"inference_p99_ms", "latency_p99_ms"}
+    assert {found[m] for m in found if m not in touched} == {"SAME"}
+    rows = {row["metric"]: row for row in value["rows"]}
+    for stage in ("inference", "latency"):
+        row = rows[f"{stage}_p50_ms"]
+        assert row["new"]["value"] - row["base"]["value"] == pytest.approx(3, abs=1e-3)
+        assert row["change_low"] <= row["change"] <= row["change_high"]
+    agreement = value["agreement"]
+    assert agreement["counts"] == {
+        "same": 3600 - 10 - 5 - 3 - 3,
+        "label_flip": 3,
+        "box_shift": 10,
+        "both": 0,
+        "duplicate_base": 0,
+        "duplicate_new": 1,
+        "only_base": 5 + 3,
+        "only_new": 1,
+    }
+    assert (agreement["base"], agreement["new"]) == (3600, 3600 - 5 + 1 + 1 - 3)
+    assert agreement["same_frames"] == 1200 - 10 - 5 - 3 - 3
+    assert agreement["flips"] == [["dog", "person", 3]]
+    assert agreement["score_shift"] == pytest.approx(0.4 / (3600 - 8 - 3))
+    first, *others = agreement["changed"]
+    assert (first["source_frame"], first["kinds"]) == (800, {"only_base": 3})
+    assert {frame["source_frame"] for frame in others} <= {
+        *range(300, 310),
+        *range(400, 405),
+        *range(500, 503),
+        600,
+        700,
+    }
+    words = shlex.split(first["command"])
+    assert words == [
+        *("dgrec", "replay", str(base), "--side-by-side", str(new)),
+        *("--start", "800", "--end", "801"),
+    ]
+
+
+def test_independent_runs(dgrec: Run, base: Path, tmp_path: Path) -> None:
+    """Frames of a camera are no pairs: a slower run is found, its throughput is not touched."""
+    for name, factor, interval in (("a", 1.0, 40.0), ("b", 1.2, 40.0), ("c", 1.0, 60.0)):
+        write_session(
+            tmp_path / f"{name}.parquet",
+            timed_rows(1200, ord(name), factor=factor, interval_ms=interval),
+            new_metadata(source={"given": "cam0", "kind": "camera"}),
+        )
+    a, b, c = (tmp_path / f"{name}.parquet" for name in "abc")
+    value = json_compare(dgrec, a, b)
+    assert value["agreement"] is None
+    assert not value["is_paired"]
+    found = verdicts(value)
+    assert found["inference_p50_ms"] == found["latency_p50_ms"] == "SLOWER"
+    assert found["throughput_fps"] == "SAME"
+    assert verdicts(json_compare(dgrec, b, a))["inference_p50_ms"] == "FASTER"
+    value = json_compare(dgrec, a, c)
+    assert verdicts(value)["throughput_fps"] == "SLOWER"
+    (row,) = (row for row in value["rows"] if row["metric"] == "throughput_fps")
+    assert row["change"] == pytest.approx(-1 / 3, abs=0.01)
+
+
+def test_sessions_as_the_unit(dgrec: Run, tmp_path: Path) -> None:
+    paths = []
+    for i, factor in enumerate((1.0, 1.03, 0.97, 1.3, 1.33, 1.27)):
+        path = tmp_path / f"{i}.parquet"
+        paths.append(write_session(path, timed_rows(400, i, factor=factor), metadata()))
+    value = json_compare(dgrec, "--base", *paths[:3], "--new", *paths[3:])
+    assert value["unit"] == "session"
+    assert [len(value[side]) for side in ("base", "new")] == [3, 3]
+    assert verdicts(value)["inference_p50_ms"] == "SLOWER"
+    assert verdicts(value)["preprocess_p50_ms"] == "SAME"
+    assert value["agreement"] is None
+    few = json_compare(dgrec, "--base", *paths[:2], "--new", paths[3], "--new", paths[4])
+    row = next(row for row in few["rows"] if row["metric"] == "inference_p50_ms")
+    assert row["verdict"] == "UNCLEAR"
+    assert row["reason"] == "BASE: 2 sessions with a value, 3 are needed"
+    text = dgrec("compare", "--base", *paths[:3], "--new", *paths[3:]).stdout
+    assert "Sessions are the unit" in text
+
+
+def test_fail_on(dgrec: Run, base: Path, tmp_path: Path) -> None:
+    new = write_session(tmp_path / "new.parquet", timed_rows(1200, 1, factor=1.2), metadata())
+    limit = "inference_p50_ms > +10% and > +2ms"
+    failed = dgrec("compare", base, new, "--fail-on", limit, "--fail-on", "agreement < 0.5")
+    assert failed.exit_code == 3
+    assert f"FAILED: --fail-on '{limit}'" in failed.stdout
+    assert "passed: --fail-on 'agreement < 0.5'" in failed.stdout
+    assert failed.stderr == f"failed: {limit}\n"
+    assert dgrec("compare", base, new, "--fail-on", "inference_p50_ms > +30%").exit_code == 0
+    assert dgrec("compare", base, base, "--fail-on", limit).exit_code == 0
+    written = dgrec("compare", base, new, "--fail-on", limit, "--format", "json")
+    assert json.loads(written.stdout)["fail_on"] == [
+        {"condition": limit, "holds": True, "doubtful": [], "problem": None}
+    ]
+    wrong = dgrec("compare", base, new, "--fail-on", "speed > +1%")
+    assert wrong.exit_code == 2
+    assert "'speed' is no metric; there are throughput_fps," in wrong.stderr
+
+
+def test_warm_up_is_left_out_and_counted(dgrec: Run, base: Path, tmp_path: Path) -> None:
+    rows = timed_rows(1200, 1)
+    for row in rows[:50]:
+        row.completed_ns += 30 * MS
+    value = json_compare(dgrec, base, write_session(tmp_path / "n.parquet", rows, metadata()))
+    assert (value["base"][0]["warm_up"], value["new"][0]["warm_up"]) == (0, 50)
+    assert set(verdicts(value).values()) == {"SAME"}
+
+
+def test_table_and_markdown(dgrec: Run, base: Path, tmp_path: Path) -> None:
+    text = dgrec("compare", base, base).stdout
+    assert "This is a difference between these two recordings." in text
+    assert "agreement (F1)" in text
+    target = tmp_path / "report.md"
+    assert dgrec("compare", base, base, "--output", target).exit_code == 0
+    lines = target.read_text().splitlines()
+    assert "## Speed" in lines
+    assert any(line.startswith("| latency_p95_ms |") for line in lines)
+    refused = dgrec("compare", base, base, "--output", base, "--overwrite")
+    assert refused.exit_code == 1
+    assert "is the session itself" in refused.stderr
+
+
+# --- edge cases --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 40])
+def test_short_sessions(dgrec: Run, tmp_path: Path, count: int) -> None:
+    a = write_session(tmp_path / "a.parquet", timed_rows(count, 1), metadata())
+    b = write_session(tmp_path / "b.parquet", timed_rows(count, 2), metadata())
+    value = json_compare(dgrec, a, b)
+    found = {row["metric"]: row for row in value["rows"]}
+    assert found["latency_p50_ms"]["verdict"] == "UNCLEAR"
+    assert found["latency_p50_ms"]["reason"] is not None
+    assert value["agreement"]["f1"] == (1 if count else None)
+    same = json_compare(dgrec, a, a)
+    assert verdicts(same)["latency_p50_ms"] == ("SAME" if count else "UNCLEAR")
+    assert dgrec("compare", a, b).exit_code == 0
+
+
+def test_missing_timing_and_no_detections(dgrec: Run, base: Path, tmp_path: Path) -> None:
+    rows = timed_rows(600, 2, lambda i: [])
+    for row in rows:
+        row.timing = {}
+    path = write_session(tmp_path / "n.parquet", rows, metadata())
+    value = json_compare(dgrec, base, path)
+    row = next(row for row in value["rows"] if row["metric"] == "inference_p50_ms")
+    assert (row["new"]["value"], row["verdict"], row["reason"]) == (
+        None,
+        "UNCLEAR",
+        "NEW: not measured",
+    )
+    assert value["agreement"]["counts"]["only_base"] == 1800
+    assert (value["agreement"]["precision"], value["agreement"]["recall"]) == (None, 0)
+    assert (value["agreement"]["frames"], value["agreement"]["only_base_frames"]) == (600, 600)
+    failed = dgrec("compare", base, path, "--fail-on", "inference_p50_ms > +5%")
+    assert failed.exit_code == 1
+    assert failed.stderr.endswith("cannot be told: NEW: not measured\n")
+    assert "UNKNOWN: --fail-on 'inference_p50_ms > +5%'" in failed.stdout
+
+
+def test_a_journal_and_parts(dgrec: Run, base: Path, tmp_path: Path) -> None:
+    rows = timed_rows(1200, 1)
+    journal = write_journal(tmp_path / "j.arrows", rows, metadata(), end=False)
+    value = json_compare(dgrec, base, journal)
+    assert set(verdicts(value).values()) == {"SAME"}
+    assert value["agreement"]["f1"] == 1
+    session = tmp_path / "night.parquet"
+    for number, first in ((1, 0), (2, 600)):
+        part = {"number": number, "set_id": "one", "first_frame": first}
+        write_session(
+            part_path(session, number),
+            rows[first : first + 600],
+            metadata(part=part),
+            closing={**CLOSING, "end_reason": "split" if number == 1 else "finished"},
+        )
+    value = json_compare(dgrec, base, session)
+    assert value["new"][0]["frames"] == 1200
+    assert value["agreement"]["f1"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["BASE"], 2, "give two sessions"),
+        (["BASE", "BASE", "BASE"], 2, "give two sessions"),
+        (["BASE", "--new", "BASE"], 2, "not both"),
+        (["--base", "BASE"], 2, "give --new, too"),
+        (["BASE", "nowhere.parquet"], 1, "nowhere.parquet: cannot be read"),
+        (["--base", "BASE", "BASE", "--new", "BASE"], 1, "is the same recording as"),
+    ],
+)
+def test_bad_input_is_one_line(
+    dgrec: Run, base: Path, arguments: list[str], code: int, message: str
+) -> None:
+    result = dgrec("compare", *(str(base) if word == "BASE" else word for word in arguments))
+    assert result.exit_code == code
+    assert message in result.stderr
+    assert len([line for line in result.stderr.splitlines() if line.startswith("Error")]) == 1
+
+
+def test_library(base: Path) -> None:
+    with dgrec_package.open(base) as session:
+        found = dgrec_package.compare(session, base)
+        assert len(session) == 1200  # still open
+    assert isinstance(found, dgrec_package.Comparison)
+    assert found.row("latency_p50_ms").verdict == "SAME"
+    with pytest.raises(KeyError):
+        found.row("speed")
+    with pytest.raises(ValueError, match="no session"):
+        dgrec_package.compare([], base)

@@ -1,0 +1,342 @@
+"""The report: a page that opens offline, says the right numbers, and takes nothing for markup."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+import dgrec
+from dgrec import sample
+from dgrec.errors import OutputError
+from replay import report
+from replay.pixels import Pixels, find_footage
+from tests.browser import Browser, needs_chromium
+from tests.factory import make_detection, make_row, make_rows, new_metadata, write_session
+
+SESSION = Path(dgrec.__file__).parent.parent / "sample_data" / "session.parquet"
+HOSTILE = (
+    "</script><script>document.title='PWNED'</script>",
+    "<img src=x onerror=\"document.title='PWNED'\">",
+    '"><svg onload="document.title=\'PWNED\'">',
+    "<!--<script>",
+    "{{ 7 * 7 }}",
+    "javascript:document.title='PWNED'",
+    "\u2028'; document.title='PWNED'; //",
+)
+
+
+@pytest.fixture
+def run() -> Callable[..., Result]:
+    import replay.cli
+    from dgrec.cli import root
+
+    for command in replay.cli.COMMANDS:
+        root.add_command(command)
+    return lambda *arguments: CliRunner().invoke(root, list(map(str, arguments)))
+
+
+class Page(HTMLParser):
+    """The tags, text and embedded data of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.specs: dict[str, Any] = {}
+        self._inside: str | None = None
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.tags.append((tag, values))
+        self._inside = values.get("data-chart") if tag == "script" else None
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = None
+
+    def handle_data(self, data: str) -> None:
+        if self._inside:
+            self.specs[self._inside.removeprefix("chart-")] = json.loads(data)
+        elif self.lasttag not in ("script", "style"):
+            self.text += data
+
+    def count(self, tag: str) -> int:
+        return sum(name == tag for name, _ in self.tags)
+
+
+@pytest.fixture(scope="module")
+def sample_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("report") / "sample.html"
+    with dgrec.open(SESSION) as session, Pixels(find_footage(session)) as pixels:
+        report.write_report(session, path, pixels=pixels)
+    return path
+
+
+@pytest.fixture
+def hostile_session(tmp_path: Path) -> Path:
+    rows = make_rows(40)
+    for index, row in enumerate(rows):
+        row.results = [make_detection(0, label=HOSTILE[index % len(HOSTILE)])]
+    metadata = new_metadata()
+    metadata["name"] = HOSTILE[0]
+    metadata["source"] = {**metadata["source"], "given": HOSTILE[1]}
+    metadata["model"] = {**metadata["model"], "name": HOSTILE[2]}
+    return write_session(tmp_path / "hostile.parquet", rows, metadata=metadata)
+
+
+def values_of(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    if "data" in spec:
+        values: list[dict[str, Any]] = spec["data"]["values"]
+        return values
+    return [value for layer in spec["layer"] for value in layer["data"]["values"]]
+
+
+def test_plots_hold_what_was_recorded(sample_report: Path) -> None:
+    page = Page(sample_report.read_text())
+    assert tuple(page.specs) == report.PLOTS
+    with dgrec.open(SESSION) as session:
+        frames = session.frames.to_pydict()
+        detections = session.detections.num_rows
+    latency = values_of(page.specs["latency"])
+    assert [row["frame"] for row in latency] == frames["frame"]
+    assert [row["latency_ms"] for row in latency] == frames["latency_ms"]
+    bars = [row for row in values_of(page.specs["histogram"]) if "frames" in row]
+    assert sum(row["frames"] for row in bars) == len(frames["frame"])
+    for bar in bars[:-1]:
+        inside = [ms for ms in frames["latency_ms"] if bar["from_ms"] <= ms < bar["to_ms"]]
+        assert bar["frames"] == len(inside)
+    marks = {row["name"]: row["ms"] for row in values_of(page.specs["histogram"]) if "ms" in row}
+    expected = np.quantile(frames["latency_ms"], [0.5, 0.95, 0.99])
+    assert list(marks.values()) == pytest.approx(expected)
+    assert sum(row["frames"] for row in values_of(page.specs["throughput"])) == len(latency)
+    labels = values_of(page.specs["detections"])
+    step = labels_span(page.specs["detections"])
+    assert sum(row["per_second"] * step for row in labels) == pytest.approx(detections)
+    stages = values_of(page.specs["stages"])
+    assert {row["stage"] for row in stages} == {"preprocess", "inference", "postprocess", "other"}
+
+
+def labels_span(spec: dict[str, Any]) -> float:
+    step: float = spec["layer"][0]["encoding"]["x"]["bin"]["step"]
+    return step
+
+
+def test_statements_run_as_they_stand(sample_report: Path) -> None:
+    """What the page shows as its SQL is what `dgrec query` takes."""
+    text = sample_report.read_text().split("<footer>")[0]
+    statements = re.findall(r"<pre>(.*?)</pre>", text, re.DOTALL)
+    assert len(statements) > 12
+    import html
+
+    from replay.query import SqlReader
+
+    with dgrec.open(SESSION) as session, SqlReader([session]) as reader:
+        for statement in statements:
+            reader.rows(html.unescape(statement))
+
+
+def test_strip_shows_the_slowest(sample_report: Path) -> None:
+    page = Page(sample_report.read_text())
+    pictures = [values for tag, values in page.tags if tag == "img"]
+    with dgrec.open(SESSION) as session:
+        frames = session.frames.to_pydict()
+        slowest = sorted(
+            zip(frames["latency_ms"], frames["frame"], strict=True), key=lambda p: (-p[0], p[1])
+        )
+        expected = sorted(frame for _, frame in slowest[:12])
+        assert [picture["alt"] for picture in pictures] == [f"frame {n}" for n in expected]
+        import base64
+
+        with Pixels(find_footage(session)) as pixels:
+            result = session.result(expected[-1])
+            image = pixels.frame(result.row)
+            assert image is not None
+            drawn = result.overlay(image)
+        data = str(pictures[-1]["src"]).removeprefix("data:image/jpeg;base64,")
+        seen = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
+        small = cv2.resize(drawn, seen.shape[1::-1], interpolation=cv2.INTER_AREA)
+        assert np.abs(seen.astype(int) - small).mean() < 6  # JPEG
+
+
+def test_nothing_is_loaded(sample_report: Path) -> None:
+    page = Page(sample_report.read_text())
+    for tag, values in page.tags:
+        for name in ("src", "href", "action", "data", "srcset"):
+            value = values.get(name)
+            assert value is None or value.startswith(("#", "data:image/")), (tag, name, value)
+    policy = next(v["content"] for t, v in page.tags if v.get("http-equiv"))
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe-eval" not in policy
+
+
+def test_session_texts_are_no_markup(hostile_session: Path, tmp_path: Path) -> None:
+    output = tmp_path / "hostile.html"
+    with dgrec.open(hostile_session) as session:
+        report.write_report(session, output)
+    clean = tmp_path / "clean.parquet"
+    rows = make_rows(40)
+    for index, row in enumerate(rows):
+        row.results = [make_detection(0, label=f"label {index % len(HOSTILE)}")]
+    write_session(clean, rows)
+    with dgrec.open(clean) as session:
+        report.write_report(session, tmp_path / "clean.html")
+    page, plain = Page(output.read_text()), Page((tmp_path / "clean.html").read_text())
+    # The same tags, whatever the session says.
+    assert [tag for tag, _ in page.tags] == [tag for tag, _ in plain.tags]
+    for text in HOSTILE:
+        assert text in page.text or any(
+            row["label"] == text for row in values_of(page.specs["detections"])
+        )
+
+
+@needs_chromium
+def test_browser_draws_all_of_it(sample_report: Path, tmp_path: Path) -> None:
+    with Browser(tmp_path / "browser") as browser:
+        browser.open(sample_report)
+        browser.wait_for("document.querySelectorAll('script.spec:not([data-drawn])').length === 0")
+        assert browser.run("document.querySelectorAll('.chart svg').length") == len(report.PLOTS)
+        assert browser.console == []
+        assert browser.run("[...document.images].every((i) => i.naturalWidth > 0)")
+        assert [u for u in browser.requests if not u.startswith(("file:", "data:"))] == []
+        points = browser.run("document.querySelectorAll('#chart-latency svg path').length")
+        with dgrec.open(SESSION) as session:
+            assert points > len(session)
+
+
+@needs_chromium
+def test_browser_runs_nothing_of_the_session(hostile_session: Path, tmp_path: Path) -> None:
+    output = tmp_path / "hostile.html"
+    with dgrec.open(hostile_session) as session:
+        report.write_report(session, output)
+    with Browser(tmp_path / "browser") as browser:
+        browser.open(output)
+        browser.wait_for("document.querySelectorAll('script.spec:not([data-drawn])').length === 0")
+        title = browser.run("document.title")
+        assert title == f"{HOSTILE[0]}: dgrec report"
+        # What a reader's mouse brings up is text, too.
+        boxes = browser.run(
+            "document.querySelector('#detections').scrollIntoView(),"
+            "[...document.querySelectorAll('#chart-detections .mark-rect path')].map("
+            "(p) => { const b = p.getBoundingClientRect();"
+            " return [b.x + b.width / 2, b.y + b.height / 2]; })"
+        )
+        assert len(boxes) > 3
+        tips = set()
+        for x, y in boxes[:: max(1, len(boxes) // 12)]:
+            browser.move_mouse(x, y)
+            browser.wait_for("document.querySelector('#vg-tooltip-element.visible') !== null")
+            tips.add(browser.run("document.querySelector('#vg-tooltip-element').textContent"))
+        assert any(text in tip for text in HOSTILE for tip in tips), tips
+        assert browser.run("document.querySelectorAll('img, svg[onload]').length") == 0
+        assert browser.run("document.title") == title
+
+
+def sessions() -> Iterator[Any]:
+    yield pytest.param([], id="no frames")
+    yield pytest.param(make_rows(1), id="one frame")
+    empty = make_rows(30)
+    for row in empty:
+        row.results = []
+    yield pytest.param(empty, id="no detections")
+    untimed = make_rows(30)
+    for row in untimed:
+        row.timing = {}
+    yield pytest.param(untimed, id="no timing")
+    lost = make_rows(30)
+    for row in lost:
+        row.dropped_camera = 5
+    yield pytest.param(lost, id="all lose frames")
+
+
+@pytest.mark.parametrize("rows", list(sessions()))
+def test_odd_sessions(rows: list[Any], tmp_path: Path) -> None:
+    path = write_session(tmp_path / "odd.parquet", rows)
+    with dgrec.open(path) as session:
+        report.write_report(session, tmp_path / "odd.html")
+    page = Page((tmp_path / "odd.html").read_text())
+    has_detections = any(row.results for row in rows)
+    assert ("detections" in page.specs) == has_detections
+    assert ("latency" in page.specs) == bool(rows)
+    json.dumps(page.specs, allow_nan=False)
+
+
+def test_long_session_is_drawn_in_spans(tmp_path: Path) -> None:
+    rows = [make_row(i) for i in range(4000)]
+    rows[1234].completed_ns = rows[1234].captured_ns + 5_000_000_000
+    rows[2000].dropped_queue = 7
+    path = write_session(tmp_path / "long.parquet", rows)
+    with dgrec.open(path) as session:
+        report.write_report(session, tmp_path / "long.html")
+    page = Page((tmp_path / "long.html").read_text())
+    values = values_of(page.specs["latency"])
+    assert len(values) <= 260
+    assert sum(row["frames"] for row in values) == 4000
+    slowest = max(values, key=lambda row: row["max_ms"])
+    assert (slowest["slowest_frame"], slowest["max_ms"]) == (1234, 5000)
+    assert sum(row["dropped"] for row in values) == 7
+
+
+@pytest.mark.parametrize("plot", report.PLOTS)
+def test_plots_as_png(plot: str, tmp_path: Path) -> None:
+    output = tmp_path / "plot.png"
+    with dgrec.open(SESSION) as session:
+        report.write_plot(session, plot, output)
+    picture = cv2.imread(str(output))
+    assert picture is not None
+    height, width = picture.shape[:2]
+    assert width > 1700 and height > 350  # noqa: PT018
+    assert (picture[0, 0] == 255).all()
+    # Marks of the plots' colours cover some of it.
+    saturated = np.ptp(picture.astype(int), axis=2) > 60
+    assert saturated.mean() > 0.002
+
+
+def test_command(tmp_path: Path, run: Callable[..., Result]) -> None:
+    path = tmp_path / "s.parquet"
+    path.write_bytes(SESSION.read_bytes())
+    video = ("--video", str(sample.CLIP))
+    result = run("report", str(path), *video)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "s.report.html").stat().st_size > 500_000
+    again = run("report", str(path), *video)
+    assert again.exit_code == 1
+    assert "exists already; choose another name or say --overwrite" in again.output
+    assert run("report", str(path), *video, "--overwrite", "--no-pictures").exit_code == 0
+    assert "<img" not in (tmp_path / "s.report.html").read_text().split("<script>")[0]
+    result = run("report", str(path), "--png", "latency", "--quiet")
+    assert (result.exit_code, result.output) == (0, "")
+    assert (tmp_path / "s.latency.png").exists()
+
+
+def test_bad_input(tmp_path: Path, run: Callable[..., Result]) -> None:
+    path = write_session(tmp_path / "none.parquet", [])
+    result = run("report", str(path), "--png", "latency")
+    assert result.exit_code == 1
+    assert "no plot of latency: No frames." in result.output
+    result = run("report", str(SESSION), "--png", "everything")
+    assert result.exit_code == 2
+    result = run("report", str(SESSION), "-o", str(tmp_path / "no" / "r.html"))
+    assert result.exit_code == 1
+    assert "no such folder" in result.output
+    with dgrec.open(SESSION) as session, pytest.raises(OutputError, match="is a folder"):
+        report.write_report(session, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["none.parquet"]
+
+
+def test_without_the_libraries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Callable[..., Result]
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "vl_convert", None)
+    result = run("report", str(SESSION), "-o", str(tmp_path / "r.html"))
+    assert result.exit_code == 1
+    assert "pip install 'dgrec[report]'" in result.output

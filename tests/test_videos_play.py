@@ -1,0 +1,109 @@
+"""Every video that dgrec writes opens elsewhere: in a real browser, and in FFmpeg's tools."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recorder.video_file import frame_stamps
+from tests.browser import Browser, needs_chromium
+
+NAMES = ("s.mp4", "s.annotated.mp4", "s.replay.mp4", "cut.mp4")
+PAGE = """<!doctype html><meta charset="utf-8"><title>player</title>
+<video id="v" src="{name}" preload="auto" muted></video>"""
+#: Resolves to what the video is, once all that there is to know has been read.
+LOADED = """new Promise((done) => {
+  const v = document.getElementById('v');
+  const tell = () => done({error: v.error && v.error.message, duration: v.duration,
+                           width: v.videoWidth, height: v.videoHeight});
+  if (v.readyState >= 2 || v.error) tell();
+  v.onloadeddata = tell; v.onerror = tell;
+})"""
+#: Resolves to the time of the picture that is shown after seeking, in seconds.
+SEEK = """new Promise((done) => {
+  const v = document.getElementById('v');
+  v.onerror = () => done(v.error.message);
+  v.requestVideoFrameCallback((_, shown) => done(shown.mediaTime));
+  v.currentTime = %s;
+})"""
+#: Plays for a while; resolves to how far it came.
+PLAY = """new Promise((done) => {
+  const v = document.getElementById('v');
+  v.currentTime = 0;
+  v.play().then(() => {
+    const wait = () => (v.currentTime > 0.4 || v.ended) ? done(v.currentTime)
+                                                        : setTimeout(wait, 20);
+    wait();
+  }, (error) => done(String(error)));
+})"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Record both videos of a second and a half, replay it, and tear a recording off."""
+    folder = tmp_path_factory.mktemp("videos")
+
+    def dgrec(*arguments: str) -> None:
+        command = [sys.executable, "-W", "error", "-m", "dgrec", *arguments]
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
+    dgrec(
+        *("record", "--source", "sample", "--max-frames", "60", "--output", "s.parquet"),
+        *("--video", "both", "--quiet"),
+    )
+    dgrec("replay", "s.parquet", "--output", "s.replay.mp4", "--quiet")
+    dgrec("clip", "s.parquet", "--start", "20", "--end", "50", "--output", "cut.parquet")
+    return folder
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_ffprobe_has_nothing_to_complain_about(folder: Path, name: str) -> None:
+    ffprobe = shutil.which("ffprobe")
+    if ffprobe is None:
+        pytest.skip("ffprobe is not installed")
+    done = subprocess.run(
+        [
+            *(ffprobe, "-v", "warning", "-count_frames", "-show_streams", "-of", "json"),
+            str(folder / name),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stderr == ""
+    (stream,) = json.loads(done.stdout)["streams"]
+    assert (stream["codec_name"], stream["pix_fmt"]) == ("h264", "yuv420p")
+    assert stream["has_b_frames"] == 0
+    stamps = frame_stamps(folder / name)
+    assert int(stream["nb_read_frames"]) == len(stamps)
+    assert stamps[0] == 0
+
+
+@needs_chromium
+@pytest.mark.parametrize("name", NAMES)
+def test_a_browser_plays_and_seeks(folder: Path, tmp_path: Path, name: str) -> None:
+    stamps = frame_stamps(folder / name)
+    page = folder / f"{name}.html"
+    page.write_text(PAGE.format(name=name))
+    with Browser(tmp_path / "browser") as browser:
+        browser.open(page)
+        loaded: dict[str, Any] = browser.run(LOADED)
+        assert loaded["error"] is None
+        assert loaded["width"] > 0
+        assert loaded["duration"] == pytest.approx(stamps[-1] / 1e6, abs=0.6)
+        for at in (len(stamps) // 2, 3, len(stamps) - 1):
+            following = stamps[at + 1] if at + 1 < len(stamps) else stamps[at] + 20_000
+            shown = browser.run(SEEK % ((stamps[at] + following) / 2e6))
+            assert shown == pytest.approx(stamps[at] / 1e6, abs=2e-6), at
+        assert browser.run(PLAY) > 0.2
+        assert browser.console == []
