@@ -152,6 +152,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--most", type=int, default=10_000_000)
     parser.add_argument("--boxes", type=int, default=3)
+    parser.add_argument("--only", nargs="*", default=list(QUESTIONS), choices=QUESTIONS)
     parser.add_argument("--ask", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.ask:
@@ -160,14 +161,15 @@ def main() -> None:
     lengths = [10_000]
     while lengths[-1] * 10 <= arguments.most:
         lengths.append(lengths[-1] * 10)
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in QUESTIONS}
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in arguments.only}
     for frames in lengths:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "s.parquet"
             write(path, frames, arguments.boxes)
             print(f"{frames:,} frames: {path.stat().st_size / 1e6:,.0f} MB", flush=True)
-            for name, query in QUESTIONS.items():
-                command = [sys.executable, "-m", "bench.growth", "--ask", str(path), query]
+            for name in found:
+                command = [sys.executable, "-m", "bench.growth", "--ask", str(path)]
+                command.append(QUESTIONS[name])
                 done = subprocess.run(command, capture_output=True, text=True, check=True)
                 found[name].append(tuple(json.loads(done.stdout)))
     print(f"\n{'':14}us a frame, peak MB of the process")

@@ -2,6 +2,8 @@
 -- views frames, detections and sessions. docs/sql.md shows each of them at work.
 --
 -- Everything is told per session_id. Names that end in _ms are milliseconds, in _s seconds.
+-- lag(...) OVER () is the row before: rows come in the order of the sessions, and in each by frame, as
+-- they stand in the files. So nothing has to be sorted, nor held in memory.
 -- Each entry is the comment above it and one statement; "SELECT sql FROM library" shows them, and
 -- whoever needs another rule copies the statement and changes it.
 
@@ -147,14 +149,19 @@ ORDER BY session_id, number;
 CREATE VIEW jitter AS
 WITH intervals AS (
     SELECT session_id,
-           (epoch_us(captured_at) - lag(epoch_us(captured_at)) OVER session) / 1e3 AS captured,
-           (epoch_us(completed_at) - lag(epoch_us(completed_at)) OVER session) / 1e3 AS completed,
-           (epoch_us(captured_at) - lag(epoch_us(captured_at), 2) OVER session) / 1e3
-               AS captured_twice,
-           (epoch_us(completed_at) - lag(epoch_us(completed_at), 2) OVER session) / 1e3
-               AS completed_twice
+           CASE WHEN lag(session_id) OVER () = session_id
+                THEN (epoch_us(captured_at) - lag(epoch_us(captured_at)) OVER ()) / 1e3
+           END AS captured,
+           CASE WHEN lag(session_id) OVER () = session_id
+                THEN (epoch_us(completed_at) - lag(epoch_us(completed_at)) OVER ()) / 1e3
+           END AS completed,
+           CASE WHEN lag(session_id, 2) OVER () = session_id
+                THEN (epoch_us(captured_at) - lag(epoch_us(captured_at), 2) OVER ()) / 1e3
+           END AS captured_twice,
+           CASE WHEN lag(session_id, 2) OVER () = session_id
+                THEN (epoch_us(completed_at) - lag(epoch_us(completed_at), 2) OVER ()) / 1e3
+           END AS completed_twice
     FROM frames
-    WINDOW session AS (PARTITION BY session_id ORDER BY frame)
 )
 SELECT session_id, count(completed) AS intervals,
        median(captured) AS capture_interval_ms,
@@ -184,13 +191,13 @@ SELECT session_id, p.place, p.frames, p.frames / source_frames AS share FROM pla
 -- at_least_ms. frame is the first one after the gap; captured_gap_ms, how far apart the two frames
 -- were captured, tells a source that stood still from a pipeline that did.
 CREATE MACRO stalls(factor := 3, at_least_ms := 100) AS TABLE
-WITH gaps AS (
-    SELECT session_id, frame, lag(completed_at) OVER session AS from_at, completed_at AS to_at,
-           (epoch_us(completed_at) - lag(epoch_us(completed_at)) OVER session) / 1e3 AS gap_ms,
-           (epoch_us(captured_at) - lag(epoch_us(captured_at)) OVER session) / 1e3
-               AS captured_gap_ms
+WITH gaps AS NOT MATERIALIZED (
+    SELECT session_id, frame, lag(completed_at) OVER () AS from_at, completed_at AS to_at,
+           CASE WHEN lag(session_id) OVER () = session_id
+                THEN (epoch_us(completed_at) - lag(epoch_us(completed_at)) OVER ()) / 1e3
+           END AS gap_ms,
+           (epoch_us(captured_at) - lag(epoch_us(captured_at)) OVER ()) / 1e3 AS captured_gap_ms
     FROM frames
-    WINDOW session AS (PARTITION BY session_id ORDER BY frame)
 ), usual AS (
     SELECT session_id, median(gap_ms) AS usual_ms FROM gaps GROUP BY session_id
 )
@@ -209,7 +216,8 @@ WITH waiting AS (
     SELECT session_id, frame, captured_at, completed_at, read_ms, latency_ms,
            preprocess_ms, inference_ms, postprocess_ms,
            _waiting_ms(latency_ms, preprocess_ms, inference_ms, postprocess_ms) AS waiting_ms,
-           coalesce(lag(recorder_ms) OVER (PARTITION BY session_id ORDER BY frame), 0) AS before_ms
+           CASE WHEN lag(session_id) OVER () = session_id
+                THEN lag(recorder_ms) OVER () ELSE 0 END AS before_ms
     FROM frames
 )
 SELECT session_id, frame, captured_at, completed_at, read_ms + latency_ms AS total_ms,
@@ -223,7 +231,7 @@ FROM waiting;
 -- median and at least at_least_ms above it. Blamed is the part that was furthest above its own
 -- median; blame_ms, by how much.
 CREATE MACRO late_frames(factor := 1.5, at_least_ms := 10) AS TABLE
-WITH parts AS MATERIALIZED (FROM frame_parts),
+WITH parts AS NOT MATERIALIZED (FROM frame_parts),
 usual AS (
     SELECT session_id, median(total_ms) AS total, median(capture_ms) AS capture,
            median(preprocess_ms) AS preprocess, median(inference_ms) AS inference,

@@ -214,8 +214,6 @@ def _follow(paths: tuple[Path, ...]) -> Path:
     (path,) = paths
     journal = journal_of(path)
     if journal is None:
-        if not path.exists():
-            click.echo(f"{path}: nothing is being recorded there", err=True)
         return path  # it has ended: what is there is measured
     follower = Follower(journal)
     is_terminal = sys.stderr.isatty()

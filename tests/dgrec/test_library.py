@@ -273,6 +273,15 @@ def test_a_window_without_results_is_there(tmp_path: Path) -> None:
         assert found[1] == {"frames": 0, "fps": 0.0, "latency_p50_ms": None}
 
 
+def test_the_last_window_ends_with_the_last_result(tmp_path: Path) -> None:
+    rows = [make_row(i, captured_ns=START_NS + i * 1000 * MS) for i in range(10)]
+    for row in rows:
+        row.completed_ns = row.captured_ns + 1000 * MS
+    with contextlib.closing(Recording(write_session(tmp_path / "s.parquet", rows))) as r:
+        # 10 seconds in windows of 5: the result at the end belongs to the second, not to a third.
+        assert [row["frames"] for row in r.ask("FROM throughput(5)")] == [4, 6]
+
+
 def test_jitter(recording: Recording) -> None:
     row = recording.one("FROM jitter")
     assert row["intervals"] == len(recording["frame"]) - 1
