@@ -56,13 +56,13 @@ def image_overlay(result: Any) -> _Image:
     if draw is None:
         overlay = result.image_overlay
         return overlay
-    layer = _mask_layer(result)
-    if layer is not None:
+    masks = _masks_of(result)
+    if masks:
         # A twin without masks: PySDK draws all the rest.
         without = [{k: v for k, v in item.items() if k != "mask"} for item in result.results]
         result = copy.copy(result)
         result._inference_results = without
-    overlay = draw(result, layer)
+    overlay = draw(result, masks)
     return overlay
 
 
@@ -72,19 +72,18 @@ def is_fast(result_class: type) -> bool:
 
 
 @dataclass(frozen=True)
-class _MaskLayer:
-    """The masks of one frame, put together: the later one is on top."""
+class _Mask:
+    """Where an object is, and the color it is shown in."""
 
-    #: Number of the color of each pixel, uint8, height x width; 0 where there is no mask.
-    numbers: _Image
-    #: 256 x 1 x 3, BGR.
-    colors: _Image
-    #: Where masks are; these may overlap.
-    areas: tuple[_Area, ...]
+    area: _Area
+    #: Height x width of the area, any type: above 0 where the object is.
+    data: _Image
+    #: BGR, uint8.
+    color: _Image
 
 
 @functools.cache
-def _drawing(result_class: Any) -> Callable[[Any, _MaskLayer | None], _Image] | None:
+def _drawing(result_class: Any) -> Callable[[Any, list[_Mask]], _Image] | None:
     """Return PySDK's own drawing of a class over our canvas; None where PySDK has to do it all."""
     from degirum import postprocessor
 
@@ -100,10 +99,10 @@ def _drawing(result_class: Any) -> Callable[[Any, _MaskLayer | None], _Image] | 
         return None
     code, names = function.__code__, function.__globals__
 
-    def draw(result: Any, layer: _MaskLayer | None) -> _Image:
+    def draw(result: Any, masks: list[_Mask]) -> _Image:
         def create(image: Any, alpha: float, segm_alpha: float | None, font_scale: float) -> Any:
             if _is_picture(image) and all(0 <= value <= 1 for value in (alpha, segm_alpha or 0.0)):
-                return canvas(image, alpha, segm_alpha, font_scale, layer)
+                return canvas(image, alpha, segm_alpha, font_scale, masks)
             return names["create_draw_primitives"](image, alpha, segm_alpha, font_scale)
 
         # The same code with another canvas, rather than a patch of PySDK's module: live pipelines
@@ -114,24 +113,25 @@ def _drawing(result_class: Any) -> Callable[[Any, _MaskLayer | None], _Image] | 
     return draw
 
 
-def _mask_layer(result: Any) -> _MaskLayer | None:
-    """Return the masks of a detection result; None if it has none, or any that is out of order.
+def _masks_of(result: Any) -> list[_Mask]:
+    """Return the masks of a detection result; none if any is out of order: PySDK draws them then.
 
     PySDK takes a color for each class in turn, beginning after those that it gave to detections
     with neither label nor class.
     """
     image, found = result._input_image, result._inference_results
     if not getattr(result, "masks_present", False) or result.mask_result is not None:
-        return None
+        return []
     if not _is_picture(image) or not 0 <= result._segm_alpha <= 1 or not 0 <= result._alpha <= 1:
-        return None
+        return []
     colors = _as_colors(result._overlay_color)
     if colors is None or not all(type(item) is dict for item in found):
-        return None
+        return []
+    first = 0
+    if isinstance(result._overlay_color, list):
+        first = sum(item.get("label") is item.get("category_id") is None for item in found)
     height, width = image.shape[:2]
-    numbers = _scratch("numbers", (height, width))
-    numbers.fill(0)
-    areas: list[_Area] = []
+    masks: list[_Mask] = []
     for item in found:
         mask = item.get("mask")
         if mask is None:
@@ -139,24 +139,16 @@ def _mask_layer(result: Any) -> _MaskLayer | None:
         data, x, y = mask["data"], mask["x_min"], mask["y_min"]
         category = item.get("category_id", 0)
         if not (type(x) is type(y) is type(category) is int and type(data) is np.ndarray):
-            return None
+            return []
         if data.ndim != 2 or data.dtype.kind not in "biuf":
-            return None
+            return []
         if x < 0 or y < 0 or x + data.shape[1] > width or y + data.shape[0] > height:
-            return None
+            return []
         if data.size:
             area = slice(y, y + data.shape[0]), slice(x, x + data.shape[1])
-            number = np.uint8(category % type(result).max_colors + 1)
-            np.copyto(numbers[area], number, where=data > 0)
-            areas.append(area)
-    if not areas:
-        return None
-    first = 0
-    if isinstance(result._overlay_color, list):
-        first = sum(item.get("label") is item.get("category_id") is None for item in found)
-    table = np.zeros((256, 1, 3), np.uint8)
-    table[1:, 0] = colors[(first + np.arange(255)) % len(colors), ::-1]
-    return _MaskLayer(numbers, table, _together(areas))
+            number = (first + category % type(result).max_colors) % len(colors)
+            masks.append(_Mask(area, data, colors[number, ::-1]))
+    return masks
 
 
 def _together(areas: list[_Area]) -> tuple[_Area, ...]:
@@ -182,12 +174,15 @@ def _size(area: _Area) -> int:
 def _as_colors(value: Any) -> _Image | None:
     """Return colors as an array, n x 3 (RGB); None if they are no plain ones."""
     colors = value if isinstance(value, list) else [value]
-    for color in colors:
-        if type(color) is not tuple or len(color) != 3:
-            return None
-        if not all(type(part) is int and 0 <= part <= 255 for part in color):
-            return None
-    return np.array(colors, np.uint8) if colors else None
+    if set(map(type, colors)) != {tuple}:
+        return None
+    try:
+        table = np.array(colors)
+    except ValueError:  # not all of one length
+        return None
+    if table.dtype.kind != "i" or table.shape[1:] != (3,) or table.min() < 0 or table.max() > 255:
+        return None
+    return table.astype(np.uint8)
 
 
 def _is_picture(image: Any) -> bool:
@@ -235,7 +230,7 @@ def _canvas_class() -> Any:
             alpha: float,
             segm_alpha: float | None,
             font_scale: float,
-            masks: _MaskLayer | None,
+            masks: list[_Mask],
         ) -> None:
             # What PySDK's own constructor sets, but for where the arrays come from.
             self._cv = cv2
@@ -328,7 +323,7 @@ def _canvas_class() -> Any:
             if not self._has_layers:
                 drawn: _Image = self._image
                 return drawn
-            if self._masks is not None:
+            if self._masks:
                 self._blend_masks(self._masks)
             elif self._segm_image is not None:
                 height, width = self._segm_image.shape[:2]
@@ -348,32 +343,48 @@ def _canvas_class() -> Any:
                 grey = _scratch("grey", part.shape[:2])
                 cv2.cvtColor(part, cv2.COLOR_BGR2GRAY, dst=grey)
                 scaled = _scaled(part, _opacity(alpha), "layer scaled")
-                self._mix(area, grey, scaled, alpha, self._original_image)
+                self._mix(area, grey, scaled, alpha)
 
-        def _blend_masks(self, masks: _MaskLayer) -> None:
-            visible = cv2.cvtColor(masks.colors, cv2.COLOR_BGR2GRAY) != 0
-            mask = masks.numbers
-            if not visible[1:].all():  # some colors are as good as black: not drawn at all
-                mask = cv2.LUT(mask, visible.astype(np.uint8).reshape(-1))
-            palette = _scaled(masks.colors, _opacity(self._segm_alpha), "palette")
+        def _blend_masks(self, masks: list[_Mask]) -> None:
+            before = self._own_picture()
+            for mask in masks:
+                # In the order of PySDK: a later mask takes the place of those below it, and is
+                # mixed with the picture as it was without any.
+                picture = before[mask.area]
+                if cv2.cvtColor(mask.color.reshape(1, 1, 3), cv2.COLOR_BGR2GRAY)[0, 0]:
+                    picture = self._tinted(picture, mask.color)
+                # else: a color as good as black, which PySDK does not draw at all
+                inside = _scratch("inside", mask.data.shape, bool)
+                np.greater(mask.data, 0, out=inside)
+                cv2.copyTo(picture, inside.view(np.uint8), self._original_image[mask.area])
+
+        def _tinted(self, picture: _Image, color: _Image) -> _Image:
+            height, width = picture.shape[:2]
+            rest = _scaled(picture, _opacity(1.0 - self._segm_alpha), "tinted")
+            color = _scaled(color, _opacity(self._segm_alpha), "color")
+            mixed = _scratch("tinted", picture.shape)
+            # A row at a time: NumPy is slow on rows of three. Never above 255 but for rounding,
+            # which wraps around in PySDK's sum too.
+            rows = rest.reshape(height, 3 * width)
+            np.add(rows, np.tile(color, width), out=mixed.reshape(height, 3 * width))
+            return mixed
+
+        def _own_picture(self) -> _Image:
+            """Return the picture as it is; what is drawn from now on is drawn on a copy."""
             before = self._original_image
-            for area in masks.areas:
-                numbers = masks.numbers[area]
-                layer = _scratch("masks", (*numbers.shape, 3))
-                cv2.applyColorMap(numbers, palette, dst=layer)
-                # From the picture as it was: where areas overlap, both give the same.
-                self._mix(area, mask[area], layer, self._segm_alpha, before)
-
-        def _mix(
-            self, area: _Area, mask: _Image, layer: _Image, alpha: float, below: _Image
-        ) -> None:
-            """Put ``layer``, scaled by its opacity already, over ``below`` where ``mask`` is."""
             if not self._is_own:
-                self._original_image, self._is_own = _copy(self._original_image), True
+                self._original_image, self._is_own = _copy(before), True
+                return before
+            return before.copy()
+
+        def _mix(self, area: _Area, mask: _Image, layer: _Image, alpha: float) -> None:
+            """Put ``layer``, scaled by its opacity already, over the picture where ``mask`` is."""
+            if not self._is_own:
+                self._own_picture()
             rest = _opacity(1.0 - alpha)
             if rest:
                 # Never above 255 but for rounding, which wraps around in PySDK's sum too.
-                scaled = _scaled(below[area], rest, "picture scaled")
+                scaled = _scaled(self._original_image[area], rest, "picture scaled")
                 layer = np.add(scaled, layer, out=_scratch("mixed", layer.shape))
             cv2.copyTo(layer, mask, self._original_image[area])
 
