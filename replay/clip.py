@@ -17,13 +17,13 @@ import numpy as np
 import pyarrow as pa
 
 from dgrec import metadata as metadata_module
-from dgrec.errors import OutputError, VideoError
+from dgrec.errors import OutputError, QueryError, VideoError
 from dgrec.metadata import Metadata
 from dgrec.parts import parts_of
 from dgrec.sealed import write_sealed
 from dgrec.session import Session
 from dgrec.video import VideoWriter, check_output, import_av
-from replay.pixels import Pixels, find_footage
+from replay.pixels import Pixels, files_of, find_footage
 from replay.query import SqlReader, check_only_reads
 from replay.render import Canvas
 from replay.timeline import Timeline, cuts_of
@@ -80,10 +80,13 @@ def spans_where(
     """
     text = f"SELECT frame FROM frames WHERE (\n{predicate}\n)"
     with SqlReader([session]) as reader:
-        check_only_reads(reader.connection, text)
-        matching = [
-            number for batch in reader.stream(text).batches for number in batch[0].to_pylist()
-        ]
+        try:
+            check_only_reads(reader.connection, text)
+            matching = [
+                number for batch in reader.stream(text).batches for number in batch[0].to_pylist()
+            ]
+        except QueryError as error:
+            raise QueryError(f"--where {predicate!r}: {error}") from None
     frames, times = _times(session)
     limit = within or Span(0, len(frames))
     places = np.unique(np.searchsorted(frames, np.array(matching, np.int64)))
@@ -182,7 +185,7 @@ def check_clip_output(
     kinds = {str(item.get("kind")) for item in session.metadata.get("video", [])}
     kinds |= {"raw"} if with_video else set()
     for path in (output, *(_video_path(output, kind) for kind in sorted(kinds))):
-        if path.exists() and any(path.samefile(file) for file in _files_of(session)):
+        if path.exists() and any(path.samefile(file) for file in files_of(session)):
             raise OutputError(f"{path}: belongs to the session that the clip is cut from")
         if path.is_dir():
             raise OutputError(f"{path}: is a folder")
@@ -194,17 +197,6 @@ def check_clip_output(
         raise OutputError(f"{output}: cannot be written: the folder is read-only")
     if not output.exists() and parts_of(output):
         raise OutputError(f"{output}: a recording in parts has this name; choose another")
-
-
-def _files_of(session: Session) -> Iterator[Path]:
-    yield from session.files
-    folder = session.path.absolute().parent
-    for item in session.metadata.get("video", []):
-        path = folder / Path(str(item.get("file", ""))).name
-        if path.is_file():
-            yield path
-    with contextlib.suppress(VideoError):
-        yield from find_footage(session).files
 
 
 # --- rows --------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import contextlib
 import datetime as dt
 import functools
 import hashlib
@@ -16,12 +17,12 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from dgrec import sample
-from dgrec.errors import VideoError
+from dgrec.errors import OutputError, VideoError
 from dgrec.session import Session
 from dgrec.video import Image
 from replay.video import Clip
 
-__all__ = ["Footage", "Pixels", "find_footage"]
+__all__ = ["Footage", "Pixels", "check_not_footage", "files_of", "find_footage"]
 
 
 #: How far the time of a source's frame may be from its row's: containers round to milliseconds.
@@ -224,6 +225,31 @@ def _given(session: Session, video: Path, source: Mapping[str, Any], loops: bool
     note = f"{video.name} is not the file that was recorded: {difference}" if difference else ""
     unknown = bool(difference) or not source.get("sha256")
     return Footage(video, "source_frame", loops, note, changed=unknown)
+
+
+def files_of(session: Session) -> Iterator[Path]:
+    """Yield the files of a session: its own, the videos beside it, and what it was recorded from.
+
+    All of its videos, not only the one that the pixels are read from.
+    """
+    yield from session.files
+    folder = session.path.absolute().parent
+    for item in session.metadata.get("video", []):
+        path = folder / Path(str(item.get("file", ""))).name
+        if path.is_file():
+            yield path
+    with contextlib.suppress(VideoError):
+        yield from find_footage(session).files
+
+
+def check_not_footage(output: Path, session: Session, pixels: Pixels) -> None:
+    """Raise `OutputError` if writing ``output`` would destroy recorded data or its pixels."""
+    if not output.exists():
+        return
+    if any(output.samefile(file) for file in pixels.footage.files):
+        raise OutputError(f"{output}: is the video that the pixels are read from")
+    if any(output.samefile(file) for file in files_of(session)):
+        raise OutputError(f"{output}: belongs to {session.path.name}; choose another name")
 
 
 def _candidates(source: Mapping[str, Any], folder: Path) -> Iterator[Path]:

@@ -398,7 +398,7 @@ def test_a_clip_answers_sql(dgrec: Run, camera: Path, tmp_path: Path) -> None:
         (["--start", "soon"], "'soon' is no position"),
         (["--where", "latency_ms > 9000"], "there is no frame with latency_ms > 9000"),
         (["--where", "speed > 1"], 'Referenced column "speed" not found'),
-        (["--where", "latency_ms >"], "syntax error"),
+        (["--where", "latency_ms >"], "--where 'latency_ms >': Parser Error: syntax error"),
         (["--where", "true); DELETE FROM frames; SELECT (1"], "give exactly one"),
         (["--where", "true", "--pad", "2"], "--pad 2: is no time"),
     ],
