@@ -22,7 +22,15 @@ from dgrec.session import Session
 from dgrec.video import Image
 from replay.video import Clip
 
-__all__ = ["Footage", "Pixels", "check_not_footage", "files_of", "find_footage", "find_recorded"]
+__all__ = [
+    "Footage",
+    "Pixels",
+    "check_not_footage",
+    "check_not_own",
+    "files_of",
+    "find_footage",
+    "find_recorded",
+]
 
 
 #: How far the time of a source's frame may be from its row's: containers round to milliseconds.
@@ -260,11 +268,17 @@ def files_of(session: Session) -> Iterator[Path]:
 
 def check_not_footage(output: Path, session: Session, pixels: Pixels) -> None:
     """Raise `OutputError` if writing ``output`` would destroy recorded data or its pixels."""
-    if not output.exists():
-        return
-    if any(output.samefile(file) for file in pixels.footage.files):
+    if output.exists() and any(output.samefile(file) for file in pixels.footage.files):
         raise OutputError(f"{output}: is the video that the pixels are read from")
-    if any(output.samefile(file) for file in files_of(session)):
+    check_not_own(output, session)
+
+
+def check_not_own(output: Path, session: Session) -> None:
+    """Raise `OutputError` if ``output`` is a file of the session, or the name of its parts."""
+    is_own = output.absolute() == session.path.absolute() or (
+        output.exists() and any(output.samefile(file) for file in files_of(session))
+    )
+    if is_own:
         raise OutputError(f"{output}: belongs to {session.path.name}; choose another name")
 
 
