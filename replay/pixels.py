@@ -256,14 +256,19 @@ def files_of(session: Session) -> Iterator[Path]:
 
     All of its videos, not only the one that the pixels are read from.
     """
+    yield from recorded_files(session)
+    with contextlib.suppress(VideoError):
+        yield from find_footage(session).files
+
+
+def recorded_files(session: Session) -> Iterator[Path]:
+    """Yield the files that were recorded: the session's own, and the videos beside it."""
     yield from session.files
     folder = session.path.absolute().parent
     for item in session.metadata.get("video", []):
         path = folder / Path(str(item.get("file", ""))).name
         if path.is_file():
             yield path
-    with contextlib.suppress(VideoError):
-        yield from find_footage(session).files
 
 
 def check_not_footage(output: Path, session: Session, pixels: Pixels) -> None:

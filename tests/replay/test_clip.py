@@ -493,3 +493,16 @@ def test_a_clip_that_begins_without_pixels_shows_the_rest_in_time(
     clip.read(0)
     assert clip.time_s == 0
     clip.close()
+
+
+@pytest.mark.parametrize("command", [("query", "SELECT 1"), ("stats",)])
+def test_an_answer_does_not_replace_a_recorded_video(
+    dgrec: Run, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    camera = camera_session(tmp_path / "s.parquet")
+    video = camera.with_suffix(".mp4")
+    before = video.read_bytes()
+    done = dgrec(command[0], camera, *command[1:], "--output", video, "--overwrite")
+    assert done.exit_code == 1
+    assert "is the session itself" in done.stderr
+    assert video.read_bytes() == before
