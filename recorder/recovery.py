@@ -10,6 +10,7 @@ from dgrec.checksums import verify_checksums
 from dgrec.errors import DgrecError, NotASessionError, OutputError, StorageError
 from dgrec.journal import Journal, is_being_written
 from dgrec.metadata import Metadata
+from dgrec.parts import parts_of
 from dgrec.schema import JOURNAL_SUFFIX
 from dgrec.sealed import SealedFile, seal
 from recorder.video_recovery import recover_videos
@@ -60,7 +61,12 @@ def recover(journal_path: Path, output: Path | None = None, *, keep: bool = Fals
     """
     output = output or journal_path.with_suffix(".parquet")
     if not journal_path.is_file():
-        raise NotASessionError(f"{journal_path}: no such journal")
+        raise NotASessionError(_no_journal(journal_path))
+    if journal_path.suffix == ".parquet":
+        raise NotASessionError(
+            f"{journal_path}: is no journal ({JOURNAL_SUFFIX}); "
+            f"`dgrec verify {journal_path}` tells whether it is whole"
+        )
     if is_being_written(journal_path):
         raise OutputError(f"{journal_path}: is being recorded now; stop that recording first")
     try:
@@ -95,6 +101,14 @@ def recover(journal_path: Path, output: Path | None = None, *, keep: bool = Fals
         journal_removed=removed,
         videos=tuple(videos.notes) if videos is not None else (),
     )
+
+
+def _no_journal(path: Path) -> str:
+    """Say so, and which journal is meant where the name is that of a recording in parts."""
+    left = [part for part in parts_of(path) if part.suffix == JOURNAL_SUFFIX]
+    if left:
+        return f"{path}: is a recording in parts; its journal is {left[-1]}"
+    return f"{path}: no such journal"
 
 
 def _existing(output: Path, journal: Journal) -> Metadata:

@@ -57,7 +57,8 @@ def verify_command(sessions: tuple[Path, ...]) -> None:
     for session in sessions:
         problems = verify(session)
         whole = whole and not problems
-        click.echo(f"{session}: {'whole' if not problems else f'{len(problems)} problems'}")
+        found = f"{len(problems):,} {'problem' if len(problems) == 1 else 'problems'}"
+        click.echo(f"{session}: {found if problems else 'whole'}")
         for problem in problems:
             click.echo(f"  {problem}")
     raise SystemExit(0 if whole else 1)

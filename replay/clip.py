@@ -17,13 +17,13 @@ import numpy as np
 import pyarrow as pa
 
 from dgrec import metadata as metadata_module
-from dgrec.errors import OutputError, VideoError
+from dgrec.errors import OutputError, QueryError, VideoError
 from dgrec.metadata import Metadata
 from dgrec.parts import parts_of
 from dgrec.sealed import write_sealed
 from dgrec.session import Session
 from dgrec.video import VideoWriter, check_output, import_av
-from replay.pixels import Pixels, find_footage
+from replay.pixels import Footage, Pixels, files_of, find_footage, find_recorded
 from replay.query import SqlReader, check_only_reads
 from replay.render import Canvas
 from replay.timeline import Timeline, cuts_of
@@ -32,6 +32,7 @@ from replay.video import Clip
 __all__ = ["ClipReport", "Span", "spans_where", "write_clip"]
 
 _MICROSECOND = Fraction(1, 1_000_000)
+_TIME_TOLERANCE_US = 2
 _SUMMED = {
     "skipped": "skipped_before",
     "dropped": "dropped_before",
@@ -80,10 +81,13 @@ def spans_where(
     """
     text = f"SELECT frame FROM frames WHERE (\n{predicate}\n)"
     with SqlReader([session]) as reader:
-        check_only_reads(reader.connection, text)
-        matching = [
-            number for batch in reader.stream(text).batches for number in batch[0].to_pylist()
-        ]
+        try:
+            check_only_reads(reader.connection, text)
+            matching = [
+                number for batch in reader.stream(text).batches for number in batch[0].to_pylist()
+            ]
+        except QueryError as error:
+            raise QueryError(f"--where {predicate!r}: {error}") from None
     frames, times = _times(session)
     limit = within or Span(0, len(frames))
     places = np.unique(np.searchsorted(frames, np.array(matching, np.int64)))
@@ -149,7 +153,7 @@ def write_clip(
     videos: list[dict[str, Any]] = []
     written: list[Path] = []
     try:
-        for video in _recorded_videos(session, rows):
+        for video in _recorded_videos(session, rows, report):
             path = _video_path(output, video.kind)
             if entry := _cut(video, rows, path, overwrite, report, progress):
                 written.append(path)
@@ -182,7 +186,7 @@ def check_clip_output(
     kinds = {str(item.get("kind")) for item in session.metadata.get("video", [])}
     kinds |= {"raw"} if with_video else set()
     for path in (output, *(_video_path(output, kind) for kind in sorted(kinds))):
-        if path.exists() and any(path.samefile(file) for file in _files_of(session)):
+        if path.exists() and any(path.samefile(file) for file in files_of(session)):
             raise OutputError(f"{path}: belongs to the session that the clip is cut from")
         if path.is_dir():
             raise OutputError(f"{path}: is a folder")
@@ -194,17 +198,6 @@ def check_clip_output(
         raise OutputError(f"{output}: cannot be written: the folder is read-only")
     if not output.exists() and parts_of(output):
         raise OutputError(f"{output}: a recording in parts has this name; choose another")
-
-
-def _files_of(session: Session) -> Iterator[Path]:
-    yield from session.files
-    folder = session.path.absolute().parent
-    for item in session.metadata.get("video", []):
-        path = folder / Path(str(item.get("file", ""))).name
-        if path.is_file():
-            yield path
-    with contextlib.suppress(VideoError):
-        yield from find_footage(session).files
 
 
 # --- rows --------------------------------------------------------------------------------------
@@ -372,6 +365,7 @@ class _Recorded:
     """A video that was recorded, in as many files as the recording has parts."""
 
     kind: str
+    footage: Footage
     #: By place in the clip: file and number of the frame in it; None where it has none.
     frames: list[tuple[Path, int] | None]
     entry: Mapping[str, Any]
@@ -381,32 +375,29 @@ def _video_path(output: Path, kind: str) -> Path:
     return output.with_suffix(".mp4" if kind == "raw" else ".annotated.mp4")
 
 
-def _recorded_videos(session: Session, rows: _Rows) -> Iterator[_Recorded]:
+def _recorded_videos(session: Session, rows: _Rows, report: ClipReport) -> Iterator[_Recorded]:
     """Yield the raw and the annotated video, where the session has them."""
     if "video_frame" not in rows.facts.schema.names:
         return
-    folder = session.path.absolute().parent
     numbers = rows.facts["video_frame"].to_pylist()
-    if session.parts:
-        owners = [(part.first_frame, part.rows, part.metadata) for part in session.parts]
-    else:
-        owners = [(session.first_frame, 2**62, session.metadata)]
     for kind in ("raw", "annotated"):
+        footage, lacking = find_recorded(session, kind)
         frames: list[tuple[Path, int] | None] = [None] * rows.count
-        found: Mapping[str, Any] | None = None
-        for first, count, metadata in owners:
-            for entry in metadata.get("video", []):
-                path = folder / Path(str(entry.get("file", ""))).name
-                if entry.get("kind") != kind or not path.is_file():
-                    continue
-                found = entry
-                for place, (frame, number) in enumerate(
-                    zip(rows.from_frames, numbers, strict=True)
-                ):
-                    if number is not None and first <= frame < first + count:
-                        frames[place] = path, number
-        if found is not None and any(frame is not None for frame in frames):
-            yield _Recorded(kind, frames, found)
+        gone = 0
+        for place, (frame, number) in enumerate(zip(rows.from_frames, numbers, strict=True)):
+            if number is None:
+                continue
+            path = None if footage is None else footage.part_with(frame).path
+            if path is not None:
+                frames[place] = path, number
+            gone += path is None
+        if lacking and gone:
+            of = "1 frame of the clip is" if gone == 1 else f"{gone:,} frames of the clip are"
+            report.notes.append(f"{lacking}: {of} not in its {kind} video")
+        if footage is not None and any(frame is not None for frame in frames):
+            videos = session.metadata.get("video", [])
+            entry = next(item for item in videos if item.get("kind") == kind)
+            yield _Recorded(kind, footage, frames, entry)
 
 
 def _cut(
@@ -422,7 +413,7 @@ def _cut(
     copied = places is not None
     if places is None:
         try:
-            places = _encode_again(video, rows, path, overwrite, progress)
+            places = _encode_again(video, rows, path, overwrite, report, progress)
         except VideoError as error:
             report.notes.append(f"{error}: the clip has no {video.kind} video")
             return None
@@ -432,11 +423,12 @@ def _cut(
     if report.videos and [rows.video_frames[place] for place in places] != list(range(len(places))):
         # One column numbers both: the raw video's frames are what it counts.
         path.unlink()
-        report.notes.append(f"the {video.kind} video lacks frames of the other: left out")
+        report.notes.append(f"the {video.kind} video has other frames than the raw one: left out")
         return None
     _number_video(rows, places)
     report.videos.append((path, copied))
-    return _entry(path, video.kind, len(places), _pts_zero(rows, places), video.entry)
+    known = video.entry if copied else {}
+    return _entry(path, video.kind, len(places), _pts_zero(rows, places), known)
 
 
 def _number_video(rows: _Rows, places: Sequence[int]) -> None:
@@ -486,31 +478,34 @@ def _encode_again(
     rows: _Rows,
     path: Path,
     overwrite: bool,
+    report: ClipReport,
     progress: Callable[[int], None],
 ) -> list[int]:
-    """Decode and encode the clip's frames; return their places, in order."""
-    with contextlib.ExitStack() as stack:
-        clips: dict[Path, Clip] = {}
+    """Decode and encode the clip's frames; return their places, in order.
+
+    `Pixels` holds each against its row: a video that was replaced would give other frames, which
+    nothing could tell from the right ones any more once they are in the clip.
+    """
+    facts = rows.facts.to_pylist()
+    with Pixels(video.footage) as pixels, contextlib.ExitStack() as stack:
         writer: VideoWriter | None = None
         canvas = Canvas(0, 0)
+        zero_us = 0  # of the first frame that there is: it is shown at 0
         places: list[int] = []
         inside = [place for place, frame in enumerate(video.frames) if frame is not None]
         for place, pts_us, duration_us in _durations(rows, inside):
-            frame = video.frames[place]
-            assert frame is not None
-            if frame[0] not in clips:
-                clips[frame[0]] = Clip(frame[0])
-                stack.callback(clips[frame[0]].close)
-            image = clips[frame[0]].read(frame[1])
-            if image is None:  # the video ended early
+            image = pixels.stored(facts[place])
+            if image is None:
                 continue
             if writer is None:
                 canvas = Canvas(image.shape[1], image.shape[0])
                 writer = VideoWriter(path, canvas.width, canvas.height, overwrite=overwrite)
                 stack.enter_context(writer)
-            writer.write(canvas.fit(image), pts_us, duration_us)
+                zero_us = pts_us
+            writer.write(canvas.fit(image), pts_us - zero_us, duration_us)
             places.append(place)
             progress(place)
+        report.notes += pixels.notes()
         return places
 
 
@@ -527,13 +522,15 @@ def _from_source(
     footage = find_footage(session)
     if footage.path is None:
         raise VideoError(
-            f"{session.path}: there is no video to put beside the clip: {footage.note}"
+            f"{session.path}: there is no video to put beside the clip: "
+            f"{footage.note.partition(': drawing on')[0]}"
         )
     facts = rows.facts.to_pylist()
     places: list[int] = []
     with Pixels(footage) as pixels, contextlib.ExitStack() as stack:
         writer: VideoWriter | None = None
         canvas = Canvas(0, 0)
+        zero_us = 0  # of the first frame that there is: it is shown at 0
         for place, pts_us, duration_us in _durations(rows, range(rows.count), of_source=True):
             image = pixels.frame(facts[place])
             if image is None:
@@ -542,7 +539,8 @@ def _from_source(
                 canvas = Canvas(image.shape[1], image.shape[0])
                 writer = VideoWriter(path, canvas.width, canvas.height, overwrite=overwrite)
                 stack.enter_context(writer)
-            writer.write(canvas.fit(image), pts_us, duration_us)
+                zero_us = pts_us
+            writer.write(canvas.fit(image), pts_us - zero_us, duration_us)
             places.append(place)
             progress(place)
         report.notes += pixels.notes()
@@ -553,12 +551,20 @@ def _from_source(
     return _entry(path, "raw", len(places), _pts_zero(rows, places), {})
 
 
+def _parts_used(video: _Recorded, rows: _Rows) -> Iterator[Footage]:
+    for frame, file in zip(rows.from_frames, video.frames, strict=True):
+        if file is not None:
+            yield video.footage.part_with(frame)
+
+
 def _copy_packets(video: _Recorded, rows: _Rows, path: Path) -> list[int] | None:
     """Copy the clip's frames without decoding them; return their places.
 
     None, and nothing written, where that would not give the very frames: a span does not begin
     with a key frame, frames are stored out of order, or files were encoded differently.
     """
+    if any(part.note for part in _parts_used(video, rows)):
+        return None  # it is not as it was recorded: each frame has to be held against its row
     wanted = [(place, *frame) for place, frame in enumerate(video.frames) if frame is not None]
     runs: list[list[tuple[int, Path, int]]] = []
     for item in wanted:
@@ -577,6 +583,15 @@ def _copy_packets(video: _Recorded, rows: _Rows, path: Path) -> list[int] | None
     if not all(file.in_order and file.facts == files[0].facts for file in files):
         return None
     keys = {file.path: file.keys for file in files}
+    times_us = {file.path: file.times_us for file in files}
+    stamps = rows.facts["captured_at"].to_pylist()
+    for place, name, number in wanted:
+        # Where nobody took a digest, the times tell whether these are the frames of the rows.
+        part = video.footage.part_with(rows.from_frames[place])
+        if part.changed and part.started_at is not None and number < len(keys[name]):
+            offset_us = (stamps[place] - part.started_at) / dt.timedelta(microseconds=1)
+            if abs(times_us[name][number] - offset_us) > _TIME_TOLERANCE_US:
+                return None
     # A run ends where the video ended early; one that is not there at all is left out.
     parts = [[item for item in run if item[2] < len(keys[item[1]])] for run in runs]
     parts = [part for part in parts if part]
@@ -640,9 +655,12 @@ class _Packets:
             self.facts = (context.name, context.width, context.height, context.extradata)
             #: Whether each is a key frame.
             self.keys: list[bool] = []
+            #: When each is shown.
+            self.times_us: list[int] = []
             #: Whether frames are stored in the order they are shown in.
             self.in_order = True
             for packet in container.demux(stream):
                 if packet.size:
                     self.keys.append(bool(packet.is_keyframe))
+                    self.times_us.append(round((packet.pts or 0) * stream.time_base * 1_000_000))
                     self.in_order = self.in_order and packet.pts == packet.dts

@@ -12,10 +12,9 @@ from dgrec.session import Session
 from replay.animation import animation
 from replay.contact_sheet import contact_sheet
 from replay.painting import Resize
-from replay.pixels import Pixels
 from replay.sinks import MP4, Target, picture_folder
 
-__all__ = ["Output", "check_not_footage", "choose_output"]
+__all__ = ["Output", "choose_output"]
 
 #: Wider GIFs than this are too large for anything that shows GIFs.
 _GIF_WIDTH = 640
@@ -102,9 +101,3 @@ def _choose(
             f"--frames {'png' if suffix == '.png' else 'jpg'} writes a folder of pictures"
         )
     return Output(path, MP4, plays=True)
-
-
-def check_not_footage(output: Path, pixels: Pixels) -> None:
-    """Raise `OutputError` if writing ``output`` would destroy what the pixels are read from."""
-    if output.exists() and any(output.samefile(file) for file in pixels.footage.files):
-        raise OutputError(f"{output}: is the video that the pixels are read from")

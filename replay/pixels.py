@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import contextlib
 import datetime as dt
 import functools
 import hashlib
@@ -16,12 +17,20 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from dgrec import sample
-from dgrec.errors import VideoError
+from dgrec.errors import OutputError, VideoError
 from dgrec.session import Session
 from dgrec.video import Image
 from replay.video import Clip
 
-__all__ = ["Footage", "Pixels", "find_footage"]
+__all__ = [
+    "Footage",
+    "Pixels",
+    "check_not_footage",
+    "check_not_own",
+    "files_of",
+    "find_footage",
+    "find_recorded",
+]
 
 
 #: How far the time of a source's frame may be from its row's: containers round to milliseconds.
@@ -63,6 +72,13 @@ class Footage:
     #: Of a recording in parts: the number of each part's first frame, and the part's own footage.
     #: ``path`` is then one of them.
     parts: tuple[tuple[int, Footage], ...] = ()
+
+    def part_with(self, frame: int) -> Footage:
+        """Return the footage of the part that a frame is in."""
+        if not self.parts:
+            return self
+        at = bisect.bisect_right(self.parts, frame, key=lambda part: part[0]) - 1
+        return self.parts[max(at, 0)][1]
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -118,25 +134,34 @@ def find_footage(session: Session, video: Path | None = None) -> Footage:
     )
 
 
-def _beside(session: Session, folder: Path) -> tuple[Footage | None, str]:
+def find_recorded(session: Session, kind: str = "raw") -> tuple[Footage | None, str]:
+    """Return the video of a kind (``raw``, ``annotated``) that was recorded beside the session.
+
+    With it, what of it is not there, in a few words; "" if nothing lacks.
+    """
+    return _beside(session, session.path.absolute().parent, kind)
+
+
+def _beside(session: Session, folder: Path, kind: str = "raw") -> tuple[Footage | None, str]:
     """Return the video recorded beside the session, and what of it is not there."""
     if not session.parts:
-        found = _recorded(session.metadata, folder, session.batches)
-        if found is None and (recorded := _raw_videos(session.metadata)):
+        found = _recorded(session.metadata, folder, session.batches, kind)
+        if found is None and (recorded := _videos(session.metadata, kind)):
             return None, f"{_base_name(recorded[0].get('file'))}, recorded beside it, is gone"
         return found, ""
     parts = []
     missing = []
     for part in session.parts:
         batches = functools.partial(session.batches_of, part)
-        found = _recorded(part.metadata, folder, batches)
-        if found is None and _raw_videos(part.metadata):
+        found = _recorded(part.metadata, folder, batches, kind)
+        if found is None and _videos(part.metadata, kind):
             missing.append(part.number)
         parts.append((part.first_frame, found or Footage(None, "video_frame")))
     lacking = ""
     if missing:
-        which = f"part {missing[0]} is" if len(missing) == 1 else f"{len(missing):,} parts are"
-        lacking = f"the video of {which} gone"
+        lacking = f"the video of part {missing[0]} is gone"
+        if len(missing) > 1:
+            lacking = f"the videos of {len(missing):,} parts are gone"
     notes = [footage.note for _, footage in parts if footage.note]
     more = f" (and {len(notes) - 1} more)" if len(notes) > 1 else ""
     path = next((footage.path for _, footage in parts if footage.path is not None), None)
@@ -147,10 +172,10 @@ def _beside(session: Session, folder: Path) -> tuple[Footage | None, str]:
 
 
 def _recorded(
-    metadata: Mapping[str, Any], folder: Path, batches: Callable[[], Iterator[Any]]
+    metadata: Mapping[str, Any], folder: Path, batches: Callable[[], Iterator[Any]], kind: str
 ) -> Footage | None:
-    """Return the raw video that stands beside a session or part; ``batches`` yields its rows."""
-    for item in _raw_videos(metadata):
+    """Return the video that stands beside a session or part; ``batches`` yields its rows."""
+    for item in _videos(metadata, kind):
         path = folder / _base_name(item.get("file"))
         if not path.is_file():
             continue
@@ -204,7 +229,7 @@ def _given(session: Session, video: Path, source: Mapping[str, Any], loops: bool
         raise VideoError(f"{video}: not a video file")
     members = [(part.first_frame, part.metadata) for part in session.parts]
     for number, (first, metadata) in enumerate(members or [(0, session.metadata)]):
-        for item in _raw_videos(metadata):
+        for item in _videos(metadata, "raw"):
             difference = _difference(video, item)
             if difference and video.name != _base_name(item.get("file")):
                 continue
@@ -224,6 +249,42 @@ def _given(session: Session, video: Path, source: Mapping[str, Any], loops: bool
     note = f"{video.name} is not the file that was recorded: {difference}" if difference else ""
     unknown = bool(difference) or not source.get("sha256")
     return Footage(video, "source_frame", loops, note, changed=unknown)
+
+
+def files_of(session: Session) -> Iterator[Path]:
+    """Yield the files of a session: its own, the videos beside it, and what it was recorded from.
+
+    All of its videos, not only the one that the pixels are read from.
+    """
+    yield from recorded_files(session)
+    with contextlib.suppress(VideoError):
+        yield from find_footage(session).files
+
+
+def recorded_files(session: Session) -> Iterator[Path]:
+    """Yield the files that were recorded: the session's own, and the videos beside it."""
+    yield from session.files
+    folder = session.path.absolute().parent
+    for item in session.metadata.get("video", []):
+        path = folder / Path(str(item.get("file", ""))).name
+        if path.is_file():
+            yield path
+
+
+def check_not_footage(output: Path, session: Session, pixels: Pixels) -> None:
+    """Raise `OutputError` if writing ``output`` would destroy recorded data or its pixels."""
+    if output.exists() and any(output.samefile(file) for file in pixels.footage.files):
+        raise OutputError(f"{output}: is the video that the pixels are read from")
+    check_not_own(output, session)
+
+
+def check_not_own(output: Path, session: Session) -> None:
+    """Raise `OutputError` if ``output`` is a file of the session, or the name of its parts."""
+    is_own = output.absolute() == session.path.absolute() or (
+        output.exists() and any(output.samefile(file) for file in files_of(session))
+    )
+    if is_own:
+        raise OutputError(f"{output}: belongs to {session.path.name}; choose another name")
 
 
 def _candidates(source: Mapping[str, Any], folder: Path) -> Iterator[Path]:
@@ -252,10 +313,10 @@ def _difference(path: Path, recorded: Mapping[str, Any]) -> str:
     return ""
 
 
-def _raw_videos(metadata: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _videos(metadata: Mapping[str, Any], kind: str) -> list[Mapping[str, Any]]:
     videos = metadata.get("video")
     items = [_mapping(item) for item in videos] if isinstance(videos, list) else []
-    return [item for item in items if item.get("kind") == "raw"]
+    return [item for item in items if item.get("kind") == kind]
 
 
 def _time(value: Any) -> dt.datetime | None:
@@ -379,7 +440,6 @@ class Pixels:
         #: Of each reason and file: the frames that have no pixels, and the `video_state` of each.
         self._missing: dict[tuple[str, str], dict[int, str]] = {}
         self._lengths: dict[str, int] = {}
-        self._starts = [first for first, _ in footage.parts]
         self._film: _Film | None = None
         if not footage.parts and footage.path is not None:
             self._film = _Film(footage, footage.path)
@@ -397,23 +457,27 @@ class Pixels:
         width, height = int(row["width"]), int(row["height"])
         if self.footage.path is None:
             return np.zeros((height, width, 3), np.uint8)
-        name, image = self._look(row)
-        if isinstance(image, str):
-            number = row.get("frame", row[self.footage.column])
-            self._missing.setdefault((image, name), {})[number] = str(row.get("video_state") or "")
-            return None
-        if image.shape[:2] != (height, width):
+        image = self.stored(row)
+        if image is not None and image.shape[:2] != (height, width):
             import cv2
 
             self.resized_from = (image.shape[1], image.shape[0])
             image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
         return image
 
+    def stored(self, row: Mapping[str, Any]) -> Image | None:
+        """Return `frame` in the size that it has in the video, which there must be."""
+        name, image = self._look(row)
+        if isinstance(image, str):
+            number = row.get("frame", row[self.footage.column])
+            self._missing.setdefault((image, name), {})[number] = str(row.get("video_state") or "")
+            return None
+        return image
+
     def _look(self, row: Mapping[str, Any]) -> tuple[str, Image | str]:
         """Return the name of the file that a row's pixels are in, and them or why not."""
         if self.footage.parts:
-            at = max(bisect.bisect_right(self._starts, row["frame"]) - 1, 0)
-            part = self.footage.parts[at][1]
+            part = self.footage.part_with(row["frame"])
             if part.path is None:
                 return "", "left_out" if row[part.column] is None else "gone"
             if self._film is None or self._film.footage is not part:

@@ -188,6 +188,8 @@ class Player:
         self._drawn: tuple[int, Look, Image | None] | None = None
         self._message = ""
         self._message_until = 0.0
+        #: What was not saved, and why.
+        self._not_saved: dict[str, None] = {}
 
     def play(self) -> None:
         """Show frames until the last one is over, or the user ends it."""
@@ -277,7 +279,9 @@ class Player:
             except FileExistsError:
                 continue
             except OSError as error:
-                return f"{path}: cannot be written: {error.strerror}"
+                # There may be little room in the window: its whole name is said at the end.
+                self._not_saved[f"{path}: cannot be written: {error.strerror}"] = None
+                return f"not saved: {error.strerror}"
             return f"saved {path.name}"
         return f"{stem}.png: exists a thousand times"
 
@@ -285,10 +289,11 @@ class Player:
         """Return what the user should know at the end, a line each."""
         passed_over = self.head.passed_over
         if not passed_over:
-            return []
+            return [*self._not_saved]
         return [
+            *self._not_saved,
             f"{passed_over:,} of {self.shown + passed_over:,} frames were passed over to keep pace "
-            "(--output draws every one)"
+            "(--output draws every one)",
         ]
 
 

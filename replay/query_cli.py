@@ -137,6 +137,7 @@ def query_command(
 
     from dgrec.sessions import open_sessions
     from replay.limits import bounded_memory
+    from replay.pixels import recorded_files
     from replay.query import SqlReader
 
     with contextlib.ExitStack() as stack:
@@ -158,7 +159,7 @@ def query_command(
             if text is None:
                 _converse(reader, parameters, form or "table", limit)
             else:
-                keep = [path for s in sessions for path in (s.path, *s.files)]
+                keep = [path for s in sessions for path in (s.path, *recorded_files(s))]
                 _answer(reader, text, parameters, form, output, overwrite, keep, limit)
         except MemoryError:
             raise QueryError("out of memory: one value of the result is too large") from None

@@ -16,7 +16,7 @@ from dgrec.session import Session
 from dgrec.video import Image
 from replay.painting import Painter, Stack
 from replay.pipeline import ahead
-from replay.pixels import Pixels
+from replay.pixels import Pixels, check_not_footage
 from replay.sinks import MP4, Target
 from replay.timeline import FIRST_STEP_US, Timeline, cuts_of
 
@@ -31,6 +31,9 @@ __all__ = [
     "usual_step_us",
     "write_replay",
 ]
+
+#: What encoders take: WebP has 14 bits for a side. And several pictures are in memory at a time.
+_LONGEST_SIDE, _MOST_PIXELS = 16_383, 70_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +231,12 @@ def canvas_for(
     width, height = first.size
     if isinstance(painter, Stack):
         width, height = painter.extent(width, height)
+    if max(width, height) > _LONGEST_SIDE or width * height > _MOST_PIXELS:
+        raise OutputError(
+            f"{session.path}: cannot be drawn at {width:,}x{height:,} pixels: "
+            f"no side may be longer than {_LONGEST_SIDE:,} and no picture larger than "
+            f"{_MOST_PIXELS // 1_000_000} megapixels (--size, --scale)"
+        )
     if _writes_labels_below(session):
         busiest = _busiest(session, start, end)
         for result in _results(session, busiest, busiest + 1):
@@ -301,8 +310,7 @@ def write_replay(
     """
     target = target or MP4
     target.check(output, overwrite=overwrite)
-    if output.exists() and any(output.samefile(file) for file in pixels.footage.files):
-        raise OutputError(f"{output}: is the video that the pixels are read from")
+    check_not_footage(output, session, pixels)
     painter = painter or OverlayPainter(settings)
     canvas = canvas_for(session, painter, start, end, even=target.even)
     if pictures is None:

@@ -133,7 +133,8 @@ def replay_command(
     import dgrec
     from dgrec.errors import VideoError
     from replay.cut import make_cut
-    from replay.outputs import check_not_footage, choose_output
+    from replay.outputs import choose_output
+    from replay.pixels import check_not_footage
 
     with ExitStack() as closing:
         opened = closing.enter_context(dgrec.open(session))
@@ -158,7 +159,7 @@ def replay_command(
             _show(opened, pixels, scene, beside, cut, speed, loop, quiet, closing)
         else:
             if beside is not None:
-                check_not_footage(chosen.path, beside[1])
+                check_not_footage(chosen.path, *beside)
             painter = scene.painter(opened, closing, beside)
             _write(opened, pixels, painter, cut, speed, chosen, overwrite, quiet)
 

@@ -59,6 +59,7 @@ def report_command(
     everything that it shows and loads nothing; with pictures in it, mind whom you give it to.
     """
     import dgrec
+    from replay.pixels import check_not_own
     from replay.report import write_plot
 
     with dgrec.open(session) as opened:
@@ -67,9 +68,11 @@ def report_command(
             click.echo(f"{session}: {line}{more}; the report is on what can be read", err=True)
         if plot:
             chosen = output or session.with_suffix(f".{plot}.png")
+            check_not_own(chosen, opened)
             write_plot(opened, plot, chosen, overwrite=overwrite)
         else:
             chosen = output or session.with_suffix(".report.html")
+            check_not_own(chosen, opened)
             _write_page(opened, chosen, overwrite, video, not no_pictures)
     if not quiet:
         click.echo(f"{chosen}: {chosen.stat().st_size / 1e6:,.1f} MB")

@@ -113,6 +113,7 @@ def stats_command(
 
     from dgrec.sessions import open_sessions
     from replay.output import format_for, open_output, write_rows
+    from replay.pixels import recorded_files
     from replay.query import SqlReader
 
     chosen_form = format_for(form, output)
@@ -121,7 +122,7 @@ def stats_command(
         for session in opened:
             stack.enter_context(session)
             say_damage(session)
-        keep = (*sessions, *(file for session in opened for file in session.files))
+        keep = (*sessions, *(file for session in opened for file in recorded_files(session)))
         if query is None and not why and (len(sessions) > 1 or len(opened) > 1):
             query = _query("session", None, None)
         if query is None and not why:

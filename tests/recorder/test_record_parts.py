@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import dgrec
+from dgrec.errors import NotASessionError
 from dgrec.session import Session
 from recorder.cli import record_command
 from recorder.recovery import left_behind, recover
@@ -64,6 +65,10 @@ def test_killed_in_the_middle(tmp_path: Path) -> None:
     assert problems
     assert all("its recorder was cut off (dgrec recover" in line for line in problems)
 
+    with pytest.raises(NotASessionError, match=f"in parts; its journal is {journals[-1]}"):
+        recover(output)
+    with pytest.raises(NotASessionError, match="is no journal"):
+        recover(sealed[0])
     for journal in journals:
         assert recover(journal).damage == ()
     assert verify(output) == []

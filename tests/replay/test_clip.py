@@ -398,7 +398,7 @@ def test_a_clip_answers_sql(dgrec: Run, camera: Path, tmp_path: Path) -> None:
         (["--start", "soon"], "'soon' is no position"),
         (["--where", "latency_ms > 9000"], "there is no frame with latency_ms > 9000"),
         (["--where", "speed > 1"], 'Referenced column "speed" not found'),
-        (["--where", "latency_ms >"], "syntax error"),
+        (["--where", "latency_ms >"], "--where 'latency_ms >': Parser Error: syntax error"),
         (["--where", "true); DELETE FROM frames; SELECT (1"], "give exactly one"),
         (["--where", "true", "--pad", "2"], "--pad 2: is no time"),
     ],
@@ -434,3 +434,75 @@ def test_outputs_are_not_replaced_unasked(dgrec: Run, camera: Path, tmp_path: Pa
     assert_whole(clip)
     assert frames_shown(clip, tmp_path) == seen(range(50, 100))
     assert dgrec("clip", camera, "-o", clip, "--pad", "2s").exit_code == 2
+
+
+def test_pixels_of_another_video_never_get_into_a_clip(dgrec: Run, tmp_path: Path) -> None:
+    """Nothing could tell them from the right ones any more: the clip's digest would be theirs."""
+    camera = camera_session(tmp_path / "s.parquet")
+    with VideoWriter(camera.with_suffix(".mp4"), WIDTH, HEIGHT, overwrite=True) as writer:
+        for index in range(FRAMES):
+            writer.write(numbered_image(index), index * 77_000)
+    output = tmp_path / "clip.parquet"
+    done = dgrec("clip", camera, "-o", output, "--start", 10, "--end", 60)
+    assert done.exit_code == 0, done.output
+    assert "s.mp4 is a video of something else" in done.stderr
+    assert_whole(output)
+    assert not output.with_suffix(".mp4").exists()
+
+
+def test_a_video_that_is_gone_is_said(dgrec: Run, tmp_path: Path) -> None:
+    camera = camera_session(tmp_path / "s.parquet")
+    camera.with_suffix(".mp4").unlink()
+    done = dgrec("clip", camera, "-o", tmp_path / "clip.parquet", "--end", 2)
+    assert done.exit_code == 0
+    words = "recorded beside it, is gone: 2 frames of the clip are not in its raw video"
+    assert done.stderr == f"s.mp4, {words}\n"
+
+
+def test_a_damaged_video_is_held_against_the_rows(dgrec: Run, tmp_path: Path) -> None:
+    camera = camera_session(tmp_path / "s.parquet")
+    video = camera.with_suffix(".mp4")
+    data = bytearray(video.read_bytes())
+    for at in range(len(data) // 3, len(data) // 3 + 400):
+        data[at] ^= 0x5A
+    video.write_bytes(data)
+    output = tmp_path / "clip.parquet"
+    done = dgrec("clip", camera, "-o", output)
+    assert "encoded again" in done.output
+    assert "have no pixels" in done.stderr
+    assert_whole(output)
+    shown = frames_shown(output, tmp_path)
+    assert 0 < len(shown) < len(seen(range(FRAMES)))
+
+
+def test_a_clip_that_begins_without_pixels_shows_the_rest_in_time(
+    dgrec: Run, tmp_path: Path
+) -> None:
+    camera = camera_session(tmp_path / "s.parquet")
+    with VideoWriter(camera.with_suffix(".mp4"), WIDTH, HEIGHT, overwrite=True) as writer:
+        for number in seen(range(FRAMES)):
+            if number < 10 or number >= 30:
+                pts_us = (captured_ns(number) - captured_ns(0)) // 1000
+                writer.write(numbered_image(number), pts_us)
+    output = tmp_path / "clip.parquet"
+    done = dgrec("clip", camera, "-o", output, "--start", 20, "--end", 50)
+    assert "encoded again" in done.output
+    assert_whole(output)
+    assert frames_shown(output, tmp_path) == seen(range(30, 50))
+    clip = Clip(output.with_suffix(".mp4"))
+    clip.read(0)
+    assert clip.time_s == 0
+    clip.close()
+
+
+@pytest.mark.parametrize("command", [("query", "SELECT 1"), ("stats",)])
+def test_an_answer_does_not_replace_a_recorded_video(
+    dgrec: Run, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    camera = camera_session(tmp_path / "s.parquet")
+    video = camera.with_suffix(".mp4")
+    before = video.read_bytes()
+    done = dgrec(command[0], camera, *command[1:], "--output", video, "--overwrite")
+    assert done.exit_code == 1
+    assert "is the session itself" in done.stderr
+    assert video.read_bytes() == before

@@ -560,4 +560,6 @@ def test_a_frame_that_cannot_be_saved_is_said(clock: FakeTime, session: Path) ->
         )
         clock.keys = {100.1: ord("s"), 100.3: ord("q")}
         player.play()
-        assert "cannot be written: Not a directory" in player._message
+        assert player._message == "not saved: Not a directory"
+        path = session / "no folder" / "s.frame-000002.png"
+        assert f"{path}: cannot be written: Not a directory" in player.notes()

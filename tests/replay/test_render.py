@@ -300,6 +300,20 @@ def test_the_footage_is_never_overwritten(tmp_path: Path) -> None:
     assert footage.read_bytes() == before
 
 
+@pytest.mark.parametrize("kind", ["raw", "annotated"])
+def test_recorded_videos_are_never_overwritten(tmp_path: Path, clip: Path, kind: str) -> None:
+    """Not even where the pixels come from elsewhere: a recorded video cannot be had again."""
+    video = write_clip(tmp_path / "s.mp4", 3)
+    before = video.read_bytes()
+    metadata = numbered_metadata(file_source(clip), video=[{"file": "s.mp4", "kind": kind}])
+    rows = [numbered_row(i, i) for i in range(3)]
+    session = write_session(tmp_path / "s.parquet", rows, metadata)
+    outcome = replay(session, "--output", video, "--overwrite")
+    assert outcome.exit_code == 1
+    assert outcome.stderr == f"Error: {video}: belongs to s.parquet; choose another name\n"
+    assert video.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("output", "message"),
     [

@@ -492,6 +492,15 @@ def test_sizes(tmp_path: Path, session: Path, options: list[Any], size: tuple[in
     assert pictures(output)[0][0].shape[1::-1] == size
 
 
+@pytest.mark.parametrize("size", ["99999x99999", "20000x10", "16000x16000"])
+def test_sizes_that_are_too_large(tmp_path: Path, session: Path, size: str) -> None:
+    outcome = replay(session, "-o", tmp_path / "a.mp4", "--max-frames", 2, "--size", size)
+    assert outcome.exit_code == 1
+    assert "cannot be drawn at " in outcome.stderr
+    assert len(outcome.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_picture_that_is_given_is_never_changed(session: Path) -> None:
     """A player draws on the same picture again."""
     with dgrec.open(session) as opened, ExitStack() as closing:

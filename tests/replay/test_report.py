@@ -340,3 +340,19 @@ def test_without_the_libraries(
     result = run("report", str(SESSION), "-o", str(tmp_path / "r.html"))
     assert result.exit_code == 1
     assert "pip install 'dgrec[report]'" in result.output
+
+
+@pytest.mark.parametrize("name", ["s.parquet", "s.mp4"])
+@pytest.mark.parametrize("plot", [(), ("--png", "latency")])
+def test_what_was_recorded_is_never_overwritten(
+    run: Callable[..., Result], tmp_path: Path, name: str, plot: tuple[str, ...]
+) -> None:
+    source = {"given": "cam0", "kind": "camera", "name": "cam0"}
+    metadata = new_metadata(source=source, video=[{"file": "s.mp4", "kind": "raw"}])
+    path = write_session(tmp_path / "s.parquet", [make_row(0)], metadata)
+    (tmp_path / "s.mp4").write_bytes(b"recorded")
+    before = (tmp_path / name).read_bytes()
+    result = run("report", str(path), "--overwrite", "--output", str(tmp_path / name), *plot)
+    assert result.exit_code == 1
+    assert result.stderr == f"Error: {tmp_path / name}: belongs to s.parquet; choose another name\n"
+    assert (tmp_path / name).read_bytes() == before
