@@ -79,15 +79,26 @@ def _write_page(
     session: Session, output: Path, overwrite: bool, video: Path | None, pictures: bool
 ) -> None:
     from replay.pixels import Pixels, find_footage
-    from replay.report import write_report
+    from replay.report import check_file, write_report
 
+    check_file(output, overwrite=overwrite)
+    notes = _findings(session)
     if not pictures:
-        write_report(session, output, overwrite=overwrite)
+        write_report(session, output, notes=notes, overwrite=overwrite)
         return
     footage = find_footage(session, video)
     if footage.note:
         click.echo(footage.note, err=True)
     with Pixels(footage) as pixels:
-        write_report(session, output, pixels=pixels, overwrite=overwrite)
+        write_report(session, output, pixels=pixels, notes=notes, overwrite=overwrite)
         for note in pixels.notes():
             click.echo(note, err=True)
+
+
+def _findings(session: Session) -> list[str]:
+    """Return what limits the rate, in sentences; none of a session without frames."""
+    from replay.query import SqlReader
+    from replay.why import explain
+
+    with SqlReader([session]) as reader:
+        return [finding for pipeline in explain(reader) for finding in pipeline.findings]

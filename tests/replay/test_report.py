@@ -19,6 +19,8 @@ from dgrec import sample
 from dgrec.errors import OutputError
 from replay import report
 from replay.pixels import Pixels, find_footage
+from replay.query import SqlReader
+from replay.why import explain
 from tests.browser import Browser, needs_chromium
 from tests.factory import make_detection, make_row, make_rows, new_metadata, write_session
 
@@ -308,6 +310,12 @@ def test_command(tmp_path: Path, run: Callable[..., Result]) -> None:
     result = run("report", str(path), *video)
     assert result.exit_code == 0, result.output
     assert (tmp_path / "s.report.html").stat().st_size > 500_000
+    # What limits the rate stands first, as `dgrec stats --why` says it.
+    text = Page((tmp_path / "s.report.html").read_text()).text
+    with dgrec.open(path) as session, SqlReader([session]) as reader:
+        (pipeline,) = explain(reader)
+    assert text.index(pipeline.findings[0]) < text.index("Why this rate")
+    assert all(finding in text for finding in pipeline.findings)
     again = run("report", str(path), *video)
     assert again.exit_code == 1
     assert "exists already; choose another name or say --overwrite" in again.output
