@@ -8,8 +8,8 @@ supervision's annotators, each going through all frames by itself; the fastest r
 which leaves out what other programs took. *Replay to MP4*: the same clip with ten boxes a frame,
 decoded, drawn and encoded, next to decoding and encoding it without drawing anything: as a plain
 loop and with decoding in a thread of its own, the faster of which is the floor. All with the same
-decoder, encoder and settings; only DeGirum's `annotate_video` brings its own (it pipes into the program
-``ffmpeg``, libx264 as that sets it).
+decoder, encoder and settings; only DeGirum's `annotate_video` brings its own (it pipes into the
+program ``ffmpeg``, libx264 as that sets it).
 
 Repetitions take turns; the fastest of each counts, and the ratio within each is printed too.
 supervision, and an ``ffmpeg`` on PATH, are left out where they are missing.

@@ -63,6 +63,8 @@ class Session:
             self._set = PartSet(self.path)
             self.has_checksums = all(part.has_checksums for part in self._set.parts)
             return
+        except IsADirectoryError:
+            raise NotASessionError(f"{path}: is a folder; name one session in it") from None
         except OSError as error:
             raise NotASessionError(f"{path}: cannot be read: {error.strerror}") from None
         if head == b"\xff\xff\xff\xff" or self.path.suffix == ".arrows":

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,12 @@ if TYPE_CHECKING:
 
 __all__ = ["connect", "query_error"]
 
+#: What can be asked, besides the library.
+_VIEWS = ("frames", "detections", "sessions")
+#: How DuckDB ends its complaint about a table that is not there, with its guess where it has one.
+_NO_TABLE = re.compile(
+    r'(Catalog Error: Table with name .+ does not exist!)(?: Did you mean "(.*)"\?)?', re.DOTALL
+)
 _DETECTION_COLUMNS = ", ".join(f"d.{field.name}" for field in DETECTION if field.name != "keys")
 
 
@@ -250,5 +257,10 @@ def query_error(error: Exception, path: Path | None = None) -> QueryError:
     lines = [line.strip() for line in text.splitlines()]
     kept = [line for line in lines if line and not line.startswith(("LINE ", "^"))]
     message = " ".join(kept) or type(error).__name__
+    missing = _NO_TABLE.fullmatch(message)
+    if missing and missing[2] not in {*_VIEWS, *(entry.name for entry in library.entries())}:
+        # One of DuckDB's own tables, which it proposes, is hardly what was meant.
+        views = ", ".join(_VIEWS)
+        message = f'{missing[1]} There are {views}, and those of the library ("SHOW TABLES")'
     # The advice is about settings that a query cannot change.
     return QueryError(f"{message}; --memory-limit allows more" if advice else message)

@@ -78,15 +78,18 @@ def report_command(
 def _write_page(
     session: Session, output: Path, overwrite: bool, video: Path | None, pictures: bool
 ) -> None:
+    from replay.output import recorded_files
     from replay.pixels import Pixels, find_footage
     from replay.report import check_file, write_report
 
-    check_file(output, overwrite=overwrite)
+    # What takes time comes after what can be refused at once.
+    footage = find_footage(session, video) if pictures else None
+    keep = [*recorded_files([session]), *(footage.files if footage is not None else ())]
+    check_file(output, overwrite=overwrite, keep=keep)
     notes = _findings(session)
-    if not pictures:
+    if footage is None:
         write_report(session, output, notes=notes, overwrite=overwrite)
         return
-    footage = find_footage(session, video)
     if footage.note:
         click.echo(footage.note, err=True)
     with Pixels(footage) as pixels:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -331,6 +332,17 @@ def test_bad_input(tmp_path: Path, run: Callable[..., Result]) -> None:
     result = run("report", str(path), "--png", "latency")
     assert result.exit_code == 1
     assert "no plot of latency: No frames." in result.output
+    kept = path.read_bytes()
+    for plot in ((), ("--png", "latency")):
+        result = run("report", str(path), *plot, "--output", str(path), "--overwrite")
+        assert result.exit_code == 1
+        assert "is the session itself" in result.output
+    assert path.read_bytes() == kept
+    video = tmp_path / "footage.mp4"
+    shutil.copy(sample.CLIP, video)
+    again = ("--video", str(video), "--output", str(video), "--overwrite")
+    assert "or its video; choose another name" in run("report", str(SESSION), *again).output
+    assert video.read_bytes() == sample.CLIP.read_bytes()
     result = run("report", str(SESSION), "--png", "everything")
     assert result.exit_code == 2
     result = run("report", str(SESSION), "-o", str(tmp_path / "no" / "r.html"))
@@ -338,7 +350,7 @@ def test_bad_input(tmp_path: Path, run: Callable[..., Result]) -> None:
     assert "no such folder" in result.output
     with dgrec.open(SESSION) as session, pytest.raises(OutputError, match="is a folder"):
         report.write_report(session, tmp_path)
-    assert [p.name for p in tmp_path.iterdir()] == ["none.parquet"]
+    assert {p.name for p in tmp_path.iterdir()} == {"none.parquet", "footage.mp4"}
 
 
 def test_without_the_libraries(
