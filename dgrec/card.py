@@ -1,16 +1,18 @@
-"""What a notebook shows of a session: a small table instead of a line of text."""
+"""What a notebook shows of a session or a comparison: a small table instead of a line of text."""
 
 from __future__ import annotations
 
 import html
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from dgrec.comparison.comparison import Comparison, Row
     from dgrec.session import Session
 
-__all__ = ["session_card"]
+__all__ = ["comparison_card", "session_card"]
 
 #: Latencies of longer sessions are not read just to be shown in passing.
 _MOST_FRAMES = 1_000_000
@@ -68,3 +70,33 @@ def _latency(session: Session) -> str | None:
     batches = [batch.column(0).to_numpy() for batch in session.batches(["latency_ms"])]
     p50, p95, p99 = np.quantile(np.concatenate(batches), [0.5, 0.95, 0.99])
     return f"p50 {p50:,.1f}, p95 {p95:,.1f}, p99 {p99:,.1f}"
+
+
+def comparison_card(comparison: Comparison) -> str:
+    """Return HTML that shows what ``comparison`` found. Its texts are escaped, too."""
+    head = _cells("th", ("metric", "BASE", "NEW", "change", "verdict", "why"))
+    body = "".join(_cells("td", _comparison_row(row)) for row in comparison.rows)
+    names = [", ".join(r.path for r in side) for side in (comparison.base, comparison.new)]
+    lines = [f"What differs: {', '.join(d.key for d in comparison.differences) or 'nothing'}."]
+    agreement = comparison.agreement
+    if agreement is not None and agreement.f1 is not None:
+        lines.append(f"Agreement (F1) of {agreement.frames:,} frames: {agreement.f1:.4f}.")
+    return (
+        f"<table><caption><b>{html.escape(' against '.join(names))}</b></caption>"
+        f"<thead>{head}</thead><tbody>{body}</tbody></table>"
+        + "".join(f"<p>{html.escape(line)}</p>" for line in lines)
+    )
+
+
+def _cells(tag: str, texts: Iterable[str]) -> str:
+    cells = (f'<{tag} style="text-align:left">{html.escape(text)}</{tag}>' for text in texts)
+    return f"<tr>{''.join(cells)}</tr>"
+
+
+def _comparison_row(row: Row) -> tuple[str, ...]:
+    base, new = (
+        "-" if side.value is None else f"{side.value:,.4g} {row.unit}"
+        for side in (row.base, row.new)
+    )
+    change = "-" if row.change is None else f"{row.change:+.1%}"
+    return row.metric, base, new, change, row.verdict, row.reason or ""

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from dgrec.card import session_card
 from dgrec.checksums import verify_checksums
-from dgrec.errors import DgrecError, NotASessionError
+from dgrec.errors import DgrecError, NotASessionError, SessionError
 from dgrec.journal import Journal
 from dgrec.metadata import Metadata
 from dgrec.parts import Part, PartSet, first_frame
@@ -63,6 +63,10 @@ class Session:
             self._set = PartSet(self.path)
             self.has_checksums = all(part.has_checksums for part in self._set.parts)
             return
+        except IsADirectoryError:
+            raise NotASessionError(
+                f"{path}: cannot be read: it is a folder; name one session in it"
+            ) from None
         except OSError as error:
             raise NotASessionError(f"{path}: cannot be read: {error.strerror}") from None
         if head == b"\xff\xff\xff\xff" or self.path.suffix == ".arrows":
@@ -150,14 +154,31 @@ class Session:
     # --- rows ---
 
     def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """Yield the rows as Arrow record batches, in order."""
+        """Yield the rows as Arrow record batches, in order.
+
+        Of a journal that is being written, those that were there when the session was opened: all
+        looks at a session show the same rows.
+        """
         if self._set is not None:
             yield from self._set.batches(columns)
         elif self._sealed is not None:
             yield from self._sealed.batches(columns)
         else:
+            yield from self._journal_batches(columns)
+
+    def _journal_batches(self, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
+        left = self._journal_rows
+        try:
             for batch in self.journal.batches():
-                yield batch if columns is None else batch.select(columns)
+                there = batch.slice(0, left)
+                yield there if columns is None else there.select(columns)
+                left -= there.num_rows
+                if left <= 0:
+                    return
+        except FileNotFoundError:
+            sealed = self.path.with_suffix(".parquet")
+            now = f"it was sealed; name {sealed.name}" if sealed.exists() else "it was taken away"
+            raise SessionError(f"{self.path}: is not there any more: {now}") from None
 
     def batches_of(self, part: Part, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Yield the rows of one of `parts`."""

@@ -6,10 +6,12 @@ Their names and columns are part of what dgrec promises, like the columns of the
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import itertools
 import os
+import re
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,11 +26,16 @@ from dgrec.schema import DETECTION, SCHEMA
 if TYPE_CHECKING:
     import duckdb
 
-    from dgrec.parts import Part
     from dgrec.session import Session
 
 __all__ = ["connect", "query_error"]
 
+#: What can be asked, besides the library.
+_VIEWS = ("frames", "detections", "sessions")
+#: How DuckDB ends its complaint about a table that is not there, with its guess where it has one.
+_NO_TABLE = re.compile(
+    r'(Catalog Error: Table with name .+ does not exist!)(?: Did you mean "(.*)"\?)?', re.DOTALL
+)
 _DETECTION_COLUMNS = ", ".join(f"d.{field.name}" for field in DETECTION if field.name != "keys")
 
 
@@ -108,16 +115,15 @@ class _Rows:
     name: str = ""
 
 
-class _PartJournal:
-    """Gives DuckDB the rows of a set's journal, anew for each scan, also once it is sealed."""
+class _JournalRows:
+    """Gives DuckDB the rows of a journal, anew for each scan, also once a set's is sealed."""
 
-    def __init__(self, session: Session, part: Part) -> None:
-        self._session = session
-        self._part = part
+    def __init__(self, schema: pa.Schema, batches: Callable[[], Iterator[pa.RecordBatch]]) -> None:
+        self._schema = schema
+        self._batches = batches
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        rows = self._session.batches_of(self._part)
-        reader = pa.RecordBatchReader.from_batches(self._part.schema, rows)
+        reader = pa.RecordBatchReader.from_batches(self._schema, self._batches())
         return reader.__arrow_c_stream__(requested_schema)
 
 
@@ -150,14 +156,16 @@ def _rows_of(
         if session.sealed:
             yield _Rows(session.id, session.schema, path=session.path)
         else:
-            connection.register(f"_journal_{number}", session.journal)
-            yield _Rows(session.id, session.schema, name=f"_journal_{number}")
+            name = f"_journal_{number}"
+            connection.register(name, _JournalRows(session.schema, session.batches))
+            yield _Rows(session.id, session.schema, name=name)
     for part in session.parts:
         if part.sealed:
             yield _Rows(session.id, part.schema, path=part.path)
         else:
             name = f"_journal_{number}_{part.number}"
-            connection.register(name, _PartJournal(session, part))
+            batches = functools.partial(session.batches_of, part)
+            connection.register(name, _JournalRows(part.schema, batches))
             yield _Rows(session.id, part.schema, name=name)
 
 
@@ -247,8 +255,15 @@ def _stamp(text: str | None) -> dt.datetime | None:
 def query_error(error: Exception, path: Path | None = None) -> QueryError:
     """Return DuckDB's complaint as one line: without its own traceback, line art and advice."""
     text, _, advice = str(error).partition("\nPossible solutions:")
+    # A journal that was sealed or taken away while it was read: Arrow adds where in Python.
+    text = text.partition(" Detail: Python exception:")[0]
     lines = [line.strip() for line in text.splitlines()]
     kept = [line for line in lines if line and not line.startswith(("LINE ", "^"))]
     message = " ".join(kept) or type(error).__name__
+    missing = _NO_TABLE.fullmatch(message)
+    if missing and missing[2] not in {*_VIEWS, *(entry.name for entry in library.entries())}:
+        # One of DuckDB's own tables, which it proposes, is hardly what was meant.
+        views = ", ".join(_VIEWS)
+        message = f'{missing[1]} There are {views}, and those of the library ("SHOW TABLES")'
     # The advice is about settings that a query cannot change.
     return QueryError(f"{message}; --memory-limit allows more" if advice else message)

@@ -114,7 +114,7 @@ def compare_command(
 
     import dgrec
     from replay.compare import write_comparison
-    from replay.output import format_for, open_output
+    from replay.output import format_for, open_output, recorded_files
 
     with contextlib.ExitStack() as stack:
         sides = [[stack.enter_context(dgrec.open(path)) for path in side] for side in (base, new)]
@@ -123,8 +123,7 @@ def compare_command(
             say_damage(session)
         comparison = dgrec.compare(*sides)
         checked = [(limit, limit.check(comparison)) for limit in limits]
-        files = [file for session in opened for file in (session.path, *session.files)]
-        with open_output(output, overwrite=overwrite, keep=files) as destination:
+        with open_output(output, overwrite=overwrite, keep=recorded_files(opened)) as destination:
             write_comparison(comparison, format_for(form, output), destination, checked)
     failed = [limit.text for limit, outcome in checked if outcome.holds]
     for text in failed:

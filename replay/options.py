@@ -22,6 +22,7 @@ __all__ = [
     "parse_size",
     "parse_span",
     "picture_options",
+    "quantity",
     "say_damage",
     "selection_options",
     "session_argument",
@@ -39,6 +40,19 @@ TABLE_ROWS = 1000
 def session_argument(command: _Command) -> _Command:
     """Add SESSION. The library says whether it can be read, so that the exit code is 1, not 2."""
     return click.argument("session", type=click.Path(path_type=Path))(command)
+
+
+def quantity(parse: Callable[[str], float]) -> Callable[..., float | None]:
+    """Return a callback for an option whose value ``parse`` reads: a time, a size."""
+    from dgrec.errors import ConfigError
+
+    def check(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
+        try:
+            return None if value is None else parse(value)
+        except ConfigError as error:
+            raise click.BadParameter(str(error)) from None
+
+    return check
 
 
 def output_options(*formats: str) -> Callable[[_Command], _Command]:

@@ -43,6 +43,7 @@ from dgrec.errors import OutputError, QueryError
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from dgrec.session import Session
     from replay.query import QueryResult
 
 __all__ = [
@@ -54,6 +55,8 @@ __all__ = [
     "json_text",
     "markdown_table",
     "open_output",
+    "recorded_files",
+    "refuse_recorded",
     "write_report",
     "write_rows",
 ]
@@ -114,17 +117,32 @@ def open_output(
             with path.open("wb") as file:
                 yield Destination(file)
         else:
-            # The name of a session in parts is no file, but a file of that name would hide it.
-            if path.absolute() in [name.absolute() for name in keep] or any(
-                path.exists() and kept.exists() and path.samefile(kept) for kept in keep
-            ):
-                raise OutputError(f"{path}: is the session itself; choose another name")
+            refuse_recorded(path, keep)
             with _new_file(path, overwrite) as file:
                 yield Destination(file)
     except BrokenPipeError:
         raise
     except OSError as error:
         raise OutputError(f"{name}: cannot be written: {error.strerror or error}") from None
+
+
+def recorded_files(sessions: Iterable[Session]) -> list[Path]:
+    """Return what no output may replace: the files of ``sessions``, their names, their videos."""
+    found = []
+    for session in sessions:
+        found += [session.path, *session.files]
+        for video in session.metadata.get("video", []):
+            found.append(session.path.with_name(Path(str(video.get("file"))).name))
+    return found
+
+
+def refuse_recorded(path: Path, recorded: Sequence[Path]) -> None:
+    """Raise `OutputError` if ``path`` is one of ``recorded``, by whatever name."""
+    # The name of a session in parts is no file, but a file of that name would hide it.
+    if path.absolute() in [name.absolute() for name in recorded] or any(
+        path.exists() and file.exists() and path.samefile(file) for file in recorded
+    ):
+        raise OutputError(f"{path}: is the session itself, or its video; choose another name")
 
 
 def _is_stdout(path: Path | None) -> bool:

@@ -256,12 +256,12 @@ def files_of(session: Session) -> Iterator[Path]:
 
     All of its videos, not only the one that the pixels are read from.
     """
-    yield from recorded_files(session)
+    yield from _own_files(session)
     with contextlib.suppress(VideoError):
         yield from find_footage(session).files
 
 
-def recorded_files(session: Session) -> Iterator[Path]:
+def _own_files(session: Session) -> Iterator[Path]:
     """Yield the files that were recorded: the session's own, and the videos beside it."""
     yield from session.files
     folder = session.path.absolute().parent

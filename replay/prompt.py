@@ -51,14 +51,18 @@ def run_script(
     parameters: Mapping[str, Any],
     form: str,
     limit: int | None,
-) -> None:
+) -> int:
     """Run the statements of ``text``, each with its own result, up to the first that fails.
+
+    Return how many there were.
 
     Raises:
         QueryError: A statement is refused, or fails.
     """
-    for number, statement in enumerate(reader.statements(text)):
+    statements = reader.statements(text)
+    for number, statement in enumerate(statements):
         _write(reader, statement, parameters, form, limit, is_first=number == 0)
+    return len(statements)
 
 
 def _write(

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from dgrec.errors import ConfigError, QueryError
+from dgrec.errors import QueryError
 from dgrec.units import parse_duration, parse_size
-from replay.options import TABLE_ROWS, output_options, say_damage
+from replay.options import TABLE_ROWS, output_options, quantity, say_damage
 
 if TYPE_CHECKING:
     from replay.query import SqlReader
@@ -22,16 +21,6 @@ __all__ = ["query_command"]
 _FORMATS = ("table", "json", "jsonl", "csv", "markdown", "parquet")
 _MEMORY = "2GB"
 _TIMEOUT = "5m"
-
-
-def _quantity(parse: Callable[[str], float]) -> Callable[..., float | None]:
-    def check(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
-        try:
-            return None if value is None else parse(value)
-        except ConfigError as error:
-            raise click.BadParameter(str(error)) from None
-
-    return check
 
 
 def _parameters(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
@@ -81,14 +70,14 @@ def _parameters(_: click.Context, __: click.Parameter, values: tuple[str, ...]) 
 )
 @click.option(
     "--memory-limit",
-    callback=_quantity(parse_size),
+    callback=quantity(parse_size),
     metavar="SIZE",
     help=f"Memory that a statement may take; what needs more goes to temporary files, 8 GB at "
     f"most.  [default: {_MEMORY}]",
 )
 @click.option(
     "--timeout",
-    callback=_quantity(parse_duration),
+    callback=quantity(parse_duration),
     metavar="TIME",
     help=f"Stop a statement that takes longer, with all its rows.  [default: {_TIMEOUT}]",
 )
@@ -137,7 +126,7 @@ def query_command(
 
     from dgrec.sessions import open_sessions
     from replay.limits import bounded_memory
-    from replay.pixels import recorded_files
+    from replay.output import recorded_files
     from replay.query import SqlReader
 
     with contextlib.ExitStack() as stack:
@@ -159,7 +148,7 @@ def query_command(
             if text is None:
                 _converse(reader, parameters, form or "table", limit)
             else:
-                keep = [path for s in sessions for path in (s.path, *recorded_files(s))]
+                keep = recorded_files(sessions)
                 _answer(reader, text, parameters, form, output, overwrite, keep, limit)
         except MemoryError:
             raise QueryError("out of memory: one value of the result is too large") from None
@@ -197,7 +186,8 @@ def _converse(reader: SqlReader, parameters: dict[str, Any], form: str, limit: i
             raise click.UsageError("--format parquet is for files; give the SQL and --output")
         Prompt(reader, parameters, form, limit).run()
     else:
-        run_script(reader, _read_sql(Path("-")), parameters, form, limit)
+        if not run_script(reader, _read_sql(Path("-")), parameters, form, limit):
+            raise QueryError("no statement on standard input; give the SQL as the last argument")
 
 
 def _paths_and_sql(arguments: tuple[str, ...], *, has_file: bool) -> tuple[list[str], str | None]:

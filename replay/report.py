@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from dgrec.errors import DgrecError, OutputError
 from dgrec.version import __version__
-from replay.output import cell_text
+from replay.output import cell_text, recorded_files, refuse_recorded
 from replay.query import SqlReader
 from replay.report_charts import CHARTS, ChartPlan, Extent, Rows, Spec
 
@@ -191,7 +191,7 @@ def write_report(
         OutputError: The file exists, or cannot be written.
         DgrecError: The libraries that draw the plots are not installed.
     """
-    check_file(output, overwrite=overwrite)
+    check_file(output, overwrite=overwrite, keep=recorded_files([session]))
     template, library = _template(), _plot_library()
     with SqlReader([session]) as reader:
         extent = _extent(reader)
@@ -217,7 +217,7 @@ def write_plot(session: Session, name: str, output: Path, *, overwrite: bool = F
         OutputError: The file exists, or cannot be written.
         DgrecError: There is nothing to draw, or no library to draw it.
     """
-    check_file(output, overwrite=overwrite)
+    check_file(output, overwrite=overwrite, keep=recorded_files([session]))
     plan = next(plan for plan in CHARTS if plan.name == name)
     with SqlReader([session]) as reader:
         section = _chart(reader, plan, _extent(reader))
@@ -436,8 +436,12 @@ def _import(name: str) -> Any:
         ) from None
 
 
-def check_file(path: Path, *, overwrite: bool) -> None:
-    """Raise `OutputError` if ``path`` cannot be written, before any work is done."""
+def check_file(path: Path, *, overwrite: bool, keep: Sequence[Path]) -> None:
+    """Raise `OutputError` if ``path`` cannot be written, before any work is done.
+
+    ``keep`` is never written over, as it holds what was recorded.
+    """
+    refuse_recorded(path, keep)
     if path.is_dir():
         raise OutputError(f"{path}: is a folder; give a file name")
     if path.exists() and not overwrite:

@@ -59,7 +59,6 @@ def report_command(
     everything that it shows and loads nothing; with pictures in it, mind whom you give it to.
     """
     import dgrec
-    from replay.pixels import check_not_own
     from replay.report import write_plot
 
     with dgrec.open(session) as opened:
@@ -68,11 +67,9 @@ def report_command(
             click.echo(f"{session}: {line}{more}; the report is on what can be read", err=True)
         if plot:
             chosen = output or session.with_suffix(f".{plot}.png")
-            check_not_own(chosen, opened)
             write_plot(opened, plot, chosen, overwrite=overwrite)
         else:
             chosen = output or session.with_suffix(".report.html")
-            check_not_own(chosen, opened)
             _write_page(opened, chosen, overwrite, video, not no_pictures)
     if not quiet:
         click.echo(f"{chosen}: {chosen.stat().st_size / 1e6:,.1f} MB")
@@ -81,16 +78,30 @@ def report_command(
 def _write_page(
     session: Session, output: Path, overwrite: bool, video: Path | None, pictures: bool
 ) -> None:
+    from replay.output import recorded_files
     from replay.pixels import Pixels, find_footage
-    from replay.report import write_report
+    from replay.report import check_file, write_report
 
-    if not pictures:
-        write_report(session, output, overwrite=overwrite)
+    # What takes time comes after what can be refused at once.
+    footage = find_footage(session, video) if pictures else None
+    keep = [*recorded_files([session]), *(footage.files if footage is not None else ())]
+    check_file(output, overwrite=overwrite, keep=keep)
+    notes = _findings(session)
+    if footage is None:
+        write_report(session, output, notes=notes, overwrite=overwrite)
         return
-    footage = find_footage(session, video)
     if footage.note:
         click.echo(footage.note, err=True)
     with Pixels(footage) as pixels:
-        write_report(session, output, pixels=pixels, overwrite=overwrite)
+        write_report(session, output, pixels=pixels, notes=notes, overwrite=overwrite)
         for note in pixels.notes():
             click.echo(note, err=True)
+
+
+def _findings(session: Session) -> list[str]:
+    """Return what limits the rate, in sentences; none of a session without frames."""
+    from replay.query import SqlReader
+    from replay.why import explain
+
+    with SqlReader([session]) as reader:
+        return [finding for pipeline in explain(reader) for finding in pipeline.findings]

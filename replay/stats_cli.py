@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from replay.options import output_options, say_damage
+from dgrec.units import parse_duration
+from replay.options import output_options, quantity, say_damage
 
 if TYPE_CHECKING:
     from dgrec.session import Session
@@ -37,6 +38,7 @@ _REFRESH_S = 1.0
 )
 @click.option(
     "--window",
+    callback=quantity(parse_duration),
     metavar="TIME",
     help="Rate and latency in windows of so long (10s, 1m), counted from the first frame.",
 )
@@ -63,7 +65,7 @@ _REFRESH_S = 1.0
 def stats_command(
     sessions: tuple[Path, ...],
     by: str | None,
-    window: str | None,
+    window: float | None,
     why: bool,
     late: int | None,
     follow: bool,
@@ -112,8 +114,7 @@ def stats_command(
         sessions = (_follow(sessions),)
 
     from dgrec.sessions import open_sessions
-    from replay.output import format_for, open_output, write_rows
-    from replay.pixels import recorded_files
+    from replay.output import format_for, open_output, recorded_files, write_rows
     from replay.query import SqlReader
 
     chosen_form = format_for(form, output)
@@ -122,7 +123,7 @@ def stats_command(
         for session in opened:
             stack.enter_context(session)
             say_damage(session)
-        keep = (*sessions, *(file for session in opened for file in recorded_files(session)))
+        keep = (*sessions, *recorded_files(opened))
         if query is None and not why and (len(sessions) > 1 or len(opened) > 1):
             query = _query("session", None, None)
         if query is None and not why:
@@ -141,14 +142,13 @@ def stats_command(
                 write_pipelines(explain(reader), chosen_form, destination)
 
 
-def _query(by: str | None, window: str | None, late: int | None) -> str | None:
-    from dgrec.units import parse_duration
+def _query(by: str | None, window: float | None, late: int | None) -> str | None:
     from replay import answers
 
     if by is not None:
         return answers.by_query(by)
     if window is not None:
-        return answers.window_query(parse_duration(window))
+        return answers.window_query(window)
     return None if late is None else answers.late_query(late)
 
 

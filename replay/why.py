@@ -16,6 +16,9 @@ _BUSY = 0.8
 #: A source of whose frames more than this share is replaced while they wait is not the limit.
 _REPLACED = 0.02
 
+#: Of a session that is shorter, even of several frames, a rate says nothing.
+_SHORTEST_S = 1e-3
+
 _PARTS = {
     "read": "reading the source",
     "preprocess": "preprocessing",
@@ -125,6 +128,10 @@ def _limit(p: Pipeline, is_live: bool) -> str | None:
 
 
 def _findings(p: Pipeline, limit: str | None, is_live: bool) -> Iterator[str]:
+    if p.frames < 2 or p.seconds < _SHORTEST_S:
+        frames = "1 frame" if p.frames == 1 else f"{p.frames:,} frames"
+        yield f"{frames} in {_ms(p.seconds * 1e3)}: too little to tell a rate from."
+        return
     yield _headline(p, limit, is_live)
     yield _law(p)
     if p.latency_ms > 0:

@@ -13,6 +13,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 #: What each has to say on the bundled session, whatever else.
 SAYS = {
     "application_in_ci.py": "25 results in a row open it",
+    "did_it_change.py": "agreement of 426 detections with 426: 1.000",
     "own_question.py": "426 boxes",
     "slowest_frames.py": "frame-000283.png",
     "walkthrough.py": "frames are on their way",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from dgrec.card import comparison_card
 from dgrec.comparison.agreement import Agreement, compare_detections
 from dgrec.comparison.changes import (
     CONFIDENCE,
@@ -128,6 +129,10 @@ class Comparison:
             if row.metric == metric:
                 return row
         raise KeyError(metric)
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows (IPython's protocol)."""
+        return comparison_card(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON has it (`dgrec compare --format json`)."""

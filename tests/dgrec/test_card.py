@@ -1,4 +1,4 @@
-"""What a notebook shows of a session."""
+"""What a notebook shows of a session, and of a comparison."""
 
 from __future__ import annotations
 
@@ -42,3 +42,26 @@ def test_session_without_frames_and_journal(tmp_path: Path) -> None:
         assert ">0<" in session._repr_html_()
     with dgrec.open(write_journal(tmp_path / "j.arrows", make_rows(3), end=False)) as session:
         assert "not sealed yet" in session._repr_html_()
+
+
+def test_comparison_is_a_table() -> None:
+    comparison = dgrec.compare(SESSION, SESSION)
+    shown, _ = DisplayFormatter().format(comparison)
+    text = shown["text/html"]
+    assert text.count("<tr>") == 1 + len(comparison.rows)
+    assert "throughput_fps" in text
+    assert ">+0.0%<" in text
+    assert text.count(">SAME<") == len(comparison.rows)
+    assert "What differs: nothing." in text
+    assert "Agreement (F1) of 420 frames: 1.0000." in text
+
+
+def test_texts_of_a_comparison_are_escaped(tmp_path: Path) -> None:
+    metadata = new_metadata()
+    metadata["model"] = {**metadata["model"], "name": "other"}
+    base = write_session(tmp_path / "<img src=x onerror=alert(1)>.parquet", make_rows(40))
+    new = write_session(tmp_path / "new.parquet", make_rows(40), metadata=metadata)
+    text = dgrec.compare(base, new)._repr_html_()
+    assert "<img" not in text
+    assert "&lt;img src=x onerror=alert(1)&gt;" in text
+    assert "model.name" in text

@@ -13,7 +13,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from dgrec.errors import DgrecError, FormatVersionError, NotASessionError, OutputError
+from dgrec.errors import (
+    DgrecError,
+    FormatVersionError,
+    NotASessionError,
+    OutputError,
+    SessionError,
+)
 from dgrec.journal import Journal, JournalWriter, is_being_written
 from dgrec.schema import FORMAT_VERSION, SCHEMA
 from dgrec.session import open_session
@@ -281,6 +287,25 @@ def test_a_growing_journal_can_be_read(tmp_path: Path, expected: list[dict[str, 
     writer.end(CLOSING)
     writer.close()
     assert read_all(path) == (expected, [])
+
+
+def test_all_looks_at_a_growing_journal_show_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "a.arrows"
+    writer = JournalWriter(path, new_metadata(), durability="never")
+    writer.write(ROWS[:5])
+    with open_session(path) as session:
+        writer.write(ROWS[5:9])
+        assert len(session) == 5
+        assert session.frames.num_rows == 5
+        assert sum(1 for _ in session) == 5
+        assert session.sql("SELECT count(*), max(frame) FROM frames").fetchall() == [(5, 4)]
+        path.unlink()
+        with pytest.raises(SessionError, match=r"a\.arrows: is not there any more: it was taken"):
+            list(session)
+        path.with_suffix(".parquet").touch()
+        with pytest.raises(SessionError, match=r"it was sealed; name a\.parquet"):
+            list(session)
+    writer.close()
 
 
 def test_only_one_writer(tmp_path: Path) -> None:

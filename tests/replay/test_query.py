@@ -196,6 +196,37 @@ def test_sql_from_a_file_and_from_stdin(dgrec: Run, session: Path, tmp_path: Pat
     assert ok(dgrec("query", session, "--file", file, "--format", "jsonl")) == expected
     text = file.read_text()
     assert ok(dgrec("query", session, "-f", "-", "--format", "jsonl", input=text)) == expected
+    for empty in ("", "-- nothing\n"):
+        result = dgrec("query", session, input=empty)
+        assert result.exit_code == 1
+        assert "no statement on standard input" in result.stderr
+
+
+def test_what_could_be_meant_by_a_missing_table(dgrec: Run, session: Path) -> None:
+    result = dgrec("query", session, "SELECT * FROM nosuch")
+    assert result.exit_code == 1
+    assert "name nosuch does not exist! There are frames, detections, sessions" in result.stderr
+    assert 'Did you mean "frames"?' in dgrec("query", session, "FROM frame").stderr
+    assert 'Did you mean "label_rate"?' in dgrec("query", session, "FROM label_rat").stderr
+
+
+def test_videos_of_the_session_are_not_written_over(dgrec: Run, tmp_path: Path) -> None:
+    video = tmp_path / "s.mp4"
+    video.write_bytes(b"footage")
+    metadata = new_metadata()
+    metadata["video"] = [{"file": video.name, "kind": "raw"}]
+    path = write_session(tmp_path / "s.parquet", make_rows(3), metadata=metadata)
+    for command in (("query", path, "SELECT 1"), ("stats", path), ("compare", path, path)):
+        result = dgrec(*command, "--output", video, "--overwrite")
+        assert result.exit_code == 1
+        assert f"{video}: is the session itself, or its video; choose another name" in result.stderr
+    assert video.read_bytes() == b"footage"
+
+
+def test_folder_where_one_session_is_wanted(dgrec: Run, session: Path) -> None:
+    result = dgrec("compare", session, session.parent)
+    assert result.exit_code == 1
+    assert "is a folder; name one session in it" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -321,7 +352,7 @@ def _flipped(path: Path, session: Path) -> None:
 
 BAD_FILES: dict[str, tuple[Callable[[Path, Path], Any], str]] = {
     "missing": (lambda path, session: None, "No such file"),
-    "folder": (lambda path, session: path.mkdir(), "directory"),
+    "folder": (lambda path, session: path.mkdir(), "is a folder; name one session in it"),
     "empty": (lambda path, session: path.write_bytes(b""), "not a dgrec session"),
     "text": (lambda path, session: path.write_text("hello " * 9), "not a dgrec session"),
     "parquet": (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -19,6 +20,8 @@ from dgrec import sample
 from dgrec.errors import OutputError
 from replay import report
 from replay.pixels import Pixels, find_footage
+from replay.query import SqlReader
+from replay.why import explain
 from tests.browser import Browser, needs_chromium
 from tests.factory import make_detection, make_row, make_rows, new_metadata, write_session
 
@@ -308,6 +311,12 @@ def test_command(tmp_path: Path, run: Callable[..., Result]) -> None:
     result = run("report", str(path), *video)
     assert result.exit_code == 0, result.output
     assert (tmp_path / "s.report.html").stat().st_size > 500_000
+    # What limits the rate stands first, as `dgrec stats --why` says it.
+    text = Page((tmp_path / "s.report.html").read_text()).text
+    with dgrec.open(path) as session, SqlReader([session]) as reader:
+        (pipeline,) = explain(reader)
+    assert text.index(pipeline.findings[0]) < text.index("Why this rate")
+    assert all(finding in text for finding in pipeline.findings)
     again = run("report", str(path), *video)
     assert again.exit_code == 1
     assert "exists already; choose another name or say --overwrite" in again.output
@@ -323,6 +332,17 @@ def test_bad_input(tmp_path: Path, run: Callable[..., Result]) -> None:
     result = run("report", str(path), "--png", "latency")
     assert result.exit_code == 1
     assert "no plot of latency: No frames." in result.output
+    kept = path.read_bytes()
+    for plot in ((), ("--png", "latency")):
+        result = run("report", str(path), *plot, "--output", str(path), "--overwrite")
+        assert result.exit_code == 1
+        assert "is the session itself" in result.output
+    assert path.read_bytes() == kept
+    video = tmp_path / "footage.mp4"
+    shutil.copy(sample.CLIP, video)
+    again = ("--video", str(video), "--output", str(video), "--overwrite")
+    assert "or its video; choose another name" in run("report", str(SESSION), *again).output
+    assert video.read_bytes() == sample.CLIP.read_bytes()
     result = run("report", str(SESSION), "--png", "everything")
     assert result.exit_code == 2
     result = run("report", str(SESSION), "-o", str(tmp_path / "no" / "r.html"))
@@ -330,7 +350,7 @@ def test_bad_input(tmp_path: Path, run: Callable[..., Result]) -> None:
     assert "no such folder" in result.output
     with dgrec.open(SESSION) as session, pytest.raises(OutputError, match="is a folder"):
         report.write_report(session, tmp_path)
-    assert [p.name for p in tmp_path.iterdir()] == ["none.parquet"]
+    assert {p.name for p in tmp_path.iterdir()} == {"none.parquet", "footage.mp4"}
 
 
 def test_without_the_libraries(
@@ -354,5 +374,7 @@ def test_what_was_recorded_is_never_overwritten(
     before = (tmp_path / name).read_bytes()
     result = run("report", str(path), "--overwrite", "--output", str(tmp_path / name), *plot)
     assert result.exit_code == 1
-    assert result.stderr == f"Error: {tmp_path / name}: belongs to s.parquet; choose another name\n"
+    assert result.stderr == (
+        f"Error: {tmp_path / name}: is the session itself, or its video; choose another name\n"
+    )
     assert (tmp_path / name).read_bytes() == before

@@ -117,7 +117,9 @@ def test_windows(dgrec: Run, paths: dict[str, Path]) -> None:
         assert all(
             row["fps"] == pytest.approx(row["frames"] / row["seconds"], rel=1e-2) for row in own
         )
-    assert dgrec("stats", paths["a"], "--window", "10").exit_code == 1
+    refused = dgrec("stats", paths["a"], "--window", "10")
+    assert refused.exit_code == 2
+    assert "Invalid value for '--window': '10' is no duration" in refused.stderr
 
 
 def test_several_sessions_are_a_row_each(dgrec: Run, paths: dict[str, Path]) -> None:

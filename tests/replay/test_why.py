@@ -176,7 +176,11 @@ def test_the_warm_up_is_left_out_and_said_to_be(dgrec: Run, tmp_path: Path) -> N
 def test_one_frame_and_none(dgrec: Run, tmp_path: Path) -> None:
     one = write_session(tmp_path / "one.parquet", [make_row(0, [], timing={})])
     none = write_session(tmp_path / "none.parquet", [])
-    assert why(dgrec, one)["frames"] == 1
+    (finding,) = why(dgrec, one)["findings"]
+    assert finding == "1 frame in 12.3 ms: too little to tell a rate from."
+    rows = [make_row(i, captured_ns=START_NS, completed_ns=START_NS) for i in range(3)]
+    (finding,) = why(dgrec, write_session(tmp_path / "at_once.parquet", rows))["findings"]
+    assert finding.startswith("3 frames in 0.001 ms: too little")
     assert json.loads(dgrec("stats", none, "--why", "--format", "json").stdout) == []
     for path in (one, none):
         for form in ("table", "markdown"):
