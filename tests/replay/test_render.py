@@ -419,7 +419,7 @@ def test_sessions_that_are_none(tmp_path: Path, clip: Path) -> None:
         (empty, "no frames were recorded"),
         (tmp_path / "text.parquet", "text.parquet"),
         (tmp_path / "missing.parquet", "cannot be read: No such file"),
-        (tmp_path, "Is a directory"),
+        (tmp_path, "it is a folder; name one session in it"),
     ]:
         outcome = replay(path)
         assert outcome.exit_code == 1
