@@ -195,11 +195,14 @@ def _video(source: Source, options: dict[str, Any]) -> VideoOptions | None:
         "annotated": ("annotated",),
         "both": ("raw", "annotated"),
     }
-    if what not in kinds:
+    # Looking it up takes PyAV, which a recording without video does without; but a mistyped name
+    # is to be heard of, also today, when there is no video.
+    codec = find_codec(options["codec"]) if what in kinds or options["codec"] != "h264" else None
+    if codec is None or what not in kinds:
         return None
     return VideoOptions(
         kinds[what],
-        find_codec(options["codec"]),
+        codec,
         options["video_quality"],
         options["video_size"],
         options["video_policy"] or ("block" if source.has_end else "leave-out"),

@@ -486,10 +486,11 @@ def test_codecs(tmp_path: Path, codec: str) -> None:
     assert sizes[0] * 1.3 < sizes[1]
 
 
-def test_a_codec_that_there_is_not(dgrec: Command) -> None:
+@pytest.mark.parametrize("video", ["raw", "auto"])
+def test_a_codec_that_there_is_not(dgrec: Command, video: str) -> None:
     with pytest.raises(VideoError, match="the installed PyAV offers h264"):
         find_codec("h266")
-    done = dgrec.record("--source", "sample", "--video", "raw", "--codec", "mpeg1")
+    done = dgrec.record("--source", "sample", "--video", video, "--codec", "mpeg1")
     assert error_of(done) == "--codec mpeg1: the installed PyAV offers h264, h265, av1, vp9"
     assert names(dgrec.folder) == []
 
