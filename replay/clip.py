@@ -7,7 +7,7 @@ import datetime as dt
 import hashlib
 import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -22,7 +22,7 @@ from dgrec.metadata import Metadata
 from dgrec.parts import parts_of
 from dgrec.sealed import write_sealed
 from dgrec.session import Session
-from dgrec.video import VideoWriter, check_output, import_av
+from dgrec.video import Image, VideoWriter, check_output, import_av
 from replay.pixels import Footage, Pixels, files_of, find_footage, find_recorded
 from replay.query import SqlReader, check_only_reads
 from replay.render import Canvas
@@ -486,15 +486,34 @@ def _encode_again(
     `Pixels` holds each against its row: a video that was replaced would give other frames, which
     nothing could tell from the right ones any more once they are in the clip.
     """
+    inside = [place for place, frame in enumerate(video.frames) if frame is not None]
+    with Pixels(video.footage) as pixels:
+        times = _durations(rows, inside)
+        places = _write_frames(rows, times, pixels.stored, path, overwrite, progress)
+        report.notes += pixels.notes()
+        return places
+
+
+def _write_frames(
+    rows: _Rows,
+    times: Iterable[tuple[int, int, int]],
+    pixels_of: Callable[[dict[str, Any]], Image | None],
+    path: Path,
+    overwrite: bool,
+    progress: Callable[[int], None],
+) -> list[int]:
+    """Encode the frames that have pixels; return their places in the clip.
+
+    ``times`` are what `_durations` gives: place, microseconds, and for how many.
+    """
     facts = rows.facts.to_pylist()
-    with Pixels(video.footage) as pixels, contextlib.ExitStack() as stack:
+    places: list[int] = []
+    with contextlib.ExitStack() as stack:
         writer: VideoWriter | None = None
         canvas = Canvas(0, 0)
         zero_us = 0  # of the first frame that there is: it is shown at 0
-        places: list[int] = []
-        inside = [place for place, frame in enumerate(video.frames) if frame is not None]
-        for place, pts_us, duration_us in _durations(rows, inside):
-            image = pixels.stored(facts[place])
+        for place, pts_us, duration_us in times:
+            image = pixels_of(facts[place])
             if image is None:
                 continue
             if writer is None:
@@ -505,8 +524,7 @@ def _encode_again(
             writer.write(canvas.fit(image), pts_us - zero_us, duration_us)
             places.append(place)
             progress(place)
-        report.notes += pixels.notes()
-        return places
+    return places
 
 
 def _from_source(
@@ -525,24 +543,9 @@ def _from_source(
             f"{session.path}: there is no video to put beside the clip: "
             f"{footage.note.partition(': drawing on')[0]}"
         )
-    facts = rows.facts.to_pylist()
-    places: list[int] = []
-    with Pixels(footage) as pixels, contextlib.ExitStack() as stack:
-        writer: VideoWriter | None = None
-        canvas = Canvas(0, 0)
-        zero_us = 0  # of the first frame that there is: it is shown at 0
-        for place, pts_us, duration_us in _durations(rows, range(rows.count), of_source=True):
-            image = pixels.frame(facts[place])
-            if image is None:
-                continue
-            if writer is None:
-                canvas = Canvas(image.shape[1], image.shape[0])
-                writer = VideoWriter(path, canvas.width, canvas.height, overwrite=overwrite)
-                stack.enter_context(writer)
-                zero_us = pts_us
-            writer.write(canvas.fit(image), pts_us - zero_us, duration_us)
-            places.append(place)
-            progress(place)
+    with Pixels(footage) as pixels:
+        times = _durations(rows, range(rows.count), of_source=True)
+        places = _write_frames(rows, times, pixels.frame, path, overwrite, progress)
         report.notes += pixels.notes()
     if not places:
         raise VideoError(f"{footage.path}: has none of the clip's frames")
