@@ -38,7 +38,8 @@ _QUEUE_FRAMES = 60
 _QUEUE_BYTES = 256 << 20
 
 #: Of the encoder's thread beside a live source. On two cores with eight processes that wanted
-#: them, inference kept 0.84 of its rate with it and 0.56 without (bench/video_throughput.py).
+#: them, inference kept 0.82 to 0.85 of its rate with it and 0.54 to 0.60 without
+#: (bench/video_throughput.py).
 _NICENESS = 10
 
 Entry = dict[str, Any]
