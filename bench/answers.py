@@ -1,13 +1,16 @@
 """What an answer of the SQL library costs, next to hand-written SQL and to JSON lines.
 
-    python -m bench.answers [--frames 9000] [--boxes 10] [--repetitions 31]
+    python -m bench.answers [--frames 9000] [--boxes 10] [--sessions 4] [--repetitions 31]
 
 Every question is asked of one recording, in turn, several times over, of
 
-- the library's view or macro, which answers for each session there is;
-- DuckDB over the same Parquet file, written by hand, for each file there is (by ``filename``);
-- the same, written for one file only, without the grouping that several need;
-- DuckDB over the same rows as JSON lines, and pandas over those (left out if it is missing).
+- the library's view or macro;
+- DuckDB over the same Parquet file, written by hand for this one file;
+- the same, by hand, over the same rows as JSON lines, and pandas over those (left out if it is
+  missing);
+
+and then of several recordings at once, of the library and of DuckDB over the same files, written by
+hand for each file there is (by ``filename``).
 
 All must give the same numbers. The time is from the text of the query to the last row in Python;
 the connection and its views are there before, as they are for one question after another.
@@ -16,6 +19,7 @@ the connection and its views are there before, as they are for one question afte
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import statistics
@@ -47,11 +51,12 @@ _COLUMNS = (
 )
 
 
-def record(folder: Path, frames: int, boxes: int) -> Path:
+def record(path: Path, frames: int, boxes: int, seed: int = 1) -> Path:
     """Write a session in which every number varies, tracks come and go, and frames are lost."""
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(seed)
     found = smooth_boxes(frames, boxes)
-    writer = JournalWriter(folder / "s.arrows", new_metadata(), durability="never")
+    journal = path.with_suffix(".arrows")
+    writer = JournalWriter(journal, new_metadata(path.stem), durability="never")
     rows = []
     completed = 0
     for i in range(frames):
@@ -85,8 +90,9 @@ def record(folder: Path, frames: int, boxes: int) -> Path:
     writer.write(rows)
     writer.end(CLOSING)
     writer.close()
-    seal(Journal.open(writer.path), folder / "s.parquet")
-    return folder / "s.parquet"
+    seal(Journal.open(journal), path)
+    journal.unlink()
+    return path
 
 
 def write_json_lines(session: Path, path: Path) -> None:
@@ -194,10 +200,10 @@ def _losses(df: Any, _: int) -> list[tuple[Any, ...]]:
     return [(count, count / (len(df) + sum(lost))) for count in lost]
 
 
-def _late(df: Any, _: int) -> list[tuple[Any, ...]]:
+def _parts(df: Any) -> Any:
     waiting = (df.latency_ms - df.preprocess_ms - df.inference_ms - df.postprocess_ms).clip(lower=0)
     consumer = np.minimum(waiting, df.recorder_ms.shift(1).fillna(0))
-    parts = pd.DataFrame(
+    return pd.DataFrame(
         {
             "capture": df.read_ms,
             "preprocess": df.preprocess_ms,
@@ -207,6 +213,15 @@ def _late(df: Any, _: int) -> list[tuple[Any, ...]]:
             "consumer": consumer,
         }
     )
+
+
+def _mean_parts(df: Any, _: int) -> list[tuple[Any, ...]]:
+    parts = _parts(df)
+    return [(parts.sum(axis=1).mean(), parts.queue.mean(), parts.consumer.mean())]
+
+
+def _late(df: Any, _: int) -> list[tuple[Any, ...]]:
+    parts = _parts(df)
     total = df.read_ms + df.latency_ms
     usual = total.median()
     late = (total > 1.5 * usual) & (total - usual >= 10)
@@ -216,6 +231,18 @@ def _late(df: Any, _: int) -> list[tuple[Any, ...]]:
     return [
         tuple(row) for row in found.sort_values("total", ascending=False).itertuples(index=False)
     ]
+
+
+def _causes(df: Any, steady: int) -> list[tuple[Any, ...]]:
+    parts = _parts(df)
+    own = parts[["preprocess", "inference", "postprocess", "consumer"]].sum(axis=1)
+    rows = []
+    for frame, total, _, blame, _ in _late(df, steady)[:10]:
+        before = (df.frame < frame) & (df.completed_at > df.captured_at[frame])
+        waited = blame == "queue" and before.any()
+        behind = (int(own[before].idxmax()), own[before].max()) if waited else (None, None)
+        rows.append((frame, total, blame, *behind))
+    return rows
 
 
 def _labels(df: Any, _: int) -> list[tuple[Any, ...]]:
@@ -249,6 +276,18 @@ def _in_flight(df: Any, steady: int) -> list[tuple[Any, ...]]:
     return [(len(df) / seconds, df.latency_ms.mean(), df.latency_ms.sum() / 1e3 / seconds)]
 
 
+def _load(df: Any, steady: int) -> list[tuple[Any, ...]]:
+    df = df[df.frame >= steady]
+    elapsed = (df.completed_at.max() - df.captured_at.min()) / 1e3
+    waiting = (df.latency_ms - df.preprocess_ms - df.inference_ms - df.postprocess_ms).clip(lower=0)
+    read = 1 + (df.skipped_before + df.dropped_queue).sum() / len(df)
+    columns = [df.preprocess_ms, df.inference_ms, df.postprocess_ms, waiting, df.recorder_ms]
+    return [
+        (df.read_ms.mean(), df.read_ms.sum() * read / elapsed),
+        *((column.mean(), column.sum() / elapsed) for column in columns),
+    ]
+
+
 _SUMMARY = ", ".join(
     f"count({c}), avg({c}), quantile_cont({c}, [0.5, 0.95, 0.99]), max({c})"
     for c in (
@@ -272,6 +311,26 @@ c AS (SELECT *, lead(f) OVER x AS f1, lead(f, 2) OVER x AS f2, lead(m) OVER x AS
 b AS (SELECT <file> min(k * size) AS steady FROM c WHERE k + 2 < whole
       AND greatest(f, f1, f2) <= 1.1 * least(f, f1, f2)
       AND greatest(m, m1, m2) <= 1.1 * least(m, m1, m2) <group>)
+"""
+
+#: Where each frame's time went, and which frames are late and why, by the library's rules.
+_PARTS = """
+w AS (SELECT <file> frame, captured_at, completed_at, read_ms, latency_ms, preprocess_ms AS p,
+             inference_ms AS i, postprocess_ms AS o, greatest(0, latency_ms - p - i - o) AS waiting,
+             coalesce(lag(recorder_ms) OVER (<partition> ORDER BY frame), 0) AS before FROM <rows>),
+x AS <once> (SELECT <file> frame, captured_at, completed_at, read_ms + latency_ms AS t,
+             read_ms AS c, p, i, o, waiting - least(waiting, before) AS q,
+             least(waiting, before) AS r FROM w)
+"""
+_LATE = f"""
+{_PARTS.replace("<once>", "MATERIALIZED")},
+m AS (SELECT <file> median(t) AS mt, median(c) AS mc, median(p) AS mp, median(i) AS mi,
+      median(o) AS mo, median(q) AS mq, median(r) AS mr FROM x <group>),
+l AS (SELECT <file> frame, captured_at, t, t - mt AS late_by, list_max([
+      {{'ms': c - mc, 'part': 'capture'}}, {{'ms': p - mp, 'part': 'preprocess'}},
+      {{'ms': i - mi, 'part': 'inference'}}, {{'ms': o - mo, 'part': 'postprocess'}},
+      {{'ms': q - mq, 'part': 'queue'}}, {{'ms': r - mr, 'part': 'consumer'}}]) AS b
+      FROM x <join> m <using> WHERE t > 1.5 * mt AND t - mt >= 10)
 """
 
 QUESTIONS = [
@@ -335,6 +394,23 @@ QUESTIONS = [
         _in_flight,
     ),
     Question(
+        "load of the stages",
+        "SELECT mean_ms, frames_in_it FROM stage_load",
+        f"""WITH {_STEADY},
+        v AS (SELECT *, greatest(0, latency_ms - preprocess_ms - inference_ms - postprocess_ms)
+              AS waiting FROM <rows> <join> b <using> WHERE frame >= steady),
+        e AS (SELECT <file> (us(max(completed_at)) - us(min(captured_at))) / 1e3 AS ms,
+              avg(read_ms) AS r, sum(read_ms)
+                  * (1 + sum(skipped_before + dropped_queue) / count(*)) / ms AS rs,
+              avg(preprocess_ms) AS p, sum(preprocess_ms) / ms AS ps,
+              avg(inference_ms) AS i, sum(inference_ms) / ms AS "is",
+              avg(postprocess_ms) AS o, sum(postprocess_ms) / ms AS os,
+              avg(waiting) AS w, sum(waiting) / ms AS ws,
+              avg(recorder_ms) AS c, sum(recorder_ms) / ms AS cs FROM v <group>)
+        SELECT <file> r, rs, p, ps, i, "is", o, os, w, ws, c, cs FROM e""",
+        _load,
+    ),
+    Question(
         "jitter",
         "SELECT capture_interval_ms, capture_jitter_ms, result_interval_ms, result_jitter_ms, "
         "result_interval_p99_ms FROM jitter",
@@ -373,22 +449,27 @@ QUESTIONS = [
     Question(
         "late frames, blame",
         "SELECT frame, total_ms, late_by_ms, blame, blame_ms FROM late_frames()",
-        """
-        WITH w AS (SELECT <file> frame, read_ms, latency_ms, preprocess_ms AS p, inference_ms AS i,
-                   postprocess_ms AS o, greatest(0, latency_ms - p - i - o) AS waiting,
-                   coalesce(lag(recorder_ms) OVER (<partition> ORDER BY frame), 0) AS before
-                   FROM <rows>),
-        x AS MATERIALIZED (SELECT <file> frame, read_ms + latency_ms AS t, read_ms AS c, p, i, o,
-             waiting - least(waiting, before) AS q, least(waiting, before) AS r FROM w),
-        m AS (SELECT <file> median(t) AS mt, median(c) AS mc, median(p) AS mp, median(i) AS mi,
-              median(o) AS mo, median(q) AS mq, median(r) AS mr FROM x <group>),
-        l AS (SELECT <file> frame, t, t - mt AS late_by, list_max([
-              {'ms': c - mc, 'part': 'capture'}, {'ms': p - mp, 'part': 'preprocess'},
-              {'ms': i - mi, 'part': 'inference'}, {'ms': o - mo, 'part': 'postprocess'},
-              {'ms': q - mq, 'part': 'queue'}, {'ms': r - mr, 'part': 'consumer'}]) AS b
-              FROM x <join> m <using> WHERE t > 1.5 * mt AND t - mt >= 10)
-        SELECT <file> frame, t, late_by, b.part, b.ms FROM l ORDER BY t DESC""",
+        f"WITH {_LATE} SELECT <file> frame, t, late_by, b.part, b.ms FROM l ORDER BY t DESC",
         _late,
+    ),
+    Question(
+        "what they waited for",
+        "SELECT frame, total_ms, blame, behind_frame, behind_ms FROM late_causes()",
+        f"""
+        WITH {_LATE}, k AS (FROM l ORDER BY t DESC LIMIT 10),
+        h AS (SELECT <file> k.frame, arg_max(x.frame, p + i + o + r) AS f, max(p + i + o + r) AS ms
+              FROM k <join> x <using> WHERE k.b.part = 'queue' AND x.frame < k.frame
+              AND x.completed_at > k.captured_at GROUP BY ALL)
+        SELECT <file> frame, t, b.part, f, ms FROM k LEFT JOIN h USING (<file> frame)
+        ORDER BY t DESC""",
+        _causes,
+    ),
+    Question(
+        "parts of the frames",
+        "SELECT avg(total_ms), avg(queue_ms), avg(consumer_ms) FROM frame_parts "
+        "GROUP BY session_id",
+        f"WITH {_PARTS.replace('<once>', '')} SELECT <file> avg(t), avg(q), avg(r) FROM x <group>",
+        _mean_parts,
     ),
     Question(
         "labels",
@@ -423,75 +504,125 @@ QUESTIONS = [
 ]
 
 
+Way = Callable[[], list[tuple[Any, ...]]]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--frames", type=int, default=9000)
     parser.add_argument("--boxes", type=int, default=10)
+    parser.add_argument("--sessions", type=int, default=4, help="how many for the second table")
     parser.add_argument("--repetitions", type=int, default=31)
     parser.add_argument("--only", default="", help="questions with this in their name")
     arguments = parser.parse_args()
+    questions = [question for question in QUESTIONS if arguments.only in question.name]
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        path = record(folder, arguments.frames, arguments.boxes)
-        lines = folder / "s.jsonl"
-        write_json_lines(path, lines)
-        print(f"Parquet {path.stat().st_size:,} bytes, JSON lines {lines.stat().st_size:,} bytes")
-        with dgrec.open(path) as session:
-            compare(session, path, lines, arguments.repetitions, arguments.only)
+        paths = [
+            record(Path(name) / f"{seed}.parquet", arguments.frames, arguments.boxes, seed)
+            for seed in range(1, arguments.sessions + 1)
+        ]
+        lines = Path(name) / "1.jsonl"
+        write_json_lines(paths[0], lines)
+        print(f"Parquet {paths[0].stat().st_size:,} bytes, JSON lines {lines.stat().st_size:,}")
+        one = ask_one(paths[0], lines, questions, arguments.repetitions)
+        several = ask_several(paths, questions, arguments.repetitions)
+    print(f"at most {one:.2f} times what is written by hand for one file, ", end="")
+    print(f"{several:.2f} times what is written for several")
 
 
-def compare(session: dgrec.Session, path: Path, lines: Path, repetitions: int, only: str) -> None:
-    library = sql.connect([session])
-    plain = duckdb.connect()
-    plain.execute("SET TimeZone = 'UTC'")
-    (steady,) = library.execute("SELECT first_steady_frame FROM warm_up").fetchall()[0]
-    one_file = f"read_parquet('{path}')"
-    each_file = f"read_parquet('{path}', filename = true)"
+def ask_one(path: Path, lines: Path, questions: list[Question], repetitions: int) -> float:
+    """Ask everything of one session, print a table, and return the largest ratio."""
+    plain = _plain()
+    table = f"read_parquet('{path}')"
     json_lines = f"read_json('{lines}', format = 'newline_delimited')"
-    print(f"{'':20}{'':>9}{'each file':>10}{'':>7}{'one file':>10}{'':>7}{'JSON lines':>12}")
-    print(f"{'question, ms':20}{'library':>9}{'by hand':>10}{'ratio':>7}{'by hand':>10}", end="")
-    print(f"{'ratio':>7}{'DuckDB':>12}{'pandas':>9}")
-    worst = 0.0
-    for question in (question for question in QUESTIONS if only in question.name):
-        ways = {
-            "library": _asks(library, question.library),
-            "each": _asks(plain, question.text(each_file, "epoch_us(", each=True)),
-            "one": _asks(plain, question.text(one_file, "epoch_us(")),
-            "json": _asks(plain, question.text(json_lines, "(")),
-        }
-        if pd is not None:
-            ways["pandas"] = _asks_pandas(question, lines, steady)
-        expected = _flatten(ways["library"]())
-        for way, ask in ways.items():
-            answer = [value for value in _flatten(ask()) if value != str(path)]
-            assert _same(expected, answer), (question.name, way)
-        times: dict[str, list[float]] = {way: [] for way in ways}
-        for repetition in range(repetitions):
-            # The slow ones a few times; and turn about: what comes second finds the caches warm.
-            turn = [way for way in ways if repetition < 3 or way in ("library", "each", "one")]
-            for way in turn if repetition % 2 else reversed(turn):
-                start = time.perf_counter()
-                ways[way]()
-                times[way].append((time.perf_counter() - start) * 1e3)
-        middle = {way: statistics.median(values) for way, values in times.items()}
-        ratios = {
-            way: statistics.median(a / b for a, b in zip(times["library"], times[way], strict=True))
-            for way in ("each", "one")
-        }
-        worst = max(worst, ratios["each"])
-        print(f"{question.name:20}{middle['library']:9.2f}{middle['each']:10.2f}", end="")
-        print(f"{ratios['each']:7.2f}{middle['one']:10.2f}{ratios['one']:7.2f}", end="")
-        print(f"{middle['json']:12.0f}{middle.get('pandas', math.nan):9.0f}", flush=True)
-    print(f"at most {worst:.2f} times what is written by hand for each file")
+    print(f"\n{'one session, ms':22}{'library':>9}{'by hand':>9}{'ratio':>7}", end="")
+    print(f"{'JSON: DuckDB':>14}{'pandas':>8}")
+    with dgrec.open(path) as session, sql.connect([session]) as library:
+        (steady,) = library.execute("SELECT first_steady_frame FROM warm_up").fetchall()[0]
+        worst = 0.0
+        for question in questions:
+            ways = {
+                "library": _asks(library, question.library),
+                "hand": _asks(plain, question.text(table, "epoch_us(")),
+                "json": _asks(plain, question.text(json_lines, "(")),
+            }
+            if pd is not None:
+                ways["pandas"] = _asks_pandas(question, lines, steady)
+            expected = _flatten(ways["library"]())
+            for way, ask in ways.items():
+                assert _same(expected, _flatten(ask())), (question.name, way)
+            times = _times(ways, repetitions, few=("json", "pandas"))
+            ratio = _ratio(times)
+            worst = max(worst, ratio)
+            middle = {way: statistics.median(values) for way, values in times.items()}
+            print(f"{question.name:22}{middle['library']:9.2f}{middle['hand']:9.2f}", end="")
+            print(f"{ratio:7.2f}{middle['json']:14.0f}{middle.get('pandas', math.nan):8.0f}")
+    return worst
 
 
-def _asks(connection: duckdb.DuckDBPyConnection, text: str) -> Callable[[], list[tuple[Any, ...]]]:
+def ask_several(paths: list[Path], questions: list[Question], repetitions: int) -> float:
+    """Ask everything of several sessions at once, likewise."""
+    plain = _plain()
+    table = f"read_parquet({[str(path) for path in paths]}, filename = true)"
+    print(f"\n{f'{len(paths)} sessions, ms':22}{'library':>9}{'by hand':>9}{'ratio':>7}")
+    names = {str(path) for path in paths}
+    with contextlib.ExitStack() as stack:
+        sessions = [stack.enter_context(dgrec.open(path)) for path in paths]
+        library = stack.enter_context(sql.connect(sessions))
+        worst = 0.0
+        # It gives the latest of all sessions, and by hand it would be something else.
+        for question in (q for q in questions if "late_causes" not in q.library):
+            ways = {
+                "library": _asks(library, question.library),
+                "hand": _asks(plain, question.text(table, "epoch_us(", each=True)),
+            }
+            # Neither need give the sessions in an order.
+            one, other = (
+                sorted((v for v in _flatten(ask()) if v not in names), key=_order)
+                for ask in ways.values()
+            )
+            assert _same(one, other), question.name
+            times = _times(ways, repetitions)
+            ratio = _ratio(times)
+            worst = max(worst, ratio)
+            middle = {way: statistics.median(values) for way, values in times.items()}
+            print(f"{question.name:22}{middle['library']:9.2f}{middle['hand']:9.2f}{ratio:7.2f}")
+    return worst
+
+
+def _plain() -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")
+    return connection
+
+
+def _times(
+    ways: dict[str, Way], repetitions: int, few: tuple[str, ...] = ()
+) -> dict[str, list[float]]:
+    times: dict[str, list[float]] = {way: [] for way in ways}
+    for repetition in range(repetitions):
+        # The slow ones a few times; and turn about: what comes second finds the caches warm.
+        turn = [way for way in ways if repetition < 3 or way not in few]
+        for way in turn if repetition % 2 else reversed(turn):
+            start = time.perf_counter()
+            ways[way]()
+            times[way].append((time.perf_counter() - start) * 1e3)
+    return times
+
+
+def _ratio(times: dict[str, list[float]]) -> float:
+    return statistics.median(a / b for a, b in zip(times["library"], times["hand"], strict=True))
+
+
+def _order(value: Any) -> tuple[str, Any]:
+    return ("", value) if isinstance(value, int | float) else (type(value).__name__, str(value))
+
+
+def _asks(connection: duckdb.DuckDBPyConnection, text: str) -> Way:
     return lambda: connection.execute(text).fetchall()
 
 
-def _asks_pandas(
-    question: Question, lines: Path, steady: int
-) -> Callable[[], list[tuple[Any, ...]]]:
+def _asks_pandas(question: Question, lines: Path, steady: int) -> Way:
     return lambda: question.pandas(pd.read_json(lines, lines=True, dtype=False), steady)
 
 

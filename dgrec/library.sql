@@ -216,8 +216,8 @@ WITH waiting AS (
     SELECT session_id, frame, captured_at, completed_at, read_ms, latency_ms,
            preprocess_ms, inference_ms, postprocess_ms,
            _waiting_ms(latency_ms, preprocess_ms, inference_ms, postprocess_ms) AS waiting_ms,
-           CASE WHEN lag(session_id) OVER () = session_id
-                THEN lag(recorder_ms) OVER () ELSE 0 END AS before_ms
+           coalesce(CASE WHEN lag(session_id) OVER () = session_id
+                         THEN lag(recorder_ms) OVER () END, 0) AS before_ms
     FROM frames
 )
 SELECT session_id, frame, captured_at, completed_at, read_ms + latency_ms AS total_ms,
@@ -231,7 +231,7 @@ FROM waiting;
 -- median and at least at_least_ms above it. Blamed is the part that was furthest above its own
 -- median; blame_ms, by how much.
 CREATE MACRO late_frames(factor := 1.5, at_least_ms := 10) AS TABLE
-WITH parts AS NOT MATERIALIZED (FROM frame_parts),
+WITH parts AS MATERIALIZED (FROM frame_parts),
 usual AS (
     SELECT session_id, median(total_ms) AS total, median(capture_ms) AS capture,
            median(preprocess_ms) AS preprocess, median(inference_ms) AS inference,

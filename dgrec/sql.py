@@ -89,18 +89,32 @@ def connect(
     )
     connection.register("_sessions", _sessions_table(sessions))
     connection.execute("CREATE VIEW sessions AS SELECT * FROM _sessions")
-    for statement in (*library.statements(), *setup):
+    for statement in (*library.statements(_only(sessions)), *setup):
         connection.execute(statement)
     if confined:
         _confine(connection, sessions)
     return connection
 
 
+def _only(sessions: Sequence[Session]) -> library.OnlySession | None:
+    """Return what the library may take for granted where there is only one session.
+
+    Not of one without frames: it has no row in any answer, but a mean over nothing would be one.
+    """
+    if len(sessions) != 1 or not len(sessions[0]):
+        return None
+    (session,) = sessions
+    if session.parts or not session.sealed or set(SCHEMA.names) - set(session.schema.names):
+        return library.OnlySession(session.id)
+    return library.OnlySession(session.id, f"read_parquet({_pattern(session.path)}) AS frames")
+
+
 def _confine(connection: duckdb.DuckDBPyConnection, sessions: Sequence[Session]) -> None:
     # A part may be sealed while the query runs; DuckDB still reads it as the journal it was.
     files = [path for s in sessions for path in (s.path, *(part.path for part in s.parts))]
-    paths = ", ".join(_literal(os.path.abspath(path)) for path in files)
-    connection.execute(f"SET allowed_paths = [{paths}]")
+    # DuckDB looks at whether the pattern is allowed, and then the file that it finds by it.
+    names = {_literal(os.path.abspath(path)) for path in files} | set(map(_pattern, files))
+    connection.execute(f"SET allowed_paths = [{', '.join(names)}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
 
@@ -177,9 +191,14 @@ def _select(rows: Sequence[_Rows]) -> str:
         session_id = f"([{', '.join(ids)}])[(file_index + 1)::BIGINT]"
     source = rows[0].name
     if not source:
-        paths = (_literal(os.path.abspath(row.path)) for row in rows if row.path is not None)
+        paths = (_pattern(row.path) for row in rows if row.path is not None)
         source = f"read_parquet([{', '.join(paths)}])"
     return f"SELECT {session_id} AS session_id, * FROM {source}"
+
+
+def _pattern(path: Path) -> str:
+    """Return the literal with which DuckDB opens just this file: it takes every path for a glob."""
+    return _literal(re.sub(r"([*?[])", r"[\1]", os.path.abspath(path)))
 
 
 def _literal(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -593,6 +594,25 @@ def test_a_session_without_frames_breaks_nothing(tmp_path: Path) -> None:
                 assert r.ask(f"FROM {call}") == [], call
         for metric in r.ask("FROM metrics"):
             assert all(not row["value"] for row in r.ask(metric["sql"])), metric["id"]
+
+
+def test_over_one_session_nothing_is_grouped_or_joined_by_it(paths: dict[str, Path]) -> None:
+    # That the answers are the same is what the test of many sessions at once looks at.
+    with contextlib.closing(Recording(paths["uneven"])) as r:
+        made = {
+            row["name"]: row["sql"]
+            for row in r.ask(
+                "SELECT view_name AS name, sql FROM duckdb_views() "
+                "UNION ALL SELECT function_name, macro_definition FROM duckdb_functions() "
+                "WHERE function_type = 'table_macro' AND NOT internal"
+            )
+        }
+    for entry in library.entries():
+        if entry.kind != "macro" and entry.name != "metrics":
+            sql = made[entry.name].replace('"', "")
+            assert not re.search(r"(GROUP|PARTITION) BY \(?session_id", sql), entry.name
+            assert not re.search(r"USING \(session_id", sql), entry.name
+            assert "lag(session_id" not in sql, entry.name
 
 
 def test_the_library_lists_and_documents_itself(paths: dict[str, Path]) -> None:

@@ -330,3 +330,12 @@ def test_a_relation_goes_to_other_libraries(folder: Path) -> None:
         assert isinstance(table, pa.Table)
         assert relation.filter("frame > 3").aggregate("count(*)").fetchall()
         json.dumps(table.to_pylist())
+
+
+@pytest.mark.parametrize("name", ["a[1].parquet", "a?.parquet", "*.parquet", "a[[1].parquet"])
+def test_a_name_that_is_a_pattern_stands_for_that_file_only(tmp_path: Path, name: str) -> None:
+    write_session(tmp_path / "a1.parquet", make_rows(10))
+    asked = write_session(tmp_path / name, make_rows(3))
+    with dgrec.open(asked) as session:
+        assert session.sql("SELECT count(*) FROM frames").fetchall() == [(3,)]
+        assert session.sql("SELECT frames FROM session_throughput").fetchall() == [(3,)]

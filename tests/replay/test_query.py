@@ -313,6 +313,13 @@ def test_views_agree_with_what_was_written(dgrec: Run, session: Path) -> None:
     assert rows == [{"label": name, "n": labels.count(name)} for name in ("car", "person", None)]
 
 
+def test_a_name_with_brackets_is_that_file(dgrec: Run, tmp_path: Path) -> None:
+    write_session(tmp_path / "a1.parquet", make_rows(10))
+    named = write_session(tmp_path / "a[1].parquet", make_rows(3))
+    query = "SELECT count(*) AS n, (SELECT frames FROM session_throughput) AS m FROM frames"
+    assert json.loads(ok(dgrec("query", named, query, "--format", "json"))) == [{"n": 3, "m": 3}]
+
+
 def test_a_journal_being_written(dgrec: Run, tmp_path: Path) -> None:
     path = tmp_path / "live.arrows"
     writer = JournalWriter(path, new_metadata(), durability="never")
