@@ -231,14 +231,19 @@ class SealedFile:
         try:
             return self._file.read_row_group(index, columns=columns)
         except (pa.ArrowException, OSError) as error:
-            raise DamagedSessionError(f"{self.path}: damaged: {_first_line(error)}") from None
+            raise self._failure(error) from None
 
     def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Yield the rows in order, a few thousand at a time."""
         try:
             yield from self._file.iter_batches(batch_size=4096, columns=columns)
         except (pa.ArrowException, OSError) as error:
-            raise DamagedSessionError(f"{self.path}: damaged: {_first_line(error)}") from None
+            raise self._failure(error) from None
+
+    def _failure(self, error: BaseException) -> SessionError:
+        if self._file.closed:
+            return SessionError(f"{self.path}: the session is closed")
+        return DamagedSessionError(f"{self.path}: damaged: {_first_line(error)}")
 
     def close(self) -> None:
         self._file.close()

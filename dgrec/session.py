@@ -54,6 +54,7 @@ class Session:
         self._rows: tuple[int, list[dict[str, Any]]] | None = None
         self._table: tuple[int, pa.Table | pa.RecordBatch] | None = None
         self._connection: duckdb.DuckDBPyConnection | None = None
+        self._closed = False
         try:
             with self.path.open("rb") as file:
                 head = file.read(4)
@@ -256,11 +257,14 @@ class Session:
 
         Raises:
             QueryError: DuckDB refuses the query.
+            SessionError: The session is closed.
         """
         import duckdb
 
         from dgrec import sql
 
+        if self._closed:
+            raise SessionError(f"{self.path}: the session is closed")
         if self._connection is None:
             self._connection = sql.connect([self])
         try:
@@ -271,6 +275,7 @@ class Session:
     # --- end ---
 
     def close(self) -> None:
+        self._closed = True
         if self._connection is not None:
             self._connection.close()
             self._connection = None

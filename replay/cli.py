@@ -24,19 +24,19 @@ __all__ = ["COMMANDS"]
 )
 @session_argument
 @output_options("table", "json")
-def info_command(session: Path, form: str | None, output: Path | None, overwrite: bool) -> None:
+def info_command(session: Path, form: str, output: Path | None, overwrite: bool) -> None:
     """Show how SESSION was recorded, whether it is whole, and the size of its columns.
 
     --format json has all of the metadata, which the table shortens.
     """
     import dgrec
     from replay.info import describe, write_info
-    from replay.output import format_for, open_output
+    from replay.output import open_output
 
     with dgrec.open(session) as opened:
         info = describe(opened)
         with open_output(output, overwrite=overwrite, keep=(session, *opened.files)) as destination:
-            write_info(info, format_for(form, output), destination)
+            write_info(info, form, destination)
 
 
 @click.command(

@@ -253,7 +253,6 @@ def _notes(comparison: Comparison, checked: Sequence[tuple[Limit, Outcome]]) -> 
             "Sessions are the unit: values are geometric means over sessions, with the smallest "
             "and largest of them in parentheses."
         )
-        yield "Detections are compared where there is one session a side."
     if any(not recording.has_settled for recording in (*comparison.base, *comparison.new)):
         yield (
             "Not settled: nowhere in the first half were three windows of a second within 10%. "
@@ -262,9 +261,11 @@ def _notes(comparison: Comparison, checked: Sequence[tuple[Limit, Outcome]]) -> 
     yield f"Intervals are of 95%. SAME: the whole interval of the change is within {MARGIN:.0%}."
     agreement = comparison.agreement
     if agreement is None:
-        if comparison.unit == "frame":
-            yield "Detections are not compared: the sessions are not known to be of the same file."
+        yield "Detections are not compared: the sessions are not known to be of the same file."
     else:
+        if comparison.unit == "session":
+            base, new = comparison.base[0].path, comparison.new[0].path
+            yield f"Detections are compared of the first session on each side: {base} and {new}."
         yield from _agreement_notes(agreement)
     for limit, outcome in checked:
         state = "FAILED" if outcome.holds else "UNKNOWN" if outcome.problem else "passed"

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from replay.options import output_options, say_damage
+
+if TYPE_CHECKING:
+    from dgrec.session import Session
 
 __all__ = ["FAILED_EXIT_CODE", "compare_command"]
 
@@ -78,7 +83,7 @@ def compare_command(
     base: tuple[Path, ...],
     new: tuple[Path, ...],
     fail_on: tuple[str, ...],
-    form: str | None,
+    form: str,
     output: Path | None,
     overwrite: bool,
 ) -> None:
@@ -89,7 +94,8 @@ def compare_command(
     whole interval) or UNCLEAR, with the reason. Frames of the warm-up are left out and counted.
 
     One session a side tells the difference between these two recordings. Runs of the same thing
-    differ, too: --base A1 A2 A3 --new B1 B2 B3 takes that into account.
+    differ, too: --base A1 A2 A3 --new B1 B2 B3 takes that into account. A folder or a glob in
+    quotes stands for all sessions in it.
 
     Exit code 3: a --fail-on condition holds. docs/compare.md has the metrics and the method.
     """
@@ -110,21 +116,19 @@ def compare_command(
     except ConfigError as error:
         raise click.UsageError(f"--fail-on: {error}") from None
 
-    import contextlib
-
     import dgrec
     from replay.compare import write_comparison
-    from replay.output import format_for, open_output, recorded_files
+    from replay.output import open_output, recorded_files
 
     with contextlib.ExitStack() as stack:
-        sides = [[stack.enter_context(dgrec.open(path)) for path in side] for side in (base, new)]
+        sides = [_open_side(side, stack) for side in (base, new)]
         opened = [session for side in sides for session in side]
         for session in opened:
             say_damage(session)
         comparison = dgrec.compare(*sides)
         checked = [(limit, limit.check(comparison)) for limit in limits]
         with open_output(output, overwrite=overwrite, keep=recorded_files(opened)) as destination:
-            write_comparison(comparison, format_for(form, output), destination, checked)
+            write_comparison(comparison, form, destination, checked)
     failed = [limit.text for limit, outcome in checked if outcome.holds]
     for text in failed:
         click.echo(f"failed: {text}", err=True)
@@ -133,3 +137,23 @@ def compare_command(
     problems = [outcome.problem for _, outcome in checked if outcome.problem is not None]
     if problems:
         raise DgrecError(f"--fail-on {'; '.join(problems)}")
+
+
+def _open_side(paths: Sequence[Path], stack: contextlib.ExitStack) -> list[Session]:
+    from dgrec.errors import SessionError
+    from dgrec.sessions import open_sessions
+
+    for number, path in enumerate(paths):
+        if path.resolve() in (other.resolve() for other in paths[:number]):
+            raise SessionError(f"{path}: is named twice; a side needs different recordings")
+    opened = open_sessions(paths, _refuse)
+    for session in opened:
+        stack.enter_context(session)
+    return opened
+
+
+def _refuse(line: str) -> None:
+    # A verdict must not be about fewer sessions than were asked for.
+    from dgrec.errors import SessionError
+
+    raise SessionError(line.removesuffix("; left out"))

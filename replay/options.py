@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -33,6 +34,16 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|ms)\Z|(0)\Z", re.ASCII)
 _SIZE = re.compile(r"(\d{0,5})x(\d{0,5})\Z", re.ASCII)
 
+#: What a suffix of --output says about the format.
+_SUFFIXES = {
+    **dict.fromkeys(("", ".txt", ".log", ".sql"), "table"),
+    ".csv": "csv",
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".md": "markdown",
+    ".parquet": "parquet",
+}
 #: Rows of a table unless --limit says otherwise.
 TABLE_ROWS = 1000
 
@@ -56,9 +67,17 @@ def quantity(parse: Callable[[str], float]) -> Callable[..., float | None]:
 
 
 def output_options(*formats: str) -> Callable[[_Command], _Command]:
-    """Add ``--format`` with these choices, ``--output`` and ``--overwrite``."""
+    """Add ``--format`` with these choices, ``--output`` and ``--overwrite``.
+
+    The command gets as ``form`` the format to write: the chosen one, or what the suffix says.
+    """
 
     def decorate(command: _Command) -> _Command:
+        @functools.wraps(command)
+        def with_format(*, form: str | None, output: Path | None, **options: Any) -> Any:
+            return command(form=form or _by_suffix(output, formats), output=output, **options)
+
+        decorated = with_format
         for option in (
             click.option("--overwrite", is_flag=True, help="Replace the output if it exists."),
             click.option(
@@ -74,10 +93,22 @@ def output_options(*formats: str) -> Callable[[_Command], _Command]:
                 help="[default: what the suffix of --output says, else table]",
             ),
         ):
-            command = option(command)
-        return command
+            decorated = option(decorated)
+        return cast(_Command, decorated)
 
     return decorate
+
+
+def _by_suffix(output: Path | None, formats: Sequence[str]) -> str:
+    suffix = "" if output is None else output.suffix.lower()
+    form = _SUFFIXES.get(suffix, "")
+    if form not in formats:
+        known = ", ".join(s for s, f in _SUFFIXES.items() if s and f != "table" and f in formats)
+        raise click.UsageError(
+            f"--output {output}: no format goes with {suffix}; write {known} or .txt, or name one "
+            "with --format"
+        )
+    return form
 
 
 def say_damage(session: Session) -> None:

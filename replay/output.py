@@ -51,7 +51,6 @@ __all__ = [
     "Section",
     "cell_text",
     "csv_line",
-    "format_for",
     "json_text",
     "markdown_table",
     "open_output",
@@ -61,14 +60,6 @@ __all__ = [
     "write_rows",
 ]
 
-_SUFFIXES = {
-    ".csv": "csv",
-    ".json": "json",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".md": "markdown",
-    ".parquet": "parquet",
-}
 #: Rows of a table that share their column widths.
 _PAGE_ROWS = 1000
 _ROW_GROUP_ROWS = 122_880
@@ -88,12 +79,6 @@ class Destination:
 
     def write(self, text: str) -> None:
         self.file.write(text.encode(self.encoding, "backslashreplace"))
-
-
-def format_for(chosen: str | None, output: Path | None) -> str:
-    """Return the format to write: the chosen one, or what the output's suffix says, or table."""
-    suffix = output.suffix.lower() if output is not None else ""
-    return chosen or _SUFFIXES.get(suffix, "table")
 
 
 @contextlib.contextmanager

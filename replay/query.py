@@ -107,18 +107,21 @@ class SqlReader:
                 raise sql.query_error(error) from None
             raise
 
-    def answer(self, text: str, parameters: Mapping[str, Any] | None = None) -> QueryResult:
+    def answer(
+        self, text: str, parameters: Mapping[str, Any] | None = None, *, all_used: bool = False
+    ) -> QueryResult:
         """Run one statement of a stranger: checked first, unless this reader is ``unsafe``.
 
         Args:
             parameters: Values for ``$name`` in the text.
+            all_used: Refuse a parameter that the text has no use for.
 
         Raises:
             QueryError: It does more than read, takes too long or too much, or DuckDB refuses it,
                 here or while its rows are read.
         """
         self._start()
-        used = self._wait(lambda: self._used(text, parameters or {}))
+        used = self._wait(lambda: self._used(text, parameters or {}, all_used))
         if not self._unsafe:
             self._wait(lambda: check_only_reads(self.connection, text, used))
         return self._result(text, used)
@@ -171,7 +174,7 @@ class SqlReader:
             self._wait(left.close)
         self._deadline = None if self._timeout is None else time.monotonic() + self._timeout
 
-    def _used(self, text: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    def _used(self, text: str, parameters: Mapping[str, Any], all_used: bool) -> dict[str, Any]:
         try:
             text.encode()
         except UnicodeEncodeError:
@@ -180,6 +183,9 @@ class SqlReader:
         missing = sorted(wanted - parameters.keys())
         if missing:
             raise QueryError(f"no value for ${missing[0]}: give it with --param {missing[0]}=VALUE")
+        spare = sorted(parameters.keys() - wanted)
+        if spare and all_used:
+            raise QueryError(f"--param {spare[0]}: the SQL has no ${spare[0]}")
         return {name: parameters[name] for name in wanted}
 
     def _result(self, text: str, parameters: Mapping[str, Any]) -> QueryResult:

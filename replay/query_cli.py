@@ -91,7 +91,7 @@ def query_command(
     arguments: tuple[str, ...],
     sql_file: Path | None,
     parameters: dict[str, Any],
-    form: str | None,
+    form: str,
     output: Path | None,
     overwrite: bool,
     limit: int | None,
@@ -146,7 +146,7 @@ def query_command(
         )
         try:
             if text is None:
-                _converse(reader, parameters, form or "table", limit)
+                _converse(reader, parameters, form, limit)
             else:
                 keep = recorded_files(sessions)
                 _answer(reader, text, parameters, form, output, overwrite, keep, limit)
@@ -158,21 +158,20 @@ def _answer(
     reader: SqlReader,
     text: str,
     parameters: dict[str, Any],
-    form: str | None,
+    form: str,
     output: Path | None,
     overwrite: bool,
     keep: list[Path],
     limit: int | None,
 ) -> None:
-    from replay.output import format_for, open_output, write_rows
+    from replay.output import open_output, write_rows
 
-    chosen = format_for(form, output)
-    if limit is None and chosen == "table":
+    if limit is None and form == "table":
         limit = TABLE_ROWS
     with open_output(output, overwrite=overwrite, keep=keep) as destination:
-        result = reader.answer(text, parameters)
-        left_out = write_rows(result, chosen, destination, limit or None)
-    if left_out and chosen != "table":
+        result = reader.answer(text, parameters, all_used=True)
+        left_out = write_rows(result, form, destination, limit or None)
+    if left_out and form != "table":
         click.echo(f"{left_out:,} more rows were left out (--limit {limit})", err=True)
 
 

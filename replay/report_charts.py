@@ -297,10 +297,12 @@ def _stages_spec(rows: Rows, extent: Extent) -> Spec:
 
 
 def _throughput_sql(extent: Extent) -> str:
+    # The last window ends with the last result: a rate over a moment of it would be a spike.
+    span = _number(extent.span_s)
     return f"""
 SELECT epoch(window_start - (SELECT min(captured_at) FROM frames)) AS second,
-       fps, frames, dropped, skipped
-FROM throughput({_number(extent.span_s)})
+       CASE WHEN 2 * seconds >= {span} OR number = 1 THEN fps END AS fps, frames, dropped, skipped
+FROM (SELECT *, row_number() OVER (ORDER BY window_start) AS number FROM throughput({span}))
 ORDER BY second"""
 
 

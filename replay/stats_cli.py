@@ -71,7 +71,7 @@ def stats_command(
     follow: bool,
     charts: bool | None,
     show_sql: bool,
-    form: str | None,
+    form: str,
     output: Path | None,
     overwrite: bool,
 ) -> None:
@@ -114,10 +114,9 @@ def stats_command(
         sessions = (_follow(sessions),)
 
     from dgrec.sessions import open_sessions
-    from replay.output import format_for, open_output, recorded_files, write_rows
+    from replay.output import open_output, recorded_files, write_rows
     from replay.query import SqlReader
 
-    chosen_form = format_for(form, output)
     with contextlib.ExitStack() as stack:
         opened = open_sessions(sessions, lambda line: click.echo(f"Warning: {line}", err=True))
         for session in opened:
@@ -127,7 +126,7 @@ def stats_command(
         if query is None and not why and (len(sessions) > 1 or len(opened) > 1):
             query = _query("session", None, None)
         if query is None and not why:
-            _report(opened[0], chosen_form, output, overwrite, keep, charts)
+            _report(opened[0], form, output, overwrite, keep, charts)
             return
         for session in opened:
             if not len(session):
@@ -135,11 +134,11 @@ def stats_command(
         reader = stack.enter_context(SqlReader(opened))
         with open_output(output, overwrite=overwrite, keep=keep) as destination:
             if query is not None:
-                write_rows(reader.stream(query), chosen_form, destination)
+                write_rows(reader.stream(query), form, destination)
             else:
                 from replay.why import explain, write_pipelines
 
-                write_pipelines(explain(reader), chosen_form, destination)
+                write_pipelines(explain(reader), form, destination)
 
 
 def _query(by: str | None, window: float | None, late: int | None) -> str | None:

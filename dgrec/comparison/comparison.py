@@ -105,7 +105,7 @@ class Comparison:
     #: Frames that were compared pair by pair, as both sides have the very same ones; else 0.
     pairs: int
     rows: tuple[Row, ...]
-    #: Of the detections; None unless both sides are one session of the same footage.
+    #: Of the detections of the first session on each side; None unless all saw the same footage.
     agreement: Agreement | None
 
     @property
@@ -187,7 +187,7 @@ def compare(
             recordings, rows = _compare_sessions(*sides)
             pairs = 0
         agreement = None
-        if one_a_side and (footage or same_session):
+        if footage or same_session:
             agreement = compare_detections(sides[0][0], sides[1][0])
         return Comparison(
             base=recordings[0],
@@ -287,7 +287,7 @@ def _common(base: Sample, new: Sample) -> tuple[Sample, Sample] | None:
 def _throughput(base: Sample, new: Sample, paired: bool) -> _Measured:
     gaps = base.gaps, new.gaps
     estimates = [_as_rate(mean_estimate(series)) for series in gaps]
-    if _is_identical(*gaps, paired):
+    if _is_identical(*gaps, paired) and estimates[0].value is not None:
         change = Change(0.0, 0.0, 0.0)
     else:
         change = series_change(estimates[0], estimates[1], paired=paired)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
 import dgrec
-from dgrec.errors import DgrecError, QueryError
+from dgrec.errors import DgrecError, QueryError, SessionError
 from dgrec.session import Session, open_session
 from tests.dgrec.compare import assert_same
 from tests.factory import make_detection, make_row, new_metadata, write_journal, write_session
@@ -173,3 +175,14 @@ def test_arrow_stream_of_a_journal(tmp_path: Path) -> None:
     journal = open_session(write(tmp_path, "journal")).journal
     for _ in range(2):
         assert pa.RecordBatchReader.from_stream(journal).read_all().num_rows == 600
+
+
+@pytest.mark.parametrize(
+    "use",
+    [lambda s: s.sql("SELECT 1"), lambda s: s.frames, list],
+)
+def test_a_closed_session_says_so(tmp_path: Path, use: Callable[[Session], Any]) -> None:
+    with dgrec.open(write_session(tmp_path / "s.parquet", ROWS[:3])) as session:
+        use(session)
+    with pytest.raises(SessionError, match=r"s\.parquet: the session is closed"):
+        use(session)

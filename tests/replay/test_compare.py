@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -227,13 +228,32 @@ def test_sessions_as_the_unit(dgrec: Run, tmp_path: Path) -> None:
     assert [len(value[side]) for side in ("base", "new")] == [3, 3]
     assert verdicts(value)["inference_p50_ms"] == "SLOWER"
     assert verdicts(value)["preprocess_p50_ms"] == "SAME"
-    assert value["agreement"] is None
+    # All saw the same file: the detections of the first on each side are compared.
+    assert value["agreement"]["f1"] == 1
     few = json_compare(dgrec, "--base", *paths[:2], "--new", paths[3], "--new", paths[4])
     row = next(row for row in few["rows"] if row["metric"] == "inference_p50_ms")
     assert row["verdict"] == "UNCLEAR"
     assert row["reason"] == "BASE: 2 sessions with a value, 3 are needed"
     text = dgrec("compare", "--base", *paths[:3], "--new", *paths[3:]).stdout
     assert "Sessions are the unit" in text
+    assert f"of the first session on each side: {paths[0]} and {paths[3]}." in text
+
+
+def test_a_folder_and_a_glob_stand_for_their_sessions(dgrec: Run, tmp_path: Path) -> None:
+    for i in range(6):
+        folder = tmp_path / ("base" if i < 3 else "new")
+        folder.mkdir(exist_ok=True)
+        write_session(folder / f"{i}.parquet", timed_rows(100, i), metadata())
+    value = json_compare(dgrec, tmp_path / "base", str(tmp_path / "new" / "*.parquet"))
+    assert [Path(r["path"]).name for r in value["new"]] == ["3.parquet", "4.parquet", "5.parquet"]
+    assert value["unit"] == "session"
+    # Nothing is left out of a side: the verdict would be about something else.
+    (tmp_path / "new" / "4.parquet").write_bytes(b"PAR1")
+    result = dgrec("compare", tmp_path / "base", tmp_path / "new")
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("Error: ")
+    assert "4.parquet: " in line
 
 
 def test_fail_on(dgrec: Run, base: Path, tmp_path: Path) -> None:
@@ -274,7 +294,7 @@ def test_table_and_markdown(dgrec: Run, base: Path, tmp_path: Path) -> None:
     lines = target.read_text().splitlines()
     assert "## Speed" in lines
     assert any(line.startswith("| latency_p95_ms |") for line in lines)
-    refused = dgrec("compare", base, base, "--output", base, "--overwrite")
+    refused = dgrec("compare", base, base, "--output", base, "--overwrite", "--format", "json")
     assert refused.exit_code == 1
     assert "is the session itself" in refused.stderr
 
@@ -359,13 +379,17 @@ def test_columns_that_another_tool_left_out(dgrec: Run, base: Path, tmp_path: Pa
         (["BASE", "--new", "BASE"], 2, "not both"),
         (["--base", "BASE"], 2, "give --new, too"),
         (["BASE", "nowhere.parquet"], 1, "nowhere.parquet: cannot be read"),
-        (["--base", "BASE", "BASE", "--new", "BASE"], 1, "is the same recording as"),
+        (["--base", "BASE", "BASE", "--new", "BASE"], 1, "is named twice"),
+        (["--base", "COPY", "BASE", "--new", "BASE"], 1, "is the same session as"),
+        (["BASE", "BASE", "-o", "table.csv"], 2, "table.csv: no format goes with .csv"),
     ],
 )
 def test_bad_input_is_one_line(
-    dgrec: Run, base: Path, arguments: list[str], code: int, message: str
+    dgrec: Run, base: Path, tmp_path: Path, arguments: list[str], code: int, message: str
 ) -> None:
-    result = dgrec("compare", *(str(base) if word == "BASE" else word for word in arguments))
+    copy = shutil.copy(base, tmp_path / "copy.parquet")
+    words = {"BASE": str(base), "COPY": str(copy)}
+    result = dgrec("compare", *(words.get(word, word) for word in arguments))
     assert result.exit_code == code
     assert message in result.stderr
     assert len([line for line in result.stderr.splitlines() if line.startswith("Error")]) == 1

@@ -217,14 +217,14 @@ def test_videos_of_the_session_are_not_written_over(dgrec: Run, tmp_path: Path) 
     metadata["video"] = [{"file": video.name, "kind": "raw"}]
     path = write_session(tmp_path / "s.parquet", make_rows(3), metadata=metadata)
     for command in (("query", path, "SELECT 1"), ("stats", path), ("compare", path, path)):
-        result = dgrec(*command, "--output", video, "--overwrite")
+        result = dgrec(*command, "--output", video, "--overwrite", "--format", "json")
         assert result.exit_code == 1
         assert f"{video}: is the session itself, or its video; choose another name" in result.stderr
     assert video.read_bytes() == b"footage"
 
 
 def test_folder_where_one_session_is_wanted(dgrec: Run, session: Path) -> None:
-    result = dgrec("compare", session, session.parent)
+    result = dgrec("info", session.parent)
     assert result.exit_code == 1
     assert "is a folder; name one session in it" in result.stderr
 
@@ -449,6 +449,25 @@ def test_outputs_that_cannot_be_written(dgrec: Run, session: Path, tmp_path: Pat
     assert "folder" in refusal(dgrec("query", session, "SELECT 1", "-o", tmp_path))
     missing = tmp_path / "none" / "out.csv"
     assert str(missing) in refusal(dgrec("query", session, "SELECT 1", "-o", missing))
+
+
+def test_a_suffix_that_no_format_has(dgrec: Run, session: Path, tmp_path: Path) -> None:
+    output = tmp_path / "t.xlsx"
+    for command, formats in (
+        (("query", session, "SELECT 1"), ".csv, .json, .jsonl, .ndjson, .md, .parquet or .txt"),
+        (("stats", session), ".csv, .json, .md or .txt"),
+    ):
+        result = dgrec(*command, "--output", output)
+        assert result.exit_code == 2
+        assert f"t.xlsx: no format goes with .xlsx; write {formats}" in result.stderr
+        assert not output.exists()
+    ok(dgrec("query", session, "SELECT 1 AS n", "-o", output, "--format", "csv"))
+    assert output.read_text().split() == ["n", "1"]
+
+
+def test_a_parameter_that_the_sql_does_not_use(dgrec: Run, session: Path) -> None:
+    said = refusal(dgrec("query", session, "SELECT $a", "-p", "a=1", "-p", "b=2"))
+    assert said == "--param b: the SQL has no $b"
 
 
 def test_a_device_is_written_to_and_not_replaced(dgrec: Run, session: Path) -> None:
