@@ -134,8 +134,8 @@ def _rows(
 
 def ask(path: Path, query: str) -> None:
     """Answer one question; print its seconds and this process's peak memory in MB."""
-    from replay.query import SqlReader
-    from replay.stats import measure
+    from replay.query.reader import SqlReader
+    from replay.stats.summary import measure
 
     with Session(path, check=False) as session, SqlReader([session]) as reader:
         start = time.perf_counter()

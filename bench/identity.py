@@ -25,7 +25,7 @@ from recorder.frames import Footage
 from recorder.model import ModelRequest, load_model
 from recorder.recording import Recording
 from recorder.source import VideoReader, parse_source
-from replay.pixels import Pixels, find_footage
+from replay.footage.pixels import Pixels, find_footage
 
 
 def is_same(left: Any, right: Any) -> bool:

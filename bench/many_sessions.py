@@ -20,7 +20,7 @@ import duckdb
 import dgrec
 from dgrec import sample
 from dgrec.sessions import open_sessions
-from replay.query import SqlReader
+from replay.query.reader import SqlReader
 from tests.factory import make_rows, new_metadata, write_session
 
 QUERIES = {

@@ -19,9 +19,9 @@ from typing import Any
 
 import dgrec
 from dgrec.video import VideoWriter
-from replay.cut import make_cut
-from replay.pixels import Footage, Pixels
-from replay.scene import Scene
+from replay.footage.pixels import Footage, Pixels
+from replay.rendering.cut import make_cut
+from replay.rendering.scene import Scene
 from tests.factory import make_row, new_metadata, smooth_boxes, write_session
 
 SCENES: dict[str, dict[str, Any]] = {

@@ -35,10 +35,10 @@ import numpy as np
 import dgrec
 from dgrec import drawing, sample
 from dgrec.video import Image, VideoWriter
-from replay.pipeline import ahead
-from replay.pixels import Pixels, find_footage
-from replay.render import write_replay
-from replay.video import Clip
+from replay.footage.pixels import Pixels, find_footage
+from replay.footage.video import Clip
+from replay.rendering.pipeline import ahead
+from replay.rendering.render import write_replay
 from tests.factory import LABELS, make_row, new_metadata, smooth_boxes, write_session
 
 WIDTH, HEIGHT = 960, 540

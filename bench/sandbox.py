@@ -15,8 +15,8 @@ from pathlib import Path
 import dgrec
 from dgrec import sample
 from dgrec.errors import DgrecError
-from replay.limits import bounded_memory
-from replay.query import SqlReader
+from replay.query.limits import bounded_memory
+from replay.query.reader import SqlReader
 from tests.replay.hostile import STATEMENTS, files_in
 
 

@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 
 from dgrec.video import import_av
-from replay.video import Clip
+from replay.footage.video import Clip
 
 FRAMES = 90_000
 JUMPS = 200

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 
 import dgrec
-from replay.pixels import Pixels, find_footage
+from replay.footage.pixels import Pixels, find_footage
 
 SAMPLE = Path(__file__).parent.parent / "sample_data" / "session.parquet"
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 import dgrec
-from replay.pixels import Pixels, find_footage
+from replay.footage.pixels import Pixels, find_footage
 
 session = dgrec.open(Path(__file__).parent.parent / "sample_data" / "session.parquet")
 session  # noqa: B018 - in a notebook: a table that says what was recorded

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from replay.clip_cli import clip_command
-from replay.compare_cli import compare_command
+from replay.clip.cli import clip_command
+from replay.compare.cli import compare_command
 from replay.options import output_options, session_argument
-from replay.query_cli import query_command
+from replay.query.cli import query_command
 from replay.replay_cli import replay_command
-from replay.report_cli import report_command
-from replay.stats_cli import stats_command
+from replay.report.cli import report_command
+from replay.stats.cli import stats_command
 
 __all__ = ["COMMANDS"]
 

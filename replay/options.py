@@ -123,7 +123,7 @@ def say_damage(session: Session) -> None:
 
 def _position(text: str) -> Any:
     from dgrec.errors import ConfigError
-    from replay.selection import parse_position
+    from replay.footage.selection import parse_position
 
     try:
         return parse_position(text)

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from dgrec.session import Session
-    from replay.query import QueryResult
+    from replay.query.reader import QueryResult
 
 __all__ = [
     "Destination",

@@ -21,12 +21,12 @@ from replay.options import (
 
 if TYPE_CHECKING:
     from dgrec.session import Session
-    from replay.cut import Cut
-    from replay.outputs import Output
-    from replay.painting import Stack
-    from replay.pixels import Pixels
-    from replay.scene import Scene
-    from replay.selection import Position
+    from replay.drawing.painting import Stack
+    from replay.footage.pixels import Pixels
+    from replay.footage.selection import Position
+    from replay.rendering.cut import Cut
+    from replay.rendering.outputs import Output
+    from replay.rendering.scene import Scene
 
 __all__ = ["replay_command"]
 
@@ -132,9 +132,9 @@ def replay_command(
 
     import dgrec
     from dgrec.errors import VideoError
-    from replay.cut import make_cut
-    from replay.outputs import choose_output
-    from replay.pixels import check_not_footage
+    from replay.footage.pixels import check_not_footage
+    from replay.rendering.cut import make_cut
+    from replay.rendering.outputs import choose_output
 
     with ExitStack() as closing:
         opened = closing.enter_context(dgrec.open(session))
@@ -180,7 +180,7 @@ def _check_playing(output: Output | None, speed: float, loop: bool) -> None:
 
 
 def _pixels(session: Session, video: Path | None, closing: ExitStack, whose: str = "") -> Pixels:
-    from replay.pixels import Pixels, find_footage
+    from replay.footage.pixels import Pixels, find_footage
 
     footage = find_footage(session, video)
     if footage.note:
@@ -190,8 +190,8 @@ def _pixels(session: Session, video: Path | None, closing: ExitStack, whose: str
 
 def _scene(settings: dict[str, Any], options: dict[str, Any], output: Output | None) -> Scene:
     """Return what to draw, as `picture_options` and the kind of output say."""
-    from replay.painting import Resize
-    from replay.scene import Scene
+    from replay.drawing.painting import Resize
+    from replay.rendering.scene import Scene
 
     size, scale = options["size"], options["scale"]
     resize = None if output is None else output.resize
@@ -222,8 +222,8 @@ def _show(
     quiet: bool,
     closing: ExitStack,
 ) -> None:
-    from replay.player import Look, play_session
-    from replay.render import canvas_for
+    from replay.player.player import Look, play_session
+    from replay.rendering.render import canvas_for
 
     recorded = session.metadata.get("overlay", {}).get("show_labels", True)
     first = Look(bool(scene.settings.get("show_labels", recorded)), scene.hud)
@@ -268,7 +268,7 @@ def _write(
     overwrite: bool,
     quiet: bool,
 ) -> None:
-    from replay.render import write_replay
+    from replay.rendering.render import write_replay
 
     with _progress(len(cut), quiet) as advance:
         written, seconds, notes = write_replay(

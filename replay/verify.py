@@ -14,7 +14,7 @@ import pyarrow as pa
 from dgrec.errors import DgrecError, VideoError
 from dgrec.journal import is_being_written
 from dgrec.session import Session, open_session
-from replay.video import Clip
+from replay.footage.video import Clip
 
 __all__ = ["verify"]
 

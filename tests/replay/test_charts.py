@@ -12,8 +12,8 @@ from click.testing import Result
 
 import dgrec as dgrec_package
 from dgrec.rows import Row
-from replay.charts import bars, can_show_blocks, histogram, time_line
-from replay.query import SqlReader
+from replay.query.reader import SqlReader
+from replay.stats.charts import bars, can_show_blocks, histogram, time_line
 from tests.factory import START_NS, make_row, write_session
 from tests.replay.conftest import uneven_rows
 

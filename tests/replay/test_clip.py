@@ -21,10 +21,10 @@ from dgrec.parts import part_path
 from dgrec.rows import Row
 from dgrec.sealed import seal
 from dgrec.video import VideoWriter
-from replay.pixels import Pixels, find_footage
-from replay.render import write_replay
+from replay.footage.pixels import Pixels, find_footage
+from replay.footage.video import Clip
+from replay.rendering.render import write_replay
 from replay.verify import verify
-from replay.video import Clip
 from tests.factory import START_NS, write_journal, write_session
 from tests.replay.clips import (
     HEIGHT,
@@ -502,7 +502,8 @@ def test_an_answer_does_not_replace_a_recorded_video(
     camera = camera_session(tmp_path / "s.parquet")
     video = camera.with_suffix(".mp4")
     before = video.read_bytes()
-    done = dgrec(command[0], camera, *command[1:], "--output", video, "--overwrite")
+    to_video = ("--output", video, "--overwrite", "--format", "json")
+    done = dgrec(command[0], camera, *command[1:], *to_video)
     assert done.exit_code == 1
     assert "is the session itself" in done.stderr
     assert video.read_bytes() == before

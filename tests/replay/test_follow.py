@@ -17,7 +17,7 @@ from click.testing import Result
 from dgrec.journal import Journal, JournalTail, JournalWriter
 from dgrec.parts import part_path
 from dgrec.sealed import seal
-from replay.follow import RECENT_S, Follower, journal_of, screen, sealed_or_not, status_line
+from replay.stats.follow import RECENT_S, Follower, journal_of, screen, sealed_or_not, status_line
 from tests.factory import CLOSING, START_NS, make_row, new_metadata, write_journal, write_session
 from tests.replay.conftest import uneven_rows
 

@@ -16,8 +16,8 @@ from degirum.postprocessor import class_from_type_string
 
 import dgrec
 from dgrec.result import OVERLAY_SETTINGS
-from replay.painting import Filtered
-from replay.render import OverlayPainter
+from replay.drawing.painting import Filtered
+from replay.rendering.render import OverlayPainter
 from tests.factory import make_row, new_metadata, write_session
 
 WIDTH, HEIGHT, MODEL = 320, 180, 96

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from replay.pipeline import ahead
+from replay.rendering.pipeline import ahead
 
 
 def stage_threads() -> list[str]:

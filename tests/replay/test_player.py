@@ -18,13 +18,13 @@ from PIL import ImageGrab
 
 import dgrec
 from dgrec.display import has_display
-from replay import player as player_module
-from replay.moments import Moments, find_moments
-from replay.pixels import Footage, Pixels
-from replay.player import Player
-from replay.playhead import Playhead
-from replay.render import Canvas
-from replay.time_bar import TimeBar
+from replay.footage.pixels import Footage, Pixels
+from replay.player import player as player_module
+from replay.player.moments import Moments, find_moments
+from replay.player.player import Player
+from replay.player.playhead import Playhead
+from replay.player.time_bar import TimeBar
+from replay.rendering.render import Canvas
 from tests.factory import make_detection, write_session
 from tests.replay.clips import (
     HEIGHT,
@@ -309,7 +309,7 @@ def test_a_window_opens_after_a_video_was_written(display: str, tmp_path: Path) 
     """PyAV loaded before OpenCV makes the first window hang, at full CPU and beyond Ctrl-C."""
     code = (
         "import sys; import numpy as np; from pathlib import Path;"
-        "from replay.player import Window; from dgrec.video import VideoWriter;"
+        "from replay.player.player import Window; from dgrec.video import VideoWriter;"
         "image = np.zeros((64, 64, 3), np.uint8); writer = VideoWriter(Path(sys.argv[1]), 64, 64);"
         "writer.write(image, 0); writer.finish(); window = Window('a', 64, 64); window.show(image);"
         "window.wait(0.1); window.close(); print('closed')"

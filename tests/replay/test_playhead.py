@@ -10,10 +10,10 @@ import pytest
 
 import dgrec
 from dgrec.rows import Row
-from replay.moments import Kind, Moments, find_moments
-from replay.playhead import SPEEDS, Look, Playhead
-from replay.render import Timeline
-from replay.time_bar import TimeBar
+from replay.player.moments import Kind, Moments, find_moments
+from replay.player.playhead import SPEEDS, Look, Playhead
+from replay.player.time_bar import TimeBar
+from replay.rendering.render import Timeline
 from tests.factory import make_detection, make_row, write_journal, write_session
 from tests.replay.conftest import uneven_rows
 

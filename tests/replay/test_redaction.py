@@ -12,7 +12,7 @@ import pytest
 
 import dgrec
 from dgrec.rows import Row
-from replay.redaction import Redaction
+from replay.drawing.redaction import Redaction
 from tests.factory import make_detection, make_row, new_metadata, write_session
 from tests.replay.clips import file_source, write_clip
 from tests.replay.test_render import replay

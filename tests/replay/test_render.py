@@ -24,10 +24,10 @@ import dgrec
 from dgrec import video
 from dgrec.cli import RootGroup
 from dgrec.video import VideoWriter
-from replay.pixels import Footage, Pixels
-from replay.render import Canvas, OverlayPainter, canvas_for, frames, write_replay
+from replay.footage.pixels import Footage, Pixels
+from replay.footage.timeline import Timeline
+from replay.rendering.render import Canvas, OverlayPainter, canvas_for, frames, write_replay
 from replay.replay_cli import replay_command
-from replay.timeline import Timeline
 from tests.factory import START_NS, make_row, new_metadata, write_journal, write_session
 from tests.replay.clips import (
     HEIGHT,

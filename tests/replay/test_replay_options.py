@@ -14,13 +14,13 @@ import pytest
 from PIL import Image as PillowImage
 
 import dgrec
-from replay.contact_sheet import spread
-from replay.cut import make_cut
-from replay.painting import Resize
-from replay.pixels import Footage, Pixels
-from replay.render import at_speed, frames, usual_step_us
-from replay.scene import Scene
-from replay.selection import parse_position
+from replay.drawing.painting import Resize
+from replay.footage.pixels import Footage, Pixels
+from replay.footage.selection import parse_position
+from replay.rendering.contact_sheet import spread
+from replay.rendering.cut import make_cut
+from replay.rendering.render import at_speed, frames, usual_step_us
+from replay.rendering.scene import Scene
 from tests.factory import make_row, new_metadata, write_journal, write_session
 from tests.replay.clips import (
     HEIGHT,
@@ -222,7 +222,7 @@ def test_conditions_that_cannot_be(
 
 
 def test_the_filter_answers_out_of_order(session: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from replay import where
+    from replay.query import where
 
     monkeypatch.setattr(where, "_FRAMES_AT_ONCE", 7)
     with dgrec.open(session) as opened:
@@ -429,7 +429,7 @@ def test_what_fails_in_the_middle_leaves_nothing(
     tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch, output: str
 ) -> None:
     """A condition that fails on a late row; the pictures before it were written."""
-    from replay import where
+    from replay.query import where
 
     monkeypatch.setattr(where, "_FRAMES_AT_ONCE", 10)
     path = write_numbered(tmp_path / "s.parquet", clip)

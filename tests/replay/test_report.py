@@ -18,10 +18,10 @@ from click.testing import CliRunner, Result
 import dgrec
 from dgrec import sample
 from dgrec.errors import OutputError
-from replay import report
-from replay.pixels import Pixels, find_footage
-from replay.query import SqlReader
-from replay.why import explain
+from replay.footage.pixels import Pixels, find_footage
+from replay.query.reader import SqlReader
+from replay.report import page as report
+from replay.stats.why import explain
 from tests.browser import Browser, needs_chromium
 from tests.factory import make_detection, make_row, make_rows, new_metadata, write_session
 
@@ -140,7 +140,7 @@ def test_statements_run_as_they_stand(sample_report: Path) -> None:
     assert len(statements) > 12
     import html
 
-    from replay.query import SqlReader
+    from replay.query.reader import SqlReader
 
     with dgrec.open(SESSION) as session, SqlReader([session]) as reader:
         for statement in statements:

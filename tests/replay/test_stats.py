@@ -15,8 +15,8 @@ from click.testing import Result
 
 import dgrec as dgrec_package
 from dgrec.rows import Row
-from replay import stats as stats_module
-from replay.stats import STAGES, measure
+from replay.stats import summary as stats_module
+from replay.stats.summary import STAGES, measure
 from tests.factory import START_NS, make_detection, make_row, write_journal, write_session
 from tests.replay.conftest import uneven_rows
 

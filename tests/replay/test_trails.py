@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import dgrec
-from replay.trails import Trails, track_color
-from replay.where import DetectionFilter
+from replay.drawing.trails import Trails, track_color
+from replay.query.where import DetectionFilter
 from tests.factory import make_detection, make_row, new_metadata, write_session
 from tests.replay.test_render import replay
 

@@ -1,0 +1,135 @@
+"""`dgrec clip`: a part of a session as a session of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from replay.options import session_argument
+
+if TYPE_CHECKING:
+    from dgrec.session import Session
+    from replay.clip.clip import Span
+
+__all__ = ["clip_command"]
+
+_POSITION = "A frame (300), a time since the first (12.5s, 00:01:30), or UTC (2026-01-02T03:04:05Z)"
+
+
+@click.command(
+    "clip",
+    short_help="Cut a part of a session, or all moments that match, with its video.",
+    epilog='Example: dgrec clip s.parquet --where "latency_ms > 100" --pad 2s -o reel.parquet',
+)
+@session_argument
+@click.option(
+    "--output",
+    "-o",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The new session (.parquet); its video goes beside it.",
+)
+@click.option("--start", metavar="WHERE", help=f"{_POSITION}.  [default: the beginning]")
+@click.option(
+    "--end", metavar="WHERE", help="Where to stop, written as --start.  [default: the end]"
+)
+@click.option(
+    "--where",
+    metavar="SQL",
+    help="Only moments at which this holds: a condition (DuckDB's) on the columns of a frame.",
+)
+@click.option(
+    "--pad", metavar="TIME", help="With --where: time to keep before and after each, as 2s."
+)
+@click.option(
+    "--with-video",
+    is_flag=True,
+    help="Where the pixels are in the source file: put this part of them beside the clip.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace what is there already.")
+@click.option("--quiet", "-q", is_flag=True, help="Say only what went wrong.")
+def clip_command(
+    session: Path,
+    output: Path,
+    start: str | None,
+    end: str | None,
+    where: str | None,
+    pad: str | None,
+    with_video: bool,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    """Cut a part of SESSION, with its part of the video, as a new session.
+
+    Rows stay as they were recorded, but count from 0 again; "clip" in the metadata says which
+    frames they were, and of which session. A recorded video is copied where each cut begins with
+    one of its key frames, and encoded again otherwise; of a session that was recorded from a file,
+    the clip shows the same file.
+    """
+    import dgrec
+    from replay.clip.clip import check_clip_output, write_clip
+
+    if pad is not None and where is None:
+        raise click.UsageError("--pad goes with --where")
+    with dgrec.open(session) as opened:
+        check_clip_output(opened, output, with_video=with_video, overwrite=overwrite)
+        for line in opened.damage[:1]:
+            click.echo(f"{session}: {line}; the clip is of what can be read", err=True)
+        spans = _spans(opened, start, end, where, pad)
+        asked = {"start": start, "end": end, "where": where, "pad": pad}
+        report = write_clip(
+            opened,
+            spans,
+            output,
+            with_video=with_video,
+            overwrite=overwrite,
+            description={key: value for key, value in asked.items() if value is not None},
+        )
+    for note in report.notes:
+        click.echo(note, err=True)
+    if not quiet:
+        moments = f" from {report.spans:,} moments" if report.spans > 1 else ""
+        click.echo(f"{output}: {report.frames:,} frames{moments}")
+        for path, is_copy in report.videos:
+            click.echo(f"{path}: {'copied' if is_copy else 'encoded again'}")
+
+
+def _spans(
+    session: Session, start: str | None, end: str | None, where: str | None, pad: str | None
+) -> list[Span]:
+    from dgrec.errors import ConfigError
+    from replay.clip.clip import Span, spans_where
+    from replay.footage.selection import parse_position, resolve
+
+    def place(text: str | None, default: int) -> int:
+        return default if text is None else resolve(session, parse_position(text))
+
+    def problem(text: str) -> Any:
+        return ConfigError(f"{session.path}: {text}")
+
+    within = Span(place(start, 0), place(end, len(session)))
+    if not len(session):
+        raise problem("has no frames")
+    if within.start >= within.end:
+        if within.start >= len(session):
+            raise problem(f"--start {start} is past its end ({len(session):,} frames)")
+        raise problem(f"there is no frame from --start {start or 0} to before --end {end}")
+    if where is None:
+        return [within]
+    pad_us = _pad_us(pad) if pad is not None else 0
+    spans = spans_where(session, where, pad_us, within)
+    if not spans:
+        raise problem(f"there is no frame with {where}")
+    return spans
+
+
+def _pad_us(text: str) -> int:
+    from dgrec.errors import ConfigError
+    from replay.footage.selection import parse_position
+
+    position = parse_position(text)
+    if position.kind != "time":
+        raise ConfigError(f"--pad {text}: is no time; write 2s, 250ms or 1m30s")
+    return position.value

@@ -1,0 +1,159 @@
+"""`dgrec compare`: BASE against NEW, one recording a side or several."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from replay.options import output_options, say_damage
+
+if TYPE_CHECKING:
+    from dgrec.session import Session
+
+__all__ = ["FAILED_EXIT_CODE", "compare_command"]
+
+#: Of a comparison that a --fail-on condition holds for.
+FAILED_EXIT_CODE = 3
+
+
+class _SeveralValues(click.Command):
+    """Lets ``--base`` and ``--new`` take all values up to the next option, as a shell expands them.
+
+    click gives an option a fixed number of values.
+    """
+
+    _NAMES = ("--base", "--new")
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, list(self._spread(args)))
+
+    def _spread(self, args: Sequence[str]) -> Sequence[str]:
+        spread: list[str] = []
+        name: str | None = None
+        is_first = False
+        for arg in args:
+            if arg in self._NAMES:
+                name, is_first = arg, True
+                spread.append(arg)
+            elif name is None or arg.startswith("-"):
+                name = None
+                spread.append(arg)
+            else:
+                spread += [arg] if is_first else [name, arg]
+                is_first = False
+        return spread
+
+
+@click.command(
+    "compare",
+    cls=_SeveralValues,
+    short_help="Did it become slower? Does it still find the same?",
+    epilog="Example: dgrec compare before.parquet after.parquet --fail-on "
+    '"latency_p95_ms > +10% and > +2ms"',
+)
+@click.argument("sessions", nargs=-1, metavar="[BASE NEW]", type=click.Path(path_type=Path))
+@click.option(
+    "--base",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="SESSION...",
+    help="Several sessions before the change; the session is then the unit.",
+)
+@click.option(
+    "--new",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="SESSION...",
+    help="Several sessions after it.",
+)
+@click.option(
+    "--fail-on",
+    multiple=True,
+    metavar="CONDITION",
+    help='Exit with 3 if this holds: "latency_p95_ms > +10% and > +2ms", "agreement < 0.99". '
+    "With a sign it is the change, which must be told from chance; without one, the value of NEW.",
+)
+@output_options("table", "json", "markdown")
+def compare_command(
+    sessions: tuple[Path, ...],
+    base: tuple[Path, ...],
+    new: tuple[Path, ...],
+    fail_on: tuple[str, ...],
+    form: str,
+    output: Path | None,
+    overwrite: bool,
+) -> None:
+    """Compare NEW with BASE: what differs in how they were recorded, how fast each was, and, where
+    both saw the same file, how far they found the same.
+
+    Every metric has an interval and one verdict: FASTER, SLOWER, SAME (the change is within 2%,
+    whole interval) or UNCLEAR, with the reason. Frames of the warm-up are left out and counted.
+
+    One session a side tells the difference between these two recordings. Runs of the same thing
+    differ, too: --base A1 A2 A3 --new B1 B2 B3 takes that into account. A folder or a glob in
+    quotes stands for all sessions in it.
+
+    Exit code 3: a --fail-on condition holds. docs/compare.md has the metrics and the method.
+    """
+    if sessions and (base or new):
+        raise click.UsageError("give BASE and NEW, or --base and --new, not both")
+    if not (base or new):
+        if len(sessions) != 2:
+            raise click.UsageError("give two sessions, BASE and NEW, or several with --base, --new")
+        base, new = sessions[:1], sessions[1:]
+    if not base or not new:
+        raise click.UsageError(f"give --{'new' if base else 'base'}, too")
+
+    from dgrec.comparison.limits import parse_limit
+    from dgrec.errors import ConfigError, DgrecError
+
+    try:
+        limits = [parse_limit(text) for text in fail_on]
+    except ConfigError as error:
+        raise click.UsageError(f"--fail-on: {error}") from None
+
+    import dgrec
+    from replay.compare.tables import write_comparison
+    from replay.output import open_output, recorded_files
+
+    with contextlib.ExitStack() as stack:
+        sides = [_open_side(side, stack) for side in (base, new)]
+        opened = [session for side in sides for session in side]
+        for session in opened:
+            say_damage(session)
+        comparison = dgrec.compare(*sides)
+        checked = [(limit, limit.check(comparison)) for limit in limits]
+        with open_output(output, overwrite=overwrite, keep=recorded_files(opened)) as destination:
+            write_comparison(comparison, form, destination, checked)
+    failed = [limit.text for limit, outcome in checked if outcome.holds]
+    for text in failed:
+        click.echo(f"failed: {text}", err=True)
+    if failed:
+        raise SystemExit(FAILED_EXIT_CODE)
+    problems = [outcome.problem for _, outcome in checked if outcome.problem is not None]
+    if problems:
+        raise DgrecError(f"--fail-on {'; '.join(problems)}")
+
+
+def _open_side(paths: Sequence[Path], stack: contextlib.ExitStack) -> list[Session]:
+    from dgrec.errors import SessionError
+    from dgrec.sessions import open_sessions
+
+    for number, path in enumerate(paths):
+        if path.resolve() in (other.resolve() for other in paths[:number]):
+            raise SessionError(f"{path}: is named twice; a side needs different recordings")
+    opened = open_sessions(paths, _refuse)
+    for session in opened:
+        stack.enter_context(session)
+    return opened
+
+
+def _refuse(line: str) -> None:
+    # A verdict must not be about fewer sessions than were asked for.
+    from dgrec.errors import SessionError
+
+    raise SessionError(line.removesuffix("; left out"))

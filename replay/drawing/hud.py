@@ -1,0 +1,244 @@
+"""The head-up display: a frame's timing, burnt into its picture."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dgrec.result import RecordedResult
+from dgrec.session import Session
+from dgrec.video import Image
+from replay.drawing.lettering import Lettering, Line, draw_panel, text_height
+from replay.drawing.neighbours import Neighbours
+
+__all__ = [
+    "BARS",
+    "Elapsed",
+    "Hud",
+    "HudModel",
+    "HudValues",
+    "hud_lines",
+    "strip_image",
+    "time_text",
+]
+
+#: Frames in the latency strip.
+BARS = 100
+#: The rate is that of the results in this time.
+_WINDOW_US = 2_000_000
+_COLUMNS = 22
+#: The strip reaches up to so many times the p99.
+_HEADROOM = 1.5
+
+# Blue, green, red.
+_PLAIN, _DIM = (245, 245, 245), (170, 170, 170)
+_BAR, _SLOW, _DROPPED, _P99 = (200, 190, 90), (60, 190, 255), (70, 70, 255), (235, 235, 235)
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MICROSECOND = dt.timedelta(microseconds=1)
+
+
+class Bar(NamedTuple):
+    """One frame in the strip."""
+
+    latency_ms: float
+    dropped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HudValues:
+    """What the display of one frame says; a stage that the runtime did not report is None."""
+
+    frame: int
+    elapsed_s: float
+    captured_at: dt.datetime
+    #: Results a second, over the last two seconds; None for the first frame.
+    fps: float | None
+    read_ms: float
+    preprocess_ms: float | None
+    inference_ms: float | None
+    postprocess_ms: float | None
+    latency_ms: float
+    p99_ms: float | None
+    dropped: int
+    skipped: int
+    #: The last frames, this one at the end.
+    bars: tuple[Bar, ...]
+
+
+class _Seen(NamedTuple):
+    completed_us: int
+    bar: Bar
+
+
+def _seen(row: Mapping[str, Any]) -> _Seen:
+    return _Seen(
+        (row["completed_at"] - _EPOCH) // _MICROSECOND,
+        Bar(row["latency_ms"], row["dropped_before"] > 0),
+    )
+
+
+class Elapsed:
+    """Tells the time of a frame since the session's first, on the source's own time line.
+
+    A source that has none (a camera, as a rule) is followed by when its frames were captured.
+    """
+
+    def __init__(self, session: Session) -> None:
+        first = session.row(0)
+        self._captured, self._media = first["captured_at"], first["media_time_s"]
+
+    def seconds(self, row: Mapping[str, Any]) -> float:
+        media, first = row["media_time_s"], self._media
+        if media is not None and first is not None and math.isfinite(media - first):
+            return float(media - first)
+        elapsed: float = (row["captured_at"] - self._captured) / dt.timedelta(seconds=1)
+        return elapsed
+
+
+class HudModel:
+    """Finds out what the display has to say of each frame, in whatever order they come."""
+
+    def __init__(self, session: Session) -> None:
+        self._elapsed = Elapsed(session)
+        p99 = session.sql("SELECT quantile_cont(latency_ms, 0.99) FROM frames").fetchall()
+        self._p99_ms: float | None = p99[0][0]
+        self._neighbours = Neighbours(session, _seen)
+
+    def values(self, result: RecordedResult) -> HudValues:
+        row = result.row
+        position = self._neighbours.note(result)
+        now = _seen(row)
+        recent = [now, *itertools.islice(self._neighbours.before(position), BARS - 1)]
+        return HudValues(
+            frame=result.frame,
+            elapsed_s=self._elapsed.seconds(row),
+            captured_at=result.captured_at,
+            fps=_rate([seen.completed_us for seen in recent]),
+            read_ms=row["read_ms"],
+            preprocess_ms=row["preprocess_ms"],
+            inference_ms=row["inference_ms"],
+            postprocess_ms=row["postprocess_ms"],
+            latency_ms=row["latency_ms"],
+            p99_ms=self._p99_ms,
+            dropped=row["dropped_before"],
+            skipped=row["skipped_before"],
+            bars=tuple(seen.bar for seen in reversed(recent)),
+        )
+
+
+def _rate(completed_us: Iterable[int]) -> float | None:
+    """Return results a second from when they came, the newest first."""
+    times = list(completed_us)
+    recent = [time for time in times if time >= times[0] - _WINDOW_US]
+    if len(recent) < 2:
+        recent = times[:2]  # slower than the window: the last step is all that can be said
+    span = recent[0] - min(recent)
+    return (len(recent) - 1) * 1e6 / span if span > 0 else None
+
+
+def hud_lines(values: HudValues) -> list[Line]:
+    """Return the display's text."""
+    stages = (
+        ("read", values.read_ms),
+        ("preprocess", values.preprocess_ms),
+        ("inference", values.inference_ms),
+        ("postprocess", values.postprocess_ms),
+    )
+    slow = values.p99_ms is not None and values.latency_ms > values.p99_ms
+    number = f"#{values.frame}"
+    rate = "-" if values.fps is None else f"{values.fps:.1f}"
+    lost = [f"{values.dropped} dropped"] if values.dropped else []
+    left_out = [f"{values.skipped} skipped"] if values.skipped else []
+    return [
+        Line(number + time_text(values.elapsed_s).rjust(_COLUMNS - len(number)), _PLAIN),
+        Line(f"{values.captured_at:%H:%M:%S} UTC" + f"{rate} fps".rjust(_COLUMNS - 12), _DIM),
+        *(Line(_row(name, value), _PLAIN) for name, value in stages),
+        Line(_row("latency", values.latency_ms), _SLOW if slow else _PLAIN),
+        Line(_row("p99", values.p99_ms), _DIM),
+        Line(" ".join(lost + left_out), _DROPPED if lost else _DIM),
+    ]
+
+
+def _row(name: str, value: float | None) -> str:
+    text = "-   " if value is None or not math.isfinite(value) else f"{value:.1f} ms"
+    return name + text.rjust(_COLUMNS - len(name))
+
+
+def time_text(seconds: float) -> str:
+    """Return a time as ``h:mm:ss.mmm``."""
+    sign, total = ("-", -seconds) if seconds < 0 else ("", seconds)
+    whole = round(total * 1000)
+    minutes, thousandths = divmod(whole, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    return f"{sign}{hours}:{minutes:02}:{thousandths // 1000:02}.{thousandths % 1000:03}"
+
+
+def strip_image(values: HudValues, width: int, height: int) -> Image:
+    """Return the latency strip: a bar for each frame, the newest at the right.
+
+    Bars are red where frames were dropped before, orange above the p99, which is a dashed line;
+    what is higher than the strip is cut off.
+    """
+    import cv2
+
+    bars = values.bars[-BARS:]
+    latency = np.array([bar.latency_ms for bar in bars], np.float64)
+    latency[~np.isfinite(latency)] = 0
+    p99 = values.p99_ms
+    top = _HEADROOM * p99 if p99 else max(float(latency.max()), 1e-9)
+    heights = np.clip(np.ceil(latency / top * height), 1, height).astype(int)
+    colors = np.array(
+        [
+            _DROPPED if bar.dropped else _SLOW if p99 and bar.latency_ms > p99 else _BAR
+            for bar in bars
+        ],
+        np.uint8,
+    )
+    # One column of pixels for each bar; they are made as wide as they should be at the end.
+    narrow = np.zeros((height, BARS, 3), np.uint8)
+    filled = np.arange(height)[:, None] >= height - heights[None, :]
+    narrow[:, BARS - len(bars) :] = np.where(filled[..., None], colors[None], 0)
+    # A drop is marked at the top: the bar itself may be a short one.
+    lost = BARS - len(bars) + np.flatnonzero([bar.dropped for bar in bars])
+    narrow[: max(1, height // 6), lost] = _DROPPED
+    image: Image = cv2.resize(narrow, (width, height), interpolation=cv2.INTER_NEAREST)
+    if p99:
+        y = height - 1 - min(height - 1, int(p99 / top * height))
+        dash = max(2, width // 50)
+        image[y : y + max(1, height // 40), np.arange(width) // dash % 2 == 0] = _P99
+    return image
+
+
+class Hud:
+    """Burns timing into pictures: stages, rate, time, drops, and the latency of the last frames.
+
+    Args:
+        session: Where the frames come from; nobody else reads from it at the same time.
+    """
+
+    draws_in_place = True
+
+    def __init__(self, session: Session) -> None:
+        self._model = HudModel(session)
+
+    def draw(self, result: RecordedResult, image: Image) -> Image:
+        values = self._model.values(result)
+        height = text_height(image.shape[1], image.shape[0])
+        text = Lettering.of(height).render(hud_lines(values), _COLUMNS)
+        gap = max(1, height // 5)
+        strip = strip_image(values, text.shape[1], round(2.6 * height))
+        content = np.zeros((text.shape[0] + gap + strip.shape[0], text.shape[1], 3), np.uint8)
+        content[: text.shape[0]] = text
+        content[-strip.shape[0] :] = strip
+        draw_panel(image, content, 0, 0, gap)
+        return image
+
+    def notes(self) -> list[str]:
+        return []

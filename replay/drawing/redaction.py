@@ -1,0 +1,308 @@
+"""Covering what was detected, for pictures that may be shared."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from dgrec.errors import VideoError
+from dgrec.restore import restore
+from dgrec.result import RecordedResult
+from dgrec.session import Session
+from dgrec.video import Image
+from replay.drawing.neighbours import Neighbours
+
+__all__ = ["Redaction", "Region", "regions_of"]
+
+#: Blocks across the longer side of a box: too few to know a face or to read a plate by.
+_BLOCKS = 5
+#: Rows looked at before and after a frame, at most.
+_FARTHEST = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Where a detection is: a rectangle, turned by ``angle`` (radians) about its centre."""
+
+    x_min: float
+    y_min: float
+    x_max: float
+    y_max: float
+    angle: float = 0.0
+    label: str | None = None
+    track: int | None = None
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        return (self.x_min + self.x_max) / 2, (self.y_min + self.y_max) / 2
+
+    @property
+    def reach(self) -> float:
+        """The longer side."""
+        return max(self.x_max - self.x_min, self.y_max - self.y_min)
+
+    def grown(self, margin: float) -> Region:
+        """Return the region with ``margin`` of its longer side, and 2 pixels, on every side."""
+        by = margin * self.reach + 2
+        return replace(
+            self,
+            x_min=self.x_min - by,
+            y_min=self.y_min - by,
+            x_max=self.x_max + by,
+            y_max=self.y_max + by,
+        )
+
+    def towards(self, other: Region, share: float) -> Region:
+        """Return where a thing is that has done ``share`` of its way to ``other``."""
+        names = ("x_min", "y_min", "x_max", "y_max")
+        values = {
+            name: getattr(self, name) * (1 - share) + getattr(other, name) * share for name in names
+        }
+        return replace(self, **values)
+
+    def corners(self) -> np.ndarray[Any, Any]:
+        x, y = self.centre
+        wide, high = (self.x_max - self.x_min) / 2, (self.y_max - self.y_min) / 2
+        points = np.array([[-wide, -high], [wide, -high], [wide, high], [-wide, high]])
+        cos, sin = math.cos(self.angle), math.sin(self.angle)
+        turned: np.ndarray[Any, Any] = points @ np.array([[cos, sin], [-sin, cos]]) + (x, y)
+        return turned
+
+
+def regions_of(row: Mapping[str, Any], labels: frozenset[str] | None) -> list[Region]:
+    """Return where a row's detections with one of ``labels`` are (None: all detections).
+
+    A detection is where its box is, its mask and its key points; one with none of them cannot be
+    covered.
+
+    Raises:
+        VideoError: Such a detection has no place.
+    """
+    if row["restore"] and "results" in json.loads(row["restore"]):
+        raise VideoError(
+            f"--redact: the results of frame {row['frame']} are no list of detections, "
+            "so they cannot be covered"
+        )
+    regions = []
+    for index, item in enumerate(row["detections"]):
+        if labels is not None and item["label"] not in labels:
+            continue
+        found = list(_places(item))
+        if not found and item["extra"]:
+            # What the columns cannot hold (key points of hands) is in the restored result.
+            found = list(_key_points(restore(row).results[index].get("landmarks") or ()))
+        if not found:
+            name = item["label"] or "a result"
+            raise VideoError(
+                f"--redact: frame {row['frame']}: {name} was recorded without a place in the "
+                "picture, so it cannot be covered"
+            )
+        regions += [
+            replace(region, label=item["label"], track=item["track_id"]) for region in found
+        ]
+    return regions
+
+
+def _places(item: Mapping[str, Any]) -> Iterator[Region]:
+    corners = [item[name] for name in ("x_min", "y_min", "x_max", "y_max")]
+    if all(value is not None and math.isfinite(value) for value in corners):
+        x, y = sorted((corners[0], corners[2])), sorted((corners[1], corners[3]))
+        angle = item["angle"] or 0.0
+        yield Region(x[0], y[0], x[1], y[1], angle if math.isfinite(angle) else 0.0)
+    yield from _key_points(item["landmarks"] or ())
+    mask = item["mask"]
+    if mask is not None and mask["x_min"] is not None and "data" not in (item["keys"] or ""):
+        left, top = float(mask["x_min"]), float(mask["y_min"])
+        yield Region(left, top, left + mask["width"], top + mask["height"])
+
+
+def _key_points(landmarks: Iterable[Mapping[str, Any]]) -> Iterator[Region]:
+    points = [
+        point["landmark"][:2]
+        for point in landmarks
+        if point["landmark"] and all(map(math.isfinite, point["landmark"][:2]))
+    ]
+    if points:
+        x, y = zip(*points, strict=True)
+        # Key points lie inside of what they belong to.
+        yield Region(min(x), min(y), max(x), max(y)).grown(0.15)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sighting:
+    """The regions of a row, and when it was."""
+
+    time_us: int
+    regions: list[Region]
+
+
+class Redaction:
+    """Covers detections before anything is drawn, also where the detector missed one for a moment.
+
+    What is covered is what was detected: its box grown by a margin; between two frames in which it
+    was seen, at most ``hold_s`` apart, the way between them; and for ``hold_s`` before it was first
+    and after it was last seen, the place where that was. What was never detected is not covered.
+
+    Args:
+        session: Where the frames come from; nobody else reads from it at the same time.
+        labels: Classes to cover; None: everything.
+        style: ``solid`` leaves nothing; ``mosaic`` leaves some blocks of mean color.
+        margin: Part of the longer side of a box that is added on every side.
+        hold_s: Seconds that a gap in the detections may have.
+
+    Raises:
+        VideoError: None of the labels was recorded.
+    """
+
+    draws_in_place = True
+
+    def __init__(
+        self,
+        session: Session,
+        labels: Sequence[str] | None,
+        *,
+        style: Literal["solid", "mosaic"] = "solid",
+        margin: float = 0.1,
+        hold_s: float = 0.5,
+    ) -> None:
+        self._labels = None if labels is None else frozenset(labels)
+        self._mosaic = style == "mosaic"
+        self._margin = margin
+        self._hold_us = round(hold_s * 1e6)
+        self._neighbours = Neighbours(session, self._sighting)
+        if self._labels is not None:
+            _check_labels(session, self._labels)
+
+    def _sighting(self, row: Mapping[str, Any]) -> _Sighting:
+        media = row["media_time_s"]
+        if media is not None and math.isfinite(media):
+            time_us = round(media * 1e6)
+        else:
+            time_us = round(row["captured_at"].timestamp() * 1e6)
+        return _Sighting(time_us, regions_of(row, self._labels))
+
+    def regions(self, result: RecordedResult) -> list[Region]:
+        """Return what to cover on a frame, margins included."""
+        position = self._neighbours.note(result)
+        now = self._neighbours[position]
+        covered = [region.grown(self._margin) for region in now.regions]
+        if not self._hold_us:
+            return covered
+        past = _unseen_since(now, self._near(now, self._neighbours.before(position)))
+        coming = _unseen_since(now, self._near(now, self._neighbours.after(position)))
+        # In doubt more is covered: where it was, where it will be, and the way between.
+        missed = [region for region, _ in past] + [region for region, _ in coming]
+        for (before, since), (after, until) in _pairs(past, coming):
+            missed.append(before.towards(after, since / (since + until)))
+        return covered + [region.grown(2 * self._margin) for region in missed]
+
+    def _near(self, now: _Sighting, sightings: Iterable[_Sighting]) -> Iterator[_Sighting]:
+        for count, sighting in enumerate(sightings):
+            if count >= _FARTHEST or abs(sighting.time_us - now.time_us) > self._hold_us:
+                return
+            yield sighting
+
+    def draw(self, result: RecordedResult, image: Image) -> Image:
+        for region in self.regions(result):
+            _cover(image, region, mosaic=self._mosaic)
+        return image
+
+    def notes(self) -> list[str]:
+        return []
+
+
+def _check_labels(session: Session, labels: frozenset[str]) -> None:
+    """Refuse labels that never occur: a mistyped one would leave everything to be seen."""
+    rows = session.sql("SELECT DISTINCT label FROM detections").fetchall()
+    recorded = {row[0] for row in rows if row[0] is not None}
+    known = recorded | set(map(str, session.metadata.get("model", {}).get("labels", {}).values()))
+    for label in sorted(labels - known):
+        names = ", ".join(sorted(recorded)[:8]) or "none"
+        raise VideoError(f"--redact {label}: no such label was recorded (there are: {names})")
+
+
+def _unseen_since(now: _Sighting, sightings: Iterable[_Sighting]) -> list[tuple[Region, int]]:
+    """Return what was seen in ``sightings``, nearest first, but is not seen now.
+
+    Each with the microseconds between. Things are followed from row to row, away from now: what
+    leads back to something that is seen now has not been missed.
+    """
+    followed = list(now.regions)
+    missed = []
+    for sighting in sightings:
+        away = abs(sighting.time_us - now.time_us)
+        matches = _match(followed, sighting.regions)
+        new = []
+        for index, region in enumerate(sighting.regions):
+            if index in matches:
+                followed[matches[index]] = region
+            else:
+                missed.append((region, away))
+                new.append(region)
+        followed += new
+    return missed
+
+
+def _match(known: Sequence[Region], seen: Sequence[Region], reach: float = 0.5) -> dict[int, int]:
+    """Return which of ``known`` each of ``seen`` is, by index; each is taken once, nearest first.
+
+    ``reach`` is how far something may have gone, as a part of its size.
+    """
+    candidates = []
+    for i, one in enumerate(seen):
+        for j, other in enumerate(known):
+            if one.track is not None and other.track is not None:
+                if one.track == other.track:
+                    candidates.append((-1.0, i, j))
+                continue
+            if one.label != other.label:
+                continue
+            distance = math.dist(one.centre, other.centre) / max(one.reach, other.reach, 1.0)
+            if distance <= reach:
+                candidates.append((distance, i, j))
+    matches: dict[int, int] = {}
+    taken = set()
+    for _, i, j in sorted(candidates):
+        if i not in matches and j not in taken:
+            matches[i] = j
+            taken.add(j)
+    return matches
+
+
+def _pairs(
+    past: Sequence[tuple[Region, int]], coming: Sequence[tuple[Region, int]]
+) -> Iterator[tuple[tuple[Region, int], tuple[Region, int]]]:
+    """Yield what was seen before with what is seen afterwards, where both may be the same."""
+    matches = _match([region for region, _ in past], [region for region, _ in coming], reach=3.0)
+    for after, before in matches.items():
+        yield past[before], coming[after]
+
+
+def _cover(image: Image, region: Region, *, mosaic: bool) -> None:
+    import cv2
+
+    height, width = image.shape[:2]
+    corners = region.corners()
+    left, top = np.floor(corners.min(0)).clip(0, (width, height)).astype(int)
+    right, bottom = np.ceil(corners.max(0)).clip(0, (width, height)).astype(int)
+    if right <= left or bottom <= top:
+        return
+    part = image[top:bottom, left:right]
+    if mosaic:
+        blocks = _BLOCKS / max(part.shape[:2])
+        size = (max(1, round(part.shape[1] * blocks)), max(1, round(part.shape[0] * blocks)))
+        small = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
+        cover = cv2.resize(small, part.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    else:
+        cover = np.zeros_like(part)
+    if region.angle:
+        mask = np.zeros(part.shape[:2], np.uint8)
+        cv2.fillPoly(mask, [np.round(corners - (left, top)).astype(np.int32)], 255)
+        part[mask > 0] = cover[mask > 0]
+    else:
+        part[:] = cover

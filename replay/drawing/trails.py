@@ -1,0 +1,101 @@
+"""The paths of tracks over the last frames."""
+
+from __future__ import annotations
+
+import colorsys
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dgrec.result import RecordedResult
+from dgrec.session import Session
+from dgrec.video import Image
+from replay.drawing.neighbours import Neighbours
+
+__all__ = ["Trails", "track_color", "trails_of"]
+
+#: Where the centre of a track's box was, by track.
+_Centres = dict[int, tuple[float, float]]
+_GOLDEN = 0.618033988749895
+
+
+def track_color(track: int) -> tuple[int, int, int]:
+    """Return a track's color (blue, green, red): always the same, and far from its neighbours'."""
+    red, green, blue = colorsys.hsv_to_rgb(track * _GOLDEN % 1.0, 0.75, 1.0)
+    return round(blue * 255), round(green * 255), round(red * 255)
+
+
+def trails_of(centres: Sequence[_Centres]) -> dict[int, list[tuple[float, float]]]:
+    """Return each track's path, the oldest point first, from its centres frame by frame."""
+    paths: dict[int, list[tuple[float, float]]] = {}
+    for frame in centres:
+        for track, centre in frame.items():
+            paths.setdefault(track, []).append(centre)
+    return paths
+
+
+class Trails:
+    """Draws where the centre of each track's box was in the last frames.
+
+    Args:
+        session: Where the frames come from; nobody else reads from it at the same time.
+        length: Frames to look back over, the one that is drawn included.
+        kept: Returns the indices of the detections of a frame that count; None: all of them.
+    """
+
+    draws_in_place = True
+
+    def __init__(
+        self, session: Session, length: int, kept: Callable[[int], Sequence[int]] | None = None
+    ) -> None:
+        self._length = length
+        self._kept = kept
+        self._neighbours = Neighbours(session, self._centres)
+        self._found = False
+
+    def _centres(self, row: Mapping[str, Any]) -> _Centres:
+        detections = row["detections"]
+        if self._kept is not None:
+            detections = [detections[index] for index in self._kept(row["frame"])]
+        centres = {}
+        for item in detections:
+            corners = [item[name] for name in ("x_min", "y_min", "x_max", "y_max")]
+            if item["track_id"] is None or any(
+                value is None or not math.isfinite(value) for value in corners
+            ):
+                continue
+            centres[item["track_id"]] = (
+                (corners[0] + corners[2]) / 2,
+                (corners[1] + corners[3]) / 2,
+            )
+        return centres
+
+    def paths(self, result: RecordedResult) -> dict[int, list[tuple[float, float]]]:
+        """Return the paths to draw on a frame, by track."""
+        position = self._neighbours.note(result)
+        back = itertools.islice(self._neighbours.before(position), self._length - 1)
+        frames = [self._neighbours[position], *back]
+        return trails_of(frames[::-1])
+
+    def draw(self, result: RecordedResult, image: Image) -> Image:
+        import cv2
+
+        thickness = max(2, round(min(result.size) / 240))
+        # OpenCV takes sixteenths of a pixel, in 32 bits.
+        limit = 2**26
+        for track, path in self.paths(result).items():
+            self._found = True
+            color = track_color(track)
+            points = np.clip(np.round(np.array(path) * 16), -limit, limit).astype(np.int32)
+            cv2.polylines(image, [points], False, color, thickness, cv2.LINE_AA, 4)
+            head = (int(points[-1][0]), int(points[-1][1]))
+            cv2.circle(image, head, thickness * 24, color, -1, cv2.LINE_AA, 4)
+        return image
+
+    def notes(self) -> list[str]:
+        if self._found:
+            return []
+        return ["these frames have no track ids, so there are no trails to draw"]

@@ -1,0 +1,539 @@
+"""The pixels of a session's frames: where they are, and which belong to which row."""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import datetime as dt
+import functools
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, Literal, Self
+
+import numpy as np
+
+from dgrec import sample
+from dgrec.errors import OutputError, VideoError
+from dgrec.session import Session
+from dgrec.video import Image
+from replay.footage.video import Clip
+
+__all__ = [
+    "Footage",
+    "Pixels",
+    "check_not_footage",
+    "check_not_own",
+    "files_of",
+    "find_footage",
+    "find_recorded",
+]
+
+
+#: How far the time of a source's frame may be from its row's: containers round to milliseconds.
+_TOLERANCE_S = 0.002
+#: A recorded video carries the times of its rows to the microsecond.
+_RECORDED_TOLERANCE_S = 1.5e-6
+#: As many rows tell whether a changed video is of this session at all.
+_SAMPLES = 16
+
+#: Why frames are not in a recorded video (`video_state`), in words.
+_STATES = {
+    "encoder_busy": "the encoder was busy",
+    "encoder_failed": "the encoder had failed",
+    "part_not_begun": "their part had not begun",
+}
+
+
+@dataclass(frozen=True)
+class Footage:
+    """Where a session's pixels are."""
+
+    #: The video; None when there is none, and a blank canvas has to do.
+    path: Path | None
+    #: The column that says which of its frames a row is about.
+    column: Literal["source_frame", "video_frame"] = "source_frame"
+    #: Whether the recording went through the file again and again, counting on.
+    loops: bool = False
+    #: What the user should know about the choice, in one line; "" for nothing.
+    note: str = ""
+    #: Whether it may not be, byte for byte, what the rows were recorded with: every frame's time
+    #: then has to be that of its row.
+    changed: bool = False
+    #: When frame 0 of a recorded video was captured, where that is known.
+    started_at: dt.datetime | None = field(default=None, compare=False)
+    #: Seconds of some of its frames, by the rows: of a changed one, to see whether it is the same.
+    times_s: tuple[float, ...] = field(default=(), compare=False)
+    #: How many frames were recorded into it, where that is known.
+    frames: int | None = field(default=None, compare=False)
+    #: Of a recording in parts: the number of each part's first frame, and the part's own footage.
+    #: ``path`` is then one of them.
+    parts: tuple[tuple[int, Footage], ...] = ()
+
+    def part_with(self, frame: int) -> Footage:
+        """Return the footage of the part that a frame is in."""
+        if not self.parts:
+            return self
+        at = bisect.bisect_right(self.parts, frame, key=lambda part: part[0]) - 1
+        return self.parts[max(at, 0)][1]
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that pixels may be read from."""
+        if self.parts:
+            return tuple(file for _, part in self.parts for file in part.files)
+        return () if self.path is None else (self.path,)
+
+
+def find_footage(session: Session, video: Path | None = None) -> Footage:
+    """Find the video that the session was recorded from, or one recorded beside it.
+
+    The source counts only if its size and digest are still those of the recording; results drawn
+    over other pixels would look right and be wrong. A recorded video, whose frames carry the times
+    of their rows, is taken even if it was damaged since: `Pixels` holds each frame against its row.
+
+    Args:
+        session: The session.
+        video: Where the user says the pixels are: taken as it is, with a note if it differs.
+
+    Raises:
+        VideoError: ``video`` does not exist.
+    """
+    metadata = session.metadata
+    source = _mapping(metadata.get("source"))
+    loops = bool(source.get("loop"))
+    folder = session.path.absolute().parent
+    if video is not None:
+        return _given(session, video, source, loops)
+    changed = None
+    for path in _candidates(source, folder):
+        if path.is_file():
+            if not _difference(path, source):
+                return Footage(path, "source_frame", loops)
+            changed = changed or path
+    if changed is not None:
+        reason = f"{changed.name} is no longer the file that was recorded"
+    elif source.get("kind") in ("camera", "url"):
+        reason = f"the source was a {'camera' if source['kind'] == 'camera' else 'stream'}"
+    else:
+        reason = f"{source.get('file') or 'the source'} is not where it was"
+    found, lacking = _beside(session, folder)
+    if found is not None and found.path is not None:
+        # For a camera this is how it should be; a file that is gone is worth a word.
+        notes = [found.note, lacking]
+        if source.get("kind") not in ("camera", "url"):
+            notes.insert(0, f"{reason}: using {found.path.name}")
+        return replace(found, note="; ".join(note for note in notes if note))
+    return Footage(
+        None,
+        note=f"{lacking or reason}: drawing on a blank canvas "
+        "(--video PATH says where the pixels are)",
+    )
+
+
+def find_recorded(session: Session, kind: str = "raw") -> tuple[Footage | None, str]:
+    """Return the video of a kind (``raw``, ``annotated``) that was recorded beside the session.
+
+    With it, what of it is not there, in a few words; "" if nothing lacks.
+    """
+    return _beside(session, session.path.absolute().parent, kind)
+
+
+def _beside(session: Session, folder: Path, kind: str = "raw") -> tuple[Footage | None, str]:
+    """Return the video recorded beside the session, and what of it is not there."""
+    if not session.parts:
+        found = _recorded(session.metadata, folder, session.batches, kind)
+        if found is None and (recorded := _videos(session.metadata, kind)):
+            return None, f"{_base_name(recorded[0].get('file'))}, recorded beside it, is gone"
+        return found, ""
+    parts = []
+    missing = []
+    for part in session.parts:
+        batches = functools.partial(session.batches_of, part)
+        found = _recorded(part.metadata, folder, batches, kind)
+        if found is None and _videos(part.metadata, kind):
+            missing.append(part.number)
+        parts.append((part.first_frame, found or Footage(None, "video_frame")))
+    lacking = ""
+    if missing:
+        lacking = f"the video of part {missing[0]} is gone"
+        if len(missing) > 1:
+            lacking = f"the videos of {len(missing):,} parts are gone"
+    notes = [footage.note for _, footage in parts if footage.note]
+    more = f" (and {len(notes) - 1} more)" if len(notes) > 1 else ""
+    path = next((footage.path for _, footage in parts if footage.path is not None), None)
+    if path is None:
+        return None, lacking
+    note = notes[0] + more if notes else ""
+    return Footage(path, "video_frame", note=note, parts=tuple(parts)), lacking
+
+
+def _recorded(
+    metadata: Mapping[str, Any], folder: Path, batches: Callable[[], Iterator[Any]], kind: str
+) -> Footage | None:
+    """Return the video that stands beside a session or part; ``batches`` yields its rows."""
+    for item in _videos(metadata, kind):
+        path = folder / _base_name(item.get("file"))
+        if not path.is_file():
+            continue
+        difference = _difference(path, item)
+        note = f"{path.name} is not as it was recorded ({difference})" if difference else ""
+        return _recorded_footage(path, item, note, batches)
+    return None
+
+
+def _recorded_footage(
+    path: Path, item: Mapping[str, Any], note: str, batches: Callable[[], Iterator[Any]]
+) -> Footage:
+    frames = item.get("frames")
+    # Of a recording that was killed nobody took the digest.
+    changed = bool(note) or not item.get("sha256")
+    started_at = _time(item.get("started_at"))
+    captured = _captured(batches) if changed else []
+    if started_at is None and captured and captured[0][0] == 0:
+        started_at = captured[0][1]
+    times_s = [(at - started_at).total_seconds() for _, at in captured] if started_at else []
+    return Footage(
+        path,
+        "video_frame",
+        note=note,
+        changed=changed,
+        started_at=started_at,
+        times_s=tuple(time_s for time_s in times_s if time_s > 0),
+        frames=frames if isinstance(frames, int) else None,
+    )
+
+
+def _captured(batches: Callable[[], Iterator[Any]]) -> list[tuple[int, dt.datetime]]:
+    """Return (number in the video, when captured) of the first rows that are in the video."""
+    found: list[tuple[int, dt.datetime]] = []
+    for batch in batches():
+        if "video_frame" not in batch.schema.names:
+            break
+        numbers = batch.column("video_frame").to_pylist()
+        stamps = batch.column("captured_at")
+        there = [(number, row) for row, number in enumerate(numbers) if number is not None]
+        found += [(number, stamps[row].as_py()) for number, row in there[:_SAMPLES]]
+        if len(found) > _SAMPLES:
+            break
+    return found
+
+
+def _given(session: Session, video: Path, source: Mapping[str, Any], loops: bool) -> Footage:
+    if not video.exists():
+        raise VideoError(f"{video}: no such file")
+    if not video.is_file():
+        raise VideoError(f"{video}: not a video file")
+    members = [(part.first_frame, part.metadata) for part in session.parts]
+    for number, (first, metadata) in enumerate(members or [(0, session.metadata)]):
+        for item in _videos(metadata, "raw"):
+            difference = _difference(video, item)
+            if difference and video.name != _base_name(item.get("file")):
+                continue
+            note = f"{video.name} is not the video that was recorded: {difference}"
+            batches = (
+                functools.partial(session.batches_of, session.parts[number])
+                if members
+                else session.batches
+            )
+            found = _recorded_footage(video, item, note if difference else "", batches)
+            if members:
+                others = [(at, Footage(None, "video_frame")) for at, _ in members]
+                others[number] = (first, found)
+                found = replace(found, parts=tuple(others))
+            return found
+    difference = _difference(video, source)
+    note = f"{video.name} is not the file that was recorded: {difference}" if difference else ""
+    unknown = bool(difference) or not source.get("sha256")
+    return Footage(video, "source_frame", loops, note, changed=unknown)
+
+
+def files_of(session: Session) -> Iterator[Path]:
+    """Yield the files of a session: its own, the videos beside it, and what it was recorded from.
+
+    All of its videos, not only the one that the pixels are read from.
+    """
+    yield from _own_files(session)
+    with contextlib.suppress(VideoError):
+        yield from find_footage(session).files
+
+
+def _own_files(session: Session) -> Iterator[Path]:
+    """Yield the files that were recorded: the session's own, and the videos beside it."""
+    yield from session.files
+    folder = session.path.absolute().parent
+    for item in session.metadata.get("video", []):
+        path = folder / Path(str(item.get("file", ""))).name
+        if path.is_file():
+            yield path
+
+
+def check_not_footage(output: Path, session: Session, pixels: Pixels) -> None:
+    """Raise `OutputError` if writing ``output`` would destroy recorded data or its pixels."""
+    if output.exists() and any(output.samefile(file) for file in pixels.footage.files):
+        raise OutputError(f"{output}: is the video that the pixels are read from")
+    check_not_own(output, session)
+
+
+def check_not_own(output: Path, session: Session) -> None:
+    """Raise `OutputError` if ``output`` is a file of the session, or the name of its parts."""
+    is_own = output.absolute() == session.path.absolute() or (
+        output.exists() and any(output.samefile(file) for file in files_of(session))
+    )
+    if is_own:
+        raise OutputError(f"{output}: belongs to {session.path.name}; choose another name")
+
+
+def _candidates(source: Mapping[str, Any], folder: Path) -> Iterator[Path]:
+    """Yield where the source file may be, the most telling place first."""
+    relative, path = source.get("relative"), source.get("path")
+    if isinstance(relative, str) and relative:
+        yield folder / relative
+    if source.get("kind") == "sample":
+        yield sample.CLIP
+    if isinstance(path, str) and path:
+        yield Path(path)
+
+
+def _difference(path: Path, recorded: Mapping[str, Any]) -> str:
+    """Return how the file differs from what was recorded of it; "" when it does not."""
+    try:
+        size, sha256 = recorded.get("size"), recorded.get("sha256")
+        if isinstance(size, int) and path.stat().st_size != size:
+            return f"{path.stat().st_size:,} bytes instead of {size:,}"
+        if isinstance(sha256, str) and sha256:
+            with path.open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != sha256.lower():
+                    return "its contents have changed"
+    except OSError as error:
+        return f"it cannot be read ({error.strerror})"
+    return ""
+
+
+def _videos(metadata: Mapping[str, Any], kind: str) -> list[Mapping[str, Any]]:
+    videos = metadata.get("video")
+    items = [_mapping(item) for item in videos] if isinstance(videos, list) else []
+    return [item for item in items if item.get("kind") == kind]
+
+
+def _time(value: Any) -> dt.datetime | None:
+    try:
+        time = dt.datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return time if time is None or time.tzinfo is not None else None
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _base_name(name: Any) -> str:
+    """Return the last part of a name: a recorded video stands beside its session, nowhere else."""
+    return PureWindowsPath(PurePosixPath(str(name or "")).name).name
+
+
+class _Film:
+    """One video, and which of its frames shows what a row is about.
+
+    Raises:
+        VideoError: It is no video.
+    """
+
+    def __init__(self, footage: Footage, path: Path) -> None:
+        self.footage = footage
+        self.name = path.name
+        self.clip = Clip(path, changed=footage.changed)
+        self._other: bool | None = None
+        self._tolerance_s = _TOLERANCE_S
+        if footage.column == "video_frame":
+            self._tolerance_s = _RECORDED_TOLERANCE_S + self.clip.tick_s / 2
+
+    def image(self, row: Mapping[str, Any]) -> Image | str:
+        """Return a row's pixels, or why there are none: a key of `Pixels.notes`."""
+        footage, clip = self.footage, self.clip
+        index = row[footage.column]
+        if index is None:
+            return "left_out"
+        if footage.frames is not None and index >= footage.frames:
+            return "ends"
+        if self._is_other():
+            return "stranger"
+        image = self._read(int(index))
+        time_s = self._time_s(row)
+        if image is not None and (time_s is None or self._is_at(time_s)):
+            return image
+        if not footage.changed:
+            if image is not None and footage.column == "video_frame":
+                return image  # frames are numbered in it, and a clock may have been set
+            if image is not None and clip.has_index:
+                # The very file that was recorded: then the decoder left frames out while it was,
+                # too, and counting as the recorder did finds the row's own.
+                clip.count_frames()
+                image = self._read(int(index))
+        elif time_s is not None and (image is not None or self._is_past(int(index))):
+            found = clip.find(time_s, self._tolerance_s)
+            if found is None:
+                return "ends" if image is None else "other"
+            image = clip.read(found)
+            if image is not None and not self._is_at(time_s):
+                return "other"
+        if image is None:
+            return "ends" if self._is_past(int(index)) else "damaged"
+        return image
+
+    def _is_past(self, index: int) -> bool:
+        return self.clip.length is not None and index >= self.clip.length
+
+    def _is_other(self) -> bool:
+        """Return whether a changed video has none of the times that the rows have."""
+        if self._other is None:
+            times_s = self.footage.times_s
+            clip = self.clip
+            self._other = (
+                bool(times_s)
+                and clip.find(0.0, self._tolerance_s) is not None
+                and all(clip.find(time_s, self._tolerance_s) is None for time_s in times_s)
+            )
+        return self._other
+
+    def _time_s(self, row: Mapping[str, Any]) -> float | None:
+        """Return where in the video the row says that it is, in seconds."""
+        if self.footage.column == "source_frame":
+            media_s = row.get("media_time_s")
+            return media_s if media_s is not None and math.isfinite(media_s) else None
+        captured = row.get("captured_at")
+        if captured is None or self.footage.started_at is None:
+            return None
+        return float((captured - self.footage.started_at).total_seconds())
+
+    def _is_at(self, time_s: float) -> bool:
+        at = self.clip.time_s
+        return at is None or abs(at - time_s) <= self._tolerance_s
+
+    def _read(self, index: int) -> Image | None:
+        clip, loops = self.clip, self.footage.loops
+        image = clip.read(index % clip.length if loops and clip.length else index)
+        if image is None and loops and clip.length and index >= clip.length:
+            # Only now is it known where the file ends, and with it which round this is.
+            image = clip.read(index % clip.length)
+        return image
+
+
+class Pixels:
+    """The pixels of one row after the other, in any order.
+
+    Without footage every frame is black, of the size that was recorded. A row whose own frame
+    cannot be had gets none: never that of another.
+
+    Raises:
+        VideoError: The footage is no video.
+    """
+
+    def __init__(self, footage: Footage) -> None:
+        self.footage = footage
+        #: Size of the video's frames, when it is not the recorded one and they are resized.
+        self.resized_from: tuple[int, int] | None = None
+        #: Of each reason and file: the frames that have no pixels, and the `video_state` of each.
+        self._missing: dict[tuple[str, str], dict[int, str]] = {}
+        self._lengths: dict[str, int] = {}
+        self._film: _Film | None = None
+        if not footage.parts and footage.path is not None:
+            self._film = _Film(footage, footage.path)
+
+    @property
+    def missing(self) -> int:
+        """How many rows were asked for that have no pixels."""
+        return sum(map(len, self._missing.values()))
+
+    def frame(self, row: Mapping[str, Any]) -> Image | None:
+        """Return the pixels that the row's results were found in; None if there are none.
+
+        Rows are cheapest in their own order. The array is the caller's.
+        """
+        width, height = int(row["width"]), int(row["height"])
+        if self.footage.path is None:
+            return np.zeros((height, width, 3), np.uint8)
+        image = self.stored(row)
+        if image is not None and image.shape[:2] != (height, width):
+            import cv2
+
+            self.resized_from = (image.shape[1], image.shape[0])
+            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        return image
+
+    def stored(self, row: Mapping[str, Any]) -> Image | None:
+        """Return `frame` in the size that it has in the video, which there must be."""
+        name, image = self._look(row)
+        if isinstance(image, str):
+            number = row.get("frame", row[self.footage.column])
+            self._missing.setdefault((image, name), {})[number] = str(row.get("video_state") or "")
+            return None
+        return image
+
+    def _look(self, row: Mapping[str, Any]) -> tuple[str, Image | str]:
+        """Return the name of the file that a row's pixels are in, and them or why not."""
+        if self.footage.parts:
+            part = self.footage.part_with(row["frame"])
+            if part.path is None:
+                return "", "left_out" if row[part.column] is None else "gone"
+            if self._film is None or self._film.footage is not part:
+                self.close()
+                try:
+                    self._film = _Film(part, part.path)
+                except VideoError:
+                    return part.path.name, "no_video"
+        film = self._film
+        assert film is not None
+        image = film.image(row)
+        if isinstance(image, str):
+            length = film.footage.frames
+            known = film.clip.length
+            if known is not None:
+                length = known if length is None else min(known, length)
+            if length is not None:
+                self._lengths[film.name] = length
+        return film.name, image
+
+    def notes(self) -> list[str]:
+        """Return what the user should know after the last frame, a line each."""
+        notes = []
+        for (reason, name), frames in self._missing.items():
+            count = len(frames)
+            are = "1 recorded frame has" if count == 1 else f"{count:,} recorded frames have"
+            first = f"from frame {min(frames):,} on" if count > 1 else f"frame {min(frames):,}"
+            why = {
+                "ends": f"{name} ends after {self._lengths.get(name, 0):,} frames",
+                "damaged": f"{name} is damaged ({first})",
+                "other": f"{name} has no frame at the time of some rows ({first}): "
+                "it was cut or changed, or does not belong to this session",
+                "stranger": f"{name} is a video of something else: "
+                "its frames have other times than the rows",
+                "gone": "the video of their part is gone",
+                "no_video": f"{name} is not a video that can be read",
+                "left_out": f"not every frame is in {name or 'a video'}",
+            }[reason]
+            states = Counter(state for state in frames.values() if state)
+            told = ", ".join(f"{_STATES.get(s, s)}: {n:,}" for s, n in states.most_common())
+            because = f" ({told})" if reason == "left_out" and told else ""
+            left = "is" if count == 1 else "are"
+            notes.append(f"{why}: {are} no pixels and {left} left out{because}")
+        if self.resized_from is not None and self.footage.path is not None:
+            width, height = self.resized_from
+            name = self.footage.path.name
+            notes.append(f"{name} is {width}x{height}: resized to the recorded frame size")
+        return notes
+
+    def close(self) -> None:
+        if self._film is not None:
+            self._film.clip.close()
+            self._film = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

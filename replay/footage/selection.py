@@ -1,0 +1,93 @@
+"""Which part of a session is meant: by frame, by time since its first frame, or by UTC."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from dgrec.errors import ConfigError
+from dgrec.session import Session
+from replay.footage.timeline import Timeline, cuts_of
+
+__all__ = ["Position", "parse_position", "resolve"]
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MICROSECOND = dt.timedelta(microseconds=1)
+_UNITS = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)(s|ms))?\Z", re.IGNORECASE)
+_CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d+)?)\Z")
+_NUMBER = re.compile(r"\d+\Z", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A point in a session as a user wrote it: `resolve` says which frame it is."""
+
+    text: str
+    kind: Literal["frame", "time", "utc"]
+    #: By kind: the frame's place among those that are there, from 0; microseconds since the first
+    #: frame on the session's time line; microseconds since 1970.
+    value: int
+
+
+def parse_position(text: str) -> Position:
+    """Return the position that ``text`` names.
+
+    A plain number is a frame (``300``); ``12.5s``, ``1m30s``, ``1h``, ``1:30`` and ``00:01:30.5``
+    are times since the first frame; an ISO 8601 date and time is UTC unless it says another zone
+    (``2026-01-02T03:04:05Z``).
+
+    Raises:
+        ConfigError: It names none.
+    """
+    stripped = text.strip()
+    if _NUMBER.match(stripped):
+        return Position(stripped, "frame", int(stripped))
+    seconds = _seconds(stripped)
+    if seconds is not None:
+        return Position(stripped, "time", round(seconds * 1_000_000))
+    try:
+        stamp = dt.datetime.fromisoformat(stripped)
+    except ValueError:
+        raise ConfigError(
+            f"{text!r} is no position; write a frame (300), a time since the first frame "
+            "(12.5s, 1m30s, 00:01:30) or a time in UTC (2026-01-02T03:04:05Z)"
+        ) from None
+    if stamp.tzinfo is None:
+        stamp = stamp.replace(tzinfo=dt.UTC)
+    return Position(stripped, "utc", (stamp - _EPOCH) // _MICROSECOND)
+
+
+def _seconds(text: str) -> float | None:
+    match = _UNITS.match(text)
+    if match is not None and text:
+        hours, minutes, rest, unit = match.groups()
+        scale = 0.001 if unit is not None and unit.lower() == "ms" else 1
+        return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(rest or 0) * scale
+    match = _CLOCK.match(text)
+    if match is None or int(match[2]) >= 60 or float(match[3]) >= 60:
+        return None
+    return int(match[1] or 0) * 3600 + int(match[2]) * 60 + float(match[3])
+
+
+def resolve(session: Session, position: Position) -> int:
+    """Return the place of the first frame at or after ``position``, counted from 0.
+
+    The number of frames if all are before it. Times are those of the session's time line, which
+    a replayed video follows (`replay.footage.timeline.Timeline`); UTC is when frames were captured.
+    """
+    if position.kind == "frame":
+        return min(position.value, len(session))
+    place = 0
+    timeline = Timeline(cuts_of(session.metadata))
+    for batch in session.batches(["frame", "media_time_s", "captured_at"]):
+        for row in batch.to_pylist():
+            if position.kind == "time":
+                at = timeline.pts_us(row)
+            else:
+                at = (row["captured_at"] - _EPOCH) // _MICROSECOND
+            if at >= position.value:
+                return place
+            place += 1
+    return place

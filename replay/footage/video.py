@@ -1,0 +1,381 @@
+"""The frames of a video file, by their number."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dgrec.errors import VideoError
+from dgrec.video import Image, import_av
+from replay.footage.frame_index import FrameIndex, UntrustedIndexError, is_random_access_point
+
+__all__ = ["Clip"]
+
+#: Going on decoding costs less than opening the index and seeking, up to about here.
+_NEAR = 100
+#: Frames before a wanted one that are kept, so that stepping back need not decode for each.
+_KEPT_FRAMES = 24
+_KEPT_BYTES = 128 << 20
+
+
+class Clip:
+    """The frames of a video file, by their number in decoding order, from 0.
+
+    Frame ``i`` is the ``i``-th that the recorder's decoder yields when it reads the file from the
+    start, bit for bit. Read forwards, frames are counted while that same decoder yields them. A
+    jump goes by the file's own index instead: to the key frame at or before, and on to the exact
+    presentation time. Where the index cannot be trusted, frames are counted, however long it takes.
+
+    Args:
+        path: The file.
+        changed: Whether the file may have been damaged since its frames were numbered. A decoder
+            yields nothing for some damaged frames, so that counting would be off by one from
+            there on: the index then comes first, and frames that need lost data are None.
+
+    Raises:
+        VideoError: The file is no video.
+    """
+
+    def __init__(self, path: Path, *, changed: bool = False) -> None:
+        self.path = path
+        #: Number of frames; known once the end has been reached, or the index was read.
+        self.length: int | None = None
+        #: Presentation time of the frame last read in seconds, from 0 at the stream's start.
+        self.time_s: float | None = None
+        self._changed = changed
+        self._counting: _CountingReader | None = None
+        self._seeking: _SeekingReader | None = None
+        self._may_seek = True
+        if changed and self._open_index() is not None:
+            return
+        self._counting = _CountingReader(path)
+
+    def read(self, index: int) -> Image | None:
+        """Return frame ``index``; None if the video ends before it, or it cannot be decoded."""
+        if self.length is not None and index >= self.length:
+            return None
+        counting = self._counting
+        if self._seeking is None and (
+            counting is None or not 0 <= index - counting.position < _NEAR
+        ):
+            self._open_index()
+        if self._seeking is not None:
+            if index >= self._seeking.index.count:
+                return None
+            try:
+                image = self._seeking.read(index)
+                self.time_s = self._seeking.time_s
+                return image
+            except UntrustedIndexError:
+                self.count_frames()
+        if self._counting is None:
+            self._counting = _CountingReader(self.path)
+        image = self._counting.read(index)
+        self.time_s = self._counting.time_s
+        if image is None:
+            self.length = self._counting.position
+        return image
+
+    @property
+    def has_index(self) -> bool:
+        """Whether frames are found by the file's index at present, rather than by counting."""
+        return self._seeking is not None
+
+    @property
+    def tick_s(self) -> float:
+        """The unit in which the file keeps times, in seconds; 0 where there is no index."""
+        return 0.0 if self._seeking is None else self._seeking.tick_s
+
+    def find(self, time_s: float, tolerance_s: float = 0.0) -> int | None:
+        """Return the number of the frame nearest to a presentation time, by the index.
+
+        None if there is none as near as ``tolerance_s``, or no index.
+        """
+        if self._seeking is None and self._open_index() is None:
+            return None
+        assert self._seeking is not None
+        try:
+            return self._seeking.find(time_s, tolerance_s)
+        except UntrustedIndexError:
+            self.count_frames()
+            return None
+
+    def count_frames(self) -> None:
+        """From now on count frames from the start: whatever the index says is wrong."""
+        self._may_seek = False
+        if self._seeking is not None:
+            self._seeking.close()
+            self._seeking = None
+            self.length = None
+
+    def _open_index(self) -> _SeekingReader | None:
+        if self._seeking is None and self._may_seek:
+            self._may_seek = False
+            reader = None
+            try:
+                reader = _SeekingReader(self.path, whole=not self._changed)
+                if not self._looks_the_same(reader):
+                    raise UntrustedIndexError("OpenCV shows other pixels")
+            except UntrustedIndexError:
+                if reader is not None:
+                    reader.close()
+            else:
+                self._seeking = reader
+                self.length = reader.index.count
+        return self._seeking
+
+    def _looks_the_same(self, reader: _SeekingReader) -> bool:
+        """Return whether both decoders agree on the first frame: colours, size, rotation."""
+        image = reader.read(0)
+        try:
+            counting = _CountingReader(self.path)
+        except VideoError:
+            return self._changed
+        first = counting.read(0)
+        counting.close()
+        if image is None or first is None:
+            return self._changed
+        return bool(np.array_equal(image, first))
+
+    def close(self) -> None:
+        if self._counting is not None:
+            self._counting.close()
+        if self._seeking is not None:
+            self._seeking.close()
+
+
+class _CountingReader:
+    """Frames as the recorder read them: with OpenCV, one after the other."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        #: Number of the next frame that is decoded.
+        self.position = 0
+        self.time_s: float | None = None
+        self._capture = self._open()
+
+    def _open(self) -> Any:
+        # OpenCV's and FFmpeg's own remarks on a broken file would stand beside our one line.
+        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+        import cv2
+
+        self._position_property = cv2.CAP_PROP_POS_MSEC
+        logging = cv2.utils.logging
+        level = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+        try:
+            # An absolute path cannot be taken for a URL, nor, with the backend named, for
+            # a series of numbered pictures.
+            capture = cv2.VideoCapture(os.path.abspath(self.path), cv2.CAP_FFMPEG)
+        finally:
+            logging.setLogLevel(level)
+        if not capture.isOpened():
+            raise VideoError(f"{self.path}: not a video that OpenCV can read")
+        return capture
+
+    def read(self, index: int) -> Image | None:
+        """Return frame ``index``, or None if the video ends before it; `position` is then its end.
+
+        Going forwards costs the decoding of the frames between; going back starts over.
+        """
+        if index < self.position:
+            self._capture.release()
+            self._capture = self._open()
+            self.position = 0
+        while self.position < index:
+            # Skipped frames are decoded, but not converted to BGR.
+            if not self._capture.grab():
+                return None
+            self.position += 1
+        ok, image = self._capture.read()
+        if not ok:
+            return None
+        self.time_s = float(self._capture.get(self._position_property)) / 1000
+        self.position += 1
+        pixels: Image = image
+        return pixels
+
+    def close(self) -> None:
+        self._capture.release()
+
+
+class _SeekingReader:
+    """Frames by the file's index: from the key frame at or before, to the exact time.
+
+    Args:
+        path: The file.
+        whole: Whether the file is as it was when its frames were numbered. What cannot be decoded
+            then puts the numbers in doubt (`UntrustedIndexError`); otherwise it only loses frames.
+
+    Raises:
+        UntrustedIndexError: There is no index, or none to go by.
+    """
+
+    def __init__(self, path: Path, *, whole: bool) -> None:
+        self._whole = whole
+        self._av = import_av()
+        self._containers: list[Any] = []
+        self.time_s: float | None = None
+        try:
+            # One to read the index from, one that stands where it was decoded last.
+            for _ in range(2):
+                self._containers.append(self._av.open(os.path.abspath(path)))
+            self.index = FrameIndex(self._containers[0])
+        except (OSError, ValueError, self._av.FFmpegError):
+            self.close()
+            raise UntrustedIndexError("cannot be opened") from None
+        except UntrustedIndexError:
+            self.close()
+            raise
+        self._stream = self._containers[1].streams.video[0]
+        self._context = self._stream.codec_context
+        self.tick_s = float(self._stream.time_base)
+        if whole:
+            self._context.thread_type = "AUTO"
+        else:
+            # A decoder rather makes something up than fail; and without threads an error is
+            # reported for the very packet that has it.
+            self._context.thread_type = "SLICE"
+            self._context.options = {"err_detect": "explode"}
+        self._codec = self._context.name
+        self._nal_length_size = _nal_length_size(self._codec, bytes(self._context.extradata or b""))
+        self._reformatter = self._av.video.reformatter.VideoReformatter()
+        self._decoder: Iterator[Any] | None = None
+        self._asked = -1
+        self._front = -1  # number of the frame that the decoder came to last
+        self._skip_before: int | None = None
+        self._kept: OrderedDict[int, Any] = OrderedDict()  # decoded frames by their time
+        self._kept_limit = _KEPT_FRAMES
+
+    def read(self, frame: int) -> Image | None:
+        """Return a frame below ``index.count``, or None if it needs data that is damaged.
+
+        Raises:
+            UntrustedIndexError: The file does not hold what its index says.
+        """
+        try:
+            pts = self.index.pts(frame)
+            decoded = self._kept.get(pts) or self._decode(frame, pts)
+            self._asked = frame
+        except (UntrustedIndexError, OSError, ValueError, self._av.FFmpegError):
+            self._decoder = None
+            if self._whole:
+                raise UntrustedIndexError("cannot be read") from None
+            return None
+        if decoded is None:
+            return None
+        self.time_s = float((pts - (self._stream.start_time or 0)) * self._stream.time_base)
+        return self._image(decoded)
+
+    def find(self, time_s: float, tolerance_s: float) -> int | None:
+        """Return the number of the frame nearest to a time (`time_s`), if near enough."""
+        start = self._stream.start_time or 0
+        try:
+            return self.index.frame_at(
+                round(time_s / self.tick_s) + start, int(tolerance_s / self.tick_s)
+            )
+        except (OSError, ValueError, self._av.FFmpegError):
+            raise UntrustedIndexError("cannot be read") from None
+
+    def _decode(self, frame: int, pts: int) -> Any:
+        group = self.index.group_of(frame)
+        # What comes before the key frame in presentation needs the group before as well.
+        start = group if pts >= self.index.group(group).key_pts else max(group - 1, 0)
+        ahead = frame - self._front
+        if self._decoder is None or not 0 < ahead <= frame - self.index.first(start) + 8:
+            self._decoder = self._decode_from(start)
+            self._kept.clear()
+        # Pictures that no other refers to need not be decoded on the way there, but for those
+        # before the frame when its user steps back: they will be asked for next.
+        self._skip_before = None
+        if self._codec == "h264" and ahead != 1:
+            kept = self._kept_limit if frame == self._asked - 1 else 1
+            self._skip_before = self.index.pts(max(self.index.first(group), frame - kept + 1))
+        for decoded in self._decoder:
+            if decoded.pts is None:
+                raise UntrustedIndexError("a frame without a time")
+            self._keep(decoded)
+            if decoded.pts == pts:
+                self._front = frame
+                return decoded
+            if decoded.pts > pts:
+                break
+        self._decoder = None
+        if self._whole:
+            raise UntrustedIndexError("a frame of the index was not decoded")
+        return None
+
+    def _decode_from(self, group: int) -> Iterator[Any]:
+        """Yield decoded frames from the group on, or from one before it where that is no start."""
+        while True:
+            packets = self.index.packets(self._containers[1], group)
+            key = next(packets, None)
+            if key is None:
+                return
+            if group == 0 or self._may_start(key):
+                break
+            group -= 1
+        # Pictures after an open start, and shown before it, refer to others that are not there.
+        is_broken, broken_before = False, key.pts
+        lost: set[int] = set()
+        packet = key
+        while packet is not None:
+            if is_broken and packet.is_keyframe and self._may_start(packet):
+                is_broken, broken_before = False, packet.pts
+            is_leading = packet.pts is not None and packet.pts < broken_before
+            skips = self._skip_before is not None and (packet.pts or 0) < self._skip_before
+            self._context.skip_frame = "NONREF" if skips and packet.pts is not None else "DEFAULT"
+            frames = []
+            try:
+                frames = packet.decode()
+                is_broken = is_broken or packet.is_corrupt
+            except self._av.FFmpegError:
+                is_broken = is_broken or not is_leading
+            if packet.pts is not None and (is_broken or is_leading):
+                lost.add(packet.pts)
+            for decoded in frames:
+                if decoded.pts in lost:
+                    continue
+                if decoded.is_corrupt or (is_broken and self._whole):
+                    raise UntrustedIndexError("cannot be decoded")
+                yield decoded
+            packet = next(packets, None)
+
+    def _may_start(self, packet: Any) -> bool:
+        return is_random_access_point(
+            self._codec, bytes(packet), self._nal_length_size, closed=not self._whole
+        )
+
+    def _keep(self, decoded: Any) -> None:
+        if not self._kept:
+            size = sum(plane.buffer_size for plane in decoded.planes)
+            self._kept_limit = max(1, min(_KEPT_FRAMES, _KEPT_BYTES // max(1, size)))
+        self._kept[decoded.pts] = decoded
+        if len(self._kept) > self._kept_limit:
+            self._kept.popitem(last=False)
+
+    def _image(self, decoded: Any) -> Image:
+        # What OpenCV does: bicubic, and BT.601 whatever the file says.
+        image: Image = self._reformatter.reformat(
+            decoded, format="bgr24", interpolation="BICUBIC"
+        ).to_ndarray()
+        turns = round(decoded.rotation / 90) % 4
+        return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+
+    def close(self) -> None:
+        self._decoder = None
+        for container in self._containers:
+            container.close()
+
+
+def _nal_length_size(codec: str, extradata: bytes) -> int | None:
+    """Return the size of the lengths before NAL units, by the codec's configuration record."""
+    if codec == "h264" and len(extradata) > 4 and extradata[0] == 1:
+        return (extradata[4] & 3) + 1
+    if codec == "hevc" and len(extradata) > 21 and extradata[0] == 1:
+        return (extradata[21] & 3) + 1
+    return None

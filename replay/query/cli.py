@@ -1,0 +1,225 @@
+"""The command ``dgrec query``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dgrec.errors import QueryError
+from dgrec.units import parse_duration, parse_size
+from replay.options import TABLE_ROWS, output_options, quantity, say_damage
+
+if TYPE_CHECKING:
+    from replay.query.reader import SqlReader
+
+__all__ = ["query_command"]
+
+_FORMATS = ("table", "json", "jsonl", "csv", "markdown", "parquet")
+_MEMORY = "2GB"
+_TIMEOUT = "5m"
+
+
+def _parameters(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
+    """Return ``name=value`` as name: value, where a value that is JSON is what that means."""
+    found = {}
+    for text in values:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise click.BadParameter(f"{text!r} is not NAME=VALUE")
+        try:
+            found[name] = json.loads(value)
+        except (ValueError, RecursionError):
+            found[name] = value
+    return found
+
+
+@click.command(
+    "query",
+    short_help="Ask sessions something in SQL.",
+    epilog="Example: dgrec query session.parquet "
+    '"SELECT label, count(*) FROM detections GROUP BY label"',
+)
+@click.argument("arguments", nargs=-1, required=True, metavar="SESSION... [SQL]")
+@click.option(
+    "--file",
+    "-f",
+    "sql_file",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="Read the SQL from a file; - is standard input.",
+)
+@click.option(
+    "--param",
+    "-p",
+    "parameters",
+    multiple=True,
+    callback=_parameters,
+    metavar="NAME=VALUE",
+    help="Value for $NAME in the SQL: JSON (7, true, [1, 2]), or else text. Can be repeated.",
+)
+@output_options(*_FORMATS)
+@click.option(
+    "--limit",
+    type=click.IntRange(0),
+    metavar="ROWS",
+    help=f"Write so many rows at most and say how many were left out; 0 writes all.  "
+    f"[default: {TABLE_ROWS} for table, else 0]",
+)
+@click.option(
+    "--memory-limit",
+    callback=quantity(parse_size),
+    metavar="SIZE",
+    help=f"Memory that a statement may take; what needs more goes to temporary files, 8 GB at "
+    f"most.  [default: {_MEMORY}]",
+)
+@click.option(
+    "--timeout",
+    callback=quantity(parse_duration),
+    metavar="TIME",
+    help=f"Stop a statement that takes longer, with all its rows.  [default: {_TIMEOUT}]",
+)
+@click.option(
+    "--unsafe",
+    is_flag=True,
+    help="Lift what keeps a statement from other files, the network, extensions and writing, and "
+    "the limits of memory and time that are not given.",
+)
+def query_command(
+    arguments: tuple[str, ...],
+    sql_file: Path | None,
+    parameters: dict[str, Any],
+    form: str,
+    output: Path | None,
+    overwrite: bool,
+    limit: int | None,
+    memory_limit: float | None,
+    timeout: float | None,
+    unsafe: bool,
+) -> None:
+    """Run SQL (DuckDB's) over every SESSION: one statement, and one that only reads.
+
+    The views are frames (a row for each), detections (a row for each, with the columns of its
+    frame) and sessions; "DESCRIBE frames" lists the columns. SESSION is a sealed file, a journal,
+    even one that is being recorded, a recording in parts, a folder of them, or a glob in quotes.
+    A file that cannot be read is named and left out. Without SQL, a prompt takes statements; from
+    a pipe, they are read from standard input.
+
+    A statement reads the sessions it was given and nothing else, in bounded memory and time.
+
+    The result is streamed: it may be far larger than memory. Tables show six decimals, the other
+    formats every digit. Stamps are UTC; nested values are JSON text in table, csv and markdown;
+    NaN is null in JSON.
+    """
+    paths, text = _paths_and_sql(arguments, has_file=sql_file is not None)
+    if sql_file is not None:
+        text = _read_sql(sql_file)
+    elif text is None and output is not None:
+        raise click.UsageError("--output takes the result of one statement; give the SQL")
+    if not unsafe:
+        memory_limit = memory_limit or parse_size(_MEMORY)
+        timeout = timeout or parse_duration(_TIMEOUT)
+
+    import contextlib
+
+    from dgrec.sessions import open_sessions
+    from replay.output import recorded_files
+    from replay.query.limits import bounded_memory
+    from replay.query.reader import SqlReader
+
+    with contextlib.ExitStack() as stack:
+        sessions = open_sessions(paths, _warn)
+        for session in sessions:
+            stack.enter_context(session)
+            say_damage(session)
+        if memory_limit is not None and not unsafe:
+            stack.enter_context(bounded_memory(int(memory_limit)))
+        reader = stack.enter_context(
+            SqlReader(
+                sessions,
+                None if memory_limit is None else f"{int(memory_limit)}B",
+                timeout=timeout,
+                unsafe=unsafe,
+            )
+        )
+        try:
+            if text is None:
+                _converse(reader, parameters, form, limit)
+            else:
+                keep = recorded_files(sessions)
+                _answer(reader, text, parameters, form, output, overwrite, keep, limit)
+        except MemoryError:
+            raise QueryError("out of memory: one value of the result is too large") from None
+
+
+def _answer(
+    reader: SqlReader,
+    text: str,
+    parameters: dict[str, Any],
+    form: str,
+    output: Path | None,
+    overwrite: bool,
+    keep: list[Path],
+    limit: int | None,
+) -> None:
+    from replay.output import open_output, write_rows
+
+    if limit is None and form == "table":
+        limit = TABLE_ROWS
+    with open_output(output, overwrite=overwrite, keep=keep) as destination:
+        result = reader.answer(text, parameters, all_used=True)
+        left_out = write_rows(result, form, destination, limit or None)
+    if left_out and form != "table":
+        click.echo(f"{left_out:,} more rows were left out (--limit {limit})", err=True)
+
+
+def _converse(reader: SqlReader, parameters: dict[str, Any], form: str, limit: int | None) -> None:
+    from replay.query.prompt import Prompt, run_script
+
+    if limit is None and form == "table":
+        limit = TABLE_ROWS
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        if form == "parquet":
+            raise click.UsageError("--format parquet is for files; give the SQL and --output")
+        Prompt(reader, parameters, form, limit).run()
+    else:
+        if not run_script(reader, _read_sql(Path("-")), parameters, form, limit):
+            raise QueryError("no statement on standard input; give the SQL as the last argument")
+
+
+def _paths_and_sql(arguments: tuple[str, ...], *, has_file: bool) -> tuple[list[str], str | None]:
+    """Return the sessions, and the SQL: the last argument, where that is no session too."""
+    from dgrec.sessions import names_something
+
+    *paths, last = arguments
+    is_path = names_something(last) or (
+        last.endswith((".parquet", ".arrows")) and not any(c.isspace() for c in last)
+    )
+    if is_path or (has_file and not _is_sql(last)):
+        return [*paths, last], None
+    if has_file:
+        raise click.UsageError('give the SQL either as text ("SELECT ...") or with --file')
+    if paths:
+        return paths, last
+    if _is_sql(last):
+        raise click.UsageError("name a session before the SQL")
+    return [last], None
+
+
+def _is_sql(text: str) -> bool:
+    return any(c.isspace() for c in text.strip())
+
+
+def _read_sql(file: Path) -> str:
+    try:
+        with click.open_file(str(file), encoding="utf-8") as stream:
+            return str(stream.read())
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise click.ClickException(f"{file}: cannot be read: {reason}") from None
+
+
+def _warn(line: str) -> None:
+    click.echo(f"Warning: {line}", err=True)

@@ -1,0 +1,286 @@
+"""SQL over a session: one statement that only reads, its result one Arrow batch at a time."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import duckdb
+import pyarrow as pa
+
+from dgrec import sql
+from dgrec.errors import QueryError
+from replay.query.landlock import refuse_writing
+from replay.query.statement import check_only_reads, one_statement, without_end
+
+if TYPE_CHECKING:
+    from dgrec.session import Session
+
+__all__ = ["WORKER_NAME", "QueryResult", "SqlReader", "check_only_reads"]
+
+_T = TypeVar("_T")
+
+#: Rows in one Arrow batch: with masks in them, more would be tens of megabytes at a time.
+_BATCH_ROWS = 2048
+#: Threads that run statements are called so, and a number.
+WORKER_NAME = "dgrec-duckdb"
+#: How long a statement that was told to stop may go on.
+_PATIENCE_S = 3.0
+#: Bytes of intermediate results on the disk, unless there is little room.
+_MOST_SPILLED = 8 * 10**9
+
+#: DuckDB types whose values Arrow gives back to Python whole. The others (intervals, nanosecond
+#: stamps, unions, bit strings, ...) are taken as DuckDB's own text.
+_PLAIN_TYPES = (
+    *("boolean", "tinyint", "smallint", "integer", "bigint", "hugeint"),
+    *("utinyint", "usmallint", "uinteger", "ubigint", "float", "double", "decimal"),
+    *("varchar", "json", "blob", "uuid", "enum", "null", '"null"'),
+    *("date", "time", "timestamp", "timestamp_s", "timestamp_ms", "timestamp with time zone"),
+)
+
+
+@dataclass
+class QueryResult:
+    """The columns of a result, and its rows as they are computed; they can be read once."""
+
+    schema: pa.Schema
+    batches: Iterator[pa.RecordBatch]
+
+
+class SqlReader:
+    """A DuckDB connection over sessions that streams results and can be stopped with Ctrl-C.
+
+    Memory does not grow with the length of a session or of a result; what a query itself has to
+    hold (a sort, a join) is limited by ``memory_limit`` and spills to the disk beyond it.
+
+    Args:
+        memory_limit: What DuckDB may hold, as it writes sizes; None: what DuckDB sees fit.
+        timeout: Seconds that a statement may take, until its last row is read.
+        unsafe: Let a statement do whatever DuckDB can: files, network, extensions, writing.
+            Otherwise DuckDB can open the sessions and nothing else, and where Linux can see to it
+            (Landlock), nothing can be written and no connection made. `answer` takes only what
+            reads; `stream` is for statements of our own.
+    """
+
+    def __init__(
+        self,
+        sessions: Sequence[Session],
+        memory_limit: str | None = "2GB",
+        *,
+        timeout: float | None = None,
+        unsafe: bool = False,
+    ) -> None:
+        self._timeout = timeout
+        self._unsafe = unsafe
+        self._deadline: float | None = None
+        self._reader: pa.RecordBatchReader | None = None
+        #: Whether a statement goes on that could not be stopped. Nothing more can be run then.
+        self.is_stuck = False
+        # DuckDB would spill into the working directory, which may be read-only or watched.
+        self._spill = tempfile.TemporaryDirectory(prefix="dgrec-")
+        spill = Path(self._spill.name)
+        # DuckDB's Arrow stream does not look at signals while it computes: a thread does that
+        # work, and this one waits where Ctrl-C reaches it.
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix=WORKER_NAME)
+        try:
+            if not unsafe:
+                # Before the connection is made: the threads it starts are bound by it, too.
+                self._worker.submit(refuse_writing, spill).result()
+            self.connection = self._worker.submit(
+                sql.connect,
+                sessions,
+                memory_limit,
+                confined=not unsafe,
+                spill=spill,
+                spill_limit=None if unsafe else f"{_spill_limit(spill)}B",
+            ).result()
+        except BaseException as error:
+            self._worker.shutdown()
+            self._spill.cleanup()
+            if isinstance(error, duckdb.Error):  # a file may have gone since it was opened
+                raise sql.query_error(error) from None
+            raise
+
+    def answer(
+        self, text: str, parameters: Mapping[str, Any] | None = None, *, all_used: bool = False
+    ) -> QueryResult:
+        """Run one statement of a stranger: checked first, unless this reader is ``unsafe``.
+
+        Args:
+            parameters: Values for ``$name`` in the text.
+            all_used: Refuse a parameter that the text has no use for.
+
+        Raises:
+            QueryError: It does more than read, takes too long or too much, or DuckDB refuses it,
+                here or while its rows are read.
+        """
+        self._start()
+        used = self._wait(lambda: self._used(text, parameters or {}, all_used))
+        if not self._unsafe:
+            self._wait(lambda: check_only_reads(self.connection, text, used))
+        return self._result(text, used)
+
+    def stream(self, text: str) -> QueryResult:
+        """Run one statement and return its result.
+
+        Raises:
+            QueryError: DuckDB refuses the statement, here or while its rows are read.
+        """
+        self._start()
+        return self._result(text, {})
+
+    def rows(self, text: str) -> list[dict[str, Any]]:
+        """Run one statement and return all its rows; for results that are known to be small."""
+        return [row for batch in self.stream(text).batches for row in batch.to_pylist()]
+
+    def statements(self, text: str) -> list[str]:
+        """Return the statements in a text that may hold several.
+
+        Raises:
+            QueryError: It is no SQL.
+        """
+        self._start()
+        found = self._wait(lambda: self.connection.extract_statements(text))
+        return [statement.query for statement in found]
+
+    def close(self) -> None:
+        if self.is_stuck:
+            # Whoever leaves now must not wait for that thread (`dgrec.cli` sees to it).
+            self._worker.shutdown(wait=False)
+            self._spill.cleanup()
+            return
+        self.connection.interrupt()  # a result may have been left half read
+        self._worker.shutdown()
+        self.connection.close()
+        self._spill.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _start(self) -> None:
+        # DuckDB does one thing at a time: what was left half read ends here.
+        left = self._reader
+        if left is not None:
+            self._reader = None
+            self._wait(left.close)
+        self._deadline = None if self._timeout is None else time.monotonic() + self._timeout
+
+    def _used(self, text: str, parameters: Mapping[str, Any], all_used: bool) -> dict[str, Any]:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise QueryError("the SQL is not UTF-8 text") from None
+        wanted = one_statement(self.connection, text).named_parameters
+        missing = sorted(wanted - parameters.keys())
+        if missing:
+            raise QueryError(f"no value for ${missing[0]}: give it with --param {missing[0]}=VALUE")
+        spare = sorted(parameters.keys() - wanted)
+        if spare and all_used:
+            raise QueryError(f"--param {spare[0]}: the SQL has no ${spare[0]}")
+        return {name: parameters[name] for name in wanted}
+
+    def _result(self, text: str, parameters: Mapping[str, Any]) -> QueryResult:
+        reader = self._wait(lambda: self._open(text, parameters))
+        if reader is None:
+            if self._unsafe:
+                return QueryResult(pa.schema([]), iter(()))
+            raise QueryError("the statement gives no rows; only reading statements can be run")
+        self._reader = reader
+        return QueryResult(reader.schema, self._batches(reader))
+
+    def _open(self, text: str, parameters: Mapping[str, Any]) -> pa.RecordBatchReader | None:
+        relation = self.connection.sql(text, params=parameters or None)
+        if relation is None:
+            return None
+        names = _unique(relation.columns)
+        plain = [_is_plain(type_) for type_ in relation.types]
+        if not all(plain) or names != relation.columns:
+            statement = _as_text(without_end(self.connection, text), names, plain)
+            relation = self.connection.sql(statement, params=parameters or None)
+        return relation.to_arrow_reader(_BATCH_ROWS)
+
+    def _batches(self, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+        try:
+            while (batch := self._wait(lambda: next(reader, None))) is not None:
+                yield batch
+        finally:
+            is_latest = self._reader is reader
+            if is_latest and not self.is_stuck:
+                self._reader = None
+                reader.close()
+
+    def _wait(self, work: Callable[[], _T]) -> _T:
+        if self.is_stuck:
+            raise QueryError("an earlier statement cannot be stopped")
+        left = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+        future = self._worker.submit(work)
+        try:
+            return future.result(left)
+        except KeyboardInterrupt:
+            self._stop(future)
+            raise
+        except TimeoutError:
+            self._stop(future)
+            raise QueryError(
+                f"stopped after {self._timeout:g} s; --timeout 30m would give it more"
+            ) from None
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
+            # Arrow reports as an OSError what DuckDB finds out while it computes.
+            raise sql.query_error(error) from None
+        except MemoryError:
+            raise QueryError("out of memory; --memory-limit allows more") from None
+
+    def _stop(self, future: Future[Any]) -> None:
+        self.connection.interrupt()
+        # DuckDB looks up between rows; a function that computes one value for minutes does not.
+        self.is_stuck = bool(wait([future], _PATIENCE_S).not_done)
+
+
+def _spill_limit(folder: Path) -> int:
+    return min(_MOST_SPILLED, shutil.disk_usage(folder).free // 2)
+
+
+def _is_plain(type_: Any) -> bool:
+    if type_.id in ("list", "array"):
+        return _is_plain(type_.children[0][1])
+    if type_.id in ("struct", "map"):
+        return all(_is_plain(child) for _, child in type_.children)
+    return type_.id in _PLAIN_TYPES
+
+
+def _as_text(statement: str, names: list[str], plain: list[bool]) -> str:
+    """Return a query for the same rows with unusual types as text and every name only once."""
+    columns = ", ".join(
+        f"{f'c{i}' if is_plain else f'CAST(c{i} AS VARCHAR)'} AS {_quoted(name)}"
+        for i, (name, is_plain) in enumerate(zip(names, plain, strict=True))
+    )
+    aliases = ", ".join(f"c{i}" for i in range(len(names)))
+    return f"SELECT {columns} FROM (\n{statement}\n) AS result({aliases})"
+
+
+def _unique(names: list[str]) -> list[str]:
+    """Number repeated names (``n``, ``n_1``): a JSON object would keep only the last of them."""
+    taken = set(names)
+    seen: set[str] = set()
+    result = []
+    for name in names:
+        number, free = 0, name
+        while free in seen or (number and free in taken):
+            number += 1
+            free = f"{name}_{number}"
+        seen.add(free)
+        result.append(free)
+    return result
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

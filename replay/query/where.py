@@ -1,0 +1,135 @@
+"""Which frames, and which detections of them: DuckDB predicates over a session's views."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from dgrec.errors import QueryError
+from dgrec.result import RecordedResult
+from dgrec.session import Session
+from replay.query.reader import SqlReader, check_only_reads
+
+__all__ = ["DetectionFilter", "FrameNumbers", "matching_frames"]
+
+#: Frames looked at in one query: as many as a row group of a sealed file holds at most.
+_FRAMES_AT_ONCE = 16_384
+
+
+class _Predicate:
+    """Answers a predicate about one stretch of frames after the other, wherever they are.
+
+    Raises:
+        QueryError: DuckDB refuses the predicate, here or when it meets a row that it fails on.
+    """
+
+    def __init__(self, session: Session, option: str, view: str, columns: str, text: str) -> None:
+        self._option, self._view, self._columns, self._text = option, view, columns, text
+        if not text.strip():
+            raise QueryError(f"{option}: the condition is empty")
+        self._reader = SqlReader([session])
+        try:
+            # Without brackets first: "a) OR (b" makes sense only inside of them.
+            for query in (f"SELECT frame FROM {view} WHERE {text}", self._query(0, 0)):
+                check_only_reads(self._reader.connection, query)
+        except QueryError as error:
+            self.close()
+            raise self._error(error) from None
+
+    def _query(self, start: int, end: int) -> str:
+        # In brackets and on a line of its own, neither an OR nor a comment reaches further.
+        return (
+            f"SELECT {self._columns} FROM {self._view} WHERE (\n{self._text}\n) "
+            f"AND frame >= {start} AND frame < {end}"
+        )
+
+    def matches(self, start: int, end: int) -> list[np.ndarray[Any, Any]]:
+        """Return the columns of what matches in frames ``start`` to before ``end``, in order."""
+        try:
+            result = self._reader.stream(self._query(start, end))
+            table = pa.Table.from_batches(result.batches, result.schema)
+        except QueryError as error:
+            raise self._error(error) from None
+        columns = [column.to_numpy() for column in table.columns]
+        order = np.lexsort(columns[::-1])
+        return [column[order] for column in columns]
+
+    def close(self) -> None:
+        self._reader.close()
+
+    def _error(self, error: QueryError) -> QueryError:
+        return QueryError(f"{self._option} {self._text!r}: {error}")
+
+
+def matching_frames(session: Session, text: str, start: int, end: int) -> FrameNumbers:
+    """Return the frames that a DuckDB predicate over the columns of the view ``frames`` matches.
+
+    Args:
+        session: The session.
+        text: The predicate.
+        start: Number of the first frame to look at.
+        end: Number of the frame to stop before.
+
+    Raises:
+        QueryError: DuckDB refuses the predicate.
+    """
+    predicate = _Predicate(session, "--frames-where", "frames", "frame", text)
+    try:
+        return FrameNumbers(predicate.matches(start, end)[0])
+    finally:
+        predicate.close()
+
+
+class FrameNumbers:
+    """A set of frame numbers that takes eight bytes for each."""
+
+    def __init__(self, numbers: np.ndarray[Any, Any] | Sequence[int]) -> None:
+        self.numbers = np.unique(np.asarray(numbers, np.int64))
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def holds(self, frame: int) -> bool:
+        at = int(np.searchsorted(self.numbers, frame))
+        return at < len(self.numbers) and bool(self.numbers[at] == frame)
+
+
+class DetectionFilter:
+    """Tells which detections match a DuckDB predicate over the view ``detections``.
+
+    Each entry of a frame's results is a detection: a box, but also a class of a classification.
+    A class map is one detection, without label and score. Frames may be asked for in any order;
+    they are answered a stretch at a time, in bounded memory.
+
+    Raises:
+        QueryError: DuckDB refuses the predicate.
+    """
+
+    def __init__(self, session: Session, text: str) -> None:
+        columns = "frame, detection"
+        self._predicate = _Predicate(session, "--where", "detections", columns, text)
+        self._first_frame = session.first_frame
+        self._stretch: int | None = None
+        self._frames = self._indices = np.zeros(0, np.int64)
+
+    def kept(self, frame: int) -> list[int]:
+        """Return the indices of the results of a frame that match, in their order."""
+        stretch = (frame - self._first_frame) // _FRAMES_AT_ONCE
+        if stretch != self._stretch:
+            start = self._first_frame + stretch * _FRAMES_AT_ONCE
+            self._frames, self._indices = self._predicate.matches(start, start + _FRAMES_AT_ONCE)
+            self._stretch = stretch
+        first = int(np.searchsorted(self._frames, frame))
+        last = int(np.searchsorted(self._frames, frame, side="right"))
+        found: list[int] = self._indices[first:last].tolist()
+        return found
+
+    def choose(self, result: RecordedResult) -> list[int]:
+        """Return the indices of the results to draw."""
+        return self.kept(result.frame)
+
+    def close(self) -> None:
+        self._predicate.close()

@@ -1,0 +1,197 @@
+"""Animated GIF and WebP."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dgrec.errors import VideoError
+from dgrec.result import RecordedResult
+from dgrec.video import Image, check_new_file, import_av
+from replay.rendering.sinks import Sink, Target, output_errors
+
+__all__ = ["Animation", "animation"]
+
+#: Browsers show pictures that are to last less than this for 0.1 s instead.
+_SHORTEST_US = 20_000
+
+
+class _Format(NamedTuple):
+    codec: str
+    ticks: int  # a second
+    pix_fmt: str
+    options: dict[str, str]
+    #: What the muxer calls playing once.
+    once: str
+
+
+_FORMATS = {
+    ".gif": _Format("gif", 100, "pal8", {}, "-1"),
+    ".webp": _Format(
+        "libwebp_anim", 1000, "yuv420p", {"quality": "80", "compression_level": "2"}, "1"
+    ),
+}
+#: A palette for each picture (for all of them, all would have to be held), dithered in a fixed
+#: pattern: noise would crawl.
+_PALETTE = (("palettegen", "stats_mode=single"), ("paletteuse", "new=1:dither=bayer:bayer_scale=5"))
+
+
+class Animation(Sink):
+    """Writes a GIF or WebP in bounded memory (of a WebP, libwebp holds the compressed pictures).
+
+    Args:
+        path: The file; its suffix says which.
+        width: In pixels.
+        height: In pixels.
+        loop: Whether it plays again and again, or once.
+        overwrite: Whether an existing file is replaced.
+
+    Raises:
+        OutputError: The file cannot be written.
+        VideoError: The installed PyAV cannot encode it.
+    """
+
+    def __init__(self, path: Path, width: int, height: int, *, loop: bool, overwrite: bool) -> None:
+        self._format = _FORMATS[path.suffix.lower()]
+        self._av = av = import_av()
+        if self._format.codec not in av.codecs_available:
+            raise VideoError(
+                f"the installed PyAV cannot encode {path.suffix} ({self._format.codec}); "
+                "its wheels can: `pip install --force-reinstall --only-binary :all: av`"
+            )
+        check_new_file(path, overwrite=overwrite)
+        self._path = path
+        self._temporary = path.with_name(f".{path.name}.rendering")
+        self._time_base = Fraction(1, self._format.ticks)
+        self._last_pts_us: int | None = None
+        self._last_duration_us = 0
+        #: Pictures that would have been too short to be shown.
+        self._passed_over = 0
+        self._container: Any = None
+        with self._errors():
+            self._container = av.open(
+                os.path.abspath(self._temporary),
+                "w",
+                format=path.suffix.lower()[1:],
+                options={"loop": "0" if loop else self._format.once},
+            )
+            self._stream = self._container.add_stream(self._format.codec, rate=self._format.ticks)
+            self._stream.width, self._stream.height = width, height
+            self._stream.pix_fmt = self._format.pix_fmt
+            context = self._stream.codec_context
+            self._stream.time_base = context.time_base = self._time_base
+            context.options = self._format.options
+        self._palette: Any = None
+        if path.suffix.lower() == ".gif":
+            self._palette = self._palette_graph(width, height)
+
+    def _palette_graph(self, width: int, height: int) -> Any:
+        av = self._av
+        graph = av.filter.Graph()
+        source = graph.add_buffer(
+            width=width, height=height, format=av.VideoFormat("bgr24"), time_base=self._time_base
+        )
+        split, sink = graph.add("split"), graph.add("buffersink")
+        make, use = (graph.add(name, options) for name, options in _PALETTE)
+        source.link_to(split)
+        split.link_to(make, 0, 0)
+        split.link_to(use, 1, 0)
+        make.link_to(use, 0, 1)
+        use.link_to(sink)
+        graph.configure()
+        return graph
+
+    def write(self, image: Image, pts_us: int, duration_us: int, result: RecordedResult) -> None:
+        if self._last_pts_us is not None and pts_us - self._last_pts_us < _SHORTEST_US:
+            self._passed_over += 1
+            return
+        self._last_pts_us, self._last_duration_us = pts_us, duration_us
+        # Rounding half up, not to even: equal steps stay equal.
+        tick = (pts_us * self._format.ticks + 500_000) // 1_000_000
+        frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
+        frame.pts, frame.time_base = tick, self._time_base
+        with self._errors():
+            if self._palette is None:
+                self._encode(frame.reformat(format=self._format.pix_fmt))
+            else:
+                self._palette.push(frame)
+                self._pull()
+        self.frames += 1
+
+    def _pull(self) -> None:
+        """Encode what has come out of the palette filters."""
+        error = self._av.error
+        with contextlib.suppress(error.BlockingIOError, error.EOFError):
+            while True:
+                self._encode(self._palette.pull())
+
+    def _encode(self, frame: Any) -> None:
+        for packet in self._stream.encode(frame):
+            # What counts is when the next one begins; for the last one, it is this.
+            duration_us = max(self._last_duration_us, _SHORTEST_US)
+            packet.duration = duration_us * self._format.ticks // 1_000_000
+            self._container.mux(packet)
+
+    def finish(self) -> None:
+        with self._errors():
+            if self._palette is not None:
+                self._palette.push(None)
+                self._pull()
+            self._encode(None)
+            container, self._container = self._container, None
+            container.close()
+            if self._path.suffix.lower() == ".webp":
+                _set_last_duration(
+                    self._temporary, max(self._last_duration_us, _SHORTEST_US) // 1000
+                )
+            os.replace(self._temporary, self._path)
+
+    def discard(self) -> None:
+        container, self._container = self._container, None
+        with contextlib.suppress(OSError, self._av.FFmpegError):
+            if container is not None:
+                container.close()
+        with contextlib.suppress(OSError):
+            self._temporary.unlink(missing_ok=True)
+
+    def notes(self) -> list[str]:
+        if not self._passed_over:
+            return []
+        kind = self._path.suffix.lower()[1:].upper()
+        return [
+            f"{kind} shows at most {1_000_000 // _SHORTEST_US} pictures a second: "
+            f"{self._passed_over:,} of {self.frames + self._passed_over:,} frames were left out"
+        ]
+
+    def _errors(self) -> contextlib.AbstractContextManager[None]:
+        kinds = (OSError, ValueError, self._av.FFmpegError)
+        return output_errors(self._path, self.discard, kinds)
+
+
+def animation(*, loop: bool) -> Target:
+    """Return the target for a GIF or WebP, which plays again and again or once."""
+
+    def open_animation(path: Path, width: int, height: int, *, overwrite: bool) -> Sink:
+        return Animation(path, width, height, loop=loop, overwrite=overwrite)
+
+    return Target(open_animation)
+
+
+def _set_last_duration(path: Path, milliseconds: int) -> None:
+    """Say in a WebP how long its last picture lasts: FFmpeg leaves that to chance."""
+    with path.open("r+b") as file:
+        last = None
+        file.seek(12)  # RIFF, its length, WEBP
+        while len(head := file.read(8)) == 8:
+            length = int.from_bytes(head[4:], "little")
+            if head[:4] == b"ANMF":
+                last = file.tell()
+            file.seek(length + length % 2, os.SEEK_CUR)
+        if last is not None:
+            file.seek(last + 12)  # after the place and the size of the picture
+            file.write(min(milliseconds, 2**24 - 1).to_bytes(3, "little"))

@@ -1,0 +1,188 @@
+"""Two sessions of the same footage, drawn beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from dgrec.errors import VideoError
+from dgrec.result import RecordedResult
+from dgrec.session import Session
+from dgrec.video import Image
+from replay.drawing.hud import Elapsed
+from replay.drawing.lettering import Lettering, Line, text_height
+from replay.drawing.painting import Painter
+from replay.footage.pixels import Pixels
+from replay.rendering.render import canvas_for, usual_step_us
+
+__all__ = ["Partners", "SideBySide"]
+
+
+class Partners:
+    """Finds for each row of one session the frame of another that shows the same moment.
+
+    Sessions of the same file are paired by the number of the source frame; others by the time
+    since their first frames: the nearest one, if it is not farther than the usual time between two.
+
+    Raises:
+        VideoError: The sessions were recorded from different files.
+    """
+
+    def __init__(self, session: Session, other: Session) -> None:
+        self._other = other
+        first, second = _source(session), _source(other)
+        digests = first.get("sha256"), second.get("sha256")
+        self.by_source_frame = bool(digests[0]) and digests[0] == digests[1]
+        if all(digests) and not self.by_source_frame:
+            raise VideoError(
+                f"{other.path}: was recorded from {_name(second)}, {session.path} from "
+                f"{_name(first)}: their frames have nothing to do with each other"
+            )
+        self._elapsed, self._other_elapsed = Elapsed(session), Elapsed(other)
+        self._reach_s = max(usual_step_us(session), usual_step_us(other)) / 1e6
+        self._last = 0
+
+    def find(self, row: Mapping[str, Any]) -> RecordedResult | None:
+        """Return the other session's frame, or None if it has none."""
+        if self.by_source_frame:
+            wanted = row["source_frame"]
+            at = self._search(lambda row: row["source_frame"] >= wanted)
+            if at == len(self._other) or self._other.row(at)["source_frame"] != wanted:
+                return None
+            return self._other.result(at)
+        time, seconds = self._other_elapsed.seconds, self._elapsed.seconds(row)
+        at = self._search(lambda row: time(row) >= seconds)
+        near = [
+            (abs(time(self._other.row(i)) - seconds), i)
+            for i in (at - 1, at)
+            if 0 <= i < len(self._other)
+        ]
+        distance, nearest = min(near)
+        return self._other.result(nearest) if distance <= self._reach_s / 2 else None
+
+    def _search(self, reached: Callable[[Mapping[str, Any]], bool]) -> int:
+        """Return the position of the first row that has ``reached`` what is searched."""
+        low, high = 0, len(self._other)
+        # Most likely it is near the last one, whose row group is in memory.
+        if not (self._last > 0 and reached(self._other.row(self._last - 1))):
+            low = self._last
+            if low + 256 < high and reached(self._other.row(low + 256)):
+                high = low + 256
+        else:
+            high = self._last
+        while low < high:
+            middle = (low + high) // 2
+            if reached(self._other.row(middle)):
+                high = middle
+            else:
+                low = middle + 1
+        self._last = low
+        return low
+
+
+class SideBySide:
+    """Draws a frame and its partner in another session beside each other, names above.
+
+    Args:
+        session: The session that frames come from.
+        painter: Draws them.
+        other: The other session.
+        other_painter: Draws its frames.
+        other_pixels: Its pixels.
+
+    Raises:
+        VideoError: The sessions are not of the same footage.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        painter: Painter,
+        other: Session,
+        other_painter: Painter,
+        other_pixels: Pixels,
+    ) -> None:
+        if not len(other):
+            raise VideoError(f"{other.path}: no frames were recorded, so there is nothing to draw")
+        self._partners = Partners(session, other)
+        self._painters = painter, other_painter
+        self._pixels = other_pixels
+        self._names = session.path.stem, other.path.stem
+        if self._names[0] == self._names[1]:
+            self._names = str(session.path), str(other.path)
+        self._other = other
+        left = canvas_for(session, painter, even=False)
+        right = canvas_for(other, other_painter, even=False)
+        self._canvases = left, right
+        self._width = max(1, round(right.width * left.height / right.height))
+        self._text = Lettering.of(round(1.4 * text_height(left.width, left.height)))
+        self._gap = max(2, left.width // 160)
+        self._bar = self._text.height + 2 * self._gap
+        self._unpaired = self._pairs = 0
+
+    def extent(self, width: int, height: int) -> tuple[int, int]:
+        left = self._canvases[0]
+        return left.width + self._gap + self._width, self._bar + left.height
+
+    def draw(self, result: RecordedResult, image: Image) -> Image:
+        left = self._canvases[0]
+        width, height = self.extent(*result.size)
+        picture = np.full((height, width, 3), 32, np.uint8)
+        top, start = self._bar, left.width + self._gap
+        picture[top:, : left.width] = left.fit(self._painters[0].draw(result, image))
+        picture[top:, start:] = self._right(result)
+        for name, at, room in zip(self._names, (0, start), (left.width, self._width), strict=True):
+            columns = max(1, (room - self._gap) // self._text.width)
+            # The end of a path tells more than its beginning.
+            text = self._text.render([Line(name[-columns:])], min(columns, len(name)))
+            place = picture[self._gap : self._gap + text.shape[0], at + self._gap :]
+            np.maximum(place[:, : text.shape[1]], text, out=place[:, : text.shape[1]])
+        return picture
+
+    def _right(self, result: RecordedResult) -> Image:
+        import cv2
+
+        partner = self._partners.find(result.row)
+        image = None if partner is None else self._pixels.frame(partner.row)
+        size = self._width, self._canvases[0].height
+        if partner is None or image is None:
+            self._unpaired += 1
+            return self._note("no such frame" if partner is None else "no pixels", size)
+        self._pairs += 1
+        picture = self._canvases[1].fit(self._painters[1].draw(partner, image))
+        if picture.shape[1::-1] == size:
+            return picture
+        resized: Image = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        return resized
+
+    def _note(self, reason: str, size: tuple[int, int]) -> Image:
+        panel = np.full((size[1], size[0], 3), 48, np.uint8)
+        text = self._text.render([Line(reason)], len(reason))
+        top, left = (max(0, (panel.shape[i] - text.shape[i]) // 2) for i in (0, 1))
+        place = panel[top : top + text.shape[0], left : left + text.shape[1]]
+        np.maximum(place, text[: place.shape[0], : place.shape[1]], out=place)
+        return panel
+
+    def notes(self) -> list[str]:
+        notes = [*self._painters[0].notes(), *self._painters[1].notes(), *self._pixels.notes()]
+        name = self._other.path.name
+        if not self._partners.by_source_frame:
+            notes.append(
+                f"{name} is not known to be of the same file: "
+                "its frames are paired by the time since the first one"
+            )
+        if self._unpaired:
+            frames = "1 frame" if self._unpaired == 1 else f"{self._unpaired:,} frames"
+            notes.append(f"{name} has no frame for {frames}")
+        return notes
+
+
+def _source(session: Session) -> Mapping[str, Any]:
+    source = session.metadata.get("source")
+    return source if isinstance(source, Mapping) else {}
+
+
+def _name(source: Mapping[str, Any]) -> str:
+    return str(source.get("file") or source.get("name") or source.get("given") or "another file")

@@ -1,0 +1,122 @@
+"""Many frames in one picture."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from dgrec.errors import OutputError
+from dgrec.result import RecordedResult
+from dgrec.session import Session
+from dgrec.video import Image, check_new_file
+from replay.drawing.hud import Elapsed, time_text
+from replay.drawing.lettering import Lettering, Line
+from replay.rendering.sinks import Sink, Target, encode_picture, output_errors
+
+__all__ = ["ContactSheet", "contact_sheet", "spread"]
+
+_BACKGROUND = (24, 24, 24)
+
+
+def spread(count: int, cells: int) -> list[int]:
+    """Return which of ``count`` frames to show in ``cells`` cells: evenly spaced, or all."""
+    if count <= cells:
+        return list(range(count))
+    return [int(at) for at in np.linspace(0, count - 1, cells).round()]
+
+
+class ContactSheet(Sink):
+    """One PNG or JPEG with a picture in each cell, its frame number and time below.
+
+    Args:
+        path: The file.
+        width: Of a picture, in pixels.
+        height: Of a picture, in pixels.
+        columns: Pictures in a row.
+        rows: Rows, at most.
+        elapsed: Tells the time of a frame.
+        overwrite: Whether an existing file is replaced.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        width: int,
+        height: int,
+        *,
+        columns: int,
+        rows: int,
+        elapsed: Elapsed,
+        overwrite: bool,
+    ) -> None:
+        check_new_file(path, overwrite=overwrite)
+        self._path = path
+        self._temporary = path.with_name(f".{path.name}.rendering")
+        self._columns, self._rows = columns, rows
+        self._width, self._height = width, height
+        self._elapsed = elapsed
+        self._gap = max(4, width // 40)
+        self._lettering = Lettering.of(max(11, min(28, round(width / 17))))
+        cell = self._cell
+        shape = rows * cell[1] + self._gap, columns * cell[0] + self._gap, 3
+        if max(shape) > 65_500:
+            raise OutputError(
+                f"{path}: the sheet would be {shape[1]}x{shape[0]} pixels; "
+                "choose fewer cells or a smaller --size"
+            )
+        self._sheet = np.full(shape, _BACKGROUND, np.uint8)
+
+    @property
+    def _cell(self) -> tuple[int, int]:
+        return self._width + self._gap, self._height + self._lettering.height + 2 * self._gap
+
+    def write(self, image: Image, pts_us: int, duration_us: int, result: RecordedResult) -> None:
+        row, column = divmod(self.frames, self._columns)
+        if row >= self._rows:
+            raise ValueError("the sheet is full")
+        left = column * self._cell[0] + self._gap
+        top = row * self._cell[1] + self._gap
+        self._sheet[top : top + self._height, left : left + self._width] = image
+        text = f"#{result.frame}  {time_text(self._elapsed.seconds(result.row))}"
+        caption = self._lettering.render(
+            [Line(text)], min(len(text), self._width // self._lettering.width)
+        )
+        place = self._sheet[top + self._height + self._gap // 2 :, left:]
+        place = place[: caption.shape[0], : caption.shape[1]]
+        np.maximum(place, caption[: place.shape[0], : place.shape[1]], out=place)
+        self.frames += 1
+
+    def finish(self) -> None:
+        used = -(-self.frames // self._columns)
+        height = used * self._cell[1] + self._gap
+        width = min(self.frames, self._columns) * self._cell[0] + self._gap
+        with output_errors(self._path, self.discard):
+            sheet = self._sheet[:height, :width]
+            self._temporary.write_bytes(encode_picture(sheet, self._path.suffix.lower()))
+            os.replace(self._temporary, self._path)
+
+    def discard(self) -> None:
+        self._temporary.unlink(missing_ok=True)
+
+
+def contact_sheet(session: Session, columns: int, rows: int) -> Target:
+    """Return the target for a contact sheet of ``columns`` x ``rows`` frames of a session."""
+    elapsed = Elapsed(session)
+
+    def open_sheet(path: Path, width: int, height: int, *, overwrite: bool) -> Sink:
+        return ContactSheet(
+            path,
+            width,
+            height,
+            columns=columns,
+            rows=rows,
+            elapsed=elapsed,
+            overwrite=overwrite,
+        )
+
+    return Target(open_sheet)

@@ -1,0 +1,86 @@
+"""Which frames of a session are replayed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from dgrec.errors import QueryError, VideoError
+from dgrec.session import Session
+from replay.footage.pixels import Pixels
+from replay.footage.selection import Position, resolve
+from replay.query.where import FrameNumbers, matching_frames
+from replay.rendering.contact_sheet import spread
+from replay.rendering.render import Frame, at_speed, frames
+
+__all__ = ["Cut", "make_cut"]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Frames of a session: a stretch, and which of it."""
+
+    #: Positions of the first frame and of the frame to stop before.
+    start: int
+    end: int
+    #: The numbers of the frames that are wanted; None: all of the stretch.
+    wanted: FrameNumbers | None = None
+
+    def __len__(self) -> int:
+        return self.end - self.start if self.wanted is None else len(self.wanted)
+
+    def frames(self, session: Session, pixels: Pixels, speed: float = 1.0) -> Iterator[Frame]:
+        """Yield these frames, in bounded memory, at ``speed`` times their pace."""
+        keep = None if self.wanted is None else self.wanted.holds
+        pictures = frames(session, pixels, self.start, self.end, keep)
+        return pictures if speed == 1 else at_speed(pictures, speed)
+
+    def spread(self, session: Session, count: int) -> Cut:
+        """Return ``count`` of these frames, evenly spaced; all, if there are no more."""
+        chosen = spread(len(self), count)
+        if self.wanted is not None:
+            numbers = [int(self.wanted.numbers[at]) for at in chosen]
+        else:
+            numbers = [session.row(self.start + at)["frame"] for at in chosen]
+        return replace(self, wanted=FrameNumbers(numbers))
+
+
+def make_cut(
+    session: Session,
+    start: Position | None = None,
+    end: Position | None = None,
+    max_frames: int | None = None,
+    frames_where: str | None = None,
+) -> Cut:
+    """Return the frames that are asked for.
+
+    Args:
+        session: The session, with frames in it.
+        start: Where the first frame is; None: at the beginning.
+        end: Where to stop before; None: at the end.
+        max_frames: How many frames at most, of those that match.
+        frames_where: A DuckDB predicate over the view ``frames``.
+
+    Raises:
+        QueryError: DuckDB refuses the predicate, or no frame matches it.
+        VideoError: There are no such frames.
+    """
+    size = len(session)
+    first = 0 if start is None else resolve(session, start)
+    if start is not None and first >= size:
+        raise VideoError(
+            f"{session.path}: has {size:,} frames; --start {start.text} is past the end"
+        )
+    last = size if end is None else min(size, resolve(session, end))
+    if end is not None and last <= first:
+        begin = "the first frame" if start is None else f"--start {start.text}"
+        raise VideoError(f"{session.path}: there is no frame from {begin} to --end {end.text}")
+    if frames_where is None:
+        return Cut(first, min(last, first + max_frames) if max_frames else last)
+    numbers = session.row(first)["frame"], session.row(last - 1)["frame"] + 1
+    wanted = matching_frames(session, frames_where, *numbers)
+    if not len(wanted):
+        raise QueryError(f"--frames-where {frames_where!r}: no frame matches")
+    if max_frames:
+        wanted = FrameNumbers(wanted.numbers[:max_frames])
+    return Cut(first, last, wanted)

@@ -1,0 +1,364 @@
+"""A session's frames with their results drawn, each at its own time."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dgrec.errors import OutputError, VideoError
+from dgrec.result import RecordedResult
+from dgrec.session import Session
+from dgrec.video import Image
+from replay.drawing.painting import Painter, Stack
+from replay.footage.pixels import Pixels, check_not_footage
+from replay.footage.timeline import FIRST_STEP_US, Timeline, cuts_of
+from replay.rendering.pipeline import ahead
+from replay.rendering.sinks import MP4, Target
+
+__all__ = [
+    "Canvas",
+    "Frame",
+    "OverlayPainter",
+    "Timeline",
+    "at_speed",
+    "canvas_for",
+    "frames",
+    "usual_step_us",
+    "write_replay",
+]
+
+#: What encoders take: WebP has 14 bits for a side. And several pictures are in memory at a time.
+_LONGEST_SIDE, _MOST_PIXELS = 16_383, 70_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One recorded frame, with its pixels and its time."""
+
+    result: RecordedResult
+    image: Image
+    #: Microseconds since the first frame.
+    pts_us: int
+
+
+def frames(
+    session: Session,
+    pixels: Pixels,
+    start: int = 0,
+    end: int | None = None,
+    keep: Callable[[int], bool] | None = None,
+) -> Iterator[Frame]:
+    """Yield the frames ``start`` to before ``end`` that have pixels, in bounded memory.
+
+    Args:
+        session: The session.
+        pixels: Its pixels.
+        start: The first frame.
+        end: The frame to stop before.
+        keep: Tells by its number whether a frame is wanted. Where frames are left out between
+            two others, the second follows the first after the usual time between two frames.
+    """
+    if keep is None:
+        timeline = Timeline(cuts_of(session.metadata))
+        for result in _results(session, start, end):
+            image = pixels.frame(result.row)
+            if image is not None:
+                yield Frame(result, image, timeline.pts_us(result.row))
+        return
+    reel = _Reel(usual_step_us(session), Timeline(cuts_of(session.metadata)))
+    for row in _rows(session, start, end):
+        reel.pass_by(row)
+        if keep(row["frame"]):
+            image = pixels.frame(row)
+            if image is not None:
+                yield Frame(RecordedResult(row, session.metadata), image, reel.pts_us())
+
+
+class _Reel:
+    """The times of frames of which some are left out: the gaps are closed."""
+
+    def __init__(self, step_us: int, timeline: Timeline) -> None:
+        self._usual_step_us = step_us
+        self._timeline = timeline
+        self._at = self._previous = 0  # of the row that has just passed, and of the one before
+        self._row = -1
+        self._last: tuple[int, int] | None = None  # row and time of the last frame of the reel
+
+    def pass_by(self, row: Mapping[str, Any]) -> None:
+        self._row += 1
+        self._previous, self._at = self._at, self._timeline.pts_us(row)
+
+    def pts_us(self) -> int:
+        """Return the time of the row that has passed last."""
+        if self._last is None:
+            pts_us = 0
+        elif self._last[0] == self._row - 1:
+            pts_us = self._last[1] + self._at - self._previous
+        else:
+            pts_us = self._last[1] + self._usual_step_us
+        self._last = self._row, pts_us
+        return pts_us
+
+
+def usual_step_us(session: Session) -> int:
+    """Return the median time between two of the session's first frames, in microseconds."""
+    timeline = Timeline(cuts_of(session.metadata))
+    times: list[int] = []
+    for batch in session.batches(["frame", "media_time_s", "captured_at"]):
+        times += map(timeline.pts_us, batch.slice(0, 1000 - len(times)).to_pylist())
+        if len(times) >= 1000:
+            break
+    return int(np.median(np.diff(times))) if len(times) > 1 else FIRST_STEP_US
+
+
+def at_speed(pictures: Iterable[Frame], speed: float) -> Iterator[Frame]:
+    """Yield the frames with their times divided by ``speed``."""
+    last = -1
+    for frame in pictures:
+        last = max(last + 1, round(frame.pts_us / speed))
+        yield replace(frame, pts_us=last)
+
+
+def _results(session: Session, start: int, end: int | None) -> Iterator[RecordedResult]:
+    metadata = session.metadata
+    for row in _rows(session, start, end):
+        yield RecordedResult(row, metadata)
+
+
+def _rows(session: Session, start: int, end: int | None) -> Iterator[dict[str, Any]]:
+    position = 0
+    for batch in session.batches():
+        first, last = start - position, batch.num_rows
+        position += batch.num_rows
+        if end is not None:
+            last = min(last, end - (position - batch.num_rows))
+        for at in range(max(first, 0), last, 64):
+            yield from batch.slice(at, min(64, last - at)).to_pylist()
+        if end is not None and position >= end:
+            return
+
+
+class OverlayPainter:
+    """Draws results as PySDK does, with the recorded settings.
+
+    Args:
+        settings: Overlay settings that replace the recorded ones (`dgrec.result`).
+    """
+
+    def __init__(self, settings: Mapping[str, Any] | None = None) -> None:
+        self._settings = dict(settings or {})
+        self._labels: dict[Any, Any] | None = None
+        self._failed = 0
+        self._failure = ""
+
+    def draw(self, result: RecordedResult, image: Image) -> Image:
+        """Return ``image`` with the results drawn; a classification's labels enlarge it.
+
+        Results that PySDK cannot draw (a box of NaN) leave the picture as it is: `notes` tells.
+
+        Raises:
+            VideoError: The installed PySDK does not know the recorded result type.
+        """
+        try:
+            if self._labels is None:
+                self._labels = result.label_dictionary
+            return result.overlay(image, self._settings, self._labels)
+        except VideoError:
+            raise
+        except Exception as error:  # whatever PySDK and OpenCV raise on values they never expected
+            if not self._failed:
+                text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                self._failure = f"frame {result.frame}: {text}"
+            self._failed += 1
+            return image
+
+    def notes(self) -> list[str]:
+        """Return what the user should know after the last frame, a line each."""
+        if not self._failed:
+            return []
+        frames_ = "1 frame" if self._failed == 1 else f"{self._failed:,} frames"
+        return [f"the results of {frames_} cannot be drawn ({self._failure})"]
+
+
+class Canvas:
+    """One picture size for all frames, even in both directions, as H.264 with 4:2:0 wants it.
+
+    With ``even=False`` any size is left as it is.
+
+    Smaller pictures go into the upper left corner; larger ones are scaled down to fit.
+    """
+
+    def __init__(self, width: int, height: int, *, even: bool = True) -> None:
+        self.width = width + width % 2 * even
+        self.height = height + height % 2 * even
+
+    def fit(self, image: Image) -> Image:
+        height, width = image.shape[:2]
+        if (width, height) == (self.width, self.height):
+            return image
+        if width > self.width or height > self.height:
+            import cv2
+
+            scale = min(self.width / width, self.height / height)
+            width, height = max(1, int(width * scale)), max(1, int(height * scale))
+            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        canvas = np.zeros((self.height, self.width, 3), np.uint8)
+        canvas[:height, :width] = image
+        return canvas
+
+
+def canvas_for(
+    session: Session,
+    painter: Painter,
+    start: int = 0,
+    end: int | None = None,
+    *,
+    even: bool = True,
+) -> Canvas:
+    """Return a canvas that the session's drawn frames fit.
+
+    Pictures are as large as the frames, except where PySDK writes the labels below: there the
+    frame with the most labels says how much room they take.
+    """
+    first = next(_results(session, start, end), None)
+    if first is None:
+        raise VideoError(f"{session.path}: no frames to draw")
+    width, height = first.size
+    if isinstance(painter, Stack):
+        width, height = painter.extent(width, height)
+    if max(width, height) > _LONGEST_SIDE or width * height > _MOST_PIXELS:
+        raise OutputError(
+            f"{session.path}: cannot be drawn at {width:,}x{height:,} pixels: "
+            f"no side may be longer than {_LONGEST_SIDE:,} and no picture larger than "
+            f"{_MOST_PIXELS // 1_000_000} megapixels (--size, --scale)"
+        )
+    if _writes_labels_below(session):
+        busiest = _busiest(session, start, end)
+        for result in _results(session, busiest, busiest + 1):
+            blank = np.zeros((result.size[1], result.size[0], 3), np.uint8)
+            drawn = painter.draw(result, blank)
+            width, height = max(width, drawn.shape[1]), max(height, drawn.shape[0])
+    return Canvas(width, height, even=even)
+
+
+def _writes_labels_below(session: Session) -> bool:
+    from degirum.exceptions import DegirumException
+    from degirum.postprocessor import class_from_type_string
+
+    try:
+        result_class = class_from_type_string(session.metadata.get("model", {}).get("result_type"))
+    except DegirumException:
+        return False  # drawing says so, in better words
+    return hasattr(result_class, "overlay_show_labels_below")
+
+
+def _busiest(session: Session, start: int, end: int | None) -> int:
+    """Return the number of the frame with the most entries in its results."""
+    best, most, position = start, -1, 0
+    for batch in session.batches(["detections"]):
+        for offset, count in enumerate(batch.column("detections").value_lengths().to_pylist()):
+            frame = position + offset
+            if start <= frame and (end is None or frame < end) and count > most:
+                best, most = frame, count
+        position += batch.num_rows
+    return best
+
+
+def write_replay(
+    session: Session,
+    pixels: Pixels,
+    output: Path,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    start: int = 0,
+    end: int | None = None,
+    overwrite: bool = False,
+    progress: Callable[[int], None] = lambda frame: None,
+    painter: Painter | None = None,
+    pictures: Iterable[Frame] | None = None,
+    target: Target | None = None,
+) -> tuple[int, float, list[str]]:
+    """Write the session's frames with their results drawn.
+
+    Decoding, drawing and encoding run side by side, with a few frames between them. ``pixels`` is
+    read in another thread until this returns.
+
+    Args:
+        session: The session.
+        pixels: Its pixels.
+        output: The file or folder to write.
+        settings: Overlay settings that replace the recorded ones.
+        start: The first frame.
+        end: The frame to stop before.
+        overwrite: Whether ``output`` may be replaced.
+        progress: Called with each frame's number in the session once it is written.
+        painter: Draws the frames; else PySDK's overlay is drawn, with ``settings``.
+        pictures: The frames, where they are not all from ``start`` to ``end`` at their own times.
+        target: What to write; else an MP4.
+
+    Returns:
+        Frames written, the video's length in seconds, and notes for the user, a line each.
+
+    Raises:
+        OutputError: The output cannot be written.
+        VideoError: There is nothing to draw, or no way to draw or encode it.
+    """
+    target = target or MP4
+    target.check(output, overwrite=overwrite)
+    check_not_footage(output, session, pixels)
+    painter = painter or OverlayPainter(settings)
+    canvas = canvas_for(session, painter, start, end, even=target.even)
+    if pictures is None:
+        pictures = frames(session, pixels, start, end)
+    drawn = _drawn(pictures, painter, canvas if target.one_size else None)
+    waiting: _Drawn | None = None
+    step = FIRST_STEP_US
+    with (
+        target.open(output, canvas.width, canvas.height, overwrite=overwrite) as sink,
+        contextlib.closing(drawn),
+    ):
+
+        def write(drawn_frame: _Drawn, duration_us: int) -> None:
+            sink.write(drawn_frame.picture, drawn_frame.pts_us, duration_us, drawn_frame.result)
+            progress(drawn_frame.result.frame)
+
+        # A frame lasts until the next one, which therefore has to be known before it is written.
+        for following in drawn:
+            if waiting is not None:
+                step = following.pts_us - waiting.pts_us
+                write(waiting, step)
+            waiting = following
+        if waiting is None:
+            raise VideoError("; ".join(pixels.notes()) or f"{session.path}: no frames to draw")
+        write(waiting, step)
+    seconds = (waiting.pts_us + step) / 1e6
+    return sink.frames, seconds, [*pixels.notes(), *painter.notes(), *sink.notes()]
+
+
+class _Drawn(NamedTuple):
+    """A finished picture, and no more than encoding it takes: pictures are large."""
+
+    result: RecordedResult
+    pts_us: int
+    picture: Image
+
+
+def _drawn(
+    pictures: Iterable[Frame], painter: Painter, canvas: Canvas | None
+) -> Generator[_Drawn, None, None]:
+    """Yield finished pictures: decoded in one thread, drawn in another."""
+
+    def draw() -> Iterator[_Drawn]:
+        with contextlib.closing(ahead(pictures, "decode")) as decoded:
+            for frame in decoded:
+                picture = painter.draw(frame.result, frame.image)
+                if canvas is not None:
+                    picture = canvas.fit(picture)
+                yield _Drawn(frame.result, frame.pts_us, picture)
+
+    return ahead(draw(), "draw")

@@ -1,0 +1,110 @@
+"""Everything that is drawn of a session, put together from what was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from dgrec.session import Session
+from replay.drawing.hud import Hud
+from replay.drawing.painting import Filtered, Painter, Resize, Stack
+from replay.drawing.redaction import Redaction
+from replay.drawing.trails import Trails
+from replay.footage.pixels import Pixels
+from replay.query.where import DetectionFilter
+from replay.rendering.beside import SideBySide
+from replay.rendering.render import OverlayPainter
+
+__all__ = ["Scene"]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What to draw on the frames of a session.
+
+    Painters are made in the order in which they draw: what is covered is covered before anything
+    else sees the pixels, and the display comes last, at the size at which it will be read.
+    """
+
+    #: Overlay settings that replace the recorded ones.
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    #: Whether PySDK's overlay is drawn.
+    overlay: bool = True
+    #: A predicate on the detections to draw.
+    where: str | None = None
+    #: Frames that trails go back; 0: no trails.
+    trails: int = 0
+    hud: bool = False
+    #: Labels to cover (``all``: everything); none: nothing is covered.
+    redact: tuple[str, ...] = ()
+    redact_style: Literal["solid", "mosaic"] = "solid"
+    redact_margin: float = 0.1
+    redact_hold_s: float = 0.5
+    #: The size of finished pictures.
+    resize: Resize | None = None
+
+    def painter(
+        self,
+        session: Session,
+        closing: ExitStack,
+        beside: tuple[Session, Pixels] | None = None,
+    ) -> Stack:
+        """Return what draws this scene on a session's frames.
+
+        Args:
+            session: The session.
+            closing: Takes care of what has to be closed in the end.
+            beside: Another session to draw beside it, and its pixels.
+
+        Raises:
+            QueryError: DuckDB refuses the predicate.
+            VideoError: Labels to cover were never recorded, or ``beside`` has other footage.
+        """
+        resize: list[Painter] = [] if self.resize is None else [self.resize]
+        if beside is None:
+            drawn, hud = self._painters(session, closing)
+            return Stack([*drawn, *resize, *hud])
+        one, other = (
+            Stack([*drawn, *hud])
+            for drawn, hud in (self._painters(each, closing) for each in (session, beside[0]))
+        )
+        return Stack([SideBySide(session, one, beside[0], other, beside[1]), *resize])
+
+    def _painters(
+        self, session: Session, closing: ExitStack
+    ) -> tuple[list[Painter], list[Painter]]:
+        """Return what draws on frames in their own size, and what does afterwards."""
+        painters: list[Painter] = []
+        looks_around = self.redact or self.trails or self.hud
+        if looks_around:
+            # Opened again: frames are read from the other one while these look around. Its
+            # checksums have been compared.
+            around = closing.enter_context(Session(session.path, check=False))
+        if self.redact:
+            labels = None if "all" in self.redact else self.redact
+            painters.append(
+                Redaction(
+                    around,
+                    labels,
+                    style=self.redact_style,
+                    margin=self.redact_margin,
+                    hold_s=self.redact_hold_s,
+                )
+            )
+        if self.overlay:
+            overlay: Painter = OverlayPainter(self.settings)
+            if self.where is not None:
+                overlay = Filtered(overlay, self._filter(session, closing).choose)
+            painters.append(overlay)
+        if self.trails:
+            # A filter of its own: trails look back, and each goes through the frames in order.
+            kept = None if self.where is None else self._filter(session, closing).kept
+            painters.append(Trails(around, self.trails, kept))
+        return painters, [Hud(around)] if self.hud else []
+
+    def _filter(self, session: Session, closing: ExitStack) -> DetectionFilter:
+        detections = DetectionFilter(session, self.where or "")
+        closing.callback(detections.close)
+        return detections

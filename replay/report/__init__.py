@@ -1,0 +1,1 @@
+"""A recording as one HTML file that opens offline: `page`, its `plots`, and `cli`."""

@@ -1,0 +1,107 @@
+"""The command ``dgrec report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from replay.options import session_argument
+
+if TYPE_CHECKING:
+    from dgrec.session import Session
+
+__all__ = ["report_command"]
+
+_PLOTS = ("latency", "histogram", "stages", "throughput", "detections")
+
+
+@click.command(
+    "report",
+    short_help="A session as one HTML page: plots, tables, the slowest frames, the SQL.",
+    epilog="Example: dgrec report session.parquet --output session.html",
+)
+@session_argument
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    help="File to write.  [default: NAME.report.html, or NAME.PLOT.png, beside the session]",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
+@click.option(
+    "--png",
+    "plot",
+    type=click.Choice(_PLOTS),
+    help="Write this one plot as a PNG instead.",
+)
+@click.option(
+    "--video",
+    type=click.Path(path_type=Path),
+    help="The footage that was recorded, where dgrec does not find it itself.",
+)
+@click.option("--no-pictures", is_flag=True, help="Leave out the strip of the slowest frames.")
+@click.option("--quiet", "-q", is_flag=True, help="Say only what went wrong.")
+def report_command(
+    session: Path,
+    output: Path | None,
+    overwrite: bool,
+    plot: str | None,
+    video: Path | None,
+    no_pictures: bool,
+    quiet: bool,
+) -> None:
+    """Write a report on SESSION that opens in any browser, offline.
+
+    Latency over time, its histogram, the stages, throughput and losses, detections by label, the
+    slowest frames with what was found in them: each with the SQL that made it. The file holds
+    everything that it shows and loads nothing; with pictures in it, mind whom you give it to.
+    """
+    import dgrec
+    from replay.report.page import write_plot
+
+    with dgrec.open(session) as opened:
+        for line in opened.damage[:1]:
+            more = f" (and {len(opened.damage) - 1} more)" if len(opened.damage) > 1 else ""
+            click.echo(f"{session}: {line}{more}; the report is on what can be read", err=True)
+        if plot:
+            chosen = output or session.with_suffix(f".{plot}.png")
+            write_plot(opened, plot, chosen, overwrite=overwrite)
+        else:
+            chosen = output or session.with_suffix(".report.html")
+            _write_page(opened, chosen, overwrite, video, not no_pictures)
+    if not quiet:
+        click.echo(f"{chosen}: {chosen.stat().st_size / 1e6:,.1f} MB")
+
+
+def _write_page(
+    session: Session, output: Path, overwrite: bool, video: Path | None, pictures: bool
+) -> None:
+    from replay.footage.pixels import Pixels, find_footage
+    from replay.output import recorded_files
+    from replay.report.page import check_file, write_report
+
+    # What takes time comes after what can be refused at once.
+    footage = find_footage(session, video) if pictures else None
+    keep = [*recorded_files([session]), *(footage.files if footage is not None else ())]
+    check_file(output, overwrite=overwrite, keep=keep)
+    notes = _findings(session)
+    if footage is None:
+        write_report(session, output, notes=notes, overwrite=overwrite)
+        return
+    if footage.note:
+        click.echo(footage.note, err=True)
+    with Pixels(footage) as pixels:
+        write_report(session, output, pixels=pixels, notes=notes, overwrite=overwrite)
+        for note in pixels.notes():
+            click.echo(note, err=True)
+
+
+def _findings(session: Session) -> list[str]:
+    """Return what limits the rate, in sentences; none of a session without frames."""
+    from replay.query.reader import SqlReader
+    from replay.stats.why import explain
+
+    with SqlReader([session]) as reader:
+        return [finding for pipeline in explain(reader) for finding in pipeline.findings]

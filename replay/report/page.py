@@ -1,0 +1,463 @@
+"""A session as one HTML file: plots, tables, the slowest frames, and the SQL behind each.
+
+The file opens offline and loads nothing: its scripts are inside it, and a content security policy
+lets no other run. Whatever comes from the session (labels, names, notes) is text wherever it
+stands, never markup or script.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dgrec.errors import DgrecError, OutputError
+from dgrec.version import __version__
+from replay.output import cell_text, recorded_files, refuse_recorded
+from replay.query.reader import SqlReader
+from replay.report.plots import CHARTS, ChartPlan, Extent, Rows, Spec
+
+if TYPE_CHECKING:
+    from dgrec.session import Session
+    from replay.footage.pixels import Pixels
+
+__all__ = ["PLOTS", "write_plot", "write_report"]
+
+#: Names of the plots, in their order.
+PLOTS = tuple(plan.name for plan in CHARTS)
+
+#: Frames in the strip of the slowest, and how wide each is in the file, in pixels.
+_PICTURES = 12
+_PICTURE_WIDTH = 480
+_JPEG_QUALITY = 80
+#: The plots are drawn by Vega's interpreter: nothing in the page is evaluated as code.
+_START = """
+for (const source of document.querySelectorAll('script.spec')) {
+  vegaEmbed('#' + source.dataset.chart, JSON.parse(source.textContent), {
+    mode: 'vega-lite', ast: true, renderer: 'svg', actions: false
+  }).then(() => { source.dataset.drawn = 'yes'; }, (error) => {
+    document.getElementById(source.dataset.chart).textContent = 'not drawn: ' + error;
+  });
+}
+"""
+
+
+@dataclass(frozen=True)
+class _Column:
+    title: str
+    number: bool
+
+
+@dataclass(frozen=True)
+class _Picture:
+    frame: int
+    jpeg: str
+    width: int
+    height: int
+    caption: str
+
+
+@dataclass
+class _Section:
+    """One part of the page: a plot, a table, or pictures."""
+
+    name: str
+    title: str
+    text: str
+    statements: list[str] = field(default_factory=list)
+    spec: Spec | None = None
+    columns: list[_Column] = field(default_factory=list)
+    rows: list[list[str]] = field(default_factory=list)
+    pictures: list[_Picture] = field(default_factory=list)
+    #: Said instead where there is nothing to show.
+    nothing: str = ""
+
+
+@dataclass(frozen=True)
+class _TablePlan:
+    name: str
+    title: str
+    text: str
+    sql: str
+    nothing: str = "None."
+
+
+#: The slowest frames: those of the strip.
+_SLOWEST = f"""
+SELECT frame, captured_at, latency_ms, read_ms, preprocess_ms, inference_ms, postprocess_ms,
+       dropped_before, len(detections) AS detections
+FROM frames
+ORDER BY latency_ms DESC, frame
+LIMIT {_PICTURES}"""
+
+_FIRST_TABLES = (
+    _TablePlan(
+        "pipeline",
+        "Why this rate",
+        "Little's law: frames on their way at a time = rate x latency. A pipeline that works on "
+        "several frames at once is faster than one over its latency. Without the warm-up.",
+        "SELECT * EXCLUDE (session_id) FROM pipeline",
+    ),
+    _TablePlan(
+        "load",
+        "How busy each stage is",
+        "A stage that is busy nearly all the time is what limits the rate.",
+        "SELECT * EXCLUDE (session_id) FROM stage_load",
+    ),
+)
+_LAST_TABLES = (
+    _TablePlan(
+        "stage-table",
+        "Stages in numbers",
+        "Milliseconds, all frames, the first one too.",
+        "SELECT * EXCLUDE (session_id) FROM stage_latency",
+    ),
+    _TablePlan(
+        "losses",
+        "Frames that are missing",
+        "Left out on purpose (skipped), or lost: at the camera, while waiting for inference, or "
+        "in front of a slow disk.",
+        "SELECT place, frames, share FROM losses",
+    ),
+    _TablePlan(
+        "late",
+        "Late frames, and what was to blame",
+        "The part of the way that took most above its own median.",
+        "SELECT frame, captured_at, total_ms, late_by_ms, blame, blame_ms\n"
+        "FROM late_frames() LIMIT 20",
+        "No frame was late by the rule of late_frames().",
+    ),
+    _TablePlan(
+        "stalls",
+        "Stalls",
+        "Times without a result.",
+        "SELECT * EXCLUDE (session_id) FROM stalls() ORDER BY gap_ms DESC LIMIT 20",
+        "No gap between results was longer than three times the median and 100 ms.",
+    ),
+    _TablePlan(
+        "labels",
+        "Labels",
+        "",
+        "SELECT label, detections, frames, per_second, mean_score FROM label_rate LIMIT 50",
+        "Nothing was detected.",
+    ),
+    _TablePlan(
+        "warm-up",
+        "Warm-up",
+        "How many frames came before the session had settled. They are in every number above "
+        "unless it says otherwise.",
+        "SELECT * EXCLUDE (session_id) FROM warm_up",
+    ),
+    _TablePlan(
+        "recording",
+        "The recording",
+        "",
+        "SELECT unnest(['source', 'model', 'device', 'inference host', 'host', 'started',\n"
+        "               'ended', 'end reason', 'session id']) AS what,\n"
+        "       unnest([source, model, device, inference_host, host, started_at::VARCHAR,\n"
+        "               ended_at::VARCHAR, end_reason, session_id]) AS value\n"
+        "FROM sessions",
+    ),
+)
+
+
+def write_report(
+    session: Session,
+    output: Path,
+    *,
+    pixels: Pixels | None = None,
+    notes: Sequence[str] = (),
+    overwrite: bool = False,
+    progress: Callable[[str], None] = lambda section: None,
+) -> None:
+    """Write the report of ``session`` to ``output``.
+
+    Args:
+        session: The session.
+        output: The HTML file to write; it appears when it is whole.
+        pixels: Where the strip of the slowest frames comes from; without it there is none.
+        notes: Sentences that stand first, for whoever reads nothing else.
+        overwrite: Whether ``output`` may be replaced.
+        progress: Called with the title of each section before it is made.
+
+    Raises:
+        OutputError: The file exists, or cannot be written.
+        DgrecError: The libraries that draw the plots are not installed.
+    """
+    check_file(output, overwrite=overwrite, keep=recorded_files([session]))
+    template, library = _template(), _plot_library()
+    with SqlReader([session]) as reader:
+        extent = _extent(reader)
+        sections = list(_sections(reader, session, extent, pixels, progress))
+    page = template.render(
+        name=str(session.metadata.get("name") or session.path.stem),
+        path=session.path.name,
+        summary=_summary(extent),
+        findings=list(notes),
+        sections=sections,
+        library=library,
+        start=_START,
+        policy=_policy(library, _START),
+        version=__version__,
+    )
+    write_file(output, page.encode())
+
+
+def write_plot(session: Session, name: str, output: Path, *, overwrite: bool = False) -> None:
+    """Write the plot ``name`` (one of `PLOTS`) as a PNG, twice as dense as on the page.
+
+    Raises:
+        OutputError: The file exists, or cannot be written.
+        DgrecError: There is nothing to draw, or no library to draw it.
+    """
+    check_file(output, overwrite=overwrite, keep=recorded_files([session]))
+    plan = next(plan for plan in CHARTS if plan.name == name)
+    with SqlReader([session]) as reader:
+        section = _chart(reader, plan, _extent(reader))
+    if section.spec is None:
+        raise DgrecError(f"{session.path}: no plot of {name}: {section.nothing}")
+    vl_convert = _import("vl_convert")
+    # A picture stands alone: it needs a ground of its own, and a title.
+    spec = {**section.spec, "background": "white", "title": section.title, "padding": 12}
+    write_file(output, vl_convert.vegalite_to_png(spec, scale=2))
+
+
+# --- sections ------------------------------------------------------------------------------------
+
+
+def _sections(
+    reader: SqlReader,
+    session: Session,
+    extent: Extent,
+    pixels: Pixels | None,
+    progress: Callable[[str], None],
+) -> Iterator[_Section]:
+    for plan in CHARTS:
+        progress(plan.title)
+        yield _chart(reader, plan, extent)
+        if plan.name == "stages":
+            for table in _FIRST_TABLES:
+                progress(table.title)
+                yield _table(reader, table)
+    if pixels is not None:
+        progress("The slowest frames")
+        yield _strip(reader, session, pixels)
+    for table in _LAST_TABLES:
+        progress(table.title)
+        yield _table(reader, table)
+
+
+def _chart(reader: SqlReader, plan: ChartPlan, extent: Extent) -> _Section:
+    sql = [plan.sql(extent).strip(), *(make(extent).strip() for make in plan.more.values())]
+    section = _Section(plan.name, plan.title, plan.text, sql)
+    rows: Rows = []
+    if extent.frames:
+        rows = [_plain(row) for statement in sql for row in reader.rows(statement)]
+    if rows:
+        section.spec = plan.spec(rows, extent)
+    else:
+        section.nothing = plan.nothing
+    return section
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row whose values JSON knows: no NaN, no decimals, no stamps."""
+    return {
+        key: value if value is None or isinstance(value, str) else _finite(float(value))
+        for key, value in row.items()
+    }
+
+
+def _finite(value: float) -> float | int | None:
+    if value - value != 0:  # NaN and the infinities
+        return None
+    return int(value) if value.is_integer() else value
+
+
+def _table(reader: SqlReader, plan: _TablePlan) -> _Section:
+    result = reader.stream(plan.sql)
+    rows = [list(row.values()) for batch in result.batches for row in batch.to_pylist()]
+    numeric = [
+        any(isinstance(row[i], int | float | Decimal) for row in rows)
+        for i in range(len(result.schema))
+    ]
+    return _Section(
+        plan.name,
+        plan.title,
+        plan.text,
+        [plan.sql],
+        columns=[
+            _Column(_column_title(name), number)
+            for name, number in zip(result.schema.names, numeric, strict=True)
+        ],
+        rows=[[_cell(value) for value in row] for row in rows],
+        nothing="" if rows else plan.nothing,
+    )
+
+
+def _column_title(name: str) -> str:
+    for suffix, unit in (("_ms", ", ms"), ("_s", ", s")):
+        if name.endswith(suffix):
+            return name.removesuffix(suffix).replace("_", " ") + unit
+    return name.replace("_", " ")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float | Decimal):
+        return f"{value:,.3f}" if value % 1 else f"{value:,.0f}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, dt.datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}.{value.microsecond // 1000:03}"
+    return cell_text(value)
+
+
+def _strip(reader: SqlReader, session: Session, pixels: Pixels) -> _Section:
+    section = _Section(
+        "slowest",
+        "The slowest frames",
+        "With what was found in them, in the order of the recording.",
+        [_SLOWEST.strip()],
+        nothing="No frames.",
+    )
+    rows = sorted(reader.rows(_SLOWEST), key=lambda row: int(row["frame"]))
+    if not rows:
+        return section
+    section.pictures = list(_pictures(session, rows, pixels))
+    missing = len(rows) - len(section.pictures)
+    section.nothing = f"{missing} of them have no pixels." if missing else ""
+    return section
+
+
+def _pictures(session: Session, rows: Rows, pixels: Pixels) -> Iterator[_Picture]:
+    import cv2
+
+    from replay.rendering.render import OverlayPainter
+
+    painter = OverlayPainter()
+    for row in rows:
+        result = session.result(int(row["frame"]) - session.first_frame)
+        image = pixels.frame(result.row)
+        if image is None:
+            continue
+        picture = painter.draw(result, image)
+        height, width = picture.shape[:2]
+        if width > _PICTURE_WIDTH:
+            height, width = max(1, round(height * _PICTURE_WIDTH / width)), _PICTURE_WIDTH
+            picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+        ok, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+        if ok:
+            yield _Picture(
+                int(row["frame"]),
+                base64.b64encode(data.tobytes()).decode(),
+                width,
+                height,
+                _caption(row),
+            )
+
+
+def _caption(row: Mapping[str, Any]) -> str:
+    stages = [
+        f"{name} {row[f'{name}_ms']:,.1f}"
+        for name in ("preprocess", "inference", "postprocess")
+        if row[f"{name}_ms"] is not None
+    ]
+    lost = f"; {row['dropped_before']:,} frames lost before it" if row["dropped_before"] else ""
+    inside = f" ({', '.join(stages)})" if stages else ""
+    return f"frame {row['frame']:,}: {row['latency_ms']:,.1f} ms{inside}{lost}"
+
+
+def _extent(reader: SqlReader) -> Extent:
+    (row,) = reader.rows(
+        "SELECT count(*) AS frames, "
+        "coalesce(epoch(max(captured_at) - min(captured_at)), 0)::DOUBLE AS seconds, "
+        "quantile_cont(latency_ms, 0.995) AS latency_ms, "
+        "coalesce(sum(len(detections)), 0)::BIGINT AS detections FROM frames"
+    )
+    return Extent(row["frames"], row["seconds"], row["latency_ms"], row["detections"])
+
+
+def _summary(extent: Extent) -> str:
+    rate = f", {extent.frames / extent.seconds:,.1f} a second" if extent.seconds else ""
+    return (
+        f"{extent.frames:,} frames in {extent.seconds:,.1f} s{rate}; "
+        f"{extent.detections:,} detections."
+    )
+
+
+# --- the page ------------------------------------------------------------------------------------
+
+
+def _policy(*scripts: str) -> str:
+    """Return a content security policy under which only ``scripts`` run and nothing is loaded."""
+    hashes = " ".join(
+        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+        for script in scripts
+    )
+    return (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _template() -> Any:
+    jinja2 = _import("jinja2")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    text = resources.files("replay.report").joinpath("report.html").read_text(encoding="utf-8")
+    return environment.from_string(text)
+
+
+def _plot_library() -> str:
+    script = str(_import("vl_convert").javascript_bundle())
+    # Inside a page, this text would end the script.
+    assert "</script" not in script.lower()
+    return script
+
+
+def _import(name: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise DgrecError(
+            "reports need libraries that are not installed: `pip install 'dgrec[report]'`"
+        ) from None
+
+
+def check_file(path: Path, *, overwrite: bool, keep: Sequence[Path]) -> None:
+    """Raise `OutputError` if ``path`` cannot be written, before any work is done.
+
+    ``keep`` is never written over, as it holds what was recorded.
+    """
+    refuse_recorded(path, keep)
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder; give a file name")
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path}: exists already; choose another name or say --overwrite")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path.parent}: no such folder; make it first")
+    if not os.access(path.parent, os.W_OK):
+        raise OutputError(f"{path}: cannot be written: the folder is read-only")
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write ``data`` so that the file appears when it is whole."""
+    temporary = path.with_name(f".{path.name}.writing")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(f"{path}: cannot be written: {error.strerror}") from None

@@ -1,0 +1,248 @@
+"""`dgrec stats`: measure recordings, and say why they ran as they did."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dgrec.units import parse_duration
+from replay.options import output_options, quantity, say_damage
+
+if TYPE_CHECKING:
+    from dgrec.session import Session
+    from replay.output import Destination
+    from replay.query.reader import SqlReader
+
+__all__ = ["stats_command"]
+
+#: Seconds between two looks at a journal.
+_REFRESH_S = 1.0
+
+
+@click.command(
+    "stats",
+    short_help="Latency of every stage, throughput, drops, and detections per label.",
+    epilog="Example: dgrec stats session.parquet --why",
+)
+@click.argument("sessions", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--by",
+    type=click.Choice(("session", "model", "device", "label", "hour")),
+    help="One row for each.  [default: session, where several are given]",
+)
+@click.option(
+    "--window",
+    callback=quantity(parse_duration),
+    metavar="TIME",
+    help="Rate and latency in windows of so long (10s, 1m), counted from the first frame.",
+)
+@click.option("--why", is_flag=True, help="Say what limits the rate, and why fps is not 1/latency.")
+@click.option(
+    "--late",
+    type=click.IntRange(1),
+    metavar="N",
+    help="The N latest frames: how late, which part was to blame, what they waited behind.",
+)
+@click.option(
+    "--follow",
+    is_flag=True,
+    help="Show a recording in progress until it ends (Ctrl-C stops looking), then measure it.",
+)
+@click.option(
+    "--charts/--no-charts",
+    default=None,
+    help="Draw latency as a histogram, and latency, rate and losses over time.  "
+    "[default: on a terminal]",
+)
+@click.option("--sql", "show_sql", is_flag=True, help="Print the SQL instead of its answer.")
+@output_options("table", "json", "csv", "markdown")
+def stats_command(
+    sessions: tuple[Path, ...],
+    by: str | None,
+    window: float | None,
+    why: bool,
+    late: int | None,
+    follow: bool,
+    charts: bool | None,
+    show_sql: bool,
+    form: str,
+    output: Path | None,
+    overwrite: bool,
+) -> None:
+    """Measure SESSIONS: how long their stages took, how many frames a second, what was lost.
+
+    Of one session everything is shown, of several a row each, or what the options ask for. What
+    the numbers mean stands in docs/sql.md, with the SQL that they come from. SESSIONS are sealed
+    files, journals, recordings in parts, folders of them, or globs in quotes. What cannot be read
+    is named and left out where there is more.
+
+    Quantiles are interpolated like numpy's, and exact up to 4 million frames (37 hours at 30
+    frames a second); beyond, they are t-digest estimates, and the output says so. Every frame
+    counts, the first ones too; how many are warm-up is said. Only --why leaves those out.
+    """
+    chosen = [
+        name
+        for name, given in (
+            ("--by", by),
+            ("--window", window),
+            ("--why", why),
+            ("--late", late),
+            ("--follow", follow),
+        )
+        if given
+    ]
+    if len(chosen) > 1:
+        raise click.UsageError(f"{' and '.join(chosen)} cannot be combined: choose one")
+    if show_sql and follow:
+        raise click.UsageError("--follow reads the journal itself: there is no SQL to show")
+    if why and form == "csv":
+        raise click.UsageError("--why is written as table, json or markdown")
+
+    query = _query(by, window, late)
+    if show_sql:
+        _print_sql(query, why, output, overwrite, sessions)
+        return
+    if not sessions:
+        raise click.UsageError("Missing argument 'SESSIONS...'.")
+    if follow:
+        sessions = (_follow(sessions),)
+
+    from dgrec.sessions import open_sessions
+    from replay.output import open_output, recorded_files, write_rows
+    from replay.query.reader import SqlReader
+
+    with contextlib.ExitStack() as stack:
+        opened = open_sessions(sessions, lambda line: click.echo(f"Warning: {line}", err=True))
+        for session in opened:
+            stack.enter_context(session)
+            say_damage(session)
+        keep = (*sessions, *recorded_files(opened))
+        if query is None and not why and (len(sessions) > 1 or len(opened) > 1):
+            query = _query("session", None, None)
+        if query is None and not why:
+            _report(opened[0], form, output, overwrite, keep, charts)
+            return
+        for session in opened:
+            if not len(session):
+                click.echo(f"{session.path}: has no frames", err=True)
+        reader = stack.enter_context(SqlReader(opened))
+        with open_output(output, overwrite=overwrite, keep=keep) as destination:
+            if query is not None:
+                write_rows(reader.stream(query), form, destination)
+            else:
+                from replay.stats.why import explain, write_pipelines
+
+                write_pipelines(explain(reader), form, destination)
+
+
+def _query(by: str | None, window: float | None, late: int | None) -> str | None:
+    from replay.stats import questions
+
+    if by is not None:
+        return questions.by_query(by)
+    if window is not None:
+        return questions.window_query(window)
+    return None if late is None else questions.late_query(late)
+
+
+def _print_sql(
+    query: str | None, why: bool, output: Path | None, overwrite: bool, keep: tuple[Path, ...]
+) -> None:
+    from dgrec import library
+    from replay.output import open_output
+    from replay.stats.questions import script
+    from replay.stats.why import WHY_QUERY
+
+    if why:
+        query = WHY_QUERY
+    text = library.text() if query is None else script(query)
+    with open_output(output, overwrite=overwrite, keep=keep) as destination:
+        destination.write(text)
+
+
+def _report(
+    session: Session,
+    form: str,
+    output: Path | None,
+    overwrite: bool,
+    keep: tuple[Path, ...],
+    charts: bool | None,
+) -> None:
+    """Write everything about one session."""
+    from replay.output import open_output
+    from replay.query.reader import SqlReader
+    from replay.stats.summary import measure, write_stats
+
+    with SqlReader([session]) as reader:
+        stats = measure(session, reader)
+        with open_output(output, overwrite=overwrite, keep=keep) as destination:
+            write_stats(stats, form, destination)
+            if form == "table" and (destination.is_terminal if charts is None else charts):
+                _draw(reader, destination)
+
+
+def _draw(reader: SqlReader, destination: Destination) -> None:
+    from replay.stats.charts import can_show_blocks, histogram, time_line
+
+    width = shutil.get_terminal_size().columns
+    blocks = can_show_blocks(destination.encoding)
+    for chart in (histogram(reader, width), time_line(reader, width)):
+        if chart is not None:
+            destination.write("\n" + "".join(f"{line}\n" for line in chart.lines(blocks=blocks)))
+
+
+def _follow(paths: tuple[Path, ...]) -> Path:
+    """Show one recording on stderr until it ends; return where it is then."""
+    from replay.stats.charts import can_show_blocks
+    from replay.stats.follow import (
+        SEALING_S,
+        Follower,
+        journal_of,
+        screen,
+        sealed_or_not,
+        status_line,
+    )
+
+    if len(paths) > 1:
+        raise click.UsageError("--follow shows one recording")
+    (path,) = paths
+    journal = journal_of(path)
+    if journal is None:
+        return path  # it has ended: what is there is measured
+    follower = Follower(journal)
+    is_terminal = sys.stderr.isatty()
+    blocks = can_show_blocks(sys.stderr.encoding)
+    try:
+        with contextlib.ExitStack() as stack:
+            live = None
+            if is_terminal:
+                from rich.console import Console
+                from rich.live import Live
+                from rich.text import Text
+
+                live = stack.enter_context(
+                    Live(console=Console(stderr=True), auto_refresh=False, transient=True)
+                )
+            goes_on = True
+            while goes_on:
+                goes_on = follower.poll()
+                snapshot = follower.snapshot()
+                if live is not None:
+                    text = "\n".join(screen(str(path), snapshot, blocks=blocks))
+                    live.update(Text(text, no_wrap=True, overflow="crop"), refresh=True)
+                else:
+                    click.echo(status_line(snapshot), err=True)
+                if goes_on:
+                    time.sleep(_REFRESH_S)
+    except KeyboardInterrupt:
+        click.echo("stopped looking; the recording goes on", err=True)
+        raise SystemExit(0) from None
+    finally:
+        follower.close()
+    return sealed_or_not(path, SEALING_S if follower.will_be_sealed else 0)

@@ -1,0 +1,233 @@
+"""Numbers of a recording that is still going on, read from its journal as it grows."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from dgrec.journal import JournalTail, is_being_written
+from dgrec.parts import numbered_files, part_path
+from dgrec.schema import JOURNAL_SUFFIX
+from replay.stats.charts import bars
+
+__all__ = [
+    "SEALING_S",
+    "Follower",
+    "Snapshot",
+    "journal_of",
+    "screen",
+    "sealed_or_not",
+    "status_line",
+]
+
+#: Seconds that the recent numbers are about, and that the chart shows: a column each.
+RECENT_S = 60
+_COLUMNS = ("completed_at", "latency_ms", "inference_ms", "dropped_before", "skipped_before")
+#: Seconds in which the recorder begins its next part.
+_PATIENCE_S = 10.0
+#: Seconds in which it seals the journal: that of a day took 27.
+SEALING_S = 120.0
+
+_Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What is known of a recording so far. The recent numbers are of the last `RECENT_S` seconds,
+    before ``now``: while nothing comes, the recent rate goes down."""
+
+    frames: int
+    detections: int
+    skipped: int
+    dropped: int
+    #: From the first capture to the last result; 0 without frames.
+    seconds: float
+    #: Since the last result.
+    silent_s: float
+    recent_fps: float
+    #: p50, p95 and p99; None if no frame is recent.
+    recent_latency_ms: tuple[float, float, float] | None
+    #: p50; None if the runtime reports none.
+    recent_inference_ms: float | None
+    #: For each of the last seconds, the oldest first: frames, and the 95th percentile of latency.
+    fps_by_second: tuple[int, ...]
+    latency_by_second: tuple[float | None, ...]
+
+
+class Follower:
+    """Keeps the numbers of one recording up to date; `poll` reads only what is new.
+
+    Memory holds the rows of the last minute, and totals, however long the recording.
+
+    Args:
+        path: A journal. If it is a part, the parts that come after it follow.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._tail = JournalTail(path)
+        self._recent: deque[tuple[_Floats, _Floats, _Floats]] = deque()
+        self._frames = self._detections = self._skipped = self._dropped = 0
+        self._first_s = self._last_s = 0.0
+
+    @property
+    def path(self) -> Path:
+        """The journal that is read now."""
+        return self._tail.path
+
+    @property
+    def will_be_sealed(self) -> bool:
+        """Whether the recording has ended so that the recorder makes a session of its journal."""
+        closing = self._tail.closing or {}
+        return closing.get("end_reason", "disk_full") not in ("disk_full", "failed")
+
+    def poll(self) -> bool:
+        """Read what has come since; return whether the recording goes on."""
+        # Asked first: what was written before the recorder let go of the journal is read below.
+        is_written = is_being_written(self.path)
+        for batch in self._tail.read():
+            self._take(batch)
+        if self._tail.closing is not None:
+            return self._tail.closing.get("end_reason") == "split" and self._next_part()
+        return is_written
+
+    def close(self) -> None:
+        self._tail.close()
+
+    def snapshot(self, now_s: float | None = None) -> Snapshot:
+        """Return the numbers as of ``now_s``, seconds since 1970."""
+        now = max(self._last_s, time.time() if now_s is None else now_s)
+        while self._recent and self._recent[0][0][-1] <= now - RECENT_S:
+            self._recent.popleft()
+        parts = [np.concatenate(part) for part in zip(*self._recent, strict=True)]
+        completed, latency, inference = parts or [np.empty(0)] * 3
+        recent = completed > now - RECENT_S
+        completed, latency, inference = completed[recent], latency[recent], inference[recent]
+        age = np.minimum((now - completed).astype(int), RECENT_S - 1)
+        by_second = [latency[age == second] for second in reversed(range(RECENT_S))]
+        known = inference[~np.isnan(inference)]
+        quantiles = np.quantile(latency, [0.5, 0.95, 0.99]).tolist() if len(latency) else None
+        span = max(1e-6, min(float(RECENT_S), now - self._first_s))
+        return Snapshot(
+            frames=self._frames,
+            detections=self._detections,
+            skipped=self._skipped,
+            dropped=self._dropped,
+            seconds=self._last_s - self._first_s,
+            silent_s=now - self._last_s if self._frames else 0.0,
+            recent_fps=len(latency) / span if self._frames else 0.0,
+            recent_latency_ms=None if quantiles is None else tuple(quantiles),
+            recent_inference_ms=float(np.median(known)) if len(known) else None,
+            fps_by_second=tuple(len(values) for values in by_second),
+            latency_by_second=tuple(
+                float(np.quantile(values, 0.95)) if len(values) else None for values in by_second
+            ),
+        )
+
+    def _take(self, batch: pa.RecordBatch) -> None:
+        completed = batch.column("completed_at").cast(pa.int64()).to_numpy() / 1e6
+        if not self._frames:
+            self._first_s = batch.column("captured_at")[0].cast(pa.int64()).as_py() / 1e6
+        self._last_s = float(completed[-1])
+        self._frames += batch.num_rows
+        self._detections += len(batch.column("detections").flatten())
+        for name in ("skipped", "dropped"):
+            total = int(batch.column(f"{name}_before").to_numpy().sum())
+            setattr(self, f"_{name}", getattr(self, f"_{name}") + total)
+        self._recent.append(
+            (
+                completed,
+                batch.column("latency_ms").to_numpy(),
+                batch.column("inference_ms").to_numpy(zero_copy_only=False).astype(np.float64),
+            )
+        )
+        while self._recent[0][0][-1] <= self._last_s - RECENT_S:
+            self._recent.popleft()
+
+    def _next_part(self) -> bool:
+        """Go on with the next part's journal; return whether there is one."""
+        number = self._tail.metadata["part"]["number"] + 1
+        name = self.path.stem.rsplit("-", 1)[0]
+        path = part_path(self.path.with_name(name), number).with_suffix(JOURNAL_SUFFIX)
+        if not wait_for(path.exists):
+            return False
+        tail = JournalTail(path)
+        self._tail.close()
+        self._tail = tail
+        return True
+
+
+def journal_of(path: Path) -> Path | None:
+    """Return the journal of the recording ``path`` (its journal, its name, or a set's name).
+
+    None if there is no such journal: nothing is being recorded there.
+    """
+    if path.exists():
+        return path if path.suffix == JOURNAL_SUFFIX else None
+    name = path.name.removesuffix(".parquet")
+    beside = path.with_name(name + JOURNAL_SUFFIX)
+    if beside.exists():
+        return beside
+    parts = [file for _, file in numbered_files(path) if file.suffix == JOURNAL_SUFFIX]
+    return parts[-1] if parts else None
+
+
+def sealed_or_not(path: Path, patience_s: float) -> Path:
+    """Return where the recording of ``path`` is once it has ended: sealed, or still a journal."""
+    if path.suffix != JOURNAL_SUFFIX:
+        beside = path.with_name(path.name.removesuffix(".parquet") + JOURNAL_SUFFIX)
+        wait_for(lambda: not beside.exists(), patience_s)
+        return path if path.exists() or not beside.exists() else beside
+    sealed = path.with_suffix(".parquet")
+    wait_for(lambda: not path.exists(), patience_s)
+    return sealed if sealed.exists() and not path.exists() else path
+
+
+def wait_for(happened: Callable[[], bool], patience_s: float = _PATIENCE_S) -> bool:
+    """Wait until ``happened``; return whether it did in time."""
+    end = time.monotonic() + patience_s
+    while not happened():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+# --- showing -----------------------------------------------------------------------------------
+
+
+def status_line(s: Snapshot) -> str:
+    """Return the numbers in one line, for where no screen can be drawn."""
+    return (
+        f"{s.seconds:,.1f} s  {s.frames:,} frames  {s.detections:,} detections  "
+        f"{s.recent_fps:.1f} fps  latency p50 {_ms(s, 0)} p95 {_ms(s, 1)} ms  "
+        f"dropped {s.dropped:,}"
+    )
+
+
+def screen(name: str, s: Snapshot, *, blocks: bool) -> Iterator[str]:
+    """Yield the lines of a display of `RECENT_S` and some columns."""
+    silent = f"  (nothing for {s.silent_s:.0f} s)" if s.silent_s > 2 and s.frames else ""
+    yield f"{name}: recording{silent}"
+    yield (
+        f"so far       {s.frames:,} frames in {s.seconds:,.1f} s, {s.detections:,} detections, "
+        f"skipped {s.skipped:,}, dropped {s.dropped:,}"
+    )
+    inference = "-" if s.recent_inference_ms is None else f"{s.recent_inference_ms:.1f}"
+    yield f"last {RECENT_S} s    {s.recent_fps:.1f} fps, inference p50 {inference} ms"
+    yield f"             latency p50 {_ms(s, 0)}, p95 {_ms(s, 1)}, p99 {_ms(s, 2)} ms"
+    for title, values in (("p95 ms", s.latency_by_second), ("fps", s.fps_by_second)):
+        largest = max((value for value in values if value is not None), default=0)
+        labels = (f"{largest:,.0f}", title, "0")
+        for label, text in zip(labels, bars(values, 3, largest, blocks=blocks), strict=True):
+            yield f"{label:>10}  {text}".rstrip()
+
+
+def _ms(s: Snapshot, index: int) -> str:
+    return "-" if s.recent_latency_ms is None else f"{s.recent_latency_ms[index]:.1f}"

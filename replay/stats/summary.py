@@ -1,0 +1,317 @@
+"""How long the stages of a session took, how many frames a second it did, what was lost."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from replay.output import Destination, Section, csv_line, json_text, write_report
+from replay.query.reader import SqlReader
+
+if TYPE_CHECKING:
+    from dgrec.session import Session
+
+__all__ = ["STAGES", "Distribution", "LabelStats", "SessionStats", "measure", "write_stats"]
+
+#: Columns that hold durations, in the order of a frame's way; the sum of the stages is not the
+#: latency, which includes waiting between them.
+STAGES = (
+    "read_ms",
+    "preprocess_ms",
+    "inference_ms",
+    "postprocess_ms",
+    "latency_ms",
+    "recorder_ms",
+)
+#: Places at which a frame can be lost.
+DROP_PLACES = ("camera", "queue", "writer")
+#: Exact quantiles hold a column in memory. Up to here, all six take 200 MB; longer sessions are
+#: estimated with a t-digest, whose size does not grow.
+EXACT_FRAMES = 4_000_000
+#: A first frame that took so many times the median is pointed out: the runtime was warming up.
+WARM_UP_RATIO = 3.0
+
+_QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """Durations in milliseconds; ``count`` frames have one. Without any, the rest is None."""
+
+    count: int
+    mean: float | None
+    p50: float | None
+    p90: float | None
+    p95: float | None
+    p99: float | None
+    max: float | None
+
+
+@dataclass(frozen=True)
+class LabelStats:
+    """Detections of one label; None stands for detections that have no label."""
+
+    label: str | None
+    detections: int
+    #: Frames with at least one.
+    frames: int
+    #: Detections per second of the recording; None where it has no duration.
+    per_second: float | None
+    #: None where the model gives no scores.
+    mean_score: float | None
+
+
+@dataclass(frozen=True)
+class SessionStats:
+    """What `measure` found out. Rates are per second, durations named ``_ms`` in milliseconds."""
+
+    session: str
+    session_id: str
+    frames: int
+    #: From the first frame's capture to the last result; None without frames.
+    duration_s: float | None
+    #: Results per second: (frames - 1) / (last result - first result). None below two frames.
+    throughput_fps: float | None
+    #: Source frames left out on purpose.
+    skipped: int
+    #: Source frames lost, in total and by place.
+    dropped: Mapping[str, int]
+    #: ``latency_ms`` of the first frame, and how many times the median that is.
+    first_frame: Mapping[str, float | None]
+    #: ``frames`` before the session had settled (`warm_up` in the library), ``has_settled``.
+    warm_up: Mapping[str, int | bool]
+    #: ``exact`` or ``estimated``.
+    quantiles: str
+    stages: Mapping[str, Distribution]
+    detections: int
+    #: The most frequent first.
+    labels: tuple[LabelStats, ...]
+
+
+def measure(session: Session, reader: SqlReader | None = None) -> SessionStats:
+    """Return the statistics of a session, in bounded memory.
+
+    Of a session that is still being recorded, they cover what was there at the first pass.
+
+    Args:
+        reader: A connection over just this session; without one, it is made for this.
+
+    Raises:
+        SessionError: Part of the file cannot be read.
+    """
+    with contextlib.nullcontext(reader) if reader else SqlReader([session]) as reader:
+        exact = len(session) <= EXACT_FRAMES
+        (frames,) = reader.rows(_frames_query(exact))
+        duration = _seconds(frames["first_captured"], frames["last_completed"])
+        labels = tuple(
+            LabelStats(
+                label=row["label"],
+                detections=row["detections"],
+                frames=row["frames"],
+                per_second=_ratio(row["detections"], duration),
+                mean_score=row["mean_score"],
+            )
+            for row in (
+                reader.rows(_labels_query(frames["last_frame"])) if frames["frames"] else ()
+            )
+        )
+        warm_up = reader.rows("SELECT warm_up_frames, has_settled FROM warm_up")
+    stages = {name: _distribution(frames, name) for name in STAGES}
+    return SessionStats(
+        session=str(session.path),
+        session_id=session.id,
+        frames=frames["frames"],
+        duration_s=duration,
+        throughput_fps=_ratio(
+            frames["frames"] - 1, _seconds(frames["first_completed"], frames["last_completed"])
+        ),
+        skipped=int(frames["skipped"]),
+        dropped={
+            "total": int(frames["dropped"]),
+            **{place: int(frames[f"dropped_{place}"]) for place in DROP_PLACES},
+        },
+        first_frame={
+            "latency_ms": frames["first_latency"],
+            "times_median": _ratio(frames["first_latency"], stages["latency_ms"].p50),
+        },
+        warm_up={
+            "frames": warm_up[0]["warm_up_frames"] if warm_up else 0,
+            "has_settled": bool(warm_up) and warm_up[0]["has_settled"],
+        },
+        quantiles="exact" if exact else "estimated",
+        stages=stages,
+        detections=sum(label.detections for label in labels),
+        labels=labels,
+    )
+
+
+def _frames_query(exact: bool) -> str:
+    function = "quantile_cont" if exact else "approx_quantile"
+    points = list(_QUANTILES.values())
+    columns = [
+        "count(*) AS frames",
+        "max(frame) AS last_frame",
+        "arg_min(latency_ms, frame) AS first_latency",
+        "epoch_us(min(captured_at)) AS first_captured",
+        "epoch_us(min(completed_at)) AS first_completed",
+        "epoch_us(max(completed_at)) AS last_completed",
+        "coalesce(sum(skipped_before), 0)::BIGINT AS skipped",
+        "coalesce(sum(dropped_before), 0)::BIGINT AS dropped",
+    ]
+    for place in DROP_PLACES:
+        name = f"dropped_{place}"
+        columns.append(f"coalesce(sum({name}), 0)::BIGINT AS {name}")
+    for name in STAGES:
+        columns += [
+            f"count({name}) AS {name}_count",
+            f"avg({name}) AS {name}_mean",
+            f"max({name}) AS {name}_max",
+            f"{function}({name}, {points}) AS {name}_quantiles",
+        ]
+    return f"SELECT {', '.join(columns)} FROM frames"
+
+
+def _labels_query(last_frame: int) -> str:
+    # A frame's labels are made distinct inside the frame: counting distinct frames instead would
+    # hold them all. Lists of one keep a missing label, which list_distinct would leave out.
+    return f"""
+        WITH counted AS (
+            SELECT label, count(*) AS detections, avg(score) AS mean_score
+            FROM detections WHERE frame <= {last_frame} GROUP BY label
+        ), present AS (
+            SELECT wrapped[1] AS label, count(*) AS frames FROM (
+                SELECT unnest(list_distinct(list_transform(detections, lambda d: [d.label])))
+                    AS wrapped
+                FROM frames WHERE frame <= {last_frame}
+            ) GROUP BY label
+        )
+        SELECT counted.label, detections, frames, mean_score
+        FROM counted JOIN present ON counted.label IS NOT DISTINCT FROM present.label
+        ORDER BY detections DESC, counted.label
+    """
+
+
+def _distribution(row: Mapping[str, Any], name: str) -> Distribution:
+    quantiles = row[f"{name}_quantiles"] or [None] * len(_QUANTILES)
+    return Distribution(
+        count=row[f"{name}_count"],
+        mean=row[f"{name}_mean"],
+        max=row[f"{name}_max"],
+        **dict(zip(_QUANTILES, quantiles, strict=True)),
+    )
+
+
+def _seconds(start_us: int | None, end_us: int | None) -> float | None:
+    return None if start_us is None or end_us is None else (end_us - start_us) / 1e6
+
+
+def _ratio(value: float | None, by: float | None) -> float | None:
+    return None if value is None or not by else value / by
+
+
+# --- writing -----------------------------------------------------------------------------------
+
+
+def write_stats(stats: SessionStats, form: str, destination: Destination) -> None:
+    """Write statistics as ``table``, ``markdown``, ``json`` or ``csv`` (one value a line)."""
+    if form == "json":
+        destination.write(json_text(asdict(stats), indent=2) + "\n")
+    elif form == "csv":
+        destination.write(csv_line(("section", "name", "statistic", "value", "unit")))
+        for row in _values(stats):
+            destination.write(csv_line(row))
+    else:
+        write_report(_sections(stats), _notes(stats), form, destination)
+
+
+def _values(stats: SessionStats) -> Iterator[tuple[Any, ...]]:
+    """Yield (section, name, statistic, value, unit): the shape that spreadsheets pivot."""
+    yield "session", stats.session, "frames", stats.frames, "frames"
+    yield "session", stats.session, "detections", stats.detections, "detections"
+    yield "session", stats.session, "duration", stats.duration_s, "s"
+    yield "session", stats.session, "throughput", stats.throughput_fps, "frames/s"
+    yield "session", stats.session, "skipped", stats.skipped, "frames"
+    yield "session", stats.session, "first_frame_latency", stats.first_frame["latency_ms"], "ms"
+    yield "session", stats.session, "warm_up", stats.warm_up["frames"], "frames"
+    yield "session", stats.session, "quantiles", stats.quantiles, None
+    for place, count in stats.dropped.items():
+        yield "dropped", place, "count", count, "frames"
+    for name, distribution in stats.stages.items():
+        for statistic, value in asdict(distribution).items():
+            unit = "frames" if statistic == "count" else "ms"
+            yield "stage", name.removesuffix("_ms"), statistic, value, unit
+    for label in stats.labels:
+        yield "label", label.label, "detections", label.detections, "detections"
+        yield "label", label.label, "frames", label.frames, "frames"
+        yield "label", label.label, "per_second", label.per_second, "1/s"
+        yield "label", label.label, "mean_score", label.mean_score, None
+
+
+def _sections(stats: SessionStats) -> Iterator[Section]:
+    dropped = ", ".join(f"{place} {stats.dropped[place]:,}" for place in DROP_PLACES)
+    yield Section(
+        "Recording",
+        (),
+        [
+            ("frames", f"{stats.frames:,}"),
+            ("detections", f"{stats.detections:,}"),
+            ("duration", _number(stats.duration_s, " s")),
+            (
+                "throughput",
+                _number(stats.throughput_fps, " frames/s") + "  (from first to last result)",
+            ),
+            ("skipped", f"{stats.skipped:,}"),
+            ("dropped", f"{stats.dropped['total']:,}  ({dropped})"),
+            ("settled", _settled(stats)),
+        ],
+    )
+    yield Section(
+        "Stages, ms",
+        ("stage", "count", "mean", *_QUANTILES, "max"),
+        [
+            (
+                name.removesuffix("_ms"),
+                f"{d.count:,}",
+                *(_number(value) for value in (d.mean, d.p50, d.p90, d.p95, d.p99, d.max)),
+            )
+            for name, d in stats.stages.items()
+        ],
+    )
+    if stats.labels:
+        yield Section(
+            "Labels",
+            ("label", "detections", "frames with it", "per second", "mean score"),
+            [
+                (
+                    "-" if label.label is None else label.label,
+                    f"{label.detections:,}",
+                    f"{label.frames:,}",
+                    _number(label.per_second),
+                    _number(label.mean_score),
+                )
+                for label in stats.labels
+            ],
+        )
+
+
+def _settled(stats: SessionStats) -> str:
+    count = stats.warm_up["frames"]
+    after = f"after {count:,} frames" if stats.warm_up["has_settled"] else "never within 10%"
+    return f"{after}  (left out here: 0 frames)"
+
+
+def _notes(stats: SessionStats) -> Iterator[str]:
+    times = stats.first_frame["times_median"]
+    if times is not None and times > WARM_UP_RATIO:
+        yield (
+            f"The first frame took {_number(stats.first_frame['latency_ms'], ' ms')}, "
+            f"{times:.1f} times the median: warm-up, most likely. It is counted above."
+        )
+    if stats.quantiles != "exact":
+        yield f"Quantiles are estimates (t-digest): more than {EXACT_FRAMES:,} frames."
+
+
+def _number(value: float | None, unit: str = "") -> str:
+    return "-" if value is None else f"{value:,.3f}{unit}"

@@ -1,0 +1,301 @@
+"""Why a recording ran at the rate it did: what limited it, in sentences with its own numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from replay.output import Destination, Section, json_text, write_report
+from replay.query.reader import SqlReader
+
+__all__ = ["WHY_QUERY", "Load", "Pipeline", "explain", "write_pipelines"]
+
+#: A part that is busy for this share of the time leaves room for little else: it is the limit.
+_BUSY = 0.8
+#: A source of whose frames more than this share is replaced while they wait is not the limit.
+_REPLACED = 0.02
+
+#: Of a session that is shorter, even of several frames, a rate says nothing.
+_SHORTEST_S = 1e-3
+
+_PARTS = {
+    "read": "reading the source",
+    "preprocess": "preprocessing",
+    "inference": "inference",
+    "postprocess": "postprocessing",
+    "waiting": "waiting",
+    "recorder": "recording (with display and publishing)",
+}
+
+
+@dataclass(frozen=True)
+class Load:
+    """How busy one part of the pipeline was; None where the runtime reported no times."""
+
+    stage: str
+    mean_ms: float | None
+    #: On average.
+    frames_in_it: float | None
+    #: How many frames it can take at once; None for waiting, which takes any number.
+    workers: int | None
+    #: Share of the time, 0 to 1.
+    busy: float | None
+
+    @property
+    def capacity_fps(self) -> float | None:
+        """The rate at which it would be busy all the time."""
+        if not self.mean_ms or self.workers is None or not self.frames_in_it:
+            return None
+        return 1e3 * self.workers / self.mean_ms
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """What the library's ``pipeline`` and ``stage_load`` say of one session, and what it means."""
+
+    session: str
+    session_id: str
+    frames: int
+    #: Frames of the warm-up, which none of the numbers here counts.
+    left_out: int
+    has_settled: bool
+    seconds: float
+    fps: float
+    latency_ms: float
+    in_flight: float
+    one_at_a_time_fps: float | None
+    skipped: int
+    dropped_camera: int
+    dropped_queue: int
+    loads: tuple[Load, ...]
+    #: A stage, ``asked`` (--fps or --every), ``thread`` (reading and recording in turns), or None.
+    limit: str | None
+    findings: tuple[str, ...]
+
+
+#: What `explain` asks, besides ``FROM stage_load``.
+WHY_QUERY = """\
+SELECT s.name AS session, p.*, w.has_settled, s.source_kind, losses.*
+FROM pipeline p JOIN sessions s USING (session_id) JOIN warm_up w USING (session_id) JOIN (
+    SELECT session_id AS of_session, sum(skipped_before)::BIGINT AS skipped,
+           sum(dropped_camera)::BIGINT AS dropped_camera,
+           sum(dropped_queue)::BIGINT AS dropped_queue
+    FROM steady_frames GROUP BY session_id
+) losses ON of_session = session_id
+ORDER BY s.started_at, session_id"""
+
+
+def explain(reader: SqlReader) -> list[Pipeline]:
+    """Return what limited each session that has frames."""
+    loads: dict[str, list[Load]] = {}
+    for row in reader.rows("SELECT * FROM stage_load"):
+        loads.setdefault(row.pop("session_id"), []).append(Load(**row))
+    return [
+        _pipeline(row, tuple(loads.get(row["session_id"], ()))) for row in reader.rows(WHY_QUERY)
+    ]
+
+
+def _pipeline(row: dict[str, Any], loads: tuple[Load, ...]) -> Pipeline:
+    is_live = row.pop("source_kind") in ("camera", "url")
+    del row["of_session"]
+    draft = Pipeline(**row, loads=loads, limit=None, findings=())
+    limit = _limit(draft, is_live)
+    return Pipeline(
+        **{**row, "session": row["session"] or row["session_id"]},
+        loads=loads,
+        limit=limit,
+        findings=tuple(_findings(draft, limit, is_live)),
+    )
+
+
+def _limit(p: Pipeline, is_live: bool) -> str | None:
+    busy = {load.stage: load.busy for load in p.loads if load.busy is not None}
+    delivered = p.frames + p.skipped + p.dropped_queue
+    if p.dropped_queue > _REPLACED * delivered:
+        busy.pop("read", None)  # it delivers more than is taken
+    if is_live and p.skipped and "read" in busy:
+        # A camera is waited for all the time; what left its frames out was asked for.
+        del busy["read"]
+        if max(busy.values(), default=0.0) < _BUSY:
+            return "asked"
+    stage = max(busy, key=lambda name: busy[name], default=None)
+    if stage is not None and busy[stage] >= _BUSY:
+        return stage
+    if not is_live and busy.get("read", 0.0) + busy.get("recorder", 0.0) >= _BUSY:
+        return "thread"
+    return None
+
+
+def _findings(p: Pipeline, limit: str | None, is_live: bool) -> Iterator[str]:
+    if p.frames < 2 or p.seconds < _SHORTEST_S:
+        frames = "1 frame" if p.frames == 1 else f"{p.frames:,} frames"
+        yield f"{frames} in {_ms(p.seconds * 1e3)}: too little to tell a rate from."
+        return
+    yield _headline(p, limit, is_live)
+    yield _law(p)
+    if p.latency_ms > 0:
+        yield _latency(p)
+    if p.dropped_queue:
+        delivered = p.frames + p.skipped + p.dropped_queue
+        yield (
+            f"{p.dropped_queue:,} of {delivered:,} frames were replaced by a newer one while they "
+            f"waited: the source delivers {_fps(delivered / p.seconds)}, more than is taken."
+        )
+    if p.dropped_camera:
+        yield f"At least {p.dropped_camera:,} frames were lost before dgrec read them."
+    after = _next_limit(p, limit)
+    if after is not None:
+        yield after
+    if p.left_out:
+        yield f"Left out as warm-up: the first {p.left_out:,} frames."
+    elif p.has_settled:
+        yield "Left out as warm-up: 0 frames."
+    else:
+        yield "Left out as warm-up: 0 frames; rate and latency never settled within 10%."
+
+
+def _headline(p: Pipeline, limit: str | None, is_live: bool) -> str:
+    inference = _load(p, "inference")
+    although = ""
+    if inference is not None and inference.mean_ms and limit != "inference":
+        although = f" although inference takes {_ms(inference.mean_ms)}"
+    start = f"{_fps(p.fps)}{although}: "
+    if limit is None:
+        loads = [load for load in p.loads if load.busy is not None]
+        if not loads:
+            return start + "the runtime reported no times, so what limits it cannot be told."
+        most = max(loads, key=lambda load: load.busy or 0.0)
+        return start + (
+            f"no part was busy all the time ({_PARTS[most.stage]} most, {most.busy:.0%}). The time "
+            "goes where nothing measures it: a network, an AI server, or a busy processor."
+        )
+    if limit == "asked":
+        return start + (
+            f"that is the rate asked for. --fps or --every left out {p.skipped:,} of "
+            f"{p.frames + p.skipped:,} frames."
+        )
+    if limit == "thread":
+        read, recorder = _load(p, "read"), _load(p, "recorder")
+        assert read is not None
+        assert recorder is not None
+        return start + (
+            f"reading the source ({_ms(read.mean_ms)} a frame) and {_PARTS['recorder']} "
+            f"({_ms(recorder.mean_ms)}) take turns, and together are busy "
+            f"{(read.busy or 0) + (recorder.busy or 0):.0%} of the time."
+        )
+    load = _load(p, limit)
+    assert load is not None
+    if limit == "read":
+        who = "the camera" if is_live else "reading the source"
+        # By the frames that came, since reads may overlap the rest.
+        delivered = (p.frames + p.skipped + p.dropped_queue) / p.seconds
+        return start + (
+            f"the source delivers {_fps(delivered)} (read {_ms(load.mean_ms)} a frame, "
+            f"{load.busy:.0%} of the time): {who} is the limit."
+        )
+    workers = f" on {load.workers} devices" if (load.workers or 1) > 1 else ""
+    return start + (
+        f"{_PARTS[limit]} takes {_ms(load.mean_ms)} a frame and is busy {load.busy:.0%} of the "
+        f"time{workers}: it is the limit."
+    )
+
+
+def _law(p: Pipeline) -> str:
+    if p.one_at_a_time_fps is None:
+        return "Every latency is zero."
+    text = (
+        f"fps is not 1/latency: a frame takes {_ms(p.latency_ms)} from capture to result, and "
+        f"{p.in_flight:.1f} are on their way at a time (Little's law: {p.fps:.1f}/s x "
+        f"{p.latency_ms / 1e3:.3g} s). One at a time, it would be {_fps(p.one_at_a_time_fps)}."
+    )
+    if p.in_flight < 1:
+        text += " Here there is often none on its way: the pipeline waits for frames."
+    return text
+
+
+def _latency(p: Pipeline) -> str:
+    parts = [
+        (load.mean_ms, load.stage)
+        for load in p.loads
+        if load.mean_ms is not None and load.stage not in ("read", "recorder")
+    ]
+    if not parts:
+        return f"Of the {_ms(p.latency_ms)} nothing is known: the runtime reported no times."
+    told = ", ".join(
+        f"{_PARTS[stage]} {_ms(mean)} ({mean / p.latency_ms:.0%})"
+        for mean, stage in sorted(parts, reverse=True)
+    )
+    return f"Where the {_ms(p.latency_ms)} go: {told}."
+
+
+def _next_limit(p: Pipeline, limit: str | None) -> str | None:
+    capacities = {
+        load.stage: capacity
+        for load in p.loads
+        if (capacity := load.capacity_fps) is not None and load.stage not in (limit, "waiting")
+    }
+    if limit not in _PARTS or not capacities:
+        return None
+    if p.dropped_queue or limit == "read":
+        capacities.pop("read", None)
+    if not capacities:
+        return None
+    stage = min(capacities, key=lambda name: capacities[name])
+    return f"Without that, {_PARTS[stage]} would be the next limit, at {_fps(capacities[stage])}."
+
+
+def _load(p: Pipeline, stage: str) -> Load | None:
+    return next((load for load in p.loads if load.stage == stage), None)
+
+
+def _fps(value: float) -> str:
+    return f"{value:,.1f} fps"
+
+
+def _ms(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.0f} ms" if value >= 100 else f"{value:.3g} ms"
+
+
+# --- writing -----------------------------------------------------------------------------------
+
+
+def write_pipelines(pipelines: Sequence[Pipeline], form: str, destination: Destination) -> None:
+    """Write them as ``table``, ``markdown`` or ``json``."""
+    if form == "json":
+        destination.write(json_text([asdict(p) for p in pipelines], indent=2) + "\n")
+        return
+    for number, pipeline in enumerate(pipelines):
+        if number:
+            destination.write("\n")
+        if len(pipelines) > 1 or form == "markdown":
+            title = f"# {pipeline.session}\n\n" if form == "markdown" else f"{pipeline.session}\n"
+            destination.write(title)
+        for finding in pipeline.findings:
+            destination.write(f"- {finding}\n" if form == "markdown" else f"{finding}\n")
+        destination.write("\n")
+        write_report([_section(pipeline)], (), form, destination)
+
+
+def _section(p: Pipeline) -> Section:
+    return Section(
+        "How busy each part was",
+        ("part", "mean ms", "frames in it", "workers", "busy", "at most fps"),
+        [
+            (
+                load.stage,
+                _cell(load.mean_ms),
+                _cell(load.frames_in_it),
+                "-" if load.workers is None else str(load.workers),
+                "-" if load.busy is None else f"{load.busy:.1%}",
+                _cell(load.capacity_fps, 1),
+            )
+            for load in p.loads
+        ],
+    )
+
+
+def _cell(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None else f"{value:,.{digits}f}"
