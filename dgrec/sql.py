@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
@@ -26,9 +26,10 @@ from dgrec.schema import DETECTION, SCHEMA
 if TYPE_CHECKING:
     import duckdb
 
-    from dgrec.session import Session
+    from dgrec.metadata import Metadata
+    from dgrec.parts import Part
 
-__all__ = ["connect", "query_error"]
+__all__ = ["Source", "connect", "query_error"]
 
 #: What can be asked, besides the library.
 _VIEWS = ("frames", "detections", "sessions")
@@ -39,8 +40,30 @@ _NO_TABLE = re.compile(
 _DETECTION_COLUMNS = ", ".join(f"d.{field.name}" for field in DETECTION if field.name != "keys")
 
 
+class Source(Protocol):
+    """What SQL is asked of: a `Session`, as far as it takes part in it."""
+
+    path: Path
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def sealed(self) -> bool: ...
+    @property
+    def metadata(self) -> Metadata: ...
+    @property
+    def schema(self) -> pa.Schema: ...
+    @property
+    def files(self) -> tuple[Path, ...]: ...
+    @property
+    def parts(self) -> tuple[Part, ...]: ...
+    def __len__(self) -> int: ...
+    def batches(self) -> Iterator[pa.RecordBatch]: ...
+    def batches_of(self, part: Part) -> Iterator[pa.RecordBatch]: ...
+
+
 def connect(
-    sessions: Sequence[Session],
+    sessions: Sequence[Source],
     memory_limit: str | None = "2GB",
     *,
     setup: Iterable[str] = (),
@@ -96,7 +119,7 @@ def connect(
     return connection
 
 
-def _only(sessions: Sequence[Session]) -> library.OnlySession | None:
+def _only(sessions: Sequence[Source]) -> library.OnlySession | None:
     """Return what the library may take for granted where there is only one session.
 
     Not of one without frames: it has no row in any answer, but a mean over nothing would be one.
@@ -109,7 +132,7 @@ def _only(sessions: Sequence[Session]) -> library.OnlySession | None:
     return library.OnlySession(session.id, f"read_parquet({_pattern(session.path)}) AS frames")
 
 
-def _confine(connection: duckdb.DuckDBPyConnection, sessions: Sequence[Session]) -> None:
+def _confine(connection: duckdb.DuckDBPyConnection, sessions: Sequence[Source]) -> None:
     # A part may be sealed while the query runs; DuckDB still reads it as the journal it was.
     files = [path for s in sessions for path in (s.path, *(part.path for part in s.parts))]
     # DuckDB looks at whether the pattern is allowed, and then the file that it finds by it.
@@ -141,7 +164,7 @@ class _JournalRows:
         return reader.__arrow_c_stream__(requested_schema)
 
 
-def _frames_query(sessions: Sequence[Session], connection: duckdb.DuckDBPyConnection) -> str:
+def _frames_query(sessions: Sequence[Source], connection: duckdb.DuckDBPyConnection) -> str:
     """Return a query for the rows of all sessions, in their order."""
     rows = [
         row
@@ -164,7 +187,7 @@ def _frames_query(sessions: Sequence[Session], connection: duckdb.DuckDBPyConnec
 
 
 def _rows_of(
-    session: Session, number: int, connection: duckdb.DuckDBPyConnection
+    session: Source, number: int, connection: duckdb.DuckDBPyConnection
 ) -> Iterator[_Rows]:
     if not session.parts:
         if session.sealed:
@@ -229,11 +252,11 @@ _SESSION_COLUMNS = pa.schema(
 )
 
 
-def _sessions_table(sessions: Sequence[Session]) -> pa.Table:
+def _sessions_table(sessions: Sequence[Source]) -> pa.Table:
     return pa.Table.from_pylist([_session_row(s) for s in sessions], schema=_SESSION_COLUMNS)
 
 
-def _session_row(session: Session) -> dict[str, Any]:
+def _session_row(session: Source) -> dict[str, Any]:
     metadata = session.metadata
     source, model = metadata.get("source", {}), metadata.get("model", {})
     totals = metadata.get("totals", {})
