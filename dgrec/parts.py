@@ -160,6 +160,9 @@ class PartSet:
         if not self.parts:
             if errors:
                 raise errors[0]
+            journal = path.with_suffix(JOURNAL_SUFFIX)
+            if journal.exists():
+                raise NotASessionError(f"{path}: is not sealed; name its journal, {journal.name}")
             raise NotASessionError(
                 f"{path}: cannot be read: No such file, and no parts of it "
                 f"({part_path(path, 1).name}, ...) either"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -190,8 +190,16 @@ class Session:
 
     # --- SQL ---
 
-    def sql(self, query: str) -> duckdb.DuckDBPyRelation:
-        """Run SQL over the views ``frames``, ``detections`` and ``sessions``.
+    def sql(
+        self, query: str, parameters: Mapping[str, Any] | Sequence[Any] | None = None
+    ) -> duckdb.DuckDBPyRelation:
+        """Run SQL over the views ``frames``, ``detections`` and ``sessions``, and the library.
+
+        Of a journal that is being written, over the rows that were there when it was opened, and
+        only until it is sealed: open the session again then.
+
+        Args:
+            parameters: Values for ``$name``, by name, or for ``?``, in their order.
 
         Returns a DuckDB relation: ``.fetchall()``, ``.df()``, ``.pl()``, ``.to_arrow_table()``.
 
@@ -208,7 +216,7 @@ class Session:
         if self._connection is None:
             self._connection = sql.connect([self])
         try:
-            return self._connection.sql(query)
+            return self._connection.sql(query, params=parameters)
         except duckdb.Error as error:
             raise sql.query_error(error) from None
 

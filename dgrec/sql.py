@@ -11,6 +11,7 @@ import itertools
 import os
 import re
 import tempfile
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,9 @@ __all__ = ["Source", "connect", "query_error"]
 _VIEWS = ("frames", "detections", "sessions")
 #: How DuckDB ends its complaint about a table that is not there, with its guess where it has one.
 _NO_TABLE = re.compile(
-    r'(Catalog Error: Table with name .+ does not exist!)(?: Did you mean "(.*)"\?)?', re.DOTALL
+    r"(?P<complaint>Catalog Error: Table with name (?P<name>.+) does not exist!)"
+    r'(?: Did you mean "(?P<guess>.*)"\?)?',
+    re.DOTALL,
 )
 _DETECTION_COLUMNS = ", ".join(f"d.{field.name}" for field in DETECTION if field.name != "keys")
 
@@ -88,7 +91,8 @@ def connect(
 
     config = {
         # DuckDB would spill into the working directory, which may be read-only or watched.
-        "temp_directory": str(spill or Path(tempfile.gettempdir()) / f"dgrec-duckdb-{os.getpid()}"),
+        # It makes the folder when it needs it, and removes it; nobody else can know the name.
+        "temp_directory": str(spill or Path(tempfile.gettempdir()) / f"dgrec-{uuid.uuid4()}"),
         "python_enable_replacements": "false",
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
@@ -228,6 +232,7 @@ def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+_TOTALS = ("frames", "detections", "skipped", "dropped")
 _SESSION_COLUMNS = pa.schema(
     [
         ("session_id", pa.string()),
@@ -242,10 +247,7 @@ _SESSION_COLUMNS = pa.schema(
         ("device", pa.string()),
         ("inference_host", pa.string()),
         ("host", pa.string()),
-        ("frames", pa.int64()),
-        ("detections", pa.int64()),
-        ("skipped", pa.int64()),
-        ("dropped", pa.int64()),
+        *((name, pa.int64()) for name in _TOTALS),
         ("bytes", pa.int64()),
         ("metadata", pa.string()),
     ]
@@ -267,19 +269,26 @@ def _session_row(session: Source) -> dict[str, Any]:
         "started_at": _stamp(metadata.get("started_at")),
         "ended_at": _stamp(metadata.get("ended_at")),
         "end_reason": metadata.get("end_reason"),
-        "source": source.get("given"),
-        "source_kind": source.get("kind"),
-        "model": model.get("name"),
-        "device": model.get("device"),
-        "inference_host": model.get("inference_host"),
-        "host": metadata.get("host", {}).get("name"),
-        "frames": totals.get("frames"),
-        "detections": totals.get("detections"),
-        "skipped": totals.get("skipped"),
-        "dropped": totals.get("dropped"),
+        "source": _text(source.get("given")),
+        "source_kind": _text(source.get("kind")),
+        "model": _text(model.get("name")),
+        "device": _text(model.get("device")),
+        "inference_host": _text(model.get("inference_host")),
+        "host": _text(metadata.get("host", {}).get("name")),
+        # What a journal has been written so far is not known before it ends, but for its rows.
+        **{name: _count(totals.get(name)) for name in _TOTALS},
+        "frames": _count(totals.get("frames", len(session))),
         "bytes": sum(map(_size, session.files)),
         "metadata": dumps(metadata),
     }
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) else None
 
 
 def _size(path: Path) -> int:
@@ -294,7 +303,7 @@ def _stamp(text: str | None) -> dt.datetime | None:
         return None
 
 
-def query_error(error: Exception, path: Path | None = None) -> QueryError:
+def query_error(error: Exception) -> QueryError:
     """Return DuckDB's complaint as one line: without its own traceback, line art and advice."""
     text, _, advice = str(error).partition("\nPossible solutions:")
     # A journal that was sealed or taken away while it was read: Arrow adds where in Python.
@@ -303,9 +312,14 @@ def query_error(error: Exception, path: Path | None = None) -> QueryError:
     kept = [line for line in lines if line and not line.startswith(("LINE ", "^"))]
     message = " ".join(kept) or type(error).__name__
     missing = _NO_TABLE.fullmatch(message)
-    if missing and missing[2] not in {*_VIEWS, *(entry.name for entry in library.entries())}:
+    kinds = {entry.name: entry.kind for entry in library.entries()}
+    if missing and kinds.get(missing["name"].lower()) == "table macro":
+        return QueryError(f"{missing['name']} is a table macro: write {missing['name']}()")
+    if missing and missing["guess"] not in {*_VIEWS, *kinds}:
         # One of DuckDB's own tables, which it proposes, is hardly what was meant.
         views = ", ".join(_VIEWS)
-        message = f'{missing[1]} There are {views}, and those of the library ("SHOW TABLES")'
+        message = (
+            f'{missing["complaint"]} There are {views}, and those of the library ("SHOW TABLES")'
+        )
     # The advice is about settings that a query cannot change.
     return QueryError(f"{message}; --memory-limit allows more" if advice else message)
