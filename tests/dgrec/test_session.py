@@ -186,3 +186,15 @@ def test_a_closed_session_says_so(tmp_path: Path, use: Callable[[Session], Any])
         use(session)
     with pytest.raises(SessionError, match=r"s\.parquet: the session is closed"):
         use(session)
+
+
+def test_frames_by_index_and_by_slice(session: Session) -> None:
+    assert session[-1].frame == 599
+    assert [result.frame for result in session[3:9:2]] == [3, 5, 7]
+    assert [result.results for result in session[598:]] == [
+        session.result(i).results for i in (598, 599)
+    ]
+    with pytest.raises(IndexError):
+        session[600]
+    with pytest.raises(TypeError, match="cannot be interpreted as an integer"):
+        session.result("a")  # type: ignore[arg-type]
