@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,9 @@ def write(folder: Path, form: str, rows: list[dgrec.RecordedResult] | list = ROW
 
 
 @pytest.fixture(params=FORMS)
-def session(request: pytest.FixtureRequest, tmp_path: Path) -> Session:
-    return open_session(write(tmp_path, request.param))
+def session(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Session]:
+    with open_session(write(tmp_path, request.param)) as session:
+        yield session
 
 
 def test_what_it_is(session: Session) -> None:
@@ -179,7 +180,7 @@ def test_arrow_stream_of_a_journal(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "use",
-    [lambda s: s.sql("SELECT 1"), lambda s: s.frames, list],
+    [lambda s: s.sql("SELECT 1").fetchall(), lambda s: s.frames, list],
 )
 def test_a_closed_session_says_so(tmp_path: Path, use: Callable[[Session], Any]) -> None:
     with dgrec.open(write_session(tmp_path / "s.parquet", ROWS[:3])) as session:
