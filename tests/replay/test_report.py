@@ -209,7 +209,13 @@ def test_browser_draws_all_of_it(sample_report: Path, tmp_path: Path) -> None:
         browser.wait_for("document.querySelectorAll('script.spec:not([data-drawn])').length === 0")
         assert browser.run("document.querySelectorAll('.chart svg').length") == len(report.PLOTS)
         assert browser.console == []
-        assert browser.run("[...document.images].every((i) => i.naturalWidth > 0)")
+        # Pictures have the shape of their frames: the width and height of each, as drawn and as is.
+        sizes = browser.run(
+            "[...document.images].map((i) => [i.width, i.height, i.naturalWidth, i.naturalHeight])"
+        )
+        assert len(sizes) == 12
+        for width, height, own_width, own_height in sizes:
+            assert width / height == pytest.approx(own_width / own_height, rel=0.01)
         assert [u for u in browser.requests if not u.startswith(("file:", "data:"))] == []
         points = browser.run("document.querySelectorAll('#chart-latency svg path').length")
         with dgrec.open(SESSION) as session:
