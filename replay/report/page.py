@@ -381,7 +381,7 @@ def _caption(row: Mapping[str, Any]) -> str:
 def _extent(reader: SqlReader) -> Extent:
     (row,) = reader.rows(
         "SELECT count(*) AS frames, "
-        "coalesce(epoch(max(captured_at) - min(captured_at)), 0)::DOUBLE AS seconds, "
+        "coalesce(epoch(max(completed_at) - min(captured_at)), 0)::DOUBLE AS seconds, "
         "quantile_cont(latency_ms, 0.995) AS latency_ms, "
         "coalesce(sum(len(detections)), 0)::BIGINT AS detections FROM frames"
     )

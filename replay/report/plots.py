@@ -39,6 +39,7 @@ class Extent:
     """How long a session is, and how large its latencies are: what plots are cut by."""
 
     frames: int
+    #: From the first frame's capture to the last result.
     seconds: float
     #: Latency below which 99.5% of the frames are, in ms; None without frames.
     latency_ms: float | None
@@ -300,7 +301,7 @@ def _throughput_sql(extent: Extent) -> str:
     # The last window ends with the last result: a rate over a moment of it would be a spike.
     span = _number(extent.span_s)
     return f"""
-SELECT epoch(window_start - (SELECT min(captured_at) FROM frames)) AS second,
+SELECT epoch(window_start - (SELECT min(captured_at) FROM frames)) AS second, seconds,
        CASE WHEN 2 * seconds >= {span} OR number = 1 THEN fps END AS fps, frames, dropped, skipped
 FROM (SELECT *, row_number() OVER (ORDER BY window_start) AS number FROM throughput({span}))
 ORDER BY second"""
@@ -335,18 +336,27 @@ def _throughput_spec(rows: Rows, extent: Extent) -> Spec:
 
 
 def _labels_sql(extent: Extent) -> str:
+    # What is left at the end belongs to the last span, if it is less than half of one.
     span = _number(extent.span_s)
     return f"""
-WITH ranked AS (
+WITH whole AS (
+    SELECT *, greatest(0, round(ended / {span}) - 1) AS last
+    FROM (SELECT min(captured_at) AS started,
+                 epoch(max(completed_at) - min(captured_at)) AS ended FROM frames)
+), ranked AS (
     SELECT label, row_number() OVER (ORDER BY count(*) DESC, label) AS place
     FROM detections GROUP BY label
+), counted AS (
+    SELECT least(floor(epoch(captured_at - started) / {span}), last) AS number,
+           CASE WHEN number = last THEN ended - last * {span} ELSE {span} END AS seconds,
+           CASE WHEN place > {_LABELS} THEN '(other labels)'
+                ELSE coalesce(ranked.label, '(no label)') END AS label
+    FROM whole, detections JOIN ranked ON detections.label IS NOT DISTINCT FROM ranked.label
 )
-SELECT floor({_SECOND} / {span}) * {span} AS second,
-       CASE WHEN place > {_LABELS} THEN '(other labels)'
-            ELSE coalesce(ranked.label, '(no label)') END AS label,
-       count(*) / {span} AS per_second
-FROM detections JOIN ranked ON detections.label IS NOT DISTINCT FROM ranked.label
-GROUP BY ALL
+SELECT number * {span} AS second, seconds, label, count(*) AS detections,
+       count(*) / seconds AS per_second
+FROM counted
+GROUP BY number, seconds, label
 ORDER BY second, label"""
 
 
@@ -366,7 +376,9 @@ def _labels_spec(rows: Rows, extent: Extent) -> Spec:
                 "scale": {"scheme": "tableau10"},
                 "legend": {"title": None, "orient": "top", "columns": 5},
             },
-            "tooltip": _tooltip(second="from second", label="label", per_second="1/s"),
+            "tooltip": _tooltip(
+                second="from second", label="label", detections="detections", per_second="1/s"
+            ),
         },
     }
     return _over_time(rows, extent, [layer], height=200, spans=True)
@@ -406,21 +418,23 @@ def _over_time(
         )
         if extent.seconds <= limit
     )
+    end = max(extent.seconds, extent.span_s)
     x: Spec = {
         "field": "time",
         "type": "quantitative",
         "axis": {"title": f"{unit} since the first frame"},
-        "scale": {"domain": [0, max(extent.seconds, extent.span_s) / seconds], "nice": False},
+        "scale": {"domain": [0, end / seconds], "nice": False},
     }
     transform = [{"calculate": f"datum.second / {seconds}", "as": "time"}]
     span: Spec = {}
     if spans:
         span = {
-            "x": {**x, "bin": {"binned": True, "step": extent.span_s / seconds}},
+            "x": {**x, "bin": {"binned": True}},
             "x2": {"field": "until"},
         }
-        end = f"(datum.second + {_number(extent.span_s)}) / {seconds}"
-        transform.append({"calculate": end, "as": "until"})
+        # The last one ends with the recording.
+        until = f"datum.second + (datum.seconds || {_number(extent.span_s)})"
+        transform.append({"calculate": f"min({until}, {_number(end)}) / {seconds}", "as": "until"})
     zoom = {"name": "zoom", "select": {"type": "interval", "encodings": ["x"]}, "bind": "scales"}
     # The first layer shows the spans; those upon it mark moments.
     encodings = [span or {"x": x}, *({"x": x} for _ in layers[1:])]

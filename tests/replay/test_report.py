@@ -23,7 +23,7 @@ from replay.query.reader import SqlReader
 from replay.report import page as report
 from replay.stats.why import explain
 from tests.browser import Browser, needs_chromium
-from tests.factory import make_detection, make_row, make_rows, new_metadata, write_session
+from tests.factory import START_NS, make_detection, make_row, make_rows, new_metadata, write_session
 
 SESSION = Path(dgrec.__file__).parent.parent / "sample_data" / "session.parquet"
 HOSTILE = (
@@ -122,15 +122,31 @@ def test_plots_hold_what_was_recorded(sample_report: Path) -> None:
     assert list(marks.values()) == pytest.approx(expected)
     assert sum(row["frames"] for row in values_of(page.specs["throughput"])) == len(latency)
     labels = values_of(page.specs["detections"])
-    step = labels_span(page.specs["detections"])
-    assert sum(row["per_second"] * step for row in labels) == pytest.approx(detections)
+    assert sum(row["detections"] for row in labels) == detections
     stages = values_of(page.specs["stages"])
     assert {row["stage"] for row in stages} == {"preprocess", "inference", "postprocess", "other"}
 
 
-def labels_span(spec: dict[str, Any]) -> float:
-    step: float = spec["layer"][0]["encoding"]["x"]["bin"]["step"]
-    return step
+@pytest.mark.parametrize("frames", [96, 93])
+def test_the_last_span_is_as_long_as_it_was_recorded(frames: int, tmp_path: Path) -> None:
+    """Ten frames a second in spans of one: no bar is lower because there was less time for it."""
+    rows = [
+        make_row(
+            i,
+            [make_detection(0), make_detection(1)],
+            captured_ns=START_NS + i * 100_000_000,
+            completed_ns=START_NS + (i + 1) * 100_000_000 - 1000,
+        )
+        for i in range(frames)
+    ]
+    with dgrec.open(write_session(tmp_path / "s.parquet", rows)) as session:
+        report.write_report(session, tmp_path / "s.html")
+    specs = Page((tmp_path / "s.html").read_text()).specs
+    labels = values_of(specs["detections"])
+    assert [row["per_second"] for row in labels] == pytest.approx([10] * len(labels), rel=1e-4)
+    assert sum(row["detections"] for row in labels) == 2 * frames
+    bars = [row["fps"] for row in values_of(specs["throughput"]) if row["fps"] is not None]
+    assert bars == pytest.approx([10] * len(bars), rel=1e-4)
 
 
 def test_statements_run_as_they_stand(sample_report: Path) -> None:
