@@ -71,7 +71,8 @@ class _Section:
     name: str
     title: str
     text: str
-    statements: list[str] = field(default_factory=list)
+    #: What made it, by what it is called.
+    statements: dict[str, str] = field(default_factory=dict)
     spec: Spec | None = None
     columns: list[_Column] = field(default_factory=list)
     rows: list[list[str]] = field(default_factory=list)
@@ -195,11 +196,12 @@ def write_report(
     template, library = _template(), _plot_library()
     with SqlReader([session]) as reader:
         extent = _extent(reader)
+        summary = _summary(reader, extent)
         sections = list(_sections(reader, session, extent, pixels, progress))
     page = template.render(
         name=str(session.metadata.get("name") or session.path.stem),
         path=session.path.name,
-        summary=_summary(extent),
+        summary=summary,
         findings=list(notes),
         sections=sections,
         library=library,
@@ -255,16 +257,25 @@ def _sections(
 
 
 def _chart(reader: SqlReader, plan: ChartPlan, extent: Extent) -> _Section:
-    sql = [plan.sql(extent).strip(), *(make(extent).strip() for make in plan.more.values())]
-    section = _Section(plan.name, plan.title, plan.text, sql)
+    statements = {"SQL": plan.sql(extent).strip()} | {
+        f"SQL of the {name}": make(extent).strip() for name, make in plan.more.items()
+    }
+    section = _Section(plan.name, plan.title, plan.text, statements)
+    if 0 < extent.frames < plan.at_least:
+        section.nothing = f"{_count(extent.frames, 'frame')}: too little to draw over time."
+        return section
     rows: Rows = []
     if extent.frames:
-        rows = [_plain(row) for statement in sql for row in reader.rows(statement)]
+        rows = [_plain(row) for sql in statements.values() for row in reader.rows(sql)]
     if rows:
         section.spec = plan.spec(rows, extent)
     else:
         section.nothing = plan.nothing
     return section
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -292,7 +303,7 @@ def _table(reader: SqlReader, plan: _TablePlan) -> _Section:
         plan.name,
         plan.title,
         plan.text,
-        [plan.sql],
+        {"SQL": plan.sql},
         columns=[
             _Column(_column_title(name), number)
             for name, number in zip(result.schema.names, numeric, strict=True)
@@ -328,7 +339,7 @@ def _strip(reader: SqlReader, session: Session, pixels: Pixels) -> _Section:
         "slowest",
         "The slowest frames",
         "With what was found in them, in the order of the recording.",
-        [_SLOWEST.strip()],
+        {"SQL": _SLOWEST.strip()},
         nothing="No frames.",
     )
     rows = sorted(reader.rows(_SLOWEST), key=lambda row: int(row["frame"]))
@@ -388,12 +399,13 @@ def _extent(reader: SqlReader) -> Extent:
     return Extent(row["frames"], row["seconds"], row["latency_ms"], row["detections"])
 
 
-def _summary(extent: Extent) -> str:
-    rate = f", {extent.frames / extent.seconds:,.1f} a second" if extent.seconds else ""
-    return (
-        f"{extent.frames:,} frames in {extent.seconds:,.1f} s{rate}; "
-        f"{extent.detections:,} detections."
-    )
+def _summary(reader: SqlReader, extent: Extent) -> str:
+    """Return the session in a line; its rate is that of `dgrec stats`."""
+    parts = [_count(extent.frames, "frame")]
+    for row in reader.rows("SELECT fps, duration_s FROM session_throughput"):
+        if row["fps"] is not None:
+            parts.append(f"in {row['duration_s']:,.1f} s, {row['fps']:,.1f} results a second")
+    return f"{' '.join(parts)}; {_count(extent.detections, 'detection')}."
 
 
 # --- the page ------------------------------------------------------------------------------------

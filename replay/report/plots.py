@@ -30,6 +30,8 @@ _BLUE, _ORANGE, _GREEN, _RED = "#0072b2", "#e69f00", "#009e73", "#d55e00"
 _GREY = "#9aa0a6"
 _STAGES = ("preprocess", "inference", "postprocess", "other")
 _STAGE_COLORS = (_ORANGE, _BLUE, _GREEN, _GREY)
+_MARKS = ("p50", "p50 to p95", "slowest frame")
+_MARK_COLORS = (_BLUE, "#bfdbeb", _ORANGE)
 #: Seconds since the first frame was captured, for each frame.
 _SECOND = "epoch(captured_at - (SELECT min(captured_at) FROM frames))"
 
@@ -69,6 +71,8 @@ class ChartPlan:
     spec: Callable[[Rows, Extent], Spec]
     #: Said where the statement gives no rows.
     nothing: str = "No frames."
+    #: Of fewer frames there is no picture.
+    at_least: int = 1
     #: Statements whose rows the plot shows besides, by name.
     more: Mapping[str, Callable[[Extent], str]] = field(default_factory=dict)
 
@@ -143,23 +147,38 @@ def _latency_spec(rows: Rows, extent: Extent) -> Spec:
         )
         layers = [
             {
-                "mark": {"type": "area", "opacity": 0.25, "color": _BLUE},
+                "mark": {"type": "area", "opacity": 1},
                 "encoding": {
                     "y": {"field": "p50_ms", **y},
                     "y2": {"field": "p95_ms"},
+                    "color": _named("p50 to p95"),
                 },
             },
             {
-                "mark": {"type": "line", "strokeWidth": 1.2, "color": _BLUE},
-                "encoding": {"y": {"field": "p50_ms", **y}},
+                "mark": {"type": "line", "strokeWidth": 1.2},
+                "encoding": {"y": {"field": "p50_ms", **y}, "color": _named("p50")},
             },
             {
-                "mark": {"type": "point", "filled": True, "size": 10, "color": _ORANGE},
-                "encoding": {"y": {"field": "max_ms", **y}, "tooltip": tooltip},
+                "mark": {"type": "point", "filled": True, "size": 10},
+                "encoding": {
+                    "y": {"field": "max_ms", **y},
+                    "color": _named("slowest frame"),
+                    "tooltip": tooltip,
+                },
             },
             _drop_marks("dropped"),
         ]
     return _over_time(rows, extent, layers, height=240)
+
+
+def _named(mark: str) -> Spec:
+    """Return the colour of one of the marks of a plot in spans, and its place in the legend."""
+    return {
+        "datum": mark,
+        "type": "nominal",
+        "scale": {"domain": list(_MARKS), "range": list(_MARK_COLORS)},
+        "legend": {"title": None, "orient": "top", "symbolType": "square", "symbolOpacity": 1},
+    }
 
 
 def _drop_marks(name: str) -> Spec:
@@ -469,11 +488,13 @@ CHARTS = (
         "From capture to result, queueing included. Red marks at the foot: frames lost there.",
         _latency_sql,
         _latency_spec,
+        at_least=2,
     ),
     ChartPlan(
         "histogram",
         "How latencies are spread",
-        "Two humps are two ways through the pipeline; a long tail is what makes p99.",
+        "If there are two humps, frames went through the pipeline in two ways; if there is a long "
+        "tail, it is what makes p99.",
         _histogram_sql,
         _histogram_spec,
         more={"quantiles": _quantiles_sql},
@@ -485,6 +506,7 @@ CHARTS = (
         "transport.",
         _stages_sql,
         _stages_spec,
+        at_least=_FRAMES_IN_SPAN,
     ),
     ChartPlan(
         "throughput",
@@ -492,6 +514,7 @@ CHARTS = (
         "Results as they came out. Red marks at the foot: frames lost there.",
         _throughput_sql,
         _throughput_spec,
+        at_least=_FRAMES_IN_SPAN,
     ),
     ChartPlan(
         "detections",
@@ -500,5 +523,6 @@ CHARTS = (
         _labels_sql,
         _labels_spec,
         nothing="Nothing was detected.",
+        at_least=_FRAMES_IN_SPAN,
     ),
 )

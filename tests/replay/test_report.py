@@ -123,6 +123,10 @@ def test_plots_hold_what_was_recorded(sample_report: Path) -> None:
     assert sum(row["frames"] for row in values_of(page.specs["throughput"])) == len(latency)
     labels = values_of(page.specs["detections"])
     assert sum(row["detections"] for row in labels) == detections
+    with dgrec.open(SESSION) as session, SqlReader([session]) as reader:
+        (whole,) = reader.rows("SELECT duration_s, fps FROM session_throughput")
+    summary = f"420 frames in {whole['duration_s']:.1f} s, {whole['fps']:.1f} results a second; "
+    assert f"{summary}{detections} detections." in page.text
     stages = values_of(page.specs["stages"])
     assert {row["stage"] for row in stages} == {"preprocess", "inference", "postprocess", "other"}
 
@@ -289,9 +293,14 @@ def test_odd_sessions(rows: list[Any], tmp_path: Path) -> None:
     with dgrec.open(path) as session:
         report.write_report(session, tmp_path / "odd.html")
     page = Page((tmp_path / "odd.html").read_text())
-    has_detections = any(row.results for row in rows)
+    # Of one frame there is nothing to see over time.
+    has_detections = len(rows) > 1 and any(row.results for row in rows)
     assert ("detections" in page.specs) == has_detections
-    assert ("latency" in page.specs) == bool(rows)
+    assert ("latency" in page.specs) == (len(rows) > 1)
+    assert ("histogram" in page.specs) == bool(rows)
+    if len(rows) == 1:
+        assert "1 frame; 1 detection." in page.text
+        assert page.text.count("1 frame: too little to draw over time.") == 4
     json.dumps(page.specs, allow_nan=False)
 
 
@@ -309,6 +318,13 @@ def test_long_session_is_drawn_in_spans(tmp_path: Path) -> None:
     slowest = max(values, key=lambda row: row["max_ms"])
     assert (slowest["slowest_frame"], slowest["max_ms"]) == (1234, 5000)
     assert sum(row["dropped"] for row in values) == 7
+    # What is drawn has its name beside it.
+    layers = page.specs["latency"]["layer"][:3]
+    assert [layer["encoding"]["color"]["datum"] for layer in layers] == [
+        "p50 to p95",
+        "p50",
+        "slowest frame",
+    ]
 
 
 @pytest.mark.parametrize("plot", report.PLOTS)
