@@ -79,6 +79,8 @@ class _Section:
     pictures: list[_Picture] = field(default_factory=list)
     #: Said instead where there is nothing to show.
     nothing: str = ""
+    #: Said below a table that does not show every row.
+    rest: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ class _TablePlan:
     text: str
     sql: str
     nothing: str = "None."
+    #: Rows that are shown at most.
+    limit: int | None = None
 
 
 #: The slowest frames: those of the strip.
@@ -130,24 +134,28 @@ _LAST_TABLES = (
     _TablePlan(
         "late",
         "Late frames, and what was to blame",
-        "The part of the way that took most above its own median.",
-        "SELECT frame, captured_at, total_ms, late_by_ms, blame, blame_ms\n"
-        "FROM late_frames() LIMIT 20",
+        "The part of the way that took most above its own median. The slowest frame first.",
+        "SELECT frame, captured_at, total_ms, late_by_ms, blame, blame_ms FROM late_frames()\n"
+        "ORDER BY total_ms DESC, frame",
         "No frame was late by the rule of late_frames().",
+        limit=20,
     ),
     _TablePlan(
         "stalls",
         "Stalls",
-        "Times without a result.",
-        "SELECT * EXCLUDE (session_id) FROM stalls() ORDER BY gap_ms DESC LIMIT 20",
+        "Times without a result, the longest first.",
+        "SELECT * EXCLUDE (session_id) FROM stalls()\nORDER BY gap_ms DESC, frame",
         "No gap between results was longer than three times the median and 100 ms.",
+        limit=20,
     ),
     _TablePlan(
         "labels",
         "Labels",
         "",
-        "SELECT label, detections, frames, per_second, mean_score FROM label_rate LIMIT 50",
+        "SELECT label, detections, frames, per_second, mean_score FROM label_rate\n"
+        "ORDER BY detections DESC, label",
         "Nothing was detected.",
+        limit=50,
     ),
     _TablePlan(
         "warm-up",
@@ -293,7 +301,13 @@ def _finite(value: float) -> float | int | None:
 
 
 def _table(reader: SqlReader, plan: _TablePlan) -> _Section:
-    result = reader.stream(plan.sql)
+    sql, rest = plan.sql, ""
+    if plan.limit is not None:
+        sql = f"{plan.sql}\nLIMIT {plan.limit}"
+        (there,) = reader.rows(f"SELECT count(*) AS rows FROM ({plan.sql})")
+        if there["rows"] > plan.limit:
+            rest = f"The first {plan.limit:,} of {there['rows']:,}."
+    result = reader.stream(sql)
     rows = [list(row.values()) for batch in result.batches for row in batch.to_pylist()]
     numeric = [
         any(isinstance(row[i], int | float | Decimal) for row in rows)
@@ -303,13 +317,14 @@ def _table(reader: SqlReader, plan: _TablePlan) -> _Section:
         plan.name,
         plan.title,
         plan.text,
-        {"SQL": plan.sql},
+        {"SQL": sql},
         columns=[
             _Column(_column_title(name), number)
             for name, number in zip(result.schema.names, numeric, strict=True)
         ],
         rows=[[_cell(value) for value in row] for row in rows],
         nothing="" if rows else plan.nothing,
+        rest=rest,
     )
 
 

@@ -327,6 +327,31 @@ def test_long_session_is_drawn_in_spans(tmp_path: Path) -> None:
     ]
 
 
+def test_tables_say_what_they_leave_out(tmp_path: Path) -> None:
+    rows = []
+    for i in range(300):
+        # A stall every tenth frame, which is late, too; and a label for every fifth.
+        captured = START_NS + i * 40_000_000 + i // 10 * 500_000_000
+        late = 300_000_000 if i % 10 == 0 else 0
+        found = [make_detection(0, label=f"label {i // 5}")]
+        rows.append(
+            make_row(i, found, captured_ns=captured, completed_ns=captured + 20_000_000 + late)
+        )
+    with dgrec.open(write_session(tmp_path / "s.parquet", rows)) as session:
+        report.write_report(session, tmp_path / "s.html")
+        with SqlReader([session]) as reader:
+            (stalls,) = reader.rows("SELECT count(*) AS n FROM stalls()")
+    text = Page((tmp_path / "s.html").read_text()).text
+    late_frames, stalled, labels = (
+        text[text.rindex(title) :].partition("SQL")[0]
+        for title in ("The part of the way that", "Times without a result", "mean score")
+    )
+    assert "The first 20 of 30." in late_frames
+    assert stalls["n"] == 29
+    assert "The first 20 of 29." in stalled
+    assert "The first 50 of 60." in labels
+
+
 @pytest.mark.parametrize("plot", report.PLOTS)
 def test_plots_as_png(plot: str, tmp_path: Path) -> None:
     output = tmp_path / "plot.png"
