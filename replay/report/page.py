@@ -23,6 +23,7 @@ from dgrec.version import __version__
 from replay.output import cell_text, recorded_files, refuse_recorded
 from replay.query.reader import SqlReader
 from replay.report.plots import CHARTS, ChartPlan, Extent, Rows, Spec
+from replay.stats.caveats import caveats, moments
 
 if TYPE_CHECKING:
     from dgrec.session import Session
@@ -192,7 +193,8 @@ def write_report(
         session: The session.
         output: The HTML file to write; it appears when it is whole.
         pixels: Where the strip of the slowest frames comes from; without it there is none.
-        notes: Sentences that stand first, for whoever reads nothing else.
+        notes: Sentences that stand first, for whoever reads nothing else. Above them is what has
+            to be known of the session: damage, no end, cuts.
         overwrite: Whether ``output`` may be replaced.
         progress: Called with the title of each section before it is made.
 
@@ -204,12 +206,13 @@ def write_report(
     template, library = _template(), _plot_library()
     with SqlReader([session]) as reader:
         extent = _extent(reader)
-        summary = _summary(reader, extent)
+        summary = _summary(reader, extent, moments(session))
         sections = list(_sections(reader, session, extent, pixels, progress))
     page = template.render(
         name=str(session.metadata.get("name") or session.path.stem),
         path=session.path.name,
         summary=summary,
+        caveats=caveats(session),
         findings=list(notes),
         sections=sections,
         library=library,
@@ -414,8 +417,11 @@ def _extent(reader: SqlReader) -> Extent:
     return Extent(row["frames"], row["seconds"], row["latency_ms"], row["detections"])
 
 
-def _summary(reader: SqlReader, extent: Extent) -> str:
+def _summary(reader: SqlReader, extent: Extent, moments: int) -> str:
     """Return the session in a line; its rate is that of `dgrec stats`."""
+    if moments > 1:
+        frames = f"{_count(extent.frames, 'frame')} of {moments:,} moments"
+        return f"{frames}; {_count(extent.detections, 'detection')}."
     parts = [_count(extent.frames, "frame")]
     for row in reader.rows("SELECT fps, duration_s FROM session_throughput"):
         if row["fps"] is not None:

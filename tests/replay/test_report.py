@@ -377,7 +377,7 @@ def test_command(tmp_path: Path, run: Callable[..., Result]) -> None:
     # What limits the rate stands first, as `dgrec stats --why` says it.
     text = Page((tmp_path / "s.report.html").read_text()).text
     with dgrec.open(path) as session, SqlReader([session]) as reader:
-        (pipeline,) = explain(reader)
+        (pipeline,) = explain([session], reader)
     assert text.index(pipeline.findings[0]) < text.index("Why this rate")
     assert all(finding in text for finding in pipeline.findings)
     again = run("report", str(path), *video)
