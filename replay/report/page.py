@@ -80,6 +80,8 @@ class _Section:
     pictures: list[_Picture] = field(default_factory=list)
     #: Said instead where there is nothing to show.
     nothing: str = ""
+    #: What has to be known of the pictures.
+    caveats: list[str] = field(default_factory=list)
     #: Said below a table that does not show every row.
     rest: str = ""
 
@@ -364,6 +366,9 @@ def _strip(reader: SqlReader, session: Session, pixels: Pixels) -> _Section:
     if not rows:
         return section
     section.pictures = list(_pictures(session, rows, pixels))
+    # That pixels are missing shows; that they are black, or from another file, does not.
+    if pixels.footage.note:
+        section.caveats = [f"{pixels.footage.note[0].upper()}{pixels.footage.note[1:]}."]
     missing = len(rows) - len(section.pictures)
     section.nothing = f"{missing} of them have no pixels." if missing else ""
     return section

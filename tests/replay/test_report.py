@@ -190,6 +190,15 @@ def test_strip_shows_the_slowest(sample_report: Path) -> None:
         assert np.abs(seen.astype(int) - small).mean() < 6  # JPEG
 
 
+def test_pictures_on_a_blank_canvas_are_said_to_be(tmp_path: Path) -> None:
+    path = write_session(tmp_path / "s.parquet", make_rows(20))
+    with dgrec.open(path) as session, Pixels(find_footage(session)) as pixels:
+        report.write_report(session, tmp_path / "s.html", pixels=pixels)
+    page = Page((tmp_path / "s.html").read_text())
+    assert page.count("img") == 12
+    assert "The source is not where it was: drawing on a blank canvas" in page.text
+
+
 def test_nothing_is_loaded(sample_report: Path) -> None:
     page = Page(sample_report.read_text())
     for tag, values in page.tags:
