@@ -257,7 +257,8 @@ def _sections(
     for plan in CHARTS:
         progress(plan.title)
         yield _chart(reader, plan, extent)
-        if plan.name == "stages":
+        # Of moments of a recording, rates and loads say nothing.
+        if plan.name == "stages" and moments(session) == 1:
             for table in _FIRST_TABLES:
                 progress(table.title)
                 yield _table(reader, table)

@@ -317,12 +317,18 @@ def _stages_spec(rows: Rows, extent: Extent) -> Spec:
 
 
 def _throughput_sql(extent: Extent) -> str:
-    # The last window ends with the last result: a rate over a moment of it would be a spike.
+    # What is left at the end belongs to the last span, if it is less than half of one: a rate over
+    # a moment would be a spike.
     span = _number(extent.span_s)
     return f"""
-SELECT epoch(window_start - (SELECT min(captured_at) FROM frames)) AS second, seconds,
-       CASE WHEN 2 * seconds >= {span} OR number = 1 THEN fps END AS fps, frames, dropped, skipped
-FROM (SELECT *, row_number() OVER (ORDER BY window_start) AS number FROM throughput({span}))
+SELECT epoch(min(window_start) - (SELECT min(captured_at) FROM frames)) AS second,
+       sum(seconds) AS seconds, sum(frames) / sum(seconds) AS fps, sum(frames) AS frames,
+       sum(dropped) AS dropped, sum(skipped) AS skipped
+FROM (
+    SELECT *, row_number() OVER (ORDER BY window_start) - (2 * seconds < {span})::INT AS number
+    FROM throughput({span})
+)
+GROUP BY greatest(number, 1)
 ORDER BY second"""
 
 
@@ -355,7 +361,7 @@ def _throughput_spec(rows: Rows, extent: Extent) -> Spec:
 
 
 def _labels_sql(extent: Extent) -> str:
-    # What is left at the end belongs to the last span, if it is less than half of one.
+    # The spans are those of the throughput.
     span = _number(extent.span_s)
     return f"""
 WITH whole AS (

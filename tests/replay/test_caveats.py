@@ -127,3 +127,4 @@ def test_of_a_clip_of_moments_no_rate_is_told(dgrec: Run, tmp_path: Path) -> Non
     assert "60 frames of 3 moments; 60 detections." in page
     assert "waits for frames" not in page
     assert "it is the limit" not in page
+    assert "Little's law" not in page

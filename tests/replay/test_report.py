@@ -149,8 +149,10 @@ def test_the_last_span_is_as_long_as_it_was_recorded(frames: int, tmp_path: Path
     labels = values_of(specs["detections"])
     assert [row["per_second"] for row in labels] == pytest.approx([10] * len(labels), rel=1e-4)
     assert sum(row["detections"] for row in labels) == 2 * frames
-    bars = [row["fps"] for row in values_of(specs["throughput"]) if row["fps"] is not None]
-    assert bars == pytest.approx([10] * len(bars), rel=1e-4)
+    rates = values_of(specs["throughput"])
+    assert [row["fps"] for row in rates] == pytest.approx([10] * len(rates), rel=1e-4)
+    assert sum(row["frames"] for row in rates) == frames
+    assert {row["second"] for row in labels} == {row["second"] for row in rates}
 
 
 def test_statements_run_as_they_stand(sample_report: Path) -> None:
