@@ -22,7 +22,11 @@ _ENDED_EARLY = {
 
 def caveats(session: Session) -> tuple[str, ...]:
     """Return in a sentence each why numbers are of less, or of something else, than they seem."""
-    return tuple(_caveats(session))
+    # Some of it is text of the session, which must not steer a terminal.
+    return tuple(
+        "".join(character if character.isprintable() else " " for character in sentence)
+        for sentence in _caveats(session)
+    )
 
 
 def moments(session: Session) -> int:
@@ -41,7 +45,7 @@ def _caveats(session: Session) -> Iterator[str]:
     if isinstance(lost, list) and lost:
         yield f"Cut from a damaged session: {lost[0]}{' (and more)' if len(lost) > 1 else ''}."
     reason, detail = metadata.get("end_reason"), metadata.get("end_detail")
-    if reason in _ENDED_EARLY:
+    if isinstance(reason, str) and reason in _ENDED_EARLY:
         why = f" ({detail})" if detail else ""
         yield f"The recording ended early: {_ENDED_EARLY[reason]}{why}."
     elif reason in (None, "recovered") and not metadata.get("ended_at"):

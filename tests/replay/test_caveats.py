@@ -93,6 +93,14 @@ def test_clips(dgrec: Run, tmp_path: Path) -> None:
 def test_metadata_of_other_tools(clip: Any, tmp_path: Path) -> None:
     metadata = new_metadata(clip=clip)
     assert of(write_session(tmp_path / "s.parquet", make_rows(5), metadata)) == ()
+    closing = {**CLOSING, "end_reason": ["failed"]}
+    assert of(write_session(tmp_path / "list.parquet", make_rows(5), closing=closing)) == ()
+
+
+def test_what_comes_from_the_session_is_one_line_and_steers_no_terminal(tmp_path: Path) -> None:
+    closing = {**CLOSING, "end_reason": "failed", "end_detail": "a\x1b[31m\nb"}
+    path = write_session(tmp_path / "s.parquet", make_rows(5), closing=closing)
+    assert of(path) == ("The recording ended early: it failed (a [31m b).",)
 
 
 def test_they_are_the_same_wherever_numbers_are(dgrec: Run, tmp_path: Path) -> None:
