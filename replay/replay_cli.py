@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from replay.options import (
+    FiniteRange,
+    check_companions,
+    check_no_overlay,
     overlay_options,
     overlay_settings,
     parse_grid,
@@ -79,7 +82,7 @@ Keys in the window:
 @selection_options
 @click.option(
     "--speed",
-    type=click.FloatRange(0.01, 1000),
+    type=FiniteRange(0.01, 1000),
     default=1.0,
     metavar="FACTOR",
     help="Play so many times as fast: 0.5, 2, ...",
@@ -117,6 +120,9 @@ def replay_command(
     --blur is PySDK's own, and for looks only: it fails on boxes that reach over the left or upper
     edge, and --alpha lets the picture through. To share pictures, --redact.
     """
+    context = click.get_current_context()
+    check_companions(context, "redact", "redact_style", "redact_margin", "redact_hold")
+    check_no_overlay(context)
     settings = overlay_settings(options)
     if start and end and start.kind == end.kind and end.value <= start.value:
         raise click.UsageError("--end must come after --start")

@@ -156,6 +156,7 @@ class Redaction:
         hold_s: Seconds that a gap in the detections may have.
 
     Raises:
+        ValueError: Margin or time is negative or no number: a box of NaN would cover nothing.
         VideoError: None of the labels was recorded.
     """
 
@@ -170,6 +171,8 @@ class Redaction:
         margin: float = 0.1,
         hold_s: float = 0.5,
     ) -> None:
+        if not (0 <= margin < math.inf and 0 <= hold_s < math.inf):
+            raise ValueError(f"margin {margin} and hold_s {hold_s} must be numbers from 0 on")
         self._labels = None if labels is None else frozenset(labels)
         self._mosaic = style == "mosaic"
         self._margin = margin
