@@ -18,6 +18,7 @@ __all__ = [
     "TABLE_ROWS",
     "POSITION",
     "FiniteRange",
+    "check_annotated",
     "check_companions",
     "check_no_overlay",
     "output_options",
@@ -82,6 +83,22 @@ def check_no_overlay(context: click.Context) -> None:
     names = _OVERLAY if context.params["trails"] else (*_OVERLAY, "where")
     for flag in _given(context, names) if context.params["no_overlay"] else ():
         raise click.UsageError(f"{flag} does nothing with --no-overlay")
+
+
+def check_annotated(context: click.Context, video: Path | None) -> None:
+    """Refuse what cannot be drawn, or hidden, on a video that has the overlay in it already.
+
+    Raises:
+        VideoError: An option that needs the pixels without it was given.
+    """
+    from dgrec.errors import VideoError
+
+    names = (*_OVERLAY, "no_overlay", "where", "trails", "redact", "side_by_side")
+    for flag in _given(context, names):
+        raise VideoError(
+            f"{video}: has the overlay in it already, as it was drawn live; "
+            f"{flag} needs the pixels without it"
+        )
 
 
 def _given(context: click.Context, names: Sequence[str]) -> list[str]:
