@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from dgrec.session import Session
 from replay.drawing.hud import Hud
+from replay.drawing.labels import check_labels
 from replay.drawing.painting import Filtered, Painter, Resize, Stack
 from replay.drawing.redaction import Redaction
 from replay.drawing.trails import Trails
@@ -60,8 +61,14 @@ class Scene:
 
         Raises:
             QueryError: DuckDB refuses the predicate.
-            VideoError: Labels to cover were never recorded, or ``beside`` has other footage.
+            VideoError: Labels to cover or to blur were never recorded, or ``beside`` has other
+                footage.
         """
+        blurred = self.settings.get("blur") or []
+        blurred = [blurred] if isinstance(blurred, str) else blurred
+        if self.overlay and blurred and "all" not in blurred:
+            sessions = [session] if beside is None else [session, beside[0]]
+            check_labels("--blur", blurred, sessions)
         resize: list[Painter] = [] if self.resize is None else [self.resize]
         if beside is None:
             drawn, hud = self._painters(session, closing)

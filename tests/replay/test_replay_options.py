@@ -502,6 +502,18 @@ def test_options_that_would_do_nothing(session: Path, options: list[str], messag
     assert not list(session.parent.glob("s.*.*"))
 
 
+def test_a_label_to_blur_that_was_never_recorded(tmp_path: Path, session: Path) -> None:
+    """With a mistyped one nothing would be blurred, and look as if it had been."""
+    output = tmp_path / "a.mp4"
+    outcome = replay(session, "-o", output, "--blur", "nosuch")
+    assert outcome.exit_code == 1
+    assert outcome.stderr == ("Error: --blur nosuch: no such label was recorded (there are: bit)\n")
+    assert not output.exists()
+    for label in ("bit", "all", "person"):  # the model knows persons
+        options = ["--overwrite", "--max-frames", 2, "--blur", label]
+        assert replay(session, "-o", output, *options).exit_code == 0
+
+
 def test_trails_may_be_filtered_without_an_overlay(tmp_path: Path, session: Path) -> None:
     options = ["--no-overlay", "--trails", 5, "--where", "true", "--max-frames", 2]
     assert replay(session, "-o", tmp_path / "a.mp4", *options).exit_code == 0
