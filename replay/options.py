@@ -352,6 +352,13 @@ def picture_options(command: _Command) -> _Command:
             "last frames as bars: red after drops, orange above the p99.",
         ),
         click.option(
+            "--hud-at",
+            type=click.Choice(["top-left", "top-right", "bottom-left", "bottom-right"]),
+            default="top-left",
+            show_default=True,
+            help="Where it stands: it hides what is below it.",
+        ),
+        click.option(
             "--trails",
             type=click.IntRange(2, 2000),
             metavar="FRAMES",

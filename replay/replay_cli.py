@@ -122,6 +122,7 @@ def replay_command(
     edge, and --alpha lets the picture through. To share pictures, --redact.
     """
     context = click.get_current_context()
+    check_companions(context, "hud", "hud_at")
     check_companions(context, "redact", "redact_style", "redact_margin", "redact_hold")
     check_no_overlay(context)
     settings = overlay_settings(options)
@@ -218,6 +219,7 @@ def _scene(
         where=options["where"],
         trails=options["trails"] or 0,
         hud=options["hud"],
+        hud_at=options["hud_at"],
         redact=options["redact"],
         redact_style=options["redact_style"],
         redact_margin=options["redact_margin"],
