@@ -18,6 +18,7 @@ import numpy as np
 
 from dgrec import sample
 from dgrec.errors import OutputError, VideoError
+from dgrec.result import RecordedResult
 from dgrec.session import Session
 from dgrec.video import Image
 from replay.footage.video import Clip
@@ -536,6 +537,18 @@ class Pixels:
             self.resized_from = (image.shape[1], image.shape[0])
             image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
         return image
+
+    def results(self, session: Session) -> Iterator[RecordedResult]:
+        """Yield a session's frames with their pixels, as `predict_stream` yielded them.
+
+        ``image`` and ``image_overlay`` are there, but for frames that have no pixels (`notes`).
+        """
+        labels: dict[Any, Any] | None = None
+        for result in session:
+            if labels is None:
+                labels = result.label_dictionary
+            image = self.frame(result.row)
+            yield result if image is None else result.with_image(image, labels)
 
     def stored(self, row: Mapping[str, Any]) -> Image | None:
         """Return `frame` in the size that it has in the video, which there must be."""

@@ -23,6 +23,7 @@ from tests.replay.clips import (
     HEIGHT,
     WIDTH,
     file_source,
+    number_drawn,
     number_in,
     numbered_image,
     numbered_metadata,
@@ -276,6 +277,23 @@ def test_the_video_recorded_beside_a_camera_session(tmp_path: Path) -> None:
             assert [None if im is None else number_in(im) for im in images] == [0, 1, None, 2, 4]
             (note,) = pixels.notes()
         assert note.startswith("not every frame is in s.mp4: 1 recorded frame")
+
+
+def test_results_with_their_pixels(tmp_path: Path) -> None:
+    """As `predict_stream` yields them: an application that reads `result.image` can be tested."""
+    video = write_clip(tmp_path / "s.mp4", 5)
+    with (
+        camera_session(tmp_path, video, [0, 1, None, 4]) as session,
+        Pixels(find_footage(session)) as pixels,
+    ):
+        results = list(pixels.results(session))
+        assert [result.results for result in results] == [result.results for result in session]
+        assert [hasattr(result, "image") for result in results] == [True, True, False, True]
+        for result, number in [(results[1], 1), (results[3], 4)]:
+            assert number_in(result.image) == number
+            assert number_drawn(result.image) == 0
+            assert number_drawn(result.image_overlay) == result.frame
+            assert np.array_equal(result.image_overlay, result.overlay(result.image))
 
 
 def test_a_recorded_video_stands_in_for_a_lost_file(tmp_path: Path) -> None:
