@@ -56,6 +56,8 @@ _MATCHED: Final = KINDS[:4]
 _CHANGED_FRAMES: Final = 10
 _BBOX: Final = ("x_min", "y_min", "x_max", "y_max")
 _FIELDS: Final = ("label", "score", *_BBOX, "angle")
+#: What tells whether there is a mask and whether there are key points, without reading them.
+_SHAPES: Final = ("mask.width", "landmarks.list.element.category_id")
 
 
 @dataclass
@@ -103,7 +105,7 @@ class Agreement:
     frames: int = 0
     only_base_frames: int = 0
     only_new_frames: int = 0
-    #: Frames whose detections are all ``same``.
+    #: Frames whose detections are all ``same``; not those with results that cannot be compared.
     same_frames: int = 0
     base: int = 0
     new: int = 0
@@ -125,6 +127,8 @@ class Agreement:
     rotated: int = 0
     #: Detections with neither box nor label, of which nothing is compared.
     not_compared: int = 0
+    #: Detections that have a mask or key points, which are not compared.
+    shaped: int = 0
 
     @property
     def precision(self) -> float | None:
@@ -140,9 +144,11 @@ class Agreement:
     def f1(self) -> float | None:
         """Both in one, the agreement: 1 if nothing changed; None if there was nothing to compare.
 
-        Frames without a detection on either side agree.
+        Frames without a detection on either side agree; results that cannot be compared do not.
         """
-        return _f1(self.counts["same"], self.base, self.new) if self.frames else None
+        if not self.frames or (not self.base + self.new and self.not_compared):
+            return None
+        return _f1(self.counts["same"], self.base, self.new)
 
 
 def _share(part: int, whole: int) -> float | None:
@@ -163,6 +169,8 @@ class _Frame:
     scores: Floats
     boxes: Floats
     angles: Floats
+    #: How many have a mask or key points.
+    shaped: int
 
 
 def compare_detections(base: Session, new: Session) -> Agreement:
@@ -207,6 +215,7 @@ class _Tally:
         kinds: Counter[str] = Counter()
         sides = (_split(a), _split(b))
         agreement.rotated += sum(int(np.count_nonzero(~np.isnan(f.angles))) for f in (a, b))
+        agreement.shaped += a.shaped + b.shaped
         agreement.not_compared += sum(rest for _, _, rest in sides)
         boxes_a, boxes_b = sides[0][0], sides[1][0]
         self._match(a, boxes_a, b, boxes_b, kinds)
@@ -216,7 +225,7 @@ class _Tally:
             self._classify(a, best_a, b, best_b, kinds)
         changes = kinds.total() - kinds["same"]
         if not changes:
-            agreement.same_frames += 1
+            agreement.same_frames += not any(rest for _, _, rest in sides)
             return
         counted = [len(boxes) + (best is not None) for boxes, best, _ in sides]
         frame = ChangedFrame(
@@ -392,7 +401,7 @@ def _frames(session: Session) -> Iterator[_Frame]:
 
 def _batches(session: Session) -> Iterator[pa.RecordBatch]:
     """Yield rows with what is compared; masks, which may be large, stay in the file if they can."""
-    leaves = ["source_frame", *(f"detections.list.element.{name}" for name in _FIELDS)]
+    leaves = ["source_frame", *(f"detections.list.element.{name}" for name in (*_FIELDS, *_SHAPES))]
     whole = ["source_frame", "detections"]
     if not session.parts:
         yield from session.batches(leaves if session.sealed else whole)
@@ -411,6 +420,9 @@ def _frames_of(batch: pa.RecordBatch, position: int) -> Iterator[_Frame]:
         for name in ("score", "angle", *_BBOX)
     )
     boxes = np.stack(corners, axis=1)
+    key_points = pc.fill_null(pc.list_value_length(pc.struct_field(flat, "landmarks")), 0)
+    has_shape = pc.or_(pc.is_valid(pc.struct_field(flat, "mask")), pc.greater(key_points, 0))
+    shaped = np.concatenate(([0], np.cumsum(has_shape.to_numpy(zero_copy_only=False)))).tolist()
     for row, source_frame in enumerate(batch.column("source_frame").to_pylist()):
         inside = slice(offsets[row], offsets[row + 1])
         yield _Frame(
@@ -420,4 +432,5 @@ def _frames_of(batch: pa.RecordBatch, position: int) -> Iterator[_Frame]:
             scores[inside],
             boxes[inside],
             angles[inside],
+            shaped[offsets[row + 1]] - shaped[offsets[row]],
         )

@@ -108,7 +108,7 @@ def compare_command(
     if not base or not new:
         raise click.UsageError(f"give --{'new' if base else 'base'}, too")
 
-    from dgrec.comparison.limits import parse_limit
+    from dgrec.comparison.limits import check_limits, parse_limit
     from dgrec.errors import ConfigError, DgrecError
 
     try:
@@ -126,7 +126,7 @@ def compare_command(
         for session in opened:
             say_damage(session)
         comparison = dgrec.compare(*sides)
-        checked = [(limit, limit.check(comparison)) for limit in limits]
+        checked = list(zip(limits, check_limits(limits, comparison), strict=True))
         with open_output(output, overwrite=overwrite, keep=recorded_files(opened)) as destination:
             write_comparison(comparison, form, destination, checked)
     failed = [limit.text for limit, outcome in checked if outcome.holds]

@@ -233,7 +233,7 @@ def test_sessions_as_the_unit(dgrec: Run, tmp_path: Path) -> None:
     few = json_compare(dgrec, "--base", *paths[:2], "--new", paths[3], "--new", paths[4])
     row = next(row for row in few["rows"] if row["metric"] == "inference_p50_ms")
     assert row["verdict"] == "UNCLEAR"
-    assert row["reason"] == "BASE: 2 sessions with a value, 3 are needed"
+    assert row["reason"] == "BASE and NEW: 2 sessions with a value, 3 are needed"
     text = dgrec("compare", "--base", *paths[:3], "--new", *paths[3:]).stdout
     assert "Sessions are the unit" in text
     assert f"of the first session on each side: {paths[0]} and {paths[3]}." in text
@@ -287,7 +287,8 @@ def test_warm_up_is_left_out_and_counted(dgrec: Run, base: Path, tmp_path: Path)
 
 def test_table_and_markdown(dgrec: Run, base: Path, tmp_path: Path) -> None:
     text = dgrec("compare", base, base).stdout
-    assert "This is a difference between these two recordings." in text
+    assert "In short: 17 SAME; agreement 1.0000." in text
+    assert "BASE and NEW are the same recording: nothing can differ." in text
     assert "agreement (F1)" in text
     target = tmp_path / "report.md"
     assert dgrec("compare", base, base, "--output", target).exit_code == 0

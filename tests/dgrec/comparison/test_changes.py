@@ -234,10 +234,8 @@ def test_an_interval_reaches_into_the_other_mode(share: float) -> None:
 def rows_of(correlation: float, seed: int, factor: float = 1.0) -> tuple[Row, ...]:
     rng = np.random.default_rng(seed)
     process = partial(autoregressive, correlation)
-    rows, _ = compare_samples(
-        sample(process, rng, 1800), sample(process, rng, 1800, factor), same_frames=False
-    )
-    return rows
+    sides = sample(process, rng, 1800), sample(process, rng, 1800, factor)
+    return compare_samples(*sides).rows
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9, 0.97])
