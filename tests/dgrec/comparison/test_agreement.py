@@ -90,9 +90,7 @@ def test_a_pair_is_the_best_of_all_assignments() -> None:
         for i, j in np.ndindex(*overlap.shape):
             assert overlap[i, j] == pytest.approx(slow_iou(boxes[0][i], boxes[1][j]))
         frames = [
-            agreement_module._Frame(
-                0, 0, ["a"] * len(b), np.full(len(b), 0.5), b, np.full(len(b), np.nan), 0
-            )
+            agreement_module._Frame(0, 0, ["a"] * len(b), np.full(len(b), 0.5), b, len(b), 0, 0)
             for b in boxes
         ]
         order = [list(range(len(b))) for b in boxes]
