@@ -263,7 +263,7 @@ def _opened(item: Session | str | Path, stack: contextlib.ExitStack) -> Session:
     if isinstance(item, Session):
         return item
     if not isinstance(item, str | Path):
-        raise TypeError(f"a session is a path or open, not {item!r}")
+        raise TypeError(f"a session is a path, or what dgrec.open returns, not {item!r}")
     return stack.enter_context(Session(item))
 
 

@@ -246,9 +246,8 @@ def _side_by_side(comparison: Comparison, position: int) -> str:
 
 
 def _notes(comparison: Comparison, checked: Sequence[tuple[Limit, Outcome]]) -> Iterator[str]:
-    yield _summary(comparison)
     if comparison.is_same_recording:
-        yield "BASE and NEW are the same recording: nothing can differ."
+        yield "BASE and NEW are the same recording."
     elif comparison.unit == "frame":
         yield (
             "This is a difference between these two recordings. How much runs of the same thing "
@@ -284,6 +283,7 @@ def _notes(comparison: Comparison, checked: Sequence[tuple[Limit, Outcome]]) -> 
             base, new = comparison.base[0].path, comparison.new[0].path
             yield f"Detections are compared of the first session on each side: {base} and {new}."
         yield from _agreement_notes(agreement)
+    yield _summary(comparison)
     for limit, outcome in checked:
         state = "FAILED" if outcome.holds else "UNKNOWN" if outcome.problem else "passed"
         yield f"{state}: --fail-on {shlex.quote(limit.text)}"
@@ -298,7 +298,8 @@ def _summary(comparison: Comparison) -> str:
     told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in order if counts[verdict])
     agreement = comparison.agreement
     if agreement is not None:
-        told += f"; agreement {_share(agreement.f1)}"
+        is_known = agreement.f1 is not None
+        told += f"; agreement {_share(agreement.f1) if is_known else 'cannot be told'}"
     return f"In short: {told}."
 
 
@@ -308,14 +309,18 @@ def _pair_notes(comparison: Comparison) -> Iterator[str]:
     if not comparison.pairs:
         yield "No frame is in both: what is compared are other parts of the same footage."
         return
-    count = f"{comparison.pairs:,} pair{'s are' if comparison.pairs > 1 else ' is'}"
-    yield f"Both saw the same frames: {count} compared."
+    yield f"Both saw the same frames: {_count(comparison.pairs, 'pair')} compared."
     if any(comparison.unpaired):
         base, new = comparison.unpaired
         yield (
-            f"Between them are {base:,} frames that only BASE has and {new:,} that only NEW has: "
-            "their durations are not compared; their results count for throughput and stalls."
+            f"Between the first pair and the last, {_count(base, 'frame')} only in BASE and "
+            f"{_count(new, 'frame')} only in NEW: they count for throughput and stalls, their "
+            "durations are not compared."
         )
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count:,} {noun} is" if count == 1 else f"{count:,} {noun}s are"
 
 
 def _agreement_notes(agreement: Agreement) -> Iterator[str]:
