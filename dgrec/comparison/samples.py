@@ -73,7 +73,7 @@ class Sample:
     def __len__(self) -> int:
         return len(self.source_frame)
 
-    def only(self, kept: Mask | Integers) -> Sample:
+    def only(self, kept: Mask | Integers | slice) -> Sample:
         """Return the same with only some of the frames."""
         return replace(
             self,
@@ -131,7 +131,7 @@ def count_stalls(gaps: Series, limit_ms: float) -> tuple[int, float]:
 
 
 def read_sample(session: Session) -> Sample:
-    """Read what a comparison needs of a session: 64 bytes of memory a frame.
+    """Read what a comparison needs of a session: 72 bytes of memory a frame.
 
     Raises:
         SessionError: Part of the file cannot be read.
@@ -164,15 +164,15 @@ def read_sample(session: Session) -> Sample:
         frames=len(gaps),
         warm_up=warm_up,
         has_settled=has_settled,
-        source_frame=columns["source_frame"].astype(np.int64),
+        source_frame=columns["source_frame"].astype(np.int64, copy=False),
         gap_ms=gaps,
-        stages={name: columns[name].astype(np.float64) for name in STAGES},
+        stages={name: columns[name].astype(np.float64, copy=False) for name in STAGES},
         dropped={place: totals[f"dropped_{place}"] for place in DROP_PLACES},
         skipped=totals["skipped_before"],
         end_reason=metadata.get("end_reason"),
         damage=tuple(session.damage),
     )
-    kept = whole.only(np.arange(warm_up, len(gaps)))
+    kept = whole.only(slice(warm_up, None))
     kept.gap_ms[:1] = np.nan
     return kept
 
@@ -181,7 +181,7 @@ def _gaps(frame: Numbers, completed_us: Numbers, cuts: Sequence[int]) -> Floats:
     """Return the milliseconds from the row before, where that is the frame before."""
     gaps = np.full(len(frame), np.nan)
     follows = (np.diff(frame) == 1) & ~np.isin(frame[1:], cuts)
-    gaps[1:] = np.where(follows, np.diff(completed_us.astype(np.int64)) / 1000, np.nan)
+    gaps[1:] = np.where(follows, np.diff(completed_us.astype(np.int64, copy=False)) / 1000, np.nan)
     return gaps
 
 
