@@ -147,7 +147,7 @@ def test_a_label_cannot_steer_the_terminal(dgrec: Run, session: Path) -> None:
     for form in ("table", "markdown"):
         text = ok(dgrec("query", session, r"SELECT E'\x1b[31mred' AS t", "--format", form))
         assert "\x1b" not in text
-        assert r"\x1b[31mred" in text
+        assert r"\x1b[31mred" in text.replace(r"\[", "[")
 
 
 def test_a_number_that_is_added_to_a_name_is_free(dgrec: Run, session: Path) -> None:
