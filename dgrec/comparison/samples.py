@@ -12,9 +12,9 @@ import pyarrow as pa
 from dgrec.comparison.blocks import Floats, mean_variance
 from dgrec.comparison.changes import Series
 from dgrec.errors import NotASessionError
+from dgrec.metadata import cuts_of
 
 if TYPE_CHECKING:
-    from dgrec.metadata import Metadata
     from dgrec.session import Session
 
 __all__ = [
@@ -156,7 +156,7 @@ def read_sample(session: Session) -> Sample:
         name: np.concatenate(arrays) if arrays else np.empty(0) for name, arrays in parts.items()
     }
     metadata = session.metadata
-    gaps = _gaps(columns["frame"], columns["completed_at"], _cuts(metadata))
+    gaps = _gaps(columns["frame"], columns["completed_at"], cuts_of(metadata))
     has_settled, warm_up = _warm_up(session)
     whole = Sample(
         path=str(session.path),
@@ -183,15 +183,6 @@ def _gaps(frame: Numbers, completed_us: Numbers, cuts: Sequence[int]) -> Floats:
     follows = (np.diff(frame) == 1) & ~np.isin(frame[1:], cuts)
     gaps[1:] = np.where(follows, np.diff(completed_us.astype(np.int64, copy=False)) / 1000, np.nan)
     return gaps
-
-
-def _cuts(metadata: Metadata) -> list[int]:
-    """Return the frames with which the moments of a clip begin (docs/format.md)."""
-    clip = metadata.get("clip")
-    ranges = clip.get("ranges") if isinstance(clip, Mapping) else None
-    moments = ranges if isinstance(ranges, list) else []
-    starts = [moment.get("first_frame") for moment in moments if isinstance(moment, Mapping)]
-    return [start for start in starts if isinstance(start, int)]
 
 
 def _warm_up(session: Session) -> tuple[bool, int]:

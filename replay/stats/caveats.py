@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from dgrec.journal import is_being_written
+from dgrec.metadata import cuts_of
 
 if TYPE_CHECKING:
     from dgrec.session import Session
@@ -31,21 +32,20 @@ def caveats(session: Session) -> tuple[str, ...]:
 
 def moments(session: Session) -> int:
     """Return from how many places of a recording the session was cut; 1 if it was not."""
-    return len(_cuts(session.metadata.get("clip"))) + 1
+    return len(cuts_of(session.metadata)) + 1
 
 
 def _caveats(session: Session) -> Iterator[str]:
     metadata = session.metadata
-    clip = metadata.get("clip")
     damage = session.damage
     if damage:
         more = f" (and {len(damage) - 1:,} more: dgrec info)" if len(damage) > 1 else ""
         yield f"Not all can be read: {damage[0]}{more}. Every number is of the rest."
-    lost = clip.get("damage") if isinstance(clip, Mapping) else None
+    lost = metadata.get("clip", {}).get("damage")
     if isinstance(lost, list) and lost:
         yield f"Cut from a damaged session: {lost[0]}{' (and more)' if len(lost) > 1 else ''}."
     reason, detail = metadata.get("end_reason"), metadata.get("end_detail")
-    if isinstance(reason, str) and reason in _ENDED_EARLY:
+    if reason in _ENDED_EARLY:
         why = f" ({detail})" if detail else ""
         yield f"The recording ended early: {_ENDED_EARLY[reason]}{why}."
     elif reason in (None, "recovered") and not metadata.get("ended_at"):
@@ -68,20 +68,3 @@ def _is_being_recorded(session: Session) -> bool:
     if session.parts:
         return any(not part.sealed and is_being_written(part.path) for part in session.parts)
     return not session.sealed and is_being_written(session.path)
-
-
-def _cuts(clip: Any) -> list[int]:
-    """Return the frames of a clip that others were between, before; also of a clip of a clip."""
-    if not isinstance(clip, Mapping) or not isinstance(clip.get("ranges"), list):
-        return []
-    earlier = _cuts(clip.get("clip"))
-    found: set[int] = set()
-    for item in clip["ranges"]:
-        if not isinstance(item, Mapping):
-            continue
-        first, frames, start = (item.get(key) for key in ("first_frame", "frames", "from_frame"))
-        if not (isinstance(first, int) and isinstance(frames, int) and isinstance(start, int)):
-            continue
-        found |= {first + cut - start for cut in earlier if start < cut < start + frames}
-        found |= {first} - {0}
-    return sorted(found)
