@@ -286,7 +286,8 @@ SELECT session_id, sum(len(detections))::BIGINT AS detections, avg(len(detection
            / nullif(epoch_us(max(completed_at)) - epoch_us(min(captured_at)), 0) AS per_second
 FROM frames GROUP BY session_id;
 
--- Detections of each label: how many, in how many frames, how many a second, how sure.
+-- Detections of each label: how many, in how many frames, how many a second, how sure. mean_score
+-- is of those that have a score (scored of them).
 CREATE VIEW label_rate AS
 WITH span AS (
     SELECT session_id,
@@ -294,10 +295,11 @@ WITH span AS (
     FROM frames GROUP BY session_id
 ), counted AS (
     SELECT session_id, label, count(*) AS detections, count(DISTINCT frame) AS frames,
-           avg(score) AS mean_score
+           count(score) AS scored, avg(score) AS mean_score
     FROM detections GROUP BY session_id, label
 )
-SELECT session_id, label, detections, frames, detections / duration_s AS per_second, mean_score
+SELECT session_id, label, detections, frames, detections / duration_s AS per_second, scored,
+       mean_score
 FROM counted JOIN span USING (session_id)
 ORDER BY session_id, detections DESC, label;
 

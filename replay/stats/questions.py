@@ -60,7 +60,7 @@ _BY_LABEL = """\
 SELECT label, count(DISTINCT session_id) AS sessions, sum(detections)::BIGINT AS detections,
        sum(frames)::BIGINT AS frames,
        round(sum(detections) / (SELECT sum(duration_s) FROM session_throughput), 3) AS per_second,
-       round(sum(mean_score * detections) / sum(detections), 3) AS mean_score
+       round(sum(mean_score * scored) / sum(scored), 3) AS mean_score
 FROM label_rate GROUP BY label ORDER BY detections DESC, label"""
 
 

@@ -455,6 +455,7 @@ def test_detection_rates(recording: Recording) -> None:
     for name, row in labels.items():
         own = [d for d in recording.detections if d["label"] == name]
         assert row["frames"] == len({d["frame"] for d in own})
+        assert row["scored"] == sum(d["score"] is not None for d in own)
         assert same(row["per_second"], len(own) / elapsed if elapsed else None)
         assert same(row["mean_score"], np.mean([d["score"] for d in own]))
 

@@ -12,7 +12,14 @@ import pytest
 from click.testing import Result
 
 from dgrec.rows import Row
-from tests.factory import START_NS, make_row, new_metadata, write_journal, write_session
+from tests.factory import (
+    START_NS,
+    make_detection,
+    make_row,
+    new_metadata,
+    write_journal,
+    write_session,
+)
 from tests.replay.conftest import uneven_rows
 
 Run = Callable[..., Result]
@@ -107,6 +114,17 @@ def test_by_label(dgrec: Run, paths: dict[str, Path]) -> None:
         assert row["sessions"] == 3
         assert row["per_second"] == pytest.approx(len(scores) / span * 1e6, abs=1e-3)
         assert row["mean_score"] == pytest.approx(np.mean(scores), abs=1e-3)
+
+
+def test_the_mean_score_is_of_the_detections_that_have_one(dgrec: Run, tmp_path: Path) -> None:
+    paths = []
+    for name, scores in (("a", [0.9, 0.8, ...]), ("b", [...] * 30), ("c", [0.4])):
+        rows = [make_row(i, [make_detection(label="car", score=s)]) for i, s in enumerate(scores)]
+        paths.append(write_session(tmp_path / f"{name}.parquet", rows))
+    (row,) = ask(dgrec, *paths, "--by", "label")
+    assert (row["detections"], row["mean_score"]) == (34, 0.7)
+    (row,) = ask(dgrec, paths[1], "--by", "label")
+    assert row["mean_score"] is None
 
 
 def test_windows(dgrec: Run, paths: dict[str, Path]) -> None:
