@@ -13,14 +13,19 @@ from typing import Any
 
 import duckdb
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 
 import dgrec
 from dgrec import library, sample, sql
 from dgrec.rows import Row
-from dgrec.schema import METADATA_KEY
-from tests.factory import START_NS, make_detection, make_row, write_journal, write_session
+from tests.factory import (
+    START_NS,
+    make_detection,
+    make_row,
+    without_column,
+    write_journal,
+    write_session,
+)
 from tests.replay.conftest import uneven_rows
 
 MS = 1_000_000
@@ -603,17 +608,6 @@ def test_a_session_without_frames_breaks_nothing(tmp_path: Path) -> None:
 # --- what is not there -------------------------------------------------------------------------
 
 
-def without(path: Path, column: str) -> Path:
-    """Write a copy of a session from which another tool has left out a column."""
-    copy = path.with_name(f"no_{column}.parquet")
-    file = pq.ParquetFile(path)
-    table = file.read().drop_columns([column])
-    with pq.ParquetWriter(copy, table.schema) as writer:
-        writer.write_table(table)
-        writer.add_key_value_metadata({METADATA_KEY: file.metadata.metadata[METADATA_KEY]})
-    return copy
-
-
 _LOSSES = ("skipped_before", "dropped_before", "dropped_camera", "dropped_queue", "dropped_writer")
 
 
@@ -632,7 +626,7 @@ _LOSSES = ("skipped_before", "dropped_before", "dropped_camera", "dropped_queue"
 def test_what_a_file_does_not_have_is_null_and_never_zero(
     paths: dict[str, Path], column: str, unknown: set[str]
 ) -> None:
-    with contextlib.closing(Recording(without(paths["uneven"], column))) as r:
+    with contextlib.closing(Recording(without_column(paths["uneven"], column))) as r:
         values = {row["id"]: r.one(row["sql"])["value"] for row in r.ask("FROM metrics")}
         values |= r.one("FROM pipeline")
         if column in ("dropped_camera", "dropped_queue", "dropped_writer"):

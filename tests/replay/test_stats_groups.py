@@ -169,6 +169,10 @@ def test_what_cannot_be_read_is_named_and_left_out(
         (("s.parquet", "--late", "0"), "--late"),
         (("s.parquet", "--by", "color"), "--by"),
         (("s.parquet", "--why", "--format", "csv"), "--why is written as"),
+        (("s.parquet", "--why", "--output", "why.csv"), "--why is written as"),
+        (("s.parquet", "--charts", "--by", "hour"), "--charts are drawn below"),
+        (("s.parquet", "--charts", "--format", "json"), "--charts are drawn below"),
+        (("s.parquet", "--charts", "--sql"), "--charts are drawn below"),
         (("s.parquet", "--follow", "--sql"), "--follow reads the journal"),
         (("a.arrows", "b.arrows", "--follow"), "--follow shows one recording"),
     ],
@@ -179,6 +183,16 @@ def test_what_makes_no_sense_is_a_usage_error(
     done = dgrec("stats", *arguments)
     assert done.exit_code == 2
     assert said in done.output
+
+
+def test_charts_are_of_one_session(dgrec: Run, paths: dict[str, Path]) -> None:
+    done = dgrec("stats", paths["a"], paths["c"], "--charts")
+    assert done.exit_code == 2
+    assert "--charts are drawn below" in done.output
+
+
+def test_windows_are_as_long_as_asked_for(dgrec: Run, paths: dict[str, Path]) -> None:
+    assert "throughput(1234.5678)" in dgrec("stats", "--window", "1234.5678s", "--sql").stdout
 
 
 def test_a_folder_is_all_sessions_in_it(dgrec: Run, paths: dict[str, Path]) -> None:
