@@ -61,7 +61,9 @@ _CHARTS = "--charts are drawn below the tables of one session: without --by and 
     help="Draw latency as a histogram, and latency, rate and losses over time.  "
     "[default: on a terminal]",
 )
-@click.option("--sql", "show_sql", is_flag=True, help="Print the SQL of the answer instead.")
+@click.option(
+    "--sql", "show_sql", is_flag=True, help="Print the SQL of the answer instead, for dgrec query."
+)
 @output_options("table", "json", "csv", "markdown")
 def stats_command(
     sessions: tuple[Path, ...],
