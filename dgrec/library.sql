@@ -35,11 +35,14 @@ CREATE MACRO _waiting_ms(latency, preprocess, inference, postprocess) AS
 -- NULL: three windows do not fit, or nothing was timed. Flagged, never deleted: frames has them all.
 CREATE VIEW warm_up AS
 WITH span AS (
-    SELECT session_id, count(*) AS frames, min(frame) AS first_frame, max(frame) AS last_frame,
-           count(latency_ms) AS timed, epoch_us(min(captured_at)) AS started,
-           _at_least(10, round(count(*) * 1e6 / _at_least(1,
-               epoch_us(max(completed_at)) - epoch_us(min(captured_at)))))::BIGINT AS window_frames
-    FROM frames GROUP BY session_id
+    SELECT *, _at_least(10, round(frames * 1e6 / _at_least(1, ended - started)))::BIGINT
+                  AS window_frames
+    FROM (
+        SELECT session_id, count(*) AS frames, min(frame) AS first_frame,
+               max(frame) AS last_frame, count(latency_ms) AS timed,
+               epoch_us(min(captured_at)) AS started, epoch_us(max(completed_at)) AS ended
+        FROM frames GROUP BY session_id
+    )
 ), windows AS (
     SELECT session_id, (frame - first_frame) // window_frames AS number, count(*) AS frames,
            epoch_us(max(completed_at)) AS ended, median(latency_ms) AS latency,
@@ -329,14 +332,17 @@ ORDER BY session_id, track_id;
 -- on their way at a time (in_flight); one_at_a_time_fps is what the rate would be if that were
 -- one.
 CREATE VIEW pipeline AS
-SELECT session_id, count(*) AS frames, any_value(left_out) AS left_out,
-       _at_least(1, epoch_us(max(completed_at)) - epoch_us(min(captured_at))) / 1e6 AS seconds,
-       count(*) / seconds AS fps, avg(latency_ms) AS latency_ms,
-       sum(latency_ms) / 1e3 / seconds AS in_flight, 1e3 / avg(latency_ms) AS one_at_a_time_fps
+SELECT session_id, frames, left_out, seconds, frames / seconds AS fps, latency_ms,
+       total_ms / 1e3 / seconds AS in_flight, 1e3 / latency_ms AS one_at_a_time_fps
 FROM (
-    SELECT session_id, captured_at, completed_at, latency_ms, warm_up_frames AS left_out
-    FROM frames JOIN warm_up USING (session_id) WHERE frame >= first_steady_frame
-) GROUP BY session_id;
+    SELECT session_id, count(*) AS frames, any_value(left_out) AS left_out,
+           _at_least(1, epoch_us(max(completed_at)) - epoch_us(min(captured_at))) / 1e6 AS seconds,
+           avg(latency_ms) AS latency_ms, sum(latency_ms) AS total_ms
+    FROM (
+        SELECT session_id, captured_at, completed_at, latency_ms, warm_up_frames AS left_out
+        FROM frames JOIN warm_up USING (session_id) WHERE frame >= first_steady_frame
+    ) GROUP BY session_id
+);
 
 -- How busy each part of the pipeline was, after the warm-up. frames_in_it is how many frames were
 -- in it at a time (Little's law again); workers, how many it can take at once (inference: the
