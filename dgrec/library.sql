@@ -364,14 +364,16 @@ WITH loads AS (
           FROM steady_frames)
     GROUP BY session_id
 )
-SELECT session_id, load.stage, _known(load.mean_ms) AS mean_ms,
-       _known(load.total_ms / elapsed_ms) AS frames_in_it,
-       CASE load.stage WHEN 'waiting' THEN NULL
-            WHEN 'inference'
-            THEN greatest(1, json_array_length(metadata, '$.model.devices')::BIGINT)
-            ELSE 1 END AS workers,
-       CASE WHEN frames_in_it > workers THEN 1 ELSE frames_in_it / workers END AS busy
-FROM loads JOIN sessions USING (session_id);
+SELECT *, CASE WHEN frames_in_it > workers THEN 1 ELSE frames_in_it / workers END AS busy
+FROM (
+    SELECT session_id, load.stage, _known(load.mean_ms) AS mean_ms,
+           _known(load.total_ms / elapsed_ms) AS frames_in_it,
+           CASE load.stage WHEN 'waiting' THEN NULL
+                WHEN 'inference'
+                THEN greatest(1, json_array_length(metadata, '$.model.devices')::BIGINT)
+                ELSE 1 END AS workers
+    FROM loads JOIN sessions USING (session_id)
+);
 
 -- What can be compared between recordings: id, unit, polarity (which way is better: lower, higher,
 -- or neutral), what it means, and the query that gives a row (session_id, value) for each session
