@@ -47,13 +47,15 @@ class Load:
     workers: int | None
     #: Share of the time, 0 to 1.
     busy: float | None
+    #: Results a second at which it would be busy all the time.
+    capacity_fps: float | None = None
 
-    @property
-    def capacity_fps(self) -> float | None:
-        """The rate at which it would be busy all the time."""
-        if not self.mean_ms or self.workers is None or not self.frames_in_it:
-            return None
-        return 1e3 * self.workers / self.mean_ms
+    def at(self, fps: float | None) -> Load:
+        """Return the load with its capacity, known from the rate at which it was measured."""
+        if fps is None or self.workers is None or not self.frames_in_it:
+            return self
+        # Not from mean_ms: the source is read for frames, too, that nobody takes.
+        return replace(self, capacity_fps=fps * self.workers / self.frames_in_it)
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,7 @@ def _pipeline(session: Session, row: dict[str, Any], loads: tuple[Load, ...]) ->
         # Nothing was recorded in most of that time.
         row |= {"fps": None, "in_flight": None}
         loads = tuple(replace(load, frames_in_it=None, busy=None) for load in loads)
+    loads = tuple(load.at(row["fps"]) for load in loads)
     draft = Pipeline(**row, loads=loads, limit=None, findings=())
     limit = _limit(draft, is_live)
     return Pipeline(
@@ -143,9 +146,9 @@ def _limit(p: Pipeline, is_live: bool) -> str | None:
     busy = {load.stage: load.busy for load in p.loads if load.busy is not None}
     if (p.dropped_queue or 0) > _REPLACED * p.delivered:
         busy.pop("read", None)  # it delivers more than is taken
-    if is_live and p.skipped and "read" in busy:
-        # A camera is waited for all the time; what left its frames out was asked for.
-        del busy["read"]
+    if is_live and (p.skipped or 0) > (p.dropped_queue or 0):
+        # A camera is waited for all the time; what left most of its frames out was asked for.
+        busy.pop("read", None)
         if max(busy.values(), default=0.0) < _BUSY:
             return "asked"
     stage = max(busy, key=lambda name: busy[name], default=None)
