@@ -172,6 +172,31 @@ def test_the_numbers_of_the_sentences(dgrec: Run, tmp_path: Path) -> None:
     assert "Left out as warm-up: 0 frames." in text
 
 
+def test_a_source_of_which_every_tenth_frame_is_kept(dgrec: Run, tmp_path: Path) -> None:
+    """20 ms a read, ten reads a result: 5 results a second at most, not 50."""
+    path = recorded(tmp_path / "s.parquet", every_ms=300, read_ms=20, skipped_before=9)
+    (read,) = (load for load in why(dgrec, path)["loads"] if load["stage"] == "read")
+    assert read["capacity_fps"] == pytest.approx(5, rel=0.05)
+    inference = next(x for x in why(dgrec, path)["loads"] if x["stage"] == "inference")
+    assert inference["capacity_fps"] == pytest.approx(1000 / 12)
+
+
+def test_a_rate_that_was_asked_for_is_said_even_if_some_frames_were_replaced(
+    dgrec: Run, tmp_path: Path
+) -> None:
+    path = recorded(
+        tmp_path / "s.parquet",
+        every_ms=500,
+        kind="url",
+        read_ms=40,
+        skipped_before=11,
+        dropped_queue=1,
+    )
+    found = why(dgrec, path)
+    assert found["limit"] == "asked"
+    assert "--fps or --every left out" in found["findings"][0]
+
+
 def test_frames_that_were_replaced_are_counted(dgrec: Run, tmp_path: Path) -> None:
     path = recorded(
         tmp_path / "s.parquet", every_ms=100, inference_ms=98.0, kind="camera", dropped_queue=2
