@@ -219,7 +219,8 @@ def _video_size(
 @click.option(
     "--publish",
     metavar="FILE",
-    help="Write one JSON line a frame to FILE while recording; - is stdout.",
+    help="Append one JSON line a frame to FILE (new, or published to before) while recording; - is "
+    "stdout.",
 )
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def record_command(**options: Any) -> None:

@@ -27,7 +27,7 @@ from recorder.frames import Footage, FrameSource
 from recorder.live_source import LiveSource
 from recorder.model import LoadedModel, ModelRequest, parse_property
 from recorder.parts import Splitting
-from recorder.publisher import Publisher
+from recorder.publisher import Publisher, check_target
 from recorder.recording import Recording, journal_path
 from recorder.sealer import Retention, recorded_videos
 from recorder.source import Source, VideoReader, parse_source
@@ -110,6 +110,8 @@ def make_plan(text: str, named: dict[str, str], options: dict[str, Any]) -> Plan
         output = Path(str(output).replace("{source}", source.name))
     output = _output_path(output, source, options["overwrite"], split=bool(_splitting(options)))
     _check_room(output.parent, options["min_free"])
+    if options["publish"]:
+        check_target(options["publish"], output)
     video = _video(source, options)
     if video is not None:
         _check_videos(output, video, options["overwrite"], split=bool(_splitting(options)))

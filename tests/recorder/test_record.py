@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import math
+import os
 import platform
 import subprocess
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ import pytest
 import dgrec
 from dgrec import sample
 from dgrec.session import Session
-from recorder.publisher import Publisher, payload
+from recorder.publisher import Publisher, check_target, payload
 from tests.factory import make_detection, make_row
 from tests.recorder.command import Command, names
 
@@ -235,6 +236,28 @@ def test_publishing_appends_to_a_file(tmp_path: Path) -> None:
         publisher.publish(make_row(9))  # closed: nothing happens
     stamps = [json.loads(line)["timestamp"] for line in path.read_text().splitlines()]
     assert stamps == [make_row(i).completed_ns / 1e9 for i in range(4)]
+
+
+def test_what_may_be_published_to(tmp_path: Path) -> None:
+    output = tmp_path / "s.parquet"
+    (tmp_path / "empty").touch()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "before.jsonl").write_text(json.dumps(payload(make_row(0))) + "\n")
+    for name in ("new.jsonl", "empty", "pipe", "before.jsonl"):
+        check_target(str(tmp_path / name), output)
+    check_target("-", output)
+    check_target(os.devnull, output)
+
+
+def test_a_line_that_was_cut_off_takes_no_other_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    path.write_text(json.dumps(payload(make_row(0))) + '\n{"timestamp": 17')
+    publisher = Publisher(str(path))
+    publisher.publish(make_row(1))
+    publisher.close()
+    first, cut, last = path.read_text().splitlines()
+    assert (json.loads(first), cut) == (payload(make_row(0)), '{"timestamp": 17')
+    assert json.loads(last) == payload(make_row(1))
 
 
 def test_a_reader_that_goes_away_does_not_end_the_recording(dgrec: Command) -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dgrec import sample
+from dgrec.errors import OutputError
 from dgrec.journal import JournalWriter
 from dgrec.session import Session
 from recorder.config import named_sources
+from recorder.publisher import check_target
 from recorder.source import parse_source
 from tests.factory import make_rows, new_metadata, write_journal
 from tests.recorder.command import Command, error_of, names
@@ -163,6 +168,46 @@ def test_a_publish_file_that_cannot_be_opened(dgrec: Command) -> None:
     error = error_of(dgrec.record(*arguments))
     assert error == "nowhere/lines.jsonl: cannot be written: No such file or directory"
     assert names(dgrec.folder) == []
+
+
+def pretty_json(path: Path) -> None:
+    path.write_text(json.dumps({"timestamp": 1, "detections": []}, indent=2) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "expected"),
+    [
+        ("old.parquet", lambda path: path.write_bytes(b"PAR1"), "is a name for a session"),
+        ("s.parquet", lambda _: None, "is a name for a session"),
+        ("s.arrows", lambda _: None, "is a name for a session"),
+        ("s.mp4", lambda _: None, "is a name for a session or a video"),
+        ("clip.mkv", lambda path: path.write_bytes(sample.CLIP.read_bytes()), "exists already"),
+        ("linked.jsonl", lambda path: path.symlink_to(sample.CLIP), "exists already"),
+        ("settings.json", pretty_json, "exists already"),
+        ("other.jsonl", lambda path: path.write_text('{"event": 1}\n'), "exists already"),
+    ],
+)
+def test_a_publish_file_that_is_something_else(
+    tmp_path: Path, name: str, make: Callable[[Path], Any], expected: str
+) -> None:
+    """Lines at the end of a session or a video would make it unreadable."""
+    path = tmp_path / name
+    make(path)
+    before = path.read_bytes() if path.exists() else None
+    with pytest.raises(OutputError) as caught:
+        check_target(str(path), tmp_path / "s.parquet")
+    assert str(caught.value).startswith(f"--publish {path}: {expected}")
+    assert (path.read_bytes() if path.exists() else None) == before
+
+
+@pytest.mark.parametrize("name", ["footage.mkv", "both.jsonl"])
+def test_publishing_to_the_source_or_to_the_output(dgrec: Command, name: str) -> None:
+    footage = dgrec.folder / "footage.mkv"
+    footage.write_bytes(sample.CLIP.read_bytes())
+    arguments = ["--source", "footage.mkv", "--output", "both.jsonl", "--publish", name]
+    assert error_of(dgrec.record(*arguments)).startswith(f"--publish {name}: ")
+    assert names(dgrec.folder) == ["footage.mkv"]
+    assert footage.read_bytes() == sample.CLIP.read_bytes()
 
 
 # --- usage ---
