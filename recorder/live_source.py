@@ -148,16 +148,23 @@ class LiveSource:
             SourceError: The camera went away and did not come back in time.
         """
         with self._changed:
-            while True:
-                if self._newest is not None:
-                    frame, self._newest = self._newest, None
-                    return frame
-                if self._error is not None:
-                    raise self._error
-                if self._ending.is_set() or self._is_time_up():
-                    return None
+            while not self._is_due():
                 self._changed.wait(_LOOK_S)
                 self._look_after_thread()
+            if self._newest is not None:
+                frame, self._newest = self._newest, None
+                return frame
+            if self._error is not None:
+                raise self._error
+            return None
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for the next frame or the end; return whether `read` will not have to wait."""
+        with self._changed:
+            if not self._is_due():
+                self._changed.wait(timeout_s)
+                self._look_after_thread()
+            return self._is_due()
 
     def take_events(self) -> list[dict[str, Any]]:
         """Return what has happened to the source since the last call."""
@@ -181,6 +188,15 @@ class LiveSource:
         self._thread.join(timeout=1)
 
     # --- what may not wait for the camera ---
+
+    def _is_due(self) -> bool:
+        """Return whether there is something that `read` is waited for."""
+        return (
+            self._newest is not None
+            or self._error is not None
+            or self._ending.is_set()
+            or self._is_time_up()
+        )
 
     def _is_time_up(self) -> bool:
         if self._max_duration_s is None:
