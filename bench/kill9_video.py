@@ -34,8 +34,8 @@ from recorder.codecs import find_codec
 from recorder.frames import Frame
 from recorder.recording import Recording
 from recorder.recovery import left_behind, recover
+from recorder.segment_videos import VideoOptions
 from recorder.segments import Splitting
-from recorder.video import VideoOptions
 from replay.verify import verify
 from tests.recorder.doubles import PysdkDouble
 from tests.replay.clips import HEIGHT, WIDTH, number_in, numbered_image

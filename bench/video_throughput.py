@@ -31,7 +31,7 @@ from recorder.capture import Capture
 from recorder.codecs import find_codec
 from recorder.frames import Frame
 from recorder.recording import Recording
-from recorder.video import VideoOptions
+from recorder.segment_videos import VideoOptions
 from tests.factory import smooth_boxes
 from tests.recorder.doubles import PysdkDouble
 

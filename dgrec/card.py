@@ -3,50 +3,59 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dgrec.metadata import Metadata
+
 if TYPE_CHECKING:
     from dgrec.comparison.comparison import Comparison, Row
-    from dgrec.session import Session
 
 __all__ = ["comparison_card", "session_card"]
 
-#: Latencies of longer sessions are not read just to be shown in passing.
-_MOST_FRAMES = 1_000_000
+Latencies = np.ndarray[Any, np.dtype[np.float64]]
 
 
-def session_card(session: Session) -> str:
-    """Return HTML that shows what ``session`` is. Its texts are escaped: they are never markup."""
+def session_card(
+    path: Path,
+    metadata: Metadata,
+    *,
+    frames: int,
+    sealed: bool,
+    damage: Sequence[str],
+    latency_ms: Latencies | None,
+) -> str:
+    """Return HTML that shows what a session is. Its texts are escaped: they are never markup.
+
+    Args:
+        latency_ms: The latency of every frame, end to end; None to leave it out.
+    """
+    source, model = metadata.get("source", {}), metadata.get("model", {})
+    totals = metadata.get("totals", {})
+    facts = {
+        "source": source.get("given"),
+        "model": model.get("name"),
+        "device": model.get("device"),
+        "started": metadata.get("started_at"),
+        "ended": _ending(metadata, sealed=sealed),
+        "frames": f"{frames:,}",
+        "detections": _count(totals.get("detections")),
+        "skipped, dropped": _counts(totals.get("skipped"), totals.get("dropped")),
+        "latency, ms": _latency(latency_ms),
+        "file": path.name,
+        "damage": "; ".join(damage),
+    }
     rows = "".join(
         f'<tr><th style="text-align:left">{html.escape(name)}</th>'
         f'<td style="text-align:left">{html.escape(str(value))}</td></tr>'
-        for name, value in _facts(session)
+        for name, value in facts.items()
         if value not in (None, "")
     )
-    name = html.escape(str(session.metadata.get("name") or session.path.name))
+    name = html.escape(str(metadata.get("name") or path.name))
     return f"<table><caption><b>{name}</b></caption><tbody>{rows}</tbody></table>"
-
-
-def _facts(session: Session) -> list[tuple[str, Any]]:
-    metadata = session.metadata
-    source, model = metadata.get("source", {}), metadata.get("model", {})
-    totals = metadata.get("totals", {})
-    return [
-        ("source", source.get("given")),
-        ("model", model.get("name")),
-        ("device", model.get("device")),
-        ("started", metadata.get("started_at")),
-        ("ended", _ending(metadata, sealed=session.sealed)),
-        ("frames", f"{len(session):,}"),
-        ("detections", _count(totals.get("detections"))),
-        ("skipped, dropped", _counts(totals.get("skipped"), totals.get("dropped"))),
-        ("latency, ms", _latency(session)),
-        ("file", session.path.name),
-        ("damage", "; ".join(session.damage)),
-    ]
 
 
 def _ending(metadata: dict[str, Any], *, sealed: bool) -> str:
@@ -64,11 +73,10 @@ def _counts(*values: Any) -> str | None:
     return None if None in texts else ", ".join(map(str, texts))
 
 
-def _latency(session: Session) -> str | None:
-    if not 0 < len(session) <= _MOST_FRAMES:
+def _latency(latency_ms: Latencies | None) -> str | None:
+    if latency_ms is None or not len(latency_ms):
         return None
-    batches = [batch.column(0).to_numpy() for batch in session.batches(["latency_ms"])]
-    p50, p95, p99 = np.quantile(np.concatenate(batches), [0.5, 0.95, 0.99])
+    p50, p95, p99 = np.quantile(latency_ms, [0.5, 0.95, 0.99])
     return f"p50 {p50:,.1f}, p95 {p95:,.1f}, p99 {p99:,.1f}"
 
 

@@ -28,6 +28,14 @@ __all__ = ["Metadata", "dumps", "loads", "new", "redact", "redact_text", "utc_te
 
 Metadata = dict[str, Any]
 
+#: What there may be under each key; what is not listed is not looked at by dgrec itself.
+_SHAPES: dict[str, tuple[type, str]] = {
+    **dict.fromkeys(("session_id", "name", "started_at", "ended_at", "end_reason"), (str, "text")),
+    **dict.fromkeys(("source", "model", "overlay", "versions", "host"), (dict, "an object")),
+    **dict.fromkeys(("options", "totals", "clip", "part"), (dict, "an object")),
+    **dict.fromkeys(("events", "video", "damage"), (list, "a list")),
+}
+
 
 def new(name: str, started_ns: int) -> Metadata:
     """Return the metadata that every session starts with; the recorder adds what it knows."""
@@ -88,8 +96,14 @@ def loads(text: bytes | str, path: str) -> Metadata:
             f"{path}: session format {version}, but this dgrec reads up to {FORMAT_VERSION}; "
             "install a newer dgrec to open it"
         )
-    metadata: Metadata = value
-    return metadata
+    for key, (shape, wanted) in _SHAPES.items():
+        if value.get(key) is not None and not isinstance(value[key], shape):
+            raise NotASessionError(
+                f"{path}: not a dgrec session (in its metadata, {key!r} is not {wanted})"
+            )
+    # An object or a list that is null is not there: nobody has to look out for it then.
+    absent = {key for key, (shape, _) in _SHAPES.items() if shape is not str}
+    return {key: item for key, item in value.items() if item is not None or key not in absent}
 
 
 def utc_text(ns: int) -> str:

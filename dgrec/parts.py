@@ -11,18 +11,16 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 
 from dgrec.errors import DgrecError, NotASessionError
 from dgrec.journal import Journal, is_being_written
 from dgrec.metadata import Metadata
+from dgrec.recorded_file import RecordedFile
 from dgrec.schema import JOURNAL_SUFFIX
 from dgrec.sealed import SealedFile
-
-if TYPE_CHECKING:
-    from dgrec.session import Session
 
 __all__ = [
     *("Part", "PartSet"),
@@ -150,7 +148,7 @@ class PartSet:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.damage: list[str] = []
-        self._open: tuple[Part, Session] | None = None
+        self._open: tuple[Part, RecordedFile] | None = None
         for attempt in range(_ATTEMPTS):
             self.damage = []
             errors: list[DgrecError] = []
@@ -162,6 +160,9 @@ class PartSet:
         if not self.parts:
             if errors:
                 raise errors[0]
+            journal = path.with_suffix(JOURNAL_SUFFIX)
+            if journal.exists():
+                raise NotASessionError(f"{path}: is not sealed; name its journal, {journal.name}")
             raise NotASessionError(
                 f"{path}: cannot be read: No such file, and no parts of it "
                 f"({part_path(path, 1).name}, ...) either"
@@ -173,23 +174,21 @@ class PartSet:
     # --- opening ---
 
     def _read(self, chosen: list[tuple[int, Path]], errors: list[DgrecError]) -> Iterator[Part]:
-        from dgrec.session import Session  # which opens sets, and so cannot be imported above
-
         schema = None
         for number, path in chosen:
             try:
-                with Session(path) as session:
+                with RecordedFile(path) as file:
                     part = Part(
                         number=number,
                         path=path,
-                        rows=len(session),
-                        first_frame=first_frame(session.metadata),
-                        sealed=session.sealed,
-                        has_checksums=not session.sealed or session.has_checksums,
-                        schema=session.schema,
-                        metadata=session.metadata,
-                        damage=tuple(session.damage),
-                        ended=session.sealed or session.journal.closing is not None,
+                        rows=len(file),
+                        first_frame=first_frame(file.metadata),
+                        sealed=file.sealed,
+                        has_checksums=not file.sealed or file.has_checksums,
+                        schema=file.schema,
+                        metadata=file.metadata,
+                        damage=tuple(file.damage),
+                        ended=file.journal is None or file.journal.closing is not None,
                     )
             except (DgrecError, OSError) as error:
                 if not isinstance(error, DgrecError):
@@ -259,7 +258,14 @@ class PartSet:
         return self.parts[0].schema
 
     @property
-    def rows(self) -> int:
+    def sealed(self) -> bool:
+        return all(part.sealed for part in self.parts)
+
+    @property
+    def has_checksums(self) -> bool:
+        return all(part.has_checksums for part in self.parts)
+
+    def __len__(self) -> int:
         return sum(part.rows for part in self.parts)
 
     # --- rows ---
@@ -271,8 +277,8 @@ class PartSet:
     def batches_of(self, part: Part, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Yield the rows of one part that were there when the set was opened."""
         left = part.rows
-        with self._session(part) as session:
-            for batch in session.batches(columns):
+        with self._reopened(part) as file:
+            for batch in file.batches(columns):
                 # The recorder may have gone on writing: all looks at a session show the same rows.
                 yield batch.slice(0, left)
                 left -= batch.num_rows
@@ -285,17 +291,18 @@ class PartSet:
             if position < part.rows:
                 if self._open is None or self._open[0] is not part:
                     self.close()
-                    self._open = part, self._session(part)
+                    self._open = part, self._reopened(part)
                 return self._open[1].row(position)
             position -= part.rows
         raise IndexError(position)
 
-    def _session(self, part: Part) -> Session:
+    def _reopened(self, part: Part) -> RecordedFile:
         """Open a part again: without its checksums, which were looked at, and under its new name
         if it has been sealed since."""
-        from dgrec.session import Session
-
-        return Session(part.file, check=False)
+        try:
+            return RecordedFile(part.file, check=False)
+        except FileNotFoundError:
+            raise NotASessionError(f"{part.file}: cannot be read: No such file") from None
 
     def close(self) -> None:
         if self._open is not None:

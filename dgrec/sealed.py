@@ -23,7 +23,7 @@ from dgrec.errors import (
 from dgrec.files import sync_folder, write_error
 from dgrec.journal import Journal
 from dgrec.metadata import Metadata
-from dgrec.schema import METADATA_KEY, parquet_encodings
+from dgrec.schema import METADATA_KEY, SCHEMA, parquet_encodings
 
 __all__ = ["SealedFile", "seal", "write_sealed"]
 
@@ -211,6 +211,15 @@ class SealedFile:
         for name in ("frame", "detections"):
             if name not in self.schema.names:
                 raise NotASessionError(f"{path}: not a dgrec session (no column {name!r})")
+        for column in SCHEMA:
+            # Another tool may have written a wider number, or a list of another layout.
+            if column.name in self.schema.names:
+                found = self.schema.field(column.name).type
+                if _kind(found) != _kind(column.type) and not pa.types.is_null(found):
+                    raise NotASessionError(
+                        f"{path}: not a dgrec session (column {column.name!r} is {found}, not "
+                        f"{column.type})"
+                    )
 
     @property
     def parquet(self) -> pq.ParquetFile:
@@ -247,6 +256,25 @@ class SealedFile:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _kind(type_: pa.DataType) -> str:
+    for kind, belongs in _KINDS.items():
+        if belongs(type_):
+            return kind
+    return str(type_)
+
+
+_KINDS: dict[str, Callable[[pa.DataType], bool]] = {
+    "number": lambda t: pa.types.is_integer(t) or pa.types.is_floating(t) or pa.types.is_decimal(t),
+    "text": lambda t: (
+        pa.types.is_string(t) or pa.types.is_large_string(t) or pa.types.is_dictionary(t)
+    ),
+    "stamp": pa.types.is_timestamp,
+    "truth": pa.types.is_boolean,
+    # A tool without maps writes their pairs as a list.
+    "list": lambda t: pa.types.is_list(t) or pa.types.is_large_list(t) or pa.types.is_map(t),
+}
 
 
 def _first_line(error: BaseException) -> str:

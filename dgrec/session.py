@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import bisect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
+import numpy as np
 import pyarrow as pa
 
 from dgrec.card import session_card
-from dgrec.checksums import verify_checksums
 from dgrec.errors import DgrecError, NotASessionError, SessionError
 from dgrec.journal import Journal
 from dgrec.metadata import Metadata
 from dgrec.parts import Part, PartSet, first_frame
+from dgrec.recorded_file import RecordedFile
 from dgrec.result import RecordedResult
 from dgrec.schema import JOURNAL_SUFFIX
-from dgrec.sealed import SealedFile
 
 if TYPE_CHECKING:
     import duckdb
 
 __all__ = ["Session", "open_session"]
 
-_ROWS_AT_ONCE = 256
+#: Latencies of longer sessions are not read just to be shown in passing.
+_MOST_IN_PASSING = 1_000_000
 
 
 class Session:
@@ -45,53 +45,32 @@ class Session:
 
     def __init__(self, path: str | Path, *, check: bool = True) -> None:
         self.path = Path(path)
-        self._set: PartSet | None = None
-        self._sealed: SealedFile | None = None
-        #: Whether a sealed file vouches for its own bytes (of a set: whether all do).
-        self.has_checksums = False
-        self._journal: Journal | None = None
-        # What the last `result` came from: the next one is likely near it.
-        self._rows: tuple[int, list[dict[str, Any]]] | None = None
-        self._table: tuple[int, pa.Table | pa.RecordBatch] | None = None
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._closed = False
+        self._rows: RecordedFile | PartSet
         try:
-            with self.path.open("rb") as file:
-                head = file.read(4)
+            self._rows = RecordedFile(self.path, check=check)
         except FileNotFoundError:
             if not _may_name_a_set(self.path):
                 raise NotASessionError(f"{path}: cannot be read: No such file") from None
-            self._set = PartSet(self.path)
-            self.has_checksums = all(part.has_checksums for part in self._set.parts)
-            return
-        except IsADirectoryError:
-            raise NotASessionError(
-                f"{path}: cannot be read: it is a folder; name one session in it"
-            ) from None
-        except OSError as error:
-            raise NotASessionError(f"{path}: cannot be read: {error.strerror}") from None
-        if head == b"\xff\xff\xff\xff" or self.path.suffix == ".arrows":
-            self._journal = Journal.open(self.path)
-            # One pass tells how it ends and what of it cannot be read.
-            self._journal_rows = sum(batch.num_rows for batch in self._journal.batches())
-        else:
-            if check:
-                self.has_checksums = verify_checksums(self.path)
-            self._sealed = SealedFile(self.path)
+            self._rows = PartSet(self.path)
 
     # --- what it is ---
 
     @property
     def sealed(self) -> bool:
         """Whether this is a finished file rather than a journal (of a set: whether all are)."""
-        if self._set is not None:
-            return all(part.sealed for part in self._set.parts)
-        return self._sealed is not None
+        return self._rows.sealed
+
+    @property
+    def has_checksums(self) -> bool:
+        """Whether a sealed file vouches for its own bytes (of a set: whether all do)."""
+        return self._rows.has_checksums
 
     @property
     def parts(self) -> tuple[Part, ...]:
         """The parts of a set, in order; none of a session that is one file."""
-        return self._set.parts if self._set is not None else ()
+        return self._rows.parts if isinstance(self._rows, PartSet) else ()
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -107,19 +86,16 @@ class Session:
 
     @property
     def journal(self) -> Journal:
-        if self._journal is None:
-            form = "a recording in parts" if self._set is not None else "a sealed session"
-            raise DgrecError(f"{self.path}: is {form}, not a journal")
-        return self._journal
+        if isinstance(self._rows, PartSet):
+            raise DgrecError(f"{self.path}: is a recording in parts, not a journal")
+        if self._rows.journal is None:
+            raise DgrecError(f"{self.path}: is a sealed session, not a journal")
+        return self._rows.journal
 
     @property
     def metadata(self) -> Metadata:
         """Everything known about the recording (docs/format.md lists the keys)."""
-        if self._set is not None:
-            return self._set.metadata
-        if self._sealed is not None:
-            return self._sealed.metadata
-        return {**self.journal.metadata, **(self.journal.closing or {})}
+        return self._rows.metadata
 
     @property
     def id(self) -> str:
@@ -128,29 +104,29 @@ class Session:
     @property
     def damage(self) -> list[str]:
         """One line for each thing that could not be read; empty for a whole session."""
-        if self._set is not None:
-            return list(self._set.damage)
-        if self._sealed is not None:
-            return list(self._sealed.metadata.get("damage", []))
-        return list(self.journal.damage)
+        return list(self._rows.damage)
 
     @property
     def schema(self) -> pa.Schema:
-        if self._set is not None:
-            return self._set.schema
-        return self._sealed.schema if self._sealed is not None else self.journal.schema
+        return self._rows.schema
 
     def __len__(self) -> int:
-        if self._set is not None:
-            return self._set.rows
-        return self._sealed.num_rows if self._sealed is not None else self._journal_rows
+        return len(self._rows)
 
     def __repr__(self) -> str:
         return f"<dgrec session {str(self.path)!r}: {len(self)} frames>"
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows (IPython's protocol)."""
-        return session_card(self)
+        is_short = len(self) <= _MOST_IN_PASSING
+        return session_card(
+            self.path,
+            self.metadata,
+            frames=len(self),
+            sealed=self.sealed,
+            damage=self.damage,
+            latency_ms=self._column("latency_ms") if is_short else None,
+        )
 
     # --- rows ---
 
@@ -160,31 +136,12 @@ class Session:
         Of a journal that is being written, those that were there when the session was opened: all
         looks at a session show the same rows.
         """
-        if self._set is not None:
-            yield from self._set.batches(columns)
-        elif self._sealed is not None:
-            yield from self._sealed.batches(columns)
-        else:
-            yield from self._journal_batches(columns)
-
-    def _journal_batches(self, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
-        left = self._journal_rows
-        try:
-            for batch in self.journal.batches():
-                there = batch.slice(0, left)
-                yield there if columns is None else there.select(columns)
-                left -= there.num_rows
-                if left <= 0:
-                    return
-        except FileNotFoundError:
-            sealed = self.path.with_suffix(".parquet")
-            now = f"it was sealed; name {sealed.name}" if sealed.exists() else "it was taken away"
-            raise SessionError(f"{self.path}: is not there any more: {now}") from None
+        yield from self._rows.batches(columns)
 
     def batches_of(self, part: Part, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Yield the rows of one of `parts`."""
-        if self._set is not None:
-            yield from self._set.batches_of(part, columns)
+        if isinstance(self._rows, PartSet):
+            yield from self._rows.batches_of(part, columns)
 
     @property
     def frames(self) -> pa.Table:
@@ -198,6 +155,12 @@ class Session:
         """One row per detection: ``frame``, and the fields of the detection."""
         tables = [_flat_detections(batch) for batch in self.batches(["frame", "detections"])]
         return pa.concat_tables(tables) if tables else _flat_detections(self.schema.empty_table())
+
+    def _column(self, name: str) -> np.ndarray[Any, Any] | None:
+        if name not in self.schema.names:
+            return None
+        found = [batch.column(0).to_numpy(zero_copy_only=False) for batch in self.batches([name])]
+        return np.concatenate(found) if found else None
 
     def __iter__(self) -> Iterator[RecordedResult]:
         metadata = self.metadata
@@ -223,35 +186,20 @@ class Session:
 
     def row(self, position: int) -> dict[str, Any]:
         """Return the columns of one frame, by its position from 0."""
-        if self._set is not None:
-            return self._set.row(position)
-        if self._rows is None or not 0 <= position - self._rows[0] < len(self._rows[1]):
-            start, table = self._table_with(position)
-            # Turning rows into Python values is what takes the time: only some at once.
-            offset = (position - start) // _ROWS_AT_ONCE * _ROWS_AT_ONCE
-            self._rows = start + offset, table.slice(offset, _ROWS_AT_ONCE).to_pylist()
-        start, rows = self._rows
-        return rows[position - start]
-
-    def _table_with(self, position: int) -> tuple[int, pa.Table | pa.RecordBatch]:
-        """Return the row group or batch that holds a row, and the number of its first row."""
-        if self._table is not None and 0 <= position - self._table[0] < self._table[1].num_rows:
-            return self._table
-        if self._sealed is not None:
-            starts = self._sealed.group_starts()
-            group = bisect.bisect_right(starts, position) - 1
-            self._table = starts[group], self._sealed.row_group(group)
-            return self._table
-        found = self.journal.batch_at(position)
-        if found is None:
-            raise IndexError(f"frame {position}: the journal has become shorter")
-        self._table = found
-        return found
+        return self._rows.row(position)
 
     # --- SQL ---
 
-    def sql(self, query: str) -> duckdb.DuckDBPyRelation:
-        """Run SQL over the views ``frames``, ``detections`` and ``sessions``.
+    def sql(
+        self, query: str, parameters: Mapping[str, Any] | Sequence[Any] | None = None
+    ) -> duckdb.DuckDBPyRelation:
+        """Run SQL over the views ``frames``, ``detections`` and ``sessions``, and the library.
+
+        Of a journal that is being written, over the rows that were there when it was opened, and
+        only until it is sealed: open the session again then.
+
+        Args:
+            parameters: Values for ``$name``, by name, or for ``?``, in their order.
 
         Returns a DuckDB relation: ``.fetchall()``, ``.df()``, ``.pl()``, ``.to_arrow_table()``.
 
@@ -268,7 +216,7 @@ class Session:
         if self._connection is None:
             self._connection = sql.connect([self])
         try:
-            return self._connection.sql(query)
+            return self._connection.sql(query, params=parameters)
         except duckdb.Error as error:
             raise sql.query_error(error) from None
 
@@ -279,10 +227,7 @@ class Session:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-        if self._sealed is not None:
-            self._sealed.close()
-        if self._set is not None:
-            self._set.close()
+        self._rows.close()
 
     def __enter__(self) -> Self:
         return self

@@ -46,7 +46,7 @@ def open_sessions(
     A path is a session, a folder (the sessions directly in it), or a glob (``**`` for folders
     within folders). Parts of one recording are one session where all that are there are named; a
     part named alone is opened alone. Of two files of one session, such as a copy, or a journal and
-    the file it was sealed to, the first is taken, and a sealed one before a journal.
+    the file it was sealed to, the best is taken: sealed, undamaged, with the most frames.
 
     Args:
         skipped: Called with one line for each file that is left out; without it, they are warned
@@ -109,6 +109,9 @@ def _gather(paths: Iterable[str | os.PathLike[str]], problems: list[DgrecError])
     """Yield what to open, each file once, and the parts of a recording as one."""
     candidates: dict[Path, _Candidate] = {}
     for path in paths:
+        if not os.fspath(path):  # a variable that is not set; Path takes it for this folder
+            problems.append(NotASessionError("an empty name stands for no session"))
+            continue
         found = list(_expand(Path(path), problems))
         for candidate in found:
             candidates.setdefault(candidate.path.resolve(), candidate)
@@ -174,10 +177,15 @@ def _files_in(folder: Path) -> list[Path]:
     )
 
 
+def _worth(session: Session) -> tuple[bool, bool, int]:
+    """Return what sorts the better one of two files of the same session before the other."""
+    return not session.sealed, bool(session.damage), -len(session)
+
+
 def _distinct(opened: dict[Path, Session], tell: Callable[[str], None]) -> Iterator[Session]:
     """Yield sessions in their order, without those that are here a second time."""
     first: dict[str, Session] = {}
-    for session in sorted(opened.values(), key=lambda s: not s.sealed):
+    for session in sorted(opened.values(), key=_worth):
         first.setdefault(session.id, session)
     # Parts named beside the recording that they belong to.
     covered = {file.resolve() for s in opened.values() if s.parts for file in s.files}

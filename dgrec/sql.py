@@ -11,10 +11,11 @@ import itertools
 import os
 import re
 import tempfile
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
@@ -26,21 +27,46 @@ from dgrec.schema import DETECTION, SCHEMA
 if TYPE_CHECKING:
     import duckdb
 
-    from dgrec.session import Session
+    from dgrec.metadata import Metadata
+    from dgrec.parts import Part
 
-__all__ = ["connect", "query_error"]
+__all__ = ["Source", "connect", "query_error"]
 
 #: What can be asked, besides the library.
 _VIEWS = ("frames", "detections", "sessions")
 #: How DuckDB ends its complaint about a table that is not there, with its guess where it has one.
 _NO_TABLE = re.compile(
-    r'(Catalog Error: Table with name .+ does not exist!)(?: Did you mean "(.*)"\?)?', re.DOTALL
+    r"(?P<complaint>Catalog Error: Table with name (?P<name>.+) does not exist!)"
+    r'(?: Did you mean "(?P<guess>.*)"\?)?',
+    re.DOTALL,
 )
 _DETECTION_COLUMNS = ", ".join(f"d.{field.name}" for field in DETECTION if field.name != "keys")
 
 
+class Source(Protocol):
+    """What SQL is asked of: a `Session`, as far as it takes part in it."""
+
+    path: Path
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def sealed(self) -> bool: ...
+    @property
+    def metadata(self) -> Metadata: ...
+    @property
+    def schema(self) -> pa.Schema: ...
+    @property
+    def files(self) -> tuple[Path, ...]: ...
+    @property
+    def parts(self) -> tuple[Part, ...]: ...
+    def __len__(self) -> int: ...
+    def batches(self) -> Iterator[pa.RecordBatch]: ...
+    def batches_of(self, part: Part) -> Iterator[pa.RecordBatch]: ...
+
+
 def connect(
-    sessions: Sequence[Session],
+    sessions: Sequence[Source],
     memory_limit: str | None = "2GB",
     *,
     setup: Iterable[str] = (),
@@ -65,7 +91,8 @@ def connect(
 
     config = {
         # DuckDB would spill into the working directory, which may be read-only or watched.
-        "temp_directory": str(spill or Path(tempfile.gettempdir()) / f"dgrec-duckdb-{os.getpid()}"),
+        # It makes the folder when it needs it, and removes it; nobody else can know the name.
+        "temp_directory": str(spill or Path(tempfile.gettempdir()) / f"dgrec-{uuid.uuid4()}"),
         "python_enable_replacements": "false",
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
@@ -96,7 +123,7 @@ def connect(
     return connection
 
 
-def _only(sessions: Sequence[Session]) -> library.OnlySession | None:
+def _only(sessions: Sequence[Source]) -> library.OnlySession | None:
     """Return what the library may take for granted where there is only one session.
 
     Not of one without frames: it has no row in any answer, but a mean over nothing would be one.
@@ -109,7 +136,7 @@ def _only(sessions: Sequence[Session]) -> library.OnlySession | None:
     return library.OnlySession(session.id, f"read_parquet({_pattern(session.path)}) AS frames")
 
 
-def _confine(connection: duckdb.DuckDBPyConnection, sessions: Sequence[Session]) -> None:
+def _confine(connection: duckdb.DuckDBPyConnection, sessions: Sequence[Source]) -> None:
     # A part may be sealed while the query runs; DuckDB still reads it as the journal it was.
     files = [path for s in sessions for path in (s.path, *(part.path for part in s.parts))]
     # DuckDB looks at whether the pattern is allowed, and then the file that it finds by it.
@@ -141,7 +168,7 @@ class _JournalRows:
         return reader.__arrow_c_stream__(requested_schema)
 
 
-def _frames_query(sessions: Sequence[Session], connection: duckdb.DuckDBPyConnection) -> str:
+def _frames_query(sessions: Sequence[Source], connection: duckdb.DuckDBPyConnection) -> str:
     """Return a query for the rows of all sessions, in their order."""
     rows = [
         row
@@ -164,7 +191,7 @@ def _frames_query(sessions: Sequence[Session], connection: duckdb.DuckDBPyConnec
 
 
 def _rows_of(
-    session: Session, number: int, connection: duckdb.DuckDBPyConnection
+    session: Source, number: int, connection: duckdb.DuckDBPyConnection
 ) -> Iterator[_Rows]:
     if not session.parts:
         if session.sealed:
@@ -205,6 +232,7 @@ def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+_TOTALS = ("frames", "detections", "skipped", "dropped")
 _SESSION_COLUMNS = pa.schema(
     [
         ("session_id", pa.string()),
@@ -219,21 +247,18 @@ _SESSION_COLUMNS = pa.schema(
         ("device", pa.string()),
         ("inference_host", pa.string()),
         ("host", pa.string()),
-        ("frames", pa.int64()),
-        ("detections", pa.int64()),
-        ("skipped", pa.int64()),
-        ("dropped", pa.int64()),
+        *((name, pa.int64()) for name in _TOTALS),
         ("bytes", pa.int64()),
         ("metadata", pa.string()),
     ]
 )
 
 
-def _sessions_table(sessions: Sequence[Session]) -> pa.Table:
+def _sessions_table(sessions: Sequence[Source]) -> pa.Table:
     return pa.Table.from_pylist([_session_row(s) for s in sessions], schema=_SESSION_COLUMNS)
 
 
-def _session_row(session: Session) -> dict[str, Any]:
+def _session_row(session: Source) -> dict[str, Any]:
     metadata = session.metadata
     source, model = metadata.get("source", {}), metadata.get("model", {})
     totals = metadata.get("totals", {})
@@ -244,19 +269,26 @@ def _session_row(session: Session) -> dict[str, Any]:
         "started_at": _stamp(metadata.get("started_at")),
         "ended_at": _stamp(metadata.get("ended_at")),
         "end_reason": metadata.get("end_reason"),
-        "source": source.get("given"),
-        "source_kind": source.get("kind"),
-        "model": model.get("name"),
-        "device": model.get("device"),
-        "inference_host": model.get("inference_host"),
-        "host": metadata.get("host", {}).get("name"),
-        "frames": totals.get("frames"),
-        "detections": totals.get("detections"),
-        "skipped": totals.get("skipped"),
-        "dropped": totals.get("dropped"),
+        "source": _text(source.get("given")),
+        "source_kind": _text(source.get("kind")),
+        "model": _text(model.get("name")),
+        "device": _text(model.get("device")),
+        "inference_host": _text(model.get("inference_host")),
+        "host": _text(metadata.get("host", {}).get("name")),
+        # What a journal has been written so far is not known before it ends, but for its rows.
+        **{name: _count(totals.get(name)) for name in _TOTALS},
+        "frames": _count(totals.get("frames", len(session))),
         "bytes": sum(map(_size, session.files)),
         "metadata": dumps(metadata),
     }
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) else None
 
 
 def _size(path: Path) -> int:
@@ -271,7 +303,7 @@ def _stamp(text: str | None) -> dt.datetime | None:
         return None
 
 
-def query_error(error: Exception, path: Path | None = None) -> QueryError:
+def query_error(error: Exception) -> QueryError:
     """Return DuckDB's complaint as one line: without its own traceback, line art and advice."""
     text, _, advice = str(error).partition("\nPossible solutions:")
     # A journal that was sealed or taken away while it was read: Arrow adds where in Python.
@@ -280,9 +312,14 @@ def query_error(error: Exception, path: Path | None = None) -> QueryError:
     kept = [line for line in lines if line and not line.startswith(("LINE ", "^"))]
     message = " ".join(kept) or type(error).__name__
     missing = _NO_TABLE.fullmatch(message)
-    if missing and missing[2] not in {*_VIEWS, *(entry.name for entry in library.entries())}:
+    kinds = {entry.name: entry.kind for entry in library.entries()}
+    if missing and kinds.get(missing["name"].lower()) == "table macro":
+        return QueryError(f"{missing['name']} is a table macro: write {missing['name']}()")
+    if missing and missing["guess"] not in {*_VIEWS, *kinds}:
         # One of DuckDB's own tables, which it proposes, is hardly what was meant.
         views = ", ".join(_VIEWS)
-        message = f'{missing[1]} There are {views}, and those of the library ("SHOW TABLES")'
+        message = (
+            f'{missing["complaint"]} There are {views}, and those of the library ("SHOW TABLES")'
+        )
     # The advice is about settings that a query cannot change.
     return QueryError(f"{message}; --memory-limit allows more" if advice else message)

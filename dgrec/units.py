@@ -15,6 +15,9 @@ __all__ = ["parse_duration", "parse_size", "size_text"]
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)\Z")
 _BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+#: More than any disk or recording, and less than what clocks and system calls take.
+_MOST = 10**18
+_LONGEST = 36_500 * 86400
 
 
 def parse_size(text: str) -> int:
@@ -23,7 +26,8 @@ def parse_size(text: str) -> int:
     Raises:
         ConfigError: It names none.
     """
-    return int(_parse(text, _BYTES, "size", "512MB or 20GB (units B, KB, MB, GB, TB)"))
+    examples = "512MB or 20GB (units B, KB, MB, GB, TB)"
+    return int(_parse(text, _BYTES, "size", examples, least=1, most=_MOST))
 
 
 def parse_duration(text: str) -> float:
@@ -32,25 +36,30 @@ def parse_duration(text: str) -> float:
     Raises:
         ConfigError: It names none.
     """
-    return _parse(text, _SECONDS, "duration", "90s, 10m or 24h (units s, m, h, d)")
+    examples = "90s, 10m or 24h (units s, m, h, d)"
+    return _parse(text, _SECONDS, "duration", examples, least=1e-6, most=_LONGEST)
 
 
 def size_text(size: int) -> str:
     """Return a number of bytes as a person reads it."""
     value = float(size)
     for unit in ("B", "KB", "MB", "GB"):
-        if value < 1000 or unit == "GB":
+        if round(value, 1) < 1000 or unit == "GB":
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     raise AssertionError
 
 
-def _parse(text: str, units: Mapping[str, int], kind: str, examples: str) -> float:
+def _parse(
+    text: str, units: Mapping[str, int], kind: str, examples: str, *, least: float, most: float
+) -> float:
     # Without a unit, 10 might be seconds or minutes: better refused than guessed.
     match = _QUANTITY.match(text.strip().lower())
     if match is None or match[2] not in units:
         raise ConfigError(f"{text!r} is no {kind}; write {examples}")
     value = float(match[1]) * units[match[2]]
-    if value <= 0:
+    if value < least:
         raise ConfigError(f"{text!r} is no {kind}: it must be more than nothing")
+    if value > most:
+        raise ConfigError(f"{text[:20]!r} is no {kind}: it is more than can be")
     return value

@@ -30,8 +30,8 @@ from recorder.parts import Splitting
 from recorder.publisher import Publisher, check_target
 from recorder.recording import Recording, journal_path
 from recorder.sealer import Retention, recorded_videos
+from recorder.segment_videos import VideoOptions
 from recorder.source import Source, VideoReader, parse_source
-from recorder.video import VideoOptions
 from recorder.video_file import Kind, video_path
 
 __all__ = ["Job", "Plan", "make_plan", "model_request", "prepare"]

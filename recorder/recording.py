@@ -27,8 +27,9 @@ from dgrec.sealed import seal
 from recorder.capture import Capture
 from recorder.parts import PartedJournal, Splitting
 from recorder.sealer import recorded_videos, remove
+from recorder.segment_videos import VideoOptions
 from recorder.segments import Segment
-from recorder.video import VideoOptions, VideoRecorder
+from recorder.video import VideoRecorder
 from recorder.writer import QueuePolicy, RowWriter
 
 __all__ = ["Progress", "Recording", "journal_path"]

@@ -19,7 +19,7 @@ from dgrec.metadata import Metadata
 from dgrec.sealed import SealedFile, seal
 
 if TYPE_CHECKING:
-    from recorder.video import SegmentVideos
+    from recorder.segment_videos import SegmentVideos
 
 __all__ = ["Retention", "Sealer", "recorded_videos", "remove", "videos_of"]
 

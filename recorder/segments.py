@@ -15,7 +15,7 @@ from dgrec.rows import Row
 from recorder.sealer import Retention
 
 if TYPE_CHECKING:
-    from recorder.video import SegmentVideos
+    from recorder.segment_videos import SegmentVideos
 
 __all__ = ["Cutter", "Segment", "Splitting"]
 

@@ -1,1 +1,12 @@
-"""A part of a session as a session of its own: `clip`, and `cli` for `dgrec clip`."""
+"""A part of a session as a session of its own.
+
+========  ======================================================================
+spans     which moments it is made of
+rows      its rows, and where in its video each will be
+recorded  the videos there were
+packets   copies frames without decoding them
+videos    copies or encodes the videos
+clip      writes the whole
+cli       `dgrec clip`
+========  ======================================================================
+"""

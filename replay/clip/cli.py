@@ -11,7 +11,7 @@ from replay.options import session_argument
 
 if TYPE_CHECKING:
     from dgrec.session import Session
-    from replay.clip.clip import Span
+    from replay.clip.spans import Span
 
 __all__ = ["clip_command"]
 
@@ -100,7 +100,7 @@ def _spans(
     session: Session, start: str | None, end: str | None, where: str | None, pad: str | None
 ) -> list[Span]:
     from dgrec.errors import ConfigError
-    from replay.clip.clip import Span, spans_where
+    from replay.clip.spans import Span, spans_where
     from replay.footage.selection import parse_position, resolve
 
     def place(text: str | None, default: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ __all__ = ["query_command"]
 
 _FORMATS = ("table", "json", "jsonl", "csv", "markdown", "parquet")
 _MEMORY = "2GB"
+#: What may be a name or an address, but no statement.
+_WORD = re.compile(r"[^\s()'\"]+")
 _TIMEOUT = "5m"
 
 
@@ -30,6 +33,8 @@ def _parameters(_: click.Context, __: click.Parameter, values: tuple[str, ...]) 
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
             raise click.BadParameter(f"{text!r} is not NAME=VALUE")
+        if name in found:
+            raise click.BadParameter(f"{name} is given twice")
         try:
             found[name] = json.loads(value)
         except (ValueError, RecursionError):
@@ -198,9 +203,14 @@ def _paths_and_sql(arguments: tuple[str, ...], *, has_file: bool) -> tuple[list[
         last.endswith((".parquet", ".arrows")) and not any(c.isspace() for c in last)
     )
     if is_path or (has_file and not _is_sql(last)):
+        for path in paths:
+            if _is_sql(path) and not names_something(path):
+                raise click.UsageError("give the SQL after the sessions")
         return [*paths, last], None
     if has_file:
         raise click.UsageError('give the SQL either as text ("SELECT ...") or with --file')
+    if paths and _WORD.fullmatch(last):
+        raise click.UsageError(f"{last!r} is neither a session nor SQL")
     if paths:
         return paths, last
     if _is_sql(last):

@@ -106,7 +106,7 @@ class Prompt:
         while not self._reader.is_stuck:
             try:
                 text = session.prompt("dgrec> ").strip()
-                if text in (".quit", ".exit"):
+                if text.lstrip(".").removesuffix(";") in ("quit", "exit"):
                     return
                 self._do(text)
             except KeyboardInterrupt:  # while typing
@@ -116,8 +116,8 @@ class Prompt:
 
     def _do(self, text: str) -> None:
         try:
-            if text.startswith("."):
-                self._command(*text.split())
+            if _is_command(text):
+                self._command(*text.removesuffix(";").split())
             else:
                 run_script(self._reader, text, self._parameters, self._form, self._limit)
         except QueryError as error:
@@ -130,17 +130,17 @@ class Prompt:
             print("Error: the statement does not stop; leaving", file=sys.stderr)
 
     def _command(self, name: str, *arguments: str) -> None:
-        if name == ".help":
+        if name in (".help", "help"):
             print(_HELP, end="")
         elif name == ".tables":
             for line in self._names(_VIEWS) + self._names(_MACROS):
                 print(line)
         elif name == ".schema":
             rows = self._reader.rows(_COLUMNS)
-            known = {row["view"] for row in rows}
+            known = {row["view"] for row in rows if not row["view"].startswith("_")}
             if arguments and arguments[0] not in known:
                 raise QueryError(f"no view {arguments[0]!r}; there are: {', '.join(sorted(known))}")
-            for view in arguments[:1] or sorted(v for v in known if not v.startswith("_")):
+            for view in arguments[:1] or sorted(known):
                 print(view)
                 columns = [row for row in rows if row["view"] == view]
                 width = max(len(row["column"]) for row in columns)
@@ -180,7 +180,7 @@ class Prompt:
     def _is_complete(self, text: str) -> bool:
         """Return whether Enter ends what is typed, rather than its line."""
         text = text.strip()
-        if not text or text.startswith("."):
+        if not text or _is_command(text):
             return True
         if not text.endswith(";"):
             return False
@@ -190,6 +190,11 @@ class Prompt:
         except QueryError as error:
             return "unterminated" not in str(error)
         return True
+
+
+def _is_command(text: str) -> bool:
+    # Words that other prompts know: nobody means a statement by them.
+    return text.startswith(".") or text.removesuffix(";") in ("quit", "exit", "help")
 
 
 def _history() -> History:

@@ -181,6 +181,8 @@ class SqlReader:
             raise QueryError("the SQL is not UTF-8 text") from None
         wanted = one_statement(self.connection, text).named_parameters
         missing = sorted(wanted - parameters.keys())
+        if missing and missing[0].isdecimal():
+            raise QueryError("a value has to have a name: $NAME, given by --param NAME=VALUE")
         if missing:
             raise QueryError(f"no value for ${missing[0]}: give it with --param {missing[0]}=VALUE")
         spare = sorted(parameters.keys() - wanted)

@@ -16,7 +16,7 @@ from typing import Any
 
 import duckdb
 
-from dgrec import sql
+from dgrec import library, sql
 from dgrec.errors import QueryError
 
 __all__ = ["check_only_reads", "one_statement", "without_end"]
@@ -58,6 +58,7 @@ _WORDS_OF_OTHERS = frozenset(
 )
 _WORD = re.compile(r"\w+")
 
+_VIEWS = frozenset(entry.name for entry in library.entries() if entry.kind == "view")
 _READING = "(SELECT, FROM, WITH, VALUES, PIVOT, DESCRIBE, SUMMARIZE, EXPLAIN)"
 
 
@@ -134,6 +135,8 @@ def _check_tree(connection: duckdb.DuckDBPyConnection, text: str) -> None:
                 continue
             if own is None:
                 own = _own_macros(connection)
+            if name in _VIEWS:
+                raise QueryError(f"{name} is a view: write it without ()")
             if name not in own:
                 raise QueryError(
                     f"{name}() is refused in FROM: a query reads the sessions it was given, "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import uuid
+from typing import Any
 
 import pytest
 
@@ -135,6 +136,18 @@ def test_utc_text(ns: int, text: str) -> None:
 
 
 # --- form and version --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "wanted"),
+    [("source", "cam", "an object"), ("name", 5, "text"), ("events", {}, "a list")],
+)
+def test_another_shape_is_no_session_of_ours(key: str, value: Any, wanted: str) -> None:
+    text = metadata.dumps({**metadata.new("s", 0), key: value})
+    with pytest.raises(NotASessionError, match=f"s.parquet: .*'{key}' is not {wanted}"):
+        metadata.loads(text, "s.parquet")
+    # Null is what was not known.
+    assert metadata.loads(metadata.dumps({**metadata.new("s", 0), "model": None}), "s")
 
 
 def test_new(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -332,6 +332,41 @@ def test_a_relation_goes_to_other_libraries(folder: Path) -> None:
         json.dumps(table.to_pylist())
 
 
+def test_an_empty_name_is_not_this_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    with pytest.raises(NotASessionError, match="an empty name stands for no session"):
+        open_sessions([""])
+
+
+def test_of_two_journals_of_a_session_the_one_with_more_rows_is_read(tmp_path: Path) -> None:
+    whole = write_journal(tmp_path / "b.arrows", make_rows(60), batch=10, end=False)
+    cut = tmp_path / "a.arrows"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    told: list[str] = []
+    (session,) = open_sessions([tmp_path], told.append)
+    assert session.path == whole
+    assert any(line.startswith(f"{cut}: is the same session as") for line in told)
+
+
+def test_a_recording_is_named_by_its_output_before_it_is_sealed(tmp_path: Path) -> None:
+    write_journal(tmp_path / "live.arrows", make_rows(3), end=False)
+    with pytest.raises(NotASessionError, match=r"is not sealed; name its journal, live\.arrows"):
+        open_sessions([tmp_path / "live.parquet"])
+
+
+def test_a_column_of_another_kind_is_named_and_its_file_left_out(folder: Path) -> None:
+    stored = pq.read_table(folder / "a.parquet")
+    texts = stored.column("frame").cast(pa.string())
+    changed = stored.set_column(stored.schema.get_field_index("frame"), "frame", texts)
+    kept = {b"dgrec": pq.read_metadata(folder / "a.parquet").metadata[b"dgrec"]}
+    pq.write_table(changed.replace_schema_metadata(kept), folder / "a.parquet")
+    told: list[str] = []
+    sessions = open_sessions([folder / "a.parquet", folder / "b.parquet"], told.append)
+    assert [session.path.name for session in sessions] == ["b.parquet"]
+    (line,) = told
+    assert "a.parquet: not a dgrec session (column 'frame' is string, not int64)" in line
+
+
 @pytest.mark.parametrize("name", ["a[1].parquet", "a?.parquet", "*.parquet", "a[[1].parquet"])
 def test_a_name_that_is_a_pattern_stands_for_that_file_only(tmp_path: Path, name: str) -> None:
     write_session(tmp_path / "a1.parquet", make_rows(10))

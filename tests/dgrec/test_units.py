@@ -33,13 +33,19 @@ def test_durations(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "10", "MB", "-5MB", "10m", "1e3MB", "5MiB", "0MB", "5 M B"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "10", "MB", "-5MB", "10m", "1e3MB", "5MiB", "0MB", "5 M B", "0.4B", "9" * 400 + "MB"],
+)
 def test_what_is_no_size(text: str) -> None:
     with pytest.raises(ConfigError, match="is no size"):
         parse_size(text)
 
 
-@pytest.mark.parametrize("text", ["", "10", "s", "-5s", "10MB", "0s", "10min", "1h30m", "nan s"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "10", "s", "-5s", "10MB", "0s", "10min", "1h30m", "nan s", "9" * 400 + "d", "99999999d"],
+)
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(ConfigError, match="is no duration"):
         parse_duration(text)

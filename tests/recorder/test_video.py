@@ -32,9 +32,9 @@ from recorder.job import make_plan
 from recorder.recording import Recording
 from recorder.recovery import recover
 from recorder.sealer import Retention
+from recorder.segment_videos import VideoOptions
 from recorder.segments import Splitting
 from recorder.source import VideoReader, parse_source
-from recorder.video import VideoOptions
 from recorder.video_file import Kind, VideoFile, _CountedFile, drop_torn_end, frame_stamps
 from replay.verify import verify
 from tests.factory import CLOSING, new_metadata, write_journal

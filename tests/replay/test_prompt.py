@@ -109,8 +109,9 @@ def test_names_are_completed(terminal: Terminal) -> None:
     assert terminal.ask(") AS slowest FROM frames;", "slowest")
 
 
-def test_quit(terminal: Terminal) -> None:
-    terminal.child.sendline(".quit")
+@pytest.mark.parametrize("word", [".quit", "quit", "exit;"])
+def test_quit(terminal: Terminal, word: str) -> None:
+    terminal.child.sendline(word)
     assert terminal.leave() == 0
 
 

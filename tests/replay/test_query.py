@@ -451,6 +451,36 @@ def test_outputs_that_cannot_be_written(dgrec: Run, session: Path, tmp_path: Pat
     assert str(missing) in refusal(dgrec("query", session, "SELECT 1", "-o", missing))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("S", "missingdir"), "'missingdir' is neither a session nor SQL"),
+        (("SELECT 1", "S"), "give the SQL after the sessions"),
+        (("S", "SELECT $a", "-p", "a=1", "-p", "a=2"), "a is given twice"),
+    ],
+)
+def test_arguments_in_the_wrong_place(
+    dgrec: Run, session: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    result = dgrec("query", *(session if word == "S" else word for word in arguments))
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("sql", "message"),
+    [
+        ("FROM stalls", "stalls is a table macro: write stalls()"),
+        ("FROM stage_latency()", "stage_latency is a view: write it without ()"),
+        ("SELECT ?", "a value has to have a name: $NAME, given by --param NAME=VALUE"),
+    ],
+)
+def test_what_is_nearly_right_is_told_how(
+    dgrec: Run, session: Path, sql: str, message: str
+) -> None:
+    assert refusal(dgrec("query", session, sql)) == message
+
+
 def test_a_suffix_that_no_format_has(dgrec: Run, session: Path, tmp_path: Path) -> None:
     output = tmp_path / "t.xlsx"
     for command, formats in (

@@ -1,0 +1,155 @@
+"""Copies frames of a recorded video into another without decoding them."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from dgrec.errors import OutputError, VideoError
+from dgrec.video import import_av
+from replay.clip.recorded import RecordedVideo
+from replay.clip.rows import ClipRows
+
+__all__ = ["copy_packets"]
+
+_MICROSECOND = Fraction(1, 1_000_000)
+_TIME_TOLERANCE_US = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """A frame of the clip: its place in it, and where it stands in the recorded video."""
+
+    place: int
+    path: Path
+    number: int
+
+
+def copy_packets(video: RecordedVideo, rows: ClipRows, path: Path) -> list[int] | None:
+    """Copy the clip's frames without decoding them; return their places.
+
+    None, and nothing written, where that would not give the very frames: a span does not begin
+    with a key frame, frames are stored out of order, or files were encoded differently.
+
+    Raises:
+        OutputError: ``path`` cannot be written.
+    """
+    av = import_av()
+    frames = [
+        _Frame(place, *found) for place, found in enumerate(video.frames) if found is not None
+    ]
+    parts = [video.footage.part_with(rows.from_frames[frame.place]) for frame in frames]
+    if any(part.note for part in parts):
+        return None  # it is not as it was recorded: each frame has to be held against its row
+    try:
+        files = {name: _Packets(name) for name in dict.fromkeys(frame.path for frame in frames)}
+    except (OSError, av.FFmpegError, VideoError):
+        return None  # decoding may still get at some of it
+    if not all(file.in_order for file in files.values()):
+        return None
+    if len({file.facts for file in files.values()}) > 1:
+        return None
+    # A video may have ended early: then the clip's ends early, too.
+    frames = [frame for frame in frames if frame.number < len(files[frame.path].keys)]
+    if not _are_of_their_rows(frames, files, video, rows):
+        return None
+    if not all(files[first.path].keys[first.number] for first in _first_of_runs(frames)):
+        return None
+    if frames:
+        places = [frame.place for frame in frames]
+        times = {place: (pts, step) for place, pts, step in rows.durations(places)}
+        try:
+            _write(path, frames, times)
+        except (OSError, av.FFmpegError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise OutputError(f"{path}: cannot be written: {reason}") from None
+    return [frame.place for frame in frames]
+
+
+def _are_of_their_rows(
+    frames: Sequence[_Frame], files: Mapping[Path, _Packets], video: RecordedVideo, rows: ClipRows
+) -> bool:
+    """Return whether nothing speaks against it. Where nobody took a digest, the times tell."""
+    stamps = rows.facts["captured_at"].to_pylist()
+    for frame in frames:
+        part = video.footage.part_with(rows.from_frames[frame.place])
+        if part.changed and part.started_at is not None:
+            offset_us = (stamps[frame.place] - part.started_at) / dt.timedelta(microseconds=1)
+            if abs(files[frame.path].times_us[frame.number] - offset_us) > _TIME_TOLERANCE_US:
+                return False
+    return True
+
+
+def _first_of_runs(frames: Sequence[_Frame]) -> Iterator[_Frame]:
+    """Yield the frames that do not stand after the one before them in the recorded video."""
+    before: _Frame | None = None
+    for frame in frames:
+        if before is None or (frame.path, frame.number) != (before.path, before.number + 1):
+            yield frame
+        before = frame
+
+
+def _write(path: Path, frames: Sequence[_Frame], times: Mapping[int, tuple[int, int]]) -> None:
+    """Write the packets of frames to a new MP4.
+
+    Args:
+        times: By place in the clip: microseconds since its first frame, and for how many.
+    """
+    av = import_av()
+    temporary = path.with_name(f".{path.name}.cutting")
+    options = {"movflags": "+faststart", "video_track_timescale": "1000000"}
+    chosen: dict[Path, dict[int, int]] = {}
+    for frame in frames:
+        chosen.setdefault(frame.path, {})[frame.number] = frame.place
+    try:
+        with contextlib.ExitStack() as stack:
+            output = av.open(os.path.abspath(temporary), "w", format="mp4", options=options)
+            stack.enter_context(output)
+            target: Any = None
+            for name, places in chosen.items():
+                source = stack.enter_context(av.open(os.path.abspath(name)))
+                stream = source.streams.video[0]
+                if target is None:
+                    target = output.add_stream_from_template(stream)
+                    target.time_base = _MICROSECOND
+                packets = (packet for packet in source.demux(stream) if packet.size)
+                for number, packet in enumerate(packets):
+                    if number in places:
+                        packet.stream, packet.time_base = target, _MICROSECOND
+                        packet.pts, packet.duration = times[places[number]]
+                        packet.dts = packet.pts
+                        output.mux(packet)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class _Packets:
+    """What the packets of a video are like, one for each frame."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with import_av().open(os.path.abspath(path)) as container:
+            if not container.streams.video:
+                raise VideoError(f"{path}: has no video")
+            stream = container.streams.video[0]
+            context = stream.codec_context
+            #: What must be equal for packets of two files to go into one.
+            self.facts = (context.name, context.width, context.height, context.extradata)
+            #: Whether each is a key frame.
+            self.keys: list[bool] = []
+            #: When each is shown.
+            self.times_us: list[int] = []
+            #: Whether frames are stored in the order they are shown in.
+            self.in_order = True
+            for packet in container.demux(stream):
+                if packet.size:
+                    self.keys.append(bool(packet.is_keyframe))
+                    self.times_us.append(round((packet.pts or 0) * stream.time_base * 1_000_000))
+                    self.in_order = self.in_order and packet.pts == packet.dts

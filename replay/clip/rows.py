@@ -1,0 +1,137 @@
+"""The rows of a clip, and where in its video each will be."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from dgrec.session import Session
+from replay.clip.spans import Span
+from replay.footage.timeline import Timeline
+
+__all__ = ["ClipRows", "utc_text_of"]
+
+_SUMMED = {
+    "skipped": "skipped_before",
+    "dropped": "dropped_before",
+    "dropped_camera": "dropped_camera",
+    "dropped_queue": "dropped_queue",
+    "dropped_writer": "dropped_writer",
+}
+
+
+class ClipRows:
+    """The chosen rows, and where in the clip's video each will be."""
+
+    def __init__(self, session: Session, spans: Sequence[Span]) -> None:
+        self.session = session
+        self.spans = list(spans)
+        self.count = sum(span.end - span.start for span in spans)
+        self.totals: dict[str, int] = {}
+        columns = ["frame", "source_frame", "media_time_s", "captured_at", "completed_at"]
+        columns += ["video_frame", "width", "height", *_SUMMED.values()]
+        columns = [name for name in columns if name in session.schema.names]
+        #: Small columns of the chosen rows, in order: all that cutting a video needs.
+        self.facts = pa.Table.from_batches(
+            [part for _, part in self._chosen(columns)],
+            pa.schema([session.schema.field(name) for name in columns]),
+        )
+        self.from_frames = self.facts["frame"].to_pylist()
+        #: Place of the first row of each span in the clip.
+        self.starts = np.cumsum([0, *(span.end - span.start for span in spans)])[:-1].tolist()
+        #: By place in the clip: the frame of the clip's video; None if it is not in it.
+        self.video_frames: list[int | None] = [None] * self.count
+        self.totals = {
+            name: int(sum(self.facts[column].to_pylist()))
+            for name, column in _SUMMED.items()
+            if column in columns
+        }
+        if self.totals:
+            self.totals["source_frames"] = (
+                self.count + self.totals["skipped"] + self.totals["dropped"]
+            )
+
+    def times_us(self, *, of_source: bool) -> list[int]:
+        """Return the time of each row in a video: on the source's time line, or as captured.
+
+        The last one is where the video ends. Spans follow each other without a gap.
+        """
+        timeline = Timeline(self.starts)
+        rows = self.facts.select(["media_time_s", "captured_at"]).to_pylist()
+        times = []
+        for number, row in enumerate(rows):
+            row["frame"] = number
+            if not of_source:
+                row["media_time_s"] = None
+            times.append(timeline.pts_us(row))
+        return [*times, times[-1] + timeline.step_us]
+
+    def durations(
+        self, places: Sequence[int], *, of_source: bool = False
+    ) -> Iterator[tuple[int, int, int]]:
+        """Yield (place, pts, duration) in microseconds, counted from the first of ``places``."""
+        every = self.times_us(of_source=of_source)
+        times = [every[place] - every[places[0]] for place in places]
+        times.append(times[-1] + every[places[-1] + 1] - every[places[-1]])
+        for place, (time, following) in zip(places, itertools.pairwise(times), strict=True):
+            yield place, time, following - time
+
+    def captured_at(self, place: int) -> str:
+        """Return when a frame was captured, as the metadata writes it."""
+        return utc_text_of(self.facts["captured_at"][place].as_py())
+
+    def number_video(self, places: Sequence[int]) -> None:
+        """Say which frames are in the clip's video, in its order."""
+        for index, place in enumerate(places):
+            self.video_frames[place] = index
+
+    def _chosen(self, columns: list[str] | None) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Yield (place in the clip, rows) of the session's rows that were chosen."""
+        spans = iter(self.spans)
+        span = next(spans, None)
+        place = written = 0
+        for batch in self.session.batches(columns):
+            end = place + batch.num_rows
+            while span is not None and span.start < end:
+                first, last = max(span.start, place), min(span.end, end)
+                if last > first:
+                    yield written, batch.slice(first - place, last - first)
+                    written += last - first
+                if span.end > end:
+                    break
+                span = next(spans, None)
+            if span is None:
+                return
+            place = end
+
+    def batches(self, *, has_video: bool) -> Iterator[pa.RecordBatch]:
+        """Yield the rows as they stand in the clip."""
+        for place, batch in self._chosen(None):
+            numbers = range(place, place + batch.num_rows)
+            replaced = {"frame": pa.array(numbers, pa.int64())}
+            if "video_frame" in batch.schema.names:
+                frames = [self.video_frames[number] for number in numbers]
+                replaced["video_frame"] = pa.array(frames, pa.int64())
+                states = batch.column("video_state").to_pylist()
+                lost = "not in the video that the clip was cut from" if has_video else "not cut"
+                replaced["video_state"] = pa.array(
+                    [
+                        state if frame is not None or before is None else lost
+                        for state, frame, before in zip(
+                            states, frames, batch.column("video_frame").to_pylist(), strict=True
+                        )
+                    ],
+                    pa.string(),
+                )
+            arrays = [replaced.get(name, batch.column(name)) for name in batch.schema.names]
+            yield pa.RecordBatch.from_arrays(arrays, schema=batch.schema)
+
+
+def utc_text_of(stamp: dt.datetime) -> str:
+    """Return a stamp as the metadata writes it: ISO 8601, UTC, with microseconds."""
+    text = stamp.astimezone(dt.UTC).isoformat(timespec="microseconds")
+    return text.replace("+00:00", "Z")

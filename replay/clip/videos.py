@@ -1,0 +1,160 @@
+"""The videos of a clip: copied where the frames can be had that way, encoded anew otherwise."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dgrec.errors import VideoError
+from dgrec.session import Session
+from dgrec.video import Image, VideoWriter, check_output
+from replay.clip.packets import copy_packets
+from replay.clip.recorded import ClipReport, RecordedVideo
+from replay.clip.rows import ClipRows
+from replay.footage.pixels import Pixels, find_footage
+from replay.footage.video import Clip
+from replay.rendering.render import Canvas
+
+__all__ = ["cut", "from_source", "video_path"]
+
+
+def video_path(output: Path, kind: str) -> Path:
+    """Return where a video of the clip ``output`` goes."""
+    return output.with_suffix(".mp4" if kind == "raw" else ".annotated.mp4")
+
+
+def cut(
+    video: RecordedVideo,
+    rows: ClipRows,
+    path: Path,
+    overwrite: bool,
+    report: ClipReport,
+    progress: Callable[[int], None],
+) -> dict[str, Any] | None:
+    """Write the clip's part of a recorded video; return what the metadata says of it."""
+    places = copy_packets(video, rows, path)
+    copied = places is not None
+    if places is None:
+        try:
+            places = _encode_again(video, rows, path, overwrite, report, progress)
+        except VideoError as error:
+            report.notes.append(f"{error}: the clip has no {video.kind} video")
+            return None
+    if not places:
+        report.notes.append(f"none of the frames is in the {video.kind} video")
+        return None
+    if report.videos and [rows.video_frames[place] for place in places] != list(range(len(places))):
+        # One column numbers both: the raw video's frames are what it counts.
+        path.unlink()
+        report.notes.append(f"the {video.kind} video has other frames than the raw one: left out")
+        return None
+    rows.number_video(places)
+    report.videos.append((path, copied))
+    known = video.entry if copied else {}
+    return _entry(path, video.kind, len(places), rows.captured_at(places[0]), known)
+
+
+def from_source(
+    session: Session,
+    rows: ClipRows,
+    path: Path,
+    overwrite: bool,
+    report: ClipReport,
+    progress: Callable[[int], None],
+) -> dict[str, Any]:
+    """Encode the clip's part of the source file beside the clip."""
+    check_output(path, overwrite=overwrite)
+    footage = find_footage(session)
+    if footage.path is None:
+        raise VideoError(
+            f"{session.path}: there is no video to put beside the clip: "
+            f"{footage.note.partition(': drawing on')[0]}"
+        )
+    with Pixels(footage) as pixels:
+        times = rows.durations(range(rows.count), of_source=True)
+        places = _write_frames(rows, times, pixels.frame, path, overwrite, progress)
+        report.notes += pixels.notes()
+    if not places:
+        raise VideoError(f"{footage.path}: has none of the clip's frames")
+    rows.number_video(places)
+    report.videos.append((path, False))
+    return _entry(path, "raw", len(places), rows.captured_at(places[0]), {})
+
+
+def _encode_again(
+    video: RecordedVideo,
+    rows: ClipRows,
+    path: Path,
+    overwrite: bool,
+    report: ClipReport,
+    progress: Callable[[int], None],
+) -> list[int]:
+    """Decode and encode the clip's frames; return their places, in order.
+
+    `Pixels` holds each against its row: a video that was replaced would give other frames, which
+    nothing could tell from the right ones any more once they are in the clip.
+    """
+    inside = [place for place, frame in enumerate(video.frames) if frame is not None]
+    with Pixels(video.footage) as pixels:
+        times = rows.durations(inside)
+        places = _write_frames(rows, times, pixels.stored, path, overwrite, progress)
+        report.notes += pixels.notes()
+        return places
+
+
+def _write_frames(
+    rows: ClipRows,
+    times: Iterable[tuple[int, int, int]],
+    pixels_of: Callable[[dict[str, Any]], Image | None],
+    path: Path,
+    overwrite: bool,
+    progress: Callable[[int], None],
+) -> list[int]:
+    """Encode the frames that have pixels; return their places in the clip.
+
+    ``times`` are what `_durations` gives: place, microseconds, and for how many.
+    """
+    facts = rows.facts.to_pylist()
+    places: list[int] = []
+    with contextlib.ExitStack() as stack:
+        writer: VideoWriter | None = None
+        canvas = Canvas(0, 0)
+        zero_us = 0  # of the first frame that there is: it is shown at 0
+        for place, pts_us, duration_us in times:
+            image = pixels_of(facts[place])
+            if image is None:
+                continue
+            if writer is None:
+                canvas = Canvas(image.shape[1], image.shape[0])
+                writer = VideoWriter(path, canvas.width, canvas.height, overwrite=overwrite)
+                stack.enter_context(writer)
+                zero_us = pts_us
+            writer.write(canvas.fit(image), pts_us - zero_us, duration_us)
+            places.append(place)
+            progress(place)
+    return places
+
+
+def _entry(
+    path: Path, kind: str, frames: int, started_at: str, old: Mapping[str, Any]
+) -> dict[str, Any]:
+    clip = Clip(path)
+    image = clip.read(0)
+    clip.close()
+    assert image is not None  # it was written just now, with at least one frame
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {
+        "file": path.name,
+        "kind": kind,
+        "codec": old.get("codec", "h264"),
+        "width": image.shape[1],
+        "height": image.shape[0],
+        "frames": frames,
+        "started_at": started_at,
+        "size": path.stat().st_size,
+        "sha256": digest,
+    }
