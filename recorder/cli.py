@@ -10,14 +10,14 @@ from typing import Any
 import click
 
 from dgrec.errors import ConfigError
-from dgrec.units import parse_duration, parse_size
+from dgrec.units import parse_duration, parse_rate, parse_seconds, parse_size
 from recorder.codecs import DEFAULT_QUALITY
 
 __all__ = ["COMMANDS"]
 
 
 def _quantity(
-    parse: Callable[[str], float], least: str
+    parse: Callable[[str], float], least: str, most: str | None = None
 ) -> Callable[[click.Context, click.Parameter, str | None], float | None]:
     """Return what turns an option's text (``512MB``, ``10m``) into bytes or seconds."""
 
@@ -32,6 +32,8 @@ def _quantity(
             raise click.BadParameter(
                 f"{text!r} is too little; {least} is the least", param=parameter
             )
+        if most is not None and number > parse(most):
+            raise click.BadParameter(f"{text!r} is too much; {most} is the most", param=parameter)
         return number
 
     return convert
@@ -101,29 +103,31 @@ def _video_size(
 @click.option("--max-frames", type=click.IntRange(min=1), help="End after that many frames.")
 @click.option(
     "--duration",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="SECONDS",
-    help="End after so many seconds: of footage for a file, of time for a live source.",
+    callback=_quantity(parse_seconds, "0.001s"),
+    metavar="TIME",
+    help="End after that time (90s, 10m; seconds without a unit): of footage for a file, as it "
+    "passes for a live source.",
 )
 @click.option(
     "--fps",
-    type=click.FloatRange(min=0, min_open=True),
+    callback=_quantity(parse_rate, "0.000001"),
+    metavar="RATE",
     help="Leave frames out down to this rate.",
 )
 @click.option("--every", type=click.IntRange(min=1), metavar="N", help="Take every Nth frame only.")
 @click.option(
     "--reconnect-for",
-    type=click.FloatRange(min=0),
-    metavar="SECONDS",
-    help="How long to try to get a lost live source back. One that cannot be opened at the start "
-    "is an error at once.  [default: for ever]",
+    callback=_quantity(parse_seconds, "0s"),
+    metavar="TIME",
+    help="How long to try to get a lost live source back (90s, 10m). One that cannot be opened at "
+    "the start is an error at once.  [default: for ever]",
 )
 @click.option(
     "--stall-timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=10.0,
+    callback=_quantity(parse_seconds, "0.001s", "1d"),
+    default="10s",
     show_default=True,
-    metavar="SECONDS",
+    metavar="TIME",
     help="Silence after which a live source counts as lost.",
 )
 @click.option(
@@ -151,7 +155,8 @@ def _video_size(
     "--split-every",
     callback=_quantity(parse_duration, "1s"),
     metavar="TIME",
-    help="Begin a new part after that time (90s, 10m, 24h): NAME-0001.parquet, ...",
+    help="Begin a new part after that time (90s, 10m, 24h): NAME-0001.parquet, ... It is the time "
+    "that passes, also for a file, which is recorded as fast as the model runs.",
 )
 @click.option(
     "--split-size",

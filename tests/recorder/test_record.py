@@ -288,7 +288,7 @@ def open_session(path: Path) -> Session:
 
 def test_a_name_is_made_and_the_summary_tells_it(dgrec: Command) -> None:
     (dgrec.folder / "my clip (1).mp4").symlink_to(sample.CLIP)
-    arguments = ["--source", "my clip (1).mp4", "--duration", "0.1", "--quiet"]
+    arguments = ["--source", "my clip (1).mp4", "--duration", "0.1s", "--quiet"]
     done = dgrec.record(*arguments, env={"DGREC_HOST": ""})
     assert done.returncode == 0, done.stderr
     assert "Recorded" not in done.stderr  # --quiet
