@@ -8,12 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from dgrec.errors import ConfigError
 from dgrec.units import parse_duration, parse_rate, parse_seconds, parse_size
 from recorder.codecs import DEFAULT_QUALITY
 
 __all__ = ["COMMANDS"]
+
+#: Options that are about a video only, and the names of their values.
+_OF_VIDEO = {
+    "--video-quality": "video_quality",
+    "--codec": "codec",
+    "--video-size": "video_size",
+    "--video-when-full": "video_policy",
+}
 
 
 def _quantity(
@@ -71,6 +80,7 @@ def _video_size(
 )
 @click.option("--loop", is_flag=True, help="Start a file over when it ends.")
 @click.option(
+    "-o",
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Session file to write; {source} in it stands for the source's name.  [default: "
@@ -239,7 +249,11 @@ def record_command(**options: Any) -> None:
     _check_usage(options)
     from recorder.command import run_record
 
-    code = run_record(options)
+    source_of = click.get_current_context().get_parameter_source
+    said = [
+        flag for flag, name in _OF_VIDEO.items() if source_of(name) is ParameterSource.COMMANDLINE
+    ]
+    code = run_record(options, of_video=said)
     if code:
         raise SystemExit(code)
 
@@ -300,6 +314,7 @@ def _check_several(options: dict[str, Any]) -> None:
 )
 @click.argument("journals", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
+    "-o",
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Session file to write.  [default: the journal's name with .parquet]",

@@ -29,6 +29,7 @@ from recorder.model import LoadedModel, ModelRequest, parse_property
 from recorder.parts import Splitting
 from recorder.publisher import Publisher, check_target
 from recorder.recording import Recording, journal_path
+from recorder.recovery import is_journal
 from recorder.sealer import Retention, recorded_videos
 from recorder.segment_videos import VideoOptions
 from recorder.source import Source, VideoReader, parse_source
@@ -318,11 +319,12 @@ def _output_path(
     parts = parts_of(output)
     for journal in (journal_path(output), *(p for p in parts if p.suffix == JOURNAL_SUFFIX)):
         if journal.exists():
-            state = (
-                "is being recorded now"
-                if is_being_written(journal)
-                else f"was left by a recording that was cut off (dgrec recover {journal})"
-            )
+            if is_being_written(journal):
+                state = "is being recorded now"
+            elif is_journal(journal):
+                state = f"was left by a recording that was cut off (dgrec recover {journal})"
+            else:
+                state = "exists already, and what is recorded would go there first"
             raise OutputError(f"{journal}: {state}; choose another name")
     if parts and not overwrite:
         raise OutputError(

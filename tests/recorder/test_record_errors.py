@@ -19,6 +19,7 @@ from dgrec.journal import JournalWriter
 from dgrec.session import Session
 from recorder.config import named_sources
 from recorder.publisher import check_target
+from recorder.recovery import left_behind
 from recorder.source import parse_source
 from tests.factory import make_rows, new_metadata, write_journal
 from tests.recorder.command import Command, error_of, names
@@ -154,6 +155,17 @@ def test_a_journal_that_was_left_behind(dgrec: Command) -> None:
         assert error.startswith("s.arrows: ")
         assert "a recording that was cut off" in error
     assert journal.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"", b"something else\n" * 1000])
+def test_a_file_that_is_only_called_like_a_journal(dgrec: Command, content: bytes) -> None:
+    (dgrec.folder / "s.arrows").write_bytes(content)
+    error = error_of(dgrec.record("--source", "sample", "--output", "s.parquet"))
+    assert error.startswith("s.arrows: exists already")
+    assert left_behind(dgrec.folder) == []
+    write_journal(dgrec.folder / "t.arrows", make_rows(5), end=False)
+    assert left_behind(dgrec.folder) == [dgrec.folder / "t.arrows"]
+    assert (dgrec.folder / "s.arrows").read_bytes() == content
 
 
 def test_a_journal_that_is_being_written(dgrec: Command) -> None:
