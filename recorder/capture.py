@@ -151,6 +151,12 @@ class Capture:
             self._frames.interrupt()
 
     @property
+    def limit(self) -> str:
+        """Which limit it was, where ``end_reason`` is ``limit``, as the option that set it."""
+        most = self._max_frames
+        return "--duration" if most is None or self.frames_given < most else "--max-frames"
+
+    @property
     def stopping(self) -> bool:
         return self._stop.is_set()
 

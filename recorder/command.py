@@ -15,7 +15,7 @@ from dgrec.errors import ConfigError, DgrecError, SourceError
 from dgrec.units import size_text
 from recorder.config import named_sources
 from recorder.job import Job, Plan, make_plan, model_request, prepare
-from recorder.live import LiveView, summary
+from recorder.live import Announcer, LiveView, counted, summary
 from recorder.model import load_model
 from recorder.recovery import left_behind, recover
 from recorder.signals import StopSignals
@@ -60,13 +60,14 @@ def run_record(options: dict[str, Any], of_video: Sequence[str] = ()) -> int:
         models = [load_model(request) for _ in opened]
         for loaded in models:
             stack.enter_context(loaded.model)  # let go of its worker before `signals` ends it
+        announcer = Announcer(console)
         jobs = [
-            prepare(plan, reader, loaded, options, stack)
+            prepare(plan, reader, loaded, options, stack, announcer.tell)
             for (plan, reader), loaded in zip(opened, models, strict=True)
         ]
         signals.stop = lambda: _stop(jobs)
         signals.abandon = lambda: _say_left(jobs)
-        with LiveView(console, jobs):
+        with LiveView(console, jobs), announcer:
             _run(jobs)
         for job in jobs:
             _tell(job, console, alone=len(plans) == 1)
@@ -157,8 +158,8 @@ def run_recover(journal: Path, output: Path | None, keep: bool) -> int:
     console = Console(stderr=True, highlight=False)
     result = recover(journal, output, keep=keep)
     lines = [
-        f"{journal}: kept {result.frames:,} frames with {result.detections:,} detections in "
-        f"{result.output}."
+        f"{journal}: kept {counted(result.frames, 'frame')} with "
+        f"{counted(result.detections, 'detection')} in {result.output}."
     ]
     if not result.ended:
         lines.append(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -125,8 +126,12 @@ def prepare(
     loaded: LoadedModel,
     options: dict[str, Any],
     stack: ExitStack,
+    tell: Callable[[str], None],
 ) -> Job:
     """Make a recording ready to run; ``stack`` lets go of what it holds in the end.
+
+    Args:
+        tell: Takes a line for whoever watches; it does not wait.
 
     Raises:
         DgrecError: An output cannot be written.
@@ -138,7 +143,7 @@ def prepare(
             size = width + width % 2, height + height % 2
             check_codec(plan.video.codec, plan.video.quality, size)
     clock = Clock()
-    capture = _capture(reader, source, clock, options)
+    capture = _capture(reader, source, clock, options, tell)
     stack.callback(capture.release)  # PySDK does it too, unless its loop was left early
     metadata = _metadata(plan, reader, loaded, clock, options)
     watchers = []
@@ -240,7 +245,13 @@ def _splitting(options: dict[str, Any]) -> Splitting:
     )
 
 
-def _capture(reader: VideoReader, source: Source, clock: Clock, options: dict[str, Any]) -> Capture:
+def _capture(
+    reader: VideoReader,
+    source: Source,
+    clock: Clock,
+    options: dict[str, Any],
+    tell: Callable[[str], None],
+) -> Capture:
     frames: FrameSource
     if source.has_end:
         frames = Footage(reader, source, clock, loop=options["loop"])
@@ -253,6 +264,7 @@ def _capture(reader: VideoReader, source: Source, clock: Clock, options: dict[st
             reconnect_for_s=options["reconnect_for"],
             stall_timeout_s=options["stall_timeout"],
             max_duration_s=options["duration"],
+            tell=tell,
         )
     return Capture(
         frames,

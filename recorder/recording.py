@@ -52,6 +52,9 @@ class Progress:
     started: float = field(default_factory=time.monotonic)
     latencies: deque[float] = field(default_factory=lambda: deque(maxlen=1024))
     stamps: deque[float] = field(default_factory=lambda: deque(maxlen=256))
+    #: How often a live source was lost, and for how many seconds in all.
+    gaps: int = 0
+    gap_s: float = 0.0
 
     def add(self, latency_ms: float, detections: int) -> None:
         self.frames += 1
@@ -184,8 +187,7 @@ class Recording:
                 or, where even that failed, still in the journal: the message says which.
         """
         failure = self._infer()
-        for event in self.capture.take_events():
-            self.writer.note(event)
+        self._take_events()
         try:
             try:
                 self.writer.close()
@@ -220,8 +222,7 @@ class Recording:
                         continue  # the capture had no frame for it, and it no result
                     completed = self._clock.now_ns()
                     row = self._row(result, completed)
-                    for event in self.capture.take_events():
-                        self.writer.note(event)
+                    self._take_events()
                     self._takes_note(row)
                     for watch in self._watchers:
                         watch(row, result)
@@ -284,6 +285,13 @@ class Recording:
     def _close_video(self) -> None:
         if self.video is not None:
             self.video.close()
+
+    def _take_events(self) -> None:
+        for event in self.capture.take_events():
+            self.writer.note(event)
+            if event["kind"] == "gap":
+                self.progress.gaps += 1
+                self.progress.gap_s += event["seconds"]
 
     def _takes_note(self, row: Row) -> None:
         count = len(row.results) if isinstance(row.results, list) else 0

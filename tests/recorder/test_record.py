@@ -182,6 +182,7 @@ def test_totals(recorded: Any) -> None:
 def test_what_is_said(recorded: Any) -> None:
     done, session = recorded
     assert "Recorded 40 frames" in done.stderr
+    assert ", ended by --max-frames)." in done.stderr
     assert "156 skipped on purpose" in done.stderr
     assert "sessions/faces.parquet" in done.stderr
     assert "dgrec replay sessions/faces.parquet" in done.stderr
@@ -305,6 +306,14 @@ def test_a_name_is_made_and_the_summary_tells_it(dgrec: Command) -> None:
         # The session and its footage can be moved together.
         footage = path.parent / metadata["source"]["relative"]
         assert footage.resolve() == sample.CLIP.resolve()
+
+
+def test_one_frame_of_so_many_seconds(dgrec: Command) -> None:
+    arguments = ["--source", "sample", "--every", "300", "--duration", "1s", "-o", "s.parquet"]
+    done = dgrec.record(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert "Recorded 1 frame with " in done.stderr
+    assert ", ended by --duration)." in done.stderr
 
 
 def test_overwrite(dgrec: Command) -> None:
