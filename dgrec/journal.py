@@ -4,9 +4,7 @@ An Arrow IPC stream that any Arrow reader takes, to which whole record batches a
 one write each. A Parquet file that loses its writer has no footer and cannot be read at all; of
 a journal, everything that was flushed is there.
 
-Arrow IPC has no checksums, so after a torn write garbage would be accepted as data. Each message
-therefore carries a CRC-32 of itself in its own custom metadata, taken while that place held
-zeros: header and body are covered, and the stream is still plain Arrow IPC.
+Each message has a checksum of its own (`dgrec.messages`): what was torn is told from what is whole.
 """
 
 from __future__ import annotations
@@ -14,10 +12,7 @@ from __future__ import annotations
 import bisect
 import contextlib
 import io
-import json
 import os
-import struct
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from io import BufferedReader
@@ -30,6 +25,15 @@ from dgrec import metadata as metadata_module
 from dgrec.errors import NotASessionError, OutputError, StorageError
 from dgrec.files import open_error, sync_folder, write_error
 from dgrec.masks import MaskMode
+from dgrec.messages import (
+    CRC_KEY,
+    CRC_ZEROS,
+    END_OF_STREAM,
+    decode,
+    read_message,
+    set_checksums,
+    whole_messages,
+)
 from dgrec.metadata import Metadata
 from dgrec.rows import Row, build_batch
 from dgrec.schema import METADATA_KEY, SCHEMA
@@ -38,15 +42,7 @@ __all__ = ["Durability", "Journal", "JournalTail", "JournalWriter", "is_being_wr
 
 Durability = Literal["never", "flush", "frame"]
 
-_CONTINUATION = b"\xff\xff\xff\xff"
-_END_OF_STREAM = _CONTINUATION + b"\0\0\0\0"
-# The unit separator cannot occur in JSON text, so nothing recorded can look like this.
-_CRC_MARK = b"\x1fcrc32:"
-_CRC_ZEROS = _CRC_MARK + b"00000000"
-_CRC_KEY = "dgrec.crc32"
 _NOTE_KEY = "dgrec.batch"
-#: No header is anywhere near this; a larger length is garbage.
-_LARGEST_HEADER = 64 << 20
 #: Half a second of rows is a few KB: a day of them is read in half the time this way.
 _READ_AHEAD = 1 << 20
 
@@ -90,7 +86,7 @@ class JournalWriter:
         self._sequence = 0
         self._id = _stream_id(metadata)
         self._schema = SCHEMA.with_metadata(
-            {METADATA_KEY: metadata_module.dumps(metadata), _CRC_KEY: _CRC_ZEROS}
+            {METADATA_KEY: metadata_module.dumps(metadata), CRC_KEY: CRC_ZEROS}
         )
         self._buffer = io.BytesIO()
         # Arrow writes each of a hundred small buffers by itself: gathered, that is one call.
@@ -134,7 +130,7 @@ class JournalWriter:
     def end(self, closing: Metadata) -> None:
         """Append what is only known at the end, and the end of the stream."""
         self._append(build_batch([], 0), {"end": closing})
-        self._write(_END_OF_STREAM)
+        self._write(END_OF_STREAM)
 
     def close(self) -> None:
         """Close the file; without `end` before, it stays a journal that lost its writer."""
@@ -164,7 +160,7 @@ class JournalWriter:
         }
         self._stream.write_batch(
             batch,
-            custom_metadata={_NOTE_KEY: metadata_module.dumps(note), _CRC_KEY: _CRC_ZEROS},
+            custom_metadata={_NOTE_KEY: metadata_module.dumps(note), CRC_KEY: CRC_ZEROS},
         )
         self._gather.flush()
         size = self._buffer.tell()
@@ -174,7 +170,7 @@ class JournalWriter:
         # still in use somewhere cannot grow for the next rows.
         with self._buffer.getbuffer() as buffer:
             data = bytearray(buffer[:size])
-        _set_checksums(memoryview(data))
+        set_checksums(memoryview(data))
         return data
 
     def _write(self, data: bytes | bytearray) -> None:
@@ -209,27 +205,6 @@ def _stream_id(metadata: Metadata) -> str:
     batches of another journal, whole and with valid checksums.
     """
     return str(metadata.get("session_id", ""))[-12:]
-
-
-def _set_checksums(data: memoryview) -> None:
-    """Fill in the CRC of each message in a run of whole IPC messages."""
-    start = 0
-    while start < len(data):
-        (header_length,) = struct.unpack_from("<i", data, start + 4)
-        header = bytes(data[start : start + 8 + header_length])
-        length = _message_length(header)
-        assert length is not None
-        at = start + header.index(_CRC_ZEROS) + len(_CRC_MARK)
-        data[at : at + 8] = b"%08x" % zlib.crc32(data[start : start + length])
-        start += length
-
-
-def _has_valid_crc(message: memoryview, head: bytes) -> bool:
-    at = head.find(_CRC_MARK) + len(_CRC_MARK)
-    if at < len(_CRC_MARK):
-        return False
-    crc = zlib.crc32(message[at + 8 :], zlib.crc32(b"00000000", zlib.crc32(message[:at])))
-    return head[at : at + 8] == b"%08x" % crc
 
 
 def _lock(file: int) -> None:
@@ -289,7 +264,7 @@ class Journal:
         """
         journal = cls(path)
         with path.open("rb") as file:
-            message = _read_message(file, os.fstat(file.fileno()).st_size)
+            message = read_message(file, os.fstat(file.fileno()).st_size)
             if message is not None:
                 schema = pa.ipc.read_schema(message)
                 text = (schema.metadata or {}).get(METADATA_KEY)
@@ -315,7 +290,7 @@ class Journal:
         if not self.metadata:
             found.damage.append("the head is damaged: the session's metadata is lost")
         with BufferedReader(self.path.open("rb", buffering=0), _READ_AHEAD) as file:
-            for start, message, skipped in _whole_messages(file):
+            for start, message, skipped in whole_messages(file):
                 if message is None and is_being_written(self.path):
                     break  # the recorder is in the middle of a write
                 if skipped:
@@ -325,7 +300,7 @@ class Journal:
                 if start == 0 and self.metadata:  # the schema, which `open` has read
                     continue
                 try:
-                    batch, note = _decode(message, self.schema)
+                    batch, note = decode(message, self.schema)
                 except (pa.ArrowException, ValueError, KeyError, TypeError):
                     found.damage.append(f"the message at byte {start:,} cannot be decoded")
                     continue
@@ -351,10 +326,10 @@ class Journal:
         with self.path.open("rb") as file:
             there = os.fstat(file.fileno()).st_size - start
             file.seek(start)
-            message = _read_message(file, there)
+            message = read_message(file, there)
         if message is None:
             return None
-        batch, _ = _decode(message, self.schema)
+        batch, _ = decode(message, self.schema)
         return (first, batch) if row < first + batch.num_rows else None
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
@@ -394,7 +369,7 @@ class JournalTail:
 
     def read(self) -> Iterator[pa.RecordBatch]:
         """Yield the batches that are whole by now, and that no earlier call has given."""
-        for start, message, skipped in _whole_messages(self._file, self._position):
+        for start, message, skipped in whole_messages(self._file, self._position):
             if message is None:
                 break  # half a batch, which the next call may find whole
             if skipped:
@@ -403,7 +378,7 @@ class JournalTail:
             if start == 0 and self.metadata:  # the schema
                 continue
             try:
-                batch, note = _decode(message, self._schema)
+                batch, note = decode(message, self._schema)
             except (pa.ArrowException, ValueError, KeyError, TypeError):
                 self._found.damage.append(f"the message at byte {start:,} cannot be decoded")
                 continue
@@ -448,127 +423,3 @@ class _Pass:
         if "end" in note:
             self.closing = note["end"]
         return True
-
-
-def _decode(message: pa.Buffer, schema: pa.Schema) -> tuple[pa.RecordBatch, dict[str, Any]]:
-    """Return a message's batch and dgrec's note on it."""
-    parsed = pa.ipc.read_message(message)
-    if parsed.type != "record batch":
-        raise ValueError("not a record batch")
-    batch = pa.ipc.read_record_batch(parsed, schema)
-    note = _custom_metadata(message)
-    batch.validate()
-    return batch, note
-
-
-def _custom_metadata(message: pa.Buffer) -> dict[str, Any]:
-    """Return dgrec's JSON note from the message's header.
-
-    pyarrow only gives a batch's custom metadata when it reads a stream from its start, which
-    a damaged stream does not allow. The note is the one JSON object in the header that follows
-    this length-prefixed mark.
-    """
-    (header_length,) = struct.unpack_from("<i", message, 4)
-    header = bytes(memoryview(message).cast("B")[8 : 8 + header_length])
-    at = header.index(b'{"seq":')
-    (length,) = struct.unpack_from("<I", header, at - 4)
-    note: dict[str, Any] = json.loads(header[at : at + length])
-    return note
-
-
-def _whole_messages(
-    file: BufferedReader[Any], position: int = 0
-) -> Iterator[tuple[int, pa.Buffer | None, int]]:
-    """Yield (offset, message, damaged bytes before it); a last None stands for a damaged end."""
-    size = os.fstat(file.fileno()).st_size
-    bad_from: int | None = None
-    while position < size:
-        file.seek(position)
-        message = _read_message(file, size - position)
-        if message is not None:
-            yield position, message, 0 if bad_from is None else position - bad_from
-            bad_from = None
-            position += message.size
-            continue
-        file.seek(position)
-        if file.read(8) == _END_OF_STREAM:
-            position += 8
-            continue
-        if bad_from is None:
-            bad_from = position
-        position = _next_continuation(file, position + 8, size)
-    if bad_from is not None:
-        yield size, None, size - bad_from
-
-
-def _next_continuation(file: BufferedReader[Any], start: int, size: int) -> int:
-    """Return where the next message may begin: they are aligned to 8 bytes."""
-    position = start
-    while position < size:
-        file.seek(position)
-        chunk = file.read(1 << 20)
-        at = chunk.find(_CONTINUATION)
-        while at >= 0 and (position + at) % 8:
-            at = chunk.find(_CONTINUATION, at + 1)
-        if at >= 0:
-            return position + at
-        position += len(chunk)
-    return size
-
-
-def _read_message(file: BufferedReader[Any], there: int) -> pa.Buffer | None:
-    """Return the message at the file's position, or None if it is not whole.
-
-    ``there`` is how many bytes the file has from here on: no more are ever asked for.
-    """
-    head = _message_head(file)
-    length = _message_length(head)
-    if length is None or length > there:
-        return None
-    # Arrow's own memory: the batch is used where it lies, and the next one takes its place.
-    message = pa.allocate_buffer(length)
-    view = memoryview(message).cast("B")
-    view[: len(head)] = head
-    filled = len(head)
-    while filled < length:
-        count = file.readinto(view[filled:])
-        if not count:
-            return None
-        filled += count
-    return message if _has_valid_crc(view, head) else None
-
-
-def _message_head(file: BufferedReader[Any]) -> bytes:
-    """Return the prefix and the header of the message that begins here; b"" if none does."""
-    prefix = file.read(8)
-    if len(prefix) < 8 or prefix[:4] != _CONTINUATION:
-        return b""
-    (header_length,) = struct.unpack("<i", prefix[4:])
-    if not 0 < header_length <= _LARGEST_HEADER:
-        return b""
-    return prefix + file.read(header_length)
-
-
-def _message_length(head: bytes) -> int | None:
-    """Return the length of the IPC message whose prefix and header these are, or None.
-
-    Reads the two fields that say so from the flatbuffer header (``Message.bodyLength`` is the
-    fourth field of its table: Arrow's Message.fbs) without trusting anything else in it.
-    """
-    if len(head) < 8:
-        return None
-    (header_length,) = struct.unpack_from("<i", head, 4)
-    header = head[8:]
-    try:
-        (table,) = struct.unpack_from("<I", header, 0)
-        (back,) = struct.unpack_from("<i", header, table)
-        vtable = table - back
-        (vtable_size,) = struct.unpack_from("<H", header, vtable)
-        # A schema has no body: its table then ends before that field.
-        field_offset = struct.unpack_from("<H", header, vtable + 10)[0] if vtable_size > 10 else 0
-        body: int = struct.unpack_from("<q", header, table + field_offset)[0] if field_offset else 0
-    except struct.error:
-        return None
-    if len(header) < header_length or body < 0:
-        return None
-    return 8 + int(header_length) + body

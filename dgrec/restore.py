@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dgrec import exact
+from dgrec.detections import BBOX
 from dgrec.masks import unpack_array
-from dgrec.rows import BBOX
 
 __all__ = ["RestoredFrame", "restore"]
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast, overload
 
 import numpy as np
 import pyarrow as pa
@@ -169,6 +170,16 @@ class Session:
                 for row in batch.slice(start, 256).to_pylist():
                     yield RecordedResult(row, metadata)
 
+    @overload
+    def __getitem__(self, index: int) -> RecordedResult: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[RecordedResult]: ...
+    def __getitem__(self, index: int | slice) -> RecordedResult | list[RecordedResult]:
+        """Return a frame (`result`), or those of a slice, all of them in memory."""
+        if isinstance(index, slice):
+            return [self.result(number) for number in range(*index.indices(len(self)))]
+        return self.result(index)
+
     def result(self, index: int) -> RecordedResult:
         """Return frame ``index`` (negative: from the end).
 
@@ -179,6 +190,7 @@ class Session:
             IndexError: There is no such frame.
         """
         size = len(self)
+        index = operator.index(index)
         position = index + size if index < 0 else index
         if not 0 <= position < size:
             raise IndexError(f"frame {index} of a session of {size} frames")

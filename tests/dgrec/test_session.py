@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,9 @@ def write(folder: Path, form: str, rows: list[dgrec.RecordedResult] | list = ROW
 
 
 @pytest.fixture(params=FORMS)
-def session(request: pytest.FixtureRequest, tmp_path: Path) -> Session:
-    return open_session(write(tmp_path, request.param))
+def session(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Session]:
+    with open_session(write(tmp_path, request.param)) as session:
+        yield session
 
 
 def test_what_it_is(session: Session) -> None:
@@ -179,10 +180,22 @@ def test_arrow_stream_of_a_journal(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "use",
-    [lambda s: s.sql("SELECT 1"), lambda s: s.frames, list],
+    [lambda s: s.sql("SELECT 1").fetchall(), lambda s: s.frames, list],
 )
 def test_a_closed_session_says_so(tmp_path: Path, use: Callable[[Session], Any]) -> None:
     with dgrec.open(write_session(tmp_path / "s.parquet", ROWS[:3])) as session:
         use(session)
     with pytest.raises(SessionError, match=r"s\.parquet: the session is closed"):
         use(session)
+
+
+def test_frames_by_index_and_by_slice(session: Session) -> None:
+    assert session[-1].frame == 599
+    assert [result.frame for result in session[3:9:2]] == [3, 5, 7]
+    assert [result.results for result in session[598:]] == [
+        session.result(i).results for i in (598, 599)
+    ]
+    with pytest.raises(IndexError):
+        session[600]
+    with pytest.raises(TypeError, match="cannot be interpreted as an integer"):
+        session.result("a")  # type: ignore[arg-type]
