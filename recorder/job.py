@@ -16,6 +16,7 @@ from typing import Any
 from dgrec import metadata as metadata_module
 from dgrec.clock import Clock
 from dgrec.errors import DgrecError, OutputError, StorageError
+from dgrec.files import check_parent, output_error
 from dgrec.journal import is_being_written
 from dgrec.metadata import Metadata
 from dgrec.parts import is_part_name, numbered_files, parts_of
@@ -324,8 +325,7 @@ def _output_path(
         raise OutputError(f"{output}: is a folder; give a file name")
     if not output.parent.is_dir():
         raise OutputError(f"{output.parent}: no such folder; make it first")
-    if not os.access(output.parent, os.W_OK):
-        raise OutputError(f"{output.parent}: cannot be written: permission denied")
+    check_parent(output)
     if output.exists() and not overwrite:
         raise OutputError(f"{output}: exists already; choose another name or say --overwrite")
     parts = parts_of(output)
@@ -356,7 +356,7 @@ def _make_default_folder(output: Path) -> None:
         try:
             _DEFAULT_FOLDER.mkdir(exist_ok=True)
         except OSError as error:
-            raise OutputError(f"{_DEFAULT_FOLDER}: cannot be made: {error.strerror}") from None
+            raise output_error(_DEFAULT_FOLDER, error) from None
 
 
 def _check_room(folder: Path, min_free: int | None) -> None:

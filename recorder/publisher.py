@@ -11,7 +11,7 @@ from typing import IO, Any
 import numpy as np
 
 from dgrec.errors import OutputError
-from dgrec.files import open_error
+from dgrec.files import output_error
 from dgrec.rows import Row
 from dgrec.schema import JOURNAL_SUFFIX
 
@@ -40,7 +40,7 @@ def check_target(target: str, output: Path) -> None:
     try:
         fits = not path.exists() or not path.is_file() or _holds_lines(path)
     except OSError as error:
-        raise open_error(path, error) from None
+        raise output_error(path, error) from None
     same = os.path.realpath(path) == os.path.realpath(output)
     if same or path.suffix.lower() in _SESSION_SUFFIXES:
         raise OutputError(
@@ -90,7 +90,7 @@ class Publisher:
                 cut_off = path.is_file() and not _ends_with_a_line(path)
                 self._file = path.open("a", encoding="utf-8")
             except OSError as error:
-                raise open_error(path, error) from None
+                raise output_error(path, error) from None
             if cut_off:  # by a power cut, say: that line is lost, and must not take ours with it
                 self._file.write("\n")
 

@@ -135,7 +135,7 @@ def test_a_folder_that_cannot_be_written(dgrec: Command) -> None:
     folder = dgrec.folder / "locked"
     folder.mkdir(mode=0o500)
     error = error_of(dgrec.record("--source", "sample", "--output", "locked/s.parquet"))
-    assert error == "locked: cannot be written: permission denied"
+    assert error == "locked/s.parquet: cannot be written: Permission denied"
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that takes no files")
