@@ -20,8 +20,8 @@ __all__ = ["Capture", "Decimator"]
 # OpenCV's number for CAP_PROP_FRAME_COUNT; importing cv2 for one integer would cost 0.4 s.
 _PROP_FRAME_COUNT = 7
 
-#: How often PySDK is asked for results while there is no frame for it. A result comes out so much
-#: late at most; asking takes some 20 us.
+#: How often PySDK is asked for results while there is no frame for it: a result comes out so much
+#: late at most.
 _ASK_S = 0.005
 
 
