@@ -24,7 +24,10 @@ from dgrec.errors import DamagedSessionError, FormatVersionError, NotASessionErr
 from dgrec.schema import FORMAT_VERSION
 from dgrec.version import __version__
 
-__all__ = ["Metadata", "dumps", "loads", "new", "redact", "redact_text", "utc_text", "uuid7"]
+__all__ = [
+    *("Metadata", "cuts_of", "dumps", "loads", "new"),
+    *("redact", "redact_text", "utc_text", "uuid7"),
+]
 
 Metadata = dict[str, Any]
 
@@ -104,6 +107,27 @@ def loads(text: bytes | str, path: str) -> Metadata:
     # An object or a list that is null is not there: nobody has to look out for it then.
     absent = {key for key, (shape, _) in _SHAPES.items() if shape is not str}
     return {key: item for key, item in value.items() if item is not None or key not in absent}
+
+
+def cuts_of(metadata: Mapping[str, Any]) -> list[int]:
+    """Return the frames of a clip that follow the one before though others were between them.
+
+    So begin its moments, but for the first, and those of a clip that it was cut from in turn.
+    """
+    clip = metadata.get("clip")
+    ranges = clip.get("ranges") if isinstance(clip, Mapping) else None
+    if not isinstance(clip, Mapping) or not isinstance(ranges, list):
+        return []
+    earlier = cuts_of(clip)
+    found: set[int] = set()
+    for item in ranges:
+        values = item if isinstance(item, Mapping) else {}
+        first, frames, start = (values.get(key) for key in ("first_frame", "frames", "from_frame"))
+        if isinstance(first, int):
+            found.add(first)
+            if isinstance(frames, int) and isinstance(start, int):
+                found |= {first + cut - start for cut in earlier if 0 < cut - start < frames}
+    return sorted(found - {0})
 
 
 def utc_text(ns: int) -> str:

@@ -34,12 +34,15 @@ class RecordedResult:
     """One frame of a session, equal to what `predict_stream` yielded for it.
 
     ``results``, ``timing``, ``info`` and whatever analyzers had added (``trails``, ``zone_counts``)
-    are read as on the PySDK object. The row's own columns are in ``row``.
+    are read as on the PySDK object. The row's own columns are in ``row``. A session holds no
+    pixels: ``image`` and ``image_overlay`` are those of a frame that was given them (`with_image`).
     """
 
     def __init__(self, row: Mapping[str, Any], metadata: Metadata) -> None:
         self.row = row
         self._metadata = metadata
+        self._image: np.ndarray[Any, Any] | None = None
+        self._labels: dict[Any, Any] | None = None
         self._restored: RestoredFrame = restore(row)
 
     @property
@@ -82,6 +85,12 @@ class RecordedResult:
         restored = self.__dict__.get("_restored")
         if restored is not None and name in restored.attributes:
             return restored.attributes[name]
+        if name in ("image", "image_overlay"):
+            raise AttributeError(
+                f"frame {self.frame} has no {name!r}: a session holds no pixels; `for result in "
+                "Pixels(find_footage(session)).results(session)` reads both from the video "
+                "(replay.footage.pixels), and result.overlay(picture) draws on a picture"
+            )
         raise AttributeError(f"frame has no attribute {name!r}, nor did the recorded result")
 
     def __repr__(self) -> str:
@@ -101,6 +110,29 @@ class RecordedResult:
             self._restored, results=[self.results[index] for index in indices]
         )
         return kept
+
+    def with_image(
+        self, image: np.ndarray[Any, Any], labels: dict[Any, Any] | None = None
+    ) -> RecordedResult:
+        """Return the same frame with pixels: ``image`` and ``image_overlay`` as of PySDK's result.
+
+        The arguments are those of `overlay`.
+        """
+        seen = copy.copy(self)
+        seen._image, seen._labels = image, labels
+        return seen
+
+    @property
+    def image(self) -> np.ndarray[Any, Any]:
+        """The frame's pixels, which it was given by `with_image`."""
+        if self._image is None:
+            raise AttributeError  # `__getattr__` says it in words
+        return self._image
+
+    @property
+    def image_overlay(self) -> np.ndarray[Any, Any]:
+        """The frame's pixels with the results drawn, with the recorded settings."""
+        return self.overlay(self.image, labels=self._labels)
 
     @property
     def label_dictionary(self) -> dict[Any, Any]:
@@ -126,8 +158,15 @@ class RecordedResult:
                 colours jump from frame to frame, which they do not in a live pipeline.
 
         Raises:
-            VideoError: The installed PySDK does not know the result type that was recorded.
+            VideoError: ``image`` is no picture, or the installed PySDK does not know the result
+                type that was recorded.
         """
+        if not isinstance(image, np.ndarray) or image.ndim != 3:
+            kind = type(image).__name__
+            raise VideoError(
+                f"frame {self.frame}: cannot be drawn on {kind}: its pixels are needed, an array "
+                "of height x width x 3 (a frame whose pixels cannot be had is None)"
+            )
         return image_overlay(self.to_pysdk(image, settings, labels))
 
     def to_pysdk(

@@ -2,7 +2,8 @@
 
 `Door` is the application: it opens when somebody stands close to the camera for long enough. On
 the device it is fed by `predict_stream(model, camera)`; here by a session, whose results are equal
-to those that were yielded then.
+to those that were yielded then. One that also looks at `result.image` is fed by
+`Pixels(find_footage(session)).results(session)` (`replay.footage.pixels`).
 
 python examples/application_in_ci.py [session.parquet]
 """
@@ -28,7 +29,8 @@ class Door:
         """Yield the number of each result at which the door opens."""
         seen = 0
         for number, result in enumerate(results):
-            heights = [d["bbox"][3] - d["bbox"][1] for d in result.results if d["label"] == "face"]
+            faces = [d["bbox"] for d in result.results if d.get("label") == "face" and "bbox" in d]
+            heights = [bottom - top for _, top, _, bottom in faces]
             seen = seen + 1 if any(height > self.close_px for height in heights) else 0
             if seen == self.patience:
                 yield number
@@ -45,4 +47,7 @@ def main(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else SAMPLE)
+    try:
+        main(Path(sys.argv[1]) if len(sys.argv) > 1 else SAMPLE)
+    except dgrec.DgrecError as error:
+        sys.exit(f"Error: {error}")

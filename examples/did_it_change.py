@@ -36,4 +36,7 @@ if __name__ == "__main__":
     chosen = [Path(name) for name in sys.argv[1:]] or [SAMPLE, SAMPLE]
     if len(chosen) != 2:
         sys.exit("name two sessions, base and new")
-    sys.exit(main(*chosen))
+    try:
+        sys.exit(main(*chosen))
+    except dgrec.DgrecError as error:
+        sys.exit(f"Error: {error}")

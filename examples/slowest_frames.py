@@ -15,11 +15,13 @@ SAMPLE = Path(__file__).parent.parent / "sample_data" / "session.parquet"
 
 
 def main(path: Path, folder: Path) -> None:
-    folder.mkdir(exist_ok=True)
     with dgrec.open(path) as session, Pixels(find_footage(session)) as pixels:
+        folder.mkdir(exist_ok=True)
         slowest = session.sql(
             "SELECT frame FROM frames ORDER BY latency_ms DESC LIMIT 5"
         ).fetchall()
+        if pixels.footage.note:
+            print(pixels.footage.note)
         # In the order of the video: going forwards is cheapest.
         for (number,) in sorted(slowest):
             result = session.result(number - session.first_frame)
@@ -33,7 +35,10 @@ def main(path: Path, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(
-        Path(sys.argv[1]) if len(sys.argv) > 1 else SAMPLE,
-        Path(sys.argv[2]) if len(sys.argv) > 2 else Path("slowest"),
-    )
+    try:
+        main(
+            Path(sys.argv[1]) if len(sys.argv) > 1 else SAMPLE,
+            Path(sys.argv[2]) if len(sys.argv) > 2 else Path("slowest"),
+        )
+    except dgrec.DgrecError as error:
+        sys.exit(f"Error: {error}")

@@ -2,9 +2,10 @@
 # # A recording, from all sides
 #
 # This file is a notebook in cells: VS Code, PyCharm and Spyder run it cell by cell, Jupyter opens
-# it with jupytext, and `python examples/walkthrough.py` runs it from top to bottom.
+# it with jupytext, and `python examples/walkthrough.py [session.parquet]` runs all of it.
 
 # %%
+import sys
 from pathlib import Path
 
 import cv2
@@ -13,16 +14,25 @@ import numpy as np
 import dgrec
 from replay.footage.pixels import Pixels, find_footage
 
-session = dgrec.open(Path(__file__).parent.parent / "sample_data" / "session.parquet")
+path = Path(__file__).parent.parent / "sample_data" / "session.parquet"
+if "ipykernel" not in sys.modules and len(sys.argv) > 1:
+    path = Path(sys.argv[1])  # in a notebook: whatever you write here
+try:
+    session = dgrec.open(path)
+except dgrec.DgrecError as error:
+    sys.exit(f"Error: {error}")
 session  # noqa: B018 - in a notebook: a table that says what was recorded
 
 # %% [markdown]
 # ## What a frame holds
 #
-# `result(i)` is what `predict_stream` had yielded: the same keys, order and values.
+# `result(i)` is what `predict_stream` had yielded: the same keys, order and values. Here it is that
+# of the frame in the middle.
 
 # %%
-result = session.result(200)
+if not len(session):
+    sys.exit("no frames were recorded, so there is nothing to show")
+result = session.result(len(session) // 2)
 print(result.results[0] if result.results else "nothing was found")
 print(result.timing)
 
@@ -36,9 +46,12 @@ print(result.timing)
 ((fps, latency_ms, in_flight, alone),) = session.sql(
     "SELECT fps, latency_ms, in_flight, one_at_a_time_fps FROM pipeline"
 ).fetchall()
-print(f"{fps:.1f} frames/s, {latency_ms:.0f} ms each: {in_flight:.1f} frames are on their way")
-print(f"one at a time, it would be {alone:.1f} frames/s")
-assert np.isclose(in_flight, fps * latency_ms / 1000)
+if None in (fps, in_flight, alone):
+    print("too few frames to tell a rate")
+else:
+    print(f"{fps:.1f} frames/s, {latency_ms:.0f} ms each: {in_flight:.1f} frames are on their way")
+    print(f"one at a time, it would be {alone:.1f} frames/s")
+    assert np.isclose(in_flight, fps * latency_ms / 1000)
 
 # %% [markdown]
 # ## Which stage is the limit?
@@ -60,16 +73,19 @@ for frame, late_by_ms, blame in late:
 # %% [markdown]
 # ## The pictures again
 #
-# The pixels come from the clip that was recorded, which must be unchanged; PySDK's own overlay is
-# drawn on them, pixel for pixel what was seen live.
+# The pixels come from the clip that was recorded, which must be unchanged, or from the video of the
+# camera; PySDK's own overlay is drawn on them, pixel for pixel what was seen live.
 
 # %%
 with Pixels(find_footage(session)) as pixels:
     image = pixels.frame(result.row)
-    assert image is not None
+if image is None:
+    print(f"frame {result.frame} is not in the video")
+else:
+    picture = f"frame-{result.frame}.png"
     drawn = result.overlay(image)
-cv2.imwrite("frame-200.png", drawn)
-print(f"frame-200.png: {drawn.shape[1]}x{drawn.shape[0]}")
+    cv2.imwrite(picture, drawn)
+    print(f"{picture}: {drawn.shape[1]}x{drawn.shape[0]}")
 
 # %% [markdown]
 # ## As tables

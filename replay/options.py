@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 __all__ = [
     "TABLE_ROWS",
     "POSITION",
+    "FiniteRange",
+    "check_annotated",
+    "check_companions",
+    "check_no_overlay",
     "output_options",
     "overlay_options",
     "overlay_settings",
@@ -46,6 +51,64 @@ _SUFFIXES = {
 }
 #: Rows of a table unless --limit says otherwise.
 TABLE_ROWS = 1000
+
+
+class FiniteRange(click.FloatRange):
+    """A number in a range. click's own lets NaN through, which no comparison keeps out later."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no number that can be used", param, ctx)
+        return number
+
+
+def check_companions(context: click.Context, needed: str, *names: str) -> None:
+    """Refuse options that do nothing because the one that they go with was not given.
+
+    Raises:
+        UsageError: One of ``names`` was given, and ``needed`` was not.
+    """
+    if context.params[needed]:
+        return
+    for flag in _given(context, names):
+        raise click.UsageError(f"{flag} goes with {_flag(needed)}")
+
+
+def check_no_overlay(context: click.Context) -> None:
+    """Refuse settings of the overlay where --no-overlay says that none is drawn."""
+    # --where says which trails are drawn, too.
+    names = _OVERLAY if context.params["trails"] else (*_OVERLAY, "where")
+    for flag in _given(context, names) if context.params["no_overlay"] else ():
+        raise click.UsageError(f"{flag} does nothing with --no-overlay")
+
+
+def check_annotated(context: click.Context, video: Path | None) -> None:
+    """Refuse what cannot be drawn, or hidden, on a video that has the overlay in it already.
+
+    Raises:
+        VideoError: An option that needs the pixels without it was given.
+    """
+    from dgrec.errors import VideoError
+
+    names = (*_OVERLAY, "no_overlay", "where", "trails", "redact", "side_by_side")
+    for flag in _given(context, names):
+        raise VideoError(
+            f"{video}: has the overlay in it already, as it was drawn live; "
+            f"{flag} needs the pixels without it"
+        )
+
+
+def _given(context: click.Context, names: Sequence[str]) -> list[str]:
+    """Return those of the options, as they are written, that stand on the command line."""
+    default = click.core.ParameterSource.DEFAULT
+    return [_flag(name) for name in names if context.get_parameter_source(name) is not default]
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def session_argument(command: _Command) -> _Command:
@@ -140,7 +203,10 @@ def parse_span(text: str) -> float:
     match = _SPAN.match(text.strip().lower())
     if match is None:
         raise click.BadParameter(f"{text!r} is no duration; write 0.5s, 500ms or 0")
-    return float(match[1] or 0) * (0.001 if match[2] == "ms" else 1)
+    seconds = float(match[1] or 0) * (0.001 if match[2] == "ms" else 1)
+    if not math.isfinite(seconds):
+        raise click.BadParameter(f"{text!r} is longer than any recording")
+    return seconds
 
 
 def parse_size(text: str) -> tuple[int | None, int | None]:
@@ -188,6 +254,13 @@ def parse_alpha(text: str) -> float | str:
     return alpha
 
 
+#: What `overlay_options` adds, by parameter.
+_OVERLAY = (
+    *("line_width", "show_labels", "show_probabilities", "alpha", "font_scale", "color"),
+    *("blur", "no_blur"),
+)
+
+
 def overlay_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that replace recorded overlay settings; `overlay_settings` reads them."""
     options = [
@@ -203,7 +276,7 @@ def overlay_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Of what is drawn: 0 to 1, or auto (masks let the picture through).",
         ),
         click.option(
-            "--font-scale", type=click.FloatRange(0.1, 20), help="Size of text; 1 is PySDK's own."
+            "--font-scale", type=FiniteRange(0.1, 20), help="Size of text; 1 is PySDK's own."
         ),
         click.option(
             "--color",
@@ -279,6 +352,13 @@ def picture_options(command: _Command) -> _Command:
             "last frames as bars: red after drops, orange above the p99.",
         ),
         click.option(
+            "--hud-at",
+            type=click.Choice(["top-left", "top-right", "bottom-left", "bottom-right"]),
+            default="top-left",
+            show_default=True,
+            help="Where it stands: it hides what is below it.",
+        ),
+        click.option(
             "--trails",
             type=click.IntRange(2, 2000),
             metavar="FRAMES",
@@ -300,7 +380,7 @@ def picture_options(command: _Command) -> _Command:
         ),
         click.option(
             "--redact-margin",
-            type=click.FloatRange(0, 5),
+            type=FiniteRange(0, 5),
             default=0.1,
             show_default=True,
             help="What to add on every side, as a part of the longer one.",
@@ -327,7 +407,7 @@ def picture_options(command: _Command) -> _Command:
         ),
         click.option(
             "--scale",
-            type=click.FloatRange(0.01, 16),
+            type=FiniteRange(0.01, 16),
             metavar="FACTOR",
             help="Size of the pictures, as a multiple of their own.",
         ),

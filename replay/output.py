@@ -314,7 +314,7 @@ def markdown_table(
 
 
 def _markdown_line(cells: Sequence[str]) -> str:
-    texts = (_shown(cell).replace("|", "\\|").replace("\n", "<br>") for cell in cells)
+    texts = (_in_markdown(cell).replace("|", "\\|").replace("\n", "<br>") for cell in cells)
     return "| " + " | ".join(texts) + " |\n"
 
 
@@ -504,12 +504,28 @@ def _is_numeric(type_: pa.DataType) -> bool:
     )
 
 
-_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+#: Also what makes text run from right to left, and other ends of lines.
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def _shown(text: str) -> str:
     """Return ``text`` without control characters: a label must not steer a terminal."""
-    return _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", text)
+    return _CONTROL.sub(lambda match: _escape(ord(match.group())), text)
+
+
+def _escape(code: int) -> str:
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+#: What GitHub takes for markup; not an underscore within a word, as in the names of columns.
+_MARKUP = re.compile(r"[\[\]`*~]|(?<!\w)_|_(?!\w)|\\(?=[!-/:-@\[-`{-~])")
+_ENTITY = re.compile(r"&(?=#?\w+;)")
+
+
+def _in_markdown(text: str) -> str:
+    """Return ``text`` so that GitHub shows it as it is: a label is no tag, link or emphasis."""
+    text = _MARKUP.sub(r"\\\g<0>", _shown(text))
+    return _ENTITY.sub("&amp;", text).replace("<", "&lt;").replace(">", "&gt;")
 
 
 # --- tables ------------------------------------------------------------------------------------
@@ -593,9 +609,9 @@ def write_report(
             names = section.names or ("", "")
             right = [section.right(i) for i in range(len(names))]
             table = markdown_table(names, section.rows, right)
-            destination.write(f"## {_shown(section.title)}\n\n{table}\n")
+            destination.write(f"## {_in_markdown(section.title)}\n\n{table}\n")
         for note in notes:
-            destination.write(f"{_shown(note)}\n\n")
+            destination.write(f"{_in_markdown(note)}\n\n")
         return
     from rich.console import Console
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from replay.options import (
+    FiniteRange,
+    check_annotated,
+    check_companions,
+    check_no_overlay,
     overlay_options,
     overlay_settings,
     parse_grid,
@@ -22,7 +26,7 @@ from replay.options import (
 if TYPE_CHECKING:
     from dgrec.session import Session
     from replay.drawing.painting import Stack
-    from replay.footage.pixels import Pixels
+    from replay.footage.pixels import Footage, Pixels
     from replay.footage.selection import Position
     from replay.rendering.cut import Cut
     from replay.rendering.outputs import Output
@@ -79,7 +83,7 @@ Keys in the window:
 @selection_options
 @click.option(
     "--speed",
-    type=click.FloatRange(0.01, 1000),
+    type=FiniteRange(0.01, 1000),
     default=1.0,
     metavar="FACTOR",
     help="Play so many times as fast: 0.5, 2, ...",
@@ -117,6 +121,10 @@ def replay_command(
     --blur is PySDK's own, and for looks only: it fails on boxes that reach over the left or upper
     edge, and --alpha lets the picture through. To share pictures, --redact.
     """
+    context = click.get_current_context()
+    check_companions(context, "hud", "hud_at")
+    check_companions(context, "redact", "redact_style", "redact_margin", "redact_hold")
+    check_no_overlay(context)
     settings = overlay_settings(options)
     if start and end and start.kind == end.kind and end.value <= start.value:
         raise click.UsageError("--end must come after --start")
@@ -132,7 +140,7 @@ def replay_command(
 
     import dgrec
     from dgrec.errors import VideoError
-    from replay.footage.pixels import check_not_footage
+    from replay.footage.pixels import Pixels, check_not_footage, find_footage
     from replay.rendering.cut import make_cut
     from replay.rendering.outputs import choose_output
 
@@ -141,27 +149,42 @@ def replay_command(
         if not len(opened):
             raise VideoError(f"{session}: no frames were recorded, so there is nothing to draw")
         _say_damage(opened)
-        chosen = choose_output(opened, output, pictures, grid, loop=loop, overwrite=overwrite)
+        chosen = choose_output(opened, output, pictures, grid, loop=loop)
         _check_playing(chosen, speed, loop)
-        if chosen is not None and chosen.note:
-            click.echo(chosen.note, err=True)
         cut = make_cut(opened, start, end, max_frames, frames_where)
         if grid is not None:
             cut = cut.spread(opened, grid[0] * grid[1])
-        pixels = _pixels(opened, video, closing)
+        pixels = closing.enter_context(Pixels(find_footage(opened, video, annotated=True)))
+        footage = pixels.footage
+        notes = [footage.note]
+        if footage.annotated:
+            check_annotated(context, video)
+            notes.append(f"{video} has the overlay in it already: shown as it was drawn live")
         beside = None
         if side_by_side is not None:
             other = closing.enter_context(dgrec.open(side_by_side))
             _say_damage(other)
-            beside = other, _pixels(other, None, closing, f"{side_by_side.name}: ")
-        scene = _scene(settings, options, chosen)
+            beside = other, closing.enter_context(Pixels(find_footage(other)))
+            if beside[1].footage.note:
+                notes.append(f"{side_by_side.name}: {beside[1].footage.note}")
+        scene = _scene(settings, options, chosen, footage)
         if chosen is None:
+            _say(notes)
             _show(opened, pixels, scene, beside, cut, speed, loop, quiet, closing)
-        else:
-            if beside is not None:
-                check_not_footage(chosen.path, *beside)
-            painter = scene.painter(opened, closing, beside)
-            _write(opened, pixels, painter, cut, speed, chosen, overwrite, quiet)
+            return
+        painter = scene.painter(opened, closing, beside)
+        # After all that may be wrong with the options: a mistyped one is the nearer mistake.
+        chosen.target.check(chosen.path, overwrite=overwrite)
+        if beside is not None:
+            check_not_footage(chosen.path, *beside)
+        _say([chosen.note, *notes])
+        _write(opened, pixels, painter, cut, speed, chosen, overwrite, quiet)
+
+
+def _say(notes: Iterable[str]) -> None:
+    for note in notes:
+        if note:
+            click.echo(note, err=True)
 
 
 def _say_damage(session: Session) -> None:
@@ -179,16 +202,9 @@ def _check_playing(output: Output | None, speed: float, loop: bool) -> None:
         raise click.UsageError("--loop is for a window, a GIF or a WebP: a video plays once")
 
 
-def _pixels(session: Session, video: Path | None, closing: ExitStack, whose: str = "") -> Pixels:
-    from replay.footage.pixels import Pixels, find_footage
-
-    footage = find_footage(session, video)
-    if footage.note:
-        click.echo(f"{whose}{footage.note}", err=True)
-    return closing.enter_context(Pixels(footage))
-
-
-def _scene(settings: dict[str, Any], options: dict[str, Any], output: Output | None) -> Scene:
+def _scene(
+    settings: dict[str, Any], options: dict[str, Any], output: Output | None, footage: Footage
+) -> Scene:
     """Return what to draw, as `picture_options` and the kind of output say."""
     from replay.drawing.painting import Resize
     from replay.rendering.scene import Scene
@@ -199,10 +215,11 @@ def _scene(settings: dict[str, Any], options: dict[str, Any], output: Output | N
         resize = Resize(*(size or ()), scale=scale)
     return Scene(
         settings=settings,
-        overlay=not options["no_overlay"],
+        overlay=not (options["no_overlay"] or footage.annotated),
         where=options["where"],
         trails=options["trails"] or 0,
         hud=options["hud"],
+        hud_at=options["hud_at"],
         redact=options["redact"],
         redact_style=options["redact_style"],
         redact_margin=options["redact_margin"],
@@ -250,11 +267,9 @@ def _show(
         look=first,
     )
     notes = dict.fromkeys(note for painter in painters.values() for note in painter.notes())
-    for note in (*pixels.notes(), *notes):
-        click.echo(note, err=True)
+    _say((*pixels.notes(), *notes))
     if not quiet:
-        for note in player.notes():
-            click.echo(note, err=True)
+        _say(player.notes())
         click.echo(f"{player.shown:,} frames shown")
 
 
@@ -283,8 +298,7 @@ def _write(
             overwrite=overwrite,
             progress=advance,
         )
-    for note in notes:
-        click.echo(note, err=True)
+    _say(notes)
     if not quiet:
         length = f", {seconds:.1f} s" if output.plays else ""
         click.echo(f"{output.path}: {written:,} {'frame' if written == 1 else 'frames'}{length}")

@@ -9,6 +9,8 @@ from pathlib import Path
 import cv2
 import pytest
 
+from tests.factory import make_detection, make_row, write_session
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 #: What each has to say on the bundled session, whatever else.
 SAYS = {
@@ -27,17 +29,59 @@ def test_each_is_listed_and_checked() -> None:
     assert all(f"({name})" in listed for name in scripts)
 
 
-@pytest.mark.parametrize("name", SAYS)
-def test_example_runs(name: str, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "error", EXAMPLES / name],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(EXAMPLES.parent), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+def run(name: str, folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", EXAMPLES / name, *map(str, arguments)],
+        cwd=folder,
+        env={"PYTHONPATH": str(EXAMPLES.parent), "PATH": "/usr/bin:/bin", "HOME": str(folder)},
         capture_output=True,
         text=True,
         timeout=300,
     )
+
+
+@pytest.mark.parametrize("name", SAYS)
+def test_example_runs(name: str, tmp_path: Path) -> None:
+    done = run(name, tmp_path)
     assert done.returncode == 0, done.stderr
     assert SAYS[name] in done.stdout
     for picture in tmp_path.rglob("*.png"):
         assert cv2.imread(str(picture)) is not None
+
+
+@pytest.mark.parametrize("name", SAYS)
+def test_a_session_that_is_not_there(name: str, tmp_path: Path) -> None:
+    done = run(name, tmp_path, *["nosuch.parquet"] * (2 if name == "did_it_change.py" else 1))
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: nosuch.parquet: cannot be read")
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [name for name in SAYS if name != "did_it_change.py"])
+def test_results_of_another_kind(name: str, tmp_path: Path) -> None:
+    """Neither boxes nor labels nor pixels; scores that are missing."""
+    results = [
+        [{"category_id": 1, "score": 34.2}],
+        [make_detection(score=...), {"label": "face", "score": 0.5}],
+        [],
+    ]
+    path = write_session(
+        tmp_path / "s.parquet", [make_row(i, found) for i, found in enumerate(results)]
+    )
+    done = run(name, tmp_path, path)
+    assert (done.returncode, done.stderr) == (0, "")
+    if name == "own_question.py":
+        assert "no boxes with a score" in done.stdout
+
+
+def test_boxes_without_a_score_do_not_count(tmp_path: Path) -> None:
+    """NumPy's correlation takes no notice of what a masked array masks."""
+    boxes = [[0.0, 0.0, 10.0, side] for side in (10.0, 20.0, 30.0, 99.0)]
+    found = [
+        make_detection(bbox=box, score=score)
+        for box, score in zip(boxes, [0.2, 0.4, 0.6, ...], strict=True)
+    ]
+    path = write_session(tmp_path / "s.parquet", [make_row(0, found)])
+    said = run("own_question.py", tmp_path, path).stdout.splitlines()
+    assert said[-2:] == ["3 boxes, median area 200 px", "correlation of area and score: 1.00"]

@@ -23,7 +23,7 @@ import heapq
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -56,6 +56,8 @@ _MATCHED: Final = KINDS[:4]
 _CHANGED_FRAMES: Final = 10
 _BBOX: Final = ("x_min", "y_min", "x_max", "y_max")
 _FIELDS: Final = ("label", "score", *_BBOX, "angle")
+#: What tells whether there is a mask and whether there are key points, without reading them.
+_SHAPES: Final = ("mask.width", "landmarks.list.element.category_id")
 
 
 @dataclass
@@ -103,7 +105,7 @@ class Agreement:
     frames: int = 0
     only_base_frames: int = 0
     only_new_frames: int = 0
-    #: Frames whose detections are all ``same``.
+    #: Frames whose detections are all ``same``; not those with results that cannot be compared.
     same_frames: int = 0
     base: int = 0
     new: int = 0
@@ -125,6 +127,8 @@ class Agreement:
     rotated: int = 0
     #: Detections with neither box nor label, of which nothing is compared.
     not_compared: int = 0
+    #: Detections that have a mask or key points, which are not compared.
+    shaped: int = 0
 
     @property
     def precision(self) -> float | None:
@@ -140,9 +144,11 @@ class Agreement:
     def f1(self) -> float | None:
         """Both in one, the agreement: 1 if nothing changed; None if there was nothing to compare.
 
-        Frames without a detection on either side agree.
+        Frames without a detection on either side agree; results that cannot be compared do not.
         """
-        return _f1(self.counts["same"], self.base, self.new) if self.frames else None
+        if not self.frames or (not self.base + self.new and self.not_compared):
+            return None
+        return _f1(self.counts["same"], self.base, self.new)
 
 
 def _share(part: int, whole: int) -> float | None:
@@ -162,7 +168,10 @@ class _Frame:
     labels: list[str | None]
     scores: Floats
     boxes: Floats
-    angles: Floats
+    #: How many have a box, an angle, and a mask or key points.
+    boxed: int
+    rotated: int
+    shaped: int
 
 
 def compare_detections(base: Session, new: Session) -> Agreement:
@@ -206,7 +215,8 @@ class _Tally:
         agreement.frames += 1
         kinds: Counter[str] = Counter()
         sides = (_split(a), _split(b))
-        agreement.rotated += sum(int(np.count_nonzero(~np.isnan(f.angles))) for f in (a, b))
+        agreement.rotated += a.rotated + b.rotated
+        agreement.shaped += a.shaped + b.shaped
         agreement.not_compared += sum(rest for _, _, rest in sides)
         boxes_a, boxes_b = sides[0][0], sides[1][0]
         self._match(a, boxes_a, b, boxes_b, kinds)
@@ -216,7 +226,7 @@ class _Tally:
             self._classify(a, best_a, b, best_b, kinds)
         changes = kinds.total() - kinds["same"]
         if not changes:
-            agreement.same_frames += 1
+            agreement.same_frames += not any(rest for _, _, rest in sides)
             return
         counted = [len(boxes) + (best is not None) for boxes, best, _ in sides]
         frame = ChangedFrame(
@@ -335,6 +345,8 @@ def _split(frame: _Frame) -> tuple[list[int], int | None, int]:
 
     A classifier's results are alternatives: what it says is the best one.
     """
+    if frame.boxed == len(frame.labels):
+        return list(range(frame.boxed)), None, 0
     has_box = ~np.isnan(frame.boxes).any(axis=1)
     boxes = np.flatnonzero(has_box).tolist()
     others = np.flatnonzero(~has_box).tolist()
@@ -347,16 +359,27 @@ def _split(frame: _Frame) -> tuple[list[int], int | None, int]:
 
 def _iou(a: Floats, b: Floats) -> Floats:
     """Return the IoU of every box of ``a`` (n, 4) with every one of ``b`` (m, 4), as (n, m)."""
+    left_a, top_a, right_a, bottom_a = a.T[:, :, None]
+    left_b, top_b, right_b, bottom_b = b.T[:, None, :]
     # Boxes may have infinite corners: their IoU is then not told, unless they are the same.
-    with np.errstate(invalid="ignore", over="ignore"):
-        corner = np.maximum(a[:, None, :2], b[None, :, :2])
-        opposite = np.minimum(a[:, None, 2:], b[None, :, 2:])
-        inside = np.prod(np.clip(opposite - corner, 0, None), axis=2)
-        area_a, area_b = (np.prod(np.clip(x[:, 2:] - x[:, :2], 0, None), axis=1) for x in (a, b))
-        union = area_a[:, None] + area_b[None, :] - inside
-        overlap = np.divide(inside, union, out=np.zeros_like(inside), where=union > 0)
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        inside = _area(
+            np.minimum(right_a, right_b) - np.maximum(left_a, left_b),
+            np.minimum(bottom_a, bottom_b) - np.maximum(top_a, top_b),
+        )
+        areas = _area(right_a - left_a, bottom_a - top_a) + _area(
+            right_b - left_b, bottom_b - top_b
+        )
+        overlap = inside / (areas - inside)
+    overlap[~np.isfinite(overlap)] = 0.0
     # A box without an area is still the same as itself.
-    return np.where((a[:, None] == b[None]).all(axis=2), 1.0, np.nan_to_num(overlap))
+    same = (left_a == left_b) & (top_a == top_b) & (right_a == right_b) & (bottom_a == bottom_b)
+    overlap[same] = 1.0
+    return overlap
+
+
+def _area(width: Floats, height: Floats) -> Floats:
+    return np.maximum(width, 0.0) * np.maximum(height, 0.0)
 
 
 def _assign(
@@ -365,11 +388,17 @@ def _assign(
     """Yield the pairs (row, column) that go together."""
     if not overlap.size:
         return
+    # Below, boxes have nothing to do with each other.
+    near = overlap >= NEAR_IOU
+    if near.sum(axis=0).max() <= 1 and near.sum(axis=1).max() <= 1:
+        # No box has a choice.
+        yield from zip(*(found.tolist() for found in near.nonzero()), strict=True)
+        return
     from scipy.optimize import linear_sum_assignment
 
-    # Below, boxes have nothing to do with each other. Among boxes in the very same place, which a
-    # model may yield for two labels, the label decides, then the score: too little to outweigh IoU.
-    weight = np.where(overlap >= NEAR_IOU, overlap, 0.0)
+    # Among boxes in the very same place, which a model may yield for two labels, the label decides,
+    # then the score: too little to outweigh IoU.
+    weight = np.where(near, overlap, 0.0)
     same = [[a.labels[i] == b.labels[j] for j in boxes_b] for i in boxes_a]
     distance = np.abs(a.scores[boxes_a][:, None] - b.scores[boxes_b][None, :])
     closeness = 1 / (1 + np.nan_to_num(distance, nan=0.0, posinf=1.0))
@@ -392,7 +421,7 @@ def _frames(session: Session) -> Iterator[_Frame]:
 
 def _batches(session: Session) -> Iterator[pa.RecordBatch]:
     """Yield rows with what is compared; masks, which may be large, stay in the file if they can."""
-    leaves = ["source_frame", *(f"detections.list.element.{name}" for name in _FIELDS)]
+    leaves = ["source_frame", *(f"detections.list.element.{name}" for name in (*_FIELDS, *_SHAPES))]
     whole = ["source_frame", "detections"]
     if not session.parts:
         yield from session.batches(leaves if session.sealed else whole)
@@ -411,7 +440,18 @@ def _frames_of(batch: pa.RecordBatch, position: int) -> Iterator[_Frame]:
         for name in ("score", "angle", *_BBOX)
     )
     boxes = np.stack(corners, axis=1)
-    for row, source_frame in enumerate(batch.column("source_frame").to_pylist()):
+    key_points = pc.fill_null(pc.list_value_length(pc.struct_field(flat, "landmarks")), 0)
+    has_shape = pc.or_(pc.is_valid(pc.struct_field(flat, "mask")), pc.greater(key_points, 0))
+    counts = [
+        _counts(has_it, offsets)
+        for has_it in (
+            ~np.isnan(boxes).any(axis=1),
+            ~np.isnan(angles),
+            has_shape.to_numpy(zero_copy_only=False),
+        )
+    ]
+    sources = batch.column("source_frame").to_pylist()
+    for row, (source_frame, *counted) in enumerate(zip(sources, *counts, strict=True)):
         inside = slice(offsets[row], offsets[row + 1])
         yield _Frame(
             source_frame,
@@ -419,5 +459,12 @@ def _frames_of(batch: pa.RecordBatch, position: int) -> Iterator[_Frame]:
             labels[inside],
             scores[inside],
             boxes[inside],
-            angles[inside],
+            *counted,
         )
+
+
+def _counts(has_it: np.ndarray[Any, Any], offsets: list[int]) -> list[int]:
+    """Return for how many detections of each frame something is true."""
+    upto = np.concatenate(([0], np.cumsum(has_it)))
+    counts: list[int] = np.diff(upto[offsets]).tolist()
+    return counts

@@ -7,6 +7,7 @@ and given back as a fraction: 0.1 is 10% more.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -25,6 +26,7 @@ from dgrec.comparison.blocks import (
 
 __all__ = [
     "CONFIDENCE",
+    "GOOD_SESSIONS",
     "MARGIN",
     "MIN_BEYOND",
     "MIN_SESSIONS",
@@ -34,10 +36,12 @@ __all__ = [
     "Series",
     "Verdict",
     "decide",
+    "holm",
     "mean_estimate",
     "quantile_estimate",
     "rate_change",
     "series_change",
+    "session_rate_change",
     "welch_change",
 ]
 
@@ -49,6 +53,8 @@ MARGIN = 0.02
 MIN_BEYOND = 10.0
 #: Sessions a side from which their own spread can be told.
 MIN_SESSIONS = 3
+#: Sessions a side that tell what matters (bench.calibration).
+GOOD_SESSIONS = 5
 
 
 class Verdict(StrEnum):
@@ -131,6 +137,8 @@ class Change:
     p_value: float | None = None
     #: Why there is no verdict.
     problem: str | None = None
+    #: What it would take to tell `MARGIN`; None: more of the same frames.
+    takes: str | None = None
 
 
 def quantile_estimate(series: Series, p: float) -> Estimate:
@@ -192,7 +200,8 @@ def mean_estimate(series: Series) -> Estimate:
 
 
 def _too_short(series: Series) -> str:
-    return f"{len(series):,} frames are too few: not even four blocks of neighbouring frames"
+    count = f"{len(series):,} frames are" if len(series) > 1 else "1 frame is"
+    return f"{count} too few: not even four blocks of neighbouring frames"
 
 
 def _round_up(count: int) -> int:
@@ -220,13 +229,15 @@ def series_change(base: Estimate, new: Estimate, *, paired: bool) -> Change:
         paired: Both sides measured the same frames, in the same order. Blocks then hold pairs, and
             what the content of a frame does to both sides cancels.
     """
+    problems = [
+        (side, estimate.problem)
+        for side, estimate in (("BASE", base), ("NEW", new))
+        if estimate.problem is not None
+    ]
     if base.value is None or new.value is None:
-        names = [name for name, e in (("BASE", base), ("NEW", new)) if e.value is None]
-        problem = (base if base.value is None else new).problem
-        return Change(problem=f"{' and '.join(names)}: {problem}")
-    for side, estimate in (("BASE", base), ("NEW", new)):
-        if estimate.problem is not None:
-            return Change(_relative(base.value, new.value), problem=f"{side}: {estimate.problem}")
+        return Change(problem=_by_side(problems))
+    if problems:
+        return Change(_relative(base.value, new.value), problem=_by_side(problems))
     assert base.influence is not None
     assert new.influence is not None
     log_ratio = math.log(new.value / base.value)
@@ -255,23 +266,94 @@ def series_change(base: Estimate, new: Estimate, *, paired: bool) -> Change:
     return _ratio_change(log_ratio, (errors[0], errors[1]), (freedoms[0], freedoms[1]))
 
 
+def _by_side(problems: Sequence[tuple[str, str]]) -> str:
+    """Return what is wrong with each side; once, if it is the same."""
+    sides: dict[str, list[str]] = {}
+    for side, problem in problems:
+        sides.setdefault(problem, []).append(side)
+    return "; ".join(f"{' and '.join(names)}: {problem}" for problem, names in sides.items())
+
+
 def welch_change(base: Sequence[float], new: Sequence[float]) -> Change:
     """Return the change between sessions: Welch's t-test on the logarithms of their values."""
+    few = _too_few_sessions(len(base), len(new))
     if not base or not new:
-        side = "BASE" if not base else "NEW"
-        return Change(problem=f"{side}: no session has a value")
+        return Change(problem=few)
     if min(*base, *new) <= 0:
         return Change(problem="is 0 in one of the sessions: a ratio needs more")
     logs = [np.log(np.asarray(values, np.float64)) for values in (base, new)]
     difference = float(logs[1].mean() - logs[0].mean())
-    for side, values in (("BASE", base), ("NEW", new)):
-        if len(values) < MIN_SESSIONS:
-            count = f"{len(values)} session{'s' if len(values) > 1 else ''}"
-            problem = f"{side}: {count} with a value, {MIN_SESSIONS} are needed"
-            return Change(math.expm1(difference), problem=problem)
+    if few is not None:
+        return Change(math.expm1(difference), problem=few)
     parts = [(float(x.var(ddof=1)) / len(x), float(len(x) - 1)) for x in logs]
     error, freedom = math.sqrt(sum(v for v, _ in parts)), _welch_satterthwaite(parts)
-    return _ratio_change(difference, (error, error), (freedom, freedom))
+    change = _ratio_change(difference, (error, error), (freedom, freedom))
+    return replace(change, takes=_sessions_to_tell(logs))
+
+
+def _too_few_sessions(base: int, new: int) -> str | None:
+    problems = []
+    for side, count in (("BASE", base), ("NEW", new)):
+        if not count:
+            problems.append((side, "no session has a value"))
+        elif count < MIN_SESSIONS:
+            counted = f"{count} session{'s' if count > 1 else ''}"
+            problems.append((side, f"{counted} with a value, {MIN_SESSIONS} are needed"))
+    return _by_side(problems) if problems else None
+
+
+def _sessions_to_tell(logs: Sequence[Floats]) -> str:
+    """Return how many sessions a side would make the interval as narrow as `MARGIN`."""
+    variance = float(np.mean([x.var(ddof=1) for x in logs]))
+
+    def is_enough(count: int) -> bool:
+        return t_quantile(2 * count - 2) * math.sqrt(2 * variance / count) <= math.log1p(MARGIN)
+
+    counts = range(MIN_SESSIONS, 1001)
+    at = bisect_left(counts, True, key=is_enough)
+    count = f"about {counts[at]:,}" if at < len(counts) else f"over {counts[-1]:,}"
+    return f"{count} sessions a side"
+
+
+def session_rate_change(
+    base: Sequence[tuple[int, float]], new: Sequence[tuple[int, float]]
+) -> Change:
+    """Return the change between sessions in the rate of rare events, of which there may be none.
+
+    Welch's t-test on the rates themselves, as nothing has no logarithm, and Fieller's interval of
+    their ratio (1954), which says the same. Three sessions that happen to agree are no proof that
+    all do: rates vary at least as much as chance alone makes them (Poisson, equal on both sides).
+
+    Args:
+        base: Of each session, how many events there were, and in how many seconds.
+    """
+    few = _too_few_sessions(len(base), len(new))
+    rates = [np.array([count / seconds for count, seconds in side]) for side in (base, new)]
+    a, b = (float(x.mean()) if len(x) else 0.0 for x in rates)
+    if few is not None:
+        return Change(_relative(a, b) if base and new else None, problem=few)
+    if not a and not b:
+        return Change(0.0, 0.0, 0.0)
+    everything = [*base, *new]
+    common = sum(count for count, _ in everything) / sum(seconds for _, seconds in everything)
+    parts = []
+    for side, x in zip((base, new), rates, strict=True):
+        chance = common * float(np.mean([1 / seconds for _, seconds in side]))
+        parts.append((max(float(x.var(ddof=1)), chance) / len(x), float(len(x) - 1)))
+    from scipy.special import stdtr
+
+    freedom = _welch_satterthwaite(parts)
+    error = math.sqrt(sum(v for v, _ in parts))
+    reach = t_quantile(freedom) ** 2
+    below, above = a * a - reach * parts[0][0], b * b - reach * parts[1][0]
+    root = a * b + math.sqrt(max((a * b) ** 2 - below * above, 0.0))
+    return Change(
+        _relative(a, b),
+        max(above / root, 0.0) - 1 if above > 0 else -1.0,
+        root / below - 1 if below > 0 else None,
+        2 * float(stdtr(freedom, -abs(b - a) / error)),
+        takes="more sessions",
+    )
 
 
 def rate_change(
@@ -359,10 +441,10 @@ def decide(changes: Sequence[Change], less_is_better: Sequence[bool]) -> list[De
     """Return the verdict on each row of a comparison.
 
     SAME is what can be shown to be so: the whole interval is within 2% (equivalence), whatever its
-    sign. FASTER and SLOWER stand against Holm's correction (1979): over all rows together the
+    sign. FASTER and SLOWER stand against Holm's correction: over all rows together the
     chance of one false call is 5%.
     """
-    passed = _holm([change.p_value for change in changes], 1 - CONFIDENCE)
+    passed = holm([change.p_value for change in changes])
     rows = sum(change.p_value is not None for change in changes)
     return [
         Decision(*_verdict(change, less, is_significant, rows), is_significant)
@@ -384,12 +466,14 @@ def _verdict(
         return (Verdict.FASTER if is_less == less_is_better else Verdict.SLOWER), None
     if low > 0 or high < 0:
         return Verdict.UNCLEAR, f"may be chance, as one of {rows} rows (Holm)"
-    return Verdict.UNCLEAR, _too_wide(low, high)
+    return Verdict.UNCLEAR, _too_wide(low, high, change.takes)
 
 
-def _too_wide(low: float, high: float) -> str:
+def _too_wide(low: float, high: float, takes: str | None) -> str:
     if low <= -1 or high == math.inf:
         return "too few happened"
+    if takes is not None:
+        return f"0 is possible, too; to tell {MARGIN:.0%} takes {takes}"
     # Intervals shrink with the square root of how much was recorded.
     times = (math.log((1 + high) / (1 + low)) / 2 / math.log1p(MARGIN)) ** 2
     if times <= 1:
@@ -403,8 +487,8 @@ def _times(factor: float) -> str:
     return f"{factor:.1f} times" if factor < 10 else f"{_round_up(math.ceil(factor)):,} times"
 
 
-def _holm(p_values: Sequence[float | None], alpha: float) -> list[bool]:
-    """Return which hypotheses Holm's step-down procedure rejects."""
+def holm(p_values: Sequence[float | None], alpha: float = 1 - CONFIDENCE) -> list[bool]:
+    """Return which hypotheses Holm's step-down procedure (1979) rejects, all taken together."""
     given = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
     rejected = [False] * len(p_values)
     for step, (p, index) in enumerate(given):

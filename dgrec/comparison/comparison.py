@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 
 from dgrec.card import comparison_card
 from dgrec.comparison.agreement import Agreement, compare_detections
+from dgrec.comparison.blocks import Floats
 from dgrec.comparison.changes import (
     CONFIDENCE,
     MARGIN,
@@ -25,16 +26,34 @@ from dgrec.comparison.changes import (
     quantile_estimate,
     rate_change,
     series_change,
+    session_rate_change,
     welch_change,
 )
 from dgrec.comparison.provenance import Difference, differences, same_footage
-from dgrec.comparison.samples import STAGES, Sample, read_sample
+from dgrec.comparison.samples import (
+    STAGES,
+    STALL_MS,
+    Sample,
+    count_stalls,
+    read_sample,
+    stall_limit,
+)
 from dgrec.errors import SessionError
 
 if TYPE_CHECKING:
     from dgrec.session import Session
 
-__all__ = ["METRICS", "Comparison", "Recording", "Row", "Value", "compare", "compare_samples"]
+__all__ = [
+    "METRICS",
+    "Comparison",
+    "Recording",
+    "Row",
+    "SessionValues",
+    "Value",
+    "compare",
+    "compare_samples",
+    "compare_values",
+]
 
 _QUANTILES: Final = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 THROUGHPUT: Final = "throughput_fps"
@@ -59,8 +78,15 @@ class Recording:
     has_settled: bool
     dropped: dict[str, int]
     skipped: int
+    #: Frames whose durations are compared: without the warm-up, and those in both where there are
+    #: pairs.
+    compared: int
     #: How many independent frames would tell as much about the latency; None if too short to say.
     effective: float | None
+    #: ``finished``, ``limit``, ...; None if the recording never ended: killed, or still running.
+    end_reason: str | None = None
+    #: A line for each thing of the file that cannot be read.
+    damage: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,7 +115,7 @@ class Row:
     #: Whether the change is told from chance, all rows taken together (Holm).
     is_significant: bool
     verdict: Verdict
-    #: Why the verdict is UNCLEAR.
+    #: Why the verdict is UNCLEAR, and of how many sessions it is where some have no value.
     reason: str | None
 
 
@@ -102,11 +128,18 @@ class Comparison:
     differences: tuple[Difference, ...]
     #: Whether both sides are known to have seen the same file.
     has_same_footage: bool
-    #: Frames that were compared pair by pair, as both sides have the very same ones; else 0.
+    #: Frames that were compared pair by pair, as both sides have them; 0 if there are none.
     pairs: int
     rows: tuple[Row, ...]
     #: Of the detections of the first session on each side; None unless all saw the same footage.
     agreement: Agreement | None
+    #: Frames of BASE and of NEW between the first pair and the last that are in no pair.
+    unpaired: tuple[int, int] = (0, 0)
+
+    @property
+    def is_same_recording(self) -> bool:
+        """Whether one recording is compared with itself."""
+        return self.unit == "frame" and self.base[0].session_id == self.new[0].session_id != ""
 
     @property
     def unit(self) -> str:
@@ -114,10 +147,22 @@ class Comparison:
         return "frame" if len(self.base) == len(self.new) == 1 else "session"
 
     @property
+    def frames(self) -> tuple[int, int]:
+        """Frames recorded, on either side."""
+        return self._sums(lambda recording: recording.frames)
+
+    @property
+    def frames_compared(self) -> tuple[int, int]:
+        """Frames whose durations are compared, on either side."""
+        return self._sums(lambda recording: recording.compared)
+
+    @property
     def dropped(self) -> tuple[int, int]:
         """Source frames lost, on either side."""
-        base, new = (sum(sum(r.dropped.values()) for r in side) for side in (self.base, self.new))
-        return base, new
+        return self._sums(lambda recording: sum(recording.dropped.values()))
+
+    def _sums(self, count: Callable[[Recording], int]) -> tuple[int, int]:
+        return sum(map(count, self.base)), sum(map(count, self.new))
 
     def row(self, metric: str) -> Row:
         """Return one row.
@@ -168,35 +213,40 @@ def compare(
         new: The same, of what is held against ``base``.
 
     Raises:
-        SessionError: A file cannot be used, or a session is named twice on one side.
+        SessionError: A file cannot be used, or of several sessions one is named twice.
+        TypeError: An argument is neither a path nor a session.
     """
     with contextlib.ExitStack() as stack:
         sides = [[_opened(item, stack) for item in _items(side)] for side in (base, new)]
+        one_a_side = len(sides[0]) == len(sides[1]) == 1
         for name, side in zip(("BASE", "NEW"), sides, strict=True):
             _check_different(name, side)
+        if not one_a_side:
+            _check_apart(*sides)
         metadata = [[session.metadata for session in side] for side in sides]
-        footage = same_footage(*metadata)
-        recordings: list[tuple[Recording, ...]]
-        one_a_side = len(sides[0]) == len(sides[1]) == 1
         same_session = one_a_side and sides[0][0].id == sides[1][0].id != ""
+        footage = same_session or same_footage(*metadata)
+        recordings: list[tuple[Recording, ...]]
         if one_a_side:
-            a, b = (read_sample(side[0]) for side in sides)
-            rows, pairs = compare_samples(a, b, same_frames=footage or same_session)
-            recordings = [(_recording(side),) for side in (a, b)]
+            samples = [read_sample(side[0]) for side in sides]
+            speed = compare_samples(*samples, same_frames=footage)
+            recordings = [
+                (_recording(sample, compared),)
+                for sample, compared in zip(samples, speed.compared, strict=True)
+            ]
+            rows, pairs, unpaired = speed.rows, speed.pairs, speed.unpaired
         else:
             recordings, rows = _compare_sessions(*sides)
-            pairs = 0
-        agreement = None
-        if footage or same_session:
-            agreement = compare_detections(sides[0][0], sides[1][0])
+            pairs, unpaired = 0, (0, 0)
         return Comparison(
             base=recordings[0],
             new=recordings[1],
             differences=differences(*metadata),
-            has_same_footage=footage or same_session,
+            has_same_footage=footage,
             pairs=pairs,
             rows=rows,
-            agreement=agreement,
+            agreement=compare_detections(sides[0][0], sides[1][0]) if footage else None,
+            unpaired=unpaired,
         )
 
 
@@ -210,7 +260,11 @@ def _items(side: Any) -> Sequence[Any]:
 def _opened(item: Session | str | Path, stack: contextlib.ExitStack) -> Session:
     from dgrec.session import Session
 
-    return item if isinstance(item, Session) else stack.enter_context(Session(item))
+    if isinstance(item, Session):
+        return item
+    if not isinstance(item, str | Path):
+        raise TypeError(f"a session is a path, or what dgrec.open returns, not {item!r}")
+    return stack.enter_context(Session(item))
 
 
 def _check_different(name: str, sessions: Sequence[Session]) -> None:
@@ -224,7 +278,18 @@ def _check_different(name: str, sessions: Sequence[Session]) -> None:
             )
 
 
-def _recording(sample: Sample) -> Recording:
+def _check_apart(base: Sequence[Session], new: Sequence[Session]) -> None:
+    # What is on both sides would make them alike.
+    known = {session.id: session.path for session in base if session.id}
+    for session in new:
+        if session.id in known:
+            raise SessionError(
+                f"{session.path}: is the same recording as {known[session.id]}, which is in BASE; "
+                "NEW needs others"
+            )
+
+
+def _recording(sample: Sample, compared: Sample) -> Recording:
     return Recording(
         path=sample.path,
         session_id=sample.session_id,
@@ -233,7 +298,10 @@ def _recording(sample: Sample) -> Recording:
         has_settled=sample.has_settled,
         dropped=dict(sample.dropped),
         skipped=sample.skipped,
-        effective=sample.stage("latency_ms").effective,
+        compared=len(compared),
+        effective=compared.stage("latency_ms").effective,
+        end_reason=sample.end_reason,
+        damage=sample.damage,
     )
 
 
@@ -250,41 +318,65 @@ class _Measured:
     base: Value
     new: Value
     change: Change
+    #: What its value is of, if not of everything.
+    note: str | None = None
 
 
-def compare_samples(
-    base: Sample, new: Sample, *, same_frames: bool = False
-) -> tuple[tuple[Row, ...], int]:
-    """Return a row for each metric of two recordings, and how many pairs of frames there were.
+@dataclass(frozen=True)
+class Speed:
+    """What `compare_samples` found; ``compared`` are the frames whose durations were, by side."""
+
+    rows: tuple[Row, ...]
+    compared: tuple[Sample, Sample]
+    pairs: int = 0
+    unpaired: tuple[int, int] = (0, 0)
+
+
+def compare_samples(base: Sample, new: Sample, *, same_frames: bool = False) -> Speed:
+    """Return a row for each metric of two recordings.
 
     Args:
-        same_frames: A frame of one side is that of the other with the same ``source_frame``. If
-            neither side lacks one in between, they are compared in pairs.
+        same_frames: A frame of one side is that of the other with the same ``source_frame``: those
+            that both sides have are compared in pairs. Results are counted over the same stretch
+            of the source, whether or not the other side has each of them.
     """
-    paired = _common(base, new) if same_frames else None
-    if paired is not None:
-        base, new = paired
+    stretch = _stretch(base, new) if same_frames else None
+    whole = stretch or (base, new)
+    compared = whole if stretch is None else _pairs(*stretch)
     measured = [
-        _throughput(base, new, paired is not None),
-        *chain.from_iterable(_stage(name, base, new, paired is not None) for name in STAGES),
-        _stalls(base, new, paired is not None),
+        _throughput(*whole, paired=stretch is not None and _are_pairs(*whole)),
+        *chain.from_iterable(_stage(name, *compared, stretch is not None) for name in STAGES),
+        _stalls(*whole, paired=stretch is not None and _are_pairs(*whole)),
     ]
-    return _decided(measured), len(base) if paired is not None else 0
+    if stretch is None:
+        return Speed(_decided(measured), compared)
+    pairs = len(compared[0])
+    unpaired = len(whole[0]) - pairs, len(whole[1]) - pairs
+    return Speed(_decided(measured), compared, pairs, unpaired)
 
 
-def _common(base: Sample, new: Sample) -> tuple[Sample, Sample] | None:
-    """Return both sides, cut to the frames that both have, or None if they are not the same."""
-    if not len(base) or not len(new):
+def _stretch(base: Sample, new: Sample) -> tuple[Sample, Sample] | None:
+    """Return both sides from the first frame that both have to the last; None if there is none."""
+    common = np.intersect1d(base.source_frame, new.source_frame)
+    if not len(common):
         return None
-    first = max(base.source_frame[0], new.source_frame[0])
-    last = min(base.source_frame[-1], new.source_frame[-1])
-    cut = [sample.between(int(first), int(last)) for sample in (base, new)]
-    if not len(cut[0]) or not np.array_equal(cut[0].source_frame, cut[1].source_frame):
-        return None
-    return cut[0], cut[1]
+    first, last = int(common[0]), int(common[-1])
+    return base.between(first, last), new.between(first, last)
 
 
-def _throughput(base: Sample, new: Sample, paired: bool) -> _Measured:
+def _pairs(base: Sample, new: Sample) -> tuple[Sample, Sample]:
+    _, of_base, of_new = np.intersect1d(base.source_frame, new.source_frame, return_indices=True)
+    return base.only(of_base), new.only(of_new)
+
+
+def _are_pairs(base: Sample, new: Sample) -> bool:
+    """Return whether the time before each result of one side has its counterpart."""
+    return np.array_equal(base.source_frame, new.source_frame) and np.array_equal(
+        np.isnan(base.gap_ms), np.isnan(new.gap_ms)
+    )
+
+
+def _throughput(base: Sample, new: Sample, *, paired: bool) -> _Measured:
     gaps = base.gaps, new.gaps
     estimates = [_as_rate(mean_estimate(series)) for series in gaps]
     if _is_identical(*gaps, paired) and estimates[0].value is not None:
@@ -332,21 +424,20 @@ def _is_identical(base: Series, new: Series, paired: bool) -> bool:
     return paired and len(base) > 0 and np.array_equal(base.values, new.values)
 
 
-def _stalls(base: Sample, new: Sample, paired: bool) -> _Measured:
-    counts = base.stalls, new.stalls
-    values = [
-        Value(_per_minute(count, sample))
-        for (count, _), sample in zip(counts, (base, new), strict=True)
-    ]
-    if _is_identical(base.gaps, new.gaps, paired):
+def _stalls(base: Sample, new: Sample, *, paired: bool) -> _Measured:
+    gaps = base.gaps, new.gaps
+    seconds = base.seconds, new.seconds
+    usual = next((series.quantile(0.5) for series in gaps if len(series)), 0.0)
+    counts = [count_stalls(series, stall_limit(usual)) for series in gaps]
+    if _is_identical(*gaps, paired):
         change = Change(0.0, 0.0, 0.0)
     else:
-        change = rate_change(counts[0], base.seconds, counts[1], new.seconds)
+        change = rate_change(counts[0], seconds[0], counts[1], seconds[1])
+    values = [
+        Value(count / time * 60 if time > 0 else None)
+        for (count, _), time in zip(counts, seconds, strict=True)
+    ]
     return _Measured(STALLS, "1/min", True, values[0], values[1], change)
-
-
-def _per_minute(count: int, sample: Sample) -> float | None:
-    return count / sample.seconds * 60 if sample.seconds > 0 else None
 
 
 def _value(estimate: Estimate) -> Value:
@@ -369,7 +460,7 @@ def _decided(measured: Sequence[_Measured]) -> tuple[Row, ...]:
             p_value=item.change.p_value,
             is_significant=decision.is_significant,
             verdict=decision.verdict,
-            reason=decision.reason,
+            reason="; ".join(filter(None, (decision.reason, item.note))) or None,
         )
         for item, decision in zip(measured, decisions, strict=True)
     )
@@ -378,39 +469,87 @@ def _decided(measured: Sequence[_Measured]) -> tuple[Row, ...]:
 # --- several sessions a side -------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class SessionValues:
+    """What is kept of one of several sessions: one value of each metric; None if it has none."""
+
+    values: Mapping[str, float | None]
+    #: Median time between two results; None if there are none.
+    usual_gap_ms: float | None
+    #: Times between results of which a stall may be: few, unless there are few frames a second.
+    long_gaps_ms: Floats
+    seconds: float
+
+
 def _compare_sessions(
     base: Iterable[Session], new: Iterable[Session]
 ) -> tuple[list[tuple[Recording, ...]], tuple[Row, ...]]:
     """Return the recordings of both sides, and the rows; one session at a time is in memory."""
     recordings: list[tuple[Recording, ...]] = []
-    sides: list[dict[str, list[float]]] = []
+    sides: list[list[SessionValues]] = []
     for sessions in (base, new):
-        values: dict[str, list[float]] = {}
-        read = []
+        read, kept = [], []
         for session in sessions:
             sample = read_sample(session)
-            read.append(_recording(sample))
-            for metric, value in _session_values(sample):
-                values.setdefault(metric, []).extend([] if value is None else [value])
+            read.append(_recording(sample, sample))
+            kept.append(_session_values(sample))
         recordings.append(tuple(read))
-        sides.append(values)
-    measured = []
-    for metric in sides[0]:
-        a, b = sides[0][metric], sides[1][metric]
-        change = welch_change(a, b)
-        less, unit = metric != THROUGHPUT, METRICS[metric]
-        measured.append(_Measured(metric, unit, less, _side_value(a), _side_value(b), change))
-    return recordings, _decided(measured)
+        sides.append(kept)
+    return recordings, compare_values(*sides)
 
 
-def _session_values(sample: Sample) -> Iterator[tuple[str, float | None]]:
-    yield THROUGHPUT, _as_rate(mean_estimate(sample.gaps)).value
+def _session_values(sample: Sample) -> SessionValues:
+    gaps = sample.gaps
+    values = {THROUGHPUT: _as_rate(mean_estimate(gaps)).value}
     for name in STAGES:
         series = sample.stage(name)
         for label, p in _QUANTILES.items():
             metric = f"{name.removesuffix('_ms')}_{label}_ms"
-            yield metric, quantile_estimate(series, p).value
-    yield STALLS, _per_minute(sample.stalls[0], sample)
+            values[metric] = quantile_estimate(series, p).value
+    return SessionValues(
+        values,
+        gaps.quantile(0.5) if len(gaps) else None,
+        gaps.values[gaps.values > STALL_MS],
+        sample.seconds,
+    )
+
+
+def compare_values(base: Sequence[SessionValues], new: Sequence[SessionValues]) -> tuple[Row, ...]:
+    """Return a row for each metric of several sessions a side."""
+    measured = []
+    for metric, unit in METRICS.items():
+        if metric == STALLS:
+            continue
+        a, b = (
+            [value for one in side if (value := one.values[metric]) is not None]
+            for side in (base, new)
+        )
+        parts = [
+            f"of {len(values)} of {len(side)} sessions of {name}"
+            for name, values, side in (("BASE", a, base), ("NEW", b, new))
+            if 0 < len(values) < len(side)
+        ]
+        values = _side_value(a), _side_value(b)
+        note = " and ".join(parts) or None
+        less = metric != THROUGHPUT
+        measured.append(_Measured(metric, unit, less, *values, welch_change(a, b), note))
+    return _decided([*measured, _session_stalls(base, new)])
+
+
+def _session_stalls(base: Sequence[SessionValues], new: Sequence[SessionValues]) -> _Measured:
+    usual = [one.usual_gap_ms for one in base if one.usual_gap_ms is not None]
+    limit = stall_limit(float(np.median(usual)) if usual else 0.0)
+    sides = [
+        [(int(np.sum(one.long_gaps_ms > limit)), one.seconds) for one in side if one.seconds > 0]
+        for side in (base, new)
+    ]
+    values = []
+    for side in sides:
+        rates = [count / seconds * 60 for count, seconds in side]
+        values.append(
+            Value(float(np.mean(rates)), min(rates), max(rates)) if rates else Value(None)
+        )
+    return _Measured(STALLS, "1/min", True, values[0], values[1], session_rate_change(*sides))
 
 
 def _side_value(values: Sequence[float]) -> Value:

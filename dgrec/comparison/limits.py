@@ -5,16 +5,17 @@
     condition  = all-of { "or" all-of }
     all-of     = clause { "and" clause }
     clause     = [ metric ] ( ">" | ">=" | "<" | "<=" ) number
-    number     = [ "+" | "-" ] digits [ unit ]
+    number     = [ "+" | "-" ] decimal [ unit ]
 
 A number with a sign is a change from BASE to NEW: in per cent of BASE (``+10%``) or in the metric's
 own unit (``+2ms``). A number without one is the value of NEW (``> 50ms``, ``agreement < 0.99``). A
 clause without a metric is about the metric of the clause before it.
 
 A change counts where it is told from chance: the change that was measured must lie beyond the
-number *and* be significant (Holm, over all rows). So a run that happened to be slow does not fail a
-build; `Outcome.doubtful` names such clauses. What was not measured, or in too few frames to have an
-interval, is neither: `Outcome.problem`.
+number *and* be significant. Holm's correction takes the metrics of which a change is named in the
+conditions, not all rows: who asks for one metric need not pay for seventeen. So a run that happened
+to be slow does not fail a build; `Outcome.doubtful` names such clauses. What was not measured, or
+in too few frames to have an interval, is neither: `Outcome.problem`.
 """
 
 from __future__ import annotations
@@ -22,18 +23,24 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from difflib import get_close_matches
+from itertools import chain
+from typing import TYPE_CHECKING, Final
 
+from dgrec.comparison.changes import CONFIDENCE, holm
 from dgrec.comparison.comparison import METRICS, Comparison, Row
 from dgrec.errors import ConfigError
 
-__all__ = ["Clause", "Limit", "Outcome", "parse_limit"]
+if TYPE_CHECKING:
+    from dgrec.comparison.agreement import Agreement
+
+__all__ = ["Clause", "Limit", "Outcome", "check_limits", "parse_limit"]
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<word>[A-Za-z_]\w*)|(?P<compare>[<>]=?)"
-    r"|(?P<number>[+-]?\d+(?:\.\d+)?)\s*(?P<unit>%|frames/s|1/min|(?!(?:and|or)\b)[a-z]+)?)",
+    r"|(?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*(?P<unit>%|frames/s|1/min|(?!(?:and|or)\b)[a-z]+)?)",
     re.IGNORECASE,
 )
 _COMPARE: Final[dict[str, Callable[[float, float], bool]]] = {
@@ -52,7 +59,8 @@ _UNITS: Final = {
 }
 #: Metrics that are no row, with their units.
 _OF_AGREEMENT: Final = ("agreement", "precision", "recall", "mean_iou")
-_OTHERS: Final = {"dropped": "frames", **dict.fromkeys(_OF_AGREEMENT, "")}
+_COUNTS: Final = ("frames", "frames_compared", "dropped")
+_OTHERS: Final = {**dict.fromkeys(_COUNTS, "frames"), **dict.fromkeys(_OF_AGREEMENT, "")}
 
 
 @dataclass(frozen=True)
@@ -85,13 +93,12 @@ class Limit:
     text: str
     groups: tuple[tuple[Clause, ...], ...]
 
-    def check(self, comparison: Comparison) -> Outcome:
-        """Return whether the condition holds."""
+    def _check(self, comparison: Comparison, told: Mapping[str, bool]) -> Outcome:
         doubtful: list[str] = []
         problems: list[str] = []
         holds = False
         for group in self.groups:
-            states = [_state(clause, comparison) for clause in group]
+            states = [_state(clause, comparison, told) for clause in group]
             if not all(state.is_beyond for state in states):
                 continue
             group_problems = [state.problem for state in states if state.problem is not None]
@@ -104,6 +111,19 @@ class Limit:
             tuple(dict.fromkeys(doubtful)),
             problems[0] if problems and not holds else None,
         )
+
+
+def check_limits(limits: Sequence[Limit], comparison: Comparison) -> list[Outcome]:
+    """Return for each condition whether it holds.
+
+    All conditions of a build go together: the chance that any of them fails it for nothing is 5%.
+    """
+    clauses = chain.from_iterable(chain.from_iterable(limit.groups) for limit in limits)
+    named = {clause.metric for clause in clauses if clause.is_change}
+    rows = [row for row in comparison.rows if row.metric in named]
+    passed = holm([row.p_value for row in rows])
+    told = {row.metric: is_told for row, is_told in zip(rows, passed, strict=True)}
+    return [limit._check(comparison, told) for limit in limits]
 
 
 def parse_limit(text: str) -> Limit:
@@ -151,9 +171,11 @@ class _Parser:
         _, number, written = self._take("number", "a number")
         is_change, is_percent = number[0] in "+-", written == "%"
         if is_percent and not is_change:
+            write = f"+{number}% (or -{number}%)"
+            if metric in _OF_AGREEMENT:
+                write = f"{float(number) / 100:g}"
             raise ConfigError(
-                f"{self.text!r}: per cent are of a change, which has a sign: write +{number}% "
-                f"(or -{number}%)"
+                f"{self.text!r}: per cent are of a change, which has a sign: write {write}"
             )
         scale = 1.0
         if written is not None and not is_percent:
@@ -189,7 +211,11 @@ class _Parser:
 def _metric_unit(metric: str) -> str:
     units = {**METRICS, **_OTHERS}
     if metric not in units:
-        raise ConfigError(f"{metric!r} is no metric; there are {', '.join(units)}")
+        close = get_close_matches(metric.lower(), units, n=3, cutoff=0.7)
+        raise ConfigError(
+            f"{metric!r} is no metric; "
+            + (f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(units)}")
+        )
     return units[metric]
 
 
@@ -202,32 +228,49 @@ class _State:
     problem: str | None = None
 
 
-def _state(clause: Clause, comparison: Comparison) -> _State:
+def _state(clause: Clause, comparison: Comparison, told: Mapping[str, bool]) -> _State:
     row = next((row for row in comparison.rows if row.metric == clause.metric), None)
-    if row is None and clause.metric in _OF_AGREEMENT and comparison.agreement is None:
-        return _State(
-            True,
-            problem=f"{clause.text}: detections are compared only where there is one session a "
-            "side, and both saw the same file",
-        )
+    agreement = comparison.agreement
+    if clause.metric in _OF_AGREEMENT and agreement is None:
+        return _unknown(clause, "detections are compared only where all sessions saw the same file")
     base, new = _values(clause.metric, comparison, row)
     if new is None or (clause.is_change and base is None):
         # A condition that cannot be looked at must not pass for one that was met.
-        reason = (row.reason if row is not None else None) or "there is no such value"
-        return _State(True, problem=f"{clause.text}: cannot be told: {reason}")
+        reason = row.reason if row is not None else _no_agreement(clause.metric, agreement)
+        return _unknown(clause, reason or "there is no such value")
     compare = _COMPARE[clause.compare]
     if not clause.is_change or base is None:
         return _State(compare(new, clause.number))
+    if row is not None and row.change_low is None:
+        # Too few frames, or sessions: that it looks small says as little as that it looks large.
+        return _unknown(clause, row.reason or "it has no interval")
     changed = new - base
     if clause.is_percent and changed:
         # From nothing, any more is more than any per cent.
         changed = 100 * changed / base if base else changed * math.inf
     is_beyond = compare(changed, clause.number)
-    if row is None or row.is_significant or not is_beyond:
+    if row is None or told[row.metric] or not is_beyond:
         return _State(is_beyond)
     reason = row.reason or "the change is too small to tell from chance"
+    if row.p_value is not None and row.p_value < 1 - CONFIDENCE:
+        reason = f"may be chance, as one of {len(told)} metrics asked for (Holm)"
     unit = "%" if clause.is_percent else ""
     return _State(True, doubt=f"{clause.text}: {changed:+.3g}{unit}, but {reason}")
+
+
+def _unknown(clause: Clause, reason: str) -> _State:
+    return _State(True, problem=f"{clause.text}: cannot be told: {reason}")
+
+
+def _no_agreement(metric: str, agreement: Agreement | None) -> str | None:
+    if agreement is None:
+        return None
+    if not agreement.frames:
+        return "no frame is in both"
+    if metric == "mean_iou" or not agreement.not_compared:
+        side = "BASE" if metric == "recall" else "NEW"
+        return "no boxes overlap" if metric == "mean_iou" else f"{side} has no detections"
+    return "none of the results can be compared"
 
 
 def _values(
@@ -236,9 +279,8 @@ def _values(
     """Return a metric of BASE and of NEW; BASE agrees with itself."""
     if row is not None:
         return row.base.value, row.new.value
-    if metric == "dropped":
-        return comparison.dropped
-    agreement = comparison.agreement
-    return 1.0, agreement.f1 if agreement and metric == "agreement" else getattr(
-        agreement, metric, None
-    )
+    if metric in _COUNTS:
+        base, new = getattr(comparison, metric)
+        return base, new
+    name = "f1" if metric == "agreement" else metric
+    return 1.0, getattr(comparison.agreement, name)

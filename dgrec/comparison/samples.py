@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,13 +12,25 @@ import pyarrow as pa
 from dgrec.comparison.blocks import Floats, mean_variance
 from dgrec.comparison.changes import Series
 from dgrec.errors import NotASessionError
+from dgrec.metadata import cuts_of
 
 if TYPE_CHECKING:
     from dgrec.session import Session
 
-__all__ = ["DROP_PLACES", "STAGES", "Integers", "Sample", "read_sample"]
+__all__ = [
+    "DROP_PLACES",
+    "STAGES",
+    "STALL_MS",
+    "Integers",
+    "Sample",
+    "count_stalls",
+    "read_sample",
+    "stall_limit",
+]
 
 Integers = np.ndarray[Any, np.dtype[np.int64]]
+Numbers = np.ndarray[Any, np.dtype[Any]]
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 #: Columns that are compared, in the order of a frame's way. ``recorder_ms`` is not among them: it
 #: is what recording cost, no stage of the pipeline.
@@ -34,7 +46,7 @@ STALL_MS: Final = 100.0
 class Sample:
     """The frames of one session; arrays leave out those of the warm-up.
 
-    ``stages`` has NaN where a frame has no such duration.
+    ``gap_ms`` and ``stages`` have NaN where there is no such duration.
     """
 
     path: str
@@ -46,74 +58,86 @@ class Sample:
     #: Whether the end of the warm-up was found; if not, nothing is left out.
     has_settled: bool
     source_frame: Integers
-    completed_us: Integers
+    #: From the result before. Unknown of the first one, and where frames between are not there: cut
+    #: away by `dgrec clip`, or lost to damage.
+    gap_ms: Floats
     stages: Mapping[str, Floats]
     #: Source frames lost and left out on purpose, over the whole session.
     dropped: Mapping[str, int] = field(default_factory=dict)
     skipped: int = 0
+    #: How the recording ended; None if it never did (killed, or still running).
+    end_reason: str | None = None
+    #: A line for each thing that cannot be read.
+    damage: tuple[str, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.completed_us)
+        return len(self.source_frame)
 
-    def between(self, first: int, last: int) -> Sample:
-        """Return the same with only the frames from one ``source_frame`` to another."""
-        kept = (self.source_frame >= first) & (self.source_frame <= last)
+    def only(self, kept: Mask | Integers | slice) -> Sample:
+        """Return the same with only some of the frames."""
         return replace(
             self,
             source_frame=self.source_frame[kept],
-            completed_us=self.completed_us[kept],
+            gap_ms=self.gap_ms[kept],
             stages={name: values[kept] for name, values in self.stages.items()},
         )
 
+    def between(self, first: int, last: int) -> Sample:
+        """Return the same with only the frames from one ``source_frame`` to another."""
+        kept = self.only((self.source_frame >= first) & (self.source_frame <= last))
+        # What came before the first one is no part of it.
+        kept.gap_ms[:1] = np.nan
+        return kept
+
     @property
     def seconds(self) -> float:
-        """From the first result to the last, without the warm-up."""
-        if not len(self):
-            return 0.0
-        return float(self.completed_us[-1] - self.completed_us[0]) / 1e6
+        """How long it took, without the warm-up and without what is not there."""
+        return float(np.nansum(self.gap_ms)) / 1000
 
     @property
     def second(self) -> int:
         """Frames in a second, at least 1."""
-        return max(round((len(self) - 1) / self.seconds), 1) if self.seconds > 0 else 1
+        count = int(np.count_nonzero(~np.isnan(self.gap_ms)))
+        return max(round(count / self.seconds), 1) if self.seconds > 0 else 1
 
     @property
     def gaps(self) -> Series:
         """Milliseconds from each result to the next."""
-        return Series(np.diff(self.completed_us) / 1000.0, self.second)
+        return Series(self.gap_ms[~np.isnan(self.gap_ms)], self.second)
 
     def stage(self, name: str) -> Series:
         values = self.stages[name]
         return Series(values[~np.isnan(values)], self.second)
 
-    @property
-    def stalls(self) -> tuple[int, float]:
-        """How often no result came for three times as long as usual, and for 100 ms.
 
-        The second number is how many independent events that counts for: stalls come in clusters.
-        """
-        gaps = self.gaps
-        if not len(gaps):
-            return 0, 0.0
-        limit = max(STALL_TIMES * gaps.quantile(0.5), STALL_MS)
-        is_long = (gaps.values > limit).astype(np.float64)
-        count = int(is_long.sum())
-        share = count / len(is_long)
-        if not count or gaps.block is None:
-            return count, float(count)
-        variance = mean_variance(is_long, gaps.block)
-        clustering = variance * len(is_long) / (share * (1 - share))
-        return count, count / max(clustering, 1.0)
+def stall_limit(usual_ms: float) -> float:
+    """Return from how many milliseconds a gap is a stall, where ``usual_ms`` is the median gap."""
+    return max(STALL_TIMES * usual_ms, STALL_MS)
+
+
+def count_stalls(gaps: Series, limit_ms: float) -> tuple[int, float]:
+    """Return how many gaps are longer, and how many independent events that counts for.
+
+    Stalls come in clusters.
+    """
+    is_long = (gaps.values > limit_ms).astype(np.float64)
+    count = int(is_long.sum())
+    if count in (0, len(gaps)) or gaps.block is None:
+        return count, float(count)
+    share = count / len(gaps)
+    variance = mean_variance(is_long, gaps.block)
+    clustering = variance * len(gaps) / (share * (1 - share))
+    return count, count / max(clustering, 1.0)
 
 
 def read_sample(session: Session) -> Sample:
-    """Read what a comparison needs of a session: 64 bytes of memory a frame.
+    """Read what a comparison needs of a session: 72 bytes of memory a frame.
 
     Raises:
         SessionError: Part of the file cannot be read.
     """
     counts = [f"dropped_{place}" for place in DROP_PLACES] + ["skipped_before"]
-    names = ["source_frame", "completed_at", *STAGES]
+    names = ["frame", "source_frame", "completed_at", *STAGES]
     parts: dict[str, list[Any]] = {name: [] for name in names}
     totals = dict.fromkeys(counts, 0)
     there = [name for name in [*names, *counts] if name in session.schema.names]
@@ -131,21 +155,34 @@ def read_sample(session: Session) -> Sample:
     columns = {
         name: np.concatenate(arrays) if arrays else np.empty(0) for name, arrays in parts.items()
     }
-    completed = columns["completed_at"].astype(np.int64)
+    metadata = session.metadata
+    gaps = _gaps(columns["frame"], columns["completed_at"], cuts_of(metadata))
     has_settled, warm_up = _warm_up(session)
-    kept = slice(warm_up, None)
-    return Sample(
+    whole = Sample(
         path=str(session.path),
         session_id=session.id,
-        frames=len(completed),
+        frames=len(gaps),
         warm_up=warm_up,
         has_settled=has_settled,
-        source_frame=columns["source_frame"].astype(np.int64)[kept],
-        completed_us=completed[kept],
-        stages={name: columns[name].astype(np.float64)[kept] for name in STAGES},
+        source_frame=columns["source_frame"].astype(np.int64, copy=False),
+        gap_ms=gaps,
+        stages={name: columns[name].astype(np.float64, copy=False) for name in STAGES},
         dropped={place: totals[f"dropped_{place}"] for place in DROP_PLACES},
         skipped=totals["skipped_before"],
+        end_reason=metadata.get("end_reason"),
+        damage=tuple(session.damage),
     )
+    kept = whole.only(slice(warm_up, None))
+    kept.gap_ms[:1] = np.nan
+    return kept
+
+
+def _gaps(frame: Numbers, completed_us: Numbers, cuts: Sequence[int]) -> Floats:
+    """Return the milliseconds from the row before, where that is the frame before."""
+    gaps = np.full(len(frame), np.nan)
+    follows = (np.diff(frame) == 1) & ~np.isin(frame[1:], cuts)
+    gaps[1:] = np.where(follows, np.diff(completed_us.astype(np.int64, copy=False)) / 1000, np.nan)
+    return gaps
 
 
 def _warm_up(session: Session) -> tuple[bool, int]:

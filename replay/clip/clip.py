@@ -125,10 +125,7 @@ def _metadata(
     clip: dict[str, Any] = {
         "session_id": old.get("session_id"),
         "name": old.get("name"),
-        "ranges": [
-            {"first_frame": start, "frames": end - start, "from_frame": rows.from_frames[start]}
-            for start, end in zip(rows.starts, ends, strict=True)
-        ],
+        "ranges": rows.ranges,
         **description,
     }
     if "clip" in old:

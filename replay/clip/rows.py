@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
+from dgrec.metadata import cuts_of
 from dgrec.session import Session
 from replay.clip.spans import Span
 from replay.footage.timeline import Timeline
@@ -43,6 +44,14 @@ class ClipRows:
         self.from_frames = self.facts["frame"].to_pylist()
         #: Place of the first row of each span in the clip.
         self.starts = np.cumsum([0, *(span.end - span.start for span in spans)])[:-1].tolist()
+        ends = [*self.starts[1:], self.count]
+        #: What the metadata says of the spans.
+        self.ranges = [
+            {"first_frame": start, "frames": end - start, "from_frame": self.from_frames[start]}
+            for start, end in zip(self.starts, ends, strict=True)
+        ]
+        clip = {"ranges": self.ranges, "clip": session.metadata.get("clip")}
+        self._cuts = cuts_of({"clip": clip})
         #: By place in the clip: the frame of the clip's video; None if it is not in it.
         self.video_frames: list[int | None] = [None] * self.count
         self.totals = {
@@ -60,7 +69,7 @@ class ClipRows:
 
         The last one is where the video ends. Spans follow each other without a gap.
         """
-        timeline = Timeline(self.starts)
+        timeline = Timeline(self._cuts)
         rows = self.facts.select(["media_time_s", "captured_at"]).to_pylist()
         times = []
         for number, row in enumerate(rows):

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from dgrec.errors import QueryError
+from dgrec.metadata import cuts_of
 from dgrec.session import Session
-from replay.footage.timeline import Timeline, cuts_of
+from replay.footage.timeline import Timeline
 from replay.query.reader import SqlReader, check_only_reads
 
 __all__ = ["Span", "spans_where"]

@@ -36,8 +36,9 @@ class _SeveralValues(click.Command):
         name: str | None = None
         is_first = False
         for arg in args:
-            if arg in self._NAMES:
-                name, is_first = arg, True
+            given, equals, _ = arg.partition("=")
+            if given in self._NAMES:
+                name, is_first = given, not equals
                 spread.append(arg)
             elif name is None or arg.startswith("-"):
                 name = None
@@ -75,7 +76,8 @@ class _SeveralValues(click.Command):
     multiple=True,
     metavar="CONDITION",
     help='Exit with 3 if this holds: "latency_p95_ms > +10% and > +2ms", "agreement < 0.99". '
-    "With a sign it is the change, which must be told from chance; without one, the value of NEW.",
+    "With a sign it is the change, which must be told from chance; without one, the value of NEW. "
+    "Exit with 1 if that cannot be told.",
 )
 @output_options("table", "json", "markdown")
 def compare_command(
@@ -94,8 +96,8 @@ def compare_command(
     whole interval) or UNCLEAR, with the reason. Frames of the warm-up are left out and counted.
 
     One session a side tells the difference between these two recordings. Runs of the same thing
-    differ, too: --base A1 A2 A3 --new B1 B2 B3 takes that into account. A folder or a glob in
-    quotes stands for all sessions in it.
+    differ, too: --base A1 A2 ... --new B1 B2 ... takes that into account, with three a side at
+    least, better five. A folder or a glob in quotes stands for all sessions in it.
 
     Exit code 3: a --fail-on condition holds. docs/compare.md has the metrics and the method.
     """
@@ -108,7 +110,7 @@ def compare_command(
     if not base or not new:
         raise click.UsageError(f"give --{'new' if base else 'base'}, too")
 
-    from dgrec.comparison.limits import parse_limit
+    from dgrec.comparison.limits import check_limits, parse_limit
     from dgrec.errors import ConfigError, DgrecError
 
     try:
@@ -126,7 +128,7 @@ def compare_command(
         for session in opened:
             say_damage(session)
         comparison = dgrec.compare(*sides)
-        checked = [(limit, limit.check(comparison)) for limit in limits]
+        checked = list(zip(limits, check_limits(limits, comparison), strict=True))
         with open_output(output, overwrite=overwrite, keep=recorded_files(opened)) as destination:
             write_comparison(comparison, form, destination, checked)
     failed = [limit.text for limit, outcome in checked if outcome.holds]

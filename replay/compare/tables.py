@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from dgrec.comparison.agreement import KINDS
-from dgrec.comparison.changes import MARGIN, MIN_SESSIONS
+from dgrec.comparison.changes import GOOD_SESSIONS, MARGIN, Verdict
 from replay.output import Destination, Section, json_text, write_report
 
 if TYPE_CHECKING:
@@ -69,13 +70,16 @@ def _sections(comparison: Comparison) -> Iterator[Section]:
         yield Section("What differs", (), [(same, "")])
     yield Section(
         "Recordings",
-        ("", "session", "frames", "warm-up", "compared", "dropped", "skipped", "effective"),
+        (
+            *("", "session", "frames", "ended", "warm-up", "compared", "effective"),
+            *("dropped", "skipped"),
+        ),
         [
             _recording_row(side, recording)
             for side, recordings in (("BASE", comparison.base), ("NEW", comparison.new))
             for recording in recordings
         ],
-        (False, False, True, True, True, True, True, True),
+        (False, False, True, False, True, True, True, True, True),
     )
     yield Section(
         "Speed",
@@ -99,15 +103,17 @@ def _fact(value: Any) -> str:
 def _recording_row(side: str, recording: Recording) -> tuple[str, ...]:
     dropped = sum(recording.dropped.values())
     places = ", ".join(f"{place} {n:,}" for place, n in recording.dropped.items() if n)
+    ended = recording.end_reason or "never (killed, or still running)"
     return (
         side,
         recording.path,
         f"{recording.frames:,}",
+        f"{ended}, damaged" if recording.damage else ended,
         f"{recording.warm_up:,}" if recording.has_settled else "not settled",
-        f"{recording.frames - recording.warm_up:,}",
+        f"{recording.compared:,}",
+        "-" if recording.effective is None else f"{recording.effective:,.0f}",
         f"{dropped:,} ({places})" if places else f"{dropped:,}",
         f"{recording.skipped:,}",
-        "-" if recording.effective is None else f"{recording.effective:,.0f}",
     )
 
 
@@ -240,24 +246,34 @@ def _side_by_side(comparison: Comparison, position: int) -> str:
 
 
 def _notes(comparison: Comparison, checked: Sequence[tuple[Limit, Outcome]]) -> Iterator[str]:
-    if comparison.unit == "frame":
+    if comparison.is_same_recording:
+        yield "BASE and NEW are the same recording."
+    elif comparison.unit == "frame":
         yield (
             "This is a difference between these two recordings. How much runs of the same thing "
-            f"differ is not in it: --base A1 A2 A3 --new B1 B2 B3 ({MIN_SESSIONS} a side or more) "
-            "tells."
+            f"differ is not in it: --base A1 A2 ... --new B1 B2 ... ({GOOD_SESSIONS} a side or "
+            "more) tells."
         )
-        if comparison.pairs:
-            yield f"Both saw the same frames: {comparison.pairs:,} pairs are compared."
     else:
         yield (
-            "Sessions are the unit: values are geometric means over sessions, with the smallest "
-            "and largest of them in parentheses."
+            "Sessions are the unit: values are means over sessions (geometric, where none is 0), "
+            "with the smallest and largest of them in parentheses."
         )
-    if any(not recording.has_settled for recording in (*comparison.base, *comparison.new)):
+    yield from _pair_notes(comparison)
+    yield (
+        "Effective: how many independent frames would tell as much; a frame's latency is like that "
+        "of the one before."
+    )
+    recordings = (*comparison.base, *comparison.new)
+    if any(not recording.has_settled for recording in recordings):
         yield (
             "Not settled: nowhere in the first half were three windows of a second within 10%. "
             "Nothing is left out there, and what is compared may be warm-up."
         )
+    for recording in recordings:
+        if recording.damage:
+            more = f" (and {len(recording.damage) - 1} more)" if len(recording.damage) > 1 else ""
+            yield f"{recording.path} is damaged: {recording.damage[0]}{more}."
     yield f"Intervals are of 95%. SAME: the whole interval of the change is within {MARGIN:.0%}."
     agreement = comparison.agreement
     if agreement is None:
@@ -267,11 +283,44 @@ def _notes(comparison: Comparison, checked: Sequence[tuple[Limit, Outcome]]) -> 
             base, new = comparison.base[0].path, comparison.new[0].path
             yield f"Detections are compared of the first session on each side: {base} and {new}."
         yield from _agreement_notes(agreement)
+    yield _summary(comparison)
     for limit, outcome in checked:
         state = "FAILED" if outcome.holds else "UNKNOWN" if outcome.problem else "passed"
         yield f"{state}: --fail-on {shlex.quote(limit.text)}"
         for doubt in outcome.doubtful:
             yield f"  not failed for {doubt}"
+
+
+def _summary(comparison: Comparison) -> str:
+    """Return how many rows have which verdict, the worst first."""
+    order = (Verdict.SLOWER, Verdict.FASTER, Verdict.SAME, Verdict.UNCLEAR)
+    counts = Counter(row.verdict for row in comparison.rows)
+    told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in order if counts[verdict])
+    agreement = comparison.agreement
+    if agreement is not None:
+        is_known = agreement.f1 is not None
+        told += f"; agreement {_share(agreement.f1) if is_known else 'cannot be told'}"
+    return f"In short: {told}."
+
+
+def _pair_notes(comparison: Comparison) -> Iterator[str]:
+    if comparison.unit != "frame" or not comparison.has_same_footage:
+        return
+    if not comparison.pairs:
+        yield "No frame is in both: what is compared are other parts of the same footage."
+        return
+    yield f"Both saw the same frames: {_count(comparison.pairs, 'pair')} compared."
+    if any(comparison.unpaired):
+        base, new = comparison.unpaired
+        yield (
+            f"Between the first pair and the last, {_count(base, 'frame')} only in BASE and "
+            f"{_count(new, 'frame')} only in NEW: they count for throughput and stalls, their "
+            "durations are not compared."
+        )
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count:,} {noun} is" if count == 1 else f"{count:,} {noun}s are"
 
 
 def _agreement_notes(agreement: Agreement) -> Iterator[str]:
@@ -280,6 +329,11 @@ def _agreement_notes(agreement: Agreement) -> Iterator[str]:
         "has, too, recall that of BASE's that NEW has. Only bounding boxes, labels and scores are "
         "compared."
     )
+    if agreement.shaped:
+        yield (
+            f"{agreement.shaped:,} detections have a mask or key points: these may differ and are "
+            "not compared."
+        )
     if agreement.rotated:
         yield (
             f"{agreement.rotated:,} boxes are rotated: their angle is not compared, and the IoU is "
@@ -293,5 +347,5 @@ def _agreement_notes(agreement: Agreement) -> Iterator[str]:
     if agreement.not_compared:
         yield (
             f"{agreement.not_compared:,} results have neither box nor label: nothing of them is "
-            "compared."
+            "compared, and no frame that has one counts as the same."
         )

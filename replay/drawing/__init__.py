@@ -6,6 +6,7 @@ lettering   text, drawn fast
 neighbours  what was recorded around a frame
 hud         timing, burnt in
 trails      the paths of tracks
+labels      labels that options name
 redaction   covers what was detected
 ==========  ====================================================================
 """

@@ -7,7 +7,7 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from replay.drawing.neighbours import Neighbours
 
 __all__ = [
     "BARS",
+    "Corner",
     "Elapsed",
     "Hud",
     "HudModel",
@@ -28,6 +29,7 @@ __all__ = [
     "time_text",
 ]
 
+Corner = Literal["top-left", "top-right", "bottom-left", "bottom-right"]
 #: Frames in the latency strip.
 BARS = 100
 #: The rate is that of the results in this time.
@@ -152,12 +154,15 @@ def hud_lines(values: HudValues) -> list[Line]:
         ("postprocess", values.postprocess_ms),
     )
     slow = values.p99_ms is not None and values.latency_ms > values.p99_ms
-    number = f"#{values.frame}"
+    time = time_text(values.elapsed_s)
+    number = f"frame {values.frame}"
+    if len(number) + len(time) >= _COLUMNS:
+        number = str(values.frame)
     rate = "-" if values.fps is None else f"{values.fps:.1f}"
     lost = [f"{values.dropped} dropped"] if values.dropped else []
     left_out = [f"{values.skipped} skipped"] if values.skipped else []
     return [
-        Line(number + time_text(values.elapsed_s).rjust(_COLUMNS - len(number)), _PLAIN),
+        Line(number + time.rjust(_COLUMNS - len(number)), _PLAIN),
         Line(f"{values.captured_at:%H:%M:%S} UTC" + f"{rate} fps".rjust(_COLUMNS - 12), _DIM),
         *(Line(_row(name, value), _PLAIN) for name, value in stages),
         Line(_row("latency", values.latency_ms), _SLOW if slow else _PLAIN),
@@ -221,12 +226,14 @@ class Hud:
 
     Args:
         session: Where the frames come from; nobody else reads from it at the same time.
+        corner: Where the display stands; what is there is hidden.
     """
 
     draws_in_place = True
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, corner: Corner = "top-left") -> None:
         self._model = HudModel(session)
+        self._corner = corner
 
     def draw(self, result: RecordedResult, image: Image) -> Image:
         values = self._model.values(result)
@@ -237,7 +244,9 @@ class Hud:
         content = np.zeros((text.shape[0] + gap + strip.shape[0], text.shape[1], 3), np.uint8)
         content[: text.shape[0]] = text
         content[-strip.shape[0] :] = strip
-        draw_panel(image, content, 0, 0, gap)
+        left = image.shape[1] - content.shape[1] - 2 * gap if "right" in self._corner else 0
+        top = image.shape[0] - content.shape[0] - 2 * gap if "bottom" in self._corner else 0
+        draw_panel(image, content, max(left, 0), max(top, 0), gap)
         return image
 
     def notes(self) -> list[str]:

@@ -15,6 +15,7 @@ from dgrec.restore import restore
 from dgrec.result import RecordedResult
 from dgrec.session import Session
 from dgrec.video import Image
+from replay.drawing.labels import check_labels
 from replay.drawing.neighbours import Neighbours
 
 __all__ = ["Redaction", "Region", "regions_of"]
@@ -156,6 +157,7 @@ class Redaction:
         hold_s: Seconds that a gap in the detections may have.
 
     Raises:
+        ValueError: Margin or time is negative or no number: a box of NaN would cover nothing.
         VideoError: None of the labels was recorded.
     """
 
@@ -170,13 +172,15 @@ class Redaction:
         margin: float = 0.1,
         hold_s: float = 0.5,
     ) -> None:
+        if not (0 <= margin < math.inf and 0 <= hold_s < math.inf):
+            raise ValueError(f"margin {margin} and hold_s {hold_s} must be numbers from 0 on")
         self._labels = None if labels is None else frozenset(labels)
         self._mosaic = style == "mosaic"
         self._margin = margin
         self._hold_us = round(hold_s * 1e6)
         self._neighbours = Neighbours(session, self._sighting)
         if self._labels is not None:
-            _check_labels(session, self._labels)
+            check_labels("--redact", self._labels, [session])
 
     def _sighting(self, row: Mapping[str, Any]) -> _Sighting:
         media = row["media_time_s"]
@@ -214,16 +218,6 @@ class Redaction:
 
     def notes(self) -> list[str]:
         return []
-
-
-def _check_labels(session: Session, labels: frozenset[str]) -> None:
-    """Refuse labels that never occur: a mistyped one would leave everything to be seen."""
-    rows = session.sql("SELECT DISTINCT label FROM detections").fetchall()
-    recorded = {row[0] for row in rows if row[0] is not None}
-    known = recorded | set(map(str, session.metadata.get("model", {}).get("labels", {}).values()))
-    for label in sorted(labels - known):
-        names = ", ".join(sorted(recorded)[:8]) or "none"
-        raise VideoError(f"--redact {label}: no such label was recorded (there are: {names})")
 
 
 def _unseen_since(now: _Sighting, sightings: Iterable[_Sighting]) -> list[tuple[Region, int]]:

@@ -18,6 +18,7 @@ import numpy as np
 
 from dgrec import sample
 from dgrec.errors import OutputError, VideoError
+from dgrec.result import RecordedResult
 from dgrec.session import Session
 from dgrec.video import Image
 from replay.footage.video import Clip
@@ -69,6 +70,8 @@ class Footage:
     times_s: tuple[float, ...] = field(default=(), compare=False)
     #: How many frames were recorded into it, where that is known.
     frames: int | None = field(default=None, compare=False)
+    #: Whether its frames have the overlay in them already.
+    annotated: bool = False
     #: Of a recording in parts: the number of each part's first frame, and the part's own footage.
     #: ``path`` is then one of them.
     parts: tuple[tuple[int, Footage], ...] = ()
@@ -88,7 +91,9 @@ class Footage:
         return () if self.path is None else (self.path,)
 
 
-def find_footage(session: Session, video: Path | None = None) -> Footage:
+def find_footage(
+    session: Session, video: Path | None = None, *, annotated: bool = False
+) -> Footage:
     """Find the video that the session was recorded from, or one recorded beside it.
 
     The source counts only if its size and digest are still those of the recording; results drawn
@@ -98,16 +103,23 @@ def find_footage(session: Session, video: Path | None = None) -> Footage:
     Args:
         session: The session.
         video: Where the user says the pixels are: taken as it is, with a note if it differs.
+        annotated: Whether ``video`` may be one with the overlay in it (`Footage.annotated`).
 
     Raises:
-        VideoError: ``video`` does not exist.
+        VideoError: ``video`` does not exist, cannot be what was recorded, or has the overlay in it.
     """
     metadata = session.metadata
     source = _mapping(metadata.get("source"))
     loops = bool(source.get("loop"))
     folder = session.path.absolute().parent
     if video is not None:
-        return _given(session, video, source, loops)
+        found = _given(session, video, source, loops)
+        if found.annotated and not annotated:
+            raise VideoError(
+                f"{video}: has the overlay in it already, as it was drawn live; "
+                "the pixels without it are needed"
+            )
+        return found
     changed = None
     for path in _candidates(source, folder):
         if path.is_file():
@@ -120,18 +132,20 @@ def find_footage(session: Session, video: Path | None = None) -> Footage:
         reason = f"the source was a {'camera' if source['kind'] == 'camera' else 'stream'}"
     else:
         reason = f"{source.get('file') or 'the source'} is not where it was"
-    found, lacking = _beside(session, folder)
-    if found is not None and found.path is not None:
+    beside, lacking = _beside(session, folder)
+    if beside is not None and beside.path is not None:
         # For a camera this is how it should be; a file that is gone is worth a word.
-        notes = [found.note, lacking]
+        notes = [beside.note, lacking]
         if source.get("kind") not in ("camera", "url"):
-            notes.insert(0, f"{reason}: using {found.path.name}")
-        return replace(found, note="; ".join(note for note in notes if note))
-    return Footage(
-        None,
-        note=f"{lacking or reason}: drawing on a blank canvas "
-        "(--video PATH says where the pixels are)",
-    )
+            notes.insert(0, f"{reason}: using {beside.path.name}")
+        return replace(beside, note="; ".join(note for note in notes if note))
+    hint = "--video PATH says where the pixels are"
+    for item in _videos(metadata, "annotated"):
+        drawn = session.path.with_name(_base_name(item.get("file")))
+        if drawn.is_file():
+            hint = f"--video {drawn} shows what was drawn live"
+            break
+    return Footage(None, note=f"{lacking or reason}: drawing on a blank canvas ({hint})")
 
 
 def find_recorded(session: Session, kind: str = "raw") -> tuple[Footage | None, str]:
@@ -204,6 +218,7 @@ def _recorded_footage(
         started_at=started_at,
         times_s=tuple(time_s for time_s in times_s if time_s > 0),
         frames=frames if isinstance(frames, int) else None,
+        annotated=item.get("kind") == "annotated",
     )
 
 
@@ -227,28 +242,82 @@ def _given(session: Session, video: Path, source: Mapping[str, Any], loops: bool
         raise VideoError(f"{video}: no such file")
     if not video.is_file():
         raise VideoError(f"{video}: not a video file")
-    members = [(part.first_frame, part.metadata) for part in session.parts]
-    for number, (first, metadata) in enumerate(members or [(0, session.metadata)]):
-        for item in _videos(metadata, "raw"):
-            difference = _difference(video, item)
-            if difference and video.name != _base_name(item.get("file")):
-                continue
-            note = f"{video.name} is not the video that was recorded: {difference}"
-            batches = (
-                functools.partial(session.batches_of, session.parts[number])
-                if members
-                else session.batches
-            )
-            found = _recorded_footage(video, item, note if difference else "", batches)
-            if members:
-                others = [(at, Footage(None, "video_frame")) for at, _ in members]
-                others[number] = (first, found)
-                found = replace(found, parts=tuple(others))
-            return found
-    difference = _difference(video, source)
-    note = f"{video.name} is not the file that was recorded: {difference}" if difference else ""
-    unknown = bool(difference) or not source.get("sha256")
-    return Footage(video, "source_frame", loops, note, changed=unknown)
+    known = _recorded_as(session, video)
+    if known is None:
+        difference = _difference(video, source)
+        note = f"{video.name} is not the file that was recorded: {difference}" if difference else ""
+        unknown = bool(difference) or not source.get("sha256")
+        if unknown:
+            _check_shape(session, video, source)
+        return Footage(video, "source_frame", loops, note, changed=unknown)
+    number, item, difference = known
+    note = f"{video.name} is not the video that was recorded: {difference}" if difference else ""
+    if not session.parts:
+        return _recorded_footage(video, item, note, session.batches)
+    batches = functools.partial(session.batches_of, session.parts[number])
+    found = _recorded_footage(video, item, note, batches)
+    others = [(part.first_frame, Footage(None, "video_frame")) for part in session.parts]
+    others[number] = (others[number][0], found)
+    return replace(found, parts=tuple(others))
+
+
+def _recorded_as(session: Session, video: Path) -> tuple[int, Mapping[str, Any], str] | None:
+    """Return which of the videos that were recorded beside the session a file is.
+
+    The number of its part (0 if there are none), what the metadata says of it, and how it differs
+    from that. Its digest tells, else its name. Of a recording that was killed nobody took digests:
+    any file may be its video then, and has to have the times of its rows.
+    """
+    members = [part.metadata for part in session.parts] or [session.metadata]
+    recorded = [
+        (number, item, _difference(video, item))
+        for number, metadata in enumerate(members)
+        for kind in ("raw", "annotated")
+        for item in _videos(metadata, kind)
+    ]
+
+    def doubt(known: tuple[int, Mapping[str, Any], str]) -> int:
+        _, item, difference = known
+        if item.get("sha256") and not difference:
+            return 0
+        if video.name == _base_name(item.get("file")):
+            return 1
+        return 3 if difference else 2
+
+    best = min(recorded, key=doubt, default=None)
+    return None if best is None or doubt(best) == 3 else best
+
+
+def _check_shape(session: Session, video: Path, source: Mapping[str, Any]) -> None:
+    """Refuse footage of another size than the frames had, unless it may be a scaled copy.
+
+    Raises:
+        VideoError: It is plainly something else, or no video.
+    """
+    if not len(session):
+        return
+    row = session.row(0)
+    clip = Clip(video, changed=True)
+    image, length = clip.read(0), clip.length
+    clip.close()
+    if image is None:
+        return
+    (height, width), recorded = image.shape[:2], (int(row["width"]), int(row["height"]))
+    if (width, height) == recorded:
+        return
+    frames = source.get("frames")
+    why = ""
+    # Encoders make sides even.
+    if abs(width - height * recorded[0] / recorded[1]) > 2:
+        why = "of another shape"
+    elif isinstance(frames, int) and not source.get("loop") and length != frames:
+        count = "an unknown number of" if length is None else f"{length:,}"
+        why = f"with {count} frames instead of {frames:,}"
+    if why:
+        raise VideoError(
+            f"{video}: is not the footage that was recorded: {width}x{height} instead of "
+            f"{recorded[0]}x{recorded[1]}, and no scaled copy of it: {why}"
+        )
 
 
 def files_of(session: Session) -> Iterator[Path]:
@@ -458,12 +527,28 @@ class Pixels:
         if self.footage.path is None:
             return np.zeros((height, width, 3), np.uint8)
         image = self.stored(row)
+        if image is not None and self.footage.annotated:
+            # It keeps its shape: labels may stand below the picture.
+            scale = min(width / image.shape[1], height / image.shape[0])
+            width, height = (max(1, round(side * scale)) for side in image.shape[1::-1])
         if image is not None and image.shape[:2] != (height, width):
             import cv2
 
             self.resized_from = (image.shape[1], image.shape[0])
             image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
         return image
+
+    def results(self, session: Session) -> Iterator[RecordedResult]:
+        """Yield a session's frames with their pixels, as `predict_stream` yielded them.
+
+        ``image`` and ``image_overlay`` are there, but for frames that have no pixels (`notes`).
+        """
+        labels: dict[Any, Any] | None = None
+        for result in session:
+            if labels is None:
+                labels = result.label_dictionary
+            image = self.frame(result.row)
+            yield result if image is None else result.with_image(image, labels)
 
     def stored(self, row: Mapping[str, Any]) -> Image | None:
         """Return `frame` in the size that it has in the video, which there must be."""

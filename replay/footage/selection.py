@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dgrec.errors import ConfigError
+from dgrec.metadata import cuts_of
 from dgrec.session import Session
-from replay.footage.timeline import Timeline, cuts_of
+from replay.footage.timeline import Timeline
 
 __all__ = ["Position", "parse_position", "resolve"]
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
-__all__ = ["FIRST_STEP_US", "Timeline", "cuts_of"]
+__all__ = ["FIRST_STEP_US", "Timeline"]
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
@@ -24,7 +24,7 @@ class Timeline:
     a rule) is followed by when its frames were captured.
 
     Args:
-        cuts: Numbers of frames (`cuts_of`) that follow the one before at once, whatever their
+        cuts: Numbers of frames that follow the one before at once, whatever their
             stamps say: with them a part begins that was cut out elsewhere.
     """
 
@@ -55,13 +55,3 @@ class Timeline:
             self._pts += self.step_us
         self._media, self._captured = media, captured
         return self._pts
-
-
-def cuts_of(metadata: Mapping[str, Any]) -> list[int]:
-    """Return the frames with which the parts of a clip begin, but for its first (`replay.clip`)."""
-    clip = metadata.get("clip")
-    ranges = clip.get("ranges") if isinstance(clip, Mapping) else None
-    if not isinstance(ranges, list):
-        return []
-    starts = [item.get("first_frame") for item in ranges if isinstance(item, Mapping)]
-    return [start for start in starts if isinstance(start, int) and start > 0]

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dgrec.metadata import cuts_of
 from dgrec.session import Session
-from replay.footage.timeline import cuts_of
 
 __all__ = ["Kind", "Moments", "find_moments"]
 

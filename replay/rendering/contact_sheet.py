@@ -82,10 +82,11 @@ class ContactSheet(Sink):
         left = column * self._cell[0] + self._gap
         top = row * self._cell[1] + self._gap
         self._sheet[top : top + self._height, left : left + self._width] = image
-        text = f"#{result.frame}  {time_text(self._elapsed.seconds(result.row))}"
-        caption = self._lettering.render(
-            [Line(text)], min(len(text), self._width // self._lettering.width)
-        )
+        text = f"frame {result.frame}  {time_text(self._elapsed.seconds(result.row))}"
+        room = self._width // self._lettering.width
+        if len(text) > room:
+            text = text.removeprefix("frame ")
+        caption = self._lettering.render([Line(text)], min(len(text), room))
         place = self._sheet[top + self._height + self._gap // 2 :, left:]
         place = place[: caption.shape[0], : caption.shape[1]]
         np.maximum(place, caption[: place.shape[0], : place.shape[1]], out=place)

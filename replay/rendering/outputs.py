@@ -46,9 +46,8 @@ def choose_output(
     grid: tuple[int, int] | None = None,
     *,
     loop: bool = False,
-    overwrite: bool = False,
 ) -> Output | None:
-    """Return what to write; None: nothing, a window is opened.
+    """Return what to write; None: nothing, a window is opened. Nothing is looked for on disk yet.
 
     Args:
         session: The session.
@@ -56,24 +55,10 @@ def choose_output(
         pictures: ``png`` or ``jpg``, if pictures are asked for.
         grid: Columns and rows, if a contact sheet is asked for.
         loop: Whether an animation is to play again and again.
-        overwrite: Whether what is there may be replaced.
 
     Raises:
-        OutputError: It cannot be written, or the name does not tell what to write.
+        OutputError: The name does not tell what to write.
     """
-    chosen = _choose(session, output, pictures, grid, loop)
-    if chosen is not None:
-        chosen.target.check(chosen.path, overwrite=overwrite)  # before anything slow
-    return chosen
-
-
-def _choose(
-    session: Session,
-    output: str | None,
-    pictures: str | None,
-    grid: tuple[int, int] | None,
-    loop: bool,
-) -> Output | None:
     if grid is not None:
         path = Path(output) if output else session.path.with_suffix(".contact-sheet.png")
         if path.suffix.lower() not in _SHEETS:

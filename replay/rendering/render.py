@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dgrec.errors import OutputError, VideoError
+from dgrec.metadata import cuts_of
 from dgrec.result import RecordedResult
 from dgrec.session import Session
 from dgrec.video import Image
 from replay.drawing.painting import Painter, Stack
 from replay.footage.pixels import Pixels, check_not_footage
-from replay.footage.timeline import FIRST_STEP_US, Timeline, cuts_of
+from replay.footage.timeline import FIRST_STEP_US, Timeline
 from replay.rendering.pipeline import ahead
 from replay.rendering.sinks import MP4, Target
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dgrec.session import Session
-from replay.drawing.hud import Hud
+from replay.drawing.hud import Corner, Hud
+from replay.drawing.labels import check_labels
 from replay.drawing.painting import Filtered, Painter, Resize, Stack
 from replay.drawing.redaction import Redaction
 from replay.drawing.trails import Trails
@@ -37,6 +38,7 @@ class Scene:
     #: Frames that trails go back; 0: no trails.
     trails: int = 0
     hud: bool = False
+    hud_at: Corner = "top-left"
     #: Labels to cover (``all``: everything); none: nothing is covered.
     redact: tuple[str, ...] = ()
     redact_style: Literal["solid", "mosaic"] = "solid"
@@ -60,8 +62,14 @@ class Scene:
 
         Raises:
             QueryError: DuckDB refuses the predicate.
-            VideoError: Labels to cover were never recorded, or ``beside`` has other footage.
+            VideoError: Labels to cover or to blur were never recorded, or ``beside`` has other
+                footage.
         """
+        blurred = self.settings.get("blur") or []
+        blurred = [blurred] if isinstance(blurred, str) else blurred
+        if self.overlay and blurred and "all" not in blurred:
+            sessions = [session] if beside is None else [session, beside[0]]
+            check_labels("--blur", blurred, sessions)
         resize: list[Painter] = [] if self.resize is None else [self.resize]
         if beside is None:
             drawn, hud = self._painters(session, closing)
@@ -102,7 +110,7 @@ class Scene:
             # A filter of its own: trails look back, and each goes through the frames in order.
             kept = None if self.where is None else self._filter(session, closing).kept
             painters.append(Trails(around, self.trails, kept))
-        return painters, [Hud(around)] if self.hud else []
+        return painters, [Hud(around, self.hud_at)] if self.hud else []
 
     def _filter(self, session: Session, closing: ExitStack) -> DetectionFilter:
         detections = DetectionFilter(session, self.where or "")

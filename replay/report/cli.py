@@ -60,11 +60,11 @@ def report_command(
     """
     import dgrec
     from replay.report.page import write_plot
+    from replay.stats.caveats import caveats
 
     with dgrec.open(session) as opened:
-        for line in opened.damage[:1]:
-            more = f" (and {len(opened.damage) - 1} more)" if len(opened.damage) > 1 else ""
-            click.echo(f"{session}: {line}{more}; the report is on what can be read", err=True)
+        for caveat in caveats(opened):
+            click.echo(f"{session}: {caveat}", err=True)
         if plot:
             chosen = output or session.with_suffix(f".{plot}.png")
             write_plot(opened, plot, chosen, overwrite=overwrite)
@@ -104,4 +104,4 @@ def _findings(session: Session) -> list[str]:
     from replay.stats.why import explain
 
     with SqlReader([session]) as reader:
-        return [finding for pipeline in explain(reader) for finding in pipeline.findings]
+        return [finding for pipeline in explain([session], reader) for finding in pipeline.findings]

@@ -24,6 +24,7 @@ from dgrec.version import __version__
 from replay.output import cell_text, recorded_files, refuse_recorded
 from replay.query.reader import SqlReader
 from replay.report.plots import CHARTS, ChartPlan, Extent, Rows, Spec
+from replay.stats.caveats import caveats, moments
 
 if TYPE_CHECKING:
     from dgrec.session import Session
@@ -72,13 +73,18 @@ class _Section:
     name: str
     title: str
     text: str
-    statements: list[str] = field(default_factory=list)
+    #: What made it, by what it is called.
+    statements: dict[str, str] = field(default_factory=dict)
     spec: Spec | None = None
     columns: list[_Column] = field(default_factory=list)
     rows: list[list[str]] = field(default_factory=list)
     pictures: list[_Picture] = field(default_factory=list)
     #: Said instead where there is nothing to show.
     nothing: str = ""
+    #: What has to be known of the pictures.
+    caveats: list[str] = field(default_factory=list)
+    #: Said below a table that does not show every row.
+    rest: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,8 @@ class _TablePlan:
     text: str
     sql: str
     nothing: str = "None."
+    #: Rows that are shown at most.
+    limit: int | None = None
 
 
 #: The slowest frames: those of the strip.
@@ -130,24 +138,28 @@ _LAST_TABLES = (
     _TablePlan(
         "late",
         "Late frames, and what was to blame",
-        "The part of the way that took most above its own median.",
-        "SELECT frame, captured_at, total_ms, late_by_ms, blame, blame_ms\n"
-        "FROM late_frames() LIMIT 20",
+        "The part of the way that took most above its own median. The slowest frame first.",
+        "SELECT frame, captured_at, total_ms, late_by_ms, blame, blame_ms FROM late_frames()\n"
+        "ORDER BY total_ms DESC, frame",
         "No frame was late by the rule of late_frames().",
+        limit=20,
     ),
     _TablePlan(
         "stalls",
         "Stalls",
-        "Times without a result.",
-        "SELECT * EXCLUDE (session_id) FROM stalls() ORDER BY gap_ms DESC LIMIT 20",
+        "Times without a result, the longest first.",
+        "SELECT * EXCLUDE (session_id) FROM stalls()\nORDER BY gap_ms DESC, frame",
         "No gap between results was longer than three times the median and 100 ms.",
+        limit=20,
     ),
     _TablePlan(
         "labels",
         "Labels",
         "",
-        "SELECT label, detections, frames, per_second, mean_score FROM label_rate LIMIT 50",
+        "SELECT label, detections, frames, per_second, mean_score FROM label_rate\n"
+        "ORDER BY detections DESC, label",
         "Nothing was detected.",
+        limit=50,
     ),
     _TablePlan(
         "warm-up",
@@ -184,7 +196,8 @@ def write_report(
         session: The session.
         output: The HTML file to write; it appears when it is whole.
         pixels: Where the strip of the slowest frames comes from; without it there is none.
-        notes: Sentences that stand first, for whoever reads nothing else.
+        notes: Sentences that stand first, for whoever reads nothing else. Above them is what has
+            to be known of the session: damage, no end, cuts.
         overwrite: Whether ``output`` may be replaced.
         progress: Called with the title of each section before it is made.
 
@@ -196,11 +209,13 @@ def write_report(
     template, library = _template(), _plot_library()
     with SqlReader([session]) as reader:
         extent = _extent(reader)
+        summary = _summary(reader, extent, moments(session))
         sections = list(_sections(reader, session, extent, pixels, progress))
     page = template.render(
         name=str(session.metadata.get("name") or session.path.stem),
         path=session.path.name,
-        summary=_summary(extent),
+        summary=summary,
+        caveats=caveats(session),
         findings=list(notes),
         sections=sections,
         library=library,
@@ -243,7 +258,8 @@ def _sections(
     for plan in CHARTS:
         progress(plan.title)
         yield _chart(reader, plan, extent)
-        if plan.name == "stages":
+        # Of moments of a recording, rates and loads say nothing.
+        if plan.name == "stages" and moments(session) == 1:
             for table in _FIRST_TABLES:
                 progress(table.title)
                 yield _table(reader, table)
@@ -256,16 +272,25 @@ def _sections(
 
 
 def _chart(reader: SqlReader, plan: ChartPlan, extent: Extent) -> _Section:
-    sql = [plan.sql(extent).strip(), *(make(extent).strip() for make in plan.more.values())]
-    section = _Section(plan.name, plan.title, plan.text, sql)
+    statements = {"SQL": plan.sql(extent).strip()} | {
+        f"SQL of the {name}": make(extent).strip() for name, make in plan.more.items()
+    }
+    section = _Section(plan.name, plan.title, plan.text, statements)
+    if 0 < extent.frames < plan.at_least:
+        section.nothing = f"{_count(extent.frames, 'frame')}: too little to draw over time."
+        return section
     rows: Rows = []
     if extent.frames:
-        rows = [_plain(row) for statement in sql for row in reader.rows(statement)]
+        rows = [_plain(row) for sql in statements.values() for row in reader.rows(sql)]
     if rows:
         section.spec = plan.spec(rows, extent)
     else:
         section.nothing = plan.nothing
     return section
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -283,7 +308,13 @@ def _finite(value: float) -> float | int | None:
 
 
 def _table(reader: SqlReader, plan: _TablePlan) -> _Section:
-    result = reader.stream(plan.sql)
+    sql, rest = plan.sql, ""
+    if plan.limit is not None:
+        sql = f"{plan.sql}\nLIMIT {plan.limit}"
+        (there,) = reader.rows(f"SELECT count(*) AS rows FROM ({plan.sql})")
+        if there["rows"] > plan.limit:
+            rest = f"The first {plan.limit:,} of {there['rows']:,}."
+    result = reader.stream(sql)
     rows = [list(row.values()) for batch in result.batches for row in batch.to_pylist()]
     numeric = [
         any(isinstance(row[i], int | float | Decimal) for row in rows)
@@ -293,13 +324,14 @@ def _table(reader: SqlReader, plan: _TablePlan) -> _Section:
         plan.name,
         plan.title,
         plan.text,
-        [plan.sql],
+        {"SQL": sql},
         columns=[
             _Column(_column_title(name), number)
             for name, number in zip(result.schema.names, numeric, strict=True)
         ],
         rows=[[_cell(value) for value in row] for row in rows],
         nothing="" if rows else plan.nothing,
+        rest=rest,
     )
 
 
@@ -329,13 +361,16 @@ def _strip(reader: SqlReader, session: Session, pixels: Pixels) -> _Section:
         "slowest",
         "The slowest frames",
         "With what was found in them, in the order of the recording.",
-        [_SLOWEST.strip()],
+        {"SQL": _SLOWEST.strip()},
         nothing="No frames.",
     )
     rows = sorted(reader.rows(_SLOWEST), key=lambda row: int(row["frame"]))
     if not rows:
         return section
     section.pictures = list(_pictures(session, rows, pixels))
+    # That pixels are missing shows; that they are black, or from another file, does not.
+    if pixels.footage.note:
+        section.caveats = [f"{pixels.footage.note[0].upper()}{pixels.footage.note[1:]}."]
     missing = len(rows) - len(section.pictures)
     section.nothing = f"{missing} of them have no pixels." if missing else ""
     return section
@@ -382,19 +417,23 @@ def _caption(row: Mapping[str, Any]) -> str:
 def _extent(reader: SqlReader) -> Extent:
     (row,) = reader.rows(
         "SELECT count(*) AS frames, "
-        "coalesce(epoch(max(captured_at) - min(captured_at)), 0)::DOUBLE AS seconds, "
+        "coalesce(epoch(max(completed_at) - min(captured_at)), 0)::DOUBLE AS seconds, "
         "quantile_cont(latency_ms, 0.995) AS latency_ms, "
         "coalesce(sum(len(detections)), 0)::BIGINT AS detections FROM frames"
     )
     return Extent(row["frames"], row["seconds"], row["latency_ms"], row["detections"])
 
 
-def _summary(extent: Extent) -> str:
-    rate = f", {extent.frames / extent.seconds:,.1f} a second" if extent.seconds else ""
-    return (
-        f"{extent.frames:,} frames in {extent.seconds:,.1f} s{rate}; "
-        f"{extent.detections:,} detections."
-    )
+def _summary(reader: SqlReader, extent: Extent, moments: int) -> str:
+    """Return the session in a line; its rate is that of `dgrec stats`."""
+    if moments > 1:
+        frames = f"{_count(extent.frames, 'frame')} of {moments:,} moments"
+        return f"{frames}; {_count(extent.detections, 'detection')}."
+    parts = [_count(extent.frames, "frame")]
+    for row in reader.rows("SELECT fps, duration_s FROM session_throughput"):
+        if row["fps"] is not None:
+            parts.append(f"in {row['duration_s']:,.1f} s, {row['fps']:,.1f} results a second")
+    return f"{' '.join(parts)}; {_count(extent.detections, 'detection')}."
 
 
 # --- the page ------------------------------------------------------------------------------------

@@ -30,6 +30,8 @@ _BLUE, _ORANGE, _GREEN, _RED = "#0072b2", "#e69f00", "#009e73", "#d55e00"
 _GREY = "#9aa0a6"
 _STAGES = ("preprocess", "inference", "postprocess", "other")
 _STAGE_COLORS = (_ORANGE, _BLUE, _GREEN, _GREY)
+_MARKS = ("p50", "p50 to p95", "slowest frame")
+_MARK_COLORS = (_BLUE, "#bfdbeb", _ORANGE)
 #: Seconds since the first frame was captured, for each frame.
 _SECOND = "epoch(captured_at - (SELECT min(captured_at) FROM frames))"
 
@@ -39,6 +41,7 @@ class Extent:
     """How long a session is, and how large its latencies are: what plots are cut by."""
 
     frames: int
+    #: From the first frame's capture to the last result.
     seconds: float
     #: Latency below which 99.5% of the frames are, in ms; None without frames.
     latency_ms: float | None
@@ -68,6 +71,8 @@ class ChartPlan:
     spec: Callable[[Rows, Extent], Spec]
     #: Said where the statement gives no rows.
     nothing: str = "No frames."
+    #: Of fewer frames there is no picture.
+    at_least: int = 1
     #: Statements whose rows the plot shows besides, by name.
     more: Mapping[str, Callable[[Extent], str]] = field(default_factory=dict)
 
@@ -142,23 +147,38 @@ def _latency_spec(rows: Rows, extent: Extent) -> Spec:
         )
         layers = [
             {
-                "mark": {"type": "area", "opacity": 0.25, "color": _BLUE},
+                "mark": {"type": "area", "opacity": 1},
                 "encoding": {
                     "y": {"field": "p50_ms", **y},
                     "y2": {"field": "p95_ms"},
+                    "color": _named("p50 to p95"),
                 },
             },
             {
-                "mark": {"type": "line", "strokeWidth": 1.2, "color": _BLUE},
-                "encoding": {"y": {"field": "p50_ms", **y}},
+                "mark": {"type": "line", "strokeWidth": 1.2},
+                "encoding": {"y": {"field": "p50_ms", **y}, "color": _named("p50")},
             },
             {
-                "mark": {"type": "point", "filled": True, "size": 10, "color": _ORANGE},
-                "encoding": {"y": {"field": "max_ms", **y}, "tooltip": tooltip},
+                "mark": {"type": "point", "filled": True, "size": 10},
+                "encoding": {
+                    "y": {"field": "max_ms", **y},
+                    "color": _named("slowest frame"),
+                    "tooltip": tooltip,
+                },
             },
             _drop_marks("dropped"),
         ]
     return _over_time(rows, extent, layers, height=240)
+
+
+def _named(mark: str) -> Spec:
+    """Return the colour of one of the marks of a plot in spans, and its place in the legend."""
+    return {
+        "datum": mark,
+        "type": "nominal",
+        "scale": {"domain": list(_MARKS), "range": list(_MARK_COLORS)},
+        "legend": {"title": None, "orient": "top", "symbolType": "square", "symbolOpacity": 1},
+    }
 
 
 def _drop_marks(name: str) -> Spec:
@@ -297,12 +317,18 @@ def _stages_spec(rows: Rows, extent: Extent) -> Spec:
 
 
 def _throughput_sql(extent: Extent) -> str:
-    # The last window ends with the last result: a rate over a moment of it would be a spike.
+    # What is left at the end belongs to the last span, if it is less than half of one: a rate over
+    # a moment would be a spike.
     span = _number(extent.span_s)
     return f"""
-SELECT epoch(window_start - (SELECT min(captured_at) FROM frames)) AS second,
-       CASE WHEN 2 * seconds >= {span} OR number = 1 THEN fps END AS fps, frames, dropped, skipped
-FROM (SELECT *, row_number() OVER (ORDER BY window_start) AS number FROM throughput({span}))
+SELECT epoch(min(window_start) - (SELECT min(captured_at) FROM frames)) AS second,
+       sum(seconds) AS seconds, sum(frames) / sum(seconds) AS fps, sum(frames) AS frames,
+       sum(dropped) AS dropped, sum(skipped) AS skipped
+FROM (
+    SELECT *, row_number() OVER (ORDER BY window_start) - (2 * seconds < {span})::INT AS number
+    FROM throughput({span})
+)
+GROUP BY greatest(number, 1)
 ORDER BY second"""
 
 
@@ -335,18 +361,27 @@ def _throughput_spec(rows: Rows, extent: Extent) -> Spec:
 
 
 def _labels_sql(extent: Extent) -> str:
+    # The spans are those of the throughput.
     span = _number(extent.span_s)
     return f"""
-WITH ranked AS (
+WITH whole AS (
+    SELECT *, greatest(0, round(ended / {span}) - 1) AS last
+    FROM (SELECT min(captured_at) AS started,
+                 epoch(max(completed_at) - min(captured_at)) AS ended FROM frames)
+), ranked AS (
     SELECT label, row_number() OVER (ORDER BY count(*) DESC, label) AS place
     FROM detections GROUP BY label
+), counted AS (
+    SELECT least(floor(epoch(captured_at - started) / {span}), last) AS number,
+           CASE WHEN number = last THEN ended - last * {span} ELSE {span} END AS seconds,
+           CASE WHEN place > {_LABELS} THEN '(other labels)'
+                ELSE coalesce(ranked.label, '(no label)') END AS label
+    FROM whole, detections JOIN ranked ON detections.label IS NOT DISTINCT FROM ranked.label
 )
-SELECT floor({_SECOND} / {span}) * {span} AS second,
-       CASE WHEN place > {_LABELS} THEN '(other labels)'
-            ELSE coalesce(ranked.label, '(no label)') END AS label,
-       count(*) / {span} AS per_second
-FROM detections JOIN ranked ON detections.label IS NOT DISTINCT FROM ranked.label
-GROUP BY ALL
+SELECT number * {span} AS second, seconds, label, count(*) AS detections,
+       count(*) / seconds AS per_second
+FROM counted
+GROUP BY number, seconds, label
 ORDER BY second, label"""
 
 
@@ -366,7 +401,9 @@ def _labels_spec(rows: Rows, extent: Extent) -> Spec:
                 "scale": {"scheme": "tableau10"},
                 "legend": {"title": None, "orient": "top", "columns": 5},
             },
-            "tooltip": _tooltip(second="from second", label="label", per_second="1/s"),
+            "tooltip": _tooltip(
+                second="from second", label="label", detections="detections", per_second="1/s"
+            ),
         },
     }
     return _over_time(rows, extent, [layer], height=200, spans=True)
@@ -406,21 +443,23 @@ def _over_time(
         )
         if extent.seconds <= limit
     )
+    end = max(extent.seconds, extent.span_s)
     x: Spec = {
         "field": "time",
         "type": "quantitative",
         "axis": {"title": f"{unit} since the first frame"},
-        "scale": {"domain": [0, max(extent.seconds, extent.span_s) / seconds], "nice": False},
+        "scale": {"domain": [0, end / seconds], "nice": False},
     }
     transform = [{"calculate": f"datum.second / {seconds}", "as": "time"}]
     span: Spec = {}
     if spans:
         span = {
-            "x": {**x, "bin": {"binned": True, "step": extent.span_s / seconds}},
+            "x": {**x, "bin": {"binned": True}},
             "x2": {"field": "until"},
         }
-        end = f"(datum.second + {_number(extent.span_s)}) / {seconds}"
-        transform.append({"calculate": end, "as": "until"})
+        # The last one ends with the recording.
+        until = f"datum.second + (datum.seconds || {_number(extent.span_s)})"
+        transform.append({"calculate": f"min({until}, {_number(end)}) / {seconds}", "as": "until"})
     zoom = {"name": "zoom", "select": {"type": "interval", "encodings": ["x"]}, "bind": "scales"}
     # The first layer shows the spans; those upon it mark moments.
     encodings = [span or {"x": x}, *({"x": x} for _ in layers[1:])]
@@ -455,11 +494,13 @@ CHARTS = (
         "From capture to result, queueing included. Red marks at the foot: frames lost there.",
         _latency_sql,
         _latency_spec,
+        at_least=2,
     ),
     ChartPlan(
         "histogram",
         "How latencies are spread",
-        "Two humps are two ways through the pipeline; a long tail is what makes p99.",
+        "If there are two humps, frames went through the pipeline in two ways; if there is a long "
+        "tail, it is what makes p99.",
         _histogram_sql,
         _histogram_spec,
         more={"quantiles": _quantiles_sql},
@@ -471,6 +512,7 @@ CHARTS = (
         "transport.",
         _stages_sql,
         _stages_spec,
+        at_least=_FRAMES_IN_SPAN,
     ),
     ChartPlan(
         "throughput",
@@ -478,6 +520,7 @@ CHARTS = (
         "Results as they came out. Red marks at the foot: frames lost there.",
         _throughput_sql,
         _throughput_spec,
+        at_least=_FRAMES_IN_SPAN,
     ),
     ChartPlan(
         "detections",
@@ -486,5 +529,6 @@ CHARTS = (
         _labels_sql,
         _labels_spec,
         nothing="Nothing was detected.",
+        at_least=_FRAMES_IN_SPAN,
     ),
 )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dgrec.units import parse_duration
-from replay.options import output_options, quantity, say_damage
+from replay.options import output_options, quantity
 
 if TYPE_CHECKING:
     from dgrec.session import Session
@@ -116,15 +116,20 @@ def stats_command(
     from dgrec.sessions import open_sessions
     from replay.output import open_output, recorded_files, write_rows
     from replay.query.reader import SqlReader
+    from replay.stats.caveats import caveats
 
     with contextlib.ExitStack() as stack:
         opened = open_sessions(sessions, lambda line: click.echo(f"Warning: {line}", err=True))
         for session in opened:
             stack.enter_context(session)
-            say_damage(session)
         keep = (*sessions, *recorded_files(opened))
         if query is None and not why and (len(sessions) > 1 or len(opened) > 1):
             query = _query("session", None, None)
+        if query is not None or form in ("json", "csv"):
+            # Rows have no place for them, and of what a program reads nobody may see them.
+            for session in opened:
+                for caveat in caveats(session):
+                    click.echo(f"{session.path}: {caveat}", err=True)
         if query is None and not why:
             _report(opened[0], form, output, overwrite, keep, charts)
             return
@@ -138,7 +143,7 @@ def stats_command(
             else:
                 from replay.stats.why import explain, write_pipelines
 
-                write_pipelines(explain(reader), form, destination)
+                write_pipelines(explain(opened, reader), form, destination)
 
 
 def _query(by: str | None, window: float | None, late: int | None) -> str | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from replay.output import Destination, Section, csv_line, json_text, write_report
 from replay.query.reader import SqlReader
+from replay.stats.caveats import caveats, moments
 
 if TYPE_CHECKING:
     from dgrec.session import Session
@@ -88,6 +89,10 @@ class SessionStats:
     detections: int
     #: The most frequent first.
     labels: tuple[LabelStats, ...]
+    #: From how many places a clip was cut; 1 for a recording.
+    moments: int
+    #: Sentences that have to be known before the numbers are believed (`replay.stats.caveats`).
+    caveats: tuple[str, ...]
 
 
 def measure(session: Session, reader: SqlReader | None = None) -> SessionStats:
@@ -144,6 +149,8 @@ def measure(session: Session, reader: SqlReader | None = None) -> SessionStats:
         stages=stages,
         detections=sum(label.detections for label in labels),
         labels=labels,
+        moments=moments(session),
+        caveats=caveats(session),
     )
 
 
@@ -236,6 +243,9 @@ def _values(stats: SessionStats) -> Iterator[tuple[Any, ...]]:
     yield "session", stats.session, "first_frame_latency", stats.first_frame["latency_ms"], "ms"
     yield "session", stats.session, "warm_up", stats.warm_up["frames"], "frames"
     yield "session", stats.session, "quantiles", stats.quantiles, None
+    yield "session", stats.session, "moments", stats.moments, "moments"
+    for caveat in stats.caveats:
+        yield "session", stats.session, "caveat", caveat, None
     for place, count in stats.dropped.items():
         yield "dropped", place, "count", count, "frames"
     for name, distribution in stats.stages.items():
@@ -251,6 +261,7 @@ def _values(stats: SessionStats) -> Iterator[tuple[Any, ...]]:
 
 def _sections(stats: SessionStats) -> Iterator[Section]:
     dropped = ", ".join(f"{place} {stats.dropped[place]:,}" for place in DROP_PLACES)
+    cuts = f", over {stats.moments - 1:,} cuts" if stats.moments > 1 else ""
     yield Section(
         "Recording",
         (),
@@ -260,7 +271,7 @@ def _sections(stats: SessionStats) -> Iterator[Section]:
             ("duration", _number(stats.duration_s, " s")),
             (
                 "throughput",
-                _number(stats.throughput_fps, " frames/s") + "  (from first to last result)",
+                _number(stats.throughput_fps, " frames/s") + f"  (from first to last result{cuts})",
             ),
             ("skipped", f"{stats.skipped:,}"),
             ("dropped", f"{stats.dropped['total']:,}  ({dropped})"),
@@ -303,6 +314,7 @@ def _settled(stats: SessionStats) -> str:
 
 
 def _notes(stats: SessionStats) -> Iterator[str]:
+    yield from stats.caveats
     times = stats.first_frame["times_median"]
     if times is not None and times > WARM_UP_RATIO:
         yield (

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from replay.output import Destination, Section, json_text, write_report
 from replay.query.reader import SqlReader
+from replay.stats.caveats import caveats, moments
+
+if TYPE_CHECKING:
+    from dgrec.session import Session
 
 __all__ = ["WHY_QUERY", "Load", "Pipeline", "explain", "write_pipelines"]
 
@@ -61,9 +65,10 @@ class Pipeline:
     left_out: int
     has_settled: bool
     seconds: float
-    fps: float
+    #: None of a clip of several moments, like all that is divided by its time.
+    fps: float | None
     latency_ms: float
-    in_flight: float
+    in_flight: float | None
     one_at_a_time_fps: float | None
     skipped: int
     dropped_camera: int
@@ -72,6 +77,8 @@ class Pipeline:
     #: A stage, ``asked`` (--fps or --every), ``thread`` (reading and recording in turns), or None.
     limit: str | None
     findings: tuple[str, ...]
+    #: What has to be known before that is believed (`replay.stats.caveats`).
+    caveats: tuple[str, ...] = ()
 
 
 #: What `explain` asks, besides ``FROM stage_load``.
@@ -86,19 +93,29 @@ FROM pipeline p JOIN sessions s USING (session_id) JOIN warm_up w USING (session
 ORDER BY s.started_at, session_id"""
 
 
-def explain(reader: SqlReader) -> list[Pipeline]:
-    """Return what limited each session that has frames."""
+def explain(sessions: Sequence[Session], reader: SqlReader) -> list[Pipeline]:
+    """Return what limited each of the sessions that has frames.
+
+    Args:
+        reader: A connection over these sessions.
+    """
+    by_id = {session.id: session for session in sessions}
     loads: dict[str, list[Load]] = {}
     for row in reader.rows("SELECT * FROM stage_load"):
         loads.setdefault(row.pop("session_id"), []).append(Load(**row))
     return [
-        _pipeline(row, tuple(loads.get(row["session_id"], ()))) for row in reader.rows(WHY_QUERY)
+        _pipeline(by_id[row["session_id"]], row, tuple(loads.get(row["session_id"], ())))
+        for row in reader.rows(WHY_QUERY)
     ]
 
 
-def _pipeline(row: dict[str, Any], loads: tuple[Load, ...]) -> Pipeline:
+def _pipeline(session: Session, row: dict[str, Any], loads: tuple[Load, ...]) -> Pipeline:
     is_live = row.pop("source_kind") in ("camera", "url")
     del row["of_session"]
+    if moments(session) > 1:
+        # Nothing was recorded in most of that time.
+        row |= {"fps": None, "in_flight": None}
+        loads = tuple(replace(load, frames_in_it=None, busy=None) for load in loads)
     draft = Pipeline(**row, loads=loads, limit=None, findings=())
     limit = _limit(draft, is_live)
     return Pipeline(
@@ -106,6 +123,7 @@ def _pipeline(row: dict[str, Any], loads: tuple[Load, ...]) -> Pipeline:
         loads=loads,
         limit=limit,
         findings=tuple(_findings(draft, limit, is_live)),
+        caveats=caveats(session),
     )
 
 
@@ -132,11 +150,14 @@ def _findings(p: Pipeline, limit: str | None, is_live: bool) -> Iterator[str]:
         frames = "1 frame" if p.frames == 1 else f"{p.frames:,} frames"
         yield f"{frames} in {_ms(p.seconds * 1e3)}: too little to tell a rate from."
         return
-    yield _headline(p, limit, is_live)
-    yield _law(p)
+    if p.fps is None:
+        yield "From moments of a recording, its rate and what limits it cannot be told."
+    else:
+        yield _headline(p, limit, is_live)
+        yield _law(p)
     if p.latency_ms > 0:
         yield _latency(p)
-    if p.dropped_queue:
+    if p.dropped_queue and p.fps is not None:
         delivered = p.frames + p.skipped + p.dropped_queue
         yield (
             f"{p.dropped_queue:,} of {delivered:,} frames were replaced by a newer one while they "
@@ -204,6 +225,8 @@ def _headline(p: Pipeline, limit: str | None, is_live: bool) -> str:
 def _law(p: Pipeline) -> str:
     if p.one_at_a_time_fps is None:
         return "Every latency is zero."
+    assert p.fps is not None
+    assert p.in_flight is not None
     text = (
         f"fps is not 1/latency: a frame takes {_ms(p.latency_ms)} from capture to result, and "
         f"{p.in_flight:.1f} are on their way at a time (Little's law: {p.fps:.1f}/s x "
@@ -249,8 +272,8 @@ def _load(p: Pipeline, stage: str) -> Load | None:
     return next((load for load in p.loads if load.stage == stage), None)
 
 
-def _fps(value: float) -> str:
-    return f"{value:,.1f} fps"
+def _fps(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.1f} fps"
 
 
 def _ms(value: float | None) -> str:
@@ -273,7 +296,7 @@ def write_pipelines(pipelines: Sequence[Pipeline], form: str, destination: Desti
         if len(pipelines) > 1 or form == "markdown":
             title = f"# {pipeline.session}\n\n" if form == "markdown" else f"{pipeline.session}\n"
             destination.write(title)
-        for finding in pipeline.findings:
+        for finding in (*pipeline.caveats, *pipeline.findings):
             destination.write(f"- {finding}\n" if form == "markdown" else f"{finding}\n")
         destination.write("\n")
         write_report([_section(pipeline)], (), form, destination)

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 import dgrec
-from dgrec.errors import DgrecError, QueryError, SessionError
+from dgrec.errors import DgrecError, QueryError, SessionError, VideoError
 from dgrec.session import Session, open_session
 from tests.dgrec.compare import assert_same
 from tests.factory import make_detection, make_row, new_metadata, write_journal, write_session
@@ -153,6 +154,21 @@ def test_attributes_are_read_like_those_of_the_result(tmp_path: Path) -> None:
     assert frame.attributes == {"zone_counts": {"in": 3}, "scene_cut": True}
     with pytest.raises(AttributeError, match="trails"):
         _ = frame.trails
+
+
+@pytest.mark.parametrize("name", ["image", "image_overlay"])
+def test_a_result_without_pixels_says_where_they_are(name: str, tmp_path: Path) -> None:
+    frame = open_session(write_session(tmp_path / "a.parquet", ROWS[:5])).result(3)
+    assert not hasattr(frame, name)
+    with pytest.raises(AttributeError, match=rf"frame 3 has no '{name}': .*Pixels.*overlay"):
+        getattr(frame, name)
+
+
+@pytest.mark.parametrize("picture", [None, "a.png", np.zeros((4, 4), np.uint8)])
+def test_an_overlay_needs_a_picture(picture: Any, tmp_path: Path) -> None:
+    frame = open_session(write_session(tmp_path / "a.parquet", ROWS[:5])).result(3)
+    with pytest.raises(VideoError, match="frame 3: cannot be drawn on "):
+        frame.overlay(picture)
 
 
 @pytest.mark.parametrize("name", ["with 'quote'.parquet", "naïve 人.parquet", "a[1]*?.parquet"])

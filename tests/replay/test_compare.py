@@ -233,7 +233,7 @@ def test_sessions_as_the_unit(dgrec: Run, tmp_path: Path) -> None:
     few = json_compare(dgrec, "--base", *paths[:2], "--new", paths[3], "--new", paths[4])
     row = next(row for row in few["rows"] if row["metric"] == "inference_p50_ms")
     assert row["verdict"] == "UNCLEAR"
-    assert row["reason"] == "BASE: 2 sessions with a value, 3 are needed"
+    assert row["reason"] == "BASE and NEW: 2 sessions with a value, 3 are needed"
     text = dgrec("compare", "--base", *paths[:3], "--new", *paths[3:]).stdout
     assert "Sessions are the unit" in text
     assert f"of the first session on each side: {paths[0]} and {paths[3]}." in text
@@ -275,6 +275,108 @@ def test_fail_on(dgrec: Run, base: Path, tmp_path: Path) -> None:
     assert "'speed' is no metric; there are throughput_fps," in wrong.stderr
 
 
+def test_too_few_frames_fail_a_build(dgrec: Run, base: Path, tmp_path: Path) -> None:
+    """A run that is too short to judge, or ended early, must not pass for a good one."""
+    path = write_session(tmp_path / "short.parquet", timed_rows(60, 5, factor=3), metadata())
+    result = dgrec("compare", base, path, "--fail-on", "latency_p50_ms > +10%")
+    assert result.exit_code == 1
+    assert "cannot be told: BASE and NEW: 60 frames are too few" in result.stderr
+    early = ("--fail-on", "agreement < 0.99", "--fail-on", "frames < -1%")
+    result = dgrec("compare", base, path, *early)
+    assert result.exit_code == 3
+    assert result.stderr == "failed: frames < -1%\n"
+    runs = [write_session(tmp_path / f"{i}.parquet", timed_rows(300, i, factor=3)) for i in (1, 2)]
+    result = dgrec("compare", "--base", base, "--new", *runs, "--fail-on", "latency_p50_ms > +10%")
+    assert result.exit_code == 1
+    assert "BASE: 1 session with a value, 3 are needed; NEW: 2 sessions" in result.stderr
+
+
+def test_pairs_outlive_a_lost_frame(dgrec: Run, base: Path, tmp_path: Path) -> None:
+    rows = timed_rows(1200, 1, factor=1.1)
+    lost = [row for i, row in enumerate(rows) if i != 700]
+    lost[700].dropped_queue = 1
+    whole = write_session(tmp_path / "whole.parquet", rows, metadata())
+    path = write_session(tmp_path / "new.parquet", lost, metadata())
+    known, value = json_compare(dgrec, base, whole), json_compare(dgrec, base, path)
+    assert (known["pairs"], known["unpaired"]) == (1200, [0, 0])
+    assert (value["pairs"], value["unpaired"]) == (1199, [1, 0])
+    assert [value[side][0]["compared"] for side in ("base", "new")] == [1199, 1199]
+    changes = [
+        next(row for row in found["rows"] if row["metric"] == "latency_p50_ms")
+        for found in (known, value)
+    ]
+    assert changes[1]["verdict"] == changes[0]["verdict"] == "SLOWER"
+    for key in ("change", "change_low", "change_high"):
+        assert changes[1][key] == pytest.approx(changes[0][key], abs=0.002)
+    # Its time is still there: 1,199 results in the time of 1,200.
+    (row,) = (row for row in value["rows"] if row["metric"] == "throughput_fps")
+    assert row["change"] == pytest.approx(1198 / 1199 - 1, abs=1e-5)
+    text = dgrec("compare", base, path).stdout
+    assert "1,199 pairs are compared." in text
+    assert "1 frame is only in BASE and 0 frames are only in NEW" in text
+
+
+def test_recordings_say_what_is_compared(dgrec: Run, base: Path, tmp_path: Path) -> None:
+    half = write_session(tmp_path / "half.parquet", timed_rows(600, 2), metadata())
+    journal = write_journal(tmp_path / "j.arrows", timed_rows(600, 2), metadata(), end=False)
+    value = json_compare(dgrec, base, half)
+    (a,), (b,) = value["base"], value["new"]
+    assert (a["frames"], a["compared"], b["compared"]) == (1200, 600, 600)
+    alone = json_compare(dgrec, half, half)["base"][0]
+    assert b["effective"] == alone["effective"]
+    assert (a["end_reason"], b["end_reason"]) == ("finished", "finished")
+    assert json_compare(dgrec, base, journal)["new"][0]["end_reason"] is None
+    assert "never (killed, or still running)" in dgrec("compare", base, journal).stdout
+
+
+def test_stalls_have_one_limit(dgrec: Run, tmp_path: Path) -> None:
+    """A slower pipeline has no fewer stalls because three times as long as usual is longer."""
+    paths = []
+    for name, interval, every in (("base", 33.0, 30), ("new", 80.0, 12)):
+        rows, late = timed_rows(900, 1, lambda i: [], interval_ms=interval), 0
+        for i, row in enumerate(rows):
+            late += 150 * MS * (i % every == every - 1)
+            row.captured_ns += late
+            row.completed_ns += late
+        paths.append(write_session(tmp_path / f"{name}.parquet", rows))
+    value = json_compare(dgrec, *paths)
+    (row,) = (row for row in value["rows"] if row["metric"] == "stalls_per_min")
+    assert row["new"]["value"] == pytest.approx(row["base"]["value"], rel=0.05)
+    assert (row["verdict"], verdicts(value)["throughput_fps"]) == ("UNCLEAR", "SLOWER")
+
+
+def test_moments_of_a_session_are_as_fast_as_it(dgrec: Run, base: Path, tmp_path: Path) -> None:
+    path = tmp_path / "moments.parquet"
+    assert dgrec("clip", base, "--where", "frame % 100 < 20", "-o", path).exit_code == 0
+    found = verdicts(json_compare(dgrec, base, path))
+    assert (found["throughput_fps"], found["stalls_per_min"]) == ("SAME", "SAME")
+
+
+def test_some_sessions_without_a_value_are_counted(dgrec: Run, tmp_path: Path) -> None:
+    paths = [
+        write_session(tmp_path / f"{i}.parquet", timed_rows(300 if i == 4 else 1200, i))
+        for i in range(8)
+    ]
+    value = json_compare(dgrec, "--base", *paths[:3], "--new", *paths[3:])
+    rows = {row["metric"]: row for row in value["rows"]}
+    assert "of 4 of 5 sessions of NEW" in rows["inference_p95_ms"]["reason"]
+    assert "sessions of" not in (rows["inference_p50_ms"]["reason"] or "")
+
+
+def test_markdown_is_no_markup(dgrec: Run, tmp_path: Path) -> None:
+    hostile = "<unknown> [x](http://e) \u202eback `c` a|b"
+    path = write_session(
+        tmp_path / "s.parquet", timed_rows(100, 1, lambda i: [make_detection(label=hostile)])
+    )
+    shown = r"&lt;unknown&gt; \[x\](http://e) \u202eback \`c\` a\|b"
+    text = dgrec("compare", path, path, "--format", "markdown").stdout
+    assert f"| {shown} | 100 |" in text
+    assert "| latency_p95_ms |" in text
+    limit = ("--fail-on", "latency_p95_ms > +10%")
+    assert "> +10%" not in dgrec("compare", path, path, *limit, "--format", "markdown").stdout
+    assert "\u202e" not in dgrec("compare", path, path).stdout
+
+
 def test_warm_up_is_left_out_and_counted(dgrec: Run, base: Path, tmp_path: Path) -> None:
     rows = timed_rows(1200, 1)
     for row in rows[:50]:
@@ -287,7 +389,8 @@ def test_warm_up_is_left_out_and_counted(dgrec: Run, base: Path, tmp_path: Path)
 
 def test_table_and_markdown(dgrec: Run, base: Path, tmp_path: Path) -> None:
     text = dgrec("compare", base, base).stdout
-    assert "This is a difference between these two recordings." in text
+    assert "In short: 17 SAME; agreement 1.0000." in text
+    assert "BASE and NEW are the same recording." in text
     assert "agreement (F1)" in text
     target = tmp_path / "report.md"
     assert dgrec("compare", base, base, "--output", target).exit_code == 0
@@ -381,6 +484,8 @@ def test_columns_that_another_tool_left_out(dgrec: Run, base: Path, tmp_path: Pa
         (["BASE", "nowhere.parquet"], 1, "nowhere.parquet: cannot be read"),
         (["--base", "BASE", "BASE", "--new", "BASE"], 1, "is named twice"),
         (["--base", "COPY", "BASE", "--new", "BASE"], 1, "is the same session as"),
+        (["--base=BASE", "BASE", "--new", "BASE"], 1, "is named twice"),
+        (["--base", "BASE", "--new", "BASE", "SHORT"], 1, "which is in BASE; NEW needs others"),
         (["BASE", "BASE", "-o", "table.csv"], 2, "table.csv: no format goes with .csv"),
     ],
 )
@@ -388,7 +493,9 @@ def test_bad_input_is_one_line(
     dgrec: Run, base: Path, tmp_path: Path, arguments: list[str], code: int, message: str
 ) -> None:
     copy = shutil.copy(base, tmp_path / "copy.parquet")
-    words = {"BASE": str(base), "COPY": str(copy)}
+    short = write_session(tmp_path / "short.parquet", timed_rows(10, 1), metadata())
+    words = {"BASE": str(base), "COPY": str(copy), "SHORT": str(short)}
+    words["--base=BASE"] = f"--base={base}"
     result = dgrec("compare", *(words.get(word, word) for word in arguments))
     assert result.exit_code == code
     assert message in result.stderr
@@ -405,3 +512,5 @@ def test_library(base: Path) -> None:
         found.row("speed")
     with pytest.raises(ValueError, match="no session"):
         dgrec_package.compare([], base)
+    with pytest.raises(TypeError, match=r"a session is a path, or what dgrec\.open returns, not 5"):
+        dgrec_package.compare(5, base)  # type: ignore[arg-type]

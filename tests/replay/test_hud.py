@@ -14,6 +14,7 @@ import dgrec
 from replay.drawing.hud import (
     BARS,
     Bar,
+    Corner,
     Hud,
     HudModel,
     HudValues,
@@ -151,7 +152,7 @@ def values(**changes: Any) -> HudValues:
 
 def test_the_text() -> None:
     assert [line.text for line in hud_lines(values())] == [
-        "#1234      1:02:03.500",
+        "frame 1234 1:02:03.500",
         "03:04:05 UTC  25.0 fps",
         "read            1.3 ms",
         "preprocess      0.0 ms",
@@ -161,6 +162,7 @@ def test_the_text() -> None:
         "p99          1605.3 ms",
         "",
     ]
+    assert hud_lines(values(frame=12345))[0].text == "12345      1:02:03.500"
     lost = hud_lines(values(dropped=10, skipped=2, fps=None))
     assert lost[-1].text == "10 dropped 2 skipped"
     assert lost[1].text == "03:04:05 UTC     - fps"
@@ -245,6 +247,21 @@ def test_the_display_stays_in_its_corner(tmp_path: Path, size: tuple[int, int]) 
         assert bottom < 0.6
         assert drawn.max() > 230, "bright text"
     assert text_height(width, height) >= 10
+
+
+@pytest.mark.parametrize("corner", ["top-left", "top-right", "bottom-left", "bottom-right"])
+def test_the_corner_can_be_chosen(tmp_path: Path, corner: Corner) -> None:
+    path = write_session(tmp_path / "s.parquet", [make_row(0, [])], new_metadata())
+    picture = np.full((480, 640, 3), 128, np.uint8)
+    with dgrec.open(path) as session:
+        drawn = Hud(session, corner).draw(session.result(0), picture.copy())
+        small = Hud(session, corner).draw(session.result(0), picture[:40, :60].copy())
+    rows, columns = np.nonzero((drawn != picture).any(2))
+    assert (rows.min() == 0) == ("top" in corner)
+    assert (rows.max() == 479) == ("bottom" in corner)
+    assert (columns.min() == 0) == ("left" in corner)
+    assert (columns.max() == 639) == ("right" in corner)
+    assert (small != 128).all(), "where it does not fit it covers all there is"
 
 
 def test_a_panel_that_does_not_fit() -> None:

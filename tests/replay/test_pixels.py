@@ -23,6 +23,7 @@ from tests.replay.clips import (
     HEIGHT,
     WIDTH,
     file_source,
+    number_drawn,
     number_in,
     numbered_image,
     numbered_metadata,
@@ -278,6 +279,23 @@ def test_the_video_recorded_beside_a_camera_session(tmp_path: Path) -> None:
         assert note.startswith("not every frame is in s.mp4: 1 recorded frame")
 
 
+def test_results_with_their_pixels(tmp_path: Path) -> None:
+    """As `predict_stream` yields them: an application that reads `result.image` can be tested."""
+    video = write_clip(tmp_path / "s.mp4", 5)
+    with (
+        camera_session(tmp_path, video, [0, 1, None, 4]) as session,
+        Pixels(find_footage(session)) as pixels,
+    ):
+        results = list(pixels.results(session))
+        assert [result.results for result in results] == [result.results for result in session]
+        assert [hasattr(result, "image") for result in results] == [True, True, False, True]
+        for result, number in [(results[1], 1), (results[3], 4)]:
+            assert number_in(result.image) == number
+            assert number_drawn(result.image) == 0
+            assert number_drawn(result.image_overlay) == result.frame
+            assert np.array_equal(result.image_overlay, result.overlay(result.image))
+
+
 def test_a_recorded_video_stands_in_for_a_lost_file(tmp_path: Path) -> None:
     video = write_clip(tmp_path / "s.mp4", 3)
     path = write_clip(tmp_path / "a.mp4", 3)
@@ -480,6 +498,99 @@ def test_a_recorded_video_that_is_gone_is_said(tmp_path: Path) -> None:
             note="s.mp4, recorded beside it, is gone: drawing on a blank canvas "
             "(--video PATH says where the pixels are)",
         )
+
+
+def annotated_session(folder: Path, *, digests: bool = True) -> tuple[Path, Path, Path]:
+    """Return a session of a camera, its raw and its annotated video; rows begin with frame 14."""
+    raw = recorded_video(folder / "s.mp4", 20)
+    drawn = recorded_video(folder / "s.annotated.mp4", 20, first=100)
+    entries = [entry_of(raw, 20), entry_of(drawn, 20, kind="annotated")]
+    if not digests:
+        entries = [{key: entry[key] for key in ("file", "kind")} for entry in entries]
+    metadata: Metadata = numbered_metadata({"given": "cam0", "kind": "camera"})
+    rows = [numbered_row(i, 14 + i, video_frame=i, media_time_s=None) for i in range(20)]
+    for i, row in enumerate(rows):
+        row.captured_ns = START_NS + i * STEP_US * 1000
+    return write_session(folder / "s.parquet", rows, {**metadata, "video": entries}), raw, drawn
+
+
+@pytest.mark.parametrize("renamed", [True, False])
+def test_an_annotated_video_is_known_and_numbered_as_it_was_recorded(
+    tmp_path: Path, renamed: bool
+) -> None:
+    path, raw, drawn = annotated_session(tmp_path)
+    if renamed:
+        raw = raw.rename(tmp_path / "pixels.mp4")
+        drawn = drawn.rename(tmp_path / "to_show.mp4")
+    with dgrec.open(path) as session:
+        assert find_footage(session, raw) == Footage(raw, "video_frame")
+        with pytest.raises(dgrec.VideoError, match="has the overlay in it already"):
+            find_footage(session, drawn)
+        footage = find_footage(session, drawn, annotated=True)
+        assert footage == Footage(drawn, "video_frame", annotated=True)
+        with Pixels(footage) as pixels:
+            images = [pixels.frame(result.row) for result in session]
+    assert [number_in(image) for image in images] == list(range(100, 120))
+
+
+def test_without_digests_an_annotated_video_is_known_by_its_name(tmp_path: Path) -> None:
+    path, raw, drawn = annotated_session(tmp_path, digests=False)
+    with dgrec.open(path) as session:
+        assert not find_footage(session, raw).annotated
+        assert find_footage(session, drawn, annotated=True).annotated
+
+
+def test_an_annotated_video_keeps_its_shape(tmp_path: Path) -> None:
+    """Labels of a classification stand below the picture."""
+    path, _, drawn = annotated_session(tmp_path)
+    with (
+        dgrec.open(path) as session,
+        Pixels(find_footage(session, drawn, annotated=True)) as pixels,
+    ):
+        images = [
+            pixels.frame({**session.row(3), "width": width, "height": height})
+            for width, height in [(WIDTH, HEIGHT // 2), (2 * WIDTH, 2 * HEIGHT + 9)]
+        ]
+    assert [None if im is None else im.shape[1::-1] for im in images] == [
+        (WIDTH // 2, HEIGHT // 2),
+        (2 * WIDTH, 2 * HEIGHT),
+    ]
+
+
+def test_a_blank_canvas_names_the_annotated_video(tmp_path: Path) -> None:
+    path, raw, drawn = annotated_session(tmp_path)
+    raw.unlink()
+    with dgrec.open(path) as session:
+        assert find_footage(session).note == (
+            "s.mp4, recorded beside it, is gone: drawing on a blank canvas "
+            f"(--video {drawn} shows what was drawn live)"
+        )
+
+
+@pytest.mark.parametrize(
+    ("size", "frames", "why"),
+    [
+        ((WIDTH, WIDTH), 3, "of another shape"),
+        ((2 * WIDTH, 2 * HEIGHT), 4, "with 4 frames instead of 3"),
+        ((2 * WIDTH, 2 * HEIGHT), 3, ""),
+        ((WIDTH, HEIGHT), 4, ""),
+    ],
+)
+def test_footage_that_is_plainly_other_is_refused(
+    tmp_path: Path, clip: Path, size: tuple[int, int], frames: int, why: str
+) -> None:
+    source = file_source(clip, frames=3)
+    video = write_clip(tmp_path / "x.mp4", frames, size=size)
+    with session_of(tmp_path / "s.parquet", source) as session:
+        if not why:
+            assert find_footage(session, video).changed
+            return
+        with pytest.raises(dgrec.VideoError) as error:
+            find_footage(session, video)
+    assert str(error.value) == (
+        f"{video}: is not the footage that was recorded: {size[0]}x{size[1]} instead of "
+        f"{WIDTH}x{HEIGHT}, and no scaled copy of it: {why}"
+    )
 
 
 def test_each_part_has_its_own_video(tmp_path: Path) -> None:

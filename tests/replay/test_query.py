@@ -147,7 +147,21 @@ def test_a_label_cannot_steer_the_terminal(dgrec: Run, session: Path) -> None:
     for form in ("table", "markdown"):
         text = ok(dgrec("query", session, r"SELECT E'\x1b[31mred' AS t", "--format", form))
         assert "\x1b" not in text
-        assert r"\x1b[31mred" in text
+        assert r"\x1b[31mred" in text.replace(r"\[", "[")
+
+
+def test_a_number_that_is_added_to_a_name_is_free(dgrec: Run, session: Path) -> None:
+    text = ok(dgrec("query", session, "SELECT 1 AS n, 2 AS n, 3 AS n_1, 4 AS n", "--format", "csv"))
+    assert text.splitlines()[0] == "n,n_2,n_1,n_3"
+
+
+def test_a_semicolon_in_a_comment_or_a_text_ends_nothing(dgrec: Run, session: Path) -> None:
+    for sql in (
+        "SELECT ';' AS a -- ; ;",
+        "SELECT 1 /* ; */ AS a ; ;",
+        "SELECT INTERVAL 1 DAY AS a;",
+    ):
+        ok(dgrec("query", session, sql))
 
 
 def test_no_rows(dgrec: Run, session: Path) -> None:

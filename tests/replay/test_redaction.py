@@ -236,6 +236,14 @@ def test_a_label_that_was_never_recorded_is_refused(tmp_path: Path) -> None:
     assert replay(path, "--redact", "dog", "-o", tmp_path / "a.mp4").exit_code == 0
 
 
+@pytest.mark.parametrize("option", ["margin", "hold_s"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -0.1])
+def test_numbers_that_would_cover_nothing(tmp_path: Path, option: str, value: float) -> None:
+    path = written(tmp_path, rows_of(1, lambda i: [standing(i)]))
+    with dgrec.open(path) as session, pytest.raises(ValueError, match="must be numbers from 0 on"):
+        Redaction(session, None, **{option: value})  # type: ignore[arg-type]
+
+
 def test_on_the_command_line(tmp_path: Path) -> None:
     """Covered in what is written, though --where draws other detections, in every frame."""
     clip = write_clip(tmp_path / "clip.mp4", 12, size=(WIDTH, HEIGHT))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import itertools
 import json
 import os
@@ -298,6 +299,56 @@ def test_the_footage_is_never_overwritten(tmp_path: Path) -> None:
     assert outcome.exit_code == 1
     assert outcome.stderr == f"Error: {footage}: is the video that the pixels are read from\n"
     assert footage.read_bytes() == before
+
+
+def test_an_annotated_video_is_shown_as_it_is(tmp_path: Path) -> None:
+    """Drawn once, and where it was drawn: its frames count from the first row, not the source's."""
+    drawn = write_clip(tmp_path / "s.annotated.mp4", 5)
+    digest = hashlib.sha256(drawn.read_bytes()).hexdigest()
+    entry = {"file": drawn.name, "kind": "annotated", "sha256": digest, "frames": 5}
+    metadata = numbered_metadata({"given": "http://cam", "kind": "url"}, video=[entry])
+    rows = [numbered_row(i, 14 + i, video_frame=i) for i in range(5)]
+    session = write_session(tmp_path / "s.parquet", rows, metadata)
+    assert str(drawn) in replay(session, "-o", tmp_path / "blank.mp4").stderr
+    shared = drawn.rename(tmp_path / "shared.mp4")
+    output = tmp_path / "a.mp4"
+    outcome = replay(session, "--video", shared, "-o", output)
+    assert outcome.exit_code == 0
+    assert outcome.stderr == (
+        f"{shared} has the overlay in it already: shown as it was drawn live\n"
+    )
+    images, _ = pictures(output)
+    assert [number_in(image) for image in images] == list(range(5))
+    assert {number_drawn(image) for image in images} == {0}
+    for options in (["--redact", "all"], ["--no-overlay"], ["--blur", "all"], ["--trails", "5"]):
+        outcome = replay(session, "--video", shared, "-o", output, "--overwrite", *options)
+        assert outcome.exit_code == 1
+        assert outcome.stderr == (
+            f"Error: {shared}: has the overlay in it already, as it was drawn live; "
+            f"{options[0]} needs the pixels without it\n"
+        )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--where", "nosuch = 1"], "--where 'nosuch = 1': "),
+        (["--frames-where", "nosuch = 1"], "--frames-where 'nosuch = 1': "),
+        (["--video", "nosuch.mp4"], "nosuch.mp4: no such file"),
+        (["--redact", "nosuch"], "--redact nosuch: no such label was recorded"),
+        (["--side-by-side", "nosuch.parquet"], "nosuch.parquet: cannot be read"),
+        ([], "s.replay.mp4: exists already"),
+    ],
+)
+def test_a_mistake_is_said_before_a_name_that_is_taken(
+    tmp_path: Path, clip: Path, options: list[str], message: str
+) -> None:
+    session = session_at(tmp_path / "s.parquet", clip, [0, 1])
+    (tmp_path / "s.replay.mp4").write_text("mine")
+    outcome = replay(session, *options)
+    assert outcome.exit_code == 1
+    assert outcome.stderr.count("\n") == 1
+    assert message in outcome.stderr
 
 
 @pytest.mark.parametrize("kind", ["raw", "annotated"])

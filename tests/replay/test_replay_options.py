@@ -35,6 +35,8 @@ from tests.replay.clips import (
 from tests.replay.test_render import pictures, replay
 
 FRAMES = 60
+#: Options of `dgrec replay` that take a number with a fraction.
+NUMBERS = ["--redact-margin", "--speed", "--scale", "--font-scale", "--alpha"]
 
 
 @pytest.fixture(scope="module")
@@ -464,6 +466,12 @@ def test_what_fails_in_the_middle_leaves_nothing(
         ["--redact-hold", "5"],
         ["--redact-style", "thin"],
         ["--redact", "all", "--side-by-side", "other.parquet"],
+        *(
+            ["--redact", "all", option, number]
+            for option in NUMBERS
+            for number in ("nan", "inf", "-inf")
+        ),
+        ["--redact", "all", "--redact-hold", f"{'9' * 400}s"],
         ["--no-such-option"],
     ],
 )
@@ -472,6 +480,43 @@ def test_values_that_make_no_sense(session: Path, options: list[str]) -> None:
     assert outcome.exit_code == 2
     assert outcome.stderr.startswith("Usage: ")
     assert not list(session.parent.glob("s.*.*"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--redact-style", "mosaic"], "--redact-style goes with --redact"),
+        (["--redact-style", "solid"], "--redact-style goes with --redact"),
+        (["--redact-hold", "1s"], "--redact-hold goes with --redact"),
+        (["--redact-margin", "1"], "--redact-margin goes with --redact"),
+        (["--no-overlay", "--blur", "all"], "--blur does nothing with --no-overlay"),
+        (["--no-overlay", "--no-show-labels"], "--show-labels does nothing with --no-overlay"),
+        (["--no-overlay", "--where", "true"], "--where does nothing with --no-overlay"),
+    ],
+)
+def test_options_that_would_do_nothing(session: Path, options: list[str], message: str) -> None:
+    """Who asks for a mosaic and gets none shares every face."""
+    outcome = replay(session, *options)
+    assert outcome.exit_code == 2
+    assert outcome.stderr.splitlines()[-1] == f"Error: {message}"
+    assert not list(session.parent.glob("s.*.*"))
+
+
+def test_a_label_to_blur_that_was_never_recorded(tmp_path: Path, session: Path) -> None:
+    """With a mistyped one nothing would be blurred, and look as if it had been."""
+    output = tmp_path / "a.mp4"
+    outcome = replay(session, "-o", output, "--blur", "nosuch")
+    assert outcome.exit_code == 1
+    assert outcome.stderr == ("Error: --blur nosuch: no such label was recorded (there are: bit)\n")
+    assert not output.exists()
+    for label in ("bit", "all", "person"):  # the model knows persons
+        options = ["--overwrite", "--max-frames", 2, "--blur", label]
+        assert replay(session, "-o", output, *options).exit_code == 0
+
+
+def test_trails_may_be_filtered_without_an_overlay(tmp_path: Path, session: Path) -> None:
+    options = ["--no-overlay", "--trails", 5, "--where", "true", "--max-frames", 2]
+    assert replay(session, "-o", tmp_path / "a.mp4", *options).exit_code == 0
 
 
 # --- size ---

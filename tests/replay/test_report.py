@@ -23,7 +23,7 @@ from replay.query.reader import SqlReader
 from replay.report import page as report
 from replay.stats.why import explain
 from tests.browser import Browser, needs_chromium
-from tests.factory import make_detection, make_row, make_rows, new_metadata, write_session
+from tests.factory import START_NS, make_detection, make_row, make_rows, new_metadata, write_session
 
 SESSION = Path(dgrec.__file__).parent.parent / "sample_data" / "session.parquet"
 HOSTILE = (
@@ -122,15 +122,37 @@ def test_plots_hold_what_was_recorded(sample_report: Path) -> None:
     assert list(marks.values()) == pytest.approx(expected)
     assert sum(row["frames"] for row in values_of(page.specs["throughput"])) == len(latency)
     labels = values_of(page.specs["detections"])
-    step = labels_span(page.specs["detections"])
-    assert sum(row["per_second"] * step for row in labels) == pytest.approx(detections)
+    assert sum(row["detections"] for row in labels) == detections
+    with dgrec.open(SESSION) as session, SqlReader([session]) as reader:
+        (whole,) = reader.rows("SELECT duration_s, fps FROM session_throughput")
+    summary = f"420 frames in {whole['duration_s']:.1f} s, {whole['fps']:.1f} results a second; "
+    assert f"{summary}{detections} detections." in page.text
     stages = values_of(page.specs["stages"])
     assert {row["stage"] for row in stages} == {"preprocess", "inference", "postprocess", "other"}
 
 
-def labels_span(spec: dict[str, Any]) -> float:
-    step: float = spec["layer"][0]["encoding"]["x"]["bin"]["step"]
-    return step
+@pytest.mark.parametrize("frames", [96, 93])
+def test_the_last_span_is_as_long_as_it_was_recorded(frames: int, tmp_path: Path) -> None:
+    """Ten frames a second in spans of one: no bar is lower because there was less time for it."""
+    rows = [
+        make_row(
+            i,
+            [make_detection(0), make_detection(1)],
+            captured_ns=START_NS + i * 100_000_000,
+            completed_ns=START_NS + (i + 1) * 100_000_000 - 1000,
+        )
+        for i in range(frames)
+    ]
+    with dgrec.open(write_session(tmp_path / "s.parquet", rows)) as session:
+        report.write_report(session, tmp_path / "s.html")
+    specs = Page((tmp_path / "s.html").read_text()).specs
+    labels = values_of(specs["detections"])
+    assert [row["per_second"] for row in labels] == pytest.approx([10] * len(labels), rel=1e-4)
+    assert sum(row["detections"] for row in labels) == 2 * frames
+    rates = values_of(specs["throughput"])
+    assert [row["fps"] for row in rates] == pytest.approx([10] * len(rates), rel=1e-4)
+    assert sum(row["frames"] for row in rates) == frames
+    assert {row["second"] for row in labels} == {row["second"] for row in rates}
 
 
 def test_statements_run_as_they_stand(sample_report: Path) -> None:
@@ -168,6 +190,15 @@ def test_strip_shows_the_slowest(sample_report: Path) -> None:
         seen = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
         small = cv2.resize(drawn, seen.shape[1::-1], interpolation=cv2.INTER_AREA)
         assert np.abs(seen.astype(int) - small).mean() < 6  # JPEG
+
+
+def test_pictures_on_a_blank_canvas_are_said_to_be(tmp_path: Path) -> None:
+    path = write_session(tmp_path / "s.parquet", make_rows(20))
+    with dgrec.open(path) as session, Pixels(find_footage(session)) as pixels:
+        report.write_report(session, tmp_path / "s.html", pixels=pixels)
+    page = Page((tmp_path / "s.html").read_text())
+    assert page.count("img") == 12
+    assert "The source is not where it was: drawing on a blank canvas" in page.text
 
 
 def test_nothing_is_loaded(sample_report: Path) -> None:
@@ -209,7 +240,13 @@ def test_browser_draws_all_of_it(sample_report: Path, tmp_path: Path) -> None:
         browser.wait_for("document.querySelectorAll('script.spec:not([data-drawn])').length === 0")
         assert browser.run("document.querySelectorAll('.chart svg').length") == len(report.PLOTS)
         assert browser.console == []
-        assert browser.run("[...document.images].every((i) => i.naturalWidth > 0)")
+        # Pictures have the shape of their frames: the width and height of each, as drawn and as is.
+        sizes = browser.run(
+            "[...document.images].map((i) => [i.width, i.height, i.naturalWidth, i.naturalHeight])"
+        )
+        assert len(sizes) == 12
+        for width, height, own_width, own_height in sizes:
+            assert width / height == pytest.approx(own_width / own_height, rel=0.01)
         assert [u for u in browser.requests if not u.startswith(("file:", "data:"))] == []
         points = browser.run("document.querySelectorAll('#chart-latency svg path').length")
         with dgrec.open(SESSION) as session:
@@ -267,9 +304,14 @@ def test_odd_sessions(rows: list[Any], tmp_path: Path) -> None:
     with dgrec.open(path) as session:
         report.write_report(session, tmp_path / "odd.html")
     page = Page((tmp_path / "odd.html").read_text())
-    has_detections = any(row.results for row in rows)
+    # Of one frame there is nothing to see over time.
+    has_detections = len(rows) > 1 and any(row.results for row in rows)
     assert ("detections" in page.specs) == has_detections
-    assert ("latency" in page.specs) == bool(rows)
+    assert ("latency" in page.specs) == (len(rows) > 1)
+    assert ("histogram" in page.specs) == bool(rows)
+    if len(rows) == 1:
+        assert "1 frame; 1 detection." in page.text
+        assert page.text.count("1 frame: too little to draw over time.") == 4
     json.dumps(page.specs, allow_nan=False)
 
 
@@ -287,6 +329,38 @@ def test_long_session_is_drawn_in_spans(tmp_path: Path) -> None:
     slowest = max(values, key=lambda row: row["max_ms"])
     assert (slowest["slowest_frame"], slowest["max_ms"]) == (1234, 5000)
     assert sum(row["dropped"] for row in values) == 7
+    # What is drawn has its name beside it.
+    layers = page.specs["latency"]["layer"][:3]
+    assert [layer["encoding"]["color"]["datum"] for layer in layers] == [
+        "p50 to p95",
+        "p50",
+        "slowest frame",
+    ]
+
+
+def test_tables_say_what_they_leave_out(tmp_path: Path) -> None:
+    rows = []
+    for i in range(300):
+        # A stall every tenth frame, which is late, too; and a label for every fifth.
+        captured = START_NS + i * 40_000_000 + i // 10 * 500_000_000
+        late = 300_000_000 if i % 10 == 0 else 0
+        found = [make_detection(0, label=f"label {i // 5}")]
+        rows.append(
+            make_row(i, found, captured_ns=captured, completed_ns=captured + 20_000_000 + late)
+        )
+    with dgrec.open(write_session(tmp_path / "s.parquet", rows)) as session:
+        report.write_report(session, tmp_path / "s.html")
+        with SqlReader([session]) as reader:
+            (stalls,) = reader.rows("SELECT count(*) AS n FROM stalls()")
+    text = Page((tmp_path / "s.html").read_text()).text
+    late_frames, stalled, labels = (
+        text[text.rindex(title) :].partition("SQL")[0]
+        for title in ("The part of the way that", "Times without a result", "mean score")
+    )
+    assert "The first 20 of 30." in late_frames
+    assert stalls["n"] == 29
+    assert "The first 20 of 29." in stalled
+    assert "The first 50 of 60." in labels
 
 
 @pytest.mark.parametrize("plot", report.PLOTS)
@@ -314,7 +388,7 @@ def test_command(tmp_path: Path, run: Callable[..., Result]) -> None:
     # What limits the rate stands first, as `dgrec stats --why` says it.
     text = Page((tmp_path / "s.report.html").read_text()).text
     with dgrec.open(path) as session, SqlReader([session]) as reader:
-        (pipeline,) = explain(reader)
+        (pipeline,) = explain([session], reader)
     assert text.index(pipeline.findings[0]) < text.index("Why this rate")
     assert all(finding in text for finding in pipeline.findings)
     again = run("report", str(path), *video)

@@ -178,6 +178,45 @@ def test_what_is_computed_beyond_memory_goes_to_the_disk_and_is_removed(folder: 
         assert not spill.exists()
 
 
+def test_the_settings_are_what_they_are_meant_to_be(reader: SqlReader) -> None:
+    for name, value in (
+        ("allow_community_extensions", False),
+        ("allow_persistent_secrets", False),
+        ("enable_external_access", False),
+        ("lock_configuration", True),
+    ):
+        assert reader.rows(f"SELECT current_setting('{name}') AS value") == [{"value": value}]
+    (row,) = reader.rows("SELECT current_setting('max_temp_directory_size') AS size")
+    assert float(row["size"].split()[0]) > 0, "DuckDB's own limit is a part of the disk"
+    for name, value in (("threads", "1"), ("memory_limit", "'90GB'"), ("TimeZone", "'UTC'")):
+        with pytest.raises(duckdb.Error, match="locked"):
+            reader.connection.execute(f"SET {name} = {value}")
+
+
+def test_memory_is_bounded_only_meanwhile() -> None:
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    with bounded_memory(10**9):
+        outer = resource.getrlimit(resource.RLIMIT_DATA)
+        assert outer != before
+        with bounded_memory(10**12):  # never more than there was
+            assert resource.getrlimit(resource.RLIMIT_DATA) == outer
+        assert resource.getrlimit(resource.RLIMIT_DATA) == outer
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
+
+
+def test_leaving_does_not_wait_for_what_is_half_read(folder: Path) -> None:
+    endless = "SELECT sum(a.range * b.range) FROM range(10000000) a, range(10000000) b"
+    with (
+        dgrec_package.open(folder / "given.parquet") as session,
+        SqlReader([session], timeout=0.2) as reader,
+    ):
+        with pytest.raises(QueryError, match=r"stopped after 0\.2 s"):
+            list(reader.answer(endless).batches)
+        assert not reader.is_stuck
+        assert reader.rows("SELECT 1 AS n") == [{"n": 1}]
+
+
 def test_a_file_that_goes_away_is_one_line(tmp_path: Path) -> None:
     given = tmp_path / "given.parquet"
     shutil.copy(sample.SESSION, given)

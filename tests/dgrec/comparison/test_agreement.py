@@ -38,6 +38,7 @@ def agree(
     base_sources: list[int] | None = None,
     new_sources: list[int] | None = None,
 ) -> Agreement:
+    folder.mkdir(exist_ok=True)
     with (
         dgrec.open(write_session(folder / "base.parquet", rows_of(base, base_sources))) as a,
         dgrec.open(write_session(folder / "new.parquet", rows_of(new, new_sources))) as b,
@@ -89,9 +90,7 @@ def test_a_pair_is_the_best_of_all_assignments() -> None:
         for i, j in np.ndindex(*overlap.shape):
             assert overlap[i, j] == pytest.approx(slow_iou(boxes[0][i], boxes[1][j]))
         frames = [
-            agreement_module._Frame(
-                0, 0, ["a"] * len(b), np.full(len(b), 0.5), b, np.full(len(b), np.nan)
-            )
+            agreement_module._Frame(0, 0, ["a"] * len(b), np.full(len(b), 0.5), b, len(b), 0, 0)
             for b in boxes
         ]
         order = [list(range(len(b))) for b in boxes]
@@ -216,7 +215,30 @@ def test_masks_are_not_read(tmp_path: Path) -> None:
     frames = [[box(0, mask=mask)] for _ in range(3)]
     with dgrec.open(write_session(tmp_path / "s.parquet", rows_of(frames))) as session:
         (batch,) = agreement_module._batches(session)
-    assert "mask" not in [field.name for field in batch.column("detections").type.value_type]
+    found = batch.column("detections").type.value_type.field("mask").type
+    assert [field.name for field in found] == ["width"]
+
+
+@pytest.mark.parametrize("end", [True, False])
+def test_what_is_not_compared_is_no_agreement(tmp_path: Path, end: bool) -> None:
+    """Segmentation arrays and key points without boxes: nobody knows; beside boxes: it is said."""
+    point = {"category_id": 0, "connect": [], "landmark": [1.0, 2.0], "score": 0.5}
+    alone: list[Results] = [
+        [{"data": np.zeros((4, 4), np.uint8)}],
+        [{"landmarks": [point], "score": 0.9}],
+        [],
+    ]
+    found = agree(tmp_path, alone, alone)
+    assert (found.frames, found.same_frames, found.not_compared) == (3, 1, 4)
+    assert found.f1 is None
+    beside = [[box(0, landmarks=[point])], [box(0)]]
+    path = write_journal(tmp_path / "b.arrows", rows_of(beside), end=end)
+    with dgrec.open(path) as one, dgrec.open(path) as other:
+        found = compare_detections(one, other)
+    assert (found.f1, found.same_frames, found.shaped) == (1.0, 2, 2)
+    # Results that can be compared count, whatever is beside them.
+    mixed = [[*beside[0], *alone[0]]]
+    assert agree(tmp_path / "m", mixed, mixed).f1 == 1.0
 
 
 @pytest.mark.parametrize("end", [True, False])

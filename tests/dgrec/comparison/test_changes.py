@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from bench.calibration import autoregressive, is_called, sample
+from bench.calibration import autoregressive, count_equal_runs, is_called, runs, sample
 from dgrec.comparison.changes import (
     Change,
     Series,
@@ -20,6 +20,7 @@ from dgrec.comparison.changes import (
     quantile_estimate,
     rate_change,
     series_change,
+    session_rate_change,
     welch_change,
 )
 from dgrec.comparison.comparison import Row, compare_samples
@@ -189,6 +190,87 @@ def test_pairs_cancel_what_both_sides_have() -> None:
     assert decide([paired], [True])[0].verdict is Verdict.SAME
 
 
+def test_a_reason_names_its_side() -> None:
+    whole, short, none = (Series(latencies(n, 5), 30) for n in (900, 20, 0))
+
+    def reason(base: Series, new: Series) -> str | None:
+        estimates = [quantile_estimate(one, 0.5) for one in (base, new)]
+        return series_change(*estimates, paired=False).problem
+
+    few = "20 frames are too few: not even four blocks of neighbouring frames"
+    assert reason(whole, short) == f"NEW: {few}"
+    assert reason(short, whole) == f"BASE: {few}"
+    assert reason(short, short) == f"BASE and NEW: {few}"
+    assert reason(short, none) == f"BASE: {few}; NEW: not measured"
+    one = Series(np.ones(1), 30)
+    assert (reason(whole, one) or "").startswith("NEW: 1 frame is too few")
+
+
+# --- several sessions a side ---------------------------------------------------------------------
+
+
+def test_advice_is_how_many_sessions() -> None:
+    base, new = [10.0, 10.4, 9.7], [10.1, 10.5, 9.6]
+    change = welch_change(base, new)
+    (decision,) = decide([change], [True])
+    spread = np.sqrt(np.mean([np.var(np.log(x), ddof=1) for x in (base, new)]))
+    enough = next(
+        n
+        for n in range(3, 1000)
+        if scipy.stats.t.ppf(0.975, 2 * n - 2) * spread * math.sqrt(2 / n) <= math.log(1.02)
+    )
+    assert decision.reason == (
+        f"0 is possible, too; to tell 2% takes about {enough} sessions a side"
+    )
+
+
+def minutes(*counts: int) -> list[tuple[int, float]]:
+    return [(count, 60.0) for count in counts]
+
+
+@pytest.mark.parametrize(
+    ("base", "new", "verdict"),
+    [
+        ((0, 0, 0), (0, 0, 0), Verdict.SAME),
+        ((0, 0, 0), (35, 36, 33), Verdict.SLOWER),
+        ((35, 36, 33), (0, 0, 0), Verdict.FASTER),
+        ((0, 0, 0), (1, 1, 1), Verdict.UNCLEAR),  # as many as chance makes alike
+        ((0, 1, 0), (2, 0, 1), Verdict.UNCLEAR),
+        ((0, 0, 0), (90, 0, 0), Verdict.UNCLEAR),  # one bad run
+        ((10, 12, 11), (40, 43, 38), Verdict.SLOWER),
+    ],
+)
+def test_rates_of_sessions(base: tuple[int, ...], new: tuple[int, ...], verdict: Verdict) -> None:
+    change = session_rate_change(minutes(*base), minutes(*new))
+    assert decide([change], [True])[0].verdict is verdict
+    expected = sum(new) / sum(base) - 1 if sum(base) else None if sum(new) else 0.0
+    assert change.change == (None if expected is None else pytest.approx(expected))
+    # The interval says what the test says.
+    if change.p_value is not None:
+        low, high = change.low, math.inf if change.high is None else change.high
+        assert low is not None
+        assert (low <= 0 <= high) == (change.p_value >= 0.05)
+
+
+def test_interval_of_a_rate_of_sessions_covers() -> None:
+    rng = np.random.default_rng(4)
+    covered = 0
+    for _ in range(300):
+        base, new = rng.poisson(20, 5), rng.poisson(30, 5)
+        change = session_rate_change(minutes(*base), minutes(*new))
+        assert change.low is not None
+        assert change.high is not None
+        covered += change.low <= 0.5 <= change.high
+    assert covered >= 280
+
+
+def test_runs_of_the_same_thing_are_hardly_ever_called_different() -> None:
+    rng = np.random.default_rng(5)
+    calls = count_equal_runs(300, partial(runs, rng, 5))
+    assert calls.percent("any") <= 8
+    assert calls.percent("stalls") <= 8
+
+
 def test_values_that_never_vary() -> None:
     flat, more = Series(np.full(400, 10.0), 30), Series(np.full(400, 11.0), 30)
     for other, verdict in ((flat, Verdict.SAME), (more, Verdict.SLOWER)):
@@ -234,10 +316,8 @@ def test_an_interval_reaches_into_the_other_mode(share: float) -> None:
 def rows_of(correlation: float, seed: int, factor: float = 1.0) -> tuple[Row, ...]:
     rng = np.random.default_rng(seed)
     process = partial(autoregressive, correlation)
-    rows, _ = compare_samples(
-        sample(process, rng, 1800), sample(process, rng, 1800, factor), same_frames=False
-    )
-    return rows
+    sides = sample(process, rng, 1800), sample(process, rng, 1800, factor)
+    return compare_samples(*sides).rows
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9, 0.97])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,21 @@ import dgrec
 from dgrec.comparison.agreement import Agreement
 from dgrec.comparison.changes import Verdict
 from dgrec.comparison.comparison import Comparison, Recording, Row, Value
-from dgrec.comparison.limits import parse_limit
+from dgrec.comparison.limits import Outcome, check_limits, parse_limit
 from dgrec.errors import ConfigError
 from tests.factory import make_rows, write_session
 
 
-def row(metric: str, base: float | None, new: float | None, significant: bool = True) -> Row:
+def row(
+    metric: str,
+    base: float | None,
+    new: float | None,
+    significant: bool = True,
+    p_value: float | None = None,
+) -> Row:
+    is_told = base is not None and new is not None
+    if p_value is None:
+        p_value = 0.01 if significant else 0.3
     return Row(
         metric=metric,
         unit="ms",
@@ -24,9 +34,9 @@ def row(metric: str, base: float | None, new: float | None, significant: bool = 
         base=Value(base),
         new=Value(new),
         change=None,
-        change_low=None,
-        change_high=None,
-        p_value=0.01,
+        change_low=-0.1 if is_told else None,
+        change_high=0.1 if is_told else None,
+        p_value=p_value if is_told else None,
         is_significant=significant,
         verdict=Verdict.SLOWER if significant else Verdict.UNCLEAR,
         reason=None if significant else "it may be chance",
@@ -34,18 +44,23 @@ def row(metric: str, base: float | None, new: float | None, significant: bool = 
 
 
 def comparison(*rows: Row, agreement: Agreement | None = None, dropped: int = 7) -> Comparison:
-    def recording(lost: int) -> Recording:
-        return Recording("x", "id", 100, 0, True, {"camera": lost}, 0, 100.0)
+    def recording(lost: int, frames: int) -> Recording:
+        return Recording("x", "id", frames, 0, True, {"camera": lost}, 0, 100, 100.0)
 
     return Comparison(
-        base=(recording(2),),
-        new=(recording(dropped),),
+        base=(recording(2, 100),),
+        new=(recording(dropped, 75),),
         differences=(),
         has_same_footage=agreement is not None,
         pairs=0,
         rows=rows,
         agreement=agreement,
     )
+
+
+def outcome_of(text: str, found: Comparison) -> Outcome:
+    (outcome,) = check_limits([parse_limit(text)], found)
+    return outcome
 
 
 SLOWER = comparison(row("latency_p95_ms", 20.0, 23.0), row("latency_p50_ms", 10.0, 9.0))
@@ -74,30 +89,36 @@ SLOWER = comparison(row("latency_p95_ms", 20.0, 23.0), row("latency_p50_ms", 10.
         ("dropped > +5", False),
         ("dropped > +100%", True),
         ("dropped > 7", False),
+        ("frames < -10%", True),
+        ("frames < -30%", False),
+        ("frames < 80", True),
+        ("frames_compared < 100", False),
+        ("latency_p95_ms > 2.2e1", True),
+        ("latency_p95_ms > .5s", False),
     ],
 )
 def test_conditions(text: str, holds: bool) -> None:
-    outcome = parse_limit(text).check(SLOWER)
+    outcome = outcome_of(text, SLOWER)
     assert (outcome.holds, outcome.doubtful) == (holds, ())
 
 
 def test_chance_fails_nothing_and_is_said() -> None:
     unclear = comparison(row("latency_p95_ms", 20.0, 23.0, significant=False))
-    outcome = parse_limit("latency_p95_ms > +10%").check(unclear)
+    outcome = outcome_of("latency_p95_ms > +10%", unclear)
     assert not outcome.holds
     assert outcome.doubtful == ("latency_p95_ms > +10%: +15%, but it may be chance",)
-    assert parse_limit("latency_p95_ms > +20%").check(unclear).doubtful == ()
+    assert outcome_of("latency_p95_ms > +20%", unclear).doubtful == ()
     # What NEW was is no question of chance.
-    assert parse_limit("latency_p95_ms > 22ms").check(unclear).holds
+    assert outcome_of("latency_p95_ms > 22ms", unclear).holds
 
 
 def test_agreement() -> None:
     counts = {**dict.fromkeys(Agreement().counts, 0), "same": 9}
     found = comparison(agreement=Agreement(frames=5, base=10, new=12, counts=counts, mean_iou=0.9))
-    assert parse_limit("agreement < 0.82").check(found).holds
-    assert not parse_limit("agreement < 0.81").check(found).holds
-    assert parse_limit("recall <= 0.9 and precision <= 0.75").check(found).holds
-    assert parse_limit("mean_iou < 0.95").check(found).holds
+    assert outcome_of("agreement < 0.82", found).holds
+    assert not outcome_of("agreement < 0.81", found).holds
+    assert outcome_of("recall <= 0.9 and precision <= 0.75", found).holds
+    assert outcome_of("mean_iou < 0.95", found).holds
 
 
 @pytest.mark.parametrize(
@@ -109,6 +130,8 @@ def test_agreement() -> None:
         ("latency_p95_ms = 5", "'= 5' where a condition should be"),
         ("latency_p95_ms > fast", "'fast' where a number should be"),
         ("latency_p95_ms > 10%", "write +10% (or -10%)"),
+        ("agreement < 99%", "write 0.99"),
+        ("latency_p95 > +1%", "'latency_p95' is no metric; did you mean latency_p95_ms"),
         ("latency_p95_ms > +2fps", "latency_p95_ms is not in 'fps'; write ms or us or s or %"),
         ("throughput_fps < 20ms", "throughput_fps is not in 'ms'; write frames/s or fps"),
         ("agreement < 0.9ms", "agreement is not in 'ms'; write a number without a unit"),
@@ -127,23 +150,69 @@ def test_what_is_no_condition(text: str, complaint: str) -> None:
 
 def test_a_condition_on_nothing_is_no_pass() -> None:
     missing = comparison(row("latency_p95_ms", None, 5.0, significant=False))
-    outcome = parse_limit("latency_p95_ms > +5%").check(missing)
+    outcome = outcome_of("latency_p95_ms > +5%", missing)
     assert not outcome.holds
     assert outcome.problem == "latency_p95_ms > +5%: cannot be told: it may be chance"
-    outcome = parse_limit("agreement < 1").check(SLOWER)
+    outcome = outcome_of("agreement < 1", SLOWER)
     assert outcome.problem is not None
-    assert "both saw the same file" in outcome.problem
+    assert "all sessions saw the same file" in outcome.problem
     # What is known decides where it can.
-    known = parse_limit("agreement < 1 and latency_p95_ms > +90%").check(SLOWER)
+    known = outcome_of("agreement < 1 and latency_p95_ms > +90%", SLOWER)
     assert (known.holds, known.problem) == (False, None)
-    known = parse_limit("agreement < 1 or latency_p95_ms > +1%").check(SLOWER)
+    known = outcome_of("agreement < 1 or latency_p95_ms > +1%", SLOWER)
     assert (known.holds, known.problem) == (True, None)
+
+
+def test_too_few_frames_are_no_pass() -> None:
+    """No interval, no answer: neither where the change looks large, nor where it looks small."""
+    few = replace(
+        row("latency_p95_ms", 20.0, 60.0, significant=False), change_low=None, p_value=None
+    )
+    for text in ("latency_p95_ms > +10%", "latency_p95_ms > +900%"):
+        outcome = outcome_of(text, comparison(few))
+        assert (outcome.holds, outcome.doubtful) == (False, ())
+        assert outcome.problem == f"{text}: cannot be told: it may be chance"
+    # The value of NEW is there, whatever the change.
+    assert outcome_of("latency_p95_ms > 50", comparison(few)).holds
+
+
+def test_holm_takes_the_metrics_asked_for() -> None:
+    """0.02 is not told among 17 rows, but where a build asks for this one, or for two."""
+    others = [row(m, 10.0, 10.0, False, 0.9) for m in ("latency_p50_ms", "read_p50_ms")]
+    found = comparison(row("latency_p95_ms", 20.0, 23.0, False, 0.02), *others)
+    asked = "latency_p95_ms > +10%"
+    assert outcome_of(asked, found).holds
+    assert outcome_of(f"{asked} or latency_p50_ms > +10%", found).holds
+    third = "latency_p50_ms > +10% or read_p50_ms > +10%"
+    outcomes = check_limits([parse_limit(asked), parse_limit(third)], found)
+    assert not any(outcome.holds for outcome in outcomes)
+    assert outcomes[0].doubtful == (
+        f"{asked}: +15%, but may be chance, as one of 3 metrics asked for (Holm)",
+    )
+    # A value is no question of chance, and asks for no share.
+    value = "latency_p50_ms > 90 or read_p50_ms > 90"
+    outcomes = check_limits([parse_limit(asked), parse_limit(value)], found)
+    assert [outcome.holds for outcome in outcomes] == [True, False]
+
+
+def test_nothing_to_compare_is_no_agreement() -> None:
+    def problem(text: str, **counts: Any) -> str | None:
+        return outcome_of(text, comparison(agreement=Agreement(**counts))).problem
+
+    arrays = {"frames": 5, "not_compared": 5}
+    told = "agreement < 0.9: cannot be told: "
+    assert problem("agreement < 0.9", **arrays) == told + "none of the results can be compared"
+    assert problem("agreement < 0.9") == told + "no frame is in both"
+    told = "precision < 0.9: cannot be told: "
+    assert problem("precision < 0.9", frames=5, base=3) == told + "NEW has no detections"
+    told = "recall < 0.9: cannot be told: "
+    assert problem("recall < 0.9", frames=5, new=3) == told + "BASE has no detections"
 
 
 def test_every_metric_of_a_comparison_can_be_named(tmp_path: Path) -> None:
     path = write_session(tmp_path / "s.parquet", make_rows(200))
     found = dgrec.compare(path, path)
     for one in found.rows:
-        assert not parse_limit(f"{one.metric} > +1%").check(found).holds
+        assert not outcome_of(f"{one.metric} > +1%", found).holds
     value: dict[str, Any] = found.to_dict()
     assert [entry["metric"] for entry in value["rows"]] == [one.metric for one in found.rows]

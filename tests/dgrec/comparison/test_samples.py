@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import dgrec
-from dgrec.comparison.samples import read_sample
-from tests.factory import START_NS, make_row, make_rows, write_journal, write_session
+from dgrec.comparison.changes import Series
+from dgrec.comparison.samples import count_stalls, read_sample, stall_limit
+from tests.factory import (
+    START_NS,
+    make_row,
+    make_rows,
+    new_metadata,
+    write_journal,
+    write_session,
+)
 
 MS = 1_000_000
 
@@ -58,7 +67,7 @@ def test_sample_is_what_was_recorded(tmp_path: Path, sealed: bool) -> None:
 
 
 def test_stalls_are_long_gaps_and_cluster(tmp_path: Path) -> None:
-    def session(stalled: list[int]) -> Any:
+    def session(stalled: list[int]) -> tuple[int, float]:
         now, rows = START_NS, []
         for i in range(600):
             now += (200 if i in stalled else 30) * MS
@@ -66,9 +75,33 @@ def test_stalls_are_long_gaps_and_cluster(tmp_path: Path) -> None:
         path = tmp_path / f"{stalled[1]}.parquet"
         write_session(path, rows)
         with dgrec.open(path) as opened:
-            return read_sample(opened)
+            gaps = read_sample(opened).gaps
+        return count_stalls(gaps, stall_limit(gaps.quantile(0.5)))
 
     apart, together = session([100, 200, 300, 400]), session([100, 101, 102, 103])
-    assert apart.stalls[0] == together.stalls[0] == 4
-    assert apart.stalls[1] == pytest.approx(4, rel=0.25)
-    assert together.stalls[1] < 2
+    assert apart[0] == together[0] == 4
+    assert apart[1] == pytest.approx(4, rel=0.25)
+    assert together[1] < 2
+    gaps = Series(np.full(600, 200.0), 5)
+    assert count_stalls(gaps, 100.0) == (600, 600.0)
+
+
+def test_no_time_passes_where_frames_are_not_there(tmp_path: Path) -> None:
+    """Between the moments of a clip, and where damage took frames, the time is not known."""
+    rows = make_rows(100)
+    times = [row.completed_ns for row in rows]
+    for row in rows[40:]:  # the clip leaves out ten minutes here
+        row.captured_ns += 600_000 * MS
+        row.completed_ns += 600_000 * MS
+    clip = {"ranges": [{"first_frame": 0, "frames": 40}, {"first_frame": 40, "frames": 60}]}
+    with dgrec.open(write_session(tmp_path / "c.parquet", rows, new_metadata(clip=clip))) as cut:
+        sample = read_sample(cut)
+    assert np.flatnonzero(np.isnan(sample.gap_ms)).tolist() == [0, 40]
+    recorded = (times[-1] - times[0] - (times[40] - times[39])) / 1e9
+    assert sample.seconds == pytest.approx(recorded, abs=1e-5)
+    path = write_session(tmp_path / "d.parquet", rows)
+    table, stored = pq.read_table(path), pq.read_metadata(path).metadata
+    left = pa.concat_tables([table[:30], table[50:]])
+    pq.write_table(left.replace_schema_metadata({b"dgrec": stored[b"dgrec"]}), path)
+    with dgrec.open(path) as damaged:
+        assert np.flatnonzero(np.isnan(read_sample(damaged).gap_ms)).tolist() == [0, 30]

@@ -1,0 +1,32 @@
+"""Labels that options name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from dgrec.errors import VideoError
+from dgrec.session import Session
+
+__all__ = ["check_labels"]
+
+
+def check_labels(option: str, labels: Iterable[str], sessions: Sequence[Session]) -> None:
+    """Refuse labels that never occur: a mistyped one would leave everything to be seen.
+
+    Args:
+        option: What named them.
+        labels: The labels.
+        sessions: Where one of them has to occur, or be known to the model.
+
+    Raises:
+        VideoError: A label was never recorded.
+    """
+    recorded: set[str] = set()
+    known: set[str] = set()
+    for session in sessions:
+        rows = session.sql("SELECT DISTINCT label FROM detections").fetchall()
+        recorded |= {row[0] for row in rows if row[0] is not None}
+        known |= set(map(str, session.metadata.get("model", {}).get("labels", {}).values()))
+    for label in sorted(set(labels) - recorded - known):
+        names = ", ".join(sorted(recorded)[:8]) or "none"
+        raise VideoError(f"{option} {label}: no such label was recorded (there are: {names})")
