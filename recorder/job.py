@@ -159,7 +159,9 @@ def prepare(
         stack.callback(window.close)
         watchers.append(window.show)
         extras.append(window)
+    expected = _expected_frames(reader, options)
     _make_default_folder(plan.output)
+    # The last that can go wrong: from here on there is a journal.
     recording = Recording(
         loaded.model,
         capture,
@@ -175,7 +177,7 @@ def prepare(
         video=plan.video,
         min_free=options["min_free"],
     )
-    return Job(source, recording, _expected_frames(reader, options), extras)
+    return Job(source, recording, expected, extras)
 
 
 def model_request(options: dict[str, Any]) -> ModelRequest:
