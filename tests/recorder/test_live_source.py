@@ -658,6 +658,8 @@ def test_an_outage_is_told_while_it_lasts_and_at_the_end(
     recorder = dgrec.start("--source", mjpeg.url, "--output", "s.parquet")
     assert recorder.stderr is not None
     said: list[str] = []
+    patience = threading.Timer(2 * PATIENCE_S, os.killpg, [recorder.pid, signal.SIGKILL])
+    patience.start()
     try:
         wait_for(lambda: is_recording(journal))
         mjpeg.kill()
@@ -667,6 +669,7 @@ def test_an_outage_is_told_while_it_lasts_and_at_the_end(
         recorder.send_signal(signal.SIGINT)
         _, rest = recorder.communicate(timeout=PATIENCE_S)
     finally:
+        patience.cancel()
         recorder.kill()
         recorder.wait()
     assert recorder.returncode == 0, rest
