@@ -5,16 +5,13 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from dgrec.metadata import Metadata
 
-if TYPE_CHECKING:
-    from dgrec.comparison.comparison import Comparison, Row
-
-__all__ = ["comparison_card", "session_card"]
+__all__ = ["session_card", "table_card"]
 
 Latencies = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -80,31 +77,18 @@ def _latency(latency_ms: Latencies | None) -> str | None:
     return f"p50 {p50:,.1f}, p95 {p95:,.1f}, p99 {p99:,.1f}"
 
 
-def comparison_card(comparison: Comparison) -> str:
-    """Return HTML that shows what ``comparison`` found. Its texts are escaped, too."""
-    head = _cells("th", ("metric", "BASE", "NEW", "change", "verdict", "why"))
-    body = "".join(_cells("td", _comparison_row(row)) for row in comparison.rows)
-    names = [", ".join(r.path for r in side) for side in (comparison.base, comparison.new)]
-    lines = [f"What differs: {', '.join(d.key for d in comparison.differences) or 'nothing'}."]
-    agreement = comparison.agreement
-    if agreement is not None and agreement.f1 is not None:
-        lines.append(f"Agreement (F1) of {agreement.frames:,} frames: {agreement.f1:.4f}.")
+def table_card(
+    title: str, head: Sequence[str], rows: Iterable[Sequence[str]], notes: Iterable[str]
+) -> str:
+    """Return HTML of a table with a line below it for each note. Texts are escaped, too."""
+    body = "".join(_cells("td", row) for row in rows)
     return (
-        f"<table><caption><b>{html.escape(' against '.join(names))}</b></caption>"
-        f"<thead>{head}</thead><tbody>{body}</tbody></table>"
-        + "".join(f"<p>{html.escape(line)}</p>" for line in lines)
+        f"<table><caption><b>{html.escape(title)}</b></caption>"
+        f"<thead>{_cells('th', head)}</thead><tbody>{body}</tbody></table>"
+        + "".join(f"<p>{html.escape(note)}</p>" for note in notes)
     )
 
 
 def _cells(tag: str, texts: Iterable[str]) -> str:
     cells = (f'<{tag} style="text-align:left">{html.escape(text)}</{tag}>' for text in texts)
     return f"<tr>{''.join(cells)}</tr>"
-
-
-def _comparison_row(row: Row) -> tuple[str, ...]:
-    base, new = (
-        "-" if side.value is None else f"{side.value:,.4g} {row.unit}"
-        for side in (row.base, row.new)
-    )
-    change = "-" if row.change is None else f"{row.change:+.1%}"
-    return row.metric, base, new, change, row.verdict, row.reason or ""

@@ -7,6 +7,12 @@
 -- Each entry is the comment above it and one statement; "SELECT sql FROM library" shows them, and
 -- whoever needs another rule copies the statement and changes it.
 
+-- A number, but no less than low. What is unknown stays so: greatest(low, NULL) would be low.
+CREATE MACRO _at_least(low, value) AS CASE WHEN value < low THEN low ELSE value END;
+
+-- A number, where it is one: a runtime may report NaN, which counts as more than any limit.
+CREATE MACRO _known(value) AS nullif(value, 'nan'::DOUBLE);
+
 -- What one column of durations is like.
 CREATE MACRO _summary(stage, duration) AS {
     'stage': stage, 'frames': count(duration), 'mean_ms': avg(duration),
@@ -16,7 +22,7 @@ CREATE MACRO _summary(stage, duration) AS {
 -- Milliseconds of a frame's latency in which none of the runtime's stages worked on it: waiting
 -- for its turn, and whatever the runtime does not time. Null where the runtime reported no times.
 CREATE MACRO _waiting_ms(latency, preprocess, inference, postprocess) AS
-    CASE WHEN coalesce(preprocess, inference, postprocess) IS NOT NULL THEN
+    CASE WHEN latency + coalesce(preprocess, inference, postprocess) IS NOT NULL THEN
         greatest(0, latency - coalesce(preprocess, 0) - coalesce(inference, 0)
                             - coalesce(postprocess, 0))
     END;
@@ -25,15 +31,18 @@ CREATE MACRO _waiting_ms(latency, preprocess, inference, postprocess) AS
 -- (as many frames as the session's mean rate, at least 10). The warm-up ends where, for three
 -- windows in a row, both the throughput and the median latency stay within 10% (largest at most
 -- 1.1 times the smallest), the rule of Triton's Perf Analyzer. If that is not so anywhere in the
--- first half, the session has not settled: nothing counts as warm-up then. Flagged, never deleted:
--- frames has them all.
+-- first half, the session has not settled: nothing counts as warm-up then, nor where has_settled is
+-- NULL: three windows do not fit, or nothing was timed. Flagged, never deleted: frames has them all.
 CREATE VIEW warm_up AS
 WITH span AS (
-    SELECT session_id, count(*) AS frames, min(frame) AS first_frame, max(frame) AS last_frame,
-           epoch_us(min(captured_at)) AS started,
-           greatest(10, round(count(*) * 1e6 / greatest(1,
-               epoch_us(max(completed_at)) - epoch_us(min(captured_at)))))::BIGINT AS window_frames
-    FROM frames GROUP BY session_id
+    SELECT *, _at_least(10, round(frames * 1e6 / _at_least(1, ended - started)))::BIGINT
+                  AS window_frames
+    FROM (
+        SELECT session_id, count(*) AS frames, min(frame) AS first_frame,
+               max(frame) AS last_frame, count(latency_ms) AS timed,
+               epoch_us(min(captured_at)) AS started, epoch_us(max(completed_at)) AS ended
+        FROM frames GROUP BY session_id
+    )
 ), windows AS (
     SELECT session_id, (frame - first_frame) // window_frames AS number, count(*) AS frames,
            epoch_us(max(completed_at)) AS ended, median(latency_ms) AS latency,
@@ -62,10 +71,12 @@ WITH span AS (
     GROUP BY session_id
 )
 SELECT session_id, span.frames, window_frames,
-       coalesce(2 * frames_before <= span.frames, false) AS has_settled,
-       CASE WHEN has_settled THEN frames_before ELSE 0 END::BIGINT AS warm_up_frames,
-       first_frame + CASE WHEN has_settled THEN number * window_frames ELSE 0 END
-           AS first_steady_frame
+       CASE WHEN (last_frame - first_frame + 1) // window_frames >= 3 AND timed > 0
+            THEN coalesce(2 * frames_before <= span.frames, false) END AS has_settled,
+       CASE WHEN 2 * frames_before <= span.frames THEN frames_before ELSE 0 END::BIGINT
+           AS warm_up_frames,
+       first_frame + CASE WHEN 2 * frames_before <= span.frames THEN number * window_frames ELSE 0
+                     END AS first_steady_frame
 FROM span LEFT JOIN settled USING (session_id);
 
 -- The rows of frames after the warm-up (all of a session that has not settled).
@@ -116,14 +127,15 @@ FROM frames GROUP BY session_id;
 
 -- Results a second, and their latency, in windows of so many seconds, counted from the first
 -- frame's capture. A window in which nothing came out has 0; the last one ends with the last
--- result.
+-- result. A session without stamps has no windows.
 CREATE MACRO throughput(seconds := 10) AS TABLE
 WITH span AS (
-    SELECT *, (seconds * 1e6)::BIGINT AS window_us,
-           greatest(0, (ended - started - 1) // window_us) AS last
+    SELECT *, _at_least(0, (ended - started - 1) // window_us) AS last
     FROM (
         SELECT session_id, epoch_us(min(captured_at)) AS started,
-               epoch_us(max(completed_at)) AS ended
+               epoch_us(max(completed_at)) AS ended,
+               CASE WHEN seconds * 1e6 >= 1 THEN (seconds * 1e6)::BIGINT
+                    ELSE error('throughput(seconds): give more than 0')::BIGINT END AS window_us
         FROM frames GROUP BY session_id
     )
 ), counted AS (
@@ -139,7 +151,8 @@ SELECT session_id, make_timestamptz(started + number * window_us) AS window_star
        coalesce(frames, 0) AS frames, coalesce(frames, 0) * 1e6
            / least(window_us, greatest(1, ended - started - number * window_us)) AS fps,
        latency[1] AS latency_p50_ms, latency[2] AS latency_p95_ms,
-       coalesce(skipped, 0) AS skipped, coalesce(dropped, 0) AS dropped
+       CASE WHEN frames > 0 THEN skipped ELSE 0 END AS skipped,
+       CASE WHEN frames > 0 THEN dropped ELSE 0 END AS dropped
 FROM windows LEFT JOIN counted USING (session_id, number)
 ORDER BY session_id, number;
 
@@ -223,7 +236,8 @@ WITH waiting AS (
 SELECT session_id, frame, captured_at, completed_at, read_ms + latency_ms AS total_ms,
        read_ms AS capture_ms, preprocess_ms, inference_ms, postprocess_ms,
        waiting_ms - least(waiting_ms, before_ms) AS queue_ms,
-       least(coalesce(waiting_ms, latency_ms), before_ms) AS consumer_ms,
+       CASE WHEN latency_ms IS NOT NULL
+            THEN least(coalesce(waiting_ms, latency_ms), before_ms) END AS consumer_ms,
        CASE WHEN waiting_ms IS NULL THEN latency_ms - least(latency_ms, before_ms) END AS untimed_ms
 FROM waiting;
 
@@ -247,7 +261,7 @@ usual AS (
         {'ms': queue_ms - queue, 'part': 'queue'},
         {'ms': consumer_ms - consumer, 'part': 'consumer'},
         {'ms': untimed_ms - coalesce(untimed, 0), 'part': 'untimed'}
-    ], lambda over: over.ms IS NOT NULL)) AS blamed
+    ], lambda over: _known(over.ms) IS NOT NULL)) AS blamed
     FROM parts JOIN usual USING (session_id)
     WHERE total_ms > factor * total AND total_ms - total >= at_least_ms
 )
@@ -286,7 +300,8 @@ SELECT session_id, sum(len(detections))::BIGINT AS detections, avg(len(detection
            / nullif(epoch_us(max(completed_at)) - epoch_us(min(captured_at)), 0) AS per_second
 FROM frames GROUP BY session_id;
 
--- Detections of each label: how many, in how many frames, how many a second, how sure.
+-- Detections of each label: how many, in how many frames, how many a second, how sure. mean_score
+-- is of those that have a score (scored of them).
 CREATE VIEW label_rate AS
 WITH span AS (
     SELECT session_id,
@@ -294,10 +309,11 @@ WITH span AS (
     FROM frames GROUP BY session_id
 ), counted AS (
     SELECT session_id, label, count(*) AS detections, count(DISTINCT frame) AS frames,
-           avg(score) AS mean_score
+           count(score) AS scored, avg(score) AS mean_score
     FROM detections GROUP BY session_id, label
 )
-SELECT session_id, label, detections, frames, detections / duration_s AS per_second, mean_score
+SELECT session_id, label, detections, frames, detections / duration_s AS per_second, scored,
+       mean_score
 FROM counted JOIN span USING (session_id)
 ORDER BY session_id, detections DESC, label;
 
@@ -316,14 +332,17 @@ ORDER BY session_id, track_id;
 -- on their way at a time (in_flight); one_at_a_time_fps is what the rate would be if that were
 -- one.
 CREATE VIEW pipeline AS
-SELECT session_id, count(*) AS frames, any_value(left_out) AS left_out,
-       greatest(1, epoch_us(max(completed_at)) - epoch_us(min(captured_at))) / 1e6 AS seconds,
-       count(*) / seconds AS fps, avg(latency_ms) AS latency_ms,
-       sum(latency_ms) / 1e3 / seconds AS in_flight, 1e3 / avg(latency_ms) AS one_at_a_time_fps
+SELECT session_id, frames, left_out, seconds, frames / seconds AS fps, latency_ms,
+       total_ms / 1e3 / seconds AS in_flight, 1e3 / latency_ms AS one_at_a_time_fps
 FROM (
-    SELECT session_id, captured_at, completed_at, latency_ms, warm_up_frames AS left_out
-    FROM frames JOIN warm_up USING (session_id) WHERE frame >= first_steady_frame
-) GROUP BY session_id;
+    SELECT session_id, count(*) AS frames, any_value(left_out) AS left_out,
+           _at_least(1, epoch_us(max(completed_at)) - epoch_us(min(captured_at))) / 1e6 AS seconds,
+           avg(latency_ms) AS latency_ms, sum(latency_ms) AS total_ms
+    FROM (
+        SELECT session_id, captured_at, completed_at, latency_ms, warm_up_frames AS left_out
+        FROM frames JOIN warm_up USING (session_id) WHERE frame >= first_steady_frame
+    ) GROUP BY session_id
+);
 
 -- How busy each part of the pipeline was, after the warm-up. frames_in_it is how many frames were
 -- in it at a time (Little's law again); workers, how many it can take at once (inference: the
@@ -340,21 +359,25 @@ WITH loads AS (
         {'stage': 'waiting', 'mean_ms': avg(waiting), 'total_ms': sum(waiting)},
         {'stage': 'recorder', 'mean_ms': avg(recorder_ms), 'total_ms': sum(recorder_ms)}
     ]) AS load,
-    greatest(1, epoch_us(max(completed_at)) - epoch_us(min(captured_at))) / 1e3 AS elapsed_ms
+    _at_least(1, epoch_us(max(completed_at)) - epoch_us(min(captured_at))) / 1e3 AS elapsed_ms
     FROM (SELECT *, _waiting_ms(latency_ms, preprocess_ms, inference_ms, postprocess_ms) AS waiting
           FROM steady_frames)
     GROUP BY session_id
 )
-SELECT session_id, load.stage, load.mean_ms, load.total_ms / elapsed_ms AS frames_in_it,
-       CASE load.stage WHEN 'waiting' THEN NULL
-            WHEN 'inference'
-            THEN greatest(1, json_array_length(metadata, '$.model.devices')::BIGINT)
-            ELSE 1 END AS workers,
-       CASE WHEN frames_in_it > workers THEN 1 ELSE frames_in_it / workers END AS busy
-FROM loads JOIN sessions USING (session_id);
+SELECT *, CASE WHEN frames_in_it > workers THEN 1 ELSE frames_in_it / workers END AS busy
+FROM (
+    SELECT session_id, load.stage, _known(load.mean_ms) AS mean_ms,
+           _known(load.total_ms / elapsed_ms) AS frames_in_it,
+           CASE load.stage WHEN 'waiting' THEN NULL
+                WHEN 'inference'
+                THEN greatest(1, json_array_length(metadata, '$.model.devices')::BIGINT)
+                ELSE 1 END AS workers
+    FROM loads JOIN sessions USING (session_id)
+);
 
 -- What can be compared between recordings: id, unit, polarity (which way is better: lower, higher,
--- or neutral), what it means, and the query that gives a row (session_id, value) for each session.
+-- or neutral), what it means, and the query that gives a row (session_id, value) for each session
+-- that has frames. The value is NULL where the session does not tell it.
 CREATE VIEW metrics AS
 SELECT format('{}_{}_ms', stage, statistic) AS id, 'ms' AS unit, 'lower' AS polarity,
        format('{} of {}', wording, meaning) AS description,
@@ -387,8 +410,8 @@ UNION ALL VALUES
     ('skipped', 'frames', 'neutral', 'source frames left out on purpose',
      'SELECT session_id, frames AS value FROM losses WHERE place = ''skipped'''),
     ('dropped', 'frames', 'lower', 'source frames lost, at any place',
-     'SELECT session_id, sum(frames)::BIGINT AS value FROM losses WHERE place <> ''skipped'' '
-     || 'GROUP BY session_id'),
+     'SELECT session_id, CASE WHEN count(frames) = count(*) THEN sum(frames)::BIGINT END AS value '
+     || 'FROM losses WHERE place <> ''skipped'' GROUP BY session_id'),
     ('dropped_camera', 'frames', 'lower', 'source frames lost before dgrec read them',
      'SELECT session_id, frames AS value FROM losses WHERE place = ''camera'''),
     ('dropped_queue', 'frames', 'lower', 'source frames replaced by newer ones while they waited',
@@ -396,14 +419,16 @@ UNION ALL VALUES
     ('dropped_writer', 'frames', 'lower', 'rows lost in front of a slow disk',
      'SELECT session_id, frames AS value FROM losses WHERE place = ''writer'''),
     ('stalls', 'stalls', 'lower', 'gaps between results over 3 times the median and 100 ms',
-     'SELECT session_id, count(s.frame) AS value '
-     || 'FROM sessions LEFT JOIN stalls() s USING (session_id) GROUP BY session_id'),
+     'SELECT session_id, CASE WHEN any_value(duration_s) IS NOT NULL THEN count(frame) END AS value '
+     || 'FROM session_throughput LEFT JOIN stalls() USING (session_id) GROUP BY session_id'),
     ('stalled_ms', 'ms', 'lower', 'the length of those gaps in all',
-     'SELECT session_id, coalesce(sum(gap_ms), 0) AS value '
-     || 'FROM sessions LEFT JOIN stalls() USING (session_id) GROUP BY session_id'),
+     'SELECT session_id, CASE WHEN any_value(duration_s) IS NOT NULL THEN coalesce(sum(gap_ms), 0) '
+     || 'END AS value '
+     || 'FROM session_throughput LEFT JOIN stalls() USING (session_id) GROUP BY session_id'),
     ('late_frames', 'frames', 'lower', 'frames over 1.5 times the median total, and 10 ms above it',
-     'SELECT session_id, count(l.frame) AS value '
-     || 'FROM sessions LEFT JOIN late_frames() l USING (session_id) GROUP BY session_id'),
+     'SELECT session_id, CASE WHEN any_value(timed) > 0 THEN count(frame) END AS value FROM ('
+     || 'SELECT session_id, count(total_ms) AS timed FROM frame_parts GROUP BY session_id'
+     || ') LEFT JOIN late_frames() USING (session_id) GROUP BY session_id'),
     ('in_flight', 'frames', 'neutral', 'frames on their way at a time, after the warm-up',
      'SELECT session_id, in_flight AS value FROM pipeline'),
     ('detections_per_second', '1/s', 'neutral', 'detections a second of the recording',
@@ -411,8 +436,8 @@ UNION ALL VALUES
     ('detections_per_frame', '1', 'neutral', 'detections a frame',
      'SELECT session_id, per_frame AS value FROM detection_rate'),
     ('tracks', 'tracks', 'neutral', 'different track ids',
-     'SELECT session_id, count(t.track_id) AS value '
-     || 'FROM sessions LEFT JOIN tracks t USING (session_id) GROUP BY session_id'),
+     'SELECT session_id, count(track_id) AS value '
+     || 'FROM session_throughput LEFT JOIN tracks USING (session_id) GROUP BY session_id'),
     ('dwell_p50_s', 's', 'neutral', 'median time from a track''s first frame to its last',
      'SELECT session_id, median(dwell_s) AS value '
-     || 'FROM sessions LEFT JOIN tracks USING (session_id) GROUP BY session_id');
+     || 'FROM session_throughput LEFT JOIN tracks USING (session_id) GROUP BY session_id');

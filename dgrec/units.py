@@ -10,7 +10,14 @@ from collections.abc import Mapping
 
 from dgrec.errors import ConfigError
 
-__all__ = ["parse_duration", "parse_rate", "parse_seconds", "parse_size", "size_text"]
+__all__ = [
+    "digits",
+    "parse_duration",
+    "parse_rate",
+    "parse_seconds",
+    "parse_size",
+    "size_text",
+]
 
 _QUANTITY = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)\Z", re.ASCII)
 _BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
@@ -70,6 +77,13 @@ def size_text(size: int) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     raise AssertionError
+
+
+def digits(value: float) -> str:
+    """Return a number with four digits, or with all those before the point."""
+    if value == 0:
+        return "0"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _parse(

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from dgrec import metadata as metadata_module
 from dgrec.journal import Journal, JournalWriter
 from dgrec.masks import MaskMode
 from dgrec.rows import Row
+from dgrec.schema import METADATA_KEY
 from dgrec.sealed import seal
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "make_rows",
     "new_metadata",
     "smooth_boxes",
+    "without_column",
     "write_journal",
     "write_session",
 ]
@@ -196,3 +199,14 @@ def write_session(
     seal(Journal.open(journal), path)
     journal.unlink()
     return path
+
+
+def without_column(path: Path, column: str) -> Path:
+    """Write a copy of a session from which another tool has left out a column."""
+    copy = path.with_name(f"no_{column}.parquet")
+    file = pq.ParquetFile(path)
+    table = file.read().drop_columns([column])
+    with pq.ParquetWriter(copy, table.schema) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({METADATA_KEY: file.metadata.metadata[METADATA_KEY]})
+    return copy

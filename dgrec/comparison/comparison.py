@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from dgrec.card import comparison_card
+from dgrec.card import table_card
 from dgrec.comparison.agreement import Agreement, compare_detections
 from dgrec.comparison.blocks import Floats
 from dgrec.comparison.changes import (
@@ -39,6 +39,7 @@ from dgrec.comparison.samples import (
     stall_limit,
 )
 from dgrec.errors import SessionError
+from dgrec.units import digits
 
 if TYPE_CHECKING:
     from dgrec.session import Session
@@ -177,7 +178,20 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows (IPython's protocol)."""
-        return comparison_card(self)
+        title = " against ".join(", ".join(r.path for r in s) for s in (self.base, self.new))
+        head = ("metric", "BASE", "NEW", "change", "verdict", "why")
+        return table_card(title, head, map(_card_row, self.rows), self._card_notes())
+
+    def _card_notes(self) -> Iterator[str]:
+        if self.unit == "frame":
+            yield "A difference between these two recordings; runs of the same thing differ, too."
+        for name, side in (("BASE", self.base), ("NEW", self.new)):
+            warm_up = sum(r.warm_up for r in side)
+            yield f"{name}: {sum(r.frames for r in side):,} frames, {warm_up:,} of them warm-up."
+        yield f"What differs: {', '.join(d.key for d in self.differences) or 'nothing'}."
+        found = self.agreement
+        if found is not None and found.f1 is not None:
+            yield f"Agreement (F1) of {found.frames:,} frames: {found.f1:.4f}."
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON has it (`dgrec compare --format json`)."""
@@ -194,6 +208,19 @@ class Comparison:
             for frame in value["agreement"]["changed"]:
                 frame["kinds"] = dict(frame["kinds"])
         return value
+
+
+def _card_row(row: Row) -> tuple[str, ...]:
+    sides = []
+    for side in (row.base, row.new):
+        text = "-" if side.value is None else f"{digits(side.value)} {row.unit}"
+        if side.low is not None and side.high is not None:
+            text += f" ({digits(side.low)} to {digits(side.high)})"
+        sides.append(text)
+    change = "-" if row.change is None else f"{row.change:+.1%}"
+    if row.change_low is not None and row.change_high is not None:
+        change += f" ({row.change_low:+.1%} to {row.change_high:+.1%})"
+    return row.metric, *sides, change, row.verdict, row.reason or ""
 
 
 def compare(
@@ -271,11 +298,12 @@ def _check_different(name: str, sessions: Sequence[Session]) -> None:
     # Copies of one run would pass for several runs that hardly vary.
     seen: dict[str, Path] = {}
     for session in sessions:
-        earlier = seen.setdefault(session.id or str(session.path.resolve()), session.path)
-        if earlier is not session.path:
+        key = session.id or str(session.path.resolve())
+        if key in seen:
             raise SessionError(
-                f"{session.path}: is the same recording as {earlier}; {name} needs different ones"
+                f"{session.path}: is the same recording as {seen[key]}; {name} needs different ones"
             )
+        seen[key] = session.path
 
 
 def _check_apart(base: Sequence[Session], new: Sequence[Session]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dgrec.comparison.agreement import KINDS
 from dgrec.comparison.changes import GOOD_SESSIONS, MARGIN, Verdict
+from dgrec.units import digits
 from replay.output import Destination, Section, json_text, write_report
 
 if TYPE_CHECKING:
@@ -135,17 +136,10 @@ def _row(row: Row) -> tuple[str, ...]:
 def _value(value: Value) -> str:
     if value.value is None:
         return "-"
-    text = _digits(value.value)
+    text = digits(value.value)
     if value.low is None or value.high is None:
         return text
-    return f"{text} ({_digits(value.low)} to {_digits(value.high)})"
-
-
-def _digits(value: float) -> str:
-    """Return a number with four digits, or with all those before the point."""
-    if value == 0:
-        return "0"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return f"{text} ({digits(value.low)} to {digits(value.high)})"
 
 
 def _percent(value: float | None, without: str = "-") -> str:

@@ -58,8 +58,8 @@ class TimeLine:
     fps: tuple[float, ...]
     #: 95th percentile of the latency; None where nothing came out.
     latency_p95_ms: tuple[float | None, ...]
-    #: Source frames lost.
-    dropped: tuple[int, ...]
+    #: Source frames lost; None where the file does not tell.
+    dropped: tuple[int | None, ...]
 
     def lines(self, *, blocks: bool) -> Iterator[str]:
         yield f"Over time: {self.seconds:,.1f} s, a column is {self.step_s:,.3g} s"

@@ -23,6 +23,7 @@ __all__ = ["stats_command"]
 
 #: Seconds between two looks at a journal.
 _REFRESH_S = 1.0
+_CHARTS = "--charts are drawn below the tables of one session: without --by and the like, as text"
 
 
 @click.command(
@@ -60,7 +61,9 @@ _REFRESH_S = 1.0
     help="Draw latency as a histogram, and latency, rate and losses over time.  "
     "[default: on a terminal]",
 )
-@click.option("--sql", "show_sql", is_flag=True, help="Print the SQL instead of its answer.")
+@click.option(
+    "--sql", "show_sql", is_flag=True, help="Print the SQL of the answer instead, for dgrec query."
+)
 @output_options("table", "json", "csv", "markdown")
 def stats_command(
     sessions: tuple[Path, ...],
@@ -103,6 +106,8 @@ def stats_command(
         raise click.UsageError("--follow reads the journal itself: there is no SQL to show")
     if why and form == "csv":
         raise click.UsageError("--why is written as table, json or markdown")
+    if charts and (form != "table" or show_sql or set(chosen) - {"--follow"}):
+        raise click.UsageError(_CHARTS)
 
     query = _query(by, window, late)
     if show_sql:
@@ -122,8 +127,11 @@ def stats_command(
         opened = open_sessions(sessions, lambda line: click.echo(f"Warning: {line}", err=True))
         for session in opened:
             stack.enter_context(session)
+            _say_what_is_missing(session)
         keep = (*sessions, *recorded_files(opened))
         if query is None and not why and (len(sessions) > 1 or len(opened) > 1):
+            if charts:
+                raise click.UsageError(_CHARTS)
             query = _query("session", None, None)
         if query is not None or form in ("json", "csv"):
             # Rows have no place for them, and of what a program reads nobody may see them.
@@ -146,6 +154,15 @@ def stats_command(
                 write_pipelines(explain(opened, reader), form, destination)
 
 
+def _say_what_is_missing(session: Session) -> None:
+    from replay.stats.summary import MEASURED
+
+    missing = [name for name in MEASURED if name not in session.schema.names]
+    if missing:
+        what = ", ".join(missing)
+        click.echo(f"{session.path}: has no {what}: what needs that cannot be told", err=True)
+
+
 def _query(by: str | None, window: float | None, late: int | None) -> str | None:
     from replay.stats import questions
 
@@ -159,16 +176,16 @@ def _query(by: str | None, window: float | None, late: int | None) -> str | None
 def _print_sql(
     query: str | None, why: bool, output: Path | None, overwrite: bool, keep: tuple[Path, ...]
 ) -> None:
-    from dgrec import library
     from replay.output import open_output
     from replay.stats.questions import script
-    from replay.stats.why import WHY_QUERY
+    from replay.stats.summary import queries
+    from replay.stats.why import LOADS_QUERY, PIPELINES_QUERY
 
+    asked = queries() if query is None else (query,)
     if why:
-        query = WHY_QUERY
-    text = library.text() if query is None else script(query)
+        asked = (LOADS_QUERY, PIPELINES_QUERY)
     with open_output(output, overwrite=overwrite, keep=keep) as destination:
-        destination.write(text)
+        destination.write(script(*asked))
 
 
 def _report(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ import pyarrow as pa
 from dgrec.journal import JournalTail, is_being_written
 from dgrec.parts import numbered_files, part_path
 from dgrec.schema import JOURNAL_SUFFIX
+from dgrec.session import open_session
 from replay.stats.charts import bars
 
 __all__ = [
@@ -67,7 +69,11 @@ class Follower:
     Memory holds the rows of the last minute, and totals, however long the recording.
 
     Args:
-        path: A journal. If it is a part, the parts that come after it follow.
+        path: A journal. If it is a part, what the parts before it hold counts from the start, and
+            the parts that come after it follow.
+
+    Raises:
+        SessionError: An earlier part cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -75,6 +81,10 @@ class Follower:
         self._recent: deque[tuple[_Floats, _Floats, _Floats]] = deque()
         self._frames = self._detections = self._skipped = self._dropped = 0
         self._first_s = self._last_s = 0.0
+        #: Where the rows begin that were read here: before that, nothing is known of the rate.
+        self._recent_since_s = math.inf
+        if "part" in self._tail.metadata:
+            self._count_parts_before()
 
     @property
     def path(self) -> Path:
@@ -113,7 +123,7 @@ class Follower:
         by_second = [latency[age == second] for second in reversed(range(RECENT_S))]
         known = inference[~np.isnan(inference)]
         quantiles = np.quantile(latency, [0.5, 0.95, 0.99]).tolist() if len(latency) else None
-        span = max(1e-6, min(float(RECENT_S), now - self._first_s))
+        span = max(1e-6, min(float(RECENT_S), now - self._recent_since_s))
         return Snapshot(
             frames=self._frames,
             detections=self._detections,
@@ -133,13 +143,15 @@ class Follower:
     def _take(self, batch: pa.RecordBatch) -> None:
         completed = batch.column("completed_at").cast(pa.int64()).to_numpy() / 1e6
         if not self._frames:
-            self._first_s = batch.column("captured_at")[0].cast(pa.int64()).as_py() / 1e6
+            self._first_s = _first_capture(batch)
+        if not self._recent:
+            self._recent_since_s = min(self._recent_since_s, _first_capture(batch))
         self._last_s = float(completed[-1])
         self._frames += batch.num_rows
         self._detections += len(batch.column("detections").flatten())
         for name in ("skipped", "dropped"):
             total = int(batch.column(f"{name}_before").to_numpy().sum())
-            setattr(self, f"_{name}", getattr(self, f"_{name}") + total)
+            self._add(name, total)
         self._recent.append(
             (
                 completed,
@@ -150,17 +162,48 @@ class Follower:
         while self._recent[0][0][-1] <= self._last_s - RECENT_S:
             self._recent.popleft()
 
+    def _add(self, name: str, count: int) -> None:
+        setattr(self, f"_{name}", getattr(self, f"_{name}") + count)
+
+    @property
+    def _name(self) -> Path:
+        """What the parts' recording is called."""
+        return self.path.with_name(self.path.stem.rsplit("-", 1)[0])
+
+    def _count_parts_before(self) -> None:
+        """Start from what the recorder counted in the parts that are there already."""
+        with open_session(self._name) as session:
+            number = self._tail.metadata["part"]["number"]
+            for part in session.parts:
+                if part.number >= number or not part.rows:
+                    continue
+                totals = part.metadata.get("totals")
+                if totals is None:  # it was cut off
+                    for batch in session.batches_of(part):
+                        self._take(batch)
+                    continue
+                if not self._frames:
+                    first = next(session.batches_of(part, ["captured_at"]))
+                    self._first_s = _first_capture(first)
+                self._frames += part.rows
+                for name in ("detections", "skipped", "dropped"):
+                    self._add(name, totals.get(name, 0))
+
     def _next_part(self) -> bool:
         """Go on with the next part's journal; return whether there is one."""
         number = self._tail.metadata["part"]["number"] + 1
-        name = self.path.stem.rsplit("-", 1)[0]
-        path = part_path(self.path.with_name(name), number).with_suffix(JOURNAL_SUFFIX)
+        path = part_path(self._name, number).with_suffix(JOURNAL_SUFFIX)
         if not wait_for(path.exists):
             return False
         tail = JournalTail(path)
         self._tail.close()
         self._tail = tail
         return True
+
+
+def _first_capture(batch: pa.RecordBatch) -> float:
+    """Return when the first frame of some rows was captured, in seconds since 1970."""
+    return int(batch.column("captured_at")[0].cast(pa.int64()).as_py()) / 1e6
 
 
 def journal_of(path: Path) -> Path | None:

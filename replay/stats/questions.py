@@ -7,7 +7,7 @@ import textwrap
 
 from dgrec import library
 
-__all__ = ["KEYS", "by_query", "late_query", "script", "window_query"]
+__all__ = ["KEYS", "NAMED_SESSIONS", "by_query", "late_query", "script", "window_query"]
 
 #: What recordings can be grouped by, and the column of the answer.
 KEYS = {
@@ -17,6 +17,14 @@ KEYS = {
     "label": "label",
     "hour": "strftime(time_bucket(INTERVAL 1 hour, captured_at), '%Y-%m-%d %H:00Z')",
 }
+
+#: The sessions, with the name that tables show. Two recordings may have one: then the id follows.
+NAMED_SESSIONS = """(
+    SELECT session_id, started_at, source_kind, inference_host, coalesce(name, session_id)
+           || CASE WHEN count(*) OVER (PARTITION BY name) > 1 THEN ' ' || session_id ELSE '' END
+           AS session
+    FROM sessions
+)"""
 
 
 def by_query(key: str) -> str:
@@ -36,7 +44,7 @@ WITH keyed AS (
     FROM frames f JOIN sessions s USING (session_id)
 ), rates AS (
     SELECT {key}{also}, count(*) AS sessions,
-           sum(frames - 1) * 1e6 / nullif(sum(us), 0) AS fps
+           sum(frames - 1) FILTER (us IS NOT NULL) * 1e6 / nullif(sum(us), 0) AS fps
     FROM (
         SELECT {key}{also}, of_session, count(*) AS frames,
                epoch_us(max(completed_at)) - epoch_us(min(completed_at)) AS us
@@ -59,48 +67,50 @@ ORDER BY ALL"""
 _BY_LABEL = """\
 SELECT label, count(DISTINCT session_id) AS sessions, sum(detections)::BIGINT AS detections,
        sum(frames)::BIGINT AS frames,
-       round(sum(detections) / (SELECT sum(duration_s) FROM session_throughput), 3) AS per_second,
-       round(sum(mean_score * detections) / sum(detections), 3) AS mean_score
+       round(sum(detections) FILTER (per_second IS NOT NULL)
+             / (SELECT sum(duration_s) FROM session_throughput), 3) AS per_second,
+       round(sum(mean_score * scored) / sum(scored), 3) AS mean_score
 FROM label_rate GROUP BY label ORDER BY detections DESC, label"""
 
 
 def window_query(seconds: float) -> str:
     """Return a query for the rate and the latency in windows of so many seconds."""
     return f"""\
-SELECT name AS session, window_start, round(seconds, 3) AS seconds, w.frames, round(fps, 3) AS fps,
+SELECT session, window_start, round(seconds, 3) AS seconds, w.frames, round(fps, 3) AS fps,
        round(latency_p50_ms, 3) AS latency_p50_ms, round(latency_p95_ms, 3) AS latency_p95_ms,
        w.skipped, w.dropped
-FROM throughput({seconds:g}) w JOIN sessions USING (session_id)
+FROM throughput({seconds!r}) w JOIN {NAMED_SESSIONS} USING (session_id)
 ORDER BY started_at, session_id, window_start"""
 
 
 def late_query(top: int) -> str:
     """Return a query for the latest frames: by how much, and which part was to blame."""
     return f"""\
-SELECT name AS session, frame, captured_at, round(total_ms, 3) AS total_ms,
+SELECT session, frame, captured_at, round(total_ms, 3) AS total_ms,
        round(usual_ms, 3) AS usual_ms, round(late_by_ms, 3) AS late_by_ms, blame,
        round(blame_ms, 3) AS blame_ms, behind_frame, round(behind_ms, 3) AS behind_ms
-FROM late_causes({top}) l JOIN sessions USING (session_id)
+FROM late_causes({top}) l JOIN {NAMED_SESSIONS} USING (session_id)
 ORDER BY l.total_ms DESC, session_id, frame"""
 
 
-def script(query: str) -> str:
-    """Return ``query`` below what it uses of the library, which stands in comments: it runs as it
-    is, with `dgrec query --file`, and so does whatever is made of it."""
+def script(*queries: str) -> str:
+    """Return ``queries`` below what they use of the library, which stands in comments: one runs as
+    it is, with `dgrec query --file`, and several one after the other, piped into `dgrec query`."""
     used: list[library.Entry] = []
-    waiting = [query]
+    waiting = list(queries)
     while waiting:
         words = set(re.findall(r"\w+", waiting.pop()))
         for entry in library.entries():
             if entry.name in words and entry not in used:
                 used.append(entry)
                 waiting.append(entry.sql)
+    end = ";\n" if len(queries) > 1 else "\n"
     order = [entry for entry in library.entries() if entry in used]
     told = [
         "".join(f"-- {line}\n".replace("--  \n", "--\n") for line in _lines(entry))
         for entry in order
     ]
-    return "\n".join([*told, query.rstrip() + "\n"])
+    return "\n".join([*told, *(query.rstrip() + end for query in queries)])
 
 
 def _lines(entry: library.Entry) -> list[str]:

@@ -14,7 +14,10 @@ from replay.stats.caveats import caveats, moments
 if TYPE_CHECKING:
     from dgrec.session import Session
 
-__all__ = ["STAGES", "Distribution", "LabelStats", "SessionStats", "measure", "write_stats"]
+__all__ = [
+    *("MEASURED", "STAGES", "Distribution", "LabelStats", "SessionStats"),
+    *("measure", "queries", "unsettled", "write_stats"),
+]
 
 #: Columns that hold durations, in the order of a frame's way; the sum of the stages is not the
 #: latency, which includes waiting between them.
@@ -28,11 +31,21 @@ STAGES = (
 )
 #: Places at which a frame can be lost.
 DROP_PLACES = ("camera", "queue", "writer")
+#: What is measured: a file that another tool has rewritten may lack some of it.
+MEASURED = (
+    *("captured_at", "completed_at", *STAGES, "skipped_before", "dropped_before"),
+    *(f"dropped_{place}" for place in DROP_PLACES),
+    "detections",
+)
 #: Exact quantiles hold a column in memory. Up to here, all six take 200 MB; longer sessions are
 #: estimated with a t-digest, whose size does not grow.
 EXACT_FRAMES = 4_000_000
 #: A first frame that took so many times the median is pointed out: the runtime was warming up.
 WARM_UP_RATIO = 3.0
+
+#: Labels, and letters of each, that a table shows: people read the most frequent ones.
+_MOST_LABELS = 50
+_LABEL_LETTERS = 60
 
 _QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 
@@ -75,14 +88,15 @@ class SessionStats:
     duration_s: float | None
     #: Results per second: (frames - 1) / (last result - first result). None below two frames.
     throughput_fps: float | None
-    #: Source frames left out on purpose.
-    skipped: int
+    #: Source frames left out on purpose. None, here and below: the file does not tell it.
+    skipped: int | None
     #: Source frames lost, in total and by place.
-    dropped: Mapping[str, int]
+    dropped: Mapping[str, int | None]
     #: ``latency_ms`` of the first frame, and how many times the median that is.
     first_frame: Mapping[str, float | None]
-    #: ``frames`` before the session had settled (`warm_up` in the library), ``has_settled``.
-    warm_up: Mapping[str, int | bool]
+    #: ``frames`` before the session had settled (`warm_up` in the library); ``has_settled``, None
+    #: where it is too short to tell or not timed; ``window_frames``, three times which it takes.
+    warm_up: Mapping[str, int | bool | None]
     #: ``exact`` or ``estimated``.
     quantiles: str
     stages: Mapping[str, Distribution]
@@ -122,7 +136,7 @@ def measure(session: Session, reader: SqlReader | None = None) -> SessionStats:
                 reader.rows(_labels_query(frames["last_frame"])) if frames["frames"] else ()
             )
         )
-        warm_up = reader.rows("SELECT warm_up_frames, has_settled FROM warm_up")
+        warm_up = reader.rows(_WARM_UP_QUERY)
     stages = {name: _distribution(frames, name) for name in STAGES}
     return SessionStats(
         session=str(session.path),
@@ -132,19 +146,16 @@ def measure(session: Session, reader: SqlReader | None = None) -> SessionStats:
         throughput_fps=_ratio(
             frames["frames"] - 1, _seconds(frames["first_completed"], frames["last_completed"])
         ),
-        skipped=int(frames["skipped"]),
+        skipped=_count(frames, "skipped"),
         dropped={
-            "total": int(frames["dropped"]),
-            **{place: int(frames[f"dropped_{place}"]) for place in DROP_PLACES},
+            "total": _count(frames, "dropped"),
+            **{place: _count(frames, f"dropped_{place}") for place in DROP_PLACES},
         },
         first_frame={
             "latency_ms": frames["first_latency"],
             "times_median": _ratio(frames["first_latency"], stages["latency_ms"].p50),
         },
-        warm_up={
-            "frames": warm_up[0]["warm_up_frames"] if warm_up else 0,
-            "has_settled": bool(warm_up) and warm_up[0]["has_settled"],
-        },
+        warm_up=warm_up[0] if warm_up else _NO_WARM_UP,
         quantiles="exact" if exact else "estimated",
         stages=stages,
         detections=sum(label.detections for label in labels),
@@ -164,12 +175,11 @@ def _frames_query(exact: bool) -> str:
         "epoch_us(min(captured_at)) AS first_captured",
         "epoch_us(min(completed_at)) AS first_completed",
         "epoch_us(max(completed_at)) AS last_completed",
-        "coalesce(sum(skipped_before), 0)::BIGINT AS skipped",
-        "coalesce(sum(dropped_before), 0)::BIGINT AS dropped",
+        "sum(skipped_before)::BIGINT AS skipped",
+        "sum(dropped_before)::BIGINT AS dropped",
     ]
     for place in DROP_PLACES:
-        name = f"dropped_{place}"
-        columns.append(f"coalesce(sum({name}), 0)::BIGINT AS {name}")
+        columns.append(f"sum(dropped_{place})::BIGINT AS dropped_{place}")
     for name in STAGES:
         columns += [
             f"count({name}) AS {name}_count",
@@ -177,37 +187,50 @@ def _frames_query(exact: bool) -> str:
             f"max({name}) AS {name}_max",
             f"{function}({name}, {points}) AS {name}_quantiles",
         ]
-    return f"SELECT {', '.join(columns)} FROM frames"
+    return "SELECT " + ",\n       ".join(columns) + "\nFROM frames"
 
 
-def _labels_query(last_frame: int) -> str:
+_WARM_UP_QUERY = "SELECT warm_up_frames AS frames, has_settled, window_frames FROM warm_up"
+_NO_WARM_UP = {"frames": 0, "has_settled": None, "window_frames": None}
+
+
+def _labels_query(last_frame: int | None = None) -> str:
+    """Return a query for the labels up to a frame: the rows of a journal may be more by now."""
+    where = "" if last_frame is None else f" WHERE frame <= {last_frame}"
     # A frame's labels are made distinct inside the frame: counting distinct frames instead would
     # hold them all. Lists of one keep a missing label, which list_distinct would leave out.
-    return f"""
-        WITH counted AS (
-            SELECT label, count(*) AS detections, avg(score) AS mean_score
-            FROM detections WHERE frame <= {last_frame} GROUP BY label
-        ), present AS (
-            SELECT wrapped[1] AS label, count(*) AS frames FROM (
-                SELECT unnest(list_distinct(list_transform(detections, lambda d: [d.label])))
-                    AS wrapped
-                FROM frames WHERE frame <= {last_frame}
-            ) GROUP BY label
-        )
-        SELECT counted.label, detections, frames, mean_score
-        FROM counted JOIN present ON counted.label IS NOT DISTINCT FROM present.label
-        ORDER BY detections DESC, counted.label
-    """
+    return f"""\
+WITH counted AS (
+    SELECT label, count(*) AS detections, avg(score) AS mean_score
+    FROM detections{where} GROUP BY label
+), present AS (
+    SELECT wrapped[1] AS label, count(*) AS frames FROM (
+        SELECT unnest(list_distinct(list_transform(detections, lambda d: [d.label]))) AS wrapped
+        FROM frames{where}
+    ) GROUP BY label
+)
+SELECT counted.label, detections, frames, mean_score
+FROM counted JOIN present ON counted.label IS NOT DISTINCT FROM present.label
+ORDER BY detections DESC, counted.label"""
+
+
+def queries() -> tuple[str, ...]:
+    """Return what `measure` asks of a session of up to `EXACT_FRAMES` frames."""
+    return _frames_query(exact=True), _labels_query(), _WARM_UP_QUERY
 
 
 def _distribution(row: Mapping[str, Any], name: str) -> Distribution:
     quantiles = row[f"{name}_quantiles"] or [None] * len(_QUANTILES)
-    return Distribution(
-        count=row[f"{name}_count"],
-        mean=row[f"{name}_mean"],
-        max=row[f"{name}_max"],
-        **dict(zip(_QUANTILES, quantiles, strict=True)),
-    )
+    values = {"mean": row[f"{name}_mean"], "max": row[f"{name}_max"]}
+    values |= dict(zip(_QUANTILES, quantiles, strict=True))
+    # A runtime may report NaN: of what that is in, nothing is known.
+    known = {key: None if value != value else value for key, value in values.items()}
+    return Distribution(count=row[f"{name}_count"], **known)
+
+
+def _count(row: Mapping[str, Any], name: str) -> int | None:
+    # Of no frames, none is lost; of frames without the column, nobody knows.
+    return row[name] if row["frames"] else 0
 
 
 def _seconds(start_us: int | None, end_us: int | None) -> float | None:
@@ -260,7 +283,7 @@ def _values(stats: SessionStats) -> Iterator[tuple[Any, ...]]:
 
 
 def _sections(stats: SessionStats) -> Iterator[Section]:
-    dropped = ", ".join(f"{place} {stats.dropped[place]:,}" for place in DROP_PLACES)
+    dropped = ", ".join(f"{place} {_whole(stats.dropped[place])}" for place in DROP_PLACES)
     cuts = f", over {stats.moments - 1:,} cuts" if stats.moments > 1 else ""
     yield Section(
         "Recording",
@@ -273,8 +296,8 @@ def _sections(stats: SessionStats) -> Iterator[Section]:
                 "throughput",
                 _number(stats.throughput_fps, " frames/s") + f"  (from first to last result{cuts})",
             ),
-            ("skipped", f"{stats.skipped:,}"),
-            ("dropped", f"{stats.dropped['total']:,}  ({dropped})"),
+            ("skipped", _whole(stats.skipped)),
+            ("dropped", f"{_whole(stats.dropped['total'])}  ({dropped})"),
             ("settled", _settled(stats)),
         ],
     )
@@ -296,21 +319,32 @@ def _sections(stats: SessionStats) -> Iterator[Section]:
             ("label", "detections", "frames with it", "per second", "mean score"),
             [
                 (
-                    "-" if label.label is None else label.label,
+                    "-" if label.label is None else _short(label.label),
                     f"{label.detections:,}",
                     f"{label.frames:,}",
                     _number(label.per_second),
                     _number(label.mean_score),
                 )
-                for label in stats.labels
+                for label in stats.labels[:_MOST_LABELS]
             ],
         )
 
 
 def _settled(stats: SessionStats) -> str:
-    count = stats.warm_up["frames"]
-    after = f"after {count:,} frames" if stats.warm_up["has_settled"] else "never within 10%"
+    has_settled, window_frames = stats.warm_up["has_settled"], stats.warm_up["window_frames"]
+    if not stats.frames:
+        return "-"
+    if has_settled is None:
+        return unsettled(window_frames if stats.stages["latency_ms"].count else None)
+    after = f"after {stats.warm_up['frames']:,} frames" if has_settled else "never within 10%"
     return f"{after}  (left out here: 0 frames)"
+
+
+def unsettled(window_frames: int | None) -> str:
+    """Return why it is not known whether a session settled."""
+    if window_frames is None:
+        return "not timed, so whether it settled cannot be told"
+    return f"too short to tell (that takes 3 windows of {window_frames:,} frames)"
 
 
 def _notes(stats: SessionStats) -> Iterator[str]:
@@ -321,9 +355,20 @@ def _notes(stats: SessionStats) -> Iterator[str]:
             f"The first frame took {_number(stats.first_frame['latency_ms'], ' ms')}, "
             f"{times:.1f} times the median: warm-up, most likely. It is counted above."
         )
+    more = len(stats.labels) - _MOST_LABELS
+    if more > 0:
+        yield f"{more:,} more labels are left out here; --format csv and json have them all."
     if stats.quantiles != "exact":
         yield f"Quantiles are estimates (t-digest): more than {EXACT_FRAMES:,} frames."
 
 
 def _number(value: float | None, unit: str = "") -> str:
     return "-" if value is None else f"{value:,.3f}{unit}"
+
+
+def _whole(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= _LABEL_LETTERS else label[: _LABEL_LETTERS - 1] + "…"

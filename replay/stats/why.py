@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 from replay.output import Destination, Section, json_text, write_report
 from replay.query.reader import SqlReader
 from replay.stats.caveats import caveats, moments
+from replay.stats.questions import NAMED_SESSIONS
+from replay.stats.summary import unsettled
 
 if TYPE_CHECKING:
     from dgrec.session import Session
 
-__all__ = ["WHY_QUERY", "Load", "Pipeline", "explain", "write_pipelines"]
+__all__ = ["LOADS_QUERY", "PIPELINES_QUERY", "Load", "Pipeline", "explain", "write_pipelines"]
 
 #: A part that is busy for this share of the time leaves room for little else: it is the limit.
 _BUSY = 0.8
@@ -45,13 +47,15 @@ class Load:
     workers: int | None
     #: Share of the time, 0 to 1.
     busy: float | None
+    #: Results a second at which it would be busy all the time.
+    capacity_fps: float | None = None
 
-    @property
-    def capacity_fps(self) -> float | None:
-        """The rate at which it would be busy all the time."""
-        if not self.mean_ms or self.workers is None or not self.frames_in_it:
-            return None
-        return 1e3 * self.workers / self.mean_ms
+    def at(self, fps: float | None) -> Load:
+        """Return the load with its capacity, known from the rate at which it was measured."""
+        if fps is None or self.workers is None or not self.frames_in_it:
+            return self
+        # Not from mean_ms: the source is read for frames, too, that nobody takes.
+        return replace(self, capacity_fps=fps * self.workers / self.frames_in_it)
 
 
 @dataclass(frozen=True)
@@ -63,16 +67,19 @@ class Pipeline:
     frames: int
     #: Frames of the warm-up, which none of the numbers here counts.
     left_out: int
-    has_settled: bool
-    seconds: float
-    #: None of a clip of several moments, like all that is divided by its time.
+    #: None where the session is too short to tell, or was not timed.
+    has_settled: bool | None
+    #: Of the warm-up's windows, of which it takes three.
+    window_frames: int | None
+    #: None, here and below: the session does not tell it.
+    seconds: float | None
     fps: float | None
-    latency_ms: float
+    latency_ms: float | None
     in_flight: float | None
     one_at_a_time_fps: float | None
-    skipped: int
-    dropped_camera: int
-    dropped_queue: int
+    skipped: int | None
+    dropped_camera: int | None
+    dropped_queue: int | None
     loads: tuple[Load, ...]
     #: A stage, ``asked`` (--fps or --every), ``thread`` (reading and recording in turns), or None.
     limit: str | None
@@ -80,11 +87,17 @@ class Pipeline:
     #: What has to be known before that is believed (`replay.stats.caveats`).
     caveats: tuple[str, ...] = ()
 
+    @property
+    def delivered(self) -> int:
+        """How many frames the source gave, as far as the losses are known."""
+        return self.frames + (self.skipped or 0) + (self.dropped_queue or 0)
 
-#: What `explain` asks, besides ``FROM stage_load``.
-WHY_QUERY = """\
-SELECT s.name AS session, p.*, w.has_settled, s.source_kind, losses.*
-FROM pipeline p JOIN sessions s USING (session_id) JOIN warm_up w USING (session_id) JOIN (
+
+#: What `explain` asks.
+LOADS_QUERY = "SELECT * FROM stage_load"
+PIPELINES_QUERY = f"""\
+SELECT s.session, p.*, w.has_settled, w.window_frames, s.source_kind, s.inference_host, losses.*
+FROM pipeline p JOIN {NAMED_SESSIONS} s USING (session_id) JOIN warm_up w USING (session_id) JOIN (
     SELECT session_id AS of_session, sum(skipped_before)::BIGINT AS skipped,
            sum(dropped_camera)::BIGINT AS dropped_camera,
            sum(dropped_queue)::BIGINT AS dropped_queue
@@ -101,40 +114,41 @@ def explain(sessions: Sequence[Session], reader: SqlReader) -> list[Pipeline]:
     """
     by_id = {session.id: session for session in sessions}
     loads: dict[str, list[Load]] = {}
-    for row in reader.rows("SELECT * FROM stage_load"):
+    for row in reader.rows(LOADS_QUERY):
         loads.setdefault(row.pop("session_id"), []).append(Load(**row))
     return [
         _pipeline(by_id[row["session_id"]], row, tuple(loads.get(row["session_id"], ())))
-        for row in reader.rows(WHY_QUERY)
+        for row in reader.rows(PIPELINES_QUERY)
     ]
 
 
 def _pipeline(session: Session, row: dict[str, Any], loads: tuple[Load, ...]) -> Pipeline:
     is_live = row.pop("source_kind") in ("camera", "url")
+    is_local = row.pop("inference_host") == "@local"
     del row["of_session"]
     if moments(session) > 1:
         # Nothing was recorded in most of that time.
         row |= {"fps": None, "in_flight": None}
         loads = tuple(replace(load, frames_in_it=None, busy=None) for load in loads)
+    loads = tuple(load.at(row["fps"]) for load in loads)
     draft = Pipeline(**row, loads=loads, limit=None, findings=())
     limit = _limit(draft, is_live)
     return Pipeline(
-        **{**row, "session": row["session"] or row["session_id"]},
+        **row,
         loads=loads,
         limit=limit,
-        findings=tuple(_findings(draft, limit, is_live)),
+        findings=tuple(_findings(draft, limit, is_live, is_local)),
         caveats=caveats(session),
     )
 
 
 def _limit(p: Pipeline, is_live: bool) -> str | None:
     busy = {load.stage: load.busy for load in p.loads if load.busy is not None}
-    delivered = p.frames + p.skipped + p.dropped_queue
-    if p.dropped_queue > _REPLACED * delivered:
+    if (p.dropped_queue or 0) > _REPLACED * p.delivered:
         busy.pop("read", None)  # it delivers more than is taken
-    if is_live and p.skipped and "read" in busy:
-        # A camera is waited for all the time; what left its frames out was asked for.
-        del busy["read"]
+    if is_live and (p.skipped or 0) > (p.dropped_queue or 0):
+        # A camera is waited for all the time; what left most of its frames out was asked for.
+        busy.pop("read", None)
         if max(busy.values(), default=0.0) < _BUSY:
             return "asked"
     stage = max(busy, key=lambda name: busy[name], default=None)
@@ -145,23 +159,28 @@ def _limit(p: Pipeline, is_live: bool) -> str | None:
     return None
 
 
-def _findings(p: Pipeline, limit: str | None, is_live: bool) -> Iterator[str]:
+def _findings(p: Pipeline, limit: str | None, is_live: bool, is_local: bool) -> Iterator[str]:
+    frames = "1 frame" if p.frames == 1 else f"{p.frames:,} frames"
+    if p.seconds is None:
+        yield f"{frames}, and no telling at what rate: captured_at or completed_at is missing."
+        return
     if p.frames < 2 or p.seconds < _SHORTEST_S:
-        frames = "1 frame" if p.frames == 1 else f"{p.frames:,} frames"
         yield f"{frames} in {_ms(p.seconds * 1e3)}: too little to tell a rate from."
         return
     if p.fps is None:
         yield "From moments of a recording, its rate and what limits it cannot be told."
     else:
-        yield _headline(p, limit, is_live)
-        yield _law(p)
-    if p.latency_ms > 0:
-        yield _latency(p)
+        yield _fps(p.fps) + _headline(p, limit, p.delivered / p.seconds, is_live, is_local)
+    if p.latency_ms is None:
+        yield "How many frames were on their way at a time cannot be told: latency_ms is missing."
+    elif p.fps is not None and p.in_flight is not None:
+        yield _law(p, p.fps, p.latency_ms, p.in_flight)
+    if p.latency_ms:
+        yield _latency(p, p.latency_ms)
     if p.dropped_queue and p.fps is not None:
-        delivered = p.frames + p.skipped + p.dropped_queue
         yield (
-            f"{p.dropped_queue:,} of {delivered:,} frames were replaced by a newer one while they "
-            f"waited: the source delivers {_fps(delivered / p.seconds)}, more than is taken."
+            f"{p.dropped_queue:,} of {p.delivered:,} frames were replaced by a newer one while "
+            f"they waited: the source delivers {_fps(p.delivered / p.seconds)}, more than is taken."
         )
     if p.dropped_camera:
         yield f"At least {p.dropped_camera:,} frames were lost before dgrec read them."
@@ -172,29 +191,43 @@ def _findings(p: Pipeline, limit: str | None, is_live: bool) -> Iterator[str]:
         yield f"Left out as warm-up: the first {p.left_out:,} frames."
     elif p.has_settled:
         yield "Left out as warm-up: 0 frames."
+    elif p.has_settled is None:
+        window_frames = None if p.latency_ms is None else p.window_frames
+        yield f"Left out as warm-up: 0 frames; {unsettled(window_frames)}."
     else:
         yield "Left out as warm-up: 0 frames; rate and latency never settled within 10%."
 
 
-def _headline(p: Pipeline, limit: str | None, is_live: bool) -> str:
+def _headline(
+    p: Pipeline, limit: str | None, delivered_fps: float, is_live: bool, is_local: bool
+) -> str:
+    """Return what limited the rate, as what comes after the rate itself."""
     inference = _load(p, "inference")
-    although = ""
-    if inference is not None and inference.mean_ms and limit != "inference":
-        although = f" although inference takes {_ms(inference.mean_ms)}"
-    start = f"{_fps(p.fps)}{although}: "
+    mean_ms = None if inference is None else inference.mean_ms
+    start = ": "
+    if mean_ms and limit != "inference":
+        start = f" although inference takes {_ms(mean_ms)}: "
     if limit is None:
-        loads = [load for load in p.loads if load.busy is not None]
-        if not loads:
-            return start + "the runtime reported no times, so what limits it cannot be told."
-        most = max(loads, key=lambda load: load.busy or 0.0)
+        # All of the pipeline is a part, too: whatever in it is not timed is in its latency.
+        if p.in_flight is not None and p.in_flight < _BUSY:
+            idle = f"{1 - p.in_flight:.0%}"
+            return start + (
+                f"the pipeline waits for frames. At least {idle} of the time none was on its way."
+            )
+        if mean_ms is None:
+            return start + (
+                "the runtime reported no times of inference, so what limits it cannot be told."
+            )
+        most = max(p.loads, key=lambda load: load.busy or 0.0)
+        where = "a busy processor" if is_local else "a network, an AI server, or a busy processor"
         return start + (
-            f"no part was busy all the time ({_PARTS[most.stage]} most, {most.busy:.0%}). The time "
-            "goes where nothing measures it: a network, an AI server, or a busy processor."
+            f"no part was busy all the time ({_PARTS[most.stage]} most, {most.busy or 0:.0%}). The "
+            f"time goes where nothing measures it, such as {where}."
         )
     if limit == "asked":
         return start + (
-            f"that is the rate asked for. --fps or --every left out {p.skipped:,} of "
-            f"{p.frames + p.skipped:,} frames."
+            f"that is the rate asked for. --fps or --every left out {p.skipped or 0:,} of "
+            f"{p.frames + (p.skipped or 0):,} frames."
         )
     if limit == "thread":
         read, recorder = _load(p, "read"), _load(p, "recorder")
@@ -210,9 +243,8 @@ def _headline(p: Pipeline, limit: str | None, is_live: bool) -> str:
     if limit == "read":
         who = "the camera" if is_live else "reading the source"
         # By the frames that came, since reads may overlap the rest.
-        delivered = (p.frames + p.skipped + p.dropped_queue) / p.seconds
         return start + (
-            f"the source delivers {_fps(delivered)} (read {_ms(load.mean_ms)} a frame, "
+            f"the source delivers {_fps(delivered_fps)} (read {_ms(load.mean_ms)} a frame, "
             f"{load.busy:.0%} of the time): {who} is the limit."
         )
     workers = f" on {load.workers} devices" if (load.workers or 1) > 1 else ""
@@ -222,34 +254,29 @@ def _headline(p: Pipeline, limit: str | None, is_live: bool) -> str:
     )
 
 
-def _law(p: Pipeline) -> str:
+def _law(p: Pipeline, fps: float, latency_ms: float, in_flight: float) -> str:
     if p.one_at_a_time_fps is None:
         return "Every latency is zero."
-    assert p.fps is not None
-    assert p.in_flight is not None
-    text = (
-        f"fps is not 1/latency: a frame takes {_ms(p.latency_ms)} from capture to result, and "
-        f"{p.in_flight:.1f} are on their way at a time (Little's law: {p.fps:.1f}/s x "
-        f"{p.latency_ms / 1e3:.3g} s). One at a time, it would be {_fps(p.one_at_a_time_fps)}."
+    return (
+        f"fps is not 1/latency: a frame takes {_ms(latency_ms)} from capture to result, and "
+        f"{in_flight:.1f} are on their way at a time (Little's law: {fps:.1f}/s x "
+        f"{latency_ms / 1e3:.3g} s). One at a time, it would be {_fps(p.one_at_a_time_fps)}."
     )
-    if p.in_flight < 1:
-        text += " Here there is often none on its way: the pipeline waits for frames."
-    return text
 
 
-def _latency(p: Pipeline) -> str:
+def _latency(p: Pipeline, latency_ms: float) -> str:
     parts = [
         (load.mean_ms, load.stage)
         for load in p.loads
         if load.mean_ms is not None and load.stage not in ("read", "recorder")
     ]
     if not parts:
-        return f"Of the {_ms(p.latency_ms)} nothing is known: the runtime reported no times."
+        return f"Of the {_ms(latency_ms)} nothing is known: the runtime reported no times."
     told = ", ".join(
-        f"{_PARTS[stage]} {_ms(mean)} ({mean / p.latency_ms:.0%})"
+        f"{_PARTS[stage]} {_ms(mean)} ({mean / latency_ms:.0%})"
         for mean, stage in sorted(parts, reverse=True)
     )
-    return f"Where the {_ms(p.latency_ms)} go: {told}."
+    return f"Where the {_ms(latency_ms)} go: {told}."
 
 
 def _next_limit(p: Pipeline, limit: str | None) -> str | None:

@@ -50,7 +50,8 @@ def test_comparison_is_a_table() -> None:
     text = shown["text/html"]
     assert text.count("<tr>") == 1 + len(comparison.rows)
     assert "throughput_fps" in text
-    assert ">+0.0%<" in text
+    assert ">+0.0% (+0.0% to +0.0%)<" in text
+    assert "NEW: 420 frames, 0 of them warm-up." in text
     assert text.count(">SAME<") == len(comparison.rows)
     assert "What differs: nothing." in text
     assert "Agreement (F1) of 420 frames: 1.0000." in text

@@ -11,13 +11,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pytest
 
 import dgrec
 from dgrec import library, sample, sql
 from dgrec.rows import Row
-from tests.factory import START_NS, make_detection, make_row, write_journal, write_session
+from tests.factory import (
+    START_NS,
+    make_detection,
+    make_row,
+    without_column,
+    write_journal,
+    write_session,
+)
 from tests.replay.conftest import uneven_rows
 
 MS = 1_000_000
@@ -150,7 +158,7 @@ def seconds(later: Any, earlier: Any) -> float:
 # --- warm-up -----------------------------------------------------------------------------------
 
 
-def reference_warm_up(r: Recording) -> tuple[int, bool, int]:
+def reference_warm_up(r: Recording) -> tuple[int, bool | None, int]:
     """Return (frames in a window, whether it settled, frames of the warm-up), by the rule."""
     count = len(r["frame"])
     elapsed = max(1, int(r["completed_at"].max() - r["captured_at"].min()))
@@ -167,7 +175,7 @@ def reference_warm_up(r: Recording) -> tuple[int, bool, int]:
         if all(max(v[three]) <= 1.1 * min(v[three]) for v in (rates, latencies)):
             settled = 2 * first * window <= count
             return window, settled, first * window if settled else 0
-    return window, False, 0
+    return window, False if len(rates) >= 3 else None, 0
 
 
 def test_warm_up(recording: Recording) -> None:
@@ -455,6 +463,7 @@ def test_detection_rates(recording: Recording) -> None:
     for name, row in labels.items():
         own = [d for d in recording.detections if d["label"] == name]
         assert row["frames"] == len({d["frame"] for d in own})
+        assert row["scored"] == sum(d["score"] is not None for d in own)
         assert same(row["per_second"], len(own) / elapsed if elapsed else None)
         assert same(row["mean_score"], np.mean([d["score"] for d in own]))
 
@@ -593,7 +602,70 @@ def test_a_session_without_frames_breaks_nothing(tmp_path: Path) -> None:
             if call != "metrics":
                 assert r.ask(f"FROM {call}") == [], call
         for metric in r.ask("FROM metrics"):
-            assert all(not row["value"] for row in r.ask(metric["sql"])), metric["id"]
+            assert r.ask(metric["sql"]) == [], metric["id"]
+
+
+# --- what is not there -------------------------------------------------------------------------
+
+
+_LOSSES = ("skipped_before", "dropped_before", "dropped_camera", "dropped_queue", "dropped_writer")
+
+
+@pytest.mark.parametrize(
+    ("column", "unknown"),
+    [
+        ("completed_at", {"fps", "seconds", "in_flight", "stalls", "stalled_ms", "throughput_fps"}),
+        ("captured_at", {"fps", "seconds", "in_flight", "detections_per_second"}),
+        ("latency_ms", {"latency_ms", "in_flight", "waiting_mean_ms", "late_frames"}),
+        ("read_ms", {"read_mean_ms", "late_frames"}),
+        ("inference_ms", {"inference_mean_ms"}),
+        ("recorder_ms", {"recorder_mean_ms"}),
+        *((name, {name.removesuffix("_before")}) for name in _LOSSES),
+    ],
+)
+def test_what_a_file_does_not_have_is_null_and_never_zero(
+    paths: dict[str, Path], column: str, unknown: set[str]
+) -> None:
+    with contextlib.closing(Recording(without_column(paths["uneven"], column))) as r:
+        values = {row["id"]: r.one(row["sql"])["value"] for row in r.ask("FROM metrics")}
+        values |= r.one("FROM pipeline")
+        if column in ("dropped_camera", "dropped_queue", "dropped_writer"):
+            unknown = unknown | {"dropped"}
+        elif column == "dropped_before":
+            unknown = set()
+        for name in unknown:
+            assert values[name] is None, name
+        windows = r.ask("FROM throughput(1)")
+        assert bool(windows) == (column not in ("captured_at", "completed_at"))
+        lost = next((name for name in ("skipped", "dropped") if column == f"{name}_before"), None)
+        assert not lost or all(row[lost] is None for row in windows if row["frames"])
+        is_timed = column not in ("captured_at", "completed_at", "latency_ms")
+        assert (r.one("FROM warm_up")["has_settled"] is not None) == is_timed
+        loads = {row["stage"]: row for row in r.ask("FROM stage_load")}
+        if column.endswith("_at"):
+            assert {row["busy"] for row in loads.values()} == {None}
+        if column in ("skipped_before", "dropped_queue"):
+            assert (loads["read"]["busy"], loads["read"]["mean_ms"] is None) == (None, False)
+
+
+def test_a_time_that_is_no_number_is_none(tmp_path: Path) -> None:
+    timing = {"CoreInferenceDuration_ms": math.nan, "CorePreprocessDuration_ms": 1.0}
+    rows = [make_row(i, timing=timing, read_ns=(90 if i == 9 else 2) * MS) for i in range(20)]
+    with contextlib.closing(Recording(write_session(tmp_path / "s.parquet", rows))) as r:
+        loads = {row["stage"]: row for row in r.ask("FROM stage_load")}
+        assert loads["inference"]["mean_ms"] is loads["inference"]["busy"] is None
+        assert loads["waiting"]["mean_ms"] is None
+        assert loads["preprocess"]["busy"] > 0
+        assert [row["blame"] for row in r.ask("FROM late_frames()")] == ["capture"]
+
+
+@pytest.mark.parametrize("width", ["0", "-1", "NULL", "0.0000001"])
+def test_windows_of_no_length_are_refused(paths: dict[str, Path], width: str) -> None:
+    with (
+        contextlib.closing(Recording(paths["uneven"])) as r,
+        pytest.raises(duckdb.Error, match=r"throughput\(seconds\): give more than 0"),
+    ):
+        r.ask(f"FROM throughput({width})")
 
 
 def test_over_one_session_nothing_is_grouped_or_joined_by_it(paths: dict[str, Path]) -> None:

@@ -16,6 +16,7 @@ from click.testing import Result
 
 import dgrec as dgrec_package
 from dgrec import sample
+from dgrec.errors import SessionError
 from dgrec.parts import part_path
 from dgrec.rows import Row
 from tests.factory import (
@@ -506,6 +507,8 @@ def test_library(base: Path) -> None:
     with dgrec_package.open(base) as session:
         found = dgrec_package.compare(session, base)
         assert len(session) == 1200  # still open
+        with pytest.raises(SessionError, match="is the same recording as"):
+            dgrec_package.compare([session, session], base)
     assert isinstance(found, dgrec_package.Comparison)
     assert found.row("latency_p50_ms").verdict == "SAME"
     with pytest.raises(KeyError):

@@ -215,6 +215,51 @@ def test_parts_follow_each_other(tmp_path: Path) -> None:
     follower.close()
 
 
+def test_what_the_parts_before_hold_counts_from_the_start(tmp_path: Path, dgrec: Run) -> None:
+    name = tmp_path / "s.parquet"
+    now = ROWS[119].completed_ns / 1e9
+    for number, start, end in ((1, 0, 50), (2, 50, 90), (3, 90, 120)):
+        rows = ROWS[start:end]
+        writer = JournalWriter(
+            part_path(name, number).with_suffix(".arrows"),
+            new_metadata(
+                f"s-{number}", part={"number": number, "set_id": "set-1", "first_frame": start}
+            ),
+            durability="never",
+            first_frame=start,
+        )
+        writer.write(rows)
+        if number == 1:  # sealed
+            totals = {
+                "frames": len(rows),
+                "detections": sum(len(row.results) for row in rows),
+                "skipped": sum(row.skipped_before for row in rows),
+                "dropped": sum(
+                    row.dropped_camera + row.dropped_queue + row.dropped_writer for row in rows
+                ),
+            }
+            writer.end({**CLOSING, "totals": totals, "end_reason": "split"})
+            writer.close()
+            seal(Journal.open(writer.path), part_path(name, number))
+            writer.path.unlink()
+        elif number == 2:  # cut off
+            writer.close()
+    follower = Follower(writer.path)
+    assert follower.poll()
+    found = follower.snapshot(now)
+    follower.close()
+    writer.end(CLOSING)
+    writer.close()
+    stats = json.loads(dgrec("stats", name, "--format", "json").stdout)
+    assert found.frames == stats["frames"] == 120
+    assert found.detections == stats["detections"]
+    assert found.skipped == stats["skipped"]
+    assert found.dropped == stats["dropped"]["total"]
+    assert found.seconds == pytest.approx(stats["duration_s"], abs=1e-5)
+    # Of the last minute it has the rows that it read itself.
+    assert found.recent_fps == pytest.approx(70 / (now - ROWS[50].captured_ns / 1e9))
+
+
 def test_which_journal_is_followed(tmp_path: Path, writer: JournalWriter) -> None:
     assert journal_of(writer.path) == writer.path
     assert journal_of(tmp_path / "s.parquet") == writer.path

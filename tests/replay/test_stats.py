@@ -247,3 +247,23 @@ def test_the_library_function_gives_what_the_command_prints(dgrec: Run, session:
         measured.stages["latency_ms"].p99
         == json_stats(dgrec, session)["stages"]["latency_ms"]["p99"]
     )
+
+
+def test_a_table_shows_the_most_frequent_labels_and_their_beginning(
+    dgrec: Run, tmp_path: Path
+) -> None:
+    labels = ["x" * 3000, *(f"label {i:02}" for i in range(69))]
+    rows = [make_row(i, [make_detection(label=label) for label in labels[i:]]) for i in range(70)]
+    path = write_session(tmp_path / "s.parquet", rows)
+    text = dgrec("stats", path).stdout
+    assert text.count("label ") - text.count("label   ") < 60
+    assert "20 more labels are left out here" in text
+    assert max(map(len, text.splitlines())) < 200
+    assert len(json_stats(dgrec, path)["labels"]) == 70
+    assert "x" * 3000 in dgrec("stats", path, "--format", "csv").stdout
+
+
+def test_stages_that_are_no_numbers_are_unknown(dgrec: Run, tmp_path: Path) -> None:
+    timing = {"CoreInferenceDuration_ms": float("nan")}
+    path = write_session(tmp_path / "s.parquet", [make_row(i, timing=timing) for i in range(30)])
+    assert "nan" not in dgrec("stats", path).stdout

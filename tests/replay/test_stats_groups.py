@@ -12,7 +12,14 @@ import pytest
 from click.testing import Result
 
 from dgrec.rows import Row
-from tests.factory import START_NS, make_row, new_metadata, write_journal, write_session
+from tests.factory import (
+    START_NS,
+    make_detection,
+    make_row,
+    new_metadata,
+    write_journal,
+    write_session,
+)
 from tests.replay.conftest import uneven_rows
 
 Run = Callable[..., Result]
@@ -109,6 +116,17 @@ def test_by_label(dgrec: Run, paths: dict[str, Path]) -> None:
         assert row["mean_score"] == pytest.approx(np.mean(scores), abs=1e-3)
 
 
+def test_the_mean_score_is_of_the_detections_that_have_one(dgrec: Run, tmp_path: Path) -> None:
+    paths = []
+    for name, scores in (("a", [0.9, 0.8, ...]), ("b", [...] * 30), ("c", [0.4])):
+        rows = [make_row(i, [make_detection(label="car", score=s)]) for i, s in enumerate(scores)]
+        paths.append(write_session(tmp_path / f"{name}.parquet", rows))
+    (row,) = ask(dgrec, *paths, "--by", "label")
+    assert (row["detections"], row["mean_score"]) == (34, 0.7)
+    (row,) = ask(dgrec, paths[1], "--by", "label")
+    assert row["mean_score"] is None
+
+
 def test_windows(dgrec: Run, paths: dict[str, Path]) -> None:
     rows = ask(dgrec, paths["a"], paths["c"], "--window", "1s")
     for name in "ac":
@@ -151,6 +169,10 @@ def test_what_cannot_be_read_is_named_and_left_out(
         (("s.parquet", "--late", "0"), "--late"),
         (("s.parquet", "--by", "color"), "--by"),
         (("s.parquet", "--why", "--format", "csv"), "--why is written as"),
+        (("s.parquet", "--why", "--output", "why.csv"), "--why is written as"),
+        (("s.parquet", "--charts", "--by", "hour"), "--charts are drawn below"),
+        (("s.parquet", "--charts", "--format", "json"), "--charts are drawn below"),
+        (("s.parquet", "--charts", "--sql"), "--charts are drawn below"),
         (("s.parquet", "--follow", "--sql"), "--follow reads the journal"),
         (("a.arrows", "b.arrows", "--follow"), "--follow shows one recording"),
     ],
@@ -161,6 +183,16 @@ def test_what_makes_no_sense_is_a_usage_error(
     done = dgrec("stats", *arguments)
     assert done.exit_code == 2
     assert said in done.output
+
+
+def test_charts_are_of_one_session(dgrec: Run, paths: dict[str, Path]) -> None:
+    done = dgrec("stats", paths["a"], paths["c"], "--charts")
+    assert done.exit_code == 2
+    assert "--charts are drawn below" in done.output
+
+
+def test_windows_are_as_long_as_asked_for(dgrec: Run, paths: dict[str, Path]) -> None:
+    assert "throughput(1234.5678)" in dgrec("stats", "--window", "1234.5678s", "--sql").stdout
 
 
 def test_a_folder_is_all_sessions_in_it(dgrec: Run, paths: dict[str, Path]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from click.testing import Result
 
 from dgrec import sample
-from tests.factory import START_NS, make_row, new_metadata, write_session
+from tests.factory import START_NS, make_row, new_metadata, without_column, write_session
 
 Run = Callable[..., Result]
 MS = 1_000_000
@@ -28,6 +29,7 @@ def recorded(
     waiting_ms: float = 5.0,
     recorder_ms: float = 0.1,
     devices: int = 1,
+    host: str = "@cloud",
     **row: Any,
 ) -> Path:
     """Write a session of which every frame is alike."""
@@ -38,7 +40,8 @@ def recorded(
             "CoreInferenceDuration_ms": inference_ms,
             "CorePostprocessDuration_ms": 1.0,
         }
-    latency = (inference_ms or 12.0) + 2 + waiting_ms
+    is_told = inference_ms is not None and not math.isnan(inference_ms)
+    latency = (inference_ms if is_told else 12.0) + 2 + waiting_ms
     rows = []
     for i in range(count):
         captured = START_NS + int(i * every_ms * MS)
@@ -55,7 +58,8 @@ def recorded(
             )
         )
     metadata = new_metadata(
-        source={"kind": kind}, model={"name": "m", "devices": list(range(devices))}
+        source={"kind": kind},
+        model={"name": "m", "inference_host": host, "devices": list(range(devices))},
     )
     return write_session(path, rows, metadata)
 
@@ -108,11 +112,37 @@ def why(dgrec: Run, path: Path) -> dict[str, Any]:
             {"every_ms": 100, "read_ms": 33, "kind": "url", "skipped_before": 2},
             "that is the rate asked for. --fps or --every left out 120 of 180 frames.",
         ),
-        (None, {"every_ms": 100}, "no part was busy all the time (inference most, 12%)"),
+        # 60 frames of 19 ms in 5.919 s.
+        (
+            None,
+            {"every_ms": 100},
+            "the pipeline waits for frames. At least 81% of the time none was on its way.",
+        ),
         (
             None,
             {"every_ms": 100, "inference_ms": None, "read_ms": 0.0},
-            "no part was busy all the time",
+            "10.1 fps: the pipeline waits for frames.",
+        ),
+        (
+            None,
+            {"every_ms": 100, "waiting_ms": 300},
+            "no part was busy all the time (inference most, 12%). The time goes where nothing "
+            "measures it, such as a network, an AI server, or a busy processor.",
+        ),
+        (
+            None,
+            {"every_ms": 100, "waiting_ms": 300, "host": "@local"},
+            "measures it, such as a busy processor.",
+        ),
+        (
+            None,
+            {"every_ms": 100, "inference_ms": None, "waiting_ms": 300},
+            "9.6 fps: the runtime reported no times of inference, so what limits",
+        ),
+        (
+            None,
+            {"every_ms": 100, "inference_ms": math.nan, "waiting_ms": 300},
+            "9.6 fps: the runtime reported no times of inference, so what limits",
         ),
     ],
 )
@@ -140,6 +170,31 @@ def test_the_numbers_of_the_sentences(dgrec: Run, tmp_path: Path) -> None:
     assert "(Little's law: 49.8/s x 0.049 s). One at a time, it would be 20.4 fps." in text
     assert "Where the 49 ms go: waiting 35 ms (71%), inference 12 ms (24%)" in text
     assert "Left out as warm-up: 0 frames." in text
+
+
+def test_a_source_of_which_every_tenth_frame_is_kept(dgrec: Run, tmp_path: Path) -> None:
+    """20 ms a read, ten reads a result: 5 results a second at most, not 50."""
+    path = recorded(tmp_path / "s.parquet", every_ms=300, read_ms=20, skipped_before=9)
+    (read,) = (load for load in why(dgrec, path)["loads"] if load["stage"] == "read")
+    assert read["capacity_fps"] == pytest.approx(5, rel=0.05)
+    inference = next(x for x in why(dgrec, path)["loads"] if x["stage"] == "inference")
+    assert inference["capacity_fps"] == pytest.approx(1000 / 12)
+
+
+def test_a_rate_that_was_asked_for_is_said_even_if_some_frames_were_replaced(
+    dgrec: Run, tmp_path: Path
+) -> None:
+    path = recorded(
+        tmp_path / "s.parquet",
+        every_ms=500,
+        kind="url",
+        read_ms=40,
+        skipped_before=11,
+        dropped_queue=1,
+    )
+    found = why(dgrec, path)
+    assert found["limit"] == "asked"
+    assert "--fps or --every left out" in found["findings"][0]
 
 
 def test_frames_that_were_replaced_are_counted(dgrec: Run, tmp_path: Path) -> None:
@@ -212,5 +267,83 @@ def test_the_sql_that_is_printed_gives_the_same_answer(dgrec: Run, tmp_path: Pat
     assert "-- CREATE MACRO late_frames" in late
     assert "-- CREATE VIEW frame_parts" in late
     assert "warm_up" not in late
-    assert "CREATE VIEW stage_load" in dgrec("stats", "--sql").stdout
-    assert "-- CREATE VIEW pipeline" in dgrec("stats", "--why", "--sql").stdout
+
+
+def test_the_sql_of_several_answers_is_asked_one_after_the_other(dgrec: Run) -> None:
+    text = dgrec("stats", "--sql").stdout
+    assert "-- CREATE VIEW warm_up" in text
+    assert "stage_load" not in text
+    asked = dgrec("query", sample.SESSION, "--format", "jsonl", input=text)
+    assert asked.exit_code == 0, asked.output
+    first, *labels, warm_up = map(json.loads, asked.stdout.splitlines())
+    stats = json.loads(dgrec("stats", sample.SESSION, "--format", "json").stdout)
+    assert first["frames"] == stats["frames"]
+    assert first["inference_ms_mean"] == stats["stages"]["inference_ms"]["mean"]
+    assert [row["detections"] for row in labels] == [row["detections"] for row in stats["labels"]]
+    assert warm_up == stats["warm_up"]
+
+    text = dgrec("stats", "--why", "--sql").stdout
+    assert "-- CREATE VIEW pipeline" in text
+    asked = dgrec("query", sample.SESSION, "--format", "jsonl", input=text)
+    assert asked.exit_code == 0, asked.output
+    *loads, pipeline = map(json.loads, asked.stdout.splitlines())
+    found = why(dgrec, sample.SESSION)
+    assert [load["stage"] for load in loads] == [load["stage"] for load in found["loads"]]
+    assert pipeline["fps"] == pytest.approx(found["fps"])
+
+
+def test_a_recording_may_be_too_short_to_settle(dgrec: Run, tmp_path: Path) -> None:
+    short = recorded(tmp_path / "short.parquet", every_ms=33, count=30)
+    said = "too short to tell (that takes 3 windows of 31 frames)"
+    assert f"settled      {said}" in dgrec("stats", short).stdout
+    assert f"Left out as warm-up: 0 frames; {said}." in why(dgrec, short)["findings"]
+    assert json.loads(dgrec("stats", short, "--format", "json").stdout)["warm_up"] == {
+        "frames": 0,
+        "has_settled": None,
+        "window_frames": 31,
+    }
+    empty = write_session(tmp_path / "empty.parquet", [])
+    assert "settled      -\n" in dgrec("stats", empty).stdout
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        ("completed_at", "60 frames, and no telling at what rate: captured_at or completed_at is"),
+        ("captured_at", "60 frames, and no telling at what rate: captured_at or completed_at is"),
+        ("latency_ms", "How many frames were on their way at a time cannot be told: latency_ms"),
+        *((name, "fps is not 1/latency") for name in ("read_ms", "recorder_ms", "inference_ms")),
+        *((name, "fps is not 1/latency") for name in ("skipped_before", "dropped_before")),
+        *((f"dropped_{place}", "fps is not 1/latency") for place in ("camera", "queue", "writer")),
+    ],
+)
+def test_what_a_file_does_not_tell_is_said_and_not_made_up(
+    dgrec: Run, tmp_path: Path, column: str, said: str
+) -> None:
+    whole = recorded(tmp_path / "whole.parquet", every_ms=33, skipped_before=1, dropped_queue=1)
+    path = without_column(whole, column)
+    other = recorded(tmp_path / "other.parquet", every_ms=33)
+    done = dgrec("stats", path, other, "--why")
+    assert (done.exit_code, done.stderr) == (
+        0,
+        f"{path}: has no {column}: what needs that cannot be told\n",
+    )
+    assert said in "\n".join(why(dgrec, path)["findings"])
+    stats = json.loads(dgrec("stats", path, "--format", "json").stdout)
+    if column.startswith("dropped"):
+        place = column.removeprefix("dropped_").replace("before", "total")
+        assert stats["dropped"][place] is None
+    assert (stats["skipped"] is None) == (column == "skipped_before")
+    for options in (("--window", "1s"), ("--late", 3), ("--by", "hour")):
+        assert dgrec("stats", path, *options).exit_code == 0
+
+
+def test_sessions_of_one_name_are_told_apart(dgrec: Run, tmp_path: Path) -> None:
+    paths = [recorded(tmp_path / f"{name}.parquet", every_ms=33) for name in ("a", "b")]
+    ids = [why(dgrec, path)["session_id"] for path in paths]
+    for options in (("--window", "10s"), ("--why",)):
+        done = dgrec("stats", *paths, *options, "--format", "json")
+        assert sorted(row["session"] for row in json.loads(done.stdout)) == sorted(
+            f"test {id_}" for id_ in ids
+        )
+    assert why(dgrec, paths[0])["session"] == "test"
