@@ -63,6 +63,9 @@ class NumberedCamera:
         stamp, at = self._clock.now_ns(), index * self._period
         return Frame(image, index, at, at, stamp, 1000, WIDTH, HEIGHT)
 
+    def wait(self, timeout_s: float) -> bool:
+        return True
+
     def take_events(self) -> list[dict[str, Any]]:
         return []
 

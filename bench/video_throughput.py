@@ -61,6 +61,9 @@ class MovingPictures:
         stamp = self._clock.now_ns()
         return Frame(image, index, index / 30, index / 30, stamp, 1000, width, height)
 
+    def wait(self, timeout_s: float) -> bool:
+        return True
+
     def take_events(self) -> list[dict[str, Any]]:
         return []
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dgrec.errors import OutputError, StorageError
 
-__all__ = ["is_storage_failure", "open_error", "sync_folder", "write_error"]
+__all__ = ["check_parent", "is_storage_failure", "output_error", "sync_folder", "write_error"]
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FAILED = frozenset({errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO, errno.ESTALE})
@@ -26,11 +26,29 @@ def write_error(path: Path, error: OSError) -> StorageError:
     return StorageError(f"{path}: cannot be written: {reason}", is_full=error.errno in _FULL)
 
 
-def open_error(path: Path, error: OSError) -> OutputError:
-    """Return what to raise when a file cannot be opened for writing."""
-    if is_storage_failure(error):
-        return write_error(path, error)
-    return OutputError(f"{path}: cannot be written: {error.strerror or error}")
+def output_error(path: Path | str, error: Exception) -> OutputError:
+    """Return what to raise when a file cannot be made or written, be it the disk's fault or not.
+
+    Args:
+        error: An `OSError`, or one of a library that has an ``errno`` and a ``strerror`` where it
+            stands for one.
+    """
+    number, reason = getattr(error, "errno", None), getattr(error, "strerror", None) or str(error)
+    text = f"{path}: cannot be written: {reason}"
+    if number in _FULL or number in _FAILED:
+        return StorageError(text, is_full=number in _FULL)
+    return OutputError(text)
+
+
+def check_parent(path: Path) -> None:
+    """Raise `OutputError` if the folder of ``path`` takes no new file, before any work is done."""
+    folder = path.absolute().parent
+    if os.access(folder, os.W_OK):
+        return
+    number = errno.EACCES
+    if hasattr(os, "statvfs") and os.statvfs(folder).f_flag & os.ST_RDONLY:
+        number = errno.EROFS
+    raise output_error(path, OSError(number, os.strerror(number)))
 
 
 def sync_folder(folder: Path) -> None:

@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from dgrec import metadata as metadata_module
 from dgrec.errors import NotASessionError, OutputError, StorageError
-from dgrec.files import open_error, sync_folder, write_error
+from dgrec.files import output_error, sync_folder, write_error
 from dgrec.masks import MaskMode
 from dgrec.messages import (
     CRC_KEY,
@@ -100,7 +100,7 @@ class JournalWriter:
         except FileExistsError:
             raise OutputError(f"{path}: exists already; choose another name") from None
         except OSError as error:
-            raise open_error(path, error) from None
+            raise output_error(path, error) from None
         _lock(self._file)
         try:
             self._write(head)

@@ -12,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 
 from dgrec.errors import OutputError, VideoError
+from dgrec.files import check_parent, output_error
 
 __all__ = ["Image", "VideoWriter", "check_new_file", "check_output", "import_av"]
 
@@ -141,8 +142,7 @@ class VideoWriter:
             yield
         except (OSError, self._av.FFmpegError, ValueError) as error:
             self.discard()
-            reason = getattr(error, "strerror", None) or str(error)
-            raise OutputError(f"{self.path}: cannot be written: {reason}") from None
+            raise output_error(self.path, error) from None
 
     def __enter__(self) -> Self:
         return self
@@ -171,8 +171,7 @@ def check_new_file(path: Path, *, overwrite: bool) -> None:
         raise OutputError(f"{path}: exists already; choose another name or say --overwrite")
     if not path.parent.is_dir():
         raise OutputError(f"{path}: there is no folder {path.parent}")
-    if not os.access(path.parent, os.W_OK):
-        raise OutputError(f"{path}: cannot be written: the folder is read-only")
+    check_parent(path)
 
 
 def import_av() -> Any:

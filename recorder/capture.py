@@ -20,6 +20,10 @@ __all__ = ["Capture", "Decimator"]
 # OpenCV's number for CAP_PROP_FRAME_COUNT; importing cv2 for one integer would cost 0.4 s.
 _PROP_FRAME_COUNT = 7
 
+#: How often PySDK is asked for results while there is no frame for it: a result comes out so much
+#: late at most.
+_ASK_S = 0.005
+
 
 class Decimator:
     """Chooses which frames to keep for a lower rate.
@@ -80,6 +84,9 @@ class Capture:
         self.frames_dropped_queue = 0
         self.end_reason = "finished"
         self.error: DgrecError | None = None
+        #: Whether `read` may return no frame, for PySDK to hand out the results that it has.
+        #: Otherwise it does so only when it gets the next frame, however long that takes.
+        self.asks_for_results = False
 
     # --- the face of cv2.VideoCapture ---
 
@@ -100,10 +107,15 @@ class Capture:
         self._frames.release()
 
     def read(self) -> tuple[bool, Any]:
-        """Return (True, the next frame that is to be inferred), or (False, None) at the end."""
+        """Return (True, the next frame that is to be inferred), or (False, None) at the end.
+
+        (True, None) means that there is none yet (see `asks_for_results`).
+        """
         while not self._stop.is_set():
             if self._max_frames is not None and self.frames_given >= self._max_frames:
                 return self._finish("limit")
+            if self._has_results_to_come() and not self._frames.wait(_ASK_S):
+                return True, None
             try:
                 frame = self._frames.read()
             except DgrecError as error:
@@ -117,6 +129,8 @@ class Capture:
             if not self._decimator.keeps(frame.source_frame, frame.time_s):
                 self.frames_skipped += 1
                 self._skipped += 1
+                if self._has_results_to_come():
+                    return True, None
                 continue
             self._hand_over(frame)
             return True, frame.image
@@ -135,6 +149,12 @@ class Capture:
             self.end_reason = reason
             self._stop.set()
             self._frames.interrupt()
+
+    @property
+    def limit(self) -> str:
+        """Which limit it was, where ``end_reason`` is ``limit``, as the option that set it."""
+        most = self._max_frames
+        return "--duration" if most is None or self.frames_given < most else "--max-frames"
 
     @property
     def stopping(self) -> bool:
@@ -158,6 +178,9 @@ class Capture:
         raise SourceError("PySDK returned a result for a frame that it was not given")
 
     # --- inside ---
+
+    def _has_results_to_come(self) -> bool:
+        return self.asks_for_results and bool(self._waiting)
 
     def _finish(self, reason: str) -> tuple[bool, Any]:
         self.stop(reason)

@@ -8,16 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from dgrec.errors import ConfigError
-from dgrec.units import parse_duration, parse_size
+from dgrec.units import parse_duration, parse_rate, parse_seconds, parse_size
 from recorder.codecs import DEFAULT_QUALITY
 
 __all__ = ["COMMANDS"]
 
+#: Options that are about a video only, and the names of their values.
+_OF_VIDEO = {
+    "--video-quality": "video_quality",
+    "--codec": "codec",
+    "--video-size": "video_size",
+    "--video-when-full": "video_policy",
+}
+
 
 def _quantity(
-    parse: Callable[[str], float], least: str
+    parse: Callable[[str], float], least: str, most: str | None = None
 ) -> Callable[[click.Context, click.Parameter, str | None], float | None]:
     """Return what turns an option's text (``512MB``, ``10m``) into bytes or seconds."""
 
@@ -32,6 +41,8 @@ def _quantity(
             raise click.BadParameter(
                 f"{text!r} is too little; {least} is the least", param=parameter
             )
+        if most is not None and number > parse(most):
+            raise click.BadParameter(f"{text!r} is too much; {most} is the most", param=parameter)
         return number
 
     return convert
@@ -69,6 +80,7 @@ def _video_size(
 )
 @click.option("--loop", is_flag=True, help="Start a file over when it ends.")
 @click.option(
+    "-o",
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Session file to write; {source} in it stands for the source's name.  [default: "
@@ -101,29 +113,31 @@ def _video_size(
 @click.option("--max-frames", type=click.IntRange(min=1), help="End after that many frames.")
 @click.option(
     "--duration",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="SECONDS",
-    help="End after so many seconds: of footage for a file, of time for a live source.",
+    callback=_quantity(parse_seconds, "0.001s"),
+    metavar="TIME",
+    help="End after that time (90s, 10m; seconds without a unit): of footage for a file, as it "
+    "passes for a live source.",
 )
 @click.option(
     "--fps",
-    type=click.FloatRange(min=0, min_open=True),
+    callback=_quantity(parse_rate, "0.000001"),
+    metavar="RATE",
     help="Leave frames out down to this rate.",
 )
 @click.option("--every", type=click.IntRange(min=1), metavar="N", help="Take every Nth frame only.")
 @click.option(
     "--reconnect-for",
-    type=click.FloatRange(min=0),
-    metavar="SECONDS",
-    help="How long to try to get a lost live source back. One that cannot be opened at the start "
-    "is an error at once.  [default: for ever]",
+    callback=_quantity(parse_seconds, "0s"),
+    metavar="TIME",
+    help="How long to try to get a lost live source back (90s, 10m). One that cannot be opened at "
+    "the start is an error at once.  [default: for ever]",
 )
 @click.option(
     "--stall-timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=10.0,
+    callback=_quantity(parse_seconds, "0.001s", "1d"),
+    default="10s",
     show_default=True,
-    metavar="SECONDS",
+    metavar="TIME",
     help="Silence after which a live source counts as lost.",
 )
 @click.option(
@@ -151,7 +165,8 @@ def _video_size(
     "--split-every",
     callback=_quantity(parse_duration, "1s"),
     metavar="TIME",
-    help="Begin a new part after that time (90s, 10m, 24h): NAME-0001.parquet, ...",
+    help="Begin a new part after that time (90s, 10m, 24h): NAME-0001.parquet, ... It is the time "
+    "that passes, also for a file, which is recorded as fast as the model runs.",
 )
 @click.option(
     "--split-size",
@@ -219,7 +234,8 @@ def _video_size(
 @click.option(
     "--publish",
     metavar="FILE",
-    help="Write one JSON line a frame to FILE while recording; - is stdout.",
+    help="Append one JSON line a frame to FILE (new, or published to before) while recording; - is "
+    "stdout.",
 )
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def record_command(**options: Any) -> None:
@@ -233,7 +249,11 @@ def record_command(**options: Any) -> None:
     _check_usage(options)
     from recorder.command import run_record
 
-    code = run_record(options)
+    source_of = click.get_current_context().get_parameter_source
+    said = [
+        flag for flag, name in _OF_VIDEO.items() if source_of(name) is ParameterSource.COMMANDLINE
+    ]
+    code = run_record(options, of_video=said)
     if code:
         raise SystemExit(code)
 
@@ -294,6 +314,7 @@ def _check_several(options: dict[str, Any]) -> None:
 )
 @click.argument("journals", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
+    "-o",
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Session file to write.  [default: the journal's name with .parquet]",

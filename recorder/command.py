@@ -11,11 +11,11 @@ from typing import Any
 
 from rich.console import Console
 
-from dgrec.errors import DgrecError, SourceError
+from dgrec.errors import ConfigError, DgrecError, SourceError
 from dgrec.units import size_text
 from recorder.config import named_sources
 from recorder.job import Job, Plan, make_plan, model_request, prepare
-from recorder.live import LiveView, summary
+from recorder.live import Announcer, LiveView, counted, summary
 from recorder.model import load_model
 from recorder.recovery import left_behind, recover
 from recorder.signals import StopSignals
@@ -27,8 +27,11 @@ __all__ = ["run_record", "run_recover"]
 _ENDED_FOR_ROOM = 5
 
 
-def run_record(options: dict[str, Any]) -> int:
+def run_record(options: dict[str, Any], of_video: Sequence[str] = ()) -> int:
     """Record one session for each source, as the options of ``dgrec record`` say.
+
+    Args:
+        of_video: Those options that were given and say something about a video only.
 
     Returns:
         The exit code. With several sources what goes wrong with one is printed, the others go on,
@@ -41,6 +44,9 @@ def run_record(options: dict[str, Any]) -> int:
     console = Console(stderr=True, quiet=options["quiet"], highlight=False)
     named = named_sources(Path.cwd())
     plans = [make_plan(text, named, options) for text in options["source"]]
+    if of_video and not any(plan.video for plan in plans):
+        which = " or ".join(plan.source.given for plan in plans)
+        raise ConfigError(f"{of_video[0]}: no video is recorded of {which}; say --video raw, too")
     for folder in {plan.output.parent for plan in plans}:
         _say_left_behind(console, folder)
     request = model_request(options)  # what is wrong with it is said before a camera is opened
@@ -54,13 +60,14 @@ def run_record(options: dict[str, Any]) -> int:
         models = [load_model(request) for _ in opened]
         for loaded in models:
             stack.enter_context(loaded.model)  # let go of its worker before `signals` ends it
+        announcer = Announcer(console)
         jobs = [
-            prepare(plan, reader, loaded, options, stack)
+            prepare(plan, reader, loaded, options, stack, announcer.tell)
             for (plan, reader), loaded in zip(opened, models, strict=True)
         ]
         signals.stop = lambda: _stop(jobs)
         signals.abandon = lambda: _say_left(jobs)
-        with LiveView(console, jobs):
+        with LiveView(console, jobs), announcer:
             _run(jobs)
         for job in jobs:
             _tell(job, console, alone=len(plans) == 1)
@@ -151,8 +158,8 @@ def run_recover(journal: Path, output: Path | None, keep: bool) -> int:
     console = Console(stderr=True, highlight=False)
     result = recover(journal, output, keep=keep)
     lines = [
-        f"{journal}: kept {result.frames:,} frames with {result.detections:,} detections in "
-        f"{result.output}."
+        f"{journal}: kept {counted(result.frames, 'frame')} with "
+        f"{counted(result.detections, 'detection')} in {result.output}."
     ]
     if not result.ended:
         lines.append(

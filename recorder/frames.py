@@ -42,6 +42,9 @@ class FrameSource(Protocol):
     def read(self) -> Frame | None:
         """Return the next frame, or None at the end. Raises SourceError when it is lost."""
 
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for the next frame or the end; return whether `read` will not have to wait."""
+
     def take_events(self) -> list[dict[str, Any]]:
         """Return what has happened to the source since the last call (gaps, for one)."""
 
@@ -97,6 +100,9 @@ class Footage:
             time_s = index / self._fps if self._fps else (captured - self._first_ns) / 1e9
         height, width = image.shape[:2]
         return Frame(image, index, media_s, time_s, captured, captured - started, width, height)
+
+    def wait(self, timeout_s: float) -> bool:
+        return True
 
     def take_events(self) -> list[dict[str, Any]]:
         return []

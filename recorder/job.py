@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,6 +16,7 @@ from typing import Any
 from dgrec import metadata as metadata_module
 from dgrec.clock import Clock
 from dgrec.errors import DgrecError, OutputError, StorageError
+from dgrec.files import check_parent, output_error
 from dgrec.journal import is_being_written
 from dgrec.metadata import Metadata
 from dgrec.parts import is_part_name, numbered_files, parts_of
@@ -27,8 +29,9 @@ from recorder.frames import Footage, FrameSource
 from recorder.live_source import LiveSource
 from recorder.model import LoadedModel, ModelRequest, parse_property
 from recorder.parts import Splitting
-from recorder.publisher import Publisher
+from recorder.publisher import Publisher, check_target
 from recorder.recording import Recording, journal_path
+from recorder.recovery import is_journal
 from recorder.sealer import Retention, recorded_videos
 from recorder.segment_videos import VideoOptions
 from recorder.source import Source, VideoReader, parse_source
@@ -110,6 +113,8 @@ def make_plan(text: str, named: dict[str, str], options: dict[str, Any]) -> Plan
         output = Path(str(output).replace("{source}", source.name))
     output = _output_path(output, source, options["overwrite"], split=bool(_splitting(options)))
     _check_room(output.parent, options["min_free"])
+    if options["publish"]:
+        check_target(options["publish"], output)
     video = _video(source, options)
     if video is not None:
         _check_videos(output, video, options["overwrite"], split=bool(_splitting(options)))
@@ -122,8 +127,12 @@ def prepare(
     loaded: LoadedModel,
     options: dict[str, Any],
     stack: ExitStack,
+    tell: Callable[[str], None],
 ) -> Job:
     """Make a recording ready to run; ``stack`` lets go of what it holds in the end.
+
+    Args:
+        tell: Takes a line for whoever watches; it does not wait.
 
     Raises:
         DgrecError: An output cannot be written.
@@ -135,7 +144,7 @@ def prepare(
             size = width + width % 2, height + height % 2
             check_codec(plan.video.codec, plan.video.quality, size)
     clock = Clock()
-    capture = _capture(reader, source, clock, options)
+    capture = _capture(reader, source, clock, options, tell)
     stack.callback(capture.release)  # PySDK does it too, unless its loop was left early
     metadata = _metadata(plan, reader, loaded, clock, options)
     watchers = []
@@ -150,7 +159,9 @@ def prepare(
         stack.callback(window.close)
         watchers.append(window.show)
         extras.append(window)
+    expected = _expected_frames(reader, options)
     _make_default_folder(plan.output)
+    # The last that can go wrong: from here on there is a journal.
     recording = Recording(
         loaded.model,
         capture,
@@ -166,7 +177,7 @@ def prepare(
         video=plan.video,
         min_free=options["min_free"],
     )
-    return Job(source, recording, _expected_frames(reader, options), extras)
+    return Job(source, recording, expected, extras)
 
 
 def model_request(options: dict[str, Any]) -> ModelRequest:
@@ -237,7 +248,13 @@ def _splitting(options: dict[str, Any]) -> Splitting:
     )
 
 
-def _capture(reader: VideoReader, source: Source, clock: Clock, options: dict[str, Any]) -> Capture:
+def _capture(
+    reader: VideoReader,
+    source: Source,
+    clock: Clock,
+    options: dict[str, Any],
+    tell: Callable[[str], None],
+) -> Capture:
     frames: FrameSource
     if source.has_end:
         frames = Footage(reader, source, clock, loop=options["loop"])
@@ -250,6 +267,7 @@ def _capture(reader: VideoReader, source: Source, clock: Clock, options: dict[st
             reconnect_for_s=options["reconnect_for"],
             stall_timeout_s=options["stall_timeout"],
             max_duration_s=options["duration"],
+            tell=tell,
         )
     return Capture(
         frames,
@@ -309,18 +327,18 @@ def _output_path(
         raise OutputError(f"{output}: is a folder; give a file name")
     if not output.parent.is_dir():
         raise OutputError(f"{output.parent}: no such folder; make it first")
-    if not os.access(output.parent, os.W_OK):
-        raise OutputError(f"{output.parent}: cannot be written: permission denied")
+    check_parent(output)
     if output.exists() and not overwrite:
         raise OutputError(f"{output}: exists already; choose another name or say --overwrite")
     parts = parts_of(output)
     for journal in (journal_path(output), *(p for p in parts if p.suffix == JOURNAL_SUFFIX)):
         if journal.exists():
-            state = (
-                "is being recorded now"
-                if is_being_written(journal)
-                else f"was left by a recording that was cut off (dgrec recover {journal})"
-            )
+            if is_being_written(journal):
+                state = "is being recorded now"
+            elif is_journal(journal):
+                state = f"was left by a recording that was cut off (dgrec recover {journal})"
+            else:
+                state = "exists already, and what is recorded would go there first"
             raise OutputError(f"{journal}: {state}; choose another name")
     if parts and not overwrite:
         raise OutputError(
@@ -340,7 +358,7 @@ def _make_default_folder(output: Path) -> None:
         try:
             _DEFAULT_FOLDER.mkdir(exist_ok=True)
         except OSError as error:
-            raise OutputError(f"{_DEFAULT_FOLDER}: cannot be made: {error.strerror}") from None
+            raise output_error(_DEFAULT_FOLDER, error) from None
 
 
 def _check_room(folder: Path, min_free: int | None) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
+import threading
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
+from queue import SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -28,7 +31,44 @@ from recorder.recording import Recording
 if TYPE_CHECKING:
     from recorder.job import Job
 
-__all__ = ["LiveView", "summary"]
+__all__ = ["Announcer", "LiveView", "counted", "summary"]
+
+
+def counted(count: int, noun: str) -> str:
+    """Return ``1 frame``, ``1,024 frames``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+class Announcer:
+    """Prints lines that threads `tell` it, with the time before them: also into a log.
+
+    In a thread of its own: what stderr leads to may be full, and a camera must not wait for that.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._lines: SimpleQueue[str | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="dgrec-announcer", daemon=True)
+
+    def tell(self, line: str) -> None:
+        self._lines.put(f"{datetime.now():%Y-%m-%d %H:%M:%S} {line}")
+
+    def _run(self) -> None:
+        while (line := self._lines.get()) is not None:
+            self._console.print(line, markup=False, soft_wrap=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._lines.put(None)
+        self._thread.join()
 
 
 class LiveView:
@@ -138,14 +178,20 @@ def summary(recording: Recording, metadata: dict[str, object], seconds: float) -
         lost.append(f"{capture.frames_skipped:,} skipped on purpose")
     if recording.dropped:
         lost.append(f"{recording.dropped:,} dropped")
+    found = f"{counted(progress.frames, 'frame')} with {counted(progress.detections, 'detection')}"
     lines = [
-        f"Recorded {progress.frames:,} frames with {progress.detections:,} detections "
-        f"in {seconds:.1f} s ({rate:.1f} fps){'; ' + ', '.join(lost) if lost else ''}.",
+        f"Recorded {found} in {seconds:.1f} s ({rate:.1f} fps)"
+        f"{'; ' + ', '.join(lost) if lost else ''}.",
     ]
     if progress.frames:
         lines.append(f"Latency p50 {p50:.1f} ms, p95 {p95:.1f} ms (last 1,024 frames).")
+    if progress.gaps:
+        lines.append(f"Source lost: {counted(progress.gaps, 'gap')}, {progress.gap_s:.1f} s.")
+    reason = metadata.get("end_reason")
+    if reason == "limit":
+        reason = f"ended by {capture.limit}"
     lines += [
-        f"Session: {path} ({parts}{size_text(size)}, {metadata.get('end_reason')}).",
+        f"Session: {path} ({parts}{size_text(size)}, {reason}).",
         *_video_lines(recording),
         *recording.notes,
         f"Replay it with: dgrec replay {shlex.quote(path)}",
@@ -169,12 +215,11 @@ def _video_lines(recording: Recording) -> list[str]:
         if len(files) > 1:
             names = f"{len(files):,} files, {names} to {files[-1].path.name}"
         title = "Video" if kind == "raw" else "Annotated video"
-        lines.append(f"{title}: {names} ({frames:,} frames, {size_text(size)}).")
+        lines.append(f"{title}: {names} ({counted(frames, 'frame')}, {size_text(size)}).")
     if video.left_out:
         why = ", ".join(f"{count:,} {state}" for state, count in sorted(video.states.items()))
-        lines.append(
-            f"Left out of the video: {video.left_out:,} frames ({why}); their rows are recorded."
-        )
+        left_out = counted(video.left_out, "frame")
+        lines.append(f"Left out of the video: {left_out} ({why}); their rows are recorded.")
     return lines
 
 

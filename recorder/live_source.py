@@ -98,6 +98,8 @@ class LiveSource:
         reopen: Opens it again; raises SourceError while that does not work.
         stall_timeout_s: Silence after which a stream counts as lost, as the readers have it.
         max_duration_s: End so long after the first frame, also when no frame comes.
+        tell: Takes a line when the camera is lost, and one when it is back. It must not wait: the
+            camera's thread calls it.
     """
 
     #: Why `read` returned None, if nobody had asked for it.
@@ -113,8 +115,10 @@ class LiveSource:
         reconnect_for_s: float | None = None,
         stall_timeout_s: float = 10.0,
         max_duration_s: float | None = None,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._source = source
+        self._tell = tell
         self._clock = clock
         self._reopen = reopen
         self._reconnect_for_s = reconnect_for_s
@@ -148,16 +152,23 @@ class LiveSource:
             SourceError: The camera went away and did not come back in time.
         """
         with self._changed:
-            while True:
-                if self._newest is not None:
-                    frame, self._newest = self._newest, None
-                    return frame
-                if self._error is not None:
-                    raise self._error
-                if self._ending.is_set() or self._is_time_up():
-                    return None
+            while not self._is_due():
                 self._changed.wait(_LOOK_S)
                 self._look_after_thread()
+            if self._newest is not None:
+                frame, self._newest = self._newest, None
+                return frame
+            if self._error is not None:
+                raise self._error
+            return None
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for the next frame or the end; return whether `read` will not have to wait."""
+        with self._changed:
+            if not self._is_due():
+                self._changed.wait(timeout_s)
+                self._look_after_thread()
+            return self._is_due()
 
     def take_events(self) -> list[dict[str, Any]]:
         """Return what has happened to the source since the last call."""
@@ -182,6 +193,15 @@ class LiveSource:
 
     # --- what may not wait for the camera ---
 
+    def _is_due(self) -> bool:
+        """Return whether there is something that `read` is waited for."""
+        return (
+            self._newest is not None
+            or self._error is not None
+            or self._ending.is_set()
+            or self._is_time_up()
+        )
+
     def _is_time_up(self) -> bool:
         if self._max_duration_s is None:
             return False
@@ -197,7 +217,7 @@ class LiveSource:
             self._give_up()
         elif self._busy_since_ns is not None and now - self._busy_since_ns > self._hanging_ns:
             if self._gap is None:
-                self._gap = _Gap(self._last_ns, now, "reading did not come back")
+                self._begin_gap(self._last_ns, now, "reading did not come back")
             else:
                 self._gap.refusal = "opening did not come back"
             self._thread = self._start(None)
@@ -373,18 +393,25 @@ class LiveSource:
         if self._gap is not None:
             return  # opened again, but no frame came
         reason = f"no frame for {self._stall_timeout_s:g} s" if stalled else "the stream ended"
+        self._begin_gap(from_ns, now_ns, reason)
+
+    def _begin_gap(self, from_ns: int, now_ns: int, reason: str) -> None:
         self._gap = _Gap(from_ns, now_ns, reason)
+        self._tell(f"{self._source.given}: lost ({reason}); trying to get it back")
 
     def _end_gap(self, now_ns: int, *, back: bool) -> None:
         gap, self._gap = self._gap, None
         if gap is None:
             return
+        seconds = (now_ns - gap.from_ns) / 1e9
+        if back:
+            self._tell(f"{self._source.given}: back after {seconds:.1f} s")
         self._events.append(
             {
                 "kind": "gap",
                 "from": utc_text(gap.from_ns),
                 "to": utc_text(now_ns),
-                "seconds": round((now_ns - gap.from_ns) / 1e9, 3),
+                "seconds": round(seconds, 3),
                 "source_frame": self._next_frame - (1 if back else 0),
                 "back": back,
                 "attempts": gap.attempts,

@@ -178,16 +178,40 @@ def _load_from_registry(
 
 
 def _load(spec: Any, name: str) -> Any:
+    zoo = None
+    try:
+        zoo = spec.zoo_connect()
+        return spec.load_model(zoo)
+    except Exception as error:  # PySDK's own, and sockets, JSON, missing files below it
+        refused = None if zoo is None else _refused_property(zoo, spec)
+        if refused is not None:
+            raise ModelError(f"{name}: {refused}") from None
+        raise ModelError(f"{name}: cannot be loaded: {_complaint(error)}") from None
+
+
+def _refused_property(zoo: Any, spec: Any) -> str | None:
+    """Return which property of the model is refused, and why: PySDK itself may not say which."""
+    try:
+        zoo.load_model(spec.model_name)
+    except Exception:  # then it is not for a property
+        return None
+    for key, value in spec.model_properties.items():
+        try:
+            zoo.load_model(spec.model_name, **{key: value})
+        except Exception as error:
+            why = _complaint(error)
+            if "Unable to cast Python instance" in why:
+                why = "its value has to be of another type"
+            text = redact_text(value if isinstance(value, str) else exact.dumps(value))
+            return f"property {key}={text} is refused: {why}"
+    return None
+
+
+def _complaint(error: Exception) -> str:
     from degirum.exceptions import DegirumException
 
-    try:
-        return spec.load_model()
-    except DegirumException as error:
-        raise ModelError(f"{name}: cannot be loaded: {_one_line(error)}") from None
-    except Exception as error:  # sockets, JSON, missing files below PySDK
-        raise ModelError(
-            f"{name}: cannot be loaded: {type(error).__name__}: {_one_line(error)}"
-        ) from None
+    kind = "" if isinstance(error, DegirumException) else f"{type(error).__name__}: "
+    return f"{kind}{_one_line(error)}"
 
 
 def _which(request: ModelRequest) -> str:

@@ -9,7 +9,7 @@ import re
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,9 @@ class Progress:
     started: float = field(default_factory=time.monotonic)
     latencies: deque[float] = field(default_factory=lambda: deque(maxlen=1024))
     stamps: deque[float] = field(default_factory=lambda: deque(maxlen=256))
+    #: How often a live source was lost, and for how many seconds in all.
+    gaps: int = 0
+    gap_s: float = 0.0
 
     def add(self, latency_ms: float, detections: int) -> None:
         self.frames += 1
@@ -184,8 +187,7 @@ class Recording:
                 or, where even that failed, still in the journal: the message says which.
         """
         failure = self._infer()
-        for event in self.capture.take_events():
-            self.writer.note(event)
+        self._take_events()
         try:
             try:
                 self.writer.close()
@@ -214,20 +216,22 @@ class Recording:
 
         carried_ns = 0
         try:
-            for result in predict_stream(self._model, self.capture):
-                completed = self._clock.now_ns()
-                row = self._row(result, completed)
-                for event in self.capture.take_events():
-                    self.writer.note(event)
-                self._takes_note(row)
-                for watch in self._watchers:
-                    watch(row, result)
-                self._place(row, result)
-                done = self._clock.now_ns()
-                # Handing over can only be measured once it is done: it counts for the next row.
-                row.recorder_ns = done - completed + carried_ns
-                self.writer.put(row)
-                carried_ns = self._clock.now_ns() - done
+            with _non_blocking(self._model) as self.capture.asks_for_results:
+                for result in predict_stream(self._model, self.capture):
+                    if result is None:
+                        continue  # the capture had no frame for it, and it no result
+                    completed = self._clock.now_ns()
+                    row = self._row(result, completed)
+                    self._take_events()
+                    self._takes_note(row)
+                    for watch in self._watchers:
+                        watch(row, result)
+                    self._place(row, result)
+                    done = self._clock.now_ns()
+                    # Handing over can only be measured once it is done: it counts for the next row.
+                    row.recorder_ns = done - completed + carried_ns
+                    self.writer.put(row)
+                    carried_ns = self._clock.now_ns() - done
         except DgrecError as error:
             self.capture.stop("failed")
             return error
@@ -281,6 +285,13 @@ class Recording:
     def _close_video(self) -> None:
         if self.video is not None:
             self.video.close()
+
+    def _take_events(self) -> None:
+        for event in self.capture.take_events():
+            self.writer.note(event)
+            if event["kind"] == "gap":
+                self.progress.gaps += 1
+                self.progress.gap_s += event["seconds"]
 
     def _takes_note(self, row: Row) -> None:
         count = len(row.results) if isinstance(row.results, list) else 0
@@ -393,6 +404,24 @@ class Recording:
                 raise StorageError(text, is_full=first.is_full)
             raise OutputError(text)
         return {**self._metadata, **closing}
+
+
+@contextlib.contextmanager
+def _non_blocking(model: Any) -> Iterator[bool]:
+    """Make a model take None for a frame, and yield what results it has; give whether it can.
+
+    Every model of PySDK can, and every compound model of degirum_tools. It would also yield None
+    where nobody expects it, and so is made as it was.
+    """
+    before = getattr(model, "non_blocking_batch_predict", None)
+    if before is None:
+        yield False
+        return
+    model.non_blocking_batch_predict = True
+    try:
+        yield True
+    finally:
+        model.non_blocking_batch_predict = before
 
 
 def _other_files(output: Path, split: bool) -> list[Path]:

@@ -15,7 +15,7 @@ from dgrec.schema import JOURNAL_SUFFIX
 from dgrec.sealed import SealedFile, seal
 from recorder.video_recovery import recover_videos
 
-__all__ = ["Recovery", "left_behind", "recover"]
+__all__ = ["Recovery", "is_journal", "left_behind", "recover"]
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,21 @@ class Recovery:
 def left_behind(folder: Path) -> list[Path]:
     """Return the journals in ``folder`` that nobody is writing."""
     return [
-        path for path in sorted(folder.glob(f"*{JOURNAL_SUFFIX}")) if not is_being_written(path)
+        path
+        for path in sorted(folder.glob(f"*{JOURNAL_SUFFIX}"))
+        if not is_being_written(path) and is_journal(path)
     ]
+
+
+def is_journal(path: Path) -> bool:
+    """Return whether there is something of a recording in the file ``path``."""
+    try:
+        Journal.open(path)
+    except (NotASessionError, OSError):
+        return False
+    except DgrecError:  # damaged, or of a newer dgrec
+        return True
+    return True
 
 
 def recover(journal_path: Path, output: Path | None = None, *, keep: bool = False) -> Recovery:

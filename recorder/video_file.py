@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 
 from dgrec.errors import OutputError, VideoError
-from dgrec.files import open_error, write_error
+from dgrec.files import output_error, write_error
 from dgrec.video import Image, import_av
 from recorder.codecs import Codec, open_stream
 
@@ -226,7 +226,7 @@ class _CountedFile:
         except FileExistsError:
             raise OutputError(f"{path}: exists already") from None
         except OSError as error:
-            raise open_error(path, error) from None
+            raise output_error(path, error) from None
         self.size = 0
         #: After a failure: what FFmpeg still wants to write would only tear it further.
         self.is_dead = False

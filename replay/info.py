@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -21,6 +21,8 @@ __all__ = ["describe", "write_info"]
 
 #: Longer values are cut in the table; JSON has them whole.
 _LONGEST_VALUE = 160
+#: More gaps are not shown one by one.
+_MOST_GAPS = 10
 
 
 def describe(session: Session) -> dict[str, Any]:
@@ -53,8 +55,17 @@ def describe(session: Session) -> dict[str, Any]:
             sum(detection_bytes) / detections if session.sealed and detections else None
         ),
         "columns": columns,
+        "events": _events(session),
         "metadata": session.metadata,
     }
+
+
+def _events(session: Session) -> list[dict[str, Any]]:
+    """Return what happened to the source; of a journal, as far as `describe` has just read it."""
+    events = list(session.metadata.get("events", []))
+    if not session.parts and not session.sealed:
+        events += session.journal.events
+    return [event for event in events if isinstance(event, dict)]
 
 
 def _state(session: Session) -> str:
@@ -133,6 +144,8 @@ def _sections(info: Mapping[str, Any]) -> Iterator[Section]:
     yield Section("File", (), list(_file_rows(info)))
     if videos := list(_video_rows(info["metadata"])):
         yield Section("Video", (), videos)
+    if gaps := list(_gap_rows(info["events"])):
+        yield Section("Gaps", (), gaps)
     for name, rows in _metadata_groups(info["metadata"]).items():
         if rows:
             yield Section(name.replace("_", " ").capitalize(), (), rows)
@@ -182,11 +195,29 @@ def _video_rows(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield str(video.get("file")), ", ".join(facts)
 
 
+def _gap_rows(events: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Yield how often and how long the source was lost, and each time of it, or the longest."""
+    gaps = [
+        (float(seconds), event)
+        for event in events
+        if event.get("kind") == "gap" and isinstance(seconds := event.get("seconds"), int | float)
+    ]
+    if not gaps:
+        return
+    yield "in all", f"{len(gaps):,}, {sum(seconds for seconds, _ in gaps):,.1f} s"
+    least = sorted((seconds for seconds, _ in gaps), reverse=True)[:_MOST_GAPS][-1]
+    for seconds, event in [gap for gap in gaps if gap[0] >= least][:_MOST_GAPS]:
+        until = "" if event.get("back", True) else ", until the end"
+        yield str(event.get("from")), f"{seconds:,.1f} s{until}: {event.get('reason')}"
+    if len(gaps) > _MOST_GAPS:
+        yield "shorter ones", f"{len(gaps) - _MOST_GAPS:,} (--format json has them)"
+
+
 #: The order in which groups of the metadata are shown; others follow by their own names.
 _GROUPS = ("source", "model", "overlay", "options", "totals", "versions", "host")
 _SHOWN_ABOVE = (
     *("format", "session_id", "name", "started_at", "ended_at", "end_reason", "end_detail"),
-    *("damage", "video"),
+    *("damage", "video", "events"),
 )
 
 

@@ -39,6 +39,7 @@ import pyarrow as pa
 from rich.cells import cell_len
 
 from dgrec.errors import OutputError, QueryError
+from dgrec.files import output_error
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -108,7 +109,7 @@ def open_output(
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise OutputError(f"{name}: cannot be written: {error.strerror or error}") from None
+        raise output_error(name, error) from None
 
 
 def recorded_files(sessions: Iterable[Session]) -> list[Path]:

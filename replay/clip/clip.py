@@ -10,6 +10,7 @@ from typing import Any
 
 from dgrec import metadata as metadata_module
 from dgrec.errors import OutputError, VideoError
+from dgrec.files import check_parent
 from dgrec.metadata import Metadata
 from dgrec.parts import parts_of
 from dgrec.sealed import write_sealed
@@ -105,8 +106,7 @@ def check_clip_output(
             raise OutputError(f"{path}: exists already; choose another name or say --overwrite")
     if not output.parent.is_dir():
         raise OutputError(f"{output}: there is no folder {output.parent}")
-    if not os.access(output.parent, os.W_OK):
-        raise OutputError(f"{output}: cannot be written: the folder is read-only")
+    check_parent(output)
     if not output.exists() and parts_of(output):
         raise OutputError(f"{output}: a recording in parts has this name; choose another")
 

@@ -11,7 +11,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from dgrec.errors import OutputError, VideoError
+from dgrec.errors import VideoError
+from dgrec.files import output_error
 from dgrec.video import import_av
 from replay.clip.recorded import RecordedVideo
 from replay.clip.rows import ClipRows
@@ -67,8 +68,7 @@ def copy_packets(video: RecordedVideo, rows: ClipRows, path: Path) -> list[int] 
         try:
             _write(path, frames, times)
         except (OSError, av.FFmpegError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise OutputError(f"{path}: cannot be written: {reason}") from None
+            raise output_error(path, error) from None
     return [frame.place for frame in frames]
 
 

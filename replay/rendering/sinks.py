@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from dgrec.errors import OutputError
+from dgrec.files import check_parent, output_error
 from dgrec.result import RecordedResult
 from dgrec.video import Image, VideoWriter, check_new_file, check_output
 
@@ -181,8 +182,7 @@ def check_folder(path: Path, *, overwrite: bool) -> None:
         raise OutputError(f"{path}: is a file, not a folder for pictures")
     if not path.absolute().parent.is_dir():
         raise OutputError(f"{path}: there is no folder {path.absolute().parent}")
-    if not os.access(path.absolute().parent, os.W_OK):
-        raise OutputError(f"{path}: cannot be written: the folder it is in is read-only")
+    check_parent(path)
     try:
         is_empty = not path.exists() or not any(path.iterdir())
     except OSError as error:
@@ -223,5 +223,4 @@ def output_errors(
         yield
     except kinds as error:
         discard()
-        reason = getattr(error, "strerror", None) or str(error)
-        raise OutputError(f"{path}: cannot be written: {reason}") from None
+        raise output_error(path, error) from None

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dgrec.errors import DgrecError, OutputError
+from dgrec.files import check_parent, output_error
 from dgrec.version import __version__
 from replay.output import cell_text, recorded_files, refuse_recorded
 from replay.query.reader import SqlReader
@@ -487,8 +488,7 @@ def check_file(path: Path, *, overwrite: bool, keep: Sequence[Path]) -> None:
         raise OutputError(f"{path}: exists already; choose another name or say --overwrite")
     if not path.parent.is_dir():
         raise OutputError(f"{path.parent}: no such folder; make it first")
-    if not os.access(path.parent, os.W_OK):
-        raise OutputError(f"{path}: cannot be written: the folder is read-only")
+    check_parent(path)
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -499,4 +499,4 @@ def write_file(path: Path, data: bytes) -> None:
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
+        raise output_error(path, error) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dgrec.errors import ConfigError
-from dgrec.units import parse_duration, parse_size
+from dgrec.units import parse_duration, parse_rate, parse_seconds, parse_size
 
 
 @pytest.mark.parametrize(
@@ -49,3 +49,28 @@ def test_what_is_no_size(text: str) -> None:
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(ConfigError, match="is no duration"):
         parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("10", 10), ("1.5", 1.5), (".5s", 0.5), ("2m", 120), ("0", 0), ("3.", 3)]
+)
+def test_seconds(text: str, seconds: float) -> None:
+    assert parse_seconds(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["nan", "inf", "-1", "1e400", "1e3", "", ".", "9" * 400, "5 frames"]
+)
+def test_what_is_no_number_of_seconds(text: str) -> None:
+    with pytest.raises(ConfigError, match="is no duration"):
+        parse_seconds(text)
+
+
+def test_rates() -> None:
+    assert [parse_rate(text) for text in ("15", "0.5", "29.97")] == [15, 0.5, 29.97]
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "0", "-1", "1e400", "15s", "2000000"])
+def test_what_is_no_rate(text: str) -> None:
+    with pytest.raises(ConfigError, match="is no rate"):
+        parse_rate(text)

@@ -70,6 +70,9 @@ class ScriptedFrames:
             image, index, time_s, time_s, self._clock.now_ns(), 1000, width, height, 0, 0, lost
         )
 
+    def wait(self, timeout_s: float) -> bool:
+        return True
+
     def take_events(self) -> list[dict[str, Any]]:
         return []
 

@@ -12,7 +12,7 @@ import pytest
 
 from dgrec.checksums import verify_checksums
 from dgrec.session import open_session
-from tests.factory import make_rows, smooth_boxes, write_journal
+from tests.factory import make_rows, smooth_boxes, write_journal, write_session
 from tests.recorder.command import Command
 
 
@@ -155,6 +155,33 @@ def test_recovering_on_a_read_only_disk_leaves_everything(
     assert last_line(done).endswith("cannot be written: Read-only file system")
     assert [path.name for path in disk.path.iterdir()] == ["s.arrows"]
     assert journal.read_bytes() == before
-    done = dgrec.record("--source", "sample", "--output", "disk/t.parquet")
-    assert done.returncode in (1, 4)  # root learns it from the disk, anybody else beforehand
-    assert "cannot be written: " in last_line(done)
+
+
+#: What writes a file, the file left out.
+WRITERS = [
+    ["record", "--source", "sample", "-o", "disk/t.parquet"],
+    ["query", "s.parquet", "SELECT * FROM frames", "-o", "disk/t.parquet"],
+    ["replay", "s.parquet", "-o", "disk/t.mp4"],
+    ["replay", "s.parquet", "-o", "disk/frames/"],
+    ["clip", "s.parquet", "-o", "disk/t.parquet"],
+]
+
+
+@pytest.mark.parametrize("arguments", WRITERS, ids=lambda a: f"{a[0]}-{a[-1][5:]}")
+@pytest.mark.parametrize("state", ["full", "read-only"])
+def test_exit_code_4_means_the_disk(
+    dgrec: Command, new_disk: Callable[[int], Disk], arguments: list[str], state: str
+) -> None:
+    """Whoever writes: a service that sees it has to see to the disk, not to the command."""
+    write_session(dgrec.folder / "s.parquet", make_rows(50))
+    disk = new_disk(100_000)
+    if state == "full":
+        fill(disk, 0)
+    else:
+        disk.make_read_only()
+    before = sorted(disk.path.iterdir())
+    done = run(dgrec, *arguments)
+    assert done.returncode == 4, done.stderr
+    reason = "No space left on device" if state == "full" else "Read-only file system"
+    assert f"cannot be written: {reason}" in last_line(done)
+    assert sorted(disk.path.iterdir()) == before

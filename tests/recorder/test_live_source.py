@@ -650,6 +650,38 @@ def test_ctrl_c_while_the_camera_is_away(dgrec: Command, mjpeg: MjpegCamera, tro
     assert [event["back"] for event in events] == ([False] if trouble == "gone" else [])
 
 
+def test_an_outage_is_told_while_it_lasts_and_at_the_end(
+    dgrec: Command, mjpeg: MjpegCamera
+) -> None:
+    """Nobody looks at an unattended recording but through its log."""
+    journal = dgrec.folder / "s.arrows"
+    recorder = dgrec.start("--source", mjpeg.url, "--output", "s.parquet")
+    assert recorder.stderr is not None
+    said: list[str] = []
+    patience = threading.Timer(2 * PATIENCE_S, os.killpg, [recorder.pid, signal.SIGKILL])
+    patience.start()
+    try:
+        wait_for(lambda: is_recording(journal))
+        mjpeg.kill()
+        said.append(next(line for line in recorder.stderr if ": lost (" in line))
+        mjpeg.start()
+        said.append(next(line for line in recorder.stderr if ": back after " in line))
+        recorder.send_signal(signal.SIGINT)
+        _, rest = recorder.communicate(timeout=PATIENCE_S)
+    finally:
+        patience.cancel()
+        recorder.kill()
+        recorder.wait()
+    assert recorder.returncode == 0, rest
+    with open_session(dgrec.folder / "s.parquet") as session:
+        (gap,) = session.metadata["events"]
+    lost, back = (line.split(maxsplit=2) for line in said)
+    assert lost[2].startswith(f"{mjpeg.url}: lost (the stream ended)")
+    assert back[2] == f"{mjpeg.url}: back after {gap['seconds']:.1f} s\n"
+    assert dt.datetime.fromisoformat(f"{lost[0]} {lost[1]}") <= dt.datetime.now()
+    assert f"Source lost: 1 gap, {gap['seconds']:.1f} s." in rest
+
+
 def test_the_command_gives_up(dgrec: Command, mjpeg: MjpegCamera) -> None:
     journal = dgrec.folder / "s.arrows"
     recorder = dgrec.start(

@@ -134,15 +134,23 @@ def test_a_server_that_does_not_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    "properties",
+    ("properties", "which"),
     [
-        {"no_such_property": 1},
-        {"output_confidence_threshold": "high"},
-        {"postprocess": {"timing": {"enable": True}, "more": 1}},
+        ({"no_such_property": 1}, "no_such_property=1 is refused: Model property"),
+        (
+            {"output_confidence_threshold": "high"},
+            "output_confidence_threshold=high is refused: its value has to be of another type",
+        ),
+        (
+            {"output_confidence_threshold": 0.5, "output_class_set": 5},
+            "output_class_set=5 is refused: output_class_set must be convertible",
+        ),
+        ({"postprocess": {"timing": {"enable": True}, "more": 1}}, 'postprocess={"timing":'),
     ],
 )
-def test_properties_that_pysdk_refuses(properties: dict[str, Any]) -> None:
-    assert "cannot be loaded: " in refusal(ModelRequest(properties=properties))
+def test_properties_that_pysdk_refuses(properties: dict[str, Any], which: str) -> None:
+    error = refusal(ModelRequest(properties=properties))
+    assert error.startswith(f"{sample.MODEL_NAME}: property {which}"), error
 
 
 # --- properties ---

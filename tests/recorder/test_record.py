@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import math
+import os
 import platform
 import subprocess
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ import pytest
 import dgrec
 from dgrec import sample
 from dgrec.session import Session
-from recorder.publisher import Publisher, payload
+from recorder.publisher import Publisher, check_target, payload
 from tests.factory import make_detection, make_row
 from tests.recorder.command import Command, names
 
@@ -181,6 +182,7 @@ def test_totals(recorded: Any) -> None:
 def test_what_is_said(recorded: Any) -> None:
     done, session = recorded
     assert "Recorded 40 frames" in done.stderr
+    assert ", ended by --max-frames)." in done.stderr
     assert "156 skipped on purpose" in done.stderr
     assert "sessions/faces.parquet" in done.stderr
     assert "dgrec replay sessions/faces.parquet" in done.stderr
@@ -237,6 +239,28 @@ def test_publishing_appends_to_a_file(tmp_path: Path) -> None:
     assert stamps == [make_row(i).completed_ns / 1e9 for i in range(4)]
 
 
+def test_what_may_be_published_to(tmp_path: Path) -> None:
+    output = tmp_path / "s.parquet"
+    (tmp_path / "empty").touch()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "before.jsonl").write_text(json.dumps(payload(make_row(0))) + "\n")
+    for name in ("new.jsonl", "empty", "pipe", "before.jsonl"):
+        check_target(str(tmp_path / name), output)
+    check_target("-", output)
+    check_target(os.devnull, output)
+
+
+def test_a_line_that_was_cut_off_takes_no_other_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    path.write_text(json.dumps(payload(make_row(0))) + '\n{"timestamp": 17')
+    publisher = Publisher(str(path))
+    publisher.publish(make_row(1))
+    publisher.close()
+    first, cut, last = path.read_text().splitlines()
+    assert (json.loads(first), cut) == (payload(make_row(0)), '{"timestamp": 17')
+    assert json.loads(last) == payload(make_row(1))
+
+
 def test_a_reader_that_goes_away_does_not_end_the_recording(dgrec: Command) -> None:
     process = dgrec.start(
         *OPTIONS, "--output", "s.parquet", "--publish", "-", stdout=subprocess.PIPE
@@ -265,7 +289,7 @@ def open_session(path: Path) -> Session:
 
 def test_a_name_is_made_and_the_summary_tells_it(dgrec: Command) -> None:
     (dgrec.folder / "my clip (1).mp4").symlink_to(sample.CLIP)
-    arguments = ["--source", "my clip (1).mp4", "--duration", "0.1", "--quiet"]
+    arguments = ["--source", "my clip (1).mp4", "--duration", "0.1s", "--quiet"]
     done = dgrec.record(*arguments, env={"DGREC_HOST": ""})
     assert done.returncode == 0, done.stderr
     assert "Recorded" not in done.stderr  # --quiet
@@ -282,6 +306,14 @@ def test_a_name_is_made_and_the_summary_tells_it(dgrec: Command) -> None:
         # The session and its footage can be moved together.
         footage = path.parent / metadata["source"]["relative"]
         assert footage.resolve() == sample.CLIP.resolve()
+
+
+def test_one_frame_of_so_many_seconds(dgrec: Command) -> None:
+    arguments = ["--source", "sample", "--every", "300", "--duration", "1s", "-o", "s.parquet"]
+    done = dgrec.record(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert "Recorded 1 frame with " in done.stderr
+    assert ", ended by --duration)." in done.stderr
 
 
 def test_overwrite(dgrec: Command) -> None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dgrec import sample
+from dgrec.errors import OutputError
 from dgrec.journal import JournalWriter
 from dgrec.session import Session
 from recorder.config import named_sources
+from recorder.publisher import check_target
+from recorder.recovery import left_behind
 from recorder.source import parse_source
 from tests.factory import make_rows, new_metadata, write_journal
 from tests.recorder.command import Command, error_of, names
@@ -129,7 +135,7 @@ def test_a_folder_that_cannot_be_written(dgrec: Command) -> None:
     folder = dgrec.folder / "locked"
     folder.mkdir(mode=0o500)
     error = error_of(dgrec.record("--source", "sample", "--output", "locked/s.parquet"))
-    assert error == "locked: cannot be written: permission denied"
+    assert error == "locked/s.parquet: cannot be written: Permission denied"
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that takes no files")
@@ -151,6 +157,17 @@ def test_a_journal_that_was_left_behind(dgrec: Command) -> None:
     assert journal.read_bytes() == before
 
 
+@pytest.mark.parametrize("content", [b"", b"something else\n" * 1000])
+def test_a_file_that_is_only_called_like_a_journal(dgrec: Command, content: bytes) -> None:
+    (dgrec.folder / "s.arrows").write_bytes(content)
+    error = error_of(dgrec.record("--source", "sample", "--output", "s.parquet"))
+    assert error.startswith("s.arrows: exists already")
+    assert left_behind(dgrec.folder) == []
+    write_journal(dgrec.folder / "t.arrows", make_rows(5), end=False)
+    assert left_behind(dgrec.folder) == [dgrec.folder / "t.arrows"]
+    assert (dgrec.folder / "s.arrows").read_bytes() == content
+
+
 def test_a_journal_that_is_being_written(dgrec: Command) -> None:
     journal = JournalWriter(dgrec.folder / "s.arrows", new_metadata())
     error = error_of(dgrec.record("--source", "sample", "--output", "s.parquet"))
@@ -165,6 +182,46 @@ def test_a_publish_file_that_cannot_be_opened(dgrec: Command) -> None:
     assert names(dgrec.folder) == []
 
 
+def pretty_json(path: Path) -> None:
+    path.write_text(json.dumps({"timestamp": 1, "detections": []}, indent=2) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "expected"),
+    [
+        ("old.parquet", lambda path: path.write_bytes(b"PAR1"), "is a name for a session"),
+        ("s.parquet", lambda _: None, "is a name for a session"),
+        ("s.arrows", lambda _: None, "is a name for a session"),
+        ("s.mp4", lambda _: None, "is a name for a session or a video"),
+        ("clip.mkv", lambda path: path.write_bytes(sample.CLIP.read_bytes()), "exists already"),
+        ("linked.jsonl", lambda path: path.symlink_to(sample.CLIP), "exists already"),
+        ("settings.json", pretty_json, "exists already"),
+        ("other.jsonl", lambda path: path.write_text('{"event": 1}\n'), "exists already"),
+    ],
+)
+def test_a_publish_file_that_is_something_else(
+    tmp_path: Path, name: str, make: Callable[[Path], Any], expected: str
+) -> None:
+    """Lines at the end of a session or a video would make it unreadable."""
+    path = tmp_path / name
+    make(path)
+    before = path.read_bytes() if path.exists() else None
+    with pytest.raises(OutputError) as caught:
+        check_target(str(path), tmp_path / "s.parquet")
+    assert str(caught.value).startswith(f"--publish {path}: {expected}")
+    assert (path.read_bytes() if path.exists() else None) == before
+
+
+@pytest.mark.parametrize("name", ["footage.mkv", "both.jsonl"])
+def test_publishing_to_the_source_or_to_the_output(dgrec: Command, name: str) -> None:
+    footage = dgrec.folder / "footage.mkv"
+    footage.write_bytes(sample.CLIP.read_bytes())
+    arguments = ["--source", "footage.mkv", "--output", "both.jsonl", "--publish", name]
+    assert error_of(dgrec.record(*arguments)).startswith(f"--publish {name}: ")
+    assert names(dgrec.folder) == ["footage.mkv"]
+    assert footage.read_bytes() == sample.CLIP.read_bytes()
+
+
 # --- usage ---
 
 
@@ -173,7 +230,13 @@ def test_a_publish_file_that_cannot_be_opened(dgrec: Command) -> None:
     [
         (["--masks", "round"], "Invalid value for '--masks'"),
         (["--max-frames", "0"], "Invalid value for '--max-frames'"),
-        (["--fps", "-1"], "Invalid value for '--fps'"),
+        (["--fps", "-1"], "is no rate"),
+        (["--fps", "nan"], "'nan' is no rate; write 15 or 0.5"),
+        (["--duration", "inf"], "'inf' is no duration"),
+        (["--duration", "0"], "'0' is too little; 0.001s is the least"),
+        (["--stall-timeout", "nan"], "'nan' is no duration"),
+        (["--stall-timeout", "90d"], "'90d' is too much; 1d is the most"),
+        (["--reconnect-for", "1e400"], "'1e400' is no duration"),
         (["--every", "2", "--fps", "5"], "--every and --fps"),
         (["--model", "face"], "--model-registry and --model"),
         (["--model-name", "a", "--model-url", "b/c"], "name the model twice"),

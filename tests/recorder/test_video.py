@@ -432,6 +432,7 @@ PLAIN: dict[str, Any] = {
     "keep_last": None,
     "keep_total": None,
     "min_free": None,
+    "publish": None,
     "video": "auto",
     "video_quality": 70,
     "video_size": None,
@@ -492,6 +493,22 @@ def test_a_codec_that_there_is_not(dgrec: Command, video: str) -> None:
         find_codec("h266")
     done = dgrec.record("--source", "sample", "--video", video, "--codec", "mpeg1")
     assert error_of(done) == "--codec mpeg1: the installed PyAV offers h264, h265, av1, vp9"
+    assert names(dgrec.folder) == []
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["--video-quality", "70"],
+        ["--codec", "h264"],
+        ["--video-size", "64x48", "--video", "none"],
+        ["--video-when-full", "block"],
+    ],
+)
+def test_options_of_a_video_where_there_is_none(dgrec: Command, given: list[str]) -> None:
+    """Also where the value is that by default: who says it wants a video."""
+    error = error_of(dgrec.record("--source", "sample", *given))
+    assert error == f"{given[0]}: no video is recorded of sample; say --video raw, too"
     assert names(dgrec.folder) == []
 
 

@@ -143,6 +143,39 @@ def test_states_of_a_journal(dgrec: Run, tmp_path: Path) -> None:
     assert info["form"] == "journal"
 
 
+def gap(seconds: float, **more: Any) -> dict[str, Any]:
+    stamp = f"2026-01-01T00:{int(seconds):02d}:00Z"
+    return {"kind": "gap", "from": stamp, "seconds": seconds, "reason": "the stream ended", **more}
+
+
+def test_gaps_of_a_journal(dgrec: Run, tmp_path: Path) -> None:
+    writer = JournalWriter(tmp_path / "s.arrows", new_metadata(), durability="never")
+    writer.write(make_rows(5), events=[gap(8.8), {"kind": "size", "width": 64}])
+    writer.write(make_rows(10)[5:], events=[gap(2.0, back=False)])
+    writer.close()
+    text = text_info(dgrec, tmp_path / "s.arrows")
+    assert row_of(text, "in all") == "2, 10.8 s"
+    assert row_of(text, "2026-01-01T00:08:00Z") == "8.8 s: the stream ended"
+    assert row_of(text, "2026-01-01T00:02:00Z") == "2.0 s, until the end: the stream ended"
+    assert len(json_info(dgrec, tmp_path / "s.arrows")["events"]) == 3
+
+
+def test_of_many_gaps_the_longest_are_shown(dgrec: Run, tmp_path: Path) -> None:
+    gaps = [gap(float(seconds)) for seconds in range(1, 26)]
+    path = write_session(tmp_path / "s.parquet", make_rows(5), new_metadata(events=gaps))
+    text = text_info(dgrec, path)
+    assert row_of(text, "in all") == "25, 325.0 s"
+    shown = [line for line in text.splitlines() if ": the stream ended" in line]
+    assert len(shown) == 10
+    assert "16.0 s" in shown[0]
+    assert "25.0 s" in shown[-1]
+    assert row_of(text, "shorter ones").startswith("15 ")
+
+
+def test_a_session_without_gaps_has_no_table_of_them(dgrec: Run, session: Path) -> None:
+    assert "in all" not in text_info(dgrec, session)
+
+
 def test_damage_is_listed(dgrec: Run, tmp_path: Path) -> None:
     path = write_journal(tmp_path / "s.arrows", make_rows(50), end=False)
     data = bytearray(path.read_bytes())

@@ -517,7 +517,7 @@ def test_a_parameter_that_the_sql_does_not_use(dgrec: Run, session: Path) -> Non
 def test_a_device_is_written_to_and_not_replaced(dgrec: Run, session: Path) -> None:
     ok(dgrec("query", session, "SELECT 1", "-o", "/dev/null", "--overwrite"))
     assert Path("/dev/null").is_char_device()
-    line = refusal(dgrec("query", session, "FROM range(10)", "-o", "/dev/full"))
+    line = refusal(dgrec("query", session, "FROM range(10)", "-o", "/dev/full"), code=4)
     assert "No space left" in line
 
 

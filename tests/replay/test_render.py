@@ -396,7 +396,7 @@ def test_a_disk_that_fills_up(tmp_path: Path, clip: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(VideoWriter, "write", fails)
     outcome = replay(session)
-    assert outcome.exit_code == 1
+    assert outcome.exit_code == 4
     assert outcome.stderr == (
         f"Error: {tmp_path / 's.replay.mp4'}: cannot be written: No space left on device\n"
     )
