@@ -25,7 +25,8 @@ from recorder.frames import Footage
 from recorder.model import ModelRequest, load_model
 from recorder.recording import Recording
 from recorder.source import VideoReader, parse_source
-from replay.footage.pixels import Pixels, find_footage
+from replay.footage.finding import find_footage
+from replay.footage.pixels import Pixels
 
 
 def is_same(left: Any, right: Any) -> bool:

@@ -19,7 +19,8 @@ from typing import Any
 
 import dgrec
 from dgrec.video import VideoWriter
-from replay.footage.pixels import Footage, Pixels
+from replay.footage.finding import Footage
+from replay.footage.pixels import Pixels
 from replay.rendering.cut import make_cut
 from replay.rendering.scene import Scene
 from tests.factory import make_row, new_metadata, smooth_boxes, write_session

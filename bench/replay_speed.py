@@ -35,7 +35,8 @@ import numpy as np
 import dgrec
 from dgrec import drawing, sample
 from dgrec.video import Image, VideoWriter
-from replay.footage.pixels import Pixels, find_footage
+from replay.footage.finding import find_footage
+from replay.footage.pixels import Pixels
 from replay.footage.video import Clip
 from replay.rendering.pipeline import ahead
 from replay.rendering.render import write_replay

@@ -9,7 +9,8 @@ from pathlib import Path
 import cv2
 
 import dgrec
-from replay.footage.pixels import Pixels, find_footage
+from replay.footage.finding import find_footage
+from replay.footage.pixels import Pixels
 
 SAMPLE = Path(__file__).parent.parent / "sample_data" / "session.parquet"
 

@@ -40,11 +40,11 @@ from rich.cells import cell_len
 
 from dgrec.errors import OutputError, QueryError
 from dgrec.files import output_error
+from replay.recorded import refuse_recorded
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from dgrec.session import Session
     from replay.query.reader import QueryResult
 
 __all__ = [
@@ -55,8 +55,6 @@ __all__ = [
     "json_text",
     "markdown_table",
     "open_output",
-    "recorded_files",
-    "refuse_recorded",
     "write_report",
     "write_rows",
 ]
@@ -110,25 +108,6 @@ def open_output(
         raise
     except OSError as error:
         raise output_error(name, error) from None
-
-
-def recorded_files(sessions: Iterable[Session]) -> list[Path]:
-    """Return what no output may replace: the files of ``sessions``, their names, their videos."""
-    found = []
-    for session in sessions:
-        found += [session.path, *session.files]
-        for video in session.metadata.get("video", []):
-            found.append(session.path.with_name(Path(str(video.get("file"))).name))
-    return found
-
-
-def refuse_recorded(path: Path, recorded: Sequence[Path]) -> None:
-    """Raise `OutputError` if ``path`` is one of ``recorded``, by whatever name."""
-    # The name of a session in parts is no file, but a file of that name would hide it.
-    if path.absolute() in [name.absolute() for name in recorded] or any(
-        path.exists() and file.exists() and path.samefile(file) for file in recorded
-    ):
-        raise OutputError(f"{path}: is the session itself, or its video; choose another name")
 
 
 def _is_stdout(path: Path | None) -> bool:

@@ -26,7 +26,8 @@ from replay.options import (
 if TYPE_CHECKING:
     from dgrec.session import Session
     from replay.drawing.painting import Stack
-    from replay.footage.pixels import Footage, Pixels
+    from replay.footage.finding import Footage
+    from replay.footage.pixels import Pixels
     from replay.footage.selection import Position
     from replay.rendering.cut import Cut
     from replay.rendering.outputs import Output
@@ -140,7 +141,9 @@ def replay_command(
 
     import dgrec
     from dgrec.errors import VideoError
-    from replay.footage.pixels import Pixels, check_not_footage, find_footage
+    from replay.footage.finding import files_of, find_footage
+    from replay.footage.pixels import Pixels
+    from replay.recorded import refuse_recorded
     from replay.rendering.cut import make_cut
     from replay.rendering.outputs import choose_output
 
@@ -176,7 +179,8 @@ def replay_command(
         # After all that may be wrong with the options: a mistyped one is the nearer mistake.
         chosen.target.check(chosen.path, overwrite=overwrite)
         if beside is not None:
-            check_not_footage(chosen.path, *beside)
+            other, its_pixels = beside
+            refuse_recorded(chosen.path, [*files_of(other), *its_pixels.footage.files])
         _say([chosen.note, *notes])
         _write(opened, pixels, painter, cut, speed, chosen, overwrite, quiet)
 

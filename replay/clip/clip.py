@@ -19,7 +19,8 @@ from replay.clip.recorded import ClipReport, recorded_videos
 from replay.clip.rows import ClipRows, utc_text_of
 from replay.clip.spans import Span
 from replay.clip.videos import cut, from_source, video_path
-from replay.footage.pixels import files_of
+from replay.footage.finding import files_of
+from replay.recorded import refuse_recorded
 
 __all__ = ["check_clip_output", "write_clip"]
 
@@ -97,9 +98,9 @@ def check_clip_output(
         raise OutputError(f"{output}: a clip is a session; choose a name that ends in .parquet")
     kinds = {str(item.get("kind")) for item in session.metadata.get("video", [])}
     kinds |= {"raw"} if with_video else set()
+    recorded = files_of(session)
     for path in (output, *(video_path(output, kind) for kind in sorted(kinds))):
-        if path.exists() and any(path.samefile(file) for file in files_of(session)):
-            raise OutputError(f"{path}: belongs to the session that the clip is cut from")
+        refuse_recorded(path, recorded)
         if path.is_dir():
             raise OutputError(f"{path}: is a folder")
         if path.exists() and not overwrite:

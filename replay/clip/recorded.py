@@ -9,7 +9,7 @@ from typing import Any
 
 from dgrec.session import Session
 from replay.clip.rows import ClipRows
-from replay.footage.pixels import Footage, find_recorded
+from replay.footage.finding import Footage, find_recorded
 
 __all__ = ["ClipReport", "RecordedVideo", "recorded_videos"]
 

@@ -14,7 +14,8 @@ from dgrec.video import Image, VideoWriter, check_output
 from replay.clip.packets import copy_packets
 from replay.clip.recorded import ClipReport, RecordedVideo
 from replay.clip.rows import ClipRows
-from replay.footage.pixels import Pixels, find_footage
+from replay.footage.finding import find_footage
+from replay.footage.pixels import Pixels
 from replay.footage.video import Clip
 from replay.rendering.render import Canvas
 

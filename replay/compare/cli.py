@@ -120,7 +120,8 @@ def compare_command(
 
     import dgrec
     from replay.compare.tables import write_comparison
-    from replay.output import open_output, recorded_files
+    from replay.output import open_output
+    from replay.recorded import recorded_files
 
     with contextlib.ExitStack() as stack:
         sides = [_open_side(side, stack) for side in (base, new)]

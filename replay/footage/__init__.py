@@ -3,7 +3,8 @@
 ===========  ===================================================================
 frame_index  where the frames of a video file are
 video        a frame of a video file, by its number
-pixels       the pixels of a session, wherever they come from
+finding      where a session's pixels are
+pixels       the picture of each row
 timeline     when each frame was recorded
 selection    which part of a session is meant: frames, times
 ===========  ===================================================================

@@ -130,9 +130,9 @@ def query_command(
     import contextlib
 
     from dgrec.sessions import open_sessions
-    from replay.output import recorded_files
     from replay.query.limits import bounded_memory
     from replay.query.reader import SqlReader
+    from replay.recorded import recorded_files
 
     with contextlib.ExitStack() as stack:
         sessions = open_sessions(paths, _warn)

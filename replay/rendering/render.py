@@ -16,8 +16,10 @@ from dgrec.result import RecordedResult
 from dgrec.session import Session
 from dgrec.video import Image
 from replay.drawing.painting import Painter, Stack
-from replay.footage.pixels import Pixels, check_not_footage
+from replay.footage.finding import files_of
+from replay.footage.pixels import Pixels
 from replay.footage.timeline import FIRST_STEP_US, Timeline
+from replay.recorded import refuse_recorded
 from replay.rendering.pipeline import ahead
 from replay.rendering.sinks import MP4, Target
 
@@ -311,7 +313,7 @@ def write_replay(
     """
     target = target or MP4
     target.check(output, overwrite=overwrite)
-    check_not_footage(output, session, pixels)
+    refuse_recorded(output, [*files_of(session), *pixels.footage.files])
     painter = painter or OverlayPainter(settings)
     canvas = canvas_for(session, painter, start, end, even=target.even)
     if pictures is None:

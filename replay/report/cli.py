@@ -78,8 +78,9 @@ def report_command(
 def _write_page(
     session: Session, output: Path, overwrite: bool, video: Path | None, pictures: bool
 ) -> None:
-    from replay.footage.pixels import Pixels, find_footage
-    from replay.output import recorded_files
+    from replay.footage.finding import find_footage
+    from replay.footage.pixels import Pixels
+    from replay.recorded import recorded_files
     from replay.report.page import check_file, write_report
 
     # What takes time comes after what can be refused at once.

@@ -119,8 +119,9 @@ def stats_command(
         sessions = (_follow(sessions),)
 
     from dgrec.sessions import open_sessions
-    from replay.output import open_output, recorded_files, write_rows
+    from replay.output import open_output, write_rows
     from replay.query.reader import SqlReader
+    from replay.recorded import recorded_files
     from replay.stats.caveats import caveats
 
     with contextlib.ExitStack() as stack:

@@ -129,7 +129,10 @@ def test_the_other_footage_is_never_overwritten(tmp_path: Path, clip: Path) -> N
     second = session_of(tmp_path / "two.parquet", file_source(own), [0, 1])
     outcome = replay(first, "--side-by-side", second, "-o", own, "--overwrite")
     assert outcome.exit_code == 1
-    assert outcome.stderr == f"Error: {own}: is the video that the pixels are read from\n"
+    assert (
+        outcome.stderr
+        == f"Error: {own}: is the session itself, or its video; choose another name\n"
+    )
     assert own.read_bytes() == clip.read_bytes()
 
 

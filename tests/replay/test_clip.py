@@ -21,7 +21,8 @@ from dgrec.parts import part_path
 from dgrec.rows import Row
 from dgrec.sealed import seal
 from dgrec.video import VideoWriter
-from replay.footage.pixels import Pixels, find_footage
+from replay.footage.finding import find_footage
+from replay.footage.pixels import Pixels
 from replay.footage.video import Clip
 from replay.rendering.render import write_replay
 from replay.verify import verify
@@ -419,7 +420,7 @@ def test_outputs_are_not_replaced_unasked(dgrec: Run, camera: Path, tmp_path: Pa
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     for output, words in (
         (clip, "exists already"),
-        (camera, "belongs to the session"),
+        (camera, "is the session itself, or its video"),
         (tmp_path / "clip.mp4", "ends in .parquet"),
         (tmp_path / "no" / "clip.parquet", "there is no folder"),
     ):
@@ -429,7 +430,7 @@ def test_outputs_are_not_replaced_unasked(dgrec: Run, camera: Path, tmp_path: Pa
         assert len(done.stderr.splitlines()) == 1
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
     done = dgrec("clip", camera, "-o", camera, "--overwrite")
-    assert "belongs to the session" in done.stderr
+    assert "is the session itself, or its video" in done.stderr
     assert dgrec("clip", camera, "-o", clip, "--start", 50, "--overwrite").exit_code == 0
     assert_whole(clip)
     assert frames_shown(clip, tmp_path) == seen(range(50, 100))

@@ -16,7 +16,8 @@ from dgrec.journal import Journal, JournalWriter
 from dgrec.metadata import Metadata, utc_text
 from dgrec.sealed import seal
 from dgrec.video import VideoWriter, import_av
-from replay.footage.pixels import Footage, Pixels, find_footage
+from replay.footage.finding import Footage, find_footage
+from replay.footage.pixels import Pixels
 from replay.footage.video import Clip
 from tests.factory import CLOSING, START_NS, write_journal, write_session
 from tests.replay.clips import (

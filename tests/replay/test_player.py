@@ -18,7 +18,8 @@ from PIL import ImageGrab
 
 import dgrec
 from dgrec.display import has_display
-from replay.footage.pixels import Footage, Pixels
+from replay.footage.finding import Footage
+from replay.footage.pixels import Pixels
 from replay.player import player as player_module
 from replay.player.moments import Moments, find_moments
 from replay.player.player import Player

@@ -25,7 +25,8 @@ import dgrec
 from dgrec import video
 from dgrec.cli import RootGroup
 from dgrec.video import VideoWriter
-from replay.footage.pixels import Footage, Pixels
+from replay.footage.finding import Footage
+from replay.footage.pixels import Pixels
 from replay.footage.timeline import Timeline
 from replay.rendering.render import Canvas, OverlayPainter, canvas_for, frames, write_replay
 from replay.replay_cli import replay_command
@@ -297,7 +298,10 @@ def test_the_footage_is_never_overwritten(tmp_path: Path) -> None:
     session = session_at(tmp_path / "s.parquet", footage, [0, 1])
     outcome = replay(session, "--output", footage, "--overwrite")
     assert outcome.exit_code == 1
-    assert outcome.stderr == f"Error: {footage}: is the video that the pixels are read from\n"
+    assert (
+        outcome.stderr
+        == f"Error: {footage}: is the session itself, or its video; choose another name\n"
+    )
     assert footage.read_bytes() == before
 
 
@@ -361,7 +365,10 @@ def test_recorded_videos_are_never_overwritten(tmp_path: Path, clip: Path, kind:
     session = write_session(tmp_path / "s.parquet", rows, metadata)
     outcome = replay(session, "--output", video, "--overwrite")
     assert outcome.exit_code == 1
-    assert outcome.stderr == f"Error: {video}: belongs to s.parquet; choose another name\n"
+    assert (
+        outcome.stderr
+        == f"Error: {video}: is the session itself, or its video; choose another name\n"
+    )
     assert video.read_bytes() == before
 
 

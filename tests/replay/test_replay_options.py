@@ -15,7 +15,8 @@ from PIL import Image as PillowImage
 
 import dgrec
 from replay.drawing.painting import Resize
-from replay.footage.pixels import Footage, Pixels
+from replay.footage.finding import Footage
+from replay.footage.pixels import Pixels
 from replay.footage.selection import parse_position
 from replay.rendering.contact_sheet import spread
 from replay.rendering.cut import make_cut

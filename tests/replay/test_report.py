@@ -18,7 +18,8 @@ from click.testing import CliRunner, Result
 import dgrec
 from dgrec import sample
 from dgrec.errors import OutputError
-from replay.footage.pixels import Pixels, find_footage
+from replay.footage.finding import find_footage
+from replay.footage.pixels import Pixels
 from replay.query.reader import SqlReader
 from replay.report import page as report
 from replay.stats.why import explain
