@@ -31,7 +31,7 @@ def info_command(session: Path, form: str, output: Path | None, overwrite: bool)
     """
     import dgrec
     from replay.info import describe, write_info
-    from replay.output import open_output
+    from replay.output.destination import open_output
 
     with dgrec.open(session) as opened:
         info = describe(opened)

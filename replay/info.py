@@ -12,7 +12,9 @@ import pyarrow.parquet as pq
 
 from dgrec.journal import is_being_written
 from dgrec.units import size_text
-from replay.output import Destination, Section, json_text, write_report
+from replay.output.destination import Destination
+from replay.output.sections import Section, write_report
+from replay.output.values import json_text
 
 if TYPE_CHECKING:
     from dgrec.session import Session

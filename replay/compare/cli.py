@@ -120,7 +120,7 @@ def compare_command(
 
     import dgrec
     from replay.compare.tables import write_comparison
-    from replay.output import open_output
+    from replay.output.destination import open_output
     from replay.recorded import recorded_files
 
     with contextlib.ExitStack() as stack:

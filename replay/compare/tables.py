@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from dgrec.comparison.agreement import KINDS
 from dgrec.comparison.changes import GOOD_SESSIONS, MARGIN, Verdict
 from dgrec.units import digits
-from replay.output import Destination, Section, json_text, write_report
+from replay.output.destination import Destination
+from replay.output.sections import Section, write_report
+from replay.output.values import json_text
 
 if TYPE_CHECKING:
     from dgrec.comparison import Comparison, Recording, Row, Value

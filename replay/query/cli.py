@@ -169,7 +169,8 @@ def _answer(
     keep: list[Path],
     limit: int | None,
 ) -> None:
-    from replay.output import open_output, write_rows
+    from replay.output.destination import open_output
+    from replay.output.rows import write_rows
 
     if limit is None and form == "table":
         limit = TABLE_ROWS

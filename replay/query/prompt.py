@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dgrec.errors import QueryError
-from replay.output import open_output, write_rows
+from replay.output.destination import open_output
+from replay.output.rows import write_rows
 
 if TYPE_CHECKING:
     from prompt_toolkit import PromptSession

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from dgrec.errors import DgrecError, OutputError
 from dgrec.files import check_parent, output_error
 from dgrec.version import __version__
-from replay.output import cell_text
+from replay.output.values import cell_text
 from replay.query.reader import SqlReader
 from replay.recorded import recorded_files, refuse_recorded
 from replay.report.plots import CHARTS, ChartPlan, Extent, Rows, Spec

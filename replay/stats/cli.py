@@ -16,7 +16,7 @@ from replay.options import output_options, quantity
 
 if TYPE_CHECKING:
     from dgrec.session import Session
-    from replay.output import Destination
+    from replay.output.destination import Destination
     from replay.query.reader import SqlReader
 
 __all__ = ["stats_command"]
@@ -119,7 +119,8 @@ def stats_command(
         sessions = (_follow(sessions),)
 
     from dgrec.sessions import open_sessions
-    from replay.output import open_output, write_rows
+    from replay.output.destination import open_output
+    from replay.output.rows import write_rows
     from replay.query.reader import SqlReader
     from replay.recorded import recorded_files
     from replay.stats.caveats import caveats
@@ -177,7 +178,7 @@ def _query(by: str | None, window: float | None, late: int | None) -> str | None
 def _print_sql(
     query: str | None, why: bool, output: Path | None, overwrite: bool, keep: tuple[Path, ...]
 ) -> None:
-    from replay.output import open_output
+    from replay.output.destination import open_output
     from replay.stats.questions import script
     from replay.stats.summary import queries
     from replay.stats.why import LOADS_QUERY, PIPELINES_QUERY
@@ -198,7 +199,7 @@ def _report(
     charts: bool | None,
 ) -> None:
     """Write everything about one session."""
-    from replay.output import open_output
+    from replay.output.destination import open_output
     from replay.query.reader import SqlReader
     from replay.stats.summary import measure, write_stats
 

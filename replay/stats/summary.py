@@ -7,7 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from replay.output import Destination, Section, csv_line, json_text, write_report
+from replay.output.destination import Destination
+from replay.output.rows import csv_line
+from replay.output.sections import Section, write_report
+from replay.output.values import json_text
 from replay.query.reader import SqlReader
 from replay.stats.caveats import caveats, moments
 

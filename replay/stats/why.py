@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from replay.output import Destination, Section, json_text, write_report
+from replay.output.destination import Destination
+from replay.output.sections import Section, write_report
+from replay.output.values import json_text
 from replay.query.reader import SqlReader
 from replay.stats.caveats import caveats, moments
 from replay.stats.questions import NAMED_SESSIONS

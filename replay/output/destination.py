@@ -1,0 +1,101 @@
+"""Where a result goes: a file that appears once it is whole, a device, standard output."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from dgrec.errors import OutputError
+from dgrec.files import output_error
+from replay.recorded import refuse_recorded
+
+__all__ = ["Destination", "open_output"]
+
+
+@dataclass
+class Destination:
+    """Where a result goes."""
+
+    file: BinaryIO
+    encoding: str = "utf-8"
+    is_terminal: bool = False
+
+    def write(self, text: str) -> None:
+        self.file.write(text.encode(self.encoding, "backslashreplace"))
+
+
+@contextlib.contextmanager
+def open_output(
+    path: Path | None, *, overwrite: bool = False, keep: Sequence[Path] = ()
+) -> Iterator[Destination]:
+    """Open ``path`` (None or ``-``: standard output) for one result.
+
+    A file appears under its name only once it is whole. ``keep`` is never overwritten: the files of
+    the session that the result is about, and its name.
+
+    Raises:
+        OutputError: The file exists and ``overwrite`` is false, or it cannot be written.
+    """
+    name = "standard output" if _is_stdout(path) else str(path)
+    try:
+        if path is None or _is_stdout(path):
+            with _stdout() as destination:
+                yield destination
+        elif _is_special(path):
+            with path.open("wb") as file:
+                yield Destination(file)
+        else:
+            refuse_recorded(path, keep)
+            with _new_file(path, overwrite) as file:
+                yield Destination(file)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise output_error(name, error) from None
+
+
+def _is_stdout(path: Path | None) -> bool:
+    return path is None or str(path) == "-"
+
+
+def _is_special(path: Path) -> bool:
+    """Return whether ``path`` is a device or a pipe, which must not be replaced by a file."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+@contextlib.contextmanager
+def _stdout() -> Iterator[Destination]:
+    stdout = sys.stdout
+    stdout.flush()
+    terminal = stdout.isatty()
+    # What a program reads is UTF-8 wherever it runs; what a person reads is the terminal's.
+    encoding = stdout.encoding if terminal else "utf-8"
+    yield Destination(stdout.buffer, encoding, terminal)
+    stdout.buffer.flush()
+
+
+@contextlib.contextmanager
+def _new_file(path: Path, overwrite: bool) -> Iterator[BinaryIO]:
+    path = path.resolve()  # a link stays one
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder; give a file name")
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path}: exists already; choose another name or say --overwrite")
+    temporary = path.with_name(f".{path.name}.writing")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)

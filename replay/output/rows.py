@@ -1,0 +1,236 @@
+"""Rows as they come, in every format."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import pyarrow as pa
+
+from dgrec.errors import OutputError, QueryError
+from replay.output.destination import Destination
+from replay.output.tables import markdown_line, markdown_table, plain_table
+from replay.output.values import (
+    cell_text,
+    is_numeric,
+    json_text,
+    person_text,
+    rows_of,
+    values_of,
+)
+
+if TYPE_CHECKING:
+    from replay.query.reader import QueryResult
+
+__all__ = ["csv_line", "write_rows"]
+
+
+#: Rows of a table that share their column widths.
+_PAGE_ROWS = 1000
+_ROW_GROUP_ROWS = 122_880
+_ROW_GROUP_BYTES = 64 << 20
+
+
+def write_rows(
+    result: QueryResult,
+    form: str,
+    destination: Destination,
+    limit: int | None = None,
+) -> int:
+    """Write rows as they come and return how many were left out after the first ``limit``.
+
+    Memory holds a batch at a time; for a table, 1,000 rows, which share their column widths (a
+    longer table starts anew after them).
+
+    Raises:
+        QueryError: A value cannot be written in this format.
+        OutputError: Parquet was to go to a terminal.
+    """
+    schema, head = result.schema, _Head(result.batches, limit)
+    try:
+        if form == "parquet":
+            _write_parquet(schema, head, destination)
+        else:
+            for text in _WRITERS[form](schema, head, destination):
+                destination.write(text)
+    except (pa.ArrowException, ValueError, OverflowError) as error:
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise QueryError(f"a value cannot be written as {form}: {lines[0]}; cast it") from None
+    left_out = head.count_rest()
+    if left_out and form == "table":
+        destination.write(
+            f"… {left_out:,} more {'row' if left_out == 1 else 'rows'} (--limit 0 shows all; "
+            "--format csv, json, jsonl and parquet write all)\n"
+        )
+    return left_out
+
+
+class _Head:
+    """The first rows of ``batches``, and afterwards how many there were beyond them."""
+
+    def __init__(self, batches: Iterable[pa.RecordBatch], limit: int | None) -> None:
+        self._batches = iter(batches)
+        self._limit = limit
+        self._rest = 0
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        left = self._limit
+        for batch in self._batches:
+            if left is None:
+                yield batch
+                continue
+            if batch.num_rows:
+                yield batch.slice(0, left)
+            if batch.num_rows >= left:
+                self._rest = batch.num_rows - left
+                return
+            left -= batch.num_rows
+
+    def count_rest(self) -> int:
+        return self._rest + sum(int(batch.num_rows) for batch in self._batches)
+
+
+def _json_array(
+    schema: pa.Schema, batches: Iterable[pa.RecordBatch], _: Destination
+) -> Iterator[str]:
+    separator = "[\n"
+    for line in _objects(schema, batches):
+        yield separator + line
+        separator = ",\n"
+    yield "[]\n" if separator == "[\n" else "\n]\n"
+
+
+def _json_lines(
+    schema: pa.Schema, batches: Iterable[pa.RecordBatch], _: Destination
+) -> Iterator[str]:
+    for line in _objects(schema, batches):
+        yield line + "\n"
+
+
+def _objects(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[str]:
+    names = schema.names
+    for row in rows_of(batches):
+        yield json_text(dict(zip(names, row, strict=True)))
+
+
+def _csv(schema: pa.Schema, batches: Iterable[pa.RecordBatch], _: Destination) -> Iterator[str]:
+    yield csv_line(schema.names)
+    for batch in batches:
+        for cells in zip(*map(_csv_cells, batch.columns), strict=True):
+            yield _csv_join(cells)
+
+
+def csv_line(row: Sequence[Any]) -> str:
+    """Return values as one line of CSV, its end included."""
+    return _csv_join([_csv_cell(value) for value in row])
+
+
+def _csv_join(cells: Sequence[str]) -> str:
+    # To most readers an empty line is no row.
+    return (",".join(cells) or '""') + "\n"
+
+
+def _csv_cells(column: pa.Array) -> list[str]:
+    """Return a column's values as CSV; by column, since most of its types need no quotes."""
+    if column.null_count == len(column):
+        return [""] * len(column)
+    values = values_of(column)
+    if is_numeric(column.type) or pa.types.is_timestamp(column.type):
+        return ["" if value is None else str(value) for value in values]
+    return [_csv_cell(value) for value in values]
+
+
+_CSV_SPECIAL = re.compile(r'[",\r\n]|^\s|\s$')
+
+
+def _csv_cell(value: Any) -> str:
+    if value is None:
+        return ""
+    text = cell_text(value)
+    if not text or _CSV_SPECIAL.search(text):
+        return '"' + text.replace('"', '""') + '"'
+    return text
+
+
+def _markdown(
+    schema: pa.Schema, batches: Iterable[pa.RecordBatch], _: Destination
+) -> Iterator[str]:
+    numeric = [is_numeric(field.type) for field in schema]
+    yield markdown_table(schema.names, [], numeric)
+    for row in rows_of(batches):
+        yield markdown_line([person_text(value) for value in row])
+
+
+def _tables(
+    schema: pa.Schema, batches: Iterable[pa.RecordBatch], destination: Destination
+) -> Iterator[str]:
+    numeric = [is_numeric(field.type) for field in schema]
+    page: list[list[str]] = []
+    first = 0
+    for row in rows_of(batches):
+        page.append([person_text(value) for value in row])
+        if len(page) == _PAGE_ROWS:
+            yield plain_table(schema.names, page, numeric, destination, first)
+            first += len(page)
+            page = []
+    if page or not first:
+        yield plain_table(schema.names, page, numeric, destination, first)
+    if not page and not first:
+        yield "(no rows)\n"
+
+
+_WRITERS = {
+    "json": _json_array,
+    "jsonl": _json_lines,
+    "csv": _csv,
+    "markdown": _markdown,
+    "table": _tables,
+}
+
+
+def _write_parquet(
+    schema: pa.Schema, batches: Iterable[pa.RecordBatch], destination: Destination
+) -> None:
+    import pyarrow.parquet as pq
+
+    if destination.is_terminal:
+        raise OutputError("Parquet is not for a terminal; give --output FILE, or a pipe")
+    waiting: list[pa.RecordBatch] = []
+    with pq.ParquetWriter(pa.PythonFile(_Sink(destination.file)), schema, compression="zstd") as w:
+
+        def write_group() -> None:
+            w.write_table(pa.Table.from_batches(waiting, schema), row_group_size=_ROW_GROUP_ROWS)
+            waiting.clear()
+
+        for batch in batches:
+            waiting.append(batch)
+            if (
+                sum(part.num_rows for part in waiting) >= _ROW_GROUP_ROWS
+                or sum(part.nbytes for part in waiting) >= _ROW_GROUP_BYTES
+            ):
+                write_group()
+        if waiting:
+            write_group()
+
+
+class _Sink(io.RawIOBase):
+    """A file that knows its position, which a pipe does not, and is not closed by its user."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__()
+        self._file = file
+        self._position = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def write(self, data: Any) -> int:
+        size = memoryview(data).nbytes
+        self._file.write(data)
+        self._position += size
+        return size
