@@ -16,7 +16,7 @@ import re
 from dataclasses import dataclass
 from importlib import resources
 
-__all__ = ["Entry", "OnlySession", "entries", "statements", "text"]
+__all__ = ["Entry", "OnlySession", "entries", "literal", "statements", "text"]
 
 _CREATE = re.compile(r"^CREATE (VIEW|MACRO) (\w+)(\([^)]*\))?", re.MULTILINE)
 
@@ -115,7 +115,7 @@ def _for_one(sql: str, only: OnlySession) -> str:
         sql = re.sub(several, one, sql)
     if "frames.*" not in sql:  # All columns of the view are more than those of the file.
         sql = re.sub(r"FROM frames\b", "FROM {rows}", sql)
-    meanings = {"{session_id}": _literal(only.session_id), "{rows}": only.rows}
+    meanings = {"{session_id}": literal(only.session_id), "{rows}": only.rows}
     return re.sub(r"\{\w+\}", lambda mark: meanings[mark[0]], sql)
 
 
@@ -123,12 +123,13 @@ def _for_one(sql: str, only: OnlySession) -> str:
 def _listing() -> str:
     columns = ", ".join(("name", "kind", "call", "description", "sql"))
     rows = ", ".join(
-        "(" + ", ".join(map(_literal, (e.name, e.kind, e.call, e.description, e.sql))) + ")"
+        "(" + ", ".join(map(literal, (e.name, e.kind, e.call, e.description, e.sql))) + ")"
         for e in entries()
         if not e.name.startswith("_")
     )
     return f"CREATE VIEW library AS SELECT * FROM (VALUES {rows}) AS entries({columns})"
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
+    """Return a text as SQL writes it."""
     return "'" + text.replace("'", "''") + "'"

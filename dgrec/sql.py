@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from dgrec import library
 from dgrec.errors import QueryError
+from dgrec.library import literal
 from dgrec.metadata import dumps
 from dgrec.schema import DETECTION, SCHEMA
 
@@ -140,7 +141,7 @@ def _confine(connection: duckdb.DuckDBPyConnection, sessions: Sequence[Source]) 
     # A part may be sealed while the query runs; DuckDB still reads it as the journal it was.
     files = [path for s in sessions for path in (s.path, *(part.path for part in s.parts))]
     # DuckDB looks at whether the pattern is allowed, and then the file that it finds by it.
-    names = {_literal(os.path.abspath(path)) for path in files} | set(map(_pattern, files))
+    names = {literal(os.path.abspath(path)) for path in files} | set(map(_pattern, files))
     connection.execute(f"SET allowed_paths = [{', '.join(names)}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
@@ -212,7 +213,7 @@ def _rows_of(
 
 def _select(rows: Sequence[_Rows]) -> str:
     """Return a query for rows that have the same columns."""
-    ids = [_literal(row.session_id) for row in rows]
+    ids = [literal(row.session_id) for row in rows]
     session_id = ids[0]
     if len(set(ids)) > 1:
         session_id = f"([{', '.join(ids)}])[(file_index + 1)::BIGINT]"
@@ -225,11 +226,7 @@ def _select(rows: Sequence[_Rows]) -> str:
 
 def _pattern(path: Path) -> str:
     """Return the literal with which DuckDB opens just this file: it takes every path for a glob."""
-    return _literal(re.sub(r"([*?[])", r"[\1]", os.path.abspath(path)))
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+    return literal(re.sub(r"([*?[])", r"[\1]", os.path.abspath(path)))
 
 
 _TOTALS = ("frames", "detections", "skipped", "dropped")

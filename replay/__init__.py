@@ -12,6 +12,6 @@ player     the window
 clip       a part of a session as a session
 =========  =====================================================================
 
-``cli`` gathers the commands; ``options`` and ``output`` are what they share; ``info`` and
-``verify`` are small ones.
+``cli`` gathers the commands, of which ``info`` and ``verify`` are small ones. What they share:
+``options``, ``output`` (results as text and files), ``recorded`` (what nothing may replace).
 """

@@ -11,7 +11,7 @@ import base64
 import datetime as dt
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from importlib import resources
@@ -189,7 +189,6 @@ def write_report(
     pixels: Pixels | None = None,
     notes: Sequence[str] = (),
     overwrite: bool = False,
-    progress: Callable[[str], None] = lambda section: None,
 ) -> None:
     """Write the report of ``session`` to ``output``.
 
@@ -200,7 +199,6 @@ def write_report(
         notes: Sentences that stand first, for whoever reads nothing else. Above them is what has
             to be known of the session: damage, no end, cuts.
         overwrite: Whether ``output`` may be replaced.
-        progress: Called with the title of each section before it is made.
 
     Raises:
         OutputError: The file exists, or cannot be written.
@@ -211,7 +209,7 @@ def write_report(
     with SqlReader([session]) as reader:
         extent = _extent(reader)
         summary = _summary(reader, extent, moments(session))
-        sections = list(_sections(reader, session, extent, pixels, progress))
+        sections = list(_sections(reader, session, extent, pixels))
     page = template.render(
         name=str(session.metadata.get("name") or session.path.stem),
         path=session.path.name,
@@ -254,21 +252,16 @@ def _sections(
     session: Session,
     extent: Extent,
     pixels: Pixels | None,
-    progress: Callable[[str], None],
 ) -> Iterator[_Section]:
     for plan in CHARTS:
-        progress(plan.title)
         yield _chart(reader, plan, extent)
         # Of moments of a recording, rates and loads say nothing.
         if plan.name == "stages" and moments(session) == 1:
             for table in _FIRST_TABLES:
-                progress(table.title)
                 yield _table(reader, table)
     if pixels is not None:
-        progress("The slowest frames")
         yield _strip(reader, session, pixels)
     for table in _LAST_TABLES:
-        progress(table.title)
         yield _table(reader, table)
 
 
@@ -499,5 +492,6 @@ def write_file(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise output_error(path, error) from None
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -216,16 +216,7 @@ FROM frames"""
 
 def _histogram_spec(rows: Rows, extent: Extent) -> Spec:
     width = extent.bin_ms
-    last = width * math.ceil((extent.latency_ms or 1.0) / width)
-    bars = [
-        {
-            **row,
-            "to_ms": row["from_ms"] + width,
-            "which": "all that is longer" if row["from_ms"] >= last - width / 2 else "",
-        }
-        for row in rows
-        if "frames" in row
-    ]
+    bars = [{**row, "to_ms": row["from_ms"] + width} for row in rows if "frames" in row]
     marks = [row for row in rows if "name" in row and row["ms"] is not None]
     return {
         **_base(220),

@@ -85,9 +85,10 @@ def stats_command(
     files, journals, recordings in parts, folders of them, or globs in quotes. What cannot be read
     is named and left out where there is more.
 
-    Quantiles are interpolated like numpy's, and exact up to 4 million frames (37 hours at 30
-    frames a second); beyond, they are t-digest estimates, and the output says so. Every frame
-    counts, the first ones too; how many are warm-up is said. Only --why leaves those out.
+    Quantiles are interpolated like numpy's. They are exact, but for the summary of one session of
+    more than 4 million frames (37 hours at 30 frames a second): t-digest estimates, which it says.
+    Every frame counts, the first ones too; how many are warm-up is said. Only --why leaves those
+    out.
     """
     chosen = [
         name
