@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO
+from dataclasses import dataclass
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 
@@ -21,16 +22,21 @@ from replay.output.values import (
     values_of,
 )
 
-if TYPE_CHECKING:
-    from replay.query.reader import QueryResult
-
-__all__ = ["csv_line", "write_rows"]
+__all__ = ["QueryResult", "csv_line", "write_rows"]
 
 
 #: Rows of a table that share their column widths.
 _PAGE_ROWS = 1000
 _ROW_GROUP_ROWS = 122_880
 _ROW_GROUP_BYTES = 64 << 20
+
+
+@dataclass
+class QueryResult:
+    """The columns of a result, and its rows as they are computed; they can be read once."""
+
+    schema: pa.Schema
+    batches: Iterator[pa.RecordBatch]
 
 
 def write_rows(

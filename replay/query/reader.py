@@ -7,7 +7,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -16,13 +15,14 @@ import pyarrow as pa
 
 from dgrec import sql
 from dgrec.errors import QueryError
+from replay.output.rows import QueryResult
 from replay.query.landlock import refuse_writing
 from replay.query.statement import check_only_reads, one_statement, without_end
 
 if TYPE_CHECKING:
     from dgrec.session import Session
 
-__all__ = ["WORKER_NAME", "QueryResult", "SqlReader", "check_only_reads"]
+__all__ = ["WORKER_NAME", "SqlReader", "check_only_reads"]
 
 _T = TypeVar("_T")
 
@@ -43,14 +43,6 @@ _PLAIN_TYPES = (
     *("varchar", "json", "blob", "uuid", "enum", "null", '"null"'),
     *("date", "time", "timestamp", "timestamp_s", "timestamp_ms", "timestamp with time zone"),
 )
-
-
-@dataclass
-class QueryResult:
-    """The columns of a result, and its rows as they are computed; they can be read once."""
-
-    schema: pa.Schema
-    batches: Iterator[pa.RecordBatch]
 
 
 class SqlReader:
