@@ -151,7 +151,7 @@ def quantile_estimate(series: Series, p: float) -> Estimate:
         return Estimate(None, "not measured")
     value = series.quantile(p)
     if series.block is None or series.effective is None:
-        return Estimate(value, _too_short(series))
+        return Estimate(value if p == 0.5 else None, _too_short(series))
     if value <= 0:
         return Estimate(value, "is 0 ms: a ratio needs more")
     beyond = series.effective * min(p, 1 - p)
@@ -309,7 +309,8 @@ def _sessions_to_tell(logs: Sequence[Floats]) -> str:
     def is_enough(count: int) -> bool:
         return t_quantile(2 * count - 2) * math.sqrt(2 * variance / count) <= math.log1p(MARGIN)
 
-    counts = range(MIN_SESSIONS, 1001)
+    # With as many as there are, it was not enough.
+    counts = range(max(map(len, logs)) + 1, 1001)
     at = bisect_left(counts, True, key=is_enough)
     count = f"about {counts[at]:,}" if at < len(counts) else f"over {counts[-1]:,}"
     return f"{count} sessions a side"

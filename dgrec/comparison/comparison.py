@@ -56,6 +56,8 @@ __all__ = [
     "compare_values",
 ]
 
+#: Fewer frames that are the same on both sides may be the same by chance.
+_MIN_PAIRS: Final = 10
 _QUANTILES: Final = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 THROUGHPUT: Final = "throughput_fps"
 STALLS: Final = "stalls_per_min"
@@ -76,7 +78,8 @@ class Recording:
     frames: int
     #: Frames left out at the beginning; 0 where the session did not settle (``has_settled``).
     warm_up: int
-    has_settled: bool
+    #: None: too short to tell, or not timed.
+    has_settled: bool | None
     dropped: dict[str, int]
     skipped: int
     #: Frames whose durations are compared: without the warm-up, and those in both where there are
@@ -449,7 +452,7 @@ def _stage(name: str, base: Sample, new: Sample, paired: bool) -> Iterator[_Meas
 
 
 def _is_identical(base: Series, new: Series, paired: bool) -> bool:
-    return paired and len(base) > 0 and np.array_equal(base.values, new.values)
+    return paired and len(base) >= _MIN_PAIRS and np.array_equal(base.values, new.values)
 
 
 def _stalls(base: Sample, new: Sample, *, paired: bool) -> _Measured:

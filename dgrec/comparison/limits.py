@@ -171,7 +171,7 @@ class _Parser:
         _, number, written = self._take("number", "a number")
         is_change, is_percent = number[0] in "+-", written == "%"
         if is_percent and not is_change:
-            write = f"+{number}% (or -{number}%)"
+            write = f"+{number}% (or -{number}%): a change, in per cent of BASE"
             if metric in _OF_AGREEMENT:
                 write = f"{float(number) / 100:g}"
             raise ConfigError(

@@ -56,7 +56,7 @@ class Sample:
     #: Frames left out at its beginning.
     warm_up: int
     #: Whether the end of the warm-up was found; if not, nothing is left out.
-    has_settled: bool
+    has_settled: bool | None
     source_frame: Integers
     #: From the result before. Unknown of the first one, and where frames between are not there: cut
     #: away by `dgrec clip`, or lost to damage.
@@ -185,11 +185,14 @@ def _gaps(frame: Numbers, completed_us: Numbers, cuts: Sequence[int]) -> Floats:
     return gaps
 
 
-def _warm_up(session: Session) -> tuple[bool, int]:
-    """Return whether a session settled, and how many rows come before that (docs/sql.md)."""
+def _warm_up(session: Session) -> tuple[bool | None, int]:
+    """Return whether a session settled, and how many rows come before that (docs/sql.md).
+
+    None where it is too short to tell.
+    """
     # The rule stands in SQL, where everybody can read it.
     rows = session.sql("SELECT has_settled, warm_up_frames FROM warm_up").fetchall()
-    return (bool(rows[0][0]), int(rows[0][1])) if rows else (False, 0)
+    return (rows[0][0], int(rows[0][1] or 0)) if rows else (None, 0)
 
 
 def _numbers(column: pa.Array) -> np.ndarray[Any, Any]:

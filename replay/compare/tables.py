@@ -112,12 +112,18 @@ def _recording_row(side: str, recording: Recording) -> tuple[str, ...]:
         recording.path,
         f"{recording.frames:,}",
         f"{ended}, damaged" if recording.damage else ended,
-        f"{recording.warm_up:,}" if recording.has_settled else "not settled",
+        _warm_up(recording),
         f"{recording.compared:,}",
         "-" if recording.effective is None else f"{recording.effective:,.0f}",
         f"{dropped:,} ({places})" if places else f"{dropped:,}",
         f"{recording.skipped:,}",
     )
+
+
+def _warm_up(recording: Recording) -> str:
+    if recording.has_settled is None:
+        return "too short"
+    return f"{recording.warm_up:,}" if recording.has_settled else "not settled"
 
 
 def _row(row: Row) -> tuple[str, ...]:
@@ -261,7 +267,7 @@ def _notes(comparison: Comparison, checked: Sequence[tuple[Limit, Outcome]]) -> 
         "of the one before."
     )
     recordings = (*comparison.base, *comparison.new)
-    if any(not recording.has_settled for recording in recordings):
+    if any(recording.has_settled is False for recording in recordings):
         yield (
             "Not settled: nowhere in the first half were three windows of a second within 10%. "
             "Nothing is left out there, and what is compared may be warm-up."
@@ -301,6 +307,8 @@ def _summary(comparison: Comparison) -> str:
 
 def _pair_notes(comparison: Comparison) -> Iterator[str]:
     if comparison.unit != "frame" or not comparison.has_same_footage:
+        return
+    if not all(comparison.frames):
         return
     if not comparison.pairs:
         yield "No frame is in both: what is compared are other parts of the same footage."

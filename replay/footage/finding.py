@@ -218,6 +218,12 @@ def _given(session: Session, video: Path, source: Mapping[str, Any], loops: bool
     if not video.is_file():
         raise VideoError(f"{video}: not a video file")
     known = _recorded_as(session, video)
+    if known is None and source.get("kind") in ("camera", "url"):
+        # Frames of a stream are counted from when it was opened: nothing else begins there.
+        raise VideoError(
+            f"{video}: is not a video that was recorded with {session.path.name}: of a camera or a "
+            "stream, nothing tells which of its frames a row is about"
+        )
     if known is None:
         difference = _difference(video, source)
         note = f"{video.name} is not the file that was recorded: {difference}" if difference else ""

@@ -127,13 +127,20 @@ def histogram(reader: SqlReader, width: int) -> Histogram | None:
     return Histogram(low, high, tuple(counts[:bins]), counts[bins], largest)
 
 
+_FRAMES_A_COLUMN = 3
+
+
 def time_line(reader: SqlReader, width: int) -> TimeLine | None:
     """Return latency, rate and losses of one session over time; None without frames."""
-    (span,) = reader.rows("SELECT sum(duration_s) AS seconds FROM session_throughput")
+    (span,) = reader.rows(
+        "SELECT sum(duration_s) AS seconds, sum(frames)::BIGINT AS frames FROM session_throughput"
+    )
     if not span["seconds"]:
         return None
+    # With hardly a frame in a column, the rate would be spikes between gaps.
+    columns = max(1, min(_columns(width), span["frames"] // _FRAMES_A_COLUMN))
     # Whole microseconds, rounded up: the windows are then never more than the columns.
-    step = math.ceil(span["seconds"] * 1e6 / _columns(width)) / 1e6
+    step = math.ceil(span["seconds"] * 1e6 / columns) / 1e6
     rows = reader.rows(f"SELECT fps, latency_p95_ms, dropped FROM throughput({step!r})")
     return TimeLine(
         span["seconds"],

@@ -416,7 +416,10 @@ def test_short_sessions(dgrec: Run, tmp_path: Path, count: int) -> None:
     assert found["latency_p50_ms"]["reason"] is not None
     assert value["agreement"]["f1"] == (1 if count else None)
     same = json_compare(dgrec, a, a)
-    assert verdicts(same)["latency_p50_ms"] == ("SAME" if count else "UNCLEAR")
+    # A frame or two would be the same by chance.
+    assert verdicts(same)["latency_p50_ms"] == ("SAME" if count >= 10 else "UNCLEAR")
+    # No p99 of so few frames, not even without an interval.
+    assert found["latency_p99_ms"]["base"]["value"] is None
     assert dgrec("compare", a, b).exit_code == 0
 
 

@@ -12,6 +12,7 @@ import pytest
 
 import dgrec
 from dgrec import sample
+from dgrec.errors import VideoError
 from dgrec.journal import Journal, JournalWriter
 from dgrec.metadata import Metadata, utc_text
 from dgrec.sealed import seal
@@ -675,3 +676,18 @@ def test_a_source_whose_decoder_leaves_frames_out(tmp_path: Path) -> None:
             image = pixels.frame(session.row(position))
             assert image is not None
             assert number_in(image) == rows[position][0]
+
+
+@pytest.mark.parametrize("kind", ["camera", "url"])
+def test_nothing_but_what_was_recorded_with_it_goes_with_a_stream(
+    tmp_path: Path, kind: str
+) -> None:
+    """Its frames are counted from when it was opened: another file's begin elsewhere."""
+    other = write_clip(tmp_path / "other.mp4", 8)
+    metadata = numbered_metadata({"given": "cam0", "kind": kind})
+    path = write_session(tmp_path / "s.parquet", [numbered_row(i, i) for i in range(8)], metadata)
+    with (
+        dgrec.open(path) as session,
+        pytest.raises(VideoError, match=r"other\.mp4: is not a video that was recorded with s\."),
+    ):
+        find_footage(session, other)
