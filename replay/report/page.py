@@ -426,7 +426,9 @@ def _summary(reader: SqlReader, extent: Extent, moments: int) -> str:
     parts = [_count(extent.frames, "frame")]
     for row in reader.rows("SELECT fps, duration_s FROM session_throughput"):
         if row["fps"] is not None:
-            parts.append(f"in {row['duration_s']:,.1f} s, {row['fps']:,.1f} results a second")
+            # Not frames by duration, which has the way of the first one in it.
+            rate = f"{row['fps']:,.1f} results a second from the first to the last"
+            parts.append(f"in {row['duration_s']:,.1f} s, {rate}")
     return f"{' '.join(parts)}; {_count(extent.detections, 'detection')}."
 
 

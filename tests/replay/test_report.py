@@ -126,8 +126,8 @@ def test_plots_hold_what_was_recorded(sample_report: Path) -> None:
     assert sum(row["detections"] for row in labels) == detections
     with dgrec.open(SESSION) as session, SqlReader([session]) as reader:
         (whole,) = reader.rows("SELECT duration_s, fps FROM session_throughput")
-    summary = f"420 frames in {whole['duration_s']:.1f} s, {whole['fps']:.1f} results a second; "
-    assert f"{summary}{detections} detections." in page.text
+    summary = f"420 frames in {whole['duration_s']:.1f} s, {whole['fps']:.1f} results a second"
+    assert f"{summary} from the first to the last; {detections} detections." in page.text
     stages = values_of(page.specs["stages"])
     assert {row["stage"] for row in stages} == {"preprocess", "inference", "postprocess", "other"}
 
