@@ -9,7 +9,14 @@ from pathlib import Path
 
 from dgrec.errors import OutputError, StorageError
 
-__all__ = ["check_parent", "is_storage_failure", "output_error", "sync_folder", "write_error"]
+__all__ = [
+    "check_new_file",
+    "check_parent",
+    "is_storage_failure",
+    "output_error",
+    "sync_folder",
+    "write_error",
+]
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FAILED = frozenset({errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO, errno.ESTALE})
@@ -67,3 +74,14 @@ def sync_folder(folder: Path) -> None:
     except OSError as error:
         if is_storage_failure(error):
             raise
+
+
+def check_new_file(path: Path, *, overwrite: bool) -> None:
+    """Raise `OutputError` if no file can be written to ``path``, before any work is done."""
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder")
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path}: exists already; choose another name or say --overwrite")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: there is no folder {path.parent}")
+    check_parent(path)

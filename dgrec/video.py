@@ -12,9 +12,9 @@ from typing import Any, Self
 import numpy as np
 
 from dgrec.errors import OutputError, VideoError
-from dgrec.files import check_parent, output_error
+from dgrec.files import check_new_file, output_error
 
-__all__ = ["Image", "VideoWriter", "check_new_file", "check_output", "import_av"]
+__all__ = ["Image", "VideoWriter", "check_output", "import_av"]
 
 #: Pixels: uint8, height x width x 3, BGR.
 Image = np.ndarray[Any, Any]
@@ -161,17 +161,6 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     if path.suffix.lower() != ".mp4":
         raise OutputError(f"{path}: videos are written as MP4; choose a name that ends in .mp4")
     check_new_file(path, overwrite=overwrite)
-
-
-def check_new_file(path: Path, *, overwrite: bool) -> None:
-    """Raise `OutputError` if no file can be written to ``path``, before any work is done."""
-    if path.is_dir():
-        raise OutputError(f"{path}: is a folder")
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path}: exists already; choose another name or say --overwrite")
-    if not path.parent.is_dir():
-        raise OutputError(f"{path}: there is no folder {path.parent}")
-    check_parent(path)
 
 
 def import_av() -> Any:

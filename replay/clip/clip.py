@@ -10,7 +10,7 @@ from typing import Any
 
 from dgrec import metadata as metadata_module
 from dgrec.errors import OutputError, VideoError
-from dgrec.files import check_parent
+from dgrec.files import check_new_file
 from dgrec.metadata import Metadata
 from dgrec.parts import parts_of
 from dgrec.sealed import write_sealed
@@ -101,13 +101,7 @@ def check_clip_output(
     recorded = files_of(session)
     for path in (output, *(video_path(output, kind) for kind in sorted(kinds))):
         refuse_recorded(path, recorded)
-        if path.is_dir():
-            raise OutputError(f"{path}: is a folder")
-        if path.exists() and not overwrite:
-            raise OutputError(f"{path}: exists already; choose another name or say --overwrite")
-    if not output.parent.is_dir():
-        raise OutputError(f"{output}: there is no folder {output.parent}")
-    check_parent(output)
+        check_new_file(path, overwrite=overwrite)
     if not output.exists() and parts_of(output):
         raise OutputError(f"{output}: a recording in parts has this name; choose another")
 

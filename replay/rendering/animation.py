@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dgrec.errors import VideoError
+from dgrec.files import check_new_file
 from dgrec.result import RecordedResult
-from dgrec.video import Image, check_new_file, import_av
+from dgrec.video import Image, import_av
 from replay.rendering.sinks import Sink, Target, output_errors
 
 __all__ = ["Animation", "animation"]

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from dgrec.errors import OutputError
+from dgrec.files import check_new_file
 from dgrec.result import RecordedResult
 from dgrec.session import Session
-from dgrec.video import Image, check_new_file
+from dgrec.video import Image
 from replay.drawing.hud import Elapsed, time_text
 from replay.drawing.lettering import Lettering, Line
 from replay.rendering.sinks import Sink, Target, encode_picture, output_errors

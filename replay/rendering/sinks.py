@@ -14,9 +14,9 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from dgrec.errors import OutputError
-from dgrec.files import check_parent, output_error
+from dgrec.files import check_new_file, check_parent, output_error
 from dgrec.result import RecordedResult
-from dgrec.video import Image, VideoWriter, check_new_file, check_output
+from dgrec.video import Image, VideoWriter, check_output
 
 __all__ = [
     "JPEG_QUALITY",

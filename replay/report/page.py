@@ -18,8 +18,8 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dgrec.errors import DgrecError, OutputError
-from dgrec.files import check_parent, output_error
+from dgrec.errors import DgrecError
+from dgrec.files import check_new_file, output_error
 from dgrec.version import __version__
 from replay.output.values import cell_text
 from replay.query.reader import SqlReader
@@ -478,13 +478,7 @@ def check_file(path: Path, *, overwrite: bool, keep: Sequence[Path]) -> None:
     ``keep`` is never written over, as it holds what was recorded.
     """
     refuse_recorded(path, keep)
-    if path.is_dir():
-        raise OutputError(f"{path}: is a folder; give a file name")
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path}: exists already; choose another name or say --overwrite")
-    if not path.parent.is_dir():
-        raise OutputError(f"{path.parent}: no such folder; make it first")
-    check_parent(path)
+    check_new_file(path, overwrite=overwrite)
 
 
 def write_file(path: Path, data: bytes) -> None:

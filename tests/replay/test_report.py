@@ -422,7 +422,7 @@ def test_bad_input(tmp_path: Path, run: Callable[..., Result]) -> None:
     assert result.exit_code == 2
     result = run("report", str(SESSION), "-o", str(tmp_path / "no" / "r.html"))
     assert result.exit_code == 1
-    assert "no such folder" in result.output
+    assert "there is no folder" in result.output
     with dgrec.open(SESSION) as session, pytest.raises(OutputError, match="is a folder"):
         report.write_report(session, tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == {"none.parquet", "footage.mp4"}
