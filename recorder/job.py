@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from glob import escape
 from pathlib import Path
@@ -34,7 +34,7 @@ from recorder.recording import Recording, journal_path
 from recorder.recovery import is_journal
 from recorder.sealer import Retention, recorded_videos
 from recorder.segment_videos import VideoOptions
-from recorder.source import Source, VideoReader, parse_source
+from recorder.source import Source, SourceReader, open_source, parse_source
 from recorder.video_file import Kind, video_path
 
 __all__ = ["Job", "Plan", "make_plan", "model_request", "prepare"]
@@ -123,7 +123,7 @@ def make_plan(text: str, named: dict[str, str], options: dict[str, Any]) -> Plan
 
 def prepare(
     plan: Plan,
-    reader: VideoReader,
+    reader: SourceReader,
     loaded: LoadedModel,
     options: dict[str, Any],
     stack: ExitStack,
@@ -170,11 +170,11 @@ def prepare(
         clock=clock,
         masks=options["masks"],
         durability=options["durability"],
-        policy=options["policy"] or ("block" if source.has_end else "drop-oldest"),
+        policy=options["policy"] or ("block" if reader.has_end else "drop-oldest"),
         watchers=tuple(watchers),
         replace=options["overwrite"],
         splitting=_splitting(options),
-        video=plan.video,
+        video=_waiting_video(plan.video, reader, options),
         min_free=options["min_free"],
     )
     return Job(source, recording, expected, extras)
@@ -200,7 +200,7 @@ def _video(source: Source, options: dict[str, Any]) -> VideoOptions | None:
     """
     what = options["video"]
     if what == "auto":
-        what = "none" if source.has_end else "raw"
+        what = "none" if source.is_file else "raw"
     kinds: dict[str, tuple[Kind, ...]] = {
         "raw": ("raw",),
         "annotated": ("annotated",),
@@ -216,8 +216,17 @@ def _video(source: Source, options: dict[str, Any]) -> VideoOptions | None:
         codec,
         options["video_quality"],
         options["video_size"],
-        options["video_policy"] or ("block" if source.has_end else "leave-out"),
+        options["video_policy"] or ("block" if source.is_file else "leave-out"),
     )
+
+
+def _waiting_video(
+    video: VideoOptions | None, reader: SourceReader, options: dict[str, Any]
+) -> VideoOptions | None:
+    """Return the video's options for what opening the source has shown: footage can wait for it."""
+    if video is None or options["video_policy"] or not reader.has_end:
+        return video
+    return replace(video, policy="block")
 
 
 def _check_videos(output: Path, video: VideoOptions, overwrite: bool, *, split: bool) -> None:
@@ -249,21 +258,25 @@ def _splitting(options: dict[str, Any]) -> Splitting:
 
 
 def _capture(
-    reader: VideoReader,
+    reader: SourceReader,
     source: Source,
     clock: Clock,
     options: dict[str, Any],
     tell: Callable[[str], None],
 ) -> Capture:
     frames: FrameSource
-    if source.has_end:
-        frames = Footage(reader, source, clock, loop=options["loop"])
+
+    def reopen() -> SourceReader:
+        return open_source(source, stall_timeout_s=options["stall_timeout"])
+
+    if reader.has_end:
+        frames = Footage(reader, clock, reopen=reopen, loop=options["loop"])
     else:
         frames = LiveSource(
             reader,
             source,
             clock,
-            reopen=lambda: VideoReader(source, stall_timeout_s=options["stall_timeout"]),
+            reopen=reopen,
             reconnect_for_s=options["reconnect_for"],
             stall_timeout_s=options["stall_timeout"],
             max_duration_s=options["duration"],
@@ -277,11 +290,12 @@ def _capture(
     )
 
 
-def _expected_frames(reader: VideoReader, options: dict[str, Any]) -> int | None:
+def _expected_frames(reader: SourceReader, options: dict[str, Any]) -> int | None:
     """Return how many source frames will be read, for the bar; None if nobody knows."""
     limits = []
-    if reader.frame_count and not options["loop"]:
-        limits.append(reader.frame_count)
+    frame_count = reader.frame_count
+    if frame_count and not options["loop"]:
+        limits.append(frame_count)
     if options["max_frames"] and not options["fps"]:
         limits.append(options["max_frames"] * (options["every"] or 1))
     if options["duration"] and reader.fps:
@@ -291,7 +305,7 @@ def _expected_frames(reader: VideoReader, options: dict[str, Any]) -> int | None
 
 def _metadata(
     plan: Plan,
-    reader: VideoReader,
+    reader: SourceReader,
     loaded: LoadedModel,
     clock: Clock,
     options: dict[str, Any],
@@ -303,7 +317,8 @@ def _metadata(
         "width": width,
         "height": height,
         "fps": reader.fps,
-        "frames": reader.frame_count,
+        "frames": reader.announced,
+        "live": not reader.has_end,
         "loop": options["loop"],
     }
     metadata["model"] = loaded.description

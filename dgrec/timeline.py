@@ -1,0 +1,59 @@
+"""A time line that only goes forwards, from stamps of which some may be odd."""
+
+from __future__ import annotations
+
+__all__ = ["SteadyTime"]
+
+#: So many stamps in a row that lie before an earlier one are a new beginning, not odd ones.
+_NEW_BEGINNING = 3
+
+
+class SteadyTime:
+    """Follows a source's stamps, but for those that repeat, go backwards or are missing.
+
+    Such a frame is shown one step after the one before it, and the next one with a good stamp is
+    where its own stamp says: an odd stamp shifts nothing but its own frame.
+
+    Times are whole numbers of any one unit.
+
+    Args:
+        step: How long a frame lasts as long as no two stamps tell.
+
+    Attributes:
+        now: Time of the last frame: its stamp, if all before it were good.
+        step: Time between the last two frames with good stamps.
+    """
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+        self.now: int | None = None
+        self._good: int | None = None  # the last stamp that went forwards
+        self._offset = 0
+        self._odd = 0  # frames since then
+
+    def at(self, stamp: int | None) -> int:
+        """Return the time of the next frame; it is always later than that of the last."""
+        if self.now is None:
+            self._good = stamp
+            self.now = 0 if stamp is None else stamp
+            return self.now
+        following = self.now + max(self.step, 1)
+        if stamp is None:
+            self._odd += 1
+            self.now = following
+        elif self._good is None or (stamp <= self._good and self._odd + 1 >= _NEW_BEGINNING):
+            self._begin(stamp, following)
+        elif stamp <= self._good:
+            self._odd += 1
+            self.now = following
+        else:
+            if not self._odd:
+                self.step = stamp - self._good
+            self.now = max(stamp + self._offset, self.now + 1)
+            self._good, self._odd = stamp, 0
+        return self.now
+
+    def _begin(self, stamp: int, now: int) -> None:
+        self._good, self._odd = stamp, 0
+        self._offset = now - stamp
+        self.now = now
