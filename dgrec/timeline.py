@@ -18,13 +18,15 @@ class SteadyTime:
 
     Args:
         step: How long a frame lasts as long as no two stamps tell.
+        longest_step: A longer one is a gap, and does not tell how long a frame lasts.
 
     Attributes:
         now: Time of the last frame: its stamp, if all before it were good.
         step: Time between the last two frames with good stamps.
     """
 
-    def __init__(self, step: int) -> None:
+    def __init__(self, step: int, longest_step: int) -> None:
+        self._longest_step = longest_step
         self.step = step
         self.now: int | None = None
         self._good: int | None = None  # the last stamp that went forwards
@@ -47,7 +49,7 @@ class SteadyTime:
             self._odd += 1
             self.now = following
         else:
-            if not self._odd:
+            if not self._odd and stamp - self._good <= self._longest_step:
                 self.step = stamp - self._good
             self.now = max(stamp + self._offset, self.now + 1)
             self._good, self._odd = stamp, 0

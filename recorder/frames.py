@@ -21,6 +21,7 @@ __all__ = ["Footage", "Frame", "FrameSource", "properties_of", "size_event"]
 _WIDTH, _HEIGHT, _FPS = 3, 4, 5
 #: How long a frame lasts where nothing says it.
 _STEP_NS = 40_000_000
+_GAP_NS = 60_000_000_000
 
 
 @dataclass(slots=True)
@@ -102,7 +103,7 @@ class Footage:
         self._properties = properties_of(reader)
         self._next_frame = 0
         self._first_ns = 0
-        self._time = SteadyTime(round(1e9 / self._fps) if self._fps else _STEP_NS)
+        self._time = SteadyTime(round(1e9 / self._fps) if self._fps else _STEP_NS, _GAP_NS)
         self._loop_start_s = 0.0
         self._lost = 0  # at the end of the round before
         self._size: tuple[int, int] | None = None
