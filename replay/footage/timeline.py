@@ -7,12 +7,14 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
-__all__ = ["FIRST_STEP_US", "Timeline"]
+__all__ = ["FIRST_STEP_US", "LONGEST_STEP_US", "LONGEST_USUAL_STEP_US", "Timeline"]
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
-#: MP4 keeps the time between two frames in 32 bits, and here in microseconds.
-_LONGEST_STEP_US = 3_600_000_000
+#: A year, which a gap of damaged stamps is cut down to: sums of them have to stay within 64 bits.
+LONGEST_STEP_US = 365 * 86_400_000_000
+#: A longer step is a gap, and says nothing about how long a frame lasts.
+LONGEST_USUAL_STEP_US = 60_000_000
 #: How long a frame lasts that has no neighbour to tell, in microseconds.
 FIRST_STEP_US = 40_000
 
@@ -33,7 +35,8 @@ class Timeline:
         self._pts: int | None = None
         self._media: int | None = None
         self._captured = 0
-        #: Microseconds between the last two frames.
+        #: How long the last frame lasts if nothing else tells: as long as the one before it did
+        #: that no gap followed, in microseconds.
         self.step_us = FIRST_STEP_US
 
     def pts_us(self, row: Mapping[str, Any]) -> int:
@@ -51,7 +54,9 @@ class Timeline:
                 step = media - self._media if media > self._media else self.step_us
             if is_cut:
                 step = self.step_us
-            self.step_us = min(max(step, 1), _LONGEST_STEP_US)
-            self._pts += self.step_us
+            step = min(max(step, 1), LONGEST_STEP_US)
+            if step <= LONGEST_USUAL_STEP_US:
+                self.step_us = step
+            self._pts += step
         self._media, self._captured = media, captured
         return self._pts

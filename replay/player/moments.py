@@ -13,13 +13,12 @@ import pyarrow.compute as pc
 
 from dgrec.metadata import cuts_of
 from dgrec.session import Session
+from replay.footage.timeline import FIRST_STEP_US, LONGEST_STEP_US, LONGEST_USUAL_STEP_US
 
 __all__ = ["Kind", "Moments", "find_moments"]
 
 #: A label that was not seen for so long has appeared; detections come and go for single frames.
 _ABSENT_US = 1_000_000
-_LONGEST_STEP_US = 3_600_000_000
-_FIRST_STEP_US = 40_000
 _COLUMNS = ("frame", "media_time_s", "captured_at", "dropped_before", "latency_ms")
 #: Of the detections only this leaf is read from a sealed file: masks would be most of it.
 _LABEL_LEAF = "detections.list.element.label"
@@ -182,7 +181,7 @@ class _Clock:
     def __init__(self, cuts: Sequence[int] = ()) -> None:
         self._cuts = np.array(cuts, np.int64)
         self._last: tuple[float, int, int] | None = None  # media, captured, time
-        self._step = _FIRST_STEP_US
+        self._step = FIRST_STEP_US
 
     def times(
         self,
@@ -199,19 +198,20 @@ class _Clock:
         step = np.diff(captured_us, prepend=before[1])
         has_media = ~np.isnan(media_step)
         step[has_media] = media_step[has_media].astype(np.int64)
-        step = np.clip(step, np.where(has_media, 0, 1), _LONGEST_STEP_US)
+        step = np.clip(step, np.where(has_media, 0, 1), LONGEST_STEP_US)
         # A file that is read in a loop begins again: the next round follows in step. So does the
         # next part of a clip.
         stands = (step <= 0) | np.isin(frames, self._cuts)
         stands[0] |= self._last is None
-        at = np.where(stands, -1, np.arange(len(step)))
-        at = np.maximum.accumulate(at)
-        step = np.where(at >= 0, step[np.maximum(at, 0)], self._step)
+        usual = np.where(stands | (step > LONGEST_USUAL_STEP_US), -1, np.arange(len(step)))
+        usual = np.maximum.accumulate(usual)
+        lasts = np.where(usual >= 0, step[np.maximum(usual, 0)], self._step)
+        step = np.where(stands, lasts, step)
         if self._last is None:
             step[0] = 0
         times = before[2] + np.cumsum(step)
         if len(step) > 1 or self._last is not None:
-            self._step = int(step[-1])
+            self._step = int(lasts[-1])
         self._last = float(media[-1]), int(captured_us[-1]), int(times[-1])
         return times
 

@@ -664,4 +664,4 @@ def test_timeline_always_goes_forward() -> None:
         530_000,
     ]
     hours = timed([0.0, 1e9, 1e9 + 1], [0, 0, 0])
-    assert hours == [0, 3_600_000_000, 3_601_000_000]
+    assert hours == [0, 365 * 86_400_000_000, 365 * 86_400_000_000 + 1_000_000]
