@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from dgrec import sample
 from dgrec.errors import SourceError
 from dgrec.metadata import redact, redact_text
+from dgrec.named_files import named_files
 from recorder.answer import ask
 from recorder.config import expand
 
@@ -52,6 +53,8 @@ class Source:
             facts["file"] = path.name
             facts["size"] = path.stat().st_size
             facts["sha256"] = _sha256(path)
+            if (named := named_files(path)) is not None:
+                facts["named_files"] = named.facts
             if self.kind == "file":
                 facts["path"] = str(path)
             # A session that lies near its footage finds it again when both are moved.
