@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
 __all__ = ["SteadyTime"]
 
-#: So many stamps in a row that lie before an earlier one are a new beginning, not odd ones.
+#: So many stamps in a row that do not go on from an earlier one are a new beginning, not odd ones.
 _NEW_BEGINNING = 3
 
 
@@ -43,8 +47,10 @@ class SteadyTime:
         if stamp is None:
             self._odd += 1
             self.now = following
-        elif self._good is None or (stamp <= self._good and self._odd + 1 >= _NEW_BEGINNING):
-            self._begin(stamp, following)
+        elif self._good is None or self._begins_anew(stamp):
+            self._good, self._odd = stamp, 0
+            self._offset = following - stamp
+            self.now = following
         elif stamp <= self._good:
             self._odd += 1
             self.now = following
@@ -55,7 +61,23 @@ class SteadyTime:
             self._good, self._odd = stamp, 0
         return self.now
 
-    def _begin(self, stamp: int, now: int) -> None:
-        self._good, self._odd = stamp, 0
-        self._offset = now - stamp
-        self.now = now
+    def at_all(self, stamps: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:
+        """Return what `at` would for each of these; None, and nothing done, if one may be odd."""
+        if self._good is None or self._odd or not len(stamps):
+            return None
+        steps = np.diff(stamps, prepend=self._good)
+        times = stamps + self._offset
+        if int(steps.min()) <= 0 or self.now is None or int(times[0]) <= self.now:
+            return None
+        usual = steps[steps <= self._longest_step]
+        if len(usual):
+            self.step = int(usual[-1])
+        self._good, self.now = int(stamps[-1]), int(times[-1])
+        return times
+
+    def _begins_anew(self, stamp: int) -> bool:
+        """Return whether the source counts from somewhere else, after some odd stamps."""
+        assert self._good is not None
+        assert self.now is not None
+        is_behind = stamp <= self._good or stamp + self._offset <= self.now
+        return is_behind and self._odd + 1 >= _NEW_BEGINNING

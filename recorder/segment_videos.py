@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from dgrec.errors import DgrecError, VideoError
 from dgrec.metadata import utc_text
-from dgrec.video import Image
+from dgrec.video import Image, repeats
 from recorder.codecs import DEFAULT_QUALITY, Codec
 from recorder.video_file import Kind, VideoFile, digest, video_path
 
@@ -56,7 +56,7 @@ class SegmentVideos:
             file = VideoFile(path, kind, options.codec, options.quality, options.size)
             self.files.append(file)
             self._names[file] = name
-        #: How many frames were handed over.
+        #: How many frames were handed over, with those that are repeated over a long gap.
         self.frames = 0
         self.first_us = 0
         self._last_pts = -1
@@ -65,14 +65,17 @@ class SegmentVideos:
         self._closed = threading.Event()
         self._entries: list[Entry] | None = None
 
-    def stamp(self, captured_ns: int) -> int:
-        """Return the time of the next frame, in microseconds since the first."""
+    def place(self, captured_ns: int) -> tuple[int, int]:
+        """Return number and time of the next frame; the time in microseconds since the first."""
         captured_us = captured_ns // 1000  # as the column has it
         if not self.frames:
             self.first_us = captured_us
+        pts_us = max(captured_us - self.first_us, self._last_pts + 1)
+        if self.frames:
+            self.frames += len(repeats(self._last_pts, pts_us))
+        self._last_pts = pts_us
         self.frames += 1
-        self._last_pts = max(captured_us - self.first_us, self._last_pts + 1)
-        return self._last_pts
+        return self.frames - 1, pts_us
 
     @property
     def has_failed(self) -> bool:

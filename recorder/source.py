@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from dgrec import sample
 from dgrec.errors import SourceError, VideoError
 from dgrec.metadata import redact, redact_text
+from dgrec.named_files import named_files
 from recorder.answer import ask
 from recorder.config import expand
 
@@ -54,6 +55,8 @@ class Source:
             facts["file"] = path.name
             facts["size"] = path.stat().st_size
             facts["sha256"] = _sha256(path)
+            if (named := named_files(path)) is not None:
+                facts["named_files"] = named.facts
             if self.kind == "file":
                 facts["path"] = str(path)
             # A session that lies near its footage finds it again when both are moved.
