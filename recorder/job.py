@@ -174,7 +174,7 @@ def prepare(
         watchers=tuple(watchers),
         replace=options["overwrite"],
         splitting=_splitting(options),
-        video=_waiting_video(plan.video, reader, options),
+        video=_video_for(reader, plan.video, options),
         min_free=options["min_free"],
     )
     return Job(source, recording, expected, extras)
@@ -220,13 +220,15 @@ def _video(source: Source, options: dict[str, Any]) -> VideoOptions | None:
     )
 
 
-def _waiting_video(
-    video: VideoOptions | None, reader: SourceReader, options: dict[str, Any]
+def _video_for(
+    reader: SourceReader, video: VideoOptions | None, options: dict[str, Any]
 ) -> VideoOptions | None:
-    """Return the video's options for what opening the source has shown: footage can wait for it."""
-    if video is None or options["video_policy"] or not reader.has_end:
-        return video
-    return replace(video, policy="block")
+    """Return the video's options with what only opening the source has shown."""
+    if video is None:
+        return None
+    if reader.has_end and not options["video_policy"]:
+        video = replace(video, policy="block")  # footage can wait for the encoder
+    return replace(video, aspect=reader.aspect) if video.size is None else video
 
 
 def _check_videos(output: Path, video: VideoOptions, overwrite: bool, *, split: bool) -> None:
@@ -319,6 +321,7 @@ def _metadata(
         "fps": reader.fps,
         "frames": reader.announced,
         "live": not reader.has_end,
+        "pixel_aspect": str(reader.aspect).replace("/", ":") if reader.aspect != 1 else None,
         "loop": options["loop"],
     }
     metadata["model"] = loaded.description

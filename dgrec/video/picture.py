@@ -10,7 +10,7 @@ import numpy as np
 
 from dgrec.video.library import import_av
 
-__all__ = ["Image", "PixelConverter", "Turn", "pixel_aspect", "turn_of"]
+__all__ = ["AS_STORED", "Image", "PixelConverter", "Turn", "pixel_aspect", "turn_of"]
 
 #: Pixels: uint8, height x width x 3, BGR.
 Image = np.ndarray[Any, Any]
@@ -18,7 +18,8 @@ Image = np.ndarray[Any, Any]
 #: How to turn a stored picture upright: (transpose, then mirror left to right, then top to bottom).
 Turn = tuple[bool, bool, bool]
 
-_AS_STORED: Turn = (False, False, False)
+#: A picture that is stored upright.
+AS_STORED: Turn = (False, False, False)
 
 
 class PixelConverter:
@@ -40,7 +41,7 @@ class PixelConverter:
             frame, format="bgr24", interpolation="BICUBIC"
         ).to_ndarray()
         turn = turn_of(frame)
-        if turn == _AS_STORED:
+        if turn == AS_STORED:
             return image
         is_transposed, is_mirrored, is_upended = turn
         if is_transposed:
@@ -60,7 +61,7 @@ def turn_of(frame: Any) -> Turn:
     for data in frame.side_data:
         if data.type.name == "DISPLAYMATRIX":
             return _turn(struct.unpack_from("=9i", bytes(data)))
-    return _AS_STORED
+    return AS_STORED
 
 
 def _turn(matrix: tuple[int, ...]) -> Turn:
@@ -72,7 +73,7 @@ def _turn(matrix: tuple[int, ...]) -> Turn:
     if b and c and not a and not d:
         # A transposed picture has its columns where y was, and its rows where x was.
         return True, c < 0, b < 0
-    return _AS_STORED
+    return AS_STORED
 
 
 def pixel_aspect(ratio: Fraction | None, turn: Turn) -> Fraction:

@@ -18,7 +18,7 @@ from typing import Any
 
 from dgrec.errors import VideoError
 from dgrec.video.library import import_av
-from dgrec.video.picture import Image, PixelConverter, pixel_aspect, turn_of
+from dgrec.video.picture import AS_STORED, Image, PixelConverter, pixel_aspect, turn_of
 
 __all__ = ["Picture", "VideoReader", "open_container"]
 
@@ -82,7 +82,8 @@ class VideoReader:
         has_end: Whether it is footage with an end, rather than something live.
         announced: Number of pictures that the container says it holds; None if it does not say.
         fps: Nominal pictures per second, or None where the source does not say.
-        aspect: Width / height of a pixel: to be shown, pictures are so much wider.
+        size: Width and height of the first picture; of a stream, as it announces them.
+        aspect: Width / height of a pixel as it is shown. `Picture.image` is not stretched.
         lost: Pictures that could not be decoded so far.
         problem: Why `read` returned None: "" for an ordinary end.
     """
@@ -120,7 +121,7 @@ class VideoReader:
         self.announced = self._stream.frames or None
         self._container_duration_s = (self._container.duration or 0) / 1_000_000
         self.size = (int(context.width or 0), int(context.height or 0))
-        self.aspect = Fraction(1)
+        self.aspect = pixel_aspect(self._stream.sample_aspect_ratio, AS_STORED)
         self.lost = 0
         self.problem = ""
         self._converter = PixelConverter()
@@ -134,9 +135,14 @@ class VideoReader:
         self._last_end = Fraction(0)
         self._in_use = threading.Lock()
         self._is_released = False
-        if self.has_end and self._look_ahead() is None:
-            self.release()
-            raise VideoError(f"{self.name}: holds no frame that can be decoded")
+        if self.has_end:
+            first = self._look_ahead()
+            if first is None:
+                self.release()
+                raise VideoError(f"{self.name}: holds no frame that can be decoded")
+            turn = turn_of(first)
+            self.aspect = pixel_aspect(self._stream.sample_aspect_ratio, turn)
+            self.size = (first.height, first.width) if turn[0] else (first.width, first.height)
 
     def read(self) -> Picture | None:
         """Return the next picture; None at the end (see `problem`)."""
@@ -240,10 +246,6 @@ class VideoReader:
         image = self._converter.image(frame)
         time_ = self._time(frame)
         self._pictures += 1
-        if self._pictures == 1:
-            ratio = self._stream.sample_aspect_ratio
-            self.aspect = pixel_aspect(ratio, turn_of(frame))
-            self.size = image.shape[1], image.shape[0]
         return Picture(
             image, time_, bool(frame.key_frame), bool(frame.is_corrupt), self._lost_before(frame)
         )

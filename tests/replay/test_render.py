@@ -22,9 +22,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 import dgrec
-from dgrec.video import writer
 from dgrec.cli import RootGroup
-from dgrec.video import VideoWriter
+from dgrec.video import VideoWriter, writer
 from replay.footage.finding import Footage
 from replay.footage.pixels import Pixels
 from replay.footage.timeline import Timeline
