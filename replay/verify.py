@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import pyarrow as pa
 from dgrec.errors import DgrecError, VideoError
 from dgrec.journal import is_being_written
 from dgrec.session import Session, open_session
+from replay.events import damage_events, source_events
 from replay.footage.video import Clip
 
-__all__ = ["verify"]
+__all__ = ["Findings", "check", "verify"]
 
 _CHECKED = (
     "frame",
@@ -32,16 +34,40 @@ _CHECKED = (
 )
 
 
+@dataclass(frozen=True)
+class Findings:
+    """What checking a session has found, a line each."""
+
+    #: What is wrong with the session.
+    problems: list[str]
+    #: What was wrong with its source: the session is whole, the footage was not.
+    notes: list[str]
+
+
 def verify(path: Path) -> list[str]:
     """Return one line for each thing that is wrong with the session at ``path``; none if whole.
 
     Reads all of it: checksums of the file, of each page or batch, and the rows themselves.
     """
+    return check(path).problems
+
+
+def check(path: Path) -> Findings:
+    """Return what is wrong with the session at ``path``, and what was with its source."""
     try:
         with open_session(path) as session:
-            return list(_problems(session))
+            return Findings(list(_problems(session)), list(_source_notes(session)))
     except DgrecError as error:
-        return [_without_path(str(error), path)]
+        return Findings([_without_path(str(error), path)], [])
+
+
+def _source_notes(session: Session) -> Iterator[str]:
+    lost = sum(event["lost"] for event in damage_events(source_events(session)))
+    if lost:
+        frames = "1 frame" if lost == 1 else f"{lost:,} frames"
+        yield f"{frames} of its source could not be decoded"
+    if session.metadata.get("end_reason") == "incomplete":
+        yield f"its source was incomplete: {session.metadata.get('end_detail')}"
 
 
 def _problems(session: Session) -> Iterator[str]:
