@@ -416,7 +416,7 @@ def _announced_count(container: Any, stream: Any) -> int | None:
     """
     if "mp4" not in container.format.name.split(",") or not stream.frames:
         return None
-    return min(stream.frames, len(stream.index_entries) or stream.frames)
+    return min(int(stream.frames), len(stream.index_entries) or int(stream.frames))
 
 
 def _announced_end(container: Any, stream: Any) -> Fraction | None:

@@ -499,6 +499,23 @@ def test_a_camera_that_changes_its_picture_in_one_connection(
     assert (event["kind"], event["width"], event["height"]) == ("size", 640, 480)
 
 
+def test_a_camera_whose_every_fifth_picture_is_cut_in_half(
+    mjpeg: MjpegCamera, live: Callable[..., LiveSource]
+) -> None:
+    """What cannot be decoded is passed over and counted, without opening the camera again."""
+    source = live(mjpeg.url_of("halves"))
+    frames = take_until(source, lambda new: frame_number(new[-1].image) > 40)
+    source.interrupt()
+    events = source.take_events()
+    assert explain(frames, events) == []
+    numbers = [frame_number(frame.image) for frame in frames]
+    assert all(number % 5 != 4 for number in numbers)
+    assert [event["kind"] for event in events] == ["damage"]
+    counted = sum(frame.dropped_camera for frame in frames)
+    assert counted == sum(number % 5 == 4 for number in range(numbers[0], numbers[-1]))
+    assert events[0]["lost"] >= counted > 5
+
+
 @pytest.mark.parametrize(
     ("path", "why"),
     [
