@@ -71,9 +71,12 @@ def _counts(*values: Any) -> str | None:
 
 
 def _latency(latency_ms: Latencies | None) -> str | None:
-    if latency_ms is None or not len(latency_ms):
+    if latency_ms is None:
         return None
-    p50, p95, p99 = np.quantile(latency_ms, [0.5, 0.95, 0.99])
+    known = latency_ms[np.isfinite(latency_ms)]
+    if not len(known):
+        return None
+    p50, p95, p99 = np.quantile(known, [0.5, 0.95, 0.99])
     return f"p50 {p50:,.1f}, p95 {p95:,.1f}, p99 {p99:,.1f}"
 
 

@@ -23,7 +23,7 @@ from dgrec.errors import (
 from dgrec.files import sync_folder, write_error
 from dgrec.journal import Journal
 from dgrec.metadata import Metadata
-from dgrec.schema import METADATA_KEY, SCHEMA, parquet_encodings
+from dgrec.schema import METADATA_KEY, SCHEMA, parquet_bounds, parquet_encodings
 
 __all__ = ["SealedFile", "seal", "write_sealed"]
 
@@ -121,6 +121,7 @@ def _write_parquet(
         data_page_version="1.0",
         write_page_index=True,
         write_page_checksum=True,
+        write_statistics=parquet_bounds(schema),
         sorting_columns=[pq.SortingColumn(schema.get_field_index("frame"))],
     ) as writer:
 

@@ -160,7 +160,10 @@ class Session:
     def _column(self, name: str) -> np.ndarray[Any, Any] | None:
         if name not in self.schema.names:
             return None
-        found = [batch.column(0).to_numpy(zero_copy_only=False) for batch in self.batches([name])]
+        found = [
+            batch.column(0).to_numpy(zero_copy_only=False).astype(np.float64)
+            for batch in self.batches([name])
+        ]
         return np.concatenate(found) if found else None
 
     def __iter__(self) -> Iterator[RecordedResult]:

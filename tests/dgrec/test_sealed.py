@@ -105,9 +105,11 @@ def test_encodings(whole: Path) -> None:
         if column.physical_type == "DOUBLE":
             assert "BYTE_STREAM_SPLIT" in encodings, path
             assert "RLE_DICTIONARY" not in encodings, path
+            # Bounds leave NaN out, and DuckDB would then find none.
+            assert not column.is_stats_set, path
         if path in ("frame", "source_frame", "video_frame", "captured_at", "completed_at"):
             assert "DELTA_BINARY_PACKED" in encodings, path
-        assert column.has_column_index, path
+        assert column.has_column_index == (column.physical_type != "DOUBLE"), path
         assert column.has_offset_index, path
     assert "RLE_DICTIONARY" in columns["detections.list.element.label"].encodings
     (order,) = group.sorting_columns
