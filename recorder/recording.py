@@ -24,6 +24,7 @@ from dgrec.parts import parts_of
 from dgrec.rows import Row
 from dgrec.schema import JOURNAL_SUFFIX
 from dgrec.sealed import seal
+from dgrec.totals import add_rows
 from recorder.capture import Capture
 from recorder.parts import PartedJournal, Splitting
 from recorder.sealer import recorded_videos, remove
@@ -403,7 +404,8 @@ class Recording:
             if isinstance(first, StorageError):
                 raise StorageError(text, is_full=first.is_full)
             raise OutputError(text)
-        return {**self._metadata, **closing}
+        totals = add_rows(closing["totals"], self._parts.row_totals)
+        return {**self._metadata, **closing, "totals": totals}
 
 
 @contextlib.contextmanager
