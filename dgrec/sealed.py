@@ -23,8 +23,8 @@ from dgrec.errors import (
 from dgrec.files import sync_folder, write_error
 from dgrec.journal import Journal
 from dgrec.metadata import Metadata
-from dgrec.totals import RowTotals, add_rows
 from dgrec.schema import METADATA_KEY, SCHEMA, parquet_bounds, parquet_encodings
+from dgrec.totals import RowTotals, add_rows
 
 __all__ = ["SealedFile", "seal", "write_sealed"]
 
