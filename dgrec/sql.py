@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pyarrow as pa
 
 from dgrec import library
+from dgrec.clips import original_of
 from dgrec.columns import is_utf8
 from dgrec.errors import QueryError
 from dgrec.library import literal
@@ -311,7 +312,7 @@ def _session_row(session: Source) -> dict[str, Any]:
     totals = session.totals
     return {
         "session_id": session.id,
-        "clip_of": _text(metadata.get("clip", {}).get("session_id")),
+        "clip_of": original_of(metadata),
         "name": metadata.get("name"),
         "path": _readable(str(session.path)),
         "started_at": _stamp(metadata.get("started_at")),
