@@ -421,9 +421,7 @@ def test_a_folder_counts_each_recorded_frame_once(clips: Path) -> None:
     assert [line.partition(": ")[0] for line in lines] == [
         str(clips / name) for name in ("b.parquet", "c.parquet", "e.parquet", "g.parquet")
     ]
-    assert lines[0] == f"{clips / 'b.parquet'}: is a clip with frames of {clips / 'a.parquet'}; " + (
-        "left out"
-    )
+    assert lines[0].endswith(f": is a clip with frames of {clips / 'a.parquet'}; left out")
 
 
 def test_clips_count_where_they_are_asked_for(clips: Path) -> None:
