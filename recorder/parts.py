@@ -16,6 +16,7 @@ from dgrec.parts import part_path
 from dgrec.rows import Row
 from dgrec.schema import JOURNAL_SUFFIX
 from recorder.machine import MachineMeter
+from dgrec.totals import LOSSES
 from recorder.sealer import Sealer
 from recorder.segments import Cutter, Segment, Splitting
 from recorder.video import VideoRecorder
@@ -194,6 +195,11 @@ class PartedJournal:
     def kept_frames(self) -> int:
         """How many of the frames that were written were not let go."""
         return self.frames - self._sealer.removed_frames
+
+    @property
+    def row_totals(self) -> dict[str, int]:
+        """What the rows of all parts add up to."""
+        return {name: getattr(self._counts, name) for name in LOSSES}
 
     @property
     def current_frames(self) -> int:

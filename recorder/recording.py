@@ -24,6 +24,7 @@ from dgrec.parts import parts_of
 from dgrec.rows import Row
 from dgrec.schema import JOURNAL_SUFFIX
 from dgrec.sealed import seal
+from dgrec.totals import add_rows
 from recorder.capture import Capture
 from recorder.machine import MachineMeter
 from recorder.parts import PartedJournal, Splitting
@@ -413,7 +414,8 @@ class Recording:
             if isinstance(first, StorageError):
                 raise StorageError(text, is_full=first.is_full)
             raise OutputError(text)
-        return {**self._metadata, **closing}
+        totals = add_rows(closing["totals"], self._parts.row_totals)
+        return {**self._metadata, **closing, "totals": totals}
 
 
 @contextlib.contextmanager
