@@ -1,10 +1,9 @@
 """Makes the n-th call that changes something on disk fail, once or from then on.
 
-Counted are ``os.write``, ``os.fsync``, ``os.ftruncate``, ``os.close``, ``os.replace`` and
-``os.unlink`` on files below one folder, and every write that reaches the operating system of files
-opened there for writing with ``open`` (sealing); with ``makes`` also the making of such files, by
-``os.open`` or ``open``. Whoever sweeps n from 0 upwards until `Faults.hit`
-stays false has made each of them fail.
+Counted are ``os.write``, ``os.fsync``, ``os.ftruncate``, ``os.close``, ``os.link``, ``os.replace``
+and ``os.unlink`` on files below one folder, and every write that reaches the operating system of
+new files there (sealing); with ``makes`` also the making of such files, by ``os.open``. Whoever
+sweeps n from 0 upwards until `Faults.hit` stays false has made each of them fail.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,6 +23,8 @@ import pytest
 __all__ = ["Faults", "Kind"]
 
 _real_open, _real_os_open, _real_write = io.open, os.open, os.write
+#: What tells the names of new files apart.
+_RANDOM = re.compile(r"\.[0-9a-f]{16}(?=\.new$)")
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Faults:
         self._patch = pytest.MonkeyPatch()
         for name in ("fsync", "ftruncate", "close"):
             self._wrap(name, lambda file, *_: _path_of(file))
-        for name in ("replace", "unlink"):
+        for name in ("link", "replace", "unlink"):
             self._wrap(name, lambda path, *_: os.fspath(path))
         self._patch.setattr(os, "write", self._write)
         self._patch.setattr(io, "open", self._open)
@@ -75,7 +77,7 @@ class Faults:
             return False
         with self._lock:
             number = len(self.calls)
-            self.calls.append((call, Path(path).name))
+            self.calls.append((call, _RANDOM.sub("", Path(path).name)))
             if self.at is None or number < self.at or (number > self.at and not self.kind.for_good):
                 return False
             self.hit = True
@@ -109,18 +111,19 @@ class Faults:
         return _real_os_open(path, flags, *arguments, **options)
 
     def _open(self, path: Any, mode: str = "r", *arguments: Any, **options: Any) -> Any:
+        if isinstance(path, int):  # a file that was made with os.open
+            name = _path_of(path)
+            if name.startswith(str(self.folder)) and "w" in mode:
+                return io.BufferedRandom(_FaultyFile(self, path, name))
+            return _real_open(path, mode, *arguments, **options)
         inside = isinstance(path, str | Path) and str(path).startswith(str(self.folder))
-        if inside and mode == "w+b":
-            if self.makes and self.fails("open", str(path)):
-                raise self.error()
-            return io.BufferedRandom(_FaultyFile(self, str(path)))
         assert not inside or mode == "rb" or "r" in mode, f"not watched: {path} {mode}"
         return _real_open(path, mode, *arguments, **options)
 
 
 class _FaultyFile(io.FileIO):
-    def __init__(self, faults: Faults, path: str) -> None:
-        super().__init__(path, "w+")
+    def __init__(self, faults: Faults, file: int, path: str) -> None:
+        super().__init__(file, "w+")
         self._faults = faults
         self._path = path
 

@@ -230,15 +230,15 @@ def test_the_session_is_on_the_disk_before_the_journal_goes(tmp_path: Path) -> N
     """A power cut between any two of these calls must find one of the two files complete."""
     with Faults(tmp_path) as seen:
         new_recording(tmp_path).run()
-    temporary = ".s.parquet.sealing"
+    temporary = ".s.parquet.new"
     first = seen.calls.index(("write", temporary))
     sealing = seen.calls[first:]
     last_write = max(i for i, call in enumerate(sealing) if call == ("write", temporary))
     assert [call for call in sealing[last_write + 1 :] if call[0] != "close"] == [
         ("fsync", temporary),
-        ("replace", temporary),
+        ("link", temporary),
         ("fsync", tmp_path.name),
-        ("unlink", temporary),  # in vain: it has its name by now
+        ("unlink", temporary),
         ("unlink", "s.arrows"),
     ]
     # And in the journal, every batch was synced before the next was written.
