@@ -13,7 +13,9 @@ case, a file that another machine is writing is taken for one: that one then fai
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
+import functools
 import os
 import re
 import secrets
@@ -23,7 +25,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
 from dgrec.errors import OutputError, StorageError
 
@@ -183,6 +185,8 @@ _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _MAKE = os.O_CREAT | os.O_EXCL | os.O_RDWR | _NOFOLLOW
 #: What file systems without hard links answer (FAT, some network shares).
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+_AT_FDCWD, _RENAME_NOREPLACE = -100, 1
+_NO_EXCLUSIVE_RENAME = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
 
 
 class NewFile:
@@ -281,10 +285,10 @@ class NewFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        if kind is None:
-            self.finish()
-        else:
+        if kind is not None:
             self.discard()
+        elif self.descriptor >= 0 and not self._has_name:
+            self.finish()
 
     # --- inside ---
 
@@ -293,13 +297,10 @@ class NewFile:
             # From here on it has two names. Which of them goes is decided by the owner.
             named = self.temporary.with_suffix(".named")
             self.temporary = self.temporary.rename(named)
-        if self._replace:
-            if self._owner is not None:
-                _link_over(self.temporary, self.path)
-            else:
-                os.replace(self.temporary, self.path)
-        else:
-            _link(self.temporary, self.path)
+        take: Callable[[Path, Path], None] = os.replace if self._replace else _rename
+        if self._owner is not None:
+            take = _link_over if self._replace else _link
+        take(self.temporary, self.path)
         self._has_name = True
         if not self._is_at(self.path):
             raise OutputError(f"{self.path}: another process has written to this name meanwhile")
@@ -318,8 +319,9 @@ class NewFile:
         """Remove the random names, and unlock."""
         for member in self._members:
             member._settle()
-        with contextlib.suppress(OSError):
-            self.temporary.unlink(missing_ok=True)
+        if not self._has_name or self._owner is not None:
+            with contextlib.suppress(OSError):
+                self.temporary.unlink(missing_ok=True)
         descriptor, self.descriptor = self.descriptor, -1
         if descriptor >= 0:
             with contextlib.suppress(OSError):
@@ -399,14 +401,26 @@ def _make(path: Path, owner: Path | None = None, *, is_folder: bool = False) -> 
 
 
 def _link(temporary: Path, path: Path) -> None:
-    """Give a file its name, if nothing has it."""
+    """Give a file a second name, if nothing has it."""
     try:
         os.link(temporary, path)
-        return
     except FileExistsError:
         raise exists_already(path) from None
     except OSError as error:
         if error.errno not in _NO_LINKS:
+            raise
+        _rename(temporary, path)
+
+
+def _rename(temporary: Path, path: Path) -> None:
+    """Give a file its name, if nothing has it, instead of the one that it has."""
+    try:
+        rename_exclusively(temporary, path)
+        return
+    except FileExistsError:
+        raise exists_already(path) from None
+    except OSError as error:
+        if error.errno not in _NO_EXCLUSIVE_RENAME:
             raise
     # An empty file takes the name, and then the whole one its place.
     try:
@@ -414,6 +428,34 @@ def _link(temporary: Path, path: Path) -> None:
     except FileExistsError:
         raise exists_already(path) from None
     os.replace(temporary, path)
+
+
+def rename_exclusively(old: Path, new: Path) -> None:
+    """Rename a file unless something has the new name; one step, where the system has it.
+
+    Raises:
+        FileExistsError: Something has it.
+        OSError: It cannot be renamed, or not in this way (`_NO_EXCLUSIVE_RENAME`).
+    """
+    # A hard link would do, too, but is followed by a second step, and the open file would keep the
+    # name that is removed then: /proc, and what reads it, would call it deleted.
+    call = _renameat2()
+    if call is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    if call(_AT_FDCWD, os.fsencode(old), _AT_FDCWD, os.fsencode(new), _RENAME_NOREPLACE):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(new))
+
+
+@functools.cache
+def _renameat2() -> Any:
+    try:
+        call = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, TypeError, AttributeError):  # not Linux, or an old C library
+        return None
+    name = ctypes.c_char_p
+    call.argtypes = (ctypes.c_int, name, ctypes.c_int, name, ctypes.c_uint)
+    return call
 
 
 def _link_over(temporary: Path, path: Path) -> None:
@@ -487,8 +529,7 @@ def _remove_leftover(
                 for name, other in found
                 if other["id"] == match["id"] and other["state"] == "new"
             ]
-            # An owner loses its random name only after it has its own, and has two in between.
-            if any(owner.lstat().st_nlink < 2 for owner in owners if os.path.lexists(owner)):
+            if any(map(os.path.lexists, owners)):  # else it has its name
                 _remove_name_of(path, match["name"], status)
         path.unlink()
     finally:

@@ -1,9 +1,10 @@
 """Makes the n-th call that changes something on disk fail, once or from then on.
 
-Counted are ``os.write``, ``os.fsync``, ``os.ftruncate``, ``os.close``, ``os.link``, ``os.replace``
-and ``os.unlink`` on files below one folder, and every write that reaches the operating system of
-new files there (sealing); with ``makes`` also the making of such files, by ``os.open``. Whoever
-sweeps n from 0 upwards until `Faults.hit` stays false has made each of them fail.
+Counted are ``os.write``, ``os.fsync``, ``os.ftruncate``, ``os.close``, ``os.replace``,
+``os.unlink`` and the renaming of new files on files below one folder, and every write that reaches
+the operating system of new files there (sealing); with ``makes`` also the making of such files, by
+``os.open``. Whoever sweeps n from 0 upwards until `Faults.hit` stays false has made each of them
+fail.
 """
 
 from __future__ import annotations
@@ -20,9 +21,12 @@ from typing import Any, Self
 
 import pytest
 
+import dgrec.files
+
 __all__ = ["Faults", "Kind"]
 
 _real_open, _real_os_open, _real_write = io.open, os.open, os.write
+_real_rename = dgrec.files.rename_exclusively
 #: What tells the names of new files apart.
 _RANDOM = re.compile(r"\.[0-9a-f]{16}(?=\.new$)")
 
@@ -60,8 +64,9 @@ class Faults:
         self._patch = pytest.MonkeyPatch()
         for name in ("fsync", "ftruncate", "close"):
             self._wrap(name, lambda file, *_: _path_of(file))
-        for name in ("link", "replace", "unlink"):
+        for name in ("replace", "unlink"):
             self._wrap(name, lambda path, *_: os.fspath(path))
+        self._patch.setattr(dgrec.files, "rename_exclusively", self._rename)
         self._patch.setattr(os, "write", self._write)
         self._patch.setattr(io, "open", self._open)
         if self.makes:
@@ -104,6 +109,11 @@ class Faults:
                 _real_write(file, memoryview(data).cast("B")[: len(data) // 2])
             raise self.error()
         return _real_write(file, data)
+
+    def _rename(self, old: Path, new: Path) -> None:
+        if self.fails("rename", str(old)):
+            raise self.error()
+        _real_rename(old, new)
 
     def _os_open(self, path: Any, flags: int, *arguments: Any, **options: Any) -> int:
         if flags & os.O_CREAT and self.fails("open", os.fspath(path)):

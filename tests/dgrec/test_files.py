@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import stat
@@ -167,11 +168,14 @@ def test_a_name_that_was_replaced_meanwhile(
     assert names(tmp_path) == {"a.txt"}
 
 
-def test_a_file_system_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def link(*_: Any) -> None:
-        raise PermissionError(1, "Operation not permitted")
+def test_a_file_system_that_renames_only_over_what_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(errno.ENOTSUP, "Operation not supported")
 
-    monkeypatch.setattr(os, "link", link)
+    monkeypatch.setattr(os, "link", fail)
+    monkeypatch.setattr(files_module, "rename_exclusively", fail)
     path = tmp_path / "a.txt"
     first, second = NewFile(path), NewFile.__new__(NewFile)
     first.file.write(b"first")
@@ -263,7 +267,7 @@ def test_a_session_and_its_video_are_both_there_or_neither(
     assert (tmp_path / "s.mp4").read_bytes() == b"new"
 
 
-def test_killed_between_the_session_has_its_name_and_loses_the_random_one(tmp_path: Path) -> None:
+def test_killed_before_the_random_names_are_gone(tmp_path: Path) -> None:
     def work() -> None:
         real = Path.unlink
 
@@ -276,7 +280,7 @@ def test_killed_between_the_session_has_its_name_and_loses_the_random_one(tmp_pa
         pair(tmp_path, 3)
 
     killed(work)
-    assert len(names(tmp_path)) == 4
+    assert len(names(tmp_path)) == 3
     write(tmp_path / "other", b"")
     assert names(tmp_path) == {"s.parquet", "s.mp4", "other"}
 
