@@ -209,9 +209,15 @@ class PartedJournal:
     # --- inside ---
 
     def _write(self, rows: list[Row], note: dict[str, Any]) -> None:
-        before = self._current.bytes_written
-        self._current.write(rows, **note)
+        before, frames = self._current.bytes_written, self._current.frames
+        try:
+            self._current.write(rows, **note)
+        finally:
+            if self._current.frames > frames:  # also where it was moved away after that
+                self._count(rows)
         self._last_write = self._current.bytes_written - before
+
+    def _count(self, rows: list[Row]) -> None:
         self._last_completed_ns = rows[-1].completed_ns
         counts = self._counts
         counts.frames += len(rows)

@@ -203,8 +203,6 @@ class Recording:
                 self._close_video()
             closing = self._closing(failure)
             self.writer.end(closing)
-            if self._parts is None:  # the journal of a part is closed when it is sealed
-                self.writer.journal.close()
         except DgrecError as error:
             raise self._leave(error) from None
         metadata = (
@@ -372,20 +370,25 @@ class Recording:
 
     def _seal(self, failure: DgrecError | None) -> Metadata:
         try:
-            journal = Journal.open(self.journal)
+            # It stays locked until then: nobody takes it for one that was left behind.
+            journal = Journal.open(self.journal, is_ours=True)
             metadata = seal(journal, self.output, replace=self._replace)
+            if not journal.damage:
+                with contextlib.suppress(OSError):
+                    self.journal.unlink()
         except (DgrecError, OSError) as error:
             reason = f"{failure}; then sealing failed: {error}" if failure else str(error)
             kind = StorageError if isinstance(error, StorageError | OSError) else OutputError
             raise kind(f"{reason}; everything recorded is in {self.journal}") from None
+        finally:
+            with contextlib.suppress(DgrecError):  # it was read back: no write of it has failed
+                self.writer.journal.close()
         if journal.damage:
             # It was whole a moment ago. What cannot be read now may be readable once more.
             raise StorageError(
                 f"{self.journal}: what was written cannot be read back ({journal.damage[0]}); "
                 f"the journal was left, and what can be read is in {self.output}"
             )
-        with contextlib.suppress(OSError):
-            self.journal.unlink()
         self._put_videos_in_place()
         return metadata
 

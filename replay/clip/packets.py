@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dgrec.errors import VideoError
-from dgrec.files import output_error
+from dgrec.files import NewFile, output_error
 from dgrec.video import import_av
 from replay.clip.recorded import RecordedVideo
 from replay.clip.rows import ClipRows
@@ -32,7 +32,9 @@ class _Frame:
     number: int
 
 
-def copy_packets(video: RecordedVideo, rows: ClipRows, path: Path) -> list[int] | None:
+def copy_packets(
+    video: RecordedVideo, rows: ClipRows, path: Path, overwrite: bool
+) -> list[int] | None:
     """Copy the clip's frames without decoding them; return their places.
 
     None, and nothing written, where that would not give the very frames: a span does not begin
@@ -66,7 +68,7 @@ def copy_packets(video: RecordedVideo, rows: ClipRows, path: Path) -> list[int] 
         places = [frame.place for frame in frames]
         times = {place: (pts, step) for place, pts, step in rows.durations(places)}
         try:
-            _write(path, frames, times)
+            _write(path, frames, times, overwrite)
         except (OSError, av.FFmpegError) as error:
             raise output_error(path, error) from None
     return [frame.place for frame in frames]
@@ -95,39 +97,36 @@ def _first_of_runs(frames: Sequence[_Frame]) -> Iterator[_Frame]:
         before = frame
 
 
-def _write(path: Path, frames: Sequence[_Frame], times: Mapping[int, tuple[int, int]]) -> None:
+def _write(
+    path: Path, frames: Sequence[_Frame], times: Mapping[int, tuple[int, int]], overwrite: bool
+) -> None:
     """Write the packets of frames to a new MP4.
 
     Args:
         times: By place in the clip: microseconds since its first frame, and for how many.
     """
     av = import_av()
-    temporary = path.with_name(f".{path.name}.cutting")
     options = {"movflags": "+faststart", "video_track_timescale": "1000000"}
     chosen: dict[Path, dict[int, int]] = {}
     for frame in frames:
         chosen.setdefault(frame.path, {})[frame.number] = frame.place
-    try:
-        with contextlib.ExitStack() as stack:
-            output = av.open(os.path.abspath(temporary), "w", format="mp4", options=options)
-            stack.enter_context(output)
-            target: Any = None
-            for name, places in chosen.items():
-                source = stack.enter_context(av.open(os.path.abspath(name)))
-                stream = source.streams.video[0]
-                if target is None:
-                    target = output.add_stream_from_template(stream)
-                    target.time_base = _MICROSECOND
-                packets = (packet for packet in source.demux(stream) if packet.size)
-                for number, packet in enumerate(packets):
-                    if number in places:
-                        packet.stream, packet.time_base = target, _MICROSECOND
-                        packet.pts, packet.duration = times[places[number]]
-                        packet.dts = packet.pts
-                        output.mux(packet)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with NewFile(path, replace=overwrite) as new, contextlib.ExitStack() as stack:
+        output = av.open(new.name, "w", format="mp4", options=options)
+        stack.enter_context(output)
+        target: Any = None
+        for name, places in chosen.items():
+            source = stack.enter_context(av.open(os.path.abspath(name)))
+            stream = source.streams.video[0]
+            if target is None:
+                target = output.add_stream_from_template(stream)
+                target.time_base = _MICROSECOND
+            packets = (packet for packet in source.demux(stream) if packet.size)
+            for number, packet in enumerate(packets):
+                if number in places:
+                    packet.stream, packet.time_base = target, _MICROSECOND
+                    packet.pts, packet.duration = times[places[number]]
+                    packet.dts = packet.pts
+                    output.mux(packet)
 
 
 class _Packets:

@@ -6,12 +6,12 @@ import contextlib
 import os
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from dgrec.errors import VideoError
-from dgrec.files import check_new_file
+from dgrec.files import NewFile, check_new_file
 from dgrec.result import RecordedResult
 from dgrec.video import Image, import_av
 from replay.rendering.sinks import Sink, Target, output_errors
@@ -67,7 +67,7 @@ class Animation(Sink):
             )
         check_new_file(path, overwrite=overwrite)
         self._path = path
-        self._temporary = path.with_name(f".{path.name}.rendering")
+        self._new: NewFile | None = None
         self._time_base = Fraction(1, self._format.ticks)
         self._last_pts_us: int | None = None
         self._last_duration_us = 0
@@ -75,8 +75,9 @@ class Animation(Sink):
         self._passed_over = 0
         self._container: Any = None
         with self._errors():
+            self._new = NewFile(path, replace=overwrite)
             self._container = av.open(
-                os.path.abspath(self._temporary),
+                self._new.name,
                 "w",
                 format=path.suffix.lower()[1:],
                 options={"loop": "0" if loop else self._format.once},
@@ -146,19 +147,20 @@ class Animation(Sink):
             self._encode(None)
             container, self._container = self._container, None
             container.close()
+            assert self._new is not None
             if self._path.suffix.lower() == ".webp":
                 _set_last_duration(
-                    self._temporary, max(self._last_duration_us, _SHORTEST_US) // 1000
+                    self._new.file, max(self._last_duration_us, _SHORTEST_US) // 1000
                 )
-            os.replace(self._temporary, self._path)
+            self._new.finish()
 
     def discard(self) -> None:
         container, self._container = self._container, None
         with contextlib.suppress(OSError, self._av.FFmpegError):
             if container is not None:
                 container.close()
-        with contextlib.suppress(OSError):
-            self._temporary.unlink(missing_ok=True)
+        if self._new is not None:
+            self._new.discard()
 
     def notes(self) -> list[str]:
         if not self._passed_over:
@@ -183,16 +185,15 @@ def animation(*, loop: bool) -> Target:
     return Target(open_animation)
 
 
-def _set_last_duration(path: Path, milliseconds: int) -> None:
+def _set_last_duration(file: BinaryIO, milliseconds: int) -> None:
     """Say in a WebP how long its last picture lasts: FFmpeg leaves that to chance."""
-    with path.open("r+b") as file:
-        last = None
-        file.seek(12)  # RIFF, its length, WEBP
-        while len(head := file.read(8)) == 8:
-            length = int.from_bytes(head[4:], "little")
-            if head[:4] == b"ANMF":
-                last = file.tell()
-            file.seek(length + length % 2, os.SEEK_CUR)
-        if last is not None:
-            file.seek(last + 12)  # after the place and the size of the picture
-            file.write(min(milliseconds, 2**24 - 1).to_bytes(3, "little"))
+    last = None
+    file.seek(12)  # RIFF, its length, WEBP
+    while len(head := file.read(8)) == 8:
+        length = int.from_bytes(head[4:], "little")
+        if head[:4] == b"ANMF":
+            last = file.tell()
+        file.seek(length + length % 2, os.SEEK_CUR)
+    if last is not None:
+        file.seek(last + 12)  # after the place and the size of the picture
+        file.write(min(milliseconds, 2**24 - 1).to_bytes(3, "little"))
