@@ -12,7 +12,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +40,7 @@ from tests.replay.clips import (
     numbered_row,
     write_clip,
 )
+from tests.waiting import wait_until
 
 FRAMES = 75
 
@@ -438,11 +438,8 @@ def test_a_killed_replay_leaves_no_file(tmp_path: Path, clip: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     process = subprocess.Popen([sys.executable, "-c", code, str(session)], env=environment)
     temporary = tmp_path / ".s.replay.mp4.rendering"
-    deadline = time.monotonic() + 60
-    while not (temporary.exists() and temporary.stat().st_size > 10_000):
-        assert process.poll() is None, "it must still be at work when it is killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    # It must still be at work when it is killed.
+    wait_until(lambda: temporary.exists() and temporary.stat().st_size > 10_000, process=process)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "s.replay.mp4").exists()
