@@ -249,16 +249,27 @@ class Replay:
         self.process.communicate()
 
 
-def stopped(run: Replay) -> Any:
-    """Return the picture, once it stays the same for half a second: fifteen frames."""
-    pictures = [run.screen()[:HEIGHT, :WIDTH]]
+def number_shown(run: Replay) -> int:
+    """Return the number of the frame on the screen; -1 while one is being painted over another."""
+    try:
+        return number_in(run.screen()[:HEIGHT, :WIDTH])
+    except AssertionError:
+        return -1
+
+
+def paused(run: Replay) -> Any:
+    """Pause a replay that runs; return the picture that stays for half a second."""
+    wait_until(lambda: number_shown(run) > 0, process=run.process)
+    run.press("space")
+    pictures = [run.screen()]
 
     def is_still() -> bool:
-        pictures.append(run.screen()[:HEIGHT, :WIDTH])
+        time.sleep(0.5)  # fifteen frames
+        pictures.append(run.screen())
         return np.array_equal(pictures[-1], pictures[-2])
 
-    wait_until(is_still, process=run.process, pause_s=0.5)
-    return pictures[-1]
+    wait_until(is_still, process=run.process)
+    return pictures[-1][:HEIGHT, :WIDTH]
 
 
 def test_it_shows_the_frames_at_the_recorded_pace(display: str, session: Path) -> None:
@@ -282,11 +293,10 @@ def test_a_paused_window_shows_the_frame_as_it_was_drawn(
     display: str, session: Path, key: str
 ) -> None:
     with Replay(display, session) as run:
-        run.press("space")
-        picture = stopped(run)
+        picture = paused(run)
         number = number_in(picture)
         run.press("space")
-        wait_until(lambda: number_in(run.screen()[:HEIGHT, :WIDTH]) > number, process=run.process)
+        wait_until(lambda: number_shown(run) > number, process=run.process)
         run.press(key)
         code, out, err = run.end()
     assert (code, err) == (0, "")
@@ -366,7 +376,7 @@ def test_a_display_that_is_gone_gives_a_file(session: Path, tmp_path: Path) -> N
 
 def settled(run: Replay, expected: int) -> Any:
     """Return the picture, once it is of the expected frame."""
-    wait_until(lambda: number_in(run.screen()[:HEIGHT, :WIDTH]) == expected, process=run.process)
+    wait_until(lambda: number_shown(run) == expected, process=run.process)
     return run.screen()[:HEIGHT, :WIDTH]
 
 
