@@ -15,8 +15,8 @@ from dgrec.metadata import Metadata, utc_text, uuid7
 from dgrec.parts import part_path
 from dgrec.rows import Row
 from dgrec.schema import JOURNAL_SUFFIX
-from recorder.machine import MachineMeter
 from dgrec.totals import LOSSES
+from recorder.machine import MachineMeter
 from recorder.sealer import Sealer
 from recorder.segments import Cutter, Segment, Splitting
 from recorder.video import VideoRecorder
