@@ -317,7 +317,7 @@ def _metadata(
     metadata = metadata_module.new(plan.output.stem, clock.now_ns())
     width, height = reader.size
     metadata["source"] = {
-        **plan.source.describe(plan.output.parent),
+        **plan.source.describe(plan.output.parent, is_live=not reader.has_end),
         "width": width,
         "height": height,
         "fps": reader.fps,
