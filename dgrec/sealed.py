@@ -20,7 +20,8 @@ from dgrec.errors import (
 from dgrec.files import NewFile, write_error
 from dgrec.journal import Journal
 from dgrec.metadata import Metadata
-from dgrec.schema import METADATA_KEY, SCHEMA, parquet_encodings
+from dgrec.schema import METADATA_KEY, SCHEMA, parquet_bounds, parquet_encodings
+from dgrec.totals import RowTotals, add_rows
 
 __all__ = ["SealedFile", "seal", "write_sealed"]
 
@@ -45,9 +46,12 @@ def seal(
         StorageError: It cannot be written, or the journal not be read. Both are as they were.
     """
 
-    def closing() -> Metadata:
+    def closing(totals: RowTotals) -> Metadata:
         end = journal.closing
-        metadata = {**journal.metadata, **(end or {"end_reason": "recovered"}), **(known or {})}
+        if end is None:
+            # What the recorder would have written at the end, as far as the rows tell it.
+            end = {"end_reason": "recovered", "ended_at": totals.ended_at}
+        metadata = {**journal.metadata, **end, **(known or {})}
         if journal.events:
             metadata["events"] = [*journal.metadata.get("events", []), *journal.events]
         if journal.damage:
@@ -61,15 +65,16 @@ def write_sealed(
     path: Path,
     schema: pa.Schema,
     batches: Iterable[pa.RecordBatch],
-    closing: Callable[[], Metadata],
+    closing: Callable[[RowTotals], Metadata],
     *,
     replace: bool = False,
     new: NewFile | None = None,
 ) -> Metadata:
     """Write ``batches`` to ``path`` and return its metadata.
 
-    ``closing`` is called after the last batch and returns the metadata. The file appears under its
-    name only when it is whole and on disk.
+    ``closing`` is called after the last batch, with what the rows add up to, and returns the
+    metadata; its ``totals`` are then those of the rows. The file appears under its name only when
+    it is whole and on disk.
 
     Args:
         new: The file to write, where others (its videos) belong to it; made here otherwise.
@@ -104,10 +109,10 @@ def _write_parquet(
     file: object,
     schema: pa.Schema,
     batches: Iterable[pa.RecordBatch],
-    closing: Callable[[], Metadata],
+    closing: Callable[[RowTotals], Metadata],
 ) -> None:
     dictionary, encodings = parquet_encodings(schema)
-    frames = detections = 0
+    totals = RowTotals()
     with pq.ParquetWriter(
         file,
         schema,
@@ -118,16 +123,15 @@ def _write_parquet(
         data_page_version="1.0",
         write_page_index=True,
         write_page_checksum=True,
+        write_statistics=parquet_bounds(schema),
         sorting_columns=[pq.SortingColumn(schema.get_field_index("frame"))],
     ) as writer:
 
         def write(group: list[pa.RecordBatch]) -> None:
-            nonlocal frames, detections
             table = _one_table(group)
             group.clear()  # or its rows would be in memory twice
             writer.write_table(table, row_group_size=_ROW_GROUP_FRAMES)
-            frames += table.num_rows
-            detections += _detection_count(table)
+            totals.add(table)
 
         # Reading the next row group is mostly Python's work, encoding this one Arrow's: side by
         # side they take little more than half the time.
@@ -139,14 +143,10 @@ def _write_parquet(
                 written = encoder.submit(write, group)
             if written is not None:
                 written.result()
-        metadata = dict(closing())
-        totals = {**metadata.get("totals", {}), "frames": frames, "detections": detections}
-        metadata["totals"] = totals
+        metadata = dict(closing(totals))
+        counted = metadata.get("totals", {})
+        metadata["totals"] = add_rows(counted, totals.to_dict(), damaged="damage" in metadata)
         writer.add_key_value_metadata({METADATA_KEY.decode(): metadata_module.dumps(metadata)})
-
-
-def _detection_count(table: pa.Table) -> int:
-    return sum(len(chunk.flatten()) for chunk in table.column("detections").chunks)
 
 
 def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +29,14 @@ from tests.dgrec.damage import read_all
 from tests.factory import make_detection, make_rows, new_metadata, write_journal, write_session
 from tests.faults import Faults, Kind
 from tests.recorder.doubles import PysdkDouble, ScriptedFrames
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/fd").is_dir(), reason="file descriptors are told by /proc"
 )
 
 FRAMES = 5
+
 KINDS = [
     Kind(errno.ENOSPC),
     Kind(errno.EIO, torn=True),
@@ -56,13 +57,6 @@ def new_recording(folder: Path, **options: Any) -> Recording:
         durability="frame",
         **options,
     )
-
-
-def wait_until(is_so: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
-    while not is_so():
-        assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.005)
 
 
 def numbers(path: Path) -> list[int]:

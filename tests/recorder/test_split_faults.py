@@ -12,7 +12,6 @@ import contextlib
 import errno
 import re
 import shutil
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +41,7 @@ from tests.recorder.test_faults import (
     numbers,
     sweep,
 )
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/fd").is_dir(), reason="file descriptors are told by /proc"
@@ -84,10 +84,7 @@ def in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     def add_and_wait(self: Sealer, *arguments: Any, **options: Any) -> None:
         before = done[0]
         add(self, *arguments, **options)
-        end = time.monotonic() + 30
-        while done[0] == before:
-            assert time.monotonic() < end, "nobody sealed it"
-            time.sleep(0.0005)
+        wait_until(lambda: done[0] > before, pause_s=0.0005)
 
     def counted(self: Sealer) -> None:
         let_go(self)
