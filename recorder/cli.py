@@ -188,6 +188,13 @@ def _video_size(
     help="Remove the oldest parts when all of them, with their videos, take more.",
 )
 @click.option(
+    "--continue",
+    is_flag=True,
+    help="Go on with the parts of that name, for what a service manager starts again and again: "
+    "seal what a killed run left, number parts and frames on, and let --keep-last and --keep-total "
+    "count the parts of all runs. Without --output: recordings/SOURCE.parquet.",
+)
+@click.option(
     "--min-free",
     metavar="SIZE",
     callback=_quantity(parse_size, "1B"),
@@ -283,6 +290,11 @@ def _check_usage(options: dict[str, Any]) -> None:
         raise click.UsageError(
             "--keep-last and --keep-total remove parts: say --split-every or --split-size, too"
         )
+    if options["continue"]:
+        if not (options["split_every"] or options["split_size"]):
+            raise click.UsageError("--continue adds parts: say --split-every or --split-size, too")
+        if options["overwrite"]:
+            raise click.UsageError("--continue and --overwrite say the opposite: give one of them")
     if len(options["source"]) > 1:
         _check_several(options)
     output = options["output"]

@@ -17,7 +17,7 @@ from recorder.config import named_sources
 from recorder.job import Job, Plan, make_plan, model_request, prepare
 from recorder.live import Announcer, LiveView, counted, summary
 from recorder.model import load_model
-from recorder.recovery import left_behind, recover
+from recorder.recovery import Recovery, left_behind, recover
 from recorder.signals import StopSignals
 from recorder.source import SourceReader, open_source
 
@@ -43,7 +43,13 @@ def run_record(options: dict[str, Any], of_video: Sequence[str] = ()) -> int:
     """
     console = Console(stderr=True, quiet=options["quiet"], highlight=False)
     named = named_sources(Path.cwd())
-    plans = [make_plan(text, named, options) for text in options["source"]]
+
+    def tell_of_journal(journal: Path, result: Recovery | DgrecError) -> None:
+        lines = [str(result)] if isinstance(result, DgrecError) else _recovered(journal, result)
+        for line in lines:
+            console.print(line, markup=False, soft_wrap=True)
+
+    plans = [make_plan(text, named, options, tell_of_journal) for text in options["source"]]
     if of_video and not any(plan.video for plan in plans):
         which = " or ".join(plan.source.given for plan in plans)
         raise ConfigError(f"{of_video[0]}: no video is recorded of {which}; say --video raw, too")
@@ -67,7 +73,7 @@ def run_record(options: dict[str, Any], of_video: Sequence[str] = ()) -> int:
         ]
         signals.stop = lambda: _stop(jobs)
         signals.abandon = lambda: _say_left(jobs)
-        with LiveView(console, jobs), announcer:
+        with announcer, LiveView(console, jobs, announcer):
             _run(jobs)
         for job in jobs:
             _tell(job, console, alone=len(plans) == 1)
@@ -157,6 +163,13 @@ def run_recover(journal: Path, output: Path | None, keep: bool) -> int:
     """Recover one journal, say on stderr what was kept and lost, and return the exit code."""
     console = Console(stderr=True, highlight=False)
     result = recover(journal, output, keep=keep)
+    for line in _recovered(journal, result):
+        console.print(line, markup=False, soft_wrap=True)
+    return 0 if result.complete else 3
+
+
+def _recovered(journal: Path, result: Recovery) -> list[str]:
+    """Return what became of a journal, a line each."""
     lines = [
         f"{journal}: kept {counted(result.frames, 'frame')} with "
         f"{counted(result.detections, 'detection')} in {result.output}."
@@ -171,9 +184,7 @@ def run_recover(journal: Path, output: Path | None, keep: bool) -> int:
     lines += [f"Lost: {line}." for line in result.damage]
     if not result.journal_removed:
         lines.append(f"The journal was left where it is: {journal}")
-    for line in lines:
-        console.print(line, markup=False, soft_wrap=True)
-    return 0 if result.complete else 3
+    return lines
 
 
 def _say_left_behind(console: Console, folder: Path) -> None:

@@ -19,6 +19,7 @@ from dgrec.video import Image, import_av, repeats
 from recorder.codecs import Codec, open_stream
 
 __all__ = [
+    "VIDEO_SUFFIXES",
     "Kind",
     "VideoFile",
     "digest",
@@ -30,7 +31,8 @@ __all__ = [
 
 Kind = Literal["raw", "annotated"]
 
-_SUFFIXES: dict[Kind, str] = {"raw": ".mp4", "annotated": ".annotated.mp4"}
+#: What the names of videos end in.
+VIDEO_SUFFIXES: dict[Kind, str] = {"raw": ".mp4", "annotated": ".annotated.mp4"}
 _MICROSECOND = Fraction(1, 1_000_000)
 _KEY_FRAME_EVERY_US = 1_000_000
 #: What a killed recorder loses of the video: the fragment that is not complete yet.
@@ -39,7 +41,7 @@ _FRAGMENT_US = 500_000
 
 def video_path(session: Path, kind: Kind) -> Path:
     """Return where a video goes that is recorded beside ``session`` (sealed, or its journal)."""
-    return session.with_suffix(_SUFFIXES[kind])
+    return session.with_suffix(VIDEO_SUFFIXES[kind])
 
 
 class VideoFile:
