@@ -158,10 +158,9 @@ def _only(sessions: Sequence[Source]) -> library.OnlySession | None:
 def _confine(connection: duckdb.DuckDBPyConnection, sessions: Sequence[Source]) -> None:
     # A part may be sealed while the query runs; DuckDB still reads it as the journal it was.
     files = [path for s in sessions for path in (s.path, *(part.path for part in s.parts))]
-    # DuckDB looks at whether the pattern is allowed, and then the file that it finds by it.
-    files = [path for path in files if _has_plain_name(path)]
-    names = {literal(os.path.abspath(path)) for path in files} | set(map(_pattern, files))
-    connection.execute(f"SET allowed_paths = [{', '.join(names)}]")
+    files = list(filter(_has_plain_name, files))
+    names = ", ".join(map(_literal, files))
+    connection.execute(f"SET allowed_paths = [{names}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
 
@@ -261,21 +260,21 @@ def _finite(schema: pa.Schema, source: str, also: str = "") -> str:
 
 def _scan(paths: Sequence[Path]) -> str:
     # By itself DuckDB takes `name=value` in a path for a column, which replaces the file's own.
-    return f"read_parquet([{', '.join(map(_pattern, paths))}], hive_partitioning = false)"
+    return f"read_parquet([{', '.join(map(_literal, paths))}], hive_partitioning = false)"
 
 
-def _pattern(path: Path) -> str:
-    """Return the literal with which DuckDB opens just this file: it takes every path for a glob."""
-    return literal(re.sub(r"([*?[])", r"[\1]", os.path.abspath(path)))
+def _literal(path: Path) -> str:
+    return literal(os.path.abspath(path))
 
 
 def _has_plain_name(path: Path) -> bool:
     """Return whether DuckDB can be given the name of a file.
 
-    Linux allows any bytes in one, and a backslash cannot be escaped in a pattern.
+    It takes every path for a pattern, which other files can match or break, and Linux allows any
+    bytes in a name.
     """
     name = os.path.abspath(path)
-    return is_utf8(name) and "\\" not in name
+    return is_utf8(name) and not set("*?[\\") & set(name)
 
 
 def _readable(text: str) -> str:
