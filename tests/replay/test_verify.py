@@ -138,6 +138,8 @@ def totals(**said: int) -> Any:
         (swap("frame", 11, 99), "row 11 has the frame number 99"),
         (swap("source_frame", 7, 6), "frame 7: source_frame steps back"),
         (swap("captured_at", 7, 2), "frame 7: captured_at steps back"),
+        (swap("completed_at", 7, 2), "frame 7: completed_at steps back"),
+        (swap("completed_at", 7, 2), "frame 7: was completed before it was captured"),
         (swap("dropped_before", 3, 2), "frame 3: its drops do not add up"),
     ],
     ids=str,
