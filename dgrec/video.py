@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 
 from dgrec.errors import OutputError, VideoError
-from dgrec.files import check_new_file, output_error
+from dgrec.files import NewFile, check_new_file, output_error
 
 __all__ = ["Image", "VideoWriter", "check_output", "import_av", "repeats"]
 
@@ -56,18 +55,26 @@ class VideoWriter:
         width: In pixels, even.
         height: In pixels, even.
         overwrite: Whether an existing file is replaced.
+        owner: The session that the video belongs to, if it counts only together with that.
 
     Raises:
         OutputError: The file exists, or cannot be written.
         VideoError: The installed PyAV cannot encode H.264.
     """
 
-    def __init__(self, path: Path, width: int, height: int, *, overwrite: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        width: int,
+        height: int,
+        *,
+        overwrite: bool = False,
+        owner: NewFile | None = None,
+    ) -> None:
         check_output(path, overwrite=overwrite)
         av = import_av()
         self.path = path
         self.frames = 0
-        self._temporary = path.with_name(f".{path.name}.rendering")
         self._av = av
         self._reformatter = av.video.reformatter.VideoReformatter()
         self._key_pts = -_KEY_FRAME_EVERY_US
@@ -75,11 +82,12 @@ class VideoWriter:
         self._last_frame: Any = None
         self._duration_us: dict[int, int] = {}  # of the pictures inside the encoder
         self._container: Any = None
+        self._new: NewFile | None = None
         encoder = _encoder()
         with self._output_errors():
-            # FFmpeg would take "a:b.mp4" for a protocol; an absolute path is one to nobody.
+            self._new = NewFile(path, replace=overwrite, owner=owner)
             self._container = av.open(
-                os.path.abspath(self._temporary),
+                self._new.name,
                 "w",
                 format="mp4",
                 options={"movflags": "+faststart", "video_track_timescale": "1000000"},
@@ -159,7 +167,8 @@ class VideoWriter:
         with self._output_errors():
             container, self._container = self._container, None
             container.close()
-            os.replace(self._temporary, self.path)
+            if self._new is not None:
+                self._new.finish()
 
     def discard(self) -> None:
         """Remove what was written so far; after `finish`, do nothing."""
@@ -167,8 +176,8 @@ class VideoWriter:
         with contextlib.suppress(OSError, self._av.FFmpegError):
             if container is not None:
                 container.close()
-        with contextlib.suppress(OSError):
-            self._temporary.unlink(missing_ok=True)
+        if self._new is not None:
+            self._new.discard()
 
     @contextlib.contextmanager
     def _output_errors(self) -> Any:

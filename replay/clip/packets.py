@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dgrec.errors import VideoError
-from dgrec.files import output_error
+from dgrec.files import NewFile, output_error
 from dgrec.video import import_av, repeats
 from replay.clip.recorded import RecordedVideo
 from replay.clip.rows import ClipRows
@@ -48,7 +48,9 @@ class _Picture:
     duration_us: int
 
 
-def copy_packets(video: RecordedVideo, rows: ClipRows, path: Path) -> list[int | None] | None:
+def copy_packets(
+    video: RecordedVideo, rows: ClipRows, path: Path, overwrite: bool
+) -> list[int | None] | None:
     """Copy the clip's frames without decoding them; return the place of each, in order.
 
     A picture that is repeated over a long gap has no place. Instead of the list None, and nothing
@@ -85,7 +87,7 @@ def copy_packets(video: RecordedVideo, rows: ClipRows, path: Path) -> list[int |
     if pictures is None:
         return None
     try:
-        _write(path, pictures)
+        _write(path, pictures, overwrite)
     except (OSError, av.FFmpegError) as error:
         raise output_error(path, error) from None
     return [picture.place for picture in pictures]
@@ -135,36 +137,31 @@ def _first_of_runs(frames: Sequence[_Frame]) -> Iterator[_Frame]:
         before = frame
 
 
-def _write(path: Path, pictures: Sequence[_Picture]) -> None:
+def _write(path: Path, pictures: Sequence[_Picture], overwrite: bool) -> None:
     """Write the packets of pictures to a new MP4."""
     av = import_av()
-    temporary = path.with_name(f".{path.name}.cutting")
     options = {"movflags": "+faststart", "video_track_timescale": "1000000"}
     chosen: dict[Path, dict[int, _Picture]] = {}
     for picture in pictures:
         chosen.setdefault(picture.path, {})[picture.number] = picture
-    try:
-        with contextlib.ExitStack() as stack:
-            output = av.open(os.path.abspath(temporary), "w", format="mp4", options=options)
-            stack.enter_context(output)
-            target: Any = None
-            for name, wanted in chosen.items():
-                source = stack.enter_context(av.open(os.path.abspath(name)))
-                stream = source.streams.video[0]
-                if target is None:
-                    target = output.add_stream_from_template(stream)
-                    target.time_base = _MICROSECOND
-                packets = (packet for packet in source.demux(stream) if packet.size)
-                for number, packet in enumerate(packets):
-                    if number in wanted:
-                        packet.stream, packet.time_base = target, _MICROSECOND
-                        packet.pts = wanted[number].pts_us
-                        packet.duration = wanted[number].duration_us
-                        packet.dts = packet.pts
-                        output.mux(packet)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with NewFile(path, replace=overwrite) as new, contextlib.ExitStack() as stack:
+        output = av.open(new.name, "w", format="mp4", options=options)
+        stack.enter_context(output)
+        target: Any = None
+        for name, wanted in chosen.items():
+            source = stack.enter_context(av.open(os.path.abspath(name)))
+            stream = source.streams.video[0]
+            if target is None:
+                target = output.add_stream_from_template(stream)
+                target.time_base = _MICROSECOND
+            packets = (packet for packet in source.demux(stream) if packet.size)
+            for number, packet in enumerate(packets):
+                if number in wanted:
+                    packet.stream, packet.time_base = target, _MICROSECOND
+                    packet.pts = wanted[number].pts_us
+                    packet.duration = wanted[number].duration_us
+                    packet.dts = packet.pts
+                    output.mux(packet)
 
 
 class _Packets:

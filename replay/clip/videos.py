@@ -36,7 +36,7 @@ def cut(
     progress: Callable[[int], None],
 ) -> dict[str, Any] | None:
     """Write the clip's part of a recorded video; return what the metadata says of it."""
-    places = copy_packets(video, rows, path)
+    places = copy_packets(video, rows, path, overwrite)
     copied = places is not None
     if places is None:
         try:

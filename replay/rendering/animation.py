@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from dgrec.errors import VideoError
-from dgrec.files import check_new_file
+from dgrec.files import NewFile, check_new_file
 from dgrec.result import RecordedResult
 from dgrec.video import Image, import_av, repeats
 from replay.rendering.sinks import Sink, Target, output_errors
@@ -70,7 +69,7 @@ class Animation(Sink):
             )
         check_new_file(path, overwrite=overwrite)
         self._path = path
-        self._temporary = path.with_name(f".{path.name}.rendering")
+        self._new: NewFile | None = None
         self._time_base = Fraction(1, self._format.ticks)
         self._last_pts_us: int | None = None
         self._last_duration_us = 0
@@ -80,8 +79,9 @@ class Animation(Sink):
         self._passed_over = 0
         self._container: Any = None
         with self._errors():
+            self._new = NewFile(path, replace=overwrite)
             self._container = av.open(
-                os.path.abspath(self._temporary),
+                self._new.name,
                 "w",
                 format=path.suffix.lower()[1:],
                 options={"loop": "0" if loop else self._format.once},
@@ -163,17 +163,18 @@ class Animation(Sink):
             self._encode(None)
             container, self._container = self._container, None
             container.close()
+            assert self._new is not None
             if self._path.suffix.lower() == ".webp":
-                _set_end(self._temporary, self._last_tick + self._last_duration)
-            os.replace(self._temporary, self._path)
+                _set_end(self._new.file, self._last_tick + self._last_duration)
+            self._new.finish()
 
     def discard(self) -> None:
         container, self._container = self._container, None
         with contextlib.suppress(OSError, self._av.FFmpegError):
             if container is not None:
                 container.close()
-        with contextlib.suppress(OSError):
-            self._temporary.unlink(missing_ok=True)
+        if self._new is not None:
+            self._new.discard()
 
     def notes(self) -> list[str]:
         if not self._passed_over:
@@ -198,23 +199,22 @@ def animation(*, loop: bool) -> Target:
     return Target(open_animation)
 
 
-def _set_end(path: Path, end_ms: int) -> None:
+def _set_end(file: BinaryIO, end_ms: int) -> None:
     """Say in a WebP when its last picture ends: FFmpeg leaves that to chance.
 
     Equal pictures that follow one another are one in the file.
     """
-    with path.open("r+b") as file:
-        last, last_ms = None, 0
-        file.seek(12)  # RIFF, its length, WEBP
-        while len(head := file.read(8)) == 8:
-            length = int.from_bytes(head[4:], "little")
-            start = file.tell()
-            if head[:4] == b"ANMF":
-                end_ms -= last_ms  # of the one before
-                last = start + 12  # after the place and the size of the picture
-                file.seek(last)
-                last_ms = int.from_bytes(file.read(3), "little")
-            file.seek(start + length + length % 2)
-        if last is not None:
+    last, last_ms = None, 0
+    file.seek(12)  # RIFF, its length, WEBP
+    while len(head := file.read(8)) == 8:
+        length = int.from_bytes(head[4:], "little")
+        start = file.tell()
+        if head[:4] == b"ANMF":
+            end_ms -= last_ms  # of the one before
+            last = start + 12  # after the place and the size of the picture
             file.seek(last)
-            file.write(min(max(end_ms, 0), 2**24 - 1).to_bytes(3, "little"))
+            last_ms = int.from_bytes(file.read(3), "little")
+        file.seek(start + length + length % 2)
+    if last is not None:
+        file.seek(last)
+        file.write(min(max(end_ms, 0), 2**24 - 1).to_bytes(3, "little"))

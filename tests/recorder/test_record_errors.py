@@ -24,6 +24,7 @@ from recorder.source import parse_source
 from tests.factory import make_rows, new_metadata, write_journal
 from tests.recorder.command import Command, error_of, names
 from tests.recorder.zoo import broken_model
+from tests.waiting import PATIENCE_S
 
 # --- sources ---
 
@@ -282,7 +283,7 @@ def test_help_does_not_wait_for_heavy_libraries(dgrec: Command) -> None:
         env=dgrec.environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=True,
     )
     assert "Example: dgrec record --source sample" in done.stdout

@@ -23,8 +23,8 @@ from recorder.source import VideoReader, parse_source
 from tests.dgrec.compare import assert_same
 from tests.recorder.doubles import PysdkDouble, ScriptedFrames, record
 from tests.recorder.network_camera import MjpegCamera
+from tests.waiting import PATIENCE_S, wait_until
 
-PATIENCE_S = 30.0
 FRAMES = 6
 
 
@@ -195,11 +195,11 @@ def test_the_journal_has_every_frame_of_a_camera_that_fell_silent(
 
 def wait_for_rows(path: Path, done: Any) -> None:
     journal = path.with_suffix(".arrows")
-    due = time.monotonic() + PATIENCE_S
-    while True:
-        if journal.exists() and journal.stat().st_size:
-            with open_session(journal) as session:
-                if done(len(session)):
-                    return
-        assert time.monotonic() < due, "the rows do not come"
-        time.sleep(0.1)
+
+    def are_there() -> bool:
+        if not journal.exists() or not journal.stat().st_size:
+            return False
+        with open_session(journal) as session:
+            return bool(done(len(session)))
+
+    wait_until(are_there)
