@@ -186,6 +186,12 @@ def summary(recording: Recording, metadata: Metadata, seconds: float) -> list[st
         lines.append(f"Latency p50 {p50:.1f} ms, p95 {p95:.1f} ms ({of}).")
     if progress.gaps:
         lines.append(f"Source lost: {counted(progress.gaps, 'gap')}, {progress.gap_s:.1f} s.")
+    if progress.damaged:
+        lines.append(
+            f"Damaged in the source: {counted(progress.damaged, 'frame')} could not be decoded."
+        )
+    if capture.end_detail:
+        lines.append(f"The source is incomplete: {capture.end_detail}.")
     reason = metadata.get("end_reason")
     if reason == "limit":
         reason = f"ended by {capture.limit}"

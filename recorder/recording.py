@@ -57,6 +57,8 @@ class Progress:
     #: How often a live source was lost, and for how many seconds in all.
     gaps: int = 0
     gap_s: float = 0.0
+    #: Pictures of the source that could not be decoded.
+    damaged: int = 0
 
     def add(self, latency_ms: float, detections: int) -> None:
         self.frames += 1
@@ -298,6 +300,8 @@ class Recording:
             if event["kind"] == "gap":
                 self.progress.gaps += 1
                 self.progress.gap_s += event["seconds"]
+            elif event["kind"] == "damage":
+                self.progress.damaged += event["lost"]
 
     def _takes_note(self, row: Row) -> None:
         count = len(row.results) if isinstance(row.results, list) else 0
@@ -328,8 +332,9 @@ class Recording:
             closing["totals"]["video_left_out"] = self.video.left_out
         if self._segment.videos is not None:  # those of parts are told when a part is sealed
             closing["video"] = self._segment.videos.entries()
-        if failure is not None:
-            closing["end_detail"] = redact_text(str(failure))
+        detail = str(failure) if failure is not None else self.capture.end_detail
+        if detail:
+            closing["end_detail"] = redact_text(detail)
         return closing
 
     def _end_reason(self, failure: DgrecError | None) -> str:

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +31,7 @@ class VideoOptions:
         kinds: ``raw``, as they came from the source; ``annotated``, with the overlay.
         quality: From 1 (smallest) to 100 (best).
         size: Width and height of the videos; without it, those of the first frame, made even.
+        aspect: Width / height of a pixel, for players; 1 without it.
         policy: Whether the loop waits for the encoder, or leaves frames out of the video.
     """
 
@@ -38,6 +40,7 @@ class VideoOptions:
     quality: int = DEFAULT_QUALITY
     size: tuple[int, int] | None = None
     policy: VideoPolicy = "block"
+    aspect: Fraction | None = None
 
 
 class SegmentVideos:
@@ -53,7 +56,9 @@ class SegmentVideos:
             if path in taken:
                 # Until there is a new session, the old one keeps its pixels.
                 path = name.with_suffix(f".new{name.suffix}")
-            file = VideoFile(path, kind, options.codec, options.quality, options.size)
+            file = VideoFile(
+                path, kind, options.codec, options.quality, options.size, options.aspect
+            )
             self.files.append(file)
             self._names[file] = name
         #: How many frames were handed over, with those that are repeated over a long gap.

@@ -68,6 +68,7 @@ class VideoFile:
         codec: Codec,
         quality: int,
         size: tuple[int, int] | None = None,
+        aspect: Fraction | None = None,
     ) -> None:
         self.path = path
         self.kind: Kind = kind
@@ -76,6 +77,7 @@ class VideoFile:
         self.frames = 0
         self.failure: str | None = None
         self._quality = quality
+        self._aspect = aspect
         self._key_us = self._last_us = -_KEY_FRAME_EVERY_US
         self._file: _CountedFile | None = None
         self._container: Any = None
@@ -190,6 +192,8 @@ class VideoFile:
             },
         )
         self._stream = open_stream(self._container, self.codec, self._quality, self.size)
+        if self._aspect is not None:
+            self._stream.codec_context.sample_aspect_ratio = self._aspect
         self._reformatter = import_av().video.reformatter.VideoReformatter()
 
     def _picture(self, image: Image) -> Any:

@@ -11,6 +11,7 @@ import base64
 import datetime as dt
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from decimal import Decimal
 from importlib import resources
@@ -360,7 +361,8 @@ def _strip(reader: SqlReader, session: Session, pixels: Pixels) -> _Section:
     rows = sorted(reader.rows(_SLOWEST), key=lambda row: int(row["frame"]))
     if not rows:
         return section
-    section.pictures = list(_pictures(session, rows, pixels))
+    with ExitStack() as closing:
+        section.pictures = list(_pictures(session, rows, pixels, closing))
     # That pixels are missing shows; that they are black, or from another file, does not.
     if pixels.footage.note:
         section.caveats = [f"{pixels.footage.note[0].upper()}{pixels.footage.note[1:]}."]
@@ -369,12 +371,14 @@ def _strip(reader: SqlReader, session: Session, pixels: Pixels) -> _Section:
     return section
 
 
-def _pictures(session: Session, rows: Rows, pixels: Pixels) -> Iterator[_Picture]:
+def _pictures(
+    session: Session, rows: Rows, pixels: Pixels, closing: ExitStack
+) -> Iterator[_Picture]:
     import cv2
 
-    from replay.rendering.render import OverlayPainter
+    from replay.rendering.scene import Scene
 
-    painter = OverlayPainter()
+    painter = Scene().painter(session, closing)
     for row in rows:
         result = session.result(int(row["frame"]) - session.first_frame)
         image = pixels.frame(result.row)

@@ -13,11 +13,10 @@ import numpy as np
 
 from dgrec.errors import OutputError, VideoError
 from dgrec.files import NewFile, check_new_file, output_error
+from dgrec.video.library import import_av
+from dgrec.video.picture import Image
 
-__all__ = ["Image", "VideoWriter", "check_output", "import_av", "repeats"]
-
-#: Pixels: uint8, height x width x 3, BGR.
-Image = np.ndarray[Any, Any]
+__all__ = ["VideoWriter", "check_output", "repeats"]
 
 #: Encoders of H.264 that a build of PyAV may have, and how to make each fast and sharp enough.
 _ENCODERS = {
@@ -204,18 +203,6 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     if path.suffix.lower() != ".mp4":
         raise OutputError(f"{path}: videos are written as MP4; choose a name that ends in .mp4")
     check_new_file(path, overwrite=overwrite)
-
-
-def import_av() -> Any:
-    """Import PyAV, after OpenCV.
-
-    Where the wheels of both bring their own libxcb (Linux), OpenCV's first window hangs the
-    process if PyAV's came first: PyAV-Org/PyAV#1050, opencv/opencv#29195.
-    """
-    import cv2  # noqa: F401, I001
-    import av
-
-    return av
 
 
 def _encoder() -> str:
