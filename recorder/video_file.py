@@ -313,7 +313,7 @@ class _CountedFile:
 
     def _drop_ahead(self) -> None:
         # What comes may be shorter: the rest would stand behind it, and look like a part of it.
-        if self._is_ahead:
+        if self._is_ahead and not self.is_dead:
             os.ftruncate(self._fd, self.size)
             self._is_ahead = False
 

@@ -461,3 +461,12 @@ def test_a_failed_write_ahead_ends_the_video(
     assert file.ahead_due_s is None
     assert 0 < file.frames < 20
     assert len(frame_stamps(file.path)) == file.frames
+
+
+def test_what_was_written_ahead_stays_when_the_encoder_fails(tmp_path: Path) -> None:
+    file = VideoFile(tmp_path / "v.mp4", "raw", find_codec("h264"), 70)
+    for i in range(20):
+        file.write(numbered_image(i), i * 40_000)
+    file.write_ahead()
+    file.fail(VideoError("enough"))
+    assert file.frames == len(frame_stamps(file.path)) == 20
