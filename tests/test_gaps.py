@@ -27,6 +27,7 @@ from dgrec.clock import Clock
 from dgrec.errors import DgrecError, StorageError, VideoError
 from dgrec.journal import Journal
 from dgrec.video import VideoWriter, import_av, repeats
+from dgrec.video import writer as writer_module
 from recorder.capture import Capture
 from recorder.codecs import CODECS, find_codec
 from recorder.frames import Frame
@@ -470,3 +471,25 @@ def test_what_was_written_ahead_stays_when_the_encoder_fails(tmp_path: Path) -> 
     file.write_ahead()
     file.fail(VideoError("enough"))
     assert file.frames == len(frame_stamps(file.path)) == 20
+
+
+@pytest.mark.parametrize("name", ["v.mp4", "v.gif"])
+def test_stamps_that_are_centuries_apart_do_not_fill_the_disk(
+    tmp_path: Path, name: str, dgrec_command: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "_MOST_REPEATS", 200)
+    year_us = 365 * DAY_US
+    rows = [
+        numbered_row(
+            i, i, media_time_s=None, captured_ns=START_NS + i * 20 * year_us * 1000,
+            completed_ns=START_NS + i * 20 * year_us * 1000 + 1000,
+        )
+        for i in range(4)
+    ]  # fmt: skip
+    session = write_session(
+        tmp_path / "s.parquet", rows, numbered_metadata({"given": "cam0", "kind": "camera"})
+    )
+    done = dgrec_command("replay", session, "-o", tmp_path / name)
+    assert done.exit_code == 1
+    assert "the frames are too far apart in time for one file" in done.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["s.parquet"]
