@@ -11,6 +11,7 @@ import contextlib
 import os
 import sys
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -41,12 +42,12 @@ _NICENESS = 10
 
 @dataclass(slots=True)
 class _Job:
-    """What the encoder's thread is to do: a frame, or the end of a segment's videos."""
+    """What the encoder's thread is to do: a frame, or something with a segment's videos."""
 
     videos: SegmentVideos
     result: Any = None
     pts_us: int = 0
-    task: Literal["write", "close", "discard"] = "write"
+    task: Literal["write", "write ahead", "close", "discard"] = "write"
 
     @property
     def size(self) -> int:
@@ -230,20 +231,32 @@ class VideoRecorder:
     def _run(self) -> None:
         if self.options.policy == "leave-out":
             _step_back()
-        while True:
-            with self._changed:
-                while not (self._jobs or self._is_closing):
-                    self._changed.wait()
-                if not self._jobs:
-                    return
-                job = self._jobs[0]
+        videos: SegmentVideos | None = None  # that the last frame went to
+        while (job := self._next_job(videos)) is not None:
             _do(job)
+            if job.task == "write":
+                videos = job.videos
+            if job.task == "write ahead":
+                continue
             with self._changed:
                 # Only now: the frame that is being encoded takes room, too.
                 self._jobs.popleft()
                 self._waiting_frames -= job.result is not None
                 self._waiting_bytes -= job.size
                 self._changed.notify_all()
+
+    def _next_job(self, videos: SegmentVideos | None) -> _Job | None:
+        """Return what is to be done next; None at the end."""
+        due_s = None if videos is None else videos.ahead_due_s
+        with self._changed:
+            while not self._jobs:
+                if self._is_closing:
+                    return None
+                timeout_s = None if due_s is None else due_s - time.monotonic()
+                if videos is not None and timeout_s is not None and timeout_s <= 0:
+                    return _Job(videos, task="write ahead")
+                self._changed.wait(timeout_s)
+            return self._jobs[0]
 
 
 def _step_back() -> None:
@@ -257,6 +270,8 @@ def _do(job: _Job) -> None:
     result, videos = job.result, job.videos
     if job.task == "close":
         videos.close()
+    elif job.task == "write ahead":
+        videos.write_ahead()
     elif job.task == "discard":
         videos.discard()
     elif not videos.is_discarded:
