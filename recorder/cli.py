@@ -89,7 +89,9 @@ def _video_size(
 @click.option("--overwrite", is_flag=True, help="Replace the session file if it exists.")
 @click.option("--model-name", default="", help="Name of the model in its zoo.")
 @click.option(
-    "--zoo-url", default="", help="Model zoo: a folder, or an address such as degirum/hailo."
+    "--zoo-url",
+    default="",
+    help="Model zoo: a folder, or the address of one in the cloud, such as degirum/hailo.",
 )
 @click.option("--model-url", default="", help="Zoo and model in one, instead of the two above.")
 @click.option(
@@ -104,7 +106,8 @@ def _video_size(
     "properties",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Model property, the value in JSON: output_confidence_threshold=0.4. Repeatable.",
+    help="Model property, the value as JSON or as Python writes it: "
+    "output_confidence_threshold=0.4. Repeatable.",
 )
 @click.option(
     "--model-registry", default="", metavar="FILE", help="YAML model registry, with --model."

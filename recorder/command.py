@@ -64,6 +64,8 @@ def run_record(options: dict[str, Any], of_video: Sequence[str] = ()) -> int:
         # A model each: its settings and its pipeline are its own. All before the first journal
         # is begun, since until then Ctrl-C leaves nothing behind.
         models = [load_model(request) for _ in opened]
+        for note in models[0].notes:
+            console.print(note, markup=False, soft_wrap=True)
         for loaded in models:
             stack.enter_context(loaded.model)  # let go of its worker before `signals` ends it
         announcer = Announcer(console)

@@ -45,13 +45,14 @@ class _Job:
     """What the encoder's thread is to do: a frame, or something with a segment's videos."""
 
     videos: SegmentVideos
+    image: Any = None
     result: Any = None
     pts_us: int = 0
     task: Literal["write", "write ahead", "close", "discard"] = "write"
 
     @property
     def size(self) -> int:
-        return int(self.result.image.nbytes) if self.result is not None else 0
+        return int(self.image.nbytes) if self.image is not None else 0
 
 
 class VideoRecorder:
@@ -98,10 +99,10 @@ class VideoRecorder:
             self._segments.append(segment)
         return segment.videos
 
-    def add(self, row: Row, result: Any) -> None:
+    def add(self, row: Row, image: Any, result: Any) -> None:
         """Take in the frame of ``row`` or leave it out; say in the row which.
 
-        ``row.segment`` is set. From now on nobody may draw on ``result.image``.
+        ``row.segment`` is set. From now on nobody may draw on ``image``, the source's own pixels.
         """
         segment: Segment = row.segment
         videos = self.videos_of(segment)
@@ -118,7 +119,7 @@ class VideoRecorder:
                 or not (other.begun or (other.videos and other.videos.is_discarded))
             ]
             self._segment = segment
-        state = self._state_of(segment, videos, int(result.image.nbytes))
+        state = self._state_of(segment, videos, int(image.nbytes))
         if state is not None:
             row.video_state = state
             with self._changed:
@@ -126,11 +127,11 @@ class VideoRecorder:
             return
         # The encoder reads the pixels a little later: whoever draws on them now fails, instead of
         # changing what is recorded.
-        result.image.flags.writeable = False
+        image.flags.writeable = False
         row.video_frame, pts_us = videos.place(row.captured_ns)
         with self._changed:
             self.recorded += 1
-        self._put(_Job(videos, result, pts_us))
+        self._put(_Job(videos, image, result, pts_us))
 
     def without_part(self, rows: Iterable[Row]) -> None:
         """Say of rows that their frames went into a video for a part that there is not."""
@@ -275,4 +276,4 @@ def _do(job: _Job) -> None:
     elif job.task == "discard":
         videos.discard()
     elif not videos.is_discarded:
-        videos.write(result.image, lambda: image_overlay(result), job.pts_us)
+        videos.write(job.image, lambda: image_overlay(result, job.image), job.pts_us)
