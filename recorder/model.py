@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from dgrec import exact, sample
+from dgrec.credentials import redact, redact_text
 from dgrec.errors import ModelError
-from dgrec.metadata import redact, redact_text
 from dgrec.result import OVERLAY_SETTINGS
 
 __all__ = ["LoadedModel", "ModelRequest", "load_model", "parse_property"]

@@ -10,11 +10,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from dgrec import sample
+from dgrec.credentials import percent_encoded, redact, redact_text, remember
 from dgrec.errors import SourceError
-from dgrec.metadata import redact, redact_text
 from recorder.answer import ask
 from recorder.config import expand
 
@@ -24,6 +23,7 @@ Kind = Literal["camera", "file", "url", "sample", "asset"]
 
 _CAMERA = re.compile(r"cam(\d+)\Z")
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
+_HOST_AND_PATH = re.compile(r"[^:]*://(?:\*\*\*@)?(\[[^]]*\]|[^:/?]*)(?::\d+)?([^?]*)")
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ def parse_source(text: str, named: dict[str, str] | None = None) -> Source:
     Raises:
         SourceError: It names nothing that there is.
     """
+    remember(text)
     if named and text in named:
         meant = parse_source(expand(named[text]))
         return Source(text, meant.kind, meant.target, text)
@@ -84,15 +85,16 @@ def parse_source(text: str, named: dict[str, str] | None = None) -> Source:
     if _URL.match(text):
         given = redact(text)
         # Of the redacted form: a password may stand in the path, and this becomes a file name.
-        parts = urlsplit(given)
-        return Source(given, "url", text, _file_name(f"{parts.hostname or ''}{parts.path}"))
+        where = _HOST_AND_PATH.match(given)
+        name = _file_name("".join(where.groups()) if where else "")
+        return Source(given, "url", percent_encoded(text), name)
     path = Path(text)
     if path.is_dir():
         raise SourceError(f"{text}: is a folder; name one video file")
     if not path.exists():
         known = f", or one of {', '.join(sorted(named))} (dgrec.toml)" if named else ""
         raise SourceError(
-            f"{text}: no such source; give a file, a URL, cam0 for a camera, sample{known}"
+            f"{redact(text)}: no such source; give a file, a URL, cam0 for a camera, sample{known}"
         )
     return Source(text, "file", str(path), _file_name(path.stem))
 

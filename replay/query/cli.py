@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dgrec.errors import QueryError
+from dgrec.terminal import echo
 from dgrec.units import parse_duration, parse_size
 from replay.options import TABLE_ROWS, output_options, quantity, say_damage
 
@@ -178,7 +179,7 @@ def _answer(
         result = reader.answer(text, parameters, all_used=True)
         left_out = write_rows(result, form, destination, limit or None)
     if left_out and form != "table":
-        click.echo(f"{left_out:,} more rows were left out (--limit {limit})", err=True)
+        echo(f"{left_out:,} more rows were left out (--limit {limit})", err=True)
 
 
 def _converse(reader: SqlReader, parameters: dict[str, Any], form: str, limit: int | None) -> None:
@@ -233,4 +234,4 @@ def _read_sql(file: Path) -> str:
 
 
 def _warn(line: str) -> None:
-    click.echo(f"Warning: {line}", err=True)
+    echo(f"Warning: {line}", err=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dgrec.terminal import echo
 from dgrec.units import parse_duration
 from replay.options import output_options, quantity
 
@@ -127,7 +128,7 @@ def stats_command(
     from replay.stats.caveats import caveats
 
     with contextlib.ExitStack() as stack:
-        opened = open_sessions(sessions, lambda line: click.echo(f"Warning: {line}", err=True))
+        opened = open_sessions(sessions, lambda line: echo(f"Warning: {line}", err=True))
         for session in opened:
             stack.enter_context(session)
             _say_what_is_missing(session)
@@ -140,13 +141,13 @@ def stats_command(
             # Rows have no place for them, and of what a program reads nobody may see them.
             for session in opened:
                 for caveat in caveats(session):
-                    click.echo(f"{session.path}: {caveat}", err=True)
+                    echo(f"{session.path}: {caveat}", err=True)
         if query is None and not why:
             _report(opened[0], form, output, overwrite, keep, charts)
             return
         for session in opened:
             if not len(session):
-                click.echo(f"{session.path}: has no frames", err=True)
+                echo(f"{session.path}: has no frames", err=True)
         reader = stack.enter_context(SqlReader(opened))
         with open_output(output, overwrite=overwrite, keep=keep) as destination:
             if query is not None:
@@ -163,7 +164,7 @@ def _say_what_is_missing(session: Session) -> None:
     missing = [name for name in MEASURED if name not in session.schema.names]
     if missing:
         what = ", ".join(missing)
-        click.echo(f"{session.path}: has no {what}: what needs that cannot be told", err=True)
+        echo(f"{session.path}: has no {what}: what needs that cannot be told", err=True)
 
 
 def _query(by: str | None, window: float | None, late: int | None) -> str | None:
@@ -247,9 +248,10 @@ def _follow(paths: tuple[Path, ...]) -> Path:
         with contextlib.ExitStack() as stack:
             live = None
             if is_terminal:
-                from rich.console import Console
                 from rich.live import Live
                 from rich.text import Text
+
+                from dgrec.console import Console
 
                 live = stack.enter_context(
                     Live(console=Console(stderr=True), auto_refresh=False, transient=True)
@@ -262,11 +264,11 @@ def _follow(paths: tuple[Path, ...]) -> Path:
                     text = "\n".join(screen(str(path), snapshot, blocks=blocks))
                     live.update(Text(text, no_wrap=True, overflow="crop"), refresh=True)
                 else:
-                    click.echo(status_line(snapshot), err=True)
+                    echo(status_line(snapshot), err=True)
                 if goes_on:
                     time.sleep(_REFRESH_S)
     except KeyboardInterrupt:
-        click.echo("stopped looking; the recording goes on", err=True)
+        echo("stopped looking; the recording goes on", err=True)
         raise SystemExit(0) from None
     finally:
         follower.close()
