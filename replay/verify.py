@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from dgrec.errors import DgrecError, VideoError
 from dgrec.journal import is_being_written
+from dgrec.recorded_paths import base_name, recorded_video
 from dgrec.session import Session, open_session
 from dgrec.totals import LOSSES, RowTotals
 from replay.footage.video import Clip
@@ -207,9 +208,9 @@ def _videos(session: Session, rows: _RowCheck) -> Iterator[str]:
 
 def _video_problems(folder: Path, video: dict[str, Any], last: int) -> Iterator[str]:
     """Yield what is wrong with one video; ``last`` is the last of its frames that a row names."""
-    name = video["file"]
-    path = folder / name
-    if not path.is_file():
+    name = base_name(video.get("file"))
+    path = recorded_video(folder, video)
+    if path is None:
         yield f"its video {name} is gone"
         return
     if "sha256" in video and _sha256(path) != video["sha256"]:
