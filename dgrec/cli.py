@@ -10,6 +10,7 @@ import contextlib
 import io
 import os
 import re
+import signal
 import sys
 import threading
 import traceback
@@ -126,6 +127,7 @@ def gather() -> click.Group:
 def main() -> None:
     """Entry point of the console script."""
     _open_standard_streams()
+    _stop_in_order()
     try:
         gather().main(prog_name="dgrec")
     except SystemExit as end:
@@ -135,6 +137,20 @@ def main() -> None:
         for text in redact_text(traceback.format_exc()).splitlines():
             echo(text, err=True)
         raise SystemExit(1) from None
+
+
+def _stop_in_order() -> None:
+    """Let the signals that end a program leave nothing behind: temporary files are removed.
+
+    In the background of a script SIGINT is ignored, and after ``nohup`` SIGHUP: that stays so.
+    """
+
+    def stop(number: int, _: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, stop)
 
 
 class _StandardError(io.TextIOWrapper):
