@@ -10,6 +10,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from dgrec.credentials import redact
 from dgrec.errors import ConfigError
 from dgrec.units import parse_duration, parse_rate, parse_seconds, parse_size
 from recorder.codecs import DEFAULT_QUALITY
@@ -311,7 +312,7 @@ def _check_several(options: dict[str, Any]) -> None:
     sources = options["source"]
     twice = next((name for name in sources if sources.count(name) > 1), None)
     if twice is not None:
-        raise click.UsageError(f"--source {twice} is given twice")
+        raise click.UsageError(f"--source {redact(twice)} is given twice")
     if options["output"] is not None and "{source}" not in str(options["output"]):
         raise click.UsageError(
             "--output names one file, but there are several sources: write {source} in it, as in "

@@ -16,10 +16,11 @@ from typing import Any
 
 from dgrec import exact
 from dgrec.clock import Clock
+from dgrec.credentials import redact_text
 from dgrec.errors import DgrecError, ModelError, OutputError, StorageError
 from dgrec.journal import Durability, Journal, JournalWriter
 from dgrec.masks import MaskMode
-from dgrec.metadata import Metadata, redact_text, utc_text
+from dgrec.metadata import Metadata, utc_text
 from dgrec.parts import parts_of
 from dgrec.rows import Row
 from dgrec.schema import JOURNAL_SUFFIX

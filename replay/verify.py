@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from dgrec.errors import DgrecError, VideoError
 from dgrec.journal import is_being_written
+from dgrec.recorded_paths import base_name, recorded_video
 from dgrec.session import Session, open_session
 from dgrec.totals import LOSSES, RowTotals
 from dgrec.video.reader import open_container
@@ -272,9 +273,9 @@ def _video_problems(
     folder: Path, video: dict[str, Any], rows: _VideoRows, is_clip: bool
 ) -> Iterator[str]:
     """Yield what is wrong with one video; ``rows`` are those that name its frames."""
-    name = video["file"]
-    path = folder / name
-    if not path.is_file():
+    name = base_name(video.get("file"))
+    path = recorded_video(folder, video)
+    if path is None:
         yield f"its video {name} is gone"
         return
     if "sha256" in video and _sha256(path) != video["sha256"]:
