@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from dgrec.terminal import echo
 from replay.clip.cli import clip_command
 from replay.compare.cli import compare_command
 from replay.options import output_options, session_argument
@@ -60,11 +61,11 @@ def verify_command(sessions: tuple[Path, ...]) -> None:
         problems = findings.problems
         whole = whole and not problems
         found = f"{len(problems):,} {'problem' if len(problems) == 1 else 'problems'}"
-        click.echo(f"{session}: {found if problems else 'whole'}")
+        echo(f"{session}: {found if problems else 'whole'}")
         for problem in problems:
-            click.echo(f"  {problem}")
+            echo(f"  {problem}")
         for note in findings.notes:
-            click.echo(f"  note: {note}")
+            echo(f"  note: {note}")
     raise SystemExit(0 if whole else 1)
 
 

@@ -295,10 +295,7 @@ def _has_sizes(info: Mapping[str, Any]) -> bool:
 
 
 def _bytes_text(size: int) -> str:
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size >= scale:
-            return f"{size:,} bytes ({size / scale:.1f} {unit})"
-    return f"{size:,} bytes"
+    return f"{size:,} bytes ({size_text(size)})" if size >= 1000 else f"{size:,} bytes"
 
 
 def _bytes_each(size: float | None) -> str:
