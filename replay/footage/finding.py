@@ -236,7 +236,7 @@ def _given(session: Session, video: Path, source: Mapping[str, Any], loops: bool
         raise VideoError(f"{video}: not a video file")
     known = _recorded_as(session, video)
     # An address that gave a file has the digest of it.
-    is_that_file = bool(source.get("sha256")) and not _difference(video, source)
+    is_that_file = bool(source.get("sha256")) and not difference_of(video, source)
     if known is None and source.get("kind") in ("camera", "url") and not is_that_file:
         # Frames of a stream are counted from when it was opened: nothing else begins there.
         raise VideoError(
