@@ -12,7 +12,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress import (
     BarColumn,
@@ -25,6 +25,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from dgrec.console import Console
 from dgrec.metadata import Metadata
 from dgrec.units import size_text
 from recorder.recording import Recording
@@ -60,7 +61,7 @@ class Announcer:
 
     def _run(self) -> None:
         while (line := self._lines.get()) is not None:
-            self._console.print(line, markup=False, soft_wrap=True)
+            self._console.say(line)
 
     def __enter__(self) -> Self:
         self._thread.start()

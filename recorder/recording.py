@@ -16,10 +16,11 @@ from typing import Any
 
 from dgrec import exact
 from dgrec.clock import Clock
+from dgrec.credentials import redact_text
 from dgrec.errors import DgrecError, ModelError, OutputError, StorageError
 from dgrec.journal import Durability, Journal, JournalWriter
 from dgrec.masks import MaskMode
-from dgrec.metadata import Metadata, redact_text, utc_text
+from dgrec.metadata import Metadata, utc_text
 from dgrec.parts import parts_of
 from dgrec.rows import Row
 from dgrec.schema import JOURNAL_SUFFIX
@@ -237,14 +238,15 @@ class Recording:
                     if result is None:
                         continue  # the capture had no frame for it, and it no result
                     completed = self._clock.now_ns()
-                    row = self._row(result, completed)
+                    frame = self.capture.take(getattr(result, "image", None))
+                    row = self._row(frame, result, completed)
                     if not self.progress.frames and (gap := self._earlier.gap(row)):
                         self.writer.note(gap)
                     self._take_events()
                     self._takes_note(row)
                     for watch in self._watchers:
                         watch(row, result)
-                    self._place(row, result)
+                    self._place(row, frame, result)
                     done = self._clock.now_ns()
                     # Handing over can only be measured once it is done: it counts for the next row.
                     row.recorder_ns = done - completed + carried_ns
@@ -262,8 +264,7 @@ class Recording:
             return DgrecError(f"recording failed: {type(error).__name__}: {_reason(error)}")
         return self.capture.error
 
-    def _row(self, result: Any, completed_ns: int) -> Row:
-        frame = self.capture.take(getattr(result, "image", None))
+    def _row(self, frame: Frame, result: Any, completed_ns: int) -> Row:
         return Row(
             source_frame=self._earlier.source_frames + frame.source_frame,
             media_time_s=self._media_time(frame),
@@ -294,7 +295,7 @@ class Recording:
                 self._media_offset_s = before + passed_s - frame.media_time_s
         return self._media_offset_s + frame.media_time_s
 
-    def _place(self, row: Row, result: Any) -> None:
+    def _place(self, row: Row, frame: Frame, result: Any) -> None:
         """Decide to which part of the session the row goes, and whether its frame is in a video."""
         if self.video is None:
             return  # the journal cuts by itself, knowing its size to the byte
@@ -302,7 +303,7 @@ class Recording:
             self._parts.cutter.segment_of(row)
         else:
             row.segment = self._segment
-        self.video.add(row, result)
+        self.video.add(row, frame.image, result)
 
     def _video_header(self, metadata: Metadata) -> Metadata:
         if self.video is None:

@@ -9,13 +9,14 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dgrec.clock import Clock
 from dgrec.errors import DgrecError, OutputError, StorageError
 from dgrec.journal import Journal, JournalWriter
 from dgrec.metadata import Metadata
+from dgrec.recorded_paths import base_name
 from dgrec.sealed import SealedFile, seal
 
 if TYPE_CHECKING:
@@ -304,7 +305,7 @@ def videos_of(path: Path, metadata: Metadata) -> tuple[Path, ...]:
 
     Only what its metadata names: a file that is merely called alike may be somebody's footage.
     """
-    names = [PurePath(str(video["file"])).name for video in metadata.get("video", [])]
+    names = [base_name(video["file"]) for video in metadata.get("video", [])]
     return tuple(path.with_name(name) for name in names if name)
 
 
