@@ -13,6 +13,7 @@ from typing import Any
 from dgrec import exact, sample
 from dgrec.credentials import redact, redact_text
 from dgrec.errors import ModelError
+from dgrec.files import read_small_text
 from dgrec.result import OVERLAY_SETTINGS
 
 __all__ = ["LoadedModel", "ModelRequest", "load_model", "parse_property"]
@@ -158,6 +159,13 @@ def _load_from_registry(
     from degirum_tools import ModelRegistry
 
     where = redact(request.registry)
+    if "://" not in request.registry:
+        try:
+            read_small_text(Path(request.registry))
+        except OSError as error:
+            raise ModelError(f"{where}: cannot be read: {error.strerror}") from None
+        except ValueError as error:
+            raise ModelError(f"{where}: {error}") from None
     try:
         registry = ModelRegistry(config_file=request.registry).for_alias(request.alias)
         specs = registry.all_model_specs(
@@ -169,7 +177,11 @@ def _load_from_registry(
     except OSError as error:
         raise ModelError(f"{where}: cannot be read: {error.strerror or error}") from None
     except Exception as error:  # jsonschema's, yaml's and requests' own errors
-        raise ModelError(f"{where}: not a model registry: {_one_line(error)}") from None
+        # jsonschema's text repeats the schema and the whole file; its message does not.
+        reason = redact_text(str(getattr(error, "message", ""))) or _one_line(error)
+        if isinstance(error, RecursionError):
+            reason = "it is nested too deeply"
+        raise ModelError(f"{where}: not a model registry: {reason[:300]}") from None
     if not specs:
         raise ModelError(f"{where}: has no model with the alias {request.alias!r}")
     spec = specs[0]
