@@ -18,7 +18,7 @@ from recorder.config import named_sources
 from recorder.job import Job, Plan, make_plan, model_request, prepare
 from recorder.live import Announcer, LiveView, counted, summary
 from recorder.model import load_model
-from recorder.recovery import left_behind, recover
+from recorder.recovery import Recovery, left_behind, recover
 from recorder.signals import StopSignals
 from recorder.source import SourceReader, open_source
 
@@ -44,7 +44,13 @@ def run_record(options: dict[str, Any], of_video: Sequence[str] = ()) -> int:
     """
     console = Console(stderr=True, quiet=options["quiet"])
     named = named_sources(Path.cwd())
-    plans = [make_plan(text, named, options) for text in options["source"]]
+
+    def tell_of_journal(journal: Path, result: Recovery | DgrecError) -> None:
+        lines = [str(result)] if isinstance(result, DgrecError) else _recovered(journal, result)
+        for line in lines:
+            console.say(line)
+
+    plans = [make_plan(text, named, options, tell_of_journal) for text in options["source"]]
     if of_video and not any(plan.video for plan in plans):
         which = " or ".join(plan.source.given for plan in plans)
         raise ConfigError(f"{of_video[0]}: no video is recorded of {which}; say --video raw, too")
@@ -59,6 +65,8 @@ def run_record(options: dict[str, Any], of_video: Sequence[str] = ()) -> int:
         # A model each: its settings and its pipeline are its own. All before the first journal
         # is begun, since until then Ctrl-C leaves nothing behind.
         models = [load_model(request) for _ in opened]
+        for note in models[0].notes:
+            console.say(note)
         for loaded in models:
             stack.enter_context(loaded.model)  # let go of its worker before `signals` ends it
         announcer = Announcer(console)
@@ -68,7 +76,7 @@ def run_record(options: dict[str, Any], of_video: Sequence[str] = ()) -> int:
         ]
         signals.stop = lambda: _stop(jobs)
         signals.abandon = lambda: _say_left(jobs)
-        with LiveView(console, jobs), announcer:
+        with announcer, LiveView(console, jobs, announcer):
             _run(jobs)
         for job in jobs:
             _tell(job, console, alone=len(plans) == 1)
@@ -159,6 +167,13 @@ def run_recover(journal: Path, output: Path | None, keep: bool) -> int:
     """Recover one journal, say on stderr what was kept and lost, and return the exit code."""
     console = Console(stderr=True)
     result = recover(journal, output, keep=keep)
+    for line in _recovered(journal, result):
+        console.say(line)
+    return 0 if result.complete else 3
+
+
+def _recovered(journal: Path, result: Recovery) -> list[str]:
+    """Return what became of a journal, a line each."""
     lines = [
         f"{journal}: kept {counted(result.frames, 'frame')} with "
         f"{counted(result.detections, 'detection')} in {result.output}."
@@ -173,9 +188,7 @@ def run_recover(journal: Path, output: Path | None, keep: bool) -> int:
     lines += [f"Lost: {line}." for line in result.damage]
     if not result.journal_removed:
         lines.append(f"The journal was left where it is: {journal}")
-    for line in lines:
-        console.say(line)
-    return 0 if result.complete else 3
+    return lines
 
 
 def _say_left_behind(console: Console, folder: Path) -> None:

@@ -22,7 +22,7 @@ from dgrec.sealed import SealedFile, seal
 if TYPE_CHECKING:
     from recorder.segment_videos import SegmentVideos
 
-__all__ = ["Retention", "Sealer", "recorded_videos", "remove", "videos_of"]
+__all__ = ["Retention", "SealedPart", "Sealer", "recorded_videos", "remove", "videos_of"]
 
 #: How often it is looked whether a part has become too old, or all of them too large.
 _LOOK_SECONDS = 2.0
@@ -40,8 +40,11 @@ class Retention:
 
 
 @dataclass(frozen=True)
-class _Sealed:
+class SealedPart:
+    """A part that can be removed when it is too old, or all of them too much."""
+
     path: Path
+    #: Its videos, and what else goes with it.
     videos: tuple[Path, ...]
     ended_ns: int
     first_frame: int
@@ -76,6 +79,8 @@ class Sealer:
         current_bytes: What the journal takes that is being written.
         has_rows: Whether there are rows in it, which then are the newest.
         replaces: Files of an older recording, to be removed once a part is sealed.
+        earlier: Parts of the same recording from before, the oldest first: they are removed as the
+            others are.
     """
 
     def __init__(
@@ -85,6 +90,7 @@ class Sealer:
         current_bytes: Callable[[], int] = lambda: 0,
         has_rows: Callable[[], bool] = lambda: True,
         replaces: Sequence[Path] = (),
+        earlier: Sequence[SealedPart] = (),
     ) -> None:
         self._keep = keep
         self._clock = clock
@@ -96,7 +102,8 @@ class Sealer:
         # Anything else that has a part's name by then is somebody's.
         self._replaceable = set(replaces)
         #: In the order of their rows, whenever they were sealed.
-        self._sealed: list[_Sealed] = []
+        self._sealed: list[SealedPart] = list(earlier)
+        self._earlier = {part.path for part in earlier}
         self._failed: list[_Finished] = []
         self._failures: dict[Path, OutputError] = {}
         self._notes: list[str] = []
@@ -126,8 +133,8 @@ class Sealer:
 
     @property
     def sealed(self) -> list[Path]:
-        """The parts that were sealed and have not been let go."""
-        return [part.path for part in self._sealed]
+        """The parts that were sealed here and have not been removed."""
+        return [part.path for part in self._sealed if part.path not in self._earlier]
 
     @property
     def unsealed(self) -> list[Path]:
@@ -230,7 +237,7 @@ class Sealer:
         else:
             self._remove([journal.path])
         _close(journal)
-        part = _Sealed(
+        part = SealedPart(
             path,
             videos_of(path, metadata),
             finished.ended_ns,
