@@ -144,6 +144,7 @@ def _write_parquet(
             if written is not None:
                 written.result()
         metadata = dict(closing(totals))
+        metadata["is_finite"] = totals.is_finite
         counted = metadata.get("totals", {})
         metadata["totals"] = add_rows(counted, totals.to_dict(), damaged="damage" in metadata)
         writer.add_key_value_metadata({METADATA_KEY.decode(): metadata_module.dumps(metadata)})
