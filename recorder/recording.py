@@ -179,6 +179,10 @@ class Recording:
     def notes(self) -> list[str]:
         """What the user should know about the parts and videos of the session, a line each."""
         notes = list(self._notes)
+        outages = self._server_outages
+        if outages:
+            times = "once" if len(outages) == 1 else f"{len(outages):,} times"
+            notes.append(f"AI server lost {times}, {sum(outages):.1f} s.")
         if self.video is not None:
             notes += self.video.failures
         if self._parts is not None:
