@@ -22,10 +22,12 @@ from dgrec.metadata import Metadata
 from dgrec.recorded_file import RecordedFile
 from dgrec.schema import JOURNAL_SUFFIX
 from dgrec.sealed import SealedFile
+from dgrec.totals import LOSSES
 
 __all__ = [
     *("Part", "PartSet"),
-    *("first_frame", "is_part_name", "numbered_files", "part_of", "part_path", "parts_of"),
+    *("first_frame", "is_part_name", "numbered_files"),
+    *("part_of", "part_path", "parts_in_set", "parts_of"),
 ]
 
 _SEALED_SUFFIX = ".parquet"
@@ -123,6 +125,9 @@ class Part:
     has_checksums: bool
     schema: pa.Schema
     metadata: Metadata
+    #: What its rows add up to (`RecordedFile.totals`), and when it ended.
+    totals: dict[str, int | None]
+    ended_at: str | None
     damage: tuple[str, ...]
     #: Whether the recorder wrote its end; false for the part it is writing, or was killed in.
     ended: bool
@@ -153,7 +158,7 @@ class PartSet:
         for attempt in range(_ATTEMPTS):
             self.damage = []
             errors: list[DgrecError] = []
-            chosen, set_id = _choose(path)
+            chosen, set_id = parts_in_set(path)
             self.parts = tuple(self._read(chosen, errors))
             # A part that went away meanwhile was sealed, or removed: the names tell which.
             if attempt == _ATTEMPTS - 1 or all(file.exists() for _, file in chosen):
@@ -168,7 +173,7 @@ class PartSet:
                 f"{path}: cannot be read: No such file, and no parts of it "
                 f"({part_path(path, 1).name}, ...) either"
             )
-        self.set_id = set_id
+        self.set_id = str(set_id)
         self._note_gaps()
         self.metadata = self._merged()
 
@@ -188,6 +193,8 @@ class PartSet:
                         has_checksums=not file.sealed or file.has_checksums,
                         schema=file.schema,
                         metadata=file.metadata,
+                        totals=file.totals,
+                        ended_at=file.ended_at,
                         damage=tuple(file.damage),
                         ended=file.journal is None or file.journal.closing is not None,
                     )
@@ -219,9 +226,10 @@ class PartSet:
                     else (f"parts {missing[0]} to {missing[-1]} are")
                 )
                 end = earlier.first_frame + earlier.rows
-                self.damage.append(
-                    f"{names} missing: frames {end} to {later.first_frame - 1} are lost"
-                )
+                if later.first_frame > end:  # else nothing was in it that could be read
+                    self.damage.append(
+                        f"{names} missing: frames {end} to {later.first_frame - 1} are lost"
+                    )
 
     def _merged(self) -> Metadata:
         """Return the metadata of the whole: how it began, how it ended, and what is there of it."""
@@ -272,6 +280,19 @@ class PartSet:
     def __len__(self) -> int:
         return sum(part.rows for part in self.parts)
 
+    @property
+    def totals(self) -> dict[str, int | None]:
+        """What the rows of all parts add up to (`RecordedFile.totals`)."""
+        counts = {name: [part.totals[name] for part in self.parts] for name in self.parts[0].totals}
+        return {
+            name: None if None in values else sum(value for value in values if value is not None)
+            for name, values in counts.items()
+        }
+
+    @property
+    def ended_at(self) -> str | None:
+        return self.parts[-1].ended_at
+
     # --- rows ---
 
     def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
@@ -321,7 +342,7 @@ _OF_ONE_PART = (
 )
 
 
-def _choose(path: Path) -> tuple[list[tuple[int, Path]], str]:
+def parts_in_set(path: Path) -> tuple[list[tuple[int, Path]], str | None]:
     """Return (number, path) of the parts of one set, each number once, and the set's id.
 
     Two sets have one name for as long as the first part of a recording that overwrites an older one
@@ -337,7 +358,7 @@ def _choose(path: Path) -> tuple[list[tuple[int, Path]], str]:
     for number, file, _, broken in files:
         if broken:  # opening it will say what is wrong with it
             chosen.setdefault(number, file)
-    return sorted(chosen.items()), str(set_id)
+    return sorted(chosen.items()), set_id
 
 
 def _totals(parts: list[Any]) -> dict[str, Any]:
@@ -349,8 +370,11 @@ def _totals(parts: list[Any]) -> dict[str, Any]:
         for key in parts[0]
         if all(isinstance(totals.get(key), int) for totals in parts)
     }
-    if "clock_drift_ms" in parts[-1]:
-        added["clock_drift_ms"] = parts[-1]["clock_drift_ms"]
+    # What is true at the end of the whole, or came after its last row.
+    for key in ("clock_drift_ms", *(f"{name}_after" for name in LOSSES)):
+        added.pop(key, None)
+        if key in parts[-1]:
+            added[key] = parts[-1][key]
     return added
 
 

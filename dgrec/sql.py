@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pyarrow as pa
 
 from dgrec import library
+from dgrec.clips import original_of
+from dgrec.columns import is_utf8
 from dgrec.errors import QueryError
 from dgrec.library import literal
 from dgrec.metadata import dumps
@@ -41,7 +43,15 @@ _NO_TABLE = re.compile(
     r'(?: Did you mean "(?P<guess>.*)"\?)?',
     re.DOTALL,
 )
-_DETECTION_COLUMNS = ", ".join(f"d.{field.name}" for field in DETECTION if field.name != "keys")
+#: Columns of numbers that may not be finite.
+_FLOATS = [column.name for column in SCHEMA if pa.types.is_floating(column.type)]
+_DETECTION_COLUMNS = ", ".join(
+    f"CASE WHEN isfinite(d.{field.name}) THEN d.{field.name} END AS {field.name}"
+    if pa.types.is_floating(field.type)
+    else f"d.{field.name}"
+    for field in DETECTION
+    if field.name != "keys"
+)
 
 
 class Source(Protocol):
@@ -61,6 +71,10 @@ class Source(Protocol):
     def files(self) -> tuple[Path, ...]: ...
     @property
     def parts(self) -> tuple[Part, ...]: ...
+    @property
+    def totals(self) -> dict[str, int | None]: ...
+    @property
+    def ended_at(self) -> str | None: ...
     def __len__(self) -> int: ...
     def batches(self) -> Iterator[pa.RecordBatch]: ...
     def batches_of(self, part: Part) -> Iterator[pa.RecordBatch]: ...
@@ -134,22 +148,26 @@ def _only(sessions: Sequence[Source]) -> library.OnlySession | None:
     (session,) = sessions
     if session.parts or not session.sealed or set(SCHEMA.names) - set(session.schema.names):
         return library.OnlySession(session.id)
-    return library.OnlySession(session.id, f"read_parquet({_pattern(session.path)}) AS frames")
+    if not _has_plain_name(session.path):
+        return library.OnlySession(session.id)
+    return library.OnlySession(
+        session.id, f"({_finite(session.schema, _scan([session.path]))}) AS frames"
+    )
 
 
 def _confine(connection: duckdb.DuckDBPyConnection, sessions: Sequence[Source]) -> None:
     # A part may be sealed while the query runs; DuckDB still reads it as the journal it was.
     files = [path for s in sessions for path in (s.path, *(part.path for part in s.parts))]
-    # DuckDB looks at whether the pattern is allowed, and then the file that it finds by it.
-    names = {literal(os.path.abspath(path)) for path in files} | set(map(_pattern, files))
-    connection.execute(f"SET allowed_paths = [{', '.join(names)}]")
+    files = list(filter(_has_plain_name, files))
+    names = ", ".join(map(_literal, files))
+    connection.execute(f"SET allowed_paths = [{names}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
 
 
 @dataclass(frozen=True)
 class _Rows:
-    """Where rows come from: a sealed file, or a journal registered under a name."""
+    """Where rows come from: a sealed file, or a stream registered under a name."""
 
     session_id: str
     schema: pa.Schema
@@ -157,8 +175,11 @@ class _Rows:
     name: str = ""
 
 
-class _JournalRows:
-    """Gives DuckDB the rows of a journal, anew for each scan, also once a set's is sealed."""
+class _RowStream:
+    """Gives DuckDB the rows of a file that it cannot read itself, anew for each scan.
+
+    That is a journal (also once a set's is sealed), or a file whose name DuckDB cannot take.
+    """
 
     def __init__(self, schema: pa.Schema, batches: Callable[[], Iterator[pa.RecordBatch]]) -> None:
         self._schema = schema
@@ -195,19 +216,19 @@ def _rows_of(
     session: Source, number: int, connection: duckdb.DuckDBPyConnection
 ) -> Iterator[_Rows]:
     if not session.parts:
-        if session.sealed:
+        if session.sealed and _has_plain_name(session.path):
             yield _Rows(session.id, session.schema, path=session.path)
         else:
             name = f"_journal_{number}"
-            connection.register(name, _JournalRows(session.schema, session.batches))
+            connection.register(name, _RowStream(session.schema, session.batches))
             yield _Rows(session.id, session.schema, name=name)
     for part in session.parts:
-        if part.sealed:
+        if part.sealed and _has_plain_name(part.path):
             yield _Rows(session.id, part.schema, path=part.path)
         else:
             name = f"_journal_{number}_{part.number}"
             batches = functools.partial(session.batches_of, part)
-            connection.register(name, _JournalRows(part.schema, batches))
+            connection.register(name, _RowStream(part.schema, batches))
             yield _Rows(session.id, part.schema, name=name)
 
 
@@ -217,22 +238,55 @@ def _select(rows: Sequence[_Rows]) -> str:
     session_id = ids[0]
     if len(set(ids)) > 1:
         session_id = f"([{', '.join(ids)}])[(file_index + 1)::BIGINT]"
-    source = rows[0].name
-    if not source:
-        paths = (_pattern(row.path) for row in rows if row.path is not None)
-        source = f"read_parquet([{', '.join(paths)}])"
-    return f"SELECT {session_id} AS session_id, * FROM {source}"
+    source = rows[0].name or _scan([row.path for row in rows if row.path is not None])
+    return _finite(rows[0].schema, source, f"{session_id} AS session_id, ")
 
 
-def _pattern(path: Path) -> str:
-    """Return the literal with which DuckDB opens just this file: it takes every path for a glob."""
-    return literal(re.sub(r"([*?[])", r"[\1]", os.path.abspath(path)))
+def _finite(schema: pa.Schema, source: str, also: str = "") -> str:
+    """Return a query for the rows of ``source`` in which numbers that are not finite are NULL.
+
+    NaN is no measurement, and the bounds of a Parquet column do not tell of it: whether ``isnan``
+    or a comparison finds it depends on whether DuckDB looks at them. It does not for ``isfinite``.
+    """
+    names = [name for name in _FLOATS if name in schema.names]
+    columns = [
+        f"CASE WHEN isfinite({name}) THEN {name} END AS {name}"
+        for name in names
+        if pa.types.is_floating(schema.field(name).type)
+    ]
+    replaced = f" REPLACE ({', '.join(columns)})" if columns else ""
+    return f"SELECT {also}*{replaced} FROM {source}"
+
+
+def _scan(paths: Sequence[Path]) -> str:
+    # By itself DuckDB takes `name=value` in a path for a column, which replaces the file's own.
+    return f"read_parquet([{', '.join(map(_literal, paths))}], hive_partitioning = false)"
+
+
+def _literal(path: Path) -> str:
+    return literal(os.path.abspath(path))
+
+
+def _has_plain_name(path: Path) -> bool:
+    """Return whether DuckDB can be given the name of a file.
+
+    It takes every path for a pattern, which other files can match or break, and Linux allows any
+    bytes in a name.
+    """
+    name = os.path.abspath(path)
+    return is_utf8(name) and not set("*?[\\") & set(name)
+
+
+def _readable(text: str) -> str:
+    """Return a text that may hold bytes of a file name that are not UTF-8, with those escaped."""
+    return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 _TOTALS = ("frames", "detections", "skipped", "dropped")
 _SESSION_COLUMNS = pa.schema(
     [
         ("session_id", pa.string()),
+        ("clip_of", pa.string()),
         ("name", pa.string()),
         ("path", pa.string()),
         ("started_at", pa.timestamp("us", tz="UTC")),
@@ -258,13 +312,14 @@ def _sessions_table(sessions: Sequence[Source]) -> pa.Table:
 def _session_row(session: Source) -> dict[str, Any]:
     metadata = session.metadata
     source, model = metadata.get("source", {}), metadata.get("model", {})
-    totals = metadata.get("totals", {})
+    totals = session.totals
     return {
         "session_id": session.id,
+        "clip_of": original_of(metadata),
         "name": metadata.get("name"),
-        "path": str(session.path),
+        "path": _readable(str(session.path)),
         "started_at": _stamp(metadata.get("started_at")),
-        "ended_at": _stamp(metadata.get("ended_at")),
+        "ended_at": _stamp(session.ended_at),
         "end_reason": metadata.get("end_reason"),
         "source": _text(source.get("given")),
         "source_kind": _text(source.get("kind")),
@@ -272,9 +327,7 @@ def _session_row(session: Source) -> dict[str, Any]:
         "device": _text(model.get("device")),
         "inference_host": _text(model.get("inference_host")),
         "host": _text(metadata.get("host", {}).get("name")),
-        # What a journal has been written so far is not known before it ends, but for its rows.
-        **{name: _count(totals.get(name)) for name in _TOTALS},
-        "frames": _count(totals.get("frames", len(session))),
+        **{name: totals.get(name) for name in _TOTALS},
         "bytes": sum(map(_size, session.files)),
         "metadata": dumps(metadata),
     }
@@ -282,10 +335,6 @@ def _session_row(session: Source) -> dict[str, Any]:
 
 def _text(value: Any) -> str | None:
     return None if value is None else str(value)
-
-
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) else None
 
 
 def _size(path: Path) -> int:

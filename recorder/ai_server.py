@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from dgrec.credentials import redact
 from dgrec.errors import DgrecError, ModelError
-from dgrec.metadata import redact
 from recorder.capture import Capture
 from recorder.model import LoadedModel
 

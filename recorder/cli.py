@@ -10,6 +10,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from dgrec.credentials import redact
 from dgrec.errors import ConfigError
 from dgrec.units import parse_duration, parse_rate, parse_seconds, parse_size
 from recorder.codecs import DEFAULT_QUALITY
@@ -132,8 +133,8 @@ def _video_size(
     "--reconnect-for",
     callback=_quantity(parse_seconds, "0s"),
     metavar="TIME",
-    help="How long to try to get a lost live source, or AI server, back (90s, 10m). One that cannot "
-    "be reached at the start is an error at once.  [default: for ever]",
+    help="How long to try to get a lost live source, or AI server, back (90s, 10m). One that "
+    "cannot be reached at the start is an error at once.  [default: for ever]",
 )
 @click.option(
     "--stall-timeout",
@@ -189,6 +190,13 @@ def _video_size(
     callback=_quantity(parse_size, "1MB"),
     metavar="SIZE",
     help="Remove the oldest parts when all of them, with their videos, take more.",
+)
+@click.option(
+    "--continue",
+    is_flag=True,
+    help="Go on with the parts of that name, for what a service manager starts again and again: "
+    "seal what a killed run left, number parts and frames on, and let --keep-last and --keep-total "
+    "count the parts of all runs. Without --output: recordings/SOURCE.parquet.",
 )
 @click.option(
     "--min-free",
@@ -286,6 +294,11 @@ def _check_usage(options: dict[str, Any]) -> None:
         raise click.UsageError(
             "--keep-last and --keep-total remove parts: say --split-every or --split-size, too"
         )
+    if options["continue"]:
+        if not (options["split_every"] or options["split_size"]):
+            raise click.UsageError("--continue adds parts: say --split-every or --split-size, too")
+        if options["overwrite"]:
+            raise click.UsageError("--continue and --overwrite say the opposite: give one of them")
     if len(options["source"]) > 1:
         _check_several(options)
     output = options["output"]
@@ -299,7 +312,7 @@ def _check_several(options: dict[str, Any]) -> None:
     sources = options["source"]
     twice = next((name for name in sources if sources.count(name) > 1), None)
     if twice is not None:
-        raise click.UsageError(f"--source {twice} is given twice")
+        raise click.UsageError(f"--source {redact(twice)} is given twice")
     if options["output"] is not None and "{source}" not in str(options["output"]):
         raise click.UsageError(
             "--output names one file, but there are several sources: write {source} in it, as in "

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import shlex
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress import (
     BarColumn,
@@ -25,6 +25,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from dgrec.console import Console
+from dgrec.metadata import Metadata
 from dgrec.units import size_text
 from recorder.recording import Recording
 
@@ -32,6 +34,10 @@ if TYPE_CHECKING:
     from recorder.job import Job
 
 __all__ = ["Announcer", "LiveView", "counted", "summary"]
+
+
+#: How often a recording says how it is doing where stderr is no terminal.
+_REPORT_EVERY_S = 60.0
 
 
 def counted(count: int, noun: str) -> str:
@@ -55,7 +61,7 @@ class Announcer:
 
     def _run(self) -> None:
         while (line := self._lines.get()) is not None:
-            self._console.print(line, markup=False, soft_wrap=True)
+            self._console.say(line)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -74,12 +80,15 @@ class Announcer:
 class LiveView:
     """Shows the figures of recordings on stderr, twice a second, in rich's own thread.
 
-    One recording has a line, and a bar where its source has an end; several have a table. Nothing
-    is shown where stderr is no terminal: a log full of carriage returns helps nobody.
+    One recording has a line, and a bar where its source has an end; several have a table. Where
+    stderr is no terminal, each has a line a minute: a log full of carriage returns helps nobody.
     """
 
-    def __init__(self, console: Console, jobs: Sequence[Job]) -> None:
+    def __init__(self, console: Console, jobs: Sequence[Job], announcer: Announcer) -> None:
         self._jobs = jobs
+        self._announcer = announcer
+        self._ended = threading.Event()
+        self._reporter: threading.Thread | None = None
         total = jobs[0].expected
         ending = (BarColumn(bar_width=20), TaskProgressColumn(), TimeRemainingColumn(compact=True))
         self._bar = Progress(
@@ -98,6 +107,8 @@ class LiveView:
             redirect_stderr=False,
         )
         self._is_shown = console.is_terminal and not console.quiet
+        if not console.is_terminal and not console.quiet:
+            self._reporter = threading.Thread(target=self._report, name="dgrec-report", daemon=True)
 
     def _render(self) -> RenderableType:
         first = self._jobs[0].recording
@@ -108,6 +119,8 @@ class LiveView:
     def __enter__(self) -> Self:
         if self._is_shown:
             self._live.start()
+        if self._reporter is not None:
+            self._reporter.start()
         return self
 
     def __exit__(
@@ -118,6 +131,16 @@ class LiveView:
     ) -> None:
         if self._is_shown:
             self._live.stop()
+        self._ended.set()
+        if self._reporter is not None:
+            self._reporter.join()
+
+    def _report(self) -> None:
+        while not self._ended.wait(_REPORT_EVERY_S):
+            for job in self._jobs:
+                name = f"{job.source.name}: " if len(self._jobs) > 1 else ""
+                if not job.has_ended:
+                    self._announcer.tell(name + _figures(job.recording))
 
 
 def _table(jobs: Sequence[Job]) -> Table:
@@ -164,7 +187,7 @@ def _figures(recording: Recording) -> str:
     return "  ".join(parts)
 
 
-def summary(recording: Recording, metadata: dict[str, object], seconds: float) -> list[str]:
+def summary(recording: Recording, metadata: Metadata, seconds: float) -> list[str]:
     """Return the lines that end a recording: what there is now, and what to do with it."""
     progress, capture = recording.progress, recording.capture
     p50, p95 = progress.latency()
@@ -173,20 +196,24 @@ def summary(recording: Recording, metadata: dict[str, object], seconds: float) -
     size = sum(file.stat().st_size for file in files)
     parts = "" if files == [recording.output] else f"{_parts_text(files)}, "
     rate = progress.frames / seconds if seconds > 0 else 0.0
-    lost = []
-    if capture.frames_skipped:
-        lost.append(f"{capture.frames_skipped:,} skipped on purpose")
-    if recording.dropped:
-        lost.append(f"{recording.dropped:,} dropped")
+    lost = _losses(metadata["totals"])
     found = f"{counted(progress.frames, 'frame')} with {counted(progress.detections, 'detection')}"
     lines = [
         f"Recorded {found} in {seconds:.1f} s ({rate:.1f} fps)"
         f"{'; ' + ', '.join(lost) if lost else ''}.",
     ]
     if progress.frames:
-        lines.append(f"Latency p50 {p50:.1f} ms, p95 {p95:.1f} ms (last 1,024 frames).")
+        recent = len(progress.latencies)
+        of = f"last {recent:,} frames" if progress.frames > recent else "all frames"
+        lines.append(f"Latency p50 {p50:.1f} ms, p95 {p95:.1f} ms ({of}).")
     if progress.gaps:
         lines.append(f"Source lost: {counted(progress.gaps, 'gap')}, {progress.gap_s:.1f} s.")
+    if progress.damaged:
+        lines.append(
+            f"Damaged in the source: {counted(progress.damaged, 'frame')} could not be decoded."
+        )
+    if capture.end_detail:
+        lines.append(f"The source is incomplete: {capture.end_detail}.")
     reason = metadata.get("end_reason")
     if reason == "limit":
         reason = f"ended by {capture.limit}"
@@ -197,6 +224,17 @@ def summary(recording: Recording, metadata: dict[str, object], seconds: float) -
         f"Replay it with: dgrec replay {shlex.quote(path)}",
     ]
     return lines
+
+
+def _losses(totals: Mapping[str, int]) -> list[str]:
+    """Return what was skipped and dropped; what comes after the last row is told apart."""
+    texts = []
+    for name, words in (("skipped", "skipped on purpose"), ("dropped", "dropped")):
+        before, after = totals.get(name, 0), totals.get(f"{name}_after", 0)
+        more = f" (and {after:,} after the last frame)" if after else ""
+        if before or after:
+            texts.append(f"{before:,} {words}{more}")
+    return texts
 
 
 def _video_lines(recording: Recording) -> list[str]:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from dgrec import exact, sample
+from dgrec.credentials import redact, redact_text
 from dgrec.errors import ModelError
-from dgrec.metadata import redact, redact_text
 from dgrec.result import OVERLAY_SETTINGS
 from recorder.zoo import CLOUD, LOCAL, folder_of, nearest_models, zoo_address
 

@@ -16,8 +16,8 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from dgrec.credentials import redact
 from dgrec.errors import ModelError
-from dgrec.metadata import redact
 
 __all__ = ["CLOUD", "LOCAL", "folder_of", "nearest_models", "zoo_address"]
 

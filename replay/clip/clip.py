@@ -10,13 +10,15 @@ from typing import Any
 
 from dgrec import metadata as metadata_module
 from dgrec.errors import OutputError, VideoError
-from dgrec.files import check_new_file
+from dgrec.files import NewFile, check_new_file, output_error
 from dgrec.metadata import Metadata
 from dgrec.parts import parts_of
 from dgrec.sealed import write_sealed
 from dgrec.session import Session
+from dgrec.totals import RowTotals
+from replay.clip.packets import VideoTarget
 from replay.clip.recorded import ClipReport, recorded_videos
-from replay.clip.rows import ClipRows, utc_text_of
+from replay.clip.rows import ClipRows
 from replay.clip.spans import Span
 from replay.clip.videos import cut, from_source, video_path
 from replay.footage.finding import files_of
@@ -64,29 +66,29 @@ def write_clip(
     rows = ClipRows(session, spans)
     report = ClipReport(rows.count, len(spans))
     videos: list[dict[str, Any]] = []
-    written: list[Path] = []
     try:
+        new = NewFile(output, replace=overwrite)
+    except OSError as error:
+        raise output_error(output, error) from None
+    # Without their session the videos are nothing: what is left of them after a kill is no more in
+    # the way of the next try than the session that was not finished.
+    with new:
         for video in recorded_videos(session, rows, report):
             path = video_path(output, video.kind)
-            if entry := cut(video, rows, path, overwrite, report, progress):
-                written.append(path)
+            if entry := cut(video, rows, VideoTarget(path, overwrite, new), report, progress):
                 videos.append(entry)
         if with_video and not any(video["kind"] == "raw" for video in videos):
-            path = video_path(output, "raw")
-            videos.append(from_source(session, rows, path, overwrite, report, progress))
-            written.append(path)
+            target = VideoTarget(video_path(output, "raw"), overwrite, new)
+            videos.append(from_source(session, rows, target, report, progress))
         metadata = _metadata(session, rows, output, videos, dict(description or {}))
         write_sealed(
             output,
             session.schema,
             rows.batches(has_video=bool(videos)),
-            lambda: {**metadata, "totals": rows.totals},
+            lambda rows: {**metadata, "ended_at": rows.ended_at, "totals": _totals(rows)},
             replace=overwrite,
+            new=new,
         )
-    except BaseException:
-        for path in written:
-            path.unlink(missing_ok=True)
-        raise
     return report
 
 
@@ -131,7 +133,6 @@ def _metadata(
         "session_id": str(metadata_module.uuid7()),
         "name": output.stem,
         "started_at": rows.captured_at(0),
-        "ended_at": utc_text_of(rows.facts["completed_at"][-1].as_py()),
         "end_reason": "clip",
         "clip": clip,
     }
@@ -146,6 +147,11 @@ def _metadata(
         ]
         metadata["events"] = [event for event in old["events"] if _is_within(event, ranges)]
     return metadata
+
+
+def _totals(rows: RowTotals) -> dict[str, Any]:
+    lost = rows.losses["skipped"], rows.losses["dropped"]
+    return {} if None in lost else {"source_frames": rows.frames + sum(filter(None, lost))}
 
 
 def _moved(source: Mapping[str, Any], session: Path, output: Path) -> dict[str, Any]:
