@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pyarrow as pa
 
 from dgrec import library
+from dgrec.columns import is_utf8
 from dgrec.errors import QueryError
 from dgrec.library import literal
 from dgrec.metadata import dumps
@@ -52,7 +53,7 @@ class Source(Protocol):
     @property
     def id(self) -> str: ...
     @property
-    def sealed(self) -> bool: ...
+    def is_plain(self) -> bool: ...
     @property
     def metadata(self) -> Metadata: ...
     @property
@@ -62,8 +63,10 @@ class Source(Protocol):
     @property
     def parts(self) -> tuple[Part, ...]: ...
     def __len__(self) -> int: ...
-    def batches(self) -> Iterator[pa.RecordBatch]: ...
-    def batches_of(self, part: Part) -> Iterator[pa.RecordBatch]: ...
+    def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]: ...
+    def batches_of(
+        self, part: Part, columns: list[str] | None = None
+    ) -> Iterator[pa.RecordBatch]: ...
 
 
 def connect(
@@ -132,14 +135,15 @@ def _only(sessions: Sequence[Source]) -> library.OnlySession | None:
     if len(sessions) != 1 or not len(sessions[0]):
         return None
     (session,) = sessions
-    if session.parts or not session.sealed or set(SCHEMA.names) - set(session.schema.names):
+    if session.parts or not session.is_plain or set(SCHEMA.names) - set(session.schema.names):
         return library.OnlySession(session.id)
     return library.OnlySession(session.id, f"read_parquet({_pattern(session.path)}) AS frames")
 
 
 def _confine(connection: duckdb.DuckDBPyConnection, sessions: Sequence[Source]) -> None:
     # A part may be sealed while the query runs; DuckDB still reads it as the journal it was.
-    files = [path for s in sessions for path in (s.path, *(part.path for part in s.parts))]
+    names_ = (path for s in sessions for path in (s.path, *(part.path for part in s.parts)))
+    files = [path for path in names_ if is_utf8(str(path))]
     # DuckDB looks at whether the pattern is allowed, and then the file that it finds by it.
     names = {literal(os.path.abspath(path)) for path in files} | set(map(_pattern, files))
     connection.execute(f"SET allowed_paths = [{', '.join(names)}]")
@@ -149,7 +153,10 @@ def _confine(connection: duckdb.DuckDBPyConnection, sessions: Sequence[Source]) 
 
 @dataclass(frozen=True)
 class _Rows:
-    """Where rows come from: a sealed file, or a journal registered under a name."""
+    """Where rows come from: a file that DuckDB reads itself, or what is registered under a name.
+
+    Journals are, files whose columns have other types, and names that are no UTF-8.
+    """
 
     session_id: str
     schema: pa.Schema
@@ -157,16 +164,24 @@ class _Rows:
     name: str = ""
 
 
-class _JournalRows:
-    """Gives DuckDB the rows of a journal, anew for each scan, also once a set's is sealed."""
+class _StreamedRows:
+    """Gives DuckDB rows that dgrec reads, anew for each scan, also once a set's part is sealed."""
 
-    def __init__(self, schema: pa.Schema, batches: Callable[[], Iterator[pa.RecordBatch]]) -> None:
-        self._schema = schema
+    def __init__(
+        self, schema: pa.Schema, batches: Callable[[list[str]], Iterator[pa.RecordBatch]]
+    ) -> None:
+        self._names = [name for name in schema.names if not _is_taken(name)]
+        self.schema = pa.schema([schema.field(name) for name in self._names])
         self._batches = batches
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        reader = pa.RecordBatchReader.from_batches(self._schema, self._batches())
+        reader = pa.RecordBatchReader.from_batches(self.schema, self._batches(self._names))
         return reader.__arrow_c_stream__(requested_schema)
+
+
+def _is_taken(name: str) -> bool:
+    """Return whether another tool's column would hide one of dgrec's: SQL ignores the case."""
+    return name not in SCHEMA.names and name.lower() in {*SCHEMA.names, "session_id"}
 
 
 def _frames_query(sessions: Sequence[Source], connection: duckdb.DuckDBPyConnection) -> str:
@@ -194,21 +209,27 @@ def _frames_query(sessions: Sequence[Source], connection: duckdb.DuckDBPyConnect
 def _rows_of(
     session: Source, number: int, connection: duckdb.DuckDBPyConnection
 ) -> Iterator[_Rows]:
+    def streamed(
+        name: str, schema: pa.Schema, batches: Callable[[list[str]], Iterator[pa.RecordBatch]]
+    ) -> _Rows:
+        rows = _StreamedRows(schema, batches)
+        connection.register(name, rows)
+        return _Rows(session.id, rows.schema, name=name)
+
+    def can_be_read(schema: pa.Schema) -> bool:
+        return not any(map(_is_taken, schema.names))
+
     if not session.parts:
-        if session.sealed:
+        if session.is_plain and can_be_read(session.schema):
             yield _Rows(session.id, session.schema, path=session.path)
         else:
-            name = f"_journal_{number}"
-            connection.register(name, _JournalRows(session.schema, session.batches))
-            yield _Rows(session.id, session.schema, name=name)
+            yield streamed(f"_rows_{number}", session.schema, session.batches)
     for part in session.parts:
-        if part.sealed:
+        if part.is_plain and can_be_read(part.schema):
             yield _Rows(session.id, part.schema, path=part.path)
         else:
-            name = f"_journal_{number}_{part.number}"
             batches = functools.partial(session.batches_of, part)
-            connection.register(name, _JournalRows(part.schema, batches))
-            yield _Rows(session.id, part.schema, name=name)
+            yield streamed(f"_rows_{number}_{part.number}", part.schema, batches)
 
 
 def _select(rows: Sequence[_Rows]) -> str:
@@ -262,30 +283,27 @@ def _session_row(session: Source) -> dict[str, Any]:
     return {
         "session_id": session.id,
         "name": metadata.get("name"),
-        "path": str(session.path),
+        "path": _utf8(str(session.path)),
         "started_at": _stamp(metadata.get("started_at")),
         "ended_at": _stamp(metadata.get("ended_at")),
         "end_reason": metadata.get("end_reason"),
-        "source": _text(source.get("given")),
-        "source_kind": _text(source.get("kind")),
-        "model": _text(model.get("name")),
-        "device": _text(model.get("device")),
-        "inference_host": _text(model.get("inference_host")),
-        "host": _text(metadata.get("host", {}).get("name")),
+        "source": source.get("given"),
+        "source_kind": source.get("kind"),
+        "model": model.get("name"),
+        "device": model.get("device"),
+        "inference_host": model.get("inference_host"),
+        "host": metadata.get("host", {}).get("name"),
         # What a journal has been written so far is not known before it ends, but for its rows.
-        **{name: _count(totals.get(name)) for name in _TOTALS},
-        "frames": _count(totals.get("frames", len(session))),
+        **{name: totals.get(name) for name in _TOTALS},
+        "frames": totals.get("frames", len(session)),
         "bytes": sum(map(_size, session.files)),
         "metadata": dumps(metadata),
     }
 
 
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
-
-
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) else None
+def _utf8(path: str) -> str:
+    """Return a file's name as it can be printed: bytes that are no UTF-8 become U+FFFD."""
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def _size(path: Path) -> int:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from dgrec.errors import DgrecError, VideoError
+from dgrec.casting import with_columns
+from dgrec.errors import DamagedSessionError, DgrecError, VideoError
 from dgrec.journal import is_being_written
+from dgrec.recorded_file import rows_of
 from dgrec.session import Session, open_session
 from replay.footage.video import Clip
 
 __all__ = ["verify"]
 
+_ROWS_AT_ONCE = 256
 _CHECKED = (
     "frame",
     "source_frame",
@@ -30,6 +33,10 @@ _CHECKED = (
     "video_frame",
     "detections",
 )
+
+
+_DROPS = ("dropped_before", "dropped_camera", "dropped_queue", "dropped_writer")
+_NEVER_NULL = ("source_frame", "captured_at", "completed_at", *_DROPS)
 
 
 def verify(path: Path) -> list[str]:
@@ -45,6 +52,8 @@ def verify(path: Path) -> list[str]:
 
 
 def _problems(session: Session) -> Iterator[str]:
+    for key in session.odd_metadata:
+        yield f"its metadata has something else than it should under {key!r}: left out"
     if session.sealed:
         if not session.has_checksums:
             yield "has no checksums of its own: rewritten by another tool"
@@ -54,7 +63,8 @@ def _problems(session: Session) -> Iterator[str]:
     rows = _RowCheck(session.first_frame, starts)
     for batch in session.batches():
         # Decoding every column is what checks its pages.
-        rows.add(batch.select([name for name in _CHECKED if name in batch.schema.names]))
+        rows.add(with_columns(batch, _CHECKED))
+        yield from _results(session, batch)
     if session.parts:
         yield from session.damage
         for part in session.parts:
@@ -68,6 +78,18 @@ def _problems(session: Session) -> Iterator[str]:
     yield from (text for kind, text in rows.problems if kind != "frame" or not session.damage)
     yield from _totals(session, rows)
     yield from _videos(session, rows)
+
+
+def _results(session: Session, batch: pa.RecordBatch) -> Iterator[str]:
+    """Yield what is wrong with the first row whose results cannot be given back."""
+    metadata = session.metadata
+    for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
+        for row in rows_of(batch.slice(start, _ROWS_AT_ONCE)):
+            try:
+                session.restored(row, metadata)
+            except DamagedSessionError as error:
+                yield _without_path(str(error), session.path)
+                return
 
 
 class _RowCheck:
@@ -98,22 +120,30 @@ class _RowCheck:
         if len(wrong):
             row = int(wrong[0])
             self._note("frame", f"row {self.frames + row} has the frame number {frame[row]}")
-        self._increasing("source_frame", _integers(batch, "source_frame"), frame, strictly=True)
-        self._increasing("captured_at", _integers(batch, "captured_at"), frame, strictly=False)
-        late = np.flatnonzero(_integers(batch, "completed_at") < _integers(batch, "captured_at"))
-        if len(late):
-            self._note("completed", f"frame {frame[late[0]]} was completed before it was captured")
-        parts = [
-            _integers(batch, f"dropped_{place}")
-            for place in ("camera", "queue", "writer")
-            if f"dropped_{place}" in batch.schema.names
-        ]
-        if parts:
-            unequal = np.flatnonzero(_integers(batch, "dropped_before") != sum(parts))
+        for name in _NEVER_NULL:
+            if batch.column(name).null_count:
+                row = int(np.flatnonzero(batch.column(name).is_null().to_numpy(False))[0])
+                self._note(f"no {name}", f"frame {frame[row]} has no {name}")
+        known = {
+            name: _integers(batch, name)
+            for name in _NEVER_NULL
+            if not batch.column(name).null_count
+        }
+        if "source_frame" in known:
+            self._increasing("source_frame", known["source_frame"], frame, strictly=True)
+        if "captured_at" in known:
+            self._increasing("captured_at", known["captured_at"], frame, strictly=False)
+        if {"captured_at", "completed_at"} <= set(known):
+            late = np.flatnonzero(known["completed_at"] < known["captured_at"])
+            if len(late):
+                text = f"frame {frame[late[0]]} was completed before it was captured"
+                self._note("completed", text)
+        if set(_DROPS) <= set(known):
+            total, *places = (known[name] for name in _DROPS)
+            unequal = np.flatnonzero(total != sum(places))
             if len(unequal):
                 self._note("dropped", f"frame {frame[unequal[0]]}: the drops do not add up")
-        if "video_frame" in batch.schema.names:
-            self._follow_video(batch.column("video_frame"), frame)
+        self._follow_video(batch.column("video_frame"), frame)
         self.frames += batch.num_rows
         self.detections += len(batch.column("detections").flatten())
 
@@ -169,18 +199,18 @@ def _videos(session: Session, rows: _RowCheck) -> Iterator[str]:
 
 def _video_problems(folder: Path, video: dict[str, Any], last: int) -> Iterator[str]:
     """Yield what is wrong with one video; ``last`` is the last of its frames that a row names."""
-    name = video["file"]
+    name = PurePath(str(video.get("file"))).name  # beside the session, whatever it says
     path = folder / name
     if not path.is_file():
         yield f"its video {name} is gone"
         return
-    if "sha256" in video and _sha256(path) != video["sha256"]:
+    if video.get("sha256") is not None and _sha256(path) != video["sha256"]:
         yield f"its video {name} is not the one that was recorded"
         return
-    if "frames" not in video and "size" not in video:
+    if video.get("frames") is None and video.get("size") is None:
         return  # it is being recorded, or was when the recorder was cut off
     count = _frames_in(path)
-    if count != video.get("frames", count):
+    if video.get("frames") is not None and count != video["frames"]:
         yield f"its video {name} has {count} frames instead of {video['frames']}"
     elif last >= count and "problem" not in video:
         yield f"its video {name} has {count} frames, but a row says video frame {last}"

@@ -205,7 +205,11 @@ def _captured(batches: Callable[[], Iterator[Any]]) -> list[tuple[int, dt.dateti
             break
         numbers = batch.column("video_frame").to_pylist()
         stamps = batch.column("captured_at")
-        there = [(number, row) for row, number in enumerate(numbers) if number is not None]
+        there = [
+            (number, row)
+            for row, number in enumerate(numbers)
+            if number is not None and stamps[row].is_valid
+        ]
         found += [(number, stamps[row].as_py()) for number, row in there[:_SAMPLES]]
         if len(found) > _SAMPLES:
             break
@@ -281,7 +285,7 @@ def _check_shape(session: Session, video: Path, source: Mapping[str, Any]) -> No
     clip = Clip(video, changed=True)
     image, length = clip.read(0), clip.length
     clip.close()
-    if image is None:
+    if image is None or not row["width"] or not row["height"]:
         return
     (height, width), recorded = image.shape[:2], (int(row["width"]), int(row["height"]))
     if (width, height) == recorded:

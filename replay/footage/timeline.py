@@ -32,19 +32,21 @@ class Timeline:
         self._cuts = frozenset(cuts)
         self._pts: int | None = None
         self._media: int | None = None
-        self._captured = 0
+        self._captured: int | None = None
         #: Microseconds between the last two frames.
         self.step_us = FIRST_STEP_US
 
     def pts_us(self, row: Mapping[str, Any]) -> int:
         """Return the time of the next row; it is always later than that of the last."""
-        media_s = row["media_time_s"]
+        media_s, stamp = row["media_time_s"], row["captured_at"]
         media = round(media_s * 1e6) if media_s is not None and math.isfinite(media_s) else None
-        captured = (row["captured_at"] - _EPOCH) // _MICROSECOND
+        captured = None if stamp is None else (stamp - _EPOCH) // _MICROSECOND
         if self._pts is None:
             self._pts = 0
         else:
-            step = captured - self._captured
+            step = self.step_us
+            if captured is not None and self._captured is not None:
+                step = captured - self._captured
             is_cut = bool(self._cuts) and row["frame"] in self._cuts
             if media is not None and self._media is not None:
                 # A file that is read in a loop begins again: the next round follows in step.
