@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import collections
-import contextlib
 import os
 import sys
 import tempfile
@@ -53,32 +52,29 @@ def main() -> None:
 
 def _in_workers(paths: list[Path], commands: list[str]) -> Iterator[Finding]:
     """Run a share of the files in each of some processes."""
-    shares = [paths[number::_WORKERS] for number in range(_WORKERS)]
-    ends = []
-    for share in shares:
-        read, write = os.pipe()
+    read, write = os.pipe()
+    workers = []
+    for number in range(_WORKERS):
         pid = os.fork()
         if pid == 0:
             os.close(read)
-            _worker(share, commands, write)
-        os.close(write)
-        ends.append((pid, open(read, encoding="utf-8", errors="surrogateescape")))  # noqa: SIM115
-    for pid, stream in ends:
-        with stream:
-            for line in stream:
-                path, command, kind, detail = line.rstrip("\n").split("\t", 3)
-                yield Finding(Path(path), command, kind, detail)
+            _worker(paths[number::_WORKERS], commands, write)
+        workers.append(pid)
+    os.close(write)
+    with open(read, encoding="utf-8", errors="surrogateescape") as lines:
+        for line in lines:
+            path, command, kind, detail = line.rstrip("\n").split("\t", 3)
+            yield Finding(Path(path), command, kind, detail)
+    for pid in workers:
         os.waitpid(pid, 0)
 
 
 def _worker(paths: list[Path], commands: list[str], write: int) -> None:
-    with contextlib.suppress(BrokenPipeError):
-        with open(write, "w", encoding="utf-8", errors="surrogateescape") as stream:
-            for finding in run(paths, commands):
-                texts = (str(finding.path), finding.command, finding.kind, finding.detail)
-                line = "\t".join(" ".join(text.split()) for text in texts)
-                stream.write(f"{line}\n")
-                stream.flush()
+    """Write what is found, a line each; short lines of several processes do not mix in a pipe."""
+    for finding in run(paths, commands):
+        texts = (str(finding.path), finding.command, finding.kind, finding.detail[:300])
+        line = "\t".join(" ".join(text.split()) for text in texts)
+        os.write(write, f"{line}\n".encode("utf-8", "surrogateescape"))
     os._exit(0)
 
 

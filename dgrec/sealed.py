@@ -258,6 +258,10 @@ class SealedFile:
         counts = [footer.row_group(index).num_rows for index in range(footer.num_row_groups)]
         if min(counts, default=0) < 0 or sum(counts) != footer.num_rows:
             raise ValueError("its footer contradicts itself")
+        for index, rows in enumerate(counts):
+            values = self._most_values(index)
+            if values > max(_MOST_VALUES, _MOST_VALUES_PER_ROW * rows):
+                raise ValueError(f"{values:,} values in {rows:,} rows")
 
     @property
     def parquet(self) -> pq.ParquetFile:
@@ -321,13 +325,8 @@ class SealedFile:
 
         Lists of nothing are small in a file: the footer says how many items they have.
         """
-        group = self._file.metadata.row_group(index)
-        most = max((group.column(leaf).num_values for leaf in range(group.num_columns)), default=0)
-        if most > max(_MOST_VALUES, _MOST_VALUES_PER_ROW * group.num_rows):
-            raise DamagedSessionError(
-                f"{self.path}: damaged: {most:,} values in {group.num_rows:,} rows"
-            )
-        rows: int = _MOST_VALUES * group.num_rows // max(1, most)
+        group_rows: int = self._file.metadata.row_group(index).num_rows
+        rows = _MOST_VALUES * group_rows // max(1, self._most_values(index))
         return max(1, min(_ROWS_AT_ONCE, rows))
 
     def column_bytes(self) -> list[tuple[str, pa.DataType, int]]:
@@ -342,6 +341,11 @@ class SealedFile:
             for index in range(min(len(leaves), group.num_columns)):
                 taken[index] += group.column(index).total_compressed_size
         return [(*leaf, size) for leaf, size in zip(leaves, taken, strict=True)]
+
+    def _most_values(self, index: int) -> int:
+        """Return how many values the longest column of a row group says it has."""
+        group = self._file.metadata.row_group(index)
+        return max((group.column(leaf).num_values for leaf in range(group.num_columns)), default=0)
 
     def _failure(self, error: BaseException) -> SessionError:
         if self._file.closed:
