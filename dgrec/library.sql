@@ -10,8 +10,8 @@
 -- A number, but no less than low. What is unknown stays so: greatest(low, NULL) would be low.
 CREATE MACRO _at_least(low, value) AS CASE WHEN value < low THEN low ELSE value END;
 
--- A number, where it is one: a runtime may report NaN, which counts as more than any limit.
-CREATE MACRO _known(value) AS nullif(value, 'nan'::DOUBLE);
+-- A time between two rows, which is unknown where the stamps run backwards.
+CREATE MACRO _interval(value) AS CASE WHEN value >= 0 THEN value END;
 
 -- What one column of durations is like.
 CREATE MACRO _summary(stage, duration) AS {
@@ -51,7 +51,8 @@ WITH span AS (
     FROM frames JOIN span USING (session_id) GROUP BY ALL
 ), rates AS (
     SELECT session_id, number, whole_windows, latency,
-           frames / greatest(1, ended - coalesce(lag(ended) OVER session, started)) AS rate,
+           frames / _at_least(1, ended - CASE WHEN number = 0 THEN started
+                                              ELSE lag(ended) OVER session END) AS rate,
            sum(frames) OVER session - frames AS frames_before
     FROM windows
     WINDOW session AS (PARTITION BY session_id ORDER BY number)
@@ -66,6 +67,7 @@ WITH span AS (
     SELECT session_id, min(number) AS number, arg_min(frames_before, number) AS frames_before
     FROM compared
     WHERE number + 2 < whole_windows
+      AND rate + rate_1 + rate_2 + latency + latency_1 + latency_2 IS NOT NULL
       AND greatest(rate, rate_1, rate_2) <= 1.1 * least(rate, rate_1, rate_2)
       AND greatest(latency, latency_1, latency_2) <= 1.1 * least(latency, latency_1, latency_2)
     GROUP BY session_id
@@ -127,7 +129,7 @@ FROM frames GROUP BY session_id;
 
 -- Results a second, and their latency, in windows of so many seconds, counted from the first
 -- frame's capture. A window in which nothing came out has 0; the last one ends with the last
--- result. A session without stamps has no windows.
+-- result. A row without completed_at is in no window, a session without stamps has none.
 CREATE MACRO throughput(seconds := 10) AS TABLE
 WITH span AS (
     SELECT *, _at_least(0, (ended - started - 1) // window_us) AS last
@@ -139,7 +141,9 @@ WITH span AS (
         FROM frames GROUP BY session_id
     )
 ), counted AS (
-    SELECT session_id, least((epoch_us(completed_at) - started) // window_us, last) AS number,
+    SELECT session_id,
+           CASE WHEN completed_at IS NOT NULL THEN greatest(0, least(
+               (epoch_us(completed_at) - started) // window_us, last)) END AS number,
            count(*) AS frames, quantile_cont(latency_ms, [0.5, 0.95]) AS latency,
            sum(skipped_before)::BIGINT AS skipped, sum(dropped_before)::BIGINT AS dropped
     FROM frames JOIN span USING (session_id) GROUP BY ALL
@@ -157,8 +161,8 @@ FROM windows LEFT JOIN counted USING (session_id, number)
 ORDER BY session_id, number;
 
 -- How evenly frames were captured, and results came out. An interval is the time from one row to
--- the next; jitter is the mean of |interval - the interval before|, which a steady change of the
--- rate hardly moves.
+-- the next (none where a stamp is missing, or earlier than the one before); jitter is the mean of
+-- |interval - the interval before|, which a steady change of the rate hardly moves.
 CREATE VIEW jitter AS
 WITH intervals AS (
     SELECT session_id,
@@ -176,12 +180,12 @@ WITH intervals AS (
            END AS completed_twice
     FROM frames
 )
-SELECT session_id, count(completed) AS intervals,
-       median(captured) AS capture_interval_ms,
-       avg(abs(2 * captured - captured_twice)) AS capture_jitter_ms,
-       median(completed) AS result_interval_ms,
-       avg(abs(2 * completed - completed_twice)) AS result_jitter_ms,
-       quantile_cont(completed, 0.99) AS result_interval_p99_ms
+SELECT session_id, count(_interval(completed)) AS intervals,
+       median(_interval(captured)) AS capture_interval_ms,
+       avg(abs(_interval(captured) - _interval(captured_twice - captured))) AS capture_jitter_ms,
+       median(_interval(completed)) AS result_interval_ms,
+       avg(abs(_interval(completed) - _interval(completed_twice - completed))) AS result_jitter_ms,
+       quantile_cont(_interval(completed), 0.99) AS result_interval_p99_ms
 FROM intervals GROUP BY session_id;
 
 -- Source frames that are not in the recording, by place: skipped (left out on purpose), or dropped
@@ -212,7 +216,7 @@ WITH gaps AS NOT MATERIALIZED (
            (epoch_us(captured_at) - lag(epoch_us(captured_at)) OVER ()) / 1e3 AS captured_gap_ms
     FROM frames
 ), usual AS (
-    SELECT session_id, median(gap_ms) AS usual_ms FROM gaps GROUP BY session_id
+    SELECT session_id, median(_interval(gap_ms)) AS usual_ms FROM gaps GROUP BY session_id
 )
 SELECT session_id, frame, from_at, to_at, gap_ms, usual_ms, captured_gap_ms
 FROM gaps JOIN usual USING (session_id)
@@ -261,7 +265,7 @@ usual AS (
         {'ms': queue_ms - queue, 'part': 'queue'},
         {'ms': consumer_ms - consumer, 'part': 'consumer'},
         {'ms': untimed_ms - coalesce(untimed, 0), 'part': 'untimed'}
-    ], lambda over: _known(over.ms) IS NOT NULL)) AS blamed
+    ], lambda over: over.ms IS NOT NULL)) AS blamed
     FROM parts JOIN usual USING (session_id)
     WHERE total_ms > factor * total AND total_ms - total >= at_least_ms
 )
@@ -366,8 +370,8 @@ WITH loads AS (
 )
 SELECT *, CASE WHEN frames_in_it > workers THEN 1 ELSE frames_in_it / workers END AS busy
 FROM (
-    SELECT session_id, load.stage, _known(load.mean_ms) AS mean_ms,
-           _known(load.total_ms / elapsed_ms) AS frames_in_it,
+    SELECT session_id, load.stage, load.mean_ms AS mean_ms,
+           load.total_ms / elapsed_ms AS frames_in_it,
            CASE load.stage WHEN 'waiting' THEN NULL
                 WHEN 'inference'
                 THEN greatest(1, json_array_length(metadata, '$.model.devices')::BIGINT)

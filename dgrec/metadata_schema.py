@@ -239,7 +239,8 @@ _EVENT: Final[dict[str, _Form]] = {
     **dict.fromkeys(("kind", "from", "to", "at", "reason"), _text),
     "seconds": _number,
     "back": _flag,
-    **dict.fromkeys(("attempts", "source_frame", "width", "height"), _count),
+    "media_time_s": _number,
+    **dict.fromkeys(("attempts", "source_frame", "lost", "width", "height"), _count),
 }
 
 _VIDEO: Final[dict[str, _Form]] = {
@@ -282,7 +283,15 @@ _TOTALS: Final[dict[str, _Form]] = {
     **dict.fromkeys(("frames", "detections", "source_frames", "skipped", "dropped"), _count),
     **dict.fromkeys(("dropped_camera", "dropped_queue", "dropped_writer"), _count),
     **dict.fromkeys(("flushes", "video_left_out"), _count),
+    **dict.fromkeys(("skipped_after", "dropped_after", "dropped_camera_after"), _count),
+    **dict.fromkeys(("dropped_queue_after", "dropped_writer_after"), _count),
     "clock_drift_ms": _number,
+}
+
+_MACHINE: Final[dict[str, _Form]] = {
+    **dict.fromkeys(("cores", "seconds", "process_cpu_s", "children_cpu_s"), _number),
+    "system_busy": _between(0, 1),
+    "sources": _count,
 }
 
 _METADATA: Final[dict[str, _Form]] = {
@@ -292,6 +301,7 @@ _METADATA: Final[dict[str, _Form]] = {
     "model": _object(_MODEL),
     "overlay": _object(_OVERLAY),
     "totals": _object(_TOTALS),
+    "machine": _object(_MACHINE),
     "clip": _clip,
     "part": _object(_PART),
     "host": _object({"name": _text}),

@@ -7,6 +7,7 @@ such a name is never taken for a part.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from dgrec.metadata import Metadata
 from dgrec.recorded_file import RecordedFile
 from dgrec.schema import JOURNAL_SUFFIX
 from dgrec.sealed import SealedFile
+from dgrec.totals import LOSSES
 
 __all__ = [
     *("Part", "PartSet"),
@@ -120,6 +122,9 @@ class Part:
     has_checksums: bool
     schema: pa.Schema
     metadata: Metadata
+    #: What its rows add up to (`RecordedFile.totals`), and when it ended.
+    totals: dict[str, int | None]
+    ended_at: str | None
     damage: tuple[str, ...]
     #: Whether the recorder wrote its end; false for the part it is writing, or was killed in.
     ended: bool
@@ -187,6 +192,8 @@ class PartSet:
                         has_checksums=not file.sealed or file.has_checksums,
                         schema=file.schema,
                         metadata=file.metadata,
+                        totals=file.totals,
+                        ended_at=file.ended_at,
                         damage=tuple(file.damage),
                         ended=file.journal is None or file.journal.closing is not None,
                         is_plain=file.is_plain,
@@ -235,6 +242,9 @@ class PartSet:
         totals = _totals([part.metadata.get("totals") for part in self.parts])
         if totals:
             merged["totals"] = totals
+        machine = _machine([part.metadata.get("machine") for part in self.parts])
+        if machine:
+            merged["machine"] = machine
         for key in ("events", "video"):
             joined = [item for part in self.parts for item in part.metadata.get(key, [])]
             if joined:
@@ -268,6 +278,19 @@ class PartSet:
 
     def __len__(self) -> int:
         return sum(part.rows for part in self.parts)
+
+    @property
+    def totals(self) -> dict[str, int | None]:
+        """What the rows of all parts add up to (`RecordedFile.totals`)."""
+        counts = {name: [part.totals[name] for part in self.parts] for name in self.parts[0].totals}
+        return {
+            name: None if None in values else sum(value for value in values if value is not None)
+            for name, values in counts.items()
+        }
+
+    @property
+    def ended_at(self) -> str | None:
+        return self.parts[-1].ended_at
 
     # --- rows ---
 
@@ -324,7 +347,7 @@ class PartSet:
 #: What one part says of itself, and the whole does not.
 _OF_ONE_PART = (
     *("part", "ended_at", "end_reason", "end_detail"),
-    *("totals", "events", "video", "damage"),
+    *("totals", "machine", "events", "video", "damage"),
 )
 
 
@@ -356,6 +379,36 @@ def _totals(parts: list[Any]) -> dict[str, Any]:
         for key in parts[0]
         if all(isinstance(totals.get(key), int) for totals in parts)  # the drift adds up to nothing
     }
-    if "clock_drift_ms" in parts[-1]:
-        added["clock_drift_ms"] = parts[-1]["clock_drift_ms"]
+    # What is true at the end of the whole, or came after its last row.
+    for key in ("clock_drift_ms", *(f"{name}_after" for name in LOSSES)):
+        added.pop(key, None)
+        if key in parts[-1]:
+            added[key] = parts[-1][key]
     return added
+
+
+def _machine(parts: list[Any]) -> dict[str, Any]:
+    """Add up what the parts cost the machine; nothing while one of them is still being recorded."""
+    if not all(isinstance(machine, dict) for machine in parts):
+        return {}
+    merged = dict(parts[-1])
+    for key in ("seconds", "process_cpu_s", "children_cpu_s"):
+        values = [_number(machine.get(key)) for machine in parts]
+        merged[key] = None if None in values else round(sum(filter(None, values)), 3)
+    spans = [
+        (seconds, busy)
+        for machine in parts
+        if (seconds := _number(machine.get("seconds")))
+        and (busy := _number(machine.get("system_busy"))) is not None
+    ]
+    seconds_in_all = sum(seconds for seconds, _ in spans)
+    merged["system_busy"] = (
+        round(sum(seconds * busy for seconds, busy in spans) / seconds_in_all, 3)
+        if seconds_in_all
+        else None
+    )
+    return merged
+
+
+def _number(value: Any) -> float | None:
+    return value if isinstance(value, int | float) and math.isfinite(value) else None

@@ -14,18 +14,19 @@ from dgrec.casting import is_cast, with_columns
 from dgrec.checksums import verify_checksums
 from dgrec.columns import is_utf8
 from dgrec.errors import NotASessionError, SessionError
-from dgrec.journal import Journal
+from dgrec.journal import Journal, is_being_written
 from dgrec.metadata import Metadata
 from dgrec.schema import JOURNAL_SUFFIX, SCHEMA
 from dgrec.sealed import SealedFile
+from dgrec.totals import LOSSES, TOTALLED, RowTotals
 from dgrec.untrusted import open_file
 
 __all__ = ["RecordedFile", "rows_of"]
 
 _ARROW_STREAM = b"\xff\xff\xff\xff"
 _ROWS_AT_ONCE = 256
-#: Rows that are skipped by reading on; farther ones by reading from their row group.
-_FAR_AHEAD = 4096
+#: What is kept of decoded rows: a row group of dgrec's own, three times over.
+_KEPT_BYTES = 96 << 20
 
 
 class RecordedFile:
@@ -48,7 +49,7 @@ class RecordedFile:
         self._sealed: SealedFile | None = None
         # What the last `row` came from: the next one is likely near it.
         self._values: tuple[int, list[dict[str, Any]]] | None = None
-        self._batch: tuple[int, pa.RecordBatch] | None = None
+        self._near: list[tuple[int, pa.RecordBatch]] = []
         self._ahead: Iterator[pa.RecordBatch] | None = None
         try:
             with open_file(path) as file:
@@ -61,13 +62,17 @@ class RecordedFile:
         self.journal: Journal | None = None
         if head == _ARROW_STREAM or path.suffix == JOURNAL_SUFFIX:
             self.journal = Journal.open(path)
-            # One pass tells how it ends and what of it cannot be read.
-            self._rows: int = sum(batch.num_rows for batch in self.journal.batches())
+            # One pass tells how it ends, what of it cannot be read, and what it adds up to.
+            self._totals: RowTotals | None = RowTotals()
+            for batch in self.journal.batches():
+                self._totals.add(batch)
+            self._rows: int = self._totals.frames
         else:
             if check:
                 self.has_checksums = verify_checksums(path)
             self._sealed = SealedFile(path)
             self._rows = self._sealed.num_rows
+            self._totals = None
 
     @property
     def sealed(self) -> bool:
@@ -78,6 +83,42 @@ class RecordedFile:
         if self.journal is not None:
             return {**self.journal.metadata, **(self.journal.closing or {})}
         return self._file.metadata
+
+    @property
+    def totals(self) -> dict[str, int | None]:
+        """What the rows add up to: frames, detections, and what was skipped and dropped.
+
+        None stands for what the file does not tell.
+        """
+        if self._totals is None:
+            said = self._file.metadata.get("totals", {})
+            names = ("frames", "detections", *LOSSES)
+            known = {name: said.get(name) for name in names}
+            if self.has_checksums and all(type(value) is int for value in known.values()):
+                return known
+            # Another tool rewrote the file, or an older dgrec recovered it.
+            self._totals = RowTotals()
+            there = [name for name in TOTALLED if name in self.schema.names]
+            for batch in self._file.batches(there):
+                self._totals.add(batch)
+        return {
+            "frames": self._totals.frames,
+            "detections": self._totals.detections,
+            **self._totals.losses,
+        }
+
+    @property
+    def ended_at(self) -> str | None:
+        """When the recording ended; None while it goes on.
+
+        Where its recorder did not say so, when the last result came.
+        """
+        if self.metadata.get("ended_at"):
+            return str(self.metadata["ended_at"])
+        if self.journal is not None and is_being_written(self.path):
+            return None
+        self.totals  # noqa: B018 - goes through the rows, if that was not done yet
+        return None if self._totals is None else self._totals.ended_at
 
     @property
     def damage(self) -> list[str]:
@@ -167,27 +208,30 @@ class RecordedFile:
             if found is None:
                 raise IndexError(f"frame {position}: the journal has become shorter")
             return found
-        if self._batch is None or position < self._batch[0] or self._ahead is None:
-            self._seek(position)
-        elif position >= self._batch[0] + _FAR_AHEAD:
-            starts = self._file.group_starts()
-            if starts[bisect.bisect_right(starts, position) - 1] > self._batch[0]:
-                self._seek(position)
-        assert self._batch is not None
-        assert self._ahead is not None
-        start, batch = self._batch
-        while position >= start + batch.num_rows:
-            start += batch.num_rows
-            batch = next(self._ahead)
-        self._batch = start, batch
-        return self._batch
-
-    def _seek(self, position: int) -> None:
-        """Begin to read at the row group that a row is in."""
+        for start, batch in self._near:
+            if start <= position < start + batch.num_rows:
+                return start, batch
         starts = self._file.group_starts()
         group = bisect.bisect_right(starts, position) - 1
-        self._ahead = self._file.batches(first_group=group)
-        self._batch = starts[group], next(self._ahead)
+        last = self._near[-1] if self._near else None
+        if last is None or self._ahead is None or not starts[group] <= last[0] <= position:
+            self._near = []
+            self._ahead = self._file.batches(first_group=group)
+            start = starts[group]
+        else:
+            start = last[0] + last[1].num_rows
+        for batch in self._ahead:
+            self._keep(start, batch)
+            if position < start + batch.num_rows:
+                return start, batch
+            start += batch.num_rows
+        raise IndexError(position)
+
+    def _keep(self, start: int, batch: pa.RecordBatch) -> None:
+        """Keep a batch for those who look around: as many of a row group as is sensible."""
+        self._near.append((start, batch))
+        while len(self._near) > 1 and sum(b.nbytes for _, b in self._near) > _KEPT_BYTES:
+            self._near.pop(0)
 
 
 def rows_of(batch: pa.RecordBatch) -> list[dict[str, Any]]:

@@ -207,7 +207,15 @@ def _timing_columns(
         keys += numbers
         values += map(float, numbers.values())
         offsets.append(len(keys))
-    return stages, _map_array(offsets, keys, np.array(values, np.float64)), notes
+    columns = {name: _durations(np.array(column, np.float64)) for name, column in stages.items()}
+    return columns, _map_array(offsets, keys, np.array(values, np.float64)), notes
+
+
+def _durations(values: np.ndarray[Any, np.dtype[np.float64]]) -> pa.Array:
+    """Return a stage's column, in which NaN is null: no measurement. ``timing`` keeps it."""
+    if np.isnan(values).any():
+        return pa.array(values, pa.float64(), from_pandas=True)
+    return number_array(values, pa.float64())
 
 
 def _uniform_timing(
@@ -241,7 +249,7 @@ def _uniform_timing(
         stages[name] = (
             pa.nulls(size, pa.float64())
             if found is None
-            else number_array(numbers[keys.index(found) :: len(keys)], pa.float64())
+            else _durations(numbers[keys.index(found) :: len(keys)])
         )
     offsets = np.arange(0, size * len(keys) + 1, len(keys)) if keys else np.zeros(size + 1)
     notes = {index: {"timing_int": integers} for index in range(size)} if integers else {}

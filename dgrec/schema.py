@@ -10,7 +10,15 @@ from typing import Final
 
 import pyarrow as pa
 
-__all__ = ["FORMAT_VERSION", "JOURNAL_SUFFIX", "METADATA_KEY", "SCHEMA", "STAGE_KEYS"]
+__all__ = [
+    "FORMAT_VERSION",
+    "JOURNAL_SUFFIX",
+    "METADATA_KEY",
+    "SCHEMA",
+    "STAGE_KEYS",
+    "parquet_bounds",
+    "parquet_encodings",
+]
 
 #: Major version of the session format. A reader refuses anything newer.
 FORMAT_VERSION: Final = 1
@@ -112,6 +120,20 @@ def _leaves(prefix: str, type_: pa.DataType) -> list[tuple[str, pa.DataType]]:
     if pa.types.is_list(type_):
         return _leaves(f"{prefix}.list.element", type_.value_type)
     return [(prefix, type_)]
+
+
+def parquet_bounds(schema: pa.Schema) -> list[str]:
+    """Return the columns of a sealed file that get bounds (the smallest and the largest value).
+
+    Floats get none: bounds leave NaN out, and readers that skip what is not within them (DuckDB)
+    would not find one.
+    """
+    return [
+        path
+        for field in schema
+        for path, type_ in _leaves(field.name, field.type)
+        if not pa.types.is_floating(type_)
+    ]
 
 
 _COUNTERS: Final = ("frame", "source_frame", "video_frame", "captured_at", "completed_at")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -14,19 +12,19 @@ import pyarrow.parquet as pq
 
 from dgrec import metadata as metadata_module
 from dgrec.casting import cast_batches, cast_schema, with_columns
-from dgrec.checksums import append_checksums
+from dgrec.checksums import append_checksums, verify_checksums
 from dgrec.columns import is_utf8
 from dgrec.errors import (
     DamagedSessionError,
     NotASessionError,
-    OutputError,
     SessionError,
     StorageError,
 )
-from dgrec.files import sync_folder, write_error
+from dgrec.files import NewFile, write_error
 from dgrec.journal import Journal
 from dgrec.metadata import Metadata
-from dgrec.schema import METADATA_KEY, parquet_encodings
+from dgrec.schema import METADATA_KEY, parquet_bounds, parquet_encodings
+from dgrec.totals import RowTotals, add_rows
 from dgrec.untrusted import check_file
 
 __all__ = ["SealedFile", "leaves_of", "seal", "write_sealed"]
@@ -61,9 +59,12 @@ def seal(
         StorageError: It cannot be written, or the journal not be read. Both are as they were.
     """
 
-    def closing() -> Metadata:
+    def closing(totals: RowTotals) -> Metadata:
         end = journal.closing
-        metadata = {**journal.metadata, **(end or {"end_reason": "recovered"}), **(known or {})}
+        if end is None:
+            # What the recorder would have written at the end, as far as the rows tell it.
+            end = {"end_reason": "recovered", "ended_at": totals.ended_at}
+        metadata = {**journal.metadata, **end, **(known or {})}
         if journal.events:
             metadata["events"] = [*journal.metadata.get("events", []), *journal.events]
         if journal.damage:
@@ -77,53 +78,54 @@ def write_sealed(
     path: Path,
     schema: pa.Schema,
     batches: Iterable[pa.RecordBatch],
-    closing: Callable[[], Metadata],
+    closing: Callable[[RowTotals], Metadata],
     *,
     replace: bool = False,
+    new: NewFile | None = None,
 ) -> Metadata:
     """Write ``batches`` to ``path`` and return its metadata.
 
-    ``closing`` is called after the last batch and returns the metadata. The file appears under its
-    name only when it is whole and on disk.
+    ``closing`` is called after the last batch, with what the rows add up to, and returns the
+    metadata; its ``totals`` are then those of the rows. The file appears under its name only when
+    it is whole and on disk.
+
+    Args:
+        new: The file to write, where others (its videos) belong to it; made here otherwise.
     """
-    if not replace and path.exists():
-        raise OutputError(f"{path}: exists already; choose another name or say --overwrite")
-    temporary = path.with_name(f".{path.name}.sealing")
+    metadata: Metadata = {}
+
+    def read_back(temporary: Path) -> None:
+        # Before it takes the place of anything, and before the journal goes.
+        try:
+            verify_checksums(temporary)
+            sealed = SealedFile(temporary)
+        except SessionError as error:
+            reason = str(error).removeprefix(f"{temporary}: ")
+            raise StorageError(f"{path}: what was written cannot be read back: {reason}") from None
+        sealed.close()
+        metadata.update(sealed.metadata)
+
     try:
-        with temporary.open("w+b") as file:
-            _write_parquet(file, schema, batches, closing)
-            append_checksums(file)
-            file.flush()
-            os.fsync(file.fileno())
-        # Read back before it takes the place of anything, and before the journal goes.
-        metadata = _read_back(temporary, path)
-        os.replace(temporary, path)
-        sync_folder(path.parent)
+        new = new or NewFile(path, replace=replace)
+        try:
+            _write_parquet(new.file, schema, batches, closing)
+            append_checksums(new.file)
+            new.finish(read_back, sync=True)
+        finally:
+            new.discard()
     except OSError as error:
         raise write_error(path, error) from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
     return metadata
-
-
-def _read_back(temporary: Path, path: Path) -> Metadata:
-    try:
-        sealed = SealedFile(temporary)
-    except SessionError as error:
-        raise StorageError(f"{path}: what was written cannot be read back: {error}") from None
-    sealed.close()
-    return sealed.metadata
 
 
 def _write_parquet(
     file: object,
     schema: pa.Schema,
     batches: Iterable[pa.RecordBatch],
-    closing: Callable[[], Metadata],
+    closing: Callable[[RowTotals], Metadata],
 ) -> None:
     dictionary, encodings = parquet_encodings(schema)
-    frames = detections = 0
+    totals = RowTotals()
     with pq.ParquetWriter(
         file,
         schema,
@@ -134,16 +136,15 @@ def _write_parquet(
         data_page_version="1.0",
         write_page_index=True,
         write_page_checksum=True,
+        write_statistics=parquet_bounds(schema),
         sorting_columns=[pq.SortingColumn(schema.get_field_index("frame"))],
     ) as writer:
 
         def write(group: list[pa.RecordBatch]) -> None:
-            nonlocal frames, detections
             table = _one_table(group)
             group.clear()  # or its rows would be in memory twice
             writer.write_table(table, row_group_size=_ROW_GROUP_FRAMES)
-            frames += table.num_rows
-            detections += _detection_count(table)
+            totals.add(table)
 
         # Reading the next row group is mostly Python's work, encoding this one Arrow's: side by
         # side they take little more than half the time.
@@ -155,14 +156,10 @@ def _write_parquet(
                 written = encoder.submit(write, group)
             if written is not None:
                 written.result()
-        metadata = dict(closing())
-        totals = {**metadata.get("totals", {}), "frames": frames, "detections": detections}
-        metadata["totals"] = totals
+        metadata = dict(closing(totals))
+        counted = metadata.get("totals", {})
+        metadata["totals"] = add_rows(counted, totals.to_dict(), damaged="damage" in metadata)
         writer.add_key_value_metadata({METADATA_KEY.decode(): metadata_module.dumps(metadata)})
-
-
-def _detection_count(table: pa.Table) -> int:
-    return sum(len(chunk.flatten()) for chunk in table.column("detections").chunks)
 
 
 def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:

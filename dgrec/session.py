@@ -104,6 +104,23 @@ class Session:
         return str(self.metadata.get("session_id", ""))
 
     @property
+    def totals(self) -> dict[str, int | None]:
+        """What the rows add up to: ``frames``, ``detections``, and the source's frames that were
+        ``skipped`` and ``dropped`` (``dropped_camera``, ``dropped_queue``, ``dropped_writer``).
+
+        None stands for what the file does not tell. Of a recording that never ended, too.
+        """
+        return self._rows.totals
+
+    @property
+    def ended_at(self) -> str | None:
+        """When the recording ended (ISO 8601, UTC); None while it goes on.
+
+        Of one whose recorder was killed, when its last result came.
+        """
+        return self._rows.ended_at
+
+    @property
     def damage(self) -> list[str]:
         """One line for each thing that could not be read; empty for a whole session."""
         return list(self._rows.damage)
@@ -141,6 +158,7 @@ class Session:
             frames=len(self),
             sealed=self.sealed,
             damage=self.damage,
+            totals=self.totals,
             latency_ms=self._column("latency_ms") if is_short else None,
         )
 
@@ -178,7 +196,10 @@ class Session:
     def _column(self, name: str) -> np.ndarray[Any, Any] | None:
         if name not in self.schema.names:
             return None
-        found = [batch.column(0).to_numpy(zero_copy_only=False) for batch in self.batches([name])]
+        found = [
+            batch.column(0).to_numpy(zero_copy_only=False).astype(np.float64)
+            for batch in self.batches([name])
+        ]
         return np.concatenate(found) if found else None
 
     def __iter__(self) -> Iterator[RecordedResult]:

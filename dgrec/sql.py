@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pyarrow as pa
 
 from dgrec import library
+from dgrec.clips import original_of
 from dgrec.columns import is_utf8
 from dgrec.errors import QueryError
 from dgrec.library import literal
@@ -42,7 +43,15 @@ _NO_TABLE = re.compile(
     r'(?: Did you mean "(?P<guess>.*)"\?)?',
     re.DOTALL,
 )
-_DETECTION_COLUMNS = ", ".join(f"d.{field.name}" for field in DETECTION if field.name != "keys")
+#: Columns of numbers that may not be finite.
+_FLOATS = [column.name for column in SCHEMA if pa.types.is_floating(column.type)]
+_DETECTION_COLUMNS = ", ".join(
+    f"CASE WHEN isfinite(d.{field.name}) THEN d.{field.name} END AS {field.name}"
+    if pa.types.is_floating(field.type)
+    else f"d.{field.name}"
+    for field in DETECTION
+    if field.name != "keys"
+)
 
 
 class Source(Protocol):
@@ -62,6 +71,10 @@ class Source(Protocol):
     def files(self) -> tuple[Path, ...]: ...
     @property
     def parts(self) -> tuple[Part, ...]: ...
+    @property
+    def totals(self) -> dict[str, int | None]: ...
+    @property
+    def ended_at(self) -> str | None: ...
     def __len__(self) -> int: ...
     def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]: ...
     def batches_of(
@@ -137,14 +150,16 @@ def _only(sessions: Sequence[Source]) -> library.OnlySession | None:
     (session,) = sessions
     if session.parts or not session.is_plain or set(SCHEMA.names) - set(session.schema.names):
         return library.OnlySession(session.id)
-    return library.OnlySession(session.id, f"read_parquet({_pattern(session.path)}) AS frames")
+    return library.OnlySession(
+        session.id, f"({_finite(session.schema, _scan([session.path]))}) AS frames"
+    )
 
 
 def _confine(connection: duckdb.DuckDBPyConnection, sessions: Sequence[Source]) -> None:
     # A part may be sealed while the query runs; DuckDB still reads it as the journal it was.
-    names_ = (path for s in sessions for path in (s.path, *(part.path for part in s.parts)))
-    files = [path for path in names_ if is_utf8(str(path))]
+    files = [path for s in sessions for path in (s.path, *(part.path for part in s.parts))]
     # DuckDB looks at whether the pattern is allowed, and then the file that it finds by it.
+    files = [path for path in files if _is_text(path)]
     names = {literal(os.path.abspath(path)) for path in files} | set(map(_pattern, files))
     connection.execute(f"SET allowed_paths = [{', '.join(names)}]")
     connection.execute("SET enable_external_access = false")
@@ -155,7 +170,7 @@ def _confine(connection: duckdb.DuckDBPyConnection, sessions: Sequence[Source]) 
 class _Rows:
     """Where rows come from: a file that DuckDB reads itself, or what is registered under a name.
 
-    Journals are, files whose columns have other types, and names that are no UTF-8.
+    Journals are, files whose columns have other types, and names that are not text.
     """
 
     session_id: str
@@ -164,8 +179,12 @@ class _Rows:
     name: str = ""
 
 
-class _StreamedRows:
-    """Gives DuckDB rows that dgrec reads, anew for each scan, also once a set's part is sealed."""
+class _RowStream:
+    """Gives DuckDB rows that it cannot read itself, anew for each scan.
+
+    They are in a journal (also once a set's is sealed), in a file whose columns have other types,
+    or whose name is not text.
+    """
 
     def __init__(
         self, schema: pa.Schema, batches: Callable[[list[str]], Iterator[pa.RecordBatch]]
@@ -212,7 +231,7 @@ def _rows_of(
     def streamed(
         name: str, schema: pa.Schema, batches: Callable[[list[str]], Iterator[pa.RecordBatch]]
     ) -> _Rows:
-        rows = _StreamedRows(schema, batches)
+        rows = _RowStream(schema, batches)
         connection.register(name, rows)
         return _Rows(session.id, rows.schema, name=name)
 
@@ -238,11 +257,29 @@ def _select(rows: Sequence[_Rows]) -> str:
     session_id = ids[0]
     if len(set(ids)) > 1:
         session_id = f"([{', '.join(ids)}])[(file_index + 1)::BIGINT]"
-    source = rows[0].name
-    if not source:
-        paths = (_pattern(row.path) for row in rows if row.path is not None)
-        source = f"read_parquet([{', '.join(paths)}])"
-    return f"SELECT {session_id} AS session_id, * FROM {source}"
+    source = rows[0].name or _scan([row.path for row in rows if row.path is not None])
+    return _finite(rows[0].schema, source, f"{session_id} AS session_id, ")
+
+
+def _finite(schema: pa.Schema, source: str, also: str = "") -> str:
+    """Return a query for the rows of ``source`` in which numbers that are not finite are NULL.
+
+    NaN is no measurement, and the bounds of a Parquet column do not tell of it: whether ``isnan``
+    or a comparison finds it depends on whether DuckDB looks at them. It does not for ``isfinite``.
+    """
+    names = [name for name in _FLOATS if name in schema.names]
+    columns = [
+        f"CASE WHEN isfinite({name}) THEN {name} END AS {name}"
+        for name in names
+        if pa.types.is_floating(schema.field(name).type)
+    ]
+    replaced = f" REPLACE ({', '.join(columns)})" if columns else ""
+    return f"SELECT {also}*{replaced} FROM {source}"
+
+
+def _scan(paths: Sequence[Path]) -> str:
+    # By itself DuckDB takes `name=value` in a path for a column, which replaces the file's own.
+    return f"read_parquet([{', '.join(map(_pattern, paths))}], hive_partitioning = false)"
 
 
 def _pattern(path: Path) -> str:
@@ -250,10 +287,21 @@ def _pattern(path: Path) -> str:
     return literal(re.sub(r"([*?[])", r"[\1]", os.path.abspath(path)))
 
 
+def _is_text(path: Path) -> bool:
+    """Return whether DuckDB can be given the name of a file: Linux allows any bytes in one."""
+    return is_utf8(os.path.abspath(path))
+
+
+def _readable(text: str) -> str:
+    """Return a text that may hold bytes of a file name that are not UTF-8, with those escaped."""
+    return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
 _TOTALS = ("frames", "detections", "skipped", "dropped")
 _SESSION_COLUMNS = pa.schema(
     [
         ("session_id", pa.string()),
+        ("clip_of", pa.string()),
         ("name", pa.string()),
         ("path", pa.string()),
         ("started_at", pa.timestamp("us", tz="UTC")),
@@ -279,13 +327,14 @@ def _sessions_table(sessions: Sequence[Source]) -> pa.Table:
 def _session_row(session: Source) -> dict[str, Any]:
     metadata = session.metadata
     source, model = metadata.get("source", {}), metadata.get("model", {})
-    totals = metadata.get("totals", {})
+    totals = session.totals
     return {
         "session_id": session.id,
+        "clip_of": original_of(metadata),
         "name": metadata.get("name"),
-        "path": _utf8(str(session.path)),
+        "path": _readable(str(session.path)),
         "started_at": _stamp(metadata.get("started_at")),
-        "ended_at": _stamp(metadata.get("ended_at")),
+        "ended_at": _stamp(session.ended_at),
         "end_reason": metadata.get("end_reason"),
         "source": source.get("given"),
         "source_kind": source.get("kind"),
@@ -293,17 +342,10 @@ def _session_row(session: Source) -> dict[str, Any]:
         "device": model.get("device"),
         "inference_host": model.get("inference_host"),
         "host": metadata.get("host", {}).get("name"),
-        # What a journal has been written so far is not known before it ends, but for its rows.
         **{name: totals.get(name) for name in _TOTALS},
-        "frames": totals.get("frames", len(session)),
         "bytes": sum(map(_size, session.files)),
         "metadata": dumps(metadata),
     }
-
-
-def _utf8(path: str) -> str:
-    """Return a file's name as it can be printed: bytes that are no UTF-8 become U+FFFD."""
-    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def _size(path: Path) -> int:

@@ -83,6 +83,8 @@ class Capture:
         self.frames_dropped_camera = 0
         self.frames_dropped_queue = 0
         self.end_reason = "finished"
+        #: What more there is to say of the end; "" for nothing.
+        self.end_detail = ""
         self.error: DgrecError | None = None
         #: Whether `read` may return no frame, for PySDK to hand out the results that it has.
         #: Otherwise it does so only when it gets the next frame, however long that takes.
@@ -122,6 +124,8 @@ class Capture:
                 self.error = error
                 return self._finish("source_lost")
             if frame is None:
+                self.end_detail = self._frames.end_detail
+                self.frames_dropped_camera += self._frames.lost_at_end
                 return self._finish(self._frames.end_reason)
             if self._max_duration_s is not None and frame.time_s >= self._max_duration_s:
                 return self._finish("limit")

@@ -19,7 +19,7 @@ from recorder.live import Announcer, LiveView, counted, summary
 from recorder.model import load_model
 from recorder.recovery import left_behind, recover
 from recorder.signals import StopSignals
-from recorder.source import VideoReader
+from recorder.source import SourceReader, open_source
 
 __all__ = ["run_record", "run_recover"]
 
@@ -77,12 +77,12 @@ def run_record(options: dict[str, Any], of_video: Sequence[str] = ()) -> int:
 
 def _open(
     plans: Sequence[Plan], options: dict[str, Any], stack: ExitStack
-) -> tuple[list[tuple[Plan, VideoReader]], list[SourceError]]:
+) -> tuple[list[tuple[Plan, SourceReader]], list[SourceError]]:
     """Open the sources; one of several that cannot be opened is said and left out."""
     opened, failed = [], []
     for plan in plans:
         try:
-            reader = VideoReader(plan.source, stall_timeout_s=options["stall_timeout"])
+            reader = open_source(plan.source, stall_timeout_s=options["stall_timeout"])
         except SourceError as error:
             failed.append(error)
             continue

@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from glob import escape
 from pathlib import Path
@@ -27,6 +27,7 @@ from recorder.codecs import check_codec, find_codec
 from recorder.display import OverlayWindow
 from recorder.frames import Footage, FrameSource
 from recorder.live_source import LiveSource
+from recorder.machine import MachineMeter
 from recorder.model import LoadedModel, ModelRequest, parse_property
 from recorder.parts import Splitting
 from recorder.publisher import Publisher, check_target
@@ -34,7 +35,7 @@ from recorder.recording import Recording, journal_path
 from recorder.recovery import is_journal
 from recorder.sealer import Retention, recorded_videos
 from recorder.segment_videos import VideoOptions
-from recorder.source import Source, VideoReader, parse_source
+from recorder.source import Source, SourceReader, open_source, parse_source
 from recorder.video_file import Kind, video_path
 
 __all__ = ["Job", "Plan", "make_plan", "model_request", "prepare"]
@@ -123,7 +124,7 @@ def make_plan(text: str, named: dict[str, str], options: dict[str, Any]) -> Plan
 
 def prepare(
     plan: Plan,
-    reader: VideoReader,
+    reader: SourceReader,
     loaded: LoadedModel,
     options: dict[str, Any],
     stack: ExitStack,
@@ -170,11 +171,12 @@ def prepare(
         clock=clock,
         masks=options["masks"],
         durability=options["durability"],
-        policy=options["policy"] or ("block" if source.has_end else "drop-oldest"),
+        policy=options["policy"] or ("block" if reader.has_end else "drop-oldest"),
         watchers=tuple(watchers),
         replace=options["overwrite"],
         splitting=_splitting(options),
-        video=plan.video,
+        video=_video_for(reader, plan.video, options),
+        meter=MachineMeter(len(options["source"])),
         min_free=options["min_free"],
     )
     return Job(source, recording, expected, extras)
@@ -200,7 +202,7 @@ def _video(source: Source, options: dict[str, Any]) -> VideoOptions | None:
     """
     what = options["video"]
     if what == "auto":
-        what = "none" if source.has_end else "raw"
+        what = "none" if source.is_file else "raw"
     kinds: dict[str, tuple[Kind, ...]] = {
         "raw": ("raw",),
         "annotated": ("annotated",),
@@ -216,8 +218,19 @@ def _video(source: Source, options: dict[str, Any]) -> VideoOptions | None:
         codec,
         options["video_quality"],
         options["video_size"],
-        options["video_policy"] or ("block" if source.has_end else "leave-out"),
+        options["video_policy"] or ("block" if source.is_file else "leave-out"),
     )
+
+
+def _video_for(
+    reader: SourceReader, video: VideoOptions | None, options: dict[str, Any]
+) -> VideoOptions | None:
+    """Return the video's options with what only opening the source has shown."""
+    if video is None:
+        return None
+    if reader.has_end and not options["video_policy"]:
+        video = replace(video, policy="block")  # footage can wait for the encoder
+    return replace(video, aspect=reader.aspect) if video.size is None else video
 
 
 def _check_videos(output: Path, video: VideoOptions, overwrite: bool, *, split: bool) -> None:
@@ -249,21 +262,25 @@ def _splitting(options: dict[str, Any]) -> Splitting:
 
 
 def _capture(
-    reader: VideoReader,
+    reader: SourceReader,
     source: Source,
     clock: Clock,
     options: dict[str, Any],
     tell: Callable[[str], None],
 ) -> Capture:
     frames: FrameSource
-    if source.has_end:
-        frames = Footage(reader, source, clock, loop=options["loop"])
+
+    def reopen() -> SourceReader:
+        return open_source(source, stall_timeout_s=options["stall_timeout"])
+
+    if reader.has_end:
+        frames = Footage(reader, clock, reopen=reopen, loop=options["loop"])
     else:
         frames = LiveSource(
             reader,
             source,
             clock,
-            reopen=lambda: VideoReader(source, stall_timeout_s=options["stall_timeout"]),
+            reopen=reopen,
             reconnect_for_s=options["reconnect_for"],
             stall_timeout_s=options["stall_timeout"],
             max_duration_s=options["duration"],
@@ -277,11 +294,12 @@ def _capture(
     )
 
 
-def _expected_frames(reader: VideoReader, options: dict[str, Any]) -> int | None:
+def _expected_frames(reader: SourceReader, options: dict[str, Any]) -> int | None:
     """Return how many source frames will be read, for the bar; None if nobody knows."""
     limits = []
-    if reader.frame_count and not options["loop"]:
-        limits.append(reader.frame_count)
+    frame_count = reader.frame_count
+    if frame_count and not options["loop"]:
+        limits.append(frame_count)
     if options["max_frames"] and not options["fps"]:
         limits.append(options["max_frames"] * (options["every"] or 1))
     if options["duration"] and reader.fps:
@@ -291,7 +309,7 @@ def _expected_frames(reader: VideoReader, options: dict[str, Any]) -> int | None
 
 def _metadata(
     plan: Plan,
-    reader: VideoReader,
+    reader: SourceReader,
     loaded: LoadedModel,
     clock: Clock,
     options: dict[str, Any],
@@ -303,7 +321,9 @@ def _metadata(
         "width": width,
         "height": height,
         "fps": reader.fps,
-        "frames": reader.frame_count,
+        "frames": reader.announced,
+        "live": not reader.has_end,
+        "pixel_aspect": str(reader.aspect).replace("/", ":") if reader.aspect != 1 else None,
         "loop": options["loop"],
     }
     metadata["model"] = loaded.description

@@ -15,6 +15,8 @@ from dgrec.metadata import Metadata, utc_text, uuid7
 from dgrec.parts import part_path
 from dgrec.rows import Row
 from dgrec.schema import JOURNAL_SUFFIX
+from dgrec.totals import LOSSES
+from recorder.machine import MachineMeter
 from recorder.sealer import Sealer
 from recorder.segments import Cutter, Segment, Splitting
 from recorder.video import VideoRecorder
@@ -52,6 +54,7 @@ class PartedJournal:
         metadata: Of the whole recording; its ``session_id`` becomes the ``set_id`` of the parts.
         replaces: Files of an older recording, to be removed once the first part is sealed.
         video: What records the frames of the rows, if anything does.
+        meter: Measures what each part costs this machine.
 
     Raises:
         OutputError: A journal exists, or cannot be written. A part that cannot be *begun* later on
@@ -69,12 +72,14 @@ class PartedJournal:
         durability: Durability = "flush",
         replaces: Sequence[Path] = (),
         video: VideoRecorder | None = None,
+        meter: MachineMeter | None = None,
     ) -> None:
         self.durability = durability
         self.number = 0
         self._output = output
         self._metadata = metadata
         self._video = video
+        self._meter = meter or MachineMeter()
         self._masks = masks
         self._counts = _Counts()
         #: What the closing words of earlier parts have told already.
@@ -192,6 +197,11 @@ class PartedJournal:
         return self.frames - self._sealer.removed_frames
 
     @property
+    def row_totals(self) -> dict[str, int]:
+        """What the rows of all parts add up to."""
+        return {name: getattr(self._counts, name) for name in LOSSES}
+
+    @property
     def current_frames(self) -> int:
         """How many frames are in the journal that is being written."""
         return self._current.frames
@@ -199,9 +209,15 @@ class PartedJournal:
     # --- inside ---
 
     def _write(self, rows: list[Row], note: dict[str, Any]) -> None:
-        before = self._current.bytes_written
-        self._current.write(rows, **note)
+        before, frames = self._current.bytes_written, self._current.frames
+        try:
+            self._current.write(rows, **note)
+        finally:
+            if self._current.frames > frames:  # also where it was moved away after that
+                self._count(rows)
         self._last_write = self._current.bytes_written - before
+
+    def _count(self, rows: list[Row]) -> None:
         self._last_completed_ns = rows[-1].completed_ns
         counts = self._counts
         counts.frames += len(rows)
@@ -289,4 +305,5 @@ class PartedJournal:
             "ended_at": utc_text(self._last_completed_ns),
             "end_reason": "split",
             "totals": totals,
+            "machine": self._meter.lap(),
         }

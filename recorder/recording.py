@@ -24,7 +24,9 @@ from dgrec.parts import parts_of
 from dgrec.rows import Row
 from dgrec.schema import JOURNAL_SUFFIX
 from dgrec.sealed import seal
+from dgrec.totals import add_rows
 from recorder.capture import Capture
+from recorder.machine import MachineMeter
 from recorder.parts import PartedJournal, Splitting
 from recorder.sealer import recorded_videos, remove
 from recorder.segment_videos import VideoOptions
@@ -55,6 +57,8 @@ class Progress:
     #: How often a live source was lost, and for how many seconds in all.
     gaps: int = 0
     gap_s: float = 0.0
+    #: Pictures of the source that could not be decoded.
+    damaged: int = 0
 
     def add(self, latency_ms: float, detections: int) -> None:
         self.frames += 1
@@ -84,6 +88,7 @@ class Recording:
         watchers: Called with each row and its result before the row is written: display, publisher.
             What they cost is part of `recorder_ms`.
         video: What is recorded of the pixels; nothing without it.
+        meter: Measures what recording costs this machine.
         min_free: Bytes that are to stay free: before there are fewer, the recording ends and is
             sealed, with the end reason ``disk_full``.
     """
@@ -103,6 +108,7 @@ class Recording:
         replace: bool = False,
         splitting: Splitting | None = None,
         video: VideoOptions | None = None,
+        meter: MachineMeter | None = None,
         min_free: int | None = None,
     ) -> None:
         self.output = output
@@ -114,6 +120,8 @@ class Recording:
         self._watchers = watchers
         self._replace = replace
         self._notes: list[str] = []
+        self._meter = meter or MachineMeter()
+        self._machine: dict[str, Any] | None = None
         self._takes_conversion = metadata.get("model", {}).get("result_type") == "Segmentation"
         #: Files of an older recording of this name, for when there is something in their place.
         self._replaced = _other_files(output, bool(splitting)) if replace else []
@@ -141,6 +149,7 @@ class Recording:
                 durability=durability,
                 replaces=self._replaced,
                 video=self.video,
+                meter=self._meter,
             )
         else:
             head = {**metadata, **self._video_header(metadata)}
@@ -186,6 +195,7 @@ class Recording:
             DgrecError: What ended the recording early. What had been recorded is sealed by then,
                 or, where even that failed, still in the journal: the message says which.
         """
+        self._meter.lap()  # loading the model is not part of it
         failure = self._infer()
         self._take_events()
         try:
@@ -195,8 +205,6 @@ class Recording:
                 self._close_video()
             closing = self._closing(failure)
             self.writer.end(closing)
-            if self._parts is None:  # the journal of a part is closed when it is sealed
-                self.writer.journal.close()
         except DgrecError as error:
             raise self._leave(error) from None
         metadata = (
@@ -292,6 +300,8 @@ class Recording:
             if event["kind"] == "gap":
                 self.progress.gaps += 1
                 self.progress.gap_s += event["seconds"]
+            elif event["kind"] == "damage":
+                self.progress.damaged += event["lost"]
 
     def _takes_note(self, row: Row) -> None:
         count = len(row.results) if isinstance(row.results, list) else 0
@@ -299,6 +309,8 @@ class Recording:
 
     def _closing(self, failure: DgrecError | None) -> Metadata:
         journal = self.writer.journal
+        if self._machine is None:
+            self._machine = self._meter.lap()
         closing: Metadata = {
             "ended_at": utc_text(self._clock.now_ns()),
             "end_reason": self._end_reason(failure),
@@ -314,13 +326,15 @@ class Recording:
                 "flushes": journal.flushes,
                 "clock_drift_ms": round(self._clock.drift_ns() / 1e6, 3),
             },
+            "machine": self._machine,
         }
         if self.video is not None:
             closing["totals"]["video_left_out"] = self.video.left_out
         if self._segment.videos is not None:  # those of parts are told when a part is sealed
             closing["video"] = self._segment.videos.entries()
-        if failure is not None:
-            closing["end_detail"] = redact_text(str(failure))
+        detail = str(failure) if failure is not None else self.capture.end_detail
+        if detail:
+            closing["end_detail"] = redact_text(detail)
         return closing
 
     def _end_reason(self, failure: DgrecError | None) -> str:
@@ -361,20 +375,25 @@ class Recording:
 
     def _seal(self, failure: DgrecError | None) -> Metadata:
         try:
-            journal = Journal.open(self.journal)
+            # It stays locked until then: nobody takes it for one that was left behind.
+            journal = Journal.open(self.journal, is_ours=True)
             metadata = seal(journal, self.output, replace=self._replace)
+            if not journal.damage:
+                with contextlib.suppress(OSError):
+                    self.journal.unlink()
         except (DgrecError, OSError) as error:
             reason = f"{failure}; then sealing failed: {error}" if failure else str(error)
             kind = StorageError if isinstance(error, StorageError | OSError) else OutputError
             raise kind(f"{reason}; everything recorded is in {self.journal}") from None
+        finally:
+            with contextlib.suppress(DgrecError):  # it was read back: no write of it has failed
+                self.writer.journal.close()
         if journal.damage:
             # It was whole a moment ago. What cannot be read now may be readable once more.
             raise StorageError(
                 f"{self.journal}: what was written cannot be read back ({journal.damage[0]}); "
                 f"the journal was left, and what can be read is in {self.output}"
             )
-        with contextlib.suppress(OSError):
-            self.journal.unlink()
         self._put_videos_in_place()
         return metadata
 
@@ -403,7 +422,8 @@ class Recording:
             if isinstance(first, StorageError):
                 raise StorageError(text, is_full=first.is_full)
             raise OutputError(text)
-        return {**self._metadata, **closing}
+        totals = add_rows(closing["totals"], self._parts.row_totals)
+        return {**self._metadata, **closing, "totals": totals}
 
 
 @contextlib.contextmanager

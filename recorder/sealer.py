@@ -204,7 +204,7 @@ class Sealer:
         journal, videos = finished.journal, finished.videos
         path = journal.path.with_suffix(".parquet")
         try:
-            written = Journal.open(journal.path)
+            written = Journal.open(journal.path, is_ours=True)
             replace = path in self._replaceable or _is_sealed_from(written, path)
             known = {"video": videos.entries()} if videos is not None else {}
             metadata = seal(written, path, replace=replace, known=known)
@@ -219,7 +219,6 @@ class Sealer:
         self._stuck.pop(path, None)
         if videos is not None:
             self._put_in_place(videos)
-        # A damaged end looks like a write in progress while the journal is locked: so count, too.
         if written.damage or metadata["totals"]["frames"] != journal.frames:
             # It was whole a moment ago. What cannot be read now may be readable once more.
             what = written.damage[0] if written.damage else "frames are missing"

@@ -126,10 +126,10 @@ class VideoRecorder:
         # The encoder reads the pixels a little later: whoever draws on them now fails, instead of
         # changing what is recorded.
         result.image.flags.writeable = False
-        row.video_frame = videos.frames
+        row.video_frame, pts_us = videos.place(row.captured_ns)
         with self._changed:
             self.recorded += 1
-        self._put(_Job(videos, result, videos.stamp(row.captured_ns)))
+        self._put(_Job(videos, result, pts_us))
 
     def without_part(self, rows: Iterable[Row]) -> None:
         """Say of rows that their frames went into a video for a part that there is not."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from dgrec.errors import OutputError, VideoError
 from dgrec.files import output_error, write_error
-from dgrec.video import Image, import_av
+from dgrec.video import Image, import_av, repeats
 from recorder.codecs import Codec, open_stream
 
 __all__ = [
@@ -60,6 +60,7 @@ class VideoFile:
         codec: Codec,
         quality: int,
         size: tuple[int, int] | None = None,
+        aspect: Fraction | None = None,
     ) -> None:
         self.path = path
         self.kind: Kind = kind
@@ -68,11 +69,13 @@ class VideoFile:
         self.frames = 0
         self.failure: str | None = None
         self._quality = quality
+        self._aspect = aspect
         self._key_us = self._last_us = -_KEY_FRAME_EVERY_US
         self._file: _CountedFile | None = None
         self._container: Any = None
         self._stream: Any = None
         self._reformatter: Any = None
+        self._last_picture: Any = None
 
     @property
     def is_made(self) -> bool:
@@ -86,6 +89,8 @@ class VideoFile:
     def write(self, image: Image, pts_us: int) -> None:
         """Append a picture, to be shown ``pts_us`` microseconds after the first one.
 
+        Where that is more than half an hour after the last one, that one is repeated (`repeats`).
+
         Raises:
             OutputError: The file exists already, or cannot be written.
             VideoError: The encoder failed.
@@ -93,18 +98,16 @@ class VideoFile:
         with self._errors():
             if self._container is None:
                 self._begin(image)
-            frame = self._picture(image)
-            frame.pts, frame.time_base = pts_us, _MICROSECOND
+            for time_us in repeats(self._last_us, pts_us) if self.frames else ():
+                self._append(self._last_picture, time_us, is_key=False)
+            picture = self._picture(image)
             # The next one would come too late to be the key frame of this second.
             step = pts_us - self._last_us if self.frames else 0
             is_key = pts_us + step - self._key_us > _KEY_FRAME_EVERY_US
-            kinds = import_av().video.frame.PictureType
-            frame.pict_type = kinds.I if is_key else kinds.NONE
             if is_key:
                 self._key_us = pts_us
-            self._last_us = pts_us
-            self._mux(frame)
-            self.frames += 1
+            self._append(picture, pts_us, is_key=is_key)
+            self._last_picture = picture
 
     def close(self) -> None:
         """Write the end: from then on the file is an ordinary MP4. After a failure, do nothing.
@@ -157,6 +160,8 @@ class VideoFile:
             },
         )
         self._stream = open_stream(self._container, self.codec, self._quality, self.size)
+        if self._aspect is not None:
+            self._stream.codec_context.sample_aspect_ratio = self._aspect
         self._reformatter = import_av().video.reformatter.VideoReformatter()
 
     def _picture(self, image: Image) -> Any:
@@ -177,6 +182,14 @@ class VideoFile:
             dst_color_range="MPEG",
             interpolation="AREA" if (given.width, given.height) != self.size else None,
         )
+
+    def _append(self, picture: Any, pts_us: int, *, is_key: bool) -> None:
+        kinds = import_av().video.frame.PictureType
+        picture.pts, picture.time_base = pts_us, _MICROSECOND
+        picture.pict_type = kinds.I if is_key else kinds.NONE
+        self._mux(picture)
+        self._last_us = pts_us
+        self.frames += 1
 
     def _mux(self, frame: Any) -> None:
         for packet in self._stream.encode(frame):
@@ -200,9 +213,8 @@ class VideoFile:
 
     def _let_go(self) -> None:
         container, self._container = self._container, None
-        self._stream = self._reformatter = (
-            None  # an encoder takes memory for as long as it is there
-        )
+        # An encoder takes memory for as long as it is there.
+        self._stream = self._reformatter = self._last_picture = None
         if self._file is not None:
             self._file.is_dead = True
         if container is not None:
@@ -222,7 +234,7 @@ class _CountedFile:
 
     def __init__(self, path: Path) -> None:
         try:
-            self._fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
+            self._fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
         except FileExistsError:
             raise OutputError(f"{path}: exists already") from None
         except OSError as error:

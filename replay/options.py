@@ -21,6 +21,7 @@ __all__ = [
     "check_annotated",
     "check_companions",
     "check_no_overlay",
+    "clips_option",
     "output_options",
     "overlay_options",
     "overlay_settings",
@@ -29,6 +30,7 @@ __all__ = [
     "parse_span",
     "picture_options",
     "quantity",
+    "say_clip",
     "say_damage",
     "selection_options",
     "session_argument",
@@ -109,6 +111,21 @@ def _given(context: click.Context, names: Sequence[str]) -> list[str]:
 
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
+
+
+def clips_option(command: _Command) -> _Command:
+    """Add ``--with-clips``, for commands that take folders of sessions."""
+    return click.option(
+        "--with-clips",
+        is_flag=True,
+        help="Count clips in folders and globs, too, whose frames are in other sessions there. "
+        "Without it they are named and left out; a clip that is named itself counts.",
+    )(command)
+
+
+def say_clip(line: str) -> None:
+    """Name a clip that is not counted."""
+    click.echo(f"{line} (--with-clips counts it)", err=True)
 
 
 def session_argument(command: _Command) -> _Command:

@@ -16,27 +16,18 @@ from dgrec.errors import DamagedSessionError, DgrecError, VideoError
 from dgrec.journal import is_being_written
 from dgrec.recorded_file import rows_of
 from dgrec.session import Session, open_session
+from dgrec.totals import LOSSES, RowTotals
 from replay.footage.video import Clip
 
 __all__ = ["verify"]
 
 _ROWS_AT_ONCE = 256
-_CHECKED = (
-    "frame",
-    "source_frame",
-    "captured_at",
-    "completed_at",
-    "dropped_before",
-    "dropped_camera",
-    "dropped_queue",
-    "dropped_writer",
-    "video_frame",
-    "detections",
-)
-
-
-_DROPS = ("dropped_before", "dropped_camera", "dropped_queue", "dropped_writer")
-_NEVER_NULL = ("source_frame", "captured_at", "completed_at", *_DROPS)
+#: What every row has, and what is counted of it.
+_PLACES = ("dropped_camera", "dropped_queue", "dropped_writer")
+_COUNTS = ("skipped_before", "dropped_before", *_PLACES)
+_DURATIONS = ("read_ms", "latency_ms", "recorder_ms")
+_NEVER_NULL = ("frame", "source_frame", "captured_at", "completed_at", *_DURATIONS, *_COUNTS)
+_CHECKED = (*_NEVER_NULL, "video_frame", "detections")
 
 
 def verify(path: Path) -> list[str]:
@@ -98,10 +89,10 @@ class _RowCheck:
     def __init__(self, first_frame: int = 0, part_starts: Sequence[int] = ()) -> None:
         self._first_frame = first_frame
         self.frames = 0
-        self.detections = 0
         #: The last video frame that a row of each part names; -1 where none does.
         self.last_video_frames = [-1] * max(1, len(part_starts))
         self._part_starts = part_starts or (first_frame,)
+        self.totals = RowTotals()
         self._last: dict[str, int] = {}
         self._found: dict[str, str] = {}
 
@@ -113,39 +104,39 @@ class _RowCheck:
     def add(self, batch: pa.RecordBatch) -> None:
         if not batch.num_rows:
             return
-        frame = _integers(batch, "frame")
+        self.totals.add(batch)
+        self._look_for_gaps(batch)
+        frame = _numbers(batch, "frame")
         start = self._first_frame + self.frames
         expected = np.arange(start, start + len(frame))
-        wrong = np.flatnonzero(frame != expected)
+        wrong = np.flatnonzero(np.nan_to_num(frame, nan=-1) != expected)
         if len(wrong):
             row = int(wrong[0])
-            self._note("frame", f"row {self.frames + row} has the frame number {frame[row]}")
-        for name in _NEVER_NULL:
-            if batch.column(name).null_count:
-                row = int(np.flatnonzero(batch.column(name).is_null().to_numpy(False))[0])
-                self._note(f"no {name}", f"frame {frame[row]} has no {name}")
-        known = {
-            name: _integers(batch, name)
-            for name in _NEVER_NULL
-            if not batch.column(name).null_count
-        }
-        if "source_frame" in known:
-            self._increasing("source_frame", known["source_frame"], frame, strictly=True)
-        if "captured_at" in known:
-            self._increasing("captured_at", known["captured_at"], frame, strictly=False)
-        if {"captured_at", "completed_at"} <= set(known):
-            late = np.flatnonzero(known["completed_at"] < known["captured_at"])
-            if len(late):
-                text = f"frame {frame[late[0]]} was completed before it was captured"
-                self._note("completed", text)
-        if set(_DROPS) <= set(known):
-            total, *places = (known[name] for name in _DROPS)
-            unequal = np.flatnonzero(total != sum(places))
-            if len(unequal):
-                self._note("dropped", f"frame {frame[unequal[0]]}: the drops do not add up")
-        self._follow_video(batch.column("video_frame"), frame)
+            self._note("frame", f"row {self.frames + row} has the frame number {_said(frame[row])}")
+        captured, completed = (_numbers(batch, f"{name}_at") for name in ("captured", "completed"))
+        self._increasing("source_frame", _numbers(batch, "source_frame"), expected, strictly=True)
+        self._increasing("captured_at", captured, expected, strictly=False)
+        self._increasing("completed_at", completed, expected, strictly=False)
+        self._first("completed", completed < captured, "was completed before it was captured")
+        self._first("negative", _is_negative(batch), "has a negative count or duration")
+        parts = [_numbers(batch, place) for place in _PLACES if place in batch.schema.names]
+        if parts:
+            unequal = _numbers(batch, "dropped_before") != sum(parts)
+            self._first("dropped", unequal & ~_is_null(batch, _COUNTS), "its drops do not add up")
+        if "video_frame" in batch.schema.names:
+            self._follow_video(batch.column("video_frame"), expected)
         self.frames += batch.num_rows
-        self.detections += len(batch.column("detections").flatten())
+
+    def _look_for_gaps(self, batch: pa.RecordBatch) -> None:
+        """Note what the recorder always writes and is not there: another tool has edited it."""
+        for name in _NEVER_NULL:
+            if name in batch.schema.names:
+                self._first(f"{name} is null", _is_null(batch, (name,)), f"has no {name}")
+
+    def _first(self, kind: str, is_wrong: np.ndarray, text: str) -> None:
+        wrong = np.flatnonzero(is_wrong)
+        if len(wrong):
+            self._note(kind, f"frame {self._first_frame + self.frames + int(wrong[0])}: {text}")
 
     def _follow_video(self, column: pa.Array, frame: np.ndarray) -> None:
         # Rows of frames in the video name them in their order. A number may be missing: its row
@@ -166,28 +157,63 @@ class _RowCheck:
     def _increasing(
         self, name: str, values: np.ndarray, frame: np.ndarray, *, strictly: bool
     ) -> None:
-        previous = np.concatenate([[self._last.get(name, np.iinfo(np.int64).min)], values[:-1]])
-        wrong = np.flatnonzero(values <= previous if strictly else values < previous)
+        is_known = ~np.isnan(values)
+        known = values[is_known]
+        if not len(known):
+            return
+        previous = np.concatenate([[self._last.get(name, -np.inf)], known[:-1]])
+        wrong = np.flatnonzero(known <= previous if strictly else known < previous)
         if len(wrong):
-            self._note(name, f"frame {frame[wrong[0]]}: {name} steps back")
-        self._last[name] = int(values[-1])
+            self._note(name, f"frame {frame[is_known][wrong[0]]}: {name} steps back")
+        self._last[name] = known[-1]
 
     def _note(self, kind: str, text: str) -> None:
         self._found.setdefault(kind, text)
 
 
-def _integers(batch: pa.RecordBatch, name: str) -> np.ndarray:
+def _numbers(batch: pa.RecordBatch, name: str) -> np.ndarray:
+    """Return a column as floats, stamps in microseconds; NaN for null and where there is none."""
+    if name not in batch.schema.names:
+        return np.full(batch.num_rows, np.nan)
     column = batch.column(name)
-    values: np.ndarray = column.cast(pa.int64()).to_numpy(zero_copy_only=False)
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.int64())
+    # Exact: counts, and the microseconds of this century, are less than 2^53.
+    values: np.ndarray = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     return values
+
+
+def _is_null(batch: pa.RecordBatch, names: Sequence[str]) -> np.ndarray:
+    there = [name for name in names if name in batch.schema.names]
+    return _any([~np.isfinite(_numbers(batch, name)) for name in there])
+
+
+def _is_negative(batch: pa.RecordBatch) -> np.ndarray:
+    return _any([_numbers(batch, name) < 0 for name in (*_DURATIONS, *_COUNTS)])
+
+
+def _any(masks: Sequence[np.ndarray]) -> np.ndarray:
+    """Return where any of some masks, of which there is one at least, is true."""
+    found: np.ndarray = np.logical_or.reduce(masks)
+    return found
+
+
+def _said(value: float) -> str:
+    return "NULL" if np.isnan(value) else str(int(value))
 
 
 def _totals(session: Session, rows: _RowCheck) -> Iterator[str]:
     totals = session.metadata.get("totals", {})
-    for name, counted in (("frames", rows.frames), ("detections", rows.detections)):
+    for name, counted in rows.totals.to_dict().items():
         said = totals.get(name)
-        if said is not None and said != counted:
-            yield f"its metadata says {said} {name}, but there are {counted}"
+        if said is None or said == counted:
+            continue
+        # The recorder itself counts what comes after the last row, too.
+        is_its_own = session.has_checksums or not session.sealed
+        if name in LOSSES and is_its_own and isinstance(said, int) and said > counted:
+            continue
+        what = name.replace("_", " by the ") if name.startswith("dropped_") else name
+        yield f"its metadata says {said} {what}, but there are {counted}"
 
 
 def _videos(session: Session, rows: _RowCheck) -> Iterator[str]:

@@ -6,11 +6,13 @@ in Python floats, dictionaries keep the runtime's key order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dgrec import metadata as metadata_module
@@ -24,6 +26,7 @@ __all__ = [
     "CLOSING",
     "LABELS",
     "START_NS",
+    "edited",
     "make_detection",
     "make_row",
     "make_rows",
@@ -198,6 +201,25 @@ def write_session(
     write_journal(journal, rows, metadata, end=end, batch=batch, masks=masks, closing=closing)
     seal(Journal.open(journal), path)
     journal.unlink()
+    return path
+
+
+def edited(path: Path, columns: Mapping[str, Sequence[Any]], **metadata: Any) -> Path:
+    """Edit columns of a session in place, as any tool with pyarrow would; return its path.
+
+    The file has no checksums then, columns may hold null, and floats have bounds, also with NaN in
+    them. Stamps are microseconds since 1970. ``metadata`` replaces keys of the session's own.
+    """
+    file = pq.ParquetFile(path)
+    table = file.read()
+    for name, values in columns.items():
+        field = table.schema.field(name).with_nullable(True)
+        index = table.schema.get_field_index(name)
+        table = table.set_column(index, field, pa.array(values, field.type))
+    said = {**json.loads(file.metadata.metadata[METADATA_KEY]), **metadata}
+    file.close()
+    table = table.replace_schema_metadata({METADATA_KEY: json.dumps(said)})
+    pq.write_table(table, path)
     return path
 
 

@@ -80,8 +80,11 @@ class Recording:
     warm_up: int
     #: None: too short to tell, or not timed.
     has_settled: bool | None
-    dropped: dict[str, int]
-    skipped: int
+    #: By place. None, here and below: the file does not tell.
+    dropped: dict[str, int | None]
+    #: Lost at any place.
+    lost: int | None
+    skipped: int | None
     #: Frames whose durations are compared: without the warm-up, and those in both where there are
     #: pairs.
     compared: int
@@ -161,9 +164,10 @@ class Comparison:
         return self._sums(lambda recording: recording.compared)
 
     @property
-    def dropped(self) -> tuple[int, int]:
-        """Source frames lost, on either side."""
-        return self._sums(lambda recording: sum(recording.dropped.values()))
+    def dropped(self) -> tuple[int | None, int | None]:
+        """Source frames lost, on either side; None where a file does not tell."""
+        base, new = ([recording.lost for recording in side] for side in (self.base, self.new))
+        return _sum(base), _sum(new)
 
     def _sums(self, count: Callable[[Recording], int]) -> tuple[int, int]:
         return sum(map(count, self.base)), sum(map(count, self.new))
@@ -211,6 +215,11 @@ class Comparison:
             for frame in value["agreement"]["changed"]:
                 frame["kinds"] = dict(frame["kinds"])
         return value
+
+
+def _sum(counts: Sequence[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
 
 
 def _card_row(row: Row) -> tuple[str, ...]:
@@ -328,6 +337,7 @@ def _recording(sample: Sample, compared: Sample) -> Recording:
         warm_up=sample.warm_up,
         has_settled=sample.has_settled,
         dropped=dict(sample.dropped),
+        lost=sample.lost,
         skipped=sample.skipped,
         compared=len(compared),
         effective=compared.stage("latency_ms").effective,
@@ -371,7 +381,7 @@ def compare_samples(base: Sample, new: Sample, *, same_frames: bool = False) -> 
             that both sides have are compared in pairs. Results are counted over the same stretch
             of the source, whether or not the other side has each of them.
     """
-    stretch = _stretch(base, new) if same_frames else None
+    stretch = _stretch(base.numbered(), new.numbered()) if same_frames else None
     whole = stretch or (base, new)
     compared = whole if stretch is None else _pairs(*stretch)
     measured = [

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from dgrec.session import Session
 
 __all__ = [
+    "UNKNOWN",
+    "Mask",
     "DROP_PLACES",
     "STAGES",
     "STALL_MS",
@@ -36,6 +38,9 @@ Mask = np.ndarray[Any, np.dtype[np.bool_]]
 #: is what recording cost, no stage of the pipeline.
 STAGES: Final = ("read_ms", "preprocess_ms", "inference_ms", "postprocess_ms", "latency_ms")
 DROP_PLACES: Final = ("camera", "queue", "writer")
+
+#: Stands for the number of a frame in its source where the file does not say it.
+UNKNOWN: Final = -1
 
 #: A gap between two results longer than so many times the median one, and so long, is a stall.
 STALL_TIMES: Final = 3.0
@@ -58,13 +63,15 @@ class Sample:
     #: Whether the end of the warm-up was found; if not, nothing is left out.
     has_settled: bool | None
     source_frame: Integers
-    #: From the result before. Unknown of the first one, and where frames between are not there: cut
-    #: away by `dgrec clip`, or lost to damage.
+    #: From the result before. Unknown of the first one, where frames between are not there (cut
+    #: away by `dgrec clip`, or lost to damage), and where a stamp is missing or steps back.
     gap_ms: Floats
     stages: Mapping[str, Floats]
-    #: Source frames lost and left out on purpose, over the whole session.
-    dropped: Mapping[str, int] = field(default_factory=dict)
-    skipped: int = 0
+    #: Source frames lost and left out on purpose, over the whole session; None: the file does not
+    #: tell. ``lost`` are those lost at any place.
+    dropped: Mapping[str, int | None] = field(default_factory=dict)
+    lost: int | None = 0
+    skipped: int | None = 0
     #: How the recording ended; None if it never did (killed, or still running).
     end_reason: str | None = None
     #: A line for each thing that cannot be read.
@@ -81,6 +88,11 @@ class Sample:
             gap_ms=self.gap_ms[kept],
             stages={name: values[kept] for name, values in self.stages.items()},
         )
+
+    def numbered(self) -> Sample:
+        """Return the same with only the frames whose number in the source is known."""
+        is_known = self.source_frame >= 0
+        return self if is_known.all() else self.only(is_known)
 
     def between(self, first: int, last: int) -> Sample:
         """Return the same with only the frames from one ``source_frame`` to another."""
@@ -136,11 +148,9 @@ def read_sample(session: Session) -> Sample:
     Raises:
         SessionError: Part of the file cannot be read.
     """
-    counts = [f"dropped_{place}" for place in DROP_PLACES] + ["skipped_before"]
     names = ["frame", "source_frame", "completed_at", *STAGES]
     parts: dict[str, list[Any]] = {name: [] for name in names}
-    totals = dict.fromkeys(counts, 0)
-    there = [name for name in [*names, *counts] if name in session.schema.names]
+    there = [name for name in names if name in session.schema.names]
     for name in ("source_frame", "completed_at", "latency_ms", "captured_at", "frame"):
         if name not in session.schema.names:
             raise NotASessionError(f"{session.path}: cannot be compared: it has no column {name!r}")
@@ -150,12 +160,10 @@ def read_sample(session: Session) -> Sample:
             parts[name].append(
                 _numbers(batch.column(name)) if name in there else np.full(batch.num_rows, np.nan)
             )
-        for name in set(counts) & set(there):
-            totals[name] += int(_numbers(batch.column(name)).sum())
     columns = {
         name: np.concatenate(arrays) if arrays else np.empty(0) for name, arrays in parts.items()
     }
-    metadata = session.metadata
+    metadata, totals = session.metadata, session.totals
     gaps = _gaps(columns["frame"], columns["completed_at"], cuts_of(metadata))
     has_settled, warm_up = _warm_up(session)
     whole = Sample(
@@ -164,11 +172,12 @@ def read_sample(session: Session) -> Sample:
         frames=len(gaps),
         warm_up=warm_up,
         has_settled=has_settled,
-        source_frame=columns["source_frame"].astype(np.int64, copy=False),
+        source_frame=_whole_numbers(columns["source_frame"]),
         gap_ms=gaps,
         stages={name: columns[name].astype(np.float64, copy=False) for name in STAGES},
         dropped={place: totals[f"dropped_{place}"] for place in DROP_PLACES},
-        skipped=totals["skipped_before"],
+        lost=totals["dropped"],
+        skipped=totals["skipped"],
         end_reason=metadata.get("end_reason"),
         damage=tuple(session.damage),
     )
@@ -180,8 +189,9 @@ def read_sample(session: Session) -> Sample:
 def _gaps(frame: Numbers, completed_us: Numbers, cuts: Sequence[int]) -> Floats:
     """Return the milliseconds from the row before, where that is the frame before."""
     gaps = np.full(len(frame), np.nan)
-    follows = (np.diff(frame) == 1) & ~np.isin(frame[1:], cuts)
-    gaps[1:] = np.where(follows, np.diff(completed_us.astype(np.int64, copy=False)) / 1000, np.nan)
+    steps = np.diff(completed_us)
+    follows = (np.diff(frame) == 1) & ~np.isin(frame[1:], cuts) & (steps >= 0)
+    gaps[1:] = np.where(follows, steps / 1000, np.nan)
     return gaps
 
 
@@ -196,8 +206,20 @@ def _warm_up(session: Session) -> tuple[bool | None, int]:
 
 
 def _numbers(column: pa.Array) -> np.ndarray[Any, Any]:
-    """Return a column as numbers: stamps as integers, NaN for null."""
+    """Return a column as numbers: stamps in microseconds; NaN for null and what is not finite."""
     if pa.types.is_timestamp(column.type):
-        column = column.cast(pa.int64())
+        column = column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.int64())
+    elif not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+        column = column.cast(pa.float64(), safe=False)
     values: np.ndarray[Any, Any] = column.to_numpy(zero_copy_only=False)
+    if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
+        values = np.where(np.isfinite(values), values, np.nan)
     return values
+
+
+def _whole_numbers(values: Numbers) -> Integers:
+    """Return numbers of frames; `UNKNOWN` for those that are not known."""
+    if np.issubdtype(values.dtype, np.integer):
+        return values.astype(np.int64, copy=False)
+    is_known = np.abs(values) < 2**53
+    return np.where(is_known, values, UNKNOWN).astype(np.int64)

@@ -36,7 +36,7 @@ def cut(
     progress: Callable[[int], None],
 ) -> dict[str, Any] | None:
     """Write the clip's part of a recorded video; return what the metadata says of it."""
-    places = copy_packets(video, rows, path)
+    places = copy_packets(video, rows, path, overwrite)
     copied = places is not None
     if places is None:
         try:
@@ -47,7 +47,10 @@ def cut(
     if not places:
         report.notes.append(f"none of the frames is in the {video.kind} video")
         return None
-    if report.videos and [rows.video_frames[place] for place in places] != list(range(len(places))):
+    if report.videos and any(
+        place is not None and rows.video_frames[place] != number
+        for number, place in enumerate(places)
+    ):
         # One column numbers both: the raw video's frames are what it counts.
         path.unlink()
         report.notes.append(f"the {video.kind} video has other frames than the raw one: left out")
@@ -55,7 +58,7 @@ def cut(
     rows.number_video(places)
     report.videos.append((path, copied))
     known = video.entry if copied else {}
-    return _entry(path, video.kind, len(places), rows.captured_at(places[0]), known)
+    return _entry(path, video.kind, places, rows, known)
 
 
 def from_source(
@@ -82,7 +85,7 @@ def from_source(
         raise VideoError(f"{footage.path}: has none of the clip's frames")
     rows.number_video(places)
     report.videos.append((path, False))
-    return _entry(path, "raw", len(places), rows.captured_at(places[0]), {})
+    return _entry(path, "raw", places, rows, {})
 
 
 def _encode_again(
@@ -92,8 +95,8 @@ def _encode_again(
     overwrite: bool,
     report: ClipReport,
     progress: Callable[[int], None],
-) -> list[int]:
-    """Decode and encode the clip's frames; return their places, in order.
+) -> list[int | None]:
+    """Decode and encode the clip's frames; return their places, as `_write_frames` does.
 
     `Pixels` holds each against its row: a video that was replaced would give other frames, which
     nothing could tell from the right ones any more once they are in the clip.
@@ -113,13 +116,15 @@ def _write_frames(
     path: Path,
     overwrite: bool,
     progress: Callable[[int], None],
-) -> list[int]:
-    """Encode the frames that have pixels; return their places in the clip.
+) -> list[int | None]:
+    """Encode the frames that have pixels; return the place in the clip of each picture.
 
-    ``times`` are what `_durations` gives: place, microseconds, and for how many.
+    A picture that is repeated over a long gap has none.
+
+    ``times`` are what `ClipRows.durations` gives: place, microseconds, and for how many.
     """
     facts = rows.facts.to_pylist()
-    places: list[int] = []
+    places: list[int | None] = []
     with contextlib.ExitStack() as stack:
         writer: VideoWriter | None = None
         canvas = Canvas(0, 0)
@@ -133,15 +138,21 @@ def _write_frames(
                 writer = VideoWriter(path, canvas.width, canvas.height, overwrite=overwrite)
                 stack.enter_context(writer)
                 zero_us = pts_us
-            writer.write(canvas.fit(image), pts_us - zero_us, duration_us)
+            number = writer.write(canvas.fit(image), pts_us - zero_us, duration_us)
+            places += [None] * (number - len(places))
             places.append(place)
             progress(place)
     return places
 
 
 def _entry(
-    path: Path, kind: str, frames: int, started_at: str, old: Mapping[str, Any]
+    path: Path,
+    kind: str,
+    places: list[int | None],
+    rows: ClipRows,
+    old: Mapping[str, Any],
 ) -> dict[str, Any]:
+    assert places[0] is not None  # a video does not begin with a repeated picture
     clip = Clip(path)
     image = clip.read(0)
     clip.close()
@@ -154,8 +165,8 @@ def _entry(
         "codec": old.get("codec", "h264"),
         "width": image.shape[1],
         "height": image.shape[0],
-        "frames": frames,
-        "started_at": started_at,
+        "frames": len(places),
+        "started_at": rows.captured_at(places[0]),
         "size": path.stat().st_size,
         "sha256": digest,
     }

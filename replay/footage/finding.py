@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from dgrec import sample
 from dgrec.errors import VideoError
+from dgrec.named_files import named_files
 from dgrec.session import Session
 from replay.footage.video import Clip
 from replay.recorded import recorded_files
@@ -43,6 +44,8 @@ class Footage:
     started_at: dt.datetime | None = field(default=None, compare=False)
     #: Seconds of some of its frames, by the rows: of a changed one, to see whether it is the same.
     times_s: tuple[float, ...] = field(default=(), compare=False)
+    #: The files that the footage names, where it does not hold the pixels itself: a playlist.
+    named: tuple[Path, ...] = field(default=(), compare=False)
     #: How many frames were recorded into it, where that is known.
     frames: int | None = field(default=None, compare=False)
     #: Whether its frames have the overlay in them already.
@@ -63,7 +66,7 @@ class Footage:
         """All files that pixels may be read from."""
         if self.parts:
             return tuple(file for _, part in self.parts for file in part.files)
-        return () if self.path is None else (self.path,)
+        return () if self.path is None else (self.path, *self.named)
 
 
 def find_footage(
@@ -98,11 +101,12 @@ def find_footage(
     changed = None
     for path in _candidates(source, folder):
         if path.is_file():
-            if not _difference(path, source):
-                return Footage(path, "source_frame", loops)
-            changed = changed or path
+            held = _held_against(path, source)
+            if not held.difference:
+                return Footage(path, "source_frame", loops, held.doubt, named=held.named)
+            changed = changed or (path, f" ({held.difference})" if held.named else "")
     if changed is not None:
-        reason = f"{changed.name} is no longer the file that was recorded"
+        reason = f"{changed[0].name} is no longer the file that was recorded{changed[1]}"
     elif source.get("kind") in ("camera", "url"):
         reason = f"the source was a {'camera' if source['kind'] == 'camera' else 'stream'}"
     else:
@@ -229,12 +233,14 @@ def _given(session: Session, video: Path, source: Mapping[str, Any], loops: bool
             "stream, nothing tells which of its frames a row is about"
         )
     if known is None:
-        difference = _difference(video, source)
-        note = f"{video.name} is not the file that was recorded: {difference}" if difference else ""
-        unknown = bool(difference) or not source.get("sha256")
+        held = _held_against(video, source)
+        note = held.doubt
+        if held.difference:
+            note = f"{video.name} is not the file that was recorded: {held.difference}"
+        unknown = bool(held.difference) or not source.get("sha256")
         if unknown:
             _check_shape(session, video, source)
-        return Footage(video, "source_frame", loops, note, changed=unknown)
+        return Footage(video, "source_frame", loops, note, changed=unknown, named=held.named)
     number, item, difference = known
     note = f"{video.name} is not the video that was recorded: {difference}" if difference else ""
     if not session.parts:
@@ -322,6 +328,39 @@ def _candidates(source: Mapping[str, Any], folder: Path) -> Iterator[Path]:
         yield sample.CLIP
     if isinstance(path, str) and path:
         yield Path(path)
+
+
+@dataclass(frozen=True)
+class _Held:
+    """What holding a file against the source that was recorded has shown."""
+
+    #: How it differs; "" if it does not.
+    difference: str = ""
+    #: Why nobody can tell whether it does, as a note; "" if that is known.
+    doubt: str = ""
+    named: tuple[Path, ...] = ()
+
+
+def _held_against(path: Path, source: Mapping[str, Any]) -> _Held:
+    """Hold a file against the recorded source, and what it names against what that named."""
+    if difference := _difference(path, source):
+        return _Held(difference)
+    recorded = _mapping(source.get("named_files"))
+    try:
+        named = named_files(path)
+    except OSError as error:
+        return _Held(f"it cannot be read ({error.strerror})")
+    if named is None:
+        return _Held()
+    if recorded.get("sha256"):
+        return _Held(named.difference(recorded), named=named.paths)
+    reason = recorded.get("problem")
+    why = f" ({reason})" if isinstance(reason, str) and reason else ""
+    doubt = (
+        f"{path.name} only names other files, and it is not known whether they are still those "
+        f"that were recorded{why}"
+    )
+    return _Held(doubt=doubt, named=named.paths)
 
 
 def _difference(path: Path, recorded: Mapping[str, Any]) -> str:

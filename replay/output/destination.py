@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import stat
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dgrec.errors import OutputError
-from dgrec.files import output_error
+from dgrec.files import NewFile, output_error
 from replay.recorded import refuse_recorded
 
 __all__ = ["Destination", "open_output"]
@@ -89,13 +88,5 @@ def _new_file(path: Path, overwrite: bool) -> Iterator[BinaryIO]:
     path = path.resolve()  # a link stays one
     if path.is_dir():
         raise OutputError(f"{path}: is a folder; give a file name")
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path}: exists already; choose another name or say --overwrite")
-    temporary = path.with_name(f".{path.name}.writing")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    with NewFile(path, replace=overwrite) as new:
+        yield new.file

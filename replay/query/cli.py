@@ -12,7 +12,14 @@ import click
 
 from dgrec.errors import QueryError
 from dgrec.units import parse_duration, parse_size
-from replay.options import TABLE_ROWS, output_options, quantity, say_damage
+from replay.options import (
+    TABLE_ROWS,
+    clips_option,
+    output_options,
+    quantity,
+    say_clip,
+    say_damage,
+)
 
 if TYPE_CHECKING:
     from replay.query.reader import SqlReader
@@ -65,6 +72,7 @@ def _parameters(_: click.Context, __: click.Parameter, values: tuple[str, ...]) 
     metavar="NAME=VALUE",
     help="Value for $NAME in the SQL: JSON (7, true, [1, 2]), or else text. Can be repeated.",
 )
+@clips_option
 @output_options(*_FORMATS)
 @click.option(
     "--limit",
@@ -96,6 +104,7 @@ def query_command(
     arguments: tuple[str, ...],
     sql_file: Path | None,
     parameters: dict[str, Any],
+    with_clips: bool,
     form: str,
     output: Path | None,
     overwrite: bool,
@@ -135,7 +144,7 @@ def query_command(
     from replay.recorded import recorded_files
 
     with contextlib.ExitStack() as stack:
-        sessions = open_sessions(paths, _warn)
+        sessions = open_sessions(paths, _warn, with_clips=with_clips, on_clip=say_clip)
         for session in sessions:
             stack.enter_context(session)
             say_damage(session)

@@ -203,6 +203,7 @@ def _histogram_sql(extent: Extent) -> str:
 SELECT least(floor(latency_ms / {width}) * {width}, {last}) AS from_ms,
        count(*) AS frames
 FROM frames
+WHERE latency_ms IS NOT NULL
 GROUP BY from_ms
 ORDER BY from_ms"""
 
@@ -269,8 +270,8 @@ def _stages_sql(extent: Extent) -> str:
 SELECT floor({_SECOND} / {span}) * {span} AS second,
        unnest(['preprocess', 'inference', 'postprocess', 'other']) AS stage,
        unnest([
-           avg(preprocess_ms), avg(inference_ms), avg(postprocess_ms),
-           avg(latency_ms - coalesce(preprocess_ms, 0)
+           avg(coalesce(preprocess_ms, 0)), avg(coalesce(inference_ms, 0)),
+           avg(coalesce(postprocess_ms, 0)), avg(latency_ms - coalesce(preprocess_ms, 0)
                - coalesce(inference_ms, 0) - coalesce(postprocess_ms, 0))
        ]) AS mean_ms
 FROM frames
@@ -368,6 +369,7 @@ WITH whole AS (
            CASE WHEN place > {_LABELS} THEN '(other labels)'
                 ELSE coalesce(ranked.label, '(no label)') END AS label
     FROM whole, detections JOIN ranked ON detections.label IS NOT DISTINCT FROM ranked.label
+    WHERE captured_at IS NOT NULL
 )
 SELECT number * {span} AS second, seconds, label, count(*) AS detections,
        count(*) / seconds AS per_second

@@ -121,7 +121,7 @@ def histogram(reader: SqlReader, width: int) -> Histogram | None:
     counts = [0] * (bins + 1)
     for row in reader.rows(
         f"SELECT least(floor((latency_ms - {low!r}) / {step!r}), {last})::BIGINT AS bin, "
-        "count(*) AS frames FROM frames GROUP BY bin"
+        "count(*) AS frames FROM frames WHERE latency_ms IS NOT NULL GROUP BY bin"
     ):
         counts[row["bin"]] = row["frames"]
     return Histogram(low, high, tuple(counts[:bins]), counts[bins], largest)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dgrec.units import parse_duration
-from replay.options import output_options, quantity
+from replay.options import clips_option, output_options, quantity, say_clip
 
 if TYPE_CHECKING:
     from dgrec.session import Session
@@ -64,6 +64,7 @@ _CHARTS = "--charts are drawn below the tables of one session: without --by and 
 @click.option(
     "--sql", "show_sql", is_flag=True, help="Print the SQL of the answer instead, for dgrec query."
 )
+@clips_option
 @output_options("table", "json", "csv", "markdown")
 def stats_command(
     sessions: tuple[Path, ...],
@@ -74,6 +75,7 @@ def stats_command(
     follow: bool,
     charts: bool | None,
     show_sql: bool,
+    with_clips: bool,
     form: str,
     output: Path | None,
     overwrite: bool,
@@ -127,7 +129,12 @@ def stats_command(
     from replay.stats.caveats import caveats
 
     with contextlib.ExitStack() as stack:
-        opened = open_sessions(sessions, lambda line: click.echo(f"Warning: {line}", err=True))
+        opened = open_sessions(
+            sessions,
+            lambda line: click.echo(f"Warning: {line}", err=True),
+            with_clips=with_clips,
+            on_clip=say_clip,
+        )
         for session in opened:
             stack.enter_context(session)
             _say_what_is_missing(session)

@@ -174,7 +174,7 @@ def _frames_query(exact: bool) -> str:
     columns = [
         "count(*) AS frames",
         "max(frame) AS last_frame",
-        "arg_min(latency_ms, frame) AS first_latency",
+        "arg_min_null(latency_ms, frame) AS first_latency",
         "epoch_us(min(captured_at)) AS first_captured",
         "epoch_us(min(completed_at)) AS first_completed",
         "epoch_us(max(completed_at)) AS last_completed",
@@ -226,9 +226,7 @@ def _distribution(row: Mapping[str, Any], name: str) -> Distribution:
     quantiles = row[f"{name}_quantiles"] or [None] * len(_QUANTILES)
     values = {"mean": row[f"{name}_mean"], "max": row[f"{name}_max"]}
     values |= dict(zip(_QUANTILES, quantiles, strict=True))
-    # A runtime may report NaN: of what that is in, nothing is known.
-    known = {key: None if value != value else value for key, value in values.items()}
-    return Distribution(count=row[f"{name}_count"], **known)
+    return Distribution(count=row[f"{name}_count"], **values)
 
 
 def _count(row: Mapping[str, Any], name: str) -> int | None:

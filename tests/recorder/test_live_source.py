@@ -19,12 +19,13 @@ import pytest
 from dgrec.clock import Clock
 from dgrec.errors import SourceError
 from dgrec.session import open_session
+from dgrec.video.reader import Picture, VideoReader
 from recorder.answer import ask
 from recorder.capture import Capture
 from recorder.frames import Frame
 from recorder.live_source import LiveSource, LossMeter
 from recorder.model import LoadedModel
-from recorder.source import VideoReader, parse_source
+from recorder.source import open_source, parse_source
 from tests.recorder import camera_loss
 from tests.recorder.command import Command, error_of, names
 from tests.recorder.doubles import PysdkDouble, record
@@ -69,10 +70,10 @@ def live() -> Iterator[Callable[..., LiveSource]]:
         source = parse_source(url)
         opened.append(
             LiveSource(
-                VideoReader(source, stall_timeout_s=stall_timeout_s),
+                open_source(source, stall_timeout_s=stall_timeout_s),
                 source,
                 Clock(),
-                reopen=lambda: VideoReader(source, stall_timeout_s=stall_timeout_s),
+                reopen=lambda: open_source(source, stall_timeout_s=stall_timeout_s),
                 stall_timeout_s=stall_timeout_s,
                 **options,
             )
@@ -312,15 +313,12 @@ class SilentReader:
         self.freed = threading.Event()
         self.released = False
 
-    def read(self) -> tuple[bool, Any]:
+    def read(self) -> Picture | None:
         if self._frames == 0:
             self.freed.wait(PATIENCE_S)
         self._frames -= 1
         time.sleep(0.01)
-        return True, np.zeros((240, 320, 3), np.uint8)
-
-    def position_s(self) -> float | None:
-        return None
+        return Picture(np.zeros((240, 320, 3), np.uint8), None)
 
     def release(self) -> None:
         self.released = True
@@ -376,22 +374,20 @@ def test_a_read_that_never_comes_back_does_not_hold_up_the_end() -> None:
 
 
 def test_a_reader_is_not_released_while_it_reads(mjpeg: MjpegCamera) -> None:
-    reader = VideoReader(parse_source(mjpeg.url), stall_timeout_s=2.0)
-    assert reader.read()[0]
+    reader = open_source(parse_source(mjpeg.url), stall_timeout_s=2.0)
+    assert isinstance(reader, VideoReader)
+    assert reader.read() is not None
     mjpeg.send_signal(signal.SIGSTOP)
-    answers: list[bool] = []
-    thread = threading.Thread(
-        target=lambda: answers.extend(iter(lambda: reader.read()[0], False)), daemon=True
-    )
+    answers: list[Picture | None] = []
+    thread = threading.Thread(target=lambda: answers.extend(iter(reader.read, None)), daemon=True)
     thread.start()
     time.sleep(0.5)
     reader.release()
-    assert reader._capture.isOpened(), "it is in use"
+    assert reader._packets is not None, "it is in use"
     thread.join(PATIENCE_S)
     assert not thread.is_alive()
-    assert not reader._capture.isOpened()
-    assert reader.read() == (False, None)
-    assert reader.position_s() is None
+    assert reader._packets is None
+    assert reader.read() is None
     mjpeg.send_signal(signal.SIGCONT)
 
 
@@ -490,12 +486,17 @@ def test_a_camera_that_comes_back_with_another_picture(
 def test_a_camera_that_changes_its_picture_in_one_connection(
     mjpeg: MjpegCamera, live: Callable[..., LiveSource]
 ) -> None:
-    """OpenCV scales to the size that it began with: rows and pixels stay consistent."""
-    frames = take_until(
-        live(mjpeg.url_of("grows")), lambda new: new[-1].source_frame > GROWS_AT + 10
-    )
-    assert {(frame.width, frame.height) for frame in frames} == {(320, 240)}
-    assert {frame.image.shape for frame in frames} == {(240, 320, 3)}
+    """No picture is stretched, and where the size turns there is an event."""
+    source = live(mjpeg.url_of("grows"))
+    frames = take_until(source, lambda new: frame_number(new[-1].image) > GROWS_AT + 10)
+    for frame in frames:
+        size = (640, 480) if frame_number(frame.image) >= GROWS_AT else (320, 240)
+        assert (frame.width, frame.height) == frame.image.shape[1::-1] == size
+    (event,) = source.take_events()
+    large = [frame.source_frame for frame in frames if frame.width == 640]
+    small = [frame.source_frame for frame in frames if frame.width == 320]
+    assert small[-1] < event["source_frame"] <= large[0]
+    assert (event["kind"], event["width"], event["height"]) == ("size", 640, 480)
 
 
 @pytest.mark.parametrize(
@@ -504,13 +505,13 @@ def test_a_camera_that_changes_its_picture_in_one_connection(
         ("status/401", "it answers 401 Unauthorized; check the user name and the password"),
         ("status/404", "it answers 404 Not Found; check the path in the address"),
         ("status/503", "it answers 503 Service Unavailable; the camera is not ready, or has too"),
-        ("garbage", "it answers, but sends no video that OpenCV can read"),
+        ("garbage", "it answers, but sends no video that can be read"),
     ],
 )
 def test_what_is_no_video(mjpeg: MjpegCamera, path: str, why: str) -> None:
     url = mjpeg.url_of(f"{path}?token=t0ps3cret", "admin:s3cret@")
     with pytest.raises(SourceError) as caught:
-        VideoReader(parse_source(url), stall_timeout_s=3)
+        open_source(parse_source(url), stall_timeout_s=3)
     message = str(caught.value)
     host = f"http://***@127.0.0.1:{mjpeg.port}/{path}?token=***"
     assert message.startswith(f"{host}: cannot be opened: {why}")
@@ -520,7 +521,7 @@ def test_what_is_no_video(mjpeg: MjpegCamera, path: str, why: str) -> None:
 
 def test_no_such_stream_on_an_rtsp_camera(rtsp: RtspCamera) -> None:
     with pytest.raises(SourceError, match="it answers 404 Not Found; check the path"):
-        VideoReader(parse_source(rtsp.url_of("other")), stall_timeout_s=3)
+        open_source(parse_source(rtsp.url_of("other")), stall_timeout_s=3)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ from tests.factory import (
 from tests.recorder.doubles import PysdkDouble, ScriptedFrames, clip, record
 
 #: 30 frames a second: a second is 29.97 of them.
+from tests.waiting import wait_until
+
 ROWS = [
     make_row(
         i,
@@ -95,13 +97,6 @@ def write(output: Path, splitting: Splitting, *, batch: int = 10, **options: Any
     journal.end({**END, "totals": {**TOTALS, **flushes}})
     assert journal.seal() == []
     return journal
-
-
-def wait_until(is_so: Callable[[], bool], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.01)
 
 
 def names(folder: Path) -> list[str]:
@@ -229,8 +224,19 @@ def test_metadata_of_the_parts(output: Path) -> None:
         assert session.id == set_id
         totals = session.metadata["totals"]
         assert totals.pop("flushes") == sum(m["totals"]["flushes"] for m in metadatas)
-        assert totals == TOTALS
-        assert metadatas[-1]["totals"]["skipped"] >= 17
+        # Those of the rows; what was left out after the last one stands apart.
+        losses = {"dropped_camera": 126, "dropped_queue": 90, "skipped": 315, "skipped_after": 17}
+        assert totals == {**TOTALS, **losses}
+        assert session.totals == {
+            "frames": 630,
+            "detections": TOTALS["detections"],
+            "skipped": 315,
+            "dropped": 126 + 90,
+            "dropped_camera": 126,
+            "dropped_queue": 90,
+            "dropped_writer": 0,
+        }
+        assert metadatas[-1]["totals"]["skipped_after"] == 17
         assert all(m["totals"]["skipped"] > 0 for m in metadatas)
         assert session.metadata["end_reason"] == "finished"
         assert session.metadata["started_at"] == metadata_module.utc_text(START_NS)

@@ -20,6 +20,7 @@ from dgrec.sealed import seal
 from replay.stats.follow import RECENT_S, Follower, journal_of, screen, sealed_or_not, status_line
 from tests.factory import CLOSING, START_NS, make_row, new_metadata, write_journal, write_session
 from tests.replay.conftest import uneven_rows
+from tests.waiting import PATIENCE_S
 
 Run = Callable[..., Result]
 ROWS = uneven_rows(400, seed=41)
@@ -313,7 +314,7 @@ def test_the_command_follows_and_then_measures(
     writer.close()
     seal(Journal.open(writer.path), tmp_path / "s.parquet")
     writer.path.unlink()
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
     assert json.loads(out)["frames"] == 90
 
@@ -326,7 +327,7 @@ def test_control_c_ends_it_cleanly(
     assert process.stderr is not None
     assert "50 frames" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, out) == (0, "")
     assert err.splitlines()[-1] == "stopped looking; the recording goes on"
     assert "Traceback" not in err

@@ -88,6 +88,9 @@ def test_times_are_those_of_a_replay(tmp_path: Path) -> None:
         if rng.random() < 0.05:
             media = float("nan")
         captured = 1_700_000_000_000_000_000 + int(rng.integers(-50_000_000, 90_000_000))
+        if i >= 100:
+            captured += 3 * 86_400 * 10**9  # the camera was away
+            media = None if media is None else media + 7_000 * (i // 100)
         rows.append(make_row(i, [], media_time_s=media, captured_ns=captured + i * 40_000_000))
     path = write_journal(tmp_path / "s.arrows", rows, batch=7)
     timeline = Timeline()
