@@ -46,20 +46,24 @@ __all__ = ["look", "mismatches", "run_once"]
 class NumberedCamera:
     """A live source whose picture number ``i`` says ``i``, ``fps`` times a second, without end.
 
-    After a second it is away for ``gap_s``, which passes in no time: its clock jumps.
+    After a second it is away for ``gap_s``, which passes in no time: its clock jumps. After so many
+    ``frames``, if that is not 0, it falls silent.
     """
 
     end_reason = "interrupted"
 
-    def __init__(self, fps: float, gap_s: float = 0.0) -> None:
+    def __init__(self, fps: float, gap_s: float = 0.0, frames: int = 0) -> None:
         self._period = 1 / fps
         self._away_at, self._away_ns = int(fps), int(gap_s * 1e9)
         self._jumped_ns = 0
+        self._frames = frames
         self.clock = Clock(lambda: time.perf_counter_ns() + self._jumped_ns)
         self._next = 0
         self._due = time.monotonic()
 
     def read(self) -> Frame | None:
+        if self._frames and self._next == self._frames:
+            time.sleep(3600)
         time.sleep(max(0.0, self._due - time.monotonic()))
         self._due += self._period
         index, self._next = self._next, self._next + 1
@@ -71,6 +75,9 @@ class NumberedCamera:
         return Frame(image, index, at, at, stamp, 1000, WIDTH, HEIGHT)
 
     def wait(self, timeout_s: float) -> bool:
+        if self._frames and self._next == self._frames:
+            time.sleep(timeout_s)
+            return False
         return True
 
     def take_events(self) -> list[dict[str, Any]]:
@@ -86,8 +93,8 @@ class NumberedCamera:
         pass
 
 
-def _record(folder: Path, fps: float, split: bool, gap_s: float) -> None:
-    camera = NumberedCamera(fps, gap_s)
+def _record(folder: Path, fps: float, split: bool, gap_s: float, frames: int = 0) -> None:
+    camera = NumberedCamera(fps, gap_s, frames)
     clock = camera.clock
     model = PysdkDouble("Detection", lambda _: [])
     metadata = {**metadata_module.new("s", clock.now_ns()), **model.describe()}
@@ -186,11 +193,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--fps", type=float, default=30.0)
     parser.add_argument("--gap", type=float, default=0.0, help="seconds that the camera is away")
+    parser.add_argument("--frames", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--split", action="store_true", help="a part every second")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        _record(arguments.child, arguments.fps, arguments.split, arguments.gap)
+        _record(arguments.child, arguments.fps, arguments.split, arguments.gap, arguments.frames)
         return 0
     frames = 0
     seconds = []

@@ -414,8 +414,7 @@ UNION ALL VALUES
     ('skipped', 'frames', 'neutral', 'source frames left out on purpose',
      'SELECT session_id, frames AS value FROM losses WHERE place = ''skipped'''),
     ('dropped', 'frames', 'lower', 'source frames lost, at any place',
-     'SELECT session_id, CASE WHEN count(frames) = count(*) THEN sum(frames)::BIGINT END AS value '
-     || 'FROM losses WHERE place <> ''skipped'' GROUP BY session_id'),
+     'SELECT session_id, sum(dropped_before)::BIGINT AS value FROM frames GROUP BY session_id'),
     ('dropped_camera', 'frames', 'lower', 'source frames lost before dgrec read them',
      'SELECT session_id, frames AS value FROM losses WHERE place = ''camera'''),
     ('dropped_queue', 'frames', 'lower', 'source frames replaced by newer ones while they waited',

@@ -1,4 +1,4 @@
-"""Files that only name others: playlists, lists of files, numbered pictures.
+"""Files that only name others: playlists and lists of files.
 
 A digest of such a file says nothing about the pictures. FFmpeg reports each file that it opens;
 only of its own list format (concat), which opens them without a report, the list is read here.
@@ -26,7 +26,8 @@ _LIST_HEAD = b"ffconcat version"
 _DEEPEST = 8
 #: Seconds that opening, and a read, may take: of local files neither waits for anything.
 _PATIENCE_S = (10, 10)
-_OPTIONS = {"protocol_whitelist": "file,crypto,data"}
+#: A file that is called frame%03d.jpg is that file, as it is for `dgrec.video.reader`.
+_OPTIONS = {"protocol_whitelist": "file,crypto,data", "pattern_type": "none"}
 
 
 @dataclass(frozen=True)
@@ -107,9 +108,8 @@ def _look(path: Path, found: _Found, depth: int) -> bool:
     """Add the files that ``path`` names; return whether it does name others."""
     if depth > _DEEPEST:
         raise _UncoveredError("lists that name lists without end")
-    # Everything that names others is text, or a pattern (``%03d``) in the name of a picture.
     head = _head(path)
-    if b"\0" in head and "%" not in path.name:
+    if b"\0" in head:  # everything that names others is text
         return False
     if head.startswith(_LIST_HEAD):
         for file in _listed(path):

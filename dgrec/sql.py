@@ -148,7 +148,7 @@ def _only(sessions: Sequence[Source]) -> library.OnlySession | None:
     if len(sessions) != 1 or not len(sessions[0]):
         return None
     (session,) = sessions
-    if session.parts or not session.is_plain or set(SCHEMA.names) - set(session.schema.names):
+    if session.parts or not _can_be_read(session) or set(SCHEMA.names) - set(session.schema.names):
         return library.OnlySession(session.id)
     return library.OnlySession(
         session.id, f"({_finite(session.schema, _scan([session.path]))}) AS frames"
@@ -158,10 +158,9 @@ def _only(sessions: Sequence[Source]) -> library.OnlySession | None:
 def _confine(connection: duckdb.DuckDBPyConnection, sessions: Sequence[Source]) -> None:
     # A part may be sealed while the query runs; DuckDB still reads it as the journal it was.
     files = [path for s in sessions for path in (s.path, *(part.path for part in s.parts))]
-    # DuckDB looks at whether the pattern is allowed, and then the file that it finds by it.
-    files = [path for path in files if _is_text(path)]
-    names = {literal(os.path.abspath(path)) for path in files} | set(map(_pattern, files))
-    connection.execute(f"SET allowed_paths = [{', '.join(names)}]")
+    files = list(filter(_has_plain_name, files))
+    names = ", ".join(map(_literal, files))
+    connection.execute(f"SET allowed_paths = [{names}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
 
@@ -183,7 +182,7 @@ class _RowStream:
     """Gives DuckDB rows that it cannot read itself, anew for each scan.
 
     They are in a journal (also once a set's is sealed), in a file whose columns have other types,
-    or whose name is not text.
+    or whose name DuckDB cannot take.
     """
 
     def __init__(
@@ -235,20 +234,23 @@ def _rows_of(
         connection.register(name, rows)
         return _Rows(session.id, rows.schema, name=name)
 
-    def can_be_read(schema: pa.Schema) -> bool:
-        return not any(map(_is_taken, schema.names))
-
     if not session.parts:
-        if session.is_plain and can_be_read(session.schema):
+        if _can_be_read(session):
             yield _Rows(session.id, session.schema, path=session.path)
         else:
             yield streamed(f"_rows_{number}", session.schema, session.batches)
     for part in session.parts:
-        if part.is_plain and can_be_read(part.schema):
+        if _can_be_read(part):
             yield _Rows(session.id, part.schema, path=part.path)
         else:
             batches = functools.partial(session.batches_of, part)
             yield streamed(f"_rows_{number}_{part.number}", part.schema, batches)
+
+
+def _can_be_read(file: Source | Part) -> bool:
+    """Return whether DuckDB itself finds the columns of `SCHEMA` in a file, and nothing else."""
+    has_other_names = any(map(_is_taken, file.schema.names))
+    return file.is_plain and _has_plain_name(file.path) and not has_other_names
 
 
 def _select(rows: Sequence[_Rows]) -> str:
@@ -279,17 +281,21 @@ def _finite(schema: pa.Schema, source: str, also: str = "") -> str:
 
 def _scan(paths: Sequence[Path]) -> str:
     # By itself DuckDB takes `name=value` in a path for a column, which replaces the file's own.
-    return f"read_parquet([{', '.join(map(_pattern, paths))}], hive_partitioning = false)"
+    return f"read_parquet([{', '.join(map(_literal, paths))}], hive_partitioning = false)"
 
 
-def _pattern(path: Path) -> str:
-    """Return the literal with which DuckDB opens just this file: it takes every path for a glob."""
-    return literal(re.sub(r"([*?[])", r"[\1]", os.path.abspath(path)))
+def _literal(path: Path) -> str:
+    return literal(os.path.abspath(path))
 
 
-def _is_text(path: Path) -> bool:
-    """Return whether DuckDB can be given the name of a file: Linux allows any bytes in one."""
-    return is_utf8(os.path.abspath(path))
+def _has_plain_name(path: Path) -> bool:
+    """Return whether DuckDB can be given the name of a file.
+
+    It takes every path for a pattern, which other files can match or break, and Linux allows any
+    bytes in a name.
+    """
+    name = os.path.abspath(path)
+    return is_utf8(name) and not set("*?[\\") & set(name)
 
 
 def _readable(text: str) -> str:

@@ -12,6 +12,8 @@ import threading
 from collections import deque
 from typing import Any
 
+import numpy as np
+
 from dgrec.errors import DgrecError, SourceError
 from recorder.frames import Frame, FrameSource
 
@@ -169,15 +171,16 @@ class Capture:
         return self._frames.take_events()
 
     def take(self, image: Any) -> Frame:
-        """Return the frame whose result has just come out, without its pixels.
+        """Return the frame whose result has just come out.
 
         Results come in the order of the frames. The image tells when that is not so: PySDK passes
-        the very array that `read` returned.
+        the very array that `read` returned, but for the image backend PIL, which makes pictures of
+        its own from them.
         """
+        is_array = isinstance(image, np.ndarray)
         for index, frame in enumerate(self._waiting):
-            if image is None or frame.image is image:
+            if not is_array or frame.image is image:
                 del self._waiting[index]
-                frame.image = None  # the pixels are not needed any more
                 return frame
         raise SourceError("PySDK returned a result for a frame that it was not given")
 

@@ -16,16 +16,19 @@ from typing import Any
 
 from dgrec import exact
 from dgrec.clock import Clock
+from dgrec.credentials import redact_text
 from dgrec.errors import DgrecError, ModelError, OutputError, StorageError
 from dgrec.journal import Durability, Journal, JournalWriter
 from dgrec.masks import MaskMode
-from dgrec.metadata import Metadata, redact_text, utc_text
+from dgrec.metadata import Metadata, utc_text
 from dgrec.parts import parts_of
 from dgrec.rows import Row
 from dgrec.schema import JOURNAL_SUFFIX
 from dgrec.sealed import seal
 from dgrec.totals import add_rows
 from recorder.capture import Capture
+from recorder.earlier import Earlier
+from recorder.frames import Frame
 from recorder.machine import MachineMeter
 from recorder.parts import PartedJournal, Splitting
 from recorder.sealer import recorded_videos, remove
@@ -89,6 +92,7 @@ class Recording:
             What they cost is part of `recorder_ms`.
         video: What is recorded of the pixels; nothing without it.
         meter: Measures what recording costs this machine.
+        earlier: What runs before this one left, which it continues (of a recording in parts).
         min_free: Bytes that are to stay free: before there are fewer, the recording ends and is
             sealed, with the end reason ``disk_full``.
     """
@@ -109,6 +113,7 @@ class Recording:
         splitting: Splitting | None = None,
         video: VideoOptions | None = None,
         meter: MachineMeter | None = None,
+        earlier: Earlier | None = None,
         min_free: int | None = None,
     ) -> None:
         self.output = output
@@ -120,6 +125,9 @@ class Recording:
         self._watchers = watchers
         self._replace = replace
         self._notes: list[str] = []
+        self._earlier = earlier or Earlier()
+        #: What is added to the source's own times, once the first frame has told it.
+        self._media_offset_s: float | None = None
         self._meter = meter or MachineMeter()
         self._machine: dict[str, Any] | None = None
         self._takes_conversion = metadata.get("model", {}).get("result_type") == "Segmentation"
@@ -150,6 +158,7 @@ class Recording:
                 replaces=self._replaced,
                 video=self.video,
                 meter=self._meter,
+                earlier=self._earlier,
             )
         else:
             head = {**metadata, **self._video_header(metadata)}
@@ -229,12 +238,15 @@ class Recording:
                     if result is None:
                         continue  # the capture had no frame for it, and it no result
                     completed = self._clock.now_ns()
-                    row = self._row(result, completed)
+                    frame = self.capture.take(getattr(result, "image", None))
+                    row = self._row(frame, result, completed)
+                    if not self.progress.frames and (gap := self._earlier.gap(row)):
+                        self.writer.note(gap)
                     self._take_events()
                     self._takes_note(row)
                     for watch in self._watchers:
                         watch(row, result)
-                    self._place(row, result)
+                    self._place(row, frame, result)
                     done = self._clock.now_ns()
                     # Handing over can only be measured once it is done: it counts for the next row.
                     row.recorder_ns = done - completed + carried_ns
@@ -252,11 +264,10 @@ class Recording:
             return DgrecError(f"recording failed: {type(error).__name__}: {_reason(error)}")
         return self.capture.error
 
-    def _row(self, result: Any, completed_ns: int) -> Row:
-        frame = self.capture.take(getattr(result, "image", None))
+    def _row(self, frame: Frame, result: Any, completed_ns: int) -> Row:
         return Row(
-            source_frame=frame.source_frame,
-            media_time_s=frame.media_time_s,
+            source_frame=self._earlier.source_frames + frame.source_frame,
+            media_time_s=self._media_time(frame),
             captured_ns=frame.captured_ns,
             completed_ns=completed_ns,
             read_ns=frame.read_ns,
@@ -273,7 +284,18 @@ class Recording:
             dropped_queue=frame.dropped_queue,
         )
 
-    def _place(self, row: Row, result: Any) -> None:
+    def _media_time(self, frame: Frame) -> float | None:
+        """Return where a frame stands on the time line that earlier runs began."""
+        if frame.media_time_s is None:
+            return None
+        if self._media_offset_s is None:
+            before, self._media_offset_s = self._earlier.media_time_s, 0.0
+            if before is not None:  # as where a camera was away: by the time that passed
+                passed_s = (frame.captured_ns - self._earlier.captured_ns) / 1e9
+                self._media_offset_s = before + passed_s - frame.media_time_s
+        return self._media_offset_s + frame.media_time_s
+
+    def _place(self, row: Row, frame: Frame, result: Any) -> None:
         """Decide to which part of the session the row goes, and whether its frame is in a video."""
         if self.video is None:
             return  # the journal cuts by itself, knowing its size to the byte
@@ -281,7 +303,7 @@ class Recording:
             self._parts.cutter.segment_of(row)
         else:
             row.segment = self._segment
-        self.video.add(row, result)
+        self.video.add(row, frame.image, result)
 
     def _video_header(self, metadata: Metadata) -> Metadata:
         if self.video is None:
@@ -296,6 +318,8 @@ class Recording:
 
     def _take_events(self) -> None:
         for event in self.capture.take_events():
+            if "source_frame" in event:
+                event["source_frame"] += self._earlier.source_frames
             self.writer.note(event)
             if event["kind"] == "gap":
                 self.progress.gaps += 1

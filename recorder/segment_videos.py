@@ -124,6 +124,18 @@ class SegmentVideos:
                     continue
                 file.write(picture, pts_us)
 
+    @property
+    def ahead_due_s(self) -> float | None:
+        """When `write_ahead` has something to do, if no frame comes before (`time.monotonic`)."""
+        due = [file.ahead_due_s for file in self.files]
+        return min((at_s for at_s in due if at_s is not None), default=None)
+
+    def write_ahead(self) -> None:
+        """Bring frames to the disk that would otherwise wait there for the next one."""
+        for file in self.files:
+            with contextlib.suppress(DgrecError):
+                file.write_ahead()
+
     def close(self) -> None:
         for file in self.files:
             with contextlib.suppress(DgrecError):

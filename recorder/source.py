@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from dgrec import sample
+from dgrec.credentials import percent_encoded, redact, redact_text, remember
 from dgrec.errors import SourceError, VideoError
-from dgrec.metadata import redact, redact_text
 from dgrec.named_files import named_files
 from recorder.answer import ask
 from recorder.config import expand
@@ -27,6 +27,7 @@ Kind = Literal["camera", "file", "url", "sample", "asset"]
 
 _CAMERA = re.compile(r"cam(\d+)\Z")
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
+_HOST_AND_PATH = re.compile(r"[^:]*://(?:\*\*\*@)?(\[[^]]*\]|[^:/?]*)(?::\d+)?([^?]*)")
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ def parse_source(text: str, named: dict[str, str] | None = None) -> Source:
     Raises:
         SourceError: It names nothing that there is.
     """
+    remember(text)
     if named and text in named:
         meant = parse_source(expand(named[text]))
         return Source(text, meant.kind, meant.target, text)
@@ -91,8 +93,9 @@ def parse_source(text: str, named: dict[str, str] | None = None) -> Source:
     if _URL.match(text):
         given = redact(text)
         # Of the redacted form: a password may stand in the path, and this becomes a file name.
-        parts = urlsplit(given)
-        return Source(given, "url", text, _file_name(f"{parts.hostname or ''}{parts.path}"))
+        where = _HOST_AND_PATH.match(given)
+        name = _file_name("".join(where.groups()) if where else "")
+        return Source(given, "url", percent_encoded(text), name)
     path = Path(text)
     try:
         is_there = path.exists()
@@ -103,7 +106,7 @@ def parse_source(text: str, named: dict[str, str] | None = None) -> Source:
     if not is_there:
         known = f", or one of {', '.join(sorted(named))} (dgrec.toml)" if named else ""
         raise SourceError(
-            f"{text}: no such source; give a file, a URL, cam0 for a camera, sample{known}"
+            f"{redact(text)}: no such source; give a file, a URL, cam0 for a camera, sample{known}"
         )
     return Source(text, "file", str(path), _file_name(path.stem))
 

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import struct
+import time
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -17,8 +18,10 @@ from dgrec.errors import OutputError, VideoError
 from dgrec.files import output_error, write_error
 from dgrec.video import Image, import_av, repeats
 from recorder.codecs import Codec, open_stream
+from recorder.fragments import fragment_of
 
 __all__ = [
+    "VIDEO_SUFFIXES",
     "Kind",
     "VideoFile",
     "digest",
@@ -30,16 +33,20 @@ __all__ = [
 
 Kind = Literal["raw", "annotated"]
 
-_SUFFIXES: dict[Kind, str] = {"raw": ".mp4", "annotated": ".annotated.mp4"}
+#: What the names of videos end in.
+VIDEO_SUFFIXES: dict[Kind, str] = {"raw": ".mp4", "annotated": ".annotated.mp4"}
 _MICROSECOND = Fraction(1, 1_000_000)
 _KEY_FRAME_EVERY_US = 1_000_000
 #: What a killed recorder loses of the video: the fragment that is not complete yet.
 _FRAGMENT_US = 500_000
+#: When no picture came for so long, the next one is not waited for to complete a fragment. Above
+#: ten pictures a second fragments are complete in time by themselves.
+_SILENCE_S = 0.1
 
 
 def video_path(session: Path, kind: Kind) -> Path:
     """Return where a video goes that is recorded beside ``session`` (sealed, or its journal)."""
-    return session.with_suffix(_SUFFIXES[kind])
+    return session.with_suffix(VIDEO_SUFFIXES[kind])
 
 
 class VideoFile:
@@ -48,6 +55,9 @@ class VideoFile:
     The file is made with the first picture, whose size, made even, is that of the video unless
     ``size`` says otherwise. Pictures of another size are fitted into it: raw ones are stretched,
     so that whoever draws on them only has to stretch them back; annotated ones keep their shape.
+
+    FFmpeg completes a fragment when the first picture after it comes. Of a source that falls silent
+    `write_ahead` puts what there is of it behind the file, to be replaced by the fragment itself.
 
     ``failure`` is why nothing more can be written, if anything has failed; what was written before
     can be played.
@@ -76,6 +86,10 @@ class VideoFile:
         self._stream: Any = None
         self._reformatter: Any = None
         self._last_picture: Any = None
+        #: Packets that no fragment in the file has yet, and when the first and last of them came.
+        self._held: list[Any] = []
+        self._held_since_s = self._held_until_s = 0.0
+        self._has_fragment = self._is_ahead = False
 
     @property
     def is_made(self) -> bool:
@@ -108,6 +122,26 @@ class VideoFile:
                 self._key_us = pts_us
             self._append(picture, pts_us, is_key=is_key)
             self._last_picture = picture
+
+    @property
+    def ahead_due_s(self) -> float | None:
+        """When `write_ahead` has something to do, if no picture comes before (`time.monotonic`)."""
+        if not self._held or self._is_ahead or self._container is None:
+            return None
+        return max(self._held_since_s + _FRAGMENT_US / 1e6, self._held_until_s + _SILENCE_S)
+
+    def write_ahead(self) -> None:
+        """Bring pictures to the disk whose fragment is not complete yet.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
+        if self._file is None or self._container is None or not self._held:
+            return
+        with self._errors():
+            fragment = fragment_of(self._stream, self._held, is_first=not self._has_fragment)
+            self._file.write_ahead(fragment)
+            self._is_ahead = True
 
     def close(self) -> None:
         """Write the end: from then on the file is an ordinary MP4. After a failure, do nothing.
@@ -192,8 +226,18 @@ class VideoFile:
         self.frames += 1
 
     def _mux(self, frame: Any) -> None:
+        assert self._file is not None
         for packet in self._stream.encode(frame):
+            size = self._file.size
             self._container.mux(packet)
+            now_s = time.monotonic()
+            if not self._held or self._file.size > size:
+                self._has_fragment = bool(self._held)
+                self._held = []
+                self._held_since_s = now_s
+            self._held.append(packet)
+            self._held_until_s = now_s
+            self._is_ahead = False
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
@@ -215,6 +259,7 @@ class VideoFile:
         container, self._container = self._container, None
         # An encoder takes memory for as long as it is there.
         self._stream = self._reformatter = self._last_picture = None
+        self._held = []
         if self._file is not None:
             self._file.is_dead = True
         if container is not None:
@@ -243,10 +288,12 @@ class _CountedFile:
         #: After a failure: what FFmpeg still wants to write would only tear it further.
         self.is_dead = False
         self._at = 0
+        self._is_ahead = False
 
     def write(self, data: Any) -> int:
         if self.is_dead:
             return len(data)
+        self._drop_ahead()
         view = memoryview(data)
         while view:
             written = os.write(self._fd, view)
@@ -255,7 +302,25 @@ class _CountedFile:
             view = view[written:]
         return len(data)
 
+    def write_ahead(self, data: bytes) -> None:
+        """Write behind the end what is there until the next write."""
+        self._drop_ahead()
+        self._is_ahead = True
+        at = self.size
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(self._fd, view, at)
+            at += written
+            view = view[written:]
+
+    def _drop_ahead(self) -> None:
+        # What comes may be shorter: the rest would stand behind it, and look like a part of it.
+        if self._is_ahead and not self.is_dead:
+            os.ftruncate(self._fd, self.size)
+            self._is_ahead = False
+
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._drop_ahead()
         self._at = os.lseek(self._fd, offset, whence)
         return self._at
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
+from dgrec.terminal import echo
+
 if TYPE_CHECKING:
     from dgrec.session import Session
 
@@ -125,7 +127,7 @@ def clips_option(command: _Command) -> _Command:
 
 def say_clip(line: str) -> None:
     """Name a clip that is not counted."""
-    click.echo(f"{line} (--with-clips counts it)", err=True)
+    echo(f"{line} (--with-clips counts it)", err=True)
 
 
 def session_argument(command: _Command) -> _Command:
@@ -196,9 +198,7 @@ def say_damage(session: Session) -> None:
     damage = session.damage
     if damage:
         more = f" (and {len(damage) - 1} more: dgrec info)" if len(damage) > 1 else ""
-        click.echo(
-            f"{session.path}: {damage[0]}{more}; the result is of what can be read", err=True
-        )
+        echo(f"{session.path}: {damage[0]}{more}; the result is of what can be read", err=True)
 
 
 def _position(text: str) -> Any:

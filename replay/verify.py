@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePath
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,14 @@ from dgrec.casting import with_columns
 from dgrec.errors import DamagedSessionError, DgrecError, VideoError
 from dgrec.journal import is_being_written
 from dgrec.recorded_file import rows_of
+from dgrec.recorded_paths import base_name, recorded_video
 from dgrec.session import Session, open_session
 from dgrec.totals import LOSSES, RowTotals
+from dgrec.video.reader import open_container
+from replay.events import damage_events, source_events
 from replay.footage.video import Clip
 
-__all__ = ["verify"]
+__all__ = ["Findings", "check", "verify"]
 
 _ROWS_AT_ONCE = 256
 #: What every row has, and what is counted of it.
@@ -27,7 +31,19 @@ _PLACES = ("dropped_camera", "dropped_queue", "dropped_writer")
 _COUNTS = ("skipped_before", "dropped_before", *_PLACES)
 _DURATIONS = ("read_ms", "latency_ms", "recorder_ms")
 _NEVER_NULL = ("frame", "source_frame", "captured_at", "completed_at", *_DURATIONS, *_COUNTS)
+#: Stamps are equal to the microsecond; only where several were the same, they are moved by some.
+_SAME_US = 1000
 _CHECKED = (*_NEVER_NULL, "video_frame", "detections")
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What checking a session has found, a line each."""
+
+    #: What is wrong with the session.
+    problems: list[str]
+    #: What was wrong with its source: the session is whole, the footage was not.
+    notes: list[str]
 
 
 def verify(path: Path) -> list[str]:
@@ -35,11 +51,25 @@ def verify(path: Path) -> list[str]:
 
     Reads all of it: checksums of the file, of each page or batch, and the rows themselves.
     """
+    return check(path).problems
+
+
+def check(path: Path) -> Findings:
+    """Return what is wrong with the session at ``path``, and what was with its source."""
     try:
         with open_session(path) as session:
-            return list(_problems(session))
+            return Findings(list(_problems(session)), list(_source_notes(session)))
     except DgrecError as error:
-        return [_without_path(str(error), path)]
+        return Findings([_without_path(str(error), path)], [])
+
+
+def _source_notes(session: Session) -> Iterator[str]:
+    lost = sum(event["lost"] for event in damage_events(source_events(session)))
+    if lost:
+        frames = "1 frame" if lost == 1 else f"{lost:,} frames"
+        yield f"{frames} of its source could not be decoded"
+    if session.metadata.get("end_reason") == "incomplete":
+        yield f"its source was incomplete: {session.metadata.get('end_detail')}"
 
 
 def _problems(session: Session) -> Iterator[str]:
@@ -89,9 +119,9 @@ class _RowCheck:
     def __init__(self, first_frame: int = 0, part_starts: Sequence[int] = ()) -> None:
         self._first_frame = first_frame
         self.frames = 0
-        #: The last video frame that a row of each part names; -1 where none does.
-        self.last_video_frames = [-1] * max(1, len(part_starts))
         self._part_starts = part_starts or (first_frame,)
+        #: The video frames that the rows of each part name.
+        self.video_rows = [_VideoRows() for _ in self._part_starts]
         self.totals = RowTotals()
         self._last: dict[str, int] = {}
         self._found: dict[str, str] = {}
@@ -124,7 +154,7 @@ class _RowCheck:
             unequal = _numbers(batch, "dropped_before") != sum(parts)
             self._first("dropped", unequal & ~_is_null(batch, _COUNTS), "its drops do not add up")
         if "video_frame" in batch.schema.names:
-            self._follow_video(batch.column("video_frame"), expected)
+            self._follow_video(batch.column("video_frame"), expected, captured)
         self.frames += batch.num_rows
 
     def _look_for_gaps(self, batch: pa.RecordBatch) -> None:
@@ -138,7 +168,7 @@ class _RowCheck:
         if len(wrong):
             self._note(kind, f"frame {self._first_frame + self.frames + int(wrong[0])}: {text}")
 
-    def _follow_video(self, column: pa.Array, frame: np.ndarray) -> None:
+    def _follow_video(self, column: pa.Array, frame: np.ndarray, captured: np.ndarray) -> None:
         # Rows of frames in the video name them in their order. A number may be missing: its row
         # was lost in front of the disk. Each part has a video of its own.
         there = column.is_valid().to_numpy(zero_copy_only=False)
@@ -146,13 +176,14 @@ class _RowCheck:
         part_of = np.searchsorted(self._part_starts, frame[there], side="right") - 1
         for part in np.unique(part_of):
             of_part = numbers[part_of == part]
-            last = self.last_video_frames[max(0, part)]
-            wrong = np.flatnonzero(np.diff(of_part, prepend=last) <= 0)
+            rows = self.video_rows[max(0, part)]
+            wrong = np.flatnonzero(np.diff(of_part, prepend=rows.last) <= 0)
             if len(wrong):
                 at = int(wrong[0])
-                before = of_part[at - 1] if at else last
+                before = of_part[at - 1] if at else rows.last
                 self._note("video", f"a row says video frame {of_part[at]} after {before}")
-            self.last_video_frames[max(0, part)] = int(of_part[-1])
+            rows.numbers.append(of_part)
+            rows.captured_us.append(captured[there][part_of == part])
 
     def _increasing(
         self, name: str, values: np.ndarray, frame: np.ndarray, *, strictly: bool
@@ -169,6 +200,39 @@ class _RowCheck:
 
     def _note(self, kind: str, text: str) -> None:
         self._found.setdefault(kind, text)
+
+
+class _VideoRows:
+    """The rows of a part that name a frame of its video: which, and when it was captured."""
+
+    def __init__(self) -> None:
+        self.numbers: list[np.ndarray] = []
+        self.captured_us: list[np.ndarray] = []
+
+    @property
+    def last(self) -> int:
+        """The last frame that is named; -1 where none is."""
+        return int(self.numbers[-1][-1]) if self.numbers else -1
+
+    def problem(self, times_us: np.ndarray) -> str:
+        """Return how the times of a video's frames differ from those of the rows; "" if not."""
+        if not self.numbers:
+            return ""
+        numbers, captured = np.concatenate(self.numbers), np.concatenate(self.captured_us)
+        is_known = (numbers >= 0) & (numbers < len(times_us)) & ~np.isnan(captured)
+        numbers, captured = numbers[is_known], captured[is_known]
+        if not len(numbers):
+            return ""
+        expected = captured - captured[0] + times_us[numbers[0]]
+        wrong = np.flatnonzero(np.abs(times_us[numbers] - expected) > _SAME_US)
+        if not len(wrong):
+            return ""
+        at = int(wrong[0])
+        more = f" (and {len(wrong) - 1:,} more)" if len(wrong) > 1 else ""
+        return (
+            f"shows frame {numbers[at]} at {times_us[numbers[at]] / 1e6:.6f} s instead of "
+            f"{expected[at] / 1e6:.6f} s{more}"
+        )
 
 
 def _numbers(batch: pa.RecordBatch, name: str) -> np.ndarray:
@@ -218,16 +282,18 @@ def _totals(session: Session, rows: _RowCheck) -> Iterator[str]:
 
 def _videos(session: Session, rows: _RowCheck) -> Iterator[str]:
     of_parts = [part.metadata for part in session.parts] if session.parts else [session.metadata]
-    for metadata, last in zip(of_parts, rows.last_video_frames, strict=True):
+    for metadata, of_part in zip(of_parts, rows.video_rows, strict=True):
         for video in metadata.get("video", []):
-            yield from _video_problems(session.path.parent, video, last)
+            yield from _video_problems(session.path.parent, video, of_part, "clip" in metadata)
 
 
-def _video_problems(folder: Path, video: dict[str, Any], last: int) -> Iterator[str]:
-    """Yield what is wrong with one video; ``last`` is the last of its frames that a row names."""
-    name = PurePath(str(video.get("file"))).name  # beside the session, whatever it says
-    path = folder / name
-    if not path.is_file():
+def _video_problems(
+    folder: Path, video: dict[str, Any], rows: _VideoRows, is_clip: bool
+) -> Iterator[str]:
+    """Yield what is wrong with one video; ``rows`` are those that name its frames."""
+    name = base_name(video.get("file"))
+    path = recorded_video(folder, video)
+    if path is None:
         yield f"its video {name} is gone"
         return
     if video.get("sha256") is not None and _sha256(path) != video["sha256"]:
@@ -238,8 +304,10 @@ def _video_problems(folder: Path, video: dict[str, Any], last: int) -> Iterator[
     count = _frames_in(path)
     if video.get("frames") is not None and count != video["frames"]:
         yield f"its video {name} has {count} frames instead of {video['frames']}"
-    elif last >= count and "problem" not in video:
-        yield f"its video {name} has {count} frames, but a row says video frame {last}"
+    elif rows.last >= count and "problem" not in video:
+        yield f"its video {name} has {count} frames, but a row says video frame {rows.last}"
+    elif not is_clip and (problem := rows.problem(_times_us(path))):  # a clip closes gaps
+        yield f"its video {name} {problem}"
 
 
 def _frames_in(path: Path) -> int:
@@ -254,6 +322,18 @@ def _frames_in(path: Path) -> int:
         return clip.length or 0
     finally:
         clip.close()
+
+
+def _times_us(path: Path) -> np.ndarray:
+    """Return the time of each frame of a recorded video, in microseconds."""
+    with open_container(path, path.name) as container:
+        stream = container.streams.video[0]
+        times = [
+            packet.pts * stream.time_base * 1_000_000
+            for packet in container.demux(stream)
+            if packet.size and packet.pts is not None
+        ]
+    return np.array(sorted(map(round, times)), np.float64)
 
 
 def _sha256(path: Path) -> str:

@@ -10,6 +10,6 @@ library  PyAV, imported in the right order
 
 from dgrec.video.library import import_av
 from dgrec.video.picture import Image
-from dgrec.video.writer import VideoWriter, check_output, repeats
+from dgrec.video.writer import Repeats, VideoWriter, check_output, repeats
 
-__all__ = ["Image", "VideoWriter", "check_output", "import_av", "repeats"]
+__all__ = ["Image", "Repeats", "VideoWriter", "check_output", "import_av", "repeats"]

@@ -20,7 +20,7 @@ from dgrec.errors import VideoError
 from dgrec.video.library import import_av
 from dgrec.video.picture import AS_STORED, Image, PixelConverter, pixel_aspect, turn_of
 
-__all__ = ["Picture", "VideoReader", "open_container"]
+__all__ = ["Picture", "VideoReader", "open_container", "use_one_thread"]
 
 #: FFmpeg's mark of containers that carry no stamps: what it makes up for them is not the source's.
 _NO_STAMPS = 0x80
@@ -28,6 +28,11 @@ _NO_STAMPS = 0x80
 _LIVE_SCHEMES = frozenset(("rtsp", "rtsps", "rtp", "udp", "srt", "rtmp", "rtmps", "tcp", "mms"))
 #: JPEG pictures one after the other, as cameras send them over HTTP.
 _JPEG_STREAM = "mpjpeg"
+#: Codecs of which each packet shows one picture (unless it is interlaced): a packet whose picture
+#: never comes out was lost, also where the decoder does not call it an error.
+_ONE_PICTURE_A_PACKET = frozenset(("h264", "hevc", "av1", "libdav1d", "vp9", "libvpx-vp9"))
+#: More packets than this no decoder keeps back.
+_MOST_WAITING = 256
 #: Reading goes on after data that is no packet, but not for ever.
 _MOST_FAILED_READS = 100
 _MOST_FPS = 1000
@@ -54,6 +59,7 @@ class Picture:
         is_key: Whether decoding could begin here.
         is_damaged: Whether the decoder says that part of it is made up.
         lost_before: Pictures between the last one and this one that could not be decoded.
+            What a live stream sends before its first key frame does not count.
     """
 
     image: Image
@@ -84,7 +90,6 @@ class VideoReader:
         fps: Nominal pictures per second, or None where the source does not say.
         size: Width and height of the first picture; of a stream, as it announces them.
         aspect: Width / height of a pixel as it is shown. `Picture.image` is not stretched.
-        lost: Pictures that could not be decoded so far.
         problem: Why `read` returned None: "" for an ordinary end.
     """
 
@@ -110,24 +115,22 @@ class VideoReader:
             raise VideoError(f"{self.name}: has no video")
         self._stream = self._container.streams.video[0]
         context = self._stream.codec_context
-        #: Threads that share one picture keep none back, and agree on what a damaged one shows.
-        context.thread_type = "SLICE"
+        use_one_thread(context)
         self.has_end = self._is_file or _has_end(str(source), self._container)
         if not self.has_end and self._container.format.name == _JPEG_STREAM:
             # Half a JPEG otherwise comes out as a picture with a grey half.
             context.options = {"err_detect": "explode"}
         self._has_stamps = not self._container.format.flags & _NO_STAMPS
         self.fps = _frame_rate(self._stream)
-        self.announced = self._stream.frames or None
+        self.announced = _announced_count(self._container, self._stream)
         self._container_duration_s = (self._container.duration or 0) / 1_000_000
         self.size = (int(context.width or 0), int(context.height or 0))
         self.aspect = pixel_aspect(self._stream.sample_aspect_ratio, AS_STORED)
-        self.lost = 0
         self.problem = ""
         self._converter = PixelConverter()
         self._packets: Iterator[Any] | None = self._container.demux(self._stream)
         self._decoded: deque[Any] = deque()
-        self._lost_at: list[int | None] = []  # stamps of packets that did not decode
+        self._losses = _Losses(context.name)
         self._packets_read = 0
         self._pictures = 0
         self._start: int | None = self._stream.start_time
@@ -160,8 +163,8 @@ class VideoReader:
             frame = None if self._is_released else self._look_ahead()
             if frame is not None:
                 self._decoded.popleft()
-                self._pictures += 1
                 self._time(frame)
+                self._pictures += 1
             return frame is not None
 
     def missing(self) -> str:
@@ -179,7 +182,7 @@ class VideoReader:
     @property
     def lost_at_end(self) -> int:
         """Pictures that could not be decoded after the last that could."""
-        return len(self._lost_at)
+        return self._losses.at_end(self._packets_read, self._pictures)
 
     @property
     def frame_count(self) -> int | None:
@@ -223,7 +226,7 @@ class VideoReader:
                     self._packets = self._container.demux(self._stream)
             else:
                 self._decode(packet)
-        return self._decoded[0] if self._decoded else None
+        return self._decoded[0][0] if self._decoded else None
 
     def _decode(self, packet: Any) -> None:
         is_end = packet.size == 0 and packet.dts is None and packet.pts is None
@@ -234,21 +237,24 @@ class VideoReader:
             if packet.pts is not None and packet.duration:
                 end = (packet.pts + packet.duration) * self._stream.time_base
                 self._last_end = max(self._last_end, end)
+            self._losses.expect(packet)
         try:
-            self._decoded.extend(packet.decode())
+            frames = packet.decode()
         except self._av.FFmpegError:
             if not is_end:
-                self.lost += 1
-                self._lost_at.append(packet.pts)
+                self._losses.failed(packet)
+        else:
+            for frame in frames:
+                self._decoded.append((frame, self._losses.before(frame)))
 
     def _picture(self, frame: Any) -> Picture:
-        self._decoded.popleft()
+        _, lost = self._decoded.popleft()
+        if not self.has_end and not self._pictures:
+            lost = 0
         image = self._converter.image(frame)
         time_ = self._time(frame)
         self._pictures += 1
-        return Picture(
-            image, time_, bool(frame.key_frame), bool(frame.is_corrupt), self._lost_before(frame)
-        )
+        return Picture(image, time_, bool(frame.key_frame), bool(frame.is_corrupt), lost)
 
     def _time(self, frame: Any) -> Fraction | None:
         pts = frame.pts if self._has_stamps else None
@@ -261,19 +267,6 @@ class VideoReader:
         if self._start is None:
             self._start = pts
         return Fraction(pts - self._start) * Fraction(self._stream.time_base)
-
-    def _lost_before(self, frame: Any) -> int:
-        """Return how many lost pictures were to come before this one."""
-        if not self._lost_at:
-            return 0
-        later: list[int | None] = [
-            pts
-            for pts in self._lost_at
-            if pts is not None and frame.pts is not None and pts > frame.pts
-        ]
-        count = len(self._lost_at) - len(later)
-        self._lost_at = later
-        return count
 
     def _missing_time(self) -> str:
         """Return how far it is from where the container says that it ends; "" for not at all."""
@@ -289,6 +282,77 @@ class VideoReader:
         if isinstance(error, self._av.error.ExitError):
             return "no data came in time"
         return str(getattr(error, "strerror", None) or type(error).__name__).lower()
+
+
+class _Losses:
+    """Tells which packets never became a picture.
+
+    A decoder may raise an error for a packet, or say nothing: of H.264 it leaves out what refers to
+    a picture that is not there. Packets and pictures then have to be held against each other, by
+    their stamps.
+    """
+
+    def __init__(self, codec: str) -> None:
+        self._matches = codec in _ONE_PICTURE_A_PACKET
+        self._waiting: dict[int, int] = {}  # stamps of packets whose picture has not come out
+        self._failed: list[int | None] = []  # stamps of packets that are errors, where not waiting
+        self._lost = 0
+        self._has_stamps = False
+
+    def expect(self, packet: Any) -> None:
+        """Note a packet that goes into the decoder."""
+        if packet.pts is None or not self._matches or packet.is_discard:
+            return
+        self._has_stamps = True
+        self._waiting[packet.pts] = self._waiting.get(packet.pts, 0) + 1
+        if len(self._waiting) > _MOST_WAITING:
+            self._give_up()
+
+    def failed(self, packet: Any) -> None:
+        """Note that the decoder raised an error for a packet."""
+        if not self._matches or packet.pts is None:
+            self._failed.append(packet.pts)
+
+    def before(self, frame: Any) -> int:
+        """Return how many pictures are missing before one that has come out."""
+        pts = frame.pts
+        if self._matches and self._has_stamps:
+            if frame.interlaced_frame or pts not in self._waiting:
+                self._give_up()  # two packets may be the two fields of one picture
+            else:
+                self._waiting[pts] -= 1
+                if not self._waiting[pts]:
+                    del self._waiting[pts]
+        gone = [stamp for stamp in self._waiting if pts is not None and stamp < pts]
+        count = sum(self._waiting.pop(stamp) for stamp in gone)
+        later: list[int | None] = [
+            s for s in self._failed if s is not None and pts is not None and s > pts
+        ]
+        count += len(self._failed) - len(later)
+        self._failed = later
+        self._lost += count
+        return count
+
+    def at_end(self, packets: int, pictures: int) -> int:
+        """Return how many pictures are missing after the last that came out."""
+        left = sum(self._waiting.values()) + len(self._failed)
+        if self._matches and not self._has_stamps:
+            return max(left, packets - pictures - self._lost)
+        return left
+
+    def _give_up(self) -> None:
+        self._matches = False
+        self._waiting.clear()
+
+
+def use_one_thread(context: Any) -> None:
+    """Make a decoder show the same of a damaged picture every time.
+
+    FFmpeg fills what is missing from the pictures before, unless threads share one picture: then
+    it shows whatever was in memory. With a thread for each picture it loses some at the end.
+    """
+    context.thread_type = "SLICE"
+    context.thread_count = 1
 
 
 def open_container(
@@ -344,12 +408,25 @@ def _frame_rate(stream: Any) -> float | None:
     return None
 
 
+def _announced_count(container: Any, stream: Any) -> int | None:
+    """Return how many pictures the container says it holds; None if it does not.
+
+    Only MP4 and its kin do: others count periods, or guess. What an edit list cuts away is in the
+    number, and not in the index.
+    """
+    if "mp4" not in container.format.name.split(",") or not stream.frames:
+        return None
+    return min(int(stream.frames), len(stream.index_entries) or int(stream.frames))
+
+
 def _announced_end(container: Any, stream: Any) -> Fraction | None:
     """Return where the stream ends, as the container's header says; None if it does not.
 
     Matroska writes it when a file is closed. The duration of the whole may be that of a sound
     track: it counts only where there is nothing but the video.
     """
+    if container.format.name == "avi" and stream.frames:
+        return Fraction(stream.frames) * Fraction(stream.time_base)  # it counts periods
     if "matroska" not in container.format.name:
         return None
     text = str(stream.metadata.get("DURATION", ""))

@@ -31,6 +31,39 @@ _KEY_FRAME_EVERY_US = 1_000_000
 _LONGEST_STEP_US = 1_800_000_000
 
 
+#: So many times a picture may be repeated in one file: over a year of gaps. Damaged stamps would
+#: otherwise fill the disk.
+_MOST_REPEATS = 20_000
+
+
+class Repeats:
+    """Counts the pictures that one output repeats (`repeats`).
+
+    Args:
+        path: The output.
+        longest: As `repeats` takes it.
+    """
+
+    def __init__(self, path: Path, longest: int = _LONGEST_STEP_US) -> None:
+        self._path, self._longest = path, longest
+        self._count = 0
+
+    def between(self, last: int, following: int) -> range:
+        """Return `repeats` between two pictures.
+
+        Raises:
+            OutputError: There are too many of them in the file.
+        """
+        times = repeats(last, following, self._longest)
+        self._count += len(times)
+        if self._count > _MOST_REPEATS:
+            raise OutputError(
+                f"{self._path}: the frames are too far apart in time for one file; "
+                "take a part of the session (--start, --end)"
+            )
+        return times
+
+
 def repeats(last: int, following: int, longest: int = _LONGEST_STEP_US) -> range:
     """Return when the picture of time ``last`` is repeated, before the one at ``following``.
 
@@ -79,6 +112,7 @@ class VideoWriter:
         self._key_pts = -_KEY_FRAME_EVERY_US
         self._last_pts = -1
         self._last_frame: Any = None
+        self._repeats = Repeats(path)
         self._duration_us: dict[int, int] = {}  # of the pictures inside the encoder
         self._container: Any = None
         self._new: NewFile | None = None
@@ -134,7 +168,7 @@ class VideoWriter:
         return self.frames - 1
 
     def _repeat_until(self, pts_us: int) -> None:
-        times = [*repeats(self._last_pts, pts_us), pts_us]
+        times = [*self._repeats.between(self._last_pts, pts_us), pts_us]
         for time, following in itertools.pairwise(times):
             self._append(self._last_frame, time, following - time, is_key=False)
 

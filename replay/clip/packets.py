@@ -18,10 +18,20 @@ from dgrec.video import import_av, repeats
 from replay.clip.recorded import RecordedVideo
 from replay.clip.rows import ClipRows
 
-__all__ = ["copy_packets"]
+__all__ = ["VideoTarget", "copy_packets"]
 
 _MICROSECOND = Fraction(1, 1_000_000)
 _TIME_TOLERANCE_US = 2
+
+
+@dataclass(frozen=True)
+class VideoTarget:
+    """Where a video of a clip goes."""
+
+    path: Path
+    overwrite: bool
+    #: The clip's session, which the video belongs to.
+    session: NewFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +59,7 @@ class _Picture:
 
 
 def copy_packets(
-    video: RecordedVideo, rows: ClipRows, path: Path, overwrite: bool
+    video: RecordedVideo, rows: ClipRows, target: VideoTarget
 ) -> list[int | None] | None:
     """Copy the clip's frames without decoding them; return the place of each, in order.
 
@@ -58,7 +68,7 @@ def copy_packets(
     frames are stored out of order, or files were encoded differently.
 
     Raises:
-        OutputError: ``path`` cannot be written.
+        OutputError: It cannot be written.
     """
     av = import_av()
     frames = [
@@ -87,9 +97,9 @@ def copy_packets(
     if pictures is None:
         return None
     try:
-        _write(path, pictures, overwrite)
+        _write(target, pictures)
     except (OSError, av.FFmpegError) as error:
-        raise output_error(path, error) from None
+        raise output_error(target.path, error) from None
     return [picture.place for picture in pictures]
 
 
@@ -137,27 +147,30 @@ def _first_of_runs(frames: Sequence[_Frame]) -> Iterator[_Frame]:
         before = frame
 
 
-def _write(path: Path, pictures: Sequence[_Picture], overwrite: bool) -> None:
+def _write(target: VideoTarget, pictures: Sequence[_Picture]) -> None:
     """Write the packets of pictures to a new MP4."""
     av = import_av()
     options = {"movflags": "+faststart", "video_track_timescale": "1000000"}
     chosen: dict[Path, dict[int, _Picture]] = {}
     for picture in pictures:
         chosen.setdefault(picture.path, {})[picture.number] = picture
-    with NewFile(path, replace=overwrite) as new, contextlib.ExitStack() as stack:
+    with (
+        NewFile(target.path, replace=target.overwrite, owner=target.session) as new,
+        contextlib.ExitStack() as stack,
+    ):
         output = av.open(new.name, "w", format="mp4", options=options)
         stack.enter_context(output)
-        target: Any = None
+        copied: Any = None
         for name, wanted in chosen.items():
             source = stack.enter_context(av.open(os.path.abspath(name)))
             stream = source.streams.video[0]
-            if target is None:
-                target = output.add_stream_from_template(stream)
-                target.time_base = _MICROSECOND
+            if copied is None:
+                copied = output.add_stream_from_template(stream)
+                copied.time_base = _MICROSECOND
             packets = (packet for packet in source.demux(stream) if packet.size)
             for number, packet in enumerate(packets):
                 if number in wanted:
-                    packet.stream, packet.time_base = target, _MICROSECOND
+                    packet.stream, packet.time_base = copied, _MICROSECOND
                     packet.pts = wanted[number].pts_us
                     packet.duration = wanted[number].duration_us
                     packet.dts = packet.pts

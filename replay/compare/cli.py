@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dgrec.terminal import echo
 from replay.options import clips_option, output_options, say_clip, say_damage
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def compare_command(
             write_comparison(comparison, form, destination, checked)
     failed = [limit.text for limit, outcome in checked if outcome.holds]
     for text in failed:
-        click.echo(f"failed: {text}", err=True)
+        echo(f"failed: {text}", err=True)
     if failed:
         raise SystemExit(FAILED_EXIT_CODE)
     problems = [outcome.problem for _, outcome in checked if outcome.problem is not None]

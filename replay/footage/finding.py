@@ -6,15 +6,15 @@ import bisect
 import contextlib
 import datetime as dt
 import functools
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any, Literal
 
 from dgrec import sample
 from dgrec.errors import VideoError
 from dgrec.named_files import named_files
+from dgrec.recorded_paths import base_name, difference_of, may_open, recorded_video
 from dgrec.session import Session
 from replay.footage.video import Clip
 from replay.recorded import recorded_files
@@ -98,15 +98,29 @@ def find_footage(
                 "the pixels without it are needed"
             )
         return found
-    changed = None
+    changed = outside = None
+    uncovered = ""
     for path in _candidates(source, folder):
-        if path.is_file():
-            held = _held_against(path, source)
-            if not held.difference:
-                return Footage(path, "source_frame", loops, held.doubt, named=held.named)
+        # The sample is our own file; all others are those that the metadata names.
+        if path != sample.CLIP and not may_open(path, folder, source):
+            outside = outside or (path if path.is_file() else None)
+            continue
+        held = _held_against(path, source)
+        if held.uncovered:
+            uncovered = uncovered or f"{path.name} only names other files ({held.uncovered})"
+        elif not held.difference:
+            return Footage(path, "source_frame", loops, held.doubt, named=held.named)
+        else:
             changed = changed or (path, f" ({held.difference})" if held.named else "")
-    if changed is not None:
+    if uncovered:
+        reason = uncovered
+    elif changed is not None:
         reason = f"{changed[0].name} is no longer the file that was recorded{changed[1]}"
+    elif outside is not None:
+        reason = (
+            f"{outside.name} is not below the session's folder, and nothing tells that it is what "
+            "was recorded"
+        )
     elif source.get("kind") in ("camera", "url"):
         reason = f"the source was a {'camera' if source['kind'] == 'camera' else 'stream'}"
     else:
@@ -120,8 +134,7 @@ def find_footage(
         return replace(beside, note="; ".join(note for note in notes if note))
     hint = "--video PATH says where the pixels are"
     for item in _videos(metadata, "annotated"):
-        drawn = session.path.with_name(_base_name(item.get("file")))
-        if drawn.is_file():
+        if (drawn := recorded_video(folder, item)) is not None:
             hint = f"--video {drawn} shows what was drawn live"
             break
     return Footage(None, note=f"{lacking or reason}: drawing on a blank canvas ({hint})")
@@ -140,7 +153,7 @@ def _beside(session: Session, folder: Path, kind: str = "raw") -> tuple[Footage 
     if not session.parts:
         found = _recorded(session.metadata, folder, session.batches, kind)
         if found is None and (recorded := _videos(session.metadata, kind)):
-            return None, f"{_base_name(recorded[0].get('file'))}, recorded beside it, is gone"
+            return None, f"{base_name(recorded[0].get('file'))}, recorded beside it, is gone"
         return found, ""
     parts = []
     missing = []
@@ -169,10 +182,10 @@ def _recorded(
 ) -> Footage | None:
     """Return the video that stands beside a session or part; ``batches`` yields its rows."""
     for item in _videos(metadata, kind):
-        path = folder / _base_name(item.get("file"))
-        if not path.is_file():
+        path = recorded_video(folder, item)
+        if path is None:
             continue
-        difference = _difference(path, item)
+        difference = difference_of(path, item)
         note = f"{path.name} is not as it was recorded ({difference})" if difference else ""
         return _recorded_footage(path, item, note, batches)
     return None
@@ -261,7 +274,7 @@ def _recorded_as(session: Session, video: Path) -> tuple[int, Mapping[str, Any],
     """
     members = [part.metadata for part in session.parts] or [session.metadata]
     recorded = [
-        (number, item, _difference(video, item))
+        (number, item, difference_of(video, item))
         for number, metadata in enumerate(members)
         for kind in ("raw", "annotated")
         for item in _videos(metadata, kind)
@@ -271,7 +284,7 @@ def _recorded_as(session: Session, video: Path) -> tuple[int, Mapping[str, Any],
         _, item, difference = known
         if item.get("sha256") and not difference:
             return 0
-        if video.name == _base_name(item.get("file")):
+        if video.name == base_name(item.get("file")):
             return 1
         return 3 if difference else 2
 
@@ -339,11 +352,13 @@ class _Held:
     #: Why nobody can tell whether it does, as a note; "" if that is known.
     doubt: str = ""
     named: tuple[Path, ...] = ()
+    #: Why it may lead to any other file; "" if it names only such as lie below its own folder.
+    uncovered: str = ""
 
 
 def _held_against(path: Path, source: Mapping[str, Any]) -> _Held:
     """Hold a file against the recorded source, and what it names against what that named."""
-    if difference := _difference(path, source):
+    if difference := difference_of(path, source):
         return _Held(difference)
     recorded = _mapping(source.get("named_files"))
     try:
@@ -360,22 +375,7 @@ def _held_against(path: Path, source: Mapping[str, Any]) -> _Held:
         f"{path.name} only names other files, and it is not known whether they are still those "
         f"that were recorded{why}"
     )
-    return _Held(doubt=doubt, named=named.paths)
-
-
-def _difference(path: Path, recorded: Mapping[str, Any]) -> str:
-    """Return how the file differs from what was recorded of it; "" when it does not."""
-    try:
-        size, sha256 = recorded.get("size"), recorded.get("sha256")
-        if isinstance(size, int) and path.stat().st_size != size:
-            return f"{path.stat().st_size:,} bytes instead of {size:,}"
-        if isinstance(sha256, str) and sha256:
-            with path.open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != sha256.lower():
-                    return "its contents have changed"
-    except OSError as error:
-        return f"it cannot be read ({error.strerror})"
-    return ""
+    return _Held(doubt=doubt, named=named.paths, uncovered=named.problem)
 
 
 def _videos(metadata: Mapping[str, Any], kind: str) -> list[Mapping[str, Any]]:
@@ -394,8 +394,3 @@ def _time(value: Any) -> dt.datetime | None:
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
-
-
-def _base_name(name: Any) -> str:
-    """Return the last part of a name: a recorded video stands beside its session, nowhere else."""
-    return PureWindowsPath(PurePosixPath(str(name or "")).name).name

@@ -11,7 +11,7 @@ from typing import Any
 from dgrec.errors import VideoError
 from dgrec.video.library import import_av
 from dgrec.video.picture import Image, PixelConverter
-from dgrec.video.reader import VideoReader, open_container
+from dgrec.video.reader import VideoReader, open_container, use_one_thread
 from replay.footage.frame_index import FrameIndex, UntrustedIndexError, is_random_access_point
 
 __all__ = ["Clip"]
@@ -193,8 +193,7 @@ class _SeekingReader:
         self._stream = self._containers[1].streams.video[0]
         self._context = self._stream.codec_context
         self.tick_s = float(self._stream.time_base)
-        # As the recorder decodes; and an error is reported for the very packet that has it.
-        self._context.thread_type = "SLICE"
+        use_one_thread(self._context)  # as the recorder decodes
         if not whole:
             # A decoder rather makes something up than fail.
             self._context.options = {"err_detect": "explode"}

@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from dgrec.errors import OutputError
 from dgrec.files import NewFile, output_error
+from dgrec.terminal import shown
 from replay.recorded import refuse_recorded
 
 __all__ = ["Destination", "open_output"]
@@ -26,6 +27,11 @@ class Destination:
     is_terminal: bool = False
 
     def write(self, text: str) -> None:
+        """Write a text: as it is into a file or a pipe, on a terminal so that it steers nothing."""
+        self.write_styled(shown(text) if self.is_terminal else text)
+
+    def write_styled(self, text: str) -> None:
+        """Write a text as it is: one that a `dgrec.console.Console` made."""
         self.file.write(text.encode(self.encoding, "backslashreplace"))
 
 
@@ -48,7 +54,7 @@ def open_output(
                 yield destination
         elif _is_special(path):
             with path.open("wb") as file:
-                yield Destination(file)
+                yield Destination(file, is_terminal=file.isatty())
         else:
             refuse_recorded(path, keep)
             with _new_file(path, overwrite) as file:

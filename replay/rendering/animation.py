@@ -12,7 +12,7 @@ import numpy as np
 from dgrec.errors import VideoError
 from dgrec.files import NewFile, check_new_file
 from dgrec.result import RecordedResult
-from dgrec.video import Image, import_av, repeats
+from dgrec.video import Image, Repeats, import_av
 from replay.rendering.sinks import Sink, Target, output_errors
 
 __all__ = ["Animation", "animation"]
@@ -75,6 +75,7 @@ class Animation(Sink):
         self._last_duration_us = 0
         self._last_tick = 0
         self._last_frame: Any = None
+        self._repeats = Repeats(path, self._format.longest)
         #: Pictures that would have been too short to be shown.
         self._passed_over = 0
         self._container: Any = None
@@ -122,7 +123,7 @@ class Animation(Sink):
         frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
         with self._errors():
             if self._last_frame is not None:
-                for between in repeats(self._last_tick, tick, self._format.longest):
+                for between in self._repeats.between(self._last_tick, tick):
                     self._append(self._last_frame, between)
             self._append(frame, tick)
         self._last_frame, self._last_tick = frame, tick

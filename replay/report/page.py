@@ -408,7 +408,8 @@ def _caption(row: Mapping[str, Any]) -> str:
     ]
     lost = f"; {row['dropped_before']:,} frames lost before it" if row["dropped_before"] else ""
     inside = f" ({', '.join(stages)})" if stages else ""
-    return f"frame {row['frame']:,}: {row['latency_ms']:,.1f} ms{inside}{lost}"
+    latency = "-" if row["latency_ms"] is None else f"{row['latency_ms']:,.1f} ms"
+    return f"frame {row['frame']:,}: {latency}{inside}{lost}"
 
 
 def _extent(reader: SqlReader) -> Extent:

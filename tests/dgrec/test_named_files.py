@@ -22,7 +22,7 @@ FRAMES = 30
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with one stream as HLS, as a list, as lists of those, and as numbered pictures."""
+    """A folder with one stream as HLS, as a list, as lists of those, and pictures."""
     folder = tmp_path_factory.mktemp("made")
     av = import_av()
     options = {"hls_time": "0.4", "hls_list_size": "0"}
@@ -44,9 +44,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "lists.txt").write_text("ffconcat version 1.0\nfile master.m3u8\nfile hls0.ts\n")
     import cv2
 
-    (folder / "shot-%03d.png").write_bytes(b"\x89PNG")
-    for number in range(3):
-        cv2.imwrite(str(folder / f"shot-{number:03}.png"), np.full((48, 64, 3), number, np.uint8))
+    for name in ("shot-%03d.png", "shot-001.png"):
+        cv2.imwrite(str(folder / name), np.zeros((48, 64, 3), np.uint8))
     return folder
 
 
@@ -56,7 +55,6 @@ CASES = {
     "master.m3u8": ["hls.m3u8", *SEGMENTS],
     "list.ffconcat": ["hls0.ts", "it's one.ts", "hls2.ts"],
     "lists.txt": ["master.m3u8", "hls.m3u8", *SEGMENTS],
-    "shot-%03d.png": ["shot-000.png", "shot-001.png", "shot-002.png"],
 }
 
 
@@ -98,7 +96,7 @@ def test_a_swapped_file_is_noticed(folder: Path, name: str) -> None:
     assert named(folder / name).difference(recorded.facts) != ""
 
 
-@pytest.mark.parametrize("name", ["hls0.ts", "shot-001.png"])
+@pytest.mark.parametrize("name", ["hls0.ts", "shot-001.png", "shot-%03d.png"])
 def test_footage_itself_names_nothing(made: Path, name: str) -> None:
     assert named_files(made / name) is None
 

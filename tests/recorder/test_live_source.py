@@ -37,8 +37,7 @@ from tests.recorder.network_camera import (
     frame_number,
     free_port,
 )
-
-PATIENCE_S = 30.0
+from tests.waiting import PATIENCE_S, wait_until
 
 
 @pytest.fixture(scope="session")
@@ -96,10 +95,12 @@ def take(source: LiveSource, count: int) -> list[Frame]:
 
 def take_until(source: LiveSource, done: Callable[[list[Frame]], bool]) -> list[Frame]:
     frames: list[Frame] = []
-    due = time.monotonic() + PATIENCE_S
-    while not frames or not done(frames):
-        assert time.monotonic() < due, "it does not come"
-        frames += take(source, 1)
+
+    def are_there() -> bool:
+        frames.extend(take(source, 1))
+        return done(frames)
+
+    wait_until(are_there, pause_s=0)
     return frames
 
 
@@ -336,6 +337,48 @@ def silent(readers: list[SilentReader], **options: Any) -> LiveSource:
     )
 
 
+def test_a_camera_that_is_down_is_asked_less_and_less_often(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses: list[float] = []
+
+    class Noted(threading.Event):
+        """Does not wait, but notes for how long it was to."""
+
+        def wait(self, timeout: float | None = None) -> bool:
+            if timeout is None or threading.current_thread().name != "dgrec-camera":
+                return super().wait(timeout)
+            pauses.append(timeout)
+            return self.is_set()
+
+    def refuse() -> Any:
+        if len(pauses) > 8:
+            source.interrupt()
+        raise SourceError("http://camera/: refused")
+
+    monkeypatch.setattr(threading, "Event", Noted)
+    reader = SilentReader(3)
+    monkeypatch.setattr(reader, "read", lambda: None)
+    ready = threading.Semaphore(0)
+
+    def reopen() -> Any:
+        ready.acquire()
+        ready.release()
+        return refuse()
+
+    source = LiveSource(
+        reader,  # type: ignore[arg-type]
+        parse_source("http://camera/"),
+        Clock(),
+        reopen=reopen,
+    )
+    ready.release()
+    assert source.read() is None
+    source.release()
+    assert pauses[0] == 0.5, "it hung up at once"
+    assert pauses[1:8] == [0.5, 1, 2, 4, 8, 10, 10]
+
+
 def test_a_read_that_never_comes_back_is_left_to_itself() -> None:
     readers = [SilentReader(5), SilentReader(1000)]
     source = silent(readers)
@@ -362,11 +405,10 @@ def test_a_read_that_never_comes_back_does_not_hold_up_the_end() -> None:
     frame = None
     while frame is None or frame.source_frame < 4:
         frame = source.read()
-    started = time.monotonic()
     source.interrupt()
     assert source.read() is None
-    source.release()
-    assert time.monotonic() - started < 5
+    source.release()  # it comes back, although the read does not
+    assert not readers[0].freed.is_set()
     assert not readers[0].released, "not under the hands of the one who reads"
     readers[0].freed.set()
     source._thread.join(PATIENCE_S)
@@ -499,6 +541,23 @@ def test_a_camera_that_changes_its_picture_in_one_connection(
     assert (event["kind"], event["width"], event["height"]) == ("size", 640, 480)
 
 
+def test_a_camera_whose_every_fifth_picture_is_cut_in_half(
+    mjpeg: MjpegCamera, live: Callable[..., LiveSource]
+) -> None:
+    """What cannot be decoded is passed over and counted, without opening the camera again."""
+    source = live(mjpeg.url_of("halves"))
+    frames = take_until(source, lambda new: frame_number(new[-1].image) > 40)
+    source.interrupt()
+    events = source.take_events()
+    assert explain(frames, events) == []
+    numbers = [frame_number(frame.image) for frame in frames]
+    assert all(number % 5 != 4 for number in numbers)
+    assert [event["kind"] for event in events] == ["damage"]
+    counted = sum(frame.dropped_camera for frame in frames)
+    assert counted == sum(number % 5 == 4 for number in range(numbers[0], numbers[-1]))
+    assert events[0]["lost"] >= counted > 5
+
+
 @pytest.mark.parametrize(
     ("path", "why"),
     [
@@ -605,13 +664,6 @@ def test_latency_does_not_grow_when_inference_is_slow(
 # --- the command ---
 
 
-def wait_for(done: Callable[[], bool]) -> None:
-    due = time.monotonic() + PATIENCE_S
-    while not done():
-        assert time.monotonic() < due, "it does not happen"
-        time.sleep(0.1)
-
-
 def is_recording(journal: Path) -> bool:
     if not journal.exists() or journal.stat().st_size == 0:
         return False
@@ -622,27 +674,24 @@ def is_recording(journal: Path) -> bool:
 @pytest.mark.parametrize("trouble", ["gone", "silent"])
 def test_ctrl_c_while_the_camera_is_away(dgrec: Command, mjpeg: MjpegCamera, trouble: str) -> None:
     journal = dgrec.folder / "s.arrows"
-    timeout = "60" if trouble == "silent" else "5"
+    timeout = str(2 * PATIENCE_S) if trouble == "silent" else "5"
     recorder = dgrec.start(
         "--source", mjpeg.url, "--output", "s.parquet", "--stall-timeout", timeout
     )
     try:
-        wait_for(lambda: is_recording(journal))
+        wait_until(lambda: is_recording(journal), process=recorder)
         if trouble == "gone":
             mjpeg.kill()
         else:
             mjpeg.send_signal(signal.SIGSTOP)
         time.sleep(1.5)
-        started = time.monotonic()
         recorder.send_signal(signal.SIGINT)
-        _, said = recorder.communicate(timeout=PATIENCE_S)
-        took_s = time.monotonic() - started
+        _, said = recorder.communicate(timeout=PATIENCE_S)  # long before a read times out
     finally:
         recorder.kill()
         recorder.wait()
     assert recorder.returncode == 0, said
     assert "interrupted" in said
-    assert took_s < 12, "sooner than anything that times out"
     assert names(dgrec.folder) == ["s.mp4", "s.parquet"]
     with open_session(dgrec.folder / "s.parquet") as session:
         assert session.sealed
@@ -662,7 +711,7 @@ def test_an_outage_is_told_while_it_lasts_and_at_the_end(
     patience = threading.Timer(2 * PATIENCE_S, os.killpg, [recorder.pid, signal.SIGKILL])
     patience.start()
     try:
-        wait_for(lambda: is_recording(journal))
+        wait_until(lambda: is_recording(journal), process=recorder)
         mjpeg.kill()
         said.append(next(line for line in recorder.stderr if ": lost (" in line))
         mjpeg.start()
@@ -694,7 +743,7 @@ def test_the_command_gives_up(dgrec: Command, mjpeg: MjpegCamera) -> None:
         "1",
     )
     try:
-        wait_for(lambda: is_recording(journal))
+        wait_until(lambda: is_recording(journal), process=recorder)
         mjpeg.kill()
         _, said = recorder.communicate(timeout=PATIENCE_S)
     finally:

@@ -295,6 +295,9 @@ def test_a_name_is_made_and_the_summary_tells_it(dgrec: Command) -> None:
     assert done.returncode == 0, done.stderr
     assert "Recorded" not in done.stderr  # --quiet
     (path,) = (dgrec.folder / "recordings").iterdir()
+    again = dgrec.record("--source", "my clip (1).mp4", "--max-frames", "1")
+    assert again.returncode == 0, again.stderr  # also where the folder is there already
+    assert len(list((dgrec.folder / "recordings").iterdir())) == 2
     assert path.name.startswith("my-clip-1-2")
     with open_session(path) as session:
         metadata = session.metadata

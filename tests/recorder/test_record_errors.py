@@ -296,8 +296,8 @@ def test_help_does_not_wait_for_heavy_libraries(dgrec: Command) -> None:
 def test_an_unknown_model(dgrec: Command) -> None:
     arguments = ["--source", "sample", "--model-name", "yolo99", "--zoo-url", str(sample.ZOO)]
     error = error_of(dgrec.record(*arguments))
-    assert error.startswith("yolo99: cannot be loaded: ")
-    assert "not found" in error
+    assert error.startswith("yolo99: is not in the zoo; ")
+    assert error.endswith(f" has {sample.MODEL_NAME}")
     assert names(dgrec.folder) in ([], ["recordings"])
 
 

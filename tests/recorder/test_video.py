@@ -427,6 +427,7 @@ def test_overwriting(tmp_path: Path, footage: Path) -> None:
 PLAIN: dict[str, Any] = {
     "output": None,
     "overwrite": False,
+    "continue": False,
     "split_every": None,
     "split_size": None,
     "keep_last": None,

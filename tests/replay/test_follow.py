@@ -17,7 +17,16 @@ from click.testing import Result
 from dgrec.journal import Journal, JournalTail, JournalWriter
 from dgrec.parts import part_path
 from dgrec.sealed import seal
-from replay.stats.follow import RECENT_S, Follower, journal_of, screen, sealed_or_not, status_line
+from replay.stats.follow import (
+    RECENT_S,
+    Follower,
+    Snapshot,
+    journal_of,
+    screen,
+    sealed_or_not,
+    status_line,
+    wait_for,
+)
 from tests.factory import CLOSING, START_NS, make_row, new_metadata, write_journal, write_session
 from tests.replay.conftest import uneven_rows
 from tests.waiting import PATIENCE_S
@@ -294,6 +303,40 @@ def test_the_screen(writer: JournalWriter) -> None:
     assert text.startswith("s.arrows: recording  (nothing for 5 s)")
     assert "100 frames" in text
     assert "nothing for" not in "\n".join(screen("s", follower.snapshot(now), blocks=True))
+    follower.close()
+
+
+def test_bars_reach_as_far_as_the_largest_value_that_the_axis_names() -> None:
+    fps = (*(0 for _ in range(RECENT_S - 3)), 30, 15, 10)
+    latency = (*(None for _ in range(RECENT_S - 3)), 12.0, None, 240.0)
+    snapshot = Snapshot(
+        frames=55, detections=0, skipped=0, dropped=0, seconds=3.0, silent_s=0.0, recent_fps=18.3,
+        recent_latency_ms=(12.0, 200.0, 230.0), recent_inference_ms=None,
+        fps_by_second=fps, latency_by_second=latency,
+    )  # fmt: skip
+    lines = list(screen("s", snapshot, blocks=False))[-6:]
+    assert [line[:10].strip() for line in lines] == ["240", "p95 ms", "0", "30", "fps", "0"]
+    columns = [line[12:].ljust(RECENT_S) for line in lines]
+    # The largest value fills its column, half of it half, and a twentieth next to nothing.
+    filled = [[row[-3 + at] != " " for row in columns[3:]] for at in range(3)]
+    assert filled[0] == [True, True, True]
+    assert filled[1] == [False, True, True]
+    assert [row[-1] != " " for row in columns[:3]] == [True, True, True]
+    assert [row[-3] != " " for row in columns[:2]] == [False, False]
+
+
+def test_a_part_that_never_comes_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wait_for, "__defaults__", (0.0,))
+    path = part_path(tmp_path / "s.parquet", 1).with_suffix(".arrows")
+    part = {"number": 1, "set_id": "set-1", "first_frame": 0}
+    writer = JournalWriter(path, new_metadata(path.stem, part=part), durability="never")
+    writer.write(ROWS[:20])
+    follower = Follower(path)
+    assert follower.poll()
+    writer.end({**CLOSING, "end_reason": "split"})
+    writer.close()
+    assert not follower.poll()
+    assert (follower.path, follower.snapshot().frames) == (path, 20)
     follower.close()
 
 
