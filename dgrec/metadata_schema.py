@@ -249,12 +249,19 @@ _VIDEO: Final[dict[str, _Form]] = {
     **dict.fromkeys(("width", "height", "frames", "size"), _count),
 }
 
+_NAMED_FILES: Final[dict[str, _Form]] = {
+    **dict.fromkeys(("sha256", "problem"), _text),
+    **dict.fromkeys(("count", "size"), _count),
+}
+
 _SOURCE: Final[dict[str, _Form]] = {
     **dict.fromkeys(("given", "kind", "name", "file", "sha256"), _text),
     **dict.fromkeys(("path", "relative"), _path),
     **dict.fromkeys(("size", "width", "height", "frames"), _count),
     "fps": _number,
     "loop": _flag,
+    "pixel_aspect": _text,
+    "named_files": _object(_NAMED_FILES),
 }
 
 _MODEL: Final[dict[str, _Form]] = {

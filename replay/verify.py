@@ -82,10 +82,14 @@ def _problems(session: Session) -> Iterator[str]:
             yield from session.damage
     starts = [part.first_frame for part in session.parts] if session.parts else []
     rows = _RowCheck(session.first_frame, starts)
+    can_be_restored = True
     for batch in session.batches():
         # Decoding every column is what checks its pages.
         rows.add(with_columns(batch, _CHECKED))
-        yield from _results(session, batch)
+        if can_be_restored:
+            problem = _results(session, batch)
+            can_be_restored = problem is None
+            yield from filter(None, [problem])
     if session.parts:
         yield from session.damage
         for part in session.parts:
@@ -101,16 +105,16 @@ def _problems(session: Session) -> Iterator[str]:
     yield from _videos(session, rows)
 
 
-def _results(session: Session, batch: pa.RecordBatch) -> Iterator[str]:
-    """Yield what is wrong with the first row whose results cannot be given back."""
+def _results(session: Session, batch: pa.RecordBatch) -> str | None:
+    """Return what is wrong with the first row whose results cannot be given back."""
     metadata = session.metadata
     for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
         for row in rows_of(batch.slice(start, _ROWS_AT_ONCE)):
             try:
                 session.restored(row, metadata)
             except DamagedSessionError as error:
-                yield _without_path(str(error), session.path)
-                return
+                return _without_path(str(error), session.path)
+    return None
 
 
 class _RowCheck:

@@ -885,7 +885,8 @@ class _Journal(JournalWriter):
     def append(self, note: dict[str, Any], batch: pa.RecordBatch | None = None) -> None:
         from dgrec.rows import build_batch
 
-        self._append(build_batch([], 0) if batch is None else batch, note)
+        self._put(self._encode(build_batch([], 0) if batch is None else batch, note))
+        self._sequence += 1
 
 
 def _journal_cases(base: Base) -> Iterator[Path]:

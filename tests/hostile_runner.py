@@ -271,7 +271,7 @@ def _watch(pid: int, commands: list[str], master: int, done: int) -> Iterator[_O
 
     def drain() -> None:
         # What was written to a terminal arrives a moment later.
-        while _END not in output and select.select([master], [], [], 1)[0]:
+        while _END not in output and select.select([master], [], [], 30)[0]:
             if not _read(master, output):
                 break
 

@@ -42,11 +42,8 @@ _STATES = {
 
 def pixel_aspect_of(session: Session) -> Fraction:
     """Return width / height of a pixel of the source as it is shown; 1 where nothing is known."""
-    source = session.metadata.get("source")
-    said = source.get("pixel_aspect") if isinstance(source, Mapping) else None
-    found = (
-        re.fullmatch(r"([1-9]\d{0,8})(?::([1-9]\d{0,8}))?", said) if isinstance(said, str) else None
-    )
+    said = session.metadata.get("source", {}).get("pixel_aspect") or ""
+    found = re.fullmatch(r"([1-9]\d{0,8})(?::([1-9]\d{0,8}))?", said)
     if found is None:
         return Fraction(1)
     aspect = Fraction(int(found[1]), int(found[2] or 1))
