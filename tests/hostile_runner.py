@@ -78,17 +78,17 @@ def _library(path: Path, folder: Path) -> None:
 
     try:
         with dgrec.open(path) as session:
-            len(session), session.id, session.damage, repr(session), session._repr_html_()
-            session.frames, session.detections
+            repr((len(session), session.id, session.damage, session, session._repr_html_()))
+            repr((session.frames.num_rows, session.detections.num_rows))
             session.sql("SELECT count(*) FROM detections").fetchall()
             for result in session:
                 width, height = result.size
-                repr(result), result.timing, result.info, result.attributes, result.captured_at
+                repr((result, result.timing, result.info, result.attributes, result.captured_at))
                 if 0 < width * height < 1 << 22:
                     with contextlib.suppress(DgrecError):
                         result.overlay(np.zeros((height, width, 3), np.uint8))
             if len(session):
-                session[-1].label_dictionary
+                repr(session[-1].label_dictionary)
     except DgrecError as error:
         print(f"Error: {error}")
         raise SystemExit(error.exit_code) from None
@@ -116,7 +116,7 @@ def _beside(path: Path, folder: Path) -> None:
     from dgrec.cli import root
 
     shutil.copy(sample.SESSION, folder / "good.parquet")
-    os.symlink(os.path.abspath(path), folder / f"other{path.suffix}")
+    (folder / f"other{path.suffix}").symlink_to(path.absolute())
     question = "SELECT count(*) FROM sessions WHERE name <> ''"
     root.main(["query", str(folder), question], prog_name="dgrec")
 
