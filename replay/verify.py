@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dgrec.errors import DgrecError, VideoError
+from dgrec.casting import with_columns
+from dgrec.errors import DamagedSessionError, DgrecError, VideoError
 from dgrec.journal import is_being_written
+from dgrec.recorded_file import rows_of
 from dgrec.recorded_paths import base_name, recorded_video
 from dgrec.session import Session, open_session
 from dgrec.totals import LOSSES, RowTotals
@@ -25,6 +27,7 @@ from replay.footage.video import Clip
 
 __all__ = ["Findings", "check", "verify"]
 
+_ROWS_AT_ONCE = 256
 #: What every row has, and what is counted of it.
 _PLACES = ("dropped_camera", "dropped_queue", "dropped_writer")
 _COUNTS = ("skipped_before", "dropped_before", *_PLACES)
@@ -72,6 +75,8 @@ def _source_notes(session: Session) -> Iterator[str]:
 
 
 def _problems(session: Session) -> Iterator[str]:
+    for key in session.odd_metadata:
+        yield f"its metadata has something else than it should under {key!r}: left out"
     if session.sealed:
         if not session.has_checksums:
             yield "has no checksums of its own: rewritten by another tool"
@@ -79,9 +84,14 @@ def _problems(session: Session) -> Iterator[str]:
             yield from session.damage
     starts = [part.first_frame for part in session.parts] if session.parts else []
     rows = _RowCheck(session.first_frame, starts)
+    can_be_restored = True
     for batch in session.batches():
         # Decoding every column is what checks its pages.
-        rows.add(batch.select([name for name in _CHECKED if name in batch.schema.names]))
+        rows.add(with_columns(batch, _CHECKED))
+        if can_be_restored:
+            problem = _results(session, batch)
+            can_be_restored = problem is None
+            yield from filter(None, [problem])
     if session.parts:
         yield from session.damage
         for part in session.parts:
@@ -95,6 +105,18 @@ def _problems(session: Session) -> Iterator[str]:
     yield from (text for kind, text in rows.problems if kind != "frame" or not session.damage)
     yield from _totals(session, rows)
     yield from _videos(session, rows)
+
+
+def _results(session: Session, batch: pa.RecordBatch) -> str | None:
+    """Return what is wrong with the first row whose results cannot be given back."""
+    metadata = session.metadata
+    for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
+        for row in rows_of(batch.slice(start, _ROWS_AT_ONCE)):
+            try:
+                session.restored(row, metadata)
+            except DamagedSessionError as error:
+                return _without_path(str(error), session.path)
+    return None
 
 
 class _RowCheck:
@@ -280,13 +302,13 @@ def _video_problems(
     if path is None:
         yield f"its video {name} is gone"
         return
-    if "sha256" in video and _sha256(path) != video["sha256"]:
+    if video.get("sha256") is not None and _sha256(path) != video["sha256"]:
         yield f"its video {name} is not the one that was recorded"
         return
-    if "frames" not in video and "size" not in video:
+    if video.get("frames") is None and video.get("size") is None:
         return  # it is being recorded, or was when the recorder was cut off
     count = _frames_in(path)
-    if count != video.get("frames", count):
+    if video.get("frames") is not None and count != video["frames"]:
         yield f"its video {name} has {count} frames instead of {video['frames']}"
     elif rows.last >= count and "problem" not in video:
         yield f"its video {name} has {count} frames, but a row says video frame {rows.last}"
