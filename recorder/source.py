@@ -26,7 +26,10 @@ __all__ = ["Source", "SourceReader", "open_source", "parse_source"]
 
 Kind = Literal["camera", "file", "url", "sample", "asset"]
 
-_CAMERA = re.compile(r"cam(\d+)\Z")
+_CAMERA = re.compile(r"cam(\d+)\Z", re.ASCII)
+_CAMERA_DIGITS = 4
+#: What the name of a file cannot hold, or should not.
+_NO_FILE_NAME = re.compile(r"[/\\\0-\x1f\x7f:]+")
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 _HOST_AND_PATH = re.compile(r"[^:]*://(?:\*\*\*@)?(\[[^]]*\]|[^:/?]*)(?::\d+)?([^?]*)")
 
@@ -88,11 +91,16 @@ def parse_source(text: str, named: dict[str, str] | None = None) -> Source:
         SourceError: It names nothing that there is.
     """
     remember(text)
+    if not text.strip() or "\0" in text:
+        raise SourceError("an empty name names no source; give a file, a URL, cam0 or sample")
     if named and text in named:
         meant = parse_source(expand(named[text]))
-        return Source(text, meant.kind, meant.target, text)
+        name = _NO_FILE_NAME.sub("-", text).strip("-. ")[:60] or "source"
+        return Source(text, meant.kind, meant.target, name)
     camera = _CAMERA.match(text)
     if camera:
+        if len(camera.group(1)) > _CAMERA_DIGITS:
+            raise SourceError(f"{text[:20]}...: there is no camera with such a number")
         return Source(text, "camera", int(camera.group(1)), text)
     if text == "sample":
         return Source(text, "sample", str(sample.CLIP), "sample")
