@@ -293,9 +293,10 @@ def print_speed(path: Path, rounds: int = 5) -> None:
 
     def by_opencv() -> int:
         capture = cv2.VideoCapture(os.path.abspath(path), cv2.CAP_FFMPEG)
-        count = 0
-        while (answer := capture.read())[0]:  # as a caller does, who keeps the last picture
+        count, answer = 0, capture.read()
+        while answer[0]:  # the last picture is kept until the next one is there, as by dgrec
             count += 1
+            answer = capture.read()
         return count
 
     def by_threads(kind: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -90,7 +91,8 @@ def parse_source(text: str, named: dict[str, str] | None = None) -> Source:
     Raises:
         SourceError: It names nothing that there is.
     """
-    remember(text)
+    if not _names_a_file(text):  # in the name of a file nothing is a password
+        remember(text)
     if not text.strip() or "\0" in text:
         raise SourceError("an empty name names no source; give a file, a URL, cam0 or sample")
     if named and text in named:
@@ -129,11 +131,21 @@ def parse_source(text: str, named: dict[str, str] | None = None) -> Source:
     return Source(text, "file", str(path), _file_name(path.stem))
 
 
+def _names_a_file(text: str) -> bool:
+    if text.lower().startswith("file://"):
+        text = _local_path(text)
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):  # too long, or with a NUL
+        return False
+
+
 def _local_path(url: str) -> str:
     """Return the path that a ``file://`` address names."""
     path = url[len("file://") :].removeprefix("localhost")
-    if Path(path).exists():
-        return os.path.abspath(path)
+    with contextlib.suppress(OSError, ValueError):  # too long, or with a NUL
+        if Path(path).exists():
+            return os.path.abspath(path)
     return os.path.abspath(unquote(path))
 
 
