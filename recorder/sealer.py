@@ -322,7 +322,7 @@ def videos_of(path: Path, metadata: Metadata) -> tuple[Path, ...]:
 
 def recorded_videos(path: Path) -> tuple[Path, ...]:
     """Return the videos of a session file that may be there, and may be damaged."""
-    with contextlib.suppress(DgrecError, KeyError, TypeError):
+    with contextlib.suppress(DgrecError, OSError, KeyError, TypeError):
         sealed = SealedFile(path)
         sealed.close()
         return videos_of(path, sealed.metadata)
@@ -362,7 +362,7 @@ def _is_sealed_from(journal: Journal, path: Path) -> bool:
     session_id = journal.metadata.get("session_id")
     try:
         sealed = SealedFile(path)
-    except DgrecError:
+    except (DgrecError, OSError):  # nearly always there is nothing of that name
         return False
     sealed.close()
     return session_id is not None and sealed.metadata.get("session_id") == session_id
