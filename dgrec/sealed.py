@@ -203,6 +203,7 @@ class SealedFile:
         NotASessionError: The file is Parquet, but no session.
         DamagedSessionError: Its footer cannot be read.
         FormatVersionError: It was written by a newer dgrec.
+        OSError: There is no such file.
     """
 
     def __init__(self, path: Path) -> None:
