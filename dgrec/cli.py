@@ -198,7 +198,7 @@ def _leave_hanging_thread(code: object) -> None:
     Should it come back from OpenCV while Python is shutting down, C++ would abort the process; for
     DuckDB, Python would wait. By now all is sealed and said; what is left is the exit code.
     """
-    hanging = ("dgrec-camera", "dgrec-duckdb")
+    hanging = ("dgrec-camera", "dgrec-duckdb", "dgrec-server")
     if any(thread.name.startswith(hanging) for thread in threading.enumerate()):
         sys.stdout.flush()
         sys.stderr.flush()

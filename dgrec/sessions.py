@@ -71,11 +71,15 @@ def open_sessions(
     problems: list[DgrecError] = []
     opened: dict[Path, Session] = {}
     named: set[Path] = set()
-    for path, is_named in _gather(paths, problems):
+    found = list(_gather(paths, problems))
+    for path, is_named in found:
         if is_named:
             named.add(path)
         try:
-            opened[path] = Session(path)
+            session = Session(path)
+            if len(found) > 1:
+                _read_through(session)
+            opened[path] = session
         except DgrecError as error:
             problems.append(error)
         except OSError as error:
@@ -86,6 +90,21 @@ def open_sessions(
         tell(f"{problem}; left out")
     distinct = list(_distinct(opened, tell))
     return distinct if with_clips else list(_without_clips(distinct, named, on_clip or tell))
+
+
+def _read_through(session: Session) -> None:
+    """Read a file that nothing vouches for, so that it does not end an answer about all others.
+
+    Raises:
+        SessionError: Part of it cannot be read.
+    """
+    if session.sealed and not session.has_checksums:
+        try:
+            for _ in session.batches():
+                pass
+        except DgrecError:
+            session.close()
+            raise
 
 
 def names_something(path: str) -> bool:

@@ -134,8 +134,8 @@ def _video_size(
     "--reconnect-for",
     callback=_quantity(parse_seconds, "0s"),
     metavar="TIME",
-    help="How long to try to get a lost live source back (90s, 10m). One that cannot be opened at "
-    "the start is an error at once.  [default: for ever]",
+    help="How long to try to get a lost live source, or AI server, back (90s, 10m). One that "
+    "cannot be reached at the start is an error at once.  [default: for ever]",
 )
 @click.option(
     "--stall-timeout",

@@ -15,6 +15,7 @@ from dgrec import sample
 from dgrec.credentials import percent_encoded, redact, redact_text, remember
 from dgrec.errors import SourceError, VideoError
 from dgrec.named_files import named_files
+from dgrec.video.http_body import digest_of_answer
 from recorder.answer import ask
 from recorder.config import expand
 
@@ -31,6 +32,8 @@ _CAMERA_DIGITS = 4
 _NO_FILE_NAME = re.compile(r"[/\\\0-\x1f\x7f:]+")
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 _HOST_AND_PATH = re.compile(r"[^:]*://(?:\*\*\*@)?(\[[^]]*\]|[^:/?]*)(?::\d+)?([^?]*)")
+
+_DIGEST_TIMEOUT_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,11 @@ class Source:
         """Whether it is a file on this machine. What an address gives shows when it is opened."""
         return self.kind in ("file", "sample")
 
-    def describe(self, session_folder: Path) -> dict[str, Any]:
-        """Return what the session's metadata says of this source."""
+    def describe(self, session_folder: Path, *, is_live: bool = False) -> dict[str, Any]:
+        """Return what the session's metadata says of this source.
+
+        ``is_live``: an address has turned out to give something without an end.
+        """
         facts: dict[str, Any] = {"given": self.given, "kind": self.kind, "name": self.name}
         if self.kind in ("file", "sample"):
             path = Path(str(self.target)).resolve()
@@ -67,6 +73,10 @@ class Source:
             relative = os.path.relpath(path, session_folder.resolve())
             if self.kind == "file" or not relative.startswith(".."):
                 facts["relative"] = Path(relative).as_posix()
+        elif self.kind != "camera" and not is_live:
+            found = digest_of_answer(str(self.target), _DIGEST_TIMEOUT_S)
+            if found is not None:
+                facts["size"], facts["sha256"] = found
         return facts
 
 
