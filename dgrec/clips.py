@@ -41,16 +41,13 @@ def have_common_frames(one: Sequence[Span], other: Sequence[Span]) -> bool:
 def _clips(metadata: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Yield what a clip says of the session it was cut from, then what that said, and so on."""
     clip = metadata.get("clip")
-    while isinstance(clip, Mapping):
+    while clip is not None:
         yield clip
         clip = clip.get("clip")
 
 
 def _ranges(clip: Mapping[str, Any]) -> Iterator[tuple[int, int, int]]:
     """Yield (first frame in the clip, number of frames, first frame in what it was cut from)."""
-    ranges = clip.get("ranges")
-    for item in ranges if isinstance(ranges, list) else ():
-        values = item if isinstance(item, Mapping) else {}
-        place, frames, start = (values.get(k) for k in ("first_frame", "frames", "from_frame"))
-        if isinstance(place, int) and isinstance(frames, int) and isinstance(start, int):
-            yield place, frames, start
+    for item in clip.get("ranges", []):
+        if item.get("from_frame") is not None:
+            yield item["first_frame"], item["frames"], item["from_frame"]

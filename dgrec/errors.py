@@ -8,6 +8,7 @@ DgrecError
 ├── ConfigError            dgrec.toml, or the value of an option
 ├── QueryError             SQL that DuckDB refuses
 ├── VideoError             pixels that cannot be found, read or written
+│   └── OverlayError       results that PySDK cannot draw
 └── SessionError           a file that cannot be used as a session
     ├── NotASessionError   it is something else
     ├── DamagedSessionError  it was one: truncated, overwritten, bits flipped
@@ -27,6 +28,7 @@ __all__ = [
     "ModelError",
     "NotASessionError",
     "OutputError",
+    "OverlayError",
     "QueryError",
     "SessionError",
     "SourceError",
@@ -77,6 +79,10 @@ class QueryError(DgrecError):
 
 class VideoError(DgrecError):
     """Pixels that cannot be found, read or written."""
+
+
+class OverlayError(VideoError):
+    """Results that PySDK cannot draw, such as a box of NaN."""
 
 
 class SessionError(DgrecError):

@@ -14,6 +14,7 @@ import dataclasses
 import datetime as dt
 import json
 import math
+import re
 import zlib
 from collections import deque
 from collections.abc import Callable
@@ -21,7 +22,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["RecordedObject", "dumps", "loads"]
+from dgrec.untrusted import Allowance, DecodeError, inflate, parse_json
+
+__all__ = ["RecordedObject", "decode", "dumps", "loads"]
 
 _PLAIN = frozenset({type(None), bool, str})
 # Deeper than anything that is data, and far from Python's own limit, which depends on the caller.
@@ -78,9 +81,16 @@ def dumps(value: Any) -> str:
     return json.dumps(encoded, separators=(",", ":"), allow_nan=False)
 
 
-def loads(text: str) -> Any:
-    """Return the value that `dumps` wrote."""
-    return _decode(json.loads(text))
+def loads(text: str, allowance: Allowance | None = None) -> Any:
+    """Return the value that `dumps` wrote.
+
+    Args:
+        allowance: What it may take in memory; it is counted down.
+
+    Raises:
+        DecodeError: `dumps` did not write it, or it takes more.
+    """
+    return decode(parse_json(text), Allowance() if allowance is None else allowance)
 
 
 def _class_name(value: Any) -> str:
@@ -166,48 +176,169 @@ def _repr(value: Any) -> str:
         return f"<repr() failed: {type(error).__name__}>"
 
 
-def _array(spec: list[Any]) -> np.ndarray[Any, Any]:
-    dtype, shape, data = spec
-    # np.ndarray takes what np.frombuffer refuses: no elements, strings of no characters.
-    flat = np.ndarray(shape, np.dtype(dtype), zlib.decompress(base64.b64decode(data)))
-    return flat.copy()
+# --- decoding ----------------------------------------------------------------------------------
+
+#: The types of arrays and scalars that are rebuilt: numbers, truth values, text, stamps. Of others
+#: (objects above all, whose bytes NumPy takes for addresses) none ever is.
+_DTYPE = re.compile(
+    r"[<>|=]?(?:b1|[iu][1248]|f(?:2|4|8|12|16)|c(?:8|16|24|32)|[SU]\d{1,7}"
+    r"|[mM]8(?:\[\d{0,9}(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?)"
+)
+_LAST_CODE_POINT = 0x10FFFF
+#: Objects that dgrec does not rebuild all have one hash: a set of them compares each with each.
+_MOST_OBJECTS_IN_SET = 1000
 
 
-def _scalar(spec: list[Any]) -> Any:
-    return np.ndarray((1,), np.dtype(spec[0]), base64.b64decode(spec[1]))[0]
+def decode(value: Any, allowance: Allowance) -> Any:
+    """Return the value that `dumps` wrote, from its text as JSON was parsed.
+
+    Args:
+        allowance: What it may take in memory; it is counted down.
+
+    Raises:
+        DecodeError: `dumps` did not write it, or it takes more.
+    """
+    try:
+        return _Decoder(allowance).decode(value, 0)
+    except DecodeError:
+        raise
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        raise DecodeError(f"not what dgrec writes: {error}") from None
 
 
-def _deque(spec: list[Any]) -> deque[Any]:
-    return deque((_decode(item) for item in spec[0]), spec[1])
+class _Decoder:
+    def __init__(self, allowance: Allowance) -> None:
+        self._allowance = allowance
+
+    def decode(self, value: Any, depth: int) -> Any:
+        if isinstance(value, list):
+            return self._items(value, depth)
+        if isinstance(value, dict):
+            if len(value) == 1:
+                (key, item), *_ = value.items()
+                decoder = _DECODERS.get(key)
+                if decoder is not None:
+                    return decoder(self, item, depth)
+            depth = _deeper(depth)
+            return {key: self.decode(item, depth) for key, item in value.items()}
+        return value
+
+    def _items(self, values: Any, depth: int) -> list[Any]:
+        if type(values) is not list:
+            raise DecodeError(f"a list is missing: {type(values).__name__}")
+        depth = _deeper(depth)
+        return [self.decode(item, depth) for item in values]
+
+    def _tuple(self, items: Any, depth: int) -> tuple[Any, ...]:
+        return tuple(self._items(items, depth))
+
+    def _set(self, items: Any, depth: int) -> set[Any]:
+        return set(_hashable(self._items(items, depth)))
+
+    def _frozenset(self, items: Any, depth: int) -> frozenset[Any]:
+        return frozenset(_hashable(self._items(items, depth)))
+
+    def _dict(self, pairs: Any, depth: int) -> dict[Any, Any]:
+        items = self._items(pairs, depth)
+        _hashable([key for key, _ in items])
+        return dict(items)
+
+    def _deque(self, spec: Any, depth: int) -> deque[Any]:
+        items, longest = spec
+        if longest is not None and type(longest) is not int:
+            raise DecodeError("a deque's length is no number")
+        return deque(self._items(items, depth), longest)
+
+    def _complex(self, parts: Any, depth: int) -> complex:
+        real, imaginary = self._items(parts, depth)
+        return complex(real, imaginary)
+
+    def _object(self, spec: Any, depth: int) -> RecordedObject:
+        name, state = spec
+        return RecordedObject(_text(name), self.decode(state, _deeper(depth)))
+
+    def _repr(self, spec: Any, depth: int) -> RecordedObject:
+        name, text = spec
+        return RecordedObject(_text(name), _text(text))
+
+    def _bytes(self, text: Any, depth: int) -> bytes:
+        return base64.b64decode(_text(text), validate=True)
+
+    def _bytearray(self, text: Any, depth: int) -> bytearray:
+        return bytearray(self._bytes(text, depth))
+
+    def _array(self, spec: Any, depth: int) -> np.ndarray[Any, Any]:
+        name, shape, text = spec
+        dtype = _dtype(name)
+        if type(shape) is not list or not all(type(n) is int and n >= 0 for n in shape):
+            raise DecodeError("an array's shape is not a list of sizes")
+        size = math.prod(shape) * dtype.itemsize
+        # Items of no bytes (texts without characters) take memory, too, once they are used.
+        self._allowance.take(max(size, math.prod(shape)))
+        data = inflate(self._bytes(text, depth), size)
+        return _elements(dtype, shape, data)
+
+    def _scalar(self, spec: Any, depth: int) -> Any:
+        name, text = spec
+        dtype = _dtype(name)
+        self._allowance.take(dtype.itemsize)
+        # NumPy gives a text without characters one of zeros.
+        return _elements(dtype, [1], self._bytes(text, depth)[: dtype.itemsize])[0]
 
 
-_DECODERS: dict[str, Callable[[Any], Any]] = {
-    "$int": lambda text: int(text, 16),
-    "$float": float,
-    "$dict": lambda pairs: {_decode(key): _decode(item) for key, item in pairs},
-    "$tuple": lambda items: tuple(_decode(item) for item in items),
-    "$set": lambda items: {_decode(item) for item in items},
-    "$frozenset": lambda items: frozenset(_decode(item) for item in items),
-    "$deque": _deque,
-    "$bytes": base64.b64decode,
-    "$bytearray": lambda text: bytearray(base64.b64decode(text)),
-    "$complex": lambda parts: complex(_decode(parts[0]), _decode(parts[1])),
-    "$datetime": dt.datetime.fromisoformat,
-    "$ndarray": _array,
-    "$scalar": _scalar,
-    "$object": lambda spec: RecordedObject(spec[0], _decode(spec[1])),
-    "$repr": lambda spec: RecordedObject(spec[0], spec[1]),
+_DECODERS: dict[str, Callable[[_Decoder, Any, int], Any]] = {
+    "$int": lambda _, text, __: int(_text(text), 16),
+    "$float": lambda _, text, __: float(_text(text)),
+    "$dict": _Decoder._dict,
+    "$tuple": _Decoder._tuple,
+    "$set": _Decoder._set,
+    "$frozenset": _Decoder._frozenset,
+    "$deque": _Decoder._deque,
+    "$bytes": _Decoder._bytes,
+    "$bytearray": _Decoder._bytearray,
+    "$complex": _Decoder._complex,
+    "$datetime": lambda _, text, __: dt.datetime.fromisoformat(_text(text)),
+    "$ndarray": _Decoder._array,
+    "$scalar": _Decoder._scalar,
+    "$object": _Decoder._object,
+    "$repr": _Decoder._repr,
 }
 
 
-def _decode(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_decode(item) for item in value]
-    if isinstance(value, dict):
-        if len(value) == 1:
-            (key, item), *_ = value.items()
-            decoder = _DECODERS.get(key)
-            if decoder is not None:
-                return decoder(item)
-        return {key: _decode(item) for key, item in value.items()}
+def _deeper(depth: int) -> int:
+    if depth > _DEEPEST:
+        raise DecodeError("nested too deeply")
+    return depth + 1
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise DecodeError(f"a text is missing: {type(value).__name__}")
     return value
+
+
+def _hashable(items: list[Any]) -> list[Any]:
+    if sum(isinstance(item, RecordedObject) for item in items) > _MOST_OBJECTS_IN_SET:
+        raise DecodeError("a set of too many objects")
+    return items
+
+
+def _dtype(name: Any) -> np.dtype[Any]:
+    if _DTYPE.fullmatch(_text(name)) is None:
+        raise DecodeError(f"type {name[:40]!r} is none that dgrec rebuilds")
+    dtype: np.dtype[Any] = np.dtype(name)
+    return dtype
+
+
+def _elements(dtype: np.dtype[Any], shape: list[int], data: bytes) -> np.ndarray[Any, Any]:
+    """Return the array in ``data``, which is exactly as long as it has to be."""
+    if len(data) != math.prod(shape) * dtype.itemsize:
+        raise DecodeError("an array is shorter or longer than its shape says")
+    if dtype.kind == "b":
+        return np.asarray(np.ndarray(shape, np.uint8, data) != 0)
+    if dtype.kind == "U":
+        points = np.frombuffer(data, np.dtype(np.uint32).newbyteorder(dtype.byteorder))
+        if points.max(initial=0) > _LAST_CODE_POINT:
+            raise DecodeError("a text has characters that there are not")
+    # np.ndarray takes what np.frombuffer refuses: no elements, strings of no characters.
+    return np.ndarray(shape, dtype, data).copy()

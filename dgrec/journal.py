@@ -22,6 +22,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from dgrec import metadata as metadata_module
+from dgrec.casting import check_required
 from dgrec.errors import NotASessionError, OutputError, StorageError
 from dgrec.files import NewFile, is_locked, output_error, sync_folder, write_error
 from dgrec.masks import MaskMode
@@ -37,6 +38,7 @@ from dgrec.messages import (
 from dgrec.metadata import Metadata
 from dgrec.rows import Row, build_batch
 from dgrec.schema import METADATA_KEY, SCHEMA
+from dgrec.untrusted import open_file
 
 __all__ = ["Durability", "Journal", "JournalTail", "JournalWriter", "is_being_written"]
 
@@ -94,17 +96,10 @@ class JournalWriter:
         self._stream = pa.ipc.new_stream(self._gather, self._schema)
         # An empty batch makes Arrow write the schema now, not with the first rows.
         head = self._encode(build_batch([], 0), {})
-        try:
-            new = NewFile(path)
-        except OSError as error:
-            raise output_error(path, error) from None
-        self._file = new.descriptor
-        with new:  # the journal appears with its head, and locked
+        with _making(path), NewFile(path) as new:
+            self._file = new.descriptor
             self._put(head)
-            try:
-                self._file = new.release()
-            except OSError as error:
-                raise output_error(path, error) from None
+            self._file = new.release()  # the journal appears with its head, and locked
         self._sequence = 1
         try:
             if self._sync:
@@ -209,6 +204,19 @@ class JournalWriter:
         return None
 
 
+@contextlib.contextmanager
+def _making(path: Path) -> Iterator[None]:
+    """Say why a journal cannot be made: nothing ever replaces one."""
+    try:
+        yield
+    except OSError as error:
+        raise output_error(path, error) from None
+    except OutputError as error:
+        if os.path.lexists(path) and not isinstance(error, StorageError):
+            raise OutputError(f"{path}: exists already; choose another name") from None
+        raise
+
+
 def _stream_id(metadata: Metadata) -> str:
     """Return what tells the batches of one session from those of another.
 
@@ -255,16 +263,17 @@ class Journal:
             FormatVersionError: It was written by a newer dgrec.
         """
         journal = cls(path, is_ours=is_ours)
-        with path.open("rb") as file:
+        with open_file(path) as file:
             message = read_message(file, os.fstat(file.fileno()).st_size)
-            if message is not None:
-                schema = pa.ipc.read_schema(message)
-                text = (schema.metadata or {}).get(METADATA_KEY)
-                if text is None:
-                    raise NotASessionError(f"{path}: an Arrow stream, but not a dgrec journal")
-                journal.metadata = metadata_module.loads(text, str(path))
-                journal.schema = schema.remove_metadata()
-                return journal
+        if message is not None:
+            schema = _read_schema(message, path)
+            text = (schema.metadata or {}).get(METADATA_KEY)
+            if text is None:
+                raise NotASessionError(f"{path}: an Arrow stream, but not a dgrec journal")
+            journal.metadata = metadata_module.loads(text, str(path))
+            _check_schema(schema, path)
+            journal.schema = schema.remove_metadata()
+            return journal
         # The head is damaged. Batches carry their own checksums and can be read without it.
         if next(journal.batches(), None) is None:
             raise NotASessionError(f"{path}: not a dgrec session, or nothing in it is readable")
@@ -281,7 +290,7 @@ class Journal:
         rows = 0
         if not self.metadata:
             found.damage.append("the head is damaged: the session's metadata is lost")
-        with BufferedReader(self.path.open("rb", buffering=0), _READ_AHEAD) as file:
+        with BufferedReader(open_file(self.path, buffering=0), _READ_AHEAD) as file:
             for start, message, skipped in whole_messages(file):
                 if message is None and not self.is_ours and is_being_written(self.path):
                     break  # the recorder is in the middle of a write
@@ -292,8 +301,8 @@ class Journal:
                 if start == 0 and self.metadata:  # the schema, which `open` has read
                     continue
                 try:
-                    batch, note = decode(message, self.schema)
-                except (pa.ArrowException, ValueError, KeyError, TypeError):
+                    batch, note = _decoded(message, self.schema)
+                except _UNDECODABLE:
                     found.damage.append(f"the message at byte {start:,} cannot be decoded")
                     continue
                 if found.takes(note, start) and batch.num_rows:
@@ -315,19 +324,63 @@ class Journal:
         if at < 0:
             return None
         first, start = self.places[at]
-        with self.path.open("rb") as file:
+        with open_file(self.path) as file:
             there = os.fstat(file.fileno()).st_size - start
             file.seek(start)
             message = read_message(file, there)
         if message is None:
             return None
-        batch, _ = decode(message, self.schema)
+        try:
+            batch, _ = _decoded(message, self.schema)
+        except _UNDECODABLE:  # it has changed since
+            return None
         return (first, batch) if row < first + batch.num_rows else None
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """Give a new stream each time, so that a query engine may scan the journal repeatedly."""
         reader = pa.RecordBatchReader.from_batches(self.schema, self.batches())
         return reader.__arrow_c_stream__(requested_schema)
+
+
+def _read_schema(message: pa.Buffer, path: Path) -> pa.Schema:
+    try:
+        return pa.ipc.read_schema(message)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise NotASessionError(f"{path}: not a dgrec journal: {reason}") from None
+
+
+def _check_schema(schema: pa.Schema, path: Path) -> None:
+    """Raise `NotASessionError` for columns that no dgrec, newer ones included, would write."""
+    names = schema.names
+    if len(set(names)) != len(names):
+        raise NotASessionError(f"{path}: not a dgrec journal (a column is there twice)")
+    for wanted in SCHEMA:
+        if wanted.name not in names:
+            raise NotASessionError(f"{path}: not a dgrec journal (no column {wanted.name!r})")
+        found = schema.field(wanted.name)
+        if not found.type.equals(wanted.type):
+            raise NotASessionError(
+                f"{path}: not a dgrec journal (column {wanted.name!r} is {found.type}, not "
+                f"{wanted.type})"
+            )
+    for other in schema:
+        if not _is_plain(other.type):
+            raise NotASessionError(
+                f"{path}: not a dgrec journal (column {other.name!r} is {other.type})"
+            )
+
+
+def _is_plain(type_: pa.DataType) -> bool:
+    """Return whether a type consists of numbers, texts, stamps, lists, maps and structs."""
+    if pa.types.is_struct(type_) or pa.types.is_list(type_) or pa.types.is_map(type_):
+        return all(_is_plain(type_.field(index).type) for index in range(type_.num_fields))
+    return type_.num_fields == 0 and bool(
+        pa.types.is_primitive(type_)
+        or pa.types.is_string(type_)
+        or pa.types.is_binary(type_)
+        or pa.types.is_null(type_)
+    )
 
 
 class JournalTail:
@@ -346,7 +399,7 @@ class JournalTail:
         self.metadata = journal.metadata
         self._schema = journal.schema
         self._found = _Pass(_stream_id(journal.metadata) if journal.metadata else None)
-        self._file = BufferedReader(path.open("rb", buffering=0), _READ_AHEAD)
+        self._file = BufferedReader(open_file(path, buffering=0), _READ_AHEAD)
         self._position = 0
 
     @property
@@ -370,8 +423,8 @@ class JournalTail:
             if start == 0 and self.metadata:  # the schema
                 continue
             try:
-                batch, note = decode(message, self._schema)
-            except (pa.ArrowException, ValueError, KeyError, TypeError):
+                batch, note = _decoded(message, self._schema)
+            except _UNDECODABLE:
                 self._found.damage.append(f"the message at byte {start:,} cannot be decoded")
                 continue
             if self._found.takes(note, start) and batch.num_rows:
@@ -379,6 +432,55 @@ class JournalTail:
 
     def close(self) -> None:
         self._file.close()
+
+
+#: What a message raises that is not what its header says.
+_UNDECODABLE = (pa.ArrowException, OSError, ValueError, LookupError, TypeError, OverflowError)
+#: Numbers of frames and batches stay far below.
+_LARGEST_COUNT = 2**53
+
+
+def _decoded(message: pa.Buffer, schema: pa.Schema) -> tuple[pa.RecordBatch, _Note]:
+    batch, note = decode(message, schema)
+    check_required(batch)
+    return batch, _Note.of(note, batch.num_rows)
+
+
+@dataclass(frozen=True)
+class _Note:
+    """What a batch's own metadata says of it."""
+
+    sequence: int
+    stream_id: str
+    first: int
+    rows: int
+    start: int
+    events: list[Any]
+    end: Metadata | None
+
+    @classmethod
+    def of(cls, note: dict[str, Any], rows: int) -> _Note:
+        """Check a note and return it.
+
+        Raises:
+            ValueError: It is none of dgrec's.
+        """
+        counts = [note.get("seq"), note.get("first"), note.get("rows"), note.get("start", 0)]
+        if not all(type(count) is int and 0 <= count <= _LARGEST_COUNT for count in counts):
+            raise ValueError("a batch's note has no numbers")
+        if note["rows"] != rows or type(note.get("id")) is not str:
+            raise ValueError("a batch's note is about another batch")
+        checked = metadata_module.part_of_metadata({key: note.get(key) for key in ("events",)})
+        end = note.get("end")
+        return cls(
+            sequence=note["seq"],
+            stream_id=note["id"],
+            first=note["first"],
+            rows=rows,
+            start=note.get("start", 0),
+            events=checked.get("events", []),
+            end=metadata_module.part_of_metadata(end) if isinstance(end, dict) else None,
+        )
 
 
 class _Pass:
@@ -393,25 +495,25 @@ class _Pass:
         self._next_frame: int | None = None
         self._next_sequence = 0
 
-    def takes(self, note: dict[str, Any], start: int) -> bool:
+    def takes(self, note: _Note, start: int) -> bool:
         """Take in a batch's note; return whether the batch belongs here."""
         if self._stream_id is None:
-            self._stream_id = note["id"]
-        if note["id"] != self._stream_id:
+            self._stream_id = note.stream_id
+        if note.stream_id != self._stream_id:
             self.damage.append(f"the batch at byte {start:,} is of another session")
             return False
-        if note["seq"] < self._next_sequence:
+        if note.sequence < self._next_sequence:
             self.damage.append(f"the batch at byte {start:,} is there twice")
             return False
         if self._next_frame is None:
-            self._next_frame = int(note.get("start", 0))
-        missing = note["first"] - self._next_frame
+            self._next_frame = note.start
+        missing = note.first - self._next_frame
         if missing > 0:
             self.lost_frames += missing
-            self.damage.append(f"frames {self._next_frame} to {note['first'] - 1} are lost")
-        self._next_sequence = note["seq"] + 1
-        self._next_frame = note["first"] + note["rows"]
-        self.events += note.get("events", [])
-        if "end" in note:
-            self.closing = note["end"]
+            self.damage.append(f"frames {self._next_frame} to {note.first - 1} are lost")
+        self._next_sequence = note.sequence + 1
+        self._next_frame = note.first + note.rows
+        self.events += note.events
+        if note.end is not None:
+            self.closing = note.end
         return True

@@ -7,7 +7,6 @@ zeros: header and body are covered, and the stream is still plain Arrow IPC.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import struct
@@ -17,6 +16,8 @@ from io import BufferedReader
 from typing import Any
 
 import pyarrow as pa
+
+from dgrec.untrusted import parse_json
 
 __all__ = [
     *("CRC_KEY", "CRC_ZEROS", "END_OF_STREAM"),
@@ -61,14 +62,19 @@ def _has_valid_crc(message: memoryview, head: bytes) -> bool:
 
 
 def decode(message: pa.Buffer, schema: pa.Schema) -> tuple[pa.RecordBatch, dict[str, Any]]:
-    """Return a message's batch and dgrec's note on it."""
+    """Return a message's batch and dgrec's note on it.
+
+    Raises:
+        pa.ArrowException, ValueError: It is not what its header says. A checksum tells that a
+            message is whole, not that whoever wrote it meant well.
+    """
     parsed = pa.ipc.read_message(message)
     if parsed.type != "record batch":
         raise ValueError("not a record batch")
     batch = pa.ipc.read_record_batch(parsed, schema)
-    note = _custom_metadata(message)
-    batch.validate()
-    return batch, note
+    # Offsets that lead out of their buffers would end the process when they are followed.
+    batch.validate(full=True)
+    return batch, _custom_metadata(message)
 
 
 def _custom_metadata(message: pa.Buffer) -> dict[str, Any]:
@@ -82,7 +88,9 @@ def _custom_metadata(message: pa.Buffer) -> dict[str, Any]:
     header = bytes(memoryview(message).cast("B")[8 : 8 + header_length])
     at = header.index(b'{"seq":')
     (length,) = struct.unpack_from("<I", header, at - 4)
-    note: dict[str, Any] = json.loads(header[at : at + length])
+    note = parse_json(header[at : at + length])
+    if not isinstance(note, dict):
+        raise ValueError("its note is no object")
     return note
 
 

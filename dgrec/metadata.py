@@ -14,29 +14,28 @@ import secrets
 import socket
 import time
 import uuid
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from importlib import metadata as distributions
 from typing import Any
 
 from dgrec.credentials import redact_remembered
 from dgrec.errors import DamagedSessionError, FormatVersionError, NotASessionError
+from dgrec.metadata_schema import checked
 from dgrec.schema import FORMAT_VERSION
 from dgrec.version import __version__
 
 __all__ = [
-    *("Metadata", "cuts_of", "dumps", "loads", "new"),
+    *("Metadata", "cuts_of", "dumps", "loads", "new", "part_of_metadata", "problems"),
     *("utc_text", "uuid7"),
 ]
 
 Metadata = dict[str, Any]
 
-#: What there may be under each key; what is not listed is not looked at by dgrec itself.
-_SHAPES: dict[str, tuple[type, str]] = {
-    **dict.fromkeys(("session_id", "name", "started_at", "ended_at", "end_reason"), (str, "text")),
-    **dict.fromkeys(("source", "model", "overlay", "versions", "host"), (dict, "an object")),
-    **dict.fromkeys(("options", "totals", "machine", "clip", "part"), (dict, "an object")),
-    **dict.fromkeys(("events", "video", "damage"), (list, "a list")),
-}
+#: Longer texts are not read: a recording that is years long comes to a tenth of it.
+_LONGEST_TEXT = 32 << 20
+#: Python refuses to read longer integers.
+_LONGEST_INTEGER = 40
 
 
 def new(name: str, started_ns: int) -> Metadata:
@@ -88,14 +87,32 @@ def _without_secrets(value: Any) -> Any:
 def loads(text: bytes | str, path: str) -> Metadata:
     """Return the metadata in ``text``, which was found in the file ``path``.
 
+    Known keys have the types of `dgrec.metadata_schema` or are absent.
+
     Raises:
         DamagedSessionError: The text is no JSON object.
         NotASessionError: It is JSON, but not dgrec's.
         FormatVersionError: It was written by a newer dgrec.
     """
+    return checked(_parse(text, path))[0]
+
+
+def part_of_metadata(value: Mapping[str, Any]) -> Metadata:
+    """Return some keys of metadata, read from elsewhere, as `loads` would."""
+    return checked(value)[0]
+
+
+def problems(text: bytes | str, path: str) -> list[str]:
+    """Return the keys in ``text`` whose values are not what they should be."""
+    return checked(_parse(text, path))[1]
+
+
+def _parse(text: bytes | str, path: str) -> dict[str, Any]:
     try:
-        value: Any = json.loads(text)
-    except ValueError:
+        if len(text) > _LONGEST_TEXT:
+            raise ValueError("too long")
+        value: Any = json.loads(text, parse_int=_integer, parse_constant=lambda _: None)
+    except (ValueError, RecursionError):
         raise DamagedSessionError(
             f"{path}: the session's metadata is damaged; `dgrec verify` tells what can be read"
         ) from None
@@ -103,39 +120,34 @@ def loads(text: bytes | str, path: str) -> Metadata:
     if not isinstance(form, dict) or form.get("name") != "dgrec":
         raise NotASessionError(f"{path}: not a dgrec session (its metadata has another form)")
     version = form.get("version")
-    if not isinstance(version, int) or version > FORMAT_VERSION:
+    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
         raise FormatVersionError(
-            f"{path}: session format {version}, but this dgrec reads up to {FORMAT_VERSION}; "
+            f"{path}: session format {version!s:.40}, but this dgrec reads up to {FORMAT_VERSION}; "
             "install a newer dgrec to open it"
         )
-    for key, (shape, wanted) in _SHAPES.items():
-        if value.get(key) is not None and not isinstance(value[key], shape):
-            raise NotASessionError(
-                f"{path}: not a dgrec session (in its metadata, {key!r} is not {wanted})"
-            )
-    # An object or a list that is null is not there: nobody has to look out for it then.
-    absent = {key for key, (shape, _) in _SHAPES.items() if shape is not str}
-    return {key: item for key, item in value.items() if item is not None or key not in absent}
+    found: dict[str, Any] = value
+    return found
+
+
+def _integer(digits: str) -> int | None:
+    return int(digits) if len(digits) <= _LONGEST_INTEGER else None
 
 
 def cuts_of(metadata: Mapping[str, Any]) -> list[int]:
-    """Return the frames of a clip that follow the one before though others were between them.
-
-    So begin its moments, but for the first, and those of a clip that it was cut from in turn.
-    """
+    """Return the frames at which a clip jumps, including jumps inherited from a clip of a clip."""
     clip = metadata.get("clip")
-    ranges = clip.get("ranges") if isinstance(clip, Mapping) else None
-    if not isinstance(clip, Mapping) or not isinstance(ranges, list):
+    if clip is None:
         return []
     earlier = cuts_of(clip)
     found: set[int] = set()
-    for item in ranges:
-        values = item if isinstance(item, Mapping) else {}
-        first, frames, start = (values.get(key) for key in ("first_frame", "frames", "from_frame"))
-        if isinstance(first, int):
-            found.add(first)
-            if isinstance(frames, int) and isinstance(start, int):
-                found |= {first + cut - start for cut in earlier if 0 < cut - start < frames}
+    for item in clip.get("ranges", []):
+        first, start = item["first_frame"], item.get("from_frame")
+        found.add(first)
+        if start is None:
+            continue
+        # Ranges do not overlap: each jump of what this was cut from is in one of them at most.
+        within = slice(bisect_right(earlier, start), bisect_left(earlier, start + item["frames"]))
+        found.update(first + cut - start for cut in earlier[within])
     return sorted(found - {0})
 
 

@@ -84,9 +84,7 @@ def part_of(file: Path) -> tuple[Path, str | None] | None:
 
 def first_frame(metadata: Metadata) -> int:
     """Return the number of the first frame of a session: not 0 in a later part."""
-    part = metadata.get("part")
-    number = part.get("first_frame") if isinstance(part, dict) else 0
-    return number if isinstance(number, int) else 0
+    return metadata.get("part", {}).get("first_frame") or 0
 
 
 def _stem(output: Path) -> str:
@@ -110,7 +108,7 @@ def _membership(path: Path) -> tuple[str | None, bool]:
         return None, False  # it is gone
     except DgrecError:
         return None, True
-    return (str(part.get("set_id")) if isinstance(part, dict) else None), False
+    return (None if part is None else str(part.get("set_id"))), False
 
 
 @dataclass(frozen=True)
@@ -131,6 +129,8 @@ class Part:
     damage: tuple[str, ...]
     #: Whether the recorder wrote its end; false for the part it is writing, or was killed in.
     ended: bool
+    #: `RecordedFile.is_plain`
+    is_plain: bool
 
     @property
     def is_finite(self) -> bool:
@@ -202,6 +202,7 @@ class PartSet:
                         ended_at=file.ended_at,
                         damage=tuple(file.damage),
                         ended=file.journal is None or file.journal.closing is not None,
+                        is_plain=file.is_plain,
                     )
             except (DgrecError, OSError) as error:
                 if not isinstance(error, DgrecError):
@@ -315,6 +316,16 @@ class PartSet:
                 if left <= 0:
                     return
 
+    def column_bytes(self) -> list[tuple[str, pa.DataType, int]]:
+        """Return name, type and compressed size of every leaf of the columns of sealed parts."""
+        sizes: dict[str, tuple[str, pa.DataType, int]] = {}
+        for part in self.parts:
+            with self._reopened(part) as file:
+                for name, type_, size in file.column_bytes():
+                    before = sizes[name][2] if name in sizes else 0
+                    sizes[name] = (name, type_, before + size)
+        return list(sizes.values())
+
     def row(self, position: int) -> dict[str, Any]:
         """Return one row by its position in the set (`Session.result`)."""
         for part in self.parts:
@@ -368,12 +379,12 @@ def parts_in_set(path: Path) -> tuple[list[tuple[int, Path]], str | None]:
 
 def _totals(parts: list[Any]) -> dict[str, Any]:
     """Add up what every part tells; nothing while one of them is still being recorded."""
-    if not all(isinstance(totals, dict) for totals in parts):
+    if None in parts:
         return {}
     added = {
         key: sum(totals[key] for totals in parts)
         for key in parts[0]
-        if all(isinstance(totals.get(key), int) for totals in parts)
+        if all(isinstance(totals.get(key), int) for totals in parts)  # the drift adds up to nothing
     }
     # What is true at the end of the whole, or came after its last row.
     for key in ("clock_drift_ms", *(f"{name}_after" for name in LOSSES)):

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import bisect
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
 import pyarrow as pa
 
+from dgrec.casting import is_cast, with_columns
 from dgrec.checksums import verify_checksums
+from dgrec.columns import is_utf8
 from dgrec.errors import NotASessionError, SessionError
 from dgrec.journal import Journal, is_being_written
 from dgrec.metadata import Metadata
-from dgrec.schema import JOURNAL_SUFFIX
+from dgrec.schema import JOURNAL_SUFFIX, SCHEMA
 from dgrec.sealed import SealedFile
 from dgrec.totals import LOSSES, TOTALLED, RowTotals
+from dgrec.untrusted import open_file
 
-__all__ = ["RecordedFile"]
+__all__ = ["RecordedFile", "rows_of"]
 
 _ARROW_STREAM = b"\xff\xff\xff\xff"
 _ROWS_AT_ONCE = 256
+#: What is kept of decoded rows: a row group of dgrec's own, three times over.
+_KEPT_BYTES = 96 << 20
 
 
 class RecordedFile:
@@ -43,16 +49,13 @@ class RecordedFile:
         self._sealed: SealedFile | None = None
         # What the last `row` came from: the next one is likely near it.
         self._values: tuple[int, list[dict[str, Any]]] | None = None
-        self._table: tuple[int, pa.Table | pa.RecordBatch] | None = None
+        self._near: list[tuple[int, pa.RecordBatch]] = []
+        self._ahead: Iterator[pa.RecordBatch] | None = None
         try:
-            with path.open("rb") as file:
+            with open_file(path) as file:
                 head = file.read(4)
         except FileNotFoundError:
             raise
-        except IsADirectoryError:
-            raise NotASessionError(
-                f"{path}: cannot be read: it is a folder; name one session in it"
-            ) from None
         except OSError as error:
             raise NotASessionError(f"{path}: cannot be read: {error.strerror}") from None
         #: None of a sealed file.
@@ -130,20 +133,40 @@ class RecordedFile:
     def __len__(self) -> int:
         return self._rows
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether any reader of Parquet finds the columns of `SCHEMA` in it, as they are."""
+        if self._sealed is None or not is_utf8(str(self.path)):
+            return False
+        return is_cast(self._sealed.stored_schema)
+
+    @property
+    def odd_metadata(self) -> list[str]:
+        """Keys of the metadata whose values are not what they should be."""
+        return [] if self._sealed is None else list(self._sealed.odd_metadata)
+
+    def column_bytes(self) -> list[tuple[str, pa.DataType, int]]:
+        """Return name, type and compressed size of every leaf of a sealed file's columns."""
+        return [] if self._sealed is None else self._sealed.column_bytes()
+
     def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """Yield the rows as Arrow record batches, in order."""
+        """Yield the rows as Arrow record batches, in order.
+
+        Args:
+            columns: Their names; known ones that the file lacks are null. None: those of `schema`.
+        """
         if self.journal is not None:
             yield from self._journal_batches(self.journal, columns)
         else:
             yield from self._file.batches(columns)
 
     def row(self, position: int) -> dict[str, Any]:
-        """Return the columns of one frame, by its position from 0."""
+        """Return the columns of `SCHEMA` of one frame, by its position from 0."""
         if self._values is None or not 0 <= position - self._values[0] < len(self._values[1]):
-            start, table = self._table_with(position)
+            start, batch = self._batch_with(position)
             # Turning rows into Python values is what takes the time: only some at once.
             offset = (position - start) // _ROWS_AT_ONCE * _ROWS_AT_ONCE
-            self._values = start + offset, table.slice(offset, _ROWS_AT_ONCE).to_pylist()
+            self._values = start + offset, rows_of(batch.slice(offset, _ROWS_AT_ONCE))
         start, rows = self._values
         return rows[position - start]
 
@@ -169,7 +192,7 @@ class RecordedFile:
         try:
             for batch in journal.batches():
                 there = batch.slice(0, left)
-                yield there if columns is None else there.select(columns)
+                yield there if columns is None else with_columns(there, columns)
                 left -= there.num_rows
                 if left <= 0:
                     return
@@ -178,17 +201,51 @@ class RecordedFile:
             now = f"it was sealed; name {sealed.name}" if sealed.exists() else "it was taken away"
             raise SessionError(f"{self.path}: is not there any more: {now}") from None
 
-    def _table_with(self, position: int) -> tuple[int, pa.Table | pa.RecordBatch]:
-        """Return the row group or batch that holds a row, and the number of its first row."""
-        if self._table is not None and 0 <= position - self._table[0] < self._table[1].num_rows:
-            return self._table
+    def _batch_with(self, position: int) -> tuple[int, pa.RecordBatch]:
+        """Return a batch that holds a row, and the position of its first row."""
         if self.journal is not None:
             found = self.journal.batch_at(position)
             if found is None:
                 raise IndexError(f"frame {position}: the journal has become shorter")
-            self._table = found
+            return found
+        for start, batch in self._near:
+            if start <= position < start + batch.num_rows:
+                return start, batch
+        starts = self._file.group_starts()
+        group = bisect.bisect_right(starts, position) - 1
+        last = self._near[-1] if self._near else None
+        if last is None or self._ahead is None or not starts[group] <= last[0] <= position:
+            self._near = []
+            self._ahead = self._file.batches(first_group=group)
+            start = starts[group]
         else:
-            starts = self._file.group_starts()
-            group = bisect.bisect_right(starts, position) - 1
-            self._table = starts[group], self._file.row_group(group)
-        return self._table
+            start = last[0] + last[1].num_rows
+        for batch in self._ahead:
+            self._keep(start, batch)
+            if position < start + batch.num_rows:
+                return start, batch
+            start += batch.num_rows
+        raise IndexError(position)
+
+    def _keep(self, start: int, batch: pa.RecordBatch) -> None:
+        """Keep a batch for those who look around: as many of a row group as is sensible."""
+        self._near.append((start, batch))
+        while len(self._near) > 1 and sum(b.nbytes for _, b in self._near) > _KEPT_BYTES:
+            self._near.pop(0)
+
+
+def rows_of(batch: pa.RecordBatch) -> list[dict[str, Any]]:
+    """Return rows as Python values: the columns of `SCHEMA`, None where the file lacks one.
+
+    With them come columns that dgrec does not know, if Python has values for them.
+    """
+    known = with_columns(batch, SCHEMA.names)
+    columns = {name: known.column(name).to_pylist() for name in SCHEMA.names}
+    for name in batch.schema.names:
+        if name not in columns:
+            with contextlib.suppress(pa.ArrowException, ValueError, OverflowError, LookupError):
+                columns[name] = batch.column(name).to_pylist()
+    if "timing" not in batch.schema.names:
+        columns["timing"] = [[]] * batch.num_rows
+    names = list(columns)
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dgrec.drawing import as_pil, image_overlay
-from dgrec.errors import VideoError
+from dgrec.errors import OverlayError, VideoError
 from dgrec.metadata import Metadata
 from dgrec.restore import RestoredFrame, restore
 
@@ -72,13 +72,13 @@ class RecordedResult:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of the frame in pixels."""
-        return int(self.row["width"]), int(self.row["height"])
+        """Width and height of the frame in pixels; 0, 0 where another tool left them out."""
+        return self.row["width"] or 0, self.row["height"] or 0
 
     @property
-    def captured_at(self) -> dt.datetime:
-        """When the frame had been read (UTC)."""
-        stamp: dt.datetime = self.row["captured_at"]
+    def captured_at(self) -> dt.datetime | None:
+        """When the frame had been read (UTC); None where another tool left it out."""
+        stamp: dt.datetime | None = self.row["captured_at"]
         return stamp
 
     def __getattr__(self, name: str) -> Any:
@@ -158,6 +158,7 @@ class RecordedResult:
                 colours jump from frame to frame, which they do not in a live pipeline.
 
         Raises:
+            OverlayError: PySDK cannot draw these results (a box of NaN).
             VideoError: ``image`` is no picture, or the installed PySDK does not know the result
                 type that was recorded.
         """
@@ -170,7 +171,13 @@ class RecordedResult:
         picture: Any = image
         if self._metadata.get("model", {}).get("image_backend") == "pil":
             picture = as_pil(image)  # which draws lines and letters of its own
-        return image_overlay(self.to_pysdk(picture, settings, labels))
+        try:
+            return image_overlay(self.to_pysdk(picture, settings, labels))
+        except VideoError:
+            raise
+        except Exception as error:  # whatever PySDK and OpenCV raise on what they never expected
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise OverlayError(f"frame {self.frame}: {reason}") from error
 
     def to_pysdk(
         self,
@@ -220,7 +227,9 @@ class RecordedResult:
                 isinstance(item, dict) and "mask" in item for item in results
             )
         for name, value in self.attributes.items():
-            setattr(result, name, value)
+            # Analyzers add names; what PySDK's own object has was never recorded.
+            if not hasattr(result, name):
+                setattr(result, name, value)
         return result
 
 

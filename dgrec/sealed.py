@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dgrec import metadata as metadata_module
+from dgrec.casting import cast_batches, cast_schema, with_columns
 from dgrec.checksums import append_checksums, verify_checksums
+from dgrec.columns import is_utf8
 from dgrec.errors import (
     DamagedSessionError,
     NotASessionError,
@@ -20,16 +23,26 @@ from dgrec.errors import (
 from dgrec.files import NewFile, write_error
 from dgrec.journal import Journal
 from dgrec.metadata import Metadata
-from dgrec.schema import METADATA_KEY, SCHEMA, parquet_bounds, parquet_encodings
+from dgrec.schema import METADATA_KEY, parquet_bounds, parquet_encodings
 from dgrec.totals import RowTotals, add_rows
+from dgrec.untrusted import check_file
 
-__all__ = ["SealedFile", "seal", "write_sealed"]
+__all__ = ["SealedFile", "leaves_of", "seal", "write_sealed"]
 
 # One row group is what a jump to a frame must read: 16,384 frames are nine minutes at 30 fps.
 _ROW_GROUP_FRAMES = 16_384
 # Masks and key points make rows large; memory while sealing and reading stays bounded.
 _ROW_GROUP_BYTES = 32 << 20
 _MANY_BATCHES = 64
+
+#: What a footer may hold: the metadata is one text of it.
+_LONGEST_FOOTER_TEXT = 48 << 20
+_MOST_FOOTER_ITEMS = 4_000_000
+_ROWS_AT_ONCE = 4096
+#: Values of one nested column that are decoded at a time, and how many a row has on the average:
+#: a thousand landmarks of three numbers on every frame.
+_MOST_VALUES = 4_000_000
+_MOST_VALUES_PER_ROW = 3000
 
 
 def seal(
@@ -184,7 +197,7 @@ def _one_table(batches: list[pa.RecordBatch]) -> pa.Table:
 
 
 class SealedFile:
-    """A sealed session on disk.
+    """A sealed session on disk, its known columns with the types of `SCHEMA`.
 
     Raises:
         NotASessionError: The file is Parquet, but no session.
@@ -194,30 +207,59 @@ class SealedFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        check_file(path)
+        # Arrow takes no names that are no UTF-8, and reads through Python if it is given a file.
+        self._opened = None if is_utf8(str(path)) else path.open("rb")
         try:
-            self._file = pq.ParquetFile(path, page_checksum_verification=True)
+            self._file = self._open_parquet()
             stored = self._file.metadata.metadata or {}
-        except (pa.ArrowException, OSError) as error:
+            #: The columns as they stand in the file.
+            self.stored_schema: pa.Schema = self._file.schema_arrow.remove_metadata()
+            self._check_footer()
+        except _UNREADABLE as error:
+            self._close_opened()
             raise DamagedSessionError(f"{path}: damaged: {_first_line(error)}") from None
-        text = stored.get(METADATA_KEY)
-        if text is None:
-            raise NotASessionError(
-                f"{path}: a Parquet file, but not a dgrec session (it has no dgrec metadata)"
-            )
-        self.metadata: Metadata = metadata_module.loads(text, str(path))
-        self.schema: pa.Schema = self._file.schema_arrow.remove_metadata()
-        for name in ("frame", "detections"):
-            if name not in self.schema.names:
-                raise NotASessionError(f"{path}: not a dgrec session (no column {name!r})")
-        for column in SCHEMA:
-            # Another tool may have written a wider number, or a list of another layout.
-            if column.name in self.schema.names:
-                found = self.schema.field(column.name).type
-                if _kind(found) != _kind(column.type) and not pa.types.is_null(found):
-                    raise NotASessionError(
-                        f"{path}: not a dgrec session (column {column.name!r} is {found}, not "
-                        f"{column.type})"
-                    )
+        try:
+            text = stored.get(METADATA_KEY)
+            if text is None:
+                raise NotASessionError(
+                    f"{path}: a Parquet file, but not a dgrec session (it has no dgrec metadata)"
+                )
+            self.metadata: Metadata = metadata_module.loads(text, str(path))
+            #: Keys of the metadata whose values are not what they should be.
+            self.odd_metadata = metadata_module.problems(text, str(path))
+            self.schema: pa.Schema = cast_schema(self.stored_schema, path)
+        except SessionError:
+            self.close()
+            raise
+
+    def _open_parquet(self) -> pq.ParquetFile:
+        limits: dict[str, Any] = {
+            "page_checksum_verification": True,
+            "thrift_string_size_limit": _LONGEST_FOOTER_TEXT,
+            "thrift_container_size_limit": _MOST_FOOTER_ITEMS,
+        }
+        file: Any = self._opened or self.path
+        footer = pq.ParquetFile(file, **limits)
+        leaves = [footer.schema.column(index) for index in range(len(footer.schema))]
+        self._leaves = frozenset(leaf.path for leaf in leaves)
+        texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
+        # One long text, named by every row, is small in the file: it stays so until its size is
+        # known (`dgrec.casting`).
+        self._decoded = pq.ParquetFile(
+            file, metadata=footer.metadata, read_dictionary=texts, **limits
+        )
+        return footer
+
+    def _check_footer(self) -> None:
+        footer = self._file.metadata
+        counts = [footer.row_group(index).num_rows for index in range(footer.num_row_groups)]
+        if min(counts, default=0) < 0 or sum(counts) != footer.num_rows:
+            raise ValueError("its footer contradicts itself")
+        for index, rows in enumerate(counts):
+            values = self._most_values(index)
+            if values > max(_MOST_VALUES, _MOST_VALUES_PER_ROW * rows):
+                raise ValueError(f"{values:,} values in {rows:,} rows")
 
     @property
     def parquet(self) -> pq.ParquetFile:
@@ -234,18 +276,74 @@ class SealedFile:
             starts.append(starts[-1] + self._file.metadata.row_group(index).num_rows)
         return starts
 
-    def row_group(self, index: int, columns: list[str] | None = None) -> pa.Table:
-        try:
-            return self._file.read_row_group(index, columns=columns)
-        except (pa.ArrowException, OSError) as error:
-            raise self._failure(error) from None
+    def batches(
+        self, columns: list[str] | None = None, *, first_group: int = 0
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows in order, at most a few thousand at a time.
 
-    def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """Yield the rows in order, a few thousand at a time."""
+        Args:
+            columns: Their names; known ones that the file lacks are null. Of a nested one, parts
+                can be named, as Parquet does; others of it may be null. None: those of `schema`.
+            first_group: Row group to begin with.
+        """
+        for index in range(first_group, self._file.metadata.num_row_groups):
+            yield from self._group(index, columns)
+
+    def _group(self, index: int, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
+        there = columns
+        if columns is not None:
+            there = [name for name in map(self._stored_name, columns) if name is not None]
+            if not there:  # of nothing, Arrow reads no rows
+                there = ["frame"]
+            columns = list(dict.fromkeys(name.partition(".")[0] for name in columns))
+        left = self._file.metadata.row_group(index).num_rows
         try:
-            yield from self._file.iter_batches(batch_size=4096, columns=columns)
-        except (pa.ArrowException, OSError) as error:
+            found = self._decoded.iter_batches(
+                batch_size=self._rows_at_once(index), row_groups=[index], columns=there
+            )
+            for stored in found:
+                for batch in cast_batches(stored, self.schema, self.path):
+                    left -= batch.num_rows
+                    yield batch if columns is None else with_columns(batch, columns)
+        except _UNREADABLE as error:
             raise self._failure(error) from None
+        if left:
+            raise DamagedSessionError(f"{self.path}: damaged: rows are missing")
+
+    def _stored_name(self, name: str) -> str | None:
+        """Return what Arrow calls a column or a leaf of one; None if there is none."""
+        column = name.partition(".")[0]
+        if column not in self.schema.names:
+            return None
+        # Another tool may call the items of a list otherwise, or have left this one out.
+        return name if name in self._leaves else column
+
+    def _rows_at_once(self, index: int) -> int:
+        """Return how many rows of a group to decode at a time.
+
+        Lists of nothing are small in a file: the footer says how many items they have.
+        """
+        group_rows: int = self._file.metadata.row_group(index).num_rows
+        rows = _MOST_VALUES * group_rows // max(1, self._most_values(index))
+        return max(1, min(_ROWS_AT_ONCE, rows))
+
+    def column_bytes(self) -> list[tuple[str, pa.DataType, int]]:
+        """Return name, type and compressed size of every leaf of the stored columns."""
+        footer = self._file.metadata
+        leaves = [
+            leaf for field in self.stored_schema for leaf in leaves_of(field.name, field.type)
+        ]
+        taken = [0] * len(leaves)
+        for group in map(footer.row_group, range(footer.num_row_groups)):
+            # Parquet stores leaves in the order of the schema.
+            for index in range(min(len(leaves), group.num_columns)):
+                taken[index] += group.column(index).total_compressed_size
+        return [(*leaf, size) for leaf, size in zip(leaves, taken, strict=True)]
+
+    def _most_values(self, index: int) -> int:
+        """Return how many values the longest column of a row group says it has."""
+        group = self._file.metadata.row_group(index)
+        return max((group.column(leaf).num_values for leaf in range(group.num_columns)), default=0)
 
     def _failure(self, error: BaseException) -> SessionError:
         if self._file.closed:
@@ -254,25 +352,30 @@ class SealedFile:
 
     def close(self) -> None:
         self._file.close()
+        self._decoded.close()
+        self._close_opened()
+
+    def _close_opened(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
 
 
-def _kind(type_: pa.DataType) -> str:
-    for kind, belongs in _KINDS.items():
-        if belongs(type_):
-            return kind
-    return str(type_)
+def leaves_of(name: str, type_: pa.DataType) -> list[tuple[str, pa.DataType]]:
+    """Return name and type of every leaf of a column, in Parquet's order."""
+    if pa.types.is_map(type_):
+        return [
+            *leaves_of(f"{name}.key", type_.key_type),
+            *leaves_of(f"{name}.value", type_.item_type),
+        ]
+    if pa.types.is_struct(type_):
+        return [leaf for f in type_ for leaf in leaves_of(f"{name}.{f.name}", f.type)]
+    if type_.num_fields:  # a list of some kind
+        return leaves_of(name, type_.field(0).type)
+    return [(name, type_)]
 
 
-_KINDS: dict[str, Callable[[pa.DataType], bool]] = {
-    "number": lambda t: pa.types.is_integer(t) or pa.types.is_floating(t) or pa.types.is_decimal(t),
-    "text": lambda t: (
-        pa.types.is_string(t) or pa.types.is_large_string(t) or pa.types.is_dictionary(t)
-    ),
-    "stamp": pa.types.is_timestamp,
-    "truth": pa.types.is_boolean,
-    # A tool without maps writes their pairs as a list.
-    "list": lambda t: pa.types.is_list(t) or pa.types.is_large_list(t) or pa.types.is_map(t),
-}
+#: What Arrow raises on a file that is not what it says.
+_UNREADABLE = (pa.ArrowException, OSError, ValueError, ArithmeticError, LookupError, MemoryError)
 
 
 def _first_line(error: BaseException) -> str:

@@ -11,13 +11,14 @@ import numpy as np
 import pyarrow as pa
 
 from dgrec.card import session_card
-from dgrec.errors import DgrecError, NotASessionError, SessionError
+from dgrec.errors import DamagedSessionError, DgrecError, NotASessionError, SessionError
 from dgrec.journal import Journal
 from dgrec.metadata import Metadata
 from dgrec.parts import Part, PartSet, first_frame
-from dgrec.recorded_file import RecordedFile
+from dgrec.recorded_file import RecordedFile, rows_of
 from dgrec.result import RecordedResult
 from dgrec.schema import JOURNAL_SUFFIX
+from dgrec.untrusted import DecodeError
 
 if TYPE_CHECKING:
     import duckdb
@@ -133,6 +134,20 @@ class Session:
     def schema(self) -> pa.Schema:
         return self._rows.schema
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether any reader of Parquet finds dgrec's columns in it (of a set: see `parts`)."""
+        return isinstance(self._rows, RecordedFile) and self._rows.is_plain
+
+    @property
+    def odd_metadata(self) -> list[str]:
+        """Keys of the metadata whose values are not what they should be, and are left out."""
+        return self._rows.odd_metadata if isinstance(self._rows, RecordedFile) else []
+
+    def column_bytes(self) -> list[tuple[str, pa.DataType, int]]:
+        """Return name, type and compressed size of every leaf of sealed columns."""
+        return self._rows.column_bytes()
+
     def __len__(self) -> int:
         return len(self._rows)
 
@@ -156,6 +171,9 @@ class Session:
 
     def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Yield the rows as Arrow record batches, in order.
+
+        Known columns have the types of `dgrec.schema.SCHEMA`. Those that are named and that another
+        tool left out are null; without names, the columns are those of `schema`.
 
         Of a journal that is being written, those that were there when the session was opened: all
         looks at a session show the same rows.
@@ -193,8 +211,8 @@ class Session:
         metadata = self.metadata
         for batch in self.batches():
             for start in range(0, batch.num_rows, 256):
-                for row in batch.slice(start, 256).to_pylist():
-                    yield RecordedResult(row, metadata)
+                for row in rows_of(batch.slice(start, 256)):
+                    yield self.restored(row, metadata)
 
     @overload
     def __getitem__(self, index: int) -> RecordedResult: ...
@@ -220,7 +238,24 @@ class Session:
         position = index + size if index < 0 else index
         if not 0 <= position < size:
             raise IndexError(f"frame {index} of a session of {size} frames")
-        return RecordedResult(self.row(position), self.metadata)
+        return self.restored(self.row(position))
+
+    def restored(self, row: Mapping[str, Any], metadata: Metadata | None = None) -> RecordedResult:
+        """Return the result of one of this session's rows.
+
+        Args:
+            row: Its columns.
+            metadata: `metadata`, for who asks for many results.
+
+        Raises:
+            DamagedSessionError: The row does not hold what dgrec writes.
+        """
+        try:
+            return RecordedResult(row, self.metadata if metadata is None else metadata)
+        except DecodeError as error:
+            raise DamagedSessionError(
+                f"{self.path}: damaged: frame {row['frame']}: {error}"
+            ) from None
 
     def row(self, position: int) -> dict[str, Any]:
         """Return the columns of one frame, by its position from 0."""

@@ -71,11 +71,15 @@ def open_sessions(
     problems: list[DgrecError] = []
     opened: dict[Path, Session] = {}
     named: set[Path] = set()
-    for path, is_named in _gather(paths, problems):
+    found = list(_gather(paths, problems))
+    for path, is_named in found:
         if is_named:
             named.add(path)
         try:
-            opened[path] = Session(path)
+            session = Session(path)
+            if len(found) > 1:
+                _read_through(session)
+            opened[path] = session
         except DgrecError as error:
             problems.append(error)
         except OSError as error:
@@ -88,9 +92,24 @@ def open_sessions(
     return distinct if with_clips else list(_without_clips(distinct, named, on_clip or tell))
 
 
+def _read_through(session: Session) -> None:
+    """Read a file that nothing vouches for, so that it does not end an answer about all others.
+
+    Raises:
+        SessionError: Part of it cannot be read.
+    """
+    if session.sealed and not session.has_checksums:
+        try:
+            for _ in session.batches():
+                pass
+        except DgrecError:
+            session.close()
+            raise
+
+
 def names_something(path: str) -> bool:
     """Return whether a file, a folder, a recording in parts or a glob of files has this name."""
-    if not path:  # which Path would take for the folder it is in
+    if not path or "\0" in path:  # Path would take the first for the folder it is in
         return False
     try:
         return (
@@ -130,6 +149,9 @@ def _gather(
     """
     candidates: dict[Path, _Candidate] = {}
     for path in paths:
+        if "\0" in os.fspath(path):
+            problems.append(NotASessionError("a name cannot hold a NUL"))
+            continue
         if not os.fspath(path):  # a variable that is not set; Path takes it for this folder
             problems.append(NotASessionError("an empty name stands for no session"))
             continue

@@ -61,7 +61,7 @@ class Source(Protocol):
     @property
     def id(self) -> str: ...
     @property
-    def sealed(self) -> bool: ...
+    def is_plain(self) -> bool: ...
     @property
     def is_finite(self) -> bool: ...
     @property
@@ -77,8 +77,10 @@ class Source(Protocol):
     @property
     def ended_at(self) -> str | None: ...
     def __len__(self) -> int: ...
-    def batches(self) -> Iterator[pa.RecordBatch]: ...
-    def batches_of(self, part: Part) -> Iterator[pa.RecordBatch]: ...
+    def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]: ...
+    def batches_of(
+        self, part: Part, columns: list[str] | None = None
+    ) -> Iterator[pa.RecordBatch]: ...
 
 
 def connect(
@@ -147,9 +149,7 @@ def _only(sessions: Sequence[Source]) -> library.OnlySession | None:
     if len(sessions) != 1 or not len(sessions[0]):
         return None
     (session,) = sessions
-    if session.parts or not session.sealed or set(SCHEMA.names) - set(session.schema.names):
-        return library.OnlySession(session.id)
-    if not _has_plain_name(session.path):
+    if session.parts or not _can_be_read(session) or set(SCHEMA.names) - set(session.schema.names):
         return library.OnlySession(session.id)
     scan = _scan([session.path])
     if not session.is_finite:
@@ -169,7 +169,10 @@ def _confine(connection: duckdb.DuckDBPyConnection, sessions: Sequence[Source]) 
 
 @dataclass(frozen=True)
 class _Rows:
-    """Where rows come from: a sealed file, or a stream registered under a name."""
+    """Where rows come from: a file that DuckDB reads itself, or what is registered under a name.
+
+    Journals are, files whose columns have other types, and names that are not text.
+    """
 
     session_id: str
     schema: pa.Schema
@@ -180,18 +183,27 @@ class _Rows:
 
 
 class _RowStream:
-    """Gives DuckDB the rows of a file that it cannot read itself, anew for each scan.
+    """Gives DuckDB rows that it cannot read itself, anew for each scan.
 
-    That is a journal (also once a set's is sealed), or a file whose name DuckDB cannot take.
+    They are in a journal (also once a set's is sealed), in a file whose columns have other types,
+    or whose name DuckDB cannot take.
     """
 
-    def __init__(self, schema: pa.Schema, batches: Callable[[], Iterator[pa.RecordBatch]]) -> None:
-        self._schema = schema
+    def __init__(
+        self, schema: pa.Schema, batches: Callable[[list[str]], Iterator[pa.RecordBatch]]
+    ) -> None:
+        self._names = [name for name in schema.names if not _is_taken(name)]
+        self.schema = pa.schema([schema.field(name) for name in self._names])
         self._batches = batches
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        reader = pa.RecordBatchReader.from_batches(self._schema, self._batches())
+        reader = pa.RecordBatchReader.from_batches(self.schema, self._batches(self._names))
         return reader.__arrow_c_stream__(requested_schema)
+
+
+def _is_taken(name: str) -> bool:
+    """Return whether another tool's column would hide one of dgrec's: SQL ignores the case."""
+    return name not in SCHEMA.names and name.lower() in {*SCHEMA.names, "session_id"}
 
 
 def _frames_query(sessions: Sequence[Source], connection: duckdb.DuckDBPyConnection) -> str:
@@ -221,21 +233,30 @@ def _frames_query(sessions: Sequence[Source], connection: duckdb.DuckDBPyConnect
 def _rows_of(
     session: Source, number: int, connection: duckdb.DuckDBPyConnection
 ) -> Iterator[_Rows]:
+    def streamed(
+        name: str, schema: pa.Schema, batches: Callable[[list[str]], Iterator[pa.RecordBatch]]
+    ) -> _Rows:
+        rows = _RowStream(schema, batches)
+        connection.register(name, rows)
+        return _Rows(session.id, rows.schema, name=name)
+
     if not session.parts:
-        if session.sealed and _has_plain_name(session.path):
+        if _can_be_read(session):
             yield _Rows(session.id, session.schema, path=session.path, is_finite=session.is_finite)
         else:
-            name = f"_journal_{number}"
-            connection.register(name, _RowStream(session.schema, session.batches))
-            yield _Rows(session.id, session.schema, name=name)
+            yield streamed(f"_rows_{number}", session.schema, session.batches)
     for part in session.parts:
-        if part.sealed and _has_plain_name(part.path):
+        if _can_be_read(part):
             yield _Rows(session.id, part.schema, path=part.path, is_finite=part.is_finite)
         else:
-            name = f"_journal_{number}_{part.number}"
             batches = functools.partial(session.batches_of, part)
-            connection.register(name, _RowStream(part.schema, batches))
-            yield _Rows(session.id, part.schema, name=name)
+            yield streamed(f"_rows_{number}_{part.number}", part.schema, batches)
+
+
+def _can_be_read(file: Source | Part) -> bool:
+    """Return whether DuckDB itself finds the columns of `SCHEMA` in a file, and nothing else."""
+    has_other_names = any(map(_is_taken, file.schema.names))
+    return file.is_plain and _has_plain_name(file.path) and not has_other_names
 
 
 def _select(rows: Sequence[_Rows]) -> str:
@@ -329,20 +350,16 @@ def _session_row(session: Source) -> dict[str, Any]:
         "started_at": _stamp(metadata.get("started_at")),
         "ended_at": _stamp(session.ended_at),
         "end_reason": metadata.get("end_reason"),
-        "source": _text(source.get("given")),
-        "source_kind": _text(source.get("kind")),
-        "model": _text(model.get("name")),
-        "device": _text(model.get("device")),
-        "inference_host": _text(model.get("inference_host")),
-        "host": _text(metadata.get("host", {}).get("name")),
+        "source": source.get("given"),
+        "source_kind": source.get("kind"),
+        "model": model.get("name"),
+        "device": model.get("device"),
+        "inference_host": model.get("inference_host"),
+        "host": metadata.get("host", {}).get("name"),
         **{name: totals.get(name) for name in _TOTALS},
         "bytes": sum(map(_size, session.files)),
         "metadata": dumps(metadata),
     }
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
 
 
 def _size(path: Path) -> int:

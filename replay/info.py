@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from dgrec.journal import is_being_written
+from dgrec.sealed import leaves_of
 from dgrec.units import size_text
 from replay.events import damage_events, source_events
 from replay.output.destination import Destination
@@ -89,38 +86,21 @@ def _state_of_parts(session: Session) -> str:
 
 def _detection_count(session: Session) -> int:
     total = session.metadata.get("totals", {}).get("detections")
-    if session.sealed and isinstance(total, int):
-        return total
+    if session.sealed and total is not None:
+        return int(total)
     return sum(len(b.column("detections").flatten()) for b in session.batches(["detections"]))
 
 
 def _columns(session: Session) -> list[dict[str, Any]]:
     """Return name, type, bytes and share of every leaf, as nested columns are stored."""
-    leaves = [leaf for field in session.schema for leaf in _leaves(field.name, field.type)]
-    columns: list[dict[str, Any]] = [
-        {"name": name, "type": str(type_), "bytes": None, "share": None} for name, type_ in leaves
-    ]
     if not session.sealed:
-        return columns
+        leaves = [leaf for field in session.schema for leaf in leaves_of(field.name, field.type)]
+        return [{"name": n, "type": str(t), "bytes": None, "share": None} for n, t in leaves]
     size = sum(map(os.path.getsize, session.files))
-    taken = [0] * len(columns)
-    for footer in map(pq.read_metadata, session.files):
-        # Parquet stores leaves in the order of the schema.
-        for index, group in itertools.product(range(len(columns)), range(footer.num_row_groups)):
-            taken[index] += footer.row_group(group).column(index).total_compressed_size
-    for column, bytes_ in zip(columns, taken, strict=True):
-        column["bytes"], column["share"] = bytes_, bytes_ / size
-    return columns
-
-
-def _leaves(name: str, type_: pa.DataType) -> list[tuple[str, pa.DataType]]:
-    if pa.types.is_map(type_):
-        return [*_leaves(f"{name}.key", type_.key_type), *_leaves(f"{name}.value", type_.item_type)]
-    if pa.types.is_struct(type_):
-        return [leaf for f in type_ for leaf in _leaves(f"{name}.{f.name}", f.type)]
-    if pa.types.is_list(type_):
-        return _leaves(name, type_.value_type)
-    return [(name, type_)]
+    return [
+        {"name": name, "type": str(type_), "bytes": taken, "share": taken / size}
+        for name, type_, taken in session.column_bytes()
+    ]
 
 
 # --- writing -----------------------------------------------------------------------------------
@@ -183,13 +163,13 @@ def _video_rows(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield name and facts of each recorded video; of one that is not ended, what is known."""
     for video in metadata.get("video", []):
         facts = [str(video.get("kind")), str(video.get("codec"))]
-        if "width" in video:
+        if video.get("width") is not None and video.get("height") is not None:
             facts.append(f"{video['width']}x{video['height']}")
-        if "frames" in video:
+        if video.get("frames") is not None:
             facts.append(f"{video['frames']:,} frames")
-        if "size" in video:
+        if video.get("size") is not None:
             facts.append(size_text(video["size"]))
-        if "problem" in video:
+        if video.get("problem"):
             facts.append(f"ended early: {video['problem']}")
         yield str(video.get("file")), ", ".join(facts)
 
@@ -197,9 +177,9 @@ def _video_rows(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _gap_rows(events: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
     """Yield how often and how long the source was lost, and each time of it, or the longest."""
     gaps = [
-        (float(seconds), event)
+        (float(event["seconds"]), event)
         for event in events
-        if event.get("kind") == "gap" and isinstance(seconds := event.get("seconds"), int | float)
+        if event.get("kind") in ("gap", "server_lost") and event.get("seconds") is not None
     ]
     if not gaps:
         return
@@ -207,7 +187,8 @@ def _gap_rows(events: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
     least = sorted((seconds for seconds, _ in gaps), reverse=True)[:_MOST_EVENTS][-1]
     for seconds, event in [gap for gap in gaps if gap[0] >= least][:_MOST_EVENTS]:
         until = "" if event.get("back", True) else ", until the end"
-        yield str(event.get("from")), f"{seconds:,.1f} s{until}: {event.get('reason')}"
+        server = f"{event['server']}, " if "server" in event else ""
+        yield str(event.get("from")), f"{seconds:,.1f} s{until}: {server}{event.get('reason')}"
     if len(gaps) > _MOST_EVENTS:
         yield "shorter ones", f"{len(gaps) - _MOST_EVENTS:,} (--format json has them)"
 
@@ -249,7 +230,7 @@ def _metadata_groups(metadata: Mapping[str, Any]) -> dict[str, list[tuple[str, s
     for key, value in metadata.items():
         if key in _SHOWN_ABOVE:
             continue
-        if isinstance(value, dict):
+        if isinstance(value, dict) and key != "other":
             groups[key] = [(name, _value_text(item)) for name, item in value.items()]
         else:
             other.append((key, _value_text(value)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,17 +13,21 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dgrec.errors import DgrecError, VideoError
+from dgrec.casting import with_columns
+from dgrec.errors import DamagedSessionError, DgrecError, VideoError
 from dgrec.journal import is_being_written
+from dgrec.recorded_file import rows_of
 from dgrec.recorded_paths import base_name, recorded_video
 from dgrec.session import Session, open_session
 from dgrec.totals import LOSSES, RowTotals
+from dgrec.video import import_av
 from dgrec.video.reader import open_container
 from replay.events import damage_events, source_events
 from replay.footage.video import Clip
 
 __all__ = ["Findings", "check", "verify"]
 
+_ROWS_AT_ONCE = 256
 #: What every row has, and what is counted of it.
 _PLACES = ("dropped_camera", "dropped_queue", "dropped_writer")
 _COUNTS = ("skipped_before", "dropped_before", *_PLACES)
@@ -70,6 +75,8 @@ def _source_notes(session: Session) -> Iterator[str]:
 
 
 def _problems(session: Session) -> Iterator[str]:
+    for key in session.odd_metadata:
+        yield f"its metadata has something else than it should under {key!r}: left out"
     if session.sealed:
         if not session.has_checksums:
             yield "has no checksums of its own: rewritten by another tool"
@@ -77,9 +84,14 @@ def _problems(session: Session) -> Iterator[str]:
             yield from session.damage
     starts = [part.first_frame for part in session.parts] if session.parts else []
     rows = _RowCheck(session.first_frame, starts)
+    can_be_restored = True
     for batch in session.batches():
         # Decoding every column is what checks its pages.
-        rows.add(batch.select([name for name in _CHECKED if name in batch.schema.names]))
+        rows.add(with_columns(batch, _CHECKED))
+        if can_be_restored:
+            problem = _results(session, batch)
+            can_be_restored = problem is None
+            yield from filter(None, [problem])
     if session.parts:
         yield from session.damage
         for part in session.parts:
@@ -93,6 +105,18 @@ def _problems(session: Session) -> Iterator[str]:
     yield from (text for kind, text in rows.problems if kind != "frame" or not session.damage)
     yield from _totals(session, rows)
     yield from _videos(session, rows)
+
+
+def _results(session: Session, batch: pa.RecordBatch) -> str | None:
+    """Return what is wrong with the first row whose results cannot be given back."""
+    metadata = session.metadata
+    for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
+        for row in rows_of(batch.slice(start, _ROWS_AT_ONCE)):
+            try:
+                session.restored(row, metadata)
+            except DamagedSessionError as error:
+                return _without_path(str(error), session.path)
+    return None
 
 
 class _RowCheck:
@@ -278,18 +302,20 @@ def _video_problems(
     if path is None:
         yield f"its video {name} is gone"
         return
-    if "sha256" in video and _sha256(path) != video["sha256"]:
+    if video.get("sha256") is not None and _sha256(path) != video["sha256"]:
         yield f"its video {name} is not the one that was recorded"
         return
-    if "frames" not in video and "size" not in video:
+    if video.get("frames") is None and video.get("size") is None:
         return  # it is being recorded, or was when the recorder was cut off
     count = _frames_in(path)
-    if count != video.get("frames", count):
+    if video.get("frames") is not None and count != video["frames"]:
         yield f"its video {name} has {count} frames instead of {video['frames']}"
     elif rows.last >= count and "problem" not in video:
         yield f"its video {name} has {count} frames, but a row says video frame {rows.last}"
-    elif not is_clip and (problem := rows.problem(_times_us(path))):  # a clip closes gaps
-        yield f"its video {name} {problem}"
+    elif not is_clip:  # which closes gaps
+        times_us = _times_us(path)
+        if len(times_us) == count and (problem := rows.problem(times_us)):
+            yield f"its video {name} {problem}"
 
 
 def _frames_in(path: Path) -> int:
@@ -307,15 +333,17 @@ def _frames_in(path: Path) -> int:
 
 
 def _times_us(path: Path) -> np.ndarray:
-    """Return the time of each frame of a recorded video, in microseconds."""
-    with open_container(path, path.name) as container:
+    """Return the time of each picture of a video, in microseconds; as far as it can be read."""
+    times: list[int] = []
+    with (
+        contextlib.suppress(VideoError, IndexError, OSError, import_av().FFmpegError),
+        open_container(path, path.name) as container,
+    ):
         stream = container.streams.video[0]
-        times = [
-            packet.pts * stream.time_base * 1_000_000
-            for packet in container.demux(stream)
-            if packet.size and packet.pts is not None
-        ]
-    return np.array(sorted(map(round, times)), np.float64)
+        for packet in container.demux(stream):
+            if packet.size and packet.pts is not None:
+                times.append(round(packet.pts * stream.time_base * 1_000_000))
+    return np.array(sorted(times), np.float64)
 
 
 def _sha256(path: Path) -> str:

@@ -60,8 +60,8 @@ def same_footage(base: Sequence[Metadata], new: Sequence[Metadata]) -> bool:
 
 
 def _source(metadata: Metadata) -> Mapping[str, Any]:
-    source = metadata.get("source")
-    return source if isinstance(source, dict) else {}
+    source: Mapping[str, Any] = metadata.get("source", {})
+    return source
 
 
 def _facts(metadata: Metadata) -> Iterator[tuple[str, Any]]:

@@ -147,9 +147,9 @@ def _metadata(
     }
     if videos:
         metadata["video"] = videos
-    if isinstance(old.get("source"), dict):
+    if "source" in old:
         metadata["source"] = _moved(old["source"], session.path, output)
-    if isinstance(old.get("events"), list):
+    if "events" in old:
         numbers = rows.facts["source_frame"].to_pylist()
         ranges = [
             (numbers[start], numbers[end - 1]) for start, end in zip(rows.starts, ends, strict=True)
@@ -166,7 +166,7 @@ def _totals(rows: RowTotals) -> dict[str, Any]:
 def _moved(source: Mapping[str, Any], session: Path, output: Path) -> dict[str, Any]:
     """Return the facts about the source with its path as the clip sees it."""
     moved = dict(source)
-    if isinstance(source.get("relative"), str) and source["relative"]:
+    if source.get("relative"):
         path = session.absolute().parent / source["relative"]
         with contextlib.suppress(ValueError):  # another drive
             relative = os.path.relpath(path.resolve(), output.absolute().parent.resolve())
@@ -175,5 +175,5 @@ def _moved(source: Mapping[str, Any], session: Path, output: Path) -> dict[str, 
 
 
 def _is_within(event: Any, ranges: Sequence[tuple[int, int]]) -> bool:
-    number = event.get("source_frame") if isinstance(event, Mapping) else None
-    return not isinstance(number, int) or any(first <= number <= last for first, last in ranges)
+    number = event.get("source_frame")
+    return number is None or any(first <= number <= last for first, last in ranges)

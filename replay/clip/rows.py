@@ -26,12 +26,8 @@ class ClipRows:
         self.count = sum(span.end - span.start for span in spans)
         columns = ["frame", "source_frame", "media_time_s", "captured_at", "completed_at"]
         columns += ["video_frame", "width", "height"]
-        columns = [name for name in columns if name in session.schema.names]
         #: Small columns of the chosen rows, in order: all that cutting a video needs.
-        self.facts = pa.Table.from_batches(
-            [part for _, part in self._chosen(columns)],
-            pa.schema([session.schema.field(name) for name in columns]),
-        )
+        self.facts = pa.Table.from_batches([part for _, part in self._chosen(columns)])
         self.from_frames = self.facts["frame"].to_pylist()
         #: Place of the first row of each span in the clip.
         self.starts = np.cumsum([0, *(span.end - span.start for span in spans)])[:-1].tolist()

@@ -59,30 +59,32 @@ class HudValues:
 
     frame: int
     elapsed_s: float
-    captured_at: dt.datetime
+    captured_at: dt.datetime | None
     #: Results a second, over the last two seconds; None for the first frame.
     fps: float | None
-    read_ms: float
+    read_ms: float | None
     preprocess_ms: float | None
     inference_ms: float | None
     postprocess_ms: float | None
-    latency_ms: float
+    latency_ms: float | None
     p99_ms: float | None
-    dropped: int
-    skipped: int
+    dropped: int | None
+    skipped: int | None
     #: The last frames, this one at the end.
     bars: tuple[Bar, ...]
 
 
 class _Seen(NamedTuple):
-    completed_us: int
+    completed_us: int | None
     bar: Bar
 
 
 def _seen(row: Mapping[str, Any]) -> _Seen:
+    """Return what the display needs of a row; another tool may have left stamps out."""
+    completed, latency_ms = row["completed_at"], row["latency_ms"]
     return _Seen(
-        (row["completed_at"] - _EPOCH) // _MICROSECOND,
-        Bar(row["latency_ms"], row["dropped_before"] > 0),
+        None if completed is None else (completed - _EPOCH) // _MICROSECOND,
+        Bar(math.nan if latency_ms is None else latency_ms, (row["dropped_before"] or 0) > 0),
     )
 
 
@@ -100,6 +102,8 @@ class Elapsed:
         media, first = row["media_time_s"], self._media
         if media is not None and first is not None and math.isfinite(media - first):
             return float(media - first)
+        if row["captured_at"] is None or self._captured is None:
+            return 0.0
         elapsed: float = (row["captured_at"] - self._captured) / dt.timedelta(seconds=1)
         return elapsed
 
@@ -122,7 +126,7 @@ class HudModel:
             frame=result.frame,
             elapsed_s=self._elapsed.seconds(row),
             captured_at=result.captured_at,
-            fps=_rate([seen.completed_us for seen in recent]),
+            fps=_rate(us for seen in recent if (us := seen.completed_us) is not None),
             read_ms=row["read_ms"],
             preprocess_ms=row["preprocess_ms"],
             inference_ms=row["inference_ms"],
@@ -138,6 +142,8 @@ class HudModel:
 def _rate(completed_us: Iterable[int]) -> float | None:
     """Return results a second from when they came, the newest first."""
     times = list(completed_us)
+    if not times:
+        return None
     recent = [time for time in times if time >= times[0] - _WINDOW_US]
     if len(recent) < 2:
         recent = times[:2]  # slower than the window: the last step is all that can be said
@@ -153,17 +159,19 @@ def hud_lines(values: HudValues) -> list[Line]:
         ("inference", values.inference_ms),
         ("postprocess", values.postprocess_ms),
     )
-    slow = values.p99_ms is not None and values.latency_ms > values.p99_ms
+    latency_ms = math.nan if values.latency_ms is None else values.latency_ms
+    slow = values.p99_ms is not None and latency_ms > values.p99_ms
     time = time_text(values.elapsed_s)
     number = f"frame {values.frame}"
     if len(number) + len(time) >= _COLUMNS:
         number = str(values.frame)
     rate = "-" if values.fps is None else f"{values.fps:.1f}"
+    clock = "-" if values.captured_at is None else f"{values.captured_at:%H:%M:%S} UTC"
     lost = [f"{values.dropped} dropped"] if values.dropped else []
     left_out = [f"{values.skipped} skipped"] if values.skipped else []
     return [
         Line(number + time.rjust(_COLUMNS - len(number)), _PLAIN),
-        Line(f"{values.captured_at:%H:%M:%S} UTC" + f"{rate} fps".rjust(_COLUMNS - 12), _DIM),
+        Line(clock.ljust(12) + f"{rate} fps".rjust(_COLUMNS - 12), _DIM),
         *(Line(_row(name, value), _PLAIN) for name, value in stages),
         Line(_row("latency", values.latency_ms), _SLOW if slow else _PLAIN),
         Line(_row("p99", values.p99_ms), _DIM),

@@ -186,8 +186,10 @@ class Redaction:
         media = row["media_time_s"]
         if media is not None and math.isfinite(media):
             time_us = round(media * 1e6)
-        else:
+        elif row["captured_at"] is not None:
             time_us = round(row["captured_at"].timestamp() * 1e6)
+        else:  # every row is as near as can be: rather cover too much
+            time_us = 0
         return _Sighting(time_us, regions_of(row, self._labels))
 
     def regions(self, result: RecordedResult) -> list[Region]:

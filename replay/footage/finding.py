@@ -87,7 +87,7 @@ def find_footage(
         VideoError: ``video`` does not exist, cannot be what was recorded, or has the overlay in it.
     """
     metadata = session.metadata
-    source = _mapping(metadata.get("source"))
+    source = metadata.get("source", {})
     loops = bool(source.get("loop"))
     folder = session.path.absolute().parent
     if video is not None:
@@ -209,7 +209,7 @@ def _recorded_footage(
         changed=changed,
         started_at=started_at,
         times_s=tuple(time_s for time_s in times_s if time_s > 0),
-        frames=frames if isinstance(frames, int) else None,
+        frames=frames,
         annotated=item.get("kind") == "annotated",
     )
 
@@ -222,7 +222,11 @@ def _captured(batches: Callable[[], Iterator[Any]]) -> list[tuple[int, dt.dateti
             break
         numbers = batch.column("video_frame").to_pylist()
         stamps = batch.column("captured_at")
-        there = [(number, row) for row, number in enumerate(numbers) if number is not None]
+        there = [
+            (number, row)
+            for row, number in enumerate(numbers)
+            if number is not None and stamps[row].is_valid
+        ]
         found += [(number, stamps[row].as_py()) for number, row in there[:_SAMPLES]]
         if len(found) > _SAMPLES:
             break
@@ -235,7 +239,9 @@ def _given(session: Session, video: Path, source: Mapping[str, Any], loops: bool
     if not video.is_file():
         raise VideoError(f"{video}: not a video file")
     known = _recorded_as(session, video)
-    if known is None and source.get("kind") in ("camera", "url"):
+    # An address that gave a file has the digest of it.
+    is_that_file = bool(source.get("sha256")) and not difference_of(video, source)
+    if known is None and source.get("kind") in ("camera", "url") and not is_that_file:
         # Frames of a stream are counted from when it was opened: nothing else begins there.
         raise VideoError(
             f"{video}: is not a video that was recorded with {session.path.name}: of a camera or a "
@@ -300,7 +306,7 @@ def _check_shape(session: Session, video: Path, source: Mapping[str, Any]) -> No
     clip = Clip(video, changed=True)
     image, length = clip.read(0), clip.length
     clip.close()
-    if image is None:
+    if image is None or not row["width"] or not row["height"]:
         return
     (height, width), recorded = image.shape[:2], (int(row["width"]), int(row["height"]))
     if (width, height) == recorded:
@@ -310,7 +316,7 @@ def _check_shape(session: Session, video: Path, source: Mapping[str, Any]) -> No
     # Encoders make sides even.
     if abs(width - height * recorded[0] / recorded[1]) > 2:
         why = "of another shape"
-    elif isinstance(frames, int) and not source.get("loop") and length != frames:
+    elif frames is not None and not source.get("loop") and length != frames:
         count = "an unknown number of" if length is None else f"{length:,}"
         why = f"with {count} frames instead of {frames:,}"
     if why:
@@ -331,11 +337,11 @@ def files_of(session: Session) -> list[Path]:
 def _candidates(source: Mapping[str, Any], folder: Path) -> Iterator[Path]:
     """Yield where the source file may be, the most telling place first."""
     relative, path = source.get("relative"), source.get("path")
-    if isinstance(relative, str) and relative:
+    if relative:
         yield folder / relative
     if source.get("kind") == "sample":
         yield sample.CLIP
-    if isinstance(path, str) and path:
+    if path:
         yield Path(path)
 
 
@@ -356,7 +362,7 @@ def _held_against(path: Path, source: Mapping[str, Any]) -> _Held:
     """Hold a file against the recorded source, and what it names against what that named."""
     if difference := difference_of(path, source):
         return _Held(difference)
-    recorded = _mapping(source.get("named_files"))
+    recorded = source.get("named_files", {})
     try:
         named = named_files(path)
     except OSError as error:
@@ -366,7 +372,7 @@ def _held_against(path: Path, source: Mapping[str, Any]) -> _Held:
     if recorded.get("sha256"):
         return _Held(named.difference(recorded), named=named.paths)
     reason = recorded.get("problem")
-    why = f" ({reason})" if isinstance(reason, str) and reason else ""
+    why = f" ({reason})" if reason else ""
     doubt = (
         f"{path.name} only names other files, and it is not known whether they are still those "
         f"that were recorded{why}"
@@ -375,18 +381,12 @@ def _held_against(path: Path, source: Mapping[str, Any]) -> _Held:
 
 
 def _videos(metadata: Mapping[str, Any], kind: str) -> list[Mapping[str, Any]]:
-    videos = metadata.get("video")
-    items = [_mapping(item) for item in videos] if isinstance(videos, list) else []
-    return [item for item in items if item.get("kind") == kind]
+    return [item for item in metadata.get("video", []) if item.get("kind") == kind]
 
 
-def _time(value: Any) -> dt.datetime | None:
+def _time(text: str | None) -> dt.datetime | None:
     try:
-        time = dt.datetime.fromisoformat(value) if isinstance(value, str) else None
+        time = dt.datetime.fromisoformat(text) if text else None
     except ValueError:
         return None
     return time if time is None or time.tzinfo is not None else None
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

@@ -29,6 +29,9 @@ _TOLERANCE_S = 0.002
 #: A recorded video carries the times of its rows to the microsecond.
 _RECORDED_TOLERANCE_S = 1.5e-6
 
+#: More than 8K. Rows may claim any size, and a canvas takes memory for all of it.
+_MOST_PIXELS = 40_000_000
+
 #: Why frames are not in a recorded video (`video_state`), in words.
 _STATES = {
     "encoder_busy": "the encoder was busy",
@@ -39,11 +42,8 @@ _STATES = {
 
 def pixel_aspect_of(session: Session) -> Fraction:
     """Return width / height of a pixel of the source as it is shown; 1 where nothing is known."""
-    source = session.metadata.get("source")
-    said = source.get("pixel_aspect") if isinstance(source, Mapping) else None
-    found = (
-        re.fullmatch(r"([1-9]\d{0,8})(?::([1-9]\d{0,8}))?", said) if isinstance(said, str) else None
-    )
+    said = session.metadata.get("source", {}).get("pixel_aspect") or ""
+    found = re.fullmatch(r"([1-9]\d{0,8})(?::([1-9]\d{0,8}))?", said)
     if found is None:
         return Fraction(1)
     aspect = Fraction(int(found[1]), int(found[2] or 1))
@@ -168,7 +168,10 @@ class Pixels:
 
         Rows are cheapest in their own order. The array is the caller's.
         """
-        width, height = int(row["width"]), int(row["height"])
+        width, height = row["width"] or 0, row["height"] or 0
+        if width < 1 or height < 1 or width * height > _MOST_PIXELS:
+            self._miss("no_size", "", row)
+            return None
         if self.footage.path is None:
             return np.zeros((height, width, 3), np.uint8)
         image = self.stored(row)
@@ -199,10 +202,13 @@ class Pixels:
         """Return `frame` in the size that it has in the video, which there must be."""
         name, image = self._look(row)
         if isinstance(image, str):
-            number = row.get("frame", row[self.footage.column])
-            self._missing.setdefault((image, name), {})[number] = str(row.get("video_state") or "")
+            self._miss(image, name, row)
             return None
         return image
+
+    def _miss(self, reason: str, name: str, row: Mapping[str, Any]) -> None:
+        number = row.get("frame", row[self.footage.column])
+        self._missing.setdefault((reason, name), {})[number] = str(row.get("video_state") or "")
 
     def _look(self, row: Mapping[str, Any]) -> tuple[str, Image | str]:
         """Return the name of the file that a row's pixels are in, and them or why not."""
@@ -244,6 +250,7 @@ class Pixels:
                 "its frames have other times than the rows",
                 "gone": "the video of their part is gone",
                 "no_video": f"{name} is not a video that can be read",
+                "no_size": "no size was recorded of some frames, or none that a picture has",
                 "left_out": f"not every frame is in {name or 'a video'}",
             }[reason]
             states = Counter(state for state in frames.values() if state)

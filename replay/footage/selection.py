@@ -86,6 +86,8 @@ def resolve(session: Session, position: Position) -> int:
         for row in batch.to_pylist():
             if position.kind == "time":
                 at = timeline.pts_us(row)
+            elif row["captured_at"] is None:
+                at = position.value - 1  # nobody knows: the next row may
             else:
                 at = (row["captured_at"] - _EPOCH) // _MICROSECOND
             if at >= position.value:

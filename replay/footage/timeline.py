@@ -45,9 +45,11 @@ class Timeline:
 
     def pts_us(self, row: Mapping[str, Any]) -> int:
         """Return the time of the next row; it is always later than that of the last."""
-        media_s = row["media_time_s"]
+        media_s, stamp = row["media_time_s"], row["captured_at"]
         media = round(media_s * 1e6) if media_s is not None and math.isfinite(media_s) else None
-        captured = (row["captured_at"] - _EPOCH) // _MICROSECOND
+        captured = self._captured + self.step_us  # another tool may have left it out
+        if stamp is not None:
+            captured = (stamp - _EPOCH) // _MICROSECOND
         return self._next(media, captured, bool(self._cuts) and row["frame"] in self._cuts)
 
     def times_us(

@@ -48,7 +48,9 @@ class Partners:
         """Return the other session's frame, or None if it has none."""
         if self.by_source_frame:
             wanted = row["source_frame"]
-            at = self._search(lambda row: row["source_frame"] >= wanted)
+            if wanted is None:
+                return None
+            at = self._search(lambda row: (row["source_frame"] or 0) >= wanted)
             if at == len(self._other) or self._other.row(at)["source_frame"] != wanted:
                 return None
             return self._other.result(at)
@@ -180,8 +182,8 @@ class SideBySide:
 
 
 def _source(session: Session) -> Mapping[str, Any]:
-    source = session.metadata.get("source")
-    return source if isinstance(source, Mapping) else {}
+    source: Mapping[str, Any] = session.metadata.get("source", {})
+    return source
 
 
 def _name(source: Mapping[str, Any]) -> str:

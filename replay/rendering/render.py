@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dgrec.errors import OutputError, VideoError
+from dgrec.errors import OutputError, OverlayError, VideoError
 from dgrec.metadata import cuts_of
+from dgrec.recorded_file import rows_of
 from dgrec.result import RecordedResult
 from dgrec.session import Session
 from dgrec.video import Image
@@ -79,7 +80,7 @@ def frames(
         if keep(row["frame"]):
             image = pixels.frame(row)
             if image is not None:
-                yield Frame(RecordedResult(row, session.metadata), image, reel.pts_us())
+                yield Frame(session.restored(row), image, reel.pts_us())
 
 
 class _Reel:
@@ -130,7 +131,7 @@ def at_speed(pictures: Iterable[Frame], speed: float) -> Iterator[Frame]:
 def _results(session: Session, start: int, end: int | None) -> Iterator[RecordedResult]:
     metadata = session.metadata
     for row in _rows(session, start, end):
-        yield RecordedResult(row, metadata)
+        yield session.restored(row, metadata)
 
 
 def _rows(session: Session, start: int, end: int | None) -> Iterator[dict[str, Any]]:
@@ -141,7 +142,7 @@ def _rows(session: Session, start: int, end: int | None) -> Iterator[dict[str, A
         if end is not None:
             last = min(last, end - (position - batch.num_rows))
         for at in range(max(first, 0), last, 64):
-            yield from batch.slice(at, min(64, last - at)).to_pylist()
+            yield from rows_of(batch.slice(at, min(64, last - at)))
         if end is not None and position >= end:
             return
 
@@ -171,12 +172,8 @@ class OverlayPainter:
             if self._labels is None:
                 self._labels = result.label_dictionary
             return result.overlay(image, self._settings, self._labels)
-        except VideoError:
-            raise
-        except Exception as error:  # whatever PySDK and OpenCV raise on values they never expected
-            if not self._failed:
-                text = (str(error).strip().splitlines() or [type(error).__name__])[0]
-                self._failure = f"frame {result.frame}: {text}"
+        except OverlayError as error:
+            self._failure = self._failure or str(error)
             self._failed += 1
             return image
 
@@ -232,6 +229,8 @@ def canvas_for(
     if first is None:
         raise VideoError(f"{session.path}: no frames to draw")
     width, height = first.size
+    if width < 1 or height < 1:
+        raise VideoError(f"{session.path}: cannot be drawn: its frames have no size")
     if isinstance(painter, Stack):
         width, height = painter.extent(width, height)
     if max(width, height) > _LONGEST_SIDE or width * height > _MOST_PIXELS:

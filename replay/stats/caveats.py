@@ -18,6 +18,7 @@ _ENDED_EARLY = {
     "source_lost": "the source was lost",
     "disk_full": "there was no room left",
     "failed": "it failed",
+    "incomplete": "the source is incomplete",
 }
 
 
@@ -42,7 +43,7 @@ def _caveats(session: Session) -> Iterator[str]:
         more = f" (and {len(damage) - 1:,} more: dgrec info)" if len(damage) > 1 else ""
         yield f"Not all can be read: {damage[0]}{more}. Every number is of the rest."
     lost = metadata.get("clip", {}).get("damage")
-    if isinstance(lost, list) and lost:
+    if lost:
         yield f"Cut from a damaged session: {lost[0]}{' (and more)' if len(lost) > 1 else ''}."
     reason, detail = metadata.get("end_reason"), metadata.get("end_detail")
     if reason in _ENDED_EARLY:

@@ -1,0 +1,190 @@
+"""Files that somebody made to break a reader: one line for each, never a crash, in little memory.
+
+Some of each kind through every command that reads; `python -m bench.hostile` reads all of them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import dgrec
+from dgrec import exact, sample
+from dgrec.errors import DamagedSessionError, NotASessionError
+from dgrec.masks import pack_array, unpack_array
+from dgrec.untrusted import Allowance, DecodeError, inflate
+from tests.factory import make_rows, write_session
+from tests.hostile_files import write_cases
+from tests.hostile_runner import COMMANDS, run
+
+#: Of each kind, those that took a process down, or all of the memory, and some that other tools
+#: may write.
+_NAMES = (
+    *("m_all_deepest", "m_all_huge", "m_below_lists", "m_clip_ranges", "m_format_huge"),
+    *(
+        "c_stamp_us_naive",
+        "c_null_captured_at",
+        "c_no_width",
+        "c_widths",
+        "c_twice",
+        "c_both_cases",
+    ),
+    *("v_all", "v_size_large", "d_keys_garbage", "d_mask_large", "d_mask_bomb", "d_map_object"),
+    *("x_scalar_object", "x_array_zero_text", "x_attributes_names", "x_set_unhashable"),
+    *("p_footer_3", "p_list_bomb", "p_text_bomb", "p_fifo", "p_device", "p_encrypted"),
+    *("j_forged_2", "j_forged_8", "j_zstd", "j_views", "j_note_end_3", "n_\udcff\udcfe"),
+)
+#: What every file goes through here; the bench runs them all.
+_COMMANDS = ("info", "verify", "query", "replay", "recover", "open", "connect")
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
+    folder = tmp_path_factory.mktemp("hostile")
+    yield {path.stem: path for path in write_cases(folder, "mcvdxpjn")}
+    shutil.rmtree(folder)
+
+
+def test_there_are_hundreds_of_kinds(cases: dict[str, Path]) -> None:
+    assert len(cases) > 800
+    assert set(_NAMES) <= set(cases)
+
+
+def test_no_file_ends_a_command_in_another_way(cases: dict[str, Path]) -> None:
+    """No traceback, no crash, no silence, no hang, no gigabytes."""
+    assert list(run([cases[name] for name in _NAMES], _COMMANDS)) == []
+
+
+def test_every_command_that_reads_is_swept() -> None:
+    names = {name.split()[0] for name in COMMANDS}
+    commands = {"info", "verify", "stats", "query", "compare", "report", "replay", "clip"}
+    assert commands | {"recover", "open"} <= names
+
+
+# --- what is rebuilt of JSON and masks ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "dtype", ["|O", ">O", "O,O", "(1,)O", "|V8", "<U1000000000", "f4,O", "(9,9)f8", "", 5, None]
+)
+def test_only_plain_types_are_rebuilt(dtype: Any) -> None:
+    for spec in ({"$scalar": [dtype, "QUFBQUFBQUE="]}, {"$ndarray": [dtype, [0], "eJwDAAAAAAE="]}):
+        with pytest.raises(DecodeError):
+            exact.decode(spec, Allowance())
+
+
+@pytest.mark.parametrize("value", [True, 2**200, float("nan"), "\ud800", b"\0", {1, (2, "x")}])
+def test_values_that_dgrec_writes_come_back(value: Any) -> None:
+    assert repr(exact.loads(exact.dumps(value))) == repr(value)
+
+
+def test_deflated_data_is_not_unpacked_beyond_its_size() -> None:
+    import zlib
+
+    assert inflate(zlib.compress(b"abc"), 3) == b"abc"
+    for data, most in (
+        (zlib.compress(bytes(100)), 99),
+        (zlib.compress(b"abc")[:-2], 3),
+        (b"garbage", 9),
+    ):
+        with pytest.raises(DecodeError):
+            inflate(data, most)
+
+
+def test_masks_take_no_more_than_a_frame_can_hold() -> None:
+    """Those of a large picture come back; what claims more is refused before it is made."""
+    frame = Allowance.for_frame(3840, 2160)
+    mask = np.arange(3840 * 2160, dtype=np.float32).reshape(2160, 3840) % 250
+    for _ in range(15):
+        assert np.array_equal(unpack_array(pack_array(mask, "exact"), frame), mask)
+    claim = {**pack_array(mask, "exact"), "width": 40_000, "height": 40_000}
+    with pytest.raises(DecodeError, match="more than such a frame can hold"):
+        unpack_array(claim, Allowance.for_frame(40_000, 40_000))
+    # A class map has the size of the model's output, however small the frame.
+    small = np.ones((2048, 2048), np.int64)
+    assert unpack_array(pack_array(small, "exact"), Allowance.for_frame(64, 48)).sum() == 2048**2
+
+
+def test_rows_that_hold_something_else_are_named(cases: dict[str, Path]) -> None:
+    with (
+        dgrec.open(cases["d_keys_garbage"]) as session,
+        pytest.raises(DamagedSessionError, match=r"d_keys_garbage\.parquet: damaged: frame 0: "),
+    ):
+        list(session)
+
+
+def test_metadata_of_wrong_types_is_left_out(cases: dict[str, Path]) -> None:
+    with dgrec.open(cases["m_below_lists"]) as session:
+        assert session.metadata["source"].get("width") is None
+        assert "source" in session.metadata
+        assert len(session) == 12
+
+
+# --- what other tools write --------------------------------------------------------------------
+
+
+def _count(session: dgrec.Session) -> Any:
+    return session.sql("SELECT count(*), sum(width), max(epoch_us(captured_at)) FROM frames")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("c_widths", "c_large_list", "c_struct_order", "c_timing_pairs", "c_order"),
+        *("c_dictionary_restore", "c_view_attributes", "c_stamp_us_EuropeBerlin"),
+        *("c_stamp_ns_naive", "c_stamp_ns_UTC", "c_both_cases", "c_more"),
+    ],
+)
+def test_other_types_give_the_same_rows(cases: dict[str, Path], name: str) -> None:
+    with dgrec.open(cases["p_plain"]) as plain, dgrec.open(cases[name]) as other:
+        assert _count(other).fetchall() == _count(plain).fetchall()
+        names = list(plain[0].row)
+        for one, two in zip(plain, other, strict=True):
+            if name != "c_widths":  # float32 holds less
+                assert {key: two.row[key] for key in names} == one.row
+            assert [d["label"] for d in two.results] == [d["label"] for d in one.results]
+
+
+def test_missing_columns_are_null_in_rows(cases: dict[str, Path]) -> None:
+    with dgrec.open(cases["c_no_width"]) as session:
+        assert session[0].row["width"] is None
+        assert session[0].size == (0, 0)
+        (batch,) = session.batches(["width", "frame"])
+        assert batch.column("width").null_count == len(session)
+
+
+def test_a_file_that_cannot_be_read_is_left_out_of_its_folder(
+    cases: dict[str, Path], tmp_path: Path
+) -> None:
+    shutil.copy(sample.SESSION, tmp_path / "good.parquet")
+    for name in ("p_footer_ones", "p_encrypted", "c_twice", "j_garbage", "p_page_1"):
+        shutil.copy(cases[name], tmp_path)
+    os.mkfifo(tmp_path / "pipe.parquet")
+    said: list[str] = []
+    sessions = dgrec.open_sessions([tmp_path], said.append)
+    assert {session.path.name for session in sessions} >= {"good.parquet"}
+    assert len(said) >= 4
+    assert all("left out" in line for line in said)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    path = tmp_path / "s.parquet"
+    make(path)
+    assert not stat.S_ISREG(path.stat().st_mode)
+    with pytest.raises(NotASessionError, match="cannot be read: it is a"):
+        dgrec.open(path)
+
+
+def test_rows_are_read_in_any_order(tmp_path: Path) -> None:
+    rows = make_rows(300)
+    with dgrec.open(write_session(tmp_path / "s.parquet", rows)) as session:
+        for position in (299, 0, 257, 255, 256, 1, -1):
+            assert session[position].frame == range(300)[position]
