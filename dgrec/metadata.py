@@ -35,7 +35,7 @@ Metadata = dict[str, Any]
 _SHAPES: dict[str, tuple[type, str]] = {
     **dict.fromkeys(("session_id", "name", "started_at", "ended_at", "end_reason"), (str, "text")),
     **dict.fromkeys(("source", "model", "overlay", "versions", "host"), (dict, "an object")),
-    **dict.fromkeys(("options", "totals", "clip", "part"), (dict, "an object")),
+    **dict.fromkeys(("options", "totals", "machine", "clip", "part"), (dict, "an object")),
     **dict.fromkeys(("events", "video", "damage"), (list, "a list")),
 }
 

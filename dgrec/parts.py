@@ -7,6 +7,7 @@ such a name is never taken for a part.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -234,6 +235,9 @@ class PartSet:
         totals = _totals([part.metadata.get("totals") for part in self.parts])
         if totals:
             merged["totals"] = totals
+        machine = _machine([part.metadata.get("machine") for part in self.parts])
+        if machine:
+            merged["machine"] = machine
         for key in ("events", "video"):
             joined = [item for part in self.parts for item in part.metadata.get(key, [])]
             if joined:
@@ -313,7 +317,7 @@ class PartSet:
 #: What one part says of itself, and the whole does not.
 _OF_ONE_PART = (
     *("part", "ended_at", "end_reason", "end_detail"),
-    *("totals", "events", "video", "damage"),
+    *("totals", "machine", "events", "video", "damage"),
 )
 
 
@@ -348,3 +352,30 @@ def _totals(parts: list[Any]) -> dict[str, Any]:
     if "clock_drift_ms" in parts[-1]:
         added["clock_drift_ms"] = parts[-1]["clock_drift_ms"]
     return added
+
+
+def _machine(parts: list[Any]) -> dict[str, Any]:
+    """Add up what the parts cost the machine; nothing while one of them is still being recorded."""
+    if not all(isinstance(machine, dict) for machine in parts):
+        return {}
+    merged = dict(parts[-1])
+    for key in ("seconds", "process_cpu_s", "children_cpu_s"):
+        values = [_number(machine.get(key)) for machine in parts]
+        merged[key] = None if None in values else round(sum(filter(None, values)), 3)
+    spans = [
+        (seconds, busy)
+        for machine in parts
+        if (seconds := _number(machine.get("seconds")))
+        and (busy := _number(machine.get("system_busy"))) is not None
+    ]
+    seconds_in_all = sum(seconds for seconds, _ in spans)
+    merged["system_busy"] = (
+        round(sum(seconds * busy for seconds, busy in spans) / seconds_in_all, 3)
+        if seconds_in_all
+        else None
+    )
+    return merged
+
+
+def _number(value: Any) -> float | None:
+    return value if isinstance(value, int | float) and math.isfinite(value) else None

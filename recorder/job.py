@@ -27,6 +27,7 @@ from recorder.codecs import check_codec, find_codec
 from recorder.display import OverlayWindow
 from recorder.frames import Footage, FrameSource
 from recorder.live_source import LiveSource
+from recorder.machine import MachineMeter
 from recorder.model import LoadedModel, ModelRequest, parse_property
 from recorder.parts import Splitting
 from recorder.publisher import Publisher, check_target
@@ -175,6 +176,7 @@ def prepare(
         replace=options["overwrite"],
         splitting=_splitting(options),
         video=plan.video,
+        meter=MachineMeter(len(options["source"])),
         min_free=options["min_free"],
     )
     return Job(source, recording, expected, extras)

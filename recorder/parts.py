@@ -15,6 +15,7 @@ from dgrec.metadata import Metadata, utc_text, uuid7
 from dgrec.parts import part_path
 from dgrec.rows import Row
 from dgrec.schema import JOURNAL_SUFFIX
+from recorder.machine import MachineMeter
 from recorder.sealer import Sealer
 from recorder.segments import Cutter, Segment, Splitting
 from recorder.video import VideoRecorder
@@ -52,6 +53,7 @@ class PartedJournal:
         metadata: Of the whole recording; its ``session_id`` becomes the ``set_id`` of the parts.
         replaces: Files of an older recording, to be removed once the first part is sealed.
         video: What records the frames of the rows, if anything does.
+        meter: Measures what each part costs this machine.
 
     Raises:
         OutputError: A journal exists, or cannot be written. A part that cannot be *begun* later on
@@ -69,12 +71,14 @@ class PartedJournal:
         durability: Durability = "flush",
         replaces: Sequence[Path] = (),
         video: VideoRecorder | None = None,
+        meter: MachineMeter | None = None,
     ) -> None:
         self.durability = durability
         self.number = 0
         self._output = output
         self._metadata = metadata
         self._video = video
+        self._meter = meter or MachineMeter()
         self._masks = masks
         self._counts = _Counts()
         #: What the closing words of earlier parts have told already.
@@ -289,4 +293,5 @@ class PartedJournal:
             "ended_at": utc_text(self._last_completed_ns),
             "end_reason": "split",
             "totals": totals,
+            "machine": self._meter.lap(),
         }

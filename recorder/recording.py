@@ -25,6 +25,7 @@ from dgrec.rows import Row
 from dgrec.schema import JOURNAL_SUFFIX
 from dgrec.sealed import seal
 from recorder.capture import Capture
+from recorder.machine import MachineMeter
 from recorder.parts import PartedJournal, Splitting
 from recorder.sealer import recorded_videos, remove
 from recorder.segment_videos import VideoOptions
@@ -84,6 +85,7 @@ class Recording:
         watchers: Called with each row and its result before the row is written: display, publisher.
             What they cost is part of `recorder_ms`.
         video: What is recorded of the pixels; nothing without it.
+        meter: Measures what recording costs this machine.
         min_free: Bytes that are to stay free: before there are fewer, the recording ends and is
             sealed, with the end reason ``disk_full``.
     """
@@ -103,6 +105,7 @@ class Recording:
         replace: bool = False,
         splitting: Splitting | None = None,
         video: VideoOptions | None = None,
+        meter: MachineMeter | None = None,
         min_free: int | None = None,
     ) -> None:
         self.output = output
@@ -114,6 +117,8 @@ class Recording:
         self._watchers = watchers
         self._replace = replace
         self._notes: list[str] = []
+        self._meter = meter or MachineMeter()
+        self._machine: dict[str, Any] | None = None
         self._takes_conversion = metadata.get("model", {}).get("result_type") == "Segmentation"
         #: Files of an older recording of this name, for when there is something in their place.
         self._replaced = _other_files(output, bool(splitting)) if replace else []
@@ -141,6 +146,7 @@ class Recording:
                 durability=durability,
                 replaces=self._replaced,
                 video=self.video,
+                meter=self._meter,
             )
         else:
             head = {**metadata, **self._video_header(metadata)}
@@ -186,6 +192,7 @@ class Recording:
             DgrecError: What ended the recording early. What had been recorded is sealed by then,
                 or, where even that failed, still in the journal: the message says which.
         """
+        self._meter.lap()  # loading the model is not part of it
         failure = self._infer()
         self._take_events()
         try:
@@ -299,6 +306,8 @@ class Recording:
 
     def _closing(self, failure: DgrecError | None) -> Metadata:
         journal = self.writer.journal
+        if self._machine is None:
+            self._machine = self._meter.lap()
         closing: Metadata = {
             "ended_at": utc_text(self._clock.now_ns()),
             "end_reason": self._end_reason(failure),
@@ -314,6 +323,7 @@ class Recording:
                 "flushes": journal.flushes,
                 "clock_drift_ms": round(self._clock.drift_ns() / 1e6, 3),
             },
+            "machine": self._machine,
         }
         if self.video is not None:
             closing["totals"]["video_left_out"] = self.video.left_out

@@ -216,7 +216,7 @@ def _gap_rows(events: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
 
 
 #: The order in which groups of the metadata are shown; others follow by their own names.
-_GROUPS = ("source", "model", "overlay", "options", "totals", "versions", "host")
+_GROUPS = ("source", "model", "overlay", "options", "totals", "machine", "versions", "host")
 _SHOWN_ABOVE = (
     *("format", "session_id", "name", "started_at", "ended_at", "end_reason", "end_detail"),
     *("damage", "video", "events"),

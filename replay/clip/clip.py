@@ -25,7 +25,7 @@ from replay.recorded import refuse_recorded
 __all__ = ["check_clip_output", "write_clip"]
 
 #: What the metadata says of the whole recording, or of one part of it, and not of a clip.
-_NOT_OF_A_CLIP = ("part", "parts", "damage", "video", "end_detail", "totals")
+_NOT_OF_A_CLIP = ("part", "parts", "damage", "video", "end_detail", "totals", "machine")
 
 
 def write_clip(
