@@ -25,6 +25,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from dgrec.rates import rate_text
 from dgrec.units import size_text
 from recorder.recording import Recording
 
@@ -133,15 +134,25 @@ def _table(jobs: Sequence[Job]) -> Table:
             Text(job.source.name),
             f"{progress.frames:,}",
             f"{progress.detections:,}",
-            f"{progress.fps():.1f}",
+            rate_text(recording.recent_fps()),
             f"{p50:.0f}",
             f"{p95:.0f}",
             f"{recording.capture.frames_skipped:,}",
-            f"{recording.dropped:,}",
+            _dropped(recording),
             size_text(recording.writer.journal.bytes_written),
             "failed" if job.error else "done" if job.has_ended else "recording",
         )
     return table
+
+
+def _dropped(recording: Recording) -> str:
+    """Return how many frames were lost once the model had started."""
+    return f"{max(0, recording.dropped - recording.dropped_at_start):,}"
+
+
+def _more_at_start(recording: Recording) -> str:
+    count = recording.dropped_at_start
+    return f" ({count:,} more while the model started)" if count else ""
 
 
 def _figures(recording: Recording) -> str:
@@ -150,11 +161,11 @@ def _figures(recording: Recording) -> str:
     parts = [
         f"{progress.frames:,} frames",
         f"{progress.detections:,} detections",
-        f"{progress.fps():.1f} fps",
+        f"{rate_text(recording.recent_fps())} fps",
         f"p50 {p50:.0f} ms",
         f"p95 {p95:.0f} ms",
         f"skipped {capture.frames_skipped:,}",
-        f"dropped {recording.dropped:,}",
+        f"dropped {_dropped(recording)}",
         size_text(recording.writer.journal.bytes_written),
     ]
     video = recording.video
@@ -172,15 +183,16 @@ def summary(recording: Recording, metadata: dict[str, object], seconds: float) -
     files = recording.files
     size = sum(file.stat().st_size for file in files)
     parts = "" if files == [recording.output] else f"{_parts_text(files)}, "
-    rate = progress.frames / seconds if seconds > 0 else 0.0
+    rate = progress.fps()
     lost = []
     if capture.frames_skipped:
         lost.append(f"{capture.frames_skipped:,} skipped on purpose")
     if recording.dropped:
-        lost.append(f"{recording.dropped:,} dropped")
+        lost.append(f"{_dropped(recording)} dropped{_more_at_start(recording)}")
     found = f"{counted(progress.frames, 'frame')} with {counted(progress.detections, 'detection')}"
     lines = [
-        f"Recorded {found} in {seconds:.1f} s ({rate:.1f} fps)"
+        f"Recorded {found} in {seconds:.1f} s"
+        f"{f' ({rate_text(rate)} fps)' if rate is not None else ''}"
         f"{'; ' + ', '.join(lost) if lost else ''}.",
     ]
     if progress.frames:
