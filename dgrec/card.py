@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +23,16 @@ def session_card(
     frames: int,
     sealed: bool,
     damage: Sequence[str],
+    totals: Mapping[str, int | None],
     latency_ms: Latencies | None,
 ) -> str:
     """Return HTML that shows what a session is. Its texts are escaped: they are never markup.
 
     Args:
+        totals: What the rows add up to (`Session.totals`).
         latency_ms: The latency of every frame, end to end; None to leave it out.
     """
     source, model = metadata.get("source", {}), metadata.get("model", {})
-    totals = metadata.get("totals", {})
     facts = {
         "source": source.get("given"),
         "model": model.get("name"),
@@ -56,7 +57,7 @@ def session_card(
 
 
 def _ending(metadata: dict[str, Any], *, sealed: bool) -> str:
-    if metadata.get("ended_at"):
+    if metadata.get("ended_at") and metadata.get("end_reason") != "recovered":
         return f"{metadata['ended_at']} ({metadata.get('end_reason')})"
     return "cut off" if sealed else "not sealed yet"
 

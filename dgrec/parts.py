@@ -22,6 +22,7 @@ from dgrec.metadata import Metadata
 from dgrec.recorded_file import RecordedFile
 from dgrec.schema import JOURNAL_SUFFIX
 from dgrec.sealed import SealedFile
+from dgrec.totals import LOSSES
 
 __all__ = [
     *("Part", "PartSet"),
@@ -123,6 +124,9 @@ class Part:
     has_checksums: bool
     schema: pa.Schema
     metadata: Metadata
+    #: What its rows add up to (`RecordedFile.totals`), and when it ended.
+    totals: dict[str, int | None]
+    ended_at: str | None
     damage: tuple[str, ...]
     #: Whether the recorder wrote its end; false for the part it is writing, or was killed in.
     ended: bool
@@ -188,6 +192,8 @@ class PartSet:
                         has_checksums=not file.sealed or file.has_checksums,
                         schema=file.schema,
                         metadata=file.metadata,
+                        totals=file.totals,
+                        ended_at=file.ended_at,
                         damage=tuple(file.damage),
                         ended=file.journal is None or file.journal.closing is not None,
                     )
@@ -272,6 +278,19 @@ class PartSet:
     def __len__(self) -> int:
         return sum(part.rows for part in self.parts)
 
+    @property
+    def totals(self) -> dict[str, int | None]:
+        """What the rows of all parts add up to (`RecordedFile.totals`)."""
+        counts = {name: [part.totals[name] for part in self.parts] for name in self.parts[0].totals}
+        return {
+            name: None if None in values else sum(value for value in values if value is not None)
+            for name, values in counts.items()
+        }
+
+    @property
+    def ended_at(self) -> str | None:
+        return self.parts[-1].ended_at
+
     # --- rows ---
 
     def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
@@ -349,8 +368,11 @@ def _totals(parts: list[Any]) -> dict[str, Any]:
         for key in parts[0]
         if all(isinstance(totals.get(key), int) for totals in parts)
     }
-    if "clock_drift_ms" in parts[-1]:
-        added["clock_drift_ms"] = parts[-1]["clock_drift_ms"]
+    # What is true at the end of the whole, or came after its last row.
+    for key in ("clock_drift_ms", *(f"{name}_after" for name in LOSSES)):
+        added.pop(key, None)
+        if key in parts[-1]:
+            added[key] = parts[-1][key]
     return added
 
 

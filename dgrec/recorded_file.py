@@ -11,10 +11,11 @@ import pyarrow as pa
 
 from dgrec.checksums import verify_checksums
 from dgrec.errors import NotASessionError, SessionError
-from dgrec.journal import Journal
+from dgrec.journal import Journal, is_being_written
 from dgrec.metadata import Metadata
 from dgrec.schema import JOURNAL_SUFFIX
 from dgrec.sealed import SealedFile
+from dgrec.totals import LOSSES, TOTALLED, RowTotals
 
 __all__ = ["RecordedFile"]
 
@@ -58,13 +59,17 @@ class RecordedFile:
         self.journal: Journal | None = None
         if head == _ARROW_STREAM or path.suffix == JOURNAL_SUFFIX:
             self.journal = Journal.open(path)
-            # One pass tells how it ends and what of it cannot be read.
-            self._rows: int = sum(batch.num_rows for batch in self.journal.batches())
+            # One pass tells how it ends, what of it cannot be read, and what it adds up to.
+            self._totals: RowTotals | None = RowTotals()
+            for batch in self.journal.batches():
+                self._totals.add(batch)
+            self._rows: int = self._totals.frames
         else:
             if check:
                 self.has_checksums = verify_checksums(path)
             self._sealed = SealedFile(path)
             self._rows = self._sealed.num_rows
+            self._totals = None
 
     @property
     def sealed(self) -> bool:
@@ -75,6 +80,44 @@ class RecordedFile:
         if self.journal is not None:
             return {**self.journal.metadata, **(self.journal.closing or {})}
         return self._file.metadata
+
+    @property
+    def totals(self) -> dict[str, int | None]:
+        """What the rows add up to: frames, detections, and what was skipped and dropped.
+
+        None stands for what the file does not tell.
+        """
+        if self._totals is None:
+            said = self._file.metadata.get("totals", {})
+            names = ("frames", "detections", *LOSSES, "dropped_at_start")
+            known = {name: said.get(name) for name in names}
+            if not known["dropped"] or "clip" in self._file.metadata:
+                known["dropped_at_start"] = known["dropped"] and 0
+            if self.has_checksums and all(type(value) is int for value in known.values()):
+                return known
+            # Another tool rewrote the file, or an older dgrec recovered it.
+            self._totals = RowTotals()
+            there = [name for name in TOTALLED if name in self.schema.names]
+            for batch in self._file.batches(there):
+                self._totals.add(batch)
+        return {
+            "frames": self._totals.frames,
+            "detections": self._totals.detections,
+            **self._totals.losses,
+        }
+
+    @property
+    def ended_at(self) -> str | None:
+        """When the recording ended; None while it goes on.
+
+        Where its recorder did not say so, when the last result came.
+        """
+        if self.metadata.get("ended_at"):
+            return str(self.metadata["ended_at"])
+        if self.journal is not None and is_being_written(self.path):
+            return None
+        self.totals  # noqa: B018 - goes through the rows, if that was not done yet
+        return None if self._totals is None else self._totals.ended_at
 
     @property
     def damage(self) -> list[str]:

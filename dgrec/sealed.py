@@ -24,6 +24,7 @@ from dgrec.files import sync_folder, write_error
 from dgrec.journal import Journal
 from dgrec.metadata import Metadata
 from dgrec.schema import METADATA_KEY, SCHEMA, parquet_bounds, parquet_encodings
+from dgrec.totals import RowTotals, add_rows
 
 __all__ = ["SealedFile", "seal", "write_sealed"]
 
@@ -48,9 +49,12 @@ def seal(
         StorageError: It cannot be written, or the journal not be read. Both are as they were.
     """
 
-    def closing() -> Metadata:
+    def closing(totals: RowTotals) -> Metadata:
         end = journal.closing
-        metadata = {**journal.metadata, **(end or {"end_reason": "recovered"}), **(known or {})}
+        if end is None:
+            # What the recorder would have written at the end, as far as the rows tell it.
+            end = {"end_reason": "recovered", "ended_at": totals.ended_at}
+        metadata = {**journal.metadata, **end, **(known or {})}
         if journal.events:
             metadata["events"] = [*journal.metadata.get("events", []), *journal.events]
         if journal.damage:
@@ -64,14 +68,15 @@ def write_sealed(
     path: Path,
     schema: pa.Schema,
     batches: Iterable[pa.RecordBatch],
-    closing: Callable[[], Metadata],
+    closing: Callable[[RowTotals], Metadata],
     *,
     replace: bool = False,
 ) -> Metadata:
     """Write ``batches`` to ``path`` and return its metadata.
 
-    ``closing`` is called after the last batch and returns the metadata. The file appears under its
-    name only when it is whole and on disk.
+    ``closing`` is called after the last batch, with what the rows add up to, and returns the
+    metadata; its ``totals`` are then those of the rows. The file appears under its name only when
+    it is whole and on disk.
     """
     if not replace and path.exists():
         raise OutputError(f"{path}: exists already; choose another name or say --overwrite")
@@ -107,10 +112,10 @@ def _write_parquet(
     file: object,
     schema: pa.Schema,
     batches: Iterable[pa.RecordBatch],
-    closing: Callable[[], Metadata],
+    closing: Callable[[RowTotals], Metadata],
 ) -> None:
     dictionary, encodings = parquet_encodings(schema)
-    frames = detections = 0
+    totals = RowTotals()
     with pq.ParquetWriter(
         file,
         schema,
@@ -126,12 +131,10 @@ def _write_parquet(
     ) as writer:
 
         def write(group: list[pa.RecordBatch]) -> None:
-            nonlocal frames, detections
             table = _one_table(group)
             group.clear()  # or its rows would be in memory twice
             writer.write_table(table, row_group_size=_ROW_GROUP_FRAMES)
-            frames += table.num_rows
-            detections += _detection_count(table)
+            totals.add(table)
 
         # Reading the next row group is mostly Python's work, encoding this one Arrow's: side by
         # side they take little more than half the time.
@@ -143,14 +146,12 @@ def _write_parquet(
                 written = encoder.submit(write, group)
             if written is not None:
                 written.result()
-        metadata = dict(closing())
-        totals = {**metadata.get("totals", {}), "frames": frames, "detections": detections}
-        metadata["totals"] = totals
+        metadata = dict(closing(totals))
+        counted, rows = metadata.get("totals", {}), totals.to_dict()
+        if "clip" in metadata and "dropped_at_start" in rows:
+            rows["dropped_at_start"] = 0  # its first frame is not the recording's
+        metadata["totals"] = add_rows(counted, rows, damaged="damage" in metadata)
         writer.add_key_value_metadata({METADATA_KEY.decode(): metadata_module.dumps(metadata)})
-
-
-def _detection_count(table: pa.Table) -> int:
-    return sum(len(chunk.flatten()) for chunk in table.column("detections").chunks)
 
 
 def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:

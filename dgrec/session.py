@@ -103,6 +103,23 @@ class Session:
         return str(self.metadata.get("session_id", ""))
 
     @property
+    def totals(self) -> dict[str, int | None]:
+        """What the rows add up to: ``frames``, ``detections``, and the source's frames that were
+        ``skipped`` and ``dropped`` (``dropped_camera``, ``dropped_queue``, ``dropped_writer``).
+
+        None stands for what the file does not tell. Of a recording that never ended, too.
+        """
+        return self._rows.totals
+
+    @property
+    def ended_at(self) -> str | None:
+        """When the recording ended (ISO 8601, UTC); None while it goes on.
+
+        Of one whose recorder was killed, when its last result came.
+        """
+        return self._rows.ended_at
+
+    @property
     def damage(self) -> list[str]:
         """One line for each thing that could not be read; empty for a whole session."""
         return list(self._rows.damage)
@@ -126,6 +143,7 @@ class Session:
             frames=len(self),
             sealed=self.sealed,
             damage=self.damage,
+            totals=self.totals,
             latency_ms=self._column("latency_ms") if is_short else None,
         )
 

@@ -70,6 +70,10 @@ class Source(Protocol):
     def files(self) -> tuple[Path, ...]: ...
     @property
     def parts(self) -> tuple[Part, ...]: ...
+    @property
+    def totals(self) -> dict[str, int | None]: ...
+    @property
+    def ended_at(self) -> str | None: ...
     def __len__(self) -> int: ...
     def batches(self) -> Iterator[pa.RecordBatch]: ...
     def batches_of(self, part: Part) -> Iterator[pa.RecordBatch]: ...
@@ -274,10 +278,11 @@ def _readable(text: str) -> str:
     return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
-_TOTALS = ("frames", "detections", "skipped", "dropped")
+_TOTALS = ("frames", "detections", "skipped", "dropped", "dropped_at_start")
 _SESSION_COLUMNS = pa.schema(
     [
         ("session_id", pa.string()),
+        ("clip_of", pa.string()),
         ("name", pa.string()),
         ("path", pa.string()),
         ("started_at", pa.timestamp("us", tz="UTC")),
@@ -303,13 +308,17 @@ def _sessions_table(sessions: Sequence[Source]) -> pa.Table:
 def _session_row(session: Source) -> dict[str, Any]:
     metadata = session.metadata
     source, model = metadata.get("source", {}), metadata.get("model", {})
-    totals = metadata.get("totals", {})
+    totals = dict(session.totals)
+    dropped, at_start = totals.get("dropped"), totals.get("dropped_at_start")
+    if dropped is not None and at_start is not None:
+        totals["dropped"] = dropped - at_start  # once the model had started, as in the library
     return {
         "session_id": session.id,
+        "clip_of": _text(metadata.get("clip", {}).get("session_id")),
         "name": metadata.get("name"),
         "path": _readable(str(session.path)),
         "started_at": _stamp(metadata.get("started_at")),
-        "ended_at": _stamp(metadata.get("ended_at")),
+        "ended_at": _stamp(session.ended_at),
         "end_reason": metadata.get("end_reason"),
         "source": _text(source.get("given")),
         "source_kind": _text(source.get("kind")),
@@ -317,9 +326,7 @@ def _session_row(session: Source) -> dict[str, Any]:
         "device": _text(model.get("device")),
         "inference_host": _text(model.get("inference_host")),
         "host": _text(metadata.get("host", {}).get("name")),
-        # What a journal has been written so far is not known before it ends, but for its rows.
-        **{name: _count(totals.get(name)) for name in _TOTALS},
-        "frames": _count(totals.get("frames", len(session))),
+        **{name: totals.get(name) for name in _TOTALS},
         "bytes": sum(map(_size, session.files)),
         "metadata": dumps(metadata),
     }
@@ -327,10 +334,6 @@ def _session_row(session: Source) -> dict[str, Any]:
 
 def _text(value: Any) -> str | None:
     return None if value is None else str(value)
-
-
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) else None
 
 
 def _size(path: Path) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from queue import SimpleQueue
@@ -25,6 +25,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from dgrec.metadata import Metadata
 from dgrec.rates import rate_text
 from dgrec.units import size_text
 from recorder.recording import Recording
@@ -150,11 +151,6 @@ def _dropped(recording: Recording) -> str:
     return f"{max(0, recording.dropped - recording.dropped_at_start):,}"
 
 
-def _more_at_start(recording: Recording) -> str:
-    count = recording.dropped_at_start
-    return f" ({count:,} more while the model started)" if count else ""
-
-
 def _figures(recording: Recording) -> str:
     progress, capture = recording.progress, recording.capture
     p50, p95 = progress.latency()
@@ -175,7 +171,7 @@ def _figures(recording: Recording) -> str:
     return "  ".join(parts)
 
 
-def summary(recording: Recording, metadata: dict[str, object], seconds: float) -> list[str]:
+def summary(recording: Recording, metadata: Metadata, seconds: float) -> list[str]:
     """Return the lines that end a recording: what there is now, and what to do with it."""
     progress, capture = recording.progress, recording.capture
     p50, p95 = progress.latency()
@@ -184,11 +180,7 @@ def summary(recording: Recording, metadata: dict[str, object], seconds: float) -
     size = sum(file.stat().st_size for file in files)
     parts = "" if files == [recording.output] else f"{_parts_text(files)}, "
     rate = progress.fps()
-    lost = []
-    if capture.frames_skipped:
-        lost.append(f"{capture.frames_skipped:,} skipped on purpose")
-    if recording.dropped:
-        lost.append(f"{_dropped(recording)} dropped{_more_at_start(recording)}")
+    lost = _losses(metadata["totals"])
     found = f"{counted(progress.frames, 'frame')} with {counted(progress.detections, 'detection')}"
     lines = [
         f"Recorded {found} in {seconds:.1f} s"
@@ -196,7 +188,9 @@ def summary(recording: Recording, metadata: dict[str, object], seconds: float) -
         f"{'; ' + ', '.join(lost) if lost else ''}.",
     ]
     if progress.frames:
-        lines.append(f"Latency p50 {p50:.1f} ms, p95 {p95:.1f} ms (last 1,024 frames).")
+        recent = len(progress.latencies)
+        of = f"last {recent:,} frames" if progress.frames > recent else "all frames"
+        lines.append(f"Latency p50 {p50:.1f} ms, p95 {p95:.1f} ms ({of}).")
     if progress.gaps:
         lines.append(f"Source lost: {counted(progress.gaps, 'gap')}, {progress.gap_s:.1f} s.")
     reason = metadata.get("end_reason")
@@ -209,6 +203,19 @@ def summary(recording: Recording, metadata: dict[str, object], seconds: float) -
         f"Replay it with: dgrec replay {shlex.quote(path)}",
     ]
     return lines
+
+
+def _losses(totals: Mapping[str, int]) -> list[str]:
+    """Return what was skipped and dropped; what comes after the last row is told apart."""
+    texts = []
+    for name, words in (("skipped", "skipped on purpose"), ("dropped", "dropped")):
+        start, after = totals.get(f"{name}_at_start", 0), totals.get(f"{name}_after", 0)
+        before = totals.get(name, 0) - start
+        more = [f"{start:,} more while the model started"] if start else []
+        more += [f"{after:,} after the last frame"] if after else []
+        if before or more:
+            texts.append(f"{before:,} {words}{f' ({', '.join(more)})' if more else ''}")
+    return texts
 
 
 def _video_lines(recording: Recording) -> list[str]:

@@ -15,10 +15,10 @@ from dgrec.metadata import Metadata, utc_text, uuid7
 from dgrec.parts import part_path
 from dgrec.rows import Row
 from dgrec.schema import JOURNAL_SUFFIX
+from dgrec.totals import LOSSES
 from recorder.machine import MachineMeter
 from recorder.sealer import Sealer
 from recorder.segments import Cutter, Segment, Splitting
-from recorder.start_losses import StartLosses
 from recorder.video import VideoRecorder
 
 __all__ = ["PartedJournal", "Splitting"]
@@ -36,7 +36,6 @@ class _Counts:
     source_frames: int = 0
     skipped: int = 0
     dropped: int = 0
-    dropped_at_start: int = 0
     dropped_camera: int = 0
     dropped_queue: int = 0
     dropped_writer: int = 0
@@ -83,7 +82,6 @@ class PartedJournal:
         self._meter = meter or MachineMeter()
         self._masks = masks
         self._counts = _Counts()
-        self._start_losses = StartLosses()
         #: What the closing words of earlier parts have told already.
         self._told = _Counts()
         self._bytes_before = 0
@@ -199,6 +197,11 @@ class PartedJournal:
         return self.frames - self._sealer.removed_frames
 
     @property
+    def row_totals(self) -> dict[str, int]:
+        """What the rows of all parts add up to."""
+        return {name: getattr(self._counts, name) for name in LOSSES}
+
+    @property
     def current_frames(self) -> int:
         """How many frames are in the journal that is being written."""
         return self._current.frames
@@ -217,8 +220,6 @@ class PartedJournal:
             counts.source_frames += 1 + row.skipped_before + row.dropped_writer
             counts.skipped += row.skipped_before
             counts.dropped += row.dropped_camera + row.dropped_queue + row.dropped_writer
-            self._start_losses.add(row)
-            counts.dropped_at_start = self._start_losses.frames
             counts.dropped_camera += row.dropped_camera
             counts.dropped_queue += row.dropped_queue
             counts.dropped_writer += row.dropped_writer

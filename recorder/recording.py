@@ -25,6 +25,7 @@ from dgrec.rates import RecentRate, frame_rate
 from dgrec.rows import Row
 from dgrec.schema import JOURNAL_SUFFIX
 from dgrec.sealed import seal
+from dgrec.totals import add_rows
 from recorder.capture import Capture
 from recorder.machine import MachineMeter
 from recorder.parts import PartedJournal, Splitting
@@ -343,7 +344,6 @@ class Recording:
                 "source_frames": self.capture.frames_read,
                 "skipped": self.capture.frames_skipped,
                 "dropped": self.dropped,
-                "dropped_at_start": self.dropped_at_start,
                 "dropped_camera": self.capture.frames_dropped_camera,
                 "dropped_queue": self.capture.frames_dropped_queue,
                 "dropped_writer": self.writer.dropped,
@@ -440,7 +440,8 @@ class Recording:
             if isinstance(first, StorageError):
                 raise StorageError(text, is_full=first.is_full)
             raise OutputError(text)
-        return {**self._metadata, **closing}
+        totals = add_rows(closing["totals"], self._parts.row_totals)
+        return {**self._metadata, **closing, "totals": totals}
 
 
 @contextlib.contextmanager

@@ -15,8 +15,9 @@ from dgrec.metadata import Metadata
 from dgrec.parts import parts_of
 from dgrec.sealed import write_sealed
 from dgrec.session import Session
+from dgrec.totals import RowTotals
 from replay.clip.recorded import ClipReport, recorded_videos
-from replay.clip.rows import ClipRows, utc_text_of
+from replay.clip.rows import ClipRows
 from replay.clip.spans import Span
 from replay.clip.videos import cut, from_source, video_path
 from replay.footage.finding import files_of
@@ -80,7 +81,7 @@ def write_clip(
             output,
             session.schema,
             rows.batches(has_video=bool(videos)),
-            lambda: {**metadata, "totals": rows.totals},
+            lambda rows: {**metadata, "ended_at": rows.ended_at, "totals": _totals(rows)},
             replace=overwrite,
         )
     except BaseException:
@@ -131,7 +132,6 @@ def _metadata(
         "session_id": str(metadata_module.uuid7()),
         "name": output.stem,
         "started_at": rows.captured_at(0),
-        "ended_at": utc_text_of(rows.facts["completed_at"][-1].as_py()),
         "end_reason": "clip",
         "clip": clip,
     }
@@ -146,6 +146,11 @@ def _metadata(
         ]
         metadata["events"] = [event for event in old["events"] if _is_within(event, ranges)]
     return metadata
+
+
+def _totals(rows: RowTotals) -> dict[str, Any]:
+    lost = rows.losses["skipped"], rows.losses["dropped"]
+    return {} if None in lost else {"source_frames": rows.frames + sum(filter(None, lost))}
 
 
 def _moved(source: Mapping[str, Any], session: Path, output: Path) -> dict[str, Any]:

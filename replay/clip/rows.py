@@ -14,15 +14,7 @@ from dgrec.session import Session
 from replay.clip.spans import Span
 from replay.footage.timeline import Timeline
 
-__all__ = ["ClipRows", "utc_text_of"]
-
-_SUMMED = {
-    "skipped": "skipped_before",
-    "dropped": "dropped_before",
-    "dropped_camera": "dropped_camera",
-    "dropped_queue": "dropped_queue",
-    "dropped_writer": "dropped_writer",
-}
+__all__ = ["ClipRows"]
 
 
 class ClipRows:
@@ -32,9 +24,8 @@ class ClipRows:
         self.session = session
         self.spans = list(spans)
         self.count = sum(span.end - span.start for span in spans)
-        self.totals: dict[str, int] = {}
         columns = ["frame", "source_frame", "media_time_s", "captured_at", "completed_at"]
-        columns += ["video_frame", "width", "height", *_SUMMED.values()]
+        columns += ["video_frame", "width", "height"]
         columns = [name for name in columns if name in session.schema.names]
         #: Small columns of the chosen rows, in order: all that cutting a video needs.
         self.facts = pa.Table.from_batches(
@@ -54,15 +45,6 @@ class ClipRows:
         self._cuts = cuts_of({"clip": clip})
         #: By place in the clip: the frame of the clip's video; None if it is not in it.
         self.video_frames: list[int | None] = [None] * self.count
-        self.totals = {
-            name: int(sum(self.facts[column].to_pylist()))
-            for name, column in _SUMMED.items()
-            if column in columns
-        }
-        if self.totals:
-            self.totals["source_frames"] = (
-                self.count + self.totals["skipped"] + self.totals["dropped"]
-            )
 
     def times_us(self, *, of_source: bool) -> list[int]:
         """Return the time of each row in a video: on the source's time line, or as captured.
@@ -89,9 +71,10 @@ class ClipRows:
         for place, (time, following) in zip(places, itertools.pairwise(times), strict=True):
             yield place, time, following - time
 
-    def captured_at(self, place: int) -> str:
-        """Return when a frame was captured, as the metadata writes it."""
-        return utc_text_of(self.facts["captured_at"][place].as_py())
+    def captured_at(self, place: int) -> str | None:
+        """Return when a frame was captured, as the metadata writes it; None if nothing says so."""
+        stamp = self.facts["captured_at"][place].as_py()
+        return None if stamp is None else _utc_text(stamp)
 
     def number_video(self, places: Sequence[int]) -> None:
         """Say which frames are in the clip's video, in its order."""
@@ -140,7 +123,7 @@ class ClipRows:
             yield pa.RecordBatch.from_arrays(arrays, schema=batch.schema)
 
 
-def utc_text_of(stamp: dt.datetime) -> str:
+def _utc_text(stamp: dt.datetime) -> str:
     """Return a stamp as the metadata writes it: ISO 8601, UTC, with microseconds."""
     text = stamp.astimezone(dt.UTC).isoformat(timespec="microseconds")
     return text.replace("+00:00", "Z")

@@ -140,7 +140,7 @@ def _write_frames(
 
 
 def _entry(
-    path: Path, kind: str, frames: int, started_at: str, old: Mapping[str, Any]
+    path: Path, kind: str, frames: int, started_at: str | None, old: Mapping[str, Any]
 ) -> dict[str, Any]:
     clip = Clip(path)
     image = clip.read(0)

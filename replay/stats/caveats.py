@@ -48,7 +48,7 @@ def _caveats(session: Session) -> Iterator[str]:
     if reason in _ENDED_EARLY:
         why = f" ({detail})" if detail else ""
         yield f"The recording ended early: {_ENDED_EARLY[reason]}{why}."
-    elif reason in (None, "recovered") and not metadata.get("ended_at"):
+    elif reason == "recovered" or (reason is None and not metadata.get("ended_at")):
         if _is_being_recorded(session):
             yield "Still being recorded: every number is of what was there when it was read."
         else:

@@ -148,8 +148,12 @@ def test_metadata_of_the_whole(tmp_path: Path) -> None:
         assert metadata["totals"] == {
             "frames": 100,
             "detections": 99,
-            "skipped": 13,
+            "skipped": 0,
             "dropped": 0,
+            "dropped_camera": 0,
+            "dropped_queue": 0,
+            "dropped_writer": 0,
+            "skipped_after": 1,  # the last part's: what came after its last row
             "clock_drift_ms": 6.5,
         }
         assert "part" not in metadata

@@ -229,8 +229,19 @@ def test_metadata_of_the_parts(output: Path) -> None:
         assert session.id == set_id
         totals = session.metadata["totals"]
         assert totals.pop("flushes") == sum(m["totals"]["flushes"] for m in metadatas)
-        assert totals == TOTALS
-        assert metadatas[-1]["totals"]["skipped"] >= 17
+        # Those of the rows; what was left out after the last one stands apart.
+        losses = {"dropped_camera": 126, "dropped_queue": 90, "skipped": 315, "skipped_after": 17}
+        assert totals == {**TOTALS, **losses}
+        assert session.totals == {
+            "frames": 630,
+            "detections": TOTALS["detections"],
+            "skipped": 315,
+            "dropped": 126 + 90,
+            "dropped_camera": 126,
+            "dropped_queue": 90,
+            "dropped_writer": 0,
+        }
+        assert metadatas[-1]["totals"]["skipped_after"] == 17
         assert all(m["totals"]["skipped"] > 0 for m in metadatas)
         assert session.metadata["end_reason"] == "finished"
         assert session.metadata["started_at"] == metadata_module.utc_text(START_NS)
