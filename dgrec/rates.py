@@ -37,6 +37,8 @@ class RecentRate:
         #: When the frames of the last seconds were captured and completed.
         self._rows: deque[tuple[float, float]] = deque()
         self._first_result_s: float | None = None
+        #: When the last frame was captured that is not in there any more.
+        self._captured_before_s = 0.0
 
     def add(self, captured_s: float, completed_s: float) -> None:
         if self._first_result_s is None:
@@ -48,16 +50,20 @@ class RecentRate:
         """Return frames a second over the last seconds before ``now_s``."""
         first = self._first_result_s
         since = now_s - self._seconds
-        rows = [row for row in list(self._rows) if row[1] > since]
+        rows = list(self._rows)
+        before_s = self._captured_before_s
+        while rows and rows[0][1] <= since:
+            before_s = rows.pop(0)[0]
         if first is None or not rows:
             return 0.0
         # The first result of all ends no step.
-        steps = len(rows) - (first > since)
-        captured_s = 0.0
+        steps = len(rows) - 1 if first > since else len(rows)
         if len(rows) > 1:
             captured_s = (rows[-1][0] - rows[0][0]) / (len(rows) - 1) * steps
+        else:
+            captured_s = (rows[0][0] - before_s) * steps
         return frame_rate(steps, captured_s, now_s - max(since, first)) or 0.0
 
     def _forget(self, now_s: float) -> None:
         while self._rows[0][1] <= now_s - self._seconds:
-            self._rows.popleft()
+            self._captured_before_s, _ = self._rows.popleft()

@@ -440,7 +440,10 @@ class Recording:
             if isinstance(first, StorageError):
                 raise StorageError(text, is_full=first.is_full)
             raise OutputError(text)
-        totals = add_rows(closing["totals"], self._parts.row_totals)
+        totals = add_rows(
+            closing["totals"],
+            {**self._parts.row_totals, "dropped_at_start": self.dropped_at_start},
+        )
         return {**self._metadata, **closing, "totals": totals}
 
 

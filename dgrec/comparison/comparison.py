@@ -80,7 +80,10 @@ class Recording:
     warm_up: int
     #: None: too short to tell, or not timed.
     has_settled: bool | None
+    #: Source frames lost once the model had started, by place.
     dropped: dict[str, int]
+    #: Source frames lost while it started.
+    dropped_at_start: int
     skipped: int
     #: Frames whose durations are compared: without the warm-up, and those in both where there are
     #: pairs.
@@ -162,7 +165,7 @@ class Comparison:
 
     @property
     def dropped(self) -> tuple[int, int]:
-        """Source frames lost, on either side."""
+        """Source frames lost once the model had started, on either side."""
         return self._sums(lambda recording: sum(recording.dropped.values()))
 
     def _sums(self, count: Callable[[Recording], int]) -> tuple[int, int]:
@@ -328,6 +331,7 @@ def _recording(sample: Sample, compared: Sample) -> Recording:
         warm_up=sample.warm_up,
         has_settled=sample.has_settled,
         dropped=dict(sample.dropped),
+        dropped_at_start=sample.dropped_at_start,
         skipped=sample.skipped,
         compared=len(compared),
         effective=compared.stage("latency_ms").effective,
@@ -408,7 +412,7 @@ def _are_pairs(base: Sample, new: Sample) -> bool:
 
 
 def _throughput(base: Sample, new: Sample, *, paired: bool) -> _Measured:
-    gaps = base.gaps, new.gaps
+    gaps = base.steps, new.steps
     estimates = [_as_rate(mean_estimate(series)) for series in gaps]
     if _is_identical(*gaps, paired) and estimates[0].value is not None:
         change = Change(0.0, 0.0, 0.0)
@@ -419,7 +423,7 @@ def _throughput(base: Sample, new: Sample, *, paired: bool) -> _Measured:
 
 
 def _as_rate(interval: Estimate) -> Estimate:
-    """Return results a second, from the mean milliseconds between two of them."""
+    """Return frames a second, from the mean milliseconds from one to the next."""
     if interval.value is None or interval.value <= 0:
         return Estimate(None, interval.problem)
     return Estimate(

@@ -46,7 +46,7 @@ STALL_MS: Final = 100.0
 class Sample:
     """The frames of one session; arrays leave out those of the warm-up.
 
-    ``gap_ms`` and ``stages`` have NaN where there is no such duration.
+    ``gap_ms``, ``captured_gap_ms`` and ``stages`` have NaN where there is no such duration.
     """
 
     path: str
@@ -61,9 +61,13 @@ class Sample:
     #: From the result before. Unknown of the first one, and where frames between are not there: cut
     #: away by `dgrec clip`, or lost to damage.
     gap_ms: Floats
+    #: The same between the captures.
+    captured_gap_ms: Floats
     stages: Mapping[str, Floats]
-    #: Source frames lost and left out on purpose, over the whole session.
+    #: Source frames lost once the model had started, and left out on purpose.
     dropped: Mapping[str, int] = field(default_factory=dict)
+    #: Source frames lost while the model started.
+    dropped_at_start: int = 0
     skipped: int = 0
     #: How the recording ended; None if it never did (killed, or still running).
     end_reason: str | None = None
@@ -79,6 +83,7 @@ class Sample:
             self,
             source_frame=self.source_frame[kept],
             gap_ms=self.gap_ms[kept],
+            captured_gap_ms=self.captured_gap_ms[kept],
             stages={name: values[kept] for name, values in self.stages.items()},
         )
 
@@ -86,7 +91,7 @@ class Sample:
         """Return the same with only the frames from one ``source_frame`` to another."""
         kept = self.only((self.source_frame >= first) & (self.source_frame <= last))
         # What came before the first one is no part of it.
-        kept.gap_ms[:1] = np.nan
+        kept.gap_ms[:1] = kept.captured_gap_ms[:1] = np.nan
         return kept
 
     @property
@@ -104,6 +109,16 @@ class Sample:
     def gaps(self) -> Series:
         """Milliseconds from each result to the next."""
         return Series(self.gap_ms[~np.isnan(self.gap_ms)], self.second)
+
+    @property
+    def steps(self) -> Series:
+        """Milliseconds from each frame to the next, by results or by captures.
+
+        The longer of the two in all: one over their mean is the rate (`dgrec.rates.frame_rate`).
+        """
+        by_capture = np.nansum(self.captured_gap_ms) > np.nansum(self.gap_ms)
+        values = self.captured_gap_ms if by_capture else self.gap_ms
+        return Series(values[~np.isnan(values)], self.second)
 
     def stage(self, name: str) -> Series:
         values = self.stages[name]
@@ -136,11 +151,9 @@ def read_sample(session: Session) -> Sample:
     Raises:
         SessionError: Part of the file cannot be read.
     """
-    counts = [f"dropped_{place}" for place in DROP_PLACES] + ["skipped_before"]
-    names = ["frame", "source_frame", "completed_at", *STAGES]
+    names = ["frame", "source_frame", "captured_at", "completed_at", *STAGES]
     parts: dict[str, list[Any]] = {name: [] for name in names}
-    totals = dict.fromkeys(counts, 0)
-    there = [name for name in [*names, *counts] if name in session.schema.names]
+    there = [name for name in names if name in session.schema.names]
     for name in ("source_frame", "completed_at", "latency_ms", "captured_at", "frame"):
         if name not in session.schema.names:
             raise NotASessionError(f"{session.path}: cannot be compared: it has no column {name!r}")
@@ -150,13 +163,19 @@ def read_sample(session: Session) -> Sample:
             parts[name].append(
                 _numbers(batch.column(name)) if name in there else np.full(batch.num_rows, np.nan)
             )
-        for name in set(counts) & set(there):
-            totals[name] += int(_numbers(batch.column(name)).sum())
     columns = {
         name: np.concatenate(arrays) if arrays else np.empty(0) for name, arrays in parts.items()
     }
     metadata = session.metadata
-    gaps = _gaps(columns["frame"], columns["completed_at"], cuts_of(metadata))
+    cuts = cuts_of(metadata)
+    gaps = _gaps(columns["frame"], columns["completed_at"], cuts)
+    # The rule of what was lost at the start stands in SQL.
+    lost = {
+        place: (frames or 0, at_start or 0)
+        for place, frames, at_start in session.sql(
+            "SELECT place, frames, at_start FROM losses"
+        ).fetchall()
+    }
     has_settled, warm_up = _warm_up(session)
     whole = Sample(
         path=str(session.path),
@@ -166,14 +185,16 @@ def read_sample(session: Session) -> Sample:
         has_settled=has_settled,
         source_frame=columns["source_frame"].astype(np.int64, copy=False),
         gap_ms=gaps,
+        captured_gap_ms=_gaps(columns["frame"], columns["captured_at"], cuts),
         stages={name: columns[name].astype(np.float64, copy=False) for name in STAGES},
-        dropped={place: totals[f"dropped_{place}"] for place in DROP_PLACES},
-        skipped=totals["skipped_before"],
+        dropped={place: lost.get(place, (0, 0))[0] for place in DROP_PLACES},
+        dropped_at_start=sum(at_start for _, at_start in lost.values()),
+        skipped=lost.get("skipped", (0, 0))[0],
         end_reason=metadata.get("end_reason"),
         damage=tuple(session.damage),
     )
     kept = whole.only(slice(warm_up, None))
-    kept.gap_ms[:1] = np.nan
+    kept.gap_ms[:1] = kept.captured_gap_ms[:1] = np.nan
     return kept
 
 

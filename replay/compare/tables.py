@@ -106,6 +106,8 @@ def _fact(value: Any) -> str:
 def _recording_row(side: str, recording: Recording) -> tuple[str, ...]:
     dropped = sum(recording.dropped.values())
     places = ", ".join(f"{place} {n:,}" for place, n in recording.dropped.items() if n)
+    more = recording.dropped_at_start
+    start = f"; {more:,} more while the model started" if more else ""
     ended = recording.end_reason or "never (killed, or still running)"
     return (
         side,
@@ -115,7 +117,7 @@ def _recording_row(side: str, recording: Recording) -> tuple[str, ...]:
         _warm_up(recording),
         f"{recording.compared:,}",
         "-" if recording.effective is None else f"{recording.effective:,.0f}",
-        f"{dropped:,} ({places})" if places else f"{dropped:,}",
+        (f"{dropped:,} ({places})" if places else f"{dropped:,}") + start,
         f"{recording.skipped:,}",
     )
 

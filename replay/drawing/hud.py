@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from dgrec.rates import frame_rate, rate_text
 from dgrec.result import RecordedResult
 from dgrec.session import Session
 from dgrec.video import Image
@@ -60,7 +61,7 @@ class HudValues:
     frame: int
     elapsed_s: float
     captured_at: dt.datetime
-    #: Results a second, over the last two seconds; None for the first frame.
+    #: Frames a second, over the last two seconds; None for the first frame.
     fps: float | None
     read_ms: float
     preprocess_ms: float | None
@@ -75,12 +76,14 @@ class HudValues:
 
 
 class _Seen(NamedTuple):
+    captured_us: int
     completed_us: int
     bar: Bar
 
 
 def _seen(row: Mapping[str, Any]) -> _Seen:
     return _Seen(
+        (row["captured_at"] - _EPOCH) // _MICROSECOND,
         (row["completed_at"] - _EPOCH) // _MICROSECOND,
         Bar(row["latency_ms"], row["dropped_before"] > 0),
     )
@@ -122,7 +125,7 @@ class HudModel:
             frame=result.frame,
             elapsed_s=self._elapsed.seconds(row),
             captured_at=result.captured_at,
-            fps=_rate([seen.completed_us for seen in recent]),
+            fps=_rate(recent),
             read_ms=row["read_ms"],
             preprocess_ms=row["preprocess_ms"],
             inference_ms=row["inference_ms"],
@@ -135,14 +138,15 @@ class HudModel:
         )
 
 
-def _rate(completed_us: Iterable[int]) -> float | None:
-    """Return results a second from when they came, the newest first."""
-    times = list(completed_us)
-    recent = [time for time in times if time >= times[0] - _WINDOW_US]
+def _rate(frames: Sequence[_Seen]) -> float | None:
+    """Return frames a second over the last ones, the newest first."""
+    recent = [seen for seen in frames if seen.completed_us >= frames[0].completed_us - _WINDOW_US]
     if len(recent) < 2:
-        recent = times[:2]  # slower than the window: the last step is all that can be said
-    span = recent[0] - min(recent)
-    return (len(recent) - 1) * 1e6 / span if span > 0 else None
+        recent = list(frames[:2])  # slower than the window: the last step is all that can be said
+    captured = [seen.captured_us for seen in recent]
+    completed = [seen.completed_us for seen in recent]
+    spans = ((max(stamps) - min(stamps)) / 1e6 for stamps in (captured, completed))
+    return frame_rate(len(recent) - 1, *spans)
 
 
 def hud_lines(values: HudValues) -> list[Line]:
@@ -158,7 +162,7 @@ def hud_lines(values: HudValues) -> list[Line]:
     number = f"frame {values.frame}"
     if len(number) + len(time) >= _COLUMNS:
         number = str(values.frame)
-    rate = "-" if values.fps is None else f"{values.fps:.1f}"
+    rate = rate_text(values.fps)
     lost = [f"{values.dropped} dropped"] if values.dropped else []
     left_out = [f"{values.skipped} skipped"] if values.skipped else []
     return [
