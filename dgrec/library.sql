@@ -441,12 +441,32 @@ SELECT session_id, track_id, mode(label) AS label, count(DISTINCT frame) AS fram
 FROM detections WHERE track_id IS NOT NULL GROUP BY session_id, track_id
 ORDER BY session_id, track_id;
 
--- Why the rate is not one over the latency, after the warm-up (left_out frames): Little's law. fps
--- is the rate of these frames, and in_flight = fps * latency_ms / 1000 how many were on their way
--- at a time; one_at_a_time_fps is what the rate would be if that were one. delivered_fps is what
--- the source delivered: steps of source_frame over the same captures, which fps never exceeds;
--- sent_fps has the frames, too, that were lost before dgrec read them. inferred_fps counts the rows
--- that were lost at the writer. seconds is from the first capture to the last result.
+-- From which frame on a session ran: after the warm-up, and after the frames that were captured
+-- before the first result came out, unless fewer than 10 are left. left_out are those before it.
+CREATE VIEW running AS
+SELECT session_id, first_running_frame, warm_up_frames + waited_for_start AS left_out
+FROM (
+    SELECT session_id, any_value(warm_up_frames) AS warm_up_frames,
+           CASE WHEN count(*) - count(*) FILTER (captured_at <= first_result_at) < 10 THEN 0
+                ELSE count(*) FILTER (captured_at <= first_result_at) END AS waited_for_start,
+           CASE WHEN count(*) - count(*) FILTER (captured_at <= first_result_at) < 10
+                THEN any_value(first_steady_frame)
+                ELSE coalesce(min(frame) FILTER (captured_at > first_result_at),
+                              any_value(first_steady_frame)) END AS first_running_frame
+    FROM (
+        SELECT session_id, frame, captured_at, warm_up_frames, first_steady_frame
+        FROM frames JOIN warm_up USING (session_id) WHERE frame >= first_steady_frame
+    ) JOIN model_start USING (session_id)
+    GROUP BY session_id
+);
+
+-- Why the rate is not one over the latency, once the session ran (left_out frames before that):
+-- Little's law. fps is the rate of these frames, and in_flight = fps * latency_ms / 1000 how many
+-- were on their way at a time; one_at_a_time_fps is what the rate would be if that were one.
+-- delivered_fps is what the source delivered: steps of source_frame over the same captures, which
+-- fps never exceeds; sent_fps has the frames, too, that were lost before dgrec read them.
+-- inferred_fps counts the rows that were lost at the writer. seconds is from the first capture to
+-- the last result.
 CREATE VIEW pipeline AS
 SELECT session_id, frames, left_out, seconds, fps,
        fps * (frames - 1 + lost_writer) / nullif(frames - 1, 0) AS inferred_fps, latency_ms,
@@ -462,14 +482,15 @@ FROM (
            sum(dropped_writer) - arg_min(dropped_writer, frame) AS lost_writer
     FROM (
         SELECT session_id, frame, source_frame, captured_at, completed_at, latency_ms,
-               dropped_camera, dropped_writer, warm_up_frames AS left_out
-        FROM frames JOIN warm_up USING (session_id) WHERE frame >= first_steady_frame
+               dropped_camera, dropped_writer, left_out
+        FROM frames JOIN running USING (session_id) WHERE frame >= first_running_frame
     ) GROUP BY session_id
 );
 
--- How busy each part of the pipeline was, after the warm-up. frames_in_it is how many frames were
+-- How busy each part of the pipeline was, once the session ran. frames_in_it is how many frames were
 -- in it at a time (Little's law again); workers, how many it can take at once (inference: the
--- model's devices; postprocess: PySDK's one worker for postprocessors in Python; NULL: unknown).
+-- model's devices; postprocess: PySDK's one worker for postprocessors in Python; NULL: unknown, or
+-- a live source, which is waited for and not worked on).
 -- busy is frames_in_it / workers, at most 1. The time of preprocess and postprocess may contain
 -- waiting for the worker, so that this is only the most it can be: busy_at_least goes by the
 -- shortest time that a frame took (and no frame takes longer than the worker had for it). read
@@ -490,13 +511,14 @@ WITH loads AS (
          'times': 1}
     ]) AS load
     FROM (SELECT *, _waiting_ms(latency_ms, preprocess_ms, inference_ms, postprocess_ms) AS waiting
-          FROM steady_frames)
+          FROM frames JOIN running USING (session_id) WHERE frame >= first_running_frame)
     GROUP BY session_id
 ), entered AS (
     SELECT session_id, load.stage, load.mean_ms AS mean_ms,
            load.mean_ms * load.times * inferred_fps / 1e3 AS frames_in_it,
            load.least_ms * load.times * inferred_fps / 1e3 AS at_least,
            CASE load.stage WHEN 'waiting' THEN NULL
+                WHEN 'read' THEN CASE WHEN source_kind IN ('camera', 'url') THEN NULL ELSE 1 END
                 WHEN 'inference'
                 THEN greatest(1, json_array_length(metadata, '$.model.devices')::BIGINT)
                 WHEN 'postprocess'

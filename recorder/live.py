@@ -214,7 +214,8 @@ def _losses(totals: Mapping[str, int]) -> list[str]:
         more = [f"{start:,} more while the model started"] if start else []
         more += [f"{after:,} after the last frame"] if after else []
         if before or more:
-            texts.append(f"{before:,} {words}{f' ({', '.join(more)})' if more else ''}")
+            apart = f" ({', '.join(more)})" if more else ""
+            texts.append(f"{before:,} {words}{apart}")
     return texts
 
 

@@ -220,7 +220,7 @@ ORDER BY detections DESC, counted.label"""
 
 def queries() -> tuple[str, ...]:
     """Return what `measure` asks of a session of up to `EXACT_FRAMES` frames."""
-    return _frames_query(exact=True), _labels_query(), _WARM_UP_QUERY, _DROPPED_QUERY
+    return _frames_query(exact=True), _DROPPED_QUERY, _labels_query(), _WARM_UP_QUERY
 
 
 def _distribution(row: Mapping[str, Any], name: str) -> Distribution:
