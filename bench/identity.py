@@ -24,7 +24,7 @@ from recorder.capture import Capture
 from recorder.frames import Footage
 from recorder.model import ModelRequest, load_model
 from recorder.recording import Recording
-from recorder.source import VideoReader, parse_source
+from recorder.source import open_source, parse_source
 from replay.footage.finding import find_footage
 from replay.footage.pixels import Pixels
 
@@ -55,7 +55,7 @@ def main() -> int:
     options = parser.parse_args()
 
     source = parse_source(options.source)
-    reader = VideoReader(source)
+    reader = open_source(source)
     loaded = load_model(ModelRequest(model_name=options.model_name, zoo_url=options.zoo_url))
     clock = Clock()
     yielded: list[tuple[Any, Any, Any, bytes]] = []

@@ -1,6 +1,6 @@
 """Kill recordings with video at random moments: what is lost of it, and does the rest still meet?
 
-    python -m bench.kill9_video [--count 50] [--seed 1] [--fps 30] [--split]
+    python -m bench.kill9_video [--count 50] [--seed 1] [--fps 30] [--gap 3000] [--split]
 
 Each recording is a process of its own that runs `predict_stream` with a stand-in model over
 pictures which carry their number, at the pace of a camera, and records them with video; it is
@@ -44,26 +44,40 @@ __all__ = ["look", "mismatches", "run_once"]
 
 
 class NumberedCamera:
-    """A live source whose picture number ``i`` says ``i``, ``fps`` times a second, without end."""
+    """A live source whose picture number ``i`` says ``i``, ``fps`` times a second, without end.
+
+    After a second it is away for ``gap_s``, which passes in no time: its clock jumps. After so many
+    ``frames``, if that is not 0, it falls silent.
+    """
 
     end_reason = "interrupted"
 
-    def __init__(self, fps: float, clock: Clock) -> None:
+    def __init__(self, fps: float, gap_s: float = 0.0, frames: int = 0) -> None:
         self._period = 1 / fps
-        self._clock = clock
+        self._away_at, self._away_ns = int(fps), int(gap_s * 1e9)
+        self._jumped_ns = 0
+        self._frames = frames
+        self.clock = Clock(lambda: time.perf_counter_ns() + self._jumped_ns)
         self._next = 0
         self._due = time.monotonic()
 
     def read(self) -> Frame | None:
+        if self._frames and self._next == self._frames:
+            time.sleep(3600)
         time.sleep(max(0.0, self._due - time.monotonic()))
         self._due += self._period
         index, self._next = self._next, self._next + 1
+        if index == self._away_at:
+            self._jumped_ns += self._away_ns
         image = numbered_image(index % 4096)
         print(json.dumps([index, time.monotonic()]), flush=True)  # before it is handed over
-        stamp, at = self._clock.now_ns(), index * self._period
+        stamp, at = self.clock.now_ns(), index * self._period
         return Frame(image, index, at, at, stamp, 1000, WIDTH, HEIGHT)
 
     def wait(self, timeout_s: float) -> bool:
+        if self._frames and self._next == self._frames:
+            time.sleep(timeout_s)
+            return False
         return True
 
     def take_events(self) -> list[dict[str, Any]]:
@@ -79,14 +93,15 @@ class NumberedCamera:
         pass
 
 
-def _record(folder: Path, fps: float, split: bool) -> None:
-    clock = Clock()
+def _record(folder: Path, fps: float, split: bool, gap_s: float, frames: int = 0) -> None:
+    camera = NumberedCamera(fps, gap_s, frames)
+    clock = camera.clock
     model = PysdkDouble("Detection", lambda _: [])
     metadata = {**metadata_module.new("s", clock.now_ns()), **model.describe()}
     metadata["source"] = {"given": "cam0", "kind": "camera", "width": WIDTH, "height": HEIGHT}
     Recording(
         model,
-        Capture(NumberedCamera(fps, clock)),
+        Capture(camera),
         folder / "s.parquet",
         metadata,
         clock=clock,
@@ -126,16 +141,23 @@ def mismatches(path: Path) -> tuple[int, int]:
     return found, wrong
 
 
-def run_once(folder: Path, seed: int, fps: float, split: bool) -> tuple[int, int, float]:
-    """Kill one recording; return rows with a frame, wrong ones, and the seconds of video lost."""
+def run_once(
+    folder: Path, seed: int, fps: float, split: bool, *, gap_s: float = 0.0
+) -> tuple[int, int, float]:
+    """Kill one recording; return rows with a frame, wrong ones, and the seconds of video lost.
+
+    With ``gap_s`` the camera is away for so long after its first second, and killed later.
+    """
     child = subprocess.Popen(
         [sys.executable, "-m", "bench.kill9_video", "--child", str(folder), "--fps", str(fps)]
+        + ["--gap", str(gap_s)]
         + ["--split"] * split,
         stdout=subprocess.PIPE,
         text=True,
     )
     assert child.stdout is not None
-    lines = [child.stdout.readline()]  # the first frame: it has come up
+    # The first frame: it has come up. And where there is a gap, the first one after it.
+    lines = [child.stdout.readline() for _ in range(1 + int(fps) * (gap_s > 0))]
     time.sleep(random.Random(seed).uniform(1.0, 4.0))
     os.kill(child.pid, signal.SIGKILL)
     killed = time.monotonic()
@@ -170,18 +192,22 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--fps", type=float, default=30.0)
+    parser.add_argument("--gap", type=float, default=0.0, help="seconds that the camera is away")
+    parser.add_argument("--frames", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--split", action="store_true", help="a part every second")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        _record(arguments.child, arguments.fps, arguments.split)
+        _record(arguments.child, arguments.fps, arguments.split, arguments.gap, arguments.frames)
         return 0
     frames = 0
     seconds = []
     for i in range(arguments.count):
         with tempfile.TemporaryDirectory() as folder:
             seed = arguments.seed * 1_000_000 + i
-            found, wrong, lost = run_once(Path(folder), seed, arguments.fps, arguments.split)
+            found, wrong, lost = run_once(
+                Path(folder), seed, arguments.fps, arguments.split, gap_s=arguments.gap
+            )
         frames += found
         seconds.append(lost)
         if wrong or lost > 1:

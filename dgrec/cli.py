@@ -6,35 +6,91 @@ for pyarrow, DuckDB or PySDK.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import re
+import signal
 import sys
 import threading
-from typing import Any
+import traceback
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn
 
 import click
 
+from dgrec.credentials import redact_text, remember
 from dgrec.errors import DgrecError
+from dgrec.files import output_error
+from dgrec.terminal import echo, line
 from dgrec.version import __version__
 
 
 class RootGroup(click.Group):
     """Prints what went wrong in one line, and exits as the error says (click: 2 for usage)."""
 
+    def main(self, args: Sequence[str] | None = None, *more: Any, **extra: Any) -> Any:
+        # Before anything can repeat one of them: a URL may be where no option takes it.
+        for argument in sys.argv[1:] if args is None else args:
+            value = re.sub(r"--[\w-]+=", "", argument, count=1)
+            if "://" in value and not any(c.isspace() for c in value.partition("://")[0]):
+                remember(value)
+        try:
+            return super().main(args, *more, **extra)
+        except OSError as error:  # of what click prints itself: --help, --version
+            _end_of_output(error)
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        with _one_printable_line():
+            return super().make_context(info_name, args, parent, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with _one_printable_line():
+                return super().invoke(ctx)
         except DgrecError as error:
-            click.ClickException(str(error)).show()
+            echo(f"Error: {redact_text(str(error))}", err=True)
             raise SystemExit(error.exit_code) from error
         except ImportError as error:
             raise click.ClickException(_missing_library(error)) from error
-        except BrokenPipeError:
-            # `dgrec query ... | head`: the reader has seen enough. Python would complain again
-            # when it flushes stdout at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise SystemExit(0) from None
+        except OSError as error:
+            _end_of_output(error)
         except KeyboardInterrupt:
             raise SystemExit(130) from None
+
+
+@contextlib.contextmanager
+def _one_printable_line() -> Iterator[None]:
+    """Make click's errors printable: they repeat what was typed, or what a script passed on."""
+    try:
+        yield
+    except click.ClickException as error:
+        error.message = line(redact_text(error.message))  # type: ignore[misc]
+        if isinstance(error, click.FileError):
+            error.ui_filename = line(error.ui_filename)  # type: ignore[misc]
+        raise
+
+
+def _end_of_output(error: OSError) -> NoReturn:
+    """End because standard output cannot be written, or because of another file, in one line.
+
+    Raises:
+        SystemExit: Always; 0 for a pipe that nobody reads any more (`dgrec query ... | head`).
+    """
+    # Python would flush stdout again when it exits, and complain.
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
+        raise SystemExit(0) from None
+    problem = output_error(error.filename or "standard output", error)
+    echo(f"Error: {problem}", err=True)
+    raise SystemExit(problem.exit_code) from None
 
 
 def _missing_library(error: ImportError) -> str:
@@ -70,11 +126,62 @@ def gather() -> click.Group:
 
 def main() -> None:
     """Entry point of the console script."""
+    _open_standard_streams()
+    _stop_in_order()
     try:
         gather().main(prog_name="dgrec")
     except SystemExit as end:
         _leave_hanging_thread(end.code)
         raise
+    except Exception:  # one of our own mistakes: where it happened, and nothing secret
+        for text in redact_text(traceback.format_exc()).splitlines():
+            echo(text, err=True)
+        raise SystemExit(1) from None
+
+
+def _stop_in_order() -> None:
+    """Let the signals that end a program leave nothing behind: temporary files are removed.
+
+    In the background of a script SIGINT is ignored, and after ``nohup`` SIGHUP: that stays so.
+    """
+
+    def stop(number: int, _: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, stop)
+
+
+class _StandardError(io.TextIOWrapper):
+    """Standard error that may be full or closed: nothing ends because a message cannot be shown."""
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            return super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            super().flush()
+
+
+def _open_standard_streams() -> None:
+    """Take the numbers of streams that were closed, or the next file would have them."""
+    closed = [number for number, file in enumerate(_STREAMS) if getattr(sys, file) is None]
+    for number in closed:
+        # Reading only: writing to it fails, as it should.
+        assert os.open(os.devnull, os.O_WRONLY if number == 2 else os.O_RDONLY) == number
+    if 0 in closed:
+        sys.stdin = os.fdopen(0, "r", encoding="utf-8", closefd=False)
+    if 1 in closed:
+        sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    encoding = "utf-8" if 2 in closed else sys.stderr.encoding
+    raw = os.fdopen(2, "wb", closefd=False)
+    sys.stderr = _StandardError(raw, encoding, "backslashreplace", line_buffering=True)
+
+
+_STREAMS = ("stdin", "stdout", "stderr")
 
 
 def _leave_hanging_thread(code: object) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["image_overlay", "is_fast"]
+__all__ = ["as_pil", "image_overlay", "is_fast"]
 
 _Image = np.ndarray[Any, Any]
 _Area = tuple[slice, slice]
@@ -45,11 +45,18 @@ _CLASSES = (
 _COMPARED_WITH = frozenset({"da37fd71ddb197a085e7c04b74b68c7bf4abc26045d6feda31676c6c278522f9"})
 
 
-def image_overlay(result: Any) -> _Image:
+def image_overlay(result: Any, image: _Image | None = None) -> _Image:
     """Return ``result.image_overlay``, pixel by pixel, of a PySDK result.
+
+    With the image backend PIL that is a picture of PIL's, of which the pixels are returned, BGR as
+    from OpenCV. Unless the model's ``input_numpy_colorspace`` says otherwise, PySDK has taken blue
+    for red there: it is drawn on ``image`` instead, the frame as it was read (BGR), if that is
+    given.
 
     Raises whatever PySDK and OpenCV raise on values that they never expected (a box of NaN).
     """
+    if _is_of_pil(result):
+        return _drawn_by_pil(result, image)
     result_class: Any = type(result)
     draw = _drawing(result_class)
     overlay: _Image
@@ -64,6 +71,24 @@ def image_overlay(result: Any) -> _Image:
         result._inference_results = without
     overlay = draw(result, masks)
     return overlay
+
+
+def as_pil(image: _Image) -> Any:
+    """Return pixels (BGR) as a picture of PIL's."""
+    from PIL import Image
+
+    return Image.fromarray(np.ascontiguousarray(image[..., ::-1]))
+
+
+def _is_of_pil(result: Any) -> bool:
+    return hasattr(getattr(result, "_input_image", None), "getchannel")
+
+
+def _drawn_by_pil(result: Any, image: _Image | None) -> _Image:
+    if image is not None:
+        result = copy.copy(result)
+        result._input_image = as_pil(image)
+    return np.ascontiguousarray(np.asarray(result.image_overlay.convert("RGB"))[..., ::-1])
 
 
 def is_fast(result_class: type) -> bool:

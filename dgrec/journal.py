@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from dgrec import metadata as metadata_module
 from dgrec.errors import NotASessionError, OutputError, StorageError
-from dgrec.files import output_error, sync_folder, write_error
+from dgrec.files import NewFile, is_locked, output_error, sync_folder, write_error
 from dgrec.masks import MaskMode
 from dgrec.messages import (
     CRC_KEY,
@@ -92,35 +92,40 @@ class JournalWriter:
         # Arrow writes each of a hundred small buffers by itself: gathered, that is one call.
         self._gather = pa.BufferedOutputStream(pa.PythonFile(self._buffer, mode="w"), 1 << 20)
         self._stream = pa.ipc.new_stream(self._gather, self._schema)
-        # An empty batch makes Arrow write the schema now, not with the first rows. The file appears
-        # only then: between the two a kill would leave one that is empty.
+        # An empty batch makes Arrow write the schema now, not with the first rows.
         head = self._encode(build_batch([], 0), {})
         try:
-            self._file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o644)
-        except FileExistsError:
-            raise OutputError(f"{path}: exists already; choose another name") from None
+            new = NewFile(path)
         except OSError as error:
             raise output_error(path, error) from None
-        _lock(self._file)
+        self._file = new.descriptor
+        with new:  # the journal appears with its head, and locked
+            self._put(head)
+            try:
+                self._file = new.release()
+            except OSError as error:
+                raise output_error(path, error) from None
+        self._sequence = 1
         try:
-            self._write(head)
-            self._sequence = 1
             if self._sync:
                 sync_folder(path.parent)
-        except (OutputError, OSError) as error:
+        except OSError as error:
             with contextlib.suppress(OutputError):
                 self.close()
             with contextlib.suppress(OSError):
                 path.unlink()  # it holds nothing
-            raise write_error(path, error) if isinstance(error, OSError) else error from None
+            raise write_error(path, error) from None
 
     def write(self, rows: Sequence[Row], **note: Any) -> None:
         """Append ``rows`` as one batch. ``note`` goes into the batch's own metadata as JSON."""
         batch = build_batch(rows, self.first_frame + self.frames, self._masks)
-        self._append(batch, note)
+        self._put(self._encode(batch, note))
+        # All of this before anything can fail: what is in the file must not come again.
+        self._sequence += 1
         self.frames += batch.num_rows
         self.detections += len(batch.column("detections").values)
         self.flushes += 1
+        self._check_place()
 
     @property
     def unsealed_bytes(self) -> int:
@@ -129,8 +134,9 @@ class JournalWriter:
 
     def end(self, closing: Metadata) -> None:
         """Append what is only known at the end, and the end of the stream."""
-        self._append(build_batch([], 0), {"end": closing})
-        self._write(END_OF_STREAM)
+        self._put(self._encode(build_batch([], 0), {"end": closing}) + END_OF_STREAM)
+        self._sequence += 1
+        self._check_place()
 
     def close(self) -> None:
         """Close the file; without `end` before, it stays a journal that lost its writer."""
@@ -141,10 +147,6 @@ class JournalWriter:
             os.close(file)
         except OSError as error:  # a network file system may say only now that it has failed
             raise write_error(self.path, error) from error
-
-    def _append(self, batch: pa.RecordBatch, note: dict[str, Any]) -> None:
-        self._write(self._encode(batch, note))
-        self._sequence += 1
 
     def _encode(self, batch: pa.RecordBatch, note: dict[str, Any]) -> bytearray:
         """Return the messages that bring ``batch`` to the journal; the first has the schema too."""
@@ -173,7 +175,8 @@ class JournalWriter:
         set_checksums(memoryview(data))
         return data
 
-    def _write(self, data: bytes | bytearray) -> None:
+    def _put(self, data: bytes | bytearray) -> None:
+        """Append ``data``, all of it or nothing."""
         try:
             view = memoryview(data)
             while view:
@@ -184,18 +187,26 @@ class JournalWriter:
             # Half a batch at the end would do no harm, but what follows it would be lost.
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, self.bytes_written)
+                os.lseek(self._file, self.bytes_written, os.SEEK_SET)
             raise write_error(self.path, error) from error
         self.bytes_written += len(data)
-        self._check_place()
 
     def _check_place(self) -> None:
         """Notice that the file was removed or moved: writing to it goes on without an error."""
-        try:
-            is_there = os.path.samestat(self.path.stat(), os.fstat(self._file))
-        except OSError:
-            is_there = False
-        if not is_there:
-            raise StorageError(f"{self.path}: is not there any more: removed, moved or unmounted")
+        with contextlib.suppress(OSError):
+            if os.path.samestat(self.path.stat(), os.fstat(self._file)):
+                return
+        moved = self.moved_to()
+        where = f"it is {moved} now" if moved else "removed, moved or unmounted"
+        raise StorageError(f"{self.path}: is not there any more: {where}")
+
+    def moved_to(self) -> Path | None:
+        """Return where the file is now, if it has another name and the system tells which."""
+        with contextlib.suppress(OSError):
+            now = Path(f"/proc/self/fd/{self._file}").readlink()
+            if os.path.samestat(now.stat(), os.fstat(self._file)):
+                return now
+        return None
 
 
 def _stream_id(metadata: Metadata) -> str:
@@ -207,30 +218,9 @@ def _stream_id(metadata: Metadata) -> str:
     return str(metadata.get("session_id", ""))[-12:]
 
 
-def _lock(file: int) -> None:
-    """Mark the journal as being written, until this process closes it or dies."""
-    try:
-        import fcntl
-    except ImportError:  # Windows keeps others from deleting or renaming an open file by itself
-        return
-    with contextlib.suppress(OSError):  # some network file systems have no locks
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
 def is_being_written(path: Path) -> bool:
-    """Return whether a live process is recording into the journal ``path``."""
-    try:
-        import fcntl
-    except ImportError:
-        return False
-    try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
+    """Return whether a live process is recording into the journal ``path``, or recovering it."""
+    return is_locked(path)
 
 
 # --- reading -----------------------------------------------------------------------------------
@@ -246,6 +236,8 @@ class Journal:
 
     path: Path
     metadata: Metadata = field(default_factory=dict)
+    #: Whether it is locked by this very process, which does not write to it: its end is its end.
+    is_ours: bool = False
     schema: pa.Schema = SCHEMA
     closing: Metadata | None = None
     damage: list[str] = field(default_factory=list)
@@ -255,14 +247,14 @@ class Journal:
     places: list[tuple[int, int]] = field(default_factory=list)
 
     @classmethod
-    def open(cls, path: Path) -> Journal:
+    def open(cls, path: Path, *, is_ours: bool = False) -> Journal:
         """Read the head of the journal.
 
         Raises:
             NotASessionError: The file holds nothing that dgrec wrote.
             FormatVersionError: It was written by a newer dgrec.
         """
-        journal = cls(path)
+        journal = cls(path, is_ours=is_ours)
         with path.open("rb") as file:
             message = read_message(file, os.fstat(file.fileno()).st_size)
             if message is not None:
@@ -291,7 +283,7 @@ class Journal:
             found.damage.append("the head is damaged: the session's metadata is lost")
         with BufferedReader(self.path.open("rb", buffering=0), _READ_AHEAD) as file:
             for start, message, skipped in whole_messages(file):
-                if message is None and is_being_written(self.path):
+                if message is None and not self.is_ours and is_being_written(self.path):
                     break  # the recorder is in the middle of a write
                 if skipped:
                     found.damage.append(f"{skipped:,} bytes before byte {start:,} are damaged")

@@ -567,11 +567,11 @@ UNION ALL VALUES
     ('skipped', 'frames', 'neutral', 'source frames left out on purpose',
      'SELECT session_id, frames AS value FROM losses WHERE place = ''skipped'''),
     ('dropped', 'frames', 'lower', 'source frames lost, at any place, once the model had started',
-     'SELECT session_id, CASE WHEN count(frames) = count(*) THEN sum(frames)::BIGINT END AS value '
-     || 'FROM losses WHERE place <> ''skipped'' GROUP BY session_id'),
+     'SELECT session_id, sum(_lost_later(dropped_before, at_start))::BIGINT AS value '
+     || 'FROM frame_losses GROUP BY session_id'),
     ('dropped_at_start', 'frames', 'neutral', 'source frames lost while the model started',
-     'SELECT session_id, CASE WHEN count(at_start) = count(*) THEN sum(at_start)::BIGINT END '
-     || 'AS value FROM losses GROUP BY session_id'),
+     'SELECT session_id, sum(_lost_at_start(dropped_before, at_start))::BIGINT AS value '
+     || 'FROM frame_losses GROUP BY session_id'),
     ('dropped_camera', 'frames', 'lower', 'source frames lost before dgrec read them',
      'SELECT session_id, frames AS value FROM losses WHERE place = ''camera'''),
     ('dropped_queue', 'frames', 'lower', 'source frames replaced by newer ones while they waited',

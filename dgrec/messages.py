@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -30,6 +31,12 @@ CRC_ZEROS = _CRC_MARK + b"00000000"
 CRC_KEY = "dgrec.crc32"
 #: No header is anywhere near this; a larger length is garbage.
 _LARGEST_HEADER = 64 << 20
+#: How a message begins, wherever a length that is none is not worth a closer look.
+_BEGINNING = re.compile(rb"(?=\xff\xff\xff\xff...[\x00-\x04])", re.DOTALL)
+#: How much is searched at a time, and how long a header may be to be searched with it.
+_CHUNK, _HEAD = 1 << 18, 1 << 16
+#: How many bytes may be read for messages that are none, in all and for each byte of the file.
+_IN_VAIN, _IN_VAIN_A_BYTE = 256 << 20, 16
 
 
 def set_checksums(data: memoryview) -> None:
@@ -82,8 +89,14 @@ def _custom_metadata(message: pa.Buffer) -> dict[str, Any]:
 def whole_messages(
     file: BufferedReader[Any], position: int = 0
 ) -> Iterator[tuple[int, pa.Buffer | None, int]]:
-    """Yield (offset, message, damaged bytes before it); a last None stands for a damaged end."""
+    """Yield (offset, message, damaged bytes before it); a last None stands for a damaged end.
+
+    What is read and summed up in vain is bounded by the file's size: whatever is in it, a message
+    that fails may have claimed to be as long as the rest of the file, and the next one again. No
+    damage comes near the bound; in a file that was made to reach it, the rest counts as damaged.
+    """
     size = os.fstat(file.fileno()).st_size
+    search = _Search(file.fileno(), size)
     bad_from: int | None = None
     while position < size:
         file.seek(position)
@@ -99,27 +112,79 @@ def whole_messages(
             continue
         if bad_from is None:
             bad_from = position
-        position = _next_continuation(file, position + 8, size)
+        position = search.next_whole(position + 8)
     if bad_from is not None:
         yield size, None, size - bad_from
 
 
-def _next_continuation(file: BufferedReader[Any], start: int, size: int) -> int:
-    """Return where the next message may begin: they are aligned to 8 bytes."""
-    position = start
-    while position < size:
-        file.seek(position)
-        chunk = file.read(1 << 20)
-        at = chunk.find(_CONTINUATION)
-        while at >= 0 and (position + at) % 8:
-            at = chunk.find(_CONTINUATION, at + 1)
-        if at >= 0:
-            return position + at
-        position += len(chunk)
-    return size
+class _Search:
+    """Finds the next message that is whole, where others are damaged; for one pass over a file."""
+
+    def __init__(self, file: int, size: int) -> None:
+        self._file = file
+        self._size = size
+        #: How many bytes may still be looked at.
+        self._left = _IN_VAIN + _IN_VAIN_A_BYTE * size
+
+    def next_whole(self, start: int) -> int:
+        """Return where it begins, or the file's size: messages are aligned to 8 bytes."""
+        position = start
+        while position < self._size and self._left >= 0:
+            chunk = os.pread(self._file, _CHUNK + _HEAD, position)
+            self._left -= len(chunk)
+            for match in _BEGINNING.finditer(chunk, 0, _CHUNK + 8):
+                at, there = match.start(), self._size - position - match.start()
+                if at >= _CHUNK or self._left < 0:
+                    break
+                if (position + at) % 8:
+                    continue
+                if self._is_likely(chunk, at, there) and self._is_whole(position + at, there):
+                    return position + at
+            position += _CHUNK
+        return self._size
+
+    def _is_likely(self, chunk: bytes, at: int, there: int) -> bool:
+        """Return whether a message may begin ``at`` this byte, from what a chunk has of it."""
+        (header_length,) = struct.unpack_from("<i", chunk, at + 4)
+        if not 0 < header_length <= min(_LARGEST_HEADER, there - 8):
+            return False
+        # What says how long the message is stands at the beginning of its header.
+        length = _length_from(chunk[at + 8 : at + 8 + min(header_length, 256)], header_length)
+        if length is None or length > there:
+            return False
+        end = at + 8 + header_length
+        if end > len(chunk):
+            return True
+        self._left -= header_length
+        return chunk.find(_CRC_MARK, at, end) >= 0
+
+    def _is_whole(self, position: int, there: int) -> bool:
+        reader = _At(self._file, position)
+        is_whole = read_message(reader, there) is not None
+        self._left -= reader.count
+        return is_whole
 
 
-def read_message(file: BufferedReader[Any], there: int) -> pa.Buffer | None:
+class _At:
+    """Reads a file from some place on, and only what it is asked for."""
+
+    def __init__(self, file: int, position: int) -> None:
+        self._file = file
+        self._position = position
+        self.count = 0
+
+    def read(self, size: int) -> bytes:
+        data = os.pread(self._file, size, self._position + self.count)
+        self.count += len(data)
+        return data
+
+    def readinto(self, buffer: memoryview) -> int:
+        count = os.preadv(self._file, [buffer], self._position + self.count)
+        self.count += count
+        return count
+
+
+def read_message(file: BufferedReader[Any] | _At, there: int) -> pa.Buffer | None:
     """Return the message at the file's position, or None if it is not whole.
 
     ``there`` is how many bytes the file has from here on: no more are ever asked for.
@@ -141,7 +206,7 @@ def read_message(file: BufferedReader[Any], there: int) -> pa.Buffer | None:
     return message if _has_valid_crc(view, head) else None
 
 
-def _message_head(file: BufferedReader[Any]) -> bytes:
+def _message_head(file: BufferedReader[Any] | _At) -> bytes:
     """Return the prefix and the header of the message that begins here; b"" if none does."""
     prefix = file.read(8)
     if len(prefix) < 8 or prefix[:4] != _CONTINUATION:
@@ -162,16 +227,23 @@ def _message_length(head: bytes) -> int | None:
         return None
     (header_length,) = struct.unpack_from("<i", head, 4)
     header = head[8:]
+    return _length_from(header, header_length) if len(header) >= header_length else None
+
+
+def _length_from(header: bytes, header_length: int) -> int | None:
+    """Return the length of a message from its header, of which the beginning is enough."""
     try:
         (table,) = struct.unpack_from("<I", header, 0)
         (back,) = struct.unpack_from("<i", header, table)
         vtable = table - back
+        if vtable < 0:
+            return None
         (vtable_size,) = struct.unpack_from("<H", header, vtable)
         # A schema has no body: its table then ends before that field.
         field_offset = struct.unpack_from("<H", header, vtable + 10)[0] if vtable_size > 10 else 0
         body: int = struct.unpack_from("<q", header, table + field_offset)[0] if field_offset else 0
     except struct.error:
         return None
-    if len(header) < header_length or body < 0:
+    if body < 0:
         return None
     return 8 + int(header_length) + body

@@ -10,7 +10,6 @@ import datetime as dt
 import json
 import os
 import platform
-import re
 import secrets
 import socket
 import time
@@ -18,15 +17,15 @@ import uuid
 from collections.abc import Mapping
 from importlib import metadata as distributions
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
+from dgrec.credentials import redact_remembered
 from dgrec.errors import DamagedSessionError, FormatVersionError, NotASessionError
 from dgrec.schema import FORMAT_VERSION
 from dgrec.version import __version__
 
 __all__ = [
     *("Metadata", "cuts_of", "dumps", "loads", "new"),
-    *("redact", "redact_text", "utc_text", "uuid7"),
+    *("utc_text", "uuid7"),
 ]
 
 Metadata = dict[str, Any]
@@ -73,7 +72,17 @@ def _host() -> dict[str, Any]:
 
 
 def dumps(metadata: Mapping[str, Any]) -> str:
-    return json.dumps(metadata, separators=(",", ":"), ensure_ascii=True)
+    return json.dumps(_without_secrets(metadata), separators=(",", ":"), ensure_ascii=True)
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, str):
+        return redact_remembered(value)
+    if isinstance(value, Mapping):
+        return {key: _without_secrets(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_secrets(item) for item in value]
+    return value
 
 
 def loads(text: bytes | str, path: str) -> Metadata:
@@ -150,67 +159,3 @@ def _version(distribution: str) -> str | None:
         return distributions.version(distribution)
     except distributions.PackageNotFoundError:
         return None
-
-
-# --- secrets -----------------------------------------------------------------------------------
-
-# Up to the next blank: a password may hold quotes and brackets. What closes the URL in a sentence
-# is given back by `redact_text`.
-_URL = re.compile(r"\b[a-zA-Z][a-zA-Z0-9+.-]*://\S+")
-_CLOSING = "'\"<>()[]{},;.!"
-# Some cameras want their password in the path (`/user=a_password=b_channel=1`), and GStreamer
-# as a property (`user-pw=b`).
-_SECRET_ITEM = re.compile(
-    r"(?i)((?:pass\w*?|pwd|pw|token|secret|auth|\w*key|sig(?:nature)?)=)"
-    r"(?:(?!_[a-z]+=)[^/&;?\s])+"
-)
-
-
-def redact(url: str) -> str:
-    """Return ``url`` without user, password, query values and fragment.
-
-    The path stays, since it often names the camera; a query keeps its keys (``?token=***``), which
-    tell apart two streams of one device. A URL in which a password cannot be told from the rest
-    (it holds a ``/`` or a ``#``) keeps its scheme only.
-    """
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        port = parts.port
-    except ValueError:
-        return "***"
-    if parts.scheme == "file" or re.match(r"[a-zA-Z]:[\\/]", url):
-        return url
-    if not parts.netloc:
-        # No URL, or a mistyped one: `admin:password@host/stream`, `rtsp:/admin:password@host`.
-        head, at, tail = url.rpartition("@")
-        path, mark, query = (f"***@{tail}" if at and ":" in head else url).partition("?")
-        return _SECRET_ITEM.sub(r"\1***", path) + (f"?{_redact_query(query)}" if mark else "")
-    rest = url[url.index(parts.netloc) + len(parts.netloc) :]
-    if "@" in rest and "@" not in parts.netloc:
-        # `user:12/34@host`: what looks like host and port may be the beginning of a password.
-        return f"{parts.scheme}://***" if parts.scheme else "***"
-    if ":" in host:
-        host = f"[{host}]"
-    netloc = host if port is None else f"{host}:{port}"
-    if "@" in parts.netloc:
-        netloc = f"***@{netloc}"
-    path = _SECRET_ITEM.sub(r"\1***", parts.path)
-    return urlunsplit((parts.scheme, netloc, path, _redact_query(parts.query), ""))
-
-
-def _redact_query(query: str) -> str:
-    items = [item.partition("=") for item in query.split("&") if item]
-    # Without "=" the whole item may be the token.
-    return "&".join(f"{key}=***" if equals else "***" for key, equals, _ in items)
-
-
-def redact_text(text: str) -> str:
-    """Return ``text`` (an error of a library, say) with every URL in it redacted."""
-
-    def replace(match: re.Match[str]) -> str:
-        url = match.group()
-        bare = url.rstrip(_CLOSING)
-        return redact(bare) + url[len(bare) :]
-
-    return _SECRET_ITEM.sub(r"\1***", _URL.sub(replace, text))

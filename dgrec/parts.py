@@ -26,7 +26,8 @@ from dgrec.totals import LOSSES
 
 __all__ = [
     *("Part", "PartSet"),
-    *("first_frame", "is_part_name", "numbered_files", "part_of", "part_path", "parts_of"),
+    *("first_frame", "is_part_name", "numbered_files"),
+    *("part_of", "part_path", "parts_in_set", "parts_of"),
 ]
 
 _SEALED_SUFFIX = ".parquet"
@@ -157,7 +158,7 @@ class PartSet:
         for attempt in range(_ATTEMPTS):
             self.damage = []
             errors: list[DgrecError] = []
-            chosen, set_id = _choose(path)
+            chosen, set_id = parts_in_set(path)
             self.parts = tuple(self._read(chosen, errors))
             # A part that went away meanwhile was sealed, or removed: the names tell which.
             if attempt == _ATTEMPTS - 1 or all(file.exists() for _, file in chosen):
@@ -172,7 +173,7 @@ class PartSet:
                 f"{path}: cannot be read: No such file, and no parts of it "
                 f"({part_path(path, 1).name}, ...) either"
             )
-        self.set_id = set_id
+        self.set_id = str(set_id)
         self._note_gaps()
         self.metadata = self._merged()
 
@@ -225,9 +226,10 @@ class PartSet:
                     else (f"parts {missing[0]} to {missing[-1]} are")
                 )
                 end = earlier.first_frame + earlier.rows
-                self.damage.append(
-                    f"{names} missing: frames {end} to {later.first_frame - 1} are lost"
-                )
+                if later.first_frame > end:  # else nothing was in it that could be read
+                    self.damage.append(
+                        f"{names} missing: frames {end} to {later.first_frame - 1} are lost"
+                    )
 
     def _merged(self) -> Metadata:
         """Return the metadata of the whole: how it began, how it ended, and what is there of it."""
@@ -340,7 +342,7 @@ _OF_ONE_PART = (
 )
 
 
-def _choose(path: Path) -> tuple[list[tuple[int, Path]], str]:
+def parts_in_set(path: Path) -> tuple[list[tuple[int, Path]], str | None]:
     """Return (number, path) of the parts of one set, each number once, and the set's id.
 
     Two sets have one name for as long as the first part of a recording that overwrites an older one
@@ -356,7 +358,7 @@ def _choose(path: Path) -> tuple[list[tuple[int, Path]], str]:
     for number, file, _, broken in files:
         if broken:  # opening it will say what is wrong with it
             chosen.setdefault(number, file)
-    return sorted(chosen.items()), str(set_id)
+    return sorted(chosen.items()), set_id
 
 
 def _totals(parts: list[Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dgrec.drawing import image_overlay
+from dgrec.drawing import as_pil, image_overlay
 from dgrec.errors import VideoError
 from dgrec.metadata import Metadata
 from dgrec.restore import RestoredFrame, restore
@@ -167,7 +167,10 @@ class RecordedResult:
                 f"frame {self.frame}: cannot be drawn on {kind}: its pixels are needed, an array "
                 "of height x width x 3 (a frame whose pixels cannot be had is None)"
             )
-        return image_overlay(self.to_pysdk(image, settings, labels))
+        picture: Any = image
+        if self._metadata.get("model", {}).get("image_backend") == "pil":
+            picture = as_pil(image)  # which draws lines and letters of its own
+        return image_overlay(self.to_pysdk(picture, settings, labels))
 
     def to_pysdk(
         self,

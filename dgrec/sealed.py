@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -12,15 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dgrec import metadata as metadata_module
-from dgrec.checksums import append_checksums
+from dgrec.checksums import append_checksums, verify_checksums
 from dgrec.errors import (
     DamagedSessionError,
     NotASessionError,
-    OutputError,
     SessionError,
     StorageError,
 )
-from dgrec.files import sync_folder, write_error
+from dgrec.files import NewFile, write_error
 from dgrec.journal import Journal
 from dgrec.metadata import Metadata
 from dgrec.schema import METADATA_KEY, SCHEMA, parquet_bounds, parquet_encodings
@@ -71,41 +68,41 @@ def write_sealed(
     closing: Callable[[RowTotals], Metadata],
     *,
     replace: bool = False,
+    new: NewFile | None = None,
 ) -> Metadata:
     """Write ``batches`` to ``path`` and return its metadata.
 
     ``closing`` is called after the last batch, with what the rows add up to, and returns the
     metadata; its ``totals`` are then those of the rows. The file appears under its name only when
     it is whole and on disk.
+
+    Args:
+        new: The file to write, where others (its videos) belong to it; made here otherwise.
     """
-    if not replace and path.exists():
-        raise OutputError(f"{path}: exists already; choose another name or say --overwrite")
-    temporary = path.with_name(f".{path.name}.sealing")
+    metadata: Metadata = {}
+
+    def read_back(temporary: Path) -> None:
+        # Before it takes the place of anything, and before the journal goes.
+        try:
+            verify_checksums(temporary)
+            sealed = SealedFile(temporary)
+        except SessionError as error:
+            reason = str(error).removeprefix(f"{temporary}: ")
+            raise StorageError(f"{path}: what was written cannot be read back: {reason}") from None
+        sealed.close()
+        metadata.update(sealed.metadata)
+
     try:
-        with temporary.open("w+b") as file:
-            _write_parquet(file, schema, batches, closing)
-            append_checksums(file)
-            file.flush()
-            os.fsync(file.fileno())
-        # Read back before it takes the place of anything, and before the journal goes.
-        metadata = _read_back(temporary, path)
-        os.replace(temporary, path)
-        sync_folder(path.parent)
+        new = new or NewFile(path, replace=replace)
+        try:
+            _write_parquet(new.file, schema, batches, closing)
+            append_checksums(new.file)
+            new.finish(read_back, sync=True)
+        finally:
+            new.discard()
     except OSError as error:
         raise write_error(path, error) from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
     return metadata
-
-
-def _read_back(temporary: Path, path: Path) -> Metadata:
-    try:
-        sealed = SealedFile(temporary)
-    except SessionError as error:
-        raise StorageError(f"{path}: what was written cannot be read back: {error}") from None
-    sealed.close()
-    return sealed.metadata
 
 
 def _write_parquet(

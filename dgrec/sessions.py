@@ -5,11 +5,12 @@ from __future__ import annotations
 import glob
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dgrec.clips import Span, have_common_frames, original_of, recorded_spans
 from dgrec.errors import DgrecError, NotASessionError
 from dgrec.parts import numbered_files, part_of
 from dgrec.schema import JOURNAL_SUFFIX
@@ -23,7 +24,9 @@ __all__ = ["connect", "names_something", "open_sessions"]
 _SUFFIXES = (".parquet", JOURNAL_SUFFIX)
 
 
-def connect(*paths: str | os.PathLike[str], memory_limit: str = "2GB") -> duckdb.DuckDBPyConnection:
+def connect(
+    *paths: str | os.PathLike[str], memory_limit: str = "2GB", with_clips: bool = False
+) -> duckdb.DuckDBPyConnection:
     """Return a DuckDB connection with the views over all sessions that ``paths`` name.
 
     It is an ordinary connection, for SQL of your own: nothing is shut off. `open_sessions` says
@@ -34,12 +37,16 @@ def connect(*paths: str | os.PathLike[str], memory_limit: str = "2GB") -> duckdb
     """
     from dgrec import sql
 
-    sessions = open_sessions(paths, lambda line: _warn(line, 5))
+    sessions = open_sessions(paths, lambda line: _warn(line, 5), with_clips=with_clips)
     return sql.connect(sessions, memory_limit)
 
 
 def open_sessions(
-    paths: Iterable[str | os.PathLike[str]], skipped: Callable[[str], None] | None = None
+    paths: Iterable[str | os.PathLike[str]],
+    skipped: Callable[[str], None] | None = None,
+    *,
+    with_clips: bool = False,
+    on_clip: Callable[[str], None] | None = None,
 ) -> list[Session]:
     """Open every session that ``paths`` name, each once.
 
@@ -48,9 +55,14 @@ def open_sessions(
     part named alone is opened alone. Of two files of one session, such as a copy, or a journal and
     the file it was sealed to, the best is taken: sealed, undamaged, with the most frames.
 
+    Of folders and globs, each recorded frame is taken once: clips of what is there already are left
+    out. A clip that is named itself is opened.
+
     Args:
         skipped: Called with one line for each file that is left out; without it, they are warned
             of (`UserWarning`).
+        with_clips: Take clips, too, wherever they are found.
+        on_clip: Called instead of ``skipped`` for clips.
 
     Raises:
         SessionError: None of them can be read, or nothing is named.
@@ -58,7 +70,10 @@ def open_sessions(
     tell = skipped if skipped is not None else _warn
     problems: list[DgrecError] = []
     opened: dict[Path, Session] = {}
-    for path in _gather(paths, problems):
+    named: set[Path] = set()
+    for path, is_named in _gather(paths, problems):
+        if is_named:
+            named.add(path)
         try:
             opened[path] = Session(path)
         except DgrecError as error:
@@ -69,7 +84,8 @@ def open_sessions(
         raise _nothing(problems)
     for problem in problems:
         tell(f"{problem}; left out")
-    return list(_distinct(opened, tell))
+    distinct = list(_distinct(opened, tell))
+    return distinct if with_clips else list(_without_clips(distinct, named, on_clip or tell))
 
 
 def names_something(path: str) -> bool:
@@ -105,8 +121,13 @@ class _Candidate:
     named: bool
 
 
-def _gather(paths: Iterable[str | os.PathLike[str]], problems: list[DgrecError]) -> Iterator[Path]:
-    """Yield what to open, each file once, and the parts of a recording as one."""
+def _gather(
+    paths: Iterable[str | os.PathLike[str]], problems: list[DgrecError]
+) -> Iterator[tuple[Path, bool]]:
+    """Yield what to open, and whether it was named itself.
+
+    Each file is there once, and the parts of a recording are one.
+    """
     candidates: dict[Path, _Candidate] = {}
     for path in paths:
         if not os.fspath(path):  # a variable that is not set; Path takes it for this folder
@@ -114,7 +135,10 @@ def _gather(paths: Iterable[str | os.PathLike[str]], problems: list[DgrecError])
             continue
         found = list(_expand(Path(path), problems))
         for candidate in found:
-            candidates.setdefault(candidate.path.resolve(), candidate)
+            file = candidate.path.resolve()
+            known = candidates.get(file)
+            if known is None or (candidate.named and not known.named):
+                candidates[file] = candidate
     sets: dict[tuple[Path, str | None], list[_Candidate]] = {}
     set_of: dict[Path, tuple[Path, str | None]] = {}
     for file, candidate in candidates.items():
@@ -130,10 +154,10 @@ def _gather(paths: Iterable[str | os.PathLike[str]], problems: list[DgrecError])
         if part is None or part not in whole:
             # What a damaged part is missing from says so itself.
             if part is None or part[1] is not None or part[0] not in names:
-                yield candidate.path
+                yield candidate.path, candidate.named
         elif part not in done:
             done.add(part)
-            yield part[0]
+            yield part[0], False
 
 
 def _is_whole(part: tuple[Path, str | None], members: list[_Candidate]) -> bool:
@@ -175,6 +199,35 @@ def _files_in(folder: Path) -> list[Path]:
         for file in folder.iterdir()
         if file.suffix in _SUFFIXES and not file.name.startswith(".") and file.is_file()
     )
+
+
+def _without_clips(
+    sessions: Sequence[Session], named: set[Path], tell: Callable[[str], None]
+) -> Iterator[Session]:
+    """Yield sessions without the clips, found and not named, whose frames are there already."""
+    originals = {
+        session_id: session.path
+        for session in sessions
+        if original_of(session.metadata) is None
+        for session_id in (session.id, *(str(p.metadata.get("session_id")) for p in session.parts))
+    }
+    kept: dict[str | None, list[tuple[Path, list[Span]]]] = {}
+    for session in sessions:
+        original = original_of(session.metadata)
+        if original is None or session.path in named:
+            yield session
+            continue
+        spans = recorded_spans(session.metadata)
+        earlier = kept.setdefault(original, [])
+        other = originals.get(original) or next(
+            (path for path, others in earlier if have_common_frames(spans, others)), None
+        )
+        if other is None:
+            earlier.append((session.path, spans))
+            yield session
+            continue
+        tell(f"{session.path}: is a clip with frames of {other}; left out")
+        session.close()
 
 
 def _worth(session: Session) -> tuple[bool, bool, int]:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pyarrow as pa
 
 from dgrec import library
+from dgrec.clips import original_of
 from dgrec.columns import is_utf8
 from dgrec.errors import QueryError
 from dgrec.library import literal
@@ -147,7 +148,7 @@ def _only(sessions: Sequence[Source]) -> library.OnlySession | None:
     (session,) = sessions
     if session.parts or not session.sealed or set(SCHEMA.names) - set(session.schema.names):
         return library.OnlySession(session.id)
-    if not _is_text(session.path):
+    if not _has_plain_name(session.path):
         return library.OnlySession(session.id)
     return library.OnlySession(
         session.id, f"({_finite(session.schema, _scan([session.path]))}) AS frames"
@@ -157,10 +158,9 @@ def _only(sessions: Sequence[Source]) -> library.OnlySession | None:
 def _confine(connection: duckdb.DuckDBPyConnection, sessions: Sequence[Source]) -> None:
     # A part may be sealed while the query runs; DuckDB still reads it as the journal it was.
     files = [path for s in sessions for path in (s.path, *(part.path for part in s.parts))]
-    # DuckDB looks at whether the pattern is allowed, and then the file that it finds by it.
-    files = [path for path in files if _is_text(path)]
-    names = {literal(os.path.abspath(path)) for path in files} | set(map(_pattern, files))
-    connection.execute(f"SET allowed_paths = [{', '.join(names)}]")
+    files = list(filter(_has_plain_name, files))
+    names = ", ".join(map(_literal, files))
+    connection.execute(f"SET allowed_paths = [{names}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
 
@@ -178,7 +178,7 @@ class _Rows:
 class _RowStream:
     """Gives DuckDB the rows of a file that it cannot read itself, anew for each scan.
 
-    That is a journal (also once a set's is sealed), or a file whose name is not text.
+    That is a journal (also once a set's is sealed), or a file whose name DuckDB cannot take.
     """
 
     def __init__(self, schema: pa.Schema, batches: Callable[[], Iterator[pa.RecordBatch]]) -> None:
@@ -216,14 +216,14 @@ def _rows_of(
     session: Source, number: int, connection: duckdb.DuckDBPyConnection
 ) -> Iterator[_Rows]:
     if not session.parts:
-        if session.sealed and _is_text(session.path):
+        if session.sealed and _has_plain_name(session.path):
             yield _Rows(session.id, session.schema, path=session.path)
         else:
             name = f"_journal_{number}"
             connection.register(name, _RowStream(session.schema, session.batches))
             yield _Rows(session.id, session.schema, name=name)
     for part in session.parts:
-        if part.sealed and _is_text(part.path):
+        if part.sealed and _has_plain_name(part.path):
             yield _Rows(session.id, part.schema, path=part.path)
         else:
             name = f"_journal_{number}_{part.number}"
@@ -260,17 +260,21 @@ def _finite(schema: pa.Schema, source: str, also: str = "") -> str:
 
 def _scan(paths: Sequence[Path]) -> str:
     # By itself DuckDB takes `name=value` in a path for a column, which replaces the file's own.
-    return f"read_parquet([{', '.join(map(_pattern, paths))}], hive_partitioning = false)"
+    return f"read_parquet([{', '.join(map(_literal, paths))}], hive_partitioning = false)"
 
 
-def _pattern(path: Path) -> str:
-    """Return the literal with which DuckDB opens just this file: it takes every path for a glob."""
-    return literal(re.sub(r"([*?[])", r"[\1]", os.path.abspath(path)))
+def _literal(path: Path) -> str:
+    return literal(os.path.abspath(path))
 
 
-def _is_text(path: Path) -> bool:
-    """Return whether DuckDB can be given the name of a file: Linux allows any bytes in one."""
-    return is_utf8(os.path.abspath(path))
+def _has_plain_name(path: Path) -> bool:
+    """Return whether DuckDB can be given the name of a file.
+
+    It takes every path for a pattern, which other files can match or break, and Linux allows any
+    bytes in a name.
+    """
+    name = os.path.abspath(path)
+    return is_utf8(name) and not set("*?[\\") & set(name)
 
 
 def _readable(text: str) -> str:
@@ -314,7 +318,7 @@ def _session_row(session: Source) -> dict[str, Any]:
         totals["dropped"] = dropped - at_start  # once the model had started, as in the library
     return {
         "session_id": session.id,
-        "clip_of": _text(metadata.get("clip", {}).get("session_id")),
+        "clip_of": original_of(metadata),
         "name": metadata.get("name"),
         "path": _readable(str(session.path)),
         "started_at": _stamp(metadata.get("started_at")),

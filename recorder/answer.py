@@ -1,4 +1,4 @@
-"""What a network camera answers when OpenCV, which keeps it to itself, could not open it."""
+"""What a network camera answers when it could not be opened: FFmpeg keeps that to itself."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def ask(url: str, timeout_s: float = 3.0) -> str | None:
         return "what answers there is no camera" if reply else "it hung up without an answer"
     code = int(status.group(1))
     if 200 <= code < 300:
-        return "it answers, but sends no video that OpenCV can read"
+        return "it answers, but sends no video that can be read"
     try:
         said = f"it answers {code} {HTTPStatus(code).phrase}"  # its own words may be anything
     except ValueError:

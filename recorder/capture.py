@@ -12,6 +12,8 @@ import threading
 from collections import deque
 from typing import Any
 
+import numpy as np
+
 from dgrec.errors import DgrecError, SourceError
 from recorder.frames import Frame, FrameSource
 
@@ -83,6 +85,8 @@ class Capture:
         self.frames_dropped_camera = 0
         self.frames_dropped_queue = 0
         self.end_reason = "finished"
+        #: What more there is to say of the end; "" for nothing.
+        self.end_detail = ""
         self.error: DgrecError | None = None
         #: Whether `read` may return no frame, for PySDK to hand out the results that it has.
         #: Otherwise it does so only when it gets the next frame, however long that takes.
@@ -122,6 +126,8 @@ class Capture:
                 self.error = error
                 return self._finish("source_lost")
             if frame is None:
+                self.end_detail = self._frames.end_detail
+                self.frames_dropped_camera += self._frames.lost_at_end
                 return self._finish(self._frames.end_reason)
             if self._max_duration_s is not None and frame.time_s >= self._max_duration_s:
                 return self._finish("limit")
@@ -165,15 +171,16 @@ class Capture:
         return self._frames.take_events()
 
     def take(self, image: Any) -> Frame:
-        """Return the frame whose result has just come out, without its pixels.
+        """Return the frame whose result has just come out.
 
         Results come in the order of the frames. The image tells when that is not so: PySDK passes
-        the very array that `read` returned.
+        the very array that `read` returned, but for the image backend PIL, which makes pictures of
+        its own from them.
         """
+        is_array = isinstance(image, np.ndarray)
         for index, frame in enumerate(self._waiting):
-            if image is None or frame.image is image:
+            if not is_array or frame.image is image:
                 del self._waiting[index]
-                frame.image = None  # the pixels are not needed any more
                 return frame
         raise SourceError("PySDK returned a result for a frame that it was not given")
 

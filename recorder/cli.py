@@ -10,6 +10,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from dgrec.credentials import redact
 from dgrec.errors import ConfigError
 from dgrec.units import parse_duration, parse_rate, parse_seconds, parse_size
 from recorder.codecs import DEFAULT_QUALITY
@@ -89,7 +90,9 @@ def _video_size(
 @click.option("--overwrite", is_flag=True, help="Replace the session file if it exists.")
 @click.option("--model-name", default="", help="Name of the model in its zoo.")
 @click.option(
-    "--zoo-url", default="", help="Model zoo: a folder, or an address such as degirum/hailo."
+    "--zoo-url",
+    default="",
+    help="Model zoo: a folder, or the address of one in the cloud, such as degirum/hailo.",
 )
 @click.option("--model-url", default="", help="Zoo and model in one, instead of the two above.")
 @click.option(
@@ -104,7 +107,8 @@ def _video_size(
     "properties",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Model property, the value in JSON: output_confidence_threshold=0.4. Repeatable.",
+    help="Model property, the value as JSON or as Python writes it: "
+    "output_confidence_threshold=0.4. Repeatable.",
 )
 @click.option(
     "--model-registry", default="", metavar="FILE", help="YAML model registry, with --model."
@@ -186,6 +190,13 @@ def _video_size(
     callback=_quantity(parse_size, "1MB"),
     metavar="SIZE",
     help="Remove the oldest parts when all of them, with their videos, take more.",
+)
+@click.option(
+    "--continue",
+    is_flag=True,
+    help="Go on with the parts of that name, for what a service manager starts again and again: "
+    "seal what a killed run left, number parts and frames on, and let --keep-last and --keep-total "
+    "count the parts of all runs. Without --output: recordings/SOURCE.parquet.",
 )
 @click.option(
     "--min-free",
@@ -283,6 +294,11 @@ def _check_usage(options: dict[str, Any]) -> None:
         raise click.UsageError(
             "--keep-last and --keep-total remove parts: say --split-every or --split-size, too"
         )
+    if options["continue"]:
+        if not (options["split_every"] or options["split_size"]):
+            raise click.UsageError("--continue adds parts: say --split-every or --split-size, too")
+        if options["overwrite"]:
+            raise click.UsageError("--continue and --overwrite say the opposite: give one of them")
     if len(options["source"]) > 1:
         _check_several(options)
     output = options["output"]
@@ -296,7 +312,7 @@ def _check_several(options: dict[str, Any]) -> None:
     sources = options["source"]
     twice = next((name for name in sources if sources.count(name) > 1), None)
     if twice is not None:
-        raise click.UsageError(f"--source {twice} is given twice")
+        raise click.UsageError(f"--source {redact(twice)} is given twice")
     if options["output"] is not None and "{source}" not in str(options["output"]):
         raise click.UsageError(
             "--output names one file, but there are several sources: write {source} in it, as in "

@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from dgrec.errors import VideoError
+from recorder.scheduling import kept_scheduling
 
 __all__ = ["CODECS", "DEFAULT_QUALITY", "Codec", "check_codec", "find_codec", "open_stream"]
 
@@ -104,7 +105,10 @@ def check_codec(codec: Codec, quality: int, size: tuple[int, int]) -> None:
 
 
 def open_stream(container: Any, codec: Codec, quality: int, size: tuple[int, int]) -> Any:
-    """Add a stream of pictures, stamped in microseconds, to a container that is being written."""
+    """Add a stream of pictures, stamped in microseconds, to a container that is being written.
+
+    The encoder is open then, its threads are there, and no scheduling has changed.
+    """
     stream = container.add_stream(codec.encoder, rate=30)
     stream.width, stream.height = size
     stream.pix_fmt = "yuv420p"
@@ -118,6 +122,8 @@ def open_stream(container: Any, codec: Codec, quality: int, size: tuple[int, int
     # Say which YUV this is: players guess differently for small and large pictures.
     context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
     context.color_range = 1  # 16 to 235
+    with kept_scheduling():
+        context.open()
     return stream
 
 

@@ -9,17 +9,18 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
+from dgrec.console import Console
 from dgrec.errors import ConfigError, DgrecError, SourceError
+from dgrec.terminal import echo
+from dgrec.terminal import line as printable
 from dgrec.units import size_text
 from recorder.config import named_sources
 from recorder.job import Job, Plan, make_plan, model_request, prepare
 from recorder.live import Announcer, LiveView, counted, summary
 from recorder.model import load_model
-from recorder.recovery import left_behind, recover
+from recorder.recovery import Recovery, left_behind, recover
 from recorder.signals import StopSignals
-from recorder.source import VideoReader
+from recorder.source import SourceReader, open_source
 
 __all__ = ["run_record", "run_recover"]
 
@@ -41,9 +42,15 @@ def run_record(options: dict[str, Any], of_video: Sequence[str] = ()) -> int:
         DgrecError: Something in the way of all of it, or of the only source; nothing that was
             recorded is lost.
     """
-    console = Console(stderr=True, quiet=options["quiet"], highlight=False)
+    console = Console(stderr=True, quiet=options["quiet"])
     named = named_sources(Path.cwd())
-    plans = [make_plan(text, named, options) for text in options["source"]]
+
+    def tell_of_journal(journal: Path, result: Recovery | DgrecError) -> None:
+        lines = [str(result)] if isinstance(result, DgrecError) else _recovered(journal, result)
+        for line in lines:
+            console.say(line)
+
+    plans = [make_plan(text, named, options, tell_of_journal) for text in options["source"]]
     if of_video and not any(plan.video for plan in plans):
         which = " or ".join(plan.source.given for plan in plans)
         raise ConfigError(f"{of_video[0]}: no video is recorded of {which}; say --video raw, too")
@@ -54,10 +61,12 @@ def run_record(options: dict[str, Any], of_video: Sequence[str] = ()) -> int:
         opened, failed = _open(plans, options, stack)
         signals = stack.enter_context(StopSignals())
         if request.is_bundled:
-            console.print("No model named: using the bundled face detector on the CPU.")
+            console.say("No model named: using the bundled face detector on the CPU.")
         # A model each: its settings and its pipeline are its own. All before the first journal
         # is begun, since until then Ctrl-C leaves nothing behind.
         models = [load_model(request) for _ in opened]
+        for note in models[0].notes:
+            console.say(note)
         for loaded in models:
             stack.enter_context(loaded.model)  # let go of its worker before `signals` ends it
         announcer = Announcer(console)
@@ -67,7 +76,7 @@ def run_record(options: dict[str, Any], of_video: Sequence[str] = ()) -> int:
         ]
         signals.stop = lambda: _stop(jobs)
         signals.abandon = lambda: _say_left(jobs)
-        with LiveView(console, jobs), announcer:
+        with announcer, LiveView(console, jobs, announcer):
             _run(jobs)
         for job in jobs:
             _tell(job, console, alone=len(plans) == 1)
@@ -77,12 +86,12 @@ def run_record(options: dict[str, Any], of_video: Sequence[str] = ()) -> int:
 
 def _open(
     plans: Sequence[Plan], options: dict[str, Any], stack: ExitStack
-) -> tuple[list[tuple[Plan, VideoReader]], list[SourceError]]:
+) -> tuple[list[tuple[Plan, SourceReader]], list[SourceError]]:
     """Open the sources; one of several that cannot be opened is said and left out."""
     opened, failed = [], []
     for plan in plans:
         try:
-            reader = VideoReader(plan.source, stall_timeout_s=options["stall_timeout"])
+            reader = open_source(plan.source, stall_timeout_s=options["stall_timeout"])
         except SourceError as error:
             failed.append(error)
             continue
@@ -118,14 +127,15 @@ def _say_left(jobs: Sequence[Job]) -> None:
     # os.write: the console's lock may be held by whatever hangs.
     for job in jobs:
         if not job.has_ended:
-            os.write(2, f"\nLeft as it is: {job.recording.journal}\n".encode())
+            text = printable(f"Left as it is: {job.recording.journal}")
+            os.write(2, f"\n{text}\n".encode())
 
 
 def _tell(job: Job, console: Console, *, alone: bool) -> None:
     """Print what became of a recording; raise what went wrong with the only one."""
     for extra in job.extras:
         if extra.failure:
-            console.print(extra.failure, markup=False)
+            console.say(extra.failure)
     if job.error is not None:
         if alone:
             raise job.error
@@ -133,14 +143,14 @@ def _tell(job: Job, console: Console, *, alone: bool) -> None:
         return
     assert job.metadata is not None
     if not alone:
-        console.print(f"{job.source.given}:", markup=False, soft_wrap=True)
+        console.say(f"{job.source.given}:")
     for line in summary(job.recording, job.metadata, job.seconds):
-        console.print(line if alone else f"  {line}", markup=False, soft_wrap=True)
+        console.say(line if alone else f"  {line}")
 
 
 def _say_error(error: DgrecError) -> None:
     # Not on the console of the recording: --quiet does not mean errors.
-    Console(stderr=True, highlight=False).print(f"Error: {error}", markup=False, soft_wrap=True)
+    echo(f"Error: {error}", err=True)
 
 
 def _exit_code(job: Job, console: Console, min_free: int | None) -> int:
@@ -149,14 +159,21 @@ def _exit_code(job: Job, console: Console, min_free: int | None) -> int:
     if job.metadata is None or job.metadata["end_reason"] != "disk_full" or min_free is None:
         return 0
     left = size_text(min_free)
-    console.print(f"Ended early: sealing it leaves hardly more than {left} free (--min-free).")
+    console.say(f"Ended early: sealing it leaves hardly more than {left} free (--min-free).")
     return _ENDED_FOR_ROOM
 
 
 def run_recover(journal: Path, output: Path | None, keep: bool) -> int:
     """Recover one journal, say on stderr what was kept and lost, and return the exit code."""
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True)
     result = recover(journal, output, keep=keep)
+    for line in _recovered(journal, result):
+        console.say(line)
+    return 0 if result.complete else 3
+
+
+def _recovered(journal: Path, result: Recovery) -> list[str]:
+    """Return what became of a journal, a line each."""
     lines = [
         f"{journal}: kept {counted(result.frames, 'frame')} with "
         f"{counted(result.detections, 'detection')} in {result.output}."
@@ -171,15 +188,9 @@ def run_recover(journal: Path, output: Path | None, keep: bool) -> int:
     lines += [f"Lost: {line}." for line in result.damage]
     if not result.journal_removed:
         lines.append(f"The journal was left where it is: {journal}")
-    for line in lines:
-        console.print(line, markup=False, soft_wrap=True)
-    return 0 if result.complete else 3
+    return lines
 
 
 def _say_left_behind(console: Console, folder: Path) -> None:
     for journal in left_behind(folder):
-        console.print(
-            f"{journal} was left by a recording that was cut off: dgrec recover {journal}",
-            markup=False,
-            soft_wrap=True,
-        )
+        console.say(f"{journal} was left by a recording that was cut off: dgrec recover {journal}")

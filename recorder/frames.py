@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dgrec.clock import Clock
-from recorder.source import Source, VideoReader
+from dgrec.metadata import utc_text
+from dgrec.timeline import SteadyTime
+from recorder.damage import DamageLog
+from recorder.source import SourceReader
 
-__all__ = ["Footage", "Frame", "FrameSource"]
+if TYPE_CHECKING:
+    from dgrec.video.reader import Picture
+
+__all__ = ["Footage", "Frame", "FrameSource", "properties_of", "size_event"]
+
+# OpenCV's numbers for the properties that PySDK may ask for: width, height, frame rate.
+_WIDTH, _HEIGHT, _FPS = 3, 4, 5
+#: How long a frame lasts where nothing says it.
+_STEP_NS = 40_000_000
+_GAP_NS = 60_000_000_000
 
 
 @dataclass(slots=True)
@@ -39,6 +52,14 @@ class FrameSource(Protocol):
     def end_reason(self) -> str:
         """What it means that `read` returned None."""
 
+    @property
+    def end_detail(self) -> str:
+        """What more there is to say of the end; "" for nothing."""
+
+    @property
+    def lost_at_end(self) -> int:
+        """Frames that were lost after the last one that `read` returned."""
+
     def read(self) -> Frame | None:
         """Return the next frame, or None at the end. Raises SourceError when it is lost."""
 
@@ -62,53 +83,59 @@ class Footage:
     """The frames of a file, in order and at the pace at which they are asked for.
 
     Args:
+        reopen: Opens it again, for ``loop``.
         loop: Start over when it ends: frame numbers and media time go on counting.
     """
 
-    end_reason = "finished"
-
     def __init__(
-        self, reader: VideoReader, source: Source, clock: Clock, *, loop: bool = False
+        self,
+        reader: SourceReader,
+        clock: Clock,
+        *,
+        reopen: Callable[[], SourceReader] | None = None,
+        loop: bool = False,
     ) -> None:
         self._reader = reader
-        self._source = source
         self._clock = clock
+        self._reopen = reopen
         self._loop = loop
         self._fps = reader.fps
+        self._properties = properties_of(reader)
         self._next_frame = 0
         self._first_ns = 0
+        self._time = SteadyTime(round(1e9 / self._fps) if self._fps else _STEP_NS, _GAP_NS)
         self._loop_start_s = 0.0
-        self._last_media_s: float | None = None
+        self._lost = 0  # at the end of the round before
+        self._size: tuple[int, int] | None = None
+        self._events: list[dict[str, Any]] = []
+        self._damage = DamageLog()
         self.loops = 0
+        self.end_reason = "finished"
+        self.end_detail = ""
+        self.lost_at_end = 0
 
     def read(self) -> Frame | None:
         started = self._clock.now_ns()
-        ok, image = self._reader.read()
-        if not ok and self._loop and self._next_frame > 0:
-            self._start_over()
-            ok, image = self._reader.read()
-        if not ok:
-            return None
+        picture = self._reader.read()
+        if picture is None and self._reopen is not None and self._loop and self._next_frame > 0:
+            self._start_over(self._reopen)
+            picture = self._reader.read()
         captured = self._clock.now_ns()
-        self._first_ns = self._first_ns or captured
-        index = self._next_frame
-        self._next_frame += 1
-        media_s = self._media_time()
-        if media_s is not None:
-            time_s = media_s
-        else:
-            time_s = index / self._fps if self._fps else (captured - self._first_ns) / 1e9
-        height, width = image.shape[:2]
-        return Frame(image, index, media_s, time_s, captured, captured - started, width, height)
+        if picture is None:
+            self._end(captured)
+            return None
+        return self._frame(picture, started, captured)
 
     def wait(self, timeout_s: float) -> bool:
         return True
 
     def take_events(self) -> list[dict[str, Any]]:
-        return []
+        events = [*self._events, *self._damage.take(self._clock.now_ns())]
+        self._events = []
+        return events
 
     def get(self, prop: int) -> float:
-        return self._reader.get(prop)
+        return self._properties.get(prop, 0.0)
 
     def interrupt(self) -> None:
         """Nothing to do: reading a file does not wait."""
@@ -116,17 +143,66 @@ class Footage:
     def release(self) -> None:
         self._reader.release()
 
-    def _start_over(self) -> None:
-        self._reader.release()
-        self._reader = VideoReader(self._source)
-        self.loops += 1
-        if self._last_media_s is not None:
-            # The last frame is shown for one period before the first is shown again.
-            self._loop_start_s = self._last_media_s + (1 / self._fps if self._fps else 0.0)
+    def _frame(self, picture: Picture, started: int, captured: int) -> Frame:
+        self._first_ns = self._first_ns or captured
+        height, width = picture.image.shape[:2]
+        index = self._next_frame
+        self._next_frame += 1
+        media_s = None if picture.time is None else float(picture.time) + self._loop_start_s
+        if media_s is None and not self._fps and self._time.now is None:
+            time_s = (captured - self._first_ns) / 1e9
+        else:
+            time_s = self._time.at(None if media_s is None else round(media_s * 1e9)) / 1e9
+        lost, self._lost = picture.lost_before + self._lost, 0
+        if lost:
+            self._damage.add(lost, index, captured, media_s)
+        if self._size not in (None, (width, height)):
+            self._events.append(size_event(captured, index, width, height))
+        self._size = width, height
+        return Frame(
+            picture.image,
+            index,
+            media_s,
+            time_s,
+            captured,
+            captured - started,
+            width,
+            height,
+            dropped_camera=lost,
+        )
 
-    def _media_time(self) -> float | None:
-        position = self._reader.position_s()
-        if position is None:
-            return None
-        self._last_media_s = position + self._loop_start_s
-        return self._last_media_s
+    def _end(self, now_ns: int) -> None:
+        self.lost_at_end = self._reader.lost_at_end + self._lost
+        if self.lost_at_end:
+            self._damage.add(self.lost_at_end, self._next_frame, now_ns, None)
+        self._events += self._damage.take()
+        missing = self._reader.missing()
+        if missing:
+            self.end_reason, self.end_detail = "incomplete", missing
+
+    def _start_over(self, reopen: Callable[[], SourceReader]) -> None:
+        self._lost += self._reader.lost_at_end
+        self._reader.release()
+        self._reader = reopen()
+        self.loops += 1
+        last_ns = self._time.now
+        if last_ns is not None:
+            # The last frame is shown for one period before the first is shown again.
+            self._loop_start_s = last_ns / 1e9 + (1 / self._fps if self._fps else 0.0)
+
+
+def properties_of(reader: SourceReader) -> dict[int, float]:
+    """Return what PySDK may ask of a source, by OpenCV's numbers."""
+    width, height = reader.size
+    return {_WIDTH: width, _HEIGHT: height, _FPS: reader.fps or 0.0}
+
+
+def size_event(at_ns: int, source_frame: int, width: int, height: int) -> dict[str, Any]:
+    """Return the event that a source's pictures have another size from a frame on."""
+    return {
+        "kind": "size",
+        "at": utc_text(at_ns),
+        "source_frame": source_frame,
+        "width": width,
+        "height": height,
+    }

@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from glob import escape
 from pathlib import Path
@@ -15,8 +15,8 @@ from typing import Any
 
 from dgrec import metadata as metadata_module
 from dgrec.clock import Clock
-from dgrec.errors import DgrecError, OutputError, StorageError
-from dgrec.files import check_parent, output_error
+from dgrec.errors import ConfigError, DgrecError, OutputError, StorageError
+from dgrec.files import check_parent, exists_already, output_error
 from dgrec.journal import is_being_written
 from dgrec.metadata import Metadata
 from dgrec.parts import is_part_name, numbered_files, parts_of
@@ -25,6 +25,7 @@ from dgrec.units import size_text
 from recorder.capture import Capture, Decimator
 from recorder.codecs import check_codec, find_codec
 from recorder.display import OverlayWindow
+from recorder.earlier import Earlier, find_earlier, recover_parts
 from recorder.frames import Footage, FrameSource
 from recorder.live_source import LiveSource
 from recorder.machine import MachineMeter
@@ -32,15 +33,17 @@ from recorder.model import LoadedModel, ModelRequest, parse_property
 from recorder.parts import Splitting
 from recorder.publisher import Publisher, check_target
 from recorder.recording import Recording, journal_path
-from recorder.recovery import is_journal
+from recorder.recovery import Recovery, is_journal
 from recorder.sealer import Retention, recorded_videos
 from recorder.segment_videos import VideoOptions
-from recorder.source import Source, VideoReader, parse_source
+from recorder.source import Source, SourceReader, open_source, parse_source
 from recorder.video_file import Kind, video_path
 
 __all__ = ["Job", "Plan", "make_plan", "model_request", "prepare"]
 
 _DEFAULT_FOLDER = Path("recordings")
+#: Stamps are microseconds.
+_STAMP_NS = 1000
 
 _RECORDED_OPTIONS = (
     "max_frames",
@@ -70,6 +73,8 @@ class Plan:
     output: Path
     #: What is recorded of the pixels.
     video: VideoOptions | None = None
+    #: Whether it goes on with the parts that are there.
+    continues: bool = False
 
 
 @dataclass
@@ -102,8 +107,16 @@ class Job:
         self.seconds = time.monotonic() - started
 
 
-def make_plan(text: str, named: dict[str, str], options: dict[str, Any]) -> Plan:
+def make_plan(
+    text: str,
+    named: dict[str, str],
+    options: dict[str, Any],
+    tell: Callable[[Path, Recovery | DgrecError], None] = lambda *_: None,
+) -> Plan:
     """Return what is to be recorded where, having checked that it can be.
+
+    Args:
+        tell: Takes what became of journals that earlier runs left (``--continue``).
 
     Raises:
         DgrecError: There is no such source, or its session cannot go there.
@@ -112,19 +125,26 @@ def make_plan(text: str, named: dict[str, str], options: dict[str, Any]) -> Plan
     output = options["output"]
     if output is not None and "{source}" in str(output):
         output = Path(str(output).replace("{source}", source.name))
-    output = _output_path(output, source, options["overwrite"], split=bool(_splitting(options)))
+    if options["continue"]:
+        output = output or _DEFAULT_FOLDER / f"{source.name}.parquet"
+        _check_folder(output)
+        if output.exists():  # it would stand for the name, not the parts
+            raise exists_already(output)
+        recover_parts(output, tell)
+    else:
+        output = _output_path(output, source, options["overwrite"], split=bool(_splitting(options)))
     _check_room(output.parent, options["min_free"])
     if options["publish"]:
         check_target(options["publish"], output)
     video = _video(source, options)
-    if video is not None:
+    if video is not None and not options["continue"]:
         _check_videos(output, video, options["overwrite"], split=bool(_splitting(options)))
-    return Plan(source, output, video)
+    return Plan(source, output, video, options["continue"])
 
 
 def prepare(
     plan: Plan,
-    reader: VideoReader,
+    reader: SourceReader,
     loaded: LoadedModel,
     options: dict[str, Any],
     stack: ExitStack,
@@ -144,7 +164,20 @@ def prepare(
         if width and height:
             size = width + width % 2, height + height % 2
             check_codec(plan.video.codec, plan.video.quality, size)
-    clock = Clock()
+    earlier = find_earlier(plan.output) if plan.continues else Earlier()
+    if plan.continues and reader.has_end:
+        if not options["loop"]:
+            raise ConfigError(
+                f"{source.given}: --continue is for what has no end: a live source, or a file with "
+                "--loop"
+            )
+        earlier = earlier.aligned(plan.output, reader.frame_count)
+    clock = Clock(after_ns=earlier.completed_ns + _STAMP_NS)
+    if clock.drift_ns() < -_STAMP_NS:
+        tell(
+            f"{plan.output}: the system clock is {-clock.drift_ns() / 1e9:.1f} s behind the last "
+            "frame that was recorded; stamps go on from there"
+        )
     capture = _capture(reader, source, clock, options, tell)
     stack.callback(capture.release)  # PySDK does it too, unless its loop was left early
     metadata = _metadata(plan, reader, loaded, clock, options)
@@ -160,6 +193,7 @@ def prepare(
         stack.callback(window.close)
         watchers.append(window.show)
         extras.append(window)
+    earlier.check(plan.output, metadata)
     expected = _expected_frames(reader, options)
     _make_default_folder(plan.output)
     # The last that can go wrong: from here on there is a journal.
@@ -171,12 +205,13 @@ def prepare(
         clock=clock,
         masks=options["masks"],
         durability=options["durability"],
-        policy=options["policy"] or ("block" if source.has_end else "drop-oldest"),
+        policy=options["policy"] or ("block" if reader.has_end else "drop-oldest"),
         watchers=tuple(watchers),
         replace=options["overwrite"],
         splitting=_splitting(options),
-        video=plan.video,
+        video=_video_for(reader, plan.video, options),
         meter=MachineMeter(len(options["source"])),
+        earlier=earlier,
         min_free=options["min_free"],
     )
     return Job(source, recording, expected, extras)
@@ -202,7 +237,7 @@ def _video(source: Source, options: dict[str, Any]) -> VideoOptions | None:
     """
     what = options["video"]
     if what == "auto":
-        what = "none" if source.has_end else "raw"
+        what = "none" if source.is_file else "raw"
     kinds: dict[str, tuple[Kind, ...]] = {
         "raw": ("raw",),
         "annotated": ("annotated",),
@@ -218,8 +253,19 @@ def _video(source: Source, options: dict[str, Any]) -> VideoOptions | None:
         codec,
         options["video_quality"],
         options["video_size"],
-        options["video_policy"] or ("block" if source.has_end else "leave-out"),
+        options["video_policy"] or ("block" if source.is_file else "leave-out"),
     )
+
+
+def _video_for(
+    reader: SourceReader, video: VideoOptions | None, options: dict[str, Any]
+) -> VideoOptions | None:
+    """Return the video's options with what only opening the source has shown."""
+    if video is None:
+        return None
+    if reader.has_end and not options["video_policy"]:
+        video = replace(video, policy="block")  # footage can wait for the encoder
+    return replace(video, aspect=reader.aspect) if video.size is None else video
 
 
 def _check_videos(output: Path, video: VideoOptions, overwrite: bool, *, split: bool) -> None:
@@ -251,21 +297,25 @@ def _splitting(options: dict[str, Any]) -> Splitting:
 
 
 def _capture(
-    reader: VideoReader,
+    reader: SourceReader,
     source: Source,
     clock: Clock,
     options: dict[str, Any],
     tell: Callable[[str], None],
 ) -> Capture:
     frames: FrameSource
-    if source.has_end:
-        frames = Footage(reader, source, clock, loop=options["loop"])
+
+    def reopen() -> SourceReader:
+        return open_source(source, stall_timeout_s=options["stall_timeout"])
+
+    if reader.has_end:
+        frames = Footage(reader, clock, reopen=reopen, loop=options["loop"])
     else:
         frames = LiveSource(
             reader,
             source,
             clock,
-            reopen=lambda: VideoReader(source, stall_timeout_s=options["stall_timeout"]),
+            reopen=reopen,
             reconnect_for_s=options["reconnect_for"],
             stall_timeout_s=options["stall_timeout"],
             max_duration_s=options["duration"],
@@ -279,11 +329,12 @@ def _capture(
     )
 
 
-def _expected_frames(reader: VideoReader, options: dict[str, Any]) -> int | None:
+def _expected_frames(reader: SourceReader, options: dict[str, Any]) -> int | None:
     """Return how many source frames will be read, for the bar; None if nobody knows."""
     limits = []
-    if reader.frame_count and not options["loop"]:
-        limits.append(reader.frame_count)
+    frame_count = reader.frame_count
+    if frame_count and not options["loop"]:
+        limits.append(frame_count)
     if options["max_frames"] and not options["fps"]:
         limits.append(options["max_frames"] * (options["every"] or 1))
     if options["duration"] and reader.fps:
@@ -293,7 +344,7 @@ def _expected_frames(reader: VideoReader, options: dict[str, Any]) -> int | None
 
 def _metadata(
     plan: Plan,
-    reader: VideoReader,
+    reader: SourceReader,
     loaded: LoadedModel,
     clock: Clock,
     options: dict[str, Any],
@@ -305,7 +356,9 @@ def _metadata(
         "width": width,
         "height": height,
         "fps": reader.fps,
-        "frames": reader.frame_count,
+        "frames": reader.announced,
+        "live": not reader.has_end,
+        "pixel_aspect": str(reader.aspect).replace("/", ":") if reader.aspect != 1 else None,
         "loop": options["loop"],
     }
     metadata["model"] = loaded.description
@@ -325,13 +378,9 @@ def _output_path(
     """
     if output is None:
         return _free_name(_DEFAULT_FOLDER, f"{source.name}-{datetime.now():%Y%m%d-%H%M%S}")
-    if output.is_dir():
-        raise OutputError(f"{output}: is a folder; give a file name")
-    if not output.parent.is_dir():
-        raise OutputError(f"{output.parent}: no such folder; make it first")
-    check_parent(output)
+    _check_folder(output)
     if output.exists() and not overwrite:
-        raise OutputError(f"{output}: exists already; choose another name or say --overwrite")
+        raise exists_already(output)
     parts = parts_of(output)
     for journal in (journal_path(output), *(p for p in parts if p.suffix == JOURNAL_SUFFIX)):
         if journal.exists():
@@ -352,6 +401,16 @@ def _output_path(
             f"{strangers[0]}: is called like a part, but is none; choose another name"
         )
     return output
+
+
+def _check_folder(output: Path) -> None:
+    """Raise `OutputError` if no session can go there, whatever is there already."""
+    if output.is_dir():
+        raise OutputError(f"{output}: is a folder; give a file name")
+    if output.parent.is_dir():
+        check_parent(output)
+    elif output.parent != _DEFAULT_FOLDER:  # which is made when it is needed
+        raise OutputError(f"{output.parent}: no such folder; make it first")
 
 
 def _make_default_folder(output: Path) -> None:

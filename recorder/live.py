@@ -12,7 +12,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress import (
     BarColumn,
@@ -25,6 +25,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from dgrec.console import Console
 from dgrec.metadata import Metadata
 from dgrec.rates import rate_text
 from dgrec.units import size_text
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
     from recorder.job import Job
 
 __all__ = ["Announcer", "LiveView", "counted", "summary"]
+
+
+#: How often a recording says how it is doing where stderr is no terminal.
+_REPORT_EVERY_S = 60.0
 
 
 def counted(count: int, noun: str) -> str:
@@ -57,7 +62,7 @@ class Announcer:
 
     def _run(self) -> None:
         while (line := self._lines.get()) is not None:
-            self._console.print(line, markup=False, soft_wrap=True)
+            self._console.say(line)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -76,12 +81,15 @@ class Announcer:
 class LiveView:
     """Shows the figures of recordings on stderr, twice a second, in rich's own thread.
 
-    One recording has a line, and a bar where its source has an end; several have a table. Nothing
-    is shown where stderr is no terminal: a log full of carriage returns helps nobody.
+    One recording has a line, and a bar where its source has an end; several have a table. Where
+    stderr is no terminal, each has a line a minute: a log full of carriage returns helps nobody.
     """
 
-    def __init__(self, console: Console, jobs: Sequence[Job]) -> None:
+    def __init__(self, console: Console, jobs: Sequence[Job], announcer: Announcer) -> None:
         self._jobs = jobs
+        self._announcer = announcer
+        self._ended = threading.Event()
+        self._reporter: threading.Thread | None = None
         total = jobs[0].expected
         ending = (BarColumn(bar_width=20), TaskProgressColumn(), TimeRemainingColumn(compact=True))
         self._bar = Progress(
@@ -100,6 +108,8 @@ class LiveView:
             redirect_stderr=False,
         )
         self._is_shown = console.is_terminal and not console.quiet
+        if not console.is_terminal and not console.quiet:
+            self._reporter = threading.Thread(target=self._report, name="dgrec-report", daemon=True)
 
     def _render(self) -> RenderableType:
         first = self._jobs[0].recording
@@ -110,6 +120,8 @@ class LiveView:
     def __enter__(self) -> Self:
         if self._is_shown:
             self._live.start()
+        if self._reporter is not None:
+            self._reporter.start()
         return self
 
     def __exit__(
@@ -120,6 +132,16 @@ class LiveView:
     ) -> None:
         if self._is_shown:
             self._live.stop()
+        self._ended.set()
+        if self._reporter is not None:
+            self._reporter.join()
+
+    def _report(self) -> None:
+        while not self._ended.wait(_REPORT_EVERY_S):
+            for job in self._jobs:
+                name = f"{job.source.name}: " if len(self._jobs) > 1 else ""
+                if not job.has_ended:
+                    self._announcer.tell(name + _figures(job.recording))
 
 
 def _table(jobs: Sequence[Job]) -> Table:
@@ -193,6 +215,12 @@ def summary(recording: Recording, metadata: Metadata, seconds: float) -> list[st
         lines.append(f"Latency p50 {p50:.1f} ms, p95 {p95:.1f} ms ({of}).")
     if progress.gaps:
         lines.append(f"Source lost: {counted(progress.gaps, 'gap')}, {progress.gap_s:.1f} s.")
+    if progress.damaged:
+        lines.append(
+            f"Damaged in the source: {counted(progress.damaged, 'frame')} could not be decoded."
+        )
+    if capture.end_detail:
+        lines.append(f"The source is incomplete: {capture.end_detail}.")
     reason = metadata.get("end_reason")
     if reason == "limit":
         reason = f"ended by {capture.limit}"

@@ -13,8 +13,9 @@ from typing import Any
 from dgrec.clock import Clock
 from dgrec.errors import SourceError
 from dgrec.metadata import utc_text
-from recorder.frames import Frame
-from recorder.source import Source, VideoReader
+from recorder.damage import DamageLog
+from recorder.frames import Frame, properties_of, size_event
+from recorder.source import Source, SourceReader
 
 __all__ = ["LiveSource", "LossMeter"]
 
@@ -22,8 +23,6 @@ _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 10.0
 #: How often `read` looks whether it has waited long enough.
 _LOOK_S = 0.25
-# OpenCV's numbers for the properties that PySDK may ask for: width, height, frame rate.
-_WIDTH, _HEIGHT, _FPS = 3, 4, 5
 
 
 class LossMeter:
@@ -90,8 +89,8 @@ class LiveSource:
     When the camera stops answering it is opened again, with growing pauses, for up to
     ``reconnect_for_s`` seconds (None: for ever). Each gap is one entry in `take_events`.
 
-    The camera has a thread of its own. A call into OpenCV that does not come back cannot be ended
-    from outside: after a while the thread is left to itself and another one takes over.
+    The camera has a thread of its own. A read that does not come back cannot be ended from
+    outside: after a while the thread is left to itself and another one takes over.
 
     Args:
         reader: The opened source. It belongs to this object from here on.
@@ -104,14 +103,16 @@ class LiveSource:
 
     #: Why `read` returned None, if nobody had asked for it.
     end_reason = "limit"
+    end_detail = ""
+    lost_at_end = 0
 
     def __init__(
         self,
-        reader: VideoReader,
+        reader: SourceReader,
         source: Source,
         clock: Clock,
         *,
-        reopen: Callable[[], VideoReader],
+        reopen: Callable[[], SourceReader],
         reconnect_for_s: float | None = None,
         stall_timeout_s: float = 10.0,
         max_duration_s: float | None = None,
@@ -123,14 +124,14 @@ class LiveSource:
         self._reopen = reopen
         self._reconnect_for_s = reconnect_for_s
         self._stall_timeout_s = stall_timeout_s
-        # OpenCV gives up by itself after the timeout; opening may wait for it twice.
+        # The readers give up by themselves after the timeout; opening may wait for it twice.
         self._hanging_ns = int((2 * stall_timeout_s + 1) * 1e9)
         self._max_duration_s = max_duration_s
-        width, height = reader.size
-        self._properties = {_WIDTH: width, _HEIGHT: height, _FPS: reader.fps or 0.0}
+        self._properties = properties_of(reader)
         self._changed = threading.Condition()
         self._newest: Frame | None = None
         self._events: list[dict[str, Any]] = []
+        self._damage = DamageLog()
         self._gap: _Gap | None = None
         self._ending = threading.Event()
         self._error: SourceError | None = None
@@ -173,11 +174,12 @@ class LiveSource:
     def take_events(self) -> list[dict[str, Any]]:
         """Return what has happened to the source since the last call."""
         with self._changed:
-            events, self._events = self._events, []
+            now = None if self._ending.is_set() else self._clock.now_ns()
+            events, self._events = [*self._events, *self._damage.take(now)], []
             return events
 
     def get(self, prop: int) -> float:
-        # Not from OpenCV: the camera's thread is using it.
+        # Not from the reader: the camera's thread is using it.
         return self._properties.get(prop, 0.0)
 
     def interrupt(self) -> None:
@@ -238,7 +240,7 @@ class LiveSource:
 
     # --- the camera's thread ---
 
-    def _start(self, reader: VideoReader | None) -> threading.Thread:
+    def _start(self, reader: SourceReader | None) -> threading.Thread:
         self._turn += 1
         self._busy_since_ns = None
         thread = threading.Thread(
@@ -250,7 +252,7 @@ class LiveSource:
     def _goes_on(self, turn: int) -> bool:
         return turn == self._turn and not self._ending.is_set()
 
-    def _run(self, reader: VideoReader | None, turn: int) -> None:
+    def _run(self, reader: SourceReader | None, turn: int) -> None:
         try:
             while self._goes_on(turn):
                 if reader is None:
@@ -268,7 +270,7 @@ class LiveSource:
             if reader is not None:
                 reader.release()
 
-    def _read_on(self, reader: VideoReader, turn: int) -> None:
+    def _read_on(self, reader: SourceReader, turn: int) -> None:
         """Take frames from one connection until there are no more."""
         meter = LossMeter(reader.opening_s)
         self._media_offset_s = None
@@ -276,22 +278,26 @@ class LiveSource:
         self._opening_ns = opened_ns - int((time.monotonic() - reader.opening_s) * 1e9)
         while self._goes_on(turn):
             started = self._busy_since_ns = self._clock.now_ns()
-            ok, image = reader.read()
+            picture = reader.read()
             captured = self._clock.now_ns()
             with self._changed:
                 if not self._goes_on(turn):
                     return
                 self._busy_since_ns = None
                 stalled = captured - started >= self._stall_timeout_s * 0.95e9
-                if not ok:
+                if picture is None:
                     self._open_gap(self._last_ns, captured, stalled)
                     break
-                position_s = reader.position_s()
-                lost = meter.lost_before(position_s, time.monotonic())
-                self._offer(self._frame(image, position_s, captured, captured - started, lost))
+                position_s = None if picture.time is None else float(picture.time)
+                # What arrived and could not be decoded is missing in the stamps, too.
+                lost = max(meter.lost_before(position_s, time.monotonic()), picture.lost_before)
+                if picture.lost_before:
+                    self._damage.add(picture.lost_before, self._next_frame, captured, None)
+                self._offer(
+                    self._frame(picture.image, position_s, captured, captured - started, lost)
+                )
                 if stalled and self._source.kind == "url":
-                    # OpenCV has given up on the stream and hands out what its decoder still had,
-                    # one frame each time that it times out. There will be no new ones.
+                    # The read timed out, and FFmpeg hands out what it still had before it fails.
                     self._open_gap(started, captured, stalled)
                     break
         if self._clock.now_ns() - opened_ns < _FIRST_PAUSE_S * 1e9:
@@ -305,15 +311,7 @@ class LiveSource:
             self._first_ns = captured
         height, width = image.shape[:2]
         if self._size is not None and self._size != (width, height):
-            self._events.append(
-                {
-                    "kind": "size",
-                    "at": utc_text(captured),
-                    "source_frame": self._next_frame,
-                    "width": width,
-                    "height": height,
-                }
-            )
+            self._events.append(size_event(captured, self._next_frame, width, height))
         self._size = (width, height)
         frame = Frame(
             image=image,
@@ -333,8 +331,8 @@ class LiveSource:
         """Return the stream's own time of the last frame, on one line over all reconnections.
 
         A stream that is opened again counts from 0 again: it goes on by as much as the clock went
-        on until it was opened. Not until its first frame came: what comes while OpenCV tries the
-        stream (two seconds of RTSP) is kept, and handed out at once.
+        on until it was opened. Not until its first frame came: what comes while the stream is tried
+        (a second or two of RTSP) is kept, and handed out at once.
         """
         if position_s is None:
             return None
@@ -354,7 +352,7 @@ class LiveSource:
         self._newest = frame
         self._changed.notify_all()
 
-    def _reconnect(self, turn: int) -> VideoReader | None:
+    def _reconnect(self, turn: int) -> SourceReader | None:
         """Open the camera again; return None if that was given up."""
         pause_s = _FIRST_PAUSE_S
         while True:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import math
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from dgrec import exact, sample
+from dgrec.credentials import redact, redact_text
 from dgrec.errors import ModelError
-from dgrec.metadata import redact, redact_text
 from dgrec.result import OVERLAY_SETTINGS
+from recorder.zoo import CLOUD, LOCAL, folder_of, nearest_models, zoo_address
 
 __all__ = ["LoadedModel", "ModelRequest", "load_model", "parse_property"]
 
@@ -58,16 +61,39 @@ class LoadedModel:
     def result_type(self) -> str:
         return str(self.description["result_type"])
 
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know of how it was set up, a line each."""
+        colors, backend = (
+            self.description.get(name) for name in ("input_numpy_colorspace", "image_backend")
+        )
+        if colors == "RGB" or (colors == "auto" and backend == "pil"):
+            return [
+                "This model takes frames for RGB, and they are BGR: it sees blue for red. "
+                "--property input_numpy_colorspace=BGR sets that right."
+            ]
+        return []
+
 
 def parse_property(text: str) -> tuple[str, Any]:
-    """Return the key and value of ``key=value``; a value that is no JSON is taken as text."""
+    """Return the key and value of ``key=value``.
+
+    The value is JSON, or what DeGirum's guide shows: Python's ``True``, ``None``, ``('a', 'b')``.
+    What is neither is taken as text.
+    """
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise ModelError(f"property {text!r}: write it as key=value")
-    try:
-        return key.strip(), json.loads(value)
-    except ValueError:
-        return key.strip(), value
+    for parse in (json.loads, _python_value):
+        try:
+            return key.strip(), parse(value)
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            continue
+    return key.strip(), value
+
+
+def _python_value(text: str) -> Any:
+    return ast.literal_eval(text.strip())
 
 
 def load_model(request: ModelRequest) -> LoadedModel:
@@ -130,26 +156,26 @@ def _connect_and_load(
         spec = ModelSpec(
             model_name=sample.MODEL_NAME,
             zoo_url=str(sample.ZOO),
-            inference_host_address="@local",
+            inference_host_address=LOCAL,
             model_properties={**_BUNDLED_OVERLAY, **properties},
         )
-        return (sample.MODEL_NAME, "sample", "@local", _load(spec, sample.MODEL_NAME))
-    host = request.inference_host_address or ("@local" if request.zoo_url else "@cloud")
-    zoo_url = request.zoo_url
-    if host == "@local" and zoo_url and "://" not in zoo_url and not Path(zoo_url).exists():
-        raise ModelError(f"{zoo_url}: no such zoo folder; --zoo-url takes a folder or a URL")
+        return (sample.MODEL_NAME, "sample", LOCAL, _load(spec, sample.MODEL_NAME))
     try:
         spec = ModelSpec(
             model_name=request.model_name,
-            zoo_url=zoo_url,
-            model_url=request.model_url,
-            inference_host_address=host,
+            zoo_url=request.zoo_url,
+            model_url=request.model_url.rstrip("/"),
+            inference_host_address=request.inference_host_address or CLOUD,
             token=token,
             model_properties=properties,
         )
     except ValueError as error:
         raise ModelError(f"{_which(request)}: {_one_line(error)}") from None
-    return spec.model_name, redact(spec.zoo_url), host, _load(spec, _which(request))
+    is_named = bool(request.inference_host_address)
+    host = spec.inference_host_address
+    if not is_named and (request.zoo_url or folder_of(spec.zoo_url)):
+        host = LOCAL
+    return spec.model_name, redact(spec.zoo_url), host, _load_at(spec, host, _which(request))
 
 
 def _load_from_registry(
@@ -173,20 +199,44 @@ def _load_from_registry(
     if not specs:
         raise ModelError(f"{where}: has no model with the alias {request.alias!r}")
     spec = specs[0]
-    loaded = _load(spec, f"{where}: {request.alias}")
-    return spec.model_name, redact(spec.zoo_url), spec.inference_host_address, loaded
+    host = spec.inference_host_address
+    if not request.inference_host_address and host == CLOUD and folder_of(spec.zoo_url):
+        host = LOCAL  # the cloud is what a registry means that names no host
+    loaded = _load_at(spec, host, f"{where}: {request.alias}")
+    return spec.model_name, redact(spec.zoo_url), host, loaded
+
+
+def _load_at(spec: Any, host: str, name: str) -> Any:
+    """Load a model for inference on ``host``, from where its zoo is for PySDK."""
+    address = zoo_address(spec.zoo_url, host)
+    return _load(replace(spec, model_url="", zoo_url=address, inference_host_address=host), name)
 
 
 def _load(spec: Any, name: str) -> Any:
-    zoo = None
     try:
         zoo = spec.zoo_connect()
-        return spec.load_model(zoo)
     except Exception as error:  # PySDK's own, and sockets, JSON, missing files below it
-        refused = None if zoo is None else _refused_property(zoo, spec)
-        if refused is not None:
-            raise ModelError(f"{name}: {refused}") from None
-        raise ModelError(f"{name}: cannot be loaded: {_complaint(error)}") from None
+        # Without a scheme it may have been meant for a folder.
+        bare = "/" in spec.zoo_url and "://" not in spec.zoo_url and not folder_of(spec.zoo_url)
+        folder = f"; nor is there a folder {redact(spec.zoo_url)}" if bare else ""
+        raise ModelError(f"{name}: cannot be loaded: {_complaint(error, spec)}{folder}") from None
+    try:
+        return spec.load_model(zoo)
+    except Exception as error:
+        _explain(error, zoo, spec, name)
+
+
+def _explain(error: Exception, zoo: Any, spec: Any, name: str) -> NoReturn:
+    """Raise what to say of a model that cannot be loaded from a zoo that can be reached."""
+    others = nearest_models(zoo, spec.model_name)
+    if others is not None:
+        where = redact(spec.zoo_url) or f"the AI server at {redact(spec.inference_host_address)}"
+        text = redact_text(f"{name}: is not in the zoo; {where} has {others}")
+    elif (refused := _refused_property(zoo, spec)) is not None:
+        text = f"{name}: {refused}"
+    else:
+        text = f"{name}: cannot be loaded: {_complaint(error, spec)}"
+    raise ModelError(text) from None
 
 
 def _refused_property(zoo: Any, spec: Any) -> str | None:
@@ -199,7 +249,7 @@ def _refused_property(zoo: Any, spec: Any) -> str | None:
         try:
             zoo.load_model(spec.model_name, **{key: value})
         except Exception as error:
-            why = _complaint(error)
+            why = _complaint(error, spec)
             if "Unable to cast Python instance" in why:
                 why = "its value has to be of another type"
             text = redact_text(value if isinstance(value, str) else exact.dumps(value))
@@ -207,11 +257,14 @@ def _refused_property(zoo: Any, spec: Any) -> str | None:
     return None
 
 
-def _complaint(error: Exception) -> str:
+def _complaint(error: Exception, spec: Any) -> str:
     from degirum.exceptions import DegirumException
 
     kind = "" if isinstance(error, DegirumException) else f"{type(error).__name__}: "
-    return f"{kind}{_one_line(error)}"
+    text = _one_line(error)
+    # PySDK quotes the zoo's address without its scheme: it is no URL any more.
+    login, at, _ = spec.zoo_url.partition("://")[2].partition("/")[0].rpartition("@")
+    return kind + (text.replace(f"{login}@", "***@") if at else text)
 
 
 def _which(request: ModelRequest) -> str:
@@ -275,10 +328,14 @@ def _describe_overlay(model: Any) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     """Return ``value`` as JSON can hold it: tuples as lists, the rest as text."""
-    if isinstance(value, list | tuple | set | frozenset):
+    if isinstance(value, set | frozenset):
+        return sorted((_plain(item) for item in value), key=repr)
+    if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has no such numbers
     if value is None or isinstance(value, bool | int | float | str):
         return value
     return json.loads(exact.dumps(value))

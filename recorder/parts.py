@@ -16,6 +16,7 @@ from dgrec.parts import part_path
 from dgrec.rows import Row
 from dgrec.schema import JOURNAL_SUFFIX
 from dgrec.totals import LOSSES
+from recorder.earlier import Earlier
 from recorder.machine import MachineMeter
 from recorder.sealer import Sealer
 from recorder.segments import Cutter, Segment, Splitting
@@ -51,10 +52,12 @@ class PartedJournal:
     `Sealer`'s thread. Frame numbers go on counting.
 
     Args:
-        metadata: Of the whole recording; its ``session_id`` becomes the ``set_id`` of the parts.
+        metadata: Of the whole recording; its ``session_id`` becomes the ``set_id`` of the parts,
+            unless they continue earlier ones.
         replaces: Files of an older recording, to be removed once the first part is sealed.
         video: What records the frames of the rows, if anything does.
         meter: Measures what each part costs this machine.
+        earlier: What runs before this one left, which it continues.
 
     Raises:
         OutputError: A journal exists, or cannot be written. A part that cannot be *begun* later on
@@ -73,9 +76,11 @@ class PartedJournal:
         replaces: Sequence[Path] = (),
         video: VideoRecorder | None = None,
         meter: MachineMeter | None = None,
+        earlier: Earlier | None = None,
     ) -> None:
         self.durability = durability
-        self.number = 0
+        self._earlier = earlier or Earlier()
+        self.number = self._earlier.number
         self._output = output
         self._metadata = metadata
         self._video = video
@@ -89,7 +94,7 @@ class PartedJournal:
         self._last_completed_ns = 0
         self._begin_problem = ""
         #: Where parts begin: asked before a frame goes to a video, or else when its row comes.
-        self.cutter = Cutter(splitting, self._bytes_of)
+        self.cutter = Cutter(splitting, self._bytes_of, self.number + 1)
         self._segment = self.cutter.current
         source = metadata.get("source", {})
         size = source.get("width") or 0, source.get("height") or 0
@@ -100,6 +105,7 @@ class PartedJournal:
             current_bytes=lambda: self._current.bytes_written + self._video_bytes(self._segment),
             has_rows=lambda: self._current.frames > 0,
             replaces=replaces,
+            earlier=self._earlier.parts,
         )
 
     # --- the face of JournalWriter ---
@@ -209,9 +215,15 @@ class PartedJournal:
     # --- inside ---
 
     def _write(self, rows: list[Row], note: dict[str, Any]) -> None:
-        before = self._current.bytes_written
-        self._current.write(rows, **note)
+        before, frames = self._current.bytes_written, self._current.frames
+        try:
+            self._current.write(rows, **note)
+        finally:
+            if self._current.frames > frames:  # also where it was moved away after that
+                self._count(rows)
         self._last_write = self._current.bytes_written - before
+
+    def _count(self, rows: list[Row]) -> None:
         self._last_completed_ns = rows[-1].completed_ns
         counts = self._counts
         counts.frames += len(rows)
@@ -264,6 +276,7 @@ class PartedJournal:
 
     def _begin(self, started_at: str, segment: Segment, size: tuple[int, int]) -> JournalWriter:
         path = part_path(self._output, segment.number)
+        first_frame = self._earlier.frames + self._counts.frames
         metadata = {
             **self._metadata,
             # Each its own: batches tell by it which journal they belong to.
@@ -272,8 +285,8 @@ class PartedJournal:
             "started_at": started_at,
             "part": {
                 "number": segment.number,
-                "set_id": self._metadata["session_id"],
-                "first_frame": self._counts.frames,
+                "set_id": self._earlier.set_id or self._metadata["session_id"],
+                "first_frame": first_frame,
             },
         }
         if self._video is not None:
@@ -283,7 +296,7 @@ class PartedJournal:
             metadata,
             masks=self._masks,
             durability=self.durability,
-            first_frame=self._counts.frames,
+            first_frame=first_frame,
         )
         self.number = segment.number
         return journal

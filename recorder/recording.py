@@ -16,10 +16,11 @@ import numpy as np
 
 from dgrec import exact
 from dgrec.clock import Clock
+from dgrec.credentials import redact_text
 from dgrec.errors import DgrecError, ModelError, OutputError, StorageError
 from dgrec.journal import Durability, Journal, JournalWriter
 from dgrec.masks import MaskMode
-from dgrec.metadata import Metadata, redact_text, utc_text
+from dgrec.metadata import Metadata, utc_text
 from dgrec.parts import parts_of
 from dgrec.rates import RecentRate, frame_rate
 from dgrec.rows import Row
@@ -27,6 +28,8 @@ from dgrec.schema import JOURNAL_SUFFIX
 from dgrec.sealed import seal
 from dgrec.totals import add_rows
 from recorder.capture import Capture
+from recorder.earlier import Earlier
+from recorder.frames import Frame
 from recorder.machine import MachineMeter
 from recorder.parts import PartedJournal, Splitting
 from recorder.sealer import recorded_videos, remove
@@ -59,6 +62,8 @@ class Progress:
     #: How often a live source was lost, and for how many seconds in all.
     gaps: int = 0
     gap_s: float = 0.0
+    #: Pictures of the source that could not be decoded.
+    damaged: int = 0
 
     def __post_init__(self) -> None:
         self._recent = RecentRate(RECENT_S)
@@ -104,6 +109,7 @@ class Recording:
             What they cost is part of `recorder_ms`.
         video: What is recorded of the pixels; nothing without it.
         meter: Measures what recording costs this machine.
+        earlier: What runs before this one left, which it continues (of a recording in parts).
         min_free: Bytes that are to stay free: before there are fewer, the recording ends and is
             sealed, with the end reason ``disk_full``.
     """
@@ -124,6 +130,7 @@ class Recording:
         splitting: Splitting | None = None,
         video: VideoOptions | None = None,
         meter: MachineMeter | None = None,
+        earlier: Earlier | None = None,
         min_free: int | None = None,
     ) -> None:
         self.output = output
@@ -135,6 +142,9 @@ class Recording:
         self._watchers = watchers
         self._replace = replace
         self._notes: list[str] = []
+        self._earlier = earlier or Earlier()
+        #: What is added to the source's own times, once the first frame has told it.
+        self._media_offset_s: float | None = None
         self._meter = meter or MachineMeter()
         self._machine: dict[str, Any] | None = None
         self._takes_conversion = metadata.get("model", {}).get("result_type") == "Segmentation"
@@ -165,6 +175,7 @@ class Recording:
                 replaces=self._replaced,
                 video=self.video,
                 meter=self._meter,
+                earlier=self._earlier,
             )
         else:
             head = {**metadata, **self._video_header(metadata)}
@@ -229,8 +240,6 @@ class Recording:
                 self._close_video()
             closing = self._closing(failure)
             self.writer.end(closing)
-            if self._parts is None:  # the journal of a part is closed when it is sealed
-                self.writer.journal.close()
         except DgrecError as error:
             raise self._leave(error) from None
         metadata = (
@@ -255,12 +264,15 @@ class Recording:
                     if result is None:
                         continue  # the capture had no frame for it, and it no result
                     completed = self._clock.now_ns()
-                    row = self._row(result, completed)
+                    frame = self.capture.take(getattr(result, "image", None))
+                    row = self._row(frame, result, completed)
+                    if not self.progress.frames and (gap := self._earlier.gap(row)):
+                        self.writer.note(gap)
                     self._take_events()
                     self._takes_note(row)
                     for watch in self._watchers:
                         watch(row, result)
-                    self._place(row, result)
+                    self._place(row, frame, result)
                     done = self._clock.now_ns()
                     # Handing over can only be measured once it is done: it counts for the next row.
                     row.recorder_ns = done - completed + carried_ns
@@ -278,11 +290,10 @@ class Recording:
             return DgrecError(f"recording failed: {type(error).__name__}: {_reason(error)}")
         return self.capture.error
 
-    def _row(self, result: Any, completed_ns: int) -> Row:
-        frame = self.capture.take(getattr(result, "image", None))
+    def _row(self, frame: Frame, result: Any, completed_ns: int) -> Row:
         return Row(
-            source_frame=frame.source_frame,
-            media_time_s=frame.media_time_s,
+            source_frame=self._earlier.source_frames + frame.source_frame,
+            media_time_s=self._media_time(frame),
             captured_ns=frame.captured_ns,
             completed_ns=completed_ns,
             read_ns=frame.read_ns,
@@ -299,7 +310,18 @@ class Recording:
             dropped_queue=frame.dropped_queue,
         )
 
-    def _place(self, row: Row, result: Any) -> None:
+    def _media_time(self, frame: Frame) -> float | None:
+        """Return where a frame stands on the time line that earlier runs began."""
+        if frame.media_time_s is None:
+            return None
+        if self._media_offset_s is None:
+            before, self._media_offset_s = self._earlier.media_time_s, 0.0
+            if before is not None:  # as where a camera was away: by the time that passed
+                passed_s = (frame.captured_ns - self._earlier.captured_ns) / 1e9
+                self._media_offset_s = before + passed_s - frame.media_time_s
+        return self._media_offset_s + frame.media_time_s
+
+    def _place(self, row: Row, frame: Frame, result: Any) -> None:
         """Decide to which part of the session the row goes, and whether its frame is in a video."""
         if self.video is None:
             return  # the journal cuts by itself, knowing its size to the byte
@@ -307,7 +329,7 @@ class Recording:
             self._parts.cutter.segment_of(row)
         else:
             row.segment = self._segment
-        self.video.add(row, result)
+        self.video.add(row, frame.image, result)
 
     def _video_header(self, metadata: Metadata) -> Metadata:
         if self.video is None:
@@ -322,10 +344,14 @@ class Recording:
 
     def _take_events(self) -> None:
         for event in self.capture.take_events():
+            if "source_frame" in event:
+                event["source_frame"] += self._earlier.source_frames
             self.writer.note(event)
             if event["kind"] == "gap":
                 self.progress.gaps += 1
                 self.progress.gap_s += event["seconds"]
+            elif event["kind"] == "damage":
+                self.progress.damaged += event["lost"]
 
     def _takes_note(self, row: Row) -> None:
         count = len(row.results) if isinstance(row.results, list) else 0
@@ -356,8 +382,9 @@ class Recording:
             closing["totals"]["video_left_out"] = self.video.left_out
         if self._segment.videos is not None:  # those of parts are told when a part is sealed
             closing["video"] = self._segment.videos.entries()
-        if failure is not None:
-            closing["end_detail"] = redact_text(str(failure))
+        detail = str(failure) if failure is not None else self.capture.end_detail
+        if detail:
+            closing["end_detail"] = redact_text(detail)
         return closing
 
     def _end_reason(self, failure: DgrecError | None) -> str:
@@ -398,20 +425,25 @@ class Recording:
 
     def _seal(self, failure: DgrecError | None) -> Metadata:
         try:
-            journal = Journal.open(self.journal)
+            # It stays locked until then: nobody takes it for one that was left behind.
+            journal = Journal.open(self.journal, is_ours=True)
             metadata = seal(journal, self.output, replace=self._replace)
+            if not journal.damage:
+                with contextlib.suppress(OSError):
+                    self.journal.unlink()
         except (DgrecError, OSError) as error:
             reason = f"{failure}; then sealing failed: {error}" if failure else str(error)
             kind = StorageError if isinstance(error, StorageError | OSError) else OutputError
             raise kind(f"{reason}; everything recorded is in {self.journal}") from None
+        finally:
+            with contextlib.suppress(DgrecError):  # it was read back: no write of it has failed
+                self.writer.journal.close()
         if journal.damage:
             # It was whole a moment ago. What cannot be read now may be readable once more.
             raise StorageError(
                 f"{self.journal}: what was written cannot be read back ({journal.damage[0]}); "
                 f"the journal was left, and what can be read is in {self.output}"
             )
-        with contextlib.suppress(OSError):
-            self.journal.unlink()
         self._put_videos_in_place()
         return metadata
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from dgrec.checksums import verify_checksums
 from dgrec.errors import DgrecError, NotASessionError, OutputError, StorageError
+from dgrec.files import lock
 from dgrec.journal import Journal, is_being_written
 from dgrec.metadata import Metadata
 from dgrec.parts import parts_of
@@ -68,7 +71,8 @@ def recover(journal_path: Path, output: Path | None = None, *, keep: bool = Fals
 
     Raises:
         NotASessionError: Nothing in the file is readable.
-        OutputError: The sealed file exists already, or the journal is still being recorded into.
+        OutputError: The sealed file exists already, or the journal is being recorded into or
+            recovered by another process.
         StorageError: The journal cannot be read, or the sealed file not be written. Everything is
             as it was.
     """
@@ -80,30 +84,29 @@ def recover(journal_path: Path, output: Path | None = None, *, keep: bool = Fals
             f"{journal_path}: is no journal ({JOURNAL_SUFFIX}); "
             f"`dgrec verify {journal_path}` tells whether it is whole"
         )
-    if is_being_written(journal_path):
-        raise OutputError(f"{journal_path}: is being recorded now; stop that recording first")
+    removed = False
     try:
-        if journal_path.stat().st_size == 0:
-            raise NotASessionError(
-                f"{journal_path}: is empty: its recorder was cut off before its first write"
-            )
-        journal = Journal.open(journal_path)
-        videos = None
-        if output.exists():
-            metadata = _existing(output, journal)
-        else:
-            videos = recover_videos(journal)
-            known = {} if videos is None else {"video": videos.entries}
-            metadata = seal(journal, output, known=known)
+        with _locked(journal_path):
+            if journal_path.stat().st_size == 0:
+                raise NotASessionError(
+                    f"{journal_path}: is empty: its recorder was cut off before its first write"
+                )
+            journal = Journal.open(journal_path, is_ours=True)
+            videos = None
+            if output.exists():
+                metadata = _existing(output, journal)
+            else:
+                videos = recover_videos(journal)
+                known = {} if videos is None else {"video": videos.entries}
+                metadata = seal(journal, output, known=known)
+            damage = tuple(journal.damage)
+            if not damage and not keep:
+                with contextlib.suppress(OSError):
+                    journal_path.unlink()
+                    removed = True
     except OSError as error:
         reason = error.strerror or error
         raise StorageError(f"{journal_path}: cannot be read: {reason}") from None
-    damage = tuple(journal.damage)
-    removed = False
-    if not damage and not keep:
-        with contextlib.suppress(OSError):
-            journal_path.unlink()
-            removed = True
     totals = metadata["totals"]
     return Recovery(
         output=output,
@@ -116,12 +119,32 @@ def recover(journal_path: Path, output: Path | None = None, *, keep: bool = Fals
     )
 
 
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Keep a journal to this process: two would seal it, and one remove what the other reads."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        if not lock(descriptor):
+            raise OutputError(
+                f"{path}: is being recorded now, or recovered by another process; "
+                "stop that first, or wait for it"
+            )
+        # Whoever had it may have sealed it.
+        if not path.exists() or not os.path.samestat(path.stat(), os.fstat(descriptor)):
+            raise NotASessionError(_no_journal(path))
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _no_journal(path: Path) -> str:
     """Say so, and which journal is meant where the name is that of a recording in parts."""
     left = [part for part in parts_of(path) if part.suffix == JOURNAL_SUFFIX]
     if left:
         return f"{path}: is a recording in parts; its journal is {left[-1]}"
-    return f"{path}: no such journal"
+    sealed = path.with_suffix(".parquet")
+    there = f"; it is sealed: {sealed}" if path.suffix == JOURNAL_SUFFIX and sealed.exists() else ""
+    return f"{path}: no such journal{there}"
 
 
 def _existing(output: Path, journal: Journal) -> Metadata:

@@ -9,19 +9,20 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dgrec.clock import Clock
 from dgrec.errors import DgrecError, OutputError, StorageError
 from dgrec.journal import Journal, JournalWriter
 from dgrec.metadata import Metadata
+from dgrec.recorded_paths import base_name
 from dgrec.sealed import SealedFile, seal
 
 if TYPE_CHECKING:
     from recorder.segment_videos import SegmentVideos
 
-__all__ = ["Retention", "Sealer", "recorded_videos", "remove", "videos_of"]
+__all__ = ["Retention", "SealedPart", "Sealer", "recorded_videos", "remove", "videos_of"]
 
 #: How often it is looked whether a part has become too old, or all of them too large.
 _LOOK_SECONDS = 2.0
@@ -39,8 +40,11 @@ class Retention:
 
 
 @dataclass(frozen=True)
-class _Sealed:
+class SealedPart:
+    """A part that can be removed when it is too old, or all of them too much."""
+
     path: Path
+    #: Its videos, and what else goes with it.
     videos: tuple[Path, ...]
     ended_ns: int
     first_frame: int
@@ -75,6 +79,8 @@ class Sealer:
         current_bytes: What the journal takes that is being written.
         has_rows: Whether there are rows in it, which then are the newest.
         replaces: Files of an older recording, to be removed once a part is sealed.
+        earlier: Parts of the same recording from before, the oldest first: they are removed as the
+            others are.
     """
 
     def __init__(
@@ -84,6 +90,7 @@ class Sealer:
         current_bytes: Callable[[], int] = lambda: 0,
         has_rows: Callable[[], bool] = lambda: True,
         replaces: Sequence[Path] = (),
+        earlier: Sequence[SealedPart] = (),
     ) -> None:
         self._keep = keep
         self._clock = clock
@@ -95,7 +102,8 @@ class Sealer:
         # Anything else that has a part's name by then is somebody's.
         self._replaceable = set(replaces)
         #: In the order of their rows, whenever they were sealed.
-        self._sealed: list[_Sealed] = []
+        self._sealed: list[SealedPart] = list(earlier)
+        self._earlier = {part.path for part in earlier}
         self._failed: list[_Finished] = []
         self._failures: dict[Path, OutputError] = {}
         self._notes: list[str] = []
@@ -125,8 +133,8 @@ class Sealer:
 
     @property
     def sealed(self) -> list[Path]:
-        """The parts that were sealed and have not been let go."""
-        return [part.path for part in self._sealed]
+        """The parts that were sealed here and have not been removed."""
+        return [part.path for part in self._sealed if part.path not in self._earlier]
 
     @property
     def unsealed(self) -> list[Path]:
@@ -204,7 +212,7 @@ class Sealer:
         journal, videos = finished.journal, finished.videos
         path = journal.path.with_suffix(".parquet")
         try:
-            written = Journal.open(journal.path)
+            written = Journal.open(journal.path, is_ours=True)
             replace = path in self._replaceable or _is_sealed_from(written, path)
             known = {"video": videos.entries()} if videos is not None else {}
             metadata = seal(written, path, replace=replace, known=known)
@@ -219,7 +227,6 @@ class Sealer:
         self._stuck.pop(path, None)
         if videos is not None:
             self._put_in_place(videos)
-        # A damaged end looks like a write in progress while the journal is locked: so count, too.
         if written.damage or metadata["totals"]["frames"] != journal.frames:
             # It was whole a moment ago. What cannot be read now may be readable once more.
             what = written.damage[0] if written.damage else "frames are missing"
@@ -230,7 +237,7 @@ class Sealer:
         else:
             self._remove([journal.path])
         _close(journal)
-        part = _Sealed(
+        part = SealedPart(
             path,
             videos_of(path, metadata),
             finished.ended_ns,
@@ -298,7 +305,7 @@ def videos_of(path: Path, metadata: Metadata) -> tuple[Path, ...]:
 
     Only what its metadata names: a file that is merely called alike may be somebody's footage.
     """
-    names = [PurePath(str(video["file"])).name for video in metadata.get("video", [])]
+    names = [base_name(video["file"]) for video in metadata.get("video", [])]
     return tuple(path.with_name(name) for name in names if name)
 
 

@@ -7,12 +7,13 @@ import os
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
 from dgrec.errors import DgrecError, VideoError
 from dgrec.metadata import utc_text
-from dgrec.video import Image
+from dgrec.video import Image, repeats
 from recorder.codecs import DEFAULT_QUALITY, Codec
 from recorder.video_file import Kind, VideoFile, digest, video_path
 
@@ -30,6 +31,7 @@ class VideoOptions:
         kinds: ``raw``, as they came from the source; ``annotated``, with the overlay.
         quality: From 1 (smallest) to 100 (best).
         size: Width and height of the videos; without it, those of the first frame, made even.
+        aspect: Width / height of a pixel, for players; 1 without it.
         policy: Whether the loop waits for the encoder, or leaves frames out of the video.
     """
 
@@ -38,6 +40,7 @@ class VideoOptions:
     quality: int = DEFAULT_QUALITY
     size: tuple[int, int] | None = None
     policy: VideoPolicy = "block"
+    aspect: Fraction | None = None
 
 
 class SegmentVideos:
@@ -53,10 +56,12 @@ class SegmentVideos:
             if path in taken:
                 # Until there is a new session, the old one keeps its pixels.
                 path = name.with_suffix(f".new{name.suffix}")
-            file = VideoFile(path, kind, options.codec, options.quality, options.size)
+            file = VideoFile(
+                path, kind, options.codec, options.quality, options.size, options.aspect
+            )
             self.files.append(file)
             self._names[file] = name
-        #: How many frames were handed over.
+        #: How many frames were handed over, with those that are repeated over a long gap.
         self.frames = 0
         self.first_us = 0
         self._last_pts = -1
@@ -65,14 +70,17 @@ class SegmentVideos:
         self._closed = threading.Event()
         self._entries: list[Entry] | None = None
 
-    def stamp(self, captured_ns: int) -> int:
-        """Return the time of the next frame, in microseconds since the first."""
+    def place(self, captured_ns: int) -> tuple[int, int]:
+        """Return number and time of the next frame; the time in microseconds since the first."""
         captured_us = captured_ns // 1000  # as the column has it
         if not self.frames:
             self.first_us = captured_us
+        pts_us = max(captured_us - self.first_us, self._last_pts + 1)
+        if self.frames:
+            self.frames += len(repeats(self._last_pts, pts_us))
+        self._last_pts = pts_us
         self.frames += 1
-        self._last_pts = max(captured_us - self.first_us, self._last_pts + 1)
-        return self._last_pts
+        return self.frames - 1, pts_us
 
     @property
     def has_failed(self) -> bool:
@@ -115,6 +123,18 @@ class SegmentVideos:
                     file.fail(VideoError(f"the overlay cannot be drawn: {error}"))
                     continue
                 file.write(picture, pts_us)
+
+    @property
+    def ahead_due_s(self) -> float | None:
+        """When `write_ahead` has something to do, if no frame comes before (`time.monotonic`)."""
+        due = [file.ahead_due_s for file in self.files]
+        return min((at_s for at_s in due if at_s is not None), default=None)
+
+    def write_ahead(self) -> None:
+        """Bring frames to the disk that would otherwise wait there for the next one."""
+        for file in self.files:
+            with contextlib.suppress(DgrecError):
+                file.write_ahead()
 
     def close(self) -> None:
         for file in self.files:

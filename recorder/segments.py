@@ -56,10 +56,13 @@ class Cutter:
 
     Args:
         bytes_of: What a segment takes so far on disk, and will with its next batch.
+        number: Of the first part.
     """
 
-    def __init__(self, splitting: Splitting, bytes_of: Callable[[Segment], int]) -> None:
-        self.current = Segment(1, begun=True)
+    def __init__(
+        self, splitting: Splitting, bytes_of: Callable[[Segment], int], number: int = 1
+    ) -> None:
+        self.current = Segment(number, begun=True)
         self._splitting = splitting
         self._bytes_of = bytes_of
         self._is_empty = True

@@ -5,30 +5,34 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import threading
-import time
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+from urllib.parse import unquote
 
 from dgrec import sample
-from dgrec.errors import SourceError
-from dgrec.metadata import redact, redact_text
+from dgrec.credentials import percent_encoded, redact, redact_text, remember
+from dgrec.errors import SourceError, VideoError
+from dgrec.named_files import named_files
 from recorder.answer import ask
 from recorder.config import expand
 
-__all__ = ["Source", "VideoReader", "parse_source"]
+if TYPE_CHECKING:
+    from dgrec.video.reader import Picture
+
+__all__ = ["Source", "SourceReader", "open_source", "parse_source"]
 
 Kind = Literal["camera", "file", "url", "sample", "asset"]
 
 _CAMERA = re.compile(r"cam(\d+)\Z")
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
+_HOST_AND_PATH = re.compile(r"[^:]*://(?:\*\*\*@)?(\[[^]]*\]|[^:/?]*)(?::\d+)?([^?]*)")
 
 
 @dataclass(frozen=True)
 class Source:
-    """A source as it was asked for, resolved to what OpenCV can open.
+    """A source as it was asked for, resolved to what can be opened.
 
     ``target`` may hold a password: it is for opening only. Everything that is printed or recorded
     uses ``given``, from which secrets are gone.
@@ -40,9 +44,9 @@ class Source:
     name: str
 
     @property
-    def has_end(self) -> bool:
-        """Whether it is footage with an end, rather than something live."""
-        return self.kind in ("file", "sample") or self.kind == "asset"
+    def is_file(self) -> bool:
+        """Whether it is a file on this machine. What an address gives shows when it is opened."""
+        return self.kind in ("file", "sample")
 
     def describe(self, session_folder: Path) -> dict[str, Any]:
         """Return what the session's metadata says of this source."""
@@ -52,6 +56,8 @@ class Source:
             facts["file"] = path.name
             facts["size"] = path.stat().st_size
             facts["sha256"] = _sha256(path)
+            if (named := named_files(path)) is not None:
+                facts["named_files"] = named.facts
             if self.kind == "file":
                 facts["path"] = str(path)
             # A session that lies near its footage finds it again when both are moved.
@@ -71,6 +77,7 @@ def parse_source(text: str, named: dict[str, str] | None = None) -> Source:
     Raises:
         SourceError: It names nothing that there is.
     """
+    remember(text)
     if named and text in named:
         meant = parse_source(expand(named[text]))
         return Source(text, meant.kind, meant.target, text)
@@ -81,20 +88,35 @@ def parse_source(text: str, named: dict[str, str] | None = None) -> Source:
         return Source(text, "sample", str(sample.CLIP), "sample")
     if text.startswith("asset:"):
         return _asset(text)
+    if text.lower().startswith("file://"):
+        return parse_source(_local_path(text))
     if _URL.match(text):
         given = redact(text)
         # Of the redacted form: a password may stand in the path, and this becomes a file name.
-        parts = urlsplit(given)
-        return Source(given, "url", text, _file_name(f"{parts.hostname or ''}{parts.path}"))
+        where = _HOST_AND_PATH.match(given)
+        name = _file_name("".join(where.groups()) if where else "")
+        return Source(given, "url", percent_encoded(text), name)
     path = Path(text)
+    try:
+        is_there = path.exists()
+    except OSError as error:  # a name that is too long, say
+        raise SourceError(f"{text[:100]}: {(error.strerror or str(error)).lower()}") from None
     if path.is_dir():
         raise SourceError(f"{text}: is a folder; name one video file")
-    if not path.exists():
+    if not is_there:
         known = f", or one of {', '.join(sorted(named))} (dgrec.toml)" if named else ""
         raise SourceError(
-            f"{text}: no such source; give a file, a URL, cam0 for a camera, sample{known}"
+            f"{redact(text)}: no such source; give a file, a URL, cam0 for a camera, sample{known}"
         )
     return Source(text, "file", str(path), _file_name(path.stem))
+
+
+def _local_path(url: str) -> str:
+    """Return the path that a ``file://`` address names."""
+    path = url[len("file://") :].removeprefix("localhost")
+    if Path(path).exists():
+        return os.path.abspath(path)
+    return os.path.abspath(unquote(path))
 
 
 def _asset(text: str) -> Source:
@@ -132,145 +154,69 @@ def _line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-class VideoReader:
-    """Frames of a source through OpenCV, as DeGirum's own `open_video_stream` reads them.
+class SourceReader(Protocol):
+    """What pictures are read from: `dgrec.video.reader.VideoReader`, or a `CameraReader`."""
 
-    One thread reads; any thread may call `release`.
+    has_end: bool
+    announced: int | None
+    fps: float | None
+    size: tuple[int, int]
+    aspect: Fraction
+    opening_s: float
+    problem: str
 
-    Raises:
-        SourceError: The source cannot be opened, or is footage without a frame.
+    @property
+    def frame_count(self) -> int | None:
+        """About how many pictures there are; None where nobody knows."""
 
-    Args:
-        stall_timeout_s: How long a network stream may stay silent before a read fails.
+    @property
+    def lost_at_end(self) -> int:
+        """Pictures that could not be decoded after the last that could."""
 
-    Attributes:
-        fps: Nominal frames per second, or None where the source does not say.
-        size: Width and height that the source announces.
-        frame_count: Number of frames as the container tells it; None for a live source.
-        opening_s: When opening began (`time.monotonic`): a camera's first frames are about so old.
-    """
+    def read(self) -> Picture | None:
+        """Return the next picture; None at the end (see ``problem``)."""
 
-    def __init__(self, source: Source, *, stall_timeout_s: float = 10.0) -> None:
-        # Both libraries print their own complaints on stderr, besides returning them.
-        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-        import cv2
-
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-
-        self.source = source
-        self.opening_s = time.monotonic()
-        if source.kind == "file" and not os.access(str(source.target), os.R_OK):
-            raise SourceError(f"{source.given}: cannot be read: permission denied")
-        if source.kind == "url":
-            # Without these OpenCV waits half a minute for a camera that has gone silent.
-            milliseconds = max(1, int(stall_timeout_s * 1000))
-            limits = [
-                cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
-                milliseconds,
-                cv2.CAP_PROP_READ_TIMEOUT_MSEC,
-                milliseconds,
-            ]
-            self._capture = cv2.VideoCapture(source.target, cv2.CAP_FFMPEG, limits)
-        else:
-            self._capture = cv2.VideoCapture(source.target)
-        if not self._capture.isOpened():
-            self._capture.release()
-            raise SourceError(_cannot_open(source, stall_timeout_s))
-        self._cv2 = cv2
-        self._in_use = threading.Lock()
-        self._is_released = False
-        # Asked for now: later another thread may be reading, or have let go of it.
-        fps = float(self._capture.get(cv2.CAP_PROP_FPS))
-        self.fps = fps if 0 < fps < 1000 else None
-        count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        self.frame_count = count if source.has_end and count > 0 else None
-        self.size = (
-            int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
-            int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT)),
-        )
-        # A container may be whole and yet hold nothing that can be decoded.
-        self._has_grabbed = source.has_end and self._capture.grab()
-        if source.has_end and not self._has_grabbed:
-            self._capture.release()
-            raise SourceError(f"{source.given}: holds no frame that OpenCV can read")
-        self._last_position_s = -1.0
-        self._has_positions = True
-        self._last_stamp = 0.0
-        self._shift_s = 0.0
-
-    def read(self) -> tuple[bool, Any]:
-        """Return (True, BGR image, uint8, height x width x 3), or (False, None) at the end."""
-        with self._in_use:
-            if self._is_released:
-                return False, None
-            ok, image = self._capture.retrieve() if self._has_grabbed else self._capture.read()
-            self._has_grabbed = False
-        if self._is_released:
-            self.release()  # now that nobody reads from it
-            return False, None
-        return (True, image) if ok and image is not None else (False, None)
-
-    def position_s(self) -> float | None:
-        """Return where in the source's time line the last frame stands, in seconds."""
-        if self.source.kind == "camera":
-            return None  # V4L2 gives the time since boot, or nothing
-        with self._in_use:
-            if self._is_released:
-                return None
-            value = float(self._capture.get(self._cv2.CAP_PROP_POS_MSEC)) / 1000 + self._shift_s
-            if not self.source.has_end:
-                return self._live_position(value)
-        if value <= self._last_position_s and self._last_position_s >= 0:
-            self._has_positions = False  # stands still: this container has no time stamps
-        self._last_position_s = value
-        return value if self._has_positions else None
-
-    def _live_position(self, value: float) -> float | None:
-        """Return ``value``, if it is what the stream's own stamp says; None if it is not.
-
-        Where a stream has no stamps (JPEG over HTTP), OpenCV makes up positions from an assumed
-        rate. To the first two frames of an RTSP stream it may give the same position, and to one
-        in the middle that of the beginning.
-        """
-        number = getattr(self._cv2, "CAP_PROP_PTS", None)  # not in the oldest OpenCV we take
-        stamp = float(self._capture.get(number)) if number is not None else 0.0
-        if abs(stamp) > 2**62:
-            return None
-        step, self._last_stamp = stamp - self._last_stamp, stamp  # in nominal periods
-        if value <= self._last_position_s:
-            if step <= 0 or not self.fps or self._last_position_s > 0:
-                return None
-            self._shift_s = step / self.fps
-            value += self._shift_s
-        self._last_position_s = value
-        return value
-
-    def get(self, prop: int) -> float:
-        return float(self._capture.get(prop))
+    def missing(self) -> str:
+        """Return what was announced and not there, in words, once the end was read."""
 
     def release(self) -> None:
-        """Close the source; if a read is going on, as soon as that comes back.
-
-        Closing what another thread reads from takes the memory away under FFmpeg's hands.
-        """
-        self._is_released = True
-        if self._in_use.acquire(blocking=False):
-            try:
-                self._capture.release()
-            finally:
-                self._in_use.release()
+        """Close the source."""
 
 
-def _cannot_open(source: Source, patience_s: float) -> str:
+def open_source(source: Source, *, stall_timeout_s: float = 10.0) -> SourceReader:
+    """Open what a source names.
+
+    Args:
+        source: The source.
+        stall_timeout_s: How long a network stream may stay silent before a read gives up.
+
+    Raises:
+        SourceError: It cannot be opened, or is footage without a picture.
+    """
+    from dgrec.video.reader import VideoReader
+    from recorder.camera import CameraReader
+
+    try:
+        if source.kind == "camera":
+            return CameraReader(int(source.target))
+        if source.is_file or not _URL.match(str(source.target)):
+            return VideoReader(Path(str(source.target)), name=source.given)
+        return VideoReader(
+            str(source.target),
+            name=source.given,
+            open_timeout_s=stall_timeout_s,
+            read_timeout_s=stall_timeout_s,
+        )
+    except VideoError as error:
+        raise SourceError(_cannot_open(source, error, stall_timeout_s)) from None
+
+
+def _cannot_open(source: Source, error: VideoError, patience_s: float) -> str:
     if source.kind == "camera":
-        return (
-            f"{source.given}: there is no camera with index {source.target}, or it is in use; "
-            "`dgrec record --source sample` works without one"
-        )
-    if source.kind == "url":
-        why = (
-            ask(str(source.target), min(patience_s, 3.0))
-            or "check the address, the network and the login"
-        )
-        return f"{source.given}: cannot be opened: {why}"
-    return f"{source.given}: is no video that OpenCV can read"
+        return f"{source.given}: {error}; `dgrec record --source sample` works without one"
+    if source.is_file:
+        return redact_text(str(error))
+    why = ask(str(source.target), min(patience_s, 3.0))
+    return (
+        f"{source.given}: cannot be opened: {why or 'check the address, the network and the login'}"
+    )

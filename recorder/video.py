@@ -11,6 +11,7 @@ import contextlib
 import os
 import sys
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -41,16 +42,17 @@ _NICENESS = 10
 
 @dataclass(slots=True)
 class _Job:
-    """What the encoder's thread is to do: a frame, or the end of a segment's videos."""
+    """What the encoder's thread is to do: a frame, or something with a segment's videos."""
 
     videos: SegmentVideos
+    image: Any = None
     result: Any = None
     pts_us: int = 0
-    task: Literal["write", "close", "discard"] = "write"
+    task: Literal["write", "write ahead", "close", "discard"] = "write"
 
     @property
     def size(self) -> int:
-        return int(self.result.image.nbytes) if self.result is not None else 0
+        return int(self.image.nbytes) if self.image is not None else 0
 
 
 class VideoRecorder:
@@ -97,10 +99,10 @@ class VideoRecorder:
             self._segments.append(segment)
         return segment.videos
 
-    def add(self, row: Row, result: Any) -> None:
+    def add(self, row: Row, image: Any, result: Any) -> None:
         """Take in the frame of ``row`` or leave it out; say in the row which.
 
-        ``row.segment`` is set. From now on nobody may draw on ``result.image``.
+        ``row.segment`` is set. From now on nobody may draw on ``image``, the source's own pixels.
         """
         segment: Segment = row.segment
         videos = self.videos_of(segment)
@@ -117,7 +119,7 @@ class VideoRecorder:
                 or not (other.begun or (other.videos and other.videos.is_discarded))
             ]
             self._segment = segment
-        state = self._state_of(segment, videos, int(result.image.nbytes))
+        state = self._state_of(segment, videos, int(image.nbytes))
         if state is not None:
             row.video_state = state
             with self._changed:
@@ -125,11 +127,11 @@ class VideoRecorder:
             return
         # The encoder reads the pixels a little later: whoever draws on them now fails, instead of
         # changing what is recorded.
-        result.image.flags.writeable = False
-        row.video_frame = videos.frames
+        image.flags.writeable = False
+        row.video_frame, pts_us = videos.place(row.captured_ns)
         with self._changed:
             self.recorded += 1
-        self._put(_Job(videos, result, videos.stamp(row.captured_ns)))
+        self._put(_Job(videos, image, result, pts_us))
 
     def without_part(self, rows: Iterable[Row]) -> None:
         """Say of rows that their frames went into a video for a part that there is not."""
@@ -230,20 +232,32 @@ class VideoRecorder:
     def _run(self) -> None:
         if self.options.policy == "leave-out":
             _step_back()
-        while True:
-            with self._changed:
-                while not (self._jobs or self._is_closing):
-                    self._changed.wait()
-                if not self._jobs:
-                    return
-                job = self._jobs[0]
+        videos: SegmentVideos | None = None  # that the last frame went to
+        while (job := self._next_job(videos)) is not None:
             _do(job)
+            if job.task == "write":
+                videos = job.videos
+            if job.task == "write ahead":
+                continue
             with self._changed:
                 # Only now: the frame that is being encoded takes room, too.
                 self._jobs.popleft()
                 self._waiting_frames -= job.result is not None
                 self._waiting_bytes -= job.size
                 self._changed.notify_all()
+
+    def _next_job(self, videos: SegmentVideos | None) -> _Job | None:
+        """Return what is to be done next; None at the end."""
+        due_s = None if videos is None else videos.ahead_due_s
+        with self._changed:
+            while not self._jobs:
+                if self._is_closing:
+                    return None
+                timeout_s = None if due_s is None else due_s - time.monotonic()
+                if videos is not None and timeout_s is not None and timeout_s <= 0:
+                    return _Job(videos, task="write ahead")
+                self._changed.wait(timeout_s)
+            return self._jobs[0]
 
 
 def _step_back() -> None:
@@ -257,7 +271,9 @@ def _do(job: _Job) -> None:
     result, videos = job.result, job.videos
     if job.task == "close":
         videos.close()
+    elif job.task == "write ahead":
+        videos.write_ahead()
     elif job.task == "discard":
         videos.discard()
     elif not videos.is_discarded:
-        videos.write(result.image, lambda: image_overlay(result), job.pts_us)
+        videos.write(job.image, lambda: image_overlay(result, job.image), job.pts_us)

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import struct
+import time
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -15,10 +16,12 @@ import numpy as np
 
 from dgrec.errors import OutputError, VideoError
 from dgrec.files import output_error, write_error
-from dgrec.video import Image, import_av
+from dgrec.video import Image, import_av, repeats
 from recorder.codecs import Codec, open_stream
+from recorder.fragments import fragment_of
 
 __all__ = [
+    "VIDEO_SUFFIXES",
     "Kind",
     "VideoFile",
     "digest",
@@ -30,16 +33,20 @@ __all__ = [
 
 Kind = Literal["raw", "annotated"]
 
-_SUFFIXES: dict[Kind, str] = {"raw": ".mp4", "annotated": ".annotated.mp4"}
+#: What the names of videos end in.
+VIDEO_SUFFIXES: dict[Kind, str] = {"raw": ".mp4", "annotated": ".annotated.mp4"}
 _MICROSECOND = Fraction(1, 1_000_000)
 _KEY_FRAME_EVERY_US = 1_000_000
 #: What a killed recorder loses of the video: the fragment that is not complete yet.
 _FRAGMENT_US = 500_000
+#: When no picture came for so long, the next one is not waited for to complete a fragment. Above
+#: ten pictures a second fragments are complete in time by themselves.
+_SILENCE_S = 0.1
 
 
 def video_path(session: Path, kind: Kind) -> Path:
     """Return where a video goes that is recorded beside ``session`` (sealed, or its journal)."""
-    return session.with_suffix(_SUFFIXES[kind])
+    return session.with_suffix(VIDEO_SUFFIXES[kind])
 
 
 class VideoFile:
@@ -48,6 +55,9 @@ class VideoFile:
     The file is made with the first picture, whose size, made even, is that of the video unless
     ``size`` says otherwise. Pictures of another size are fitted into it: raw ones are stretched,
     so that whoever draws on them only has to stretch them back; annotated ones keep their shape.
+
+    FFmpeg completes a fragment when the first picture after it comes. Of a source that falls silent
+    `write_ahead` puts what there is of it behind the file, to be replaced by the fragment itself.
 
     ``failure`` is why nothing more can be written, if anything has failed; what was written before
     can be played.
@@ -60,6 +70,7 @@ class VideoFile:
         codec: Codec,
         quality: int,
         size: tuple[int, int] | None = None,
+        aspect: Fraction | None = None,
     ) -> None:
         self.path = path
         self.kind: Kind = kind
@@ -68,11 +79,17 @@ class VideoFile:
         self.frames = 0
         self.failure: str | None = None
         self._quality = quality
+        self._aspect = aspect
         self._key_us = self._last_us = -_KEY_FRAME_EVERY_US
         self._file: _CountedFile | None = None
         self._container: Any = None
         self._stream: Any = None
         self._reformatter: Any = None
+        self._last_picture: Any = None
+        #: Packets that no fragment in the file has yet, and when the first and last of them came.
+        self._held: list[Any] = []
+        self._held_since_s = self._held_until_s = 0.0
+        self._has_fragment = self._is_ahead = False
 
     @property
     def is_made(self) -> bool:
@@ -86,6 +103,8 @@ class VideoFile:
     def write(self, image: Image, pts_us: int) -> None:
         """Append a picture, to be shown ``pts_us`` microseconds after the first one.
 
+        Where that is more than half an hour after the last one, that one is repeated (`repeats`).
+
         Raises:
             OutputError: The file exists already, or cannot be written.
             VideoError: The encoder failed.
@@ -93,18 +112,36 @@ class VideoFile:
         with self._errors():
             if self._container is None:
                 self._begin(image)
-            frame = self._picture(image)
-            frame.pts, frame.time_base = pts_us, _MICROSECOND
+            for time_us in repeats(self._last_us, pts_us) if self.frames else ():
+                self._append(self._last_picture, time_us, is_key=False)
+            picture = self._picture(image)
             # The next one would come too late to be the key frame of this second.
             step = pts_us - self._last_us if self.frames else 0
             is_key = pts_us + step - self._key_us > _KEY_FRAME_EVERY_US
-            kinds = import_av().video.frame.PictureType
-            frame.pict_type = kinds.I if is_key else kinds.NONE
             if is_key:
                 self._key_us = pts_us
-            self._last_us = pts_us
-            self._mux(frame)
-            self.frames += 1
+            self._append(picture, pts_us, is_key=is_key)
+            self._last_picture = picture
+
+    @property
+    def ahead_due_s(self) -> float | None:
+        """When `write_ahead` has something to do, if no picture comes before (`time.monotonic`)."""
+        if not self._held or self._is_ahead or self._container is None:
+            return None
+        return max(self._held_since_s + _FRAGMENT_US / 1e6, self._held_until_s + _SILENCE_S)
+
+    def write_ahead(self) -> None:
+        """Bring pictures to the disk whose fragment is not complete yet.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
+        if self._file is None or self._container is None or not self._held:
+            return
+        with self._errors():
+            fragment = fragment_of(self._stream, self._held, is_first=not self._has_fragment)
+            self._file.write_ahead(fragment)
+            self._is_ahead = True
 
     def close(self) -> None:
         """Write the end: from then on the file is an ordinary MP4. After a failure, do nothing.
@@ -157,6 +194,8 @@ class VideoFile:
             },
         )
         self._stream = open_stream(self._container, self.codec, self._quality, self.size)
+        if self._aspect is not None:
+            self._stream.codec_context.sample_aspect_ratio = self._aspect
         self._reformatter = import_av().video.reformatter.VideoReformatter()
 
     def _picture(self, image: Image) -> Any:
@@ -178,9 +217,27 @@ class VideoFile:
             interpolation="AREA" if (given.width, given.height) != self.size else None,
         )
 
+    def _append(self, picture: Any, pts_us: int, *, is_key: bool) -> None:
+        kinds = import_av().video.frame.PictureType
+        picture.pts, picture.time_base = pts_us, _MICROSECOND
+        picture.pict_type = kinds.I if is_key else kinds.NONE
+        self._mux(picture)
+        self._last_us = pts_us
+        self.frames += 1
+
     def _mux(self, frame: Any) -> None:
+        assert self._file is not None
         for packet in self._stream.encode(frame):
+            size = self._file.size
             self._container.mux(packet)
+            now_s = time.monotonic()
+            if not self._held or self._file.size > size:
+                self._has_fragment = bool(self._held)
+                self._held = []
+                self._held_since_s = now_s
+            self._held.append(packet)
+            self._held_until_s = now_s
+            self._is_ahead = False
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
@@ -200,9 +257,9 @@ class VideoFile:
 
     def _let_go(self) -> None:
         container, self._container = self._container, None
-        self._stream = self._reformatter = (
-            None  # an encoder takes memory for as long as it is there
-        )
+        # An encoder takes memory for as long as it is there.
+        self._stream = self._reformatter = self._last_picture = None
+        self._held = []
         if self._file is not None:
             self._file.is_dead = True
         if container is not None:
@@ -222,7 +279,7 @@ class _CountedFile:
 
     def __init__(self, path: Path) -> None:
         try:
-            self._fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
+            self._fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
         except FileExistsError:
             raise OutputError(f"{path}: exists already") from None
         except OSError as error:
@@ -231,10 +288,12 @@ class _CountedFile:
         #: After a failure: what FFmpeg still wants to write would only tear it further.
         self.is_dead = False
         self._at = 0
+        self._is_ahead = False
 
     def write(self, data: Any) -> int:
         if self.is_dead:
             return len(data)
+        self._drop_ahead()
         view = memoryview(data)
         while view:
             written = os.write(self._fd, view)
@@ -243,7 +302,25 @@ class _CountedFile:
             view = view[written:]
         return len(data)
 
+    def write_ahead(self, data: bytes) -> None:
+        """Write behind the end what is there until the next write."""
+        self._drop_ahead()
+        self._is_ahead = True
+        at = self.size
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(self._fd, view, at)
+            at += written
+            view = view[written:]
+
+    def _drop_ahead(self) -> None:
+        # What comes may be shorter: the rest would stand behind it, and look like a part of it.
+        if self._is_ahead and not self.is_dead:
+            os.ftruncate(self._fd, self.size)
+            self._is_ahead = False
+
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._drop_ahead()
         self._at = os.lseek(self._fd, offset, whence)
         return self._at
 

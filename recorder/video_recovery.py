@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import pyarrow as pa
 from dgrec.errors import VideoError
 from dgrec.journal import Journal
 from dgrec.metadata import Metadata, utc_text
+from dgrec.recorded_paths import base_name, recorded_video
 from recorder.video_file import digest, drop_torn_end, frame_size, frame_stamps
 
 __all__ = ["RecoveredVideos", "recover_videos"]
@@ -71,10 +71,11 @@ def _recover(
     captured: np.ndarray[Any, Any],
     found: RecoveredVideos,
 ) -> None:
-    path = journal.path.with_name(PurePath(str(entry.get("file"))).name)
-    if not path.is_file():
+    path = recorded_video(journal.path.parent, entry)
+    if path is None:
         if len(numbers):
-            found.notes.append(f"{path}: is not there")
+            missing = journal.path.with_name(base_name(entry.get("file")) or "its video")
+            found.notes.append(f"{missing}: is not there")
         return
     try:
         if _beginning(frame_stamps(path), numbers, captured) is None:

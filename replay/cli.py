@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from dgrec.terminal import echo
 from replay.clip.cli import clip_command
 from replay.compare.cli import compare_command
 from replay.options import output_options, session_argument
@@ -48,19 +49,23 @@ def info_command(session: Path, form: str, output: Path | None, overwrite: bool)
 def verify_command(sessions: tuple[Path, ...]) -> None:
     """Check SESSIONS: checksums, numbering, stamps, counts, and videos recorded beside them.
 
-    Prints one line for each session, and one for each thing that is wrong. Exit code 0: all are
-    whole. 1: at least one is not.
+    Prints one line for each session, and one for each thing that is wrong. What could not be
+    decoded of a source is a note: the session is whole. Exit code 0: all are whole. 1: at least
+    one is not.
     """
-    from replay.verify import verify
+    from replay.verify import check
 
     whole = True
     for session in sessions:
-        problems = verify(session)
+        findings = check(session)
+        problems = findings.problems
         whole = whole and not problems
         found = f"{len(problems):,} {'problem' if len(problems) == 1 else 'problems'}"
-        click.echo(f"{session}: {found if problems else 'whole'}")
+        echo(f"{session}: {found if problems else 'whole'}")
         for problem in problems:
-            click.echo(f"  {problem}")
+            echo(f"  {problem}")
+        for note in findings.notes:
+            echo(f"  note: {note}")
     raise SystemExit(0 if whole else 1)
 
 

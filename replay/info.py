@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from dgrec.journal import is_being_written
 from dgrec.units import size_text
+from replay.events import damage_events, source_events
 from replay.output.destination import Destination
 from replay.output.sections import Section, write_report
 from replay.output.values import json_text
@@ -23,8 +24,8 @@ __all__ = ["describe", "write_info"]
 
 #: Longer values are cut in the table; JSON has them whole.
 _LONGEST_VALUE = 160
-#: More gaps are not shown one by one.
-_MOST_GAPS = 10
+#: More events of a kind are not shown one by one.
+_MOST_EVENTS = 10
 
 
 def describe(session: Session) -> dict[str, Any]:
@@ -57,17 +58,9 @@ def describe(session: Session) -> dict[str, Any]:
             sum(detection_bytes) / detections if session.sealed and detections else None
         ),
         "columns": columns,
-        "events": _events(session),
+        "events": source_events(session),
         "metadata": session.metadata,
     }
-
-
-def _events(session: Session) -> list[dict[str, Any]]:
-    """Return what happened to the source; of a journal, as far as `describe` has just read it."""
-    events = list(session.metadata.get("events", []))
-    if not session.parts and not session.sealed:
-        events += session.journal.events
-    return [event for event in events if isinstance(event, dict)]
 
 
 def _state(session: Session) -> str:
@@ -148,6 +141,10 @@ def _sections(info: Mapping[str, Any]) -> Iterator[Section]:
         yield Section("Video", (), videos)
     if gaps := list(_gap_rows(info["events"])):
         yield Section("Gaps", (), gaps)
+    if losses := list(_damage_rows(info["events"])):
+        yield Section("Damaged in the source", (), losses)
+    if sizes := list(_size_rows(info["events"])):
+        yield Section("Size", (), sizes)
     for name, rows in _metadata_groups(info["metadata"]).items():
         if rows:
             yield Section(name.replace("_", " ").capitalize(), (), rows)
@@ -207,12 +204,35 @@ def _gap_rows(events: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
     if not gaps:
         return
     yield "in all", f"{len(gaps):,}, {sum(seconds for seconds, _ in gaps):,.1f} s"
-    least = sorted((seconds for seconds, _ in gaps), reverse=True)[:_MOST_GAPS][-1]
-    for seconds, event in [gap for gap in gaps if gap[0] >= least][:_MOST_GAPS]:
+    least = sorted((seconds for seconds, _ in gaps), reverse=True)[:_MOST_EVENTS][-1]
+    for seconds, event in [gap for gap in gaps if gap[0] >= least][:_MOST_EVENTS]:
         until = "" if event.get("back", True) else ", until the end"
         yield str(event.get("from")), f"{seconds:,.1f} s{until}: {event.get('reason')}"
-    if len(gaps) > _MOST_GAPS:
-        yield "shorter ones", f"{len(gaps) - _MOST_GAPS:,} (--format json has them)"
+    if len(gaps) > _MOST_EVENTS:
+        yield "shorter ones", f"{len(gaps) - _MOST_EVENTS:,} (--format json has them)"
+
+
+def _damage_rows(events: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Yield how many frames of the source could not be decoded, and when the first ones."""
+    damage = damage_events(events)
+    if not damage:
+        return
+    lost = sum(event["lost"] for event in damage)
+    yield "in all", f"{lost:,} {'frame' if lost == 1 else 'frames'} could not be decoded"
+    for event in damage[:_MOST_EVENTS]:
+        yield str(event.get("from")), f"{event['lost']:,}, before frame {event.get('source_frame')}"
+    if len(damage) > _MOST_EVENTS:
+        yield "later ones", f"{len(damage) - _MOST_EVENTS:,} (--format json has them)"
+
+
+def _size_rows(events: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Yield from which frame on the source's pictures had another size."""
+    sizes = [event for event in events if event.get("kind") == "size"]
+    for event in sizes[:_MOST_EVENTS]:
+        size = f"{event.get('width')}x{event.get('height')}"
+        yield str(event.get("at")), f"{size} from frame {event.get('source_frame')} of the source"
+    if len(sizes) > _MOST_EVENTS:
+        yield "later ones", f"{len(sizes) - _MOST_EVENTS:,} (--format json has them)"
 
 
 #: The order in which groups of the metadata are shown; others follow by their own names.
@@ -275,10 +295,7 @@ def _has_sizes(info: Mapping[str, Any]) -> bool:
 
 
 def _bytes_text(size: int) -> str:
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size >= scale:
-            return f"{size:,} bytes ({size / scale:.1f} {unit})"
-    return f"{size:,} bytes"
+    return f"{size:,} bytes ({size_text(size)})" if size >= 1000 else f"{size:,} bytes"
 
 
 def _bytes_each(size: float | None) -> str:

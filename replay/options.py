@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
+from dgrec.terminal import echo
+
 if TYPE_CHECKING:
     from dgrec.session import Session
 
@@ -21,6 +23,7 @@ __all__ = [
     "check_annotated",
     "check_companions",
     "check_no_overlay",
+    "clips_option",
     "output_options",
     "overlay_options",
     "overlay_settings",
@@ -29,6 +32,7 @@ __all__ = [
     "parse_span",
     "picture_options",
     "quantity",
+    "say_clip",
     "say_damage",
     "selection_options",
     "session_argument",
@@ -111,6 +115,21 @@ def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def clips_option(command: _Command) -> _Command:
+    """Add ``--with-clips``, for commands that take folders of sessions."""
+    return click.option(
+        "--with-clips",
+        is_flag=True,
+        help="Count clips in folders and globs, too, whose frames are in other sessions there. "
+        "Without it they are named and left out; a clip that is named itself counts.",
+    )(command)
+
+
+def say_clip(line: str) -> None:
+    """Name a clip that is not counted."""
+    echo(f"{line} (--with-clips counts it)", err=True)
+
+
 def session_argument(command: _Command) -> _Command:
     """Add SESSION. The library says whether it can be read, so that the exit code is 1, not 2."""
     return click.argument("session", type=click.Path(path_type=Path))(command)
@@ -179,9 +198,7 @@ def say_damage(session: Session) -> None:
     damage = session.damage
     if damage:
         more = f" (and {len(damage) - 1} more: dgrec info)" if len(damage) > 1 else ""
-        click.echo(
-            f"{session.path}: {damage[0]}{more}; the result is of what can be read", err=True
-        )
+        echo(f"{session.path}: {damage[0]}{more}; the result is of what can be read", err=True)
 
 
 def _position(text: str) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dgrec.errors import OutputError
+from dgrec.recorded_paths import base_name
 from dgrec.session import Session
 
 __all__ = ["recorded_files", "refuse_recorded"]
@@ -17,7 +18,8 @@ def recorded_files(sessions: Iterable[Session]) -> list[Path]:
     for session in sessions:
         found += [session.path, *session.files]
         for video in session.metadata.get("video", []):
-            found.append(session.path.with_name(Path(str(video.get("file"))).name))
+            if name := base_name(video.get("file")):
+                found.append(session.path.with_name(name))
     return found
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dgrec.terminal import echo, line
 from replay.options import (
     FiniteRange,
     check_annotated,
@@ -188,14 +189,14 @@ def replay_command(
 def _say(notes: Iterable[str]) -> None:
     for note in notes:
         if note:
-            click.echo(note, err=True)
+            echo(note, err=True)
 
 
 def _say_damage(session: Session) -> None:
     damage = session.damage
     if damage:
         more = f" (and {len(damage) - 1} more)" if len(damage) > 1 else ""
-        click.echo(f"{session.path}: {damage[0]}{more}; what can be read is drawn", err=True)
+        echo(f"{session.path}: {damage[0]}{more}; what can be read is drawn", err=True)
 
 
 def _check_playing(output: Output | None, speed: float, loop: bool) -> None:
@@ -262,7 +263,7 @@ def _show(
         pixels,
         paint,
         canvas_for(session, paint(first), cut.start, cut.end),
-        f"dgrec: {session.path.name}",
+        line(f"dgrec: {session.path.name}"),
         start=cut.start,
         end=cut.end,
         wanted=None if cut.wanted is None else cut.wanted.numbers,
@@ -274,7 +275,7 @@ def _show(
     _say((*pixels.notes(), *notes))
     if not quiet:
         _say(player.notes())
-        click.echo(f"{player.shown:,} frames shown")
+        echo(f"{player.shown:,} frames shown")
 
 
 def _write(
@@ -305,7 +306,7 @@ def _write(
     _say(notes)
     if not quiet:
         length = f", {seconds:.1f} s" if output.plays else ""
-        click.echo(f"{output.path}: {written:,} {'frame' if written == 1 else 'frames'}{length}")
+        echo(f"{output.path}: {written:,} {'frame' if written == 1 else 'frames'}{length}")
 
 
 @contextmanager
@@ -314,8 +315,9 @@ def _progress(total: int, quiet: bool) -> Iterator[Callable[[int], None]]:
     if quiet or not sys.stderr.isatty():
         yield lambda frame: None
         return
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from dgrec.console import Console
 
     with Progress(
         BarColumn(bar_width=None),

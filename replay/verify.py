@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +14,33 @@ import pyarrow as pa
 
 from dgrec.errors import DgrecError, VideoError
 from dgrec.journal import is_being_written
+from dgrec.recorded_paths import base_name, recorded_video
 from dgrec.session import Session, open_session
+from dgrec.totals import LOSSES, RowTotals
+from dgrec.video.reader import open_container
+from replay.events import damage_events, source_events
 from replay.footage.video import Clip
 
-__all__ = ["verify"]
+__all__ = ["Findings", "check", "verify"]
 
-_CHECKED = (
-    "frame",
-    "source_frame",
-    "captured_at",
-    "completed_at",
-    "dropped_before",
-    "dropped_camera",
-    "dropped_queue",
-    "dropped_writer",
-    "video_frame",
-    "detections",
-)
+#: What every row has, and what is counted of it.
+_PLACES = ("dropped_camera", "dropped_queue", "dropped_writer")
+_COUNTS = ("skipped_before", "dropped_before", *_PLACES)
+_DURATIONS = ("read_ms", "latency_ms", "recorder_ms")
+_NEVER_NULL = ("frame", "source_frame", "captured_at", "completed_at", *_DURATIONS, *_COUNTS)
+#: Stamps are equal to the microsecond; only where several were the same, they are moved by some.
+_SAME_US = 1000
+_CHECKED = (*_NEVER_NULL, "video_frame", "detections")
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What checking a session has found, a line each."""
+
+    #: What is wrong with the session.
+    problems: list[str]
+    #: What was wrong with its source: the session is whole, the footage was not.
+    notes: list[str]
 
 
 def verify(path: Path) -> list[str]:
@@ -37,11 +48,25 @@ def verify(path: Path) -> list[str]:
 
     Reads all of it: checksums of the file, of each page or batch, and the rows themselves.
     """
+    return check(path).problems
+
+
+def check(path: Path) -> Findings:
+    """Return what is wrong with the session at ``path``, and what was with its source."""
     try:
         with open_session(path) as session:
-            return list(_problems(session))
+            return Findings(list(_problems(session)), list(_source_notes(session)))
     except DgrecError as error:
-        return [_without_path(str(error), path)]
+        return Findings([_without_path(str(error), path)], [])
+
+
+def _source_notes(session: Session) -> Iterator[str]:
+    lost = sum(event["lost"] for event in damage_events(source_events(session)))
+    if lost:
+        frames = "1 frame" if lost == 1 else f"{lost:,} frames"
+        yield f"{frames} of its source could not be decoded"
+    if session.metadata.get("end_reason") == "incomplete":
+        yield f"its source was incomplete: {session.metadata.get('end_detail')}"
 
 
 def _problems(session: Session) -> Iterator[str]:
@@ -76,10 +101,10 @@ class _RowCheck:
     def __init__(self, first_frame: int = 0, part_starts: Sequence[int] = ()) -> None:
         self._first_frame = first_frame
         self.frames = 0
-        self.detections = 0
-        #: The last video frame that a row of each part names; -1 where none does.
-        self.last_video_frames = [-1] * max(1, len(part_starts))
         self._part_starts = part_starts or (first_frame,)
+        #: The video frames that the rows of each part name.
+        self.video_rows = [_VideoRows() for _ in self._part_starts]
+        self.totals = RowTotals()
         self._last: dict[str, int] = {}
         self._found: dict[str, str] = {}
 
@@ -91,33 +116,41 @@ class _RowCheck:
     def add(self, batch: pa.RecordBatch) -> None:
         if not batch.num_rows:
             return
-        frame = _integers(batch, "frame")
+        self.totals.add(batch)
+        self._look_for_gaps(batch)
+        frame = _numbers(batch, "frame")
         start = self._first_frame + self.frames
         expected = np.arange(start, start + len(frame))
-        wrong = np.flatnonzero(frame != expected)
+        wrong = np.flatnonzero(np.nan_to_num(frame, nan=-1) != expected)
         if len(wrong):
             row = int(wrong[0])
-            self._note("frame", f"row {self.frames + row} has the frame number {frame[row]}")
-        self._increasing("source_frame", _integers(batch, "source_frame"), frame, strictly=True)
-        self._increasing("captured_at", _integers(batch, "captured_at"), frame, strictly=False)
-        late = np.flatnonzero(_integers(batch, "completed_at") < _integers(batch, "captured_at"))
-        if len(late):
-            self._note("completed", f"frame {frame[late[0]]} was completed before it was captured")
-        parts = [
-            _integers(batch, f"dropped_{place}")
-            for place in ("camera", "queue", "writer")
-            if f"dropped_{place}" in batch.schema.names
-        ]
+            self._note("frame", f"row {self.frames + row} has the frame number {_said(frame[row])}")
+        captured, completed = (_numbers(batch, f"{name}_at") for name in ("captured", "completed"))
+        self._increasing("source_frame", _numbers(batch, "source_frame"), expected, strictly=True)
+        self._increasing("captured_at", captured, expected, strictly=False)
+        self._increasing("completed_at", completed, expected, strictly=False)
+        self._first("completed", completed < captured, "was completed before it was captured")
+        self._first("negative", _is_negative(batch), "has a negative count or duration")
+        parts = [_numbers(batch, place) for place in _PLACES if place in batch.schema.names]
         if parts:
-            unequal = np.flatnonzero(_integers(batch, "dropped_before") != sum(parts))
-            if len(unequal):
-                self._note("dropped", f"frame {frame[unequal[0]]}: the drops do not add up")
+            unequal = _numbers(batch, "dropped_before") != sum(parts)
+            self._first("dropped", unequal & ~_is_null(batch, _COUNTS), "its drops do not add up")
         if "video_frame" in batch.schema.names:
-            self._follow_video(batch.column("video_frame"), frame)
+            self._follow_video(batch.column("video_frame"), expected, captured)
         self.frames += batch.num_rows
-        self.detections += len(batch.column("detections").flatten())
 
-    def _follow_video(self, column: pa.Array, frame: np.ndarray) -> None:
+    def _look_for_gaps(self, batch: pa.RecordBatch) -> None:
+        """Note what the recorder always writes and is not there: another tool has edited it."""
+        for name in _NEVER_NULL:
+            if name in batch.schema.names:
+                self._first(f"{name} is null", _is_null(batch, (name,)), f"has no {name}")
+
+    def _first(self, kind: str, is_wrong: np.ndarray, text: str) -> None:
+        wrong = np.flatnonzero(is_wrong)
+        if len(wrong):
+            self._note(kind, f"frame {self._first_frame + self.frames + int(wrong[0])}: {text}")
+
+    def _follow_video(self, column: pa.Array, frame: np.ndarray, captured: np.ndarray) -> None:
         # Rows of frames in the video name them in their order. A number may be missing: its row
         # was lost in front of the disk. Each part has a video of its own.
         there = column.is_valid().to_numpy(zero_copy_only=False)
@@ -125,53 +158,124 @@ class _RowCheck:
         part_of = np.searchsorted(self._part_starts, frame[there], side="right") - 1
         for part in np.unique(part_of):
             of_part = numbers[part_of == part]
-            last = self.last_video_frames[max(0, part)]
-            wrong = np.flatnonzero(np.diff(of_part, prepend=last) <= 0)
+            rows = self.video_rows[max(0, part)]
+            wrong = np.flatnonzero(np.diff(of_part, prepend=rows.last) <= 0)
             if len(wrong):
                 at = int(wrong[0])
-                before = of_part[at - 1] if at else last
+                before = of_part[at - 1] if at else rows.last
                 self._note("video", f"a row says video frame {of_part[at]} after {before}")
-            self.last_video_frames[max(0, part)] = int(of_part[-1])
+            rows.numbers.append(of_part)
+            rows.captured_us.append(captured[there][part_of == part])
 
     def _increasing(
         self, name: str, values: np.ndarray, frame: np.ndarray, *, strictly: bool
     ) -> None:
-        previous = np.concatenate([[self._last.get(name, np.iinfo(np.int64).min)], values[:-1]])
-        wrong = np.flatnonzero(values <= previous if strictly else values < previous)
+        is_known = ~np.isnan(values)
+        known = values[is_known]
+        if not len(known):
+            return
+        previous = np.concatenate([[self._last.get(name, -np.inf)], known[:-1]])
+        wrong = np.flatnonzero(known <= previous if strictly else known < previous)
         if len(wrong):
-            self._note(name, f"frame {frame[wrong[0]]}: {name} steps back")
-        self._last[name] = int(values[-1])
+            self._note(name, f"frame {frame[is_known][wrong[0]]}: {name} steps back")
+        self._last[name] = known[-1]
 
     def _note(self, kind: str, text: str) -> None:
         self._found.setdefault(kind, text)
 
 
-def _integers(batch: pa.RecordBatch, name: str) -> np.ndarray:
+class _VideoRows:
+    """The rows of a part that name a frame of its video: which, and when it was captured."""
+
+    def __init__(self) -> None:
+        self.numbers: list[np.ndarray] = []
+        self.captured_us: list[np.ndarray] = []
+
+    @property
+    def last(self) -> int:
+        """The last frame that is named; -1 where none is."""
+        return int(self.numbers[-1][-1]) if self.numbers else -1
+
+    def problem(self, times_us: np.ndarray) -> str:
+        """Return how the times of a video's frames differ from those of the rows; "" if not."""
+        if not self.numbers:
+            return ""
+        numbers, captured = np.concatenate(self.numbers), np.concatenate(self.captured_us)
+        is_known = (numbers >= 0) & (numbers < len(times_us)) & ~np.isnan(captured)
+        numbers, captured = numbers[is_known], captured[is_known]
+        if not len(numbers):
+            return ""
+        expected = captured - captured[0] + times_us[numbers[0]]
+        wrong = np.flatnonzero(np.abs(times_us[numbers] - expected) > _SAME_US)
+        if not len(wrong):
+            return ""
+        at = int(wrong[0])
+        more = f" (and {len(wrong) - 1:,} more)" if len(wrong) > 1 else ""
+        return (
+            f"shows frame {numbers[at]} at {times_us[numbers[at]] / 1e6:.6f} s instead of "
+            f"{expected[at] / 1e6:.6f} s{more}"
+        )
+
+
+def _numbers(batch: pa.RecordBatch, name: str) -> np.ndarray:
+    """Return a column as floats, stamps in microseconds; NaN for null and where there is none."""
+    if name not in batch.schema.names:
+        return np.full(batch.num_rows, np.nan)
     column = batch.column(name)
-    values: np.ndarray = column.cast(pa.int64()).to_numpy(zero_copy_only=False)
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.int64())
+    # Exact: counts, and the microseconds of this century, are less than 2^53.
+    values: np.ndarray = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     return values
+
+
+def _is_null(batch: pa.RecordBatch, names: Sequence[str]) -> np.ndarray:
+    there = [name for name in names if name in batch.schema.names]
+    return _any([~np.isfinite(_numbers(batch, name)) for name in there])
+
+
+def _is_negative(batch: pa.RecordBatch) -> np.ndarray:
+    return _any([_numbers(batch, name) < 0 for name in (*_DURATIONS, *_COUNTS)])
+
+
+def _any(masks: Sequence[np.ndarray]) -> np.ndarray:
+    """Return where any of some masks, of which there is one at least, is true."""
+    found: np.ndarray = np.logical_or.reduce(masks)
+    return found
+
+
+def _said(value: float) -> str:
+    return "NULL" if np.isnan(value) else str(int(value))
 
 
 def _totals(session: Session, rows: _RowCheck) -> Iterator[str]:
     totals = session.metadata.get("totals", {})
-    for name, counted in (("frames", rows.frames), ("detections", rows.detections)):
+    for name, counted in rows.totals.to_dict().items():
         said = totals.get(name)
-        if said is not None and said != counted:
-            yield f"its metadata says {said} {name}, but there are {counted}"
+        if said is None or said == counted:
+            continue
+        # The recorder itself counts what comes after the last row, too.
+        is_its_own = session.has_checksums or not session.sealed
+        if name in LOSSES and is_its_own and isinstance(said, int) and said > counted:
+            continue
+        what = name.replace("_", " by the ") if name.startswith("dropped_") else name
+        yield f"its metadata says {said} {what}, but there are {counted}"
 
 
 def _videos(session: Session, rows: _RowCheck) -> Iterator[str]:
     of_parts = [part.metadata for part in session.parts] if session.parts else [session.metadata]
-    for metadata, last in zip(of_parts, rows.last_video_frames, strict=True):
+    for metadata, of_part in zip(of_parts, rows.video_rows, strict=True):
         for video in metadata.get("video", []):
-            yield from _video_problems(session.path.parent, video, last)
+            yield from _video_problems(session.path.parent, video, of_part, "clip" in metadata)
 
 
-def _video_problems(folder: Path, video: dict[str, Any], last: int) -> Iterator[str]:
-    """Yield what is wrong with one video; ``last`` is the last of its frames that a row names."""
-    name = video["file"]
-    path = folder / name
-    if not path.is_file():
+def _video_problems(
+    folder: Path, video: dict[str, Any], rows: _VideoRows, is_clip: bool
+) -> Iterator[str]:
+    """Yield what is wrong with one video; ``rows`` are those that name its frames."""
+    name = base_name(video.get("file"))
+    path = recorded_video(folder, video)
+    if path is None:
         yield f"its video {name} is gone"
         return
     if "sha256" in video and _sha256(path) != video["sha256"]:
@@ -182,8 +286,10 @@ def _video_problems(folder: Path, video: dict[str, Any], last: int) -> Iterator[
     count = _frames_in(path)
     if count != video.get("frames", count):
         yield f"its video {name} has {count} frames instead of {video['frames']}"
-    elif last >= count and "problem" not in video:
-        yield f"its video {name} has {count} frames, but a row says video frame {last}"
+    elif rows.last >= count and "problem" not in video:
+        yield f"its video {name} has {count} frames, but a row says video frame {rows.last}"
+    elif not is_clip and (problem := rows.problem(_times_us(path))):  # a clip closes gaps
+        yield f"its video {name} {problem}"
 
 
 def _frames_in(path: Path) -> int:
@@ -198,6 +304,18 @@ def _frames_in(path: Path) -> int:
         return clip.length or 0
     finally:
         clip.close()
+
+
+def _times_us(path: Path) -> np.ndarray:
+    """Return the time of each frame of a recorded video, in microseconds."""
+    with open_container(path, path.name) as container:
+        stream = container.streams.video[0]
+        times = [
+            packet.pts * stream.time_base * 1_000_000
+            for packet in container.demux(stream)
+            if packet.size and packet.pts is not None
+        ]
+    return np.array(sorted(map(round, times)), np.float64)
 
 
 def _sha256(path: Path) -> str:

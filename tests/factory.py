@@ -6,12 +6,14 @@ in Python floats, dictionaries keep the runtime's key order.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dgrec import metadata as metadata_module
@@ -25,6 +27,7 @@ __all__ = [
     "CLOSING",
     "LABELS",
     "START_NS",
+    "edited",
     "losses_of",
     "make_detection",
     "make_row",
@@ -229,6 +232,25 @@ def losses_of(rows: Sequence[Row]) -> dict[str, int]:
                 counts[place] += lost
                 counts["total"] += lost
     return dict(counts)
+
+
+def edited(path: Path, columns: Mapping[str, Sequence[Any]], **metadata: Any) -> Path:
+    """Edit columns of a session in place, as any tool with pyarrow would; return its path.
+
+    The file has no checksums then, columns may hold null, and floats have bounds, also with NaN in
+    them. Stamps are microseconds since 1970. ``metadata`` replaces keys of the session's own.
+    """
+    file = pq.ParquetFile(path)
+    table = file.read()
+    for name, values in columns.items():
+        field = table.schema.field(name).with_nullable(True)
+        index = table.schema.get_field_index(name)
+        table = table.set_column(index, field, pa.array(values, field.type))
+    said = {**json.loads(file.metadata.metadata[METADATA_KEY]), **metadata}
+    file.close()
+    table = table.replace_schema_metadata({METADATA_KEY: json.dumps(said)})
+    pq.write_table(table, path)
+    return path
 
 
 def without_column(path: Path, column: str) -> Path:

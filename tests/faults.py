@@ -1,10 +1,10 @@
 """Makes the n-th call that changes something on disk fail, once or from then on.
 
-Counted are ``os.write``, ``os.fsync``, ``os.ftruncate``, ``os.close``, ``os.replace`` and
-``os.unlink`` on files below one folder, and every write that reaches the operating system of files
-opened there for writing with ``open`` (sealing); with ``makes`` also the making of such files, by
-``os.open`` or ``open``. Whoever sweeps n from 0 upwards until `Faults.hit`
-stays false has made each of them fail.
+Counted are ``os.write``, ``os.fsync``, ``os.ftruncate``, ``os.close``, ``os.replace``,
+``os.unlink`` and the renaming of new files on files below one folder, and every write that reaches
+the operating system of new files there (sealing); with ``makes`` also the making of such files, by
+``os.open``. Whoever sweeps n from 0 upwards until `Faults.hit` stays false has made each of them
+fail.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,9 +21,14 @@ from typing import Any, Self
 
 import pytest
 
+import dgrec.files
+
 __all__ = ["Faults", "Kind"]
 
 _real_open, _real_os_open, _real_write = io.open, os.open, os.write
+_real_rename = dgrec.files.rename_exclusively
+#: What tells the names of new files apart.
+_RANDOM = re.compile(r"\.[0-9a-f]{16}(?=\.new$)")
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,7 @@ class Faults:
             self._wrap(name, lambda file, *_: _path_of(file))
         for name in ("replace", "unlink"):
             self._wrap(name, lambda path, *_: os.fspath(path))
+        self._patch.setattr(dgrec.files, "rename_exclusively", self._rename)
         self._patch.setattr(os, "write", self._write)
         self._patch.setattr(io, "open", self._open)
         if self.makes:
@@ -75,7 +82,7 @@ class Faults:
             return False
         with self._lock:
             number = len(self.calls)
-            self.calls.append((call, Path(path).name))
+            self.calls.append((call, _RANDOM.sub("", Path(path).name)))
             if self.at is None or number < self.at or (number > self.at and not self.kind.for_good):
                 return False
             self.hit = True
@@ -103,24 +110,30 @@ class Faults:
             raise self.error()
         return _real_write(file, data)
 
+    def _rename(self, old: Path, new: Path) -> None:
+        if self.fails("rename", str(old)):
+            raise self.error()
+        _real_rename(old, new)
+
     def _os_open(self, path: Any, flags: int, *arguments: Any, **options: Any) -> int:
         if flags & os.O_CREAT and self.fails("open", os.fspath(path)):
             raise self.error()
         return _real_os_open(path, flags, *arguments, **options)
 
     def _open(self, path: Any, mode: str = "r", *arguments: Any, **options: Any) -> Any:
+        if isinstance(path, int):  # a file that was made with os.open
+            name = _path_of(path)
+            if name.startswith(str(self.folder)) and "w" in mode:
+                return io.BufferedRandom(_FaultyFile(self, path, name))
+            return _real_open(path, mode, *arguments, **options)
         inside = isinstance(path, str | Path) and str(path).startswith(str(self.folder))
-        if inside and mode == "w+b":
-            if self.makes and self.fails("open", str(path)):
-                raise self.error()
-            return io.BufferedRandom(_FaultyFile(self, str(path)))
         assert not inside or mode == "rb" or "r" in mode, f"not watched: {path} {mode}"
         return _real_open(path, mode, *arguments, **options)
 
 
 class _FaultyFile(io.FileIO):
-    def __init__(self, faults: Faults, path: str) -> None:
-        super().__init__(path, "w+")
+    def __init__(self, faults: Faults, file: int, path: str) -> None:
+        super().__init__(file, "w+")
         self._faults = faults
         self._path = path
 

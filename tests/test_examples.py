@@ -10,6 +10,7 @@ import cv2
 import pytest
 
 from tests.factory import make_detection, make_row, write_session
+from tests.waiting import PATIENCE_S
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 #: What each has to say on the bundled session, whatever else.
@@ -36,7 +37,7 @@ def run(name: str, folder: Path, *arguments: object) -> subprocess.CompletedProc
         env={"PYTHONPATH": str(EXAMPLES.parent), "PATH": "/usr/bin:/bin", "HOME": str(folder)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE_S,
     )
 
 

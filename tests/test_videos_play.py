@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
-from recorder.video_file import frame_stamps
+from recorder.codecs import find_codec
+from recorder.video_file import VideoFile, frame_stamps
 from tests.browser import Browser, needs_chromium
 from tests.recorder.network_camera import MjpegCamera
+from tests.replay.clips import numbered_image
 
 NAMES = ("s.mp4", "s.annotated.mp4", "s.replay.mp4", "cut.mp4")
 PAGE = """<!doctype html><meta charset="utf-8"><title>player</title>
@@ -112,4 +114,29 @@ def test_a_browser_plays_and_seeks(folder: Path, tmp_path: Path, name: str) -> N
             shown = browser.run(SEEK % ((stamps[at] + following) / 2e6))
             assert shown == pytest.approx(stamps[at] / 1e6, abs=2e-6), at
         assert browser.run(PLAY) > min(0.2, 0.9 * stamps[-1] / 1e6)
+        assert browser.console == []
+
+
+@needs_chromium
+@pytest.mark.parametrize("is_finished", [True, False])
+def test_a_browser_seeks_behind_a_gap_of_days(tmp_path: Path, is_finished: bool) -> None:
+    """Also in a file whose recorder was killed while the camera was silent."""
+    file = VideoFile(tmp_path / "v.mp4", "raw", find_codec("h264"), 70)
+    stamps = [start + i * 40_000 for start in (0, 3 * 86_400_000_000) for i in range(30)]
+    for number, stamp in enumerate(stamps):
+        file.write(numbered_image(number), stamp)
+    file.write_ahead()
+    shutil.copy(file.path, tmp_path / "left.mp4")
+    file.close()
+    name = "v.mp4" if is_finished else "left.mp4"
+    page = tmp_path / "page.html"
+    page.write_text(PAGE.format(name=name))
+    with Browser(tmp_path / "browser") as browser:
+        browser.open(page)
+        loaded: dict[str, Any] = browser.run(LOADED)
+        assert loaded["error"] is None
+        assert loaded["duration"] == pytest.approx(stamps[-1] / 1e6, abs=0.6)
+        for at in (5, 29, 30, 45, 59):
+            shown = browser.run(SEEK % ((stamps[at] + 20_000) / 1e6))
+            assert shown == pytest.approx(stamps[at] / 1e6, abs=2e-6)
         assert browser.console == []

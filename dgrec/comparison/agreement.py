@@ -1,14 +1,15 @@
 """How far two sessions of the same footage found the same things, without ground truth.
 
-BASE stands where ground truth would. The boxes of a frame are matched so that the sum of their IoU
-is largest, whatever their labels (scipy's assignment), and then told apart as TIDE does (Bolya et
-al., ECCV 2020):
+BASE stands where ground truth would. The boxes of a frame are matched in two steps, each so that
+the sum of the IoU is largest (scipy's assignment): boxes of the same label with an IoU of at least
+0.5 first, since a model may give one object two labels; then what is left, whatever the labels. The
+kinds are those of TIDE (Bolya et al., ECCV 2020):
 
 =============  ==================================================================
 same           IoU at least 0.5, same label
-label flip     IoU at least 0.5, another label
-box shift      IoU from 0.1 to 0.5, same label
-both           IoU from 0.1 to 0.5, another label
+label flip     of what is left: IoU at least 0.5, another label
+box shift      of what is left: IoU from 0.1 to 0.5, same label
+both           of what is left: IoU from 0.1 to 0.5, another label
 duplicate      no partner, but IoU at least 0.5 with a box of the other side that has one
 only in BASE   no partner
 only in NEW    no partner
@@ -30,6 +31,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dgrec.comparison.blocks import Floats
+from dgrec.comparison.samples import UNKNOWN, Mask
 
 if TYPE_CHECKING:
     from dgrec.session import Session
@@ -183,7 +185,7 @@ def compare_detections(base: Session, new: Session) -> Agreement:
         SessionError: Part of a file cannot be read.
     """
     tally = _Tally()
-    left, right = _frames(base), _frames(new)
+    left, right = _numbered(base), _numbered(new)
     a, b = next(left, None), next(right, None)
     while a is not None and b is not None:
         if a.source_frame < b.source_frame:
@@ -394,22 +396,37 @@ def _assign(
         # No box has a choice.
         yield from zip(*(found.tolist() for found in near.nonzero()), strict=True)
         return
-    from scipy.optimize import linear_sum_assignment
-
-    # Among boxes in the very same place, which a model may yield for two labels, the label decides,
-    # then the score: too little to outweigh IoU.
-    weight = np.where(near, overlap, 0.0)
-    same = [[a.labels[i] == b.labels[j] for j in boxes_b] for i in boxes_a]
+    same_label = np.array([[a.labels[i] == b.labels[j] for j in boxes_b] for i in boxes_a])
+    # Among boxes in the very same place the label decides, then the score: too little to outweigh
+    # IoU.
     distance = np.abs(a.scores[boxes_a][:, None] - b.scores[boxes_b][None, :])
     closeness = 1 / (1 + np.nan_to_num(distance, nan=0.0, posinf=1.0))
-    weight = weight + (weight > 0) * (1e-6 * np.array(same) + 1e-9 * closeness)
-    rows, columns = linear_sum_assignment(weight, maximize=True)
+    weight = overlap + 1e-6 * same_label + 1e-9 * closeness
+    first = list(_best_pairs(weight, same_label & (overlap >= SAME_IOU)))
+    yield from first
+    for i, j in first:
+        near[i, :] = near[:, j] = False
+    yield from _best_pairs(weight, near)
+
+
+def _best_pairs(weight: Floats, allowed: Mask) -> Iterator[tuple[int, int]]:
+    """Yield the pairs (row, column), of those allowed, whose weights have the largest sum."""
+    from scipy.optimize import linear_sum_assignment
+
+    if not allowed.any():
+        return
+    rows, columns = linear_sum_assignment(np.where(allowed, weight, 0.0), maximize=True)
     for i, j in zip(rows.tolist(), columns.tolist(), strict=True):
-        if weight[i, j] > 0:
+        if allowed[i, j]:
             yield i, j
 
 
 # --- reading -----------------------------------------------------------------------------------
+
+
+def _numbered(session: Session) -> Iterator[_Frame]:
+    """Yield the frames whose number in the source is known: the others have no counterpart."""
+    return (frame for frame in _frames(session) if frame.source_frame != UNKNOWN)
 
 
 def _frames(session: Session) -> Iterator[_Frame]:
@@ -433,7 +450,8 @@ def _batches(session: Session) -> Iterator[pa.RecordBatch]:
 def _frames_of(batch: pa.RecordBatch, position: int) -> Iterator[_Frame]:
     lists = batch.column("detections")
     flat = lists.flatten()
-    offsets = np.concatenate(([0], np.cumsum(pc.list_value_length(lists).to_numpy()))).tolist()
+    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
+    offsets = np.concatenate(([0], np.cumsum(lengths))).tolist()
     labels = pc.struct_field(flat, "label").to_pylist()
     scores, angles, *corners = (
         pc.struct_field(flat, name).to_numpy(zero_copy_only=False).astype(np.float64)
@@ -450,7 +468,7 @@ def _frames_of(batch: pa.RecordBatch, position: int) -> Iterator[_Frame]:
             has_shape.to_numpy(zero_copy_only=False),
         )
     ]
-    sources = batch.column("source_frame").to_pylist()
+    sources = pc.fill_null(batch.column("source_frame"), UNKNOWN).to_pylist()
     for row, (source_frame, *counted) in enumerate(zip(sources, *counts, strict=True)):
         inside = slice(offsets[row], offsets[row + 1])
         yield _Frame(

@@ -51,6 +51,8 @@ CONFIDENCE = 0.95
 MARGIN = 0.02
 #: Effective samples that lie beyond a quantile, or it is not judged.
 MIN_BEYOND = 10.0
+#: Seconds without a stall that show, at this confidence, that there is less than one a minute.
+NONE_SECONDS = -60 * math.log((1 - CONFIDENCE) / 2)
 #: Sessions a side from which their own spread can be told.
 MIN_SESSIONS = 3
 #: Sessions a side that tell what matters (bench.calibration).
@@ -334,7 +336,7 @@ def session_rate_change(
     if few is not None:
         return Change(_relative(a, b) if base and new else None, problem=few)
     if not a and not b:
-        return Change(0.0, 0.0, 0.0)
+        return _none_happened(*(sum(seconds for _, seconds in side) for side in (base, new)))
     everything = [*base, *new]
     common = sum(count for count, _ in everything) / sum(seconds for _, seconds in everything)
     parts = []
@@ -372,7 +374,7 @@ def rate_change(
     if base_seconds <= 0 or new_seconds <= 0:
         return Change(problem="no time was recorded in which they could happen")
     if not base[0] and not new[0]:
-        return Change(0.0, 0.0, 0.0)
+        return _none_happened(base_seconds, new_seconds)
     from scipy.special import betainc, betaincinv
 
     shrink = min(independent / count for count, independent in (base, new) if count)
@@ -389,6 +391,17 @@ def rate_change(
         low / (1 - low) * scale - 1,
         high / (1 - high) * scale - 1 if high < 1 else None,
         min(1.0, 2 * min(at_most, at_least)),
+    )
+
+
+def _none_happened(base_seconds: float, new_seconds: float) -> Change:
+    """Return no change, if both sides are long enough to show that there is hardly any event."""
+    if min(base_seconds, new_seconds) >= NONE_SECONDS:
+        return Change(0.0, 0.0, 0.0)
+    return Change(
+        0.0,
+        problem=f"none in {base_seconds:,.0f} s and {new_seconds:,.0f} s: less than one a minute "
+        f"takes {NONE_SECONDS / 60:.1f} minutes a side to show",
     )
 
 

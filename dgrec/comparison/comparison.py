@@ -80,11 +80,12 @@ class Recording:
     warm_up: int
     #: None: too short to tell, or not timed.
     has_settled: bool | None
-    #: Source frames lost once the model had started, by place.
-    dropped: dict[str, int]
-    #: Source frames lost while it started.
-    dropped_at_start: int
-    skipped: int
+    #: Source frames lost once the model had started, by place. None, here and below: the file does
+    #: not tell.
+    dropped: dict[str, int | None]
+    #: The same, at any place.
+    lost: int | None
+    skipped: int | None
     #: Frames whose durations are compared: without the warm-up, and those in both where there are
     #: pairs.
     compared: int
@@ -94,6 +95,8 @@ class Recording:
     end_reason: str | None = None
     #: A line for each thing of the file that cannot be read.
     damage: tuple[str, ...] = ()
+    #: Source frames lost while the model started.
+    dropped_at_start: int | None = 0
 
 
 @dataclass(frozen=True)
@@ -164,9 +167,13 @@ class Comparison:
         return self._sums(lambda recording: recording.compared)
 
     @property
-    def dropped(self) -> tuple[int, int]:
-        """Source frames lost once the model had started, on either side."""
-        return self._sums(lambda recording: sum(recording.dropped.values()))
+    def dropped(self) -> tuple[int | None, int | None]:
+        """Source frames lost once the model had started, on either side.
+
+        None where a file does not tell.
+        """
+        base, new = ([recording.lost for recording in side] for side in (self.base, self.new))
+        return _sum(base), _sum(new)
 
     def _sums(self, count: Callable[[Recording], int]) -> tuple[int, int]:
         return sum(map(count, self.base)), sum(map(count, self.new))
@@ -214,6 +221,11 @@ class Comparison:
             for frame in value["agreement"]["changed"]:
                 frame["kinds"] = dict(frame["kinds"])
         return value
+
+
+def _sum(counts: Sequence[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
 
 
 def _card_row(row: Row) -> tuple[str, ...]:
@@ -331,6 +343,7 @@ def _recording(sample: Sample, compared: Sample) -> Recording:
         warm_up=sample.warm_up,
         has_settled=sample.has_settled,
         dropped=dict(sample.dropped),
+        lost=sample.lost,
         dropped_at_start=sample.dropped_at_start,
         skipped=sample.skipped,
         compared=len(compared),
@@ -375,7 +388,7 @@ def compare_samples(base: Sample, new: Sample, *, same_frames: bool = False) -> 
             that both sides have are compared in pairs. Results are counted over the same stretch
             of the source, whether or not the other side has each of them.
     """
-    stretch = _stretch(base, new) if same_frames else None
+    stretch = _stretch(base.numbered(), new.numbered()) if same_frames else None
     whole = stretch or (base, new)
     compared = whole if stretch is None else _pairs(*stretch)
     measured = [

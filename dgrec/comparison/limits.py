@@ -237,6 +237,8 @@ def _state(clause: Clause, comparison: Comparison, told: Mapping[str, bool]) -> 
     if new is None or (clause.is_change and base is None):
         # A condition that cannot be looked at must not pass for one that was met.
         reason = row.reason if row is not None else _no_agreement(clause.metric, agreement)
+        if clause.metric in _COUNTS:
+            reason = "a file does not tell it"
         return _unknown(clause, reason or "there is no such value")
     compare = _COMPARE[clause.compare]
     if not clause.is_change or base is None:

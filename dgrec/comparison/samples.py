@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from dgrec.session import Session
 
 __all__ = [
+    "UNKNOWN",
+    "Mask",
     "DROP_PLACES",
     "STAGES",
     "STALL_MS",
@@ -36,6 +38,9 @@ Mask = np.ndarray[Any, np.dtype[np.bool_]]
 #: is what recording cost, no stage of the pipeline.
 STAGES: Final = ("read_ms", "preprocess_ms", "inference_ms", "postprocess_ms", "latency_ms")
 DROP_PLACES: Final = ("camera", "queue", "writer")
+
+#: Stands for the number of a frame in its source where the file does not say it.
+UNKNOWN: Final = -1
 
 #: A gap between two results longer than so many times the median one, and so long, is a stall.
 STALL_TIMES: Final = 3.0
@@ -58,17 +63,19 @@ class Sample:
     #: Whether the end of the warm-up was found; if not, nothing is left out.
     has_settled: bool | None
     source_frame: Integers
-    #: From the result before. Unknown of the first one, and where frames between are not there: cut
-    #: away by `dgrec clip`, or lost to damage.
+    #: From the result before. Unknown of the first one, where frames between are not there (cut
+    #: away by `dgrec clip`, or lost to damage), and where a stamp is missing or steps back.
     gap_ms: Floats
     #: The same between the captures.
     captured_gap_ms: Floats
     stages: Mapping[str, Floats]
-    #: Source frames lost once the model had started, and left out on purpose.
-    dropped: Mapping[str, int] = field(default_factory=dict)
+    #: Source frames lost once the model had started, by place, and left out on purpose; None: the
+    #: file does not tell. ``lost`` are those lost at any place.
+    dropped: Mapping[str, int | None] = field(default_factory=dict)
+    lost: int | None = 0
+    skipped: int | None = 0
     #: Source frames lost while the model started.
-    dropped_at_start: int = 0
-    skipped: int = 0
+    dropped_at_start: int | None = 0
     #: How the recording ended; None if it never did (killed, or still running).
     end_reason: str | None = None
     #: A line for each thing that cannot be read.
@@ -86,6 +93,11 @@ class Sample:
             captured_gap_ms=self.captured_gap_ms[kept],
             stages={name: values[kept] for name, values in self.stages.items()},
         )
+
+    def numbered(self) -> Sample:
+        """Return the same with only the frames whose number in the source is known."""
+        is_known = self.source_frame >= 0
+        return self if is_known.all() else self.only(is_known)
 
     def between(self, first: int, last: int) -> Sample:
         """Return the same with only the frames from one ``source_frame`` to another."""
@@ -169,13 +181,7 @@ def read_sample(session: Session) -> Sample:
     metadata = session.metadata
     cuts = cuts_of(metadata)
     gaps = _gaps(columns["frame"], columns["completed_at"], cuts)
-    # The rule of what was lost at the start stands in SQL.
-    lost = {
-        place: (frames or 0, at_start or 0)
-        for place, frames, at_start in session.sql(
-            "SELECT place, frames, at_start FROM losses"
-        ).fetchall()
-    }
+    losses = _losses(session)
     has_settled, warm_up = _warm_up(session)
     whole = Sample(
         path=str(session.path),
@@ -183,13 +189,14 @@ def read_sample(session: Session) -> Sample:
         frames=len(gaps),
         warm_up=warm_up,
         has_settled=has_settled,
-        source_frame=columns["source_frame"].astype(np.int64, copy=False),
+        source_frame=_whole_numbers(columns["source_frame"]),
         gap_ms=gaps,
         captured_gap_ms=_gaps(columns["frame"], columns["captured_at"], cuts),
         stages={name: columns[name].astype(np.float64, copy=False) for name in STAGES},
-        dropped={place: lost.get(place, (0, 0))[0] for place in DROP_PLACES},
-        dropped_at_start=sum(at_start for _, at_start in lost.values()),
-        skipped=lost.get("skipped", (0, 0))[0],
+        dropped={place: losses[place] for place in DROP_PLACES},
+        lost=losses["lost"],
+        skipped=losses["skipped"],
+        dropped_at_start=losses["at_start"],
         end_reason=metadata.get("end_reason"),
         damage=tuple(session.damage),
     )
@@ -201,9 +208,30 @@ def read_sample(session: Session) -> Sample:
 def _gaps(frame: Numbers, completed_us: Numbers, cuts: Sequence[int]) -> Floats:
     """Return the milliseconds from the row before, where that is the frame before."""
     gaps = np.full(len(frame), np.nan)
-    follows = (np.diff(frame) == 1) & ~np.isin(frame[1:], cuts)
-    gaps[1:] = np.where(follows, np.diff(completed_us.astype(np.int64, copy=False)) / 1000, np.nan)
+    steps = np.diff(completed_us)
+    follows = (np.diff(frame) == 1) & ~np.isin(frame[1:], cuts) & (steps >= 0)
+    gaps[1:] = np.where(follows, steps / 1000, np.nan)
     return gaps
+
+
+def _losses(session: Session) -> dict[str, int | None]:
+    """Return what the source sent and is not there; ``at_start``: lost while the model started.
+
+    None where the file does not tell.
+    """
+    # The rule of what belongs to the start stands in SQL.
+    names = ("lost", "at_start", "skipped", *DROP_PLACES)
+    later = ", ".join(f"sum(_lost_later(dropped_{place}, at_start))" for place in DROP_PLACES)
+    (counts,) = session.sql(
+        "SELECT sum(_lost_later(dropped_before, at_start)), "
+        f"sum(_lost_at_start(dropped_before, at_start)), sum(skipped_before), {later} "
+        "FROM frame_losses"
+    ).fetchall()
+    none = None if len(session) else 0
+    return {
+        name: none if count is None else int(count)
+        for name, count in zip(names, counts, strict=True)
+    }
 
 
 def _warm_up(session: Session) -> tuple[bool | None, int]:
@@ -217,8 +245,20 @@ def _warm_up(session: Session) -> tuple[bool | None, int]:
 
 
 def _numbers(column: pa.Array) -> np.ndarray[Any, Any]:
-    """Return a column as numbers: stamps as integers, NaN for null."""
+    """Return a column as numbers: stamps in microseconds; NaN for null and what is not finite."""
     if pa.types.is_timestamp(column.type):
-        column = column.cast(pa.int64())
+        column = column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.int64())
+    elif not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+        column = column.cast(pa.float64(), safe=False)
     values: np.ndarray[Any, Any] = column.to_numpy(zero_copy_only=False)
+    if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
+        values = np.where(np.isfinite(values), values, np.nan)
     return values
+
+
+def _whole_numbers(values: Numbers) -> Integers:
+    """Return numbers of frames; `UNKNOWN` for those that are not known."""
+    if np.issubdtype(values.dtype, np.integer):
+        return values.astype(np.int64, copy=False)
+    is_known = np.abs(values) < 2**53
+    return np.where(is_known, values, UNKNOWN).astype(np.int64)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dgrec.terminal import echo
 from replay.options import session_argument
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def clip_command(
     with dgrec.open(session) as opened:
         check_clip_output(opened, output, with_video=with_video, overwrite=overwrite)
         for line in opened.damage[:1]:
-            click.echo(f"{session}: {line}; the clip is of what can be read", err=True)
+            echo(f"{session}: {line}; the clip is of what can be read", err=True)
         spans = _spans(opened, start, end, where, pad)
         asked = {"start": start, "end": end, "where": where, "pad": pad}
         report = write_clip(
@@ -88,12 +89,12 @@ def clip_command(
             description={key: value for key, value in asked.items() if value is not None},
         )
     for note in report.notes:
-        click.echo(note, err=True)
+        echo(note, err=True)
     if not quiet:
         moments = f" from {report.spans:,} moments" if report.spans > 1 else ""
-        click.echo(f"{output}: {report.frames:,} frames{moments}")
+        echo(f"{output}: {report.frames:,} frames{moments}")
         for path, is_copy in report.videos:
-            click.echo(f"{path}: {'copied' if is_copy else 'encoded again'}")
+            echo(f"{path}: {'copied' if is_copy else 'encoded again'}")
 
 
 def _spans(

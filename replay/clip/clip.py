@@ -10,12 +10,13 @@ from typing import Any
 
 from dgrec import metadata as metadata_module
 from dgrec.errors import OutputError, VideoError
-from dgrec.files import check_new_file
+from dgrec.files import NewFile, check_new_file, output_error
 from dgrec.metadata import Metadata
 from dgrec.parts import parts_of
 from dgrec.sealed import write_sealed
 from dgrec.session import Session
 from dgrec.totals import RowTotals
+from replay.clip.packets import VideoTarget
 from replay.clip.recorded import ClipReport, recorded_videos
 from replay.clip.rows import ClipRows
 from replay.clip.spans import Span
@@ -65,17 +66,20 @@ def write_clip(
     rows = ClipRows(session, spans)
     report = ClipReport(rows.count, len(spans))
     videos: list[dict[str, Any]] = []
-    written: list[Path] = []
     try:
+        new = NewFile(output, replace=overwrite)
+    except OSError as error:
+        raise output_error(output, error) from None
+    # Without their session the videos are nothing: what is left of them after a kill is no more in
+    # the way of the next try than the session that was not finished.
+    with new:
         for video in recorded_videos(session, rows, report):
             path = video_path(output, video.kind)
-            if entry := cut(video, rows, path, overwrite, report, progress):
-                written.append(path)
+            if entry := cut(video, rows, VideoTarget(path, overwrite, new), report, progress):
                 videos.append(entry)
         if with_video and not any(video["kind"] == "raw" for video in videos):
-            path = video_path(output, "raw")
-            videos.append(from_source(session, rows, path, overwrite, report, progress))
-            written.append(path)
+            target = VideoTarget(video_path(output, "raw"), overwrite, new)
+            videos.append(from_source(session, rows, target, report, progress))
         metadata = _metadata(session, rows, output, videos, dict(description or {}))
         write_sealed(
             output,
@@ -83,11 +87,8 @@ def write_clip(
             rows.batches(has_video=bool(videos)),
             lambda rows: {**metadata, "ended_at": rows.ended_at, "totals": _totals(rows)},
             replace=overwrite,
+            new=new,
         )
-    except BaseException:
-        for path in written:
-            path.unlink(missing_ok=True)
-        raise
     return report
 
 

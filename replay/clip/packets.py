@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,15 +13,25 @@ from pathlib import Path
 from typing import Any
 
 from dgrec.errors import VideoError
-from dgrec.files import output_error
-from dgrec.video import import_av
+from dgrec.files import NewFile, output_error
+from dgrec.video import import_av, repeats
 from replay.clip.recorded import RecordedVideo
 from replay.clip.rows import ClipRows
 
-__all__ = ["copy_packets"]
+__all__ = ["VideoTarget", "copy_packets"]
 
 _MICROSECOND = Fraction(1, 1_000_000)
 _TIME_TOLERANCE_US = 2
+
+
+@dataclass(frozen=True)
+class VideoTarget:
+    """Where a video of a clip goes."""
+
+    path: Path
+    overwrite: bool
+    #: The clip's session, which the video belongs to.
+    session: NewFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +43,32 @@ class _Frame:
     number: int
 
 
-def copy_packets(video: RecordedVideo, rows: ClipRows, path: Path) -> list[int] | None:
-    """Copy the clip's frames without decoding them; return their places.
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """A picture of the clip's video, and where it stands in the recorded one.
 
-    None, and nothing written, where that would not give the very frames: a span does not begin
-    with a key frame, frames are stored out of order, or files were encoded differently.
+    One that is repeated over a long gap has no place in the clip: no row is about it.
+    """
+
+    place: int | None
+    path: Path
+    number: int
+    #: Microseconds since the first one.
+    pts_us: int
+    duration_us: int
+
+
+def copy_packets(
+    video: RecordedVideo, rows: ClipRows, target: VideoTarget
+) -> list[int | None] | None:
+    """Copy the clip's frames without decoding them; return the place of each, in order.
+
+    A picture that is repeated over a long gap has no place. Instead of the list None, and nothing
+    written, where a copy would not give the very frames: a span does not begin with a key frame,
+    frames are stored out of order, or files were encoded differently.
 
     Raises:
-        OutputError: ``path`` cannot be written.
+        OutputError: It cannot be written.
     """
     av = import_av()
     frames = [
@@ -62,14 +91,37 @@ def copy_packets(video: RecordedVideo, rows: ClipRows, path: Path) -> list[int] 
         return None
     if not all(files[first.path].keys[first.number] for first in _first_of_runs(frames)):
         return None
-    if frames:
-        places = [frame.place for frame in frames]
-        times = {place: (pts, step) for place, pts, step in rows.durations(places)}
-        try:
-            _write(path, frames, times)
-        except (OSError, av.FFmpegError) as error:
-            raise output_error(path, error) from None
-    return [frame.place for frame in frames]
+    if not frames:
+        return []
+    pictures = _pictures(frames, rows)
+    if pictures is None:
+        return None
+    try:
+        _write(target, pictures)
+    except (OSError, av.FFmpegError) as error:
+        raise output_error(target.path, error) from None
+    return [picture.place for picture in pictures]
+
+
+def _pictures(frames: Sequence[_Frame], rows: ClipRows) -> list[_Picture] | None:
+    """Return the pictures of the clip's video, those included that fill long gaps.
+
+    None where a gap has to be filled with pictures that the recorded video does not have.
+    """
+    pictures: list[_Picture] = []
+    durations = rows.durations([frame.place for frame in frames])
+    for frame, following, (_, pts, step) in zip(
+        frames, [*frames[1:], None], durations, strict=True
+    ):
+        times = [pts, *repeats(pts, pts + step), pts + step]
+        if len(times) > 2 and following is not None:
+            next_number = frame.number + len(times) - 1
+            if (following.path, following.number) != (frame.path, next_number):
+                return None
+        for more, (time, end) in enumerate(itertools.pairwise(times)):
+            place = None if more else frame.place
+            pictures.append(_Picture(place, frame.path, frame.number + more, time, end - time))
+    return pictures
 
 
 def _are_of_their_rows(
@@ -95,39 +147,34 @@ def _first_of_runs(frames: Sequence[_Frame]) -> Iterator[_Frame]:
         before = frame
 
 
-def _write(path: Path, frames: Sequence[_Frame], times: Mapping[int, tuple[int, int]]) -> None:
-    """Write the packets of frames to a new MP4.
-
-    Args:
-        times: By place in the clip: microseconds since its first frame, and for how many.
-    """
+def _write(target: VideoTarget, pictures: Sequence[_Picture]) -> None:
+    """Write the packets of pictures to a new MP4."""
     av = import_av()
-    temporary = path.with_name(f".{path.name}.cutting")
     options = {"movflags": "+faststart", "video_track_timescale": "1000000"}
-    chosen: dict[Path, dict[int, int]] = {}
-    for frame in frames:
-        chosen.setdefault(frame.path, {})[frame.number] = frame.place
-    try:
-        with contextlib.ExitStack() as stack:
-            output = av.open(os.path.abspath(temporary), "w", format="mp4", options=options)
-            stack.enter_context(output)
-            target: Any = None
-            for name, places in chosen.items():
-                source = stack.enter_context(av.open(os.path.abspath(name)))
-                stream = source.streams.video[0]
-                if target is None:
-                    target = output.add_stream_from_template(stream)
-                    target.time_base = _MICROSECOND
-                packets = (packet for packet in source.demux(stream) if packet.size)
-                for number, packet in enumerate(packets):
-                    if number in places:
-                        packet.stream, packet.time_base = target, _MICROSECOND
-                        packet.pts, packet.duration = times[places[number]]
-                        packet.dts = packet.pts
-                        output.mux(packet)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    chosen: dict[Path, dict[int, _Picture]] = {}
+    for picture in pictures:
+        chosen.setdefault(picture.path, {})[picture.number] = picture
+    with (
+        NewFile(target.path, replace=target.overwrite, owner=target.session) as new,
+        contextlib.ExitStack() as stack,
+    ):
+        output = av.open(new.name, "w", format="mp4", options=options)
+        stack.enter_context(output)
+        copied: Any = None
+        for name, wanted in chosen.items():
+            source = stack.enter_context(av.open(os.path.abspath(name)))
+            stream = source.streams.video[0]
+            if copied is None:
+                copied = output.add_stream_from_template(stream)
+                copied.time_base = _MICROSECOND
+            packets = (packet for packet in source.demux(stream) if packet.size)
+            for number, packet in enumerate(packets):
+                if number in wanted:
+                    packet.stream, packet.time_base = copied, _MICROSECOND
+                    packet.pts = wanted[number].pts_us
+                    packet.duration = wanted[number].duration_us
+                    packet.dts = packet.pts
+                    output.mux(packet)
 
 
 class _Packets:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from dgrec.metadata import cuts_of
 from dgrec.session import Session
 from replay.clip.spans import Span
-from replay.footage.timeline import Timeline
+from replay.footage.timeline import LONGEST_USUAL_STEP_US, Timeline
 
 __all__ = ["ClipRows"]
 
@@ -67,7 +67,8 @@ class ClipRows:
         """Yield (place, pts, duration) in microseconds, counted from the first of ``places``."""
         every = self.times_us(of_source=of_source)
         times = [every[place] - every[places[0]] for place in places]
-        times.append(times[-1] + every[places[-1] + 1] - every[places[-1]])
+        last_us = min(every[places[-1] + 1] - every[places[-1]], LONGEST_USUAL_STEP_US)
+        times.append(times[-1] + last_us)
         for place, (time, following) in zip(places, itertools.pairwise(times), strict=True):
             yield place, time, following - time
 
@@ -76,10 +77,11 @@ class ClipRows:
         stamp = self.facts["captured_at"][place].as_py()
         return None if stamp is None else _utc_text(stamp)
 
-    def number_video(self, places: Sequence[int]) -> None:
-        """Say which frames are in the clip's video, in its order."""
+    def number_video(self, places: Sequence[int | None]) -> None:
+        """Say which frames are in the clip's video, in its order; None for one that no row has."""
         for index, place in enumerate(places):
-            self.video_frames[place] = index
+            if place is not None:
+                self.video_frames[place] = index
 
     def _chosen(self, columns: list[str] | None) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Yield (place in the clip, rows) of the session's rows that were chosen."""

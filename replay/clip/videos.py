@@ -11,7 +11,7 @@ from typing import Any
 from dgrec.errors import VideoError
 from dgrec.session import Session
 from dgrec.video import Image, VideoWriter, check_output
-from replay.clip.packets import copy_packets
+from replay.clip.packets import VideoTarget, copy_packets
 from replay.clip.recorded import ClipReport, RecordedVideo
 from replay.clip.rows import ClipRows
 from replay.footage.finding import find_footage
@@ -30,44 +30,45 @@ def video_path(output: Path, kind: str) -> Path:
 def cut(
     video: RecordedVideo,
     rows: ClipRows,
-    path: Path,
-    overwrite: bool,
+    target: VideoTarget,
     report: ClipReport,
     progress: Callable[[int], None],
 ) -> dict[str, Any] | None:
     """Write the clip's part of a recorded video; return what the metadata says of it."""
-    places = copy_packets(video, rows, path)
+    places = copy_packets(video, rows, target)
     copied = places is not None
     if places is None:
         try:
-            places = _encode_again(video, rows, path, overwrite, report, progress)
+            places = _encode_again(video, rows, target, report, progress)
         except VideoError as error:
             report.notes.append(f"{error}: the clip has no {video.kind} video")
             return None
     if not places:
         report.notes.append(f"none of the frames is in the {video.kind} video")
         return None
-    if report.videos and [rows.video_frames[place] for place in places] != list(range(len(places))):
+    if report.videos and any(
+        place is not None and rows.video_frames[place] != number
+        for number, place in enumerate(places)
+    ):
         # One column numbers both: the raw video's frames are what it counts.
-        path.unlink()
+        target.path.unlink()
         report.notes.append(f"the {video.kind} video has other frames than the raw one: left out")
         return None
     rows.number_video(places)
-    report.videos.append((path, copied))
+    report.videos.append((target.path, copied))
     known = video.entry if copied else {}
-    return _entry(path, video.kind, len(places), rows.captured_at(places[0]), known)
+    return _entry(target.path, video.kind, places, rows, known)
 
 
 def from_source(
     session: Session,
     rows: ClipRows,
-    path: Path,
-    overwrite: bool,
+    target: VideoTarget,
     report: ClipReport,
     progress: Callable[[int], None],
 ) -> dict[str, Any]:
     """Encode the clip's part of the source file beside the clip."""
-    check_output(path, overwrite=overwrite)
+    check_output(target.path, overwrite=target.overwrite)
     footage = find_footage(session)
     if footage.path is None:
         raise VideoError(
@@ -76,24 +77,23 @@ def from_source(
         )
     with Pixels(footage) as pixels:
         times = rows.durations(range(rows.count), of_source=True)
-        places = _write_frames(rows, times, pixels.frame, path, overwrite, progress)
+        places = _write_frames(rows, times, pixels.frame, target, progress)
         report.notes += pixels.notes()
     if not places:
         raise VideoError(f"{footage.path}: has none of the clip's frames")
     rows.number_video(places)
-    report.videos.append((path, False))
-    return _entry(path, "raw", len(places), rows.captured_at(places[0]), {})
+    report.videos.append((target.path, False))
+    return _entry(target.path, "raw", places, rows, {})
 
 
 def _encode_again(
     video: RecordedVideo,
     rows: ClipRows,
-    path: Path,
-    overwrite: bool,
+    target: VideoTarget,
     report: ClipReport,
     progress: Callable[[int], None],
-) -> list[int]:
-    """Decode and encode the clip's frames; return their places, in order.
+) -> list[int | None]:
+    """Decode and encode the clip's frames; return their places, as `_write_frames` does.
 
     `Pixels` holds each against its row: a video that was replaced would give other frames, which
     nothing could tell from the right ones any more once they are in the clip.
@@ -101,7 +101,7 @@ def _encode_again(
     inside = [place for place, frame in enumerate(video.frames) if frame is not None]
     with Pixels(video.footage) as pixels:
         times = rows.durations(inside)
-        places = _write_frames(rows, times, pixels.stored, path, overwrite, progress)
+        places = _write_frames(rows, times, pixels.stored, target, progress)
         report.notes += pixels.notes()
         return places
 
@@ -110,16 +110,17 @@ def _write_frames(
     rows: ClipRows,
     times: Iterable[tuple[int, int, int]],
     pixels_of: Callable[[dict[str, Any]], Image | None],
-    path: Path,
-    overwrite: bool,
+    target: VideoTarget,
     progress: Callable[[int], None],
-) -> list[int]:
-    """Encode the frames that have pixels; return their places in the clip.
+) -> list[int | None]:
+    """Encode the frames that have pixels; return the place in the clip of each picture.
 
-    ``times`` are what `_durations` gives: place, microseconds, and for how many.
+    A picture that is repeated over a long gap has none.
+
+    ``times`` are what `ClipRows.durations` gives: place, microseconds, and for how many.
     """
     facts = rows.facts.to_pylist()
-    places: list[int] = []
+    places: list[int | None] = []
     with contextlib.ExitStack() as stack:
         writer: VideoWriter | None = None
         canvas = Canvas(0, 0)
@@ -130,18 +131,30 @@ def _write_frames(
                 continue
             if writer is None:
                 canvas = Canvas(image.shape[1], image.shape[0])
-                writer = VideoWriter(path, canvas.width, canvas.height, overwrite=overwrite)
+                writer = VideoWriter(
+                    target.path,
+                    canvas.width,
+                    canvas.height,
+                    overwrite=target.overwrite,
+                    owner=target.session,
+                )
                 stack.enter_context(writer)
                 zero_us = pts_us
-            writer.write(canvas.fit(image), pts_us - zero_us, duration_us)
+            number = writer.write(canvas.fit(image), pts_us - zero_us, duration_us)
+            places += [None] * (number - len(places))
             places.append(place)
             progress(place)
     return places
 
 
 def _entry(
-    path: Path, kind: str, frames: int, started_at: str | None, old: Mapping[str, Any]
+    path: Path,
+    kind: str,
+    places: list[int | None],
+    rows: ClipRows,
+    old: Mapping[str, Any],
 ) -> dict[str, Any]:
+    assert places[0] is not None  # a video does not begin with a repeated picture
     clip = Clip(path)
     image = clip.read(0)
     clip.close()
@@ -154,8 +167,8 @@ def _entry(
         "codec": old.get("codec", "h264"),
         "width": image.shape[1],
         "height": image.shape[0],
-        "frames": frames,
-        "started_at": started_at,
+        "frames": len(places),
+        "started_at": rows.captured_at(places[0]),
         "size": path.stat().st_size,
         "sha256": digest,
     }

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from replay.options import output_options, say_damage
+from dgrec.terminal import echo
+from replay.options import clips_option, output_options, say_clip, say_damage
 
 if TYPE_CHECKING:
     from dgrec.session import Session
@@ -79,12 +80,14 @@ class _SeveralValues(click.Command):
     "With a sign it is the change, which must be told from chance; without one, the value of NEW. "
     "Exit with 1 if that cannot be told.",
 )
+@clips_option
 @output_options("table", "json", "markdown")
 def compare_command(
     sessions: tuple[Path, ...],
     base: tuple[Path, ...],
     new: tuple[Path, ...],
     fail_on: tuple[str, ...],
+    with_clips: bool,
     form: str,
     output: Path | None,
     overwrite: bool,
@@ -124,7 +127,7 @@ def compare_command(
     from replay.recorded import recorded_files
 
     with contextlib.ExitStack() as stack:
-        sides = [_open_side(side, stack) for side in (base, new)]
+        sides = [_open_side(side, with_clips, stack) for side in (base, new)]
         opened = [session for side in sides for session in side]
         for session in opened:
             say_damage(session)
@@ -134,7 +137,7 @@ def compare_command(
             write_comparison(comparison, form, destination, checked)
     failed = [limit.text for limit, outcome in checked if outcome.holds]
     for text in failed:
-        click.echo(f"failed: {text}", err=True)
+        echo(f"failed: {text}", err=True)
     if failed:
         raise SystemExit(FAILED_EXIT_CODE)
     problems = [outcome.problem for _, outcome in checked if outcome.problem is not None]
@@ -142,14 +145,16 @@ def compare_command(
         raise DgrecError(f"--fail-on {'; '.join(problems)}")
 
 
-def _open_side(paths: Sequence[Path], stack: contextlib.ExitStack) -> list[Session]:
+def _open_side(
+    paths: Sequence[Path], with_clips: bool, stack: contextlib.ExitStack
+) -> list[Session]:
     from dgrec.errors import SessionError
     from dgrec.sessions import open_sessions
 
     for number, path in enumerate(paths):
         if path.resolve() in (other.resolve() for other in paths[:number]):
             raise SessionError(f"{path}: is named twice; a side needs different recordings")
-    opened = open_sessions(paths, _refuse)
+    opened = open_sessions(paths, _refuse, with_clips=with_clips, on_clip=say_clip)
     for session in opened:
         stack.enter_context(session)
     return opened

@@ -104,7 +104,6 @@ def _fact(value: Any) -> str:
 
 
 def _recording_row(side: str, recording: Recording) -> tuple[str, ...]:
-    dropped = sum(recording.dropped.values())
     places = ", ".join(f"{place} {n:,}" for place, n in recording.dropped.items() if n)
     more = recording.dropped_at_start
     start = f"; {more:,} more while the model started" if more else ""
@@ -117,9 +116,14 @@ def _recording_row(side: str, recording: Recording) -> tuple[str, ...]:
         _warm_up(recording),
         f"{recording.compared:,}",
         "-" if recording.effective is None else f"{recording.effective:,.0f}",
-        (f"{dropped:,} ({places})" if places else f"{dropped:,}") + start,
-        f"{recording.skipped:,}",
+        (f"{_count_of(recording.lost)} ({places})" if places else _count_of(recording.lost))
+        + start,
+        _count_of(recording.skipped),
     )
+
+
+def _count_of(count: int | None) -> str:
+    return "-" if count is None else f"{count:,}"
 
 
 def _warm_up(recording: Recording) -> str:
@@ -331,9 +335,16 @@ def _count(count: int, noun: str) -> str:
 
 def _agreement_notes(agreement: Agreement) -> Iterator[str]:
     yield (
-        "Agreement takes BASE for the truth: precision is the share of NEW's detections that BASE "
-        "has, too, recall that of BASE's that NEW has. Only bounding boxes, labels and scores are "
-        "compared."
+        "Agreement takes BASE for the truth: precision is the share of NEW's detections that are "
+        "the same in BASE, recall that of BASE's that are the same in NEW. Only bounding boxes, "
+        "labels and scores are compared."
+    )
+    yield (
+        "Same: a pair of one label with an IoU of at least 0.5; such pairs are made first. Of what "
+        "is left, the pairs with the most IoU are a label flip (at least 0.5, another label), a "
+        "box shift (0.1 to 0.5, same label) or both (0.1 to 0.5, another label). Without a pair, a "
+        "detection is a duplicate where it has an IoU of 0.5 with one that has a pair, whatever "
+        "its label, and otherwise only on its side."
     )
     if agreement.shaped:
         yield (

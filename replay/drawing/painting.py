@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import Protocol
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from dgrec.result import RecordedResult
 from dgrec.video import Image
 
-__all__ = ["Filtered", "Painter", "Resize", "Stack"]
+__all__ = ["Filtered", "Painter", "Resize", "SquarePixels", "Stack"]
 
 
 class Painter(Protocol):
@@ -84,6 +85,32 @@ class Filtered:
 
     def notes(self) -> list[str]:
         return self._painter.notes()
+
+
+class SquarePixels:
+    """Stretches pictures of which a pixel is not square to the shape in which they are shown.
+
+    Args:
+        aspect: Width / height of a pixel. The longer of both stays as it is.
+    """
+
+    def __init__(self, aspect: Fraction) -> None:
+        self._aspect = aspect
+
+    def extent(self, width: int, height: int) -> tuple[int, int]:
+        if self._aspect >= 1:
+            return max(1, round(width * self._aspect)), height
+        return width, max(1, round(height / self._aspect))
+
+    def draw(self, result: RecordedResult, image: Image) -> Image:
+        import cv2
+
+        size = self.extent(image.shape[1], image.shape[0])
+        stretched: Image = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
+        return stretched
+
+    def notes(self) -> list[str]:
+        return []
 
 
 class Resize:

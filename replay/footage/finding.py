@@ -6,14 +6,15 @@ import bisect
 import contextlib
 import datetime as dt
 import functools
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any, Literal
 
 from dgrec import sample
 from dgrec.errors import VideoError
+from dgrec.named_files import named_files
+from dgrec.recorded_paths import base_name, difference_of, may_open, recorded_video
 from dgrec.session import Session
 from replay.footage.video import Clip
 from replay.recorded import recorded_files
@@ -43,6 +44,8 @@ class Footage:
     started_at: dt.datetime | None = field(default=None, compare=False)
     #: Seconds of some of its frames, by the rows: of a changed one, to see whether it is the same.
     times_s: tuple[float, ...] = field(default=(), compare=False)
+    #: The files that the footage names, where it does not hold the pixels itself: a playlist.
+    named: tuple[Path, ...] = field(default=(), compare=False)
     #: How many frames were recorded into it, where that is known.
     frames: int | None = field(default=None, compare=False)
     #: Whether its frames have the overlay in them already.
@@ -63,7 +66,7 @@ class Footage:
         """All files that pixels may be read from."""
         if self.parts:
             return tuple(file for _, part in self.parts for file in part.files)
-        return () if self.path is None else (self.path,)
+        return () if self.path is None else (self.path, *self.named)
 
 
 def find_footage(
@@ -95,14 +98,29 @@ def find_footage(
                 "the pixels without it are needed"
             )
         return found
-    changed = None
+    changed = outside = None
+    uncovered = ""
     for path in _candidates(source, folder):
-        if path.is_file():
-            if not _difference(path, source):
-                return Footage(path, "source_frame", loops)
-            changed = changed or path
-    if changed is not None:
-        reason = f"{changed.name} is no longer the file that was recorded"
+        # The sample is our own file; all others are those that the metadata names.
+        if path != sample.CLIP and not may_open(path, folder, source):
+            outside = outside or (path if path.is_file() else None)
+            continue
+        held = _held_against(path, source)
+        if held.uncovered:
+            uncovered = uncovered or f"{path.name} only names other files ({held.uncovered})"
+        elif not held.difference:
+            return Footage(path, "source_frame", loops, held.doubt, named=held.named)
+        else:
+            changed = changed or (path, f" ({held.difference})" if held.named else "")
+    if uncovered:
+        reason = uncovered
+    elif changed is not None:
+        reason = f"{changed[0].name} is no longer the file that was recorded{changed[1]}"
+    elif outside is not None:
+        reason = (
+            f"{outside.name} is not below the session's folder, and nothing tells that it is what "
+            "was recorded"
+        )
     elif source.get("kind") in ("camera", "url"):
         reason = f"the source was a {'camera' if source['kind'] == 'camera' else 'stream'}"
     else:
@@ -116,8 +134,7 @@ def find_footage(
         return replace(beside, note="; ".join(note for note in notes if note))
     hint = "--video PATH says where the pixels are"
     for item in _videos(metadata, "annotated"):
-        drawn = session.path.with_name(_base_name(item.get("file")))
-        if drawn.is_file():
+        if (drawn := recorded_video(folder, item)) is not None:
             hint = f"--video {drawn} shows what was drawn live"
             break
     return Footage(None, note=f"{lacking or reason}: drawing on a blank canvas ({hint})")
@@ -136,7 +153,7 @@ def _beside(session: Session, folder: Path, kind: str = "raw") -> tuple[Footage 
     if not session.parts:
         found = _recorded(session.metadata, folder, session.batches, kind)
         if found is None and (recorded := _videos(session.metadata, kind)):
-            return None, f"{_base_name(recorded[0].get('file'))}, recorded beside it, is gone"
+            return None, f"{base_name(recorded[0].get('file'))}, recorded beside it, is gone"
         return found, ""
     parts = []
     missing = []
@@ -165,10 +182,10 @@ def _recorded(
 ) -> Footage | None:
     """Return the video that stands beside a session or part; ``batches`` yields its rows."""
     for item in _videos(metadata, kind):
-        path = folder / _base_name(item.get("file"))
-        if not path.is_file():
+        path = recorded_video(folder, item)
+        if path is None:
             continue
-        difference = _difference(path, item)
+        difference = difference_of(path, item)
         note = f"{path.name} is not as it was recorded ({difference})" if difference else ""
         return _recorded_footage(path, item, note, batches)
     return None
@@ -225,12 +242,14 @@ def _given(session: Session, video: Path, source: Mapping[str, Any], loops: bool
             "stream, nothing tells which of its frames a row is about"
         )
     if known is None:
-        difference = _difference(video, source)
-        note = f"{video.name} is not the file that was recorded: {difference}" if difference else ""
-        unknown = bool(difference) or not source.get("sha256")
+        held = _held_against(video, source)
+        note = held.doubt
+        if held.difference:
+            note = f"{video.name} is not the file that was recorded: {held.difference}"
+        unknown = bool(held.difference) or not source.get("sha256")
         if unknown:
             _check_shape(session, video, source)
-        return Footage(video, "source_frame", loops, note, changed=unknown)
+        return Footage(video, "source_frame", loops, note, changed=unknown, named=held.named)
     number, item, difference = known
     note = f"{video.name} is not the video that was recorded: {difference}" if difference else ""
     if not session.parts:
@@ -251,7 +270,7 @@ def _recorded_as(session: Session, video: Path) -> tuple[int, Mapping[str, Any],
     """
     members = [part.metadata for part in session.parts] or [session.metadata]
     recorded = [
-        (number, item, _difference(video, item))
+        (number, item, difference_of(video, item))
         for number, metadata in enumerate(members)
         for kind in ("raw", "annotated")
         for item in _videos(metadata, kind)
@@ -261,7 +280,7 @@ def _recorded_as(session: Session, video: Path) -> tuple[int, Mapping[str, Any],
         _, item, difference = known
         if item.get("sha256") and not difference:
             return 0
-        if video.name == _base_name(item.get("file")):
+        if video.name == base_name(item.get("file")):
             return 1
         return 3 if difference else 2
 
@@ -320,19 +339,39 @@ def _candidates(source: Mapping[str, Any], folder: Path) -> Iterator[Path]:
         yield Path(path)
 
 
-def _difference(path: Path, recorded: Mapping[str, Any]) -> str:
-    """Return how the file differs from what was recorded of it; "" when it does not."""
+@dataclass(frozen=True)
+class _Held:
+    """What holding a file against the source that was recorded has shown."""
+
+    #: How it differs; "" if it does not.
+    difference: str = ""
+    #: Why nobody can tell whether it does, as a note; "" if that is known.
+    doubt: str = ""
+    named: tuple[Path, ...] = ()
+    #: Why it may lead to any other file; "" if it names only such as lie below its own folder.
+    uncovered: str = ""
+
+
+def _held_against(path: Path, source: Mapping[str, Any]) -> _Held:
+    """Hold a file against the recorded source, and what it names against what that named."""
+    if difference := difference_of(path, source):
+        return _Held(difference)
+    recorded = _mapping(source.get("named_files"))
     try:
-        size, sha256 = recorded.get("size"), recorded.get("sha256")
-        if isinstance(size, int) and path.stat().st_size != size:
-            return f"{path.stat().st_size:,} bytes instead of {size:,}"
-        if isinstance(sha256, str) and sha256:
-            with path.open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != sha256.lower():
-                    return "its contents have changed"
+        named = named_files(path)
     except OSError as error:
-        return f"it cannot be read ({error.strerror})"
-    return ""
+        return _Held(f"it cannot be read ({error.strerror})")
+    if named is None:
+        return _Held()
+    if recorded.get("sha256"):
+        return _Held(named.difference(recorded), named=named.paths)
+    reason = recorded.get("problem")
+    why = f" ({reason})" if isinstance(reason, str) and reason else ""
+    doubt = (
+        f"{path.name} only names other files, and it is not known whether they are still those "
+        f"that were recorded{why}"
+    )
+    return _Held(doubt=doubt, named=named.paths, uncovered=named.problem)
 
 
 def _videos(metadata: Mapping[str, Any], kind: str) -> list[Mapping[str, Any]]:
@@ -351,8 +390,3 @@ def _time(value: Any) -> dt.datetime | None:
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
-
-
-def _base_name(name: Any) -> str:
-    """Return the last part of a name: a recorded video stands beside its session, nowhere else."""
-    return PureWindowsPath(PurePosixPath(str(name or "")).name).name

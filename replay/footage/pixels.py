@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,8 +19,10 @@ from dgrec.video import Image
 from replay.footage.finding import Footage
 from replay.footage.video import Clip
 
-__all__ = ["Pixels"]
+__all__ = ["Pixels", "pixel_aspect_of"]
 
+#: Shapes of a pixel beyond this are no shapes of pixels.
+_ODDEST_ASPECT = 16
 
 #: How far the time of a source's frame may be from its row's: containers round to milliseconds.
 _TOLERANCE_S = 0.002
@@ -31,6 +35,19 @@ _STATES = {
     "encoder_failed": "the encoder had failed",
     "part_not_begun": "their part had not begun",
 }
+
+
+def pixel_aspect_of(session: Session) -> Fraction:
+    """Return width / height of a pixel of the source as it is shown; 1 where nothing is known."""
+    source = session.metadata.get("source")
+    said = source.get("pixel_aspect") if isinstance(source, Mapping) else None
+    found = (
+        re.fullmatch(r"([1-9]\d{0,8})(?::([1-9]\d{0,8}))?", said) if isinstance(said, str) else None
+    )
+    if found is None:
+        return Fraction(1)
+    aspect = Fraction(int(found[1]), int(found[2] or 1))
+    return aspect if 1 / _ODDEST_ASPECT <= aspect <= _ODDEST_ASPECT else Fraction(1)
 
 
 class _Film:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from dgrec.errors import VideoError
-from dgrec.video import Image, import_av
+from dgrec.video.library import import_av
+from dgrec.video.picture import Image, PixelConverter
+from dgrec.video.reader import VideoReader, open_container, use_one_thread
 from replay.footage.frame_index import FrameIndex, UntrustedIndexError, is_random_access_point
 
 __all__ = ["Clip"]
@@ -26,8 +26,8 @@ _KEPT_BYTES = 128 << 20
 class Clip:
     """The frames of a video file, by their number in decoding order, from 0.
 
-    Frame ``i`` is the ``i``-th that the recorder's decoder yields when it reads the file from the
-    start, bit for bit. Read forwards, frames are counted while that same decoder yields them. A
+    Frame ``i`` is the ``i``-th that `VideoReader`, which the recorder reads with, yields from the
+    start, bit for bit. Read forwards, frames are counted while it yields them. A
     jump goes by the file's own index instead: to the key frame at or before, and on to the exact
     presentation time. Where the index cannot be trusted, frames are counted, however long it takes.
 
@@ -116,31 +116,10 @@ class Clip:
     def _open_index(self) -> _SeekingReader | None:
         if self._seeking is None and self._may_seek:
             self._may_seek = False
-            reader = None
-            try:
-                reader = _SeekingReader(self.path, whole=not self._changed)
-                if not self._looks_the_same(reader):
-                    raise UntrustedIndexError("OpenCV shows other pixels")
-            except UntrustedIndexError:
-                if reader is not None:
-                    reader.close()
-            else:
-                self._seeking = reader
-                self.length = reader.index.count
+            with contextlib.suppress(UntrustedIndexError):
+                self._seeking = _SeekingReader(self.path, whole=not self._changed)
+                self.length = self._seeking.index.count
         return self._seeking
-
-    def _looks_the_same(self, reader: _SeekingReader) -> bool:
-        """Return whether both decoders agree on the first frame: colours, size, rotation."""
-        image = reader.read(0)
-        try:
-            counting = _CountingReader(self.path)
-        except VideoError:
-            return self._changed
-        first = counting.read(0)
-        counting.close()
-        if image is None or first is None:
-            return self._changed
-        return bool(np.array_equal(image, first))
 
     def close(self) -> None:
         if self._counting is not None:
@@ -150,32 +129,14 @@ class Clip:
 
 
 class _CountingReader:
-    """Frames as the recorder read them: with OpenCV, one after the other."""
+    """Frames as the recorder read them, one after the other."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         #: Number of the next frame that is decoded.
         self.position = 0
         self.time_s: float | None = None
-        self._capture = self._open()
-
-    def _open(self) -> Any:
-        # OpenCV's and FFmpeg's own remarks on a broken file would stand beside our one line.
-        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-        import cv2
-
-        self._position_property = cv2.CAP_PROP_POS_MSEC
-        logging = cv2.utils.logging
-        level = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
-        try:
-            # An absolute path cannot be taken for a URL, nor, with the backend named, for
-            # a series of numbered pictures.
-            capture = cv2.VideoCapture(os.path.abspath(self.path), cv2.CAP_FFMPEG)
-        finally:
-            logging.setLogLevel(level)
-        if not capture.isOpened():
-            raise VideoError(f"{self.path}: not a video that OpenCV can read")
-        return capture
+        self._reader = VideoReader(path)
 
     def read(self, index: int) -> Image | None:
         """Return frame ``index``, or None if the video ends before it; `position` is then its end.
@@ -183,24 +144,22 @@ class _CountingReader:
         Going forwards costs the decoding of the frames between; going back starts over.
         """
         if index < self.position:
-            self._capture.release()
-            self._capture = self._open()
+            self._reader.release()
+            self._reader = VideoReader(self.path)
             self.position = 0
         while self.position < index:
-            # Skipped frames are decoded, but not converted to BGR.
-            if not self._capture.grab():
+            if not self._reader.skip():
                 return None
             self.position += 1
-        ok, image = self._capture.read()
-        if not ok:
+        picture = self._reader.read()
+        if picture is None:
             return None
-        self.time_s = float(self._capture.get(self._position_property)) / 1000
+        self.time_s = None if picture.time is None else float(picture.time)
         self.position += 1
-        pixels: Image = image
-        return pixels
+        return picture.image
 
     def close(self) -> None:
-        self._capture.release()
+        self._reader.release()
 
 
 class _SeekingReader:
@@ -223,9 +182,9 @@ class _SeekingReader:
         try:
             # One to read the index from, one that stands where it was decoded last.
             for _ in range(2):
-                self._containers.append(self._av.open(os.path.abspath(path)))
+                self._containers.append(open_container(path, str(path)))
             self.index = FrameIndex(self._containers[0])
-        except (OSError, ValueError, self._av.FFmpegError):
+        except (VideoError, OSError, ValueError, self._av.FFmpegError):
             self.close()
             raise UntrustedIndexError("cannot be opened") from None
         except UntrustedIndexError:
@@ -234,16 +193,13 @@ class _SeekingReader:
         self._stream = self._containers[1].streams.video[0]
         self._context = self._stream.codec_context
         self.tick_s = float(self._stream.time_base)
-        if whole:
-            self._context.thread_type = "AUTO"
-        else:
-            # A decoder rather makes something up than fail; and without threads an error is
-            # reported for the very packet that has it.
-            self._context.thread_type = "SLICE"
+        use_one_thread(self._context)  # as the recorder decodes
+        if not whole:
+            # A decoder rather makes something up than fail.
             self._context.options = {"err_detect": "explode"}
         self._codec = self._context.name
         self._nal_length_size = _nal_length_size(self._codec, bytes(self._context.extradata or b""))
-        self._reformatter = self._av.video.reformatter.VideoReformatter()
+        self._converter = PixelConverter()
         self._decoder: Iterator[Any] | None = None
         self._asked = -1
         self._front = -1  # number of the frame that the decoder came to last
@@ -269,7 +225,7 @@ class _SeekingReader:
         if decoded is None:
             return None
         self.time_s = float((pts - (self._stream.start_time or 0)) * self._stream.time_base)
-        return self._image(decoded)
+        return self._converter.image(decoded)
 
     def find(self, time_s: float, tolerance_s: float) -> int | None:
         """Return the number of the frame nearest to a time (`time_s`), if near enough."""
@@ -357,14 +313,6 @@ class _SeekingReader:
         self._kept[decoded.pts] = decoded
         if len(self._kept) > self._kept_limit:
             self._kept.popitem(last=False)
-
-    def _image(self, decoded: Any) -> Image:
-        # What OpenCV does: bicubic, and BT.601 whatever the file says.
-        image: Image = self._reformatter.reformat(
-            decoded, format="bgr24", interpolation="BICUBIC"
-        ).to_ndarray()
-        turns = round(decoded.rotation / 90) % 4
-        return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
 
     def close(self) -> None:
         self._decoder = None

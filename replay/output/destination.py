@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import stat
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,7 +11,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dgrec.errors import OutputError
-from dgrec.files import output_error
+from dgrec.files import NewFile, output_error
+from dgrec.terminal import shown
 from replay.recorded import refuse_recorded
 
 __all__ = ["Destination", "open_output"]
@@ -27,6 +27,11 @@ class Destination:
     is_terminal: bool = False
 
     def write(self, text: str) -> None:
+        """Write a text: as it is into a file or a pipe, on a terminal so that it steers nothing."""
+        self.write_styled(shown(text) if self.is_terminal else text)
+
+    def write_styled(self, text: str) -> None:
+        """Write a text as it is: one that a `dgrec.console.Console` made."""
         self.file.write(text.encode(self.encoding, "backslashreplace"))
 
 
@@ -49,7 +54,7 @@ def open_output(
                 yield destination
         elif _is_special(path):
             with path.open("wb") as file:
-                yield Destination(file)
+                yield Destination(file, is_terminal=file.isatty())
         else:
             refuse_recorded(path, keep)
             with _new_file(path, overwrite) as file:
@@ -89,13 +94,5 @@ def _new_file(path: Path, overwrite: bool) -> Iterator[BinaryIO]:
     path = path.resolve()  # a link stays one
     if path.is_dir():
         raise OutputError(f"{path}: is a folder; give a file name")
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path}: exists already; choose another name or say --overwrite")
-    temporary = path.with_name(f".{path.name}.writing")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    with NewFile(path, replace=overwrite) as new:
+        yield new.file

@@ -121,21 +121,25 @@ def _objects(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[s
         yield json_text(dict(zip(names, row, strict=True)))
 
 
-def _csv(schema: pa.Schema, batches: Iterable[pa.RecordBatch], _: Destination) -> Iterator[str]:
-    yield csv_line(schema.names)
+def _csv(
+    schema: pa.Schema, batches: Iterable[pa.RecordBatch], destination: Destination
+) -> Iterator[str]:
+    yield csv_line(schema.names, destination)
     for batch in batches:
         for cells in zip(*map(_csv_cells, batch.columns), strict=True):
-            yield _csv_join(cells)
+            yield _csv_join(cells, destination)
 
 
-def csv_line(row: Sequence[Any]) -> str:
+def csv_line(row: Sequence[Any], destination: Destination) -> str:
     """Return values as one line of CSV, its end included."""
-    return _csv_join([_csv_cell(value) for value in row])
+    return _csv_join([_csv_cell(value) for value in row], destination)
 
 
-def _csv_join(cells: Sequence[str]) -> str:
+def _csv_join(cells: Sequence[str], destination: Destination) -> str:
     # To most readers an empty line is no row.
-    return (",".join(cells) or '""') + "\n"
+    text = ",".join(cells) or '""'
+    # On a terminal, a cell of several lines could pass for rows.
+    return (text.replace("\n", "\\n") if destination.is_terminal else text) + "\n"
 
 
 def _csv_cells(column: pa.Array) -> list[str]:

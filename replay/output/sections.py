@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dgrec.terminal import line
 from replay.output.destination import Destination
 from replay.output.tables import markdown_table, terminal_width
-from replay.output.values import in_markdown, shown
+from replay.output.values import in_markdown
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -46,7 +47,7 @@ def write_report(
         for note in notes:
             destination.write(f"{in_markdown(note)}\n\n")
         return
-    from rich.console import Console
+    from dgrec.console import Console
 
     # A file gets every table as wide as it has to be.
     width = terminal_width() if destination.is_terminal else 10_000
@@ -54,7 +55,6 @@ def write_report(
         file=io.StringIO(),
         width=width,
         force_terminal=destination.is_terminal,
-        highlight=False,
         soft_wrap=not destination.is_terminal,
     )
     with console.capture() as capture:
@@ -62,10 +62,10 @@ def write_report(
             console.print(_rich_table(section))
             console.print()
         for note in notes:
-            console.print(shown(note), markup=False)
+            console.print(line(note))
     # rich pads lines to the width of their table.
     text = capture.get()
-    destination.write("".join(line.rstrip(" ") + "\n" for line in text.splitlines()))
+    destination.write_styled("".join(row.rstrip(" ") + "\n" for row in text.split("\n")[:-1]))
 
 
 def _rich_table(section: Section) -> Table:
@@ -74,7 +74,7 @@ def _rich_table(section: Section) -> Table:
     from rich.text import Text
 
     table = Table(
-        title=Text(shown(section.title), "bold"),
+        title=Text(line(section.title), "bold"),
         title_justify="left",
         box=box.SIMPLE_HEAD,
         show_edge=False,
@@ -83,7 +83,7 @@ def _rich_table(section: Section) -> Table:
     )
     for index, name in enumerate(section.names or ("", "")):
         right = section.right(index)
-        table.add_column(Text(shown(name)), justify="right" if right else "left", overflow="fold")
+        table.add_column(Text(line(name)), justify="right" if right else "left", overflow="fold")
     for row in section.rows:
-        table.add_row(*(Text(shown(cell)) for cell in row))
+        table.add_row(*(Text(line(cell)) for cell in row))
     return table

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from dgrec.terminal import shown
+
 __all__ = [
     "JSON_LINE",
     "cell_text",
@@ -22,7 +24,6 @@ __all__ = [
     "json_text",
     "person_text",
     "rows_of",
-    "shown",
     "values_of",
 ]
 
@@ -137,19 +138,6 @@ def is_numeric(type_: pa.DataType) -> bool:
     return bool(
         pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_decimal(type_)
     )
-
-
-#: Also what makes text run from right to left, and other ends of lines.
-_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-
-
-def shown(text: str) -> str:
-    """Return ``text`` without control characters: a label must not steer a terminal."""
-    return _CONTROL.sub(lambda match: _escape(ord(match.group())), text)
-
-
-def _escape(code: int) -> str:
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 #: What GitHub takes for markup; not an underscore within a word, as in the names of columns.

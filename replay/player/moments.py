@@ -13,13 +13,12 @@ import pyarrow.compute as pc
 
 from dgrec.metadata import cuts_of
 from dgrec.session import Session
+from replay.footage.timeline import Timeline
 
 __all__ = ["Kind", "Moments", "find_moments"]
 
 #: A label that was not seen for so long has appeared; detections come and go for single frames.
 _ABSENT_US = 1_000_000
-_LONGEST_STEP_US = 3_600_000_000
-_FIRST_STEP_US = 40_000
 _COLUMNS = ("frame", "media_time_s", "captured_at", "dropped_before", "latency_ms")
 #: Of the detections only this leaf is read from a sealed file: masks would be most of it.
 _LABEL_LEAF = "detections.list.element.label"
@@ -105,7 +104,7 @@ def find_moments(
     kept: list[np.ndarray[Any, Any]] = []
     first = 0  # position of the batch
     count = 0  # frames before it that are kept
-    clock = _Clock(cuts_of(session.metadata))
+    timeline = Timeline(cuts_of(session.metadata))
     for batch in _batches(session):
         begin, last = max(start - first, 0), min(stop - first, batch.num_rows)
         if begin < last:
@@ -118,7 +117,7 @@ def find_moments(
             else:
                 kept.append(np.arange(first + begin, first + last))
             columns = {name: _numbers(part, name) for name in _COLUMNS}
-            columns["captured_at"] = clock.times(
+            columns["captured_at"] = timeline.times_us(
                 columns["frame"], columns["media_time_s"], columns["captured_at"]
             )
             for name, values in columns.items():
@@ -174,46 +173,6 @@ def _numbers(batch: pa.RecordBatch, name: str) -> np.ndarray[Any, Any]:
         column = column.cast(pa.int64())
     values: np.ndarray[Any, Any] = column.to_numpy(zero_copy_only=False)
     return values
-
-
-class _Clock:
-    """Times of rows, batch by batch, as a `Timeline` gives them row by row."""
-
-    def __init__(self, cuts: Sequence[int] = ()) -> None:
-        self._cuts = np.array(cuts, np.int64)
-        self._last: tuple[float, int, int] | None = None  # media, captured, time
-        self._step = _FIRST_STEP_US
-
-    def times(
-        self,
-        frames: np.ndarray[Any, Any],
-        media_s: np.ndarray[Any, Any],
-        captured_us: np.ndarray[Any, Any],
-    ) -> np.ndarray[Any, Any]:
-        if not len(captured_us):
-            return np.empty(0, np.int64)
-        media = np.asarray(media_s, np.float64)
-        media = np.where(np.isfinite(media), np.round(media * 1e6), np.nan)
-        before = self._last or (media[0], int(captured_us[0]), 0)
-        media_step = np.diff(media, prepend=before[0])
-        step = np.diff(captured_us, prepend=before[1])
-        has_media = ~np.isnan(media_step)
-        step[has_media] = media_step[has_media].astype(np.int64)
-        step = np.clip(step, np.where(has_media, 0, 1), _LONGEST_STEP_US)
-        # A file that is read in a loop begins again: the next round follows in step. So does the
-        # next part of a clip.
-        stands = (step <= 0) | np.isin(frames, self._cuts)
-        stands[0] |= self._last is None
-        at = np.where(stands, -1, np.arange(len(step)))
-        at = np.maximum.accumulate(at)
-        step = np.where(at >= 0, step[np.maximum(at, 0)], self._step)
-        if self._last is None:
-            step[0] = 0
-        times = before[2] + np.cumsum(step)
-        if len(step) > 1 or self._last is not None:
-            self._step = int(step[-1])
-        self._last = float(media[-1]), int(captured_us[-1]), int(times[-1])
-        return times
 
 
 class _Labels:

@@ -10,7 +10,8 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from dgrec.errors import VideoError
+from dgrec.errors import OutputError, VideoError
+from dgrec.files import NewFile
 from dgrec.result import RecordedResult
 from dgrec.session import Session
 from dgrec.video import Image
@@ -274,9 +275,11 @@ class Player:
         for more in range(1, 1000):
             path = self._folder / (f"{stem}.png" if more == 1 else f"{stem}-{more}.png")
             try:
-                with path.open("xb") as file:
-                    file.write(data.tobytes())
-            except FileExistsError:
+                if os.path.lexists(path):
+                    continue
+                with NewFile(path) as new:
+                    new.file.write(data.tobytes())
+            except OutputError:  # another player came first
                 continue
             except OSError as error:
                 # There may be little room in the window: its whole name is said at the end.

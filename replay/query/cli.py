@@ -11,8 +11,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dgrec.errors import QueryError
+from dgrec.terminal import echo
 from dgrec.units import parse_duration, parse_size
-from replay.options import TABLE_ROWS, output_options, quantity, say_damage
+from replay.options import (
+    TABLE_ROWS,
+    clips_option,
+    output_options,
+    quantity,
+    say_clip,
+    say_damage,
+)
+from replay.query.limits import MEMORY, TIMEOUT_S
 
 if TYPE_CHECKING:
     from replay.query.reader import SqlReader
@@ -20,10 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["query_command"]
 
 _FORMATS = ("table", "json", "jsonl", "csv", "markdown", "parquet")
-_MEMORY = "2GB"
 #: What may be a name or an address, but no statement.
 _WORD = re.compile(r"[^\s()'\"]+")
-_TIMEOUT = "5m"
 
 
 def _parameters(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
@@ -65,6 +72,7 @@ def _parameters(_: click.Context, __: click.Parameter, values: tuple[str, ...]) 
     metavar="NAME=VALUE",
     help="Value for $NAME in the SQL: JSON (7, true, [1, 2]), or else text. Can be repeated.",
 )
+@clips_option
 @output_options(*_FORMATS)
 @click.option(
     "--limit",
@@ -78,13 +86,13 @@ def _parameters(_: click.Context, __: click.Parameter, values: tuple[str, ...]) 
     callback=quantity(parse_size),
     metavar="SIZE",
     help=f"Memory that a statement may take; what needs more goes to temporary files, 8 GB at "
-    f"most.  [default: {_MEMORY}]",
+    f"most.  [default: {MEMORY}]",
 )
 @click.option(
     "--timeout",
     callback=quantity(parse_duration),
     metavar="TIME",
-    help=f"Stop a statement that takes longer, with all its rows.  [default: {_TIMEOUT}]",
+    help="Stop a statement that takes longer, with all its rows.  [default: 5m]",
 )
 @click.option(
     "--unsafe",
@@ -96,6 +104,7 @@ def query_command(
     arguments: tuple[str, ...],
     sql_file: Path | None,
     parameters: dict[str, Any],
+    with_clips: bool,
     form: str,
     output: Path | None,
     overwrite: bool,
@@ -124,8 +133,8 @@ def query_command(
     elif text is None and output is not None:
         raise click.UsageError("--output takes the result of one statement; give the SQL")
     if not unsafe:
-        memory_limit = memory_limit or parse_size(_MEMORY)
-        timeout = timeout or parse_duration(_TIMEOUT)
+        memory_limit = memory_limit or parse_size(MEMORY)
+        timeout = timeout or TIMEOUT_S
 
     import contextlib
 
@@ -135,7 +144,7 @@ def query_command(
     from replay.recorded import recorded_files
 
     with contextlib.ExitStack() as stack:
-        sessions = open_sessions(paths, _warn)
+        sessions = open_sessions(paths, _warn, with_clips=with_clips, on_clip=say_clip)
         for session in sessions:
             stack.enter_context(session)
             say_damage(session)
@@ -178,7 +187,7 @@ def _answer(
         result = reader.answer(text, parameters, all_used=True)
         left_out = write_rows(result, form, destination, limit or None)
     if left_out and form != "table":
-        click.echo(f"{left_out:,} more rows were left out (--limit {limit})", err=True)
+        echo(f"{left_out:,} more rows were left out (--limit {limit})", err=True)
 
 
 def _converse(reader: SqlReader, parameters: dict[str, Any], form: str, limit: int | None) -> None:
@@ -233,4 +242,4 @@ def _read_sql(file: Path) -> str:
 
 
 def _warn(line: str) -> None:
-    click.echo(f"Warning: {line}", err=True)
+    echo(f"Warning: {line}", err=True)

@@ -7,7 +7,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["bounded_memory"]
+__all__ = ["MEMORY", "TIMEOUT_S", "bounded_memory"]
+
+#: What DuckDB may hold for a statement, as it writes sizes, and how long one may take.
+MEMORY = "2GB"
+TIMEOUT_S = 300.0
 
 #: What this program itself may take beside DuckDB: results on their way out, buffers.
 _BESIDE = 10**9

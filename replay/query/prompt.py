@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dgrec.errors import QueryError
+from dgrec.terminal import echo
 from replay.output.destination import open_output
 from replay.output.rows import write_rows
 
@@ -81,7 +81,7 @@ def _write(
             destination.write("\n")
         left_out = write_rows(result, form, destination, limit or None)
     if left_out and form != "table":
-        print(f"{left_out:,} more rows were left out", file=sys.stderr)
+        echo(f"{left_out:,} more rows were left out", err=True)
 
 
 class Prompt:
@@ -103,7 +103,7 @@ class Prompt:
     def run(self) -> None:
         """Take statements until the user leaves."""
         session = self._session()
-        print("SQL over frames, detections and sessions; .help tells more, Ctrl-D leaves")
+        echo("SQL over frames, detections and sessions; .help tells more, Ctrl-D leaves")
         while not self._reader.is_stuck:
             try:
                 text = session.prompt("dgrec> ").strip()
@@ -122,36 +122,37 @@ class Prompt:
             else:
                 run_script(self._reader, text, self._parameters, self._form, self._limit)
         except QueryError as error:
-            print(f"Error: {error}", file=sys.stderr)
+            echo(f"Error: {error}", err=True)
         except MemoryError:
-            print("Error: out of memory: one value of the result is too large", file=sys.stderr)
+            echo("Error: out of memory: one value of the result is too large", err=True)
         except KeyboardInterrupt:
-            print("stopped", file=sys.stderr)
+            echo("stopped", err=True)
         if self._reader.is_stuck:
-            print("Error: the statement does not stop; leaving", file=sys.stderr)
+            echo("Error: the statement does not stop; leaving", err=True)
 
     def _command(self, name: str, *arguments: str) -> None:
         if name in (".help", "help"):
-            print(_HELP, end="")
+            for line in _HELP.splitlines():
+                echo(line)
         elif name == ".tables":
             for line in self._names(_VIEWS) + self._names(_MACROS):
-                print(line)
+                echo(line)
         elif name == ".schema":
             rows = self._reader.rows(_COLUMNS)
             known = {row["view"] for row in rows if not row["view"].startswith("_")}
             if arguments and arguments[0] not in known:
                 raise QueryError(f"no view {arguments[0]!r}; there are: {', '.join(sorted(known))}")
             for view in arguments[:1] or sorted(known):
-                print(view)
+                echo(view)
                 columns = [row for row in rows if row["view"] == view]
                 width = max(len(row["column"]) for row in columns)
                 for row in columns:
-                    print(f"    {row['column']:{width}}  {row['type']}")
+                    echo(f"    {row['column']:{width}}  {row['type']}")
         elif name == ".format":
             if arguments and arguments[0] not in _FORMATS:
                 raise QueryError(f"no format {arguments[0]!r}; there are: {', '.join(_FORMATS)}")
             self._form = arguments[0] if arguments else self._form
-            print(f"results are written as {self._form}")
+            echo(f"results are written as {self._form}")
         else:
             raise QueryError(f"no command {name}; .help lists them")
 

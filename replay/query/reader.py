@@ -118,6 +118,15 @@ class SqlReader:
             self._wait(lambda: check_only_reads(self.connection, text, used))
         return self._result(text, used)
 
+    def check(self, text: str) -> None:
+        """Refuse a statement that `answer` would refuse, without running it.
+
+        Raises:
+            QueryError: It does more than read, or DuckDB refuses it.
+        """
+        self._start()
+        self._wait(lambda: check_only_reads(self.connection, text))
+
     def stream(self, text: str) -> QueryResult:
         """Run one statement and return its result.
 
@@ -219,7 +228,7 @@ class SqlReader:
         future = self._worker.submit(work)
         try:
             return future.result(left)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):  # Ctrl-C, or a signal that ends the process
             self._stop(future)
             raise
         except TimeoutError:

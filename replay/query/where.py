@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,16 +13,24 @@ import pyarrow as pa
 from dgrec.errors import QueryError
 from dgrec.result import RecordedResult
 from dgrec.session import Session
-from replay.query.reader import SqlReader, check_only_reads
+from dgrec.units import parse_size
+from replay.query.limits import MEMORY, TIMEOUT_S, bounded_memory
+from replay.query.reader import SqlReader
 
 __all__ = ["DetectionFilter", "FrameNumbers", "matching_frames"]
 
 #: Frames looked at in one query: as many as a row group of a sealed file holds at most.
 _FRAMES_AT_ONCE = 16_384
+#: The limit of memory is one of the process: only one stretch is looked at at a time.
+_ONE_AT_A_TIME = threading.Lock()
+#: Of `SqlReader`'s advice, options that are those of ``dgrec query`` only.
+_ADVICE = re.compile(r"; --(?:timeout|memory-limit)\b.*")
 
 
 class _Predicate:
     """Answers a predicate about one stretch of frames after the other, wherever they are.
+
+    It may do what a statement of ``dgrec query`` may, with the same limits of memory and time.
 
     Raises:
         QueryError: DuckDB refuses the predicate, here or when it meets a row that it fails on.
@@ -30,14 +40,18 @@ class _Predicate:
         self._option, self._view, self._columns, self._text = option, view, columns, text
         if not text.strip():
             raise QueryError(f"{option}: the condition is empty")
-        self._reader = SqlReader([session])
+        self._reader = SqlReader([session], MEMORY, timeout=TIMEOUT_S)
         try:
             # Without brackets first: "a) OR (b" makes sense only inside of them.
             for query in (f"SELECT frame FROM {view} WHERE {text}", self._query(0, 0)):
-                check_only_reads(self._reader.connection, query)
-        except QueryError as error:
+                with _ONE_AT_A_TIME, bounded_memory(int(parse_size(MEMORY))):
+                    self._reader.check(query)
+        except (QueryError, MemoryError) as error:
             self.close()
             raise self._error(error) from None
+        except BaseException:
+            self.close()
+            raise
 
     def _query(self, start: int, end: int) -> str:
         # In brackets and on a line of its own, neither an OR nor a comment reaches further.
@@ -49,9 +63,10 @@ class _Predicate:
     def matches(self, start: int, end: int) -> list[np.ndarray[Any, Any]]:
         """Return the columns of what matches in frames ``start`` to before ``end``, in order."""
         try:
-            result = self._reader.stream(self._query(start, end))
-            table = pa.Table.from_batches(result.batches, result.schema)
-        except QueryError as error:
+            with _ONE_AT_A_TIME, bounded_memory(int(parse_size(MEMORY))):
+                result = self._reader.stream(self._query(start, end))
+                table = pa.Table.from_batches(result.batches, result.schema)
+        except (QueryError, MemoryError) as error:
             raise self._error(error) from None
         columns = [column.to_numpy() for column in table.columns]
         order = np.lexsort(columns[::-1])
@@ -60,8 +75,9 @@ class _Predicate:
     def close(self) -> None:
         self._reader.close()
 
-    def _error(self, error: QueryError) -> QueryError:
-        return QueryError(f"{self._option} {self._text!r}: {error}")
+    def _error(self, error: QueryError | MemoryError) -> QueryError:
+        reason = _ADVICE.sub("", str(error)) or "out of memory"
+        return QueryError(f"{self._option} {self._text!r}: {reason}")
 
 
 def matching_frames(session: Session, text: str, start: int, end: int) -> FrameNumbers:

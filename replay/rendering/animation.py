@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from dgrec.errors import VideoError
-from dgrec.files import check_new_file
+from dgrec.files import NewFile, check_new_file
 from dgrec.result import RecordedResult
-from dgrec.video import Image, import_av
+from dgrec.video import Image, Repeats, import_av
 from replay.rendering.sinks import Sink, Target, output_errors
 
 __all__ = ["Animation", "animation"]
@@ -29,12 +28,15 @@ class _Format(NamedTuple):
     options: dict[str, str]
     #: What the muxer calls playing once.
     once: str
+    #: How long one picture can be shown, in ticks.
+    longest: int
 
 
 _FORMATS = {
-    ".gif": _Format("gif", 100, "pal8", {}, "-1"),
+    ".gif": _Format("gif", 100, "pal8", {}, "-1", 2**16 - 1),
     ".webp": _Format(
-        "libwebp_anim", 1000, "yuv420p", {"quality": "80", "compression_level": "2"}, "1"
+        *("libwebp_anim", 1000, "yuv420p", {"quality": "80", "compression_level": "2"}, "1"),
+        2**24 - 2,
     ),
 }
 #: A palette for each picture (for all of them, all would have to be held), dithered in a fixed
@@ -67,16 +69,20 @@ class Animation(Sink):
             )
         check_new_file(path, overwrite=overwrite)
         self._path = path
-        self._temporary = path.with_name(f".{path.name}.rendering")
+        self._new: NewFile | None = None
         self._time_base = Fraction(1, self._format.ticks)
         self._last_pts_us: int | None = None
         self._last_duration_us = 0
+        self._last_tick = 0
+        self._last_frame: Any = None
+        self._repeats = Repeats(path, self._format.longest)
         #: Pictures that would have been too short to be shown.
         self._passed_over = 0
         self._container: Any = None
         with self._errors():
+            self._new = NewFile(path, replace=overwrite)
             self._container = av.open(
-                os.path.abspath(self._temporary),
+                self._new.name,
                 "w",
                 format=path.suffix.lower()[1:],
                 options={"loop": "0" if loop else self._format.once},
@@ -115,14 +121,21 @@ class Animation(Sink):
         # Rounding half up, not to even: equal steps stay equal.
         tick = (pts_us * self._format.ticks + 500_000) // 1_000_000
         frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
-        frame.pts, frame.time_base = tick, self._time_base
         with self._errors():
-            if self._palette is None:
-                self._encode(frame.reformat(format=self._format.pix_fmt))
-            else:
-                self._palette.push(frame)
-                self._pull()
+            if self._last_frame is not None:
+                for between in self._repeats.between(self._last_tick, tick):
+                    self._append(self._last_frame, between)
+            self._append(frame, tick)
+        self._last_frame, self._last_tick = frame, tick
         self.frames += 1
+
+    def _append(self, frame: Any, tick: int) -> None:
+        frame.pts, frame.time_base = tick, self._time_base
+        if self._palette is None:
+            self._encode(frame.reformat(format=self._format.pix_fmt))
+        else:
+            self._palette.push(frame)
+            self._pull()
 
     def _pull(self) -> None:
         """Encode what has come out of the palette filters."""
@@ -134,9 +147,14 @@ class Animation(Sink):
     def _encode(self, frame: Any) -> None:
         for packet in self._stream.encode(frame):
             # What counts is when the next one begins; for the last one, it is this.
-            duration_us = max(self._last_duration_us, _SHORTEST_US)
-            packet.duration = duration_us * self._format.ticks // 1_000_000
+            packet.duration = self._last_duration
             self._container.mux(packet)
+
+    @property
+    def _last_duration(self) -> int:
+        """How long the last picture is shown, in ticks."""
+        duration_us = max(self._last_duration_us, _SHORTEST_US)
+        return min(duration_us * self._format.ticks // 1_000_000, self._format.longest)
 
     def finish(self) -> None:
         with self._errors():
@@ -146,19 +164,18 @@ class Animation(Sink):
             self._encode(None)
             container, self._container = self._container, None
             container.close()
+            assert self._new is not None
             if self._path.suffix.lower() == ".webp":
-                _set_last_duration(
-                    self._temporary, max(self._last_duration_us, _SHORTEST_US) // 1000
-                )
-            os.replace(self._temporary, self._path)
+                _set_end(self._new.file, self._last_tick + self._last_duration)
+            self._new.finish()
 
     def discard(self) -> None:
         container, self._container = self._container, None
         with contextlib.suppress(OSError, self._av.FFmpegError):
             if container is not None:
                 container.close()
-        with contextlib.suppress(OSError):
-            self._temporary.unlink(missing_ok=True)
+        if self._new is not None:
+            self._new.discard()
 
     def notes(self) -> list[str]:
         if not self._passed_over:
@@ -183,16 +200,22 @@ def animation(*, loop: bool) -> Target:
     return Target(open_animation)
 
 
-def _set_last_duration(path: Path, milliseconds: int) -> None:
-    """Say in a WebP how long its last picture lasts: FFmpeg leaves that to chance."""
-    with path.open("r+b") as file:
-        last = None
-        file.seek(12)  # RIFF, its length, WEBP
-        while len(head := file.read(8)) == 8:
-            length = int.from_bytes(head[4:], "little")
-            if head[:4] == b"ANMF":
-                last = file.tell()
-            file.seek(length + length % 2, os.SEEK_CUR)
-        if last is not None:
-            file.seek(last + 12)  # after the place and the size of the picture
-            file.write(min(milliseconds, 2**24 - 1).to_bytes(3, "little"))
+def _set_end(file: BinaryIO, end_ms: int) -> None:
+    """Say in a WebP when its last picture ends: FFmpeg leaves that to chance.
+
+    Equal pictures that follow one another are one in the file.
+    """
+    last, last_ms = None, 0
+    file.seek(12)  # RIFF, its length, WEBP
+    while len(head := file.read(8)) == 8:
+        length = int.from_bytes(head[4:], "little")
+        start = file.tell()
+        if head[:4] == b"ANMF":
+            end_ms -= last_ms  # of the one before
+            last = start + 12  # after the place and the size of the picture
+            file.seek(last)
+            last_ms = int.from_bytes(file.read(3), "little")
+        file.seek(start + length + length % 2)
+    if last is not None:
+        file.seek(last)
+        file.write(min(max(end_ms, 0), 2**24 - 1).to_bytes(3, "little"))

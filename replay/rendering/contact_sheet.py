@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 
 from dgrec.errors import OutputError
-from dgrec.files import check_new_file
+from dgrec.files import NewFile, check_new_file
 from dgrec.result import RecordedResult
 from dgrec.session import Session
 from dgrec.video import Image
@@ -57,7 +56,8 @@ class ContactSheet(Sink):
     ) -> None:
         check_new_file(path, overwrite=overwrite)
         self._path = path
-        self._temporary = path.with_name(f".{path.name}.rendering")
+        with output_errors(path, lambda: None):
+            self._new = NewFile(path, replace=overwrite)
         self._columns, self._rows = columns, rows
         self._width, self._height = width, height
         self._elapsed = elapsed
@@ -99,11 +99,11 @@ class ContactSheet(Sink):
         width = min(self.frames, self._columns) * self._cell[0] + self._gap
         with output_errors(self._path, self.discard):
             sheet = self._sheet[:height, :width]
-            self._temporary.write_bytes(encode_picture(sheet, self._path.suffix.lower()))
-            os.replace(self._temporary, self._path)
+            self._new.file.write(encode_picture(sheet, self._path.suffix.lower()))
+            self._new.finish()
 
     def discard(self) -> None:
-        self._temporary.unlink(missing_ok=True)
+        self._new.discard()
 
 
 def contact_sheet(session: Session, columns: int, rows: int) -> Target:

@@ -18,7 +18,7 @@ from dgrec.video import Image
 from replay.drawing.painting import Painter, Stack
 from replay.footage.finding import files_of
 from replay.footage.pixels import Pixels
-from replay.footage.timeline import FIRST_STEP_US, Timeline
+from replay.footage.timeline import FIRST_STEP_US, LONGEST_USUAL_STEP_US, Timeline
 from replay.recorded import refuse_recorded
 from replay.rendering.pipeline import ahead
 from replay.rendering.sinks import MP4, Target
@@ -333,8 +333,10 @@ def write_replay(
         # A frame lasts until the next one, which therefore has to be known before it is written.
         for following in drawn:
             if waiting is not None:
-                step = following.pts_us - waiting.pts_us
-                write(waiting, step)
+                duration = following.pts_us - waiting.pts_us
+                write(waiting, duration)
+                if duration <= LONGEST_USUAL_STEP_US:
+                    step = duration  # of the last picture, which is followed by none
             waiting = following
         if waiting is None:
             raise VideoError("; ".join(pixels.notes()) or f"{session.path}: no frames to draw")

@@ -10,10 +10,10 @@ from typing import Any, Literal
 from dgrec.session import Session
 from replay.drawing.hud import Corner, Hud
 from replay.drawing.labels import check_labels
-from replay.drawing.painting import Filtered, Painter, Resize, Stack
+from replay.drawing.painting import Filtered, Painter, Resize, SquarePixels, Stack
 from replay.drawing.redaction import Redaction
 from replay.drawing.trails import Trails
-from replay.footage.pixels import Pixels
+from replay.footage.pixels import Pixels, pixel_aspect_of
 from replay.query.where import DetectionFilter
 from replay.rendering.beside import SideBySide
 from replay.rendering.render import OverlayPainter
@@ -73,10 +73,11 @@ class Scene:
         resize: list[Painter] = [] if self.resize is None else [self.resize]
         if beside is None:
             drawn, hud = self._painters(session, closing)
-            return Stack([*drawn, *resize, *hud])
+            return Stack([*drawn, *_shape(session), *resize, *hud])
         one, other = (
-            Stack([*drawn, *hud])
-            for drawn, hud in (self._painters(each, closing) for each in (session, beside[0]))
+            Stack([*drawn, *_shape(each), *hud])
+            for each in (session, beside[0])
+            for drawn, hud in [self._painters(each, closing)]
         )
         return Stack([SideBySide(session, one, beside[0], other, beside[1]), *resize])
 
@@ -116,3 +117,9 @@ class Scene:
         detections = DetectionFilter(session, self.where or "")
         closing.callback(detections.close)
         return detections
+
+
+def _shape(session: Session) -> list[Painter]:
+    """Return what brings drawn pictures into the shape in which the source is shown."""
+    aspect = pixel_aspect_of(session)
+    return [] if aspect == 1 else [SquarePixels(aspect)]

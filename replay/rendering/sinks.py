@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from dgrec.errors import OutputError
-from dgrec.files import check_new_file, check_parent, output_error
+from dgrec.files import NewFolder, check_new_file, check_parent, output_error
 from dgrec.result import RecordedResult
 from dgrec.video import Image, VideoWriter, check_output
 
@@ -139,32 +138,30 @@ class PictureFolder(Sink):
 
     def __init__(self, path: Path, suffix: str, *, overwrite: bool) -> None:
         check_folder(path, overwrite=overwrite)
-        self._path, self._suffix = path, suffix
-        self._temporary = path.with_name(f".{path.name}.rendering")
-        with output_errors(self._path, self.discard):
-            if self._temporary.exists():
-                shutil.rmtree(self._temporary)  # of a run that was killed
-            self._temporary.mkdir()
+        self._path, self._suffix, self._overwrite = path, suffix, overwrite
+        with output_errors(path, lambda: None):
+            self._new = NewFolder(path)
 
     def write(self, image: Image, pts_us: int, duration_us: int, result: RecordedResult) -> None:
         with output_errors(self._path, self.discard):
-            file = self._temporary / f"frame-{result.frame:06}{self._suffix}"
+            file = self._new.temporary / f"frame-{result.frame:06}{self._suffix}"
             file.write_bytes(encode_picture(image, self._suffix))
         self.frames += 1
 
     def finish(self) -> None:
         with output_errors(self._path, self.discard):
-            if not self._path.is_dir() or not any(self._path.iterdir()):
-                os.replace(self._temporary, self._path)
-                return
-            for old in _pictures(self._path):
-                old.unlink()
-            for new in sorted(self._temporary.iterdir()):
-                os.replace(new, self._path / new.name)
-            self._temporary.rmdir()
+            self._new.finish(self._merge)
+
+    def _merge(self, folder: Path) -> None:
+        if not self._overwrite:
+            check_folder(folder, overwrite=False)  # it was empty when this began
+        for old in _pictures(folder):
+            old.unlink()
+        for new in sorted(self._new.temporary.iterdir()):
+            os.replace(new, folder / new.name)
 
     def discard(self) -> None:
-        shutil.rmtree(self._temporary, ignore_errors=True)
+        self._new.discard()
 
 
 def picture_folder(suffix: str) -> Target:

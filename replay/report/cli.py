@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dgrec.terminal import echo
 from replay.options import session_argument
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def report_command(
 
     with dgrec.open(session) as opened:
         for caveat in caveats(opened):
-            click.echo(f"{session}: {caveat}", err=True)
+            echo(f"{session}: {caveat}", err=True)
         if plot:
             chosen = output or session.with_suffix(f".{plot}.png")
             write_plot(opened, plot, chosen, overwrite=overwrite)
@@ -72,7 +73,7 @@ def report_command(
             chosen = output or session.with_suffix(".report.html")
             _write_page(opened, chosen, overwrite, video, not no_pictures)
     if not quiet:
-        click.echo(f"{chosen}: {chosen.stat().st_size / 1e6:,.1f} MB")
+        echo(f"{chosen}: {chosen.stat().st_size / 1e6:,.1f} MB")
 
 
 def _write_page(
@@ -92,11 +93,11 @@ def _write_page(
         write_report(session, output, notes=notes, overwrite=overwrite)
         return
     if footage.note:
-        click.echo(footage.note, err=True)
+        echo(footage.note, err=True)
     with Pixels(footage) as pixels:
         write_report(session, output, pixels=pixels, notes=notes, overwrite=overwrite)
         for note in pixels.notes():
-            click.echo(note, err=True)
+            echo(note, err=True)
 
 
 def _findings(session: Session) -> list[str]:

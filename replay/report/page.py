@@ -10,8 +10,8 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import hashlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from decimal import Decimal
 from importlib import resources
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dgrec.errors import DgrecError
-from dgrec.files import check_new_file, output_error
+from dgrec.files import NewFile, check_new_file, output_error
 from dgrec.rates import rate_text
 from dgrec.version import __version__
 from replay.output.values import cell_text
@@ -223,7 +223,7 @@ def write_report(
         policy=_policy(library, _START),
         version=__version__,
     )
-    write_file(output, page.encode())
+    write_file(output, page.encode(), overwrite=overwrite)
 
 
 def write_plot(session: Session, name: str, output: Path, *, overwrite: bool = False) -> None:
@@ -242,7 +242,7 @@ def write_plot(session: Session, name: str, output: Path, *, overwrite: bool = F
     vl_convert = _import("vl_convert")
     # A picture stands alone: it needs a ground of its own, and a title.
     spec = {**section.spec, "background": "white", "title": section.title, "padding": 12}
-    write_file(output, vl_convert.vegalite_to_png(spec, scale=2))
+    write_file(output, vl_convert.vegalite_to_png(spec, scale=2), overwrite=overwrite)
 
 
 # --- sections ------------------------------------------------------------------------------------
@@ -362,7 +362,8 @@ def _strip(reader: SqlReader, session: Session, pixels: Pixels) -> _Section:
     rows = sorted(reader.rows(_SLOWEST), key=lambda row: int(row["frame"]))
     if not rows:
         return section
-    section.pictures = list(_pictures(session, rows, pixels))
+    with ExitStack() as closing:
+        section.pictures = list(_pictures(session, rows, pixels, closing))
     # That pixels are missing shows; that they are black, or from another file, does not.
     if pixels.footage.note:
         section.caveats = [f"{pixels.footage.note[0].upper()}{pixels.footage.note[1:]}."]
@@ -371,12 +372,14 @@ def _strip(reader: SqlReader, session: Session, pixels: Pixels) -> _Section:
     return section
 
 
-def _pictures(session: Session, rows: Rows, pixels: Pixels) -> Iterator[_Picture]:
+def _pictures(
+    session: Session, rows: Rows, pixels: Pixels, closing: ExitStack
+) -> Iterator[_Picture]:
     import cv2
 
-    from replay.rendering.render import OverlayPainter
+    from replay.rendering.scene import Scene
 
-    painter = OverlayPainter()
+    painter = Scene().painter(session, closing)
     for row in rows:
         result = session.result(int(row["frame"]) - session.first_frame)
         image = pixels.frame(result.row)
@@ -406,7 +409,8 @@ def _caption(row: Mapping[str, Any]) -> str:
     ]
     lost = f"; {row['dropped_before']:,} frames lost before it" if row["dropped_before"] else ""
     inside = f" ({', '.join(stages)})" if stages else ""
-    return f"frame {row['frame']:,}: {row['latency_ms']:,.1f} ms{inside}{lost}"
+    latency = "-" if row["latency_ms"] is None else f"{row['latency_ms']:,.1f} ms"
+    return f"frame {row['frame']:,}: {latency}{inside}{lost}"
 
 
 def _extent(reader: SqlReader) -> Extent:
@@ -481,13 +485,10 @@ def check_file(path: Path, *, overwrite: bool, keep: Sequence[Path]) -> None:
     check_new_file(path, overwrite=overwrite)
 
 
-def write_file(path: Path, data: bytes) -> None:
+def write_file(path: Path, data: bytes, *, overwrite: bool) -> None:
     """Write ``data`` so that the file appears when it is whole."""
-    temporary = path.with_name(f".{path.name}.writing")
     try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
+        with NewFile(path, replace=overwrite) as new:
+            new.file.write(data)
     except OSError as error:
         raise output_error(path, error) from None
-    finally:
-        temporary.unlink(missing_ok=True)

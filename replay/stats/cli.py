@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dgrec.terminal import echo
 from dgrec.units import parse_duration
-from replay.options import output_options, quantity
+from replay.options import clips_option, output_options, quantity, say_clip
 
 if TYPE_CHECKING:
     from dgrec.session import Session
@@ -64,6 +65,7 @@ _CHARTS = "--charts are drawn below the tables of one session: without --by and 
 @click.option(
     "--sql", "show_sql", is_flag=True, help="Print the SQL of the answer instead, for dgrec query."
 )
+@clips_option
 @output_options("table", "json", "csv", "markdown")
 def stats_command(
     sessions: tuple[Path, ...],
@@ -74,6 +76,7 @@ def stats_command(
     follow: bool,
     charts: bool | None,
     show_sql: bool,
+    with_clips: bool,
     form: str,
     output: Path | None,
     overwrite: bool,
@@ -127,7 +130,12 @@ def stats_command(
     from replay.stats.caveats import caveats
 
     with contextlib.ExitStack() as stack:
-        opened = open_sessions(sessions, lambda line: click.echo(f"Warning: {line}", err=True))
+        opened = open_sessions(
+            sessions,
+            lambda line: echo(f"Warning: {line}", err=True),
+            with_clips=with_clips,
+            on_clip=say_clip,
+        )
         for session in opened:
             stack.enter_context(session)
             _say_what_is_missing(session)
@@ -140,13 +148,13 @@ def stats_command(
             # Rows have no place for them, and of what a program reads nobody may see them.
             for session in opened:
                 for caveat in caveats(session):
-                    click.echo(f"{session.path}: {caveat}", err=True)
+                    echo(f"{session.path}: {caveat}", err=True)
         if query is None and not why:
             _report(opened[0], form, output, overwrite, keep, charts)
             return
         for session in opened:
             if not len(session):
-                click.echo(f"{session.path}: has no frames", err=True)
+                echo(f"{session.path}: has no frames", err=True)
         reader = stack.enter_context(SqlReader(opened))
         with open_output(output, overwrite=overwrite, keep=keep) as destination:
             if query is not None:
@@ -163,7 +171,7 @@ def _say_what_is_missing(session: Session) -> None:
     missing = [name for name in MEASURED if name not in session.schema.names]
     if missing:
         what = ", ".join(missing)
-        click.echo(f"{session.path}: has no {what}: what needs that cannot be told", err=True)
+        echo(f"{session.path}: has no {what}: what needs that cannot be told", err=True)
 
 
 def _query(by: str | None, window: float | None, late: int | None) -> str | None:
@@ -247,9 +255,10 @@ def _follow(paths: tuple[Path, ...]) -> Path:
         with contextlib.ExitStack() as stack:
             live = None
             if is_terminal:
-                from rich.console import Console
                 from rich.live import Live
                 from rich.text import Text
+
+                from dgrec.console import Console
 
                 live = stack.enter_context(
                     Live(console=Console(stderr=True), auto_refresh=False, transient=True)
@@ -262,11 +271,11 @@ def _follow(paths: tuple[Path, ...]) -> Path:
                     text = "\n".join(screen(str(path), snapshot, blocks=blocks))
                     live.update(Text(text, no_wrap=True, overflow="crop"), refresh=True)
                 else:
-                    click.echo(status_line(snapshot), err=True)
+                    echo(status_line(snapshot), err=True)
                 if goes_on:
                     time.sleep(_REFRESH_S)
     except KeyboardInterrupt:
-        click.echo("stopped looking; the recording goes on", err=True)
+        echo("stopped looking; the recording goes on", err=True)
         raise SystemExit(0) from None
     finally:
         follower.close()

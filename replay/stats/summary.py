@@ -251,9 +251,9 @@ def write_stats(stats: SessionStats, form: str, destination: Destination) -> Non
     if form == "json":
         destination.write(json_text(asdict(stats), indent=2) + "\n")
     elif form == "csv":
-        destination.write(csv_line(("section", "name", "statistic", "value", "unit")))
+        destination.write(csv_line(("section", "name", "statistic", "value", "unit"), destination))
         for row in _values(stats):
-            destination.write(csv_line(row))
+            destination.write(csv_line(row, destination))
     else:
         write_report(_sections(stats), _notes(stats), form, destination)
 

@@ -216,12 +216,14 @@ def _limit(p: Pipeline, known: _Known) -> str | None:
     lost_rows = p.dropped_writer or 0
     if lost_rows > _REPLACED * (p.frames + lost_rows):
         return "writer"
-    if known.is_live and p.delivered_fps:
+    skips = (p.skipped or 0) > (p.dropped_queue or 0)
+    is_unknown = known.is_live and skips and known.asked_fps is None and known.every == 1
+    if known.is_live and p.delivered_fps and not is_unknown:
         expected = p.delivered_fps / known.every
         if known.asked_fps is not None:
             expected = min(expected, known.asked_fps)
         if p.inferred_fps >= _REACHED * expected:
-            if (p.skipped or 0) > (p.dropped_queue or 0):
+            if skips:
                 return "asked"
             if p.replaced <= 1 - _REACHED:
                 return "read"
@@ -229,6 +231,8 @@ def _limit(p: Pipeline, known: _Known) -> str | None:
             # What left most of its frames out is not known, or was not asked for.
             return None
     at_least = {load.stage: load.busy_at_least or 0.0 for load in p.loads if load.workers}
+    if is_unknown and max(at_least.values(), default=0.0) < _IDLE:
+        return "asked"  # nothing else leaves out most of a camera's frames
     both = at_least.get("read", 0.0) + at_least.get("recorder", 0.0)
     stage = max(at_least, key=lambda name: at_least[name], default=None)
     if stage is not None and at_least[stage] >= _BUSY and at_least[stage] >= 0.9 * both:

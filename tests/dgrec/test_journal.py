@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
+import struct
 import subprocess
 import sys
+import zlib
+from collections.abc import Callable
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
+import dgrec.messages as messages_module
 from dgrec.errors import (
     DgrecError,
     FormatVersionError,
@@ -21,6 +27,7 @@ from dgrec.errors import (
     SessionError,
 )
 from dgrec.journal import Journal, JournalWriter, is_being_written
+from dgrec.messages import whole_messages
 from dgrec.schema import FORMAT_VERSION, SCHEMA
 from dgrec.session import open_session
 from tests.dgrec.damage import read_all, wrong_rows
@@ -422,3 +429,123 @@ def test_errors_are_dgrecs_own(tmp_path: Path) -> None:
         open_session(tmp_path / "missing.arrows")
     with pytest.raises(DgrecError, match="cannot be read"):
         open_session(tmp_path)
+
+
+# --- how long a search takes ---
+
+
+class Counted(io.FileIO):
+    """Counts the bytes that are read."""
+
+    count = 0
+
+    def readinto(self, buffer: Any) -> Any:
+        read = super().readinto(buffer)
+        self.count += read or 0
+        return read
+
+
+@pytest.fixture
+def looked_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], tuple[int, list[Any]]]:
+    """Return how many bytes of a journal are read and summed up to find its messages, and those."""
+    count = 0
+
+    def pread(file: int, size: int, at: int, real: Any = os.pread) -> bytes:
+        nonlocal count
+        data: bytes = real(file, size, at)
+        count += len(data)
+        return data
+
+    def preadv(file: int, buffers: list[Any], at: int, real: Any = os.preadv) -> int:
+        nonlocal count
+        read: int = real(file, buffers, at)
+        count += read
+        return read
+
+    def crc32(data: Any, start: int = 0, real: Any = zlib.crc32) -> int:
+        nonlocal count
+        count += len(data)
+        value: int = real(data, start)
+        return value
+
+    def look(path: Path) -> tuple[int, list[Any]]:
+        nonlocal count
+        count = 0
+        with monkeypatch.context() as patch, BufferedReader(raw := Counted(path), 1 << 16) as file:
+            patch.setattr(os, "pread", pread)
+            patch.setattr(os, "preadv", preadv)
+            patch.setattr(zlib, "crc32", crc32)
+            found = list(whole_messages(file))
+        return count + raw.count, found
+
+    return look
+
+
+def _head(message: bytes, length: int) -> bytes:
+    return message[:length].ljust(length, b"\0")
+
+
+#: What may stand in a journal for a megabyte, from what a message looks like.
+GARBAGE: dict[str, Callable[[bytes], bytes]] = {
+    "zeros": lambda _: bytes(8),
+    "erased flash": lambda _: b"\xff" * 8,
+    "ends of streams": lambda _: b"\xff\xff\xff\xff\0\0\0\0",
+    "short headers": lambda _: b"\xff\xff\xff\xff\x10\0\0\0",
+    "long headers": lambda _: b"\xff\xff\xff\xff\0\0\x0f\0",
+    "beginnings of messages": lambda message: _head(message, 64),
+    "heads of messages": lambda message: _head(message, 2048),
+    "torn messages": lambda message: _head(message, len(message) // 16 * 8),
+}
+
+
+@pytest.mark.parametrize("kind", GARBAGE)
+def test_searching_is_linear(
+    tmp_path: Path, kind: str, looked_at: Callable[[Path], tuple[int, list[Any]]]
+) -> None:
+    path = write_journal(tmp_path / "a.arrows", make_rows(12), batch=4)
+    whole = path.read_bytes()
+    starts = [start for start, _, _ in looked_at(path)[1]]
+    second, third = starts[2], starts[3]  # after the schema and a batch without rows
+    work = []
+    for size in (1 << 19, 1 << 20):
+        unit = GARBAGE[kind](whole[second:third])
+        path.write_bytes(
+            whole[:third] + unit * (size // len(unit)) + bytes(-third % 8) + whole[third:]
+        )
+        count, found = looked_at(path)
+        assert sum(message is not None for _, message, _ in found) == len(starts)
+        assert sum(batch.num_rows for batch in Journal.open(path).batches()) == 12
+        work.append(count)
+        assert count < 10 * size
+    assert work[1] < 2.5 * work[0]
+
+
+def test_a_journal_made_to_be_searched_for_ever(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    looked_at: Callable[[Path], tuple[int, list[Any]]],
+) -> None:
+    """Each of many messages claims all that follows: the search ends, and says what it left."""
+    monkeypatch.setattr(messages_module, "_IN_VAIN", 1 << 20)
+    path = write_journal(tmp_path / "a.arrows", make_rows(8), batch=4)
+    whole = path.read_bytes()
+    starts = [start for start, _, _ in looked_at(path)[1]]
+    message = bytearray(whole[starts[2] : starts[3]])
+    header_length = int.from_bytes(message[4:8], "little")
+    at = message.index(struct.pack("<q", len(message) - 8 - header_length))
+    unit = 8 + header_length
+    count = (1 << 20) // unit
+    hostile = bytearray()
+    for number in range(count):
+        message[at : at + 8] = struct.pack("<q", (count - 1 - number) * unit)
+        hostile += message[:unit]
+    path.write_bytes(whole[: starts[3]] + hostile + whole[starts[3] :])
+    count, found = looked_at(path)
+    size = path.stat().st_size
+    assert size > 1 << 20
+    assert count < 40 * size + (4 << 20)
+    assert found[-1][1] is None
+    assert found[-1][2] > 0
+    journal = Journal.open(path)
+    assert sum(batch.num_rows for batch in journal.batches()) == 4
+    assert journal.damage

@@ -707,10 +707,6 @@ def test_what_a_file_does_not_have_is_null_and_never_zero(
     with contextlib.closing(Recording(without_column(paths["uneven"], column))) as r:
         values = {row["id"]: r.one(row["sql"])["value"] for row in r.ask("FROM metrics")}
         values |= r.one("FROM pipeline")
-        if column in ("dropped_camera", "dropped_queue", "dropped_writer"):
-            unknown = unknown | {"dropped"}
-        elif column == "dropped_before":
-            unknown = set()
         for name in unknown:
             assert values[name] is None, name
         windows = r.ask("FROM throughput(1)")

@@ -11,6 +11,7 @@ import pytest
 
 import dgrec
 from dgrec.errors import DamagedSessionError, DgrecError, NotASessionError
+from dgrec.files import lock
 from dgrec.journal import Journal, JournalWriter
 from dgrec.parts import numbered_files, part_path, parts_of
 from dgrec.rows import Row
@@ -391,11 +392,9 @@ def test_sealed_but_the_journal_is_still_there(tmp_path: Path) -> None:
 
 def test_a_journal_that_has_just_been_made(tmp_path: Path) -> None:
     output = write_set(tmp_path, size=50)
-    from dgrec.journal import _lock
-
     descriptor = os.open(tmp_path / "s-0003.arrows", os.O_CREAT | os.O_WRONLY)
     try:
-        _lock(descriptor)
+        assert lock(descriptor)
         with dgrec.open(output) as session:
             assert session.damage == []
             assert len(session) == 100

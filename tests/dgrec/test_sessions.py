@@ -374,3 +374,133 @@ def test_a_name_that_is_a_pattern_stands_for_that_file_only(tmp_path: Path, name
     with dgrec.open(asked) as session:
         assert session.sql("SELECT count(*) FROM frames").fetchall() == [(3,)]
         assert session.sql("SELECT frames FROM session_throughput").fetchall() == [(3,)]
+
+
+# --- clips -------------------------------------------------------------------------------------
+
+
+def write_clip(
+    path: Path, of: str, *ranges: tuple[int, int], inner: dict[str, Any] | None = None
+) -> Path:
+    """Write a clip of the frames from ``start`` to before ``end`` of each of ``ranges``."""
+    clip: dict[str, Any] = {"session_id": of, "ranges": []}
+    count = 0
+    for start, end in ranges:
+        clip["ranges"].append({"first_frame": count, "frames": end - start, "from_frame": start})
+        count += end - start
+    if inner is not None:
+        clip["clip"] = inner
+    return write_session(path, make_rows(count), new_metadata(path.stem, clip=clip))
+
+
+def clip_facts(path: Path) -> dict[str, Any]:
+    with Session(path) as session:
+        facts: dict[str, Any] = session.metadata["clip"]
+        return facts
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    """One recording of 20 frames, and clips: of it, of that clip, and of what is not there."""
+    original = write_session(tmp_path / "a.parquet", make_rows(20), new_metadata("a"))
+    with Session(original) as session:
+        first = write_clip(tmp_path / "b.parquet", session.id, (2, 5), (10, 14))
+    with Session(first) as session:
+        write_clip(tmp_path / "c.parquet", session.id, (2, 6), inner=clip_facts(first))
+    outer = {"session_id": "gone", "ranges": [{"first_frame": 0, "frames": 9, "from_frame": 100}]}
+    write_clip(tmp_path / "d.parquet", "gone", (100, 108))
+    write_clip(tmp_path / "e.parquet", "gone", (107, 110))  # frame 107 is in d, too
+    write_clip(tmp_path / "f.parquet", "gone", (108, 112))
+    write_clip(tmp_path / "g.parquet", "f2", (0, 3), inner=outer)  # of a clip of the same
+    return tmp_path
+
+
+def test_a_folder_counts_each_recorded_frame_once(clips: Path) -> None:
+    found, lines = opened(clips)
+    assert found == {"a.parquet": 20, "d.parquet": 8, "f.parquet": 4}
+    assert [line.partition(": ")[0] for line in lines] == [
+        str(clips / name) for name in ("b.parquet", "c.parquet", "e.parquet", "g.parquet")
+    ]
+    assert lines[0].endswith(f": is a clip with frames of {clips / 'a.parquet'}; left out")
+
+
+def test_clips_count_where_they_are_asked_for(clips: Path) -> None:
+    everything = open_sessions([clips], with_clips=True)
+    assert [session.path.stem for session in everything] == list("abcdefg")
+    for session in everything:
+        session.close()
+    # Named, in whatever order, and by a folder of which nothing else is there.
+    found, lines = opened(clips, clips / "b.parquet")
+    assert (found["b.parquet"], len(lines)) == (7, 3)
+    (clips / "a.parquet").unlink()
+    # b and c have frames in common: 4 of b's are those of c.
+    assert set(opened(clips)[0]) == {"b.parquet", "d.parquet", "f.parquet"}
+
+
+def test_sessions_say_what_they_are_clips_of(clips: Path) -> None:
+    with Session(clips / "a.parquet") as session:
+        original = session.id
+    connection = dgrec.connect(clips, with_clips=True)
+    found = connection.sql("SELECT name, clip_of FROM sessions ORDER BY name").fetchall()
+    connection.close()
+    gone = [(name, "gone") for name in "defg"]
+    assert found == [("a", None), ("b", original), ("c", original), *gone]
+    with pytest.warns(UserWarning, match="is a clip with frames of") as told:
+        connection = dgrec.connect(clips)
+    assert len(told) == 4
+    assert connection.sql("SELECT sum(frames) FROM sessions").fetchall() == [(32,)]
+    assert connection.sql("SELECT count(*) FROM frames").fetchall() == [(32,)]
+    connection.close()
+
+
+def test_a_clip_of_a_recording_in_parts_is_found_by_the_set(tmp_path: Path) -> None:
+    for number, start in enumerate((0, 5), 1):
+        write_part(tmp_path / "s.parquet", number, "set-s", start=start)
+    write_clip(tmp_path / "x.parquet", "set-s", (3, 7))
+    with Session(tmp_path / "s-0002.parquet") as part:
+        write_clip(tmp_path / "y.parquet", part.id, (6, 8))
+    assert opened(tmp_path)[0] == {"s.parquet": 10}
+
+
+@pytest.mark.parametrize(
+    "clip",
+    [{}, {"session_id": 7}, {"ranges": "x"}, {"ranges": [1, {"frames": "3"}], "clip": 5}],
+)
+def test_what_a_clip_says_wrongly_breaks_nothing(tmp_path: Path, clip: dict[str, Any]) -> None:
+    for name in ("a", "b"):
+        write_session(tmp_path / f"{name}.parquet", make_rows(3), new_metadata(name, clip=clip))
+    assert len(opened(tmp_path)[0]) == 2
+
+
+# --- a killed recorder ---------------------------------------------------------------------------
+
+
+def test_what_was_lost_before_a_crash_is_found(tmp_path: Path) -> None:
+    rows = make_rows(12)
+    rows[3].dropped_queue, rows[5].dropped_camera, rows[6].skipped_before = 4, 2, 9
+    journal = write_journal(tmp_path / "a.arrows", rows, new_metadata("a"), end=False)
+    write_session(tmp_path / "b.parquet", rows, new_metadata("b"), end=False)
+    connection = dgrec.connect(journal, tmp_path / "b.parquet")
+    found = connection.sql(
+        "SELECT name, end_reason, frames, detections, skipped, dropped, ended_at "
+        "FROM sessions WHERE dropped > 0 ORDER BY name"
+    ).fetchall()
+    (last,) = connection.sql("SELECT max(completed_at) FROM frames").fetchall()
+    connection.close()
+    assert [row[:-1] for row in found] == [
+        ("a", None, 12, 12, 9, 6),
+        ("b", "recovered", 12, 12, 9, 6),
+    ]
+    assert [row[-1] for row in found] == [*last, *last]
+
+
+def test_what_is_being_recorded_has_losses_so_far_and_no_end(tmp_path: Path) -> None:
+    rows = make_rows(5)
+    rows[3].dropped_queue = 4
+    writer = JournalWriter(tmp_path / "a.arrows", new_metadata("a"), durability="never")
+    writer.write(rows)
+    connection = dgrec.connect(tmp_path)
+    found = connection.sql("SELECT frames, dropped, ended_at FROM sessions").fetchall()
+    connection.close()
+    writer.close()
+    assert found == [(5, 4, None)]

@@ -16,7 +16,7 @@ from dgrec.metadata import Metadata
 from recorder.capture import Capture
 from recorder.live_source import LiveSource
 from recorder.recording import Recording
-from recorder.source import VideoReader, parse_source
+from recorder.source import open_source, parse_source
 from tests.recorder.network_camera import MjpegCamera, frame_number
 
 #: Each start of the camera counts from the next multiple of this.
@@ -88,10 +88,10 @@ def run(
     source = parse_source(camera.url)
     clock = Clock()
     live = LiveSource(
-        VideoReader(source, stall_timeout_s=3),
+        open_source(source, stall_timeout_s=3),
         source,
         clock,
-        reopen=lambda: VideoReader(source, stall_timeout_s=3),
+        reopen=lambda: open_source(source, stall_timeout_s=3),
         stall_timeout_s=3,
     )
     capture = Capture(live)

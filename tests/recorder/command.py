@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.waiting import PATIENCE_S
+
 __all__ = ["Command", "error_of", "names"]
 
 _ROOT = Path(__file__).parents[2]
-#: Long enough for a busy machine; a command that hangs fails its test instead of the whole run.
-_PATIENCE_S = 150
 #: What may stand on stderr beside an error: a note of ours, and TensorFlow Lite's own.
 _NOTES = ("No model named: ", "INFO: Created TensorFlow Lite")
 #: Nothing listens on the discard port: every request through this "proxy" is refused at once.
@@ -53,7 +53,7 @@ class Command:
             env=self.environment(env),
             capture_output=True,
             text=True,
-            timeout=_PATIENCE_S,
+            timeout=PATIENCE_S,
             check=False,
         )
 

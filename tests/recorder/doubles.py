@@ -23,7 +23,7 @@ from dgrec.rows import Row
 from recorder.capture import Capture
 from recorder.frames import Footage, Frame
 from recorder.recording import Recording
-from recorder.source import VideoReader, parse_source
+from recorder.source import open_source, parse_source
 
 __all__ = ["LABELS", "PysdkDouble", "ScriptedFrames", "Seen", "clip", "record", "run_length"]
 
@@ -34,6 +34,8 @@ class ScriptedFrames:
     """A source whose frames stand at the given seconds, and which may fail before one of them."""
 
     end_reason = "finished"
+    end_detail = ""
+    lost_at_end = 0
 
     def __init__(
         self,
@@ -89,10 +91,10 @@ class ScriptedFrames:
 def clip(clock: Clock, *, skip: int = 0, loop: bool = False) -> Footage:
     """Return the sample clip from its frame ``skip`` on."""
     source = parse_source("sample")
-    reader = VideoReader(source)
+    reader = open_source(source)
     for _ in range(skip):
         reader.read()
-    return Footage(reader, source, clock, loop=loop)
+    return Footage(reader, clock, reopen=lambda: open_source(source), loop=loop)
 
 
 class PysdkDouble:

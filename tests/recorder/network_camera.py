@@ -72,7 +72,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             elif kind == "garbage":
                 self._send_garbage()
             else:
-                self._send_pictures(grows=kind == "grows")
+                self._send_pictures(kind)
         except OSError:
             pass  # the viewer has left
 
@@ -84,7 +84,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         for _ in range(64):
             self.wfile.write(noise)
 
-    def _send_pictures(self, *, grows: bool) -> None:
+    def _send_pictures(self, kind: str) -> None:
         self.send_response(200)
         self.send_header("Content-Type", f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
         self.end_headers()
@@ -97,12 +97,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                     return  # a viewer who has left must not use up numbers of the next
                 number = _Handler.number
                 _Handler.number += 1
-            size = (640, 480) if grows and number >= GROWS_AT else (320, 240)
+            size = (640, 480) if kind == "grows" and number >= GROWS_AT else (320, 240)
             _, data = cv2.imencode(".jpg", picture(number, size))
+            data = data.tobytes()
+            if kind == "halves" and number % 5 == 4:
+                data = data[: len(data) // 2]
             self.wfile.write(
                 f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\n"
                 f"Content-Length: {len(data)}\r\n\r\n".encode()
-                + data.tobytes()
+                + data
                 + b"\r\n"
             )
             # What was due while the process was stopped is not made up for.

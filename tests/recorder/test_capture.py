@@ -49,7 +49,7 @@ def test_frames_of_a_clip_are_stamped() -> None:
     assert [frame.source_frame for frame in frames] == list(range(50))
     times = [frame.media_time_s for frame in frames]
     assert times == pytest.approx([i * FRAME_S for i in range(50)], abs=1e-4)
-    assert [frame.time_s for frame in frames] == times
+    assert [frame.time_s for frame in frames] == pytest.approx(times, abs=1e-8)
     captured = [before, *(frame.captured_ns for frame in frames), clock.now_ns()]
     assert captured == sorted(captured)
     assert all(0 <= frame.read_ns < 10_000_000_000 for frame in frames)

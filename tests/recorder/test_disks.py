@@ -14,6 +14,7 @@ from dgrec.checksums import verify_checksums
 from dgrec.session import open_session
 from tests.factory import make_rows, smooth_boxes, write_journal, write_session
 from tests.recorder.command import Command
+from tests.waiting import PATIENCE_S
 
 
 class Disk:
@@ -60,7 +61,7 @@ def run(command: Command, *arguments: str) -> subprocess.CompletedProcess[str]:
         env=command.environment(),
         capture_output=True,
         text=True,
-        timeout=150,
+        timeout=PATIENCE_S,
         check=False,
     )
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +29,14 @@ from tests.dgrec.damage import read_all
 from tests.factory import make_detection, make_rows, new_metadata, write_journal, write_session
 from tests.faults import Faults, Kind
 from tests.recorder.doubles import PysdkDouble, ScriptedFrames
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/fd").is_dir(), reason="file descriptors are told by /proc"
 )
 
 FRAMES = 5
+
 KINDS = [
     Kind(errno.ENOSPC),
     Kind(errno.EIO, torn=True),
@@ -56,13 +57,6 @@ def new_recording(folder: Path, **options: Any) -> Recording:
         durability="frame",
         **options,
     )
-
-
-def wait_until(is_so: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
-    while not is_so():
-        assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.005)
 
 
 def numbers(path: Path) -> list[int]:
@@ -177,7 +171,7 @@ def test_rows_written_before_a_failure_are_there_and_later_ones_too(tmp_path: Pa
 
 
 def test_what_a_failing_disk_says(tmp_path: Path) -> None:
-    with Faults(tmp_path, 9, Kind(errno.ENOSPC)):
+    with Faults(tmp_path, 10, Kind(errno.ENOSPC)):
         recording = new_recording(tmp_path)
         with pytest.raises(StorageError) as caught:
             recording.run()
@@ -230,22 +224,26 @@ def test_the_session_is_on_the_disk_before_the_journal_goes(tmp_path: Path) -> N
     """A power cut between any two of these calls must find one of the two files complete."""
     with Faults(tmp_path) as seen:
         new_recording(tmp_path).run()
-    temporary = ".s.parquet.sealing"
+    temporary = ".s.parquet.new"
     first = seen.calls.index(("write", temporary))
     sealing = seen.calls[first:]
     last_write = max(i for i, call in enumerate(sealing) if call == ("write", temporary))
     assert [call for call in sealing[last_write + 1 :] if call[0] != "close"] == [
         ("fsync", temporary),
-        ("replace", temporary),
+        ("rename", temporary),
         ("fsync", tmp_path.name),
-        ("unlink", temporary),  # in vain: it has its name by now
         ("unlink", "s.arrows"),
     ]
     # And in the journal, every batch was synced before the next was written.
     recording = [call for call, name in seen.calls[:first] if name == "s.arrows"]
-    assert recording == ["write", "fsync"] * (1 + FRAMES + 2) + ["close"]
-    # Its name was too, before the first row.
-    assert seen.calls.index(("fsync", tmp_path.name)) == 2
+    assert recording == ["write", "fsync"] * (FRAMES + 1)
+    # Its head and its name were too, before the first row.
+    assert seen.calls[:4] == [
+        ("write", ".s.arrows.new"),
+        ("fsync", ".s.arrows.new"),
+        ("rename", ".s.arrows.new"),
+        ("fsync", tmp_path.name),
+    ]
 
 
 # --- a disk that fills up, or goes away ---
@@ -294,7 +292,7 @@ class Silent(ScriptedFrames):
 
 
 def test_a_disk_that_fails_ends_the_recording_of_a_silent_camera(tmp_path: Path) -> None:
-    with Faults(tmp_path, 9, Kind(errno.EIO)):
+    with Faults(tmp_path, 10, Kind(errno.EIO)):
         recording = new_recording(tmp_path)
         recording.capture = Capture(Silent())
         with pytest.raises(StorageError, match="Input/output error; the 2 frames"):
@@ -340,23 +338,33 @@ def test_a_folder_that_vanishes_ends_the_recording(tmp_path: Path, how: str) -> 
                 shutil.rmtree(folder)
 
     recording = new_recording(folder, watchers=(vanish,))
-    with pytest.raises(StorageError, match=r"is not there any more: .* went with it$"):
+    with pytest.raises(StorageError, match=r"is not there any more: .* went with it$") as caught:
         recording.run()
     if how == "moved":
-        assert numbers(tmp_path / "elsewhere" / "s.arrows")[:2] == [0, 1]
+        moved = tmp_path / "elsewhere" / "s.arrows"
+        assert f"any more: it is {moved} now; " in str(caught.value)
+        # The batch that found out is there once, and so is the end.
+        written = recording.writer.journal.frames
+        assert written > 2
+        assert numbers(moved) == list(range(written))
+        result = recover(moved)
+        assert (result.frames, result.ended, result.damage) == (written, True, ())
+        with open_session(result.output) as session:
+            assert session.metadata["end_reason"] == "failed"
+            assert session.metadata["totals"]["frames"] == written
 
 
 def test_a_folder_that_vanishes_before_sealing(tmp_path: Path) -> None:
     folder = tmp_path / "usb"
     folder.mkdir()
     recording = new_recording(folder)
-    close = recording.writer.journal.close
+    end = recording.writer.end
 
-    def close_and_move() -> None:
-        close()
+    def end_and_move(closing: Any) -> None:
+        end(closing)
         folder.rename(tmp_path / "elsewhere")
 
-    recording.writer.journal.close = close_and_move  # type: ignore[method-assign]
+    recording.writer.end = end_and_move  # type: ignore[method-assign]
     with pytest.raises(OutputError) as caught:
         recording.run()
     assert caught.value.exit_code == 4

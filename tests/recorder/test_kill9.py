@@ -11,6 +11,7 @@ import pytest
 
 from bench.kill9 import look, rows_of
 from tests.factory import write_journal, write_session
+from tests.waiting import PATIENCE_S
 
 _ROOT = Path(__file__).parents[2]
 
@@ -23,7 +24,7 @@ def test_a_few_dozen_killed_recordings() -> None:
         env={**os.environ, "PYTHONPATH": str(_ROOT)},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=2 * PATIENCE_S,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

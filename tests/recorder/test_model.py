@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,8 @@ def test_an_alias_that_the_registry_does_not_have(tmp_path: Path) -> None:
 
 
 def test_a_model_that_the_zoo_does_not_have() -> None:
-    assert "yolo99: cannot be loaded: " in refusal(by_name(model_name="yolo99"))
+    error = refusal(by_name(model_name="yolo99"))
+    assert error == f"yolo99: is not in the zoo; {sample.ZOO} has {sample.MODEL_NAME}"
 
 
 def test_a_zoo_that_is_missing(tmp_path: Path) -> None:
@@ -165,10 +167,63 @@ def test_properties_that_pysdk_refuses(properties: dict[str, Any], which: str) -
         (" overlay_show_labels = false", ("overlay_show_labels", False)),
         ("a=b=c", ("a", "b=c")),
         ("a=", ("a", "")),
+        ("overlay_show_labels=True", ("overlay_show_labels", True)),
+        ("overlay_show_labels= False ", ("overlay_show_labels", False)),
+        ("output_class_set=None", ("output_class_set", None)),
+        ("output_class_set=('car', 'person')", ("output_class_set", ("car", "person"))),
+        ("output_class_set={'car'}", ("output_class_set", {"car"})),
+        ("overlay_color=(255, 0, 0)", ("overlay_color", (255, 0, 0))),
+        ("overlay_color=[(255, 0, 0), (0, 255, 0)]", ("overlay_color", [(255, 0, 0), (0, 255, 0)])),
+        ("image_backend='pil'", ("image_backend", "pil")),
+        ('image_backend="pil"', ("image_backend", "pil")),
+        ("image_backend=pil", ("image_backend", "pil")),
+        (
+            "postprocess={'timing': {'enable': True}}",
+            ("postprocess", {"timing": {"enable": True}}),
+        ),
+        ("a=-1.5e-3", ("a", -1.5e-3)),
+        ("a=__import__('os').getcwd()", ("a", "__import__('os').getcwd()")),
+        ("a=true story", ("a", "true story")),
+        ("a=" + "[" * 100_000, ("a", "[" * 100_000)),
+        ("a=" + "(" * 100_000, ("a", "(" * 100_000)),
     ],
 )
 def test_properties(text: str, expected: tuple[str, Any]) -> None:
     assert parse_property(text) == expected
+
+
+def test_properties_as_python_writes_them_reach_the_model() -> None:
+    texts = [
+        "overlay_show_labels=True",
+        "output_class_set=('face', 'car')",
+        "overlay_color=(1, 2, 3)",
+    ]
+    loaded = load_model(ModelRequest(properties=dict(map(parse_property, texts))))
+    assert loaded.model.overlay_show_labels is True
+    assert set(loaded.model.output_class_set) == {"face", "car"}
+    assert loaded.model.overlay_color == (1, 2, 3)
+    assert loaded.description["properties"]["output_class_set"] == ["face", "car"]
+
+
+def test_odd_values_are_plain_json_in_the_metadata() -> None:
+    """A set has no order of its own, and JSON has no infinity."""
+    texts = ["output_class_set={'face', 'car', 'bus'}", "output_confidence_threshold=-1e999"]
+    loaded = load_model(ModelRequest(properties=dict(map(parse_property, texts))))
+    assert loaded.description["properties"] == {
+        "output_class_set": ["bus", "car", "face"],
+        "output_confidence_threshold": "-inf",
+    }
+    json.dumps(loaded.description, allow_nan=False)
+
+
+def test_the_bundled_model_runs_on_one_device() -> None:
+    """PySDK offers one a processor; their thread pools would spin against each other."""
+    loaded = load_model(ModelRequest())
+    assert loaded.description["devices"] == [0]
+    assert load_model(by_name()).description["devices"] == [0]
+    available = loaded.model.devices_available
+    asked = load_model(ModelRequest(properties={"devices_selected": available}))
+    assert asked.description["devices"] == available
 
 
 @pytest.mark.parametrize("text", ["threshold", "=3", " =3", ""])

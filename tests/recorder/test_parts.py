@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ from tests.factory import (
 from tests.recorder.doubles import PysdkDouble, ScriptedFrames, clip, record
 
 #: 30 frames a second: a second is 29.97 of them.
+from tests.waiting import wait_until
+
 ROWS = [
     make_row(
         i,
@@ -95,13 +97,6 @@ def write(output: Path, splitting: Splitting, *, batch: int = 10, **options: Any
     journal.end({**END, "totals": {**TOTALS, **flushes}})
     assert journal.seal() == []
     return journal
-
-
-def wait_until(is_so: Callable[[], bool], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.01)
 
 
 def names(folder: Path) -> list[str]:

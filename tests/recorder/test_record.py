@@ -23,6 +23,7 @@ from dgrec.session import Session
 from recorder.publisher import Publisher, check_target, payload
 from tests.factory import make_detection, make_row
 from tests.recorder.command import Command, names
+from tests.waiting import PATIENCE_S
 
 OPTIONS = ["--source", "sample", "--every", "5", "--max-frames", "40"]
 
@@ -270,7 +271,7 @@ def test_a_reader_that_goes_away_does_not_end_the_recording(dgrec: Command) -> N
         assert json.loads(process.stdout.readline())["detections"] == []
     process.stdout.close()
     process.stdout = None
-    _, stderr = process.communicate(timeout=150)
+    _, stderr = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, stderr
     assert "Recorded 40 frames" in stderr
     assert stderr.count("-: publishing ended: Broken pipe") == 1
@@ -294,6 +295,9 @@ def test_a_name_is_made_and_the_summary_tells_it(dgrec: Command) -> None:
     assert done.returncode == 0, done.stderr
     assert "Recorded" not in done.stderr  # --quiet
     (path,) = (dgrec.folder / "recordings").iterdir()
+    again = dgrec.record("--source", "my clip (1).mp4", "--max-frames", "1")
+    assert again.returncode == 0, again.stderr  # also where the folder is there already
+    assert len(list((dgrec.folder / "recordings").iterdir())) == 2
     assert path.name.startswith("my-clip-1-2")
     with open_session(path) as session:
         metadata = session.metadata

@@ -24,6 +24,7 @@ from recorder.source import parse_source
 from tests.factory import make_rows, new_metadata, write_journal
 from tests.recorder.command import Command, error_of, names
 from tests.recorder.zoo import broken_model
+from tests.waiting import PATIENCE_S
 
 # --- sources ---
 
@@ -37,7 +38,7 @@ def test_a_missing_file(dgrec: Command) -> None:
 def test_a_text_file(dgrec: Command) -> None:
     (dgrec.folder / "notes.mp4").write_text("no video\n" * 1000)
     assert error_of(dgrec.record("--source", "notes.mp4")) == (
-        "notes.mp4: is no video that OpenCV can read"
+        "notes.mp4: cannot be read as a video: invalid data found when processing input"
     )
 
 
@@ -45,7 +46,7 @@ def test_footage_without_a_frame(dgrec: Command) -> None:
     """A container whose index is whole, but not one picture: a copy that was cut off early."""
     (dgrec.folder / "cut.mp4").write_bytes(sample.CLIP.read_bytes()[:3000].ljust(3000))
     error = error_of(dgrec.record("--source", "cut.mp4", "--output", "s.parquet"))
-    assert error == "cut.mp4: holds no frame that OpenCV can read"
+    assert error == "cut.mp4: holds no frame that can be decoded"
     assert names(dgrec.folder) == ["cut.mp4"]
 
 
@@ -282,7 +283,7 @@ def test_help_does_not_wait_for_heavy_libraries(dgrec: Command) -> None:
         env=dgrec.environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=True,
     )
     assert "Example: dgrec record --source sample" in done.stdout
@@ -295,8 +296,8 @@ def test_help_does_not_wait_for_heavy_libraries(dgrec: Command) -> None:
 def test_an_unknown_model(dgrec: Command) -> None:
     arguments = ["--source", "sample", "--model-name", "yolo99", "--zoo-url", str(sample.ZOO)]
     error = error_of(dgrec.record(*arguments))
-    assert error.startswith("yolo99: cannot be loaded: ")
-    assert "not found" in error
+    assert error.startswith("yolo99: is not in the zoo; ")
+    assert error.endswith(f" has {sample.MODEL_NAME}")
     assert names(dgrec.folder) in ([], ["recordings"])
 
 

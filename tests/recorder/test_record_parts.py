@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -18,15 +17,13 @@ from recorder.recovery import left_behind, recover
 from replay.verify import verify
 from tests.factory import make_rows, write_session
 from tests.recorder.command import Command, error_of, names
+from tests.waiting import PATIENCE_S, wait_until
 
 SAMPLE = ["--source", "sample", "--loop"]
 
 
 def wait_for(folder: Path, pattern: str, count: int) -> None:
-    end = time.monotonic() + 120
-    while len(list(folder.glob(pattern))) < count:
-        assert time.monotonic() < end, names(folder)
-        time.sleep(0.05)
+    wait_until(lambda: len(list(folder.glob(pattern))) >= count)
 
 
 def test_killed_in_the_middle(tmp_path: Path) -> None:
@@ -46,7 +43,7 @@ def test_killed_in_the_middle(tmp_path: Path) -> None:
         wait_for(tmp_path, "s-*.parquet", 5)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE_S)
 
     journals = left_behind(tmp_path)
     assert journals, "the part that was being written"

@@ -82,7 +82,7 @@ def test_the_token_is_used_and_not_told(dgrec: Command) -> None:
             "--model-name",
             "m",
             "--zoo-url",
-            f"https://a:{PASSWORD}@127.0.0.1:9/z",
+            f"https://a:{PASSWORD}@127.0.0.1:9/o/z",
         ),
         *("--inference-host-address", "@cloud"),
         env={"DEGIRUM_CLOUD_TOKEN": TOKEN},

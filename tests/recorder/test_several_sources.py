@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from dgrec.errors import SessionError
 from dgrec.session import Session
 from tests.recorder.command import Command, names
 from tests.recorder.network_camera import MjpegCamera
+from tests.waiting import PATIENCE_S, wait_until
 
 
 @pytest.fixture
@@ -81,14 +80,14 @@ def test_one_that_is_lost_does_not_stop_the_others(dgrec: Command) -> None:
         )
         journals = _wait_for_two_journals(dgrec.folder)
         camera.kill()
-        _wait_until(lambda: sum(p.suffix == ".parquet" for p in dgrec.folder.iterdir()) == 1)
+        wait_until(lambda: sum(p.suffix == ".parquet" for p in dgrec.folder.iterdir()) == 1)
         lost = next(p for p in dgrec.folder.iterdir() if p.suffix == ".parquet")
         assert lost.stem != "sample"
         going_on = next(p for p in journals if p.stem == "sample")
         before = going_on.stat().st_size
-        _wait_until(lambda: going_on.stat().st_size > before)
+        wait_until(lambda: going_on.stat().st_size > before)
         os.killpg(process.pid, signal.SIGINT)
-        _, stderr = process.communicate(timeout=60)
+        _, stderr = process.communicate(timeout=PATIENCE_S)
     finally:
         camera.kill()
     assert process.returncode == 1
@@ -108,7 +107,7 @@ def test_a_signal_ends_all(dgrec: Command, clip: Path) -> None:
     )
     _wait_for_two_journals(dgrec.folder)
     os.killpg(process.pid, signal.SIGTERM)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, stderr
     for name in ("sample", "yard"):
         with Session(dgrec.folder / f"{name}.parquet") as session:
@@ -143,12 +142,5 @@ def _wait_for_two_journals(folder: Path) -> list[Path]:
                     found.append(path)
         return found
 
-    _wait_until(lambda: len(journals()) == 2)
+    wait_until(lambda: len(journals()) == 2)
     return journals()
-
-
-def _wait_until(is_so: Callable[[], bool]) -> None:
-    end = time.monotonic() + 90
-    while not is_so():
-        assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.1)

@@ -19,12 +19,12 @@ from recorder.capture import Capture, Decimator
 from recorder.frames import Frame
 from recorder.live_source import LiveSource
 from recorder.model import LoadedModel, ModelRequest, load_model
-from recorder.source import VideoReader, parse_source
+from recorder.source import SourceReader, open_source, parse_source
 from tests.dgrec.compare import assert_same
 from tests.recorder.doubles import PysdkDouble, ScriptedFrames, record
 from tests.recorder.network_camera import MjpegCamera
+from tests.waiting import PATIENCE_S, wait_until
 
-PATIENCE_S = 30.0
 FRAMES = 6
 
 
@@ -62,8 +62,8 @@ class HaltingFrames(ScriptedFrames):
 @pytest.fixture(scope="module")
 def images() -> list[Any]:
     """Frames of the clip with no face, one, and several."""
-    reader = VideoReader(parse_source("sample"))
-    frames = [reader.read()[1] for _ in range(300)]
+    reader = open_source(parse_source("sample"))
+    frames = [reader.read().image for _ in range(300)]
     reader.release()
     return frames[:: 300 // FRAMES][:FRAMES]
 
@@ -174,8 +174,8 @@ def test_the_journal_has_every_frame_of_a_camera_that_fell_silent(
     with MjpegCamera() as camera:
         source = parse_source(camera.url)
 
-        def connect() -> VideoReader:
-            return VideoReader(source, stall_timeout_s=PATIENCE_S)
+        def connect() -> SourceReader:
+            return open_source(source, stall_timeout_s=PATIENCE_S)
 
         live = LiveSource(connect(), source, clock, reopen=connect, stall_timeout_s=PATIENCE_S)
         capture = Capture(live)
@@ -195,11 +195,11 @@ def test_the_journal_has_every_frame_of_a_camera_that_fell_silent(
 
 def wait_for_rows(path: Path, done: Any) -> None:
     journal = path.with_suffix(".arrows")
-    due = time.monotonic() + PATIENCE_S
-    while True:
-        if journal.exists() and journal.stat().st_size:
-            with open_session(journal) as session:
-                if done(len(session)):
-                    return
-        assert time.monotonic() < due, "the rows do not come"
-        time.sleep(0.1)
+
+    def are_there() -> bool:
+        if not journal.exists() or not journal.stat().st_size:
+            return False
+        with open_session(journal) as session:
+            return bool(done(len(session)))
+
+    wait_until(are_there)

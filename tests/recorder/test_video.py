@@ -34,7 +34,7 @@ from recorder.recovery import recover
 from recorder.sealer import Retention
 from recorder.segment_videos import VideoOptions
 from recorder.segments import Splitting
-from recorder.source import VideoReader, parse_source
+from recorder.source import open_source, parse_source
 from recorder.video_file import Kind, VideoFile, _CountedFile, drop_torn_end, frame_stamps
 from replay.verify import verify
 from tests.factory import CLOSING, new_metadata, write_journal
@@ -100,7 +100,7 @@ def run(
     frames: FrameSource
     if isinstance(footage, Path):
         source = parse_source(str(footage))
-        frames = Footage(VideoReader(source), source, clock)
+        frames = Footage(open_source(source), clock)
     else:
         frames = footage
     kept = []
@@ -427,6 +427,7 @@ def test_overwriting(tmp_path: Path, footage: Path) -> None:
 PLAIN: dict[str, Any] = {
     "output": None,
     "overwrite": False,
+    "continue": False,
     "split_every": None,
     "split_size": None,
     "keep_last": None,

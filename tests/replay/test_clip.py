@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import json
+import os
 import shutil
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +18,15 @@ import pytest
 from click.testing import Result
 
 import dgrec as library
+from dgrec.files import NewFile
 from dgrec.journal import Journal, JournalWriter
 from dgrec.metadata import utc_text
 from dgrec.parts import part_path
 from dgrec.rows import Row
 from dgrec.sealed import seal
 from dgrec.video import VideoWriter
+from replay.clip import clip as clip_module
+from replay.clip.spans import Span
 from replay.footage.finding import find_footage
 from replay.footage.pixels import Pixels
 from replay.footage.video import Clip
@@ -41,6 +47,8 @@ from tests.replay.clips import (
 
 FRAMES = 100
 STEP_NS = 40_000_000
+#: Three frames are late, and two more until those have gone through.
+LATENCY_MS = {40: 120, 41: 120, 42: 120, 43: 80, 44: 40}
 Run = Callable[..., Result]
 
 
@@ -52,7 +60,7 @@ def captured_ns(frame: int) -> int:
 def camera_row(frame: int, video_frame: int | None, **overrides: Any) -> Row:
     stamps = {
         "captured_ns": captured_ns(frame),
-        "completed_ns": captured_ns(frame) + (150 if 40 <= frame < 43 else 20) * 1_000_000,
+        "completed_ns": captured_ns(frame) + LATENCY_MS.get(frame, 20) * 1_000_000,
         "media_time_s": None,
     }
     state = None if video_frame is not None else "queue full"
@@ -386,7 +394,7 @@ def test_a_clip_answers_sql(dgrec: Run, camera: Path, tmp_path: Path) -> None:
     assert dgrec("clip", camera, "-o", clip, "--start", 40, "--end", 43).exit_code == 0
     sql = "SELECT count(*) AS n, min(latency_ms) AS low, any_value(session_id) AS id FROM frames"
     (row,) = json.loads(dgrec("query", clip, sql, "--format", "json").output)
-    assert (row["n"], row["low"]) == (3, 150.0)
+    assert (row["n"], row["low"]) == (3, 120.0)
     assert row["id"] == metadata_of(clip)["session_id"]
 
 
@@ -508,3 +516,55 @@ def test_an_answer_does_not_replace_a_recorded_video(
     assert done.exit_code == 1
     assert "is the session itself" in done.stderr
     assert video.read_bytes() == before
+
+
+# --- killed while it is written ---
+
+
+def named_before(stop: int, work: Callable[[], Any]) -> None:
+    """Do ``work`` in a process that is killed before (even) or after (odd) a file has its name."""
+    real, count = NewFile._take_name, itertools.count()
+
+    def take_name(self: NewFile) -> None:
+        if next(count) == stop:
+            os.kill(os.getpid(), signal.SIGKILL)
+        real(self)
+        if next(count) == stop:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    process = os.fork()
+    if process == 0:
+        try:
+            NewFile._take_name = take_name  # type: ignore[method-assign]
+            work()
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(process, 0)
+    assert os.WIFSIGNALED(status), "it came to its end"
+
+
+@pytest.mark.parametrize("stop", range(4))
+@pytest.mark.parametrize("start", [0, 20], ids=["copied", "encoded"])
+def test_a_clip_that_was_killed_is_in_nobodys_way(
+    dgrec: Run, camera: Path, tmp_path: Path, start: int, stop: int
+) -> None:
+    clip = tmp_path / "clip.parquet"
+
+    def write(overwrite: bool = False) -> None:
+        with library.open(camera) as session:
+            clip_module.write_clip(session, [Span(start, 60)], clip, overwrite=overwrite)
+
+    named_before(stop, write)
+    arguments = ("clip", camera, "--start", start, "--end", 60, "-o", clip)
+    done = dgrec(*arguments)
+    if stop == 3:  # the session has its name: nothing is missing
+        assert "exists already" in done.output
+    else:
+        assert done.exit_code == 0, done.output
+    assert_whole(clip)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4", "clip.parquet"]
+    # And where there is a clip already.
+    named_before(stop, lambda: write(overwrite=True))
+    assert dgrec(*arguments, "--overwrite").exit_code == 0
+    assert_whole(clip)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4", "clip.parquet"]

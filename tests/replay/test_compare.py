@@ -350,7 +350,8 @@ def test_moments_of_a_session_are_as_fast_as_it(dgrec: Run, base: Path, tmp_path
     path = tmp_path / "moments.parquet"
     assert dgrec("clip", base, "--where", "frame % 100 < 20", "-o", path).exit_code == 0
     found = verdicts(json_compare(dgrec, base, path))
-    assert (found["throughput_fps"], found["stalls_per_min"]) == ("SAME", "SAME")
+    # There are no stalls, in too short a time to say so.
+    assert (found["throughput_fps"], found["stalls_per_min"]) == ("SAME", "UNCLEAR")
 
 
 def test_some_sessions_without_a_value_are_counted(dgrec: Run, tmp_path: Path) -> None:

@@ -17,7 +17,16 @@ from click.testing import Result
 from dgrec.journal import Journal, JournalTail, JournalWriter
 from dgrec.parts import part_path
 from dgrec.sealed import seal
-from replay.stats.follow import RECENT_S, Follower, journal_of, screen, sealed_or_not, status_line
+from replay.stats.follow import (
+    RECENT_S,
+    Follower,
+    Snapshot,
+    journal_of,
+    screen,
+    sealed_or_not,
+    status_line,
+    wait_for,
+)
 from tests.factory import (
     CLOSING,
     START_NS,
@@ -29,6 +38,7 @@ from tests.factory import (
     write_session,
 )
 from tests.replay.conftest import uneven_rows
+from tests.waiting import PATIENCE_S
 
 Run = Callable[..., Result]
 ROWS = uneven_rows(400, seed=41)
@@ -304,6 +314,40 @@ def test_the_screen(writer: JournalWriter) -> None:
     follower.close()
 
 
+def test_bars_reach_as_far_as_the_largest_value_that_the_axis_names() -> None:
+    fps = (*(0 for _ in range(RECENT_S - 3)), 30, 15, 10)
+    latency = (*(None for _ in range(RECENT_S - 3)), 12.0, None, 240.0)
+    snapshot = Snapshot(
+        frames=55, detections=0, skipped=0, dropped=0, dropped_at_start=0, seconds=3.0, silent_s=0.0, recent_fps=18.3,
+        recent_latency_ms=(12.0, 200.0, 230.0), recent_inference_ms=None,
+        results_by_second=fps, latency_by_second=latency,
+    )  # fmt: skip
+    lines = list(screen("s", snapshot, blocks=False))[-6:]
+    assert [line[:10].strip() for line in lines] == ["240", "p95 ms", "0", "30", "results", "0"]
+    columns = [line[12:].ljust(RECENT_S) for line in lines]
+    # The largest value fills its column, half of it half, and a twentieth next to nothing.
+    filled = [[row[-3 + at] != " " for row in columns[3:]] for at in range(3)]
+    assert filled[0] == [True, True, True]
+    assert filled[1] == [False, True, True]
+    assert [row[-1] != " " for row in columns[:3]] == [True, True, True]
+    assert [row[-3] != " " for row in columns[:2]] == [False, False]
+
+
+def test_a_part_that_never_comes_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wait_for, "__defaults__", (0.0,))
+    path = part_path(tmp_path / "s.parquet", 1).with_suffix(".arrows")
+    part = {"number": 1, "set_id": "set-1", "first_frame": 0}
+    writer = JournalWriter(path, new_metadata(path.stem, part=part), durability="never")
+    writer.write(ROWS[:20])
+    follower = Follower(path)
+    assert follower.poll()
+    writer.end({**CLOSING, "end_reason": "split"})
+    writer.close()
+    assert not follower.poll()
+    assert (follower.path, follower.snapshot().frames) == (path, 20)
+    follower.close()
+
+
 # --- the command -------------------------------------------------------------------------------
 
 
@@ -321,7 +365,7 @@ def test_the_command_follows_and_then_measures(
     writer.close()
     seal(Journal.open(writer.path), tmp_path / "s.parquet")
     writer.path.unlink()
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
     assert json.loads(out)["frames"] == 90
 
@@ -334,7 +378,7 @@ def test_control_c_ends_it_cleanly(
     assert process.stderr is not None
     assert "50 frames" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, out) == (0, "")
     assert err.splitlines()[-1] == "stopped looking; the recording goes on"
     assert "Traceback" not in err

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from replay.rendering.pipeline import ahead
+from tests.waiting import PATIENCE_S
 
 
 def stage_threads() -> list[str]:
@@ -36,7 +37,7 @@ def test_work_is_done_in_the_named_thread_and_a_few_items_ahead() -> None:
     with contextlib.closing(ahead(make(), "make", depth=3)) as items:
         assert next(items) == 0
         for _ in range(5):  # one in use, three that wait, one being put
-            assert more.acquire(timeout=10)
+            assert more.acquire(timeout=PATIENCE_S)
         assert not more.acquire(timeout=0.05)
         assert len(made) == 5
     assert names == {"dgrec-make"}

@@ -151,7 +151,7 @@ def test_what_is_no_video_is_said(
 ) -> None:
     path = tmp_path / "not.mp4"
     path.write_bytes(contents)
-    with pytest.raises(dgrec.VideoError, match=r"not\.mp4: not a video that OpenCV can read"):
+    with pytest.raises(dgrec.VideoError, match=r"not\.mp4: cannot be read as a video"):
         Pixels(Footage(path))
     assert capfd.readouterr() == ("", ""), "FFmpeg's own remarks belong nowhere"
 

@@ -37,6 +37,7 @@ from tests.replay.clips import (
     numbered_row,
     write_clip,
 )
+from tests.waiting import PATIENCE_S, wait_until
 
 FRAMES = 300
 ROOT = str(Path(__file__).parents[2])
@@ -134,14 +135,14 @@ class Replay:
 
     def window(self) -> int:
         """Return the window's id, once it is there and shows a frame."""
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            assert self.process.poll() is None, self.process.communicate()
-            found = self._windows(self._x11.XDefaultRootWindow(self._connection))
-            if found and self.screen()[:HEIGHT, :WIDTH].max() > 240:
-                return found[0]
-            time.sleep(0.02)
-        raise AssertionError("no window")
+        found: list[int] = []
+
+        def is_shown() -> bool:
+            found[:] = self._windows(self._x11.XDefaultRootWindow(self._connection))
+            return bool(found) and self.screen()[:HEIGHT, :WIDTH].max() > 240
+
+        wait_until(is_shown, process=self.process)
+        return found[0]
 
     def _windows(self, parent: int) -> list[int]:
         """Return the windows named ``dgrec: ...`` below ``parent``."""
@@ -236,7 +237,7 @@ class Replay:
 
     def end(self) -> tuple[int, str, str]:
         """Return exit code, stdout and stderr."""
-        out, err = self.process.communicate(timeout=60)
+        out, err = self.process.communicate(timeout=PATIENCE_S)
         return self.process.returncode, out, err
 
     def __enter__(self) -> Self:
@@ -246,6 +247,29 @@ class Replay:
         self._x11.XCloseDisplay(self._connection)
         self.process.kill()
         self.process.communicate()
+
+
+def number_shown(run: Replay) -> int:
+    """Return the number of the frame on the screen; -1 while one is being painted over another."""
+    try:
+        return number_in(run.screen()[:HEIGHT, :WIDTH])
+    except AssertionError:
+        return -1
+
+
+def paused(run: Replay) -> Any:
+    """Pause a replay that runs; return the picture that stays for half a second."""
+    wait_until(lambda: number_shown(run) > 0, process=run.process)
+    run.press("space")
+    pictures = [run.screen()]
+
+    def is_still() -> bool:
+        time.sleep(0.5)  # fifteen frames
+        pictures.append(run.screen())
+        return np.array_equal(pictures[-1], pictures[-2])
+
+    wait_until(is_still, process=run.process)
+    return pictures[-1][:HEIGHT, :WIDTH]
 
 
 def test_it_shows_the_frames_at_the_recorded_pace(display: str, session: Path) -> None:
@@ -269,15 +293,10 @@ def test_a_paused_window_shows_the_frame_as_it_was_drawn(
     display: str, session: Path, key: str
 ) -> None:
     with Replay(display, session) as run:
-        run.press("space")
-        time.sleep(0.3)
-        picture = run.screen()[:HEIGHT, :WIDTH]
-        time.sleep(0.5)
-        assert np.array_equal(run.screen()[:HEIGHT, :WIDTH], picture), "it must stand still"
+        picture = paused(run)
         number = number_in(picture)
         run.press("space")
-        time.sleep(0.5)
-        assert number_in(run.screen()[:HEIGHT, :WIDTH]) > number
+        wait_until(lambda: number_shown(run) > number, process=run.process)
         run.press(key)
         code, out, err = run.end()
     assert (code, err) == (0, "")
@@ -320,7 +339,7 @@ def test_a_window_opens_after_a_video_was_written(display: str, tmp_path: Path) 
         env={**os.environ, "DISPLAY": display, "PYTHONPATH": ROOT},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_S,
     )
     assert (run.stdout, run.stderr) == ("closed\n", "")
 
@@ -355,15 +374,10 @@ def test_a_display_that_is_gone_gives_a_file(session: Path, tmp_path: Path) -> N
 # --- keys ---
 
 
-def settled(run: Replay, expected: int, seconds: float = 10.0) -> Any:
+def settled(run: Replay, expected: int) -> Any:
     """Return the picture, once it is of the expected frame."""
-    deadline = time.monotonic() + seconds
-    while True:
-        picture = run.screen()[:HEIGHT, :WIDTH]
-        if (shown := number_in(picture)) == expected or time.monotonic() > deadline:
-            assert shown == expected
-            return picture
-        time.sleep(0.02)
+    wait_until(lambda: number_shown(run) == expected, process=run.process)
+    return run.screen()[:HEIGHT, :WIDTH]
 
 
 def test_keys_go_to_exact_frames(display: str, eventful_session: Path) -> None:
@@ -393,9 +407,7 @@ def test_keys_go_to_exact_frames(display: str, eventful_session: Path) -> None:
         run.press("question")
         run.press("s")
         saved = eventful_session.parent / "e.frame-000149.png"
-        deadline = time.monotonic() + 10
-        while not saved.exists() and time.monotonic() < deadline:
-            time.sleep(0.02)
+        wait_until(saved.exists, process=run.process)
         run.press("q")
         code, _, err = run.end()
     assert (code, err) == (0, "")

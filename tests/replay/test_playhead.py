@@ -14,6 +14,7 @@ from replay.player.moments import Kind, Moments, find_moments
 from replay.player.playhead import SPEEDS, Look, Playhead
 from replay.player.time_bar import TimeBar
 from replay.rendering.render import Timeline
+from tests.dgrec.test_parts import write_set
 from tests.factory import make_detection, make_row, write_journal, write_session
 from tests.replay.conftest import uneven_rows
 
@@ -88,6 +89,9 @@ def test_times_are_those_of_a_replay(tmp_path: Path) -> None:
         if rng.random() < 0.05:
             media = float("nan")
         captured = 1_700_000_000_000_000_000 + int(rng.integers(-50_000_000, 90_000_000))
+        if i >= 100:
+            captured += 3 * 86_400 * 10**9  # the camera was away
+            media = None if media is None else media + 7_000 * (i // 100)
         rows.append(make_row(i, [], media_time_s=media, captured_ns=captured + i * 40_000_000))
     path = write_journal(tmp_path / "s.arrows", rows, batch=7)
     timeline = Timeline()
@@ -105,6 +109,18 @@ def test_a_stretch_and_chosen_frames(tmp_path: Path) -> None:
     chosen = moments_of(path, 0, 40, [3, 30, 31, 45])
     assert chosen.positions.tolist() == [3, 30, 31]
     assert moments_of(path, 0, 50, []).positions.tolist() == []
+
+
+def test_chosen_frames_of_a_recording_in_parts(tmp_path: Path) -> None:
+    output = write_set(tmp_path, size=8)  # 100 rows in 13 parts, a batch each
+    wanted = np.random.default_rng(5).choice(100, 40, replace=False)
+    with dgrec.open(output) as session:
+        latency = np.asarray(session.frames["latency_ms"].to_pylist())
+        for start, end in ((0, 100), (11, 77)):
+            chosen = find_moments(session, start, end, wanted)
+            positions = np.sort(wanted[(wanted >= start) & (wanted < end)])
+            assert chosen.positions.tolist() == positions.tolist()
+            assert chosen.latency_ms.tolist() == latency[positions].tolist()
 
 
 # --- where a player goes ---
@@ -256,6 +272,29 @@ def test_marks_stand_at_their_times(head: Playhead) -> None:
     assert bar.fraction_at(at[1], 100) is None, "the picture is not the time line"
     assert bar.fraction_at(-50, 375) == 0.0
     assert bar.fraction_at(5000, 375) == 1.0
+
+
+def test_the_bar_says_why_a_frame_is_marked_and_where_help_is(head: Playhead) -> None:
+    bar = TimeBar(head.moments, 640, 360)
+    black = np.zeros((360, 640, 3), np.uint8)
+
+    def text() -> np.ndarray[Any, Any]:
+        return bar.draw(black, head)[360 + 26 :].astype(int)  # below the time line
+
+    def colored(part: np.ndarray[Any, Any]) -> int:
+        return int(np.count_nonzero(part[:, :, 2] - part[:, :, 0] > 60))  # more red than blue
+
+    plain = text()
+    assert plain[:, 560:].max() > 100, "? help stands at the right"
+    assert colored(plain) == 0
+    head.act("next_event")  # two frames were dropped before it
+    dropped = text()
+    assert colored(dropped) > 50
+    assert np.median(dropped[dropped[:, :, 2] > 200], axis=0)[1] < 100, "red"
+    head.act("next_event")  # a slow one
+    slow = text()
+    assert colored(slow) > 50
+    assert not np.array_equal(slow, dropped)
 
 
 def test_help_covers_the_picture_and_goes_again(head: Playhead) -> None:

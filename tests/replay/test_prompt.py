@@ -15,6 +15,7 @@ from click.testing import Result
 
 from tests.factory import make_rows, new_metadata, write_session
 from tests.replay.conftest import ROOT
+from tests.waiting import PATIENCE_S
 
 Run = Callable[..., Result]
 PROMPT = "dgrec>"
@@ -38,7 +39,7 @@ class Terminal:
                 "PROMPT_TOOLKIT_NO_CPR": "1",
             },
             encoding="utf-8",
-            timeout=20,
+            timeout=PATIENCE_S,
             dimensions=(40, 120),
         )
         self.child.expect_exact(PROMPT)

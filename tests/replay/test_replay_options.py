@@ -18,6 +18,7 @@ from replay.drawing.painting import Resize
 from replay.footage.finding import Footage
 from replay.footage.pixels import Pixels
 from replay.footage.selection import parse_position
+from replay.rendering.animation import Animation
 from replay.rendering.contact_sheet import spread
 from replay.rendering.cut import make_cut
 from replay.rendering.render import at_speed, frames, usual_step_us
@@ -29,6 +30,7 @@ from tests.replay.clips import (
     file_source,
     number_drawn,
     number_in,
+    numbered_image,
     numbered_metadata,
     numbered_row,
     write_clip,
@@ -284,6 +286,21 @@ def test_how_often_an_animation_plays(
     with PillowImage.open(output) as image:
         once = None if suffix == ".gif" else 1
         assert image.info.get("loop") == (0 if loop else once)
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+def test_the_last_picture_of_an_animation_lasts_as_long_as_its_frame(
+    tmp_path: Path, suffix: str
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    made = Animation(path, WIDTH, HEIGHT, loop=True, overwrite=False)
+    for number, (pts_us, duration_us) in enumerate([(0, 100_000), (100_000, 300_000)]):
+        made.write(numbered_image(number), pts_us, duration_us, None)  # type: ignore[arg-type]
+    made.write(numbered_image(2), 400_000, 700_000, None)  # type: ignore[arg-type]
+    made.finish()
+    images, durations = zip(*animated(path), strict=True)
+    assert [number_in(image) for image in images] == [0, 1, 2]
+    assert durations == (100, 300, 700)
 
 
 def test_an_uneven_animation_keeps_its_times(tmp_path: Path, clip: Path) -> None:

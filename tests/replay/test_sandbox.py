@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,12 +20,14 @@ from click.testing import Result
 import dgrec as dgrec_package
 from dgrec import sample
 from dgrec.errors import QueryError
+from replay.query import where
 from replay.query.landlock import refuse_writing
 from replay.query.limits import bounded_memory
 from replay.query.reader import SqlReader, check_only_reads
 from replay.query.statement import _REFUSED_FUNCTIONS, _TABLE_FUNCTIONS
 from tests.replay.conftest import ROOT
 from tests.replay.hostile import STATEMENTS, files_in
+from tests.waiting import wait_until
 
 Run = Callable[..., Result]
 BY_CHECK, BY_SETTINGS, BY_LIMITS = STATEMENTS.values()
@@ -252,6 +256,58 @@ def test_macros_of_the_connection_can_be_called() -> None:
         check_only_reads(connection, "FROM rows_of(3)")
 
 
+def test_no_macro_of_duckdb_calls_what_is_refused() -> None:
+    with duckdb.connect() as connection:
+        macros = connection.execute(
+            "SELECT lower(function_name), macro_definition FROM duckdb_functions() "
+            "WHERE internal AND macro_definition IS NOT NULL"
+        ).fetchall()
+    assert len(macros) > 50
+    calls = {
+        name for name, body in macros if any(f"{f}(" in body.lower() for f in _REFUSED_FUNCTIONS)
+    }
+    assert calls <= _REFUSED_FUNCTIONS
+
+
+@pytest.mark.parametrize("kind", sorted(duckdb.StatementType.__members__))
+def test_every_type_of_statement_was_looked_at(reader: SqlReader, folder: Path, kind: str) -> None:
+    """None of these writes; a type that is not here is one that a later DuckDB brought."""
+    examples = {
+        "ALTER": ("ALTER VIEW frames RENAME TO f", "COMMENT ON VIEW frames IS 'x'"),
+        "ANALYZE": ("ANALYZE",),
+        "ATTACH": ("ATTACH '{target}'",),
+        "CALL": ("CALL range(3)", "CHECKPOINT"),
+        "COPY": ("COPY frames TO '{target}'", "COPY (SELECT 1) TO '{target}'"),
+        "COPY_DATABASE": ("COPY FROM DATABASE memory TO x",),
+        "CREATE": ("CREATE TABLE t AS SELECT 1", "CREATE SECRET (TYPE s3)", "CREATE SCHEMA s"),
+        "CREATE_FUNC": ("CREATE MACRO f(x) AS x", "CREATE MACRO f(x) AS TABLE SELECT x"),
+        "DELETE": ("DELETE FROM frames", "TRUNCATE frames"),
+        "DETACH": ("DETACH memory",),
+        "DROP": ("DROP VIEW frames", "DEALLOCATE x"),
+        "EXECUTE": ("EXECUTE x", "EXECUTE x(1)"),
+        "EXPLAIN": ("EXPLAIN ANALYZE COPY frames TO '{target}'",),
+        "EXPORT": ("EXPORT DATABASE '{target}'",),
+        "EXTENSION": ("UPDATE EXTENSIONS", "UPDATE EXTENSIONS (httpfs)"),
+        "INSERT": ("INSERT INTO frames VALUES (1)", "INSERT OR REPLACE INTO frames SELECT 1"),
+        "INVALID": ("SELEC 1", "\0"),
+        "LOAD": ("INSTALL httpfs", "LOAD httpfs", "FORCE INSTALL httpfs FROM community"),
+        "LOGICAL_PLAN": ("",),
+        "MERGE_INTO": ("MERGE INTO frames USING frames f ON true WHEN MATCHED THEN DELETE",),
+        "MULTI": ("PIVOT (FROM read_text('/etc/passwd')) ON content", "IMPORT DATABASE 'x'"),
+        "PRAGMA": ("PRAGMA version", "PRAGMA enable_profiling", "PRAGMA database_list"),
+        "PREPARE": ("PREPARE x AS SELECT 1",),
+        "RELATION": ("FROM no_such_relation",),
+        "SELECT": ("SELECT 1; SELECT 2",),
+        "SET": ("SET threads = 1", "RESET threads", "USE x", "SET GLOBAL memory_limit = '9GB'"),
+        "TRANSACTION": ("BEGIN", "COMMIT", "ROLLBACK", "ABORT"),
+        "UPDATE": ("UPDATE frames SET frame = 1",),
+        "VACUUM": ("VACUUM", "VACUUM frames"),
+        "VARIABLE_SET": ("SET VARIABLE x = 1", "RESET VARIABLE x"),
+    }
+    for statement in examples[kind]:
+        refused(reader, filled(statement, folder), folder)
+
+
 def test_every_function_of_this_duckdb_was_looked_at() -> None:
     """A new one may read, write or run something: decide on it, then add it here."""
     with duckdb.connect() as connection:
@@ -270,6 +326,46 @@ def test_every_function_of_this_duckdb_was_looked_at() -> None:
     assert {name for (name,) in tables} >= _TABLE_FUNCTIONS
 
 
+# --- the conditions of replay and clip are the same sandbox --------------------------------------
+
+
+def ask(session: dgrec_package.Session, option: str, condition: str) -> None:
+    if option == "--frames-where":
+        where.matching_frames(session, condition, 0, 420)
+        return
+    with contextlib.closing(where.DetectionFilter(session, condition)) as chosen:
+        chosen.kept(0)
+
+
+@pytest.mark.parametrize("option", ["--where", "--frames-where"])
+@pytest.mark.parametrize(
+    ("condition", "reason"),
+    [
+        ("getenv('HOME') = ''", "refused"),
+        ("json_serialize_plan('SELECT getenv(''HOME'')', optimize := true) IS NULL", "refused"),
+        ("EXISTS (FROM read_text('/etc/passwd'))", "refused"),
+        ("EXISTS (FROM '/etc/passwd.csv')", "disabled by configuration"),
+        ("len(range(4000000000 + frame)) > 0", "emory"),
+        ("1 < (SELECT count(*) FROM range(100000000) a, range(100000000) b)", "stopped after"),
+        ("levenshtein(repeat('a', 800000), repeat('b', 800000 + frame)) > 0", "stopped after"),
+    ],
+)
+def test_conditions_have_its_limits(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, option: str, condition: str, reason: str
+) -> None:
+    monkeypatch.setattr(where, "TIMEOUT_S", 0.4)
+    with (
+        dgrec_package.open(folder / "given.parquet") as session,
+        pytest.raises(QueryError) as caught,
+    ):
+        ask(session, option, condition)
+    line = str(caught.value)
+    assert line.startswith(f"{option} ")
+    assert reason in line
+    assert "--timeout" not in line
+    assert "--memory-limit" not in line
+
+
 # --- through the command -----------------------------------------------------------------------
 
 
@@ -281,6 +377,7 @@ def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("statement", "reason"),
     [
+        ("UPDATE EXTENSIONS", "refused"),
         ("FROM '/etc/passwd.csv'", "disabled by configuration"),
         ("WITH c AS (COPY frames TO '{target}') FROM c", "COPY is refused"),
         ("SELECT len(range(4000000000))", "emory"),
@@ -325,3 +422,45 @@ def test_limits_can_be_set(dgrec: Run, folder: Path) -> None:
     assert "stopped after 0.3 s" in done.stderr
     assert dgrec("query", given, "SELECT 1", "--timeout", "5").exit_code == 2
     assert dgrec("query", given, "SELECT 1", "--memory-limit", "much").exit_code == 2
+
+
+#: Spills, and takes minutes.
+_LONG = "SELECT range AS i, repeat('x', 200) AS t FROM range(1000000000) ORDER BY hash(i)"
+
+
+@contextlib.contextmanager
+def in_the_background(folder: Path, temporary: Path) -> Iterator[subprocess.Popen[str]]:
+    """A query that a script has started with ``&``: SIGINT is ignored."""
+    shell = ("sh", "-c", 'trap "" INT HUP; exec "$@"', "sh")
+    limits = ("--memory-limit", "60MB", "--format", "csv")
+    query = ("-m", "dgrec", "query", str(folder / "given.parquet"), _LONG, *limits)
+    started = subprocess.Popen(
+        [*shell, sys.executable, *query],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(temporary)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        wait_until(lambda: any(temporary.rglob("*.tmp")) or started.poll() is not None)
+        yield started
+    finally:
+        started.kill()
+        started.wait()
+        assert started.stderr is not None
+        started.stderr.close()
+
+
+def test_a_query_in_the_background_ends_in_order(folder: Path, tmp_path: Path) -> None:
+    with in_the_background(folder, tmp_path) as query:
+        # What a shell ignores for its background, Ctrl-C at the terminal does not end.
+        status = Path(f"/proc/{query.pid}/status").read_text("ascii")
+        ignored = int(status.partition("SigIgn:")[2].split()[0], 16)
+        for number in (signal.SIGINT, signal.SIGHUP):
+            assert ignored >> (number - 1) & 1
+        query.send_signal(signal.SIGTERM)
+        assert query.wait(60) == 128 + signal.SIGTERM
+        assert query.stderr is not None
+        assert query.stderr.read() == ""
+    assert list(tmp_path.iterdir()) == []

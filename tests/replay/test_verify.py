@@ -16,7 +16,15 @@ from click.testing import CliRunner, Result
 from dgrec.cli import gather
 from dgrec.journal import Journal
 from dgrec.sealed import write_sealed
-from tests.factory import CLOSING, make_row, make_rows, smooth_boxes, write_journal, write_session
+from tests.factory import (
+    CLOSING,
+    START_NS,
+    make_row,
+    make_rows,
+    smooth_boxes,
+    write_journal,
+    write_session,
+)
 from tests.replay.clips import file_source, numbered_metadata, numbered_row, write_clip
 
 
@@ -73,7 +81,7 @@ def rewritten(path: Path, change: Any) -> Path:
     table = pa.Table.from_batches(opened.batches())
     metadata = {**opened.metadata, **(opened.closing or {})}
     table, metadata = change(table, metadata)
-    write_sealed(path, table.schema, table.to_batches(), lambda: metadata)
+    write_sealed(path, table.schema, table.to_batches(), lambda _: metadata)
     # Sealing counts for itself: what the metadata says is put in afterwards.
     stored = pq.read_metadata(path).metadata[b"dgrec"].decode()
     said = {**json.loads(stored), "totals": metadata["totals"]}
@@ -138,8 +146,9 @@ def totals(**said: int) -> Any:
         (swap("frame", 11, 99), "row 11 has the frame number 99"),
         (swap("source_frame", 7, 6), "frame 7: source_frame steps back"),
         (swap("captured_at", 7, 2), "frame 7: captured_at steps back"),
-        (swap("completed_at", 7, 2), "frame 7 was completed before it was captured"),
-        (swap("dropped_before", 3, 2), "frame 3: the drops do not add up"),
+        (swap("completed_at", 7, 2), "frame 7: completed_at steps back"),
+        (swap("completed_at", 7, 2), "frame 7: was completed before it was captured"),
+        (swap("dropped_before", 3, 2), "frame 3: its drops do not add up"),
     ],
     ids=str,
 )
@@ -190,12 +199,24 @@ def test_video_against_rows(tmp_path: Path) -> None:
     source = file_source(clip)
     video = {"file": "raw.mp4", "kind": "raw", "size": source["size"], "sha256": source["sha256"]}
 
-    def session(name: str, numbers: list[int | None], **known: Any) -> Path:
-        rows = [numbered_row(i, i, video_frame=number) for i, number in enumerate(numbers)]
+    def session(
+        name: str, numbers: list[int | None], late: tuple[int, ...] = (), **known: Any
+    ) -> Path:
+        rows = []
+        for i, number in enumerate(numbers):
+            at_ms = 40 * (i if number is None else number) + (1000 if number in late else 0)
+            captured = START_NS + at_ms * 1_000_000
+            stamps = {"captured_ns": captured, "completed_ns": captured + 1_000_000}
+            rows.append(numbered_row(i, i, video_frame=number, **stamps))
         metadata = numbered_metadata({"given": "cam0", "kind": "camera"}, video=[video | known])
         return write_session(tmp_path / name, rows, metadata)
 
     right = session("right.parquet", [0, 1, None, 2, 3, 4])
+    late = session("late.parquet", [0, 1, 2, 3, 4], late=(3, 4))
+    assert (
+        "its video raw.mp4 shows frame 3 at 0.120000 s instead of 1.120000 s (and 1 more)"
+        in verify(late).output
+    )
     mixed = session("mixed.parquet", [0, 2, 1, 3, 4])
     past = [0, 1, 3, 7]  # 2 was lost in front of the disk
     assert verify(right).exit_code == 0

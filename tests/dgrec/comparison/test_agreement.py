@@ -13,7 +13,14 @@ import dgrec
 from dgrec.comparison import agreement as agreement_module
 from dgrec.comparison.agreement import KINDS, Agreement, compare_detections
 from dgrec.rows import Row
-from tests.factory import make_detection, make_row, smooth_boxes, write_journal, write_session
+from tests.factory import (
+    edited,
+    make_detection,
+    make_row,
+    smooth_boxes,
+    write_journal,
+    write_session,
+)
 
 Results = list[dict[str, Any]]
 
@@ -275,3 +282,49 @@ def test_every_kind_is_counted_on_both_sides(tmp_path: Path) -> None:
         assert sum(label.counts[kind] for label in found.labels) == found.counts[kind]
     assert sum(label.base for label in found.labels) == found.base
     assert sum(label.new for label in found.labels) == found.new
+
+
+@pytest.mark.parametrize("noise", [0.0, 1.0, 4.0])
+def test_objects_that_carry_two_labels_keep_them(tmp_path: Path, noise: float) -> None:
+    """Boxes of a car and a truck in nearly one place: of the same label, each has its own."""
+    rng = np.random.default_rng(3)
+
+    def frame() -> Results:
+        found = []
+        for left, label in itertools.product((50.0, 400.0), ("car", "truck")):
+            corners = np.array([left, 50.0, left + 100, 150.0]) + rng.normal(0, noise, 4)
+            found.append(make_detection(bbox=corners.tolist(), label=label, score=0.9))
+        return found
+
+    frames = [(frame(), frame()) for _ in range(40)]
+    found = agree(tmp_path, [a for a, _ in frames], [b[::-1] for _, b in frames])
+    assert kinds_of(found) == {"same": 160}
+    assert found.f1 == 1.0
+
+
+def test_pairs_of_one_label_go_first_and_the_rest_is_matched_without_them(tmp_path: Path) -> None:
+    # The car of BASE overlaps NEW's truck most, but NEW's car enough; what is left are the trucks.
+    base = [box(0, "car"), box(30, "truck")]
+    new = [box(2, "truck"), box(25, "car")]
+    found = agree(tmp_path, [base], [new])
+    # 75/125 and 72/128 overlap, which is enough for both; by IoU alone both would be flips.
+    assert kinds_of(found) == {"same": 2}
+    assert found.mean_iou == pytest.approx((75 / 125 + 72 / 128) / 2)
+    # Below 0.5 a label is no reason to go first.
+    far = agree(tmp_path / "far", [[box(0, "car")]], [[box(2, "truck"), box(60, "car")]])
+    assert kinds_of(far) == {"label_flip": 1, "only_new": 1}
+
+
+def test_frames_without_a_number_in_the_source_are_left_out(tmp_path: Path) -> None:
+    frames = [[box(0)] for _ in range(5)]
+    path = edited(
+        write_session(tmp_path / "a.parquet", rows_of(frames)),
+        {"source_frame": [0, None, 2, None, 4]},
+    )
+    with (
+        dgrec.open(path) as a,
+        dgrec.open(write_session(tmp_path / "b.parquet", rows_of(frames))) as b,
+    ):
+        found = compare_detections(a, b)
+    assert (found.frames, found.only_base_frames, found.only_new_frames) == (3, 0, 2)
+    assert found.f1 == 1.0

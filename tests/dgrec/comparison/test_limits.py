@@ -45,7 +45,7 @@ def row(
 
 def comparison(*rows: Row, agreement: Agreement | None = None, dropped: int = 7) -> Comparison:
     def recording(lost: int, frames: int) -> Recording:
-        return Recording("x", "id", frames, 0, True, {"camera": lost}, 0, 0, 100, 100.0)
+        return Recording("x", "id", frames, 0, True, {"camera": lost}, lost, 0, 100, 100.0)
 
     return Comparison(
         base=(recording(2, 100),),

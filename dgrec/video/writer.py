@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import itertools
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -12,12 +12,11 @@ from typing import Any, Self
 import numpy as np
 
 from dgrec.errors import OutputError, VideoError
-from dgrec.files import check_new_file, output_error
+from dgrec.files import NewFile, check_new_file, output_error
+from dgrec.video.library import import_av
+from dgrec.video.picture import Image
 
-__all__ = ["Image", "VideoWriter", "check_output", "import_av"]
-
-#: Pixels: uint8, height x width x 3, BGR.
-Image = np.ndarray[Any, Any]
+__all__ = ["VideoWriter", "check_output", "repeats"]
 
 #: Encoders of H.264 that a build of PyAV may have, and how to make each fast and sharp enough.
 _ENCODERS = {
@@ -27,10 +26,58 @@ _ENCODERS = {
 _MICROSECOND = Fraction(1, 1_000_000)
 #: A player that jumps decodes from the key frame before: at most this much of the video.
 _KEY_FRAME_EVERY_US = 1_000_000
+#: The longest step between two pictures in an MP4. FFmpeg's muxer replaces one of 2**31 units or
+#: more (35 min 47 s) by a single unit, and every later time is then wrong.
+_LONGEST_STEP_US = 1_800_000_000
+
+
+#: So many times a picture may be repeated in one file: over a year of gaps. Damaged stamps would
+#: otherwise fill the disk.
+_MOST_REPEATS = 20_000
+
+
+class Repeats:
+    """Counts the pictures that one output repeats (`repeats`).
+
+    Args:
+        path: The output.
+        longest: As `repeats` takes it.
+    """
+
+    def __init__(self, path: Path, longest: int = _LONGEST_STEP_US) -> None:
+        self._path, self._longest = path, longest
+        self._count = 0
+
+    def between(self, last: int, following: int) -> range:
+        """Return `repeats` between two pictures.
+
+        Raises:
+            OutputError: There are too many of them in the file.
+        """
+        times = repeats(last, following, self._longest)
+        self._count += len(times)
+        if self._count > _MOST_REPEATS:
+            raise OutputError(
+                f"{self._path}: the frames are too far apart in time for one file; "
+                "take a part of the session (--start, --end)"
+            )
+        return times
+
+
+def repeats(last: int, following: int, longest: int = _LONGEST_STEP_US) -> range:
+    """Return when the picture of time ``last`` is repeated, before the one at ``following``.
+
+    No format can express every step between two pictures, an MP4 in microseconds none of 36 minutes
+    or more. A picture without a successor is therefore written once more after ``longest`` (in an
+    MP4 half an hour), and so on.
+    """
+    return range(last + longest, following, longest)
 
 
 class VideoWriter:
     """Writes an MP4 (H.264, yuv420p) that browsers play, one exact time per frame.
+
+    Where the next picture comes more than half an hour later, the last one is repeated (`repeats`).
 
     The file takes its name when it is whole: leaving the ``with`` block by an exception, or
     being killed, leaves nothing under ``path``.
@@ -40,29 +87,40 @@ class VideoWriter:
         width: In pixels, even.
         height: In pixels, even.
         overwrite: Whether an existing file is replaced.
+        owner: The session that the video belongs to, if it counts only together with that.
 
     Raises:
         OutputError: The file exists, or cannot be written.
         VideoError: The installed PyAV cannot encode H.264.
     """
 
-    def __init__(self, path: Path, width: int, height: int, *, overwrite: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        width: int,
+        height: int,
+        *,
+        overwrite: bool = False,
+        owner: NewFile | None = None,
+    ) -> None:
         check_output(path, overwrite=overwrite)
         av = import_av()
         self.path = path
         self.frames = 0
-        self._temporary = path.with_name(f".{path.name}.rendering")
         self._av = av
         self._reformatter = av.video.reformatter.VideoReformatter()
         self._key_pts = -_KEY_FRAME_EVERY_US
         self._last_pts = -1
+        self._last_frame: Any = None
+        self._repeats = Repeats(path)
         self._duration_us: dict[int, int] = {}  # of the pictures inside the encoder
         self._container: Any = None
+        self._new: NewFile | None = None
         encoder = _encoder()
         with self._output_errors():
-            # FFmpeg would take "a:b.mp4" for a protocol; an absolute path is one to nobody.
+            self._new = NewFile(path, replace=overwrite, owner=owner)
             self._container = av.open(
-                os.path.abspath(self._temporary),
+                self._new.name,
                 "w",
                 format="mp4",
                 options={"movflags": "+faststart", "video_track_timescale": "1000000"},
@@ -79,10 +137,13 @@ class VideoWriter:
             context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
             context.color_range = 1  # 16 to 235
 
-    def write(self, image: Image, pts_us: int, duration_us: int = 40_000) -> None:
+    def write(self, image: Image, pts_us: int, duration_us: int = 40_000) -> int:
         """Append ``image``, to be shown ``pts_us`` microseconds after the start.
 
         ``duration_us`` counts for the last picture; each other one lasts until the next.
+
+        Returns:
+            Its number in the video: how many pictures come before it, repeated ones included.
 
         Raises:
             OutputError: The file cannot be written (the disk is full, say).
@@ -97,13 +158,26 @@ class VideoWriter:
             dst_colorspace="ITU709",
             dst_color_range="MPEG",
         )
-        frame.pts, frame.time_base = pts_us, _MICROSECOND
+        if self._last_frame is not None:
+            self._repeat_until(pts_us)
         is_key = pts_us - self._key_pts >= _KEY_FRAME_EVERY_US
-        kinds = av.video.frame.PictureType
-        frame.pict_type = kinds.I if is_key else kinds.NONE
         if is_key:
             self._key_pts = pts_us
-        self._duration_us[pts_us] = duration_us
+        self._append(frame, pts_us, duration_us, is_key=is_key)
+        self._last_frame = frame
+        return self.frames - 1
+
+    def _repeat_until(self, pts_us: int) -> None:
+        times = [*self._repeats.between(self._last_pts, pts_us), pts_us]
+        for time, following in itertools.pairwise(times):
+            self._append(self._last_frame, time, following - time, is_key=False)
+
+    def _append(self, frame: Any, pts_us: int, duration_us: int, *, is_key: bool) -> None:
+        kinds = self._av.video.frame.PictureType
+        frame.pts, frame.time_base = pts_us, _MICROSECOND
+        frame.pict_type = kinds.I if is_key else kinds.NONE
+        # A longer one than the muxer can express would count for the last picture only.
+        self._duration_us[pts_us] = min(duration_us, _LONGEST_STEP_US)
         self._encode(frame)
         self._last_pts = pts_us
         self.frames += 1
@@ -121,11 +195,13 @@ class VideoWriter:
         Raises:
             OutputError: The file cannot be written.
         """
+        self._last_frame = None
         self._encode(None)
         with self._output_errors():
             container, self._container = self._container, None
             container.close()
-            os.replace(self._temporary, self.path)
+            if self._new is not None:
+                self._new.finish()
 
     def discard(self) -> None:
         """Remove what was written so far; after `finish`, do nothing."""
@@ -133,8 +209,8 @@ class VideoWriter:
         with contextlib.suppress(OSError, self._av.FFmpegError):
             if container is not None:
                 container.close()
-        with contextlib.suppress(OSError):
-            self._temporary.unlink(missing_ok=True)
+        if self._new is not None:
+            self._new.discard()
 
     @contextlib.contextmanager
     def _output_errors(self) -> Any:
@@ -161,18 +237,6 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     if path.suffix.lower() != ".mp4":
         raise OutputError(f"{path}: videos are written as MP4; choose a name that ends in .mp4")
     check_new_file(path, overwrite=overwrite)
-
-
-def import_av() -> Any:
-    """Import PyAV, after OpenCV.
-
-    Where the wheels of both bring their own libxcb (Linux), OpenCV's first window hangs the
-    process if PyAV's came first: PyAV-Org/PyAV#1050, opencv/opencv#29195.
-    """
-    import cv2  # noqa: F401, I001
-    import av
-
-    return av
 
 
 def _encoder() -> str:

@@ -1,0 +1,56 @@
+"""Which frames of which recording a clip holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+__all__ = ["Span", "have_common_frames", "original_of", "recorded_spans"]
+
+#: Number of the first frame, and of the one after the last.
+Span = tuple[int, int]
+
+
+def original_of(metadata: Mapping[str, Any]) -> str | None:
+    """Return the id of the recording that a clip was cut from, if need be by way of other clips.
+
+    None of what is no clip.
+    """
+    clips = list(_clips(metadata))
+    return str(clips[-1].get("session_id") or "") or None if clips else None
+
+
+def recorded_spans(metadata: Mapping[str, Any]) -> list[Span]:
+    """Return which frames of that recording are in the clip, as far as it says so."""
+    first, *earlier = [*_clips(metadata)] or [{}]
+    spans = [(start, start + frames) for _, frames, start in _ranges(first)]
+    for clip in earlier:
+        spans = [
+            (max(span[0], place) - place + start, min(span[1], place + frames) - place + start)
+            for span in spans
+            for place, frames, start in _ranges(clip)
+            if max(span[0], place) < min(span[1], place + frames)
+        ]
+    return spans
+
+
+def have_common_frames(one: Sequence[Span], other: Sequence[Span]) -> bool:
+    return any(max(a[0], b[0]) < min(a[1], b[1]) for a in one for b in other)
+
+
+def _clips(metadata: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield what a clip says of the session it was cut from, then what that said, and so on."""
+    clip = metadata.get("clip")
+    while isinstance(clip, Mapping):
+        yield clip
+        clip = clip.get("clip")
+
+
+def _ranges(clip: Mapping[str, Any]) -> Iterator[tuple[int, int, int]]:
+    """Yield (first frame in the clip, number of frames, first frame in what it was cut from)."""
+    ranges = clip.get("ranges")
+    for item in ranges if isinstance(ranges, list) else ():
+        values = item if isinstance(item, Mapping) else {}
+        place, frames, start = (values.get(k) for k in ("first_frame", "frames", "from_frame"))
+        if isinstance(place, int) and isinstance(frames, int) and isinstance(start, int):
+            yield place, frames, start

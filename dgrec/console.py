@@ -1,0 +1,36 @@
+"""rich's console, for text that comes from anywhere: no markup, no escapes but rich's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import rich.console
+from rich.console import ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
+
+from dgrec.terminal import line, shown
+
+__all__ = ["Console"]
+
+
+class Console(rich.console.Console):
+    """A console that prints text as `dgrec.terminal` does, whatever it stands in.
+
+    Text that is printed is one line, neither markup (``[bold]``, ``[link=...]``) nor the name of an
+    emoji (``:car:``).
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"highlight": False, **options, "markup": False, "emoji": False})
+
+    def say(self, text: str) -> None:
+        """Print one line, which the terminal may wrap."""
+        self.print(Text(line(text)), soft_wrap=True)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else shown(text), style, control)

@@ -1,0 +1,197 @@
+"""Passwords and tokens: kept out of everything that is printed, recorded or used as a name.
+
+Before an address is taken apart, `remember` is given the whole of it. From then on `redact_text`
+takes it and its parts out of any text, such as the error of a library that has cut it at a
+character that its password should not have held.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+from urllib.parse import quote, unquote
+
+__all__ = ["percent_encoded", "redact", "redact_remembered", "redact_text", "remember"]
+
+_SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
+_NO_ADDRESS = re.compile(r"file://|[a-zA-Z]:[\\/]")
+#: What follows a login: host, port, path, query, fragment.
+_REST = re.compile(
+    r"(?P<host>\[[0-9a-fA-F:.]+\]|[^\s/?#\\:@\[\]]*)(?P<port>:\d{1,5})?"
+    r"(?P<path>[/\\][^?#]*)?(?:\?(?P<query>[^#]*))?(?:#.*)?\Z",
+    re.DOTALL,
+)
+_ADDRESS = re.compile(r"\d{1,3}(\.\d{1,3}){3}|\[.*\]|localhost|[\w-]+(\.[\w-]+)+")
+_HOST_AND_PORT = re.compile(r"[\w.-]+:\d{1,5}\Z")
+
+# Some cameras want their password in the path (`/user=a_password=b_channel=1`), and GStreamer
+# as a property (`user-pw=b`).
+_KEY = r"(?:pass\w*?|pwd|pw|token|secret|auth|\w*key|sig(?:nature)?)"
+_SECRET_ITEM = re.compile(rf"(?i)({_KEY}=)(?:(?!_[a-z]+=)[^/&;?\s])+")
+_HEADER = re.compile(
+    r"(?i)(authorization\s*[:=]\s*)[^\r\n]+|(\b(?:basic|bearer|digest)\s+)(?=\S*[\d=])\S{4,}"
+)
+# Up to the next blank: a password may hold quotes and brackets. What closes the URL in a sentence
+# is given back by `redact_text`.
+_URL = re.compile(r"\b[a-zA-Z][a-zA-Z0-9+.-]*://\S+")
+_CLOSING = "'\"<>()[]{},;.!:"
+
+#: Addresses that were given, and what stands for each; parts of their logins and queries.
+_addresses: dict[str, str] = {}
+_secrets: set[str] = set()
+#: Shorter parts would be found in ordinary words.
+_SHORTEST = 4
+#: In how many places a login may be cut.
+_MOST_CUTS = 60
+
+
+def redact(url: str) -> str:
+    """Return ``url`` without user, password, query values and fragment.
+
+    The path stays, since it often names the camera; a query keeps its keys (``?token=***``), which
+    tell apart two streams of one device. A password that is not percent-encoded may hold any
+    character: where it cannot be told from what follows it, nothing but the scheme is kept.
+    """
+    if _NO_ADDRESS.match(url):
+        return url
+    scheme = _SCHEME.match(url)
+    if scheme is None:
+        return _redact_without_scheme(url)
+    login, at, rest = url[scheme.end() :].rpartition("@")
+    taken = None if at and not _is_login(login) else _REST.match(rest)
+    if taken is None:
+        return f"{scheme.group().lower()}***"
+    host, port, path = taken["host"].lower(), taken["port"] or "", taken["path"] or ""
+    path = _SECRET_ITEM.sub(r"\1***", path)
+    query = "" if taken["query"] is None else f"?{_redact_query(taken['query'])}"
+    return f"{scheme.group().lower()}{'***@' if at else ''}{host}{port}{path}{query}".rstrip("?")
+
+
+def _is_login(text: str) -> bool:
+    """Return whether an ``@`` after ``text`` ends a login, as far as anybody can tell.
+
+    One in a query, a fragment or after ``password=`` may stand within something secret.
+    """
+    begin = _before_path(text)
+    if begin != text and (":" not in begin or _HOST_AND_PORT.match(begin)):
+        return False
+    return "=" not in text and not _SCHEME.search(text)
+
+
+def _before_path(text: str) -> str:
+    return re.split(r"[/?#\\]", text, maxsplit=1)[0]
+
+
+def _redact_without_scheme(url: str) -> str:
+    # No URL, or a mistyped one: `admin:password@host/stream`, `rtsp:/admin:password@host`.
+    head, at, tail = url.rpartition("@")
+    is_login = at and (":" in head or head.startswith("//"))
+    path, mark, query = (f"***@{tail}" if is_login else url).partition("?")
+    return _SECRET_ITEM.sub(r"\1***", path) + (f"?{_redact_query(query)}" if mark else "")
+
+
+def _redact_query(query: str) -> str:
+    items = [item.partition("=") for item in query.split("&") if item]
+    # Without "=" the whole item may be the token; so may a key, of an address of several.
+    return "&".join(
+        f"{key}=***" if equals and re.fullmatch(r"[\w.-]+", key) else "***"
+        for key, equals, _ in items
+    )
+
+
+def redact_text(text: str) -> str:
+    """Return ``text`` (an error of a library, say) without logins, tokens and other secrets."""
+
+    def replace(match: re.Match[str]) -> str:
+        url = match.group()
+        bare = url.rstrip(_CLOSING)
+        return redact(bare) + url[len(bare) :]
+
+    text = _HEADER.sub(r"\1\2***", redact_remembered(text))
+    return _SECRET_ITEM.sub(r"\1***", _URL.sub(replace, text))
+
+
+def redact_remembered(text: str) -> str:
+    """Return ``text`` without what is secret in the addresses that were given to `remember`."""
+    for address in sorted(_addresses, key=len, reverse=True):
+        text = text.replace(address, _addresses[address])
+    # All are found before one is replaced: two may overlap.
+    found = [span for secret in _secrets if secret in text for span in _spans(secret, text)]
+    kept, end = [], 0
+    for start, stop in sorted(found):
+        if start >= end:
+            kept += [text[end:start], "***"]
+        end = max(end, stop)
+    return "".join([*kept, text[end:]])
+
+
+def _spans(part: str, text: str) -> Iterator[tuple[int, int]]:
+    at = text.find(part)
+    while at >= 0:
+        yield at, at + len(part)
+        at = text.find(part, at + 1)
+
+
+def remember(address: str) -> None:
+    """Let `redact_text` take what is secret in ``address`` out of every text from here on."""
+    redacted = redact(address)
+    if redacted == address or address in _addresses:
+        return
+    encoded = percent_encoded(address)
+    for form in {address, encoded, unquote(address)}:
+        _addresses[form] = redacted
+        _secrets.update(part for part in _secret_parts(form) if part not in redacted)
+
+
+def _secret_parts(address: str) -> set[str]:
+    """Return the login of an address and the values of its query.
+
+    Of the login also each part that a library may find that cuts the address where it should not.
+    """
+    scheme = _SCHEME.match(address)
+    rest = address[scheme.end() :] if scheme else address
+    login = rest.rpartition("@")[0]
+    cuts = {0, len(login)}
+    for match in re.finditer(r"[@/?#:\\\s\[\]'\"&;%]", login):
+        cuts |= {match.start(), match.end()}
+    found = {login[i:j] for i, j in itertools.combinations(sorted(cuts)[:_MOST_CUTS], 2)}
+    for item in re.split(r"[?&#;]", rest)[1:]:
+        found |= {item, item.partition("=")[2]}
+    for match in _SECRET_ITEM.finditer(rest):
+        found.add(match.group().partition("=")[2])
+    found |= {unquote(part) for part in found}
+    return {part for part in found if len(part) >= _SHORTEST}
+
+
+def percent_encoded(url: str) -> str:
+    """Return ``url`` with its login percent-encoded: anything else would end it too early.
+
+    One that is encoded already, or has nothing to encode, is returned as it is. Which of several
+    ``@`` ends the login is a guess: the last one, unless what follows an earlier one looks like
+    the address of a host, and what follows the last does not.
+    """
+    scheme = _SCHEME.match(url)
+    if scheme is None:
+        return url
+    login, at, rest = url[scheme.end() :].rpartition("@")
+    begin = _before_path(login)
+    if not at or (_is_address(begin.rpartition("@")[2]) and not _is_address(rest)):
+        return url
+    has_host = ":" not in begin or (_HOST_AND_PORT.match(begin) and not _is_address(rest))
+    if begin != login and has_host:
+        return url  # the "@" is in a path or a query, and there is no login
+    user, colon, password = login.partition(":")
+    return f"{scheme.group()}{_encoded(user)}{colon}{_encoded(password)}@{rest}"
+
+
+def _is_address(text: str) -> bool:
+    """Return whether ``text`` begins with what is likely a host, and maybe a port."""
+    return re.match(rf"(?:{_ADDRESS.pattern})(?::\d+)?(?:[/?#\\]|\Z)", text) is not None
+
+
+def _encoded(text: str) -> str:
+    # What is encoded already stays; so does what may stand in a login (RFC 3986).
+    parts = re.split(r"(%[0-9a-fA-F]{2})", text)
+    parts[::2] = [quote(part, safe="!$&'()*+,;=-._~") for part in parts[::2]]
+    return "".join(parts)

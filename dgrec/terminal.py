@@ -1,0 +1,97 @@
+"""The one way to print text: what comes from files, cameras and libraries cannot steer a terminal.
+
+Labels, file names, metadata and the messages of libraries may hold escape sequences, marks that
+turn the direction of writing, and ends of lines that forge a line of ours. Whatever dgrec prints
+goes through `echo`, or through a `dgrec.console.Console`; both show such characters as escapes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+from typing import IO
+
+from dgrec.credentials import redact_remembered
+
+__all__ = ["echo", "line", "shown"]
+
+#: Longer lines are cut in the middle: a name may have a megabyte.
+_LONGEST = 4_000
+
+# Control characters but the end of a line, separators of lines, marks of direction, characters
+# without width or without a glyph, tags, and bytes of file names that are no UTF-8.
+# A flag of a region, which tags spell, is kept.
+_STEERING = re.compile(
+    "(\U0001f3f4[\U000e0020-\U000e007e]{1,6}\U000e007f)|"
+    "[\0-\t\x0b-\x1f\x7f-\x9f\u00ad\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
+    "\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb"
+    "\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e00ff\ud800-\udfff]"
+)
+# Emoji such as families are made with these, and so are words of Persian and Hindi.
+_JOINERS = "\u200c\u200d"
+
+
+def shown(text: str) -> str:
+    """Return ``text`` with what would steer a terminal as escapes; ends of lines stay."""
+    if text.isascii() and text.isprintable():
+        return text
+
+    def escape(match: re.Match[str]) -> str:
+        at, character = match.start(), match.group()
+        if match[1]:
+            return character
+        if character in _JOINERS and _joins(text[at - 1 : at]) and _joins(text[at + 1 : at + 2]):
+            return character
+        return _escape(ord(character))
+
+    return _STEERING.sub(escape, text)
+
+
+def line(text: str) -> str:
+    """Return ``text`` as `shown` does, on one line of bounded length, without passwords."""
+    text = redact_remembered(text)
+    if len(text) > _LONGEST:
+        half = _LONGEST // 2
+        left_out = len(text) - 2 * half
+        text = f"{text[:half]} ... ({left_out:,} characters left out) ... {text[-half:]}"
+    return shown(text).replace("\n", "\\n")
+
+
+def echo(text: str = "", *, err: bool = False) -> None:
+    """Print one `line` on standard output, or with ``err`` on standard error.
+
+    Raises:
+        OSError: Standard output cannot be written. Standard error that cannot be is left alone:
+            there is nowhere to say so.
+    """
+    if err:
+        with contextlib.suppress(OSError):
+            _print(text, sys.stderr)
+    else:
+        _print(text, sys.stdout)
+
+
+def _print(text: str, stream: IO[str] | None) -> None:
+    if stream is None:
+        return
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    printable = line(text).encode(encoding, "backslashreplace").decode(encoding)
+    stream.write(printable + "\n")
+    stream.flush()
+
+
+def _joins(neighbour: str) -> bool:
+    """Return whether a joiner beside this character may change how it looks."""
+    import unicodedata
+
+    return unicodedata.category(neighbour) in ("So", "Sk", "Lo", "Mn", "Mc") if neighbour else False
+
+
+def _escape(code: int) -> str:
+    if 0xDC80 <= code <= 0xDCFF:  # a byte of a file name that is no UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    # From 0x7f on as JSON writes it: these may stand in its texts as they are.
+    if code < 0x7F:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

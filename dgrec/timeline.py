@@ -1,0 +1,83 @@
+"""A time line that only goes forwards, from stamps of which some may be odd."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+__all__ = ["SteadyTime"]
+
+#: So many stamps in a row that do not go on from an earlier one are a new beginning, not odd ones.
+_NEW_BEGINNING = 3
+
+
+class SteadyTime:
+    """Follows a source's stamps, but for those that repeat, go backwards or are missing.
+
+    Such a frame is shown one step after the one before it, and the next one with a good stamp is
+    where its own stamp says: an odd stamp shifts nothing but its own frame.
+
+    Times are whole numbers of any one unit.
+
+    Args:
+        step: How long a frame lasts as long as no two stamps tell.
+        longest_step: A longer one is a gap, and does not tell how long a frame lasts.
+
+    Attributes:
+        now: Time of the last frame: its stamp, if all before it were good.
+        step: Time between the last two frames with good stamps.
+    """
+
+    def __init__(self, step: int, longest_step: int) -> None:
+        self._longest_step = longest_step
+        self.step = step
+        self.now: int | None = None
+        self._good: int | None = None  # the last stamp that went forwards
+        self._offset = 0
+        self._odd = 0  # frames since then
+
+    def at(self, stamp: int | None) -> int:
+        """Return the time of the next frame; it is always later than that of the last."""
+        if self.now is None:
+            self._good = stamp
+            self.now = 0 if stamp is None else stamp
+            return self.now
+        following = self.now + max(self.step, 1)
+        if stamp is None:
+            self._odd += 1
+            self.now = following
+        elif self._good is None or self._begins_anew(stamp):
+            self._good, self._odd = stamp, 0
+            self._offset = following - stamp
+            self.now = following
+        elif stamp <= self._good:
+            self._odd += 1
+            self.now = following
+        else:
+            if not self._odd and stamp - self._good <= self._longest_step:
+                self.step = stamp - self._good
+            self.now = max(stamp + self._offset, self.now + 1)
+            self._good, self._odd = stamp, 0
+        return self.now
+
+    def at_all(self, stamps: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:
+        """Return what `at` would for each of these; None, and nothing done, if one may be odd."""
+        if self._good is None or self._odd or not len(stamps):
+            return None
+        steps = np.diff(stamps, prepend=self._good)
+        times = stamps + self._offset
+        if int(steps.min()) <= 0 or self.now is None or int(times[0]) <= self.now:
+            return None
+        usual = steps[steps <= self._longest_step]
+        if len(usual):
+            self.step = int(usual[-1])
+        self._good, self.now = int(stamps[-1]), int(times[-1])
+        return times
+
+    def _begins_anew(self, stamp: int) -> bool:
+        """Return whether the source counts from somewhere else, after some odd stamps."""
+        assert self._good is not None
+        assert self.now is not None
+        is_behind = stamp <= self._good or stamp + self._offset <= self.now
+        return is_behind and self._odd + 1 >= _NEW_BEGINNING

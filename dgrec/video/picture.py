@@ -1,0 +1,83 @@
+"""Pixels of a decoded picture as a player shows them: BGR, upright."""
+
+from __future__ import annotations
+
+import struct
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from dgrec.video.library import import_av
+
+__all__ = ["AS_STORED", "Image", "PixelConverter", "Turn", "pixel_aspect", "turn_of"]
+
+#: Pixels: uint8, height x width x 3, BGR.
+Image = np.ndarray[Any, Any]
+
+#: How to turn a stored picture upright: (transpose, then mirror left to right, then top to bottom).
+Turn = tuple[bool, bool, bool]
+
+#: A picture that is stored upright.
+AS_STORED: Turn = (False, False, False)
+
+
+class PixelConverter:
+    """Turns decoded pictures into BGR arrays, as OpenCV does with progressive ones, bit for bit.
+
+    It is used by one thread at a time: FFmpeg's scaler is kept from picture to picture.
+    """
+
+    def __init__(self) -> None:
+        self._reformatter = import_av().video.reformatter.VideoReformatter()
+
+    def image(self, frame: Any) -> Image:
+        """Return the pixels of a PyAV frame, turned and mirrored as its display matrix says.
+
+        Pixels that are not square stay as they are stored (see `pixel_aspect`).
+        """
+        # What OpenCV does: bicubic, and BT.601 whatever the file says.
+        image: Image = self._reformatter.reformat(
+            frame, format="bgr24", interpolation="BICUBIC"
+        ).to_ndarray()
+        turn = turn_of(frame)
+        if turn == AS_STORED:
+            return image
+        is_transposed, is_mirrored, is_upended = turn
+        if is_transposed:
+            image = image.transpose(1, 0, 2)
+        if is_mirrored:
+            image = image[:, ::-1]
+        if is_upended:
+            image = image[::-1]
+        return np.ascontiguousarray(image)
+
+
+def turn_of(frame: Any) -> Turn:
+    """Return how FFmpeg's own player turns a frame, by its display matrix.
+
+    Only right angles and mirror images; other angles are shown as they are stored.
+    """
+    for data in frame.side_data:
+        if data.type.name == "DISPLAYMATRIX":
+            return _turn(struct.unpack_from("=9i", bytes(data)))
+    return AS_STORED
+
+
+def _turn(matrix: tuple[int, ...]) -> Turn:
+    # x' = a x + c y, y' = b x + d y; only which of them are there, and their signs, count.
+    slack = max(map(abs, matrix[:5])) // 64  # FFmpeg takes a degree beside for a right angle, too
+    a, b, c, d = (0 if abs(value) <= slack else value for value in (*matrix[:2], *matrix[3:5]))
+    if a and d and not b and not c:
+        return False, a < 0, d < 0
+    if b and c and not a and not d:
+        # A transposed picture has its columns where y was, and its rows where x was.
+        return True, c < 0, b < 0
+    return AS_STORED
+
+
+def pixel_aspect(ratio: Fraction | None, turn: Turn) -> Fraction:
+    """Return width / height of a pixel as it is shown; 1 where the stream does not say."""
+    if ratio is None or ratio <= 0:
+        return Fraction(1)
+    return 1 / ratio if turn[0] else ratio

@@ -1,0 +1,441 @@
+"""The pictures of a video file or a network stream, one after the other.
+
+The recorder and the replay tool count frames by this one reader: frame ``n`` of a source is the
+``n``-th picture that it yields.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from dgrec.errors import VideoError
+from dgrec.video.library import import_av
+from dgrec.video.picture import AS_STORED, Image, PixelConverter, pixel_aspect, turn_of
+
+__all__ = ["Picture", "VideoReader", "open_container", "use_one_thread"]
+
+#: FFmpeg's mark of containers that carry no stamps: what it makes up for them is not the source's.
+_NO_STAMPS = 0x80
+#: Streams that have no end, whatever they say.
+_LIVE_SCHEMES = frozenset(("rtsp", "rtsps", "rtp", "udp", "srt", "rtmp", "rtmps", "tcp", "mms"))
+#: JPEG pictures one after the other, as cameras send them over HTTP.
+_JPEG_STREAM = "mpjpeg"
+#: Codecs of which each packet shows one picture (unless it is interlaced): a packet whose picture
+#: never comes out was lost, also where the decoder does not call it an error.
+_ONE_PICTURE_A_PACKET = frozenset(("h264", "hevc", "av1", "libdav1d", "vp9", "libvpx-vp9"))
+#: More packets than this no decoder keeps back.
+_MOST_WAITING = 256
+#: Reading goes on after data that is no packet, but not for ever.
+_MOST_FAILED_READS = 100
+_MOST_FPS = 1000
+
+_OPTIONS = {
+    # A file that is called frame%03d.jpg is that file, not a series.
+    "pattern_type": "none",
+}
+_LIVE_OPTIONS = {
+    # UDP loses packets, and many networks let none of it through.
+    "rtsp": {"rtsp_transport": "tcp", "analyzeduration": "1000000"},
+    "rtsps": {"rtsp_transport": "tcp", "analyzeduration": "1000000"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One decoded picture.
+
+    Attributes:
+        image: BGR, upright, not stretched: as `PixelConverter` gives it.
+        time: Seconds since the beginning of the stream, exactly as the source stamps it; None
+            where this picture has no stamp. Stamps may repeat or go backwards, as in the source.
+        is_key: Whether decoding could begin here.
+        is_damaged: Whether the decoder says that part of it is made up.
+        lost_before: Pictures between the last one and this one that could not be decoded.
+            What a live stream sends before its first key frame does not count.
+    """
+
+    image: Image
+    time: Fraction | None
+    is_key: bool = False
+    is_damaged: bool = False
+    lost_before: int = 0
+
+
+class VideoReader:
+    """Reads the first video stream of a file or an address, picture by picture.
+
+    A picture that cannot be decoded is passed over and counted. One thread reads; any thread may
+    call `release`.
+
+    Args:
+        source: A file (Path), whatever its name looks like, or an address (str).
+        name: What to call it in messages; an address may hold a password.
+        open_timeout_s: How long opening an address may take.
+        read_timeout_s: How long an address may stay silent before a read gives up.
+
+    Raises:
+        VideoError: It cannot be opened, or has no video.
+
+    Attributes:
+        has_end: Whether it is footage with an end, rather than something live.
+        announced: Number of pictures that the container says it holds; None if it does not say.
+        fps: Nominal pictures per second, or None where the source does not say.
+        size: Width and height of the first picture; of a stream, as it announces them.
+        aspect: Width / height of a pixel as it is shown. `Picture.image` is not stretched.
+        problem: Why `read` returned None: "" for an ordinary end.
+    """
+
+    def __init__(
+        self,
+        source: Path | str,
+        *,
+        name: str | None = None,
+        open_timeout_s: float = 10.0,
+        read_timeout_s: float = 10.0,
+    ) -> None:
+        self._av = import_av()
+        self.name = str(source) if name is None else name
+        self._is_file = isinstance(source, Path)
+        #: When opening began (`time.monotonic`): a camera's first pictures are about so old.
+        self.opening_s = time.monotonic()
+        timeout = (
+            None if self._is_file else (max(open_timeout_s, 0.001), max(read_timeout_s, 0.001))
+        )
+        self._container = open_container(source, self.name, timeout)
+        if not self._container.streams.video:
+            self._container.close()
+            raise VideoError(f"{self.name}: has no video")
+        self._stream = self._container.streams.video[0]
+        context = self._stream.codec_context
+        use_one_thread(context)
+        self.has_end = self._is_file or _has_end(str(source), self._container)
+        if not self.has_end and self._container.format.name == _JPEG_STREAM:
+            # Half a JPEG otherwise comes out as a picture with a grey half.
+            context.options = {"err_detect": "explode"}
+        self._has_stamps = not self._container.format.flags & _NO_STAMPS
+        self.fps = _frame_rate(self._stream)
+        self.announced = _announced_count(self._container, self._stream)
+        self._container_duration_s = (self._container.duration or 0) / 1_000_000
+        self.size = (int(context.width or 0), int(context.height or 0))
+        self.aspect = pixel_aspect(self._stream.sample_aspect_ratio, AS_STORED)
+        self.problem = ""
+        self._converter = PixelConverter()
+        self._packets: Iterator[Any] | None = self._container.demux(self._stream)
+        self._decoded: deque[Any] = deque()
+        self._losses = _Losses(context.name)
+        self._packets_read = 0
+        self._pictures = 0
+        self._start: int | None = self._stream.start_time
+        self._seen_stamp = False
+        self._last_end = Fraction(0)
+        self._in_use = threading.Lock()
+        self._is_released = False
+        if self.has_end:
+            first = self._look_ahead()
+            if first is None:
+                self.release()
+                raise VideoError(f"{self.name}: holds no frame that can be decoded")
+            turn = turn_of(first)
+            self.aspect = pixel_aspect(self._stream.sample_aspect_ratio, turn)
+            self.size = (first.height, first.width) if turn[0] else (first.width, first.height)
+
+    def read(self) -> Picture | None:
+        """Return the next picture; None at the end (see `problem`)."""
+        with self._in_use:
+            frame = None if self._is_released else self._look_ahead()
+            picture = None if frame is None or self._is_released else self._picture(frame)
+        if self._is_released:
+            self.release()  # now that nobody reads from it
+            return None
+        return picture
+
+    def skip(self) -> bool:
+        """Pass over the next picture without making pixels of it; return whether there was one."""
+        with self._in_use:
+            frame = None if self._is_released else self._look_ahead()
+            if frame is not None:
+                self._decoded.popleft()
+                self._time(frame)
+                self._pictures += 1
+            return frame is not None
+
+    def missing(self) -> str:
+        """Return what the container announced and `read` did not find, in words; "" for nothing.
+
+        Only meaningful after the end.
+        """
+        if self.problem:
+            return self.problem
+        announced = self.announced
+        if announced is not None and self._packets_read < announced:
+            return f"{self._pictures:,} of {announced:,} frames: the file ends early"
+        return self._missing_time()
+
+    @property
+    def lost_at_end(self) -> int:
+        """Pictures that could not be decoded after the last that could."""
+        return self._losses.at_end(self._packets_read, self._pictures)
+
+    @property
+    def frame_count(self) -> int | None:
+        """About how many pictures there are; None where nobody knows."""
+        duration = self._container_duration_s
+        if self.announced is None and self.has_end and duration and self.fps:
+            return max(1, round(duration * self.fps))
+        return self.announced
+
+    def release(self) -> None:
+        """Close the source; if a read is going on, as soon as that comes back.
+
+        Closing what another thread reads from takes the memory away under FFmpeg's hands.
+        """
+        self._is_released = True
+        if self._in_use.acquire(blocking=False):
+            try:
+                self._packets = None
+                self._decoded.clear()
+                self._container.close()
+            finally:
+                self._in_use.release()
+
+    # --- decoding ---
+
+    def _look_ahead(self) -> Any:
+        """Return the next decoded frame without taking it; None at the end."""
+        failed = 0
+        while not self._decoded and self._packets is not None:
+            try:
+                packet = next(self._packets)
+            except StopIteration:
+                self._packets = None
+            except (OSError, ValueError, self._av.FFmpegError) as error:
+                failed += 1
+                is_data = isinstance(error, self._av.error.InvalidDataError)
+                if not is_data or failed > _MOST_FAILED_READS:
+                    self._packets = None
+                    self.problem = self._reason(error)
+                else:
+                    self._packets = self._container.demux(self._stream)
+            else:
+                self._decode(packet)
+        return self._decoded[0][0] if self._decoded else None
+
+    def _decode(self, packet: Any) -> None:
+        is_end = packet.size == 0 and packet.dts is None and packet.pts is None
+        if packet.size == 0 and not is_end:
+            return  # the picture before is shown again: decoders take no data for the end
+        if not is_end:
+            self._packets_read += 1
+            if packet.pts is not None and packet.duration:
+                end = (packet.pts + packet.duration) * self._stream.time_base
+                self._last_end = max(self._last_end, end)
+            self._losses.expect(packet)
+        try:
+            frames = packet.decode()
+        except self._av.FFmpegError:
+            if not is_end:
+                self._losses.failed(packet)
+        else:
+            for frame in frames:
+                self._decoded.append((frame, self._losses.before(frame)))
+
+    def _picture(self, frame: Any) -> Picture:
+        _, lost = self._decoded.popleft()
+        if not self.has_end and not self._pictures:
+            lost = 0
+        image = self._converter.image(frame)
+        time_ = self._time(frame)
+        self._pictures += 1
+        return Picture(image, time_, bool(frame.key_frame), bool(frame.is_corrupt), lost)
+
+    def _time(self, frame: Any) -> Fraction | None:
+        pts = frame.pts if self._has_stamps else None
+        if pts is None:
+            if self._seen_stamp or not self.has_end or not self.fps:
+                return None
+            # A file without stamps: pictures follow each other at its rate.
+            return self._pictures / Fraction(self.fps).limit_denominator(1_001_000)
+        self._seen_stamp = True
+        if self._start is None:
+            self._start = pts
+        return Fraction(pts - self._start) * Fraction(self._stream.time_base)
+
+    def _missing_time(self) -> str:
+        """Return how far it is from where the container says that it ends; "" for not at all."""
+        said = _announced_end(self._container, self._stream)
+        if said is None or self.announced or not self.has_end or self._last_end <= 0:
+            return ""
+        period = 1 / self.fps if self.fps else 0.04
+        if float(said - self._last_end) <= 2.5 * period:
+            return ""
+        return f"{float(self._last_end):.2f} of {float(said):.2f} s: the file ends early"
+
+    def _reason(self, error: BaseException) -> str:
+        if isinstance(error, self._av.error.ExitError):
+            return "no data came in time"
+        return str(getattr(error, "strerror", None) or type(error).__name__).lower()
+
+
+class _Losses:
+    """Tells which packets never became a picture.
+
+    A decoder may raise an error for a packet, or say nothing: of H.264 it leaves out what refers to
+    a picture that is not there. Packets and pictures then have to be held against each other, by
+    their stamps.
+    """
+
+    def __init__(self, codec: str) -> None:
+        self._matches = codec in _ONE_PICTURE_A_PACKET
+        self._waiting: dict[int, int] = {}  # stamps of packets whose picture has not come out
+        self._failed: list[int | None] = []  # stamps of packets that are errors, where not waiting
+        self._lost = 0
+        self._has_stamps = False
+
+    def expect(self, packet: Any) -> None:
+        """Note a packet that goes into the decoder."""
+        if packet.pts is None or not self._matches or packet.is_discard:
+            return
+        self._has_stamps = True
+        self._waiting[packet.pts] = self._waiting.get(packet.pts, 0) + 1
+        if len(self._waiting) > _MOST_WAITING:
+            self._give_up()
+
+    def failed(self, packet: Any) -> None:
+        """Note that the decoder raised an error for a packet."""
+        if not self._matches or packet.pts is None:
+            self._failed.append(packet.pts)
+
+    def before(self, frame: Any) -> int:
+        """Return how many pictures are missing before one that has come out."""
+        pts = frame.pts
+        if self._matches and self._has_stamps:
+            if frame.interlaced_frame or pts not in self._waiting:
+                self._give_up()  # two packets may be the two fields of one picture
+            else:
+                self._waiting[pts] -= 1
+                if not self._waiting[pts]:
+                    del self._waiting[pts]
+        gone = [stamp for stamp in self._waiting if pts is not None and stamp < pts]
+        count = sum(self._waiting.pop(stamp) for stamp in gone)
+        later: list[int | None] = [
+            s for s in self._failed if s is not None and pts is not None and s > pts
+        ]
+        count += len(self._failed) - len(later)
+        self._failed = later
+        self._lost += count
+        return count
+
+    def at_end(self, packets: int, pictures: int) -> int:
+        """Return how many pictures are missing after the last that came out."""
+        left = sum(self._waiting.values()) + len(self._failed)
+        if self._matches and not self._has_stamps:
+            return max(left, packets - pictures - self._lost)
+        return left
+
+    def _give_up(self) -> None:
+        self._matches = False
+        self._waiting.clear()
+
+
+def use_one_thread(context: Any) -> None:
+    """Make a decoder show the same of a damaged picture every time.
+
+    FFmpeg fills what is missing from the pictures before, unless threads share one picture: then
+    it shows whatever was in memory. With a thread for each picture it loses some at the end.
+    """
+    context.thread_type = "SLICE"
+    context.thread_count = 1
+
+
+def open_container(
+    source: Path | str, name: str, timeout: tuple[float, float] | None = None
+) -> Any:
+    """Open a file (Path) or an address (str) with PyAV.
+
+    Raises:
+        VideoError: It cannot be opened.
+    """
+    av = import_av()
+    options = dict(_OPTIONS)
+    where = str(source)
+    if isinstance(source, Path):
+        # An absolute path is never taken for an address, whatever colons it has.
+        where = os.path.abspath(source)
+    else:
+        options |= _LIVE_OPTIONS.get(_scheme(source), {})
+    try:
+        return av.open(where, options=options, timeout=timeout)
+    except (OSError, ValueError, av.FFmpegError) as error:
+        # Not the error's own text: it holds the address, and with it a password.
+        reason = str(getattr(error, "strerror", None) or type(error).__name__).lower()
+        if isinstance(error, av.error.ExitError):
+            reason = "no answer in time"
+        raise VideoError(f"{name}: cannot be read as a video: {reason}") from None
+
+
+def _scheme(address: str) -> str:
+    return address.partition(":")[0].lower()
+
+
+def _has_end(address: str, container: Any) -> bool:
+    """Return whether what an address gives is footage with an end.
+
+    What a container says of its duration or size tells: a live stream has neither.
+    """
+    if _scheme(address) in _LIVE_SCHEMES or container.format.name == _JPEG_STREAM:
+        return False
+    if container.duration is not None and container.duration > 0:
+        return True
+    return _is_playlist(container) is False and container.size > 0
+
+
+def _is_playlist(container: Any) -> bool:
+    return any(name in ("hls", "dash") for name in container.format.name.split(","))
+
+
+def _frame_rate(stream: Any) -> float | None:
+    for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
+        if rate and 0 < rate < _MOST_FPS:
+            return float(rate)
+    return None
+
+
+def _announced_count(container: Any, stream: Any) -> int | None:
+    """Return how many pictures the container says it holds; None if it does not.
+
+    Only MP4 and its kin do: others count periods, or guess. What an edit list cuts away is in the
+    number, and not in the index.
+    """
+    if "mp4" not in container.format.name.split(",") or not stream.frames:
+        return None
+    return min(int(stream.frames), len(stream.index_entries) or int(stream.frames))
+
+
+def _announced_end(container: Any, stream: Any) -> Fraction | None:
+    """Return where the stream ends, as the container's header says; None if it does not.
+
+    Matroska writes it when a file is closed. The duration of the whole may be that of a sound
+    track: it counts only where there is nothing but the video.
+    """
+    if container.format.name == "avi" and stream.frames:
+        return Fraction(stream.frames) * Fraction(stream.time_base)  # it counts periods
+    if "matroska" not in container.format.name:
+        return None
+    text = str(stream.metadata.get("DURATION", ""))
+    if text:
+        try:
+            hours, minutes, seconds = text.split(":")
+            return 3600 * int(hours) + 60 * int(minutes) + Fraction(seconds)
+        except ValueError:
+            return None
+    if len(container.streams) > 1 or not container.duration:
+        return None
+    return Fraction(container.duration, 1_000_000)

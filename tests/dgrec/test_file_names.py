@@ -1,0 +1,77 @@
+"""No name of a folder or of a file changes what is read."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dgrec
+from dgrec import sql
+from dgrec.session import Session
+from tests.dgrec.test_parts import write_set
+from tests.factory import make_rows, write_journal, write_session
+
+#: Each as the name of a folder, and (with an ending) of a file.
+NAMES = [
+    *("latency_ms=5", "label=car", "session_id=x", "frame=7", "read_ms=__HIVE_DEFAULT_PARTITION__"),
+    *("a=1&b=2", "filename=x", "file_index=3", "year=2026"),
+    *("a*b", "a?b", "[ab]", "[!a]", "a[b", "a]b", "**", "{a,b}", "a\\b", "a\\*b", "\\?"),
+    *("it's", 'a "b"', "a;b", "a--b", "$1", "a%20b", "a#b", "s3:x", "https:", "~"),
+    *("two\nlines", "tab\there", " blanks ", "déjà vu", "\u202eright", "a\x01b"),
+]
+FRAMES = "SELECT * EXCLUDE (session_id, timing, detections) FROM frames ORDER BY ALL"
+DETECTIONS = "SELECT frame, detection, label, score FROM detections ORDER BY ALL"
+LATENCY = "FROM stage_latency"
+
+
+def answers(*sessions: Session, confined: bool = True) -> list[list[Any]]:
+    connection = sql.connect(sessions, confined=confined)
+    found = [connection.sql(query).fetchall() for query in (FRAMES, DETECTIONS, LATENCY)]
+    connection.close()
+    return found
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_session(tmp_path_factory.mktemp("plain") / "s.parquet", make_rows(12))
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_a_session_says_the_same_whatever_it_is_called(
+    tmp_path: Path, plain: Path, kind: str
+) -> None:
+    (tmp_path / "ab.parquet").write_bytes(b"what a pattern would find, too")
+    with contextlib.ExitStack() as stack:
+        expected = answers(stack.enter_context(dgrec.open(plain)))
+        together = []
+        for name in NAMES:
+            path = (
+                tmp_path / name / "s.parquet" if kind == "folder" else tmp_path / f"{name}.parquet"
+            )
+            path.parent.mkdir(exist_ok=True)
+            shutil.copy(plain, path)
+            session = stack.enter_context(dgrec.open(path))
+            # Where nothing but the session may be opened, and where anything may.
+            assert answers(session) == expected, name
+            together.append(session)
+        assert answers(together[0], confined=False) == expected
+        frames, detections, _ = answers(*together)
+    assert frames == sorted(expected[0] * len(NAMES), key=lambda row: row[0])
+    assert detections == sorted(expected[1] * len(NAMES), key=lambda row: row[0])
+
+
+def test_parts_and_journals_say_the_same(tmp_path: Path) -> None:
+    place = tmp_path / "latency_ms=5"
+    place.mkdir()
+    write_journal(tmp_path / "j.arrows", make_rows(9))
+    write_set(tmp_path)
+    for file in tmp_path.glob("*.*"):
+        shutil.copy(file, place)
+    for name in ("j.arrows", "s.parquet"):
+        with dgrec.open(tmp_path / name) as one, dgrec.open(place / name) as other:
+            assert answers(one) == answers(other)
+            assert one.frames == other.frames

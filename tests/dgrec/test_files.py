@@ -1,0 +1,375 @@
+"""New files: names that nobody can foresee, taken once, and what killed processes leave."""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dgrec.files as files_module
+from dgrec.errors import OutputError
+from dgrec.files import NewFile, NewFolder, check_new_file, is_locked
+
+_FORK = multiprocessing.get_context("fork")
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def write(path: Path, text: bytes, **options: Any) -> None:
+    with NewFile(path, **options) as new:
+        new.file.write(text)
+
+
+def killed(work: Callable[[], Any]) -> None:
+    """Do ``work`` in a process that ends where it stands, as after kill -9."""
+    process = os.fork()
+    if process == 0:
+        try:
+            work()
+        finally:
+            os._exit(9)
+    os.waitpid(process, 0)
+
+
+# --- one file ---
+
+
+def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    with NewFile(path) as new:
+        new.file.write(b"text")
+        new.file.flush()
+        assert not path.exists()
+        assert is_locked(new.temporary)
+        assert new.temporary.name.startswith(".a.txt.")
+        assert new.temporary.stat().st_mode & 0o777 == 0o666 & ~umask()
+    assert path.read_bytes() == b"text"
+    assert names(tmp_path) == {"a.txt"}
+    assert not is_locked(path)
+
+
+def umask() -> int:
+    value = os.umask(0)
+    os.umask(value)
+    return value
+
+
+def test_an_exception_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="enough"), NewFile(tmp_path / "a.txt") as new:
+        raise ValueError("enough")
+    new.discard()  # once more does nothing
+    assert names(tmp_path) == set()
+
+
+def test_a_check_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"old")
+    new = NewFile(path, replace=True)
+    new.file.write(b"new")
+    seen = []
+
+    def refuse(where: Path) -> None:
+        seen.append(where.read_bytes())
+        raise OutputError("is not right")
+
+    with pytest.raises(OutputError, match="is not right"):
+        new.finish(refuse)
+    assert seen == [b"new"]
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == {"a.txt"}
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "dangling", "folder"])
+def test_a_name_that_is_taken(tmp_path: Path, kind: str) -> None:
+    path, other = tmp_path / "a.txt", tmp_path / "other"
+    new = NewFile(path)  # it is not there yet
+    new.file.write(b"new")
+    if kind == "file":
+        path.write_bytes(b"old")
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        if kind == "link":
+            other.write_bytes(b"old")
+        path.symlink_to(other)
+    before = names(tmp_path) - {new.temporary.name}
+    for attempt in (new.finish, lambda: NewFile(path), lambda: check(path)):
+        with pytest.raises(OutputError, match=r"a\.txt: (exists already; choose|is a folder)"):
+            attempt()
+    assert names(tmp_path) == before
+    if kind in ("file", "link"):
+        assert path.read_bytes() == b"old"
+    assert other.exists() == (kind == "link")
+
+
+def check(path: Path) -> None:
+    check_new_file(path, overwrite=False)
+
+
+def test_replacing_a_link_leaves_what_it_points_to(tmp_path: Path) -> None:
+    (tmp_path / "other").write_bytes(b"old")
+    (tmp_path / "a.txt").symlink_to(tmp_path / "other")
+    write(tmp_path / "a.txt", b"new", replace=True)
+    assert (tmp_path / "other").read_bytes() == b"old"
+    assert (tmp_path / "a.txt").read_bytes() == b"new"
+
+
+def test_names_that_are_foreseen_are_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "precious"
+    target.write_bytes(b"old")
+    monkeypatch.setattr(files_module.secrets, "token_hex", lambda _: "0123456789abcdef")
+    foreseen = tmp_path / ".a.txt.0123456789abcdef.new"
+    foreseen.symlink_to(target)
+    with pytest.raises(FileExistsError):
+        NewFile(tmp_path / "a.txt")
+    assert target.read_bytes() == b"old"
+    assert foreseen.is_symlink()
+
+
+def test_another_process_that_writes_the_same_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    with NewFile(path) as new:
+        for replace in (False, True):
+            with pytest.raises(OutputError, match="another process is writing it now"):
+                NewFile(path, replace=replace)
+        write(tmp_path / "b.txt", b"beside")
+        new.file.write(b"first")
+    assert path.read_bytes() == b"first"
+
+
+def test_a_name_that_was_replaced_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between taking the name and looking, another one took it."""
+    path = tmp_path / "a.txt"
+    new = NewFile(path, replace=True)
+    real = os.replace
+
+    def replace(*names: Any) -> None:
+        real(*names)
+        other = tmp_path / "other"
+        other.write_bytes(b"of another")
+        real(other, path)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(OutputError, match="another process has written to this name"):
+        new.finish()
+    assert path.read_bytes() == b"of another"
+    assert names(tmp_path) == {"a.txt"}
+
+
+def test_a_file_system_that_renames_only_over_what_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(os, "link", fail)
+    monkeypatch.setattr(files_module, "rename_exclusively", fail)
+    path = tmp_path / "a.txt"
+    first, second = NewFile(path), NewFile.__new__(NewFile)
+    first.file.write(b"first")
+    first.finish()
+    assert path.read_bytes() == b"first"
+    monkeypatch.setattr(os.path, "lexists", lambda _: False)  # it looked before the other finished
+    second.__init__(path)  # type: ignore[misc]
+    with pytest.raises(OutputError, match="exists already"):
+        second.finish()
+    assert path.read_bytes() == b"first"
+    assert names(tmp_path) == {"a.txt"}
+
+
+def test_a_name_of_255_bytes(tmp_path: Path) -> None:
+    path = tmp_path / ("ä" * 125 + ".txt.")
+    assert len(os.fsencode(path.name)) == 255
+    write(path, b"long")
+    assert path.read_bytes() == b"long"
+
+
+# --- what a killed process leaves ---
+
+
+def test_leftovers_are_removed(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    live = NewFile(tmp_path / "live.txt")
+
+    def leave() -> None:
+        file, folder = NewFile(path), NewFolder(tmp_path / "pictures")
+        file.file.write(b"torn")
+        (folder.temporary / "x").write_bytes(b"x")
+
+    killed(leave)
+    assert len(names(tmp_path)) == 3
+    fifo = tmp_path / ".a.txt.0123456789abcdef.new"
+    os.mkfifo(fifo)  # looking at it must not wait
+    mine = tmp_path / ".a.txt.new"
+    mine.write_bytes(b"somebody's")
+    write(path, b"whole")
+    assert names(tmp_path) == {"a.txt", live.temporary.name, fifo.name, mine.name}
+    live.finish()
+    assert (tmp_path / "live.txt").exists()
+
+
+def test_leftovers_are_left_where_there_are_no_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(*_: Any) -> None:
+        raise OSError(37, "No locks available")
+
+    killed(lambda: NewFile(tmp_path / "a.txt"))
+    monkeypatch.setattr(files_module.fcntl, "flock", flock)
+    write(tmp_path / "a.txt", b"whole")
+    assert len(names(tmp_path)) == 2
+
+
+# --- files that belong together ---
+
+
+def pair(folder: Path, stop: int, *, replace: bool = False) -> None:
+    """Write a session and its video; stop after so many steps."""
+    session = NewFile(folder / "s.parquet", replace=replace)
+    steps: list[Callable[[], Any]] = [
+        lambda: session.file.write(b"new"),
+        lambda: write(folder / "s.mp4", b"new", owner=session, replace=replace),
+        session.finish,
+    ]
+    for step in steps[:stop]:
+        step()
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3])
+@pytest.mark.parametrize("looks", ["check", "new"])
+def test_a_session_and_its_video_are_both_there_or_neither(
+    tmp_path: Path, stop: int, looks: str
+) -> None:
+    killed(lambda: pair(tmp_path, stop))
+    if stop == 3:
+        with pytest.raises(OutputError, match="exists already"):
+            check_new_file(tmp_path / "s.mp4", overwrite=False)
+        assert names(tmp_path) == {"s.parquet", "s.mp4"}
+        return
+    assert (tmp_path / "s.mp4").exists() == (stop == 2)
+    if looks == "check":
+        check_new_file(tmp_path / "s.mp4", overwrite=False)
+        assert names(tmp_path) == set()
+    pair(tmp_path, 3)
+    assert names(tmp_path) == {"s.parquet", "s.mp4"}
+    assert (tmp_path / "s.mp4").read_bytes() == b"new"
+
+
+def test_killed_before_the_random_names_are_gone(tmp_path: Path) -> None:
+    def work() -> None:
+        real = Path.unlink
+
+        def unlink(path: Path, **options: Any) -> None:
+            if path.suffix == ".named":
+                os._exit(9)
+            real(path, **options)
+
+        Path.unlink = unlink  # type: ignore[method-assign, assignment]
+        pair(tmp_path, 3)
+
+    killed(work)
+    assert len(names(tmp_path)) == 3
+    write(tmp_path / "other", b"")
+    assert names(tmp_path) == {"s.parquet", "s.mp4", "other"}
+
+
+def test_an_exception_takes_the_video_with_it(tmp_path: Path) -> None:
+    def work() -> None:
+        with NewFile(tmp_path / "s.parquet") as session:
+            write(tmp_path / "s.mp4", b"new", owner=session)
+            raise ValueError("enough")
+
+    with pytest.raises(ValueError, match="enough"):
+        work()
+    assert names(tmp_path) == set()
+
+
+def test_replacing_both(tmp_path: Path) -> None:
+    for name in ("s.parquet", "s.mp4"):
+        (tmp_path / name).write_bytes(b"old")
+    pair(tmp_path, 3, replace=True)
+    assert names(tmp_path) == {"s.parquet", "s.mp4"}
+    assert {path.read_bytes() for path in tmp_path.iterdir()} == {b"new"}
+
+
+# --- folders ---
+
+
+def fill(path: Path, text: bytes, merge: Callable[[Path], None]) -> None:
+    new = NewFolder(path)
+    (new.temporary / "x").write_bytes(text)
+    new.finish(merge)
+
+
+def test_a_folder(tmp_path: Path) -> None:
+    path = tmp_path / "pictures"
+    merged: list[Path] = []
+    fill(path, b"first", merged.append)
+    assert (path / "x").read_bytes() == b"first"
+    assert merged == []
+    fill(path, b"second", merged.append)
+    assert merged == [path]
+    assert names(tmp_path) == {"pictures"}
+    assert stat.S_ISDIR(path.stat().st_mode)
+
+    with (
+        files_module._locked_folder(path),
+        pytest.raises(OutputError, match="another process is writing to it now"),
+    ):
+        fill(path, b"third", merged.append)
+    assert merged == [path]
+    assert names(tmp_path) == {"pictures"}
+
+
+# --- two at once ---
+
+
+def _compete(path: Path, number: int, replace: bool, barrier: Any, won: Any) -> None:
+    barrier.wait(60)
+    try:
+        with NewFile(path, replace=replace) as new:
+            for _ in range(50):
+                new.file.write(b"%d\n" % number)
+    except OutputError:
+        os._exit(1)
+    won.put(number)
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_many_at_once(tmp_path: Path, replace: bool) -> None:
+    """No file ever holds the lines of two, and of those that may not replace exactly one wins."""
+    for attempt in range(10):
+        path = tmp_path / f"{attempt}.txt"
+        barrier, won = _FORK.Barrier(4), _FORK.SimpleQueue()
+        processes = [
+            _FORK.Process(target=_compete, args=(path, number, replace, barrier, won))
+            for number in range(4)
+        ]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(60)
+        winners = []
+        while not won.empty():
+            winners.append(won.get())
+        lines = set(path.read_bytes().split())
+        assert len(lines) == 1
+        assert winners
+        assert int(next(iter(lines))) in winners
+        assert replace or len(winners) == 1
+        assert sorted(process.exitcode for process in processes) == [0] * len(winners) + [1] * (
+            4 - len(winners)
+        )
+    assert len(names(tmp_path)) == 10

@@ -1,0 +1,177 @@
+"""NaN and NULL, in files that dgrec wrote and in those that other tools wrote or edited."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import dgrec
+from dgrec.schema import METADATA_KEY
+from dgrec.session import Session
+from replay.stats.summary import measure
+from replay.verify import verify
+from tests.factory import edited, make_detection, make_row, make_rows, write_session
+
+NAN = math.nan
+INFERENCE = [NAN if i % 4 == 1 else 5.0 + i % 7 for i in range(40)]
+
+
+def written_by_dgrec(path: Path) -> Path:
+    return write_session(
+        path, [make_row(i, timing={"CoreInferenceDuration_ms": v}) for i, v in enumerate(INFERENCE)]
+    )
+
+
+def written_by_another(path: Path) -> Path:
+    found = edited(write_session(path, make_rows(40)), {"inference_ms": INFERENCE})
+    bounds = pq.read_metadata(found).row_group(0).column(7)
+    # This is what makes it hard: the bounds say that there is no NaN.
+    assert bounds.path_in_schema == "inference_ms"
+    assert (bounds.statistics.min, bounds.statistics.max) == (5.0, 11.0)
+    return found
+
+
+@pytest.mark.parametrize("write", [written_by_dgrec, written_by_another])
+def test_a_duration_of_nan_is_no_measurement(tmp_path: Path, write: Any) -> None:
+    path = write(tmp_path / "s.parquet")
+    known = np.array([value for value in INFERENCE if not math.isnan(value)])
+    with dgrec.open(path) as session:
+        for where, count in {
+            "inference_ms IS NULL": 10,
+            "isnan(inference_ms)": 0,
+            "inference_ms IS NOT NULL": 30,
+            "inference_ms > 5": int((known > 5).sum()),
+            "NOT inference_ms > 5": int((known <= 5).sum()),
+            "inference_ms = 'nan'::DOUBLE": 0,
+            "inference_ms >= 11": int((known >= 11).sum()),
+        }.items():
+            asked = f"SELECT count(*), count(*) FILTER ({where}) FROM frames"
+            assert session.sql(asked).fetchall() == [(40, count)], where
+            assert session.sql(f"SELECT count(*) FROM frames WHERE {where}").fetchall() == [
+                (count,)
+            ], where
+        stats = measure(session).stages["inference_ms"]
+        comparison = dgrec.compare(session, session)
+    assert stats.count == 30
+    assert stats.p50 == np.median(known) == comparison.row("inference_p50_ms").base.value
+    assert (stats.max, stats.mean) == (11.0, pytest.approx(known.mean()))
+
+
+def test_dgrec_writes_no_nan_into_a_stage_and_loses_none(tmp_path: Path) -> None:
+    path = written_by_dgrec(tmp_path / "s.parquet")
+    column = pq.read_table(path)["inference_ms"]
+    assert column.null_count == 10
+    assert not any(math.isnan(value) for value in column.drop_null().to_pylist())
+    with dgrec.open(path) as session:
+        timings = [result.timing["CoreInferenceDuration_ms"] for result in session]
+    assert np.array_equal(timings, INFERENCE, equal_nan=True)
+
+
+def test_whoever_reads_the_file_itself_finds_its_nan(tmp_path: Path) -> None:
+    """In scores and corners, which are kept as the model gave them."""
+    import duckdb
+
+    box = [NAN, 1.0, 9.0, 9.0]
+    rows = [make_row(i, [make_detection(score=NAN if i % 2 else 0.5, bbox=box)]) for i in range(9)]
+    path = write_session(tmp_path / "s.parquet", rows)
+    table = f"(SELECT unnest(detections, recursive := true) FROM '{path}')"
+    asked = f"SELECT count(*) FILTER (isnan(score)), count(*) FROM {table} WHERE isnan(x_min)"
+    assert duckdb.sql(asked).fetchall() == [(4, 9)]
+    assert duckdb.sql(f"SELECT count(*) FROM {table} WHERE isnan(score)").fetchall() == [(4,)]
+    with dgrec.open(path) as session:
+        found = session.sql(
+            "SELECT count(*), count(score), count(x_min), count(x_max), avg(score) FROM detections"
+        ).fetchall()
+        assert found == [(9, 5, 0, 9, 0.5)]
+        # NaN counts as more than any number, NULL does not.
+        assert session.sql("SELECT count(*) FROM detections WHERE score > 0.9").fetchall() == [(0,)]
+
+
+@pytest.mark.parametrize("type_", [pa.float32(), pa.int16(), pa.decimal128(22, 3), pa.null()])
+def test_durations_of_other_types(tmp_path: Path, type_: pa.DataType) -> None:
+    path = write_session(tmp_path / "s.parquet", make_rows(12))
+    table = pq.read_table(path)
+    values = pa.nulls(12) if pa.types.is_null(type_) else pa.array(range(12)).cast(type_)
+    place = table.schema.get_field_index("inference_ms")
+    metadata = {METADATA_KEY: pq.read_metadata(path).metadata[METADATA_KEY]}
+    changed = table.set_column(place, "inference_ms", values)
+    pq.write_table(changed.replace_schema_metadata(metadata), path)
+    expected = None if pa.types.is_null(type_) else 5.5
+    with dgrec.open(path) as session:
+        assert measure(session).stages["inference_ms"].p50 == expected
+        assert dgrec.compare(session, session).row("inference_p50_ms").base.value == expected
+
+
+# --- stamps and counts ---------------------------------------------------------------------------
+
+
+def stamps(count: int, missing: set[int]) -> list[int | None]:
+    first = 1_767_323_045_000_000
+    return [None if i in missing else first + i * 160_000 for i in range(count)]
+
+
+def test_a_row_without_a_stamp_is_in_no_window_and_makes_no_stall(tmp_path: Path) -> None:
+    missing = {i for i in range(300) if i % 5 == 3}
+    path = edited(
+        write_session(tmp_path / "s.parquet", make_rows(300)),
+        {"completed_at": stamps(300, missing), "captured_at": stamps(300, set())},
+    )
+    with dgrec.open(path) as session:
+        windows = session.sql("SELECT frames, fps FROM throughput(8)").fetchall()
+        assert [frames for frames, _ in windows] == [40] * 6
+        # The last window ends with the last result.
+        assert [fps for _, fps in windows[:-1]] == [5.0] * 5
+        assert windows[-1][1] == pytest.approx(40 / 7.84)
+        assert session.sql("FROM stalls()").fetchall() == []
+        stalls = dgrec.compare(session, session).row("stalls_per_min")
+        assert stalls.base.value == 0
+        (jitter,) = session.sql("SELECT intervals, result_interval_ms FROM jitter").fetchall()
+    # Between two rows that have one; 60 of 300 have none.
+    assert jitter == (300 - 1 - 2 * 60, 160.0)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "problem"),
+    [
+        ("completed_at", stamps(40, {7, 9}), "frame 7: has no completed_at"),
+        ("captured_at", stamps(40, {0}), "frame 0: has no captured_at"),
+        ("dropped_before", [None, *[0] * 39], "frame 0: has no dropped_before"),
+        ("dropped_queue", [*[0] * 39, None], "frame 39: has no dropped_queue"),
+        ("source_frame", [*range(39), None], "frame 39: has no source_frame"),
+        ("frame", [0, None, *range(2, 40)], "row 1 has the frame number NULL"),
+        ("latency_ms", [NAN] * 40, "frame 0: has no latency_ms"),
+        ("read_ms", [1.0, -1.0, *[1.0] * 38], "frame 1: has a negative count or duration"),
+        ("completed_at", stamps(40, set())[::-1], "frame 1: completed_at steps back"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_verify_finds_what_was_edited_and_compare_ends_in_an_answer(
+    tmp_path: Path, column: str, values: list[Any], problem: str
+) -> None:
+    whole = write_session(tmp_path / "whole.parquet", make_rows(40))
+    path = edited(write_session(tmp_path / "s.parquet", make_rows(40)), {column: values})
+    assert problem in verify(path)
+    for base, new in ((path, whole), (whole, path), (path, path)):
+        comparison = dgrec.compare(base, new)
+        assert {row.verdict for row in comparison.rows} <= {"SAME", "UNCLEAR", "FASTER", "SLOWER"}
+    other = write_session(tmp_path / "other.parquet", make_rows(40))
+    assert len(dgrec.compare([path, whole], [other]).rows) == 17
+
+
+def test_what_no_row_says_is_not_known(tmp_path: Path) -> None:
+    columns = {name: [None] * 40 for name in ("dropped_before", "dropped_queue", "skipped_before")}
+    path = edited(write_session(tmp_path / "s.parquet", make_rows(40)), columns)
+    (recording,) = dgrec.compare(path, path).base
+    assert (recording.lost, recording.skipped) == (None, None)
+    assert recording.dropped == {"camera": 0, "queue": None, "writer": 0}
+    with Session(path) as session:
+        assert session.totals["dropped"] is None
+        assert "skipped" in session.totals
+        found = session.sql("SELECT dropped, skipped, frames FROM sessions").fetchall()
+    assert found == [(None, None, 40)]

@@ -1,0 +1,321 @@
+"""Runs that go on with one another: one recording in parts, however often it was cut off."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dgrec
+from dgrec.clock import Clock
+from dgrec.errors import ConfigError, DgrecError, OutputError
+from dgrec.journal import JournalWriter
+from dgrec.metadata import Metadata
+from recorder import sealer as sealer_module
+from recorder.capture import Capture
+from recorder.earlier import Earlier, find_earlier, recover_parts
+from recorder.parts import Splitting
+from recorder.recording import Recording
+from recorder.recovery import Recovery
+from recorder.sealer import Retention
+from replay.verify import verify
+from tests.factory import make_detection, make_rows, new_metadata, write_session
+from tests.recorder.doubles import PysdkDouble, ScriptedFrames
+
+FRAMES = 5
+#: Two rows in a part: three parts a run.
+SIZE = 16_000
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sealer_module, "_LOOK_SECONDS", 0.05)
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return tmp_path / "s.parquet"
+
+
+class Killed(BaseException):
+    """Ends a run where it stands."""
+
+
+def begin(output: Path, keep: Retention | None = None, **options: Any) -> Recording:
+    """Return the next run, as `dgrec record --continue` begins it."""
+    recover_parts(output, lambda journal, result: TOLD.append((journal.name, result)))
+    earlier = find_earlier(output)
+    model = PysdkDouble("DetectionYolo", lambda index: [make_detection(index)])
+    metadata = new_metadata("s", **model.describe())
+    earlier.check(output, metadata)
+    options = {"clock": Clock(after_ns=earlier.completed_ns + 1000), **options}
+    return Recording(
+        model,
+        Capture(ScriptedFrames(i / 30 for i in range(FRAMES))),
+        output,
+        metadata,
+        durability="frame",
+        splitting=Splitting(size=SIZE, keep=keep or Retention()),
+        earlier=earlier,
+        **options,
+    )
+
+
+TOLD: list[tuple[str, Recovery | DgrecError]] = []
+
+
+def kill(output: Path, after: int = 3, **options: Any) -> None:
+    """Make a run that is cut off, by kill -9 as far as its files go."""
+
+    def watch(row: Any, _: Any) -> None:
+        if row.source_frame - begun == after:
+            raise Killed
+
+    recording = begin(output, watchers=(watch,), **options)
+    begun = recording._earlier.source_frames
+    with pytest.raises(Killed):
+        recording.run()
+    recording.writer.close()
+    recording.writer.journal.close()
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def columns(output: Path, *wanted: str) -> list[list[Any]]:
+    with dgrec.open(output) as session:
+        return [session.frames.column(name).to_pylist() for name in wanted]
+
+
+def metadata_of(output: Path) -> Metadata:
+    with dgrec.open(output) as session:
+        assert session.damage == []
+        return session.metadata
+
+
+def test_three_runs_are_one_recording(output: Path) -> None:
+    for _ in range(3):
+        begin(output).run()
+    assert names(output.parent) == [f"s-000{n}.parquet" for n in range(1, 10)]
+    frame, source_frame, media, captured, completed = columns(
+        output, "frame", "source_frame", "media_time_s", "captured_at", "completed_at"
+    )
+    assert frame == source_frame == list(range(3 * FRAMES))
+    for stamps in (media, captured, completed):
+        assert stamps == sorted(stamps)
+        assert len(set(stamps)) == len(stamps)
+    # The source's own time goes on by what passed on the clock.
+    for first in (FRAMES, 2 * FRAMES):
+        passed = (captured[first] - captured[first - 1]).total_seconds()
+        assert media[first] - media[first - 1] == pytest.approx(passed, abs=1e-5)
+        assert media[first + 1] - media[first] == pytest.approx(1 / 30, abs=1e-9)
+    assert verify(output) == []
+    metadata = metadata_of(output)
+    assert metadata["totals"]["frames"] == 3 * FRAMES
+    assert metadata["totals"]["dropped"] == 0
+    gaps = [event for event in metadata["events"] if event["kind"] == "gap"]
+    assert [(gap["source_frame"], gap["reason"]) for gap in gaps] == [
+        (FRAMES, "the recorder was started again"),
+        (2 * FRAMES, "the recorder was started again"),
+    ]
+    for gap in gaps:
+        at = gap["source_frame"]
+        assert gap["seconds"] == pytest.approx(
+            (captured[at] - captured[at - 1]).total_seconds(), abs=0.001
+        )
+    sets = {metadata_of(path)["part"]["set_id"] for path in output.parent.iterdir()}
+    assert sets == {metadata["session_id"]}
+
+
+def test_sql_and_statistics_over_runs(output: Path) -> None:
+    for _ in range(2):
+        begin(output).run()
+    with dgrec.open(output) as session:
+        answers = session.sql(
+            "SELECT count(*), count(DISTINCT session_id), min(frame), max(frame) FROM frames"
+        ).fetchall()
+        assert answers == [(2 * FRAMES, 1, 0, 2 * FRAMES - 1)]
+        assert [result.frame for result in session] == list(range(2 * FRAMES))
+        assert session[FRAMES].results[0]["bbox"] == session[0].results[0]["bbox"]
+
+
+@pytest.mark.parametrize("after", [1, 3, 4])
+def test_after_a_kill(output: Path, after: int) -> None:
+    TOLD.clear()
+    kill(output, after)
+    left = [name for name in names(output.parent) if name.endswith(".arrows")]
+    assert len(left) == 1
+    begin(output).run()
+    (told,) = TOLD
+    assert told[0] == left[0]
+    assert isinstance(told[1], Recovery)
+    assert not told[1].ended
+    assert not [name for name in names(output.parent) if name.endswith(".arrows")]
+    frame, source_frame = columns(output, "frame", "source_frame")
+    assert frame == source_frame == list(range(after + FRAMES))
+    assert verify(output) == []
+
+
+def test_killed_again_and_again(output: Path) -> None:
+    for _ in range(4):
+        kill(output)
+    begin(output).run()
+    (frame,) = columns(output, "frame")
+    assert frame == list(range(4 * 3 + FRAMES))
+    assert len([e for e in metadata_of(output)["events"] if e["kind"] == "gap"]) == 4
+
+
+def test_a_kill_before_the_first_row(output: Path) -> None:
+    kill(output, 0)
+    assert names(output.parent) == ["s-0001.arrows"]
+    begin(output).run()
+    (frame,) = columns(output, "frame")
+    assert frame == list(range(FRAMES))
+    assert "events" not in metadata_of(output)
+
+
+def test_retention_counts_the_parts_of_all_runs(output: Path) -> None:
+    begin(output).run()
+    size = sum(path.stat().st_size for path in output.parent.iterdir())
+    kill(output)
+    recording = begin(output, Retention(total=size))
+    recording.run()
+    kept = names(output.parent)
+    assert sum(path.stat().st_size for path in output.parent.iterdir()) <= size
+    assert "s-0001.parquet" not in kept
+    assert kept[-1] == "s-0008.parquet"
+    assert recording.notes[0].startswith("Older parts removed, as asked for: ")
+    # What this run recorded is all there, and counted as its own only.
+    assert [path.name for path in recording.files] == kept[-len(recording.files) :]
+    frame, _ = columns(output, "frame", "source_frame")
+    assert frame == list(range(frame[0], 3 + 2 * FRAMES))
+    assert frame[0] > 0
+
+
+def test_retention_by_age_counts_from_when_a_part_ended(output: Path) -> None:
+    begin(output).run()
+    hour_ns = 3_600_000_000_000
+    later = Clock(utc_ns=lambda: Clock().now_ns() + hour_ns)
+    recording = begin(output, Retention(last_s=1800), clock=later)
+    recording.run()
+    assert names(output.parent) == [f"s-000{n}.parquet" for n in (4, 5, 6)]
+    begin(output, Retention(last_s=3 * 3600)).run()
+    assert len(names(output.parent)) == 6
+
+
+def test_a_clock_that_was_set_back(output: Path) -> None:
+    """A device without a battery for its clock may wake up in the past."""
+    ahead_ns = 7_200_000_000_000
+    begin(output, clock=Clock(utc_ns=lambda: Clock().now_ns() + ahead_ns)).run()
+    recording = begin(output, Retention(last_s=3600))
+    recording.run()
+    captured, completed = columns(output, "captured_at", "completed_at")
+    assert captured == sorted(captured)
+    assert completed == sorted(completed)
+    assert metadata_of(output)["totals"]["clock_drift_ms"] < -7_100_000
+    assert len(names(output.parent)) == 6
+
+
+def test_what_is_in_the_way_is_numbered_past(output: Path, tmp_path: Path) -> None:
+    """A damaged part, a video without a session, somebody's file: nothing stops a service."""
+    begin(output).run()
+    damaged = tmp_path / "s-0003.parquet"
+    damaged.write_bytes(damaged.read_bytes()[:-20])
+    (tmp_path / "s-0005.mp4").write_bytes(b"footage")
+    write_session(tmp_path / "s-0006.parquet", make_rows(3))
+    (tmp_path / "s-0007.arrows").write_bytes(b"")
+    (tmp_path / "s-0008.annotated.mp4").write_bytes(b"footage")
+    before = {name: (tmp_path / name).read_bytes() for name in names(tmp_path)}
+    begin(output).run()
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+    assert sorted({*names(tmp_path)} - {*before}) == [f"s-00{n:02}.parquet" for n in (9, 10, 11)]
+    with dgrec.open(output) as session:
+        frames = session.frames.column("frame").to_pylist()
+        # The frame in the damaged part was number 4: what follows cannot know.
+        assert frames == [0, 1, 2, 3, 4, 5, 6, 7, 8]
+        assert [line[:6] for line in session.damage] == ["part 3", "part 7"]
+
+
+def test_a_journal_that_cannot_be_sealed_stays_and_is_read(
+    output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill(output)
+    (journal,) = output.parent.glob("*.arrows")
+    monkeypatch.setattr("recorder.recovery.seal", lambda *_, **__: fail())
+    TOLD.clear()
+    begin(output).run()
+    assert [(name, str(told)) for name, told in TOLD] == [(journal.name, "the disk is full")]
+    monkeypatch.undo()
+    assert journal.exists()
+    (frame,) = columns(output, "frame")
+    assert frame == list(range(3 + FRAMES))
+
+
+def fail() -> None:
+    raise OutputError("the disk is full")
+
+
+def test_a_damaged_journal_goes_with_its_part(output: Path) -> None:
+    kill(output)
+    (journal,) = output.parent.glob("*.arrows")
+    os.truncate(journal, journal.stat().st_size - 50)
+    begin(output).run()
+    assert journal.exists()
+    assert journal.with_suffix(".parquet").exists()
+    begin(output).run()  # and does not stand in the way
+    begin(output, Retention(total=1)).run()
+    assert not journal.exists()
+    assert len(names(output.parent)) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"source": {"given": "cam1"}}, r"has parts of another source \(.*, not cam1\)"),
+        ({"model": {"name": "other"}}, r"has parts of another model \(.*, not other\)"),
+    ],
+)
+def test_another_source_or_model_is_not_mixed(
+    output: Path, change: dict[str, dict[str, Any]], message: str
+) -> None:
+    begin(output).run()
+    metadata = metadata_of(output)
+    find_earlier(output).check(output, metadata)
+    changed = {**metadata, **{key: {**metadata[key], **facts} for key, facts in change.items()}}
+    with pytest.raises(ConfigError, match=message):
+        find_earlier(output).check(output, changed)
+    Earlier().check(output, changed)
+
+
+def test_footage_that_is_repeated_goes_on_at_its_first_frame(output: Path) -> None:
+    begin(output).run()
+    earlier = find_earlier(output)
+    assert earlier.source_frames == FRAMES
+    assert earlier.aligned(output, 4).source_frames == 8
+    assert earlier.aligned(output, FRAMES).source_frames == FRAMES
+    with pytest.raises(ConfigError, match="does not say how many frames"):
+        earlier.aligned(output, None)
+    assert Earlier().aligned(output, None) == Earlier()
+
+
+def test_two_services_of_one_name(output: Path) -> None:
+    begin(output).run()
+    live = JournalWriter(output.with_name("s-0004.arrows"), part_metadata(output))
+    before = names(output.parent)
+    with pytest.raises(OutputError, match=r"s-0004\.arrows: is being recorded now"):
+        begin(output)
+    # Also one that was begun after the journals had been looked at.
+    with pytest.raises(OutputError, match=r"s-0004\.arrows: is being recorded now"):
+        find_earlier(output)
+    live.close()
+    assert names(output.parent) == before
+    shutil.rmtree(output.parent)
+
+
+def part_metadata(output: Path) -> Metadata:
+    part = {"number": 4, "set_id": metadata_of(output)["session_id"], "first_frame": FRAMES}
+    return {**new_metadata("s"), "part": part}

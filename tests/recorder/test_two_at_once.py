@@ -1,0 +1,201 @@
+"""Several processes at one name: one wins, the others say so, and nothing is lost."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dgrec.files
+from dgrec.checksums import verify_checksums
+from dgrec.errors import DgrecError, NotASessionError, OutputError
+from dgrec.files import is_locked, lock
+from dgrec.journal import Journal, JournalWriter, is_being_written
+from dgrec.session import open_session
+from recorder.recovery import left_behind, recover
+from tests.dgrec.damage import read_all
+from tests.factory import make_rows, new_metadata, write_journal
+from tests.recorder.test_faults import new_recording, numbers
+
+_FORK = multiprocessing.get_context("fork")
+
+
+def together(work: Callable[[], Any], count: int = 2) -> list[str]:
+    """Do ``work`` in some processes at the same moment; return what each of them said."""
+    barrier, said = _FORK.Barrier(count), _FORK.SimpleQueue()
+
+    def run() -> None:
+        barrier.wait(60)
+        try:
+            work()
+        except DgrecError as error:
+            said.put(f"{type(error).__name__}: {error}")
+        except BaseException as error:
+            said.put(repr(error))
+        else:
+            said.put("")
+        os._exit(0)
+
+    processes = [_FORK.Process(target=run) for _ in range(count)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    return sorted(said.get() for _ in range(count))
+
+
+def test_two_recoveries_of_one_journal(tmp_path: Path) -> None:
+    seen: Counter[str] = Counter()
+    for attempt in range(12):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        journal = write_journal(folder / "s.arrows", make_rows(300), batch=50, end=False)
+        won, lost = together(lambda journal=journal: recover(journal))  # type: ignore[misc]
+        assert won == ""
+        assert "\n" not in lost
+        seen[lost.partition(str(journal))[2]] += 1
+        assert {path.name for path in folder.iterdir()} == {"s.parquet"}
+        assert verify_checksums(folder / "s.parquet")
+        assert numbers(folder / "s.parquet") == list(range(300))
+    assert set(seen) <= {
+        ": is being recorded now, or recovered by another process; stop that first, or wait for it",
+        *(f": no such journal; it is sealed: {tmp_path / str(i) / 's.parquet'}" for i in range(12)),
+    }
+
+
+def test_a_journal_that_was_recovered_between_two_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one finished after this one had opened the file, and before it was locked."""
+    journal = write_journal(tmp_path / "s.arrows", make_rows(4), end=False)
+    shutil.copy(journal, tmp_path / "copy.arrows")
+
+    def late(descriptor: int) -> bool:
+        journal.unlink()
+        return lock(descriptor)
+
+    monkeypatch.setattr("recorder.recovery.lock", late)
+    with pytest.raises(NotASessionError, match=r"s\.arrows: no such journal$"):
+        recover(journal)
+    assert not (tmp_path / "s.parquet").exists()
+
+
+def test_recovering_into_other_names(tmp_path: Path) -> None:
+    """Only one of them has the journal, wherever it puts what it reads."""
+    journal = write_journal(tmp_path / "s.arrows", make_rows(300), batch=50, end=False)
+    barrier, said = _FORK.Barrier(2), _FORK.SimpleQueue()
+
+    def run(name: str) -> None:
+        barrier.wait(60)
+        try:
+            recover(journal, tmp_path / name)
+        except DgrecError as error:
+            said.put(str(error))
+        else:
+            said.put("")
+        os._exit(0)
+
+    processes = [_FORK.Process(target=run, args=(f"{i}.parquet",)) for i in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    won, lost = sorted(said.get() for _ in processes)
+    assert won == ""
+    assert lost
+    (sealed,) = tmp_path.iterdir()
+    assert numbers(sealed) == list(range(300))
+
+
+def test_a_journal_is_locked_before_anybody_can_see_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would be taken for one that was left behind, and recovered while it is written."""
+    path = tmp_path / "s.arrows"
+    seen = []
+    real = dgrec.files.rename_exclusively
+
+    def rename(old: Path, new: Path) -> None:
+        assert is_locked(old)
+        real(old, new)
+        seen.append((is_being_written(new), left_behind(tmp_path), numbers(new)))
+
+    monkeypatch.setattr(dgrec.files, "rename_exclusively", rename)
+    journal = JournalWriter(path, new_metadata())
+    assert seen == [(True, [], [])]
+    with pytest.raises(OutputError, match="is being recorded now, or recovered"):
+        recover(path)
+    journal.write(make_rows(3))
+    journal.close()
+    assert recover(path).frames == 3
+
+
+@pytest.mark.parametrize("end", ["", "torn"])
+def test_a_torn_end_is_damage_to_whoever_recovers_it(tmp_path: Path, end: str) -> None:
+    journal = write_journal(tmp_path / "s.arrows", make_rows(6), batch=2, end=False)
+    if end:
+        os.truncate(journal, journal.stat().st_size - 100)
+    result = recover(journal)
+    assert result.frames == (4 if end else 6)
+    assert bool(result.damage) == bool(end)
+    assert journal.exists() == bool(end)
+
+
+def test_reading_while_it_is_recovered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readers see the rows of the journal, and then those of the session; never an error."""
+    journal = write_journal(tmp_path / "s.arrows", make_rows(40), batch=5, end=False)
+    seen: list[int] = []
+    real = Journal.batches
+
+    def batches(self: Journal) -> Any:
+        for batch in real(self):
+            if self.is_ours:
+                rows, damage = read_all(journal)
+                assert damage == []
+                seen.append(len(rows))
+            yield batch
+
+    monkeypatch.setattr(Journal, "batches", batches)
+    assert recover(journal).frames == 40
+    assert seen
+    assert set(seen) == {40}
+    with open_session(tmp_path / "s.parquet") as session:
+        assert len(session) == 40
+
+
+def test_a_recording_is_nobodys_until_it_is_sealed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its end and its sealing, `recover` takes it for one that is being recorded."""
+    recording = new_recording(tmp_path)
+    told = []
+    real = recording.writer.end
+
+    def end(closing: Any) -> None:
+        real(closing)
+        with pytest.raises(OutputError) as caught:
+            recover(recording.journal)
+        told.append(str(caught.value))
+
+    monkeypatch.setattr(recording.writer, "end", end)
+    recording.run()
+    assert len(told) == 1
+    assert "is being recorded now" in told[0]
+    assert numbers(tmp_path / "s.parquet")
+
+
+def test_two_recordings_of_one_name(tmp_path: Path) -> None:
+    for attempt in range(4):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        won, lost = together(lambda folder=folder: new_recording(folder).run())  # type: ignore[misc]
+        assert won == ""
+        assert lost.startswith(f"OutputError: {folder / 's'}.")
+        assert {path.name for path in folder.iterdir()} == {"s.parquet"}
+        assert verify_checksums(folder / "s.parquet")

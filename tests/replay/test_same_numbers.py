@@ -1,0 +1,267 @@
+"""Every number that two commands show of a session is the same number, and numpy's."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import dgrec
+from dgrec.session import Session
+from replay.info import describe
+from replay.query.reader import SqlReader
+from replay.stats.questions import by_query
+from replay.stats.summary import measure
+from tests.replay.made_sessions import COUNTS, DURATIONS, make_sessions
+
+#: What a figure is of, by who shows it.
+Figures = defaultdict[str, dict[str, Any]]
+
+_QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+_PLACES = ("camera", "queue", "writer")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return make_sessions(tmp_path_factory.mktemp("made"))
+
+
+# --- who shows what ------------------------------------------------------------------------------
+
+
+def of_numpy(session: Session, add: Callable[[str, Any], None]) -> None:
+    frames = session.frames
+    labels = session.detections
+    add("frames", frames.num_rows)
+    add("detections", labels.num_rows)
+    for name in DURATIONS:
+        values = _finite(frames, name)
+        stage = name.removesuffix("_ms")
+        add(f"{stage} count", len(values))
+        add(f"{stage} mean", values.mean() if len(values) else None)
+        add(f"{stage} max", values.max() if len(values) else None)
+        for quantile, q in _QUANTILES.items():
+            add(f"{stage} {quantile}", np.quantile(values, q) if len(values) else None)
+    for name in COUNTS:
+        values = _finite(frames, name)
+        is_known = len(values) or not frames.num_rows
+        lost = {"skipped_before": "skipped", "dropped_before": "dropped"}.get(name, name)
+        add(lost, int(values.sum()) if is_known else None)
+    if captured := _known(frames, "captured_at"):
+        completed = _known(frames, "completed_at")
+        add("duration", (max(completed) - min(captured)) / 1e6 if completed else None)
+    for label in {*labels["label"].to_pylist()}:
+        found = [row for row in labels.to_pylist() if row["label"] == label]
+        scores = [row["score"] for row in found if row["score"] is not None]
+        known = [score for score in scores if math.isfinite(score)]
+        add(f"label {label} detections", len(found))
+        add(f"label {label} frames", len({row["frame"] for row in found}))
+        add(f"label {label} mean score", np.mean(known) if known else None)
+
+
+def of_stats(session: Session, add: Callable[[str, Any], None]) -> None:
+    stats = measure(session)
+    add("frames", stats.frames)
+    add("detections", stats.detections)
+    add("duration", stats.duration_s)
+    add("throughput", stats.throughput_fps)
+    add("skipped", stats.skipped)
+    add("dropped", stats.dropped["total"])
+    for place in _PLACES:
+        add(f"dropped_{place}", stats.dropped[place])
+    add("warm-up", stats.warm_up["frames"])
+    for name, values in stats.stages.items():
+        for statistic in ("count", "mean", *_QUANTILES, "max"):
+            add(f"{name.removesuffix('_ms')} {statistic}", getattr(values, statistic))
+    for label in stats.labels:
+        add(f"label {label.label} detections", label.detections)
+        add(f"label {label.label} frames", label.frames)
+        add(f"label {label.label} mean score", label.mean_score)
+        add(f"label {label.label} per second", label.per_second)
+
+
+def of_info(session: Session, add: Callable[[str, Any], None]) -> None:
+    info = describe(session)
+    add("frames", info["frames"])
+    add("detections", info["detections"])
+
+
+def of_metadata(session: Session, add: Callable[[str, Any], None]) -> None:
+    """The totals that the recorder left, where it did and nobody has edited the file since."""
+    totals = session.metadata.get("totals")
+    if not session.has_checksums or totals is None:
+        return
+    for name in ("frames", "detections", "skipped", "dropped", *(f"dropped_{p}" for p in _PLACES)):
+        add(name, totals[name])
+
+
+def of_sql(reader: SqlReader, add: Callable[[str, str, Any], None]) -> None:
+    """The views, asked once about all sessions; ``add`` takes the session's id first."""
+    for row in reader.rows("FROM sessions"):
+        for name in ("frames", "detections", "skipped", "dropped"):
+            add(row["session_id"], name, row[name])
+    for row in reader.rows("FROM stage_latency WHERE stage <> 'waiting'"):
+        add(row["session_id"], f"{row['stage']} count", row["frames"])
+        for statistic in ("mean", *_QUANTILES, "max"):
+            add(row["session_id"], f"{row['stage']} {statistic}", row[f"{statistic}_ms"])
+    for row in reader.rows("FROM session_throughput"):
+        add(row["session_id"], "duration", row["duration_s"])
+        add(row["session_id"], "throughput", row["fps"])
+    for row in reader.rows("FROM losses"):
+        name = row["place"] if row["place"] == "skipped" else f"dropped_{row['place']}"
+        add(row["session_id"], name, row["frames"])
+    for row in reader.rows("FROM detection_rate"):
+        add(row["session_id"], "detections", row["detections"] or 0)
+        add(row["session_id"], "detections per second", row["per_second"])
+    for row in reader.rows("FROM label_rate"):
+        for name in ("detections", "frames", "mean_score", "per_second"):
+            label = f"label {row['label']} {name.replace('_', ' ')}"
+            add(row["session_id"], label, row[name])
+    for row in reader.rows("FROM warm_up"):
+        add(row["session_id"], "warm-up", row["warm_up_frames"])
+
+
+def of_metrics(reader: SqlReader, add: Callable[[str, str, Any], None]) -> None:
+    wanted = {
+        "read_mean_ms": "read mean",
+        "preprocess_p50_ms": "preprocess p50",
+        "inference_max_ms": "inference max",
+        **{f"latency_{name}_ms": f"latency {name}" for name in ("mean", *_QUANTILES, "max")},
+        "throughput_fps": "throughput",
+        "warm_up_frames": "warm-up",
+        "detections_per_second": "detections per second",
+        **{name: name for name in ("skipped", "dropped", *(f"dropped_{p}" for p in _PLACES))},
+    }
+    found = {metric["id"]: metric["sql"] for metric in reader.rows("FROM metrics")}
+    assert set(wanted) <= set(found)
+    for metric, name in wanted.items():
+        for row in reader.rows(found[metric]):
+            add(row["session_id"], name, row["value"])
+
+
+def of_windows(reader: SqlReader, add: Callable[[str, str, Any], None]) -> None:
+    """Windows have every row that has a stamp, once."""
+    whole = reader.rows(
+        "SELECT session_id FROM frames GROUP BY session_id "
+        "HAVING count(completed_at) = count(*) AND count(captured_at) > 0"
+    )
+    of_all = {row["session_id"] for row in whole}
+    for row in reader.rows(
+        "SELECT session_id, sum(frames) AS frames, sum(skipped) FILTER (frames > 0) AS skipped, "
+        "sum(dropped) FILTER (frames > 0) AS dropped FROM throughput(0.7) GROUP BY session_id"
+    ):
+        if row["session_id"] in of_all:
+            for name in ("frames", "skipped", "dropped"):
+                add(row["session_id"], name, row[name])
+
+
+def of_groups(reader: SqlReader, add: Callable[[str, str, Any], None]) -> None:
+    """What `dgrec stats --by session` shows, which is rounded."""
+    for row in reader.rows(by_query("session")):
+        for name in ("frames", "dropped", "detections"):
+            add(row["session_id"], name, row[name])
+        for quantile in _QUANTILES:
+            add(row["session_id"], f"latency {quantile} rounded", row[f"latency_{quantile}_ms"])
+        add(row["session_id"], "inference p50 rounded", row["inference_p50_ms"])
+        add(row["session_id"], "throughput rounded", row["fps"])
+
+
+def of_comparison(session: Session, add: Callable[[str, Any], None]) -> None:
+    if "source_frame" not in session.schema.names or not len(session):
+        return
+    try:
+        comparison = dgrec.compare(session, session)
+    except dgrec.NotASessionError:  # a column is missing
+        return
+    (recording,) = comparison.base
+    add("frames", recording.frames)
+    add("warm-up", recording.warm_up)
+    add("skipped", recording.skipped)
+    add("dropped", recording.lost)
+    for place in _PLACES:
+        add(f"dropped_{place}", recording.dropped[place])
+    is_whole = recording.compared == recording.frames
+    for row in comparison.rows:
+        assert row.base.value == row.new.value, row
+        assert row.verdict in ("SAME", "UNCLEAR"), row
+        stage, _, statistic = row.metric.removesuffix("_ms").rpartition("_")
+        if statistic in _QUANTILES and is_whole and row.base.value is not None:
+            add(f"{stage} {statistic}", row.base.value)
+    if comparison.agreement is not None and recording.compared:
+        assert comparison.agreement.f1 in (1.0, None)
+
+
+# --- the tests -----------------------------------------------------------------------------------
+
+
+def figures(sessions: Mapping[str, Session]) -> dict[str, Figures]:
+    """Return by name of the session, and by figure, what each source says of it."""
+    found: dict[str, Figures] = {name: defaultdict(dict) for name in sessions}
+    names = {session.id: name for name, session in sessions.items()}
+    assert len(names) == len(sessions)
+
+    def add(who: str, session: str, figure: str, value: Any) -> None:
+        values = found[session][figure]
+        values[who if who not in values else f"{who} again"] = value
+
+    with SqlReader(list(sessions.values())) as reader:
+        for who in (of_sql, of_metrics, of_windows, of_groups):
+            who(reader, lambda id_, *figure, who=who: add(who.__name__, names[id_], *figure))
+    for name, session in sessions.items():
+        for ask in (of_numpy, of_stats, of_info, of_metadata, of_comparison):
+            ask(session, functools.partial(add, ask.__name__, name))
+    for of_one in found.values():
+        for figure in [figure for figure in of_one if figure.endswith(" rounded")]:
+            exact = of_one[figure.removesuffix(" rounded")]["of_stats"]
+            of_one[figure]["of_stats"] = None if exact is None else round(exact, 3)
+    return found
+
+
+def _finite(frames: pa.Table, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    if name not in frames.column_names:
+        return np.empty(0)
+    values = np.array([np.nan if v is None else v for v in frames[name].to_pylist()], np.float64)
+    return values[np.isfinite(values)]
+
+
+def _known(frames: pa.Table, name: str) -> list[int]:
+    if name not in frames.column_names:
+        return []
+    stamps = frames[name].cast(pa.int64()).to_pylist()
+    return [stamp for stamp in stamps if stamp is not None]
+
+
+def agree(values: Mapping[str, Any]) -> bool:
+    first = next(iter(values.values()))
+    return all(
+        value is first
+        if value is None or first is None
+        else math.isclose(value, first, rel_tol=1e-9, abs_tol=1e-9)
+        for value in values.values()
+    )
+
+
+def test_there_are_sessions_of_every_kind(made: dict[str, Path]) -> None:
+    assert len(made) > 60
+
+
+def test_every_command_shows_the_same_number(made: dict[str, Path]) -> None:
+    with contextlib.ExitStack() as stack:
+        sessions = {name: stack.enter_context(dgrec.open(path)) for name, path in made.items()}
+        found = figures(sessions)
+    wrong = [
+        f"{name}: {figure}: {values}"
+        for name, of_one in found.items()
+        for figure, values in of_one.items()
+        if not agree(values)
+    ]
+    assert not wrong, "\n".join(wrong)
+    assert sum(len(values) > 1 for of_one in found.values() for values in of_one.values()) > 2000
