@@ -435,10 +435,18 @@ ORDER BY session_id, detections DESC, label;
 -- and for how long (dwell_s, by the captures of its first and last frame). label is the most
 -- frequent one.
 CREATE VIEW tracks AS
-SELECT session_id, track_id, mode(label) AS label, count(DISTINCT frame) AS frames,
+WITH labels AS (
+    SELECT session_id, track_id, max({'count': count, 'label': label}).label AS usual
+    FROM (
+        SELECT session_id, track_id, label, count(*) AS count FROM detections
+        WHERE track_id IS NOT NULL AND label IS NOT NULL GROUP BY session_id, track_id, label
+    ) GROUP BY session_id, track_id
+)
+SELECT session_id, track_id, any_value(usual) AS label, count(DISTINCT frame) AS frames,
        min(frame) AS first_frame, max(frame) AS last_frame, min(captured_at) AS first_seen,
        (epoch_us(max(captured_at)) - epoch_us(min(captured_at))) / 1e6 AS dwell_s
-FROM detections WHERE track_id IS NOT NULL GROUP BY session_id, track_id
+FROM detections LEFT JOIN labels USING (session_id, track_id)
+WHERE track_id IS NOT NULL GROUP BY session_id, track_id
 ORDER BY session_id, track_id;
 
 -- From which frame on a session ran: after the warm-up, and after the frames that were captured
