@@ -319,8 +319,8 @@ def test_bars_reach_as_far_as_the_largest_value_that_the_axis_names() -> None:
     latency = (*(None for _ in range(RECENT_S - 3)), 12.0, None, 240.0)
     snapshot = Snapshot(
         frames=55, detections=0, skipped=0, dropped=0, dropped_at_start=0, seconds=3.0,
-        silent_s=0.0, recent_fps=18.3, recent_latency_ms=(12.0, 200.0, 230.0), recent_inference_ms=None,
-        results_by_second=fps, latency_by_second=latency,
+        silent_s=0.0, recent_fps=18.3, recent_latency_ms=(12.0, 200.0, 230.0),
+        recent_inference_ms=None, results_by_second=fps, latency_by_second=latency,
     )  # fmt: skip
     lines = list(screen("s", snapshot, blocks=False))[-6:]
     assert [line[:10].strip() for line in lines] == ["240", "p95 ms", "0", "30", "results", "0"]
