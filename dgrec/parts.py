@@ -133,6 +133,11 @@ class Part:
     ended: bool
 
     @property
+    def is_finite(self) -> bool:
+        """As `Session.is_finite`."""
+        return self.has_checksums and self.sealed and self.metadata.get("is_finite") is True
+
+    @property
     def file(self) -> Path:
         """Where the part is now: it may have been sealed since."""
         if self.sealed or self.path.exists():
@@ -338,7 +343,7 @@ class PartSet:
 #: What one part says of itself, and the whole does not.
 _OF_ONE_PART = (
     *("part", "ended_at", "end_reason", "end_detail"),
-    *("totals", "machine", "events", "video", "damage"),
+    *("totals", "machine", "events", "video", "damage", "is_finite"),
 )
 
 

@@ -100,10 +100,13 @@ class RecordedFile:
             there = [name for name in TOTALLED if name in self.schema.names]
             for batch in self._file.batches(there):
                 self._totals.add(batch)
+        losses = self._totals.losses
+        if losses["dropped_at_start"] and "clip" in self.metadata:
+            losses["dropped_at_start"] = 0  # its first frame is not the recording's
         return {
             "frames": self._totals.frames,
             "detections": self._totals.detections,
-            **self._totals.losses,
+            **losses,
         }
 
     @property

@@ -144,6 +144,7 @@ def _write_parquet(
             if written is not None:
                 written.result()
         metadata = dict(closing(totals))
+        metadata["is_finite"] = totals.is_finite
         counted, rows = metadata.get("totals", {}), totals.to_dict()
         if "clip" in metadata and "dropped_at_start" in rows:
             rows["dropped_at_start"] = 0  # its first frame is not the recording's

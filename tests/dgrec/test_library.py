@@ -20,6 +20,7 @@ from dgrec import library, sample, sql
 from dgrec.rows import Row
 from tests.factory import (
     START_NS,
+    edited,
     make_detection,
     make_row,
     without_column,
@@ -206,6 +207,45 @@ def test_what_settles_only_in_the_second_half_has_not_settled(tmp_path: Path) ->
     with contextlib.closing(Recording(write_session(tmp_path / "s.parquet", rows))) as r:
         found = r.one("FROM warm_up")
         assert (found["has_settled"], found["warm_up_frames"]) == (False, 0)
+
+
+def test_a_rate_that_settles_ends_the_warm_up_though_the_latency_is_level(tmp_path: Path) -> None:
+    at, rows = START_NS, []
+    for i in range(300):
+        at += (33 + max(0, 100 - i)) * MS  # slow at first, and quicker with every frame
+        rows.append(make_row(i, [], captured_ns=at, completed_ns=at + 10 * MS))
+    with contextlib.closing(Recording(write_session(tmp_path / "s.parquet", rows))) as r:
+        window, has_settled, frames = reference_warm_up(r)
+        found = r.one("FROM warm_up")
+    assert has_settled
+    assert 0 < frames < 150
+    assert (found["window_frames"], found["warm_up_frames"]) == (window, frames)
+
+
+def test_exactly_four_windows_are_all_looked_at(tmp_path: Path) -> None:
+    rows = []
+    for i in range(40):  # at 8 a second a window has 10 frames, the fewest
+        at = START_NS + i * 125 * MS
+        latency = 90 if i < 10 else 50
+        rows.append(make_row(i, [], captured_ns=at, completed_ns=at + latency * MS))
+    with contextlib.closing(Recording(write_session(tmp_path / "s.parquet", rows))) as r:
+        found = r.one("FROM warm_up")
+    assert (found["window_frames"], found["has_settled"], found["warm_up_frames"]) == (10, True, 10)
+
+
+@pytest.mark.parametrize("unknown", ["rate", "latency"])
+def test_a_window_of_which_nothing_is_known_settles_nothing(tmp_path: Path, unknown: str) -> None:
+    rows = [make_row(i) for i in range(90)]
+    path = write_session(tmp_path / "s.parquet", rows)
+    columns: dict[str, list[Any]] = {
+        "rate": {"completed_at": [row.completed_ns // 1000 for row in rows]},
+        "latency": {"latency_ms": [12.5] * 90},
+    }[unknown]
+    (values,) = columns.values()
+    # Of three windows of 30 frames, the one in the middle.
+    values[30:60] = [None] * 30
+    with contextlib.closing(Recording(edited(path, columns))) as r:
+        assert r.one("FROM warm_up")["has_settled"] is False
 
 
 # --- durations, rates and losses ---------------------------------------------------------------
@@ -634,6 +674,36 @@ def test_every_metric_gives_one_value_a_session(recording: Recording) -> None:
     dwells = [row["dwell_s"] for row in recording.ask("FROM tracks")]
     assert values["tracks"] == len(dwells)
     assert same(values["dwell_p50_s"], np.median(dwells) if dwells else None)
+
+
+@pytest.mark.parametrize("left_out", ["Preprocess", "Inference", "Postprocess"])
+def test_what_late_frames_waited_behind_where_a_stage_is_not_timed(
+    tmp_path: Path, left_out: str
+) -> None:
+    """One frame takes 300 ms; those behind it wait, and no runtime has to time every stage."""
+    stages = [name for name in ("Preprocess", "Inference", "Postprocess") if name != left_out]
+    rows, free = [], 0
+    for i in range(60):
+        captured = START_NS + i * 40 * MS
+        own = 300 if i == 20 else 10
+        free = max(captured, free) + own * MS
+        timing = {f"Core{name}Duration_ms": own / 2 for name in stages}
+        rows.append(
+            make_row(i, [], captured_ns=captured, completed_ns=free, timing=timing, recorder_ns=0)
+        )
+    with contextlib.closing(Recording(write_session(tmp_path / "s.parquet", rows))) as r:
+        causes = {row["frame"]: row for row in r.ask("FROM late_causes(5)")}
+    assert len(causes) == 5
+    behind = {row["behind_frame"] for row in causes.values() if row["blame"] == "queue"}
+    assert behind == {20}
+
+
+def test_labels_come_with_the_most_frequent_first(tmp_path: Path) -> None:
+    labels = [*["b"] * 3, *["a"] * 3, *["c"] * 7, "d"]
+    rows = [make_row(i, [make_detection(label=label)]) for i, label in enumerate(labels)]
+    with contextlib.closing(Recording(write_session(tmp_path / "s.parquet", rows))) as r:
+        found = [(row["label"], row["detections"]) for row in r.ask("FROM label_rate")]
+    assert found == [("c", 7), ("a", 3), ("b", 3), ("d", 1)]
 
 
 def _calls() -> list[str]:
