@@ -294,9 +294,11 @@ def print_speed(path: Path, rounds: int = 5) -> None:
     def by_opencv() -> int:
         capture = cv2.VideoCapture(os.path.abspath(path), cv2.CAP_FFMPEG)
         count = 0
-        while (answer := capture.read())[0]:  # as a caller does, who keeps the last picture
+        picture = None
+        while (answer := capture.read())[0]:
+            picture = answer[1]  # as a caller does, who keeps the last one
             count += 1
-        return count
+        return count if picture is not None else 0
 
     def by_threads(kind: str) -> int:
         converter = PixelConverter()
