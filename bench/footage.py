@@ -294,15 +294,21 @@ def print_speed(path: Path, rounds: int = 5) -> None:
     def by_opencv() -> int:
         capture = cv2.VideoCapture(os.path.abspath(path), cv2.CAP_FFMPEG)
         count = 0
-        while capture.read()[0]:
+        picture = None
+        while (answer := capture.read())[0]:
+            picture = answer[1]  # as a caller does, who keeps the last one
             count += 1
-        return count
+        return count if picture is not None else 0
 
     def by_threads(kind: str) -> int:
         converter = PixelConverter()
         with av.open(os.path.abspath(path)) as container:
             container.streams.video[0].thread_type = kind
-            return sum(converter.image(frame) is not None for frame in container.decode(video=0))
+            count, image = 0, None
+            for frame in container.decode(video=0):
+                image = converter.image(frame)
+                count += image is not None
+            return count
 
     ways = {
         "dgrec": by_dgrec,

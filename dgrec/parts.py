@@ -26,7 +26,7 @@ from dgrec.totals import LOSSES
 
 __all__ = [
     *("Part", "PartSet"),
-    *("first_frame", "is_part_name", "numbered_files"),
+    *("first_frame", "is_in_set", "is_part_name", "numbered_files"),
     *("part_of", "part_path", "parts_in_set", "parts_of"),
 ]
 
@@ -80,6 +80,12 @@ def part_of(file: Path) -> tuple[Path, str | None] | None:
     if set_id is None and not broken:
         return None
     return file.with_name(f"{match[1]}{_SEALED_SUFFIX}"), set_id
+
+
+def is_in_set(path: Path, set_id: str) -> bool:
+    """Return whether a file is a part of that set, as far as it can tell."""
+    found, broken = _membership(path)
+    return broken or found == set_id
 
 
 def first_frame(metadata: Metadata) -> int:

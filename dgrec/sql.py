@@ -311,7 +311,7 @@ def _readable(text: str) -> str:
     return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
-_TOTALS = ("frames", "detections", "skipped", "dropped")
+_TOTALS = ("frames", "detections", "skipped", "dropped", "dropped_at_start")
 _SESSION_COLUMNS = pa.schema(
     [
         ("session_id", pa.string()),
@@ -341,7 +341,10 @@ def _sessions_table(sessions: Sequence[Source]) -> pa.Table:
 def _session_row(session: Source) -> dict[str, Any]:
     metadata = session.metadata
     source, model = metadata.get("source", {}), metadata.get("model", {})
-    totals = session.totals
+    totals = dict(session.totals)
+    dropped, at_start = totals.get("dropped"), totals.get("dropped_at_start")
+    if dropped is not None and at_start is not None:
+        totals["dropped"] = dropped - at_start  # once the model had started, as in the library
     return {
         "session_id": session.id,
         "clip_of": original_of(metadata),

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -26,7 +27,9 @@ LOSSES = {
 FLOATS = frozenset(column.name for column in SCHEMA if pa.types.is_floating(column.type))
 _AT_ONCE = 16
 #: Columns that `RowTotals.add` looks at.
-TOTALLED = ("completed_at", *LOSSES.values(), "detections")
+TOTALLED = ("frame", "captured_at", "completed_at", *LOSSES.values(), "detections")
+#: More than any stamp.
+_NEVER = 2**63 - 1
 
 
 class RowTotals:
@@ -40,6 +43,7 @@ class RowTotals:
         self._detections = 0
         self._losses: dict[str, int] = {}
         self._last_us: int | None = None
+        self._start = _StartLosses()
         self._is_finite = True
         # A journal has a batch for every half second: one at a time would take as long as reading.
         self._waiting: list[pa.RecordBatch] = []
@@ -67,6 +71,9 @@ class RowTotals:
                 total = pc.sum(rows.column(column)).as_py()
                 if total is not None:
                     self._losses[name] = self._losses.get(name, 0) + int(total)
+        if rows.num_rows and set(_StartLosses.COLUMNS) <= set(rows.schema.names):
+            with contextlib.suppress(pa.ArrowException):
+                self._start.add(rows)
         if "completed_at" in rows.schema.names:
             with contextlib.suppress(pa.ArrowException):
                 stamps = rows.column("completed_at").cast(pa.timestamp("us", "UTC"), safe=False)
@@ -96,7 +103,10 @@ class RowTotals:
     def losses(self) -> dict[str, int | None]:
         """Source frames left out and lost before the rows, by what `LOSSES` calls them."""
         self._add_waiting()
-        return {name: self._losses.get(name, None if self.frames else 0) for name in LOSSES}
+        losses = {name: self._losses.get(name, None if self.frames else 0) for name in LOSSES}
+        if losses["dropped"] is None:
+            return {**losses, "dropped_at_start": None}
+        return {**losses, "dropped_at_start": self._start.count() if self.frames else 0}
 
     @property
     def ended_at(self) -> str | None:
@@ -112,6 +122,47 @@ class RowTotals:
         """Return them as ``totals`` of the metadata, without what is not known."""
         known = {name: count for name, count in self.losses.items() if count is not None}
         return {"frames": self.frames, "detections": self.detections, **known}
+
+
+class _StartLosses:
+    """Counts what was lost while the model started, as ``frame_losses`` of the SQL library does."""
+
+    COLUMNS = ("frame", "captured_at", "completed_at", "dropped_before")
+
+    def __init__(self) -> None:
+        self._is_begun = False
+        self._before_us = _NEVER
+        self._first_result_us = _NEVER
+        #: (when the frame before was captured, frames lost), for rows that may belong to the start.
+        self._losses: list[tuple[int, int]] = []
+
+    def add(self, rows: pa.RecordBatch | pa.Table) -> None:
+        frame, captured, completed, dropped = (
+            _integers(rows.column(name), default)
+            for name, default in zip(self.COLUMNS, (-1, _NEVER, _NEVER, 0), strict=True)
+        )
+        before = np.concatenate([[self._before_us], captured[:-1]])
+        if not self._is_begun and frame[0] == 0:
+            before[0] = -_NEVER
+        elif not self._is_begun:
+            self._first_result_us = -_NEVER  # others went before: the model had started
+        self._is_begun, self._before_us = True, int(captured[-1])
+        self._first_result_us = min(self._first_result_us, int(completed.min()))
+        early = np.flatnonzero((before <= self._first_result_us) & (dropped > 0))
+        self._losses += zip(before[early].tolist(), dropped[early].tolist(), strict=True)
+
+    def count(self) -> int:
+        first_us = self._first_result_us
+        if first_us == _NEVER:
+            return 0
+        return sum(lost for before_us, lost in self._losses if before_us <= first_us)
+
+
+def _integers(column: pa.Array | pa.ChunkedArray, default: int) -> np.ndarray[Any, Any]:
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.int64())
+    values = pc.fill_null(column.cast(pa.int64()), default)
+    return np.asarray(values.to_numpy(), dtype=np.int64)
 
 
 def add_rows(

@@ -141,7 +141,9 @@ class Capture:
         while not self._stop.is_set():
             if self._max_frames is not None and self.frames_given >= self._max_frames:
                 return self._finish("limit")
-            if self._has_results_to_come() and not self._frames.wait(_ASK_S):
+            # Nobody sees a server's end while a camera is waited for.
+            asks = self._has_results_to_come() or self.most_waiting is not None
+            if asks and not self._frames.wait(_ASK_S):
                 return True, None
             try:
                 frame = self._frames.read()

@@ -296,6 +296,7 @@ def _describe(model: Any) -> dict[str, Any]:
         "result_type": model.get_inference_results_type(),
         "device": _attribute(model, "device_type"),
         "devices": _attribute(model, "devices_selected"),
+        "python_postprocessor": _has_python_postprocessor(model),
         "checksum": getattr(info, "Checksum", None) or None,
         "input_shape": _plain(_attribute(model, "input_shape")),
         "image_backend": _attribute(model, "image_backend"),
@@ -313,6 +314,14 @@ def _describe(model: Any) -> dict[str, Any]:
 
 def _base_names(cls: type) -> set[str]:
     return {name for base in cls.__mro__ for name in vars(base)}
+
+
+def _has_python_postprocessor(model: Any) -> bool | None:
+    """Return whether results are made by Python code of the zoo: PySDK has one worker for it."""
+    try:
+        return bool(model._model_parameters.PythonFile)
+    except Exception:  # of PySDK's own, which another version may not have
+        return None
 
 
 def _attribute(model: Any, name: str) -> Any:

@@ -6,13 +6,13 @@ import contextlib
 import itertools
 import os
 import re
-import statistics
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from dgrec import exact
 from dgrec.clock import Clock
@@ -22,6 +22,7 @@ from dgrec.journal import Durability, Journal, JournalWriter
 from dgrec.masks import MaskMode
 from dgrec.metadata import Metadata, utc_text
 from dgrec.parts import parts_of
+from dgrec.rates import RecentRate, frame_rate
 from dgrec.rows import Row
 from dgrec.schema import JOURNAL_SUFFIX
 from dgrec.sealed import seal
@@ -40,6 +41,9 @@ from recorder.writer import QueuePolicy, RowWriter
 
 __all__ = ["Progress", "Recording", "journal_path"]
 
+#: Seconds that the rate of a running recording is about.
+RECENT_S = 10.0
+
 # What PySDK's own result objects carry; anything else was put there by an analyzer.
 _OWN_ATTRIBUTES = frozenset({"timing", "mask_result", "masks_present"})
 
@@ -55,32 +59,45 @@ class Progress:
 
     frames: int = 0
     detections: int = 0
-    started: float = field(default_factory=time.monotonic)
     latencies: deque[float] = field(default_factory=lambda: deque(maxlen=1024))
-    stamps: deque[float] = field(default_factory=lambda: deque(maxlen=256))
     #: How often a live source was lost, and for how many seconds in all.
     gaps: int = 0
     gap_s: float = 0.0
     #: Pictures of the source that could not be decoded.
     damaged: int = 0
 
-    def add(self, latency_ms: float, detections: int) -> None:
+    def __post_init__(self) -> None:
+        self._recent = RecentRate(RECENT_S)
+        #: When the first and the last frame were captured and completed.
+        self._first_ns = self._last_ns = (0, 0)
+
+    def add(self, captured_ns: int, completed_ns: int, detections: int) -> None:
+        self._last_ns = captured_ns, completed_ns
+        if not self.frames:
+            self._first_ns = self._last_ns
         self.frames += 1
         self.detections += detections
-        self.latencies.append(latency_ms)
-        self.stamps.append(time.monotonic())
+        self.latencies.append((completed_ns - captured_ns) / 1e6)
+        self._recent.add(captured_ns / 1e9, completed_ns / 1e9)
 
-    def fps(self) -> float:
-        """Return frames a second over the last frames (at most 256)."""
-        stamps = list(self.stamps)
-        return (len(stamps) - 1) / (stamps[-1] - stamps[0]) if len(stamps) > 1 else 0.0
+    def recent_fps(self, now_ns: int) -> float:
+        """Return frames a second over the last `RECENT_S` seconds."""
+        return self._recent.fps(now_ns / 1e9)
+
+    def fps(self) -> float | None:
+        """Return frames a second over all of the recording; None below two frames."""
+        captured, completed = (
+            (last - first) / 1e9 for first, last in zip(self._first_ns, self._last_ns, strict=True)
+        )
+        return frame_rate(self.frames - 1, captured, completed)
 
     def latency(self) -> tuple[float, float]:
         """Return p50 and p95 over the last 1,024 frames, in milliseconds."""
-        values = sorted(self.latencies)
+        values = list(self.latencies)
         if not values:
             return 0.0, 0.0
-        return statistics.median(values), values[min(len(values) - 1, int(len(values) * 0.95))]
+        p50, p95 = np.quantile(values, (0.5, 0.95)).tolist()
+        return p50, p95
 
 
 class Recording:
@@ -206,6 +223,15 @@ class Recording:
     def dropped(self) -> int:
         """How many frames were lost so far, wherever that was."""
         return self.capture.frames_dropped + self.writer.dropped
+
+    @property
+    def dropped_at_start(self) -> int:
+        """How many of them were lost while the model started (`frame_losses` in docs/sql.md)."""
+        return self.writer.dropped_at_start
+
+    def recent_fps(self) -> float:
+        """Return frames a second over the last seconds."""
+        return self.progress.recent_fps(self._clock.now_ns())
 
     def run(self) -> Metadata:
         """Record until the source ends or `Capture.stop` is called; seal; return the metadata.
@@ -414,7 +440,7 @@ class Recording:
 
     def _takes_note(self, row: Row) -> None:
         count = len(row.results) if isinstance(row.results, list) else 0
-        self.progress.add((row.completed_ns - row.captured_ns) / 1e6, count)
+        self.progress.add(row.captured_ns, row.completed_ns, count)
 
     def _closing(self, failure: DgrecError | None) -> Metadata:
         journal = self.writer.journal
@@ -531,7 +557,10 @@ class Recording:
             if isinstance(first, StorageError):
                 raise StorageError(text, is_full=first.is_full)
             raise OutputError(text)
-        totals = add_rows(closing["totals"], self._parts.row_totals)
+        totals = add_rows(
+            closing["totals"],
+            {**self._parts.row_totals, "dropped_at_start": self.dropped_at_start},
+        )
         return {**self._metadata, **closing, "totals": totals}
 
 

@@ -325,13 +325,10 @@ def _child(path: Path, commands: dict[str, Any], terminal: int, done: int) -> No
     os.setsid()
     nowhere = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nowhere, 0)
-    os.dup2(terminal, 1)
-    os.dup2(terminal, 2)
-    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
     resource.setrlimit(resource.RLIMIT_DATA, (_DATA, _DATA))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for command in commands.values():
+        _write_to(terminal)  # a command may have closed it behind itself
         code = _outcome_of(command, path)
         with contextlib.suppress(OSError):
             sys.stdout.flush()
@@ -340,6 +337,13 @@ def _child(path: Path, commands: dict[str, Any], terminal: int, done: int) -> No
         used = resource.getrusage(resource.RUSAGE_SELF)
         os.write(done, _DONE.pack(code, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024))
     os._exit(0)
+
+
+def _write_to(terminal: int) -> None:
+    os.dup2(terminal, 1)
+    os.dup2(terminal, 2)
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
 
 
 def _outcome_of(command: Callable[[Path, Path], None], path: Path) -> int:

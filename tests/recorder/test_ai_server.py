@@ -85,7 +85,8 @@ def test_a_file_goes_on_where_it_was_when_the_server_is_back(
     assert process.stderr is not None
     line = next(text for text in process.stderr if "lost" in text)
     assert f"AI server {server.address}: lost (" in line
-    assert psutil.Process(process.pid).memory_info().rss < before + (100 << 20)
+    memory = psutil.Process(process.pid).memory_info
+    wait_until(lambda: memory().rss < before + (100 << 20), process, "memory is not given back")
     server.start()
     _, rest = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, rest
