@@ -265,7 +265,9 @@ def _watch(pid: int, commands: list[str], master: int, done: int) -> Iterator[_O
     peak = cpu = 0.0
 
     def outcome(code: int | None, cpu_now: float, peak_mb: float) -> _Outcome:
-        text = output.replace(_END, b"").decode("utf-8", "replace")
+        # What follows is the next command's already.
+        written, _, output[:] = bytes(output).partition(_END)
+        text = written.decode("utf-8", "replace")
         seconds = time.monotonic() - started
         return _Outcome(commands.pop(0), code, seconds, cpu_now - cpu, peak_mb, text)
 
@@ -293,7 +295,6 @@ def _watch(pid: int, commands: list[str], master: int, done: int) -> Iterator[_O
                 code, cpu_now, now = _DONE.unpack(data)
                 yield outcome(code, cpu_now, now if now > peak else 0.0)
                 peak, cpu = max(peak, now), cpu_now
-                output.clear()
                 started = time.monotonic()
                 continue
             _, status, usage = os.wait4(pid, 0)
