@@ -100,6 +100,7 @@ def sample(process: Process, rng: np.random.Generator, frames: int, factor: floa
         has_settled=True,
         source_frame=np.arange(frames),
         gap_ms=np.concatenate(([np.nan], intervals[1:])),
+        captured_gap_ms=np.concatenate(([np.nan], intervals[1:])),
         stages={
             name: median * factor * np.exp(SPREAD * process(rng, frames))
             for name, median in MEDIANS_MS.items()

@@ -1,6 +1,7 @@
 """Whether every kind of footage is recorded, replayed and clipped as PyAV decodes it.
 
     python -m bench.footage [FOLDER ...] [--keep FOLDER]
+    python -m bench.footage --speed FILE
 
 Makes some eighty files (`tests.footage`: codecs, containers, interlacing, stamps, damage, display
 matrices, shapes of pixels, names) and takes those of the folders that are given. Each is decoded
@@ -12,7 +13,8 @@ microsecond), size and pixels with
 - a clip of the session, which counts from 0 again, without a video of its own and with one;
 - what OpenCV shows, which reads for `predict_stream`, where that is right: whole and progressive.
 
-Times are compared with ffprobe's as well, where that is installed.
+Times are compared with ffprobe's as well, where that is installed. ``--speed`` reads one file with
+dgrec, with OpenCV and with FFmpeg's kinds of threads, in turns.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -41,6 +44,8 @@ from dgrec import metadata as metadata_module
 from dgrec.clock import Clock
 from dgrec.errors import DgrecError
 from dgrec.video import import_av
+from dgrec.video.picture import PixelConverter
+from dgrec.video.reader import VideoReader
 from recorder.capture import Capture
 from recorder.frames import Footage
 from recorder.recording import Recording
@@ -276,6 +281,51 @@ def probe_differences(path: Path, truth: Truth) -> Iterator[str]:
                 return
 
 
+def print_speed(path: Path, rounds: int = 5) -> None:
+    """Print how many frames a second are read and turned into arrays, each way, at its best."""
+    av = import_av()
+
+    def by_dgrec() -> int:
+        reader = VideoReader(path)
+        count = sum(1 for _ in iter(reader.read, None))
+        reader.release()
+        return count
+
+    def by_opencv() -> int:
+        capture = cv2.VideoCapture(os.path.abspath(path), cv2.CAP_FFMPEG)
+        count = 0
+        picture = None
+        while (answer := capture.read())[0]:
+            picture = answer[1]  # as a caller does, who keeps the last one
+            count += 1
+        return count if picture is not None else 0
+
+    def by_threads(kind: str) -> int:
+        converter = PixelConverter()
+        with av.open(os.path.abspath(path)) as container:
+            container.streams.video[0].thread_type = kind
+            count, image = 0, None
+            for frame in container.decode(video=0):
+                image = converter.image(frame)
+                count += image is not None
+            return count
+
+    ways = {
+        "dgrec": by_dgrec,
+        "OpenCV": by_opencv,
+        "threads for slices": lambda: by_threads("SLICE"),
+        "threads for frames": lambda: by_threads("FRAME"),
+    }
+    best = dict.fromkeys(ways, 0.0)
+    for _ in range(rounds):
+        for name, read in ways.items():
+            started = time.perf_counter()
+            count = read()
+            best[name] = max(best[name], count / (time.perf_counter() - started))
+    for name, rate in best.items():
+        print(f"{name:20} {rate:7.0f} frames/s")
+
+
 def given_files(folders: list[Path]) -> Iterator[Path]:
     for folder in folders:
         for path in sorted(folder.rglob("*")):
@@ -287,7 +337,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="*", type=Path, help="more footage")
     parser.add_argument("--keep", type=Path, help="where the made files go, and are kept")
+    parser.add_argument("--speed", type=Path, metavar="FILE", help="time reading of this file")
     options = parser.parse_args()
+    if options.speed:
+        print_speed(options.speed)
+        return 0
     wrong = total = 0
     with tempfile.TemporaryDirectory() as temporary:
         made = options.keep or Path(temporary) / "made"

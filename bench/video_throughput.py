@@ -121,9 +121,8 @@ def run(
             video=video,
         )
         recording.run()
-        stamps = list(recording.progress.stamps)
         left_out = recording.video.left_out if recording.video is not None else 0
-    return (len(stamps) - 1) / (stamps[-1] - stamps[0]), left_out
+    return recording.progress.fps() or 0.0, left_out
 
 
 def main() -> int:

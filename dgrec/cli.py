@@ -83,14 +83,18 @@ def _end_of_output(error: OSError) -> NoReturn:
     Raises:
         SystemExit: Always; 0 for a pipe that nobody reads any more (`dgrec query ... | head`).
     """
-    # Python would flush stdout again when it exits, and complain.
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _discard_output()
     if isinstance(error, BrokenPipeError):
         raise SystemExit(0) from None
     problem = output_error(error.filename or "standard output", error)
     echo(f"Error: {problem}", err=True)
     raise SystemExit(problem.exit_code) from None
+
+
+def _discard_output() -> None:
+    """Lead standard output nowhere: Python would flush it when it exits, and complain."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _missing_library(error: ImportError) -> str:
@@ -132,6 +136,10 @@ def main() -> None:
         gather().main(prog_name="dgrec")
     except SystemExit as end:
         _leave_hanging_thread(end.code)
+        try:
+            sys.stdout.flush()
+        except (OSError, ValueError):  # whoever wrote it has said so
+            _discard_output()
         raise
     except Exception:  # one of our own mistakes: where it happened, and nothing secret
         for text in redact_text(traceback.format_exc()).splitlines():
@@ -190,7 +198,7 @@ def _leave_hanging_thread(code: object) -> None:
     Should it come back from OpenCV while Python is shutting down, C++ would abort the process; for
     DuckDB, Python would wait. By now all is sealed and said; what is left is the exit code.
     """
-    hanging = ("dgrec-camera", "dgrec-duckdb")
+    hanging = ("dgrec-camera", "dgrec-duckdb", "dgrec-server")
     if any(thread.name.startswith(hanging) for thread in threading.enumerate()):
         sys.stdout.flush()
         sys.stderr.flush()

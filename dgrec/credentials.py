@@ -27,14 +27,15 @@ _HOST_AND_PORT = re.compile(r"[\w.-]+:\d{1,5}\Z")
 
 # Some cameras want their password in the path (`/user=a_password=b_channel=1`), and GStreamer
 # as a property (`user-pw=b`).
-_KEY = r"(?:pass\w*?|pwd|pw|token|secret|auth|\w*key|sig(?:nature)?)"
+# Bounded: a hostile name of a megabyte must not take a minute.
+_KEY = r"(?:pass\w{0,30}?|pwd|pw|token|secret|auth|\w{0,30}key|sig(?:nature)?)"
 _SECRET_ITEM = re.compile(rf"(?i)({_KEY}=)(?:(?!_[a-z]+=)[^/&;?\s])+")
 _HEADER = re.compile(
     r"(?i)(authorization\s*[:=]\s*)[^\r\n]+|(\b(?:basic|bearer|digest)\s+)(?=\S*[\d=])\S{4,}"
 )
 # Up to the next blank: a password may hold quotes and brackets. What closes the URL in a sentence
 # is given back by `redact_text`.
-_URL = re.compile(r"\b[a-zA-Z][a-zA-Z0-9+.-]*://\S+")
+_URL = re.compile(r"\b[a-zA-Z][a-zA-Z0-9+.-]{0,30}://\S+")
 _CLOSING = "'\"<>()[]{},;.!:"
 
 #: Addresses that were given, and what stands for each; parts of their logins and queries.
@@ -42,6 +43,8 @@ _addresses: dict[str, str] = {}
 _secrets: set[str] = set()
 #: Shorter parts would be found in ordinary words.
 _SHORTEST = 4
+#: What is longer is no address.
+_LONGEST = 10_000
 #: In how many places a login may be cut.
 _MOST_CUTS = 60
 
@@ -135,6 +138,8 @@ def _spans(part: str, text: str) -> Iterator[tuple[int, int]]:
 
 def remember(address: str) -> None:
     """Let `redact_text` take what is secret in ``address`` out of every text from here on."""
+    if len(address) > _LONGEST:
+        return
     redacted = redact(address)
     if redacted == address or address in _addresses:
         return

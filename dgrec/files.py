@@ -44,6 +44,7 @@ __all__ = [
     "is_storage_failure",
     "lock",
     "output_error",
+    "read_small_text",
     "sync_folder",
     "write_error",
 ]
@@ -86,6 +87,27 @@ def check_parent(path: Path) -> None:
     if hasattr(os, "statvfs") and os.statvfs(folder).f_flag & os.ST_RDONLY:
         number = errno.EROFS
     raise output_error(path, OSError(number, os.strerror(number)))
+
+
+def read_small_text(path: Path, most: int = 1_000_000) -> str:
+    """Return what is in a configuration file, which may be UTF-8 with a byte order mark.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is no regular file of at most ``most`` bytes, or not UTF-8.
+    """
+    # A pipe that nobody writes to must not be waited for.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("is not a regular file")
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise ValueError(f"is larger than {most:,} bytes")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError("is not UTF-8 text") from None
 
 
 def sync_folder(folder: Path) -> None:

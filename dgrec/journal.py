@@ -96,17 +96,10 @@ class JournalWriter:
         self._stream = pa.ipc.new_stream(self._gather, self._schema)
         # An empty batch makes Arrow write the schema now, not with the first rows.
         head = self._encode(build_batch([], 0), {})
-        try:
-            new = NewFile(path)
-        except OSError as error:
-            raise output_error(path, error) from None
-        self._file = new.descriptor
-        with new:  # the journal appears with its head, and locked
+        with _making(path), NewFile(path) as new:
+            self._file = new.descriptor
             self._put(head)
-            try:
-                self._file = new.release()
-            except OSError as error:
-                raise output_error(path, error) from None
+            self._file = new.release()  # the journal appears with its head, and locked
         self._sequence = 1
         try:
             if self._sync:
@@ -209,6 +202,19 @@ class JournalWriter:
             if os.path.samestat(now.stat(), os.fstat(self._file)):
                 return now
         return None
+
+
+@contextlib.contextmanager
+def _making(path: Path) -> Iterator[None]:
+    """Say why a journal cannot be made: nothing ever replaces one."""
+    try:
+        yield
+    except OSError as error:
+        raise output_error(path, error) from None
+    except OutputError as error:
+        if os.path.lexists(path) and not isinstance(error, StorageError):
+            raise OutputError(f"{path}: exists already; choose another name") from None
+        raise
 
 
 def _stream_id(metadata: Metadata) -> str:

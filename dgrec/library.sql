@@ -19,6 +19,33 @@ CREATE MACRO _summary(stage, duration) AS {
     'quantiles': quantile_cont(duration, [0.5, 0.95, 0.99]), 'max_ms': max(duration)
 };
 
+-- The longer of two times; unknown where one of them is: greatest(1, NULL) would be 1.
+CREATE MACRO _longer(a, b) AS CASE WHEN a < b THEN b WHEN b <= a THEN a END;
+
+-- Frames a second of some rows, the one definition of a rate: how many steps there are from one
+-- frame to the next (rows - 1), over the time that they took: that over which the frames were
+-- captured, or that over which their results came out, whichever is longer. So a rate is never
+-- more than what the source sent, however late the first result came out, nor more than what the
+-- pipeline gave. NULL for less than two rows, or without stamps.
+CREATE MACRO rate(captured_at, completed_at) AS
+    (count(epoch_us(captured_at) + epoch_us(completed_at)) - 1) * 1e6 / nullif(_longer(
+        epoch_us(max(captured_at)) - epoch_us(min(captured_at)),
+        epoch_us(max(completed_at)) - epoch_us(min(completed_at))), 0);
+
+-- Whether what was lost before a frame was lost while the model started: before the first frame, or
+-- when the frame before it was captured no later than the first result came out (model_start).
+CREATE MACRO _at_start(frame, captured_before, first_result_at) AS
+    first_result_at IS NOT NULL
+    AND (frame = 0 OR coalesce(captured_before <= first_result_at, false));
+
+-- What was lost once the model had started.
+CREATE MACRO _lost_later(lost, at_start) AS
+    CASE WHEN at_start AND lost IS NOT NULL THEN 0 ELSE lost END;
+
+-- What was lost while the model started.
+CREATE MACRO _lost_at_start(lost, at_start) AS
+    CASE WHEN at_start OR lost IS NULL THEN lost ELSE 0 END;
+
 -- Milliseconds of a frame's latency in which none of the runtime's stages worked on it: waiting
 -- for its turn, and whatever the runtime does not time. Null where the runtime reported no times.
 CREATE MACRO _waiting_ms(latency, preprocess, inference, postprocess) AS
@@ -119,44 +146,78 @@ FROM (
 CREATE MACRO latency_quantile(q := 0.95) AS TABLE
 SELECT session_id, quantile_cont(latency_ms, q) AS latency_ms FROM frames GROUP BY session_id;
 
--- Results a second, over the whole session: (frames - 1) / (last result - first result).
+-- Frames a second (rate, above) over the whole session, the warm-up included, and how long it took
+-- from the first capture to the last result.
 CREATE VIEW session_throughput AS
 SELECT session_id, count(*) AS frames,
        (epoch_us(max(completed_at)) - epoch_us(min(captured_at))) / 1e6 AS duration_s,
-       (count(*) - 1) * 1e6
-           / nullif(epoch_us(max(completed_at)) - epoch_us(min(completed_at)), 0) AS fps
+       rate(captured_at, completed_at) AS fps
 FROM frames GROUP BY session_id;
 
--- Results a second, and their latency, in windows of so many seconds, counted from the first
--- frame's capture. A window in which nothing came out has 0; the last one ends with the last
--- result. A row without completed_at is in no window, a session without stamps has none.
+-- When the model had started: its first result came out. NULL where the rows do not begin with the
+-- recording: in a clip, and in a part that others went before.
+CREATE VIEW model_start AS
+SELECT session_id,
+       CASE WHEN first_frame = 0 AND json_type(metadata, '$.clip') IS NULL THEN first_result_at END
+           AS first_result_at
+FROM (
+    SELECT session_id, min(frame) AS first_frame, min(completed_at) AS first_result_at
+    FROM frames GROUP BY session_id
+) JOIN sessions USING (session_id);
+
+-- Frames a second, and their latency, in windows of so many seconds, counted from the first frame's
+-- capture. The rate is that of the whole session, cut at the windows: the steps that ended in one,
+-- over the time from the first result to the last that is in it, or over the time in which these
+-- frames were captured, whichever is longer. A window in which nothing came out has 0; the last one
+-- ends with the last result. dropped is what was lost once the model had started. A row without
+-- completed_at is in no window, a session without stamps has none.
 CREATE MACRO throughput(seconds := 10) AS TABLE
 WITH span AS (
     SELECT *, _at_least(0, (ended - started - 1) // window_us) AS last
     FROM (
         SELECT session_id, epoch_us(min(captured_at)) AS started,
+               epoch_us(min(completed_at)) AS first_result,
                epoch_us(max(completed_at)) AS ended,
                CASE WHEN seconds * 1e6 >= 1 THEN (seconds * 1e6)::BIGINT
                     ELSE error('throughput(seconds): give more than 0')::BIGINT END AS window_us
         FROM frames GROUP BY session_id
-    )
+    ) JOIN model_start USING (session_id)
+), steps AS NOT MATERIALIZED (
+    SELECT session_id, frame, captured_at, completed_at, latency_ms, skipped_before, dropped_before,
+           CASE WHEN lag(session_id) OVER () = session_id
+                THEN lag(captured_at) OVER () END AS captured_before
+    FROM frames
 ), counted AS (
     SELECT session_id,
            CASE WHEN completed_at IS NOT NULL THEN greatest(0, least(
                (epoch_us(completed_at) - started) // window_us, last)) END AS number,
-           count(*) AS frames, quantile_cont(latency_ms, [0.5, 0.95]) AS latency,
-           sum(skipped_before)::BIGINT AS skipped, sum(dropped_before)::BIGINT AS dropped
-    FROM frames JOIN span USING (session_id) GROUP BY ALL
+           count(*) AS frames,
+           count(*) - count(*) FILTER (epoch_us(completed_at) = first_result
+                                       AND captured_before IS NULL) AS steps,
+           CASE WHEN count(*) > 1
+                THEN (epoch_us(max(captured_at)) - epoch_us(min(captured_at))) / (count(*) - 1)
+                ELSE epoch_us(max(captured_at)) - epoch_us(max(captured_before)) END AS step_us,
+           quantile_cont(latency_ms, [0.5, 0.95]) AS latency,
+           sum(skipped_before)::BIGINT AS skipped,
+           sum(_lost_later(dropped_before, _at_start(frame, captured_before, first_result_at))
+               )::BIGINT AS dropped,
+           sum(_lost_at_start(dropped_before, _at_start(frame, captured_before, first_result_at))
+               )::BIGINT AS dropped_at_start
+    FROM steps JOIN span USING (session_id) GROUP BY ALL
 ), windows AS (
     SELECT *, unnest(range(last + 1)) AS number FROM span
 )
 SELECT session_id, make_timestamptz(started + number * window_us) AS window_start,
        (least(window_us, greatest(1, ended - started - number * window_us))) / 1e6 AS seconds,
-       coalesce(frames, 0) AS frames, coalesce(frames, 0) * 1e6
-           / least(window_us, greatest(1, ended - started - number * window_us)) AS fps,
+       coalesce(frames, 0) AS frames,
+       CASE WHEN coalesce(steps, 0) = 0 THEN 0
+            ELSE steps * 1e6 / nullif(_longer(steps * step_us,
+                least(ended, started + (number + 1) * window_us)
+                    - greatest(first_result, started + number * window_us)), 0) END AS fps,
        latency[1] AS latency_p50_ms, latency[2] AS latency_p95_ms,
        CASE WHEN frames > 0 THEN skipped ELSE 0 END AS skipped,
-       CASE WHEN frames > 0 THEN dropped ELSE 0 END AS dropped
+       CASE WHEN frames > 0 THEN dropped ELSE 0 END AS dropped,
+       CASE WHEN frames > 0 THEN dropped_at_start ELSE 0 END AS dropped_at_start
 FROM windows LEFT JOIN counted USING (session_id, number)
 ORDER BY session_id, number;
 
@@ -188,21 +249,43 @@ SELECT session_id, count(_interval(completed)) AS intervals,
        quantile_cont(_interval(completed), 0.99) AS result_interval_p99_ms
 FROM intervals GROUP BY session_id;
 
+-- What was lost before each frame, and whether that was while the model started (at_start).
+CREATE VIEW frame_losses AS
+WITH steps AS NOT MATERIALIZED (
+    SELECT session_id, frame, captured_at, completed_at, skipped_before, dropped_before,
+           dropped_camera, dropped_queue, dropped_writer,
+           CASE WHEN lag(session_id) OVER () = session_id
+                THEN lag(captured_at) OVER () END AS captured_before
+    FROM frames
+)
+SELECT session_id, frame, captured_at, completed_at, skipped_before, dropped_before,
+       dropped_camera, dropped_queue, dropped_writer,
+       _at_start(frame, captured_before, first_result_at) AS at_start
+FROM steps JOIN model_start USING (session_id);
+
 -- Source frames that are not in the recording, by place: skipped (left out on purpose), or dropped
--- at the camera, in the queue or at the writer. share is of all the source's frames.
+-- at the camera, in the queue or at the writer. frames were lost once the model had started,
+-- at_start while it did. share is what both are of all the source's frames.
 CREATE VIEW losses AS
 WITH counted AS (
     SELECT session_id, count(*) AS recorded, sum(skipped_before)::BIGINT AS skipped,
            sum(dropped_camera)::BIGINT AS camera, sum(dropped_queue)::BIGINT AS queue,
-           sum(dropped_writer)::BIGINT AS writer
-    FROM frames GROUP BY session_id
+           sum(dropped_writer)::BIGINT AS writer,
+           sum(_lost_at_start(dropped_camera, at_start))::BIGINT AS camera_start,
+           sum(_lost_at_start(dropped_queue, at_start))::BIGINT AS queue_start,
+           sum(_lost_at_start(dropped_writer, at_start))::BIGINT AS writer_start
+    FROM frame_losses GROUP BY session_id
 ), places AS (
-    SELECT session_id, recorded + skipped + camera + queue + writer AS source_frames,
-           unnest([{'place': 'skipped', 'frames': skipped}, {'place': 'camera', 'frames': camera},
-                   {'place': 'queue', 'frames': queue}, {'place': 'writer', 'frames': writer}]) AS p
+    SELECT session_id, recorded + skipped + camera + queue + writer AS source_frames, unnest([
+        {'place': 'skipped', 'frames': skipped, 'at_start': 0},
+        {'place': 'camera', 'frames': camera - camera_start, 'at_start': camera_start},
+        {'place': 'queue', 'frames': queue - queue_start, 'at_start': queue_start},
+        {'place': 'writer', 'frames': writer - writer_start, 'at_start': writer_start}]) AS p
     FROM counted
 )
-SELECT session_id, p.place, p.frames, p.frames / source_frames AS share FROM places;
+SELECT session_id, p.place, p.frames, p.at_start,
+       (p.frames + p.at_start) / source_frames AS share
+FROM places;
 
 -- Times without a result: gaps longer than factor times the session's median and longer than
 -- at_least_ms. frame is the first one after the gap; captured_gap_ms, how far apart the two frames
@@ -274,22 +357,49 @@ SELECT session_id, frame, captured_at, total_ms, usual_ms, late_by_ms, blamed.pa
        consumer_ms, untimed_ms
 FROM late ORDER BY total_ms DESC, session_id, frame;
 
--- The latest of the late frames, and for those that were made late in the queue, what they waited
--- behind: of the frames that were on their way before them when they were captured, the one that
--- took longest itself (behind_ms: its stages, and the consumer before it).
+-- The latest of the late frames, and for those that were made late in the queue, the frame that
+-- began the backlog they waited in: frames in a row that each waited noticeably longer than usual
+-- (by half of what makes a frame late). It is the first of those frames, and of those that were on
+-- their way when the first of them was captured, that took noticeably longer itself (behind_ms: its
+-- stages, and the consumer before it); the first that waited, where none did.
 CREATE MACRO late_causes(top := 10) AS TABLE
 WITH late AS (
     FROM late_frames() LIMIT top
-), before AS (
-    SELECT session_id, frame, completed_at, coalesce(preprocess_ms, 0) + coalesce(inference_ms, 0)
-               + coalesce(postprocess_ms, 0) + consumer_ms AS own_ms
+), own AS NOT MATERIALIZED (
+    SELECT session_id, frame, captured_at, completed_at, total_ms,
+           coalesce(queue_ms, untimed_ms) AS waited_ms,
+           coalesce(preprocess_ms, 0) + coalesce(inference_ms, 0) + coalesce(postprocess_ms, 0)
+               + consumer_ms AS own_ms
     FROM frame_parts
+), usual AS (
+    SELECT session_id, greatest(median(total_ms) / 4, 5) AS noticeable_ms,
+           median(waited_ms) AS usual_wait_ms, median(own_ms) AS usual_own_ms
+    FROM own GROUP BY session_id
+), marked AS MATERIALIZED (
+    SELECT session_id, frame, captured_at, completed_at, own_ms,
+           coalesce(waited_ms > usual_wait_ms + noticeable_ms, false) AS waited,
+           coalesce(own_ms > usual_own_ms + noticeable_ms, false) AS took_longer
+    FROM own JOIN usual USING (session_id)
+), level AS (
+    SELECT session_id, late.frame, max(marked.frame) AS level_frame
+    FROM late JOIN marked USING (session_id)
+    WHERE late.blame IN ('queue', 'untimed') AND marked.frame < late.frame AND NOT marked.waited
+    GROUP BY ALL
+), backlog AS (
+    SELECT session_id, level.frame, min(marked.frame) AS first_frame,
+           arg_min(marked.captured_at, marked.frame) AS first_captured_at
+    FROM level JOIN marked USING (session_id)
+    WHERE marked.frame > level_frame AND marked.frame <= level.frame
+    GROUP BY ALL
 ), behind AS (
-    SELECT session_id, late.frame, arg_max(before.frame, own_ms) AS behind_frame,
-           max(own_ms) AS behind_ms
-    FROM late JOIN before USING (session_id)
-    WHERE late.blame IN ('queue', 'untimed') AND before.frame < late.frame
-      AND before.completed_at > late.captured_at
+    SELECT session_id, backlog.frame,
+           coalesce(min(marked.frame) FILTER (took_longer),
+                    min(marked.frame) FILTER (waited)) AS behind_frame,
+           coalesce(arg_min(own_ms, marked.frame) FILTER (took_longer),
+                    arg_min(own_ms, marked.frame) FILTER (waited)) AS behind_ms
+    FROM backlog JOIN marked USING (session_id)
+    WHERE marked.frame < backlog.frame
+      AND (marked.frame >= first_frame OR marked.completed_at > first_captured_at)
     GROUP BY ALL
 )
 SELECT session_id, frame, captured_at, total_ms, usual_ms, late_by_ms, blame, blame_ms,
@@ -325,59 +435,110 @@ ORDER BY session_id, detections DESC, label;
 -- and for how long (dwell_s, by the captures of its first and last frame). label is the most
 -- frequent one.
 CREATE VIEW tracks AS
-SELECT session_id, track_id, mode(label) AS label, count(DISTINCT frame) AS frames,
+WITH labels AS (
+    SELECT session_id, track_id, max({'count': count, 'label': label}).label AS usual
+    FROM (
+        SELECT session_id, track_id, label, count(*) AS count FROM detections
+        WHERE track_id IS NOT NULL AND label IS NOT NULL GROUP BY session_id, track_id, label
+    ) GROUP BY session_id, track_id
+)
+SELECT session_id, track_id, any_value(usual) AS label, count(DISTINCT frame) AS frames,
        min(frame) AS first_frame, max(frame) AS last_frame, min(captured_at) AS first_seen,
        (epoch_us(max(captured_at)) - epoch_us(min(captured_at))) / 1e6 AS dwell_s
-FROM detections WHERE track_id IS NOT NULL GROUP BY session_id, track_id
+FROM detections LEFT JOIN labels USING (session_id, track_id)
+WHERE track_id IS NOT NULL GROUP BY session_id, track_id
 ORDER BY session_id, track_id;
 
--- Why the rate is not one over the latency, after the warm-up (left_out frames): Little's law. fps
--- is frames / (last result - first capture), and fps * latency_ms / 1000 is how many frames were
--- on their way at a time (in_flight); one_at_a_time_fps is what the rate would be if that were
--- one.
+-- From which frame on a session ran: after the warm-up, and after the frames that were captured
+-- before the first result came out, unless fewer than 10 are left. left_out are those before it.
+CREATE VIEW running AS
+SELECT session_id, first_running_frame, warm_up_frames + waited_for_start AS left_out
+FROM (
+    SELECT session_id, any_value(warm_up_frames) AS warm_up_frames,
+           CASE WHEN count(*) - count(*) FILTER (captured_at <= first_result_at) < 10 THEN 0
+                ELSE count(*) FILTER (captured_at <= first_result_at) END AS waited_for_start,
+           CASE WHEN count(*) - count(*) FILTER (captured_at <= first_result_at) < 10
+                THEN any_value(first_steady_frame)
+                ELSE coalesce(min(frame) FILTER (captured_at > first_result_at),
+                              any_value(first_steady_frame)) END AS first_running_frame
+    FROM (
+        SELECT session_id, frame, captured_at, warm_up_frames, first_steady_frame
+        FROM frames JOIN warm_up USING (session_id) WHERE frame >= first_steady_frame
+    ) JOIN model_start USING (session_id)
+    GROUP BY session_id
+);
+
+-- Why the rate is not one over the latency, once the session ran (left_out frames before that):
+-- Little's law. fps is the rate of these frames, and in_flight = fps * latency_ms / 1000 how many
+-- were on their way at a time; one_at_a_time_fps is what the rate would be if that were one.
+-- delivered_fps is what the source delivered: steps of source_frame over the same captures, which
+-- fps never exceeds; sent_fps has the frames, too, that were lost before dgrec read them.
+-- inferred_fps counts the rows that were lost at the writer. seconds is from the first capture to
+-- the last result.
 CREATE VIEW pipeline AS
-SELECT session_id, frames, left_out, seconds, frames / seconds AS fps, latency_ms,
-       total_ms / 1e3 / seconds AS in_flight, 1e3 / latency_ms AS one_at_a_time_fps
+SELECT session_id, frames, left_out, seconds, fps,
+       fps * (frames - 1 + lost_writer) / nullif(frames - 1, 0) AS inferred_fps, latency_ms,
+       fps * latency_ms / 1e3 AS in_flight, 1e3 / latency_ms AS one_at_a_time_fps,
+       steps / capture_s AS delivered_fps, (steps + lost_camera) / capture_s AS sent_fps
 FROM (
     SELECT session_id, count(*) AS frames, any_value(left_out) AS left_out,
            _at_least(1, epoch_us(max(completed_at)) - epoch_us(min(captured_at))) / 1e6 AS seconds,
-           avg(latency_ms) AS latency_ms, sum(latency_ms) AS total_ms
+           rate(captured_at, completed_at) AS fps, avg(latency_ms) AS latency_ms,
+           nullif(epoch_us(max(captured_at)) - epoch_us(min(captured_at)), 0) / 1e6 AS capture_s,
+           max(source_frame) - min(source_frame) AS steps,
+           sum(dropped_camera) - arg_min(dropped_camera, frame) AS lost_camera,
+           sum(dropped_writer) - arg_min(dropped_writer, frame) AS lost_writer
     FROM (
-        SELECT session_id, captured_at, completed_at, latency_ms, warm_up_frames AS left_out
-        FROM frames JOIN warm_up USING (session_id) WHERE frame >= first_steady_frame
+        SELECT session_id, frame, source_frame, captured_at, completed_at, latency_ms,
+               dropped_camera, dropped_writer, left_out
+        FROM frames JOIN running USING (session_id) WHERE frame >= first_running_frame
     ) GROUP BY session_id
 );
 
--- How busy each part of the pipeline was, after the warm-up. frames_in_it is how many frames were
+-- How busy each part of the pipeline was, once the session ran. frames_in_it is how many frames were
 -- in it at a time (Little's law again); workers, how many it can take at once (inference: the
--- model's devices); busy, frames_in_it / workers, at most 1. read counts all frames that the
--- source delivered, kept or not.
+-- model's devices; postprocess: PySDK's one worker for postprocessors in Python; NULL: unknown, or
+-- a live source, which is waited for and not worked on).
+-- busy is frames_in_it / workers, at most 1. The time of preprocess and postprocess may contain
+-- waiting for the worker, so that this is only the most it can be: busy_at_least goes by the
+-- shortest time that a frame took (and no frame takes longer than the worker had for it). read
+-- counts all frames that the source delivered, kept or not.
 CREATE VIEW stage_load AS
 WITH loads AS (
     SELECT session_id, unnest([
-        {'stage': 'read', 'mean_ms': avg(read_ms), 'total_ms': sum(read_ms)
-            * (1 + sum(skipped_before + dropped_queue) / count(*))},
-        {'stage': 'preprocess', 'mean_ms': avg(preprocess_ms), 'total_ms': sum(preprocess_ms)},
-        {'stage': 'inference', 'mean_ms': avg(inference_ms), 'total_ms': sum(inference_ms)},
-        {'stage': 'postprocess', 'mean_ms': avg(postprocess_ms), 'total_ms': sum(postprocess_ms)},
-        {'stage': 'waiting', 'mean_ms': avg(waiting), 'total_ms': sum(waiting)},
-        {'stage': 'recorder', 'mean_ms': avg(recorder_ms), 'total_ms': sum(recorder_ms)}
-    ]) AS load,
-    _at_least(1, epoch_us(max(completed_at)) - epoch_us(min(captured_at))) / 1e3 AS elapsed_ms
+        {'stage': 'read', 'mean_ms': avg(read_ms), 'least_ms': avg(read_ms),
+         'times': 1 + sum(skipped_before + dropped_queue) / count(*)},
+        {'stage': 'preprocess', 'mean_ms': avg(preprocess_ms), 'least_ms': min(preprocess_ms),
+         'times': 1},
+        {'stage': 'inference', 'mean_ms': avg(inference_ms), 'least_ms': avg(inference_ms),
+         'times': 1},
+        {'stage': 'postprocess', 'mean_ms': avg(postprocess_ms), 'least_ms': min(postprocess_ms),
+         'times': 1},
+        {'stage': 'waiting', 'mean_ms': avg(waiting), 'least_ms': NULL, 'times': 1},
+        {'stage': 'recorder', 'mean_ms': avg(recorder_ms), 'least_ms': avg(recorder_ms),
+         'times': 1}
+    ]) AS load
     FROM (SELECT *, _waiting_ms(latency_ms, preprocess_ms, inference_ms, postprocess_ms) AS waiting
-          FROM steady_frames)
+          FROM frames JOIN running USING (session_id) WHERE frame >= first_running_frame)
     GROUP BY session_id
-)
-SELECT *, CASE WHEN frames_in_it > workers THEN 1 ELSE frames_in_it / workers END AS busy
-FROM (
+), entered AS (
     SELECT session_id, load.stage, load.mean_ms AS mean_ms,
-           load.total_ms / elapsed_ms AS frames_in_it,
+           load.mean_ms * load.times * inferred_fps / 1e3 AS frames_in_it,
+           load.least_ms * load.times * inferred_fps / 1e3 AS at_least,
            CASE load.stage WHEN 'waiting' THEN NULL
+                WHEN 'read' THEN CASE WHEN source_kind IN ('camera', 'url') THEN NULL ELSE 1 END
                 WHEN 'inference'
                 THEN greatest(1, json_array_length(metadata, '$.model.devices')::BIGINT)
+                WHEN 'postprocess'
+                THEN CASE WHEN json_extract_string(metadata, '$.model.python_postprocessor')
+                           = 'true' THEN 1 END
                 ELSE 1 END AS workers
-    FROM loads JOIN sessions USING (session_id)
-);
+    FROM loads JOIN pipeline USING (session_id) JOIN sessions USING (session_id)
+)
+SELECT session_id, stage, mean_ms, frames_in_it, workers,
+       CASE WHEN frames_in_it > workers THEN 1 ELSE frames_in_it / workers END AS busy,
+       CASE WHEN at_least > workers THEN 1 ELSE at_least / workers END AS busy_at_least
+FROM entered;
 
 -- What can be compared between recordings: id, unit, polarity (which way is better: lower, higher,
 -- or neutral), what it means, and the query that gives a row (session_id, value) for each session
@@ -403,7 +564,7 @@ FROM (VALUES
     (4, 'mean', 'mean'), (5, 'max', 'largest')
 ) statistics(rank, statistic, wording)
 UNION ALL VALUES
-    ('throughput_fps', 'frames/s', 'higher', 'results a second, from the first result to the last',
+    ('throughput_fps', 'frames/s', 'higher', 'frames a second, by captures or by results, whichever took longer',
      'SELECT session_id, fps AS value FROM session_throughput'),
     ('capture_jitter_ms', 'ms', 'lower', 'mean change from one capture interval to the next',
      'SELECT session_id, capture_jitter_ms AS value FROM jitter'),
@@ -413,8 +574,12 @@ UNION ALL VALUES
      'SELECT session_id, warm_up_frames AS value FROM warm_up'),
     ('skipped', 'frames', 'neutral', 'source frames left out on purpose',
      'SELECT session_id, frames AS value FROM losses WHERE place = ''skipped'''),
-    ('dropped', 'frames', 'lower', 'source frames lost, at any place',
-     'SELECT session_id, sum(dropped_before)::BIGINT AS value FROM frames GROUP BY session_id'),
+    ('dropped', 'frames', 'lower', 'source frames lost, at any place, once the model had started',
+     'SELECT session_id, sum(_lost_later(dropped_before, at_start))::BIGINT AS value '
+     || 'FROM frame_losses GROUP BY session_id'),
+    ('dropped_at_start', 'frames', 'neutral', 'source frames lost while the model started',
+     'SELECT session_id, sum(_lost_at_start(dropped_before, at_start))::BIGINT AS value '
+     || 'FROM frame_losses GROUP BY session_id'),
     ('dropped_camera', 'frames', 'lower', 'source frames lost before dgrec read them',
      'SELECT session_id, frames AS value FROM losses WHERE place = ''camera'''),
     ('dropped_queue', 'frames', 'lower', 'source frames replaced by newer ones while they waited',

@@ -26,7 +26,7 @@ from dgrec.totals import LOSSES
 
 __all__ = [
     *("Part", "PartSet"),
-    *("first_frame", "is_part_name", "numbered_files"),
+    *("first_frame", "is_in_set", "is_part_name", "numbered_files"),
     *("part_of", "part_path", "parts_in_set", "parts_of"),
 ]
 
@@ -82,6 +82,12 @@ def part_of(file: Path) -> tuple[Path, str | None] | None:
     return file.with_name(f"{match[1]}{_SEALED_SUFFIX}"), set_id
 
 
+def is_in_set(path: Path, set_id: str) -> bool:
+    """Return whether a file is a part of that set, as far as it can tell."""
+    found, broken = _membership(path)
+    return broken or found == set_id
+
+
 def first_frame(metadata: Metadata) -> int:
     """Return the number of the first frame of a session: not 0 in a later part."""
     return metadata.get("part", {}).get("first_frame") or 0
@@ -131,6 +137,11 @@ class Part:
     ended: bool
     #: `RecordedFile.is_plain`
     is_plain: bool
+
+    @property
+    def is_finite(self) -> bool:
+        """As `Session.is_finite`."""
+        return self.has_checksums and self.sealed and self.metadata.get("is_finite") is True
 
     @property
     def file(self) -> Path:
@@ -349,7 +360,7 @@ class PartSet:
 #: What one part says of itself, and the whole does not.
 _OF_ONE_PART = (
     *("part", "ended_at", "end_reason", "end_detail"),
-    *("totals", "machine", "events", "video", "damage"),
+    *("totals", "machine", "events", "video", "damage", "is_finite"),
 )
 
 

@@ -92,8 +92,10 @@ class RecordedFile:
         """
         if self._totals is None:
             said = self._file.metadata.get("totals", {})
-            names = ("frames", "detections", *LOSSES)
+            names = ("frames", "detections", *LOSSES, "dropped_at_start")
             known = {name: said.get(name) for name in names}
+            if not known["dropped"] or "clip" in self._file.metadata:
+                known["dropped_at_start"] = known["dropped"] and 0
             if self.has_checksums and all(type(value) is int for value in known.values()):
                 return known
             # Another tool rewrote the file, or an older dgrec recovered it.
@@ -101,10 +103,13 @@ class RecordedFile:
             there = [name for name in TOTALLED if name in self.schema.names]
             for batch in self._file.batches(there):
                 self._totals.add(batch)
+        losses = self._totals.losses
+        if losses["dropped_at_start"] and "clip" in self.metadata:
+            losses["dropped_at_start"] = 0  # its first frame is not the recording's
         return {
             "frames": self._totals.frames,
             "detections": self._totals.detections,
-            **self._totals.losses,
+            **losses,
         }
 
     @property

@@ -157,8 +157,11 @@ def _write_parquet(
             if written is not None:
                 written.result()
         metadata = dict(closing(totals))
-        counted = metadata.get("totals", {})
-        metadata["totals"] = add_rows(counted, totals.to_dict(), damaged="damage" in metadata)
+        metadata["is_finite"] = totals.is_finite
+        counted, rows = metadata.get("totals", {}), totals.to_dict()
+        if "clip" in metadata and "dropped_at_start" in rows:
+            rows["dropped_at_start"] = 0  # its first frame is not the recording's
+        metadata["totals"] = add_rows(counted, rows, damaged="damage" in metadata)
         writer.add_key_value_metadata({METADATA_KEY.decode(): metadata_module.dumps(metadata)})
 
 
@@ -202,6 +205,7 @@ class SealedFile:
         NotASessionError: The file is Parquet, but no session.
         DamagedSessionError: Its footer cannot be read.
         FormatVersionError: It was written by a newer dgrec.
+        OSError: There is no such file.
     """
 
     def __init__(self, path: Path) -> None:

@@ -75,6 +75,11 @@ class Session:
         return self._rows.parts if isinstance(self._rows, PartSet) else ()
 
     @property
+    def is_finite(self) -> bool:
+        """Whether a sealed file vouches for it that none of its numbers is NaN or infinite."""
+        return self.has_checksums and self.sealed and self.metadata.get("is_finite") is True
+
+    @property
     def files(self) -> tuple[Path, ...]:
         """The files that this session consists of, and that are still there."""
         if not self.parts:

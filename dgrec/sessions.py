@@ -109,7 +109,7 @@ def _read_through(session: Session) -> None:
 
 def names_something(path: str) -> bool:
     """Return whether a file, a folder, a recording in parts or a glob of files has this name."""
-    if not path:  # which Path would take for the folder it is in
+    if not path or "\0" in path:  # Path would take the first for the folder it is in
         return False
     try:
         return (
@@ -149,6 +149,9 @@ def _gather(
     """
     candidates: dict[Path, _Candidate] = {}
     for path in paths:
+        if "\0" in os.fspath(path):
+            problems.append(NotASessionError("a name cannot hold a NUL"))
+            continue
         if not os.fspath(path):  # a variable that is not set; Path takes it for this folder
             problems.append(NotASessionError("an empty name stands for no session"))
             continue

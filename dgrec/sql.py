@@ -26,6 +26,7 @@ from dgrec.errors import QueryError
 from dgrec.library import literal
 from dgrec.metadata import dumps
 from dgrec.schema import DETECTION, SCHEMA
+from dgrec.totals import FLOATS
 
 if TYPE_CHECKING:
     import duckdb
@@ -43,8 +44,6 @@ _NO_TABLE = re.compile(
     r'(?: Did you mean "(?P<guess>.*)"\?)?',
     re.DOTALL,
 )
-#: Columns of numbers that may not be finite.
-_FLOATS = [column.name for column in SCHEMA if pa.types.is_floating(column.type)]
 _DETECTION_COLUMNS = ", ".join(
     f"CASE WHEN isfinite(d.{field.name}) THEN d.{field.name} END AS {field.name}"
     if pa.types.is_floating(field.type)
@@ -63,6 +62,8 @@ class Source(Protocol):
     def id(self) -> str: ...
     @property
     def is_plain(self) -> bool: ...
+    @property
+    def is_finite(self) -> bool: ...
     @property
     def metadata(self) -> Metadata: ...
     @property
@@ -150,9 +151,10 @@ def _only(sessions: Sequence[Source]) -> library.OnlySession | None:
     (session,) = sessions
     if session.parts or not _can_be_read(session) or set(SCHEMA.names) - set(session.schema.names):
         return library.OnlySession(session.id)
-    return library.OnlySession(
-        session.id, f"({_finite(session.schema, _scan([session.path]))}) AS frames"
-    )
+    scan = _scan([session.path])
+    if not session.is_finite:
+        scan = f"({_finite(session.schema, scan)})"
+    return library.OnlySession(session.id, f"{scan} AS frames")
 
 
 def _confine(connection: duckdb.DuckDBPyConnection, sessions: Sequence[Source]) -> None:
@@ -176,6 +178,8 @@ class _Rows:
     schema: pa.Schema
     path: Path | None = None
     name: str = ""
+    #: Whether no number of the rows is NaN or infinite, as far as that is known.
+    is_finite: bool = False
 
 
 class _RowStream:
@@ -213,7 +217,9 @@ def _frames_query(sessions: Sequence[Source], connection: duckdb.DuckDBPyConnect
     # rows from besides. A scan for each of 200 files takes four times as long.
     selects = [
         _select(list(run))
-        for _, run in itertools.groupby(rows, lambda row: row.name or row.schema.to_string())
+        for _, run in itertools.groupby(
+            rows, lambda row: (row.name or row.schema.to_string(), row.is_finite)
+        )
     ]
     # What another tool left out of all files is null: the library's views need every column.
     there = {name for row in rows for name in row.schema.names}
@@ -236,12 +242,12 @@ def _rows_of(
 
     if not session.parts:
         if _can_be_read(session):
-            yield _Rows(session.id, session.schema, path=session.path)
+            yield _Rows(session.id, session.schema, path=session.path, is_finite=session.is_finite)
         else:
             yield streamed(f"_rows_{number}", session.schema, session.batches)
     for part in session.parts:
         if _can_be_read(part):
-            yield _Rows(session.id, part.schema, path=part.path)
+            yield _Rows(session.id, part.schema, path=part.path, is_finite=part.is_finite)
         else:
             batches = functools.partial(session.batches_of, part)
             yield streamed(f"_rows_{number}_{part.number}", part.schema, batches)
@@ -260,6 +266,8 @@ def _select(rows: Sequence[_Rows]) -> str:
     if len(set(ids)) > 1:
         session_id = f"([{', '.join(ids)}])[(file_index + 1)::BIGINT]"
     source = rows[0].name or _scan([row.path for row in rows if row.path is not None])
+    if rows[0].is_finite:
+        return f"SELECT {session_id} AS session_id, * FROM {source}"
     return _finite(rows[0].schema, source, f"{session_id} AS session_id, ")
 
 
@@ -269,7 +277,7 @@ def _finite(schema: pa.Schema, source: str, also: str = "") -> str:
     NaN is no measurement, and the bounds of a Parquet column do not tell of it: whether ``isnan``
     or a comparison finds it depends on whether DuckDB looks at them. It does not for ``isfinite``.
     """
-    names = [name for name in _FLOATS if name in schema.names]
+    names = [name for name in schema.names if name in FLOATS]
     columns = [
         f"CASE WHEN isfinite({name}) THEN {name} END AS {name}"
         for name in names
@@ -303,7 +311,7 @@ def _readable(text: str) -> str:
     return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
-_TOTALS = ("frames", "detections", "skipped", "dropped")
+_TOTALS = ("frames", "detections", "skipped", "dropped", "dropped_at_start")
 _SESSION_COLUMNS = pa.schema(
     [
         ("session_id", pa.string()),
@@ -333,7 +341,10 @@ def _sessions_table(sessions: Sequence[Source]) -> pa.Table:
 def _session_row(session: Source) -> dict[str, Any]:
     metadata = session.metadata
     source, model = metadata.get("source", {}), metadata.get("model", {})
-    totals = session.totals
+    totals = dict(session.totals)
+    dropped, at_start = totals.get("dropped"), totals.get("dropped_at_start")
+    if dropped is not None and at_start is not None:
+        totals["dropped"] = dropped - at_start  # once the model had started, as in the library
     return {
         "session_id": session.id,
         "clip_of": original_of(metadata),

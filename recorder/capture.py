@@ -9,6 +9,7 @@ ends the stream cleanly.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from dgrec.errors import DgrecError, SourceError
 from recorder.frames import Frame, FrameSource
 
-__all__ = ["Capture", "Decimator"]
+__all__ = ["Capture", "Decimator", "Feed"]
 
 # OpenCV's number for CAP_PROP_FRAME_COUNT; importing cv2 for one integer would cost 0.4 s.
 _PROP_FRAME_COUNT = 7
@@ -25,6 +26,8 @@ _PROP_FRAME_COUNT = 7
 #: How often PySDK is asked for results while there is no frame for it: a result comes out so much
 #: late at most.
 _ASK_S = 0.005
+#: The same where PySDK is given no frame because it has as many as it may have.
+_FULL_S = 0.001
 
 
 class Decimator:
@@ -62,6 +65,8 @@ class Capture:
     Args:
         max_frames: End after so many frames were handed over.
         max_duration_s: End at the frame whose time line (`Frame.time_s`) is past this.
+        is_live: Whether frames come by themselves: one that got no result is then lost. Others
+            are handed over once more.
     """
 
     def __init__(
@@ -71,13 +76,19 @@ class Capture:
         decimator: Decimator | None = None,
         max_frames: int | None = None,
         max_duration_s: float | None = None,
+        is_live: bool = False,
     ) -> None:
         self._frames = frames
+        self._is_live = is_live
         self._decimator = decimator or Decimator()
         self._max_frames = max_frames
         self._max_duration_s = max_duration_s
         self._stop = threading.Event()
         self._waiting: deque[Frame] = deque()
+        self._again: deque[Frame] = deque()
+        self._due_since = time.monotonic()
+        self._waits: deque[float] = deque(maxlen=30)
+        self._first_read: float | None = None
         self._skipped = self._dropped_camera = self._dropped_queue = 0
         self.frames_read = 0
         self.frames_given = 0
@@ -91,6 +102,9 @@ class Capture:
         #: Whether `read` may return no frame, for PySDK to hand out the results that it has.
         #: Otherwise it does so only when it gets the next frame, however long that takes.
         self.asks_for_results = False
+        #: How many frames may be without a result at once, if that is limited: PySDK is then given
+        #: no more, nor the end, until results come.
+        self.most_waiting: int | None = None
 
     # --- the face of cv2.VideoCapture ---
 
@@ -115,10 +129,21 @@ class Capture:
 
         (True, None) means that there is none yet (see `asks_for_results`).
         """
+        again = bool(self._again) and not self.was_interrupted
+        if self.most_waiting is not None and self._waiting:
+            is_full = len(self._waiting) >= self.most_waiting
+            # In its end PySDK waits for results, which nobody could cut short.
+            if is_full or (self._stop.is_set() and not again):
+                time.sleep(_FULL_S)
+                return True, None
+        if again:
+            return True, self._give(self._again.popleft())
         while not self._stop.is_set():
             if self._max_frames is not None and self.frames_given >= self._max_frames:
                 return self._finish("limit")
-            if self._has_results_to_come() and not self._frames.wait(_ASK_S):
+            # Nobody sees a server's end while a camera is waited for.
+            asks = self._has_results_to_come() or self.most_waiting is not None
+            if asks and not self._frames.wait(_ASK_S):
                 return True, None
             try:
                 frame = self._frames.read()
@@ -139,7 +164,7 @@ class Capture:
                     return True, None
                 continue
             self._hand_over(frame)
-            return True, frame.image
+            return True, self._give(frame)
         return False, None
 
     # --- for the recording loop ---
@@ -166,6 +191,54 @@ class Capture:
     def stopping(self) -> bool:
         return self._stop.is_set()
 
+    @property
+    def was_interrupted(self) -> bool:
+        """Whether it was ended from outside, and not by its source or a limit."""
+        return self._stop.is_set() and self.end_reason not in ("finished", "limit", "source_lost")
+
+    def wait_for_stop(self, timeout_s: float) -> bool:
+        return self._stop.wait(timeout_s)
+
+    def is_time_up(self) -> bool:
+        """Return whether a live source is past what was to be recorded of it, frame or not."""
+        if not self._is_live or self._max_duration_s is None or self._first_read is None:
+            return False
+        return time.monotonic() - self._first_read >= self._max_duration_s
+
+    # --- results that do not come ---
+
+    def overdue_s(self) -> float:
+        """Return for how long there has been no result though frames were waiting for one."""
+        return time.monotonic() - self._due_since if self._waiting else 0.0
+
+    @property
+    def longest_wait_s(self) -> float | None:
+        """The longest time without a result among the last ones; None before the first."""
+        return max(self._waits, default=None)
+
+    def take_back(self) -> int:
+        """Take back the frames that got no result, and will get none; return how many.
+
+        Of a live source they are lost, and counted in the row that comes next.
+        """
+        unanswered = list(self._waiting)
+        self._waiting.clear()
+        self._waits.clear()
+        self.frames_given -= len(unanswered)
+        if not self._is_live and not self.was_interrupted:
+            self._again.extendleft(reversed(unanswered))
+            return len(unanswered)
+        self._lose([*unanswered, *self._again])
+        self._again.clear()
+        return len(unanswered)
+
+    def _lose(self, frames: list[Frame]) -> None:
+        for frame in frames:
+            self._skipped += frame.skipped_before
+            self._dropped_camera += frame.dropped_camera
+            self._dropped_queue += frame.dropped_queue + 1
+        self.frames_dropped_queue += len(frames)
+
     def take_events(self) -> list[dict[str, Any]]:
         """Return what has happened to the source since the last call."""
         return self._frames.take_events()
@@ -181,6 +254,10 @@ class Capture:
         for index, frame in enumerate(self._waiting):
             if not is_array or frame.image is image:
                 del self._waiting[index]
+                now = time.monotonic()
+                # The first result may have waited for the model to be loaded.
+                self._waits.append(now - self._due_since if self._waits else 0.0)
+                self._due_since = now
                 return frame
         raise SourceError("PySDK returned a result for a frame that it was not given")
 
@@ -191,10 +268,11 @@ class Capture:
 
     def _finish(self, reason: str) -> tuple[bool, Any]:
         self.stop(reason)
-        return False, None
+        return self.most_waiting is not None and bool(self._waiting), None
 
     def _count(self, frame: Frame) -> None:
         self.frames_read += 1
+        self._first_read = self._first_read or time.monotonic()
         self.frames_dropped_camera += frame.dropped_camera
         self.frames_dropped_queue += frame.dropped_queue
         self._dropped_camera += frame.dropped_camera
@@ -205,5 +283,37 @@ class Capture:
         frame.skipped_before, self._skipped = self._skipped, 0
         frame.dropped_camera, self._dropped_camera = self._dropped_camera, 0
         frame.dropped_queue, self._dropped_queue = self._dropped_queue, 0
+
+    def _give(self, frame: Frame) -> Any:
+        """Note that PySDK has a frame now, and return its pixels."""
+        if not self._waiting:
+            self._due_since = time.monotonic()
         self.frames_given += 1
         self._waiting.append(frame)
+        return frame.image
+
+
+class Feed:
+    """What one run of `predict_stream` reads from: its end does not release the source.
+
+    A run on an AI server that died ends, or is left to itself, and another one goes on.
+    """
+
+    def __init__(self, capture: Capture) -> None:
+        self._capture = capture
+        self.is_abandoned = False
+
+    def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
+        return True
+
+    def get(self, prop: int) -> float:
+        return self._capture.get(prop)
+
+    def set(self, prop: int, value: float) -> bool:
+        return False
+
+    def release(self) -> None:
+        """Nothing: whoever made the `Capture` releases it."""
+
+    def read(self) -> tuple[bool, Any]:
+        return (False, None) if self.is_abandoned else self._capture.read()

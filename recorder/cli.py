@@ -12,6 +12,7 @@ from click.core import ParameterSource
 
 from dgrec.credentials import redact
 from dgrec.errors import ConfigError
+from dgrec.options import NamedPath
 from dgrec.units import parse_duration, parse_rate, parse_seconds, parse_size
 from recorder.codecs import DEFAULT_QUALITY
 
@@ -83,7 +84,7 @@ def _video_size(
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=NamedPath(path_type=Path, dir_okay=False),
     help="Session file to write; {source} in it stands for the source's name.  [default: "
     "recordings/SOURCE-TIME.parquet]",
 )
@@ -133,8 +134,8 @@ def _video_size(
     "--reconnect-for",
     callback=_quantity(parse_seconds, "0s"),
     metavar="TIME",
-    help="How long to try to get a lost live source back (90s, 10m). One that cannot be opened at "
-    "the start is an error at once.  [default: for ever]",
+    help="How long to try to get a lost live source, or AI server, back (90s, 10m). One that "
+    "cannot be reached at the start is an error at once.  [default: for ever]",
 )
 @click.option(
     "--stall-timeout",
@@ -294,6 +295,8 @@ def _check_usage(options: dict[str, Any]) -> None:
         raise click.UsageError(
             "--keep-last and --keep-total remove parts: say --split-every or --split-size, too"
         )
+    if options["publish"] == "":
+        raise click.UsageError("--publish: an empty name names no file; - is stdout")
     if options["continue"]:
         if not (options["split_every"] or options["split_size"]):
             raise click.UsageError("--continue adds parts: say --split-every or --split-size, too")
@@ -328,11 +331,11 @@ def _check_several(options: dict[str, Any]) -> None:
     epilog="Example: dgrec recover recordings/cam0-20260102-030405.arrows",
     short_help="Seal the journal of a recording that was cut off.",
 )
-@click.argument("journals", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("journals", nargs=-1, required=True, type=NamedPath(path_type=Path))
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=NamedPath(path_type=Path, dir_okay=False),
     help="Session file to write.  [default: the journal's name with .parquet]",
 )
 @click.option("--keep", is_flag=True, help="Leave the journal where it is, also when all is saved.")

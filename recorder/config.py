@@ -15,10 +15,12 @@ import tomllib
 from pathlib import Path
 
 from dgrec.errors import ConfigError
+from dgrec.files import read_small_text
 
 __all__ = ["CONFIG_NAME", "expand", "named_sources"]
 
 CONFIG_NAME = "dgrec.toml"
+_LONGEST_NAME = 100
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
@@ -30,12 +32,16 @@ def named_sources(folder: Path) -> dict[str, str]:
     """
     path = folder / CONFIG_NAME
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(read_small_text(path))
     except FileNotFoundError:
         return {}
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: is nested too deeply") from None
+    except ValueError as error:
         raise ConfigError(f"{path}: {error}") from None
     sources = table.get("sources", {})
     if not isinstance(sources, dict):
@@ -60,6 +66,11 @@ def expand(text: str) -> str:
 
 
 def _target(path: Path, name: str, value: object) -> str:
+    if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
+        raise ConfigError(
+            f"{path}: {name[:20]!r}... is no name for a source: it has to have 1 to "
+            f"{_LONGEST_NAME} printable characters"
+        )
     if not isinstance(value, str) or not value:
         raise ConfigError(f'{path}: source {name!r} must be a text such as "rtsp://..."')
     return value

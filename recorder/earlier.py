@@ -125,7 +125,7 @@ def find_earlier(output: Path) -> Earlier:
                 _after(earlier, file),
                 metadata=file.metadata,
                 columns=tuple(file.schema.names),
-                parts=(*earlier.parts, _kept(path, file)),
+                parts=(*earlier.parts, _kept(path, file, str(set_id))),
             )
     for _, path in chosen:
         _check_free(path)  # begun by another process since the journals were looked at
@@ -154,7 +154,7 @@ def _after(earlier: Earlier, file: RecordedFile) -> Earlier:
     )
 
 
-def _kept(path: Path, file: RecordedFile) -> SealedPart:
+def _kept(path: Path, file: RecordedFile, set_id: str) -> SealedPart:
     beside = [*videos_of(path, file.metadata)]
     journal = path.with_suffix(JOURNAL_SUFFIX)
     if journal != path and journal.exists():  # part of it could not be read
@@ -164,7 +164,8 @@ def _kept(path: Path, file: RecordedFile) -> SealedPart:
         ended_ns = _ns(file.row(len(file) - 1)["completed_at"])
     if not ended_ns:
         ended_ns = path.stat().st_mtime_ns
-    return SealedPart(path, tuple(beside), ended_ns, first_frame(file.metadata), 0)
+    first = first_frame(file.metadata)
+    return SealedPart(path, tuple(beside), ended_ns, first, 0, set_id)
 
 
 def _numbers(output: Path) -> Iterator[int]:

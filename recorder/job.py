@@ -22,6 +22,7 @@ from dgrec.metadata import Metadata
 from dgrec.parts import is_part_name, numbered_files, parts_of
 from dgrec.schema import JOURNAL_SUFFIX
 from dgrec.units import size_text
+from recorder.ai_server import AIServer
 from recorder.capture import Capture, Decimator
 from recorder.codecs import check_codec, find_codec
 from recorder.display import OverlayWindow
@@ -29,7 +30,7 @@ from recorder.earlier import Earlier, find_earlier, recover_parts
 from recorder.frames import Footage, FrameSource
 from recorder.live_source import LiveSource
 from recorder.machine import MachineMeter
-from recorder.model import LoadedModel, ModelRequest, parse_property
+from recorder.model import LoadedModel, ModelRequest, load_model, parse_property
 from recorder.parts import Splitting
 from recorder.publisher import Publisher, check_target
 from recorder.recording import Recording, journal_path
@@ -211,10 +212,24 @@ def prepare(
         splitting=_splitting(options),
         video=_video_for(reader, plan.video, options),
         meter=MachineMeter(len(options["source"])),
+        server=_server(loaded, options, tell),
         earlier=earlier,
         min_free=options["min_free"],
     )
     return Job(source, recording, expected, extras)
+
+
+def _server(
+    loaded: LoadedModel, options: dict[str, Any], tell: Callable[[str], None]
+) -> AIServer | None:
+    """Return the AI server that a model runs on, if it is one of the user's own."""
+    host = str(loaded.description["inference_host"])
+    if host.startswith("@"):
+        return None
+    request = model_request(options)
+    return AIServer(
+        host, lambda: load_model(request), reconnect_for_s=options["reconnect_for"], tell=tell
+    )
 
 
 def model_request(options: dict[str, Any]) -> ModelRequest:
@@ -326,6 +341,7 @@ def _capture(
         decimator=Decimator(options["fps"], options["every"] or 1),
         max_frames=options["max_frames"],
         max_duration_s=options["duration"],
+        is_live=not reader.has_end,
     )
 
 
@@ -352,7 +368,7 @@ def _metadata(
     metadata = metadata_module.new(plan.output.stem, clock.now_ns())
     width, height = reader.size
     metadata["source"] = {
-        **plan.source.describe(plan.output.parent),
+        **plan.source.describe(plan.output.parent, is_live=not reader.has_end),
         "width": width,
         "height": height,
         "fps": reader.fps,

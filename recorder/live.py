@@ -27,6 +27,7 @@ from rich.text import Text
 
 from dgrec.console import Console
 from dgrec.metadata import Metadata
+from dgrec.rates import rate_text
 from dgrec.units import size_text
 from recorder.recording import Recording
 
@@ -156,15 +157,20 @@ def _table(jobs: Sequence[Job]) -> Table:
             Text(job.source.name),
             f"{progress.frames:,}",
             f"{progress.detections:,}",
-            f"{progress.fps():.1f}",
+            rate_text(recording.recent_fps()),
             f"{p50:.0f}",
             f"{p95:.0f}",
             f"{recording.capture.frames_skipped:,}",
-            f"{recording.dropped:,}",
+            _dropped(recording),
             size_text(recording.writer.journal.bytes_written),
             "failed" if job.error else "done" if job.has_ended else "recording",
         )
     return table
+
+
+def _dropped(recording: Recording) -> str:
+    """Return how many frames were lost once the model had started."""
+    return f"{max(0, recording.dropped - recording.dropped_at_start):,}"
 
 
 def _figures(recording: Recording) -> str:
@@ -173,11 +179,11 @@ def _figures(recording: Recording) -> str:
     parts = [
         f"{progress.frames:,} frames",
         f"{progress.detections:,} detections",
-        f"{progress.fps():.1f} fps",
+        f"{rate_text(recording.recent_fps())} fps",
         f"p50 {p50:.0f} ms",
         f"p95 {p95:.0f} ms",
         f"skipped {capture.frames_skipped:,}",
-        f"dropped {recording.dropped:,}",
+        f"dropped {_dropped(recording)}",
         size_text(recording.writer.journal.bytes_written),
     ]
     video = recording.video
@@ -195,11 +201,12 @@ def summary(recording: Recording, metadata: Metadata, seconds: float) -> list[st
     files = recording.files
     size = sum(file.stat().st_size for file in files)
     parts = "" if files == [recording.output] else f"{_parts_text(files)}, "
-    rate = progress.frames / seconds if seconds > 0 else 0.0
+    rate = progress.fps()
     lost = _losses(metadata["totals"])
     found = f"{counted(progress.frames, 'frame')} with {counted(progress.detections, 'detection')}"
     lines = [
-        f"Recorded {found} in {seconds:.1f} s ({rate:.1f} fps)"
+        f"Recorded {found} in {seconds:.1f} s"
+        f"{f' ({rate_text(rate)} fps)' if rate is not None else ''}"
         f"{'; ' + ', '.join(lost) if lost else ''}.",
     ]
     if progress.frames:
@@ -230,10 +237,13 @@ def _losses(totals: Mapping[str, int]) -> list[str]:
     """Return what was skipped and dropped; what comes after the last row is told apart."""
     texts = []
     for name, words in (("skipped", "skipped on purpose"), ("dropped", "dropped")):
-        before, after = totals.get(name, 0), totals.get(f"{name}_after", 0)
-        more = f" (and {after:,} after the last frame)" if after else ""
-        if before or after:
-            texts.append(f"{before:,} {words}{more}")
+        start, after = totals.get(f"{name}_at_start", 0), totals.get(f"{name}_after", 0)
+        before = totals.get(name, 0) - start
+        more = [f"{start:,} more while the model started"] if start else []
+        more += [f"{after:,} after the last frame"] if after else []
+        if before or more:
+            apart = f" ({', '.join(more)})" if more else ""
+            texts.append(f"{before:,} {words}{apart}")
     return texts
 
 

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from dgrec import exact, sample
 from dgrec.credentials import redact, redact_text
 from dgrec.errors import ModelError
+from dgrec.files import read_small_text
 from dgrec.result import OVERLAY_SETTINGS
 from recorder.zoo import CLOUD, LOCAL, folder_of, nearest_models, zoo_address
 
@@ -184,6 +185,13 @@ def _load_from_registry(
     from degirum_tools import ModelRegistry
 
     where = redact(request.registry)
+    if "://" not in request.registry:
+        try:
+            read_small_text(Path(request.registry))
+        except OSError as error:
+            raise ModelError(f"{where}: cannot be read: {error.strerror}") from None
+        except ValueError as error:
+            raise ModelError(f"{where}: {error}") from None
     try:
         registry = ModelRegistry(config_file=request.registry).for_alias(request.alias)
         specs = registry.all_model_specs(
@@ -195,7 +203,11 @@ def _load_from_registry(
     except OSError as error:
         raise ModelError(f"{where}: cannot be read: {error.strerror or error}") from None
     except Exception as error:  # jsonschema's, yaml's and requests' own errors
-        raise ModelError(f"{where}: not a model registry: {_one_line(error)}") from None
+        # jsonschema's text repeats the schema and the whole file; its message does not.
+        reason = redact_text(str(getattr(error, "message", ""))) or _one_line(error)
+        if isinstance(error, RecursionError):
+            reason = "it is nested too deeply"
+        raise ModelError(f"{where}: not a model registry: {reason[:300]}") from None
     if not specs:
         raise ModelError(f"{where}: has no model with the alias {request.alias!r}")
     spec = specs[0]
@@ -284,6 +296,7 @@ def _describe(model: Any) -> dict[str, Any]:
         "result_type": model.get_inference_results_type(),
         "device": _attribute(model, "device_type"),
         "devices": _attribute(model, "devices_selected"),
+        "python_postprocessor": _has_python_postprocessor(model),
         "checksum": getattr(info, "Checksum", None) or None,
         "input_shape": _plain(_attribute(model, "input_shape")),
         "image_backend": _attribute(model, "image_backend"),
@@ -301,6 +314,14 @@ def _describe(model: Any) -> dict[str, Any]:
 
 def _base_names(cls: type) -> set[str]:
     return {name for base in cls.__mro__ for name in vars(base)}
+
+
+def _has_python_postprocessor(model: Any) -> bool | None:
+    """Return whether results are made by Python code of the zoo: PySDK has one worker for it."""
+    try:
+        return bool(model._model_parameters.PythonFile)
+    except Exception:  # of PySDK's own, which another version may not have
+        return None
 
 
 def _attribute(model: Any, name: str) -> Any:

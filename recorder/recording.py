@@ -6,13 +6,13 @@ import contextlib
 import itertools
 import os
 import re
-import statistics
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from dgrec import exact
 from dgrec.clock import Clock
@@ -22,11 +22,13 @@ from dgrec.journal import Durability, Journal, JournalWriter
 from dgrec.masks import MaskMode
 from dgrec.metadata import Metadata, utc_text
 from dgrec.parts import parts_of
+from dgrec.rates import RecentRate, frame_rate
 from dgrec.rows import Row
 from dgrec.schema import JOURNAL_SUFFIX
 from dgrec.sealed import seal
 from dgrec.totals import add_rows
-from recorder.capture import Capture
+from recorder.ai_server import AIServer, close_beside
+from recorder.capture import Capture, Feed
 from recorder.earlier import Earlier
 from recorder.frames import Frame
 from recorder.machine import MachineMeter
@@ -38,6 +40,9 @@ from recorder.video import VideoRecorder
 from recorder.writer import QueuePolicy, RowWriter
 
 __all__ = ["Progress", "Recording", "journal_path"]
+
+#: Seconds that the rate of a running recording is about.
+RECENT_S = 10.0
 
 # What PySDK's own result objects carry; anything else was put there by an analyzer.
 _OWN_ATTRIBUTES = frozenset({"timing", "mask_result", "masks_present"})
@@ -54,32 +59,45 @@ class Progress:
 
     frames: int = 0
     detections: int = 0
-    started: float = field(default_factory=time.monotonic)
     latencies: deque[float] = field(default_factory=lambda: deque(maxlen=1024))
-    stamps: deque[float] = field(default_factory=lambda: deque(maxlen=256))
     #: How often a live source was lost, and for how many seconds in all.
     gaps: int = 0
     gap_s: float = 0.0
     #: Pictures of the source that could not be decoded.
     damaged: int = 0
 
-    def add(self, latency_ms: float, detections: int) -> None:
+    def __post_init__(self) -> None:
+        self._recent = RecentRate(RECENT_S)
+        #: When the first and the last frame were captured and completed.
+        self._first_ns = self._last_ns = (0, 0)
+
+    def add(self, captured_ns: int, completed_ns: int, detections: int) -> None:
+        self._last_ns = captured_ns, completed_ns
+        if not self.frames:
+            self._first_ns = self._last_ns
         self.frames += 1
         self.detections += detections
-        self.latencies.append(latency_ms)
-        self.stamps.append(time.monotonic())
+        self.latencies.append((completed_ns - captured_ns) / 1e6)
+        self._recent.add(captured_ns / 1e9, completed_ns / 1e9)
 
-    def fps(self) -> float:
-        """Return frames a second over the last frames (at most 256)."""
-        stamps = list(self.stamps)
-        return (len(stamps) - 1) / (stamps[-1] - stamps[0]) if len(stamps) > 1 else 0.0
+    def recent_fps(self, now_ns: int) -> float:
+        """Return frames a second over the last `RECENT_S` seconds."""
+        return self._recent.fps(now_ns / 1e9)
+
+    def fps(self) -> float | None:
+        """Return frames a second over all of the recording; None below two frames."""
+        captured, completed = (
+            (last - first) / 1e9 for first, last in zip(self._first_ns, self._last_ns, strict=True)
+        )
+        return frame_rate(self.frames - 1, captured, completed)
 
     def latency(self) -> tuple[float, float]:
         """Return p50 and p95 over the last 1,024 frames, in milliseconds."""
-        values = sorted(self.latencies)
+        values = list(self.latencies)
         if not values:
             return 0.0, 0.0
-        return statistics.median(values), values[min(len(values) - 1, int(len(values) * 0.95))]
+        p50, p95 = np.quantile(values, (0.5, 0.95)).tolist()
+        return p50, p95
 
 
 class Recording:
@@ -92,6 +110,7 @@ class Recording:
             What they cost is part of `recorder_ms`.
         video: What is recorded of the pixels; nothing without it.
         meter: Measures what recording costs this machine.
+        server: The AI server that the model runs on, if it does not run here.
         earlier: What runs before this one left, which it continues (of a recording in parts).
         min_free: Bytes that are to stay free: before there are fewer, the recording ends and is
             sealed, with the end reason ``disk_full``.
@@ -113,6 +132,7 @@ class Recording:
         splitting: Splitting | None = None,
         video: VideoOptions | None = None,
         meter: MachineMeter | None = None,
+        server: AIServer | None = None,
         earlier: Earlier | None = None,
         min_free: int | None = None,
     ) -> None:
@@ -129,7 +149,10 @@ class Recording:
         #: What is added to the source's own times, once the first frame has told it.
         self._media_offset_s: float | None = None
         self._meter = meter or MachineMeter()
+        self._server = server
+        self._server_outages: list[float] = []
         self._machine: dict[str, Any] | None = None
+        self._last_completed_ns = clock.now_ns()
         self._takes_conversion = metadata.get("model", {}).get("result_type") == "Segmentation"
         #: Files of an older recording of this name, for when there is something in their place.
         self._replaced = _other_files(output, bool(splitting)) if replace else []
@@ -184,6 +207,10 @@ class Recording:
     def notes(self) -> list[str]:
         """What the user should know about the parts and videos of the session, a line each."""
         notes = list(self._notes)
+        outages = self._server_outages
+        if outages:
+            times = "once" if len(outages) == 1 else f"{len(outages):,} times"
+            notes.append(f"AI server lost {times}, {sum(outages):.1f} s.")
         if self.video is not None:
             notes += self.video.failures
         if self._parts is not None:
@@ -196,6 +223,15 @@ class Recording:
     def dropped(self) -> int:
         """How many frames were lost so far, wherever that was."""
         return self.capture.frames_dropped + self.writer.dropped
+
+    @property
+    def dropped_at_start(self) -> int:
+        """How many of them were lost while the model started (`frame_losses` in docs/sql.md)."""
+        return self.writer.dropped_at_start
+
+    def recent_fps(self) -> float:
+        """Return frames a second over the last seconds."""
+        return self.progress.recent_fps(self._clock.now_ns())
 
     def run(self) -> Metadata:
         """Record until the source ends or `Capture.stop` is called; seal; return the metadata.
@@ -227,17 +263,86 @@ class Recording:
     # --- inside ---
 
     def _infer(self) -> DgrecError | None:
-        """Run `predict_stream` to its end; return what ended it early, if anything did."""
+        """Run `predict_stream` to its end; return what ended it early, if anything did.
+
+        Where an AI server is lost in the middle, it is run again when the server is back.
+        """
+        if self._server is None:
+            return self._stream()
+        rows = -1
+        while True:
+            try:
+                error = self._stream()
+            except _ServerLostError as lost:
+                reason = str(lost)
+            else:
+                # Of a connection that broke PySDK says no more than that something failed: with
+                # the server back, the frame that the model itself fails at fails at once again.
+                if not isinstance(error, ModelError) or rows == self.progress.frames:
+                    if error is not None:
+                        self.capture.stop("failed")
+                    self.capture.take_back()
+                    return error
+                rows, reason = self.progress.frames, str(error)
+            error = self._have_server_back(self._server, reason)
+            if error is not None or self.capture.was_interrupted or self.capture.is_time_up():
+                self.capture.take_back()  # what was to be handed over again is lost now
+                return error
+
+    def _have_server_back(self, server: AIServer, reason: str) -> DgrecError | None:
+        """Load the model again, and note what happened; return an error if that did not work."""
+        from_ns, capture = self._last_completed_ns, self.capture
+        waited = capture.take_back()
+        loaded, outage = server.reconnect(reason, capture)
+        now = self._clock.now_ns()
+        seconds = (now - from_ns) / 1e9
+        self._server_outages.append(seconds)
+        event: dict[str, Any] = {
+            "kind": "server_lost",
+            "server": server.name,
+            "from": utc_text(from_ns),
+            "to": utc_text(now),
+            "seconds": round(seconds, 3),
+            "back": outage.back,
+            "attempts": outage.attempts,
+            "without_result": waited,
+            "reason": redact_text(reason + (f"; then: {outage.refusal}" if outage.refusal else "")),
+        }
+        self.writer.note(event)
+        if loaded is not None:
+            self._model = loaded.model
+            return None
+        if server.gave_up(capture, outage):
+            capture.stop("failed")
+            return server.error(outage)
+        if not capture.stopping:
+            capture.stop("limit")
+        return None
+
+    def _stream(self) -> DgrecError | None:
+        """Run `predict_stream` until it ends; return what ended it early, if anything did.
+
+        Raises:
+            _ServerLostError: The AI server gives no more results.
+        """
         from degirum.exceptions import DegirumException
         from degirum_tools import predict_stream
 
+        server, capture = self._server, self.capture
+        feed = Feed(capture) if server is not None else capture
+        if server is not None:
+            capture.most_waiting = server.queue_depth(self._model)
+        stream = predict_stream(self._model, feed)
         carried_ns = 0
         try:
             with _non_blocking(self._model) as self.capture.asks_for_results:
-                for result in predict_stream(self._model, self.capture):
+                for result in stream:
                     if result is None:
-                        continue  # the capture had no frame for it, and it no result
-                    completed = self._clock.now_ns()
+                        # The capture had no frame for it, and it no result.
+                        if server is not None and (why := server.silence(capture, self._model)):
+                            raise _ServerLostError(why)
+                        continue
+                    completed = self._last_completed_ns = self._clock.now_ns()
                     frame = self.capture.take(getattr(result, "image", None))
                     row = self._row(frame, result, completed)
                     if not self.progress.frames and (gap := self._earlier.gap(row)):
@@ -252,12 +357,18 @@ class Recording:
                     row.recorder_ns = done - completed + carried_ns
                     self.writer.put(row)
                     carried_ns = self._clock.now_ns() - done
+        except _ServerLostError:
+            assert isinstance(feed, Feed)
+            feed.is_abandoned = True
+            close_beside(stream)
+            raise
         except DgrecError as error:
             self.capture.stop("failed")
             return error
         except DegirumException as error:
             # PySDK wraps whatever the capture raised into its own text.
-            self.capture.stop("failed")
+            if server is None:
+                self.capture.stop("failed")
             return ModelError(f"the model failed: {_reason(error)}")
         except Exception as error:  # a defect here must not cost what was recorded
             self.capture.stop("failed")
@@ -329,7 +440,7 @@ class Recording:
 
     def _takes_note(self, row: Row) -> None:
         count = len(row.results) if isinstance(row.results, list) else 0
-        self.progress.add((row.completed_ns - row.captured_ns) / 1e6, count)
+        self.progress.add(row.captured_ns, row.completed_ns, count)
 
     def _closing(self, failure: DgrecError | None) -> Metadata:
         journal = self.writer.journal
@@ -446,8 +557,15 @@ class Recording:
             if isinstance(first, StorageError):
                 raise StorageError(text, is_full=first.is_full)
             raise OutputError(text)
-        totals = add_rows(closing["totals"], self._parts.row_totals)
+        totals = add_rows(
+            closing["totals"],
+            {**self._parts.row_totals, "dropped_at_start": self.dropped_at_start},
+        )
         return {**self._metadata, **closing, "totals": totals}
+
+
+class _ServerLostError(Exception):
+    """The AI server gives no more results; the text says for how long."""
 
 
 @contextlib.contextmanager

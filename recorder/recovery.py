@@ -76,9 +76,9 @@ def recover(journal_path: Path, output: Path | None = None, *, keep: bool = Fals
         StorageError: The journal cannot be read, or the sealed file not be written. Everything is
             as it was.
     """
-    output = output or journal_path.with_suffix(".parquet")
     if not journal_path.is_file():
         raise NotASessionError(_no_journal(journal_path))
+    output = output or journal_path.with_suffix(".parquet")
     if journal_path.suffix == ".parquet":
         raise NotASessionError(
             f"{journal_path}: is no journal ({JOURNAL_SUFFIX}); "
@@ -139,6 +139,8 @@ def _locked(path: Path) -> Iterator[None]:
 
 def _no_journal(path: Path) -> str:
     """Say so, and which journal is meant where the name is that of a recording in parts."""
+    if path.is_dir():
+        return f"{path}: is a folder; name one journal in it"
     left = [part for part in parts_of(path) if part.suffix == JOURNAL_SUFFIX]
     if left:
         return f"{path}: is a recording in parts; its journal is {left[-1]}"

@@ -16,6 +16,7 @@ from dgrec.clock import Clock
 from dgrec.errors import DgrecError, OutputError, StorageError
 from dgrec.journal import Journal, JournalWriter
 from dgrec.metadata import Metadata
+from dgrec.parts import is_in_set
 from dgrec.recorded_paths import base_name
 from dgrec.sealed import SealedFile, seal
 
@@ -49,6 +50,12 @@ class SealedPart:
     ended_ns: int
     first_frame: int
     frames: int
+    set_id: str
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether something else has its name now."""
+        return self.path.exists() and not is_in_set(self.path, self.set_id)
 
     @property
     def size(self) -> int:
@@ -243,6 +250,7 @@ class Sealer:
             finished.ended_ns,
             journal.first_frame,
             journal.frames,
+            str(metadata.get("part", {}).get("set_id")),
         )
         # One that is sealed at the second try is older than some that were at the first.
         bisect.insort(self._sealed, part, key=lambda part: part.first_frame)
@@ -273,6 +281,9 @@ class Sealer:
         # next part has no rows yet. Should writing them fail, that moment lasts.
         while len(self._sealed) > (self._has_last or not self._has_rows()) and self._is_too_much():
             oldest = self._sealed.pop(0)
+            if oldest.is_gone:  # the folder was replaced, say, while recording went on
+                self._notes.append(f"{oldest.path}: is another file by now; not removed")
+                continue
             self._remove((*oldest.videos, oldest.path))
             self.removed += 1
             self.removed_frames += oldest.frames
@@ -311,7 +322,7 @@ def videos_of(path: Path, metadata: Metadata) -> tuple[Path, ...]:
 
 def recorded_videos(path: Path) -> tuple[Path, ...]:
     """Return the videos of a session file that may be there, and may be damaged."""
-    with contextlib.suppress(DgrecError, KeyError, TypeError):
+    with contextlib.suppress(DgrecError, OSError, KeyError, TypeError):
         sealed = SealedFile(path)
         sealed.close()
         return videos_of(path, sealed.metadata)
@@ -351,7 +362,7 @@ def _is_sealed_from(journal: Journal, path: Path) -> bool:
     session_id = journal.metadata.get("session_id")
     try:
         sealed = SealedFile(path)
-    except DgrecError:
+    except (DgrecError, OSError):  # nearly always there is nothing of that name
         return False
     sealed.close()
     return session_id is not None and sealed.metadata.get("session_id") == session_id

@@ -15,6 +15,7 @@ from dgrec import sample
 from dgrec.credentials import percent_encoded, redact, redact_text, remember
 from dgrec.errors import SourceError, VideoError
 from dgrec.named_files import named_files
+from dgrec.video.http_body import digest_of_answer
 from recorder.answer import ask
 from recorder.config import expand
 
@@ -25,9 +26,14 @@ __all__ = ["Source", "SourceReader", "open_source", "parse_source"]
 
 Kind = Literal["camera", "file", "url", "sample", "asset"]
 
-_CAMERA = re.compile(r"cam(\d+)\Z")
+_CAMERA = re.compile(r"cam(\d+)\Z", re.ASCII)
+_CAMERA_DIGITS = 4
+#: What the name of a file cannot hold, or should not.
+_NO_FILE_NAME = re.compile(r"[/\\\0-\x1f\x7f:]+")
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 _HOST_AND_PATH = re.compile(r"[^:]*://(?:\*\*\*@)?(\[[^]]*\]|[^:/?]*)(?::\d+)?([^?]*)")
+
+_DIGEST_TIMEOUT_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -48,8 +54,11 @@ class Source:
         """Whether it is a file on this machine. What an address gives shows when it is opened."""
         return self.kind in ("file", "sample")
 
-    def describe(self, session_folder: Path) -> dict[str, Any]:
-        """Return what the session's metadata says of this source."""
+    def describe(self, session_folder: Path, *, is_live: bool = False) -> dict[str, Any]:
+        """Return what the session's metadata says of this source.
+
+        ``is_live``: an address has turned out to give something without an end.
+        """
         facts: dict[str, Any] = {"given": self.given, "kind": self.kind, "name": self.name}
         if self.kind in ("file", "sample"):
             path = Path(str(self.target)).resolve()
@@ -64,6 +73,10 @@ class Source:
             relative = os.path.relpath(path, session_folder.resolve())
             if self.kind == "file" or not relative.startswith(".."):
                 facts["relative"] = Path(relative).as_posix()
+        elif self.kind != "camera" and not is_live:
+            found = digest_of_answer(str(self.target), _DIGEST_TIMEOUT_S)
+            if found is not None:
+                facts["size"], facts["sha256"] = found
         return facts
 
 
@@ -78,11 +91,16 @@ def parse_source(text: str, named: dict[str, str] | None = None) -> Source:
         SourceError: It names nothing that there is.
     """
     remember(text)
+    if not text.strip() or "\0" in text:
+        raise SourceError("an empty name names no source; give a file, a URL, cam0 or sample")
     if named and text in named:
         meant = parse_source(expand(named[text]))
-        return Source(text, meant.kind, meant.target, text)
+        name = _NO_FILE_NAME.sub("-", text).strip("-. ")[:60] or "source"
+        return Source(text, meant.kind, meant.target, name)
     camera = _CAMERA.match(text)
     if camera:
+        if len(camera.group(1)) > _CAMERA_DIGITS:
+            raise SourceError(f"{text[:20]}...: there is no camera with such a number")
         return Source(text, "camera", int(camera.group(1)), text)
     if text == "sample":
         return Source(text, "sample", str(sample.CLIP), "sample")

@@ -22,6 +22,7 @@ from dgrec.journal import JournalWriter
 from dgrec.metadata import Metadata
 from dgrec.rows import Row
 from recorder.parts import PartedJournal
+from recorder.start_losses import StartLosses
 
 __all__ = ["FLUSH_BYTES", "FLUSH_SECONDS", "QueuePolicy", "RowWriter"]
 
@@ -64,6 +65,7 @@ class RowWriter:
         self._reserve = reserve
         self._alarm = alarm
         self.dropped = 0
+        self._start_losses = StartLosses()
         self._policy = policy
         self._capacity = capacity
         self._per_frame = journal.durability == "frame"
@@ -83,6 +85,11 @@ class RowWriter:
     def error(self) -> DgrecError | None:
         """What stopped the writer, if anything did."""
         return self._error
+
+    @property
+    def dropped_at_start(self) -> int:
+        """Of the frames lost before the rows written so far, those lost while the model started."""
+        return self._start_losses.frames
 
     def put(self, row: Row) -> None:
         """Hand over one row; wait only if the queue is full and the policy is ``block``."""
@@ -149,6 +156,8 @@ class RowWriter:
             while True:
                 rows, events, last = self._next_batch()
                 if rows or events:
+                    for row in rows:
+                        self._start_losses.add(row)
                     self.journal.write(rows, **({"events": events} if events else {}))
                     self._look_at_disk()
                 if last:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from dgrec.options import NamedPath
 from dgrec.terminal import echo
 from replay.clip.cli import clip_command
 from replay.compare.cli import compare_command
@@ -45,7 +46,7 @@ def info_command(session: Path, form: str, output: Path | None, overwrite: bool)
     short_help="Tell whether sessions are whole, and true to their metadata.",
     epilog="Example: dgrec verify session.parquet",
 )
-@click.argument("sessions", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("sessions", nargs=-1, required=True, type=NamedPath(path_type=Path))
 def verify_command(sessions: tuple[Path, ...]) -> None:
     """Check SESSIONS: checksums, numbering, stamps, counts, and videos recorded beside them.
 

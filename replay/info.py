@@ -179,7 +179,7 @@ def _gap_rows(events: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
     gaps = [
         (float(event["seconds"]), event)
         for event in events
-        if event.get("kind") == "gap" and event.get("seconds") is not None
+        if event.get("kind") in ("gap", "server_lost") and event.get("seconds") is not None
     ]
     if not gaps:
         return
@@ -187,7 +187,8 @@ def _gap_rows(events: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
     least = sorted((seconds for seconds, _ in gaps), reverse=True)[:_MOST_EVENTS][-1]
     for seconds, event in [gap for gap in gaps if gap[0] >= least][:_MOST_EVENTS]:
         until = "" if event.get("back", True) else ", until the end"
-        yield str(event.get("from")), f"{seconds:,.1f} s{until}: {event.get('reason')}"
+        server = f"{event['server']}, " if "server" in event else ""
+        yield str(event.get("from")), f"{seconds:,.1f} s{until}: {server}{event.get('reason')}"
     if len(gaps) > _MOST_EVENTS:
         yield "shorter ones", f"{len(gaps) - _MOST_EVENTS:,} (--format json has them)"
 

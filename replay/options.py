@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
+from dgrec.options import NamedPath
 from dgrec.terminal import echo
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def say_clip(line: str) -> None:
 
 def session_argument(command: _Command) -> _Command:
     """Add SESSION. The library says whether it can be read, so that the exit code is 1, not 2."""
-    return click.argument("session", type=click.Path(path_type=Path))(command)
+    return click.argument("session", type=NamedPath(path_type=Path))(command)
 
 
 def quantity(parse: Callable[[str], float]) -> Callable[..., float | None]:
@@ -165,7 +166,7 @@ def output_options(*formats: str) -> Callable[[_Command], _Command]:
             click.option(
                 "--output",
                 "-o",
-                type=click.Path(path_type=Path),
+                type=NamedPath(path_type=Path),
                 help="File to write; - is standard output.  [default: -]",
             ),
             click.option(
@@ -412,7 +413,7 @@ def picture_options(command: _Command) -> _Command:
         ),
         click.option(
             "--side-by-side",
-            type=click.Path(path_type=Path),
+            type=NamedPath(path_type=Path),
             metavar="OTHER",
             help="Draw another session of the same footage beside this one.",
         ),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dgrec.options import NamedPath
 from dgrec.terminal import echo, line
 from replay.options import (
     FiniteRange,
@@ -56,10 +57,10 @@ Keys in the window:
   q esc        quit
 """,
 )
-@click.argument("session", type=click.Path(path_type=Path))
+@click.argument("session", type=NamedPath(path_type=Path))
 @click.option(
     "--video",
-    type=click.Path(path_type=Path),
+    type=NamedPath(path_type=Path),
     help="The footage that was recorded, where dgrec does not find it itself.",
 )
 @click.option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from dgrec.recorded_file import rows_of
 from dgrec.recorded_paths import base_name, recorded_video
 from dgrec.session import Session, open_session
 from dgrec.totals import LOSSES, RowTotals
+from dgrec.video import import_av
 from dgrec.video.reader import open_container
 from replay.events import damage_events, source_events
 from replay.footage.video import Clip
@@ -310,8 +312,10 @@ def _video_problems(
         yield f"its video {name} has {count} frames instead of {video['frames']}"
     elif rows.last >= count and "problem" not in video:
         yield f"its video {name} has {count} frames, but a row says video frame {rows.last}"
-    elif not is_clip and (problem := rows.problem(_times_us(path))):  # a clip closes gaps
-        yield f"its video {name} {problem}"
+    elif not is_clip:  # which closes gaps
+        times_us = _times_us(path)
+        if len(times_us) == count and (problem := rows.problem(times_us)):
+            yield f"its video {name} {problem}"
 
 
 def _frames_in(path: Path) -> int:
@@ -329,15 +333,17 @@ def _frames_in(path: Path) -> int:
 
 
 def _times_us(path: Path) -> np.ndarray:
-    """Return the time of each frame of a recorded video, in microseconds."""
-    with open_container(path, path.name) as container:
+    """Return the time of each picture of a video, in microseconds; as far as it can be read."""
+    times: list[int] = []
+    with (
+        contextlib.suppress(VideoError, IndexError, OSError, import_av().FFmpegError),
+        open_container(path, path.name) as container,
+    ):
         stream = container.streams.video[0]
-        times = [
-            packet.pts * stream.time_base * 1_000_000
-            for packet in container.demux(stream)
-            if packet.size and packet.pts is not None
-        ]
-    return np.array(sorted(map(round, times)), np.float64)
+        for packet in container.demux(stream):
+            if packet.size and packet.pts is not None:
+                times.append(round(packet.pts * stream.time_base * 1_000_000))
+    return np.array(sorted(times), np.float64)
 
 
 def _sha256(path: Path) -> str:

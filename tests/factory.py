@@ -7,6 +7,7 @@ in Python floats, dictionaries keep the runtime's key order.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,12 @@ __all__ = [
     "LABELS",
     "START_NS",
     "edited",
+    "losses_of",
     "make_detection",
     "make_row",
     "make_rows",
     "new_metadata",
+    "rate_of",
     "smooth_boxes",
     "without_column",
     "write_journal",
@@ -202,6 +205,33 @@ def write_session(
     seal(Journal.open(journal), path)
     journal.unlink()
     return path
+
+
+def rate_of(rows: Sequence[Row]) -> float:
+    """Return frames a second as docs/sql.md defines it, of rows in a row."""
+    spans = [
+        (max(stamps) - min(stamps)) / 1e6
+        for stamps in (
+            [row.captured_ns // 1000 for row in rows],
+            [row.completed_ns // 1000 for row in rows],
+        )
+    ]
+    return (len(rows) - 1) / max(spans)
+
+
+def losses_of(rows: Sequence[Row]) -> dict[str, int]:
+    """Return the frames that a recording lost once its model had started, and ``at_start``."""
+    first_result = min(row.completed_ns // 1000 for row in rows)
+    counts = Counter({"total": 0, "camera": 0, "queue": 0, "writer": 0, "at_start": 0})
+    for before, row in zip([None, *rows], rows, strict=False):
+        for place in ("camera", "queue", "writer"):
+            lost = getattr(row, f"dropped_{place}")
+            if before is None or before.captured_ns // 1000 <= first_result:
+                counts["at_start"] += lost
+            else:
+                counts[place] += lost
+                counts["total"] += lost
+    return dict(counts)
 
 
 def edited(path: Path, columns: Mapping[str, Sequence[Any]], **metadata: Any) -> Path:

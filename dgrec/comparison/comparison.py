@@ -80,9 +80,10 @@ class Recording:
     warm_up: int
     #: None: too short to tell, or not timed.
     has_settled: bool | None
-    #: By place. None, here and below: the file does not tell.
+    #: Source frames lost once the model had started, by place. None, here and below: the file does
+    #: not tell.
     dropped: dict[str, int | None]
-    #: Lost at any place.
+    #: The same, at any place.
     lost: int | None
     skipped: int | None
     #: Frames whose durations are compared: without the warm-up, and those in both where there are
@@ -94,6 +95,8 @@ class Recording:
     end_reason: str | None = None
     #: A line for each thing of the file that cannot be read.
     damage: tuple[str, ...] = ()
+    #: Source frames lost while the model started.
+    dropped_at_start: int | None = 0
 
 
 @dataclass(frozen=True)
@@ -165,7 +168,10 @@ class Comparison:
 
     @property
     def dropped(self) -> tuple[int | None, int | None]:
-        """Source frames lost, on either side; None where a file does not tell."""
+        """Source frames lost once the model had started, on either side.
+
+        None where a file does not tell.
+        """
         base, new = ([recording.lost for recording in side] for side in (self.base, self.new))
         return _sum(base), _sum(new)
 
@@ -338,6 +344,7 @@ def _recording(sample: Sample, compared: Sample) -> Recording:
         has_settled=sample.has_settled,
         dropped=dict(sample.dropped),
         lost=sample.lost,
+        dropped_at_start=sample.dropped_at_start,
         skipped=sample.skipped,
         compared=len(compared),
         effective=compared.stage("latency_ms").effective,
@@ -418,7 +425,7 @@ def _are_pairs(base: Sample, new: Sample) -> bool:
 
 
 def _throughput(base: Sample, new: Sample, *, paired: bool) -> _Measured:
-    gaps = base.gaps, new.gaps
+    gaps = base.steps, new.steps
     estimates = [_as_rate(mean_estimate(series)) for series in gaps]
     if _is_identical(*gaps, paired) and estimates[0].value is not None:
         change = Change(0.0, 0.0, 0.0)
@@ -429,7 +436,7 @@ def _throughput(base: Sample, new: Sample, *, paired: bool) -> _Measured:
 
 
 def _as_rate(interval: Estimate) -> Estimate:
-    """Return results a second, from the mean milliseconds between two of them."""
+    """Return frames a second, from the mean milliseconds from one to the next."""
     if interval.value is None or interval.value <= 0:
         return Estimate(None, interval.problem)
     return Estimate(

@@ -51,7 +51,7 @@ STALL_MS: Final = 100.0
 class Sample:
     """The frames of one session; arrays leave out those of the warm-up.
 
-    ``gap_ms`` and ``stages`` have NaN where there is no such duration.
+    ``gap_ms``, ``captured_gap_ms`` and ``stages`` have NaN where there is no such duration.
     """
 
     path: str
@@ -66,12 +66,16 @@ class Sample:
     #: From the result before. Unknown of the first one, where frames between are not there (cut
     #: away by `dgrec clip`, or lost to damage), and where a stamp is missing or steps back.
     gap_ms: Floats
+    #: The same between the captures.
+    captured_gap_ms: Floats
     stages: Mapping[str, Floats]
-    #: Source frames lost and left out on purpose, over the whole session; None: the file does not
-    #: tell. ``lost`` are those lost at any place.
+    #: Source frames lost once the model had started, by place, and left out on purpose; None: the
+    #: file does not tell. ``lost`` are those lost at any place.
     dropped: Mapping[str, int | None] = field(default_factory=dict)
     lost: int | None = 0
     skipped: int | None = 0
+    #: Source frames lost while the model started.
+    dropped_at_start: int | None = 0
     #: How the recording ended; None if it never did (killed, or still running).
     end_reason: str | None = None
     #: A line for each thing that cannot be read.
@@ -86,6 +90,7 @@ class Sample:
             self,
             source_frame=self.source_frame[kept],
             gap_ms=self.gap_ms[kept],
+            captured_gap_ms=self.captured_gap_ms[kept],
             stages={name: values[kept] for name, values in self.stages.items()},
         )
 
@@ -98,7 +103,7 @@ class Sample:
         """Return the same with only the frames from one ``source_frame`` to another."""
         kept = self.only((self.source_frame >= first) & (self.source_frame <= last))
         # What came before the first one is no part of it.
-        kept.gap_ms[:1] = np.nan
+        kept.gap_ms[:1] = kept.captured_gap_ms[:1] = np.nan
         return kept
 
     @property
@@ -116,6 +121,16 @@ class Sample:
     def gaps(self) -> Series:
         """Milliseconds from each result to the next."""
         return Series(self.gap_ms[~np.isnan(self.gap_ms)], self.second)
+
+    @property
+    def steps(self) -> Series:
+        """Milliseconds from each frame to the next, by results or by captures.
+
+        The longer of the two in all: one over their mean is the rate (`dgrec.rates.frame_rate`).
+        """
+        by_capture = np.nansum(self.captured_gap_ms) > np.nansum(self.gap_ms)
+        values = self.captured_gap_ms if by_capture else self.gap_ms
+        return Series(values[~np.isnan(values)], self.second)
 
     def stage(self, name: str) -> Series:
         values = self.stages[name]
@@ -148,7 +163,7 @@ def read_sample(session: Session) -> Sample:
     Raises:
         SessionError: Part of the file cannot be read.
     """
-    names = ["frame", "source_frame", "completed_at", *STAGES]
+    names = ["frame", "source_frame", "captured_at", "completed_at", *STAGES]
     parts: dict[str, list[Any]] = {name: [] for name in names}
     there = [name for name in names if name in session.schema.names]
     for name in ("source_frame", "completed_at", "latency_ms", "captured_at", "frame"):
@@ -163,8 +178,10 @@ def read_sample(session: Session) -> Sample:
     columns = {
         name: np.concatenate(arrays) if arrays else np.empty(0) for name, arrays in parts.items()
     }
-    metadata, totals = session.metadata, session.totals
-    gaps = _gaps(columns["frame"], columns["completed_at"], cuts_of(metadata))
+    metadata = session.metadata
+    cuts = cuts_of(metadata)
+    gaps = _gaps(columns["frame"], columns["completed_at"], cuts)
+    losses = _losses(session)
     has_settled, warm_up = _warm_up(session)
     whole = Sample(
         path=str(session.path),
@@ -174,15 +191,17 @@ def read_sample(session: Session) -> Sample:
         has_settled=has_settled,
         source_frame=_whole_numbers(columns["source_frame"]),
         gap_ms=gaps,
+        captured_gap_ms=_gaps(columns["frame"], columns["captured_at"], cuts),
         stages={name: columns[name].astype(np.float64, copy=False) for name in STAGES},
-        dropped={place: totals[f"dropped_{place}"] for place in DROP_PLACES},
-        lost=totals["dropped"],
-        skipped=totals["skipped"],
+        dropped={place: losses[place] for place in DROP_PLACES},
+        lost=losses["lost"],
+        skipped=losses["skipped"],
+        dropped_at_start=losses["at_start"],
         end_reason=metadata.get("end_reason"),
         damage=tuple(session.damage),
     )
     kept = whole.only(slice(warm_up, None))
-    kept.gap_ms[:1] = np.nan
+    kept.gap_ms[:1] = kept.captured_gap_ms[:1] = np.nan
     return kept
 
 
@@ -193,6 +212,26 @@ def _gaps(frame: Numbers, completed_us: Numbers, cuts: Sequence[int]) -> Floats:
     follows = (np.diff(frame) == 1) & ~np.isin(frame[1:], cuts) & (steps >= 0)
     gaps[1:] = np.where(follows, steps / 1000, np.nan)
     return gaps
+
+
+def _losses(session: Session) -> dict[str, int | None]:
+    """Return what the source sent and is not there; ``at_start``: lost while the model started.
+
+    None where the file does not tell.
+    """
+    # The rule of what belongs to the start stands in SQL.
+    names = ("lost", "at_start", "skipped", *DROP_PLACES)
+    later = ", ".join(f"sum(_lost_later(dropped_{place}, at_start))" for place in DROP_PLACES)
+    (counts,) = session.sql(
+        "SELECT sum(_lost_later(dropped_before, at_start)), "
+        f"sum(_lost_at_start(dropped_before, at_start)), sum(skipped_before), {later} "
+        "FROM frame_losses"
+    ).fetchall()
+    none = None if len(session) else 0
+    return {
+        name: none if count is None else int(count)
+        for name, count in zip(names, counts, strict=True)
+    }
 
 
 def _warm_up(session: Session) -> tuple[bool | None, int]:

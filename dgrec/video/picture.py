@@ -31,16 +31,17 @@ class PixelConverter:
     def __init__(self) -> None:
         self._reformatter = import_av().video.reformatter.VideoReformatter()
 
-    def image(self, frame: Any) -> Image:
+    def image(self, frame: Any, turn: Turn | None = None) -> Image:
         """Return the pixels of a PyAV frame, turned and mirrored as its display matrix says.
 
-        Pixels that are not square stay as they are stored (see `pixel_aspect`).
+        ``turn`` is what `turn_of` says of the frame, where that is known. Pixels that are not
+        square stay as they are stored (see `pixel_aspect`).
         """
         # What OpenCV does: bicubic, and BT.601 whatever the file says.
         image: Image = self._reformatter.reformat(
             frame, format="bgr24", interpolation="BICUBIC"
         ).to_ndarray()
-        turn = turn_of(frame)
+        turn = turn_of(frame) if turn is None else turn
         if turn == AS_STORED:
             return image
         is_transposed, is_mirrored, is_upended = turn

@@ -6,6 +6,7 @@ The recorder and the replay tool count frames by this one reader: frame ``n`` of
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import time
@@ -14,9 +15,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from dgrec.errors import VideoError
+from dgrec.video.http_body import HttpBody, load_mp4
 from dgrec.video.library import import_av
 from dgrec.video.picture import AS_STORED, Image, PixelConverter, pixel_aspect, turn_of
 
@@ -36,6 +38,10 @@ _MOST_WAITING = 256
 #: Reading goes on after data that is no packet, but not for ever.
 _MOST_FAILED_READS = 100
 _MOST_FPS = 1000
+#: So long an answer of unknown length is looked at: footage ends by then, or brings more media.
+_PACE_FOR_S = 1.5
+_PACE_MEDIA_S = 15.0
+_PACE_BYTES = 32 << 20
 
 _OPTIONS = {
     # A file that is called frame%03d.jpg is that file, not a series.
@@ -106,10 +112,11 @@ class VideoReader:
         self._is_file = isinstance(source, Path)
         #: When opening began (`time.monotonic`): a camera's first pictures are about so old.
         self.opening_s = time.monotonic()
-        timeout = (
-            None if self._is_file else (max(open_timeout_s, 0.001), max(read_timeout_s, 0.001))
-        )
-        self._container = open_container(source, self.name, timeout)
+        self._body: HttpBody | IO[bytes] | None = None
+        if isinstance(source, Path):
+            self._container = open_container(source, self.name)
+        else:
+            self._container = self._connect(source, max(open_timeout_s, 0.001), read_timeout_s)
         if not self._container.streams.video:
             self._container.close()
             raise VideoError(f"{self.name}: has no video")
@@ -128,14 +135,18 @@ class VideoReader:
         self.aspect = pixel_aspect(self._stream.sample_aspect_ratio, AS_STORED)
         self.problem = ""
         self._converter = PixelConverter()
+        self._turn = AS_STORED  # it may change with a key frame
         self._packets: Iterator[Any] | None = self._container.demux(self._stream)
+        if isinstance(self._body, HttpBody) and not self.has_end:
+            self._try_pace()
         self._decoded: deque[Any] = deque()
         self._losses = _Losses(context.name)
         self._packets_read = 0
         self._pictures = 0
         self._start: int | None = self._stream.start_time
         self._seen_stamp = False
-        self._last_end = Fraction(0)
+        self._last_end = 0  # of packets, in the stream's time base
+        self._time_base = Fraction(self._stream.time_base)
         self._in_use = threading.Lock()
         self._is_released = False
         if self.has_end:
@@ -150,8 +161,13 @@ class VideoReader:
     def read(self) -> Picture | None:
         """Return the next picture; None at the end (see `problem`)."""
         with self._in_use:
-            frame = None if self._is_released else self._look_ahead()
-            picture = None if frame is None or self._is_released else self._picture(frame)
+            taken = None if self._is_released else self._take()
+            picture = None
+            if taken is not None and not self._is_released:
+                frame, time_, lost = taken
+                image = self._converter.image(frame, self._turn)
+                is_key, is_damaged = bool(frame.key_frame), bool(frame.is_corrupt)
+                picture = Picture(image, time_, is_key, is_damaged, lost)
         if self._is_released:
             self.release()  # now that nobody reads from it
             return None
@@ -160,22 +176,21 @@ class VideoReader:
     def skip(self) -> bool:
         """Pass over the next picture without making pixels of it; return whether there was one."""
         with self._in_use:
-            frame = None if self._is_released else self._look_ahead()
-            if frame is not None:
-                self._decoded.popleft()
-                self._time(frame)
-                self._pictures += 1
-            return frame is not None
+            return not self._is_released and self._take() is not None
 
     def missing(self) -> str:
         """Return what the container announced and `read` did not find, in words; "" for nothing.
 
         Only meaningful after the end.
         """
+        if isinstance(self._body, HttpBody) and self._body.is_broken:
+            return "the connection broke off"
+        announced = self.announced
+        if announced is not None and self._packets_read >= announced:
+            return ""
         if self.problem:
             return self.problem
-        announced = self.announced
-        if announced is not None and self._packets_read < announced:
+        if announced is not None:
             return f"{self._pictures:,} of {announced:,} frames: the file ends early"
         return self._missing_time()
 
@@ -203,8 +218,65 @@ class VideoReader:
                 self._packets = None
                 self._decoded.clear()
                 self._container.close()
+                if self._body is not None:
+                    self._body.close()
             finally:
                 self._in_use.release()
+
+    # --- opening ---
+
+    def _connect(self, address: str, open_timeout_s: float, read_timeout_s: float) -> Any:
+        """Open an address, through FFmpeg where that can read it to its end."""
+        read_timeout_s = max(read_timeout_s, 0.001)
+        try:
+            container = open_container(address, self.name, (open_timeout_s, read_timeout_s))
+        except VideoError:
+            self._body = load_mp4(address, read_timeout_s)
+            if self._body is None:
+                raise
+            return open_container(self._body, self.name)
+        if _lacks_its_index(container):
+            self._body = load_mp4(address, read_timeout_s)
+        elif _has_unknown_length(address, container):
+            try:
+                self._body = HttpBody(address, read_timeout_s)
+            except (OSError, ValueError):
+                container.close()
+                raise VideoError(f"{self.name}: cannot be read as a video: no answer") from None
+        if self._body is None:
+            return container
+        container.close()
+        return open_container(self._body, self.name)
+
+    def _try_pace(self) -> None:
+        """Find out whether an answer of unknown length is footage: it comes faster than it plays.
+
+        What was read meanwhile is kept. A camera's stream is looked at for a second or two.
+        """
+        assert self._packets is not None
+        packets: list[Any] = []
+        first_s: float | None = None
+        size, started = 0, time.monotonic()
+        is_over = False
+        while time.monotonic() - started < _PACE_FOR_S and size < _PACE_BYTES:
+            packet = next(self._packets, None)
+            if packet is None:
+                is_over = True
+                break
+            packets.append(packet)
+            size += packet.size
+            is_over = packet.size == 0 and packet.dts is None
+            if packet.dts is not None:
+                at_s = float(packet.dts * self._stream.time_base)
+                first_s = at_s if first_s is None else first_s
+                if at_s - first_s > _PACE_MEDIA_S:
+                    break
+        else:
+            self._packets = itertools.chain(packets, self._packets)
+            return
+        # What a server had ready of a live stream is a few seconds at most, and does not end.
+        self.has_end = is_over or size < _PACE_BYTES
+        self._packets = itertools.chain(packets, self._packets)
 
     # --- decoding ---
 
@@ -235,8 +307,7 @@ class VideoReader:
         if not is_end:
             self._packets_read += 1
             if packet.pts is not None and packet.duration:
-                end = (packet.pts + packet.duration) * self._stream.time_base
-                self._last_end = max(self._last_end, end)
+                self._last_end = max(self._last_end, packet.pts + packet.duration)
             self._losses.expect(packet)
         try:
             frames = packet.decode()
@@ -247,14 +318,18 @@ class VideoReader:
             for frame in frames:
                 self._decoded.append((frame, self._losses.before(frame)))
 
-    def _picture(self, frame: Any) -> Picture:
-        _, lost = self._decoded.popleft()
+    def _take(self) -> tuple[Any, Fraction | None, int] | None:
+        """Return the next frame, its time, and how many are missing before it; None at the end."""
+        if self._look_ahead() is None:
+            return None
+        frame, lost = self._decoded.popleft()
+        if frame.key_frame or not self._pictures:
+            self._turn = turn_of(frame)
         if not self.has_end and not self._pictures:
             lost = 0
-        image = self._converter.image(frame)
         time_ = self._time(frame)
         self._pictures += 1
-        return Picture(image, time_, bool(frame.key_frame), bool(frame.is_corrupt), lost)
+        return frame, time_, lost
 
     def _time(self, frame: Any) -> Fraction | None:
         pts = frame.pts if self._has_stamps else None
@@ -266,7 +341,7 @@ class VideoReader:
         self._seen_stamp = True
         if self._start is None:
             self._start = pts
-        return Fraction(pts - self._start) * Fraction(self._stream.time_base)
+        return Fraction(pts - self._start) * self._time_base
 
     def _missing_time(self) -> str:
         """Return how far it is from where the container says that it ends; "" for not at all."""
@@ -274,9 +349,10 @@ class VideoReader:
         if said is None or self.announced or not self.has_end or self._last_end <= 0:
             return ""
         period = 1 / self.fps if self.fps else 0.04
-        if float(said - self._last_end) <= 2.5 * period:
+        ends = self._last_end * self._time_base
+        if float(said - ends) <= 2.5 * period:
             return ""
-        return f"{float(self._last_end):.2f} of {float(said):.2f} s: the file ends early"
+        return f"{float(ends):.2f} of {float(said):.2f} s: the file ends early"
 
     def _reason(self, error: BaseException) -> str:
         if isinstance(error, self._av.error.ExitError):
@@ -356,20 +432,20 @@ def use_one_thread(context: Any) -> None:
 
 
 def open_container(
-    source: Path | str, name: str, timeout: tuple[float, float] | None = None
+    source: Path | str | HttpBody | IO[bytes], name: str, timeout: tuple[float, float] | None = None
 ) -> Any:
-    """Open a file (Path) or an address (str) with PyAV.
+    """Open a file (Path), an address (str) or an answer with PyAV.
 
     Raises:
         VideoError: It cannot be opened.
     """
     av = import_av()
     options = dict(_OPTIONS)
-    where = str(source)
+    where: Any = source
     if isinstance(source, Path):
         # An absolute path is never taken for an address, whatever colons it has.
         where = os.path.abspath(source)
-    else:
+    elif isinstance(source, str):
         options |= _LIVE_OPTIONS.get(_scheme(source), {})
     try:
         return av.open(where, options=options, timeout=timeout)
@@ -394,7 +470,32 @@ def _has_end(address: str, container: Any) -> bool:
         return False
     if container.duration is not None and container.duration > 0:
         return True
-    return _is_playlist(container) is False and container.size > 0
+    return not _is_playlist(container) and bool(container.size > 0)
+
+
+def _lacks_its_index(container: Any) -> bool:
+    """Return whether it is an MP4 that had to be read from its end, which the server does not give.
+
+    FFmpeg opens it, and finds no picture.
+    """
+    videos = container.streams.video
+    is_mp4 = "mp4" in container.format.name.split(",")
+    return is_mp4 and bool(videos) and videos[0].codec_context.pix_fmt is None
+
+
+def _has_unknown_length(address: str, container: Any) -> bool:
+    """Return whether a web server gives one long answer and nobody says how long.
+
+    An MP4 knows its pictures, and may have to be read from its end.
+    """
+    videos = container.streams.video
+    return (
+        _scheme(address) in ("http", "https")
+        and not (videos and _announced_count(container, videos[0]))
+        and container.format.name != _JPEG_STREAM
+        and not _is_playlist(container)
+        and container.size <= 0
+    )
 
 
 def _is_playlist(container: Any) -> bool:

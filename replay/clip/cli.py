@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dgrec.options import NamedPath
 from dgrec.terminal import echo
 from replay.options import session_argument
 
@@ -29,7 +30,7 @@ _POSITION = "A frame (300), a time since the first (12.5s, 00:01:30), or UTC (20
     "--output",
     "-o",
     required=True,
-    type=click.Path(path_type=Path),
+    type=NamedPath(path_type=Path),
     help="The new session (.parquet); its video goes beside it.",
 )
 @click.option("--start", metavar="WHERE", help=f"{_POSITION}.  [default: the beginning]")

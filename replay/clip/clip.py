@@ -27,7 +27,16 @@ from replay.recorded import refuse_recorded
 __all__ = ["check_clip_output", "write_clip"]
 
 #: What the metadata says of the whole recording, or of one part of it, and not of a clip.
-_NOT_OF_A_CLIP = ("part", "parts", "damage", "video", "end_detail", "totals", "machine")
+_NOT_OF_A_CLIP = (
+    "part",
+    "parts",
+    "damage",
+    "video",
+    "end_detail",
+    "totals",
+    "machine",
+    "is_finite",
+)
 
 
 def write_clip(

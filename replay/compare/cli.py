@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dgrec.options import NamedPath
 from dgrec.terminal import echo
 from replay.options import clips_option, output_options, say_clip, say_damage
 
@@ -57,18 +58,18 @@ class _SeveralValues(click.Command):
     epilog="Example: dgrec compare before.parquet after.parquet --fail-on "
     '"latency_p95_ms > +10% and > +2ms"',
 )
-@click.argument("sessions", nargs=-1, metavar="[BASE NEW]", type=click.Path(path_type=Path))
+@click.argument("sessions", nargs=-1, metavar="[BASE NEW]", type=NamedPath(path_type=Path))
 @click.option(
     "--base",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=NamedPath(path_type=Path),
     metavar="SESSION...",
     help="Several sessions before the change; the session is then the unit.",
 )
 @click.option(
     "--new",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=NamedPath(path_type=Path),
     metavar="SESSION...",
     help="Several sessions after it.",
 )

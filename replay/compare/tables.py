@@ -105,6 +105,8 @@ def _fact(value: Any) -> str:
 
 def _recording_row(side: str, recording: Recording) -> tuple[str, ...]:
     places = ", ".join(f"{place} {n:,}" for place, n in recording.dropped.items() if n)
+    more = recording.dropped_at_start
+    start = f"; {more:,} more while the model started" if more else ""
     ended = recording.end_reason or "never (killed, or still running)"
     return (
         side,
@@ -114,7 +116,8 @@ def _recording_row(side: str, recording: Recording) -> tuple[str, ...]:
         _warm_up(recording),
         f"{recording.compared:,}",
         "-" if recording.effective is None else f"{recording.effective:,.0f}",
-        f"{_count_of(recording.lost)} ({places})" if places else _count_of(recording.lost),
+        (f"{_count_of(recording.lost)} ({places})" if places else _count_of(recording.lost))
+        + start,
         _count_of(recording.skipped),
     )
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from dgrec.rates import frame_rate, rate_text
 from dgrec.result import RecordedResult
 from dgrec.session import Session
 from dgrec.video import Image
@@ -60,7 +61,7 @@ class HudValues:
     frame: int
     elapsed_s: float
     captured_at: dt.datetime | None
-    #: Results a second, over the last two seconds; None for the first frame.
+    #: Frames a second, over the last two seconds; None for the first frame.
     fps: float | None
     read_ms: float | None
     preprocess_ms: float | None
@@ -75,15 +76,17 @@ class HudValues:
 
 
 class _Seen(NamedTuple):
+    captured_us: int | None
     completed_us: int | None
     bar: Bar
 
 
 def _seen(row: Mapping[str, Any]) -> _Seen:
     """Return what the display needs of a row; another tool may have left stamps out."""
-    completed, latency_ms = row["completed_at"], row["latency_ms"]
+    latency_ms = row["latency_ms"]
     return _Seen(
-        None if completed is None else (completed - _EPOCH) // _MICROSECOND,
+        _us(row["captured_at"]),
+        _us(row["completed_at"]),
         Bar(math.nan if latency_ms is None else latency_ms, (row["dropped_before"] or 0) > 0),
     )
 
@@ -126,7 +129,7 @@ class HudModel:
             frame=result.frame,
             elapsed_s=self._elapsed.seconds(row),
             captured_at=result.captured_at,
-            fps=_rate(us for seen in recent if (us := seen.completed_us) is not None),
+            fps=_rate(recent),
             read_ms=row["read_ms"],
             preprocess_ms=row["preprocess_ms"],
             inference_ms=row["inference_ms"],
@@ -139,16 +142,24 @@ class HudModel:
         )
 
 
-def _rate(completed_us: Iterable[int]) -> float | None:
-    """Return results a second from when they came, the newest first."""
-    times = list(completed_us)
-    if not times:
-        return None
-    recent = [time for time in times if time >= times[0] - _WINDOW_US]
+def _us(stamp: dt.datetime | None) -> int | None:
+    return None if stamp is None else (stamp - _EPOCH) // _MICROSECOND
+
+
+def _rate(seen: Sequence[_Seen]) -> float | None:
+    """Return frames a second over the last ones, the newest first."""
+    stamps = [
+        (captured, completed)
+        for captured, completed, _ in seen
+        if captured is not None and completed is not None
+    ]
+    recent = [pair for pair in stamps if pair[1] >= stamps[0][1] - _WINDOW_US]
     if len(recent) < 2:
-        recent = times[:2]  # slower than the window: the last step is all that can be said
-    span = recent[0] - min(recent)
-    return (len(recent) - 1) * 1e6 / span if span > 0 else None
+        recent = stamps[:2]  # slower than the window: the last step is all that can be said
+    if not recent:
+        return None
+    spans = ((max(times) - min(times)) / 1e6 for times in zip(*recent, strict=True))
+    return frame_rate(len(recent) - 1, *spans)
 
 
 def hud_lines(values: HudValues) -> list[Line]:
@@ -165,7 +176,7 @@ def hud_lines(values: HudValues) -> list[Line]:
     number = f"frame {values.frame}"
     if len(number) + len(time) >= _COLUMNS:
         number = str(values.frame)
-    rate = "-" if values.fps is None else f"{values.fps:.1f}"
+    rate = rate_text(values.fps)
     clock = "-" if values.captured_at is None else f"{values.captured_at:%H:%M:%S} UTC"
     lost = [f"{values.dropped} dropped"] if values.dropped else []
     left_out = [f"{values.skipped} skipped"] if values.skipped else []

@@ -239,7 +239,9 @@ def _given(session: Session, video: Path, source: Mapping[str, Any], loops: bool
     if not video.is_file():
         raise VideoError(f"{video}: not a video file")
     known = _recorded_as(session, video)
-    if known is None and source.get("kind") in ("camera", "url"):
+    # An address that gave a file has the digest of it.
+    is_that_file = bool(source.get("sha256")) and not difference_of(video, source)
+    if known is None and source.get("kind") in ("camera", "url") and not is_that_file:
         # Frames of a stream are counted from when it was opened: nothing else begins there.
         raise VideoError(
             f"{video}: is not a video that was recorded with {session.path.name}: of a camera or a "

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dgrec.errors import QueryError
+from dgrec.options import NamedPath
 from dgrec.terminal import echo
 from dgrec.units import parse_duration, parse_size
 from replay.options import (
@@ -60,7 +61,7 @@ def _parameters(_: click.Context, __: click.Parameter, values: tuple[str, ...]) 
     "--file",
     "-f",
     "sql_file",
-    type=click.Path(path_type=Path, allow_dash=True),
+    type=NamedPath(path_type=Path, allow_dash=True),
     help="Read the SQL from a file; - is standard input.",
 )
 @click.option(

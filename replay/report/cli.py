@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dgrec.options import NamedPath
 from dgrec.terminal import echo
 from replay.options import session_argument
 
@@ -27,7 +28,7 @@ _PLOTS = ("latency", "histogram", "stages", "throughput", "detections")
 @click.option(
     "--output",
     "-o",
-    type=click.Path(path_type=Path),
+    type=NamedPath(path_type=Path),
     help="File to write.  [default: NAME.report.html, or NAME.PLOT.png, beside the session]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
@@ -39,7 +40,7 @@ _PLOTS = ("latency", "histogram", "stages", "throughput", "detections")
 )
 @click.option(
     "--video",
-    type=click.Path(path_type=Path),
+    type=NamedPath(path_type=Path),
     help="The footage that was recorded, where dgrec does not find it itself.",
 )
 @click.option("--no-pictures", is_flag=True, help="Leave out the strip of the slowest frames.")

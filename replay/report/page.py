@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from dgrec.errors import DgrecError
 from dgrec.files import NewFile, check_new_file, output_error
+from dgrec.rates import rate_text
 from dgrec.version import __version__
 from replay.output.values import cell_text
 from replay.query.reader import SqlReader
@@ -134,7 +135,7 @@ _LAST_TABLES = (
         "Frames that are missing",
         "Left out on purpose (skipped), or lost: at the camera, while waiting for inference, or "
         "in front of a slow disk.",
-        "SELECT place, frames, share FROM losses",
+        "SELECT place, frames, at_start, share FROM losses",
     ),
     _TablePlan(
         "late",
@@ -430,8 +431,7 @@ def _summary(reader: SqlReader, extent: Extent, moments: int) -> str:
     parts = [_count(extent.frames, "frame")]
     for row in reader.rows("SELECT fps, duration_s FROM session_throughput"):
         if row["fps"] is not None:
-            # Not frames by duration, which has the way of the first one in it.
-            rate = f"{row['fps']:,.1f} results a second from the first to the last"
+            rate = f"{rate_text(row['fps'])} frames a second"
             parts.append(f"in {row['duration_s']:,.1f} s, {rate}")
     return f"{' '.join(parts)}; {_count(extent.detections, 'detection')}."
 

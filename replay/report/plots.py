@@ -314,8 +314,9 @@ def _throughput_sql(extent: Extent) -> str:
     span = _number(extent.span_s)
     return f"""
 SELECT epoch(min(window_start) - (SELECT min(captured_at) FROM frames)) AS second,
-       sum(seconds) AS seconds, sum(frames) / sum(seconds) AS fps, sum(frames) AS frames,
-       sum(dropped) AS dropped, sum(skipped) AS skipped
+       sum(seconds) AS seconds, sum(fps * seconds) / sum(seconds) AS fps, sum(frames) AS frames,
+       sum(dropped) AS dropped, sum(dropped_at_start) AS dropped_at_start,
+       sum(skipped) AS skipped
 FROM (
     SELECT *, row_number() OVER (ORDER BY window_start) - (2 * seconds < {span})::INT AS number
     FROM throughput({span})
@@ -328,8 +329,9 @@ def _throughput_spec(rows: Rows, extent: Extent) -> Spec:
     tooltip = _tooltip(
         second="from second",
         frames="results",
-        fps="results/s",
+        fps="frames/s",
         dropped="frames lost",
+        dropped_at_start="lost while the model started",
         skipped="frames left out",
     )
     layers = [
@@ -339,7 +341,7 @@ def _throughput_spec(rows: Rows, extent: Extent) -> Spec:
                 "y": {
                     "field": "fps",
                     "type": "quantitative",
-                    "axis": {"title": "results, 1/s"},
+                    "axis": {"title": "frames, 1/s"},
                 },
                 "tooltip": tooltip,
             },

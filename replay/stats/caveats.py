@@ -18,6 +18,7 @@ _ENDED_EARLY = {
     "source_lost": "the source was lost",
     "disk_full": "there was no room left",
     "failed": "it failed",
+    "incomplete": "the source is incomplete",
 }
 
 

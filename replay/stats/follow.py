@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,10 @@ import pyarrow as pa
 
 from dgrec.journal import JournalTail, is_being_written
 from dgrec.parts import numbered_files, part_path
+from dgrec.rates import RecentRate, rate_text
 from dgrec.schema import JOURNAL_SUFFIX
 from dgrec.session import open_session
+from dgrec.totals import RowTotals
 from replay.stats.charts import bars
 
 __all__ = [
@@ -31,7 +32,6 @@ __all__ = [
 
 #: Seconds that the recent numbers are about, and that the chart shows: a column each.
 RECENT_S = 60
-_COLUMNS = ("completed_at", "latency_ms", "inference_ms", "dropped_before", "skipped_before")
 #: Seconds in which the recorder begins its next part.
 _PATIENCE_S = 10.0
 #: Seconds in which it seals the journal: that of a day took 27.
@@ -48,7 +48,9 @@ class Snapshot:
     frames: int
     detections: int
     skipped: int
+    #: Once the model had started; ``dropped_at_start``: while it did.
     dropped: int
+    dropped_at_start: int
     #: From the first capture to the last result; 0 without frames.
     seconds: float
     #: Since the last result.
@@ -58,8 +60,8 @@ class Snapshot:
     recent_latency_ms: tuple[float, float, float] | None
     #: p50; None if the runtime reports none.
     recent_inference_ms: float | None
-    #: For each of the last seconds, the oldest first: frames, and the 95th percentile of latency.
-    fps_by_second: tuple[int, ...]
+    #: For each of the last seconds, the oldest first: results, and the 95th percentile of latency.
+    results_by_second: tuple[int, ...]
     latency_by_second: tuple[float | None, ...]
 
 
@@ -79,10 +81,11 @@ class Follower:
     def __init__(self, path: Path) -> None:
         self._tail = JournalTail(path)
         self._recent: deque[tuple[_Floats, _Floats, _Floats]] = deque()
-        self._frames = self._detections = self._skipped = self._dropped = 0
+        self._rows = RowTotals()
+        #: What the parts add up to that ended before this began.
+        self._before: Counter[str] = Counter()
+        self._rate = RecentRate(RECENT_S)
         self._first_s = self._last_s = 0.0
-        #: Where the rows begin that were read here: before that, nothing is known of the rate.
-        self._recent_since_s = math.inf
         if "part" in self._tail.metadata:
             self._count_parts_before()
 
@@ -123,18 +126,21 @@ class Follower:
         by_second = [latency[age == second] for second in reversed(range(RECENT_S))]
         known = inference[~np.isnan(inference)]
         quantiles = np.quantile(latency, [0.5, 0.95, 0.99]).tolist() if len(latency) else None
-        span = max(1e-6, min(float(RECENT_S), now - self._recent_since_s))
+        losses = {
+            name: (count or 0) + self._before[name] for name, count in self._rows.losses.items()
+        }
         return Snapshot(
             frames=self._frames,
-            detections=self._detections,
-            skipped=self._skipped,
-            dropped=self._dropped,
+            detections=self._rows.detections + self._before["detections"],
+            skipped=losses["skipped"],
+            dropped=losses["dropped"] - losses["dropped_at_start"],
+            dropped_at_start=losses["dropped_at_start"],
             seconds=self._last_s - self._first_s,
             silent_s=now - self._last_s if self._frames else 0.0,
-            recent_fps=len(latency) / span if self._frames else 0.0,
+            recent_fps=self._rate.fps(now),
             recent_latency_ms=None if quantiles is None else tuple(quantiles),
             recent_inference_ms=float(np.median(known)) if len(known) else None,
-            fps_by_second=tuple(len(values) for values in by_second),
+            results_by_second=tuple(len(values) for values in by_second),
             latency_by_second=tuple(
                 float(np.quantile(values, 0.95)) if len(values) else None for values in by_second
             ),
@@ -144,14 +150,11 @@ class Follower:
         completed = batch.column("completed_at").cast(pa.int64()).to_numpy() / 1e6
         if not self._frames:
             self._first_s = _first_capture(batch)
-        if not self._recent:
-            self._recent_since_s = min(self._recent_since_s, _first_capture(batch))
         self._last_s = float(completed[-1])
-        self._frames += batch.num_rows
-        self._detections += len(batch.column("detections").flatten())
-        for name in ("skipped", "dropped"):
-            total = int(batch.column(f"{name}_before").to_numpy().sum())
-            self._add(name, total)
+        self._rows.add(batch)
+        captured = batch.column("captured_at").cast(pa.int64()).to_numpy() / 1e6
+        for row in zip(captured.tolist(), completed.tolist(), strict=True):
+            self._rate.add(*row)
         self._recent.append(
             (
                 completed,
@@ -162,8 +165,9 @@ class Follower:
         while self._recent[0][0][-1] <= self._last_s - RECENT_S:
             self._recent.popleft()
 
-    def _add(self, name: str, count: int) -> None:
-        setattr(self, f"_{name}", getattr(self, f"_{name}") + count)
+    @property
+    def _frames(self) -> int:
+        return self._rows.frames + self._before["frames"]
 
     @property
     def _name(self) -> Path:
@@ -185,9 +189,9 @@ class Follower:
                 if not self._frames:
                     first = next(session.batches_of(part, ["captured_at"]))
                     self._first_s = _first_capture(first)
-                self._frames += part.rows
-                for name in ("detections", "skipped", "dropped"):
-                    self._add(name, totals.get(name, 0))
+                counted = ("detections", "skipped", "dropped", "dropped_at_start")
+                self._before.update({name: totals.get(name, 0) for name in counted})
+                self._before["frames"] += part.rows
 
     def _next_part(self) -> bool:
         """Go on with the next part's journal; return whether there is one."""
@@ -249,8 +253,8 @@ def status_line(s: Snapshot) -> str:
     """Return the numbers in one line, for where no screen can be drawn."""
     return (
         f"{s.seconds:,.1f} s  {s.frames:,} frames  {s.detections:,} detections  "
-        f"{s.recent_fps:.1f} fps  latency p50 {_ms(s, 0)} p95 {_ms(s, 1)} ms  "
-        f"dropped {s.dropped:,}"
+        f"{rate_text(s.recent_fps)} fps  latency p50 {_ms(s, 0)} p95 {_ms(s, 1)} ms  "
+        f"dropped {_dropped(s)}"
     )
 
 
@@ -260,16 +264,21 @@ def screen(name: str, s: Snapshot, *, blocks: bool) -> Iterator[str]:
     yield f"{name}: recording{silent}"
     yield (
         f"so far       {s.frames:,} frames in {s.seconds:,.1f} s, {s.detections:,} detections, "
-        f"skipped {s.skipped:,}, dropped {s.dropped:,}"
+        f"skipped {s.skipped:,}, dropped {_dropped(s)}"
     )
     inference = "-" if s.recent_inference_ms is None else f"{s.recent_inference_ms:.1f}"
-    yield f"last {RECENT_S} s    {s.recent_fps:.1f} fps, inference p50 {inference} ms"
+    yield f"last {RECENT_S} s    {rate_text(s.recent_fps)} fps, inference p50 {inference} ms"
     yield f"             latency p50 {_ms(s, 0)}, p95 {_ms(s, 1)}, p99 {_ms(s, 2)} ms"
-    for title, values in (("p95 ms", s.latency_by_second), ("fps", s.fps_by_second)):
+    for title, values in (("p95 ms", s.latency_by_second), ("results", s.results_by_second)):
         largest = max((value for value in values if value is not None), default=0)
         labels = (f"{largest:,.0f}", title, "0")
         for label, text in zip(labels, bars(values, 3, largest, blocks=blocks), strict=True):
             yield f"{label:>10}  {text}".rstrip()
+
+
+def _dropped(s: Snapshot) -> str:
+    more = f" ({s.dropped_at_start:,} more while the model started)" if s.dropped_at_start else ""
+    return f"{s.dropped:,}{more}"
 
 
 def _ms(s: Snapshot, index: int) -> str:

@@ -39,29 +39,33 @@ def by_query(key: str) -> str:
 _BY = """\
 WITH keyed AS (
     SELECT coalesce({value}, 'unknown') AS {key}{also}, session_id AS of_session,
-           captured_at, completed_at, latency_ms, inference_ms, dropped_before,
+           captured_at, completed_at, latency_ms, inference_ms, frame,
            len(f.detections) AS found
     FROM frames f JOIN sessions s USING (session_id)
 ), rates AS (
     SELECT {key}{also}, count(*) AS sessions,
-           sum(frames - 1) FILTER (us IS NOT NULL) * 1e6 / nullif(sum(us), 0) AS fps
+           sum(frames - 1) FILTER (fps IS NOT NULL) / sum((frames - 1) / fps) AS fps
     FROM (
-        SELECT {key}{also}, of_session, count(*) AS frames,
-               epoch_us(max(completed_at)) - epoch_us(min(completed_at)) AS us
+        SELECT {key}{also}, of_session, count(*) AS frames, rate(captured_at, completed_at) AS fps
         FROM keyed GROUP BY ALL
     ) GROUP BY ALL
+), lost AS (
+    SELECT {key}{also}, sum(_lost_later(dropped_before, at_start))::BIGINT AS dropped,
+           sum(_lost_at_start(dropped_before, at_start))::BIGINT AS dropped_at_start
+    FROM (SELECT session_id AS of_session, frame, dropped_before, at_start FROM frame_losses)
+         JOIN keyed USING (of_session, frame) GROUP BY ALL
 ), measured AS (
     SELECT {key}{also}, count(*) AS frames,
            quantile_cont(latency_ms, [0.5, 0.95, 0.99]) AS latency,
            quantile_cont(inference_ms, 0.5) AS inference_p50_ms,
-           sum(dropped_before)::BIGINT AS dropped, sum(found)::BIGINT AS detections
+           sum(found)::BIGINT AS detections
     FROM keyed GROUP BY ALL
 )
 SELECT {key}{also}, sessions, frames, round(fps, 3) AS fps,
        round(latency[1], 3) AS latency_p50_ms, round(latency[2], 3) AS latency_p95_ms,
        round(latency[3], 3) AS latency_p99_ms, round(inference_p50_ms, 3) AS inference_p50_ms,
-       dropped, detections
-FROM measured JOIN rates USING ({key}{also})
+       dropped, dropped_at_start, detections
+FROM measured JOIN rates USING ({key}{also}) JOIN lost USING ({key}{also})
 ORDER BY ALL"""
 
 _BY_LABEL = """\
@@ -78,7 +82,7 @@ def window_query(seconds: float) -> str:
     return f"""\
 SELECT session, window_start, round(seconds, 3) AS seconds, w.frames, round(fps, 3) AS fps,
        round(latency_p50_ms, 3) AS latency_p50_ms, round(latency_p95_ms, 3) AS latency_p95_ms,
-       w.skipped, w.dropped
+       w.skipped, w.dropped, w.dropped_at_start
 FROM throughput({seconds!r}) w JOIN {NAMED_SESSIONS} USING (session_id)
 ORDER BY started_at, session_id, window_start"""
 

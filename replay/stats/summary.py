@@ -89,11 +89,12 @@ class SessionStats:
     frames: int
     #: From the first frame's capture to the last result; None without frames.
     duration_s: float | None
-    #: Results per second: (frames - 1) / (last result - first result). None below two frames.
+    #: Frames per second (``rate`` in the library). None below two frames.
     throughput_fps: float | None
     #: Source frames left out on purpose. None, here and below: the file does not tell it.
     skipped: int | None
-    #: Source frames lost, in total and by place.
+    #: Source frames lost once the model had started, in total and by place; ``at_start``: while it
+    #: did.
     dropped: Mapping[str, int | None]
     #: ``latency_ms`` of the first frame, and how many times the median that is.
     first_frame: Mapping[str, float | None]
@@ -140,20 +141,16 @@ def measure(session: Session, reader: SqlReader | None = None) -> SessionStats:
             )
         )
         warm_up = reader.rows(_WARM_UP_QUERY)
+        dropped = reader.rows(_DROPPED_QUERY)
     stages = {name: _distribution(frames, name) for name in STAGES}
     return SessionStats(
         session=str(session.path),
         session_id=session.id,
         frames=frames["frames"],
         duration_s=duration,
-        throughput_fps=_ratio(
-            frames["frames"] - 1, _seconds(frames["first_completed"], frames["last_completed"])
-        ),
+        throughput_fps=frames["fps"],
         skipped=_count(frames, "skipped"),
-        dropped={
-            "total": _count(frames, "dropped"),
-            **{place: _count(frames, f"dropped_{place}") for place in DROP_PLACES},
-        },
+        dropped=dropped[0] if dropped else dict.fromkeys(("total", *DROP_PLACES, "at_start"), 0),
         first_frame={
             "latency_ms": frames["first_latency"],
             "times_median": _ratio(frames["first_latency"], stages["latency_ms"].p50),
@@ -176,13 +173,10 @@ def _frames_query(exact: bool) -> str:
         "max(frame) AS last_frame",
         "arg_min_null(latency_ms, frame) AS first_latency",
         "epoch_us(min(captured_at)) AS first_captured",
-        "epoch_us(min(completed_at)) AS first_completed",
         "epoch_us(max(completed_at)) AS last_completed",
+        "rate(captured_at, completed_at) AS fps",
         "sum(skipped_before)::BIGINT AS skipped",
-        "sum(dropped_before)::BIGINT AS dropped",
     ]
-    for place in DROP_PLACES:
-        columns.append(f"sum(dropped_{place})::BIGINT AS dropped_{place}")
     for name in STAGES:
         columns += [
             f"count({name}) AS {name}_count",
@@ -193,6 +187,13 @@ def _frames_query(exact: bool) -> str:
     return "SELECT " + ",\n       ".join(columns) + "\nFROM frames"
 
 
+_DROPPED_QUERY = """\
+SELECT sum(_lost_later(dropped_before, at_start))::BIGINT AS total,
+       sum(_lost_later(dropped_camera, at_start))::BIGINT AS camera,
+       sum(_lost_later(dropped_queue, at_start))::BIGINT AS queue,
+       sum(_lost_later(dropped_writer, at_start))::BIGINT AS writer,
+       sum(_lost_at_start(dropped_before, at_start))::BIGINT AS at_start
+FROM frame_losses GROUP BY session_id"""
 _WARM_UP_QUERY = "SELECT warm_up_frames AS frames, has_settled, window_frames FROM warm_up"
 _NO_WARM_UP = {"frames": 0, "has_settled": None, "window_frames": None}
 
@@ -219,7 +220,7 @@ ORDER BY detections DESC, counted.label"""
 
 def queries() -> tuple[str, ...]:
     """Return what `measure` asks of a session of up to `EXACT_FRAMES` frames."""
-    return _frames_query(exact=True), _labels_query(), _WARM_UP_QUERY
+    return _frames_query(exact=True), _DROPPED_QUERY, _labels_query(), _WARM_UP_QUERY
 
 
 def _distribution(row: Mapping[str, Any], name: str) -> Distribution:
@@ -285,7 +286,9 @@ def _values(stats: SessionStats) -> Iterator[tuple[Any, ...]]:
 
 def _sections(stats: SessionStats) -> Iterator[Section]:
     dropped = ", ".join(f"{place} {_whole(stats.dropped[place])}" for place in DROP_PLACES)
-    cuts = f", over {stats.moments - 1:,} cuts" if stats.moments > 1 else ""
+    cuts = f"  (over {stats.moments - 1:,} cuts)" if stats.moments > 1 else ""
+    at_start = stats.dropped["at_start"]
+    more = f"; {at_start:,} more while the model started" if at_start else ""
     yield Section(
         "Recording",
         (),
@@ -295,10 +298,10 @@ def _sections(stats: SessionStats) -> Iterator[Section]:
             ("duration", _number(stats.duration_s, " s")),
             (
                 "throughput",
-                _number(stats.throughput_fps, " frames/s") + f"  (from first to last result{cuts})",
+                _number(stats.throughput_fps, " frames/s") + cuts,
             ),
             ("skipped", _whole(stats.skipped)),
-            ("dropped", f"{_whole(stats.dropped['total'])}  ({dropped})"),
+            ("dropped", f"{_whole(stats.dropped['total'])}  ({dropped}{more})"),
             ("settled", _settled(stats)),
         ],
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ NAMES = [
     *("a*b", "a?b", "[ab]", "[!a]", "a[b", "a]b", "**", "{a,b}", "a\\b", "a\\*b", "\\?"),
     *("it's", 'a "b"', "a;b", "a--b", "$1", "a%20b", "a#b", "s3:x", "https:", "~"),
     *("two\nlines", "tab\there", " blanks ", "déjà vu", "\u202eright", "a\x01b"),
+    os.fsdecode(b"not \xff\xfe utf-8"),
 ]
 FRAMES = "SELECT * EXCLUDE (session_id, timing, detections) FROM frames ORDER BY ALL"
 DETECTIONS = "SELECT frame, detection, label, score FROM detections ORDER BY ALL"

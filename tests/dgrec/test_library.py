@@ -20,6 +20,7 @@ from dgrec import library, sample, sql
 from dgrec.rows import Row
 from tests.factory import (
     START_NS,
+    edited,
     make_detection,
     make_row,
     without_column,
@@ -110,7 +111,7 @@ class Recording:
             elif name.endswith("_ms"):
                 values = [np.nan if value is None else value for value in column.to_pylist()]
                 self.columns[name] = np.array(values)
-            elif name in ("frame", "skipped_before") or name.startswith("dropped_"):
+            elif name in ("frame", "source_frame", "skipped_before") or name.startswith("dropped_"):
                 self.columns[name] = column.to_numpy()
         self.detections = self.session.detections.to_pylist()
 
@@ -208,6 +209,45 @@ def test_what_settles_only_in_the_second_half_has_not_settled(tmp_path: Path) ->
         assert (found["has_settled"], found["warm_up_frames"]) == (False, 0)
 
 
+def test_a_rate_that_settles_ends_the_warm_up_though_the_latency_is_level(tmp_path: Path) -> None:
+    at, rows = START_NS, []
+    for i in range(300):
+        at += (33 + max(0, 100 - i)) * MS  # slow at first, and quicker with every frame
+        rows.append(make_row(i, [], captured_ns=at, completed_ns=at + 10 * MS))
+    with contextlib.closing(Recording(write_session(tmp_path / "s.parquet", rows))) as r:
+        window, has_settled, frames = reference_warm_up(r)
+        found = r.one("FROM warm_up")
+    assert has_settled
+    assert 0 < frames < 150
+    assert (found["window_frames"], found["warm_up_frames"]) == (window, frames)
+
+
+def test_exactly_four_windows_are_all_looked_at(tmp_path: Path) -> None:
+    rows = []
+    for i in range(40):  # at 8 a second a window has 10 frames, the fewest
+        at = START_NS + i * 125 * MS
+        latency = 90 if i < 10 else 50
+        rows.append(make_row(i, [], captured_ns=at, completed_ns=at + latency * MS))
+    with contextlib.closing(Recording(write_session(tmp_path / "s.parquet", rows))) as r:
+        found = r.one("FROM warm_up")
+    assert (found["window_frames"], found["has_settled"], found["warm_up_frames"]) == (10, True, 10)
+
+
+@pytest.mark.parametrize("unknown", ["rate", "latency"])
+def test_a_window_of_which_nothing_is_known_settles_nothing(tmp_path: Path, unknown: str) -> None:
+    rows = [make_row(i) for i in range(90)]
+    path = write_session(tmp_path / "s.parquet", rows)
+    columns: dict[str, list[Any]] = {
+        "rate": {"completed_at": [row.completed_ns // 1000 for row in rows]},
+        "latency": {"latency_ms": [12.5] * 90},
+    }[unknown]
+    (values,) = columns.values()
+    # Of three windows of 30 frames, the one in the middle.
+    values[30:60] = [None] * 30
+    with contextlib.closing(Recording(edited(path, columns))) as r:
+        assert r.one("FROM warm_up")["has_settled"] is False
+
+
 # --- durations, rates and losses ---------------------------------------------------------------
 
 
@@ -240,13 +280,41 @@ def test_end_to_end_latency(recording: Recording) -> None:
         assert same(found["latency_ms"], np.quantile(recording["latency_ms"], q))
 
 
+def reference_rate(captured: Any, completed: Any) -> float | None:
+    """Return frames a second of rows in a row: steps, over the longer of the two times."""
+    span = max(seconds(captured.max(), captured.min()), seconds(completed.max(), completed.min()))
+    return (len(captured) - 1) / span if span else None
+
+
+def reference_at_start(r: Recording) -> Any:
+    """Return for each row whether what was lost before it was lost while the model started."""
+    if r.session.row(0)["frame"] or "clip" in r.session.metadata:
+        return np.zeros(len(r["frame"]), bool)
+    return np.concatenate([[True], r["captured_at"][:-1] <= r["completed_at"].min()])
+
+
 def test_session_throughput(recording: Recording) -> None:
     row = recording.one("FROM session_throughput")
     completed, count = recording["completed_at"], len(recording["frame"])
     assert row["frames"] == count
     assert same(row["duration_s"], seconds(completed.max(), recording["captured_at"].min()))
-    span = seconds(completed.max(), completed.min())
-    assert same(row["fps"], (count - 1) / span if span else None)
+    assert same(row["fps"], reference_rate(recording["captured_at"], completed))
+
+
+def window_rate(r: Recording, inside: Any, begin: int, stop: int) -> float | None:
+    """Return the rate of the rows in a window; the step into each row belongs to its window."""
+    rows = np.flatnonzero(inside)
+    steps = len(rows[rows > 0])
+    if not steps:
+        return 0.0
+    captured = r["captured_at"]
+    if len(rows) > 1:
+        step = seconds(captured[rows[-1]], captured[rows[0]]) / (len(rows) - 1)
+    else:
+        step = seconds(captured[rows[0]], captured[rows[0] - 1])
+    results = seconds(min(stop, r["completed_at"].max()), max(begin, r["completed_at"].min()))
+    longer = max(steps * step, results)
+    return steps / longer if longer else None
 
 
 @pytest.mark.parametrize("width", [0.25, 1, 7])
@@ -265,11 +333,13 @@ def test_throughput_in_windows(recording: Recording, width: float) -> None:
         latency = recording["latency_ms"][inside]
         assert row["frames"] == inside.sum()
         assert same(row["seconds"], seconds(stop, begin))
-        assert same(row["fps"], inside.sum() / seconds(stop, begin))
+        assert same(row["fps"], window_rate(recording, inside, begin, stop))
         assert same(row["latency_p50_ms"], np.median(latency) if len(latency) else None)
         assert same(row["latency_p95_ms"], np.quantile(latency, 0.95) if len(latency) else None)
         assert row["skipped"] == recording["skipped_before"][inside].sum()
-        assert row["dropped"] == recording["dropped_before"][inside].sum()
+        dropped, at_start = recording["dropped_before"], reference_at_start(recording)
+        assert row["dropped"] == dropped[inside & ~at_start].sum()
+        assert row["dropped_at_start"] == dropped[inside & at_start].sum()
     assert sum(row["frames"] for row in rows) == len(recording["frame"])
 
 
@@ -306,14 +376,14 @@ def test_jitter(recording: Recording) -> None:
 
 def test_losses(recording: Recording) -> None:
     found = {row["place"]: row for row in recording.ask("FROM losses")}
-    lost = {
-        "skipped": int(recording["skipped_before"].sum()),
-        **{
-            place: int(recording[f"dropped_{place}"].sum())
-            for place in ("camera", "queue", "writer")
-        },
-    }
-    assert {place: row["frames"] for place, row in found.items()} == lost
+    at_start = reference_at_start(recording)
+    lost = {"skipped": int(recording["skipped_before"].sum())}
+    for place in ("camera", "queue", "writer"):
+        dropped = recording[f"dropped_{place}"]
+        lost[place] = int(dropped.sum())
+        assert found[place]["frames"] == dropped[~at_start].sum()
+        assert found[place]["at_start"] == dropped[at_start].sum()
+    assert (found["skipped"]["frames"], found["skipped"]["at_start"]) == (lost["skipped"], 0)
     source_frames = len(recording["frame"]) + sum(lost.values())
     for place, row in found.items():
         assert same(row["share"], lost[place] / source_frames)
@@ -435,15 +505,33 @@ def test_late_causes_name_the_frame_that_was_waited_for(recording: Recording) ->
     parts = reference_parts(recording)
     names = ("preprocess", "inference", "postprocess", "consumer")
     own = np.nansum([parts[name] for name in names], axis=0)
+    waited = np.where(np.isnan(parts["queue"]), parts["untimed"], parts["queue"])
+    total = recording["read_ms"] + recording["latency_ms"]
+    noticeable = max(np.median(total) / 4, 5)
+    has_waited = waited > np.median(waited) + noticeable
+    took_longer = own > np.median(own) + noticeable
     for row in rows:
-        captured = recording["captured_at"][row["frame"]]
-        before = np.arange(row["frame"])
-        on_their_way = before[recording["completed_at"][: row["frame"]] > captured]
-        if row["blame"] in ("queue", "untimed") and len(on_their_way):
-            assert same(row["behind_ms"], own[on_their_way].max())
-            assert same(own[row["behind_frame"]], row["behind_ms"])
-        else:
-            assert row["behind_frame"] is None
+        assert row["behind_frame"] == _behind(recording, row, has_waited, took_longer)
+        if row["behind_frame"] is not None:
+            assert same(row["behind_ms"], own[row["behind_frame"]])
+
+
+def _behind(r: Recording, row: dict[str, Any], waited: Any, took_longer: Any) -> int | None:
+    """Return the frame that began the backlog in which a late frame waited."""
+    if row["blame"] not in ("queue", "untimed"):
+        return None
+    late = first = row["frame"]
+    while first and waited[first - 1]:
+        first -= 1
+    if not first:
+        return None  # the backlog is older than the recording
+    on_its_way = r["completed_at"][:first] > r["captured_at"][first]
+    candidates = [*np.flatnonzero(on_its_way), *range(first, late)]
+    for such in (took_longer, waited):
+        for frame in candidates:
+            if such[frame]:
+                return int(frame)
+    return None
 
 
 # --- detections --------------------------------------------------------------------------------
@@ -492,15 +580,32 @@ def test_there_are_tracks_in_what_is_tested(paths: dict[str, Path]) -> None:
 # --- the pipeline ------------------------------------------------------------------------------
 
 
+def reference_running(r: Recording) -> int:
+    """Return how many frames there are before the session ran."""
+    left_out = reference_warm_up(r)[2]
+    captured, completed = r["captured_at"][left_out:], r["completed_at"]
+    if r.session.row(0)["frame"] or "clip" in r.session.metadata:
+        return left_out
+    waited = int((captured <= completed.min()).sum())
+    return left_out + waited if len(captured) - waited >= 10 else left_out
+
+
 def test_frames_in_flight_are_what_counting_them_gives(recording: Recording) -> None:
     row = recording.one("FROM pipeline")
-    left_out = reference_warm_up(recording)[2]
+    left_out = reference_running(recording)
     captured = recording["captured_at"][left_out:]
     completed = recording["completed_at"][left_out:]
     assert (row["left_out"], row["frames"]) == (left_out, len(captured))
     elapsed = max(1, int(completed.max() - captured.min()))
     assert same(row["seconds"], elapsed / 1e6)
-    assert same(row["fps"], len(captured) / elapsed * 1e6)
+    rate = reference_rate(captured, completed)
+    assert same(row["fps"], rate)
+    source_frame = recording["source_frame"][left_out:]
+    capture_s = seconds(captured.max(), captured.min())
+    delivered = (source_frame[-1] - source_frame[0]) / capture_s if capture_s else None
+    assert same(row["delivered_fps"], delivered)
+    if delivered is not None:
+        assert row["fps"] <= row["delivered_fps"] * (1 + 1e-12) <= row["sent_fps"] * (1 + 1e-9)
     assert same(row["latency_ms"], recording["latency_ms"][left_out:].mean())
     # Not by Little's law, but by going through all arrivals and departures and counting.
     events = sorted([(int(t), 1) for t in captured] + [(int(t), -1) for t in completed])
@@ -508,31 +613,42 @@ def test_frames_in_flight_are_what_counting_them_gives(recording: Recording) -> 
     for (at, change), (following, _) in itertools.pairwise(events):
         inside += change
         area += inside * (following - at)
-    # latency_ms is rounded to 1/4096 ms, the stamps to microseconds.
-    assert row["in_flight"] == pytest.approx(area / elapsed, abs=len(captured) * 2 / elapsed)
+    # The mean time of a frame, from counting, times the rate. latency_ms is rounded to 1/4096 ms,
+    # the stamps to microseconds.
+    if rate is None:
+        assert row["in_flight"] is None
+    else:
+        latency_s = area / len(captured) / 1e6
+        assert row["in_flight"] == pytest.approx(rate * latency_s, abs=rate * 2e-6)
 
 
 def test_stage_load(recording: Recording) -> None:
     rows = {row["stage"]: row for row in recording.ask("FROM stage_load")}
-    steady = slice(reference_warm_up(recording)[2], None)
-    elapsed = max(
-        1, int(recording["completed_at"][steady].max() - recording["captured_at"][steady].min())
-    )
+    steady = slice(reference_running(recording), None)
+    rate = reference_rate(recording["captured_at"][steady], recording["completed_at"][steady])
+    count = len(recording["frame"][steady])
+    if rate is not None:  # rows that were lost at the writer went through all stages but the last
+        rate *= (count - 1 + recording["dropped_writer"][steady][1:].sum()) / (count - 1)
     devices = len(recording.session.metadata.get("model", {}).get("devices", []))
     for stage, row in rows.items():
         values = recording.waiting if stage == "waiting" else recording[f"{stage}_ms"]
-        values = values[steady]
-        total = np.nansum(values) if not np.isnan(values).all() else None
+        values = values[steady][~np.isnan(values[steady])]
+        mean = values.mean() if len(values) else None
+        times = 1.0
         if stage == "read":
             left = recording["skipped_before"] + recording["dropped_queue"]
-            total = total * (1 + left[steady].sum() / len(values))
-        workers = {"waiting": None, "inference": max(1, devices)}.get(stage, 1)
+            times += left[steady].sum() / count
+        workers = {"waiting": None, "postprocess": None, "inference": max(1, devices)}.get(stage, 1)
         assert row["workers"] == workers
-        in_it = None if total is None else total * 1e3 / elapsed
-        assert same(row["mean_ms"], None if total is None else np.nanmean(values))
+        assert same(row["mean_ms"], mean)
+        in_it = None if rate is None or mean is None else mean * times * rate / 1e3
         assert same(row["frames_in_it"], in_it)
         known = in_it is not None and workers
         assert same(row["busy"], min(1, in_it / workers) if known else None)
+        if stage == "preprocess" and known:
+            assert same(row["busy_at_least"], min(1, values.min() * rate / 1e3))
+        elif stage != "postprocess":
+            assert same(row["busy_at_least"], row["busy"])
 
 
 # --- all of it ---------------------------------------------------------------------------------
@@ -550,12 +666,44 @@ def test_every_metric_gives_one_value_a_session(recording: Recording) -> None:
     latency = recording["latency_ms"]
     assert same(values["latency_p99_ms"], np.quantile(latency, 0.99))
     assert same(values["read_mean_ms"], recording["read_ms"].mean())
-    assert values["dropped"] == recording["dropped_before"].sum()
+    at_start = reference_at_start(recording)
+    assert values["dropped"] == recording["dropped_before"][~at_start].sum()
+    assert values["dropped_at_start"] == recording["dropped_before"][at_start].sum()
     assert values["stalls"] == len(recording.ask("FROM stalls()"))
     assert values["late_frames"] == len(recording.ask("FROM late_frames()"))
     dwells = [row["dwell_s"] for row in recording.ask("FROM tracks")]
     assert values["tracks"] == len(dwells)
     assert same(values["dwell_p50_s"], np.median(dwells) if dwells else None)
+
+
+@pytest.mark.parametrize("left_out", ["Preprocess", "Inference", "Postprocess"])
+def test_what_late_frames_waited_behind_where_a_stage_is_not_timed(
+    tmp_path: Path, left_out: str
+) -> None:
+    """One frame takes 300 ms; those behind it wait, and no runtime has to time every stage."""
+    stages = [name for name in ("Preprocess", "Inference", "Postprocess") if name != left_out]
+    rows, free = [], 0
+    for i in range(60):
+        captured = START_NS + i * 40 * MS
+        own = 300 if i == 20 else 10
+        free = max(captured, free) + own * MS
+        timing = {f"Core{name}Duration_ms": own / 2 for name in stages}
+        rows.append(
+            make_row(i, [], captured_ns=captured, completed_ns=free, timing=timing, recorder_ns=0)
+        )
+    with contextlib.closing(Recording(write_session(tmp_path / "s.parquet", rows))) as r:
+        causes = {row["frame"]: row for row in r.ask("FROM late_causes(5)")}
+    assert len(causes) == 5
+    behind = {row["behind_frame"] for row in causes.values() if row["blame"] == "queue"}
+    assert behind == {20}
+
+
+def test_labels_come_with_the_most_frequent_first(tmp_path: Path) -> None:
+    labels = [*["b"] * 3, *["a"] * 3, *["c"] * 7, "d"]
+    rows = [make_row(i, [make_detection(label=label)]) for i, label in enumerate(labels)]
+    with contextlib.closing(Recording(write_session(tmp_path / "s.parquet", rows))) as r:
+        found = [(row["label"], row["detections"]) for row in r.ask("FROM label_rate")]
+    assert found == [("c", 7), ("a", 3), ("b", 3), ("d", 1)]
 
 
 def _calls() -> list[str]:

@@ -144,7 +144,6 @@ def test_a_row_without_a_stamp_is_in_no_window_and_makes_no_stall(tmp_path: Path
         ("dropped_before", [None, *[0] * 39], "frame 0: has no dropped_before"),
         ("dropped_queue", [*[0] * 39, None], "frame 39: has no dropped_queue"),
         ("source_frame", [*range(39), None], "frame 39: has no source_frame"),
-        ("frame", [0, None, *range(2, 40)], "row 1 has the frame number NULL"),
         ("latency_ms", [NAN] * 40, "frame 0: has no latency_ms"),
         ("read_ms", [1.0, -1.0, *[1.0] * 38], "frame 1: has a negative count or duration"),
         ("completed_at", stamps(40, set())[::-1], "frame 1: completed_at steps back"),

@@ -196,6 +196,33 @@ def test_retention_counts_the_parts_of_all_runs(output: Path) -> None:
     assert frame[0] > 0
 
 
+def test_what_took_the_name_of_a_part_is_not_removed(output: Path) -> None:
+    begin(output).run()
+    part = output.with_name("s-0001.parquet")
+
+    def replace(row: Any, _: Any) -> None:
+        if row.source_frame == FRAMES + 2:
+            part.unlink()
+            write_session(part, make_rows(3))
+
+    recording = begin(output, Retention(total=1), watchers=(replace,))
+    # Nothing is removed before: with that limit it would be done at once.
+    recording.writer.journal._sealer._keep = Retention()  # type: ignore[union-attr]
+    replacing = recording.writer.journal._sealer  # type: ignore[union-attr]
+    end = recording.writer.end
+
+    def end_and_keep_less(closing: Any) -> None:
+        end(closing)
+        replacing._keep = Retention(total=1)
+
+    recording.writer.end = end_and_keep_less  # type: ignore[method-assign]
+    recording.run()
+    assert names(output.parent) == ["s-0001.parquet", "s-0006.parquet"]
+    assert f"{part}: is another file by now; not removed" in recording.notes
+    with dgrec.open(part) as session:
+        assert len(session) == 3
+
+
 def test_retention_by_age_counts_from_when_a_part_ended(output: Path) -> None:
     begin(output).run()
     hour_ns = 3_600_000_000_000

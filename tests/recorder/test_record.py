@@ -9,6 +9,7 @@ import json
 import math
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -180,11 +181,34 @@ def test_totals(recorded: Any) -> None:
     assert abs(totals["clock_drift_ms"]) < 60_000
 
 
+@pytest.mark.parametrize(
+    ("totals", "texts"),
+    [
+        ({"skipped": 0, "dropped": 0}, []),
+        ({"skipped": 3, "dropped": 2}, ["3 skipped on purpose", "2 dropped"]),
+        (
+            {"skipped": 12, "skipped_after": 1, "dropped": 0, "dropped_after": 4},
+            [
+                "12 skipped on purpose (and 1 after the last frame)",
+                "0 dropped (and 4 after the last frame)",
+            ],
+        ),
+    ],
+)
+def test_losses_after_the_last_frame_are_told_apart(
+    totals: dict[str, int], texts: list[str]
+) -> None:
+    from recorder import live
+
+    assert live._losses(totals) == texts
+
+
 def test_what_is_said(recorded: Any) -> None:
     done, session = recorded
     assert "Recorded 40 frames" in done.stderr
     assert ", ended by --max-frames)." in done.stderr
     assert "156 skipped on purpose" in done.stderr
+    assert re.search(r"^Latency p50 .* ms, p95 .* ms \(all frames\)\.$", done.stderr, re.MULTILINE)
     assert "sessions/faces.parquet" in done.stderr
     assert "dgrec replay sessions/faces.parquet" in done.stderr
     assert "\x1b[" not in done.stderr, "no terminal, no colours and no live line"

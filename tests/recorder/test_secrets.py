@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import http.server
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
+from urllib.parse import unquote
 
 import pytest
 
 from dgrec import sample
-from recorder.source import parse_source
+from dgrec.errors import SourceError
+from recorder.source import open_source, parse_source
 from tests.recorder.command import Command, error_of
 
 PASSWORD = "hunter2-Zq9"
@@ -100,3 +106,44 @@ def test_a_recording_does_not_hold_the_token(dgrec: Command) -> None:
     assert done.returncode == 0, done.stderr
     assert os.path.getsize(dgrec.folder / "s.parquet") > 0
     assert_no_secret(dgrec, done.stdout, done.stderr)
+
+
+class _AsksForLogin(http.server.BaseHTTPRequestHandler):
+    """Asks for a login, and has no picture afterwards."""
+
+    logins: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        kind, _, login = self.headers.get("Authorization", "").partition(" ")
+        if kind == "Basic":
+            self.logins.append(base64.b64decode(login).decode())
+            self.send_error(404)
+            return
+        self.send_response(401)
+        self.send_header("WWW-Authenticate", 'Basic realm="camera"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("password", ["p@ss/1", "a#b?c:d@e", "x[1]\\y z", "p\u00e4ss%41", "100%/@"])
+def test_the_camera_gets_all_of_a_password_and_nobody_else(password: str) -> None:
+    _AsksForLogin.logins.clear()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _AsksForLogin) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            url = f"http://guard:{password}@127.0.0.1:{server.server_port}/live"
+            with pytest.raises(SourceError) as caught:
+                open_source(parse_source(url), stall_timeout_s=20)
+        finally:
+            server.shutdown()
+            thread.join()
+    # What looks percent-encoded is.
+    assert set(_AsksForLogin.logins) == {f"guard:{unquote(password)}"}
+    text = str(caught.value)
+    assert text.startswith(f"http://***@127.0.0.1:{server.server_port}/live: cannot be opened: ")
+    assert password[:4] not in text
+    assert password[-4:] not in text

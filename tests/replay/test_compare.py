@@ -521,3 +521,19 @@ def test_library(base: Path) -> None:
         dgrec_package.compare([], base)
     with pytest.raises(TypeError, match=r"a session is a path, or what dgrec\.open returns, not 5"):
         dgrec_package.compare(5, base)  # type: ignore[arg-type]
+
+
+def test_a_side_with_a_value_of_zero_has_a_mean(tmp_path: Path) -> None:
+    """The geometric mean of several sessions would be zero, or a warning."""
+    side = []
+    for number, read_ms in enumerate((0, 1, 2)):
+        rows = [make_row(i, read_ns=read_ms * MS) for i in range(200)]
+        side.append(write_session(tmp_path / f"{number}.parquet", rows))
+    other = [
+        write_session(tmp_path / f"x{number}.parquet", [make_row(i) for i in range(200)])
+        for number in range(3)
+    ]
+    row = dgrec_package.compare(side, other).row("read_p50_ms")
+    assert (row.base.value, row.base.low, row.base.high) == (1.0, 0.0, 2.0)
+    assert row.verdict == "UNCLEAR"
+    assert row.reason == "is 0 in one of the sessions: a ratio needs more"

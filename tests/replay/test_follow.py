@@ -27,7 +27,16 @@ from replay.stats.follow import (
     status_line,
     wait_for,
 )
-from tests.factory import CLOSING, START_NS, make_row, new_metadata, write_journal, write_session
+from tests.factory import (
+    CLOSING,
+    START_NS,
+    losses_of,
+    make_row,
+    new_metadata,
+    rate_of,
+    write_journal,
+    write_session,
+)
 from tests.replay.conftest import uneven_rows
 from tests.waiting import PATIENCE_S
 
@@ -120,21 +129,20 @@ def test_numbers_so_far_agree_with_numpy(writer: JournalWriter) -> None:
         assert found.frames == written
         assert found.detections == sum(len(row.results) for row in rows)
         assert found.skipped == sum(row.skipped_before for row in rows)
-        assert found.dropped == sum(
-            row.dropped_camera + row.dropped_queue + row.dropped_writer for row in rows
-        )
+        lost = losses_of(rows)
+        assert (found.dropped, found.dropped_at_start) == (lost["total"], lost["at_start"])
         assert found.seconds == pytest.approx(completed[-1] - rows[0].captured_ns / 1e9, abs=1e-5)
         assert found.silent_s == pytest.approx(1.5)
         # 16 seconds: all of it is recent.
-        assert found.recent_fps == pytest.approx(written / (now - rows[0].captured_ns / 1e9))
+        assert found.recent_fps == pytest.approx((written - 1) / (now - completed[0]))
         assert found.recent_latency_ms == pytest.approx(
             tuple(np.quantile(latency, [0.5, 0.95, 0.99])), abs=1e-3
         )
         assert found.recent_inference_ms == pytest.approx(
             np.median([row.timing["CoreInferenceDuration_ms"] for row in rows])
         )
-        assert sum(found.fps_by_second) == written
-        assert found.fps_by_second[-2:] == ((completed > now - 2).sum(), 0)
+        assert sum(found.results_by_second) == written
+        assert found.results_by_second[-2:] == ((completed > now - 2).sum(), 0)
     follower.close()
 
 
@@ -157,7 +165,7 @@ def test_only_the_last_minute_is_kept(writer: JournalWriter) -> None:
             assert follower.poll()
     now = START_NS / 1e9 + 299.06
     found = follower.snapshot(now)
-    assert (found.frames, sum(found.fps_by_second)) == (300, RECENT_S)
+    assert (found.frames, sum(found.results_by_second)) == (300, RECENT_S)
     assert found.recent_latency_ms == pytest.approx((50, 50, 50))
     assert found.recent_fps == pytest.approx(1.0)
     assert sum(len(part[0]) for part in follower._recent) <= RECENT_S + 10
@@ -267,7 +275,7 @@ def test_what_the_parts_before_hold_counts_from_the_start(tmp_path: Path, dgrec:
     assert found.dropped == stats["dropped"]["total"]
     assert found.seconds == pytest.approx(stats["duration_s"], abs=1e-5)
     # Of the last minute it has the rows that it read itself.
-    assert found.recent_fps == pytest.approx(70 / (now - ROWS[50].captured_ns / 1e9))
+    assert found.recent_fps == pytest.approx(rate_of(ROWS[50:120]))
 
 
 def test_which_journal_is_followed(tmp_path: Path, writer: JournalWriter) -> None:
@@ -310,12 +318,12 @@ def test_bars_reach_as_far_as_the_largest_value_that_the_axis_names() -> None:
     fps = (*(0 for _ in range(RECENT_S - 3)), 30, 15, 10)
     latency = (*(None for _ in range(RECENT_S - 3)), 12.0, None, 240.0)
     snapshot = Snapshot(
-        frames=55, detections=0, skipped=0, dropped=0, seconds=3.0, silent_s=0.0, recent_fps=18.3,
-        recent_latency_ms=(12.0, 200.0, 230.0), recent_inference_ms=None,
-        fps_by_second=fps, latency_by_second=latency,
+        frames=55, detections=0, skipped=0, dropped=0, dropped_at_start=0, seconds=3.0,
+        silent_s=0.0, recent_fps=18.3, recent_latency_ms=(12.0, 200.0, 230.0),
+        recent_inference_ms=None, results_by_second=fps, latency_by_second=latency,
     )  # fmt: skip
     lines = list(screen("s", snapshot, blocks=False))[-6:]
-    assert [line[:10].strip() for line in lines] == ["240", "p95 ms", "0", "30", "fps", "0"]
+    assert [line[:10].strip() for line in lines] == ["240", "p95 ms", "0", "30", "results", "0"]
     columns = [line[12:].ljust(RECENT_S) for line in lines]
     # The largest value fills its column, half of it half, and a twentieth next to nothing.
     filled = [[row[-3 + at] != " " for row in columns[3:]] for at in range(3)]

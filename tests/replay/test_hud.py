@@ -42,11 +42,12 @@ def expected(path: Path) -> list[HudValues]:
     values = []
     for at, row in enumerate(rows):
         recent = [
-            other["completed_at"]
+            other
             for other in rows[max(0, at - BARS + 1) : at + 1]
             if (row["completed_at"] - other["completed_at"]).total_seconds() <= 2
         ]
-        span = (max(recent) - min(recent)).total_seconds()
+        stamps = [[other[name] for other in recent] for name in ("captured_at", "completed_at")]
+        span = max((max(times) - min(times)).total_seconds() for times in stamps)
         bars = rows[max(0, at - BARS + 1) : at + 1]
         values.append(
             HudValues(

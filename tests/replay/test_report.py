@@ -453,3 +453,34 @@ def test_what_was_recorded_is_never_overwritten(
         f"Error: {tmp_path / name}: is the session itself, or its video; choose another name\n"
     )
     assert (tmp_path / name).read_bytes() == before
+
+
+WHOLE = [
+    *("latency", "histogram", "stages", "pipeline", "load", "throughput", "detections"),
+    *("stage-table", "losses", "late", "stalls", "labels", "warm-up", "recording"),
+]
+
+
+@pytest.mark.parametrize(
+    ("ranges", "sections"),
+    [
+        (None, WHOLE),
+        ([(0, 60)], WHOLE),
+        # Of moments there is no rate, and no load.
+        ([(0, 20), (20, 40)], [name for name in WHOLE if name not in ("pipeline", "load")]),
+    ],
+    ids=["recording", "clip", "clip of moments"],
+)
+def test_each_section_is_there_once_and_in_its_order(
+    tmp_path: Path, ranges: list[tuple[int, int]] | None, sections: list[str]
+) -> None:
+    metadata = new_metadata()
+    if ranges is not None:
+        items = [{"first_frame": a, "frames": n, "from_frame": 100 * a} for a, n in ranges]
+        metadata["clip"] = {"session_id": "x", "ranges": items}
+    path = write_session(tmp_path / "s.parquet", make_rows(60), metadata=metadata)
+    with dgrec.open(path) as session:
+        report.write_report(session, tmp_path / "s.html")
+    page = Page((tmp_path / "s.html").read_text())
+    found = [attributes.get("id") for tag, attributes in page.tags if tag == "section"]
+    assert found == sections

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import math
+import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from click.testing import CliRunner, Result
 
 import dgrec
 from dgrec.session import Session
 from replay.info import describe
+from replay.output.values import json_text
 from replay.query.reader import SqlReader
+from replay.report import page as report
 from replay.stats.questions import by_query
 from replay.stats.summary import measure
 from tests.replay.made_sessions import COUNTS, DURATIONS, make_sessions
@@ -32,6 +38,17 @@ _PLACES = ("camera", "queue", "writer")
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return make_sessions(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture
+def run() -> Callable[..., Result]:
+    """Run a dgrec command in this process."""
+    import replay.cli
+    from dgrec.cli import root
+
+    for command in replay.cli.COMMANDS:
+        root.add_command(command)
+    return lambda *arguments: CliRunner().invoke(root, [*map(str, arguments)])
 
 
 # --- who shows what ------------------------------------------------------------------------------
@@ -265,3 +282,40 @@ def test_every_command_shows_the_same_number(made: dict[str, Path]) -> None:
     ]
     assert not wrong, "\n".join(wrong)
     assert sum(len(values) > 1 for of_one in found.values() for values in of_one.values()) > 2000
+
+
+def _rounded(text: str) -> Any:
+    """Return what JSON says; threads may add the numbers of a mean up in another order."""
+    return json.loads(text, parse_float=lambda number: float(f"{float(number):.9g}"))
+
+
+@pytest.mark.parametrize("name", ["uneven 101", "inference_ms NaN", "killed journal", "no rows"])
+def test_what_is_printed_is_what_was_measured(
+    run: Callable[..., Result], made: dict[str, Path], name: str, tmp_path: Path
+) -> None:
+    with dgrec.open(made[name]) as session:
+        stats = measure(session)
+        card = session._repr_html_()
+        report.write_report(session, tmp_path / "s.html")
+        with SqlReader([session]) as reader:
+            stages = {row["stage"]: row for row in reader.rows("FROM stage_latency")}
+    assert _rounded(run("stats", made[name], "--format", "json").stdout) == _rounded(
+        json_text(asdict(stats))
+    )
+    table = run("stats", made[name], "--no-charts").stdout
+    page = (tmp_path / "s.html").read_text()
+    assert re.search(rf"^frames +{stats.frames:,}$", table, re.MULTILINE)
+    assert re.search(rf"^detections +{stats.detections:,}$", table, re.MULTILINE)
+    for stage, values in stats.stages.items():
+        shown = (values.mean, values.p50, values.p90, values.p95, values.p99, values.max)
+        texts = ["-" if value is None else f"{value:,.3f}" for value in shown]
+        line = " +".join(map(re.escape, [stage.removesuffix("_ms"), f"{values.count:,}", *texts]))
+        assert re.search(rf"^{line}$", table, re.MULTILINE), stage
+        if values.p95 is not None:
+            row = stages[stage.removesuffix("_ms")]
+            assert f'<td class="number">{row["p95_ms"]:,.3f}</td>' in page
+    latency = stats.stages["latency_ms"]
+    if latency.p50 is not None and latency.p95 is not None:
+        assert f"p50 {latency.p50:,.1f}, p95 {latency.p95:,.1f}" in card
+    assert f'<td style="text-align:left">{stats.frames:,}</td>' in card
+    assert f"{stats.frames:,} frames" in page

@@ -17,7 +17,15 @@ import dgrec as dgrec_package
 from dgrec.rows import Row
 from replay.stats import summary as stats_module
 from replay.stats.summary import STAGES, measure
-from tests.factory import START_NS, make_detection, make_row, write_journal, write_session
+from tests.factory import (
+    START_NS,
+    losses_of,
+    make_detection,
+    make_row,
+    rate_of,
+    write_journal,
+    write_session,
+)
 from tests.replay.conftest import uneven_rows
 
 Run = Callable[..., Result]
@@ -102,15 +110,9 @@ def test_throughput_duration_and_losses(dgrec: Run, tmp_path: Path) -> None:
     duration = (max(completed) - min(captured)) / 1e6
     assert result["frames"] == 300
     assert result["duration_s"] == pytest.approx(duration)
-    assert result["throughput_fps"] == pytest.approx(
-        299 / ((max(completed) - min(completed)) / 1e6)
-    )
+    assert result["throughput_fps"] == pytest.approx(rate_of(rows))
     assert result["skipped"] == sum(row.skipped_before for row in rows)
-    places = {
-        place: sum(getattr(row, f"dropped_{place}") for row in rows)
-        for place in ("camera", "queue", "writer")
-    }
-    assert result["dropped"] == {"total": sum(places.values()), **places}
+    assert result["dropped"] == losses_of(rows)
     assert result["dropped"]["writer"] == 1
 
 

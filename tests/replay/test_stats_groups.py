@@ -14,9 +14,11 @@ from click.testing import Result
 from dgrec.rows import Row
 from tests.factory import (
     START_NS,
+    losses_of,
     make_detection,
     make_row,
     new_metadata,
+    rate_of,
     write_journal,
     write_session,
 )
@@ -61,8 +63,8 @@ def ask(dgrec: Run, *arguments: object) -> list[dict[str, Any]]:
 def expected(groups: list[list[Row]]) -> dict[str, Any]:
     rows = [row for group in groups for row in group]
     latency = [(row.completed_ns - row.captured_ns) / 1e6 for row in rows]
-    stamps = [[row.completed_ns // 1000 for row in group] for group in groups]
-    span = sum(max(s) - min(s) for s in stamps) / 1e6
+    span = sum((len(group) - 1) / rate_of(group) for group in groups)
+    losses = [losses_of(group) for group in groups]
     p50, p95, p99 = np.quantile(latency, [0.5, 0.95, 0.99])
     return {
         "sessions": len(groups),
@@ -72,7 +74,8 @@ def expected(groups: list[list[Row]]) -> dict[str, Any]:
         "latency_p95_ms": p95,
         "latency_p99_ms": p99,
         "inference_p50_ms": np.median([row.timing["CoreInferenceDuration_ms"] for row in rows]),
-        "dropped": sum(r.dropped_camera + r.dropped_queue + r.dropped_writer for r in rows),
+        "dropped": sum(lost["total"] for lost in losses),
+        "dropped_at_start": sum(lost["at_start"] for lost in losses),
         "detections": sum(len(row.results) for row in rows),
     }
 
@@ -132,9 +135,10 @@ def test_windows(dgrec: Run, paths: dict[str, Path]) -> None:
     for name in "ac":
         own = [row for row in rows if row["session"] == name]
         assert sum(row["frames"] for row in own) == len(recordings()[name][0])
-        assert all(
-            row["fps"] == pytest.approx(row["frames"] / row["seconds"], rel=1e-2) for row in own
-        )
+        # What the library's windows are is held against numpy where the library is.
+        assert len(own) > 1
+        for row in own:
+            assert 0 < row["fps"] <= row["frames"] / row["seconds"] + 1e-3
     refused = dgrec("stats", paths["a"], "--window", "10")
     assert refused.exit_code == 2
     assert "Invalid value for '--window': '10' is no duration" in refused.stderr

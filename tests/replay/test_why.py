@@ -43,6 +43,7 @@ def recorded(
     is_told = inference_ms is not None and not math.isnan(inference_ms)
     latency = (inference_ms if is_told else 12.0) + 2 + waiting_ms
     rows = []
+    steps = 1 + sum(row.get(name, 0) for name in ("skipped_before", "dropped_queue"))
     for i in range(count):
         captured = START_NS + int(i * every_ms * MS)
         rows.append(
@@ -54,7 +55,7 @@ def recorded(
                 read_ns=int(read_ms * MS),
                 recorder_ns=int(recorder_ms * MS),
                 timing=timing,
-                **row,
+                **{"source_frame": i * steps, **row},
             )
         )
     metadata = new_metadata(
@@ -77,10 +78,14 @@ def why(dgrec: Run, path: Path) -> dict[str, Any]:
         (
             "read",
             {"every_ms": 124, "read_ms": 120, "kind": "camera", "waiting_ms": 81},
-            "8.1 fps although inference takes 12 ms: the source delivers 8.1 fps "
-            "(read 120 ms a frame, 97% of the time): the camera is the limit.",
+            "8.06 fps although inference takes 12 ms: the source delivers 8.06 fps, and all of it "
+            "is taken: the camera is the limit.",
         ),
-        ("read", {"every_ms": 60, "read_ms": 55}, "reading the source is the limit."),
+        (
+            "read",
+            {"every_ms": 60, "read_ms": 55},
+            "reading the source takes 55 ms a frame and is busy 92%",
+        ),
         (
             "inference",
             {
@@ -100,17 +105,17 @@ def why(dgrec: Run, path: Path) -> dict[str, Any]:
         (
             "recorder",
             {"every_ms": 40, "recorder_ms": 38},
-            "recording (with display and publishing) takes 38 ms a frame and is busy 96%",
+            "recording (with display, video and publishing) takes 38 ms a frame and is busy 95%",
         ),
         (
             "thread",
             {"every_ms": 100, "read_ms": 45, "recorder_ms": 48},
-            "take turns, and together are busy 94% of the time.",
+            "take turns, and together are busy 93% of the time: they are the limit.",
         ),
         (
             "asked",
             {"every_ms": 100, "read_ms": 33, "kind": "url", "skipped_before": 2},
-            "that is the rate asked for. --fps or --every left out 120 of 180 frames.",
+            "that is the rate asked for. --fps or --every left out 116 of 175 frames.",
         ),
         # 60 frames of 19 ms in 5.919 s.
         (
@@ -121,28 +126,29 @@ def why(dgrec: Run, path: Path) -> dict[str, Any]:
         (
             None,
             {"every_ms": 100, "inference_ms": None, "read_ms": 0.0},
-            "10.1 fps: the pipeline waits for frames.",
+            "10.0 fps: the pipeline waits for frames.",
         ),
         (
             None,
             {"every_ms": 100, "waiting_ms": 300},
-            "no part was busy all the time (inference most, 12%). The time goes where nothing "
-            "measures it, such as a network, an AI server, or a busy processor.",
+            "what limits it cannot be told. No part that is timed was busy all the time (inference "
+            "most, 12%); the rest may go where nothing measures it, such as resizing before "
+            "inference, a network, an AI server, or a busy processor.",
         ),
         (
             None,
             {"every_ms": 100, "waiting_ms": 300, "host": "@local"},
-            "measures it, such as a busy processor.",
+            "measures it, such as resizing before inference, or a busy processor.",
         ),
         (
             None,
             {"every_ms": 100, "inference_ms": None, "waiting_ms": 300},
-            "9.6 fps: the runtime reported no times of inference, so what limits",
+            "10.0 fps: the runtime reported no times of inference, so what limits",
         ),
         (
             None,
             {"every_ms": 100, "inference_ms": math.nan, "waiting_ms": 300},
-            "9.6 fps: the runtime reported no times of inference, so what limits",
+            "10.0 fps: the runtime reported no times of inference, so what limits",
         ),
     ],
 )
@@ -162,14 +168,13 @@ def test_the_limit_is_named(
 def test_the_numbers_of_the_sentences(dgrec: Run, tmp_path: Path) -> None:
     found = why(dgrec, recorded(tmp_path / "s.parquet", every_ms=20, waiting_ms=35, count=400))
     text = "\n".join(found["findings"])
-    # 400 frames in 399 * 20 + 49 ms.
-    assert found["fps"] == pytest.approx(400 / 8.029)
+    assert found["fps"] == pytest.approx(50)
     assert (
-        "fps is not 1/latency: a frame takes 49 ms from capture to result, and 2.4 are on" in text
+        "fps is not 1/latency: a frame takes 49 ms from capture to result, and 2.5 are on" in text
     )
-    assert "(Little's law: 49.8/s x 0.049 s). One at a time, it would be 20.4 fps." in text
+    assert "(Little's law: 50.0/s x 0.049 s). One at a time, it would be 20.4 fps." in text
     assert "Where the 49 ms go: waiting 35 ms (71%), inference 12 ms (24%)" in text
-    assert "Left out as warm-up: 0 frames." in text
+    assert "Left out as warm-up: the first 3 frames." in text
 
 
 def test_a_source_of_which_every_tenth_frame_is_kept(dgrec: Run, tmp_path: Path) -> None:
@@ -202,7 +207,7 @@ def test_frames_that_were_replaced_are_counted(dgrec: Run, tmp_path: Path) -> No
         tmp_path / "s.parquet", every_ms=100, inference_ms=98.0, kind="camera", dropped_queue=2
     )
     text = "\n".join(why(dgrec, path)["findings"])
-    assert "120 of 180 frames were replaced by a newer one while they waited" in text
+    assert "114 of 172 frames were replaced by a newer one while they waited" in text
 
 
 def test_the_warm_up_is_left_out_and_said_to_be(dgrec: Run, tmp_path: Path) -> None:
@@ -249,7 +254,7 @@ def test_late_frames_of_the_sample(dgrec: Run) -> None:
     assert [row["frame"] for row in rows] == [283, 249, 250]
     assert rows[0]["blame"] == "queue"
     assert rows[0]["late_by_ms"] == pytest.approx(rows[0]["total_ms"] - rows[0]["usual_ms"])
-    assert rows[0]["behind_frame"] == 276
+    assert rows[0]["behind_frame"] == 275
     assert "283" in dgrec("stats", sample.SESSION, "--late", 3).stdout
 
 
@@ -275,9 +280,10 @@ def test_the_sql_of_several_answers_is_asked_one_after_the_other(dgrec: Run) -> 
     assert "stage_load" not in text
     asked = dgrec("query", sample.SESSION, "--format", "jsonl", input=text)
     assert asked.exit_code == 0, asked.output
-    first, *labels, warm_up = map(json.loads, asked.stdout.splitlines())
+    first, dropped, *labels, warm_up = map(json.loads, asked.stdout.splitlines())
     stats = json.loads(dgrec("stats", sample.SESSION, "--format", "json").stdout)
     assert first["frames"] == stats["frames"]
+    assert dropped == stats["dropped"]
     assert first["inference_ms_mean"] == stats["stages"]["inference_ms"]["mean"]
     assert [row["detections"] for row in labels] == [row["detections"] for row in stats["labels"]]
     assert warm_up == stats["warm_up"]
@@ -296,7 +302,8 @@ def test_a_recording_may_be_too_short_to_settle(dgrec: Run, tmp_path: Path) -> N
     short = recorded(tmp_path / "short.parquet", every_ms=33, count=30)
     said = "too short to tell (that takes 3 windows of 31 frames)"
     assert f"settled      {said}" in dgrec("stats", short).stdout
-    assert f"Left out as warm-up: 0 frames; {said}." in why(dgrec, short)["findings"]
+    first = "the first frame (captured before the first result)"
+    assert f"Left out as warm-up: {first}; {said}." in why(dgrec, short)["findings"]
     assert json.loads(dgrec("stats", short, "--format", "json").stdout)["warm_up"] == {
         "frames": 0,
         "has_settled": None,

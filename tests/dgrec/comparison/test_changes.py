@@ -335,3 +335,12 @@ def test_ten_percent_are_found() -> None:
         found += verdicts["latency_p50_ms"] is Verdict.SLOWER
         assert verdicts["latency_p50_ms"] is not Verdict.FASTER
     assert found >= 27
+
+
+@pytest.mark.parametrize(("base", "new"), [((0, 1, 2), (1, 2, 3)), ((1, 2, 3), (2, 0, 1))])
+def test_a_value_of_zero_in_one_of_several_sessions_has_no_ratio(
+    base: tuple[float, ...], new: tuple[float, ...]
+) -> None:
+    change = welch_change(base, new)
+    assert change.problem == "is 0 in one of the sessions: a ratio needs more"
+    assert (change.change, change.low, change.high) == (None, None, None)

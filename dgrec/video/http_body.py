@@ -1,0 +1,116 @@
+"""The body of a web server's answer, as a file to read from."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import http.client
+import tempfile
+import time
+import urllib.request
+from typing import IO, Any
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+__all__ = ["HttpBody", "digest_of_answer", "load_mp4"]
+
+
+#: Of a longer answer nobody takes the digest: it would be loaded twice.
+_MOST_BYTES = 256 << 20
+_MOST_S = 10.0
+#: A longer MP4 is not loaded into a temporary file.
+_MOST_LOADED = 4 << 30
+#: How answers begin that only name others: their digest would say nothing about the pictures.
+_PLAYLISTS = (b"#EXTM3U", b"<?xml", b"<MPD", b"ffconcat")
+
+
+def digest_of_answer(address: str, timeout_s: float) -> tuple[int, str] | None:
+    """Return size and SHA-256 of what an address gives; None where that would take long."""
+    if urlsplit(address).scheme not in ("http", "https"):
+        return None
+    try:
+        with contextlib.closing(HttpBody(address, timeout_s)) as body:
+            if body.length is None or body.length > _MOST_BYTES:
+                return None
+            digest, size, due = hashlib.sha256(), 0, time.monotonic() + _MOST_S
+            while data := body.read(1 << 20):
+                if not size and data.startswith(_PLAYLISTS):
+                    return None
+                digest.update(data)
+                size += len(data)
+                if time.monotonic() > due:
+                    return None
+    except (OSError, ValueError, http.client.HTTPException):
+        return None
+    return (size, digest.hexdigest()) if size == body.length else None
+
+
+def load_mp4(address: str, timeout_s: float) -> IO[bytes] | None:
+    """Load an MP4 whose index stands at its end from a server that gives files from the start only.
+
+    Returns a temporary file, which goes when it is closed; None if there is no MP4, or a huge one.
+    """
+    if urlsplit(address).scheme not in ("http", "https"):
+        return None
+    file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - it is handed on
+    try:
+        with contextlib.closing(HttpBody(address, timeout_s)) as body:
+            while data := body.read(1 << 20):
+                file.write(data)
+                if file.tell() > _MOST_LOADED or (file.tell() > 12 and not _is_mp4(file)):
+                    break
+            else:
+                if not body.is_broken and _is_mp4(file):
+                    file.seek(0)
+                    return file
+    except (OSError, ValueError, http.client.HTTPException):
+        pass
+    file.close()
+    return None
+
+
+def _is_mp4(file: IO[bytes]) -> bool:
+    end = file.tell()
+    file.seek(4)
+    kind = file.read(4)
+    file.seek(end)
+    return kind == b"ftyp"
+
+
+class HttpBody:
+    """Reads what an address gives, once, from its beginning.
+
+    FFmpeg's own reader takes the end of an answer whose length nobody said for an error, and loses
+    the pictures that it had not handed out by then.
+
+    Raises:
+        OSError: The server cannot be reached, or refuses.
+    """
+
+    def __init__(self, address: str, timeout_s: float) -> None:
+        parts = urlsplit(address)
+        host = parts.netloc.rpartition("@")[2]
+        request = urllib.request.Request(urlunsplit(parts._replace(netloc=host, fragment="")))
+        if parts.username is not None:
+            login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            request.add_header(
+                "Authorization", f"Basic {base64.b64encode(login.encode()).decode()}"
+            )
+        self._answer: Any = urllib.request.urlopen(request, timeout=timeout_s)
+        #: Bytes that the server says it sends; None if it does not.
+        length = self._answer.headers.get("Content-Length", "")
+        self.length = int(length) if length.isdecimal() else None
+        #: Whether the answer broke off before its end.
+        self.is_broken = False
+
+    def read(self, size: int) -> bytes:
+        """Return at most ``size`` bytes, as soon as there are any; none at the end."""
+        try:
+            data: bytes = self._answer.read1(size)
+        except (OSError, http.client.HTTPException):
+            self.is_broken = True
+            return b""
+        return data
+
+    def close(self) -> None:
+        self._answer.close()

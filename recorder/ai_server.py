@@ -1,0 +1,206 @@
+"""An AI server that inference runs on: noticing that it is gone, and having it back."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+
+from dgrec.credentials import redact
+from dgrec.errors import DgrecError, ModelError
+from recorder.capture import Capture
+from recorder.model import LoadedModel
+
+__all__ = ["AIServer", "Outage", "close_beside"]
+
+#: Silence after which a server counts as lost, and the same once the recording is to end. A slow
+#: model has longer: several times what its results took lately.
+_SILENCE_S = 5.0
+_SILENCE_AT_END_S = 2.0
+_TIMES_LATELY = 4
+#: Until the first result: the server may still be loading the model.
+_FIRST_RESULT_S = 60.0
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 10.0
+_LOOK_S = 0.05
+#: How often it is looked whether the connection is still there.
+_CONNECTION_S = 0.2
+_DEFAULT_PORT = 8778
+
+
+@dataclass
+class Outage:
+    """A time without the server."""
+
+    reason: str
+    seconds: float = 0.0
+    attempts: int = 0
+    back: bool = False
+    #: Why the last attempt to load the model again failed.
+    refusal: str = ""
+
+
+class AIServer:
+    """The server that a model runs on.
+
+    PySDK goes on taking frames for a server that died, and goes on reading from the closed
+    connection, each time into new memory (400 MB a second); for one that hangs it waits in its core
+    for as long as the inference timeout (100 s). So no more frames are handed to it than its queue
+    takes (`queue_depth`), and the model is loaded again once the connection is closed, or results
+    are overdue.
+
+    Args:
+        host: Its address, as it was given.
+        load: Loads the model again; raises ModelError while that does not work.
+        reconnect_for_s: How long to try; None means for ever.
+        tell: Takes a line when the server is lost, and one when it is back. It must not wait.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        load: Callable[[], LoadedModel],
+        *,
+        reconnect_for_s: float | None = None,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.name = f"AI server {redact(host)}"
+        self._load = load
+        self._reconnect_for_s = reconnect_for_s
+        self._tell = tell
+        port = host.rpartition(":")[2]
+        self._port = int(port) if port.isdecimal() else _DEFAULT_PORT
+        self._looked = 0.0
+        self._is_connected = False
+
+    @staticmethod
+    def queue_depth(model: Any) -> int:
+        """Return how many frames PySDK takes before it would wait for the server."""
+        depth = getattr(model, "frame_queue_depth", None)
+        return depth if isinstance(depth, int) and depth > 0 else 8
+
+    def silence(self, capture: Capture, model: Any) -> str:
+        """Return why the server counts as lost, if it does, while there is no result."""
+        if self._is_cut_off():
+            return "it closed the connection"
+        longest = capture.longest_wait_s
+        if longest is None:
+            timeout = float(getattr(model, "inference_timeout_s", _FIRST_RESULT_S))
+            patience = min(timeout, _FIRST_RESULT_S)
+        else:
+            patience = min(max(_SILENCE_S, _TIMES_LATELY * longest), _FIRST_RESULT_S)
+        if capture.was_interrupted:
+            patience = min(patience, _SILENCE_AT_END_S)
+        overdue = capture.overdue_s()
+        return f"no result for {overdue:.1f} s" if overdue >= patience else ""
+
+    def reconnect(self, reason: str, capture: Capture) -> tuple[LoadedModel | None, Outage]:
+        """Load the model again, with growing pauses, until that works or the recording is to end.
+
+        Raises:
+            ModelError: It does not work for as long as was asked for.
+        """
+        outage = Outage(reason)
+        begun = time.monotonic()
+        loaded = None
+        if not capture.was_interrupted:
+            self._tell(f"{self.name}: lost ({reason}); trying to get it back")
+            loaded = self._try(outage, capture, begun)
+        outage.seconds = time.monotonic() - begun
+        if loaded is not None:
+            outage.back = True
+            self._tell(f"{self.name}: back after {outage.seconds:.1f} s")
+        return loaded, outage
+
+    def error(self, outage: Outage) -> ModelError:
+        limit = self._reconnect_for_s or 0
+        patience = f", and not back within {limit:g} s" if limit else ""
+        return ModelError(f"{self.name}: lost{patience} ({outage.refusal or outage.reason})")
+
+    # --- inside ---
+
+    def _is_cut_off(self) -> bool:
+        """Return whether this process has lost its connection to the server."""
+        now = time.monotonic()
+        if now - self._looked < _CONNECTION_S:
+            return False
+        self._looked = now
+        try:
+            connections = psutil.Process().net_connections("tcp")
+        except (psutil.Error, OSError):  # then silence has to tell
+            return False
+        is_open = any(
+            connection.raddr
+            and connection.raddr.port == self._port
+            and connection.status == psutil.CONN_ESTABLISHED
+            for connection in connections
+        )
+        was_connected, self._is_connected = self._is_connected, is_open
+        return was_connected and not is_open
+
+    def _try(self, outage: Outage, capture: Capture, begun: float) -> LoadedModel | None:
+        pause_s = _FIRST_PAUSE_S
+        while not self._is_over(capture):
+            left_s = self._left_s(begun)
+            if left_s <= 0:
+                return None
+            outage.attempts += 1
+            found = self._attempt(capture, left_s)
+            if isinstance(found, LoadedModel):
+                return found
+            outage.refusal = found or outage.refusal
+            capture.wait_for_stop(min(pause_s, max(0.0, self._left_s(begun))))
+            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+        return None
+
+    def gave_up(self, capture: Capture, outage: Outage) -> bool:
+        """Return whether it was not had back though the recording was to go on."""
+        return not outage.back and not self._is_over(capture)
+
+    def _left_s(self, begun: float) -> float:
+        if self._reconnect_for_s is None:
+            return float("inf")
+        return self._reconnect_for_s - (time.monotonic() - begun)
+
+    def _is_over(self, capture: Capture) -> bool:
+        return capture.was_interrupted or capture.is_time_up()
+
+    def _attempt(self, capture: Capture, left_s: float) -> LoadedModel | str:
+        """Load the model beside; return it, or why that did not work."""
+        outcome: list[LoadedModel | str] = []
+
+        def load() -> None:
+            try:
+                outcome.append(self._load())
+            except DgrecError as error:
+                outcome.append(str(error))
+            except Exception as error:  # a defect must not hang the recording
+                outcome.append(repr(error))
+
+        thread = threading.Thread(target=load, name="dgrec-server-load", daemon=True)
+        thread.start()
+        due = time.monotonic() + left_s
+        # A server that hangs lets PySDK wait for 10 s: nobody else has to.
+        while thread.is_alive() and not self._is_over(capture) and time.monotonic() < due:
+            thread.join(_LOOK_S)
+        return outcome[0] if outcome else ""
+
+
+def close_beside(stream: Iterator[Any]) -> None:
+    """Close a stream of results whose server does not answer, in a thread that may hang in it."""
+    close = getattr(stream, "close", None)
+    if close is not None:
+        threading.Thread(
+            target=_close, args=(close,), name="dgrec-server-close", daemon=True
+        ).start()
+
+
+def _close(close: Callable[[], None]) -> None:
+    try:
+        close()
+    except Exception:  # the server is gone, and this says so once more
+        return

@@ -1,0 +1,167 @@
+"""Signs that a pipeline gets in its own way: more work at a time than the machine has cores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from dgrec.session import Session
+
+__all__ = ["HUMPS_QUERY", "Humps", "oversubscription"]
+
+#: Inference is of two kinds if the slow frames take so many times the fast ones,
+_APART = 5.0
+#: hardly any take a time between them (in the middle third, by the logarithm),
+_BETWEEN = 0.05
+#: and neither kind is an exception.
+_EACH = 0.05
+#: The processors are full at this share; the recorder hardly uses them below the other.
+_FULL, _HARDLY = 0.9, 0.5
+#: Processor time of a frame, of what a frame in peace can take at most.
+_FAR_ABOVE = 3.0
+
+_TRY = (
+    "try a single device (--property devices_selected=[0]), fewer threads, or fewer sources at "
+    "once, and hold both against each other with dgrec compare"
+)
+
+
+class StageLoad(Protocol):
+    """What is looked at of `replay.stats.why.Load`."""
+
+    @property
+    def stage(self) -> str: ...
+    @property
+    def mean_ms(self) -> float | None: ...
+
+
+@dataclass(frozen=True)
+class Humps:
+    """How the inference times of a session are spread: fast frames, slow ones, and between."""
+
+    fast_ms: float
+    slow_ms: float
+    fast_share: float
+    between_share: float
+    slow_share: float
+    shortest_ms: float
+
+    @property
+    def are_two(self) -> bool:
+        return (
+            self.slow_ms >= _APART * self.fast_ms
+            and self.between_share <= _BETWEEN
+            and min(self.fast_share, self.slow_share) >= _EACH
+        )
+
+
+#: The range is from the 4th to the 96th percentile, and divided by thirds of its logarithm.
+HUMPS_QUERY = """\
+WITH times AS (
+    SELECT session_id, inference_ms AS ms
+    FROM frames JOIN running USING (session_id)
+    WHERE frame >= first_running_frame AND inference_ms > 0
+), ends AS (
+    SELECT session_id, ln(quantile_cont(ms, 0.04)) AS low, ln(quantile_cont(ms, 0.96)) AS high
+    FROM times GROUP BY session_id
+), thirds AS (
+    SELECT session_id, ms, CASE WHEN ln(ms) <= low + (high - low) / 3 THEN 'fast'
+                                WHEN ln(ms) >= high - (high - low) / 3 THEN 'slow'
+                                ELSE 'between' END AS third
+    FROM times JOIN ends USING (session_id)
+)
+SELECT session_id, median(ms) FILTER (third = 'fast') AS fast_ms,
+       median(ms) FILTER (third = 'slow') AS slow_ms,
+       count(*) FILTER (third = 'fast') / count(*) AS fast_share,
+       count(*) FILTER (third = 'between') / count(*) AS between_share,
+       count(*) FILTER (third = 'slow') / count(*) AS slow_share,
+       quantile_cont(ms, 0.05) AS shortest_ms
+FROM thirds GROUP BY session_id
+HAVING count(*) >= 40 AND count(DISTINCT third) > 1 AND bool_or(third = 'slow')"""
+
+
+def oversubscription(
+    session: Session, loads: Sequence[StageLoad], humps: Humps | None
+) -> Iterator[str]:
+    """Yield a sentence for each sign, the last one with what to try."""
+    metadata = session.metadata
+    model = _mapping(metadata.get("model"))
+    machine = _mapping(metadata.get("machine"))
+    is_local_cpu = model.get("inference_host") == "@local" and str(model.get("device")).endswith(
+        "/CPU"
+    )
+    devices = model.get("devices")
+    count = len(devices) if isinstance(devices, list) else 1
+    cores = _number(machine.get("cores"))
+    signs = 0
+    if humps is not None and humps.are_two:
+        signs += 1
+        yield (
+            f"Inference has two humps: {humps.fast_share:.0%} of the frames take about "
+            f"{humps.fast_ms:.3g} ms, {humps.slow_share:.0%} about {humps.slow_ms:.3g} ms, and "
+            f"{humps.between_share:.0%} something between."
+        )
+    used = _used_cores(machine)
+    if used is not None and cores:
+        busy = _number(machine.get("system_busy")) or 0.0
+        if used >= _FULL * cores:
+            signs += 1
+            yield f"The processor was full: recording used {used:.1f} of {cores:g} cores."
+        elif busy >= _FULL and used <= _HARDLY * cores:
+            yield (
+                f"The machine was busy with other work: {busy:.0%} of all its processor time was "
+                f"used, {used:.1f} of {cores:g} cores by this recording."
+            )
+    far = _far_above_work(session, machine, loads, humps) if is_local_cpu else None
+    if far is not None and cores:
+        spent_ms, peaceful_ms = far
+        signs += 1
+        yield (
+            f"A frame cost {spent_ms:.3g} ms of processor time, where one that nothing gets in the "
+            f"way of can take {peaceful_ms:.3g} ms on {cores:g} cores at most: threads wait for "
+            "each other without leaving the processor."
+        )
+    if is_local_cpu and signs and (count > 1 or far is not None):
+        on = "" if not cores else f" of {cores:g} cores"
+        what = f"{count} devices share one processor{on}" if count > 1 else "Much gets in the way"
+        yield f"{what}: {_TRY}."
+
+
+def _far_above_work(
+    session: Session,
+    machine: Mapping[str, Any],
+    loads: Sequence[StageLoad],
+    humps: Humps | None,
+) -> tuple[float, float] | None:
+    """Return processor time of a frame, and what it takes at most where nothing is in its way.
+
+    None where that is not known, or not far above.
+    """
+    used, cores, seconds = _used_cores(machine), machine.get("cores"), machine.get("seconds")
+    if used is None or humps is None or not len(session) or "video" in session.metadata:
+        return None  # encoding has threads of its own
+    means = {load.stage: load.mean_ms for load in loads}
+    others = ("read", "preprocess", "postprocess", "recorder")
+    peaceful_ms = humps.shortest_ms + sum(means.get(stage) or 0.0 for stage in others)
+    peaceful_ms *= cores or 1
+    spent_ms = used * (seconds or 0.0) * 1e3 / len(session)
+    return (spent_ms, peaceful_ms) if spent_ms > _FAR_ABOVE * peaceful_ms else None
+
+
+def _used_cores(machine: Mapping[str, Any]) -> float | None:
+    """Return how many cores the recorder used on average; None if others' work is in that, too."""
+    seconds = _number(machine.get("seconds"))
+    own, children = (_number(machine.get(f"{who}_cpu_s")) for who in ("process", "children"))
+    if not seconds or own is None or machine.get("sources", 1) != 1:
+        return None
+    return (own + (children or 0.0)) / seconds
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if type(value) in (int, float) and 0 <= value < 1e15 else None
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}

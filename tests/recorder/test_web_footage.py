@@ -1,0 +1,159 @@
+"""What a web server gives: footage with an end is recorded once, like a file."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.server
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dgrec as library
+from dgrec.errors import VideoError
+from recorder.source import open_source, parse_source
+from replay.footage.finding import find_footage
+from tests.footage import FRAMES, Encoding, encode
+from tests.recorder.command import Command
+
+Serve = Callable[[Path, str], str]
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    files: dict[str, bytes] = {}
+
+    def do_GET(self) -> None:
+        _, how, name = self.path.split("/")
+        data = self.files[name]
+        self.send_response(200)
+        self.close_connection = True
+        with contextlib.suppress(OSError):  # the reader has left
+            getattr(self, f"send_{how}")(data)
+
+    def send_length(self, data: bytes) -> None:
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def send_broken(self, data: bytes) -> None:
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data[: len(data) // 2])
+
+    def send_chunks(self, data: bytes) -> None:
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for at in range(0, len(data), 5000):
+            chunk = data[at : at + 5000]
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+        self.wfile.write(b"0\r\n\r\n")
+
+    def send_nothing(self, data: bytes) -> None:
+        """Say nothing of the length."""
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(data)
+
+    def send_live(self, data: bytes) -> None:
+        """Send as fast as it plays, and do not end."""
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(data[: len(data) // 2])
+        for at in range(len(data) // 2, len(data), 188):
+            self.wfile.write(data[at : at + 188])
+            time.sleep(0.05)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Serves files on loopback: ``serve(path, how)`` returns an address."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+
+        def address(path: Path, how: str) -> str:
+            _Handler.files[path.name] = path.read_bytes()
+            return f"http://127.0.0.1:{server.server_port}/{how}/{path.name}"
+
+        yield address
+        server.shutdown()
+        thread.join()
+
+
+def read(address: str) -> tuple[int, Any]:
+    reader = open_source(parse_source(address), stall_timeout_s=5)
+    count = sum(1 for _ in iter(reader.read, None))
+    reader.release()
+    return count, reader
+
+
+@pytest.mark.parametrize("how", ["length", "chunks", "nothing"])
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts", "a.h264", "a.avi"])
+def test_footage_has_an_end(tmp_path: Path, serve: Serve, name: str, how: str) -> None:
+    front = {"movflags": "faststart"} if name.endswith("mp4") else {}
+    count, reader = read(serve(encode(tmp_path / name, Encoding(muxer=front)), how))
+    assert reader.has_end
+    assert count == FRAMES
+    assert reader.missing() == ""
+
+
+@pytest.mark.parametrize("how", ["length", "chunks", "nothing"])
+def test_an_index_at_the_end(tmp_path: Path, serve: Serve, how: str) -> None:
+    """The server gives the file from its beginning only, as Python's own does."""
+    path = encode(tmp_path / "large.mp4", Encoding(size=(640, 480)))
+    assert path.stat().st_size > 500_000
+    count, reader = read(serve(path, how))
+    assert (count, reader.has_end, reader.missing()) == (FRAMES, True, "")
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts"])
+def test_an_answer_that_breaks_off_is_incomplete(tmp_path: Path, serve: Serve, name: str) -> None:
+    front = {"movflags": "faststart"} if name.endswith("mp4") else {}
+    count, reader = read(serve(encode(tmp_path / name, Encoding(muxer=front)), "broken"))
+    assert 0 < count < FRAMES
+    assert reader.missing() != ""
+
+
+def test_a_stream_without_an_end_is_live(tmp_path: Path, serve: Serve) -> None:
+    path = encode(tmp_path / "a.ts", Encoding(), frames=100)
+    reader = open_source(parse_source(serve(path, "live")), stall_timeout_s=5)
+    assert not reader.has_end
+    assert reader.read() is not None
+    reader.release()
+
+
+def test_it_is_recorded_once(dgrec: Command, tmp_path: Path, serve: Serve) -> None:
+    path = encode(tmp_path / "a.mp4", Encoding(size=(320, 240)))
+    reachable = {"NO_PROXY": "127.0.0.1"}
+    done = dgrec.record("--source", serve(path, "length"), "--output", "s.parquet", env=reachable)
+    assert done.returncode == 0, done.stderr
+    with library.open(dgrec.folder / "s.parquet") as session:
+        assert len(session) == FRAMES
+        assert session.metadata["end_reason"] == "finished"
+        assert session.metadata.get("events", []) == []
+        source = session.metadata["source"]
+        assert source["live"] is False
+        assert source["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+        # The very file may be given for it, and no other.
+        assert find_footage(session, path).column == "source_frame"
+        other = encode(tmp_path / "b.mp4", Encoding(size=(320, 240)), first=1)
+        with pytest.raises(VideoError, match="is not a video that was recorded with"):
+            find_footage(session, other)
+
+
+def test_a_file_address_is_a_file(tmp_path: Path) -> None:
+    path = encode(tmp_path / "a b%.mp4", Encoding())
+    for address in (f"file://{path}", path.as_uri(), f"file://localhost{path}"):
+        source = parse_source(address)
+        assert (source.kind, source.target) == ("file", str(path))
+        count, reader = read(address)
+        assert (count, reader.has_end) == (FRAMES, True)

@@ -1,0 +1,61 @@
+"""What is said of recordings of a real PySDK pipeline whose limit is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dgrec
+from replay.query.reader import SqlReader
+from replay.stats.why import Pipeline, explain
+from tests.recorder.command import Command
+from tests.recorder.network_camera import MjpegCamera
+from tests.recorder.zoo import broken_model
+
+
+def recorded(folder: Path, *arguments: str) -> tuple[Pipeline, dict[str, Any], str]:
+    done = Command(folder).record(*arguments, "--output", "s.parquet")
+    assert done.returncode == 0, done.stderr
+    with dgrec.open(folder / "s.parquet") as session, SqlReader([session]) as reader:
+        (found,) = explain([session], reader)
+        return found, session.metadata, done.stdout + done.stderr
+
+
+def holds(found: Pipeline) -> None:
+    """Check what has to be so on any machine, however busy."""
+    assert found.fps is not None
+    for load in found.loads:
+        assert load.capacity_fps is None or load.capacity_fps >= found.fps * (1 - 1e-9)
+    if found.next_fps is not None:
+        assert found.next_fps >= found.fps * (1 - 1e-9)
+
+
+def test_a_slow_postprocessor_in_python(tmp_path: Path) -> None:
+    slow = broken_model(tmp_path, "import time; time.sleep(0.15)", 0)
+    found, metadata, _ = recorded(tmp_path, "--source", "sample", *slow, "--max-frames", "60")
+    holds(found)
+    assert metadata["model"]["python_postprocessor"] is True
+    assert found.fps is not None
+    assert found.fps <= 1 / 0.15
+    # On a machine that is busy with other things, inference may take as long.
+    assert found.limit in ("postprocess", "inference", None)
+    post = next(load for load in found.loads if load.stage == "postprocess")
+    assert post.workers == 1
+    assert post.capacity_fps is not None
+    assert post.capacity_fps <= max(1 / 0.15, found.fps) * 1.01
+
+
+def test_a_camera_is_never_said_to_send_more_than_it_does(tmp_path: Path) -> None:
+    with MjpegCamera(fps=5.0) as camera:
+        found, metadata, said = recorded(
+            tmp_path, "--source", camera.url, "--duration", "8s", "--video", "none"
+        )
+    holds(found)
+    assert found.limit in ("read", None)
+    assert found.delivered_fps == pytest.approx(5.0, rel=0.1)
+    assert found.fps is not None
+    assert found.fps <= found.delivered_fps * (1 + 1e-9)
+    at_start = metadata["totals"]["dropped_at_start"]
+    assert ("more while the model started" in said) == (at_start > 0)
