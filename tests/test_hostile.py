@@ -25,7 +25,7 @@ from dgrec.masks import pack_array, unpack_array
 from dgrec.untrusted import Allowance, DecodeError, inflate
 from replay.output.destination import open_output
 from replay.output.rows import QueryResult, write_rows
-from tests.factory import make_rows, write_session
+from tests.factory import make_detection, make_rows, write_session
 from tests.hostile_files import write_cases
 from tests.hostile_runner import COMMANDS, run
 
@@ -234,3 +234,11 @@ def test_long_cells_are_written_a_few_rows_at_a_time(form: str, tmp_path: Path) 
         assert [text.count(end) for end in "yz"] == [1, 1]
         assert len(text) > 27_000_000
         assert max(taken) < 10_000_000
+
+
+def test_a_frame_with_an_enormous_integer_can_be_shown(tmp_path: Path) -> None:
+    rows = make_rows(1)
+    rows[0].results = [make_detection(1, extra_value=1 << 100_000)]
+    with dgrec.open(write_session(tmp_path / "s.parquet", rows)) as session:
+        assert session[0].results[0]["extra_value"] == 1 << 100_000
+        assert repr(session[0]) == "<frame 0: 1 results>"
