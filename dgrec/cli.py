@@ -55,7 +55,7 @@ class RootGroup(click.Group):
             with _one_printable_line():
                 return super().invoke(ctx)
         except DgrecError as error:
-            echo(f"Error: {redact_text(str(error))}", err=True)
+            echo(f"Error: {error}", err=True)
             raise SystemExit(error.exit_code) from error
         except ImportError as error:
             raise click.ClickException(_missing_library(error)) from error
@@ -71,7 +71,7 @@ def _one_printable_line() -> Iterator[None]:
     try:
         yield
     except click.ClickException as error:
-        error.message = line(redact_text(error.message))  # type: ignore[misc]
+        error.message = line(error.message)  # type: ignore[misc]
         if isinstance(error, click.FileError):
             error.ui_filename = line(error.ui_filename)  # type: ignore[misc]
         raise

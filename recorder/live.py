@@ -240,7 +240,7 @@ def _losses(totals: Mapping[str, int]) -> list[str]:
         start, after = totals.get(f"{name}_at_start", 0), totals.get(f"{name}_after", 0)
         before = totals.get(name, 0) - start
         more = [f"{start:,} more while the model started"] if start else []
-        more += [f"{after:,} after the last frame"] if after else []
+        more += [f"and {after:,} after the last frame"] if after else []
         if before or more:
             apart = f" ({', '.join(more)})" if more else ""
             texts.append(f"{before:,} {words}{apart}")

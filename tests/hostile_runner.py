@@ -30,7 +30,8 @@ __all__ = ["COMMANDS", "MEMORY_MB", "SECONDS", "Finding", "prepare", "run"]
 #: the clock's and the processor's time counts, but for a command that hangs.
 SECONDS = 10.0
 _HANGS = 90.0
-MEMORY_MB = 1000
+#: Besides what importing everything takes, some 350 MB.
+MEMORY_MB = 650
 #: Kept from taking the machine down with it.
 _DATA = 12 << 30
 #: What a terminal acts upon; colors and cursor movements of dgrec's own are not among them.
@@ -265,7 +266,9 @@ def _watch(pid: int, commands: list[str], master: int, done: int) -> Iterator[_O
     peak = cpu = 0.0
 
     def outcome(code: int | None, cpu_now: float, peak_mb: float) -> _Outcome:
-        text = output.replace(_END, b"").decode("utf-8", "replace")
+        # What follows is the next command's already.
+        written, _, output[:] = bytes(output).partition(_END)
+        text = written.decode("utf-8", "replace")
         seconds = time.monotonic() - started
         return _Outcome(commands.pop(0), code, seconds, cpu_now - cpu, peak_mb, text)
 
@@ -280,9 +283,9 @@ def _watch(pid: int, commands: list[str], master: int, done: int) -> Iterator[_O
         ready, _, _ = select.select([master, done], [], [], max(0.0, wait))
         if not ready:
             os.kill(pid, signal.SIGKILL)
-            _, _, usage = os.wait4(pid, 0)
+            os.waitpid(pid, 0)
             drain()
-            yield outcome(None, cpu, usage.ru_maxrss / 1024)
+            yield outcome(None, cpu, 0.0)
             return
         if master in ready and not _read(master, output) and done not in ready:
             ready = [done]
@@ -293,13 +296,12 @@ def _watch(pid: int, commands: list[str], master: int, done: int) -> Iterator[_O
                 code, cpu_now, now = _DONE.unpack(data)
                 yield outcome(code, cpu_now, now if now > peak else 0.0)
                 peak, cpu = max(peak, now), cpu_now
-                output.clear()
                 started = time.monotonic()
                 continue
-            _, status, usage = os.wait4(pid, 0)
+            _, status = os.waitpid(pid, 0)
             if commands:
                 code = os.waitstatus_to_exitcode(status)
-                yield outcome(code, cpu, usage.ru_maxrss / 1024)
+                yield outcome(code, cpu, 0.0)
             return
 
 
@@ -327,6 +329,7 @@ def _child(path: Path, commands: dict[str, Any], terminal: int, done: int) -> No
     os.dup2(nowhere, 0)
     resource.setrlimit(resource.RLIMIT_DATA, (_DATA, _DATA))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for command in commands.values():
         _write_to(terminal)  # a command may have closed it behind itself
         code = _outcome_of(command, path)
@@ -335,7 +338,8 @@ def _child(path: Path, commands: dict[str, Any], terminal: int, done: int) -> No
             sys.stderr.flush()
         os.write(1, _END)
         used = resource.getrusage(resource.RUSAGE_SELF)
-        os.write(done, _DONE.pack(code, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024))
+        grown = (used.ru_maxrss - before) / 1024
+        os.write(done, _DONE.pack(code, used.ru_utime + used.ru_stime, grown))
     os._exit(0)
 
 

@@ -71,7 +71,7 @@ def of_numpy(session: Session, add: Callable[[str, Any], None]) -> None:
         values = _finite(frames, name)
         is_known = len(values) or not frames.num_rows
         lost = {"skipped_before": "skipped", "dropped_before": "dropped"}.get(name, name)
-        add(lost, int(values.sum()) if is_known else None)
+        add(_in_all(lost), int(values.sum()) if is_known else None)
     if captured := _known(frames, "captured_at"):
         completed = _known(frames, "completed_at")
         add("duration", (max(completed) - min(captured)) / 1e6 if completed else None)
@@ -117,7 +117,7 @@ def of_metadata(session: Session, add: Callable[[str, Any], None]) -> None:
     if not session.has_checksums or totals is None:
         return
     for name in ("frames", "detections", "skipped", "dropped", *(f"dropped_{p}" for p in _PLACES)):
-        add(name, totals[name])
+        add(_in_all(name), totals[name])
 
 
 def of_sql(reader: SqlReader, add: Callable[[str, str, Any], None]) -> None:
@@ -125,6 +125,9 @@ def of_sql(reader: SqlReader, add: Callable[[str, str, Any], None]) -> None:
     for row in reader.rows("FROM sessions"):
         for name in ("frames", "detections", "skipped", "dropped"):
             add(row["session_id"], name, row[name])
+        if row["dropped"] is not None and row["dropped_at_start"] is not None:
+            in_all = row["dropped"] + row["dropped_at_start"]
+            add(row["session_id"], _in_all("dropped"), in_all)
     for row in reader.rows("FROM stage_latency WHERE stage <> 'waiting'"):
         add(row["session_id"], f"{row['stage']} count", row["frames"])
         for statistic in ("mean", *_QUANTILES, "max"):
@@ -240,6 +243,11 @@ def figures(sessions: Mapping[str, Session]) -> dict[str, Figures]:
             exact = of_one[figure.removesuffix(" rounded")]["of_stats"]
             of_one[figure]["of_stats"] = None if exact is None else round(exact, 3)
     return found
+
+
+def _in_all(name: str) -> str:
+    """Rows and metadata count all losses; what commands call dropped comes after the start."""
+    return f"{name} in all" if name.startswith("dropped") else name
 
 
 def _finite(frames: pa.Table, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
