@@ -6,6 +6,8 @@ The recorder and the replay tool count frames by this one reader: frame ``n`` of
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import itertools
 import os
 import threading
@@ -18,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from dgrec.errors import VideoError
-from dgrec.video.http_body import HttpBody, load_mp4
+from dgrec.video.http_body import HttpBody, load_mp4, quoted
 from dgrec.video.library import import_av
 from dgrec.video.picture import AS_STORED, Image, PixelConverter, pixel_aspect, turn_of
 
@@ -229,6 +231,7 @@ class VideoReader:
     def _connect(self, address: str, open_timeout_s: float, read_timeout_s: float) -> Any:
         """Open an address, through FFmpeg where that can read it to its end."""
         read_timeout_s = max(read_timeout_s, 0.001)
+        address = quoted(address)
         try:
             container = open_container(address, self.name, (open_timeout_s, read_timeout_s))
         except VideoError:
@@ -241,7 +244,7 @@ class VideoReader:
         elif _has_unknown_length(address, container):
             try:
                 self._body = HttpBody(address, read_timeout_s)
-            except (OSError, ValueError):
+            except (OSError, ValueError, http.client.HTTPException):
                 container.close()
                 raise VideoError(f"{self.name}: cannot be read as a video: no answer") from None
         if self._body is None:
@@ -295,6 +298,7 @@ class VideoReader:
                 if not is_data or failed > _MOST_FAILED_READS:
                     self._packets = None
                     self.problem = self._reason(error)
+                    self._drain()
                 else:
                     self._packets = self._container.demux(self._stream)
             else:
@@ -316,8 +320,16 @@ class VideoReader:
             if not is_end:
                 self._losses.failed(packet)
         else:
-            for frame in frames:
-                self._decoded.append((frame, self._losses.before(frame)))
+            self._keep(frames)
+
+    def _drain(self) -> None:
+        """Take what the decoder still has: at an ordinary end, the demuxer sees to that."""
+        with contextlib.suppress(self._av.FFmpegError):
+            self._keep(self._stream.codec_context.decode(None))
+
+    def _keep(self, frames: list[Any]) -> None:
+        for frame in frames:
+            self._decoded.append((frame, self._losses.before(frame)))
 
     def _take(self) -> tuple[Any, Fraction | None, int] | None:
         """Return the next frame, its time, and how many are missing before it; None at the end."""
