@@ -24,9 +24,13 @@ _MOST_LOADED = 4 << 30
 _PLAYLISTS = (b"#EXTM3U", b"<?xml", b"<MPD", b"ffconcat")
 
 
+def _is_web_address(address: str) -> bool:
+    return address.partition(":")[0].lower() in ("http", "https")
+
+
 def digest_of_answer(address: str, timeout_s: float) -> tuple[int, str] | None:
     """Return size and SHA-256 of what an address gives; None where that would take long."""
-    if urlsplit(address).scheme not in ("http", "https"):
+    if not _is_web_address(address):
         return None
     try:
         with contextlib.closing(HttpBody(address, timeout_s)) as body:
@@ -50,7 +54,7 @@ def load_mp4(address: str, timeout_s: float) -> IO[bytes] | None:
 
     Returns a temporary file, which goes when it is closed; None if there is no MP4, or a huge one.
     """
-    if urlsplit(address).scheme not in ("http", "https"):
+    if not _is_web_address(address):
         return None
     file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - it is handed on
     try:

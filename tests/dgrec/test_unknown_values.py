@@ -127,9 +127,8 @@ def test_a_row_without_a_stamp_is_in_no_window_and_makes_no_stall(tmp_path: Path
     with dgrec.open(path) as session:
         windows = session.sql("SELECT frames, fps FROM throughput(8)").fetchall()
         assert [frames for frames, _ in windows] == [40] * 6
-        # The last window ends with the last result.
-        assert [fps for _, fps in windows[:-1]] == [5.0] * 5
-        assert windows[-1][1] == pytest.approx(40 / 7.84)
+        # 40 results in 8 s, give or take the one in which a window begins or ends.
+        assert [fps for _, fps in windows] == pytest.approx([5.0] * 6, rel=0.03)
         assert session.sql("FROM stalls()").fetchall() == []
         stalls = dgrec.compare(session, session).row("stalls_per_min")
         assert stalls.base.value == 0
