@@ -568,3 +568,19 @@ def test_a_clip_that_was_killed_is_in_nobodys_way(
     assert dgrec(*arguments, "--overwrite").exit_code == 0
     assert_whole(clip)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4", "clip.parquet"]
+
+
+def test_events_of_rows_without_the_number_of_a_source_frame(tmp_path: Path) -> None:
+    numbers = [None, *range(1, 9), None]
+    events = [
+        {"kind": "size", "source_frame": frame, "width": 4, "height": 2} for frame in (2, 5, 8)
+    ]
+    path = edited(
+        write_session(tmp_path / "s.parquet", make_rows(10)),
+        {"source_frame": numbers},
+        events=events,
+    )
+    with dgrec.open(path) as session:
+        write_clip(session, [Span(0, 6)], tmp_path / "clip.parquet")
+    with dgrec.open(tmp_path / "clip.parquet") as clip:
+        assert [event["source_frame"] for event in clip.metadata["events"]] == [2, 5]
