@@ -90,7 +90,7 @@ def _library(path: Path, folder: Path) -> None:
             for result in itertools.islice(session, _FRAMES):
                 width, height = result.size
                 repr((result, result.timing, result.info, result.attributes, result.captured_at))
-                if 0 < width * height < 1 << 22:
+                if min(width, height) > 0 and width * height < 1 << 22:
                     with contextlib.suppress(DgrecError):
                         result.overlay(np.zeros((height, width, 3), np.uint8))
             if len(session):
