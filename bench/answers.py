@@ -1,6 +1,6 @@
 """What an answer of the SQL library costs, next to hand-written SQL and to JSON lines.
 
-    python -m bench.answers [--frames 9000] [--boxes 10] [--sessions 4] [--repetitions 31]
+    python -m bench.answers [--frames 9000] [--boxes 10] [--sessions 4] [--repetitions 31] [--cpu]
 
 Every question is asked of one recording, in turn, several times over, of
 
@@ -14,6 +14,7 @@ hand for each file there is (by ``filename``).
 
 All must give the same numbers. The time is from the text of the query to the last row in Python;
 the connection and its views are there before, as they are for one question after another.
+With ``--cpu`` it is the processor time of this process, of all threads.
 """
 
 from __future__ import annotations
@@ -148,6 +149,19 @@ class Question:
 _QUANTILES = [0.5, 0.95, 0.99]
 
 
+def _rate(df: Any) -> float:
+    """Return frames a second by the library's definition (docs/sql.md, "What a rate is")."""
+    captured, completed = (df[c].max() - df[c].min() for c in ("captured_at", "completed_at"))
+    return (len(df) - 1) * 1e6 / max(captured, completed)
+
+
+def _running(df: Any, steady: int) -> Any:
+    """Return the frames after the warm-up that were captured after the first result."""
+    df = df[df.frame >= steady]
+    later = df[df.captured_at > df.completed_at.min()] if steady == 0 else df
+    return later if len(later) >= 10 else df
+
+
 def _summary(column: Any) -> tuple[Any, ...]:
     return int(column.count()), column.mean(), *column.quantile(_QUANTILES), column.max()
 
@@ -166,9 +180,16 @@ def _windows(df: Any, _: int) -> list[tuple[Any, ...]]:
     number = ((df.completed_at - start) // width).clip(upper=(end - start - 1) // width)
     rows = []
     for index, group in df.groupby(number):
-        length = min(width, end - start - index * width) / 1e6
         quantiles = group.latency_ms.quantile([0.5, 0.95])
-        rows.append((len(group), len(group) / length, *quantiles))
+        steps = len(group) - (0 in group.index)
+        since = max(df.completed_at.min(), start + index * width)
+        completed = min(end, start + (index + 1) * width) - since
+        if len(group) > 1:
+            interval = (group.captured_at.max() - group.captured_at.min()) / (len(group) - 1)
+        else:
+            interval = df.captured_at.diff()[group.index[0]]
+        fps = steps * 1e6 / max(steps * interval, completed) if steps else 0
+        rows.append((len(group), fps, *quantiles))
     return rows
 
 
@@ -197,7 +218,12 @@ def _stalls(df: Any, _: int) -> list[tuple[Any, ...]]:
 def _losses(df: Any, _: int) -> list[tuple[Any, ...]]:
     columns = ("skipped_before", "dropped_camera", "dropped_queue", "dropped_writer")
     lost = [int(df[name].sum()) for name in columns]
-    return [(count, count / (len(df) + sum(lost))) for count in lost]
+    at_start = df[(df.frame == 0) | (df.captured_at.shift(1) <= df.completed_at.min())]
+    early = [0, *(int(at_start[name].sum()) for name in columns[1:])]
+    return [
+        (count - start, start, count / (len(df) + sum(lost)))
+        for count, start in zip(lost, early, strict=True)
+    ]
 
 
 def _parts(df: Any) -> Any:
@@ -236,11 +262,20 @@ def _late(df: Any, _: int) -> list[tuple[Any, ...]]:
 def _causes(df: Any, steady: int) -> list[tuple[Any, ...]]:
     parts = _parts(df)
     own = parts[["preprocess", "inference", "postprocess", "consumer"]].sum(axis=1)
+    noticeable = max((df.read_ms + df.latency_ms).median() / 4, 5)
+    waited = parts.queue > parts.queue.median() + noticeable
+    took_longer = own > own.median() + noticeable
     rows = []
     for frame, total, _, blame, _ in _late(df, steady)[:10]:
-        before = (df.frame < frame) & (df.completed_at > df.captured_at[frame])
-        waited = blame == "queue" and before.any()
-        behind = (int(own[before].idxmax()), own[before].max()) if waited else (None, None)
+        behind: tuple[Any, ...] = (None, None)
+        level = df.frame[(df.frame < frame) & ~waited].max()
+        if blame == "queue" and not math.isnan(level):
+            on_the_way = (df.frame > level) | (df.completed_at > df.captured_at[level + 1])
+            before = (df.frame < frame) & on_the_way
+            for marked in (before & took_longer, before & waited):
+                if marked.any():
+                    behind = int(marked.idxmax()), own[marked.idxmax()]
+                    break
         rows.append((frame, total, blame, *behind))
     return rows
 
@@ -271,20 +306,19 @@ def _flat(df: Any) -> Any:
 
 
 def _in_flight(df: Any, steady: int) -> list[tuple[Any, ...]]:
-    df = df[df.frame >= steady]
-    seconds = (df.completed_at.max() - df.captured_at.min()) / 1e6
-    return [(len(df) / seconds, df.latency_ms.mean(), df.latency_ms.sum() / 1e3 / seconds)]
+    df = _running(df, steady)
+    return [(_rate(df), df.latency_ms.mean(), _rate(df) * df.latency_ms.mean() / 1e3)]
 
 
 def _load(df: Any, steady: int) -> list[tuple[Any, ...]]:
-    df = df[df.frame >= steady]
-    elapsed = (df.completed_at.max() - df.captured_at.min()) / 1e3
+    df = _running(df, steady)
+    inferred = _rate(df) * (1 + df.dropped_writer[1:].sum() / (len(df) - 1)) / 1e3
     waiting = (df.latency_ms - df.preprocess_ms - df.inference_ms - df.postprocess_ms).clip(lower=0)
     read = 1 + (df.skipped_before + df.dropped_queue).sum() / len(df)
     columns = [df.preprocess_ms, df.inference_ms, df.postprocess_ms, waiting, df.recorder_ms]
     return [
-        (df.read_ms.mean(), df.read_ms.sum() * read / elapsed),
-        *((column.mean(), column.sum() / elapsed) for column in columns),
+        (df.read_ms.mean(), df.read_ms.mean() * read * inferred),
+        *((column.mean(), column.mean() * inferred) for column in columns),
     ]
 
 
@@ -311,6 +345,20 @@ c AS (SELECT *, lead(f) OVER x AS f1, lead(f, 2) OVER x AS f2, lead(m) OVER x AS
 b AS (SELECT <file> min(k * size) AS steady FROM c WHERE k + 2 < whole
       AND greatest(f, f1, f2) <= 1.1 * least(f, f1, f2)
       AND greatest(m, m1, m2) <= 1.1 * least(m, m1, m2) <group>)
+"""
+
+#: The rate of some rows, by the library's definition.
+_RATE = """(count(*) - 1) * 1e6 / greatest(
+    us(max(captured_at)) - us(min(captured_at)), us(max(completed_at)) - us(min(completed_at)))"""
+
+#: The frames after the warm-up that were captured after the first result.
+_RUNNING = f"""{_STEADY},
+f AS (SELECT <file> min(completed_at) AS first_result FROM <rows> <group>),
+a AS (SELECT <file> any_value(steady) AS steady, count(*) AS later, min(frame) AS first_later
+      FROM <rows> <join> b <using> <join> f <using>
+      WHERE frame >= steady AND captured_at > first_result <group>),
+running AS (SELECT <file> CASE WHEN later < 10 THEN steady ELSE first_later END AS first_running
+            FROM a)
 """
 
 #: Where each frame's time went, and which frames are late and why, by the library's rules.
@@ -356,24 +404,28 @@ QUESTIONS = [
     Question(
         "throughput",
         "SELECT frames, fps FROM session_throughput",
-        "SELECT <file> count(*), (count(*) - 1) * 1e6 "
-        "/ (us(max(completed_at)) - us(min(completed_at))) FROM <rows> <group>",
-        lambda df, _: [
-            (len(df), (len(df) - 1) * 1e6 / (df.completed_at.max() - df.completed_at.min()))
-        ],
+        f"SELECT <file> count(*), {_RATE} FROM <rows> <group>",
+        lambda df, _: [(len(df), _rate(df))],
     ),
     Question(
         "rate in windows",
         "SELECT frames, fps, latency_p50_ms, latency_p95_ms FROM throughput(10)",
         """
-        WITH s AS (SELECT <file> min(us(captured_at)) AS t0, max(us(completed_at)) AS t1
-                   FROM <rows> <group>),
-        c AS (SELECT <file> least((us(completed_at) - t0) // 10000000, (t1 - t0 - 1) // 10000000)
-                         AS k, count(*) AS n, quantile_cont(latency_ms, [0.5, 0.95]) AS q
-              FROM <rows> <join> s <using> GROUP BY ALL),
+        WITH s AS (SELECT <file> min(us(captured_at)) AS t0, min(us(completed_at)) AS r0,
+                          max(us(completed_at)) AS t1 FROM <rows> <group>),
+        g AS (SELECT <file> us(captured_at) AS a, us(completed_at) AS r, latency_ms,
+                     lag(us(captured_at)) OVER (<partition> ORDER BY frame) AS before FROM <rows>),
+        c AS (SELECT <file> least((r - t0) // 10000000, (t1 - t0 - 1) // 10000000) AS k,
+                     count(*) AS n, count(before) AS steps,
+                     CASE WHEN n > 1 THEN (max(a) - min(a)) / (n - 1)
+                          ELSE max(a) - max(before) END AS step,
+                     quantile_cont(latency_ms, [0.5, 0.95]) AS q
+              FROM g <join> s <using> GROUP BY ALL),
         w AS (SELECT *, unnest(range((t1 - t0 - 1) // 10000000 + 1)) AS k FROM s)
         SELECT <file> coalesce(n, 0),
-               coalesce(n, 0) * 1e6 / least(10000000, t1 - t0 - k * 10000000), q[1], q[2]
+               CASE WHEN steps > 0 THEN steps * 1e6 / greatest(steps * step,
+                   least(t1, t0 + (k + 1) * 10000000) - greatest(r0, t0 + k * 10000000))
+                   ELSE 0 END, q[1], q[2]
         FROM w LEFT JOIN c USING (<file> k) ORDER BY <file> k""",
         _windows,
     ),
@@ -386,28 +438,23 @@ QUESTIONS = [
     Question(
         "frames in flight",
         "SELECT fps, latency_ms, in_flight FROM pipeline",
-        f"""WITH {_STEADY}
-        SELECT <file> count(*) * 1e6 / (us(max(completed_at)) - us(min(captured_at))),
-               avg(latency_ms),
-               sum(latency_ms) * 1e3 / (us(max(completed_at)) - us(min(captured_at)))
-        FROM <rows> <join> b <using> WHERE frame >= steady <group>""",
+        f"""WITH {_RUNNING}
+        SELECT <file> {_RATE} AS fps, avg(latency_ms) AS ms, fps * ms / 1e3
+        FROM <rows> <join> running <using> WHERE frame >= first_running <group>""",
         _in_flight,
     ),
     Question(
         "load of the stages",
         "SELECT mean_ms, frames_in_it FROM stage_load",
-        f"""WITH {_STEADY},
+        f"""WITH {_RUNNING},
         v AS (SELECT *, greatest(0, latency_ms - preprocess_ms - inference_ms - postprocess_ms)
-              AS waiting FROM <rows> <join> b <using> WHERE frame >= steady),
-        e AS (SELECT <file> (us(max(completed_at)) - us(min(captured_at))) / 1e3 AS ms,
-              avg(read_ms) AS r, sum(read_ms)
-                  * (1 + sum(skipped_before + dropped_queue) / count(*)) / ms AS rs,
-              avg(preprocess_ms) AS p, sum(preprocess_ms) / ms AS ps,
-              avg(inference_ms) AS i, sum(inference_ms) / ms AS "is",
-              avg(postprocess_ms) AS o, sum(postprocess_ms) / ms AS os,
-              avg(waiting) AS w, sum(waiting) / ms AS ws,
-              avg(recorder_ms) AS c, sum(recorder_ms) / ms AS cs FROM v <group>)
-        SELECT <file> r, rs, p, ps, i, "is", o, os, w, ws, c, cs FROM e""",
+              AS waiting FROM <rows> <join> running <using> WHERE frame >= first_running),
+        e AS (SELECT <file> {_RATE} / 1e3 * (count(*) - 1 + sum(dropped_writer)
+                  - arg_min(dropped_writer, frame)) / (count(*) - 1) AS f,
+              1 + sum(skipped_before + dropped_queue) / count(*) AS times,
+              avg(read_ms) AS r, avg(preprocess_ms) AS p, avg(inference_ms) AS i,
+              avg(postprocess_ms) AS o, avg(waiting) AS w, avg(recorder_ms) AS c FROM v <group>)
+        SELECT <file> r, r * times * f, p, p * f, i, i * f, o, o * f, w, w * f, c, c * f FROM e""",
         _load,
     ),
     Question(
@@ -426,13 +473,21 @@ QUESTIONS = [
     ),
     Question(
         "losses by place",
-        "SELECT frames, share FROM losses",
+        "SELECT frames, at_start, share FROM losses",
         """
-        WITH c AS (SELECT <file> count(*) AS n, sum(skipped_before)::BIGINT AS s,
-                   sum(dropped_camera)::BIGINT AS c, sum(dropped_queue)::BIGINT AS q,
-                   sum(dropped_writer)::BIGINT AS w FROM <rows> <group>)
-        SELECT <file> s, s / (n + s + c + q + w), c, c / (n + s + c + q + w),
-               q, q / (n + s + c + q + w), w, w / (n + s + c + q + w) FROM c""",
+        WITH f AS (SELECT <file> min(completed_at) AS first_result FROM <rows> <group>),
+        g AS (SELECT <file> frame, skipped_before, dropped_camera, dropped_queue, dropped_writer,
+                     lag(captured_at) OVER (<partition> ORDER BY frame) AS before FROM <rows>),
+        k AS (SELECT *, frame = 0 OR before <= first_result AS early FROM g <join> f <using>),
+        c AS (SELECT <file> count(*) AS n, sum(skipped_before)::BIGINT AS s,
+                     sum(dropped_camera)::BIGINT AS c, sum(dropped_queue)::BIGINT AS q,
+                     sum(dropped_writer)::BIGINT AS w,
+                     coalesce(sum(dropped_camera) FILTER (early), 0)::BIGINT AS c0,
+                     coalesce(sum(dropped_queue) FILTER (early), 0)::BIGINT AS q0,
+                     coalesce(sum(dropped_writer) FILTER (early), 0)::BIGINT AS w0
+              FROM k <group>)
+        SELECT <file> s, 0, s / (n + s + c + q + w), c - c0, c0, c / (n + s + c + q + w),
+               q - q0, q0, q / (n + s + c + q + w), w - w0, w0, w / (n + s + c + q + w) FROM c""",
         _losses,
     ),
     Question(
@@ -457,11 +512,22 @@ QUESTIONS = [
         "SELECT frame, total_ms, blame, behind_frame, behind_ms FROM late_causes()",
         f"""
         WITH {_LATE}, k AS (FROM l ORDER BY t DESC LIMIT 10),
-        h AS (SELECT <file> k.frame, arg_max(x.frame, p + i + o + r) AS f, max(p + i + o + r) AS ms
-              FROM k <join> x <using> WHERE k.b.part = 'queue' AND x.frame < k.frame
-              AND x.completed_at > k.captured_at GROUP BY ALL)
-        SELECT <file> frame, t, b.part, f, ms FROM k LEFT JOIN h USING (<file> frame)
-        ORDER BY t DESC""",
+        u AS (SELECT greatest(median(t) / 4, 5) AS noticeable, median(q) AS usual_wait,
+                     median(p + i + o + r) AS usual_own FROM x),
+        y AS MATERIALIZED (
+            SELECT frame, captured_at, completed_at, p + i + o + r AS own,
+                   q > usual_wait + noticeable AS waited,
+                   p + i + o + r > usual_own + noticeable AS took_longer FROM x CROSS JOIN u),
+        v AS (SELECT k.frame, max(y.frame) + 1 AS first FROM k CROSS JOIN y
+              WHERE k.b.part = 'queue' AND y.frame < k.frame AND NOT y.waited GROUP BY k.frame),
+        z AS (SELECT v.frame, first, captured_at FROM v JOIN y ON y.frame = first),
+        h AS (SELECT z.frame, coalesce(min(y.frame) FILTER (took_longer),
+                                       min(y.frame) FILTER (waited)) AS f,
+                     coalesce(arg_min(own, y.frame) FILTER (took_longer),
+                              arg_min(own, y.frame) FILTER (waited)) AS ms
+              FROM z CROSS JOIN y WHERE y.frame < z.frame
+              AND (y.frame >= first OR y.completed_at > z.captured_at) GROUP BY z.frame)
+        SELECT frame, t, b.part, f, ms FROM k LEFT JOIN h USING (frame) ORDER BY t DESC""",
         _causes,
     ),
     Question(
@@ -505,6 +571,7 @@ QUESTIONS = [
 
 
 Way = Callable[[], list[tuple[Any, ...]]]
+Clock = Callable[[], float]
 
 
 def main() -> None:
@@ -514,7 +581,9 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=4, help="how many for the second table")
     parser.add_argument("--repetitions", type=int, default=31)
     parser.add_argument("--only", default="", help="questions with this in their name")
+    parser.add_argument("--cpu", action="store_true", help="processor time, on a busy machine")
     arguments = parser.parse_args()
+    clock = time.process_time if arguments.cpu else time.perf_counter
     questions = [question for question in QUESTIONS if arguments.only in question.name]
     with tempfile.TemporaryDirectory() as name:
         paths = [
@@ -524,13 +593,15 @@ def main() -> None:
         lines = Path(name) / "1.jsonl"
         write_json_lines(paths[0], lines)
         print(f"Parquet {paths[0].stat().st_size:,} bytes, JSON lines {lines.stat().st_size:,}")
-        one = ask_one(paths[0], lines, questions, arguments.repetitions)
-        several = ask_several(paths, questions, arguments.repetitions)
+        one = ask_one(paths[0], lines, questions, arguments.repetitions, clock)
+        several = ask_several(paths, questions, arguments.repetitions, clock)
     print(f"at most {one:.2f} times what is written by hand for one file, ", end="")
     print(f"{several:.2f} times what is written for several")
 
 
-def ask_one(path: Path, lines: Path, questions: list[Question], repetitions: int) -> float:
+def ask_one(
+    path: Path, lines: Path, questions: list[Question], repetitions: int, clock: Clock
+) -> float:
     """Ask everything of one session, print a table, and return the largest ratio."""
     plain = _plain()
     table = f"read_parquet('{path}')"
@@ -551,7 +622,7 @@ def ask_one(path: Path, lines: Path, questions: list[Question], repetitions: int
             expected = _flatten(ways["library"]())
             for way, ask in ways.items():
                 assert _same(expected, _flatten(ask())), (question.name, way)
-            times = _times(ways, repetitions, few=("json", "pandas"))
+            times = _times(ways, repetitions, clock, few=("json", "pandas"))
             ratio = _ratio(times)
             worst = max(worst, ratio)
             middle = {way: statistics.median(values) for way, values in times.items()}
@@ -560,7 +631,9 @@ def ask_one(path: Path, lines: Path, questions: list[Question], repetitions: int
     return worst
 
 
-def ask_several(paths: list[Path], questions: list[Question], repetitions: int) -> float:
+def ask_several(
+    paths: list[Path], questions: list[Question], repetitions: int, clock: Clock
+) -> float:
     """Ask everything of several sessions at once, likewise."""
     plain = _plain()
     table = f"read_parquet({[str(path) for path in paths]}, filename = true)"
@@ -582,7 +655,7 @@ def ask_several(paths: list[Path], questions: list[Question], repetitions: int) 
                 for ask in ways.values()
             )
             assert _same(one, other), question.name
-            times = _times(ways, repetitions)
+            times = _times(ways, repetitions, clock)
             ratio = _ratio(times)
             worst = max(worst, ratio)
             middle = {way: statistics.median(values) for way, values in times.items()}
@@ -597,16 +670,16 @@ def _plain() -> duckdb.DuckDBPyConnection:
 
 
 def _times(
-    ways: dict[str, Way], repetitions: int, few: tuple[str, ...] = ()
+    ways: dict[str, Way], repetitions: int, clock: Clock, few: tuple[str, ...] = ()
 ) -> dict[str, list[float]]:
     times: dict[str, list[float]] = {way: [] for way in ways}
     for repetition in range(repetitions):
         # The slow ones a few times; and turn about: what comes second finds the caches warm.
         turn = [way for way in ways if repetition < 3 or way not in few]
         for way in turn if repetition % 2 else reversed(turn):
-            start = time.perf_counter()
+            start = clock()
             ways[way]()
-            times[way].append((time.perf_counter() - start) * 1e3)
+            times[way].append((clock() - start) * 1e3)
     return times
 
 

@@ -71,7 +71,7 @@ def main() -> int:
         metadata = metadata_module.new("identity", clock.now_ns())
         metadata["source"] = source.describe(output.parent)
         metadata["model"], metadata["overlay"] = loaded.description, loaded.overlay
-        capture = Capture(Footage(reader, source, clock), max_frames=options.max_frames)
+        capture = Capture(Footage(reader, clock), max_frames=options.max_frames)
         Recording(loaded.model, capture, output, metadata, clock=clock, watchers=(keep,)).run()
         counts = {"results": 0, "timing": 0, "info": 0, "overlay": 0}
         detections = 0

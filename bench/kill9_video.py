@@ -24,7 +24,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 from dgrec import metadata as metadata_module
 from dgrec.clock import Clock
@@ -37,13 +36,13 @@ from recorder.recovery import left_behind, recover
 from recorder.segment_videos import VideoOptions
 from recorder.segments import Splitting
 from replay.verify import verify
-from tests.recorder.doubles import PysdkDouble
+from tests.recorder.doubles import PysdkDouble, SourceDouble
 from tests.replay.clips import HEIGHT, WIDTH, number_in, numbered_image
 
 __all__ = ["look", "mismatches", "run_once"]
 
 
-class NumberedCamera:
+class NumberedCamera(SourceDouble):
     """A live source whose picture number ``i`` says ``i``, ``fps`` times a second, without end.
 
     After a second it is away for ``gap_s``, which passes in no time: its clock jumps. After so many
@@ -79,18 +78,6 @@ class NumberedCamera:
             time.sleep(timeout_s)
             return False
         return True
-
-    def take_events(self) -> list[dict[str, Any]]:
-        return []
-
-    def get(self, prop: int) -> float:
-        return 0.0
-
-    def interrupt(self) -> None:
-        pass
-
-    def release(self) -> None:
-        pass
 
 
 def _record(folder: Path, fps: float, split: bool, gap_s: float, frames: int = 0) -> None:

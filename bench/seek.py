@@ -144,6 +144,7 @@ def main() -> None:
     folder = parser.parse_args().folder
     with tempfile.TemporaryDirectory() as temporary:
         place = folder or Path(temporary)
+        place.mkdir(parents=True, exist_ok=True)
         every_second = {"preset": "veryfast", "g": "25", "bf": "0"}
         for name, size, block, frames, options in (
             ("own numbers, a key a second", (160, 64), 8, FRAMES, {**every_second, "bf": "2"}),

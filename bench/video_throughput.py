@@ -33,15 +33,13 @@ from recorder.frames import Frame
 from recorder.recording import Recording
 from recorder.segment_videos import VideoOptions
 from tests.factory import smooth_boxes
-from tests.recorder.doubles import PysdkDouble
+from tests.recorder.doubles import PysdkDouble, SourceDouble
 
 __all__ = ["run"]
 
 
-class MovingPictures:
+class MovingPictures(SourceDouble):
     """A natural-looking picture that moves, a new array for each frame, as a decoder gives."""
-
-    end_reason = "finished"
 
     def __init__(self, frames: int, size: tuple[int, int], clock: Clock) -> None:
         width, height = size
@@ -60,21 +58,6 @@ class MovingPictures:
         image = self._wide[:, left : left + width].copy()
         stamp = self._clock.now_ns()
         return Frame(image, index, index / 30, index / 30, stamp, 1000, width, height)
-
-    def wait(self, timeout_s: float) -> bool:
-        return True
-
-    def take_events(self) -> list[dict[str, Any]]:
-        return []
-
-    def get(self, prop: int) -> float:
-        return 0.0
-
-    def interrupt(self) -> None:
-        pass
-
-    def release(self) -> None:
-        pass
 
 
 class BusyModel:

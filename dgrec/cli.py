@@ -200,6 +200,7 @@ def _leave_hanging_thread(code: object) -> None:
     """
     hanging = ("dgrec-camera", "dgrec-duckdb", "dgrec-server")
     if any(thread.name.startswith(hanging) for thread in threading.enumerate()):
-        sys.stdout.flush()
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code if isinstance(code, int) else int(code is not None))

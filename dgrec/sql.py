@@ -26,7 +26,7 @@ from dgrec.errors import QueryError
 from dgrec.library import literal
 from dgrec.metadata import dumps
 from dgrec.schema import DETECTION, SCHEMA
-from dgrec.totals import FLOATS
+from dgrec.totals import FLOATS, LARGEST_MEASUREMENT
 
 if TYPE_CHECKING:
     import duckdb
@@ -274,12 +274,14 @@ def _select(rows: Sequence[_Rows]) -> str:
 def _finite(schema: pa.Schema, source: str, also: str = "") -> str:
     """Return a query for the rows of ``source`` in which numbers that are not finite are NULL.
 
-    NaN is no measurement, and the bounds of a Parquet column do not tell of it: whether ``isnan``
-    or a comparison finds it depends on whether DuckDB looks at them. It does not for ``isfinite``.
+    So are those beyond `LARGEST_MEASUREMENT`. The bounds of a Parquet column do not tell of NaN:
+    whether ``isnan`` or a comparison finds it depends on whether DuckDB looks at them. It does not
+    for ``isfinite``.
     """
     names = [name for name in schema.names if name in FLOATS]
     columns = [
-        f"CASE WHEN isfinite({name}) THEN {name} END AS {name}"
+        f"CASE WHEN isfinite({name}) AND abs({name}) <= {LARGEST_MEASUREMENT} THEN {name} END "
+        f"AS {name}"
         for name in names
         if pa.types.is_floating(schema.field(name).type)
     ]

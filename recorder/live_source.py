@@ -141,7 +141,7 @@ class LiveSource:
         self._first_ns: int | None = None
         self._last_media_s: float | None = None
         self._media_offset_s: float | None = None
-        self._opening_ns = 0
+        self._gone_s = 0.0
         self._busy_since_ns: int | None = None
         self._turn = 0
         self._thread = self._start(reader)
@@ -275,7 +275,9 @@ class LiveSource:
         meter = LossMeter(reader.opening_s)
         self._media_offset_s = None
         opened_ns = self._clock.now_ns()
-        self._opening_ns = opened_ns - int((time.monotonic() - reader.opening_s) * 1e9)
+        opening_ns = opened_ns - int((time.monotonic() - reader.opening_s) * 1e9)
+        # Now: the first frames of a stream may have no stamp, and move the time of the last one.
+        self._gone_s = max(0, opening_ns - self._last_ns) / 1e9
         while self._goes_on(turn):
             started = self._busy_since_ns = self._clock.now_ns()
             picture = reader.read()
@@ -337,8 +339,7 @@ class LiveSource:
         if position_s is None:
             return None
         if self._media_offset_s is None:
-            gone_s = max(0, self._opening_ns - self._last_ns) / 1e9
-            start_s = 0.0 if self._last_media_s is None else self._last_media_s + gone_s
+            start_s = 0.0 if self._last_media_s is None else self._last_media_s + self._gone_s
             self._media_offset_s = start_s - position_s
         self._last_media_s = position_s + self._media_offset_s
         return self._last_media_s

@@ -102,9 +102,6 @@ class Publisher:
             self._file.flush()
         except OSError as error:
             self.failure = f"{self._target}: publishing ended: {error.strerror}"
-            if self._target == STDOUT:
-                # Python flushes stdout once more at exit, and would complain then.
-                sys.stdout = None
             self._file = None
 
     def close(self) -> None:

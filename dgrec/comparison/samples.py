@@ -13,6 +13,7 @@ from dgrec.comparison.blocks import Floats, mean_variance
 from dgrec.comparison.changes import Series
 from dgrec.errors import NotASessionError
 from dgrec.metadata import cuts_of
+from dgrec.totals import LARGEST_MEASUREMENT
 
 if TYPE_CHECKING:
     from dgrec.session import Session
@@ -245,14 +246,19 @@ def _warm_up(session: Session) -> tuple[bool | None, int]:
 
 
 def _numbers(column: pa.Array) -> np.ndarray[Any, Any]:
-    """Return a column as numbers: stamps in microseconds; NaN for null and what is not finite."""
-    if pa.types.is_timestamp(column.type):
+    """Return a column as numbers: stamps in microseconds; NaN where nothing was measured."""
+    type_ = column.type
+    if pa.types.is_timestamp(type_):
         column = column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.int64())
     elif not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         column = column.cast(pa.float64(), safe=False)
     values: np.ndarray[Any, Any] = column.to_numpy(zero_copy_only=False)
-    if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
-        values = np.where(np.isfinite(values), values, np.nan)
+    if np.issubdtype(values.dtype, np.floating):
+        # Whole numbers and stamps with gaps are floats by now, too.
+        largest = LARGEST_MEASUREMENT if pa.types.is_floating(type_) else np.inf
+        is_measured = np.isfinite(values) & (np.abs(values) <= largest)
+        if not is_measured.all():
+            values = np.where(is_measured, values, np.nan)
     return values
 
 

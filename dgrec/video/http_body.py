@@ -26,22 +26,22 @@ _MOST_LOADED = 4 << 30
 _PLAYLISTS = (b"#EXTM3U", b"<?xml", b"<MPD", b"ffconcat")
 
 
+def _is_web_address(address: str) -> bool:
+    return address.partition(":")[0].lower() in ("http", "https")
+
+
 def quoted(address: str) -> str:
     """Return a web address as a browser would ask for it: spaces, umlauts and the like as %XX."""
-    if not _is_web(address):
+    if not _is_web_address(address):
         return address
     scheme, separator, rest = address.partition("://")
     host, slash, path = rest.partition("/")
     return f"{scheme}{separator}{host}{slash}{quote(path, safe=_ALLOWED)}"
 
 
-def _is_web(address: str) -> bool:
-    return address.partition("://")[0].lower() in ("http", "https")
-
-
 def digest_of_answer(address: str, timeout_s: float) -> tuple[int, str] | None:
     """Return size and SHA-256 of what an address gives; None where that would take long."""
-    if not _is_web(address):
+    if not _is_web_address(address):
         return None
     try:
         with contextlib.closing(HttpBody(address, timeout_s)) as body:
@@ -65,7 +65,7 @@ def load_mp4(address: str, timeout_s: float) -> IO[bytes] | None:
 
     Returns a temporary file, which goes when it is closed; None if there is no MP4, or a huge one.
     """
-    if not _is_web(address):
+    if not _is_web_address(address):
         return None
     file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - it is handed on
     try:

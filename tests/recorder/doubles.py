@@ -25,17 +25,45 @@ from recorder.frames import Footage, Frame
 from recorder.recording import Recording
 from recorder.source import open_source, parse_source
 
-__all__ = ["LABELS", "PysdkDouble", "ScriptedFrames", "Seen", "clip", "record", "run_length"]
+__all__ = [
+    "LABELS",
+    "PysdkDouble",
+    "ScriptedFrames",
+    "Seen",
+    "SourceDouble",
+    "clip",
+    "record",
+    "run_length",
+]
 
 LABELS = {0: "person", 1: "car", 2: "bicycle"}
 
 
-class ScriptedFrames:
-    """A source whose frames stand at the given seconds, and which may fail before one of them."""
+class SourceDouble:
+    """What sources made for a test have in common: all of `FrameSource` but `read`."""
 
     end_reason = "finished"
     end_detail = ""
     lost_at_end = 0
+
+    def wait(self, timeout_s: float) -> bool:
+        return True
+
+    def take_events(self) -> list[dict[str, Any]]:
+        return []
+
+    def get(self, prop: int) -> float:
+        return 0.0
+
+    def interrupt(self) -> None:
+        pass
+
+    def release(self) -> None:
+        pass
+
+
+class ScriptedFrames(SourceDouble):
+    """A source whose frames stand at the given seconds, and which may fail before one of them."""
 
     def __init__(
         self,
@@ -71,15 +99,6 @@ class ScriptedFrames:
         return Frame(
             image, index, time_s, time_s, self._clock.now_ns(), 1000, width, height, 0, 0, lost
         )
-
-    def wait(self, timeout_s: float) -> bool:
-        return True
-
-    def take_events(self) -> list[dict[str, Any]]:
-        return []
-
-    def get(self, prop: int) -> float:
-        return 0.0
 
     def interrupt(self) -> None:
         self.interrupted = True

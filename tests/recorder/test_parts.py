@@ -226,8 +226,10 @@ def test_metadata_of_the_parts(output: Path) -> None:
         assert totals.pop("flushes") == sum(m["totals"]["flushes"] for m in metadatas)
         # Those of the rows; what was left out after the last one stands apart.
         losses = {"dropped_camera": 126, "dropped_queue": 90, "skipped": 315, "skipped_after": 17}
+        assert totals.pop("dropped_at_start") == session.totals["dropped_at_start"]
         assert totals == {**TOTALS, **losses}
         assert session.totals == {
+            "dropped_at_start": 0,
             "frames": 630,
             "detections": TOTALS["detections"],
             "skipped": 315,
