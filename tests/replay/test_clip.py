@@ -32,7 +32,7 @@ from replay.footage.pixels import Pixels
 from replay.footage.video import Clip
 from replay.rendering.render import write_replay
 from replay.verify import verify
-from tests.factory import START_NS, write_journal, write_session
+from tests.factory import START_NS, edited, make_rows, write_journal, write_session
 from tests.replay.clips import (
     HEIGHT,
     WIDTH,
@@ -580,7 +580,7 @@ def test_events_of_rows_without_the_number_of_a_source_frame(tmp_path: Path) -> 
         {"source_frame": numbers},
         events=events,
     )
-    with dgrec.open(path) as session:
-        write_clip(session, [Span(0, 6)], tmp_path / "clip.parquet")
-    with dgrec.open(tmp_path / "clip.parquet") as clip:
+    with library.open(path) as session:
+        clip_module.write_clip(session, [Span(0, 6)], tmp_path / "clip.parquet")
+    with library.open(tmp_path / "clip.parquet") as clip:
         assert [event["source_frame"] for event in clip.metadata["events"]] == [2, 5]
