@@ -220,3 +220,10 @@ def test_stamps_and_numbers_at_the_ends_of_their_types(tmp_path: Path) -> None:
         with SqlReader([session]) as reader:
             assert len(explain([session], reader)) == 1
         assert dgrec.compare(session, session).rows
+
+
+def test_numbers_of_frames_that_overflow_are_an_error_of_ours(tmp_path: Path) -> None:
+    frames = [-(2**63), *range(1, 40)]
+    path = edited(write_session(tmp_path / "s.parquet", make_rows(40)), {"frame": frames})
+    with dgrec.open(path) as session, pytest.raises(dgrec.DgrecError, match="Overflow"):
+        dgrec.compare(session, session)
