@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dgrec.metadata import Metadata
+from dgrec.totals import LARGEST_MEASUREMENT
 
 __all__ = ["session_card", "table_card"]
 
@@ -74,7 +75,7 @@ def _counts(*values: Any) -> str | None:
 def _latency(latency_ms: Latencies | None) -> str | None:
     if latency_ms is None:
         return None
-    known = latency_ms[np.isfinite(latency_ms)]
+    known = latency_ms[np.abs(latency_ms) <= LARGEST_MEASUREMENT]
     if not len(known):
         return None
     p50, p95, p99 = np.quantile(known, [0.5, 0.95, 0.99])

@@ -13,6 +13,12 @@ CREATE MACRO _at_least(low, value) AS CASE WHEN value < low THEN low ELSE value 
 -- A time between two rows, which is unknown where the stamps run backwards.
 CREATE MACRO _interval(value) AS CASE WHEN value >= 0 THEN value END;
 
+-- A figure as answers show it: with three decimals, or with three digits where these begin later. A
+-- camera that sends a frame an hour has a rate, too.
+CREATE MACRO _rounded(value) AS
+    CASE WHEN abs(value) >= 0.1 OR value = 0 THEN round(value, 3)
+         ELSE round(value, 2 - floor(log10(nullif(abs(value), 0)))::INTEGER) END;
+
 -- What one column of durations is like.
 CREATE MACRO _summary(stage, duration) AS {
     'stage': stage, 'frames': count(duration), 'mean_ms': avg(duration),

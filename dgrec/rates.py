@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-__all__ = ["RecentRate", "frame_rate", "rate_text"]
+__all__ = ["RecentRate", "exact_rate_text", "frame_rate", "rate_text"]
 
 
 def frame_rate(steps: float, captured_s: float, completed_s: float) -> float | None:
@@ -24,6 +24,13 @@ def rate_text(fps: float | None) -> str:
     if fps is None:
         return "-"
     return f"{fps:,.1f}" if fps >= 10 or fps == 0 else f"{fps:.2f}" if fps >= 1 else f"{fps:.3g}"
+
+
+def exact_rate_text(value: float | None) -> str:
+    """Return a rate as tables have it: three decimals, or three digits where these begin later."""
+    if value is None:
+        return "-"
+    return f"{value:,.3f}" if abs(value) >= 0.1 or value == 0 else f"{value:.3g}"
 
 
 class RecentRate:

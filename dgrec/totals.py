@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from dgrec.metadata import utc_text
 from dgrec.schema import SCHEMA
 
-__all__ = ["FLOATS", "LOSSES", "TOTALLED", "RowTotals", "add_rows"]
+__all__ = ["FLOATS", "LARGEST_MEASUREMENT", "LOSSES", "TOTALLED", "RowTotals", "add_rows"]
 
 #: Totals of source frames that are not among the rows, and the column that each adds up.
 LOSSES = {
@@ -25,6 +25,8 @@ LOSSES = {
 }
 #: Columns of numbers that may not be finite.
 FLOATS = frozenset(column.name for column in SCHEMA if pa.types.is_floating(column.type))
+#: A larger number in one of them is no measurement: sums and squares of 1e308 are infinite.
+LARGEST_MEASUREMENT = 1e15
 _AT_ONCE = 16
 #: Columns that `RowTotals.add` looks at.
 TOTALLED = ("frame", "captured_at", "completed_at", *LOSSES.values(), "detections")
@@ -83,9 +85,7 @@ class RowTotals:
         if self._is_finite:
             floats = (rows.column(name) for name in rows.schema.names if name in FLOATS)
             self._is_finite = all(
-                pc.all(pc.is_finite(column)).as_py() is not False
-                for column in floats
-                if pa.types.is_floating(column.type)
+                _is_measured(column) for column in floats if pa.types.is_floating(column.type)
             )
 
     @property
@@ -95,7 +95,7 @@ class RowTotals:
 
     @property
     def is_finite(self) -> bool:
-        """Whether every number of the rows' own columns is finite, or null."""
+        """Whether every number of the rows' own columns is a measurement, or null."""
         self._add_waiting()
         return self._is_finite
 
@@ -122,6 +122,11 @@ class RowTotals:
         """Return them as ``totals`` of the metadata, without what is not known."""
         known = {name: count for name, count in self.losses.items() if count is not None}
         return {"frames": self.frames, "detections": self.detections, **known}
+
+
+def _is_measured(column: pa.ChunkedArray) -> bool:
+    sizes = pc.abs(column.cast(pa.float64()))
+    return pc.all(pc.less_equal(sizes, LARGEST_MEASUREMENT)).as_py() is not False
 
 
 class _StartLosses:

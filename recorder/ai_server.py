@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -200,7 +201,12 @@ def close_beside(stream: Iterator[Any]) -> None:
 
 
 def _close(close: Callable[[], None]) -> None:
+    hook = sys.unraisablehook
+    # PySDK's inner generator complains, on stderr, that it was closed while it had results.
+    sys.unraisablehook = lambda _: None
     try:
         close()
     except Exception:  # the server is gone, and this says so once more
         return
+    finally:
+        sys.unraisablehook = hook

@@ -9,6 +9,8 @@ import ssl
 from http import HTTPStatus
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from dgrec.video.http_body import quoted
+
 __all__ = ["ask"]
 
 _PORTS = {"http": 80, "https": 443, "rtsp": 554, "rtsps": 322}
@@ -24,7 +26,7 @@ _ADVICE = {
 def ask(url: str, timeout_s: float = 3.0) -> str | None:
     """Return why ``url`` cannot be opened, without anything secret; None if nobody can tell."""
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(quoted(url))
         host, port = parts.hostname, parts.port or _PORTS.get(parts.scheme)
     except ValueError:
         return "this is no address"

@@ -364,6 +364,7 @@ class Recording:
             raise
         except DgrecError as error:
             self.capture.stop("failed")
+            self._end(stream)
             return error
         except DegirumException as error:
             # PySDK wraps whatever the capture raised into its own text.
@@ -372,8 +373,18 @@ class Recording:
             return ModelError(f"the model failed: {_reason(error)}")
         except Exception as error:  # a defect here must not cost what was recorded
             self.capture.stop("failed")
+            self._end(stream)
             return DgrecError(f"recording failed: {type(error).__name__}: {_reason(error)}")
         return self.capture.error
+
+    def _end(self, stream: Iterator[Any]) -> None:
+        """Let PySDK come to its end: closed in the middle, it may print a traceback of its own."""
+        if self._server is not None:
+            close_beside(stream)
+            return
+        with contextlib.suppress(Exception):
+            for _ in stream:
+                pass
 
     def _row(self, frame: Frame, result: Any, completed_ns: int) -> Row:
         return Row(

@@ -37,7 +37,7 @@ def describe(session: Session) -> dict[str, Any]:
     size = sum(map(os.path.getsize, session.files))
     columns = _columns(session)
     frames = len(session)
-    detections = _detection_count(session)
+    detections = session.totals["detections"]
     detection_bytes = [c["bytes"] for c in columns if c["name"].startswith("detections.")]
     return {
         "path": str(session.path),
@@ -49,6 +49,7 @@ def describe(session: Session) -> dict[str, Any]:
         "damage": session.damage,
         "frames": frames,
         "detections": detections,
+        "totals": {**session.metadata.get("totals", {}), **session.totals},
         "bytes": size,
         "bytes_per_frame": size / frames if frames else None,
         "bytes_per_detection": (
@@ -82,13 +83,6 @@ def _state_of_parts(session: Session) -> str:
     if all(part.ended for part in journals):
         return f"{count}, {len(journals)} not sealed"
     return f"{count}, cut off: its recorder did not end the last one"
-
-
-def _detection_count(session: Session) -> int:
-    total = session.metadata.get("totals", {}).get("detections")
-    if session.sealed and total is not None:
-        return int(total)
-    return sum(len(b.column("detections").flatten()) for b in session.batches(["detections"]))
 
 
 def _columns(session: Session) -> list[dict[str, Any]]:
@@ -125,7 +119,10 @@ def _sections(info: Mapping[str, Any]) -> Iterator[Section]:
         yield Section("Damaged in the source", (), losses)
     if sizes := list(_size_rows(info["events"])):
         yield Section("Size", (), sizes)
-    for name, rows in _metadata_groups(info["metadata"]).items():
+    for name, rows in _metadata_groups(
+        # What the rows add up to, which is what every command shows of them.
+        {**info["metadata"], "totals": info["totals"]}
+    ).items():
         if rows:
             yield Section(name.replace("_", " ").capitalize(), (), rows)
     yield _columns_section(info)
@@ -143,7 +140,7 @@ def _session_rows(info: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if metadata.get("end_detail"):
         yield "end detail", _value_text(metadata["end_detail"])
     yield "frames", f"{info['frames']:,}"
-    yield "detections", f"{info['detections']:,}"
+    yield "detections", "-" if info["detections"] is None else f"{info['detections']:,}"
     yield "format version", _value_text(metadata.get("format", {}).get("version"))
 
 

@@ -272,6 +272,15 @@ def _said(value: float) -> str:
     return "NULL" if np.isnan(value) else str(int(value))
 
 
+#: Totals by what they are called in a sentence, where that is something else.
+_TOTALS = {
+    "dropped_camera": "dropped by the camera",
+    "dropped_queue": "dropped by the queue",
+    "dropped_writer": "dropped by the writer",
+    "dropped_at_start": "dropped while the model started",
+}
+
+
 def _totals(session: Session, rows: _RowCheck) -> Iterator[str]:
     totals = session.metadata.get("totals", {})
     for name, counted in rows.totals.to_dict().items():
@@ -282,8 +291,7 @@ def _totals(session: Session, rows: _RowCheck) -> Iterator[str]:
         is_its_own = session.has_checksums or not session.sealed
         if name in LOSSES and is_its_own and isinstance(said, int) and said > counted:
             continue
-        what = name.replace("_", " by the ") if name.startswith("dropped_") else name
-        yield f"its metadata says {said} {what}, but there are {counted}"
+        yield f"its metadata says {said} {_TOTALS.get(name, name)}, but there are {counted}"
 
 
 def _videos(session: Session, rows: _RowCheck) -> Iterator[str]:

@@ -5,14 +5,21 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
+# isort: off
+import cv2  # before PyAV, or windows hang (dgrec.video)
+import av
+
+# isort: on
 import numpy as np
 import pytest
 
 from bench.footage import check, decode
+from dgrec.errors import VideoError
 from dgrec.video.reader import Picture, VideoReader
-from tests.footage import FRAMES, Kind, kinds, picture
+from tests.footage import FRAMES, Encoding, Kind, encode, kinds, picture
 
 KINDS = {kind.name: kind for kind in kinds()}
 #: One of each sort: the command goes through all of them.
@@ -136,3 +143,81 @@ def test_the_shape_of_pixels_is_known(tmp_path: Path) -> None:
         assert reader.aspect == aspect
         assert reader.size == (160, 96)
         reader.release()
+
+
+def exif(orientation: int) -> bytes:
+    """Return an EXIF block that says nothing but how the camera was held."""
+    entry = struct.pack("<HHHIHHI", 1, 0x112, 3, 1, orientation, 0, 0)
+    data = b"Exif\0\0II*\0" + struct.pack("<I", 8) + entry
+    return b"\xff\xe1" + struct.pack(">H", len(data) + 2) + data
+
+
+@pytest.mark.parametrize(("orientation", "turned"), [(1, 0), (3, 2), (6, -1), (8, 1)])
+def test_a_photograph_with_exif_is_shown_upright(
+    tmp_path: Path, orientation: int, turned: int
+) -> None:
+    """PyAV 18 has no name for FFmpeg 8's EXIF, and raised an error for it."""
+    plain = cv2.imencode(".jpg", picture(5))[1].tobytes()
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(plain[:2] + exif(orientation) + plain[2:])
+    shown = VideoReader(path).read()
+    assert shown is not None
+    (tmp_path / "plain.jpg").write_bytes(plain)
+    stored = VideoReader(tmp_path / "plain.jpg").read()
+    assert stored is not None
+    np.testing.assert_array_equal(shown.image, np.rot90(stored.image, turned))
+
+
+def with_cover(path: Path) -> Path:
+    """Write an MP4 whose header holds a cover, before the video."""
+    encode(path, Encoding())
+    cover = cv2.imencode(".jpg", picture(99, (64, 64)))[1].tobytes()
+
+    def atom(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I4s", len(content) + 8, kind) + content
+
+    image = atom(b"data", struct.pack(">II", 13, 0) + cover)
+    handler = atom(b"hdlr", bytes(8) + b"mdirappl" + bytes(9))
+    meta = atom(b"meta", bytes(4) + handler + atom(b"ilst", atom(b"covr", image)))
+    extra = atom(b"udta", meta)
+    data = path.read_bytes()  # the header is at its end: nothing that it points to moves
+    start = data.index(b"moov") - 4
+    first = data.index(b"trak", start) - 4
+    header = data[start + 8 : first] + extra + data[first:]
+    path.write_bytes(data[:start] + atom(b"moov", header))
+    return path
+
+
+def test_a_cover_is_not_the_video(tmp_path: Path) -> None:
+    path = with_cover(tmp_path / "cover.mp4")
+    with av.open(str(path)) as container:
+        assert [s.codec_context.name for s in container.streams.video] == ["mjpeg", "h264"]
+    reader = VideoReader(path)
+    assert sum(1 for _ in iter(reader.read, None)) == FRAMES
+
+
+def test_a_cover_alone_is_no_video(tmp_path: Path) -> None:
+    path = tmp_path / "song.mp4"
+    with av.open(str(path), "w") as container:
+        sound = container.add_stream("aac", rate=8000)
+        cover = container.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 64, 64, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        for packet in cover.encode(av.VideoFrame(64, 64, "yuvj420p")):
+            container.mux(packet)
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        silence.sample_rate = 8000
+        container.mux(sound.encode(silence))
+        container.mux(sound.encode(None))
+    with pytest.raises(VideoError, match="has no video"):
+        VideoReader(path)
+
+
+@pytest.mark.parametrize("space", ["YCgCo", "ictcp", "chroma-derived-c"])
+def test_an_odd_colour_space_is_shown_as_if_it_had_no_name(tmp_path: Path, space: str) -> None:
+    named = Encoding(options={"x264-params": f"colormatrix={space}"})
+    shown, _ = read(encode(tmp_path / "named.mkv", named, frames=3))
+    plain, _ = read(encode(tmp_path / "plain.mkv", Encoding(), frames=3))
+    assert len(shown) == len(plain) == 3
+    for one, other in zip(shown, plain, strict=True):
+        np.testing.assert_array_equal(one.image, other.image)

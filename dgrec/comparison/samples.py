@@ -13,6 +13,7 @@ from dgrec.comparison.blocks import Floats, mean_variance
 from dgrec.comparison.changes import Series
 from dgrec.errors import NotASessionError
 from dgrec.metadata import cuts_of
+from dgrec.totals import LARGEST_MEASUREMENT
 
 if TYPE_CHECKING:
     from dgrec.session import Session
@@ -222,11 +223,12 @@ def _losses(session: Session) -> dict[str, int | None]:
     # The rule of what belongs to the start stands in SQL.
     names = ("lost", "at_start", "skipped", *DROP_PLACES)
     later = ", ".join(f"sum(_lost_later(dropped_{place}, at_start))" for place in DROP_PLACES)
-    (counts,) = session.sql(
+    (counts,) = _answer(
+        session,
         "SELECT sum(_lost_later(dropped_before, at_start)), "
         f"sum(_lost_at_start(dropped_before, at_start)), sum(skipped_before), {later} "
-        "FROM frame_losses"
-    ).fetchall()
+        "FROM frame_losses",
+    )
     none = None if len(session) else 0
     return {
         name: none if count is None else int(count)
@@ -240,19 +242,37 @@ def _warm_up(session: Session) -> tuple[bool | None, int]:
     None where it is too short to tell.
     """
     # The rule stands in SQL, where everybody can read it.
-    rows = session.sql("SELECT has_settled, warm_up_frames FROM warm_up").fetchall()
+    rows = _answer(session, "SELECT has_settled, warm_up_frames FROM warm_up")
     return (rows[0][0], int(rows[0][1] or 0)) if rows else (None, 0)
 
 
+def _answer(session: Session, query: str) -> list[tuple[Any, ...]]:
+    import duckdb
+
+    from dgrec import sql
+
+    relation = session.sql(query)
+    try:
+        rows: list[tuple[Any, ...]] = relation.fetchall()
+    except duckdb.Error as error:  # what is computed only now: numbers that overflow, say
+        raise sql.query_error(error) from None
+    return rows
+
+
 def _numbers(column: pa.Array) -> np.ndarray[Any, Any]:
-    """Return a column as numbers: stamps in microseconds; NaN for null and what is not finite."""
-    if pa.types.is_timestamp(column.type):
+    """Return a column as numbers: stamps in microseconds; NaN where nothing was measured."""
+    type_ = column.type
+    if pa.types.is_timestamp(type_):
         column = column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.int64())
     elif not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         column = column.cast(pa.float64(), safe=False)
     values: np.ndarray[Any, Any] = column.to_numpy(zero_copy_only=False)
-    if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
-        values = np.where(np.isfinite(values), values, np.nan)
+    if np.issubdtype(values.dtype, np.floating):
+        # Whole numbers and stamps with gaps are floats by now, too.
+        largest = LARGEST_MEASUREMENT if pa.types.is_floating(type_) else np.inf
+        is_measured = np.isfinite(values) & (np.abs(values) <= largest)
+        if not is_measured.all():
+            values = np.where(is_measured, values, np.nan)
     return values
 
 

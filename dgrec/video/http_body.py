@@ -10,23 +10,38 @@ import tempfile
 import time
 import urllib.request
 from typing import IO, Any
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-__all__ = ["HttpBody", "digest_of_answer", "load_mp4"]
+__all__ = ["HttpBody", "digest_of_answer", "load_mp4", "quoted"]
 
 
 #: Of a longer answer nobody takes the digest: it would be loaded twice.
 _MOST_BYTES = 256 << 20
 _MOST_S = 10.0
+#: What stands for itself in an address; what is quoted already stays as it is.
+_ALLOWED = "%/?#:@!$&'()*+,;=~[]|"
 #: A longer MP4 is not loaded into a temporary file.
 _MOST_LOADED = 4 << 30
 #: How answers begin that only name others: their digest would say nothing about the pictures.
 _PLAYLISTS = (b"#EXTM3U", b"<?xml", b"<MPD", b"ffconcat")
 
 
+def _is_web_address(address: str) -> bool:
+    return address.partition(":")[0].lower() in ("http", "https")
+
+
+def quoted(address: str) -> str:
+    """Return a web address as a browser would ask for it: spaces, umlauts and the like as %XX."""
+    if not _is_web_address(address):
+        return address
+    scheme, separator, rest = address.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{host}{slash}{quote(path, safe=_ALLOWED)}"
+
+
 def digest_of_answer(address: str, timeout_s: float) -> tuple[int, str] | None:
     """Return size and SHA-256 of what an address gives; None where that would take long."""
-    if urlsplit(address).scheme not in ("http", "https"):
+    if not _is_web_address(address):
         return None
     try:
         with contextlib.closing(HttpBody(address, timeout_s)) as body:
@@ -50,7 +65,7 @@ def load_mp4(address: str, timeout_s: float) -> IO[bytes] | None:
 
     Returns a temporary file, which goes when it is closed; None if there is no MP4, or a huge one.
     """
-    if urlsplit(address).scheme not in ("http", "https"):
+    if not _is_web_address(address):
         return None
     file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - it is handed on
     try:
@@ -88,7 +103,7 @@ class HttpBody:
     """
 
     def __init__(self, address: str, timeout_s: float) -> None:
-        parts = urlsplit(address)
+        parts = urlsplit(quoted(address))
         host = parts.netloc.rpartition("@")[2]
         request = urllib.request.Request(urlunsplit(parts._replace(netloc=host, fragment="")))
         if parts.username is not None:

@@ -6,6 +6,8 @@ The recorder and the replay tool count frames by this one reader: frame ``n`` of
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import itertools
 import os
 import threading
@@ -18,11 +20,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from dgrec.errors import VideoError
-from dgrec.video.http_body import HttpBody, load_mp4
+from dgrec.video.http_body import HttpBody, load_mp4, quoted
 from dgrec.video.library import import_av
 from dgrec.video.picture import AS_STORED, Image, PixelConverter, pixel_aspect, turn_of
 
-__all__ = ["Picture", "VideoReader", "open_container", "use_one_thread"]
+__all__ = ["Picture", "VideoReader", "open_container", "use_one_thread", "video_stream"]
 
 #: FFmpeg's mark of containers that carry no stamps: what it makes up for them is not the source's.
 _NO_STAMPS = 0x80
@@ -117,10 +119,11 @@ class VideoReader:
             self._container = open_container(source, self.name)
         else:
             self._container = self._connect(source, max(open_timeout_s, 0.001), read_timeout_s)
-        if not self._container.streams.video:
+        stream = video_stream(self._container)
+        if stream is None:
             self._container.close()
             raise VideoError(f"{self.name}: has no video")
-        self._stream = self._container.streams.video[0]
+        self._stream = stream
         context = self._stream.codec_context
         use_one_thread(context)
         self.has_end = self._is_file or _has_end(str(source), self._container)
@@ -228,6 +231,7 @@ class VideoReader:
     def _connect(self, address: str, open_timeout_s: float, read_timeout_s: float) -> Any:
         """Open an address, through FFmpeg where that can read it to its end."""
         read_timeout_s = max(read_timeout_s, 0.001)
+        address = quoted(address)
         try:
             container = open_container(address, self.name, (open_timeout_s, read_timeout_s))
         except VideoError:
@@ -240,7 +244,7 @@ class VideoReader:
         elif _has_unknown_length(address, container):
             try:
                 self._body = HttpBody(address, read_timeout_s)
-            except (OSError, ValueError):
+            except (OSError, ValueError, http.client.HTTPException):
                 container.close()
                 raise VideoError(f"{self.name}: cannot be read as a video: no answer") from None
         if self._body is None:
@@ -294,6 +298,7 @@ class VideoReader:
                 if not is_data or failed > _MOST_FAILED_READS:
                     self._packets = None
                     self.problem = self._reason(error)
+                    self._drain()
                 else:
                     self._packets = self._container.demux(self._stream)
             else:
@@ -315,8 +320,16 @@ class VideoReader:
             if not is_end:
                 self._losses.failed(packet)
         else:
-            for frame in frames:
-                self._decoded.append((frame, self._losses.before(frame)))
+            self._keep(frames)
+
+    def _drain(self) -> None:
+        """Take what the decoder still has: at an ordinary end, the demuxer sees to that."""
+        with contextlib.suppress(self._av.FFmpegError):
+            self._keep(self._stream.codec_context.decode(None))
+
+    def _keep(self, frames: list[Any]) -> None:
+        for frame in frames:
+            self._decoded.append((frame, self._losses.before(frame)))
 
     def _take(self) -> tuple[Any, Fraction | None, int] | None:
         """Return the next frame, its time, and how many are missing before it; None at the end."""
@@ -457,6 +470,17 @@ def open_container(
         raise VideoError(f"{name}: cannot be read as a video: {reason}") from None
 
 
+def video_stream(container: Any) -> Any:
+    """Return the first video stream; None if there is none.
+
+    The picture on the cover of a film or a record counts as one to FFmpeg.
+    """
+    for stream in container.streams.video:
+        if not stream.disposition & import_av().stream.Disposition.attached_pic:
+            return stream
+    return None
+
+
 def _scheme(address: str) -> str:
     return address.partition(":")[0].lower()
 
@@ -478,9 +502,9 @@ def _lacks_its_index(container: Any) -> bool:
 
     FFmpeg opens it, and finds no picture.
     """
-    videos = container.streams.video
+    stream = video_stream(container)
     is_mp4 = "mp4" in container.format.name.split(",")
-    return is_mp4 and bool(videos) and videos[0].codec_context.pix_fmt is None
+    return is_mp4 and stream is not None and stream.codec_context.pix_fmt is None
 
 
 def _has_unknown_length(address: str, container: Any) -> bool:
@@ -488,10 +512,10 @@ def _has_unknown_length(address: str, container: Any) -> bool:
 
     An MP4 knows its pictures, and may have to be read from its end.
     """
-    videos = container.streams.video
+    stream = video_stream(container)
     return (
         _scheme(address) in ("http", "https")
-        and not (videos and _announced_count(container, videos[0]))
+        and not (stream is not None and _announced_count(container, stream))
         and container.format.name != _JPEG_STREAM
         and not _is_playlist(container)
         and container.size <= 0

@@ -151,9 +151,11 @@ def _metadata(
         metadata["source"] = _moved(old["source"], session.path, output)
     if "events" in old:
         numbers = rows.facts["source_frame"].to_pylist()
-        ranges = [
-            (numbers[start], numbers[end - 1]) for start, end in zip(rows.starts, ends, strict=True)
+        spans = [
+            [number for number in numbers[start:end] if number is not None]
+            for start, end in zip(rows.starts, ends, strict=True)
         ]
+        ranges = [(span[0], span[-1]) for span in spans if span]
         metadata["events"] = [event for event in old["events"] if _is_within(event, ranges)]
     return metadata
 

@@ -17,6 +17,7 @@ from dgrec.session import Session
 from dgrec.video import Image
 from replay.drawing.lettering import Lettering, Line, draw_panel, text_height
 from replay.drawing.neighbours import Neighbours
+from replay.footage.timeline import media_us
 
 __all__ = [
     "BARS",
@@ -99,16 +100,21 @@ class Elapsed:
 
     def __init__(self, session: Session) -> None:
         first = session.row(0)
-        self._captured, self._media = first["captured_at"], first["media_time_s"]
+        self._captured, self._media = first["captured_at"], _media_s(first)
 
     def seconds(self, row: Mapping[str, Any]) -> float:
-        media, first = row["media_time_s"], self._media
-        if media is not None and first is not None and math.isfinite(media - first):
-            return float(media - first)
+        media = _media_s(row)
+        if media is not None and self._media is not None:
+            return media - self._media
         if row["captured_at"] is None or self._captured is None:
             return 0.0
         elapsed: float = (row["captured_at"] - self._captured) / dt.timedelta(seconds=1)
         return elapsed
+
+
+def _media_s(row: Mapping[str, Any]) -> float | None:
+    media_s: float | None = row["media_time_s"]
+    return None if media_s is None or media_us(media_s) is None else media_s
 
 
 class HudModel:

@@ -17,6 +17,7 @@ from dgrec.session import Session
 from dgrec.video import Image
 from replay.drawing.labels import check_labels
 from replay.drawing.neighbours import Neighbours
+from replay.footage.timeline import media_us
 
 __all__ = ["Redaction", "Region", "regions_of"]
 
@@ -183,13 +184,11 @@ class Redaction:
             check_labels("--redact", self._labels, [session])
 
     def _sighting(self, row: Mapping[str, Any]) -> _Sighting:
-        media = row["media_time_s"]
-        if media is not None and math.isfinite(media):
-            time_us = round(media * 1e6)
-        elif row["captured_at"] is not None:
-            time_us = round(row["captured_at"].timestamp() * 1e6)
-        else:  # every row is as near as can be: rather cover too much
-            time_us = 0
+        media_s, captured = row["media_time_s"], row["captured_at"]
+        time_us = None if media_s is None else media_us(media_s)
+        if time_us is None:
+            # Without any time every row is as near as can be: rather cover too much.
+            time_us = 0 if captured is None else round(captured.timestamp() * 1e6)
         return _Sighting(time_us, regions_of(row, self._labels))
 
     def regions(self, result: RecordedResult) -> list[Region]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from dgrec.timeline import SteadyTime
 
-__all__ = ["FIRST_STEP_US", "LONGEST_STEP_US", "LONGEST_USUAL_STEP_US", "Timeline"]
+__all__ = ["FIRST_STEP_US", "LONGEST_STEP_US", "LONGEST_USUAL_STEP_US", "Timeline", "media_us"]
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
@@ -21,6 +20,13 @@ LONGEST_STEP_US = 365 * 86_400_000_000
 LONGEST_USUAL_STEP_US = 60_000_000
 #: How long a frame lasts that has no neighbour to tell, in microseconds.
 FIRST_STEP_US = 40_000
+#: No stamp of a source is later: 30,000 years, in seconds.
+_LATEST_S = 1e12
+
+
+def media_us(media_s: float) -> int | None:
+    """Return a stamp of the source in microseconds; None if no source can have it (NaN, 1e300)."""
+    return round(media_s * 1e6) if abs(media_s) <= _LATEST_S else None
 
 
 class Timeline:
@@ -46,7 +52,7 @@ class Timeline:
     def pts_us(self, row: Mapping[str, Any]) -> int:
         """Return the time of the next row; it is always later than that of the last."""
         media_s, stamp = row["media_time_s"], row["captured_at"]
-        media = round(media_s * 1e6) if media_s is not None and math.isfinite(media_s) else None
+        media = None if media_s is None else media_us(media_s)
         captured = self._captured + self.step_us  # another tool may have left it out
         if stamp is not None:
             captured = (stamp - _EPOCH) // _MICROSECOND
@@ -62,7 +68,7 @@ class Timeline:
         if not len(captured_us):
             return np.empty(0, np.int64)
         media = np.asarray(media_s, np.float64)
-        is_there = np.isfinite(media)
+        is_there = np.abs(media) <= _LATEST_S  # False for NaN
         stamps = np.where(is_there, np.round(np.where(is_there, media, 0) * 1e6), 0).astype(
             np.int64
         )

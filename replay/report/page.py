@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from dgrec.errors import DgrecError
 from dgrec.files import NewFile, check_new_file, output_error
-from dgrec.rates import rate_text
+from dgrec.rates import exact_rate_text, rate_text
 from dgrec.version import __version__
 from replay.output.values import cell_text
 from replay.query.reader import SqlReader
@@ -343,7 +343,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float | Decimal):
-        return f"{value:,.3f}" if value % 1 else f"{value:,.0f}"
+        return exact_rate_text(float(value)) if value % 1 else f"{value:,.0f}"
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, dt.datetime):

@@ -61,9 +61,9 @@ WITH keyed AS (
            sum(found)::BIGINT AS detections
     FROM keyed GROUP BY ALL
 )
-SELECT {key}{also}, sessions, frames, round(fps, 3) AS fps,
-       round(latency[1], 3) AS latency_p50_ms, round(latency[2], 3) AS latency_p95_ms,
-       round(latency[3], 3) AS latency_p99_ms, round(inference_p50_ms, 3) AS inference_p50_ms,
+SELECT {key}{also}, sessions, frames, _rounded(fps) AS fps,
+       _rounded(latency[1]) AS latency_p50_ms, _rounded(latency[2]) AS latency_p95_ms,
+       _rounded(latency[3]) AS latency_p99_ms, _rounded(inference_p50_ms) AS inference_p50_ms,
        dropped, dropped_at_start, detections
 FROM measured JOIN rates USING ({key}{also}) JOIN lost USING ({key}{also})
 ORDER BY ALL"""
@@ -71,17 +71,17 @@ ORDER BY ALL"""
 _BY_LABEL = """\
 SELECT label, count(DISTINCT session_id) AS sessions, sum(detections)::BIGINT AS detections,
        sum(frames)::BIGINT AS frames,
-       round(sum(detections) FILTER (per_second IS NOT NULL)
-             / (SELECT sum(duration_s) FROM session_throughput), 3) AS per_second,
-       round(sum(mean_score * scored) / sum(scored), 3) AS mean_score
+       _rounded(sum(detections) FILTER (per_second IS NOT NULL)
+                / (SELECT sum(duration_s) FROM session_throughput)) AS per_second,
+       _rounded(sum(mean_score * scored) / sum(scored)) AS mean_score
 FROM label_rate GROUP BY label ORDER BY detections DESC, label"""
 
 
 def window_query(seconds: float) -> str:
     """Return a query for the rate and the latency in windows of so many seconds."""
     return f"""\
-SELECT session, window_start, round(seconds, 3) AS seconds, w.frames, round(fps, 3) AS fps,
-       round(latency_p50_ms, 3) AS latency_p50_ms, round(latency_p95_ms, 3) AS latency_p95_ms,
+SELECT session, window_start, _rounded(seconds) AS seconds, w.frames, _rounded(fps) AS fps,
+       _rounded(latency_p50_ms) AS latency_p50_ms, _rounded(latency_p95_ms) AS latency_p95_ms,
        w.skipped, w.dropped, w.dropped_at_start
 FROM throughput({seconds!r}) w JOIN {NAMED_SESSIONS} USING (session_id)
 ORDER BY started_at, session_id, window_start"""
@@ -90,9 +90,9 @@ ORDER BY started_at, session_id, window_start"""
 def late_query(top: int) -> str:
     """Return a query for the latest frames: by how much, and which part was to blame."""
     return f"""\
-SELECT session, frame, captured_at, round(total_ms, 3) AS total_ms,
-       round(usual_ms, 3) AS usual_ms, round(late_by_ms, 3) AS late_by_ms, blame,
-       round(blame_ms, 3) AS blame_ms, behind_frame, round(behind_ms, 3) AS behind_ms
+SELECT session, frame, captured_at, _rounded(total_ms) AS total_ms,
+       _rounded(usual_ms) AS usual_ms, _rounded(late_by_ms) AS late_by_ms, blame,
+       _rounded(blame_ms) AS blame_ms, behind_frame, _rounded(behind_ms) AS behind_ms
 FROM late_causes({top}) l JOIN {NAMED_SESSIONS} USING (session_id)
 ORDER BY l.total_ms DESC, session_id, frame"""
 

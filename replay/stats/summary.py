@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from dgrec.rates import exact_rate_text
 from replay.output.destination import Destination
 from replay.output.rows import csv_line
 from replay.output.sections import Section, write_report
@@ -298,7 +299,7 @@ def _sections(stats: SessionStats) -> Iterator[Section]:
             ("duration", _number(stats.duration_s, " s")),
             (
                 "throughput",
-                _number(stats.throughput_fps, " frames/s") + cuts,
+                _throughput(stats.throughput_fps) + cuts,
             ),
             ("skipped", _whole(stats.skipped)),
             ("dropped", f"{_whole(stats.dropped['total'])}  ({dropped}{more})"),
@@ -326,7 +327,7 @@ def _sections(stats: SessionStats) -> Iterator[Section]:
                     "-" if label.label is None else _short(label.label),
                     f"{label.detections:,}",
                     f"{label.frames:,}",
-                    _number(label.per_second),
+                    exact_rate_text(label.per_second),
                     _number(label.mean_score),
                 )
                 for label in stats.labels[:_MOST_LABELS]
@@ -368,6 +369,10 @@ def _notes(stats: SessionStats) -> Iterator[str]:
 
 def _number(value: float | None, unit: str = "") -> str:
     return "-" if value is None else f"{value:,.3f}{unit}"
+
+
+def _throughput(fps: float | None) -> str:
+    return exact_rate_text(fps) + ("" if fps is None else " frames/s")
 
 
 def _whole(value: int | None) -> str:

@@ -151,6 +151,7 @@ def test_metadata_of_the_whole(tmp_path: Path) -> None:
             "detections": 99,
             "skipped": 0,
             "dropped": 0,
+            "dropped_at_start": 0,
             "dropped_camera": 0,
             "dropped_queue": 0,
             "dropped_writer": 0,

@@ -66,7 +66,7 @@ def test_it_holds_what_the_journal_held(tmp_path: Path) -> None:
     one, other = open_session(journal), open_session(tmp_path / "a.parquet")
     assert [f.row for f in one] == [f.row for f in other]
     assert other.metadata == metadata
-    losses = dict.fromkeys(LOSSES, 0)
+    losses = dict.fromkeys([*LOSSES, "dropped_at_start"], 0)
     assert metadata["totals"] == {**losses, "frames": 40, "detections": 120}
     assert metadata["end_reason"] == "finished"
     assert other.has_checksums

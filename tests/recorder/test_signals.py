@@ -80,7 +80,7 @@ def test_a_service_manager_may_tell_the_main_process_only(dgrec: Command, start:
 
 def test_the_second_signal_leaves_the_journal(dgrec: Command, start: Start) -> None:
     """The model hangs: the first signal waits for the frames that are in the pipeline."""
-    model = broken_model(dgrec.folder, "import time; time.sleep(3600)", after=25)
+    model = broken_model(dgrec.folder, "import time; time.sleep(3)", after=25)
     process = start(*model)
     journal = dgrec.folder / "s.arrows"
     wait_until(lambda: frames_in(journal) >= 25, process=process)

@@ -32,7 +32,7 @@ from replay.footage.pixels import Pixels
 from replay.footage.video import Clip
 from replay.rendering.render import write_replay
 from replay.verify import verify
-from tests.factory import START_NS, write_journal, write_session
+from tests.factory import START_NS, edited, make_rows, write_journal, write_session
 from tests.replay.clips import (
     HEIGHT,
     WIDTH,
@@ -568,3 +568,19 @@ def test_a_clip_that_was_killed_is_in_nobodys_way(
     assert dgrec(*arguments, "--overwrite").exit_code == 0
     assert_whole(clip)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4", "clip.parquet"]
+
+
+def test_events_of_rows_without_the_number_of_a_source_frame(tmp_path: Path) -> None:
+    numbers = [None, *range(1, 9), None]
+    events = [
+        {"kind": "size", "source_frame": frame, "width": 4, "height": 2} for frame in (2, 5, 8)
+    ]
+    path = edited(
+        write_session(tmp_path / "s.parquet", make_rows(10)),
+        {"source_frame": numbers},
+        events=events,
+    )
+    with library.open(path) as session:
+        clip_module.write_clip(session, [Span(0, 6)], tmp_path / "clip.parquet")
+    with library.open(tmp_path / "clip.parquet") as clip:
+        assert [event["source_frame"] for event in clip.metadata["events"]] == [2, 5]

@@ -24,6 +24,7 @@ from replay.drawing.hud import (
 )
 from replay.drawing.lettering import Lettering, Line, draw_panel, text_height
 from replay.drawing.neighbours import Neighbours
+from replay.drawing.redaction import Redaction
 from tests.factory import START_NS, make_row, new_metadata, write_journal, write_session
 from tests.replay.conftest import uneven_rows
 
@@ -282,3 +283,14 @@ def test_a_camera_is_timed_by_when_its_frames_were_captured(tmp_path: Path) -> N
     with dgrec.open(path) as session:
         model = HudModel(session)
         assert [model.values(result).elapsed_s for result in session] == [0, 0.25, 0.5, 0.75, 1]
+
+
+@pytest.mark.parametrize("media_s", [1e308, -1e300, float("inf"), float("nan")])
+def test_a_stamp_that_no_source_can_have_is_not_used(tmp_path: Path, media_s: float) -> None:
+    rows = [make_row(i, captured_ns=START_NS + i * 250_000_000) for i in range(4)]
+    rows[2].media_time_s = media_s
+    path = write_session(tmp_path / "s.parquet", rows, new_metadata())
+    with dgrec.open(path) as session:
+        model = HudModel(session)
+        assert [model.values(result).elapsed_s for result in session][2] == 0.5
+        assert len(Redaction(session, None).regions(session[2])) == 1

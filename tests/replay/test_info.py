@@ -13,7 +13,7 @@ from click.testing import Result
 
 from dgrec.journal import JournalWriter
 from dgrec.schema import SCHEMA
-from tests.factory import make_rows, new_metadata, write_journal, write_session
+from tests.factory import edited, make_rows, new_metadata, write_journal, write_session
 from tests.replay.conftest import uneven_rows
 
 Run = Callable[..., Result]
@@ -201,3 +201,14 @@ def test_every_command_ends_its_help_with_an_example(dgrec: Run) -> None:
     for command in ("query", "stats", "info"):
         help_text = dgrec(command, "--help").stdout
         assert f"Example: dgrec {command} " in help_text.split("Options:")[1]
+
+
+def test_counts_are_those_of_the_rows(dgrec: Run, tmp_path: Path) -> None:
+    """Another tool may have left the totals of what it cut down."""
+    totals = {"frames": 99, "detections": 999, "skipped": 7, "dropped": 8, "dropped_camera": 8}
+    path = edited(write_session(tmp_path / "s.parquet", make_rows(20)), {}, totals=totals)
+    found = json.loads(dgrec("info", path, "--format", "json").stdout)
+    counted = {"frames": 20, "detections": 20, "skipped": 0, "dropped": 0, "dropped_camera": 0}
+    assert (found["frames"], found["detections"]) == (20, 20)
+    assert {name: found["totals"][name] for name in counted} == counted
+    assert "999" not in dgrec("info", path).stdout

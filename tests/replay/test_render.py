@@ -644,6 +644,17 @@ def test_timeline_follows_media_time_exactly() -> None:
     assert times == [round((5 + i * 1001 / 30000) * 1e6) - 5_000_000 for i in range(1000)]
 
 
+@pytest.mark.parametrize("odd", [1e308, -1e300, float("inf"), float("nan")])
+def test_a_stamp_that_no_source_can_have_is_as_good_as_none(odd: float) -> None:
+    media: list[float | None] = [0.0, 0.04, 0.08, 0.12, 0.16]
+    captured = np.arange(5) * 40_000
+    with_none, with_odd = ([*media[:2], stamp, *media[3:]] for stamp in (None, odd))
+    expected = timed(with_none, [0.0] * 5)
+    assert timed(with_odd, [0.0] * 5) == expected
+    stamps = np.array(with_odd, np.float64)
+    assert Timeline().times_us(np.arange(5), stamps, captured).tolist() == expected
+
+
 def test_timeline_of_a_camera() -> None:
     assert timed([None] * 4, [0, 40, 90.5, 3000]) == [0, 40_000, 90_500, 3_000_000]
 

@@ -213,3 +213,19 @@ def test_two_recordings_of_one_name_stay_apart(dgrec: Run, tmp_path: Path) -> No
         paths.append(write_session(tmp_path / folder / "s.parquet", rows))
     rows = ask(dgrec, *paths, "--by", "session")
     assert [row["frames"] for row in rows] == [5, 5]
+
+
+def test_a_frame_every_hour_has_a_rate(dgrec: Run, tmp_path: Path) -> None:
+    captured = [START_NS + i * 3600 * 10**9 for i in range(5)]
+    rows = [make_row(i, captured_ns=ns, completed_ns=ns + 10**7) for i, ns in enumerate(captured)]
+    path = write_session(tmp_path / "s.parquet", rows)
+    hourly = 1 / 3600
+    for arguments, name in (
+        (["--by", "session"], "fps"),
+        (["--by", "label"], "per_second"),
+        (["--window", "2h"], "fps"),
+    ):
+        found = [row[name] for row in ask(dgrec, path, *arguments)]
+        assert max(found) == pytest.approx(hourly if name == "fps" else hourly / 2, rel=0.01)
+    text = dgrec("stats", path, "--no-charts").stdout
+    assert "throughput   0.000278 frames/s" in text

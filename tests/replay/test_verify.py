@@ -141,6 +141,10 @@ def totals(**said: int) -> Any:
     [
         (totals(), None),
         (totals(frames=11), "its metadata says 11 frames, but there are 12"),
+        (
+            totals(dropped_at_start=3),
+            "its metadata says 3 dropped while the model started, but there are 0",
+        ),
         (totals(detections=13), "its metadata says 13 detections, but there are 12"),
         (swap("frame", 5, 6), "row 5 has the frame number 6"),
         (swap("frame", 11, 99), "row 11 has the frame number 99"),
