@@ -38,6 +38,12 @@ CREATE MACRO rate(captured_at, completed_at) AS
         epoch_us(max(captured_at)) - epoch_us(min(captured_at)),
         epoch_us(max(completed_at)) - epoch_us(min(completed_at))), 0);
 
+-- The rate of some rows, and of those that were lost at the writer between them.
+CREATE MACRO _inferred_rate(frame, captured_at, completed_at, dropped_writer) AS
+    rate(captured_at, completed_at)
+        * (count(*) - 1 + sum(dropped_writer) - arg_min(dropped_writer, frame))
+        / nullif(count(*) - 1, 0);
+
 -- Whether what was lost before a frame was lost while the model started: before the first frame, or
 -- when the frame before it was captured no later than the first result came out (model_start).
 CREATE MACRO _at_start(frame, captured_before, first_result_at) AS
@@ -441,18 +447,13 @@ ORDER BY session_id, detections DESC, label;
 -- and for how long (dwell_s, by the captures of its first and last frame). label is the most
 -- frequent one.
 CREATE VIEW tracks AS
-WITH labels AS (
-    SELECT session_id, track_id, max({'count': count, 'label': label}).label AS usual
-    FROM (
-        SELECT session_id, track_id, label, count(*) AS count FROM detections
-        WHERE track_id IS NOT NULL AND label IS NOT NULL GROUP BY session_id, track_id, label
-    ) GROUP BY session_id, track_id
-)
-SELECT session_id, track_id, any_value(usual) AS label, count(DISTINCT frame) AS frames,
+SELECT session_id, track_id,
+       list_max([{'count': e.value, 'label': e.key} FOR e IN map_entries(histogram(label))]).label
+           AS label,
+       count(DISTINCT frame) AS frames,
        min(frame) AS first_frame, max(frame) AS last_frame, min(captured_at) AS first_seen,
        (epoch_us(max(captured_at)) - epoch_us(min(captured_at))) / 1e6 AS dwell_s
-FROM detections LEFT JOIN labels USING (session_id, track_id)
-WHERE track_id IS NOT NULL GROUP BY session_id, track_id
+FROM detections WHERE track_id IS NOT NULL GROUP BY session_id, track_id
 ORDER BY session_id, track_id;
 
 -- From which frame on a session ran: after the warm-up, and after the frames that were captured
@@ -483,7 +484,7 @@ FROM (
 -- the last result.
 CREATE VIEW pipeline AS
 SELECT session_id, frames, left_out, seconds, fps,
-       fps * (frames - 1 + lost_writer) / nullif(frames - 1, 0) AS inferred_fps, latency_ms,
+       inferred_fps, latency_ms,
        fps * latency_ms / 1e3 AS in_flight, 1e3 / latency_ms AS one_at_a_time_fps,
        steps / capture_s AS delivered_fps, (steps + lost_camera) / capture_s AS sent_fps
 FROM (
@@ -493,7 +494,7 @@ FROM (
            nullif(epoch_us(max(captured_at)) - epoch_us(min(captured_at)), 0) / 1e6 AS capture_s,
            max(source_frame) - min(source_frame) AS steps,
            sum(dropped_camera) - arg_min(dropped_camera, frame) AS lost_camera,
-           sum(dropped_writer) - arg_min(dropped_writer, frame) AS lost_writer
+           _inferred_rate(frame, captured_at, completed_at, dropped_writer) AS inferred_fps
     FROM (
         SELECT session_id, frame, source_frame, captured_at, completed_at, latency_ms,
                dropped_camera, dropped_writer, left_out
@@ -511,7 +512,9 @@ FROM (
 -- counts all frames that the source delivered, kept or not.
 CREATE VIEW stage_load AS
 WITH loads AS (
-    SELECT session_id, unnest([
+    SELECT session_id,
+           _inferred_rate(frame, captured_at, completed_at, dropped_writer) AS inferred_fps,
+           unnest([
         {'stage': 'read', 'mean_ms': avg(read_ms), 'least_ms': avg(read_ms),
          'times': 1 + sum(skipped_before + dropped_queue) / count(*)},
         {'stage': 'preprocess', 'mean_ms': avg(preprocess_ms), 'least_ms': min(preprocess_ms),
@@ -539,7 +542,7 @@ WITH loads AS (
                 THEN CASE WHEN json_extract_string(metadata, '$.model.python_postprocessor')
                            = 'true' THEN 1 END
                 ELSE 1 END AS workers
-    FROM loads JOIN pipeline USING (session_id) JOIN sessions USING (session_id)
+    FROM loads JOIN sessions USING (session_id)
 )
 SELECT session_id, stage, mean_ms, frames_in_it, workers,
        CASE WHEN frames_in_it > workers THEN 1 ELSE frames_in_it / workers END AS busy,

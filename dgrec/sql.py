@@ -274,19 +274,32 @@ def _select(rows: Sequence[_Rows]) -> str:
 def _finite(schema: pa.Schema, source: str, also: str = "") -> str:
     """Return a query for the rows of ``source`` in which numbers that are not finite are NULL.
 
-    So are those beyond `LARGEST_MEASUREMENT`. The bounds of a Parquet column do not tell of NaN:
+    So are those beyond `LARGEST_MEASUREMENT`, stamps that Python has no datetime for, and numbers
+    of source frames that nobody counts to. The bounds of a Parquet column do not tell of NaN:
     whether ``isnan`` or a comparison finds it depends on whether DuckDB looks at them. It does not
     for ``isfinite``.
     """
-    names = [name for name in schema.names if name in FLOATS]
     columns = [
-        f"CASE WHEN isfinite({name}) AND abs({name}) <= {LARGEST_MEASUREMENT} THEN {name} END "
-        f"AS {name}"
-        for name in names
-        if pa.types.is_floating(schema.field(name).type)
+        f"CASE WHEN {condition.format(name)} THEN {name} END AS {name}"
+        for name, type_ in zip(schema.names, schema.types, strict=True)
+        if (condition := _condition(name, type_)) is not None
     ]
     replaced = f" REPLACE ({', '.join(columns)})" if columns else ""
     return f"SELECT {also}*{replaced} FROM {source}"
+
+
+def _condition(name: str, type_: pa.DataType) -> str | None:
+    """Return what has to hold of a value; None if any will do."""
+    if name in FLOATS and pa.types.is_floating(type_):
+        return f"isfinite({{0}}) AND abs({{0}}) <= {LARGEST_MEASUREMENT}"
+    if name == "source_frame" and pa.types.is_integer(type_):
+        return f"{{0}} BETWEEN 0 AND {LARGEST_MEASUREMENT:.0f}"
+    if name in ("captured_at", "completed_at") and type_ == pa.timestamp("us", "UTC"):
+        return (
+            "{0} BETWEEN TIMESTAMPTZ '0001-01-01 00:00:00+00' "
+            "AND TIMESTAMPTZ '9999-12-31 23:59:59+00'"
+        )
+    return None
 
 
 def _scan(paths: Sequence[Path]) -> str:

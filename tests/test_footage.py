@@ -211,3 +211,13 @@ def test_a_cover_alone_is_no_video(tmp_path: Path) -> None:
         container.mux(sound.encode(None))
     with pytest.raises(VideoError, match="has no video"):
         VideoReader(path)
+
+
+@pytest.mark.parametrize("space", ["YCgCo", "ictcp", "chroma-derived-c"])
+def test_an_odd_colour_space_is_shown_as_if_it_had_no_name(tmp_path: Path, space: str) -> None:
+    named = Encoding(options={"x264-params": f"colormatrix={space}"})
+    shown, _ = read(encode(tmp_path / "named.mkv", named, frames=3))
+    plain, _ = read(encode(tmp_path / "plain.mkv", Encoding(), frames=3))
+    assert len(shown) == len(plain) == 3
+    for one, other in zip(shown, plain, strict=True):
+        np.testing.assert_array_equal(one.image, other.image)

@@ -21,6 +21,9 @@ Turn = tuple[bool, bool, bool]
 #: A picture that is stored upright.
 AS_STORED: Turn = (False, False, False)
 
+#: FFmpeg's number for a colour space that nobody named.
+_UNSPECIFIED = 2
+
 
 class PixelConverter:
     """Turns decoded pictures into BGR arrays, as OpenCV does with progressive ones, bit for bit.
@@ -38,9 +41,13 @@ class PixelConverter:
         square stay as they are stored (see `pixel_aspect`).
         """
         # What OpenCV does: bicubic, and BT.601 whatever the file says.
-        image: Image = self._reformatter.reformat(
-            frame, format="bgr24", interpolation="BICUBIC"
-        ).to_ndarray()
+        try:
+            image = self._bgr(frame)
+        except OSError:
+            if frame.colorspace == _UNSPECIFIED:
+                raise
+            frame.colorspace = _UNSPECIFIED  # one that FFmpeg cannot convert, such as ICtCp
+            image = self._bgr(frame)
         turn = turn_of(frame) if turn is None else turn
         if turn == AS_STORED:
             return image
@@ -52,6 +59,12 @@ class PixelConverter:
         if is_upended:
             image = image[::-1]
         return np.ascontiguousarray(image)
+
+    def _bgr(self, frame: Any) -> Image:
+        image: Image = self._reformatter.reformat(
+            frame, format="bgr24", interpolation="BICUBIC"
+        ).to_ndarray()
+        return image
 
 
 def turn_of(frame: Any) -> Turn:

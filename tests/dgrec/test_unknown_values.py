@@ -17,6 +17,7 @@ from dgrec.session import Session
 from replay.query.reader import SqlReader
 from replay.stats.charts import time_line
 from replay.stats.summary import measure
+from replay.stats.why import explain
 from replay.verify import verify
 from tests.factory import edited, make_detection, make_row, make_rows, write_session
 
@@ -198,3 +199,31 @@ def test_a_number_that_nothing_can_measure_is_no_measurement(tmp_path: Path, wri
             line = time_line(reader, 80)
             assert line is not None
             assert list(line.lines(blocks=True))
+
+
+def test_stamps_and_numbers_at_the_ends_of_their_types(tmp_path: Path) -> None:
+    ends = [-(2**63), 2**63 - 1, -(2**62)]
+    path = write_session(tmp_path / "s.parquet", make_rows(40))
+    with dgrec.open(path) as session:
+        stamps = [
+            row[0] for row in session.sql("SELECT epoch_us(captured_at) FROM frames").fetchall()
+        ]
+    odd = [ends[i % 3] if i % 4 == 1 else stamp for i, stamp in enumerate(stamps)]
+    numbers = [ends[i % 3] if i % 4 == 2 else i for i in range(40)]
+    edited(path, {"captured_at": odd, "source_frame": numbers})
+    with dgrec.open(path) as session:
+        asked = "SELECT count(captured_at), count(source_frame), max(source_frame) FROM frames"
+        assert session.sql(asked).fetchall() == [(30, 30, 39)]
+        assert session.sql(
+            "SELECT steps FROM (SELECT max(source_frame) - min(source_frame) AS steps FROM frames)"
+        ).fetchall() == [(39,)]
+        with SqlReader([session]) as reader:
+            assert len(explain([session], reader)) == 1
+        assert dgrec.compare(session, session).rows
+
+
+def test_numbers_of_frames_that_overflow_are_an_error_of_ours(tmp_path: Path) -> None:
+    frames = [-(2**63), *range(1, 40)]
+    path = edited(write_session(tmp_path / "s.parquet", make_rows(40)), {"frame": frames})
+    with dgrec.open(path) as session, pytest.raises(dgrec.DgrecError, match="Overflow"):
+        dgrec.compare(session, session)

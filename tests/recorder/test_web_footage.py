@@ -190,3 +190,12 @@ def test_a_file_address_is_a_file(tmp_path: Path) -> None:
         assert (source.kind, source.target) == ("file", str(path))
         count, reader = read(address)
         assert (count, reader.has_end) == (FRAMES, True)
+
+
+@pytest.mark.parametrize("address", ["http://[::1", "http://[::1/a.mp4", "http://127.0.0.1:x/a"])
+def test_what_is_no_address_is_one_line(dgrec: Command, address: str) -> None:
+    done = dgrec.record("--source", address, "--output", "s.parquet")
+    assert (done.returncode, done.stderr.splitlines()) == (
+        1,
+        ["Error: http://***: cannot be opened: this is no address"],
+    )

@@ -216,7 +216,8 @@ def test_two_recordings_of_one_name_stay_apart(dgrec: Run, tmp_path: Path) -> No
 
 
 def test_a_frame_every_hour_has_a_rate(dgrec: Run, tmp_path: Path) -> None:
-    rows = [make_row(i, captured_ns=START_NS + i * 3600 * 10**9) for i in range(5)]
+    captured = [START_NS + i * 3600 * 10**9 for i in range(5)]
+    rows = [make_row(i, captured_ns=ns, completed_ns=ns + 10**7) for i, ns in enumerate(captured)]
     path = write_session(tmp_path / "s.parquet", rows)
     hourly = 1 / 3600
     for arguments, name in (
