@@ -1,6 +1,6 @@
 """Files made to break a reader, through every command that reads: what each ends in.
 
-python -m bench.hostile [FOLDER...] [--kinds mcvdxpjtn] [--fuzz N]
+python -m bench.hostile [FOLDER...] [--kinds mcvdxpjtn] [--every N] [--fuzz N]
 
 With folders, the files in them are read too. Prints a line for each traceback, crash, timeout,
 too much memory, and control character that reached the terminal.
@@ -28,6 +28,7 @@ def main() -> None:
     parser.add_argument("folders", nargs="*", type=Path, help="more files to read")
     parser.add_argument("--kinds", default="mcvdxpjtn", help="which files to make")
     parser.add_argument("--only", default="", help="names must contain this")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="every Nth file only")
     parser.add_argument("--commands", default="", help="some commands, with commas")
     parser.add_argument("--fuzz", type=int, default=0, help="changed copies of real sessions")
     parser.add_argument("--seed", type=int, default=1)
@@ -40,7 +41,7 @@ def main() -> None:
         paths += fuzzed(folder, options.fuzz, options.seed)
         for more in options.folders:
             paths += sorted(more.iterdir())
-        paths = [path for path in paths if options.only in path.name]
+        paths = [path for path in paths if options.only in path.name][:: options.every]
         print(f"{len(paths)} files, {len(commands)} commands", flush=True)
         counts: collections.Counter[str] = collections.Counter()
         for finding in _in_workers(paths, commands):

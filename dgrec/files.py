@@ -45,12 +45,18 @@ __all__ = [
     "lock",
     "output_error",
     "read_small_text",
+    "resolved",
     "sync_folder",
     "write_error",
 ]
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FAILED = frozenset({errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO, errno.ESTALE})
+
+
+def resolved(path: Path) -> Path:
+    """Return the absolute path without links; links in a circle stay, for opening to report."""
+    return Path(os.path.realpath(path))
 
 
 def is_storage_failure(error: OSError) -> bool:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from dgrec.files import resolved
 from dgrec.video import import_av
 
 __all__ = ["NamedFiles", "named_files"]
@@ -67,7 +68,7 @@ def named_files(path: Path) -> NamedFiles | None:
         OSError: ``path`` itself cannot be read.
     """
     path = path.absolute()
-    found = _Found(path.parent.resolve())
+    found = _Found(resolved(path.parent))
     try:
         if not _look(path, found, 0):
             return None
@@ -86,14 +87,14 @@ class _Found:
     def add(self, path: Path) -> bool:
         """Add a file; return whether it was not there yet."""
         try:
-            resolved = path.resolve()
-            is_file = stat.S_ISREG(resolved.stat().st_mode)
+            real = resolved(path)
+            is_file = stat.S_ISREG(real.stat().st_mode)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise _UncoveredError(f"{path.name}: {reason}") from None
         if not is_file:
             raise _UncoveredError(f"{path.name} is not a file")
-        if not resolved.is_relative_to(self.folder):
+        if not real.is_relative_to(self.folder):
             raise _UncoveredError(f"{path.name} is not below its folder")
         is_new = path not in self.paths
         self.paths[path] = None

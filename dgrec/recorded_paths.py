@@ -17,6 +17,8 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from dgrec.files import resolved
+
 __all__ = ["base_name", "difference_of", "may_open", "recorded_video"]
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}\Z")
@@ -36,9 +38,9 @@ def may_open(path: Path, folder: Path, recorded: Mapping[str, Any]) -> bool:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
             return False
-        if path.resolve().is_relative_to(folder.resolve()):
+        if resolved(path).is_relative_to(resolved(folder)):
             return True
-    except (OSError, ValueError, RuntimeError):  # no such file, a NUL in it, links in a circle
+    except (OSError, ValueError):  # no such file, a NUL in it, links in a circle
         return False
     size, sha256 = recorded.get("size"), recorded.get("sha256")
     # Files of /proc have no size: they are never opened.

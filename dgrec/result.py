@@ -94,7 +94,10 @@ class RecordedResult:
         raise AttributeError(f"frame has no attribute {name!r}, nor did the recorded result")
 
     def __repr__(self) -> str:
-        return f"<frame {self.frame}: {self.results!r}>"
+        try:
+            return f"<frame {self.frame}: {self.results!r}>"
+        except ValueError:  # an integer with more digits than Python writes
+            return f"<frame {self.frame}: {len(self.results)} results>"
 
     def keep(self, indices: Sequence[int]) -> RecordedResult:
         """Return the same frame with only the results at ``indices``, in that order.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from dgrec.clips import Span, have_common_frames, original_of, recorded_spans
 from dgrec.errors import DgrecError, NotASessionError
+from dgrec.files import resolved
 from dgrec.parts import numbered_files, part_of
 from dgrec.schema import JOURNAL_SUFFIX
 from dgrec.session import Session
@@ -157,7 +158,7 @@ def _gather(
             continue
         found = list(_expand(Path(path), problems))
         for candidate in found:
-            file = candidate.path.resolve()
+            file = resolved(candidate.path)
             known = candidates.get(file)
             if known is None or (candidate.named and not known.named):
                 candidates[file] = candidate
@@ -263,9 +264,9 @@ def _distinct(opened: dict[Path, Session], tell: Callable[[str], None]) -> Itera
     for session in sorted(opened.values(), key=_worth):
         first.setdefault(session.id, session)
     # Parts named beside the recording that they belong to.
-    covered = {file.resolve() for s in opened.values() if s.parts for file in s.files}
+    covered = {resolved(file) for s in opened.values() if s.parts for file in s.files}
     for session in opened.values():
-        if not session.parts and session.path.resolve() in covered:
+        if not session.parts and resolved(session.path) in covered:
             session.close()
             continue
         other = first[session.id]

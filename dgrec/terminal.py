@@ -14,7 +14,7 @@ from typing import IO
 
 from dgrec.credentials import redact_remembered
 
-__all__ = ["echo", "line", "shown"]
+__all__ = ["echo", "line", "shortened", "shown"]
 
 #: Longer lines are cut in the middle: a name may have a megabyte.
 _LONGEST = 4_000
@@ -50,12 +50,17 @@ def shown(text: str) -> str:
 
 def line(text: str) -> str:
     """Return ``text`` as `shown` does, on one line of bounded length, without passwords."""
-    text = redact_remembered(text)
-    if len(text) > _LONGEST:
-        half = _LONGEST // 2
-        left_out = len(text) - 2 * half
-        text = f"{text[:half]} ... ({left_out:,} characters left out) ... {text[-half:]}"
+    text = shortened(redact_remembered(text), _LONGEST)
     return shown(text).replace("\n", "\\n")
+
+
+def shortened(text: str, most: int) -> str:
+    """Return ``text``, with its middle left out and counted if it has more than ``most``."""
+    if len(text) <= most:
+        return text
+    half = most // 2
+    left_out = len(text) - 2 * half
+    return f"{text[:half]} ... ({left_out:,} characters left out) ... {text[-half:]}"
 
 
 def echo(text: str = "", *, err: bool = False) -> None:

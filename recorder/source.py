@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from dgrec import sample
 from dgrec.credentials import percent_encoded, redact, redact_text, remember
 from dgrec.errors import SourceError, VideoError
+from dgrec.files import resolved
 from dgrec.named_files import named_files
 from dgrec.video.http_body import digest_of_answer
 from recorder.answer import ask
@@ -62,7 +63,7 @@ class Source:
         """
         facts: dict[str, Any] = {"given": self.given, "kind": self.kind, "name": self.name}
         if self.kind in ("file", "sample"):
-            path = Path(str(self.target)).resolve()
+            path = resolved(Path(str(self.target)))
             facts["file"] = path.name
             facts["size"] = path.stat().st_size
             facts["sha256"] = _sha256(path)
@@ -71,7 +72,7 @@ class Source:
             if self.kind == "file":
                 facts["path"] = str(path)
             # A session that lies near its footage finds it again when both are moved.
-            relative = os.path.relpath(path, session_folder.resolve())
+            relative = os.path.relpath(path, resolved(session_folder))
             if self.kind == "file" or not relative.startswith(".."):
                 facts["relative"] = Path(relative).as_posix()
         elif self.kind != "camera" and not is_live:

@@ -7,6 +7,7 @@ for each command would take a second. What it prints goes to a pseudo-terminal.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import pty
 import re
@@ -32,12 +33,16 @@ SECONDS = 10.0
 _HANGS = 90.0
 #: Besides what importing everything takes, some 350 MB.
 MEMORY_MB = 650
+#: Frames that are looked at one by one: an honest long recording takes its time as well.
+_FRAMES = 10_000
 #: Kept from taking the machine down with it.
 _DATA = 12 << 30
 #: What a terminal acts upon; colors and cursor movements of dgrec's own are not among them.
 _ACTIVE = re.compile(
     "\x1b\\]|\x07|\x08|\x00|\x1b\\[5m|\x1b\\[2J|[\x80-\x9f\u202a-\u202e\u2066-\u2069]"
 )
+#: Of what a command writes: so many bytes from its start, and at least as many of its end.
+_KEPT = 4 << 20
 _TRACE = "Traceback (most recent call last)"
 _EXIT_CODES = (0, 1, 2, 3, 4)
 
@@ -82,7 +87,7 @@ def _library(path: Path, folder: Path) -> None:
             repr((len(session), session.id, session.damage, session, session._repr_html_()))
             repr((session.frames.num_rows, session.detections.num_rows))
             session.sql("SELECT count(*) FROM detections").fetchall()
-            for result in session:
+            for result in itertools.islice(session, _FRAMES):
                 width, height = result.size
                 repr((result, result.timing, result.info, result.attributes, result.captured_at))
                 if 0 < width * height < 1 << 22:
@@ -152,7 +157,9 @@ COMMANDS: dict[str, Callable[[Path, Path], None]] = {
     "folder": _beside,
     "compare": _dgrec("compare", "{}", "{}"),
     "report": _dgrec("report", "-q", "-o", "{out}/report.html", "{}"),
-    "replay": _dgrec("replay", "-q", "-o", "{out}/x.mp4", "--trails", "3", "--hud", "{}"),
+    "replay": _dgrec(
+        "replay", "-q", "-o", "{out}/x.mp4", "--end", "50", "--trails", "3", "--hud", "{}"
+    ),
     "clip": _dgrec("clip", "-q", "--end", "5", "-o", "{out}/clip.parquet", "{}"),
     "recover": _recover,
     "open": _library,
@@ -310,8 +317,9 @@ def _read(master: int, output: bytearray) -> bool:
         data = os.read(master, 1 << 16)
     except OSError:  # the other end is closed
         return False
-    if len(output) < 8 << 20:
-        output += data
+    output += data
+    if len(output) > 2 * _KEPT:  # its end says that the command is done
+        del output[_KEPT:-_KEPT]
     return bool(data)
 
 

@@ -13,14 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from click.testing import CliRunner
 
 import dgrec
 from dgrec import exact, sample
+from dgrec.cli import gather
 from dgrec.errors import DamagedSessionError, NotASessionError
 from dgrec.masks import pack_array, unpack_array
 from dgrec.untrusted import Allowance, DecodeError, inflate
-from tests.factory import make_rows, write_session
+from replay.output.destination import open_output
+from replay.output.rows import QueryResult, write_rows
+from tests.factory import make_detection, make_rows, write_session
 from tests.hostile_files import write_cases
 from tests.hostile_runner import COMMANDS, run
 
@@ -102,9 +107,10 @@ def test_masks_take_no_more_than_a_frame_can_hold() -> None:
     """Those of a large picture come back; what claims more is refused before it is made."""
     frame = Allowance.for_frame(3840, 2160)
     mask = np.arange(3840 * 2160, dtype=np.float32).reshape(2160, 3840) % 250
+    packed = pack_array(mask, "exact")
     for _ in range(15):
-        assert np.array_equal(unpack_array(pack_array(mask, "exact"), frame), mask)
-    claim = {**pack_array(mask, "exact"), "width": 40_000, "height": 40_000}
+        assert np.array_equal(unpack_array(packed, frame), mask)
+    claim = {**packed, "width": 40_000, "height": 40_000}
     with pytest.raises(DecodeError, match="more than such a frame can hold"):
         unpack_array(claim, Allowance.for_frame(40_000, 40_000))
     # A class map has the size of the model's output, however small the frame.
@@ -188,3 +194,51 @@ def test_rows_are_read_in_any_order(tmp_path: Path) -> None:
     with dgrec.open(write_session(tmp_path / "s.parquet", rows)) as session:
         for position in (299, 0, 257, 255, 256, 1, -1):
             assert session[position].frame == range(300)[position]
+
+
+def test_links_in_a_circle_are_named(tmp_path: Path) -> None:
+    (tmp_path / "loop.parquet").symlink_to("loop.parquet")
+    with pytest.raises(NotASessionError, match=r"loop\.parquet"):
+        dgrec.connect(tmp_path / "loop.parquet")
+
+
+def test_a_name_that_is_no_utf_8_stands_in_a_report(tmp_path: Path) -> None:
+    session = write_session(tmp_path / "n_\udcff.parquet", make_rows(12))
+    page = tmp_path / "page.html"
+    done = CliRunner().invoke(gather(), ["report", "-q", "-o", str(page), str(session)])
+    assert done.exit_code == 0, done.output
+    assert "n_\\udcff" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "jsonl"])
+def test_long_cells_are_written_a_few_rows_at_a_time(form: str, tmp_path: Path) -> None:
+    """A table cuts them in the middle, and says so; other formats write all of them."""
+    cells = ["a" * 9_000_000 + end for end in "xyz"]
+    batches = [pa.RecordBatch.from_pydict({"text": cells})]
+    taken: list[int] = []
+    with open_output(tmp_path / "out") as destination:
+        write = destination.file.write
+
+        class Counted:
+            def write(self, data: bytes) -> int:
+                taken.append(len(data))
+                return write(data)
+
+        destination.file = Counted()  # type: ignore[assignment]
+        write_rows(QueryResult(batches[0].schema, iter(batches)), form, destination)
+    text = (tmp_path / "out").read_text()
+    if form == "table":
+        assert len(text) < 100_000
+        assert text.count("(8,980,001 characters left out)") == 3
+    else:
+        assert [text.count(end) for end in "yz"] == [1, 1]
+        assert len(text) > 27_000_000
+        assert max(taken) < 10_000_000
+
+
+def test_a_frame_with_an_enormous_integer_can_be_shown(tmp_path: Path) -> None:
+    rows = make_rows(1)
+    rows[0].results = [make_detection(1, extra_value=1 << 100_000)]
+    with dgrec.open(write_session(tmp_path / "s.parquet", rows)) as session:
+        assert session[0].results[0]["extra_value"] == 1 << 100_000
+        assert repr(session[0]) == "<frame 0: 1 results>"

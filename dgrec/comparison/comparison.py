@@ -39,6 +39,7 @@ from dgrec.comparison.samples import (
     stall_limit,
 )
 from dgrec.errors import SessionError
+from dgrec.files import resolved
 from dgrec.units import digits
 
 if TYPE_CHECKING:
@@ -316,7 +317,7 @@ def _check_different(name: str, sessions: Sequence[Session]) -> None:
     # Copies of one run would pass for several runs that hardly vary.
     seen: dict[str, Path] = {}
     for session in sessions:
-        key = session.id or str(session.path.resolve())
+        key = session.id or str(resolved(session.path))
         if key in seen:
             raise SessionError(
                 f"{session.path}: is the same recording as {seen[key]}; {name} needs different ones"

@@ -10,7 +10,7 @@ from typing import Any
 
 from dgrec import metadata as metadata_module
 from dgrec.errors import OutputError, VideoError
-from dgrec.files import NewFile, check_new_file, output_error
+from dgrec.files import NewFile, check_new_file, output_error, resolved
 from dgrec.metadata import Metadata
 from dgrec.parts import parts_of
 from dgrec.sealed import write_sealed
@@ -171,7 +171,7 @@ def _moved(source: Mapping[str, Any], session: Path, output: Path) -> dict[str, 
     if source.get("relative"):
         path = session.absolute().parent / source["relative"]
         with contextlib.suppress(ValueError):  # another drive
-            relative = os.path.relpath(path.resolve(), output.absolute().parent.resolve())
+            relative = os.path.relpath(resolved(path), resolved(output.absolute().parent))
             moved["relative"] = Path(relative).as_posix()
     return moved
 

@@ -150,10 +150,11 @@ def _open_side(
     paths: Sequence[Path], with_clips: bool, stack: contextlib.ExitStack
 ) -> list[Session]:
     from dgrec.errors import SessionError
+    from dgrec.files import resolved
     from dgrec.sessions import open_sessions
 
     for number, path in enumerate(paths):
-        if path.resolve() in (other.resolve() for other in paths[:number]):
+        if resolved(path) in (resolved(other) for other in paths[:number]):
             raise SessionError(f"{path}: is named twice; a side needs different recordings")
     opened = open_sessions(paths, _refuse, with_clips=with_clips, on_clip=say_clip)
     for session in opened:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dgrec.errors import OutputError
-from dgrec.files import NewFile, output_error
+from dgrec.files import NewFile, output_error, resolved
 from dgrec.terminal import shown
 from replay.recorded import refuse_recorded
 
@@ -91,7 +91,7 @@ def _stdout() -> Iterator[Destination]:
 
 @contextlib.contextmanager
 def _new_file(path: Path, overwrite: bool) -> Iterator[BinaryIO]:
-    path = path.resolve()  # a link stays one
+    path = resolved(path)  # a link stays one
     if path.is_dir():
         raise OutputError(f"{path}: is a folder; give a file name")
     with NewFile(path, replace=overwrite) as new:

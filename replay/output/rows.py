@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 
 from dgrec.errors import OutputError, QueryError
+from dgrec.terminal import shortened
 from replay.output.destination import Destination
 from replay.output.tables import markdown_line, markdown_table, plain_table
 from replay.output.values import (
@@ -29,6 +30,9 @@ __all__ = ["QueryResult", "csv_line", "write_rows"]
 _PAGE_ROWS = 1000
 _ROW_GROUP_ROWS = 122_880
 _ROW_GROUP_BYTES = 64 << 20
+_PIECE_BYTES = 16 << 20
+#: A longer cell of a table is cut in the middle.
+_LONGEST_CELL = 20_000
 
 
 @dataclass
@@ -54,7 +58,7 @@ def write_rows(
         QueryError: A value cannot be written in this format.
         OutputError: Parquet was to go to a terminal.
     """
-    schema, head = result.schema, _Head(result.batches, limit)
+    schema, head = result.schema, _Head(_in_pieces(result.batches), limit)
     try:
         if form == "parquet":
             _write_parquet(schema, head, destination)
@@ -71,6 +75,17 @@ def write_rows(
             "--format csv, json, jsonl and parquet write all)\n"
         )
     return left_out
+
+
+def _in_pieces(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yield the same rows, fewer at a time where they are large: Python values take more."""
+    for batch in batches:
+        rows = max(1, batch.num_rows * _PIECE_BYTES // max(1, batch.nbytes))
+        if rows >= batch.num_rows:
+            yield batch
+            continue
+        for start in range(0, batch.num_rows, rows):
+            yield batch.slice(start, rows)
 
 
 class _Head:
@@ -180,7 +195,7 @@ def _tables(
     page: list[list[str]] = []
     first = 0
     for row in rows_of(batches):
-        page.append([person_text(value) for value in row])
+        page.append([shortened(person_text(value), _LONGEST_CELL) for value in row])
         if len(page) == _PAGE_ROWS:
             yield plain_table(schema.names, page, numeric, destination, first)
             first += len(page)

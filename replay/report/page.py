@@ -223,7 +223,8 @@ def write_report(
         policy=_policy(library, _START),
         version=__version__,
     )
-    write_file(output, page.encode(), overwrite=overwrite)
+    # Names of files may hold bytes that are no UTF-8, and texts halves of characters.
+    write_file(output, page.encode("utf-8", "backslashreplace"), overwrite=overwrite)
 
 
 def write_plot(session: Session, name: str, output: Path, *, overwrite: bool = False) -> None:

@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 import dgrec
 from dgrec import sample
 from dgrec.errors import OutputError
+from dgrec.rates import rate_text
 from replay.footage.finding import find_footage
 from replay.footage.pixels import Pixels
 from replay.query.reader import SqlReader
@@ -126,8 +127,10 @@ def test_plots_hold_what_was_recorded(sample_report: Path) -> None:
     assert sum(row["detections"] for row in labels) == detections
     with dgrec.open(SESSION) as session, SqlReader([session]) as reader:
         (whole,) = reader.rows("SELECT duration_s, fps FROM session_throughput")
-    summary = f"420 frames in {whole['duration_s']:.1f} s, {whole['fps']:.1f} results a second"
-    assert f"{summary} from the first to the last; {detections} detections." in page.text
+    rate = f"{rate_text(whole['fps'])} frames a second"
+    assert (
+        f"420 frames in {whole['duration_s']:.1f} s, {rate}; {detections} detections." in page.text
+    )
     stages = values_of(page.specs["stages"])
     assert {row["stage"] for row in stages} == {"preprocess", "inference", "postprocess", "other"}
 
