@@ -152,7 +152,7 @@ _QUANTILES = [0.5, 0.95, 0.99]
 def _rate(df: Any) -> float:
     """Return frames a second by the library's definition (docs/sql.md, "What a rate is")."""
     captured, completed = (df[c].max() - df[c].min() for c in ("captured_at", "completed_at"))
-    return (len(df) - 1) * 1e6 / max(captured, completed)
+    return float((len(df) - 1) * 1e6 / max(captured, completed))
 
 
 def _running(df: Any, steady: int) -> Any:

@@ -58,7 +58,7 @@ def main() -> int:
     reader = open_source(source)
     loaded = load_model(ModelRequest(model_name=options.model_name, zoo_url=options.zoo_url))
     clock = Clock()
-    yielded: list[tuple[Any, Any, Any, bytes]] = []
+    yielded: list[tuple[Any, Any, Any, int]] = []
 
     def keep(row: Any, result: Any) -> None:
         picture = np.ascontiguousarray(result.image_overlay).tobytes()
@@ -81,7 +81,9 @@ def main() -> int:
                 counts["results"] += is_same(recorded.results, results)
                 counts["timing"] += is_same(recorded.timing, timing)
                 counts["info"] += is_same(recorded.info, info)
-                overlay = recorded.overlay(pixels.frame(recorded.row))
+                shown = pixels.frame(recorded.row)
+                assert shown is not None, f"no picture of frame {recorded.row}"
+                overlay = recorded.overlay(shown)
                 counts["overlay"] += hash(np.ascontiguousarray(overlay).tobytes()) == picture
                 detections += len(results)
     frames = len(yielded)
