@@ -44,6 +44,11 @@ CREATE MACRO _inferred_rate(frame, captured_at, completed_at, dropped_writer) AS
         * (count(*) - 1 + sum(dropped_writer) - arg_min(dropped_writer, frame))
         / nullif(count(*) - 1, 0);
 
+-- Whether frames come by themselves, and do not wait to be read. An address may lead to footage.
+CREATE MACRO _is_live(source_kind, metadata) AS
+    coalesce(json_extract_string(metadata, '$.source.live') = 'true',
+             source_kind IN ('camera', 'url'));
+
 -- Whether what was lost before a frame was lost while the model started: before the first frame, or
 -- when the frame before it was captured no later than the first result came out (model_start).
 CREATE MACRO _at_start(frame, captured_before, first_result_at) AS
@@ -535,7 +540,7 @@ WITH loads AS (
            load.mean_ms * load.times * inferred_fps / 1e3 AS frames_in_it,
            load.least_ms * load.times * inferred_fps / 1e3 AS at_least,
            CASE load.stage WHEN 'waiting' THEN NULL
-                WHEN 'read' THEN CASE WHEN source_kind IN ('camera', 'url') THEN NULL ELSE 1 END
+                WHEN 'read' THEN CASE WHEN _is_live(source_kind, metadata) THEN NULL ELSE 1 END
                 WHEN 'inference'
                 THEN greatest(1, json_array_length(metadata, '$.model.devices')::BIGINT)
                 WHEN 'postprocess'

@@ -20,7 +20,8 @@ KEYS = {
 
 #: The sessions, with the name that tables show. Two recordings may have one: then the id follows.
 NAMED_SESSIONS = """(
-    SELECT session_id, started_at, source_kind, inference_host, coalesce(name, session_id)
+    SELECT session_id, started_at, _is_live(source_kind, metadata) AS is_live, inference_host,
+           coalesce(name, session_id)
            || CASE WHEN count(*) OVER (PARTITION BY name) > 1 THEN ' ' || session_id ELSE '' END
            AS session
     FROM sessions

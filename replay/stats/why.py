@@ -141,7 +141,7 @@ class _Known:
 #: What `explain` asks.
 LOADS_QUERY = "SELECT * FROM stage_load"
 PIPELINES_QUERY = f"""\
-SELECT s.session, p.*, w.has_settled, w.window_frames, s.source_kind, s.inference_host, losses.*
+SELECT s.session, p.*, w.has_settled, w.window_frames, s.is_live, s.inference_host, losses.*
 FROM pipeline p JOIN {NAMED_SESSIONS} s USING (session_id) JOIN warm_up w USING (session_id) JOIN (
     SELECT session_id AS of_session,
            coalesce(sum(skipped_before) FILTER (frame > first_running_frame), 0)::BIGINT AS skipped,
@@ -185,7 +185,7 @@ def _pipeline(
     options = session.metadata.get("options")
     options = options if isinstance(options, dict) else {}
     known = _Known(
-        is_live=row.pop("source_kind") in ("camera", "url"),
+        is_live=bool(row.pop("is_live")),
         is_local=row.pop("inference_host") == "@local",
         every=_positive(options.get("every"), int) or 1,
         asked_fps=_positive(options.get("fps"), int, float),

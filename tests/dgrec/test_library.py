@@ -629,7 +629,12 @@ def test_stage_load(recording: Recording) -> None:
     count = len(recording["frame"][steady])
     if rate is not None:  # rows that were lost at the writer went through all stages but the last
         rate *= (count - 1 + recording["dropped_writer"][steady][1:].sum()) / (count - 1)
-    devices = len(recording.session.metadata.get("model", {}).get("devices", []))
+    model = recording.session.metadata.get("model", {})
+    counts = {
+        "waiting": None,
+        "inference": max(1, len(model.get("devices", []))),
+        "postprocess": 1 if model.get("python_postprocessor") else None,
+    }
     for stage, row in rows.items():
         values = recording.waiting if stage == "waiting" else recording[f"{stage}_ms"]
         values = values[steady][~np.isnan(values[steady])]
@@ -638,7 +643,7 @@ def test_stage_load(recording: Recording) -> None:
         if stage == "read":
             left = recording["skipped_before"] + recording["dropped_queue"]
             times += left[steady].sum() / count
-        workers = {"waiting": None, "postprocess": None, "inference": max(1, devices)}.get(stage, 1)
+        workers = counts.get(stage, 1)
         assert row["workers"] == workers
         assert same(row["mean_ms"], mean)
         in_it = None if rate is None or mean is None else mean * times * rate / 1e3
