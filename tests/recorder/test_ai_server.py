@@ -104,7 +104,7 @@ def test_a_file_goes_on_where_it_was_when_the_server_is_back(
         faces = [len(result.results) for result in session]
     with open_session(sample.SESSION) as recorded:
         expected = [len(recorded.result(index).results) for index in range(400)]
-    # A server may be sent JPEG: a face at the threshold is lost. Off by one frame, eight would differ.
+    # A server is sent JPEG: a face at the threshold may be lost. One frame off, eight would differ.
     assert sum(here != there for here, there in zip(faces, expected, strict=True)) <= 2
     assert sum(faces) > 50
 
