@@ -95,16 +95,21 @@ def _problems(session: Session) -> Iterator[str]:
     if session.parts:
         yield from session.damage
         for part in session.parts:
-            if not part.ended and not is_being_written(part.path):
+            if not part.ended and _is_left(part.path):
                 yield f"part {part.number}: its recorder was cut off (dgrec recover {part.path})"
     elif not session.sealed:
         yield from session.journal.damage
-        if session.journal.closing is None and not is_being_written(session.path):
+        if session.journal.closing is None and _is_left(session.path):
             yield "its recorder was cut off (dgrec recover seals what is there)"
     # Where rows are known to be lost, a jump in the numbering is no news.
     yield from (text for kind, text in rows.problems if kind != "frame" or not session.damage)
     yield from _totals(session, rows)
     yield from _videos(session, rows)
+
+
+def _is_left(journal: Path) -> bool:
+    """Return whether nobody writes a journal any more, and nobody has sealed it meanwhile."""
+    return not is_being_written(journal) and journal.exists()
 
 
 def _results(session: Session, batch: pa.RecordBatch) -> str | None:

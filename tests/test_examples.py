@@ -18,7 +18,7 @@ SAYS = {
     "application_in_ci.py": "25 results in a row open it",
     "did_it_change.py": "agreement of 426 detections with 426: 1.000",
     "own_question.py": "426 boxes",
-    "slowest_frames.py": "frame-000283.png",
+    "slowest_frames.py": "slowest/frame-0000",
     "walkthrough.py": "frames are on their way",
 }
 
