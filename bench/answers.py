@@ -35,9 +35,9 @@ import duckdb
 import numpy as np
 
 import dgrec
-from dgrec import sql
-from dgrec.journal import Journal, JournalWriter
-from dgrec.sealed import seal
+from dgrec.format.journal import Journal, JournalWriter
+from dgrec.format.parquet import seal
+from dgrec.sql import views
 from tests.factory import CLOSING, START_NS, make_row, new_metadata, smooth_boxes
 
 try:
@@ -150,7 +150,7 @@ _QUANTILES = [0.5, 0.95, 0.99]
 
 
 def _rate(df: Any) -> float:
-    """Return frames a second by the library's definition (docs/sql.md, "What a rate is")."""
+    """Return frames a second by the library's definition (docs/views.md, "What a rate is")."""
     captured, completed = (df[c].max() - df[c].min() for c in ("captured_at", "completed_at"))
     return float((len(df) - 1) * 1e6 / max(captured, completed))
 
@@ -608,7 +608,7 @@ def ask_one(
     json_lines = f"read_json('{lines}', format = 'newline_delimited')"
     print(f"\n{'one session, ms':22}{'library':>9}{'by hand':>9}{'ratio':>7}", end="")
     print(f"{'JSON: DuckDB':>14}{'pandas':>8}")
-    with dgrec.open(path) as session, sql.connect([session]) as library:
+    with dgrec.open(path) as session, views.connect([session]) as library:
         (steady,) = library.execute("SELECT first_steady_frame FROM warm_up").fetchall()[0]
         worst = 0.0
         for question in questions:
@@ -641,7 +641,7 @@ def ask_several(
     names = {str(path) for path in paths}
     with contextlib.ExitStack() as stack:
         sessions = [stack.enter_context(dgrec.open(path)) for path in paths]
-        library = stack.enter_context(sql.connect(sessions))
+        library = stack.enter_context(views.connect(sessions))
         worst = 0.0
         # It gives the latest of all sessions, and by hand it would be something else.
         for question in (q for q in questions if "late_causes" not in q.library):

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from recorder.model import ModelRequest, load_model
+from dgrec.recorder.model import ModelRequest, load_model
 from tests.recorder.camera_loss import run
 from tests.recorder.network_camera import MjpegCamera, RtspCamera
 

@@ -40,20 +40,20 @@ import cv2
 import numpy as np
 
 import dgrec
-from dgrec import metadata as metadata_module
 from dgrec.clock import Clock
 from dgrec.errors import DgrecError
+from dgrec.format import metadata as metadata_module
+from dgrec.recorder.capture import Capture
+from dgrec.recorder.recording import Recording
+from dgrec.recorder.sources.frames import Footage
+from dgrec.recorder.sources.source import open_source, parse_source
+from dgrec.replay.clip.clip import write_clip
+from dgrec.replay.clip.spans import Span
+from dgrec.replay.footage.finding import find_footage
+from dgrec.replay.footage.pixels import Pixels
 from dgrec.video import import_av
 from dgrec.video.picture import PixelConverter
 from dgrec.video.reader import VideoReader
-from recorder.capture import Capture
-from recorder.frames import Footage
-from recorder.recording import Recording
-from recorder.source import open_source, parse_source
-from replay.clip.clip import write_clip
-from replay.clip.spans import Span
-from replay.footage.finding import find_footage
-from replay.footage.pixels import Pixels
 from tests.footage import kinds
 from tests.recorder.doubles import PysdkDouble
 

@@ -23,9 +23,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dgrec import metadata as metadata_module
-from dgrec.schema import METADATA_KEY, SCHEMA, parquet_encodings
-from dgrec.session import Session
+from dgrec.format import metadata as metadata_module
+from dgrec.format.schema import METADATA_KEY, SCHEMA, parquet_encodings
+from dgrec.session.session import Session
 from tests.factory import CLOSING, START_NS, new_metadata
 
 #: As in a sealed session.
@@ -134,8 +134,8 @@ def _rows(
 
 def ask(path: Path, query: str) -> None:
     """Answer one question; print its seconds and this process's peak memory in MB."""
-    from replay.query.reader import SqlReader
-    from replay.stats.summary import measure
+    from dgrec.replay.query.reader import SqlReader
+    from dgrec.replay.stats.summary import measure
 
     with Session(path, check=False) as session, SqlReader([session]) as reader:
         start = time.perf_counter()

@@ -18,15 +18,15 @@ from typing import Any
 import numpy as np
 
 import dgrec
-from dgrec import metadata as metadata_module
 from dgrec.clock import Clock
-from recorder.capture import Capture
-from recorder.frames import Footage
-from recorder.model import ModelRequest, load_model
-from recorder.recording import Recording
-from recorder.source import open_source, parse_source
-from replay.footage.finding import find_footage
-from replay.footage.pixels import Pixels
+from dgrec.format import metadata as metadata_module
+from dgrec.recorder.capture import Capture
+from dgrec.recorder.model import ModelRequest, load_model
+from dgrec.recorder.recording import Recording
+from dgrec.recorder.sources.frames import Footage
+from dgrec.recorder.sources.source import open_source, parse_source
+from dgrec.replay.footage.finding import find_footage
+from dgrec.replay.footage.pixels import Pixels
 
 
 def is_same(left: Any, right: Any) -> bool:

@@ -33,12 +33,12 @@ from typing import Literal
 import pyarrow as pa
 
 from dgrec.errors import DgrecError
-from dgrec.journal import Journal, JournalWriter
-from dgrec.rows import Row, build_batch
-from dgrec.sealed import seal
-from dgrec.session import open_session
-from recorder.recovery import recover
-from recorder.writer import RowWriter
+from dgrec.format.encode import Row, build_batch
+from dgrec.format.journal import Journal, JournalWriter
+from dgrec.format.parquet import seal
+from dgrec.recorder.recovery import recover
+from dgrec.recorder.writing.writer import RowWriter
+from dgrec.session.session import open_session
 from tests.factory import CLOSING, make_row, new_metadata, smooth_boxes
 
 __all__ = ["Outcome", "Phase", "look", "rows_of", "run_once"]

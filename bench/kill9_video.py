@@ -25,17 +25,17 @@ import tempfile
 import time
 from pathlib import Path
 
-from dgrec import metadata as metadata_module
 from dgrec.clock import Clock
-from dgrec.session import open_session
-from recorder.capture import Capture
-from recorder.codecs import find_codec
-from recorder.frames import Frame
-from recorder.recording import Recording
-from recorder.recovery import left_behind, recover
-from recorder.segment_videos import VideoOptions
-from recorder.segments import Splitting
-from replay.verify import verify
+from dgrec.format import metadata as metadata_module
+from dgrec.recorder.capture import Capture
+from dgrec.recorder.recording import Recording
+from dgrec.recorder.recovery import left_behind, recover
+from dgrec.recorder.segments import Splitting
+from dgrec.recorder.sources.frames import Frame
+from dgrec.recorder.video.codecs import find_codec
+from dgrec.recorder.video.segment import VideoOptions
+from dgrec.replay.verify import verify
+from dgrec.session.session import open_session
 from tests.recorder.doubles import PysdkDouble, SourceDouble
 from tests.replay.clips import HEIGHT, WIDTH, number_in, numbered_image
 

@@ -15,8 +15,8 @@ from collections import Counter
 from pathlib import Path
 
 import dgrec
-from replay.query.reader import SqlReader
-from replay.stats.why import Pipeline, explain
+from dgrec.replay.query.reader import SqlReader
+from dgrec.replay.stats.why import Pipeline, explain
 from tests.pipeline_simulation import LIMITS, VARIANTS, Simulated, simulate, write
 
 

@@ -11,7 +11,7 @@ import zlib
 import numpy as np
 
 import dgrec
-from dgrec.masks import pack_array
+from dgrec.format.masks import pack_array
 
 
 def main(path: str) -> None:

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import dgrec
+from dgrec.replay.footage.finding import Footage
+from dgrec.replay.footage.pixels import Pixels
+from dgrec.replay.rendering.cut import make_cut
+from dgrec.replay.rendering.scene import Scene
 from dgrec.video import VideoWriter
-from replay.footage.finding import Footage
-from replay.footage.pixels import Pixels
-from replay.rendering.cut import make_cut
-from replay.rendering.scene import Scene
 from tests.factory import make_row, new_metadata, smooth_boxes, write_session
 
 SCENES: dict[str, dict[str, Any]] = {

@@ -33,13 +33,13 @@ from typing import Any
 import numpy as np
 
 import dgrec
-from dgrec import drawing, sample
+from dgrec import overlay, sample
+from dgrec.replay.footage.finding import find_footage
+from dgrec.replay.footage.pixels import Pixels
+from dgrec.replay.footage.video import Clip
+from dgrec.replay.rendering.pipeline import ahead
+from dgrec.replay.rendering.render import write_replay
 from dgrec.video import Image, VideoWriter
-from replay.footage.finding import find_footage
-from replay.footage.pixels import Pixels
-from replay.footage.video import Clip
-from replay.rendering.pipeline import ahead
-from replay.rendering.render import write_replay
 from tests.factory import LABELS, make_row, new_metadata, smooth_boxes, write_session
 
 WIDTH, HEIGHT = 960, 540
@@ -191,7 +191,7 @@ def measure_drawing(pictures: list[Image], repetitions: int) -> bool:
             pairs = list(zip(found, pictures, strict=True))
             ways: list[list[Any]] = []
             for way, draw in enumerate(
-                (lambda result: result.image_overlay, drawing.image_overlay)
+                (lambda result: result.image_overlay, overlay.image_overlay)
             ):
                 results = [pysdk_result(type_name, items, image) for items, image in pairs]
                 ways.append([])

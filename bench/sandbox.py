@@ -15,8 +15,8 @@ from pathlib import Path
 import dgrec
 from dgrec import sample
 from dgrec.errors import DgrecError
-from replay.query.limits import bounded_memory
-from replay.query.reader import SqlReader
+from dgrec.replay.query.limits import bounded_memory
+from dgrec.replay.query.reader import SqlReader
 from tests.replay.hostile import STATEMENTS, files_in
 
 

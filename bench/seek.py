@@ -24,8 +24,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from dgrec.replay.footage.video import Clip
 from dgrec.video import import_av
-from replay.footage.video import Clip
 
 FRAMES = 90_000
 JUMPS = 200

@@ -22,11 +22,11 @@ from pathlib import Path
 
 import numpy as np
 
-from dgrec.checksums import verify_checksums
-from dgrec.journal import Journal, JournalWriter
-from dgrec.rows import Row
-from dgrec.sealed import SealedFile, seal
-from recorder.writer import RowWriter
+from dgrec.format.checksums import verify_checksums
+from dgrec.format.encode import Row
+from dgrec.format.journal import Journal, JournalWriter
+from dgrec.format.parquet import SealedFile, seal
+from dgrec.recorder.writing.writer import RowWriter
 from tests.factory import CLOSING, START_NS, make_row, new_metadata, smooth_boxes
 
 _STAGES = tuple(f"Core{stage}Duration_ms" for stage in ("Preprocess", "Inference", "Postprocess"))

@@ -25,13 +25,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from dgrec import metadata as metadata_module
 from dgrec.clock import Clock
-from recorder.capture import Capture
-from recorder.codecs import find_codec
-from recorder.frames import Frame
-from recorder.recording import Recording
-from recorder.segment_videos import VideoOptions
+from dgrec.format import metadata as metadata_module
+from dgrec.recorder.capture import Capture
+from dgrec.recorder.recording import Recording
+from dgrec.recorder.sources.frames import Frame
+from dgrec.recorder.video.codecs import find_codec
+from dgrec.recorder.video.segment import VideoOptions
 from tests.factory import smooth_boxes
 from tests.recorder.doubles import PysdkDouble, SourceDouble
 

@@ -49,31 +49,32 @@ __all__ = [
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from dgrec.comparison import Comparison, compare
-    from dgrec.result import RecordedResult
-    from dgrec.session import Session
-    from dgrec.session import open_session as open
-    from dgrec.sessions import connect, open_sessions
+    from dgrec.session.discovery import connect, open_sessions
+    from dgrec.session.result import RecordedResult
+    from dgrec.session.session import Session
+    from dgrec.session.session import open_session as open
+
+
+#: Where the public names stand. They are imported when they are used: pyarrow takes 0.4 s, which
+#: `dgrec --help` must not wait for.
+_HOMES = {
+    "Comparison": ("dgrec.comparison", "Comparison"),
+    "RecordedResult": ("dgrec.session.result", "RecordedResult"),
+    "Session": ("dgrec.session.session", "Session"),
+    "compare": ("dgrec.comparison", "compare"),
+    "connect": ("dgrec.session.discovery", "connect"),
+    "open": ("dgrec.session.session", "open_session"),
+    "open_sessions": ("dgrec.session.discovery", "open_sessions"),
+}
 
 
 def __getattr__(name: str) -> object:
-    # pyarrow takes 0.4 s to import, which `dgrec --help` must not wait for.
-    if name in ("Session", "open"):
-        from dgrec import session
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dgrec' has no attribute {name!r}")
+    import importlib
 
-        return session.Session if name == "Session" else session.open_session
-    if name in ("connect", "open_sessions"):
-        from dgrec import sessions
-
-        return getattr(sessions, name)
-    if name == "RecordedResult":
-        from dgrec.result import RecordedResult
-
-        return RecordedResult
-    if name in ("Comparison", "compare"):
-        from dgrec import comparison
-
-        return comparison.Comparison if name == "Comparison" else comparison.compare
-    raise AttributeError(f"module 'dgrec' has no attribute {name!r}")
+    module, home_name = _HOMES[name]
+    return getattr(importlib.import_module(module), home_name)
 
 
 def __dir__() -> list[str]:

@@ -120,10 +120,10 @@ def root() -> None:
 def gather() -> click.Group:
     """Return the root command with the commands of both rooms."""
     # The front door is the one place in this package that knows the two rooms behind it.
-    import recorder.cli
-    import replay.cli
+    import dgrec.recorder.cli
+    import dgrec.replay.cli
 
-    for command in (*recorder.cli.COMMANDS, *replay.cli.COMMANDS):
+    for command in (*dgrec.recorder.cli.COMMANDS, *dgrec.replay.cli.COMMANDS):
         root.add_command(command)
     return root
 

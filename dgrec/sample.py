@@ -6,14 +6,7 @@ from pathlib import Path
 
 __all__ = ["CLIP", "MODEL_NAME", "ROOT", "SESSION", "ZOO"]
 
-
-def _root() -> Path:
-    package = Path(__file__).resolve().parent
-    installed = package / "sample_data"  # where the wheel puts it
-    return installed if installed.is_dir() else package.parent / "sample_data"
-
-
-ROOT = _root()
+ROOT = Path(__file__).resolve().parent / "sample_data"
 ZOO = ROOT / "zoo"
 MODEL_NAME = "blazeface_short_range--128x128_float_tflite_cpu_1"
 CLIP = ROOT / "faces.mp4"

@@ -9,8 +9,8 @@ from pathlib import Path
 import cv2
 
 import dgrec
-from replay.footage.finding import find_footage
-from replay.footage.pixels import Pixels
+from dgrec.replay.footage.finding import find_footage
+from dgrec.replay.footage.pixels import Pixels
 
 SAMPLE = Path(__file__).parent.parent / "sample_data" / "session.parquet"
 

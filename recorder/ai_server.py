@@ -13,8 +13,8 @@ import psutil  # type: ignore[import-untyped]
 
 from dgrec.credentials import redact
 from dgrec.errors import DgrecError, ModelError
-from recorder.capture import Capture
-from recorder.model import LoadedModel
+from dgrec.recorder.capture import Capture
+from dgrec.recorder.model import LoadedModel
 
 __all__ = ["AIServer", "Outage", "close_beside"]
 

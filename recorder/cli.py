@@ -13,8 +13,8 @@ from click.core import ParameterSource
 from dgrec.credentials import redact
 from dgrec.errors import ConfigError
 from dgrec.options import NamedPath
+from dgrec.recorder.video.codecs import DEFAULT_QUALITY
 from dgrec.units import parse_duration, parse_rate, parse_seconds, parse_size
-from recorder.codecs import DEFAULT_QUALITY
 
 __all__ = ["COMMANDS"]
 
@@ -259,7 +259,7 @@ def record_command(**options: Any) -> None:
     disk is full, fails or goes away, what was written before stays readable (exit code 4).
     """
     _check_usage(options)
-    from recorder.command import run_record
+    from dgrec.recorder.command import run_record
 
     source_of = click.get_current_context().get_parameter_source
     said = [
@@ -350,7 +350,7 @@ def recover_command(journals: tuple[Path, ...], output: Path | None, keep: bool)
     """
     if output is not None and len(journals) > 1:
         raise click.UsageError("--output goes with one journal")
-    from recorder.command import run_recover
+    from dgrec.recorder.command import run_recover
 
     code = max(run_recover(journal, output, keep) for journal in journals)
     raise SystemExit(code)

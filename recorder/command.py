@@ -11,16 +11,16 @@ from typing import Any
 
 from dgrec.console import Console
 from dgrec.errors import ConfigError, DgrecError, SourceError
+from dgrec.recorder.job import Job, Plan, make_plan, model_request, prepare
+from dgrec.recorder.live import Announcer, LiveView, counted, summary
+from dgrec.recorder.model import load_model
+from dgrec.recorder.recovery import Recovery, left_behind, recover
+from dgrec.recorder.signals import StopSignals
+from dgrec.recorder.sources.config import named_sources
+from dgrec.recorder.sources.source import SourceReader, open_source
 from dgrec.terminal import echo
 from dgrec.terminal import line as printable
 from dgrec.units import size_text
-from recorder.config import named_sources
-from recorder.job import Job, Plan, make_plan, model_request, prepare
-from recorder.live import Announcer, LiveView, counted, summary
-from recorder.model import load_model
-from recorder.recovery import Recovery, left_behind, recover
-from recorder.signals import StopSignals
-from recorder.source import SourceReader, open_source
 
 __all__ = ["run_record", "run_recover"]
 

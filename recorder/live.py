@@ -26,13 +26,13 @@ from rich.table import Table
 from rich.text import Text
 
 from dgrec.console import Console
-from dgrec.metadata import Metadata
+from dgrec.format.metadata import Metadata
 from dgrec.rates import rate_text
+from dgrec.recorder.recording import Recording
 from dgrec.units import size_text
-from recorder.recording import Recording
 
 if TYPE_CHECKING:
-    from recorder.job import Job
+    from dgrec.recorder.job import Job
 
 __all__ = ["Announcer", "LiveView", "counted", "summary"]
 

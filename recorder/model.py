@@ -12,12 +12,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from dgrec import exact, sample
+from dgrec import sample
 from dgrec.credentials import redact, redact_text
 from dgrec.errors import ModelError
 from dgrec.files import read_small_text
-from dgrec.result import OVERLAY_SETTINGS
-from recorder.zoo import CLOUD, LOCAL, folder_of, nearest_models, zoo_address
+from dgrec.format import json_values
+from dgrec.recorder.zoo import CLOUD, LOCAL, folder_of, nearest_models, zoo_address
+from dgrec.session.result import OVERLAY_SETTINGS
 
 __all__ = ["LoadedModel", "ModelRequest", "load_model", "parse_property"]
 
@@ -264,7 +265,7 @@ def _refused_property(zoo: Any, spec: Any) -> str | None:
             why = _complaint(error, spec)
             if "Unable to cast Python instance" in why:
                 why = "its value has to be of another type"
-            text = redact_text(value if isinstance(value, str) else exact.dumps(value))
+            text = redact_text(value if isinstance(value, str) else json_values.dumps(value))
             return f"property {key}={text} is refused: {why}"
     return None
 
@@ -350,4 +351,4 @@ def _plain(value: Any) -> Any:
         return str(value)  # JSON has no such numbers
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    return json.loads(exact.dumps(value))
+    return json.loads(json_values.dumps(value))

@@ -14,30 +14,30 @@ from typing import Any
 
 import numpy as np
 
-from dgrec import exact
 from dgrec.clock import Clock
 from dgrec.credentials import redact_text
 from dgrec.errors import DgrecError, ModelError, OutputError, StorageError
-from dgrec.journal import Durability, Journal, JournalWriter
-from dgrec.masks import MaskMode
-from dgrec.metadata import Metadata, utc_text
-from dgrec.parts import parts_of
+from dgrec.format import json_values
+from dgrec.format.encode import Row
+from dgrec.format.journal import Durability, Journal, JournalWriter
+from dgrec.format.masks import MaskMode
+from dgrec.format.metadata import Metadata, utc_text
+from dgrec.format.parquet import seal
+from dgrec.format.schema import JOURNAL_SUFFIX
+from dgrec.format.totals import add_rows
 from dgrec.rates import RecentRate, frame_rate
-from dgrec.rows import Row
-from dgrec.schema import JOURNAL_SUFFIX
-from dgrec.sealed import seal
-from dgrec.totals import add_rows
-from recorder.ai_server import AIServer, close_beside
-from recorder.capture import Capture, Feed
-from recorder.earlier import Earlier
-from recorder.frames import Frame
-from recorder.machine import MachineMeter
-from recorder.parts import PartedJournal, Splitting
-from recorder.sealer import recorded_videos, remove
-from recorder.segment_videos import VideoOptions
-from recorder.segments import Segment
-from recorder.video import VideoRecorder
-from recorder.writer import QueuePolicy, RowWriter
+from dgrec.recorder.ai_server import AIServer, close_beside
+from dgrec.recorder.capture import Capture, Feed
+from dgrec.recorder.machine import MachineMeter
+from dgrec.recorder.segments import Segment
+from dgrec.recorder.sources.frames import Frame
+from dgrec.recorder.video.encoder import VideoRecorder
+from dgrec.recorder.video.segment import VideoOptions
+from dgrec.recorder.writing.continuation import Earlier
+from dgrec.recorder.writing.parts import PartedJournal, Splitting
+from dgrec.recorder.writing.sealer import recorded_videos, remove
+from dgrec.recorder.writing.writer import QueuePolicy, RowWriter
+from dgrec.session.parts import parts_of
 
 __all__ = ["Progress", "Recording", "journal_path"]
 
@@ -604,7 +604,7 @@ def _other_files(output: Path, split: bool) -> list[Path]:
 
 
 def _analyzer_attributes(result: Any) -> str | None:
-    """Return what analyzers added to a result, as `exact.dumps` writes it.
+    """Return what analyzers added to a result, as `json_values.dumps` writes it.
 
     Now, not when the writer comes to it: an analyzer may go on changing the object that it hung on
     the result (running totals, say), and every row of a batch would show its last state.
@@ -615,7 +615,7 @@ def _analyzer_attributes(result: Any) -> str | None:
         for name, value in vars(result).items()
         if name[0] != "_" and name not in _OWN_ATTRIBUTES
     }
-    return exact.dumps(added) if added else None
+    return json_values.dumps(added) if added else None
 
 
 def _sample_conversion(result: Any) -> tuple[float, float, float, float] | None:

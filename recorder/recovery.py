@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dgrec.checksums import verify_checksums
 from dgrec.errors import DgrecError, NotASessionError, OutputError, StorageError
 from dgrec.files import lock
-from dgrec.journal import Journal, is_being_written
-from dgrec.metadata import Metadata
-from dgrec.parts import parts_of
-from dgrec.schema import JOURNAL_SUFFIX
-from dgrec.sealed import SealedFile, seal
-from recorder.video_recovery import recover_videos
+from dgrec.format.checksums import verify_checksums
+from dgrec.format.journal import Journal, is_being_written
+from dgrec.format.metadata import Metadata
+from dgrec.format.parquet import SealedFile, seal
+from dgrec.format.schema import JOURNAL_SUFFIX
+from dgrec.recorder.video.recovery import recover_videos
+from dgrec.session.parts import parts_of
 
 __all__ = ["Recovery", "is_journal", "left_behind", "recover"]
 

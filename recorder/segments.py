@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dgrec.rows import Row
-from recorder.sealer import Retention
+from dgrec.format.encode import Row
+from dgrec.recorder.writing.sealer import Retention
 
 if TYPE_CHECKING:
-    from recorder.segment_videos import SegmentVideos
+    from dgrec.recorder.video.segment import SegmentVideos
 
 __all__ = ["Cutter", "Segment", "Splitting"]
 

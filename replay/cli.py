@@ -7,14 +7,14 @@ from pathlib import Path
 import click
 
 from dgrec.options import NamedPath
+from dgrec.replay.clip.cli import clip_command
+from dgrec.replay.compare.cli import compare_command
+from dgrec.replay.options import output_options, session_argument
+from dgrec.replay.query.cli import query_command
+from dgrec.replay.replay_cli import replay_command
+from dgrec.replay.report.cli import report_command
+from dgrec.replay.stats.cli import stats_command
 from dgrec.terminal import echo
-from replay.clip.cli import clip_command
-from replay.compare.cli import compare_command
-from replay.options import output_options, session_argument
-from replay.query.cli import query_command
-from replay.replay_cli import replay_command
-from replay.report.cli import report_command
-from replay.stats.cli import stats_command
 
 __all__ = ["COMMANDS"]
 
@@ -32,8 +32,8 @@ def info_command(session: Path, form: str, output: Path | None, overwrite: bool)
     --format json has all of the metadata, which the table shortens.
     """
     import dgrec
-    from replay.info import describe, write_info
-    from replay.output.destination import open_output
+    from dgrec.replay.info import describe, write_info
+    from dgrec.replay.output.destination import open_output
 
     with dgrec.open(session) as opened:
         info = describe(opened)
@@ -54,7 +54,7 @@ def verify_command(sessions: tuple[Path, ...]) -> None:
     decoded of a source is a note: the session is whole. Exit code 0: all are whole. 1: at least
     one is not.
     """
-    from replay.verify import check
+    from dgrec.replay.verify import check
 
     whole = True
     for session in sessions:

@@ -6,16 +6,16 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dgrec.journal import is_being_written
-from dgrec.sealed import leaves_of
+from dgrec.format.journal import is_being_written
+from dgrec.format.parquet import leaves_of
+from dgrec.replay.events import damage_events, source_events
+from dgrec.replay.output.destination import Destination
+from dgrec.replay.output.sections import Section, write_report
+from dgrec.replay.output.values import json_text
 from dgrec.units import size_text
-from replay.events import damage_events, source_events
-from replay.output.destination import Destination
-from replay.output.sections import Section, write_report
-from replay.output.values import json_text
 
 if TYPE_CHECKING:
-    from dgrec.session import Session
+    from dgrec.session.session import Session
 
 __all__ = ["describe", "write_info"]
 

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dgrec.options import NamedPath
-from dgrec.terminal import echo, line
-from replay.options import (
+from dgrec.replay.options import (
     FiniteRange,
     check_annotated,
     check_companions,
@@ -24,16 +23,17 @@ from replay.options import (
     picture_options,
     selection_options,
 )
+from dgrec.terminal import echo, line
 
 if TYPE_CHECKING:
-    from dgrec.session import Session
-    from replay.drawing.painting import Stack
-    from replay.footage.finding import Footage
-    from replay.footage.pixels import Pixels
-    from replay.footage.selection import Position
-    from replay.rendering.cut import Cut
-    from replay.rendering.outputs import Output
-    from replay.rendering.scene import Scene
+    from dgrec.replay.drawing.painting import Stack
+    from dgrec.replay.footage.finding import Footage
+    from dgrec.replay.footage.pixels import Pixels
+    from dgrec.replay.footage.selection import Position
+    from dgrec.replay.rendering.cut import Cut
+    from dgrec.replay.rendering.outputs import Output
+    from dgrec.replay.rendering.scene import Scene
+    from dgrec.session.session import Session
 
 __all__ = ["replay_command"]
 
@@ -143,11 +143,11 @@ def replay_command(
 
     import dgrec
     from dgrec.errors import VideoError
-    from replay.footage.finding import files_of, find_footage
-    from replay.footage.pixels import Pixels
-    from replay.recorded import refuse_recorded
-    from replay.rendering.cut import make_cut
-    from replay.rendering.outputs import choose_output
+    from dgrec.replay.footage.finding import files_of, find_footage
+    from dgrec.replay.footage.pixels import Pixels
+    from dgrec.replay.recorded import refuse_recorded
+    from dgrec.replay.rendering.cut import make_cut
+    from dgrec.replay.rendering.outputs import choose_output
 
     with ExitStack() as closing:
         opened = closing.enter_context(dgrec.open(session))
@@ -212,8 +212,8 @@ def _scene(
     settings: dict[str, Any], options: dict[str, Any], output: Output | None, footage: Footage
 ) -> Scene:
     """Return what to draw, as `picture_options` and the kind of output say."""
-    from replay.drawing.painting import Resize
-    from replay.rendering.scene import Scene
+    from dgrec.replay.drawing.painting import Resize
+    from dgrec.replay.rendering.scene import Scene
 
     size, scale = options["size"], options["scale"]
     resize = None if output is None else output.resize
@@ -245,8 +245,8 @@ def _show(
     quiet: bool,
     closing: ExitStack,
 ) -> None:
-    from replay.player.player import Look, play_session
-    from replay.rendering.render import canvas_for
+    from dgrec.replay.player.player import Look, play_session
+    from dgrec.replay.rendering.render import canvas_for
 
     recorded = session.metadata.get("overlay", {}).get("show_labels", True)
     first = Look(bool(scene.settings.get("show_labels", recorded)), scene.hud)
@@ -289,7 +289,7 @@ def _write(
     overwrite: bool,
     quiet: bool,
 ) -> None:
-    from replay.rendering.render import write_replay
+    from dgrec.replay.rendering.render import write_replay
 
     with _progress(len(cut), quiet) as advance:
         written, seconds, notes = write_replay(

@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dgrec.casting import with_columns
 from dgrec.errors import DamagedSessionError, DgrecError, VideoError
-from dgrec.journal import is_being_written
-from dgrec.recorded_file import rows_of
-from dgrec.recorded_paths import base_name, recorded_video
-from dgrec.session import Session, open_session
-from dgrec.totals import LOSSES, RowTotals
+from dgrec.format.casting import with_columns
+from dgrec.format.journal import is_being_written
+from dgrec.format.totals import LOSSES, RowTotals
+from dgrec.replay.events import damage_events, source_events
+from dgrec.replay.footage.video import Clip
+from dgrec.session.file import rows_of
+from dgrec.session.session import Session, open_session
+from dgrec.session.videos import base_name, recorded_video
 from dgrec.video import import_av
 from dgrec.video.reader import open_container
-from replay.events import damage_events, source_events
-from replay.footage.video import Clip
 
 __all__ = ["Findings", "check", "verify"]
 

@@ -16,12 +16,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dgrec import metadata as metadata_module
-from dgrec.journal import Journal, JournalWriter
-from dgrec.masks import MaskMode
-from dgrec.rows import Row
-from dgrec.schema import METADATA_KEY
-from dgrec.sealed import seal
+from dgrec.format import metadata as metadata_module
+from dgrec.format.encode import Row
+from dgrec.format.journal import Journal, JournalWriter
+from dgrec.format.masks import MaskMode
+from dgrec.format.parquet import seal
+from dgrec.format.schema import METADATA_KEY
 
 __all__ = [
     "CLOSING",

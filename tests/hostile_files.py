@@ -33,11 +33,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dgrec import exact
-from dgrec.checksums import append_checksums
-from dgrec.journal import JournalWriter
-from dgrec.messages import CRC_ZEROS, END_OF_STREAM, set_checksums
-from dgrec.schema import METADATA_KEY, SCHEMA
+from dgrec.format import json_values
+from dgrec.format.checksums import append_checksums
+from dgrec.format.journal import JournalWriter
+from dgrec.format.messages import CRC_ZEROS, END_OF_STREAM, set_checksums
+from dgrec.format.schema import METADATA_KEY, SCHEMA
 from tests.factory import CLOSING, make_detection, make_rows, new_metadata, write_session
 
 __all__ = ["ESCAPES", "JSON_COLUMNS", "Base", "edited", "fuzzed", "write_cases"]
@@ -634,7 +634,7 @@ def _detection_cases(base: Base) -> Iterator[Path]:
 
 
 def _json_values() -> dict[str, str]:
-    """Return what `dgrec.exact` is asked to rebuild, by name, as JSON."""
+    """Return what `dgrec.format.json_values` is asked to rebuild, by name, as JSON."""
 
     def pack(data: bytes) -> str:
         return base64.b64encode(data).decode()
@@ -737,14 +737,14 @@ def _json_cases(base: Base) -> Iterator[Path]:
     names = dict.fromkeys((*taken, "info", "", "a b", "frame", "row", "_restored", "image"), 1)
     yield case("attributes_names", "attributes", json.dumps(names))
     notes: dict[str, Any] = {
-        "results_text": {"results": exact.dumps("x")},
+        "results_text": {"results": json_values.dumps("x")},
         "results_null": {"results": "null"},
         "results_number": {"results": 5},
         "results_list": {"results": json.dumps([1, None, [], {"bbox": "x"}, {"mask": 1}])},
         "results_boxes": {"results": json.dumps([{"bbox": [1, 2, 3]}, {"bbox": []}, {"label": 1}])},
         "results_data": {"results": json.dumps([{"data": 1}])},
         "results_object": {"results": json.dumps({"a": 1})},
-        "timing_text": {"timing": exact.dumps("x")},
+        "timing_text": {"timing": json_values.dumps("x")},
         "timing_null": {"timing": None},
         "timing_int_unknown": {"timing_int": ["nothing"]},
         "timing_int_number": {"timing_int": 5},
@@ -772,7 +772,7 @@ def _json_cases(base: Base) -> Iterator[Path]:
     }
     for name, shape in {"empty": (0, 0), "flat": (7,), "deep": (1, 2, 3, 4), "text": None}.items():
         data = "x" if shape is None else np.zeros(shape, np.int64)
-        note = {"results": exact.dumps([{"data": data}]), "conversion": [1, 1, 2, 2]}
+        note = {"results": json_values.dumps([{"data": data}]), "conversion": [1, 1, 2, 2]}
         changed = _replaced(base.table, "restore", pa.array([json.dumps(note)] * _FRAMES))
         path = base.folder / f"x_class_map_{name}.parquet"
         yield edited(path, changed, json.dumps(class_maps), checksums=True)
@@ -883,7 +883,7 @@ class _Journal(JournalWriter):
     """A writer whose notes and batches can be anything."""
 
     def append(self, note: dict[str, Any], batch: pa.RecordBatch | None = None) -> None:
-        from dgrec.rows import build_batch
+        from dgrec.format.encode import build_batch
 
         self._put(self._encode(build_batch([], 0) if batch is None else batch, note))
         self._sequence += 1
@@ -954,7 +954,7 @@ def _journal_cases(base: Base) -> Iterator[Path]:
 
 def _append_text(writer: _Journal, ending: dict[str, Any], text: str) -> None:
     """Append a batch whose note holds ``text`` as it is."""
-    from dgrec import metadata as metadata_module
+    from dgrec.format import metadata as metadata_module
 
     plain = metadata_module.dumps
     metadata_module.dumps = lambda value: plain(value).replace(f'"{_MARK}"', text)  # type: ignore
@@ -1014,8 +1014,8 @@ def _foreign_journals(base: Base) -> Iterator[Path]:
     """Yield journals with valid checksums that were written with other schemas and options."""
     import io
 
-    from dgrec import metadata as metadata_module
-    from dgrec.journal import _stream_id
+    from dgrec.format import metadata as metadata_module
+    from dgrec.format.journal import _stream_id
 
     def write(name: str, table: pa.Table, **options: Any) -> Path:
         buffer = io.BytesIO()

@@ -20,25 +20,25 @@ import pytest
 from click.testing import CliRunner, Result
 
 import dgrec
-import replay.cli
+import dgrec.replay.cli
 from bench.kill9_video import mismatches, run_once
 from dgrec.cli import root
 from dgrec.clock import Clock
 from dgrec.errors import DgrecError, StorageError, VideoError
-from dgrec.journal import Journal
+from dgrec.format.journal import Journal
+from dgrec.recorder.capture import Capture
+from dgrec.recorder.recovery import recover
+from dgrec.recorder.segments import Splitting
+from dgrec.recorder.sources.frames import Frame
+from dgrec.recorder.video.codecs import CODECS, find_codec
+from dgrec.recorder.video.file import VideoFile, frame_stamps
+from dgrec.recorder.video.segment import VideoOptions
+from dgrec.replay.footage.finding import find_footage
+from dgrec.replay.footage.pixels import Pixels
+from dgrec.replay.rendering.animation import Animation
+from dgrec.replay.verify import verify
 from dgrec.video import VideoWriter, import_av, repeats
 from dgrec.video import writer as writer_module
-from recorder.capture import Capture
-from recorder.codecs import CODECS, find_codec
-from recorder.frames import Frame
-from recorder.recovery import recover
-from recorder.segment_videos import VideoOptions
-from recorder.segments import Splitting
-from recorder.video_file import VideoFile, frame_stamps
-from replay.footage.finding import find_footage
-from replay.footage.pixels import Pixels
-from replay.rendering.animation import Animation
-from replay.verify import verify
 from tests.factory import START_NS, write_session
 from tests.recorder.doubles import PysdkDouble, ScriptedFrames, record
 from tests.replay.clips import (
@@ -69,7 +69,7 @@ FRAMES = 40
 
 @pytest.fixture
 def dgrec_command() -> Run:
-    for command in replay.cli.COMMANDS:
+    for command in dgrec.replay.cli.COMMANDS:
         root.add_command(command)
     return lambda *arguments: CliRunner().invoke(root, [str(item) for item in arguments])
 

@@ -18,13 +18,14 @@ import pytest
 from click.testing import CliRunner
 
 import dgrec
-from dgrec import exact, sample
+from dgrec import sample
 from dgrec.cli import gather
 from dgrec.errors import DamagedSessionError, NotASessionError
-from dgrec.masks import pack_array, unpack_array
-from dgrec.untrusted import Allowance, DecodeError, inflate
-from replay.output.destination import open_output
-from replay.output.rows import QueryResult, write_rows
+from dgrec.format import json_values
+from dgrec.format.masks import pack_array, unpack_array
+from dgrec.format.untrusted import Allowance, DecodeError, inflate
+from dgrec.replay.output.destination import open_output
+from dgrec.replay.output.rows import QueryResult, write_rows
 from tests.factory import make_detection, make_rows, write_session
 from tests.hostile_files import write_cases
 from tests.hostile_runner import COMMANDS, run
@@ -82,12 +83,12 @@ def test_every_command_that_reads_is_swept() -> None:
 def test_only_plain_types_are_rebuilt(dtype: Any) -> None:
     for spec in ({"$scalar": [dtype, "QUFBQUFBQUE="]}, {"$ndarray": [dtype, [0], "eJwDAAAAAAE="]}):
         with pytest.raises(DecodeError):
-            exact.decode(spec, Allowance())
+            json_values.decode(spec, Allowance())
 
 
 @pytest.mark.parametrize("value", [True, 2**200, float("nan"), "\ud800", b"\0", {1, (2, "x")}])
 def test_values_that_dgrec_writes_come_back(value: Any) -> None:
-    assert repr(exact.loads(exact.dumps(value))) == repr(value)
+    assert repr(json_values.loads(json_values.dumps(value))) == repr(value)
 
 
 def test_deflated_data_is_not_unpacked_beyond_its_size() -> None:

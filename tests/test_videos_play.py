@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from recorder.codecs import find_codec
-from recorder.video_file import VideoFile, frame_stamps
+from dgrec.recorder.video.codecs import find_codec
+from dgrec.recorder.video.file import VideoFile, frame_stamps
 from tests.browser import Browser, needs_chromium
 from tests.recorder.network_camera import MjpegCamera
 from tests.replay.clips import numbered_image

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 import dgrec
-from replay.query.reader import SqlReader
-from replay.stats.why import Pipeline, explain
+from dgrec.replay.query.reader import SqlReader
+from dgrec.replay.stats.why import Pipeline, explain
 from tests.recorder.command import Command
 from tests.recorder.network_camera import MjpegCamera
 from tests.recorder.zoo import broken_model

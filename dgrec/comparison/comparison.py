@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from dgrec.card import table_card
 from dgrec.comparison.agreement import Agreement, compare_detections
 from dgrec.comparison.blocks import Floats
 from dgrec.comparison.changes import (
@@ -40,10 +39,11 @@ from dgrec.comparison.samples import (
 )
 from dgrec.errors import SessionError
 from dgrec.files import resolved
+from dgrec.session.notebook import table_card
 from dgrec.units import digits
 
 if TYPE_CHECKING:
-    from dgrec.session import Session
+    from dgrec.session.session import Session
 
 __all__ = [
     "METRICS",
@@ -304,7 +304,7 @@ def _items(side: Any) -> Sequence[Any]:
 
 
 def _opened(item: Session | str | Path, stack: contextlib.ExitStack) -> Session:
-    from dgrec.session import Session
+    from dgrec.session.session import Session
 
     if isinstance(item, Session):
         return item

@@ -12,11 +12,11 @@ import pyarrow as pa
 from dgrec.comparison.blocks import Floats, mean_variance
 from dgrec.comparison.changes import Series
 from dgrec.errors import NotASessionError
-from dgrec.metadata import cuts_of
-from dgrec.totals import LARGEST_MEASUREMENT
+from dgrec.format.metadata import cuts_of
+from dgrec.format.totals import LARGEST_MEASUREMENT
 
 if TYPE_CHECKING:
-    from dgrec.session import Session
+    from dgrec.session.session import Session
 
 __all__ = [
     "UNKNOWN",
@@ -237,7 +237,7 @@ def _losses(session: Session) -> dict[str, int | None]:
 
 
 def _warm_up(session: Session) -> tuple[bool | None, int]:
-    """Return whether a session settled, and how many rows come before that (docs/sql.md).
+    """Return whether a session settled, and how many rows come before that (docs/views.md).
 
     None where it is too short to tell.
     """
@@ -249,13 +249,13 @@ def _warm_up(session: Session) -> tuple[bool | None, int]:
 def _answer(session: Session, query: str) -> list[tuple[Any, ...]]:
     import duckdb
 
-    from dgrec import sql
+    from dgrec.sql import views
 
     relation = session.sql(query)
     try:
         rows: list[tuple[Any, ...]] = relation.fetchall()
     except duckdb.Error as error:  # what is computed only now: numbers that overflow, say
-        raise sql.query_error(error) from None
+        raise views.query_error(error) from None
     return rows
 
 

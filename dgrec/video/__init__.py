@@ -8,8 +8,8 @@ library  PyAV, imported in the right order
 =======  =======================================================================
 """
 
-from dgrec.video.library import import_av
 from dgrec.video.picture import Image
+from dgrec.video.pyav import import_av
 from dgrec.video.writer import Repeats, VideoWriter, check_output, repeats
 
 __all__ = ["Image", "Repeats", "VideoWriter", "check_output", "import_av", "repeats"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dgrec.video.library import import_av
+from dgrec.video.pyav import import_av
 
 __all__ = ["AS_STORED", "Image", "PixelConverter", "Turn", "pixel_aspect", "turn_of"]
 

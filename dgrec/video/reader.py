@@ -21,8 +21,8 @@ from typing import IO, Any
 
 from dgrec.errors import VideoError
 from dgrec.video.http_body import HttpBody, load_mp4, quoted
-from dgrec.video.library import import_av
 from dgrec.video.picture import AS_STORED, Image, PixelConverter, pixel_aspect, turn_of
+from dgrec.video.pyav import import_av
 
 __all__ = ["Picture", "VideoReader", "open_container", "use_one_thread", "video_stream"]
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from dgrec.errors import OutputError, VideoError
 from dgrec.files import NewFile, check_new_file, output_error
-from dgrec.video.library import import_av
 from dgrec.video.picture import Image
+from dgrec.video.pyav import import_av
 
 __all__ = ["VideoWriter", "check_output", "repeats"]
 

@@ -8,21 +8,21 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dgrec import metadata as metadata_module
 from dgrec.errors import OutputError, VideoError
 from dgrec.files import NewFile, check_new_file, output_error, resolved
-from dgrec.metadata import Metadata
-from dgrec.parts import parts_of
-from dgrec.sealed import write_sealed
-from dgrec.session import Session
-from dgrec.totals import RowTotals
-from replay.clip.packets import VideoTarget
-from replay.clip.recorded import ClipReport, recorded_videos
-from replay.clip.rows import ClipRows
-from replay.clip.spans import Span
-from replay.clip.videos import cut, from_source, video_path
-from replay.footage.finding import files_of
-from replay.recorded import refuse_recorded
+from dgrec.format import metadata as metadata_module
+from dgrec.format.metadata import Metadata
+from dgrec.format.parquet import write_sealed
+from dgrec.format.totals import RowTotals
+from dgrec.replay.clip.packets import VideoTarget
+from dgrec.replay.clip.recorded import ClipReport, recorded_videos
+from dgrec.replay.clip.rows import ClipRows
+from dgrec.replay.clip.spans import Span
+from dgrec.replay.clip.videos import cut, from_source, video_path
+from dgrec.replay.footage.finding import files_of
+from dgrec.replay.recorded import refuse_recorded
+from dgrec.session.parts import parts_of
+from dgrec.session.session import Session
 
 __all__ = ["check_clip_output", "write_clip"]
 

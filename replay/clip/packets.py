@@ -14,9 +14,9 @@ from typing import Any
 
 from dgrec.errors import VideoError
 from dgrec.files import NewFile, output_error
+from dgrec.replay.clip.recorded import RecordedVideo
+from dgrec.replay.clip.rows import ClipRows
 from dgrec.video import import_av, repeats
-from replay.clip.recorded import RecordedVideo
-from replay.clip.rows import ClipRows
 
 __all__ = ["VideoTarget", "copy_packets"]
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dgrec.session import Session
-from replay.clip.rows import ClipRows
-from replay.footage.finding import Footage, find_recorded
+from dgrec.replay.clip.rows import ClipRows
+from dgrec.replay.footage.finding import Footage, find_recorded
+from dgrec.session.session import Session
 
 __all__ = ["ClipReport", "RecordedVideo", "recorded_videos"]
 

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from dgrec.errors import VideoError
-from dgrec.session import Session
+from dgrec.replay.clip.packets import VideoTarget, copy_packets
+from dgrec.replay.clip.recorded import ClipReport, RecordedVideo
+from dgrec.replay.clip.rows import ClipRows
+from dgrec.replay.footage.finding import find_footage
+from dgrec.replay.footage.pixels import Pixels
+from dgrec.replay.footage.video import Clip
+from dgrec.replay.rendering.render import Canvas
+from dgrec.session.session import Session
 from dgrec.video import Image, VideoWriter, check_output
-from replay.clip.packets import VideoTarget, copy_packets
-from replay.clip.recorded import ClipReport, RecordedVideo
-from replay.clip.rows import ClipRows
-from replay.footage.finding import find_footage
-from replay.footage.pixels import Pixels
-from replay.footage.video import Clip
-from replay.rendering.render import Canvas
 
 __all__ = ["cut", "from_source", "video_path"]
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from dgrec.options import NamedPath
+from dgrec.replay.options import clips_option, output_options, say_clip, say_damage
 from dgrec.terminal import echo
-from replay.options import clips_option, output_options, say_clip, say_damage
 
 if TYPE_CHECKING:
-    from dgrec.session import Session
+    from dgrec.session.session import Session
 
 __all__ = ["FAILED_EXIT_CODE", "compare_command"]
 
@@ -123,9 +123,9 @@ def compare_command(
         raise click.UsageError(f"--fail-on: {error}") from None
 
     import dgrec
-    from replay.compare.tables import write_comparison
-    from replay.output.destination import open_output
-    from replay.recorded import recorded_files
+    from dgrec.replay.compare.tables import write_comparison
+    from dgrec.replay.output.destination import open_output
+    from dgrec.replay.recorded import recorded_files
 
     with contextlib.ExitStack() as stack:
         sides = [_open_side(side, with_clips, stack) for side in (base, new)]
@@ -151,7 +151,7 @@ def _open_side(
 ) -> list[Session]:
     from dgrec.errors import SessionError
     from dgrec.files import resolved
-    from dgrec.sessions import open_sessions
+    from dgrec.session.discovery import open_sessions
 
     for number, path in enumerate(paths):
         if resolved(path) in (resolved(other) for other in paths[:number]):

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from dgrec.comparison.agreement import KINDS
 from dgrec.comparison.changes import GOOD_SESSIONS, MARGIN, Verdict
+from dgrec.replay.output.destination import Destination
+from dgrec.replay.output.sections import Section, write_report
+from dgrec.replay.output.values import json_text
 from dgrec.units import digits
-from replay.output.destination import Destination
-from replay.output.sections import Section, write_report
-from replay.output.values import json_text
 
 if TYPE_CHECKING:
     from dgrec.comparison import Comparison, Recording, Row, Value

@@ -12,12 +12,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from dgrec.rates import frame_rate, rate_text
-from dgrec.result import RecordedResult
-from dgrec.session import Session
+from dgrec.replay.drawing.lettering import Lettering, Line, draw_panel, text_height
+from dgrec.replay.drawing.neighbours import Neighbours
+from dgrec.replay.footage.timeline import media_us
+from dgrec.session.result import RecordedResult
+from dgrec.session.session import Session
 from dgrec.video import Image
-from replay.drawing.lettering import Lettering, Line, draw_panel, text_height
-from replay.drawing.neighbours import Neighbours
-from replay.footage.timeline import media_us
 
 __all__ = [
     "BARS",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
-from dgrec.result import RecordedResult
-from dgrec.session import Session
+from dgrec.session.result import RecordedResult
+from dgrec.session.session import Session
 
 __all__ = ["Neighbours"]
 

@@ -11,13 +11,13 @@ from typing import Any, Literal
 import numpy as np
 
 from dgrec.errors import VideoError
-from dgrec.restore import restore
-from dgrec.result import RecordedResult
-from dgrec.session import Session
+from dgrec.format.decode import restore
+from dgrec.replay.drawing.labels import check_labels
+from dgrec.replay.drawing.neighbours import Neighbours
+from dgrec.replay.footage.timeline import media_us
+from dgrec.session.result import RecordedResult
+from dgrec.session.session import Session
 from dgrec.video import Image
-from replay.drawing.labels import check_labels
-from replay.drawing.neighbours import Neighbours
-from replay.footage.timeline import media_us
 
 __all__ = ["Redaction", "Region", "regions_of"]
 

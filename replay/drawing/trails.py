@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from dgrec.result import RecordedResult
-from dgrec.session import Session
+from dgrec.replay.drawing.neighbours import Neighbours
+from dgrec.session.result import RecordedResult
+from dgrec.session.session import Session
 from dgrec.video import Image
-from replay.drawing.neighbours import Neighbours
 
 __all__ = ["Trails", "track_color", "trails_of"]
 

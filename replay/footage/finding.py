@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 from dgrec import sample
 from dgrec.errors import VideoError
-from dgrec.named_files import named_files
-from dgrec.recorded_paths import base_name, difference_of, may_open, recorded_video
-from dgrec.session import Session
-from replay.footage.video import Clip
-from replay.recorded import recorded_files
+from dgrec.replay.footage.video import Clip
+from dgrec.replay.recorded import recorded_files
+from dgrec.session.session import Session
+from dgrec.session.videos import base_name, difference_of, may_open, recorded_video
+from dgrec.video.playlists import named_files
 
 __all__ = ["Footage", "files_of", "find_footage", "find_recorded"]
 

@@ -13,11 +13,11 @@ from typing import Any, Self
 import numpy as np
 
 from dgrec.errors import VideoError
-from dgrec.result import RecordedResult
-from dgrec.session import Session
+from dgrec.replay.footage.finding import Footage
+from dgrec.replay.footage.video import Clip
+from dgrec.session.result import RecordedResult
+from dgrec.session.session import Session
 from dgrec.video import Image
-from replay.footage.finding import Footage
-from replay.footage.video import Clip
 
 __all__ = ["Pixels", "pixel_aspect_of"]
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dgrec.errors import ConfigError
-from dgrec.metadata import cuts_of
-from dgrec.session import Session
-from replay.footage.timeline import Timeline
+from dgrec.format.metadata import cuts_of
+from dgrec.replay.footage.timeline import Timeline
+from dgrec.session.session import Session
 
 __all__ = ["Position", "parse_position", "resolve"]
 
@@ -76,7 +76,7 @@ def resolve(session: Session, position: Position) -> int:
     """Return the place of the first frame at or after ``position``, counted from 0.
 
     The number of frames if all are before it. Times are those of the session's time line, which
-    a replayed video follows (`replay.footage.timeline.Timeline`); UTC is when frames were captured.
+    a replayed video follows (`Timeline`); UTC is when frames were captured.
     """
     if position.kind == "frame":
         return min(position.value, len(session))

@@ -12,8 +12,8 @@ from typing import BinaryIO
 
 from dgrec.errors import OutputError
 from dgrec.files import NewFile, output_error, resolved
+from dgrec.replay.recorded import refuse_recorded
 from dgrec.terminal import shown
-from replay.recorded import refuse_recorded
 
 __all__ = ["Destination", "open_output"]
 

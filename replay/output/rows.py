@@ -11,10 +11,9 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 
 from dgrec.errors import OutputError, QueryError
-from dgrec.terminal import shortened
-from replay.output.destination import Destination
-from replay.output.tables import markdown_line, markdown_table, plain_table
-from replay.output.values import (
+from dgrec.replay.output.destination import Destination
+from dgrec.replay.output.tables import markdown_line, markdown_table, plain_table
+from dgrec.replay.output.values import (
     cell_text,
     is_numeric,
     json_text,
@@ -22,6 +21,7 @@ from replay.output.values import (
     rows_of,
     values_of,
 )
+from dgrec.terminal import shortened
 
 __all__ = ["QueryResult", "csv_line", "write_rows"]
 

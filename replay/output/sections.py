@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dgrec.replay.output.destination import Destination
+from dgrec.replay.output.tables import markdown_table, terminal_width
+from dgrec.replay.output.values import in_markdown
 from dgrec.terminal import line
-from replay.output.destination import Destination
-from replay.output.tables import markdown_table, terminal_width
-from replay.output.values import in_markdown
 
 if TYPE_CHECKING:
     from rich.table import Table

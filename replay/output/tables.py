@@ -8,9 +8,9 @@ from itertools import chain, zip_longest
 
 from rich.cells import cell_len
 
+from dgrec.replay.output.destination import Destination
+from dgrec.replay.output.values import in_markdown
 from dgrec.terminal import shown
-from replay.output.destination import Destination
-from replay.output.values import in_markdown
 
 __all__ = ["markdown_table", "markdown_line", "plain_table", "terminal_width"]
 

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dgrec.metadata import cuts_of
-from dgrec.session import Session
-from replay.footage.timeline import Timeline
+from dgrec.format.metadata import cuts_of
+from dgrec.replay.footage.timeline import Timeline
+from dgrec.session.session import Session
 
 __all__ = ["Kind", "Moments", "find_moments"]
 

@@ -12,14 +12,14 @@ import numpy as np
 
 from dgrec.errors import OutputError, VideoError
 from dgrec.files import NewFile
-from dgrec.result import RecordedResult
-from dgrec.session import Session
+from dgrec.replay.footage.pixels import Pixels
+from dgrec.replay.player.moments import Moments, find_moments
+from dgrec.replay.player.playhead import Action, Look, Playhead
+from dgrec.replay.player.time_bar import TimeBar
+from dgrec.replay.rendering.render import Canvas
+from dgrec.session.result import RecordedResult
+from dgrec.session.session import Session
 from dgrec.video import Image
-from replay.footage.pixels import Pixels
-from replay.player.moments import Moments, find_moments
-from replay.player.playhead import Action, Look, Playhead
-from replay.player.time_bar import TimeBar
-from replay.rendering.render import Canvas
 
 __all__ = ["Look", "Paint", "Painter", "Player", "Window", "play_session"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from replay.player.moments import Moments
+from dgrec.replay.player.moments import Moments
 
 __all__ = ["Action", "Look", "Playhead"]
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from dgrec.replay.player.moments import Kind, Moments
+from dgrec.replay.player.playhead import Playhead
 from dgrec.video import Image
-from replay.player.moments import Kind, Moments
-from replay.player.playhead import Playhead
 
 __all__ = ["HELP", "TimeBar"]
 

@@ -12,9 +12,7 @@ import click
 
 from dgrec.errors import QueryError
 from dgrec.options import NamedPath
-from dgrec.terminal import echo
-from dgrec.units import parse_duration, parse_size
-from replay.options import (
+from dgrec.replay.options import (
     TABLE_ROWS,
     clips_option,
     output_options,
@@ -22,10 +20,12 @@ from replay.options import (
     say_clip,
     say_damage,
 )
-from replay.query.limits import MEMORY, TIMEOUT_S
+from dgrec.replay.query.limits import MEMORY, TIMEOUT_S
+from dgrec.terminal import echo
+from dgrec.units import parse_duration, parse_size
 
 if TYPE_CHECKING:
-    from replay.query.reader import SqlReader
+    from dgrec.replay.query.reader import SqlReader
 
 __all__ = ["query_command"]
 
@@ -139,10 +139,10 @@ def query_command(
 
     import contextlib
 
-    from dgrec.sessions import open_sessions
-    from replay.query.limits import bounded_memory
-    from replay.query.reader import SqlReader
-    from replay.recorded import recorded_files
+    from dgrec.replay.query.limits import bounded_memory
+    from dgrec.replay.query.reader import SqlReader
+    from dgrec.replay.recorded import recorded_files
+    from dgrec.session.discovery import open_sessions
 
     with contextlib.ExitStack() as stack:
         sessions = open_sessions(paths, _warn, with_clips=with_clips, on_clip=say_clip)
@@ -179,8 +179,8 @@ def _answer(
     keep: list[Path],
     limit: int | None,
 ) -> None:
-    from replay.output.destination import open_output
-    from replay.output.rows import write_rows
+    from dgrec.replay.output.destination import open_output
+    from dgrec.replay.output.rows import write_rows
 
     if limit is None and form == "table":
         limit = TABLE_ROWS
@@ -192,7 +192,7 @@ def _answer(
 
 
 def _converse(reader: SqlReader, parameters: dict[str, Any], form: str, limit: int | None) -> None:
-    from replay.query.prompt import Prompt, run_script
+    from dgrec.replay.query.prompt import Prompt, run_script
 
     if limit is None and form == "table":
         limit = TABLE_ROWS
@@ -207,7 +207,7 @@ def _converse(reader: SqlReader, parameters: dict[str, Any], form: str, limit: i
 
 def _paths_and_sql(arguments: tuple[str, ...], *, has_file: bool) -> tuple[list[str], str | None]:
     """Return the sessions, and the SQL: the last argument, where that is no session too."""
-    from dgrec.sessions import names_something
+    from dgrec.session.discovery import names_something
 
     *paths, last = arguments
     is_path = names_something(last) or (

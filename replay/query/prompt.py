@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dgrec.errors import QueryError
+from dgrec.replay.output.destination import open_output
+from dgrec.replay.output.rows import write_rows
 from dgrec.terminal import echo
-from replay.output.destination import open_output
-from replay.output.rows import write_rows
 
 if TYPE_CHECKING:
     from prompt_toolkit import PromptSession
     from prompt_toolkit.history import History
 
-    from replay.query.reader import SqlReader
+    from dgrec.replay.query.reader import SqlReader
 
 __all__ = ["Prompt", "run_script"]
 

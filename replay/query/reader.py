@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import duckdb
 import pyarrow as pa
 
-from dgrec import sql
 from dgrec.errors import QueryError
-from replay.output.rows import QueryResult
-from replay.query.landlock import refuse_writing
-from replay.query.statement import check_only_reads, one_statement, without_end
+from dgrec.replay.output.rows import QueryResult
+from dgrec.replay.query.landlock import refuse_writing
+from dgrec.replay.query.statement import check_only_reads, one_statement, without_end
+from dgrec.sql import views
 
 if TYPE_CHECKING:
-    from dgrec.session import Session
+    from dgrec.session.session import Session
 
 __all__ = ["WORKER_NAME", "SqlReader", "check_only_reads"]
 
@@ -85,7 +85,7 @@ class SqlReader:
                 # Before the connection is made: the threads it starts are bound by it, too.
                 self._worker.submit(refuse_writing, spill).result()
             self.connection = self._worker.submit(
-                sql.connect,
+                views.connect,
                 sessions,
                 memory_limit,
                 confined=not unsafe,
@@ -96,7 +96,7 @@ class SqlReader:
             self._worker.shutdown()
             self._spill.cleanup()
             if isinstance(error, duckdb.Error):  # a file may have gone since it was opened
-                raise sql.query_error(error) from None
+                raise views.query_error(error) from None
             raise
 
     def answer(
@@ -238,7 +238,7 @@ class SqlReader:
             ) from None
         except (duckdb.Error, pa.ArrowException, OSError) as error:
             # Arrow reports as an OSError what DuckDB finds out while it computes.
-            raise sql.query_error(error) from None
+            raise views.query_error(error) from None
         except MemoryError:
             raise QueryError("out of memory; --memory-limit allows more") from None
 

@@ -1,7 +1,7 @@
 """What a stranger's statement may be: one that reads rows, and nothing else.
 
-DuckDB's own settings shut off files, the network and extensions (`dgrec.sql.connect`), but not
-everything: it may write to the files it may read, ``WITH c AS (COPY ...)`` counts as a SELECT,
+DuckDB's own settings shut off files, the network and extensions (`dgrec.sql.views.connect`), but
+not everything: it may write to the files it may read, ``WITH c AS (COPY ...)`` counts as a SELECT,
 and functions have side effects. So DuckDB parses the statement, and what it has understood is held
 against lists of what may be in it.
 """
@@ -16,8 +16,8 @@ from typing import Any
 
 import duckdb
 
-from dgrec import library, sql
 from dgrec.errors import QueryError
+from dgrec.sql import library, views
 
 __all__ = ["check_only_reads", "one_statement", "without_end"]
 
@@ -77,7 +77,7 @@ def one_statement(connection: duckdb.DuckDBPyConnection, text: str) -> duckdb.St
     try:
         statements = connection.extract_statements(text)
     except duckdb.Error as error:
-        raise sql.query_error(error) from None
+        raise views.query_error(error) from None
     if len(statements) != 1:
         count = "no statement" if not statements else f"{len(statements)} statements"
         raise QueryError(f"{count} in the SQL text; give exactly one")
@@ -119,7 +119,7 @@ def check_only_reads(
     try:
         connection.execute(subquery, used).fetchall()
     except duckdb.Error as error:
-        raise sql.query_error(error) from None
+        raise views.query_error(error) from None
 
 
 def _check_tree(connection: duckdb.DuckDBPyConnection, text: str) -> None:
@@ -127,7 +127,7 @@ def _check_tree(connection: duckdb.DuckDBPyConnection, text: str) -> None:
         (serialized,) = connection.execute("SELECT json_serialize_sql(?)", [text]).fetchall()[0]
         tree = json.loads(serialized)
     except duckdb.Error as error:
-        raise sql.query_error(error) from None
+        raise views.query_error(error) from None
     except RecursionError:
         raise QueryError("the statement is nested too deeply") from None
     if tree.get("error"):

@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 
 from dgrec.errors import QueryError
-from dgrec.result import RecordedResult
-from dgrec.session import Session
+from dgrec.replay.query.limits import MEMORY, TIMEOUT_S, bounded_memory
+from dgrec.replay.query.reader import SqlReader
+from dgrec.session.result import RecordedResult
+from dgrec.session.session import Session
 from dgrec.units import parse_size
-from replay.query.limits import MEMORY, TIMEOUT_S, bounded_memory
-from replay.query.reader import SqlReader
 
 __all__ = ["DetectionFilter", "FrameNumbers", "matching_frames"]
 

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from dgrec.errors import VideoError
-from dgrec.result import RecordedResult
-from dgrec.session import Session
+from dgrec.replay.drawing.hud import Elapsed
+from dgrec.replay.drawing.lettering import Lettering, Line, text_height
+from dgrec.replay.drawing.painting import Painter
+from dgrec.replay.footage.pixels import Pixels
+from dgrec.replay.rendering.render import canvas_for, usual_step_us
+from dgrec.session.result import RecordedResult
+from dgrec.session.session import Session
 from dgrec.video import Image
-from replay.drawing.hud import Elapsed
-from replay.drawing.lettering import Lettering, Line, text_height
-from replay.drawing.painting import Painter
-from replay.footage.pixels import Pixels
-from replay.rendering.render import canvas_for, usual_step_us
 
 __all__ = ["Partners", "SideBySide"]
 

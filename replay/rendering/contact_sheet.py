@@ -8,12 +8,12 @@ import numpy as np
 
 from dgrec.errors import OutputError
 from dgrec.files import NewFile, check_new_file
-from dgrec.result import RecordedResult
-from dgrec.session import Session
+from dgrec.replay.drawing.hud import Elapsed, time_text
+from dgrec.replay.drawing.lettering import Lettering, Line
+from dgrec.replay.rendering.sinks import Sink, Target, encode_picture, output_errors
+from dgrec.session.result import RecordedResult
+from dgrec.session.session import Session
 from dgrec.video import Image
-from replay.drawing.hud import Elapsed, time_text
-from replay.drawing.lettering import Lettering, Line
-from replay.rendering.sinks import Sink, Target, encode_picture, output_errors
 
 __all__ = ["ContactSheet", "contact_sheet", "spread"]
 

@@ -11,18 +11,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dgrec.errors import OutputError, OverlayError, VideoError
-from dgrec.metadata import cuts_of
-from dgrec.recorded_file import rows_of
-from dgrec.result import RecordedResult
-from dgrec.session import Session
+from dgrec.format.metadata import cuts_of
+from dgrec.replay.drawing.painting import Painter, Stack
+from dgrec.replay.footage.finding import files_of
+from dgrec.replay.footage.pixels import Pixels
+from dgrec.replay.footage.timeline import FIRST_STEP_US, LONGEST_USUAL_STEP_US, Timeline
+from dgrec.replay.recorded import refuse_recorded
+from dgrec.replay.rendering.pipeline import ahead
+from dgrec.replay.rendering.sinks import MP4, Target
+from dgrec.session.file import rows_of
+from dgrec.session.result import RecordedResult
+from dgrec.session.session import Session
 from dgrec.video import Image
-from replay.drawing.painting import Painter, Stack
-from replay.footage.finding import files_of
-from replay.footage.pixels import Pixels
-from replay.footage.timeline import FIRST_STEP_US, LONGEST_USUAL_STEP_US, Timeline
-from replay.recorded import refuse_recorded
-from replay.rendering.pipeline import ahead
-from replay.rendering.sinks import MP4, Target
 
 __all__ = [
     "Canvas",
@@ -151,7 +151,7 @@ class OverlayPainter:
     """Draws results as PySDK does, with the recorded settings.
 
     Args:
-        settings: Overlay settings that replace the recorded ones (`dgrec.result`).
+        settings: Overlay settings that replace the recorded ones (`dgrec.session.result`).
     """
 
     def __init__(self, settings: Mapping[str, Any] | None = None) -> None:

@@ -21,16 +21,16 @@ from typing import TYPE_CHECKING, Any
 from dgrec.errors import DgrecError
 from dgrec.files import NewFile, check_new_file, output_error
 from dgrec.rates import exact_rate_text, rate_text
+from dgrec.replay.output.values import cell_text
+from dgrec.replay.query.reader import SqlReader
+from dgrec.replay.recorded import recorded_files, refuse_recorded
+from dgrec.replay.report.plots import CHARTS, ChartPlan, Extent, Rows, Spec
+from dgrec.replay.stats.caveats import caveats, moments
 from dgrec.version import __version__
-from replay.output.values import cell_text
-from replay.query.reader import SqlReader
-from replay.recorded import recorded_files, refuse_recorded
-from replay.report.plots import CHARTS, ChartPlan, Extent, Rows, Spec
-from replay.stats.caveats import caveats, moments
 
 if TYPE_CHECKING:
-    from dgrec.session import Session
-    from replay.footage.pixels import Pixels
+    from dgrec.replay.footage.pixels import Pixels
+    from dgrec.session.session import Session
 
 __all__ = ["PLOTS", "write_plot", "write_report"]
 
@@ -378,7 +378,7 @@ def _pictures(
 ) -> Iterator[_Picture]:
     import cv2
 
-    from replay.rendering.scene import Scene
+    from dgrec.replay.rendering.scene import Scene
 
     painter = Scene().painter(session, closing)
     for row in rows:
@@ -455,7 +455,9 @@ def _policy(*scripts: str) -> str:
 def _template() -> Any:
     jinja2 = _import("jinja2")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    text = resources.files("replay.report").joinpath("report.html").read_text(encoding="utf-8")
+    text = (
+        resources.files("dgrec.replay.report").joinpath("report.html").read_text(encoding="utf-8")
+    )
     return environment.from_string(text)
 
 

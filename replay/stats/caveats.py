@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from dgrec.journal import is_being_written
-from dgrec.metadata import cuts_of
+from dgrec.format.journal import is_being_written
+from dgrec.format.metadata import cuts_of
 
 if TYPE_CHECKING:
-    from dgrec.session import Session
+    from dgrec.session.session import Session
 
 __all__ = ["caveats", "moments"]
 

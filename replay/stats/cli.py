@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import click
 
 from dgrec.options import NamedPath
+from dgrec.replay.options import clips_option, output_options, quantity, say_clip
 from dgrec.terminal import echo
 from dgrec.units import parse_duration
-from replay.options import clips_option, output_options, quantity, say_clip
 
 if TYPE_CHECKING:
-    from dgrec.session import Session
-    from replay.output.destination import Destination
-    from replay.query.reader import SqlReader
+    from dgrec.replay.output.destination import Destination
+    from dgrec.replay.query.reader import SqlReader
+    from dgrec.session.session import Session
 
 __all__ = ["stats_command"]
 
@@ -123,12 +123,12 @@ def stats_command(
     if follow:
         sessions = (_follow(sessions),)
 
-    from dgrec.sessions import open_sessions
-    from replay.output.destination import open_output
-    from replay.output.rows import write_rows
-    from replay.query.reader import SqlReader
-    from replay.recorded import recorded_files
-    from replay.stats.caveats import caveats
+    from dgrec.replay.output.destination import open_output
+    from dgrec.replay.output.rows import write_rows
+    from dgrec.replay.query.reader import SqlReader
+    from dgrec.replay.recorded import recorded_files
+    from dgrec.replay.stats.caveats import caveats
+    from dgrec.session.discovery import open_sessions
 
     with contextlib.ExitStack() as stack:
         opened = open_sessions(
@@ -161,13 +161,13 @@ def stats_command(
             if query is not None:
                 write_rows(reader.stream(query), form, destination)
             else:
-                from replay.stats.why import explain, write_pipelines
+                from dgrec.replay.stats.why import explain, write_pipelines
 
                 write_pipelines(explain(opened, reader), form, destination)
 
 
 def _say_what_is_missing(session: Session) -> None:
-    from replay.stats.summary import MEASURED
+    from dgrec.replay.stats.summary import MEASURED
 
     missing = [name for name in MEASURED if name not in session.schema.names]
     if missing:
@@ -176,7 +176,7 @@ def _say_what_is_missing(session: Session) -> None:
 
 
 def _query(by: str | None, window: float | None, late: int | None) -> str | None:
-    from replay.stats import questions
+    from dgrec.replay.stats import questions
 
     if by is not None:
         return questions.by_query(by)
@@ -188,10 +188,10 @@ def _query(by: str | None, window: float | None, late: int | None) -> str | None
 def _print_sql(
     query: str | None, why: bool, output: Path | None, overwrite: bool, keep: tuple[Path, ...]
 ) -> None:
-    from replay.output.destination import open_output
-    from replay.stats.questions import script
-    from replay.stats.summary import queries
-    from replay.stats.why import LOADS_QUERY, PIPELINES_QUERY
+    from dgrec.replay.output.destination import open_output
+    from dgrec.replay.stats.questions import script
+    from dgrec.replay.stats.summary import queries
+    from dgrec.replay.stats.why import LOADS_QUERY, PIPELINES_QUERY
 
     asked = queries() if query is None else (query,)
     if why:
@@ -209,9 +209,9 @@ def _report(
     charts: bool | None,
 ) -> None:
     """Write everything about one session."""
-    from replay.output.destination import open_output
-    from replay.query.reader import SqlReader
-    from replay.stats.summary import measure, write_stats
+    from dgrec.replay.output.destination import open_output
+    from dgrec.replay.query.reader import SqlReader
+    from dgrec.replay.stats.summary import measure, write_stats
 
     with SqlReader([session]) as reader:
         stats = measure(session, reader)
@@ -222,7 +222,7 @@ def _report(
 
 
 def _draw(reader: SqlReader, destination: Destination) -> None:
-    from replay.stats.charts import can_show_blocks, histogram, time_line
+    from dgrec.replay.stats.charts import can_show_blocks, histogram, time_line
 
     width = shutil.get_terminal_size().columns
     blocks = can_show_blocks(destination.encoding)
@@ -233,8 +233,8 @@ def _draw(reader: SqlReader, destination: Destination) -> None:
 
 def _follow(paths: tuple[Path, ...]) -> Path:
     """Show one recording on stderr until it ends; return where it is then."""
-    from replay.stats.charts import can_show_blocks
-    from replay.stats.follow import (
+    from dgrec.replay.stats.charts import can_show_blocks
+    from dgrec.replay.stats.follow import (
         SEALING_S,
         Follower,
         journal_of,

@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from dgrec.journal import JournalTail, is_being_written
-from dgrec.parts import numbered_files, part_path
+from dgrec.format.journal import JournalTail, is_being_written
+from dgrec.format.schema import JOURNAL_SUFFIX
+from dgrec.format.totals import RowTotals
 from dgrec.rates import RecentRate, rate_text
-from dgrec.schema import JOURNAL_SUFFIX
-from dgrec.session import open_session
-from dgrec.totals import RowTotals
-from replay.stats.charts import bars
+from dgrec.replay.stats.charts import bars
+from dgrec.session.parts import numbered_files, part_path
+from dgrec.session.session import open_session
 
 __all__ = [
     "SEALING_S",

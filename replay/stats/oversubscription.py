@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from dgrec.session import Session
+    from dgrec.session.session import Session
 
 __all__ = ["HUMPS_QUERY", "Humps", "oversubscription"]
 
@@ -29,7 +29,7 @@ _TRY = (
 
 
 class StageLoad(Protocol):
-    """What is looked at of `replay.stats.why.Load`."""
+    """What is looked at of `dgrec.replay.stats.why.Load`."""
 
     @property
     def stage(self) -> str: ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 
-from dgrec import library
+from dgrec.sql import library
 
 __all__ = ["KEYS", "NAMED_SESSIONS", "by_query", "late_query", "script", "window_query"]
 

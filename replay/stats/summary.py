@@ -8,15 +8,15 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from dgrec.rates import exact_rate_text
-from replay.output.destination import Destination
-from replay.output.rows import csv_line
-from replay.output.sections import Section, write_report
-from replay.output.values import json_text
-from replay.query.reader import SqlReader
-from replay.stats.caveats import caveats, moments
+from dgrec.replay.output.destination import Destination
+from dgrec.replay.output.rows import csv_line
+from dgrec.replay.output.sections import Section, write_report
+from dgrec.replay.output.values import json_text
+from dgrec.replay.query.reader import SqlReader
+from dgrec.replay.stats.caveats import caveats, moments
 
 if TYPE_CHECKING:
-    from dgrec.session import Session
+    from dgrec.session.session import Session
 
 __all__ = [
     *("MEASURED", "STAGES", "Distribution", "LabelStats", "SessionStats"),
@@ -110,7 +110,7 @@ class SessionStats:
     labels: tuple[LabelStats, ...]
     #: From how many places a clip was cut; 1 for a recording.
     moments: int
-    #: Sentences that have to be known before the numbers are believed (`replay.stats.caveats`).
+    #: Sentences that have to be known before the numbers are believed (`caveats`).
     caveats: tuple[str, ...]
 
 

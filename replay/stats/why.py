@@ -7,17 +7,17 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dgrec.rates import rate_text
-from replay.output.destination import Destination
-from replay.output.sections import Section, write_report
-from replay.output.values import json_text
-from replay.query.reader import SqlReader
-from replay.stats.caveats import caveats, moments
-from replay.stats.oversubscription import HUMPS_QUERY, Humps, oversubscription
-from replay.stats.questions import NAMED_SESSIONS
-from replay.stats.summary import unsettled
+from dgrec.replay.output.destination import Destination
+from dgrec.replay.output.sections import Section, write_report
+from dgrec.replay.output.values import json_text
+from dgrec.replay.query.reader import SqlReader
+from dgrec.replay.stats.caveats import caveats, moments
+from dgrec.replay.stats.oversubscription import HUMPS_QUERY, Humps, oversubscription
+from dgrec.replay.stats.questions import NAMED_SESSIONS
+from dgrec.replay.stats.summary import unsettled
 
 if TYPE_CHECKING:
-    from dgrec.session import Session
+    from dgrec.session.session import Session
 
 __all__ = ["LOADS_QUERY", "PIPELINES_QUERY", "Load", "Pipeline", "explain", "write_pipelines"]
 
@@ -114,7 +114,7 @@ class Pipeline:
     next_fps: float | None
     next_limit: str | None
     findings: tuple[str, ...]
-    #: What has to be known before that is believed (`replay.stats.caveats`).
+    #: What has to be known before that is believed (`dgrec.replay.stats.caveats`).
     caveats: tuple[str, ...] = ()
 
     @property

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dgrec.exact import RecordedObject
+from dgrec.format.json_values import RecordedObject
 
 __all__ = ["assert_same", "difference"]
 

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dgrec import credentials, metadata
+from dgrec import credentials
 from dgrec.credentials import percent_encoded, redact, redact_text, remember
+from dgrec.format import metadata
+from dgrec.recorder.sources.probe import ask
+from dgrec.recorder.sources.source import parse_source
 from dgrec.terminal import line
-from recorder.answer import ask
-from recorder.source import parse_source
 
 
 def forget() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dgrec.exact import RecordedObject, dumps, loads
+from dgrec.format.json_values import RecordedObject, dumps, loads
 from tests.dgrec.compare import assert_same
 
 

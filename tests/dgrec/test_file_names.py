@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import dgrec
-from dgrec import sql
-from dgrec.session import Session
+from dgrec.session.session import Session
+from dgrec.sql import views
 from tests.dgrec.test_parts import write_set
 from tests.factory import make_rows, write_journal, write_session
 
@@ -31,7 +31,7 @@ LATENCY = "FROM stage_latency"
 
 
 def answers(*sessions: Session, confined: bool = True) -> list[list[Any]]:
-    connection = sql.connect(sessions, confined=confined)
+    connection = views.connect(sessions, confined=confined)
     found = [connection.sql(query).fetchall() for query in (FRAMES, DETECTIONS, LATENCY)]
     connection.close()
     return found

@@ -60,7 +60,7 @@ def test_its_results_and_overlay_are_what_they_were(name: str) -> None:
 
 
 def test_there_is_a_file_of_this_version() -> None:
-    from dgrec.schema import FORMAT_VERSION
+    from dgrec.format.schema import FORMAT_VERSION
 
     assert {f"format-{FORMAT_VERSION}.parquet", f"format-{FORMAT_VERSION}-killed.arrows"} <= set(
         FILES

@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 
 import dgrec
-from dgrec import library, sample, sql
-from dgrec.rows import Row
+from dgrec import sample
+from dgrec.format.encode import Row
+from dgrec.sql import library, views
 from tests.factory import (
     START_NS,
     edited,
@@ -102,7 +103,7 @@ class Recording:
 
     def __init__(self, path: Path) -> None:
         self.session = dgrec.open(path)
-        self.connection = sql.connect([self.session])
+        self.connection = views.connect([self.session])
         self.columns: Columns = {}
         for name in self.session.frames.column_names:
             column = self.session.frames[name]
@@ -723,7 +724,7 @@ def test_many_sessions_at_once_give_what_each_gives_alone(paths: dict[str, Path]
     with contextlib.ExitStack() as stack:
         alone = [stack.enter_context(contextlib.closing(Recording(p))) for p in paths.values()]
         connection = stack.enter_context(
-            contextlib.closing(sql.connect([r.session for r in alone]))
+            contextlib.closing(views.connect([r.session for r in alone]))
         )
         for call in _calls():
             if call == "late_causes()":  # the latest of all

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from dgrec import metadata
 from dgrec.errors import DamagedSessionError, FormatVersionError, NotASessionError
-from dgrec.metadata import utc_text, uuid7
-from dgrec.schema import FORMAT_VERSION
+from dgrec.format import metadata
+from dgrec.format.metadata import utc_text, uuid7
+from dgrec.format.schema import FORMAT_VERSION
 
 # --- secrets -----------------------------------------------------------------------------------
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import dgrec
-from dgrec.named_files import NamedFiles, named_files
+from dgrec.recorder.sources.source import parse_source
+from dgrec.replay.footage.finding import files_of, find_footage
 from dgrec.video import import_av
-from recorder.source import parse_source
-from replay.footage.finding import files_of, find_footage
+from dgrec.video.playlists import NamedFiles, named_files
 from tests.factory import write_session
 from tests.replay.clips import HEIGHT, WIDTH, numbered_image, numbered_metadata, numbered_row
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dgrec.packing import pack_boxes, pack_floats, pack_int32
+from dgrec.format.packing import pack_boxes, pack_floats, pack_int32
 
 
 class Celsius(float):

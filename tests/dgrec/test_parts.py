@@ -12,11 +12,11 @@ import pytest
 import dgrec
 from dgrec.errors import DamagedSessionError, DgrecError, NotASessionError
 from dgrec.files import lock
-from dgrec.journal import Journal, JournalWriter
-from dgrec.parts import numbered_files, part_path, parts_of
-from dgrec.rows import Row
-from dgrec.sealed import seal
-from dgrec.session import Session
+from dgrec.format.encode import Row
+from dgrec.format.journal import Journal, JournalWriter
+from dgrec.format.parquet import seal
+from dgrec.session.parts import numbered_files, part_path, parts_of
+from dgrec.session.session import Session
 from tests.dgrec.compare import assert_same
 from tests.factory import make_detection, make_row, new_metadata, write_session
 

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import dgrec
-from dgrec import sql
+from dgrec.format.encode import Row
 from dgrec.rates import RecentRate, frame_rate, rate_text
-from dgrec.rows import Row
+from dgrec.sql import views
 from tests.factory import START_NS, make_row, rate_of, write_session
 
 US = 1_000
@@ -56,7 +56,7 @@ def live_recordings(draw: st.DrawFn) -> tuple[list[Row], int]:
 
 
 def asked(path: Path, query: str) -> list[dict[str, Any]]:
-    with dgrec.open(path) as session, contextlib.closing(sql.connect([session])) as connection:
+    with dgrec.open(path) as session, contextlib.closing(views.connect([session])) as connection:
         rows: list[dict[str, Any]] = connection.sql(query).to_arrow_table().to_pylist()
         return rows
 

@@ -16,8 +16,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dgrec import sealed
-from dgrec.checksums import verify_checksums
 from dgrec.errors import (
     DamagedSessionError,
     DgrecError,
@@ -25,11 +23,13 @@ from dgrec.errors import (
     NotASessionError,
     OutputError,
 )
-from dgrec.journal import Journal
-from dgrec.schema import FORMAT_VERSION, SCHEMA
-from dgrec.sealed import SealedFile, seal
-from dgrec.session import open_session
-from dgrec.totals import LOSSES
+from dgrec.format import parquet
+from dgrec.format.checksums import verify_checksums
+from dgrec.format.journal import Journal
+from dgrec.format.parquet import SealedFile, seal
+from dgrec.format.schema import FORMAT_VERSION, SCHEMA
+from dgrec.format.totals import LOSSES
+from dgrec.session.session import open_session
 from tests.dgrec.damage import read_all, wrong_rows
 from tests.factory import (
     make_detection,
@@ -152,9 +152,9 @@ def test_a_recovered_journal_says_so(tmp_path: Path) -> None:
 
 FAILING_SEAL = """
 import pathlib, resource, signal, sys
-from dgrec.journal import Journal
-from dgrec.totals import LOSSES
-from dgrec.sealed import seal
+from dgrec.format.journal import Journal
+from dgrec.format.totals import LOSSES
+from dgrec.format.parquet import seal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
 folder = pathlib.Path(sys.argv[1])
@@ -184,12 +184,12 @@ def test_rows_that_fail_while_sealing_leave_no_file(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        sealed.write_sealed(tmp_path / "a.parquet", SCHEMA, batches(), dict)
+        parquet.write_sealed(tmp_path / "a.parquet", SCHEMA, batches(), dict)
     assert [p.name for p in tmp_path.iterdir()] == ["a.arrows"]
 
 
 def test_row_groups_are_cut_by_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sealed, "_ROW_GROUP_FRAMES", 16)
+    monkeypatch.setattr(parquet, "_ROW_GROUP_FRAMES", 16)
     path = write_session(tmp_path / "a.parquet", ROWS, batch=7)
     assert SealedFile(path).group_starts() == [0, 16, 32, 40]
     session = open_session(path)
@@ -198,7 +198,7 @@ def test_row_groups_are_cut_by_frames(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_row_groups_are_cut_by_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Masks are megabytes a second: a group of 16,384 frames would not fit into memory."""
-    monkeypatch.setattr(sealed, "_ROW_GROUP_BYTES", 100_000)
+    monkeypatch.setattr(parquet, "_ROW_GROUP_BYTES", 100_000)
     rng = np.random.default_rng(0)
     data = rng.random((100, 100)).astype(np.float32)
     results = [make_detection(mask={"x_min": 0, "y_min": 0, "data": data})]
@@ -218,10 +218,10 @@ def test_no_rows(tmp_path: Path) -> None:
 
 MEMORY = """
 import pathlib, resource, sys
-from dgrec.journal import Journal, JournalWriter
-from dgrec.totals import LOSSES
-from dgrec.sealed import seal
-from dgrec.session import open_session
+from dgrec.format.journal import Journal, JournalWriter
+from dgrec.format.totals import LOSSES
+from dgrec.format.parquet import seal
+from dgrec.session.session import open_session
 from tests.factory import CLOSING, make_rows, new_metadata
 path, frames = pathlib.Path(sys.argv[1]), int(sys.argv[2])
 from tests.factory import make_row, smooth_boxes
@@ -285,7 +285,7 @@ def test_every_flip_before_the_checksums_is_reported(whole: Path, tmp_path: Path
 
 
 def test_the_message_names_the_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dgrec.checksums._BLOCK", 4096)
+    monkeypatch.setattr("dgrec.format.checksums._BLOCK", 4096)
     path = write_session(tmp_path / "a.parquet", ROWS)
     data = bytearray(path.read_bytes())
     data[5000] ^= 1

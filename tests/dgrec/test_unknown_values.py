@@ -12,13 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 
 import dgrec
-from dgrec.schema import METADATA_KEY
-from dgrec.session import Session
-from replay.query.reader import SqlReader
-from replay.stats.charts import time_line
-from replay.stats.summary import measure
-from replay.stats.why import explain
-from replay.verify import verify
+from dgrec.format.schema import METADATA_KEY
+from dgrec.replay.query.reader import SqlReader
+from dgrec.replay.stats.charts import time_line
+from dgrec.replay.stats.summary import measure
+from dgrec.replay.stats.why import explain
+from dgrec.replay.verify import verify
+from dgrec.session.session import Session
 from tests.factory import edited, make_detection, make_row, make_rows, write_session
 
 NAN = math.nan

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import dgrec
-from dgrec import metadata as metadata_module
 from dgrec.clock import Clock
-from dgrec.metadata import Metadata
-from recorder.capture import Capture
-from recorder.live_source import LiveSource
-from recorder.recording import Recording
-from recorder.source import open_source, parse_source
+from dgrec.format import metadata as metadata_module
+from dgrec.format.metadata import Metadata
+from dgrec.recorder.capture import Capture
+from dgrec.recorder.recording import Recording
+from dgrec.recorder.sources.live import LiveSource
+from dgrec.recorder.sources.source import open_source, parse_source
 from tests.recorder.network_camera import MjpegCamera, frame_number
 
 #: Each start of the camera counts from the next multiple of this.

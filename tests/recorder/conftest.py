@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from recorder.model import LoadedModel, ModelRequest, load_model
+from dgrec.recorder.model import LoadedModel, ModelRequest, load_model
 from tests.recorder.command import Command
 
 

@@ -14,16 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from dgrec import metadata as metadata_module
 from dgrec import sample
 from dgrec.clock import Clock
 from dgrec.errors import DgrecError
-from dgrec.metadata import Metadata
-from dgrec.rows import Row
-from recorder.capture import Capture
-from recorder.frames import Footage, Frame
-from recorder.recording import Recording
-from recorder.source import open_source, parse_source
+from dgrec.format import metadata as metadata_module
+from dgrec.format.encode import Row
+from dgrec.format.metadata import Metadata
+from dgrec.recorder.capture import Capture
+from dgrec.recorder.recording import Recording
+from dgrec.recorder.sources.frames import Footage, Frame
+from dgrec.recorder.sources.source import open_source, parse_source
 
 __all__ = [
     "LABELS",

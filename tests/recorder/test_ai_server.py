@@ -16,8 +16,8 @@ import pytest
 
 from dgrec import sample
 from dgrec.errors import DgrecError
-from dgrec.session import Session, open_session
-from recorder.capture import Capture
+from dgrec.recorder.capture import Capture
+from dgrec.session.session import Session, open_session
 from tests.recorder.ai_server import AiServer
 from tests.recorder.command import Command
 from tests.recorder.doubles import ScriptedFrames

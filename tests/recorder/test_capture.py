@@ -14,9 +14,9 @@ import dgrec
 from dgrec import sample
 from dgrec.clock import Clock
 from dgrec.errors import DgrecError, ModelError, SourceError
-from recorder.capture import Capture
-from recorder.frames import Frame
-from recorder.model import LoadedModel
+from dgrec.recorder.capture import Capture
+from dgrec.recorder.model import LoadedModel
+from dgrec.recorder.sources.frames import Frame
 from tests.recorder.doubles import PysdkDouble, ScriptedFrames, clip, record
 
 CLIP_FRAMES = 420
@@ -114,7 +114,7 @@ def test_a_frame_past_the_duration_does_not_count() -> None:
 
 
 def test_losses_are_carried_to_the_next_frame_that_is_kept() -> None:
-    from recorder.capture import Decimator
+    from dgrec.recorder.capture import Decimator
 
     frames = ScriptedFrames((i / 30 for i in range(7)), dropped_queue=[0, 2, 0, 0, 1, 4, 0])
     capture = Capture(frames, decimator=Decimator(every=3))

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from dgrec.errors import ConfigError, DgrecError, ModelError, SourceError
-from recorder.config import CONFIG_NAME, named_sources
-from recorder.model import ModelRequest, load_model
-from recorder.source import parse_source
+from dgrec.recorder.model import ModelRequest, load_model
+from dgrec.recorder.sources.config import CONFIG_NAME, named_sources
+from dgrec.recorder.sources.source import parse_source
 
 #: Text files that cannot be what they should, and a word of what is said.
 ODD: dict[str, tuple[bytes, str]] = {

@@ -12,16 +12,16 @@ import pytest
 import dgrec
 from dgrec.clock import Clock
 from dgrec.errors import ConfigError, DgrecError, OutputError
-from dgrec.journal import JournalWriter
-from dgrec.metadata import Metadata
-from recorder import sealer as sealer_module
-from recorder.capture import Capture
-from recorder.earlier import Earlier, find_earlier, recover_parts
-from recorder.parts import Splitting
-from recorder.recording import Recording
-from recorder.recovery import Recovery
-from recorder.sealer import Retention
-from replay.verify import verify
+from dgrec.format.journal import JournalWriter
+from dgrec.format.metadata import Metadata
+from dgrec.recorder.capture import Capture
+from dgrec.recorder.recording import Recording
+from dgrec.recorder.recovery import Recovery
+from dgrec.recorder.writing import sealer as sealer_module
+from dgrec.recorder.writing.continuation import Earlier, find_earlier, recover_parts
+from dgrec.recorder.writing.parts import Splitting
+from dgrec.recorder.writing.sealer import Retention
+from dgrec.replay.verify import verify
 from tests.factory import make_detection, make_rows, new_metadata, write_session
 from tests.recorder.doubles import PysdkDouble, ScriptedFrames
 
@@ -272,7 +272,7 @@ def test_a_journal_that_cannot_be_sealed_stays_and_is_read(
 ) -> None:
     kill(output)
     (journal,) = output.parent.glob("*.arrows")
-    monkeypatch.setattr("recorder.recovery.seal", lambda *_, **__: fail())
+    monkeypatch.setattr("dgrec.recorder.recovery.seal", lambda *_, **__: fail())
     TOLD.clear()
     begin(output).run()
     assert [(name, str(told)) for name, told in TOLD] == [(journal.name, "the disk is full")]

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from recorder.capture import Capture, Decimator
+from dgrec.recorder.capture import Capture, Decimator
 from tests.recorder.doubles import ScriptedFrames
 
 NTSC = 30000 / 1001

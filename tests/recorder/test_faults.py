@@ -15,16 +15,16 @@ from typing import Any
 
 import pytest
 
-from dgrec.checksums import verify_checksums
 from dgrec.clock import Clock
 from dgrec.errors import DgrecError, OutputError, StorageError
-from dgrec.journal import JournalWriter
-from dgrec.session import open_session
-from recorder.capture import Capture
-from recorder.frames import Frame
-from recorder.recording import Recording
-from recorder.recovery import recover
-from recorder.writer import RowWriter
+from dgrec.format.checksums import verify_checksums
+from dgrec.format.journal import JournalWriter
+from dgrec.recorder.capture import Capture
+from dgrec.recorder.recording import Recording
+from dgrec.recorder.recovery import recover
+from dgrec.recorder.sources.frames import Frame
+from dgrec.recorder.writing.writer import RowWriter
+from dgrec.session.session import open_session
 from tests.dgrec.damage import read_all
 from tests.factory import make_detection, make_rows, new_metadata, write_journal, write_session
 from tests.faults import Faults, Kind

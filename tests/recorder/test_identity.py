@@ -10,8 +10,8 @@ import pytest
 
 import dgrec
 from dgrec.clock import Clock
-from recorder.capture import Capture, Decimator
-from recorder.model import LoadedModel
+from dgrec.recorder.capture import Capture, Decimator
+from dgrec.recorder.model import LoadedModel
 from tests.dgrec.compare import assert_same
 from tests.recorder.doubles import PysdkDouble, ScriptedFrames, Seen, clip, record, run_length
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from dgrec.session import open_session
-from recorder import machine
-from recorder.capture import Capture
-from recorder.machine import MachineMeter, usable_cores
-from recorder.parts import Splitting
-from recorder.recovery import recover
+from dgrec.recorder import machine
+from dgrec.recorder.capture import Capture
+from dgrec.recorder.machine import MachineMeter, usable_cores
+from dgrec.recorder.recovery import recover
+from dgrec.recorder.writing.parts import Splitting
+from dgrec.session.session import open_session
 from tests.recorder.doubles import PysdkDouble, ScriptedFrames, record
 
 BURN = """
@@ -117,7 +117,7 @@ def test_nobody_knows_it_of_a_recording_that_was_cut_off(tmp_path: Path) -> None
     code = f"""
 import os, sys
 sys.path.insert(0, {str(Path.cwd())!r})
-from recorder.capture import Capture
+from dgrec.recorder.capture import Capture
 from tests.recorder.doubles import PysdkDouble, ScriptedFrames, record
 from pathlib import Path
 model = PysdkDouble("Detection", lambda index: os._exit(9) if index == 2 else [])

@@ -11,12 +11,12 @@ import pytest
 import dgrec as library
 from dgrec import sample
 from dgrec.clock import Clock
+from dgrec.recorder.capture import Capture, Decimator
+from dgrec.recorder.sources.frames import Footage
+from dgrec.recorder.sources.source import open_source, parse_source
+from dgrec.replay.verify import Findings, check
 from dgrec.video import import_av
 from dgrec.video.reader import VideoReader
-from recorder.capture import Capture, Decimator
-from recorder.frames import Footage
-from recorder.source import open_source, parse_source
-from replay.verify import Findings, check
 from tests.footage import FRAMES, kinds
 from tests.recorder.command import Command
 from tests.recorder.doubles import PysdkDouble, record

@@ -13,22 +13,22 @@ from typing import Any
 import pytest
 
 import dgrec
-from dgrec import metadata as metadata_module
 from dgrec.clock import Clock
 from dgrec.errors import OutputError
-from dgrec.journal import is_being_written
-from dgrec.parts import part_path
-from dgrec.session import Session
-from recorder import parts as parts_module
-from recorder import sealer as sealer_module
-from recorder.capture import Capture
-from recorder.job import _output_path
-from recorder.model import LoadedModel
-from recorder.parts import PartedJournal, Splitting
-from recorder.recovery import left_behind, recover
-from recorder.sealer import Retention
-from recorder.source import parse_source
-from recorder.writer import RowWriter
+from dgrec.format import metadata as metadata_module
+from dgrec.format.journal import is_being_written
+from dgrec.recorder.capture import Capture
+from dgrec.recorder.job import _output_path
+from dgrec.recorder.model import LoadedModel
+from dgrec.recorder.recovery import left_behind, recover
+from dgrec.recorder.sources.source import parse_source
+from dgrec.recorder.writing import parts as parts_module
+from dgrec.recorder.writing import sealer as sealer_module
+from dgrec.recorder.writing.parts import PartedJournal, Splitting
+from dgrec.recorder.writing.sealer import Retention
+from dgrec.recorder.writing.writer import RowWriter
+from dgrec.session.parts import part_path
+from dgrec.session.session import Session
 from tests.dgrec.compare import assert_same
 from tests.factory import (
     CLOSING,

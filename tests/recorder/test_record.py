@@ -20,8 +20,8 @@ import pytest
 
 import dgrec
 from dgrec import sample
-from dgrec.session import Session
-from recorder.publisher import Publisher, check_target, payload
+from dgrec.recorder.outputs.json_lines import Publisher, check_target, payload
+from dgrec.session.session import Session
 from tests.factory import make_detection, make_row
 from tests.recorder.command import Command, names
 from tests.waiting import PATIENCE_S
@@ -198,7 +198,7 @@ def test_totals(recorded: Any) -> None:
 def test_losses_after_the_last_frame_are_told_apart(
     totals: dict[str, int], texts: list[str]
 ) -> None:
-    from recorder import live
+    from dgrec.recorder import live
 
     assert live._losses(totals) == texts
 

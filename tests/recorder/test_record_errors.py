@@ -15,12 +15,12 @@ import pytest
 
 from dgrec import sample
 from dgrec.errors import OutputError
-from dgrec.journal import JournalWriter
-from dgrec.session import Session
-from recorder.config import named_sources
-from recorder.publisher import check_target
-from recorder.recovery import left_behind
-from recorder.source import parse_source
+from dgrec.format.journal import JournalWriter
+from dgrec.recorder.outputs.json_lines import check_target
+from dgrec.recorder.recovery import left_behind
+from dgrec.recorder.sources.config import named_sources
+from dgrec.recorder.sources.source import parse_source
+from dgrec.session.session import Session
 from tests.factory import make_rows, new_metadata, write_journal
 from tests.recorder.command import Command, error_of, names
 from tests.recorder.zoo import broken_model
@@ -253,7 +253,7 @@ def test_usage(arguments: list[str], expected: str, tmp_path: Path) -> None:
     # In one process: click itself decides these, before anything is opened.
     from click.testing import CliRunner
 
-    from recorder.cli import record_command
+    from dgrec.recorder.cli import record_command
 
     result = CliRunner().invoke(record_command, ["--source", "sample", *arguments])
     assert result.exit_code == 2

@@ -11,10 +11,10 @@ from click.testing import CliRunner, Result
 
 import dgrec
 from dgrec.errors import NotASessionError
-from dgrec.session import Session
-from recorder.cli import record_command
-from recorder.recovery import left_behind, recover
-from replay.verify import verify
+from dgrec.recorder.cli import record_command
+from dgrec.recorder.recovery import left_behind, recover
+from dgrec.replay.verify import verify
+from dgrec.session.session import Session
 from tests.factory import make_rows, write_session
 from tests.recorder.command import Command, error_of, names
 from tests.waiting import PATIENCE_S, wait_until

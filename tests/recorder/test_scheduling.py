@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from dgrec.recorder.video.codecs import CODECS
 from dgrec.video import import_av
-from recorder.codecs import CODECS
 
 _ROOT = Path(__file__).parents[2]
 #: Encodes in a thread of its own, as a recording does; prints the scheduling of all threads.
@@ -19,8 +19,8 @@ _PROGRAM = """
 import json, os, sys, threading
 from pathlib import Path
 import numpy as np
-from recorder.codecs import check_codec, find_codec
-from recorder.video_file import VideoFile
+from dgrec.recorder.video.codecs import check_codec, find_codec
+from dgrec.recorder.video.file import VideoFile
 
 def threads():
     return [(os.sched_getscheduler(int(t)), os.getpriority(os.PRIO_PROCESS, int(t)))

@@ -15,10 +15,10 @@ import pytest
 from click.testing import CliRunner
 
 import dgrec
-from recorder import live as live_module
-from recorder.cli import record_command
-from recorder.recovery import left_behind
-from replay.verify import verify
+from dgrec.recorder import live as live_module
+from dgrec.recorder.cli import record_command
+from dgrec.recorder.recovery import left_behind
+from dgrec.replay.verify import verify
 from tests.recorder.command import Command
 from tests.waiting import PATIENCE_S, wait_until
 

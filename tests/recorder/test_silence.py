@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from dgrec.clock import Clock
-from dgrec.session import open_session
-from recorder.capture import Capture, Decimator
-from recorder.frames import Frame
-from recorder.live_source import LiveSource
-from recorder.model import LoadedModel, ModelRequest, load_model
-from recorder.source import SourceReader, open_source, parse_source
+from dgrec.recorder.capture import Capture, Decimator
+from dgrec.recorder.model import LoadedModel, ModelRequest, load_model
+from dgrec.recorder.sources.frames import Frame
+from dgrec.recorder.sources.live import LiveSource
+from dgrec.recorder.sources.source import SourceReader, open_source, parse_source
+from dgrec.session.session import open_session
 from tests.dgrec.compare import assert_same
 from tests.recorder.doubles import PysdkDouble, ScriptedFrames, record
 from tests.recorder.network_camera import MjpegCamera

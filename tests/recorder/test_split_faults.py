@@ -22,14 +22,14 @@ import pytest
 from dgrec.clock import Clock
 from dgrec.errors import DgrecError, NotASessionError, OutputError, StorageError
 from dgrec.files import check_new_file
-from dgrec.session import open_session
-from recorder import sealer as sealer_module
-from recorder.capture import Capture
-from recorder.parts import PartedJournal, Splitting
-from recorder.recording import Recording
-from recorder.recovery import recover
-from recorder.sealer import Retention, Sealer
-from recorder.writer import RowWriter
+from dgrec.recorder.capture import Capture
+from dgrec.recorder.recording import Recording
+from dgrec.recorder.recovery import recover
+from dgrec.recorder.writing import sealer as sealer_module
+from dgrec.recorder.writing.parts import PartedJournal, Splitting
+from dgrec.recorder.writing.sealer import Retention, Sealer
+from dgrec.recorder.writing.writer import RowWriter
+from dgrec.session.session import open_session
 from tests.dgrec.damage import read_all
 from tests.factory import CLOSING, make_rows, new_metadata, write_session
 from tests.faults import Faults, Kind

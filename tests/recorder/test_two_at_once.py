@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 import dgrec.files
-from dgrec.checksums import verify_checksums
 from dgrec.errors import DgrecError, NotASessionError, OutputError
 from dgrec.files import is_locked, lock
-from dgrec.journal import Journal, JournalWriter, is_being_written
-from dgrec.session import open_session
-from recorder.recovery import left_behind, recover
+from dgrec.format.checksums import verify_checksums
+from dgrec.format.journal import Journal, JournalWriter, is_being_written
+from dgrec.recorder.recovery import left_behind, recover
+from dgrec.session.session import open_session
 from tests.dgrec.damage import read_all
 from tests.factory import make_rows, new_metadata, write_journal
 from tests.recorder.test_faults import new_recording, numbers
@@ -80,7 +80,7 @@ def test_a_journal_that_was_recovered_between_two_looks(
         journal.unlink()
         return lock(descriptor)
 
-    monkeypatch.setattr("recorder.recovery.lock", late)
+    monkeypatch.setattr("dgrec.recorder.recovery.lock", late)
     with pytest.raises(NotASessionError, match=r"s\.arrows: no such journal$"):
         recover(journal)
     assert not (tmp_path / "s.parquet").exists()

@@ -17,26 +17,26 @@ from click.testing import CliRunner
 
 import dgrec
 from bench.kill9_video import mismatches, run_once
-from dgrec import metadata as metadata_module
 from dgrec.clock import Clock
 from dgrec.errors import OutputError, VideoError
-from dgrec.session import Session
+from dgrec.format import metadata as metadata_module
+from dgrec.recorder.capture import Capture, Decimator
+from dgrec.recorder.cli import record_command
+from dgrec.recorder.job import make_plan
+from dgrec.recorder.recording import Recording
+from dgrec.recorder.recovery import recover
+from dgrec.recorder.segments import Splitting
+from dgrec.recorder.sources.frames import Footage, Frame, FrameSource
+from dgrec.recorder.sources.source import open_source, parse_source
+from dgrec.recorder.video import encoder as video_module
+from dgrec.recorder.video.codecs import CODECS, find_codec
+from dgrec.recorder.video.file import Kind, VideoFile, _CountedFile, drop_torn_end, frame_stamps
+from dgrec.recorder.video.segment import VideoOptions
+from dgrec.recorder.writing import parts as parts_module
+from dgrec.recorder.writing.sealer import Retention
+from dgrec.replay.verify import verify
+from dgrec.session.session import Session
 from dgrec.video import import_av
-from recorder import parts as parts_module
-from recorder import video as video_module
-from recorder.capture import Capture, Decimator
-from recorder.cli import record_command
-from recorder.codecs import CODECS, find_codec
-from recorder.frames import Footage, Frame, FrameSource
-from recorder.job import make_plan
-from recorder.recording import Recording
-from recorder.recovery import recover
-from recorder.sealer import Retention
-from recorder.segment_videos import VideoOptions
-from recorder.segments import Splitting
-from recorder.source import open_source, parse_source
-from recorder.video_file import Kind, VideoFile, _CountedFile, drop_torn_end, frame_stamps
-from replay.verify import verify
 from tests.factory import CLOSING, new_metadata, write_journal
 from tests.recorder.command import Command, error_of, names
 from tests.recorder.doubles import PysdkDouble, ScriptedFrames, record

@@ -16,8 +16,8 @@ import av
 # isort: on
 import numpy as np
 
-from dgrec.metadata import Metadata
-from dgrec.rows import Row
+from dgrec.format.encode import Row
+from dgrec.format.metadata import Metadata
 from tests.factory import make_row, new_metadata
 
 BITS = 12

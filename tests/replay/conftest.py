@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from dgrec.rows import Row
+from dgrec.format.encode import Row
 from tests.factory import START_NS, make_detection, make_row, write_session
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,10 +21,10 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def dgrec() -> Callable[..., Result]:
     """Run a dgrec command in this process."""
-    import replay.cli
+    import dgrec.replay.cli
     from dgrec.cli import root
 
-    for command in replay.cli.COMMANDS:
+    for command in dgrec.replay.cli.COMMANDS:
         root.add_command(command)
     return lambda *arguments, **options: CliRunner().invoke(
         root, [str(argument) for argument in arguments], **options

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dgrec.journal import Journal, JournalWriter
-from dgrec.parts import part_path
-from dgrec.rows import Row
-from dgrec.sealed import seal
-from dgrec.session import Session
-from replay.clip.clip import write_clip
-from replay.clip.spans import Span
+from dgrec.format.encode import Row
+from dgrec.format.journal import Journal, JournalWriter
+from dgrec.format.parquet import seal
+from dgrec.replay.clip.clip import write_clip
+from dgrec.replay.clip.spans import Span
+from dgrec.session.parts import part_path
+from dgrec.session.session import Session
 from tests.factory import (
     START_NS,
     edited,

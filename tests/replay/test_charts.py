@@ -11,9 +11,9 @@ import pytest
 from click.testing import Result
 
 import dgrec as dgrec_package
-from dgrec.rows import Row
-from replay.query.reader import SqlReader
-from replay.stats.charts import bars, can_show_blocks, histogram, time_line
+from dgrec.format.encode import Row
+from dgrec.replay.query.reader import SqlReader
+from dgrec.replay.stats.charts import bars, can_show_blocks, histogram, time_line
 from tests.factory import START_NS, losses_of, make_row, write_session
 from tests.replay.conftest import uneven_rows
 

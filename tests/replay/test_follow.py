@@ -14,10 +14,9 @@ import numpy as np
 import pytest
 from click.testing import Result
 
-from dgrec.journal import Journal, JournalTail, JournalWriter
-from dgrec.parts import part_path
-from dgrec.sealed import seal
-from replay.stats.follow import (
+from dgrec.format.journal import Journal, JournalTail, JournalWriter
+from dgrec.format.parquet import seal
+from dgrec.replay.stats.follow import (
     RECENT_S,
     Follower,
     Snapshot,
@@ -27,6 +26,7 @@ from replay.stats.follow import (
     status_line,
     wait_for,
 )
+from dgrec.session.parts import part_path
 from tests.factory import (
     CLOSING,
     START_NS,

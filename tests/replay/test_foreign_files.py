@@ -17,10 +17,10 @@ import pytest
 
 import dgrec
 from dgrec import sample
-from dgrec.recorded_paths import base_name, may_open, recorded_video
-from recorder.recovery import recover
-from replay.footage.finding import find_footage
-from replay.verify import verify
+from dgrec.recorder.recovery import recover
+from dgrec.replay.footage.finding import find_footage
+from dgrec.replay.verify import verify
+from dgrec.session.videos import base_name, may_open, recorded_video
 from tests.factory import make_rows, new_metadata, write_journal, write_session
 from tests.test_architecture import ROOT
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import dgrec
-from replay.drawing.hud import (
+from dgrec.replay.drawing.hud import (
     BARS,
     Bar,
     Corner,
@@ -22,9 +22,9 @@ from replay.drawing.hud import (
     strip_image,
     time_text,
 )
-from replay.drawing.lettering import Lettering, Line, draw_panel, text_height
-from replay.drawing.neighbours import Neighbours
-from replay.drawing.redaction import Redaction
+from dgrec.replay.drawing.lettering import Lettering, Line, draw_panel, text_height
+from dgrec.replay.drawing.neighbours import Neighbours
+from dgrec.replay.drawing.redaction import Redaction
 from tests.factory import START_NS, make_row, new_metadata, write_journal, write_session
 from tests.replay.conftest import uneven_rows
 
@@ -116,7 +116,7 @@ def test_frames_with_gaps_in_their_numbers(tmp_path: Path) -> None:
 
 
 def test_looking_around_remembers_only_so_much(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("replay.drawing.neighbours._REMEMBERED", 20)
+    monkeypatch.setattr("dgrec.replay.drawing.neighbours._REMEMBERED", 20)
     with dgrec.open(path) as session:
         neighbours = Neighbours(session, lambda row: row["frame"])
         for frame in (0, 100, 101, 5, 259):

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import Result
 
-from dgrec.journal import JournalWriter
-from dgrec.schema import SCHEMA
+from dgrec.format.journal import JournalWriter
+from dgrec.format.schema import SCHEMA
 from tests.factory import edited, make_rows, new_metadata, write_journal, write_session
 from tests.replay.conftest import uneven_rows
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import dgrec
-from replay.query.reader import SqlReader
-from replay.stats.why import Pipeline, explain
+from dgrec.replay.query.reader import SqlReader
+from dgrec.replay.stats.why import Pipeline, explain
 from tests.factory import rate_of
 from tests.pipeline_simulation import (
     LIMITS,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from replay.rendering.pipeline import ahead
+from dgrec.replay.rendering.pipeline import ahead
 from tests.waiting import PATIENCE_S
 
 

@@ -17,15 +17,15 @@ import pytest
 from PIL import ImageGrab
 
 import dgrec
-from dgrec.display import has_display
-from replay.footage.finding import Footage
-from replay.footage.pixels import Pixels
-from replay.player import player as player_module
-from replay.player.moments import Moments, find_moments
-from replay.player.player import Player
-from replay.player.playhead import Playhead
-from replay.player.time_bar import TimeBar
-from replay.rendering.render import Canvas
+from dgrec.replay.footage.finding import Footage
+from dgrec.replay.footage.pixels import Pixels
+from dgrec.replay.player import player as player_module
+from dgrec.replay.player.moments import Moments, find_moments
+from dgrec.replay.player.player import Player
+from dgrec.replay.player.playhead import Playhead
+from dgrec.replay.player.time_bar import TimeBar
+from dgrec.replay.rendering.render import Canvas
+from dgrec.screen import has_display
 from tests.factory import make_detection, write_session
 from tests.replay.clips import (
     HEIGHT,
@@ -47,7 +47,7 @@ RUN = "from tests.replay.test_player import main; main()"
 def main() -> None:
     """Run the command as the console script does (in a process of its own)."""
     from dgrec.cli import RootGroup
-    from replay.replay_cli import replay_command
+    from dgrec.replay.replay_cli import replay_command
 
     RootGroup(name="dgrec", commands=[replay_command]).main()
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import dgrec
-from dgrec.rows import Row
-from replay.player.moments import Kind, Moments, find_moments
-from replay.player.playhead import SPEEDS, Look, Playhead
-from replay.player.time_bar import TimeBar
-from replay.rendering.render import Timeline
+from dgrec.format.encode import Row
+from dgrec.replay.player.moments import Kind, Moments, find_moments
+from dgrec.replay.player.playhead import SPEEDS, Look, Playhead
+from dgrec.replay.player.time_bar import TimeBar
+from dgrec.replay.rendering.render import Timeline
 from tests.dgrec.test_parts import write_set
 from tests.factory import make_detection, make_row, write_journal, write_session
 from tests.replay.conftest import uneven_rows

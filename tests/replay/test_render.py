@@ -22,12 +22,12 @@ from click.testing import CliRunner, Result
 
 import dgrec
 from dgrec.cli import RootGroup
+from dgrec.replay.footage.finding import Footage
+from dgrec.replay.footage.pixels import Pixels
+from dgrec.replay.footage.timeline import Timeline
+from dgrec.replay.rendering.render import Canvas, OverlayPainter, canvas_for, frames, write_replay
+from dgrec.replay.replay_cli import replay_command
 from dgrec.video import VideoWriter, writer
-from replay.footage.finding import Footage
-from replay.footage.pixels import Pixels
-from replay.footage.timeline import Timeline
-from replay.rendering.render import Canvas, OverlayPainter, canvas_for, frames, write_replay
-from replay.replay_cli import replay_command
 from tests.factory import START_NS, make_row, new_metadata, write_journal, write_session
 from tests.replay.clips import (
     HEIGHT,

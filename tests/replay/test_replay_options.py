@@ -14,15 +14,15 @@ import pytest
 from PIL import Image as PillowImage
 
 import dgrec
-from replay.drawing.painting import Resize
-from replay.footage.finding import Footage
-from replay.footage.pixels import Pixels
-from replay.footage.selection import parse_position
-from replay.rendering.animation import Animation
-from replay.rendering.contact_sheet import spread
-from replay.rendering.cut import make_cut
-from replay.rendering.render import at_speed, frames, usual_step_us
-from replay.rendering.scene import Scene
+from dgrec.replay.drawing.painting import Resize
+from dgrec.replay.footage.finding import Footage
+from dgrec.replay.footage.pixels import Pixels
+from dgrec.replay.footage.selection import parse_position
+from dgrec.replay.rendering.animation import Animation
+from dgrec.replay.rendering.contact_sheet import spread
+from dgrec.replay.rendering.cut import make_cut
+from dgrec.replay.rendering.render import at_speed, frames, usual_step_us
+from dgrec.replay.rendering.scene import Scene
 from tests.factory import make_row, new_metadata, write_journal, write_session
 from tests.replay.clips import (
     HEIGHT,
@@ -120,8 +120,8 @@ def test_frames_where_in_other_forms_of_a_session(tmp_path: Path, clip: Path, ki
         path = write_journal(tmp_path / "s.arrows", rows, metadata, end=False)
         expected = [(i, i) for i in (5, 12, 19, 26)]
     else:
-        from dgrec.journal import Journal, JournalWriter
-        from dgrec.sealed import seal
+        from dgrec.format.journal import Journal, JournalWriter
+        from dgrec.format.parquet import seal
 
         part = {"number": 3, "set_id": "x", "first_frame": 100}
         journal = tmp_path / "s-0003.arrows"
@@ -227,7 +227,7 @@ def test_conditions_that_cannot_be(
 
 
 def test_the_filter_answers_out_of_order(session: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from replay.query import where
+    from dgrec.replay.query import where
 
     monkeypatch.setattr(where, "_FRAMES_AT_ONCE", 7)
     with dgrec.open(session) as opened:
@@ -449,7 +449,7 @@ def test_what_fails_in_the_middle_leaves_nothing(
     tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch, output: str
 ) -> None:
     """A condition that fails on a late row; the pictures before it were written."""
-    from replay.query import where
+    from dgrec.replay.query import where
 
     monkeypatch.setattr(where, "_FRAMES_AT_ONCE", 10)
     path = write_numbered(tmp_path / "s.parquet", clip)

@@ -19,11 +19,11 @@ import dgrec
 from dgrec import sample
 from dgrec.errors import OutputError
 from dgrec.rates import rate_text
-from replay.footage.finding import find_footage
-from replay.footage.pixels import Pixels
-from replay.query.reader import SqlReader
-from replay.report import page as report
-from replay.stats.why import explain
+from dgrec.replay.footage.finding import find_footage
+from dgrec.replay.footage.pixels import Pixels
+from dgrec.replay.query.reader import SqlReader
+from dgrec.replay.report import page as report
+from dgrec.replay.stats.why import explain
 from tests.browser import Browser, needs_chromium
 from tests.factory import START_NS, make_detection, make_row, make_rows, new_metadata, write_session
 
@@ -41,10 +41,10 @@ HOSTILE = (
 
 @pytest.fixture
 def run() -> Callable[..., Result]:
-    import replay.cli
+    import dgrec.replay.cli
     from dgrec.cli import root
 
-    for command in replay.cli.COMMANDS:
+    for command in dgrec.replay.cli.COMMANDS:
         root.add_command(command)
     return lambda *arguments: CliRunner().invoke(root, list(map(str, arguments)))
 
@@ -166,7 +166,7 @@ def test_statements_run_as_they_stand(sample_report: Path) -> None:
     assert len(statements) > 12
     import html
 
-    from replay.query.reader import SqlReader
+    from dgrec.replay.query.reader import SqlReader
 
     with dgrec.open(SESSION) as session, SqlReader([session]) as reader:
         for statement in statements:

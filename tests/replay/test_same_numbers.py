@@ -19,13 +19,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 import dgrec
-from dgrec.session import Session
-from replay.info import describe
-from replay.output.values import json_text
-from replay.query.reader import SqlReader
-from replay.report import page as report
-from replay.stats.questions import by_query
-from replay.stats.summary import measure
+from dgrec.replay.info import describe
+from dgrec.replay.output.values import json_text
+from dgrec.replay.query.reader import SqlReader
+from dgrec.replay.report import page as report
+from dgrec.replay.stats.questions import by_query
+from dgrec.replay.stats.summary import measure
+from dgrec.session.session import Session
 from tests.replay.made_sessions import COUNTS, DURATIONS, make_sessions
 
 #: What a figure is of, by who shows it.
@@ -43,10 +43,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture
 def run() -> Callable[..., Result]:
     """Run a dgrec command in this process."""
-    import replay.cli
+    import dgrec.replay.cli
     from dgrec.cli import root
 
-    for command in replay.cli.COMMANDS:
+    for command in dgrec.replay.cli.COMMANDS:
         root.add_command(command)
     return lambda *arguments: CliRunner().invoke(root, [*map(str, arguments)])
 

@@ -14,9 +14,9 @@ import pytest
 from click.testing import Result
 
 import dgrec as dgrec_package
-from dgrec.rows import Row
-from replay.stats import summary as stats_module
-from replay.stats.summary import STAGES, measure
+from dgrec.format.encode import Row
+from dgrec.replay.stats import summary as stats_module
+from dgrec.replay.stats.summary import STAGES, measure
 from tests.factory import (
     START_NS,
     losses_of,

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import dgrec
-from replay.drawing.trails import Trails, track_color
-from replay.query.where import DetectionFilter
+from dgrec.replay.drawing.trails import Trails, track_color
+from dgrec.replay.query.where import DetectionFilter
 from tests.factory import make_detection, make_row, new_metadata, write_session
 from tests.replay.test_render import replay
 

@@ -14,8 +14,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from dgrec.cli import gather
-from dgrec.journal import Journal
-from dgrec.sealed import write_sealed
+from dgrec.format.journal import Journal
+from dgrec.format.parquet import write_sealed
 from tests.factory import (
     CLOSING,
     START_NS,

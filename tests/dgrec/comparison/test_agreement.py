@@ -12,7 +12,7 @@ import pytest
 import dgrec
 from dgrec.comparison import agreement as agreement_module
 from dgrec.comparison.agreement import KINDS, Agreement, compare_detections
-from dgrec.rows import Row
+from dgrec.format.encode import Row
 from tests.factory import (
     edited,
     make_detection,

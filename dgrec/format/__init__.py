@@ -1,0 +1,1 @@
+"""What is on disk: the columns of a session, its metadata, journals and sealed files."""

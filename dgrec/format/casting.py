@@ -1,0 +1,343 @@
+"""Columns as other tools write them, brought to the types of `SCHEMA`.
+
+Valid Parquet comes in many dresses: wider or narrower numbers, large or dictionary-encoded text,
+stamps in other units and zones or without one, structs with more or fewer fields. All of it is read
+as far as it goes: a value that its column cannot hold is null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dgrec.errors import DamagedSessionError, NotASessionError
+from dgrec.format.schema import SCHEMA
+
+__all__ = ["cast_batches", "cast_schema", "check_required", "is_cast", "with_columns"]
+
+#: Microseconds from 1970 to the years 2 and 9999. Python has no dates a year before and after.
+_FIRST_US, _LAST_US = -62_104_060_800_000_000, 253_370_764_800_000_000
+_UNITS_PER_SECOND = {"s": 1, "ms": 1000, "us": 1_000_000, "ns": 1_000_000_000}
+#: Without these a file is no session.
+_NEEDED = ("frame", "detections")
+#: One long text, named by every row, is small in a file: rows that stand for more are split up.
+_BATCH_BYTES = 64 << 20
+#: What a single row may take.
+_ROW_BYTES = 256 << 20
+
+
+def cast_schema(schema: pa.Schema, path: Path) -> pa.Schema:
+    """Return ``schema`` (of the file ``path``) with the types that `cast_batches` gives.
+
+    Raises:
+        NotASessionError: A column is missing, there twice, or of quite another kind.
+    """
+    names = set(schema.names)
+    if len(names) != len(schema.names):
+        twice = next(name for name in schema.names if schema.names.count(name) > 1)
+        raise NotASessionError(f"{path}: not a dgrec session (column {twice!r} is there twice)")
+    for name in _NEEDED:
+        if name not in names:
+            raise NotASessionError(f"{path}: not a dgrec session (no column {name!r})")
+    fields = []
+    for field in schema:
+        wanted = _wanted(field.name)
+        if wanted is None:
+            fields.append(field.remove_metadata())
+            continue
+        if not _is_castable(field.type, wanted.type) or not _holds_structs(field):
+            raise NotASessionError(
+                f"{path}: not a dgrec session (column {field.name!r} is {field.type}, not "
+                f"{wanted.type})"
+            )
+        # Another tool may have written nulls where dgrec writes none, or numbers that do not fit.
+        may_be_null = wanted.nullable or field.nullable or not field.type.equals(wanted.type)
+        fields.append(wanted.with_nullable(may_be_null))
+    return pa.schema(fields)
+
+
+def is_cast(schema: pa.Schema) -> bool:
+    """Return whether the known columns of a file have the types of `SCHEMA` already."""
+    return all(
+        (wanted := _wanted(field.name)) is None or field.type.equals(wanted.type)
+        for field in schema
+    )
+
+
+def cast_batches(batch: pa.RecordBatch, schema: pa.Schema, path: Path) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a batch with the types of ``schema``, which `cast_schema` returned.
+
+    Lists of detections and timings are never null, nor are numbers of frames; stamps that Python
+    has no date for become the first or the last one. Texts may be dictionary-encoded in ``batch``.
+
+    Raises:
+        DamagedSessionError: Its content is not what its schema says, a row has no number, or stands
+            for more than a row may.
+    """
+    try:
+        # Texts that are no UTF-8, and offsets that lead out of their buffers.
+        batch.validate(full=True)
+        for part in _small_parts(batch):
+            fields = [schema.field(name) for name in part.schema.names]
+            arrays = [
+                _cast_column(array, field)
+                for array, field in zip(part.columns, fields, strict=True)
+            ]
+            yield pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
+    except (pa.ArrowException, ArithmeticError, TypeError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise DamagedSessionError(f"{path}: damaged: {reason}") from None
+
+
+def check_required(batch: pa.RecordBatch) -> None:
+    """Raise `ValueError` for what a batch of `SCHEMA` never has, whoever wrote it.
+
+    `cast_batches` sees to the same for files that other tools write.
+    """
+    for name in ("frame", "detections", "timing"):
+        if batch.column(name).null_count:
+            raise ValueError(f"column {name!r} has nulls")
+    for name in ("captured_at", "completed_at"):
+        stamps = batch.column(name)
+        if _within(stamps, _FIRST_US, _LAST_US) is not stamps:
+            raise ValueError(f"column {name!r} has stamps beyond all dates")
+
+
+def with_columns(batch: pa.RecordBatch, names: Sequence[str]) -> pa.RecordBatch:
+    """Return these columns of a batch; known ones that it lacks are null."""
+    fields, arrays = [], []
+    for name in names:
+        index = batch.schema.get_field_index(name)
+        if index >= 0:
+            fields.append(batch.schema.field(index))
+            arrays.append(batch.column(index))
+        else:
+            wanted = SCHEMA.field(name)
+            fields.append(wanted.with_nullable(True))
+            arrays.append(pa.nulls(batch.num_rows, wanted.type))
+    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
+
+
+def _small_parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    size = sum(map(_decoded_bytes, batch.columns))
+    if size <= _BATCH_BYTES or (batch.num_rows == 1 and size <= _ROW_BYTES):
+        yield batch
+    elif batch.num_rows == 1:
+        raise ValueError(f"a row stands for {size:,} bytes")
+    else:
+        half = batch.num_rows // 2
+        yield from _small_parts(batch.slice(0, half))
+        yield from _small_parts(batch.slice(half))
+
+
+def _decoded_bytes(array: Any) -> int:
+    """Return how long the texts are that a column's dictionaries stand for."""
+    type_ = array.type
+    if pa.types.is_dictionary(type_):
+        if not _is_text(type_) and not _is_binary(type_):
+            return 0
+        lengths = pc.binary_length(array.dictionary)
+        return int(pc.sum(lengths.cast(pa.int64()).take(array.indices)).as_py() or 0)
+    if pa.types.is_struct(type_):
+        return sum(map(_decoded_bytes, array.flatten()))
+    if pa.types.is_map(type_):
+        return _decoded_bytes(_taken_apart(array)[1])
+    if _is_list(type_):
+        return _decoded_bytes(array.flatten())
+    return 0
+
+
+def _wanted(name: str) -> pa.Field | None:
+    index = SCHEMA.get_field_index(name)
+    return None if index < 0 else SCHEMA.field(index)
+
+
+def _holds_structs(field: pa.Field) -> bool:
+    """Return whether a column of detections can be one: a list of structs, or of nothing."""
+    if field.name != "detections" or pa.types.is_null(field.type):
+        return True
+    item = field.type.value_type
+    return bool(pa.types.is_struct(item) or pa.types.is_null(item))
+
+
+def _cast_column(array: pa.Array, wanted: pa.Field) -> pa.Array:
+    array = _cast(array, wanted.type)
+    if _wanted(wanted.name) is None:
+        return array
+    if pa.types.is_timestamp(wanted.type):
+        return _within(array, _FIRST_US, _LAST_US)
+    if wanted.name in ("detections", "timing") and array.null_count:
+        return _without_nulls(array)
+    if wanted.name == "frame" and array.null_count:
+        raise ValueError("a row has no frame number")
+    return array
+
+
+# --- types -------------------------------------------------------------------------------------
+
+
+def _is_castable(found: pa.DataType, wanted: pa.DataType) -> bool:
+    if found.equals(wanted) or pa.types.is_null(found):
+        return True
+    return any(belongs(found) and belongs(wanted) for belongs in _KINDS)
+
+
+def _is_number(type_: pa.DataType) -> bool:
+    is_whole = pa.types.is_integer(type_)
+    return bool(is_whole or pa.types.is_floating(type_) or pa.types.is_decimal(type_))
+
+
+def _is_text(type_: pa.DataType) -> bool:
+    if pa.types.is_dictionary(type_):
+        return _is_text(type_.value_type)
+    return bool(
+        pa.types.is_string(type_)
+        or pa.types.is_large_string(type_)
+        or pa.types.is_string_view(type_)
+    )
+
+
+def _is_list(type_: pa.DataType) -> bool:
+    # A tool without maps writes their pairs as a list.
+    return bool(
+        pa.types.is_list(type_)
+        or pa.types.is_large_list(type_)
+        or pa.types.is_fixed_size_list(type_)
+        or pa.types.is_map(type_)
+    )
+
+
+def _is_binary(type_: pa.DataType) -> bool:
+    if pa.types.is_dictionary(type_):
+        return _is_binary(type_.value_type)
+    return bool(
+        pa.types.is_binary(type_)
+        or pa.types.is_large_binary(type_)
+        or pa.types.is_binary_view(type_)
+        or pa.types.is_fixed_size_binary(type_)
+    )
+
+
+_KINDS: tuple[Callable[[pa.DataType], bool], ...] = (
+    *(_is_number, _is_text, _is_list, _is_binary),
+    *(pa.types.is_timestamp, pa.types.is_boolean, pa.types.is_struct),
+)
+
+
+# --- values ------------------------------------------------------------------------------------
+
+
+def _cast(array: pa.Array, wanted: pa.DataType) -> pa.Array:
+    """Return an array with another type; what cannot be cast is null."""
+    found = array.type
+    if found.equals(wanted):
+        return array
+    if pa.types.is_dictionary(found) and found.value_type.equals(wanted):
+        return array.dictionary_decode()
+    if not _is_castable(found, wanted) or pa.types.is_null(found):
+        return pa.nulls(len(array), wanted)
+    if pa.types.is_struct(wanted):
+        return _cast_struct(array, wanted)
+    if pa.types.is_map(wanted):
+        return _cast_map(array, wanted)
+    if pa.types.is_list(wanted):
+        offsets, values = _taken_apart(array)
+        mask = array.is_null() if array.null_count else None
+        items = _cast(values, wanted.value_type)
+        return pa.ListArray.from_arrays(offsets, items, type=wanted, mask=mask)
+    if pa.types.is_timestamp(wanted):
+        return _cast_stamps(array)
+    try:
+        return array.cast(wanted)
+    except pa.ArrowInvalid:  # one value is enough
+        if not _is_number(wanted):
+            return pa.nulls(len(array), wanted)
+        return _cast_numbers(array, wanted)
+
+
+def _cast_struct(array: pa.StructArray, wanted: pa.StructType) -> pa.Array:
+    children = dict(zip((field.name for field in array.type), array.flatten(), strict=True))
+    arrays = [
+        _cast(children[field.name], field.type)
+        if field.name in children
+        else pa.nulls(len(array), field.type)
+        for field in wanted
+    ]
+    mask = array.is_null() if array.null_count else None
+    return pa.StructArray.from_arrays(arrays, fields=list(wanted), mask=mask)
+
+
+def _cast_map(array: pa.Array, wanted: pa.MapType) -> pa.Array:
+    offsets, pairs = _taken_apart(array)
+    if not pa.types.is_struct(pairs.type) or pairs.type.num_fields != 2:
+        return pa.nulls(len(array), wanted)
+    keys, items = pairs.flatten()
+    keys = _cast(keys, wanted.key_type)
+    if keys.null_count:
+        return pa.nulls(len(array), wanted)
+    return pa.MapArray.from_arrays(offsets, keys, _cast(items, wanted.item_type), type=wanted)
+
+
+def _taken_apart(array: Any) -> tuple[pa.Array, pa.Array]:
+    """Return offsets and items of a list of any kind; where it is null there are no items."""
+    if pa.types.is_map(array.type):
+        array = array.cast(_pairs_type(array.type))
+    counts = pc.list_value_length(array).fill_null(0).cast(pa.int64())
+    offsets = np.concatenate([[0], np.cumsum(counts.to_numpy(zero_copy_only=False))])
+    return pa.array(offsets, pa.int64()).cast(pa.int32()), array.flatten()
+
+
+def _pairs_type(type_: pa.MapType) -> pa.DataType:
+    key = pa.field("key", type_.key_type, nullable=False)
+    return pa.list_(pa.struct([key, pa.field("value", type_.item_type)]))
+
+
+def _cast_stamps(array: pa.Array) -> pa.Array:
+    """Return stamps as microseconds of UTC, which those without a zone are taken for."""
+    wanted = SCHEMA.field("captured_at").type
+    per_second = _UNITS_PER_SECOND[array.type.unit]
+    numbers = array.view(pa.int64())
+    if per_second > 1_000_000:
+        values = numbers.fill_null(0).to_numpy(zero_copy_only=False) // 1000
+        mask = numbers.is_null().to_numpy(zero_copy_only=False)
+        return pa.array(values, pa.int64(), mask=mask).view(wanted)
+    factor = 1_000_000 // per_second
+    numbers = _within(numbers, _FIRST_US // factor, _LAST_US // factor)
+    return pc.multiply(numbers, factor).view(wanted)
+
+
+def _cast_numbers(array: pa.Array, wanted: pa.DataType) -> pa.Array:
+    """Return numbers one by one as far as they fit."""
+    values = []
+    for value in array.to_pylist():
+        try:
+            number = None if value is None else pa.scalar(value).cast(wanted).as_py()
+        except (pa.ArrowException, OverflowError):
+            number = None
+        values.append(number)
+    return pa.array(values, wanted)
+
+
+def _within(array: pa.Array, low: int, high: int) -> pa.Array:
+    """Return integers or stamps, those outside a range as its nearer end."""
+    numbers = array if pa.types.is_integer(array.type) else array.view(pa.int64())
+    ends = pc.min_max(numbers)
+    if ends["min"].as_py() is None or (low <= ends["min"].as_py() and ends["max"].as_py() <= high):
+        return array
+    kept = pc.max_element_wise(numbers, low, skip_nulls=False)
+    kept = pc.min_element_wise(kept, high, skip_nulls=False)
+    return kept if array is numbers else kept.view(array.type)
+
+
+def _without_nulls(array: pa.Array) -> pa.Array:
+    """Return lists or maps with empty ones for those that are null."""
+    offsets, values = _taken_apart(array)
+    if pa.types.is_map(array.type):
+        keys, items = values.flatten()
+        return pa.MapArray.from_arrays(offsets, keys, items, type=array.type)
+    return cast(pa.Array, pa.ListArray.from_arrays(offsets, values, type=array.type))

@@ -1,0 +1,171 @@
+"""Rows back to results, equal to what `predict_stream` yielded.
+
+The one way from a row to a result. Rows have the types of `SCHEMA` (`dgrec.conformity`); what
+stands in their JSON and mask columns is checked here, since anybody may have written it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dgrec.format import json_values
+from dgrec.format.detections import BBOX
+from dgrec.format.masks import unpack_array
+from dgrec.format.untrusted import Allowance, DecodeError, parse_json
+
+__all__ = ["RestoredFrame", "restore"]
+
+#: The keys of a detection whose row has no ``keys``: another tool left them out.
+_USUAL_KEYS = ("bbox", "category_id", "label", "score", "angle", "track_id")
+#: Longer ones are not kept: a file could name endlessly many.
+_LONGEST_KEPT = 1000
+_MOST_KEPT = 4096
+
+
+@dataclass(slots=True)
+class RestoredFrame:
+    """What a row gives back: equal to what `predict_stream` yielded for that frame."""
+
+    results: Any
+    timing: dict[str, Any]
+    info: Any
+    attributes: dict[str, Any]
+    conversion: tuple[float, float, float, float] | None = None
+    label_hashes: dict[str, int] = field(default_factory=dict)
+
+
+def restore(row: Mapping[str, Any]) -> RestoredFrame:
+    """Return what ``row`` (a row of `SCHEMA` as Python values) was made from.
+
+    Raises:
+        DecodeError: Its JSON or a mask is not what dgrec writes, or stands for more than a frame
+            of its size can hold.
+    """
+    try:
+        return _restore(row, Allowance.for_frame(row.get("width"), row.get("height")))
+    except DecodeError:
+        raise
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        raise DecodeError(f"not what dgrec writes: {error}") from None
+
+
+def _restore(row: Mapping[str, Any], allowance: Allowance) -> RestoredFrame:
+    note = _json_object(row.get("restore"), "restore")
+    hashes: dict[str, int] = {}
+    if "results" in note:
+        results = json_values.loads(note["results"], allowance)
+    else:
+        results = [_restore_detection(item, hashes, allowance) for item in row["detections"]]
+    if "timing" in note:
+        timing = json_values.loads(note["timing"], allowance)
+        if not isinstance(timing, dict):
+            raise DecodeError("its timing is no dictionary")
+    else:
+        timing = dict(row["timing"])
+        for key in note.get("timing_int", ()):
+            timing[key] = int(timing[key])
+    attributes = json_values.decode(_json_object(row.get("attributes"), "attributes"), allowance)
+    if isinstance(attributes, json_values.RecordedObject):  # they held themselves: nothing was kept
+        attributes = {}
+    names = attributes if isinstance(attributes, dict) else {"_": attributes}
+    if not all(type(name) is str and not name.startswith("_") for name in names):
+        raise DecodeError("its attributes have names that an analyzer cannot give")
+    return RestoredFrame(
+        results=results,
+        timing=timing,
+        info=json_values.loads(note["info"], allowance) if "info" in note else "",
+        attributes=attributes,
+        conversion=_conversion(note["conversion"]) if "conversion" in note else None,
+        label_hashes=hashes,
+    )
+
+
+def _json_object(text: str | None, column: str) -> dict[str, Any]:
+    if not text:
+        return {}
+    value = parse_json(text)
+    if not isinstance(value, dict):
+        raise DecodeError(f"{column!r} is no JSON object")
+    return value
+
+
+def _conversion(value: Any) -> tuple[float, float, float, float]:
+    numbers = [float(item) for item in value]
+    if len(numbers) != 4 or not all(map(math.isfinite, numbers)):
+        raise DecodeError("its conversion is not four numbers")
+    return numbers[0], numbers[1], numbers[2], numbers[3]
+
+
+def _restore_detection(
+    value: Mapping[str, Any] | None, hashes: dict[str, int], allowance: Allowance
+) -> Any:
+    if value is None:
+        return {}
+    extra = _json_object(value["extra"], "extra")
+    if "$value" in extra:
+        return json_values.decode(extra["$value"], allowance)
+    detection: dict[str, Any] = {}
+    for name, *points in _keys(value):
+        if name in extra:
+            detection[name] = json_values.decode(extra[name], allowance)
+            continue
+        found = _field(name, points, value, allowance)
+        if found is not None:
+            detection[name] = found
+    if "$hash" in extra:
+        label, number = detection.get("label"), extra["$hash"]
+        if not isinstance(label, str) or type(number) is not int:
+            raise DecodeError("a label's hash is no number")
+        hashes[label] = number
+    return detection
+
+
+def _field(name: str, points: list[str], value: Mapping[str, Any], allowance: Allowance) -> Any:
+    """Return what the typed columns say of a key; None if it is not there."""
+    if name == "bbox":
+        box = [value[corner] for corner in BBOX]
+        return None if None in box else box
+    if name == "landmarks":
+        there = value[name]
+        return None if there is None else [{key: item[key] for key in points} for item in there]
+    if name in ("mask", "data"):
+        mask = value["mask"]
+        if mask is None:
+            return None
+        array = unpack_array(mask, allowance)
+        if name == "data":
+            return array
+        return {"x_min": int(mask["x_min"]), "y_min": int(mask["y_min"]), "data": array}
+    return value[name]
+
+
+_KEY_ORDERS: dict[str, list[list[str]]] = {}
+
+
+def _keys(value: Mapping[str, Any]) -> list[list[str]]:
+    """Return a detection's keys in their order, each in a list; with landmarks, those of points."""
+    text = value["keys"]
+    if text is None:
+        return [[name] for name in _USUAL_KEYS]
+    order = _KEY_ORDERS.get(text)
+    if order is None:
+        order = _parse_keys(text)
+        if len(text) < _LONGEST_KEPT:
+            if len(_KEY_ORDERS) > _MOST_KEPT:
+                _KEY_ORDERS.clear()
+            _KEY_ORDERS[text] = order
+    return order
+
+
+def _parse_keys(text: str) -> list[list[str]]:
+    parsed = parse_json(text)
+    if not isinstance(parsed, list):
+        raise DecodeError("'keys' is no list")
+    order = [[item] if isinstance(item, str) else item for item in parsed]
+    for item in order:
+        if type(item) is not list or not item or not all(type(name) is str for name in item):
+            raise DecodeError("'keys' holds something else than names")
+    return order

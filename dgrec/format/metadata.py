@@ -1,0 +1,173 @@
+"""The metadata of a session: one JSON object, kept inside its file.
+
+While recording it stands in the journal's schema; what is only known at the end (end reason,
+totals) follows in the journal's last batch. Sealing merges the two.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import platform
+import secrets
+import socket
+import time
+import uuid
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping
+from importlib import metadata as distributions
+from typing import Any
+
+from dgrec.credentials import redact_remembered
+from dgrec.errors import DamagedSessionError, FormatVersionError, NotASessionError
+from dgrec.format.metadata_types import checked
+from dgrec.format.schema import FORMAT_VERSION
+from dgrec.version import __version__
+
+__all__ = [
+    *("Metadata", "cuts_of", "dumps", "loads", "new", "part_of_metadata", "problems"),
+    *("utc_text", "uuid7"),
+]
+
+Metadata = dict[str, Any]
+
+#: Longer texts are not read: a recording that is years long comes to a tenth of it.
+_LONGEST_TEXT = 32 << 20
+#: Python refuses to read longer integers.
+_LONGEST_INTEGER = 40
+
+
+def new(name: str, started_ns: int) -> Metadata:
+    """Return the metadata that every session starts with; the recorder adds what it knows."""
+    return {
+        "format": {"name": "dgrec", "version": FORMAT_VERSION},
+        "session_id": str(uuid7()),
+        "name": name,
+        "started_at": utc_text(started_ns),
+        "ended_at": None,
+        "end_reason": None,
+        "versions": {
+            "dgrec": __version__,
+            "degirum": _version("degirum"),
+            "degirum_tools": _version("degirum_tools"),
+            "pyarrow": _version("pyarrow"),
+            "python": platform.python_version(),
+        },
+        "host": _host(),
+    }
+
+
+def _host() -> dict[str, Any]:
+    facts = {
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "cpus": os.cpu_count(),
+    }
+    # A container's host name says nothing: DGREC_HOST gives it a better one, or ("") none, and
+    # then the kernel, which may name the company that built it, is left out too.
+    name = os.environ.get("DGREC_HOST", socket.gethostname())
+    return {"name": name, "release": platform.release(), **facts} if name else facts
+
+
+def dumps(metadata: Mapping[str, Any]) -> str:
+    return json.dumps(_without_secrets(metadata), separators=(",", ":"), ensure_ascii=True)
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, str):
+        return redact_remembered(value)
+    if isinstance(value, Mapping):
+        return {key: _without_secrets(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_secrets(item) for item in value]
+    return value
+
+
+def loads(text: bytes | str, path: str) -> Metadata:
+    """Return the metadata in ``text``, which was found in the file ``path``.
+
+    Known keys have the types of `dgrec.format.metadata_types` or are absent.
+
+    Raises:
+        DamagedSessionError: The text is no JSON object.
+        NotASessionError: It is JSON, but not dgrec's.
+        FormatVersionError: It was written by a newer dgrec.
+    """
+    return checked(_parse(text, path))[0]
+
+
+def part_of_metadata(value: Mapping[str, Any]) -> Metadata:
+    """Return some keys of metadata, read from elsewhere, as `loads` would."""
+    return checked(value)[0]
+
+
+def problems(text: bytes | str, path: str) -> list[str]:
+    """Return the keys in ``text`` whose values are not what they should be."""
+    return checked(_parse(text, path))[1]
+
+
+def _parse(text: bytes | str, path: str) -> dict[str, Any]:
+    try:
+        if len(text) > _LONGEST_TEXT:
+            raise ValueError("too long")
+        value: Any = json.loads(text, parse_int=_integer, parse_constant=lambda _: None)
+    except (ValueError, RecursionError):
+        raise DamagedSessionError(
+            f"{path}: the session's metadata is damaged; `dgrec verify` tells what can be read"
+        ) from None
+    form = value.get("format") if isinstance(value, dict) else None
+    if not isinstance(form, dict) or form.get("name") != "dgrec":
+        raise NotASessionError(f"{path}: not a dgrec session (its metadata has another form)")
+    version = form.get("version")
+    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
+        raise FormatVersionError(
+            f"{path}: session format {version!s:.40}, but this dgrec reads up to {FORMAT_VERSION}; "
+            "install a newer dgrec to open it"
+        )
+    found: dict[str, Any] = value
+    return found
+
+
+def _integer(digits: str) -> int | None:
+    return int(digits) if len(digits) <= _LONGEST_INTEGER else None
+
+
+def cuts_of(metadata: Mapping[str, Any]) -> list[int]:
+    """Return the frames at which a clip jumps, including jumps inherited from a clip of a clip."""
+    clip = metadata.get("clip")
+    if clip is None:
+        return []
+    earlier = cuts_of(clip)
+    found: set[int] = set()
+    for item in clip.get("ranges", []):
+        first, start = item["first_frame"], item.get("from_frame")
+        found.add(first)
+        if start is None:
+            continue
+        # Ranges do not overlap: each jump of what this was cut from is in one of them at most.
+        within = slice(bisect_right(earlier, start), bisect_left(earlier, start + item["frames"]))
+        found.update(first + cut - start for cut in earlier[within])
+    return sorted(found - {0})
+
+
+def utc_text(ns: int) -> str:
+    """Return nanoseconds since 1970 as ISO 8601 in UTC, to the microsecond."""
+    seconds, rest = divmod(ns, 1_000_000_000)
+    stamp = dt.datetime.fromtimestamp(seconds, dt.UTC).replace(microsecond=rest // 1000)
+    return stamp.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def uuid7() -> uuid.UUID:
+    """Return a time-ordered UUID (RFC 9562, version 7): sessions sort by when they began."""
+    value = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return uuid.UUID(int=value)
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return distributions.version(distribution)
+    except distributions.PackageNotFoundError:
+        return None

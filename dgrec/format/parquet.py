@@ -1,0 +1,385 @@
+"""Sealed sessions: Parquet, written once, atomically."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dgrec.errors import (
+    DamagedSessionError,
+    NotASessionError,
+    SessionError,
+    StorageError,
+)
+from dgrec.files import NewFile, write_error
+from dgrec.format import metadata as metadata_module
+from dgrec.format.arrays import is_utf8
+from dgrec.format.casting import cast_batches, cast_schema, with_columns
+from dgrec.format.checksums import append_checksums, verify_checksums
+from dgrec.format.journal import Journal
+from dgrec.format.metadata import Metadata
+from dgrec.format.schema import METADATA_KEY, parquet_bounds, parquet_encodings
+from dgrec.format.totals import RowTotals, add_rows
+from dgrec.format.untrusted import check_file
+
+__all__ = ["SealedFile", "leaves_of", "seal", "write_sealed"]
+
+# One row group is what a jump to a frame must read: 16,384 frames are nine minutes at 30 fps.
+_ROW_GROUP_FRAMES = 16_384
+# Masks and key points make rows large; memory while sealing and reading stays bounded.
+_ROW_GROUP_BYTES = 32 << 20
+_MANY_BATCHES = 64
+
+#: What a footer may hold: the metadata is one text of it.
+_LONGEST_FOOTER_TEXT = 48 << 20
+_MOST_FOOTER_ITEMS = 4_000_000
+_ROWS_AT_ONCE = 4096
+#: Values of one nested column that are decoded at a time, and how many a row has on the average:
+#: a thousand landmarks of three numbers on every frame.
+_MOST_VALUES = 4_000_000
+_MOST_VALUES_PER_ROW = 3000
+
+
+def seal(
+    journal: Journal, path: Path, *, replace: bool = False, known: Metadata | None = None
+) -> Metadata:
+    """Write everything readable in ``journal`` to the sealed file ``path``; return its metadata.
+
+    ``known`` is metadata that is known better by now than when the journal was written.
+
+    The journal stays where it is: removing it is for the caller, once this has returned.
+
+    Raises:
+        OutputError: ``path`` exists and ``replace`` is false.
+        StorageError: It cannot be written, or the journal not be read. Both are as they were.
+    """
+
+    def closing(totals: RowTotals) -> Metadata:
+        end = journal.closing
+        if end is None:
+            # What the recorder would have written at the end, as far as the rows tell it.
+            end = {"end_reason": "recovered", "ended_at": totals.ended_at}
+        metadata = {**journal.metadata, **end, **(known or {})}
+        if journal.events:
+            metadata["events"] = [*journal.metadata.get("events", []), *journal.events]
+        if journal.damage:
+            metadata["damage"] = list(journal.damage)
+        return metadata
+
+    return write_sealed(path, journal.schema, journal.batches(), closing, replace=replace)
+
+
+def write_sealed(
+    path: Path,
+    schema: pa.Schema,
+    batches: Iterable[pa.RecordBatch],
+    closing: Callable[[RowTotals], Metadata],
+    *,
+    replace: bool = False,
+    new: NewFile | None = None,
+) -> Metadata:
+    """Write ``batches`` to ``path`` and return its metadata.
+
+    ``closing`` is called after the last batch, with what the rows add up to, and returns the
+    metadata; its ``totals`` are then those of the rows. The file appears under its name only when
+    it is whole and on disk.
+
+    Args:
+        new: The file to write, where others (its videos) belong to it; made here otherwise.
+    """
+    metadata: Metadata = {}
+
+    def read_back(temporary: Path) -> None:
+        # Before it takes the place of anything, and before the journal goes.
+        try:
+            verify_checksums(temporary)
+            sealed = SealedFile(temporary)
+        except SessionError as error:
+            reason = str(error).removeprefix(f"{temporary}: ")
+            raise StorageError(f"{path}: what was written cannot be read back: {reason}") from None
+        sealed.close()
+        metadata.update(sealed.metadata)
+
+    try:
+        new = new or NewFile(path, replace=replace)
+        try:
+            _write_parquet(new.file, schema, batches, closing)
+            append_checksums(new.file)
+            new.finish(read_back, sync=True)
+        finally:
+            new.discard()
+    except OSError as error:
+        raise write_error(path, error) from None
+    return metadata
+
+
+def _write_parquet(
+    file: object,
+    schema: pa.Schema,
+    batches: Iterable[pa.RecordBatch],
+    closing: Callable[[RowTotals], Metadata],
+) -> None:
+    dictionary, encodings = parquet_encodings(schema)
+    totals = RowTotals()
+    with pq.ParquetWriter(
+        file,
+        schema,
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=dictionary,
+        column_encoding=encodings,
+        data_page_version="1.0",
+        write_page_index=True,
+        write_page_checksum=True,
+        write_statistics=parquet_bounds(schema),
+        sorting_columns=[pq.SortingColumn(schema.get_field_index("frame"))],
+    ) as writer:
+
+        def write(group: list[pa.RecordBatch]) -> None:
+            table = _one_table(group)
+            group.clear()  # or its rows would be in memory twice
+            writer.write_table(table, row_group_size=_ROW_GROUP_FRAMES)
+            totals.add(table)
+
+        # Reading the next row group is mostly Python's work, encoding this one Arrow's: side by
+        # side they take little more than half the time.
+        with ThreadPoolExecutor(1, thread_name_prefix="dgrec-seal") as encoder:
+            written: Future[None] | None = None
+            for group in _row_groups(batches):
+                if written is not None:
+                    written.result()
+                written = encoder.submit(write, group)
+            if written is not None:
+                written.result()
+        metadata = dict(closing(totals))
+        metadata["is_finite"] = totals.is_finite
+        counted, rows = metadata.get("totals", {}), totals.to_dict()
+        if "clip" in metadata and "dropped_at_start" in rows:
+            rows["dropped_at_start"] = 0  # its first frame is not the recording's
+        metadata["totals"] = add_rows(counted, rows, damaged="damage" in metadata)
+        writer.add_key_value_metadata({METADATA_KEY.decode(): metadata_module.dumps(metadata)})
+
+
+def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
+    """Gather small journal batches into row groups, cut at exactly `_ROW_GROUP_FRAMES`."""
+    waiting: list[pa.RecordBatch] = []
+    frames = 0
+    size = 0.0
+    for batch in batches:
+        bytes_per_frame = batch.get_total_buffer_size() / max(1, batch.num_rows)
+        rest: pa.RecordBatch | None = batch if batch.num_rows else None
+        while rest is not None:
+            part, rest = _split(rest, _ROW_GROUP_FRAMES - frames)
+            waiting.append(part)
+            frames += part.num_rows
+            size += bytes_per_frame * part.num_rows
+            if frames == _ROW_GROUP_FRAMES or size >= _ROW_GROUP_BYTES:
+                yield waiting
+                waiting, frames, size = [], 0, 0.0
+    if waiting:
+        yield waiting
+
+
+def _split(batch: pa.RecordBatch, rows: int) -> tuple[pa.RecordBatch, pa.RecordBatch | None]:
+    if batch.num_rows <= rows:  # nearly always; a slice takes as long as all the rest here
+        return batch, None
+    return batch.slice(0, rows), batch.slice(rows)
+
+
+def _one_table(batches: list[pa.RecordBatch]) -> pa.Table:
+    # Hundreds of small chunks take Parquet's writer twice as long as one that was put together.
+    if len(batches) > _MANY_BATCHES:
+        batches = [pa.concat_batches(batches)]
+    return pa.Table.from_batches(batches)
+
+
+class SealedFile:
+    """A sealed session on disk, its known columns with the types of `SCHEMA`.
+
+    Raises:
+        NotASessionError: The file is Parquet, but no session.
+        DamagedSessionError: Its footer cannot be read.
+        FormatVersionError: It was written by a newer dgrec.
+        OSError: There is no such file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        check_file(path)
+        # Arrow takes no names that are no UTF-8, and reads through Python if it is given a file.
+        self._opened = None if is_utf8(str(path)) else path.open("rb")
+        try:
+            self._file = self._open_parquet()
+            stored = self._file.metadata.metadata or {}
+            #: The columns as they stand in the file.
+            self.stored_schema: pa.Schema = self._file.schema_arrow.remove_metadata()
+            self._check_footer()
+        except _UNREADABLE as error:
+            self._close_opened()
+            raise DamagedSessionError(f"{path}: damaged: {_first_line(error)}") from None
+        try:
+            text = stored.get(METADATA_KEY)
+            if text is None:
+                raise NotASessionError(
+                    f"{path}: a Parquet file, but not a dgrec session (it has no dgrec metadata)"
+                )
+            self.metadata: Metadata = metadata_module.loads(text, str(path))
+            #: Keys of the metadata whose values are not what they should be.
+            self.odd_metadata = metadata_module.problems(text, str(path))
+            self.schema: pa.Schema = cast_schema(self.stored_schema, path)
+        except SessionError:
+            self.close()
+            raise
+
+    def _open_parquet(self) -> pq.ParquetFile:
+        limits: dict[str, Any] = {
+            "page_checksum_verification": True,
+            "thrift_string_size_limit": _LONGEST_FOOTER_TEXT,
+            "thrift_container_size_limit": _MOST_FOOTER_ITEMS,
+        }
+        file: Any = self._opened or self.path
+        footer = pq.ParquetFile(file, **limits)
+        leaves = [footer.schema.column(index) for index in range(len(footer.schema))]
+        self._leaves = frozenset(leaf.path for leaf in leaves)
+        texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
+        # One long text, named by every row, is small in the file: it stays so until its size is
+        # known (`dgrec.format.casting`).
+        self._decoded = pq.ParquetFile(
+            file, metadata=footer.metadata, read_dictionary=texts, **limits
+        )
+        return footer
+
+    def _check_footer(self) -> None:
+        footer = self._file.metadata
+        counts = [footer.row_group(index).num_rows for index in range(footer.num_row_groups)]
+        if min(counts, default=0) < 0 or sum(counts) != footer.num_rows:
+            raise ValueError("its footer contradicts itself")
+        for index, rows in enumerate(counts):
+            values = self._most_values(index)
+            if values > max(_MOST_VALUES, _MOST_VALUES_PER_ROW * rows):
+                raise ValueError(f"{values:,} values in {rows:,} rows")
+
+    @property
+    def parquet(self) -> pq.ParquetFile:
+        return self._file
+
+    @property
+    def num_rows(self) -> int:
+        return int(self._file.metadata.num_rows)
+
+    def group_starts(self) -> list[int]:
+        """Return the number of the first row of each row group, then the number of rows."""
+        starts = [0]
+        for index in range(self._file.metadata.num_row_groups):
+            starts.append(starts[-1] + self._file.metadata.row_group(index).num_rows)
+        return starts
+
+    def batches(
+        self, columns: list[str] | None = None, *, first_group: int = 0
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows in order, at most a few thousand at a time.
+
+        Args:
+            columns: Their names; known ones that the file lacks are null. Of a nested one, parts
+                can be named, as Parquet does; others of it may be null. None: those of `schema`.
+            first_group: Row group to begin with.
+        """
+        for index in range(first_group, self._file.metadata.num_row_groups):
+            yield from self._group(index, columns)
+
+    def _group(self, index: int, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
+        there = columns
+        if columns is not None:
+            there = [name for name in map(self._stored_name, columns) if name is not None]
+            if not there:  # of nothing, Arrow reads no rows
+                there = ["frame"]
+            columns = list(dict.fromkeys(name.partition(".")[0] for name in columns))
+        left = self._file.metadata.row_group(index).num_rows
+        try:
+            found = self._decoded.iter_batches(
+                batch_size=self._rows_at_once(index), row_groups=[index], columns=there
+            )
+            for stored in found:
+                for batch in cast_batches(stored, self.schema, self.path):
+                    left -= batch.num_rows
+                    yield batch if columns is None else with_columns(batch, columns)
+        except _UNREADABLE as error:
+            raise self._failure(error) from None
+        if left:
+            raise DamagedSessionError(f"{self.path}: damaged: rows are missing")
+
+    def _stored_name(self, name: str) -> str | None:
+        """Return what Arrow calls a column or a leaf of one; None if there is none."""
+        column = name.partition(".")[0]
+        if column not in self.schema.names:
+            return None
+        # Another tool may call the items of a list otherwise, or have left this one out.
+        return name if name in self._leaves else column
+
+    def _rows_at_once(self, index: int) -> int:
+        """Return how many rows of a group to decode at a time.
+
+        Lists of nothing are small in a file: the footer says how many items they have.
+        """
+        group_rows: int = self._file.metadata.row_group(index).num_rows
+        rows = _MOST_VALUES * group_rows // max(1, self._most_values(index))
+        return max(1, min(_ROWS_AT_ONCE, rows))
+
+    def column_bytes(self) -> list[tuple[str, pa.DataType, int]]:
+        """Return name, type and compressed size of every leaf of the stored columns."""
+        footer = self._file.metadata
+        leaves = [
+            leaf for field in self.stored_schema for leaf in leaves_of(field.name, field.type)
+        ]
+        taken = [0] * len(leaves)
+        for group in map(footer.row_group, range(footer.num_row_groups)):
+            # Parquet stores leaves in the order of the schema.
+            for index in range(min(len(leaves), group.num_columns)):
+                taken[index] += group.column(index).total_compressed_size
+        return [(*leaf, size) for leaf, size in zip(leaves, taken, strict=True)]
+
+    def _most_values(self, index: int) -> int:
+        """Return how many values the longest column of a row group says it has."""
+        group = self._file.metadata.row_group(index)
+        return max((group.column(leaf).num_values for leaf in range(group.num_columns)), default=0)
+
+    def _failure(self, error: BaseException) -> SessionError:
+        if self._file.closed:
+            return SessionError(f"{self.path}: the session is closed")
+        return DamagedSessionError(f"{self.path}: damaged: {_first_line(error)}")
+
+    def close(self) -> None:
+        self._file.close()
+        self._decoded.close()
+        self._close_opened()
+
+    def _close_opened(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
+
+
+def leaves_of(name: str, type_: pa.DataType) -> list[tuple[str, pa.DataType]]:
+    """Return name and type of every leaf of a column, in Parquet's order."""
+    if pa.types.is_map(type_):
+        return [
+            *leaves_of(f"{name}.key", type_.key_type),
+            *leaves_of(f"{name}.value", type_.item_type),
+        ]
+    if pa.types.is_struct(type_):
+        return [leaf for f in type_ for leaf in leaves_of(f"{name}.{f.name}", f.type)]
+    if type_.num_fields:  # a list of some kind
+        return leaves_of(name, type_.field(0).type)
+    return [(name, type_)]
+
+
+#: What Arrow raises on a file that is not what it says.
+_UNREADABLE = (pa.ArrowException, OSError, ValueError, ArithmeticError, LookupError, MemoryError)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,256 @@
+"""One file of a recording, for reading: sealed, or a journal as it is."""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import pyarrow as pa
+
+from dgrec.errors import NotASessionError, SessionError
+from dgrec.format.arrays import is_utf8
+from dgrec.format.casting import is_cast, with_columns
+from dgrec.format.checksums import verify_checksums
+from dgrec.format.journal import Journal, is_being_written
+from dgrec.format.metadata import Metadata
+from dgrec.format.parquet import SealedFile
+from dgrec.format.schema import JOURNAL_SUFFIX, SCHEMA
+from dgrec.format.totals import LOSSES, TOTALLED, RowTotals
+from dgrec.format.untrusted import open_file
+
+__all__ = ["RecordedFile", "rows_of"]
+
+_ARROW_STREAM = b"\xff\xff\xff\xff"
+_ROWS_AT_ONCE = 256
+#: What is kept of decoded rows: a row group of dgrec's own, three times over.
+_KEPT_BYTES = 96 << 20
+
+
+class RecordedFile:
+    """The rows and the metadata in one file.
+
+    Of a journal that is being written, those rows that were there when it was opened.
+
+    Args:
+        check: Compare a sealed file with its checksums first; once for a file is enough.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        SessionError: It cannot be read, is no session, damaged, or of a newer format.
+    """
+
+    def __init__(self, path: Path, *, check: bool = True) -> None:
+        self.path = path
+        #: Whether a sealed file vouches for its own bytes.
+        self.has_checksums = False
+        self._sealed: SealedFile | None = None
+        # What the last `row` came from: the next one is likely near it.
+        self._values: tuple[int, list[dict[str, Any]]] | None = None
+        self._near: list[tuple[int, pa.RecordBatch]] = []
+        self._ahead: Iterator[pa.RecordBatch] | None = None
+        try:
+            with open_file(path) as file:
+                head = file.read(4)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise NotASessionError(f"{path}: cannot be read: {error.strerror}") from None
+        #: None of a sealed file.
+        self.journal: Journal | None = None
+        if head == _ARROW_STREAM or path.suffix == JOURNAL_SUFFIX:
+            self.journal = Journal.open(path)
+            # One pass tells how it ends, what of it cannot be read, and what it adds up to.
+            self._totals: RowTotals | None = RowTotals()
+            for batch in self.journal.batches():
+                self._totals.add(batch)
+            self._rows: int = self._totals.frames
+        else:
+            if check:
+                self.has_checksums = verify_checksums(path)
+            self._sealed = SealedFile(path)
+            self._rows = self._sealed.num_rows
+            self._totals = None
+
+    @property
+    def sealed(self) -> bool:
+        return self._sealed is not None
+
+    @property
+    def metadata(self) -> Metadata:
+        if self.journal is not None:
+            return {**self.journal.metadata, **(self.journal.closing or {})}
+        return self._file.metadata
+
+    @property
+    def totals(self) -> dict[str, int | None]:
+        """What the rows add up to: frames, detections, and what was skipped and dropped.
+
+        None stands for what the file does not tell.
+        """
+        if self._totals is None:
+            said = self._file.metadata.get("totals", {})
+            names = ("frames", "detections", *LOSSES, "dropped_at_start")
+            known = {name: said.get(name) for name in names}
+            if not known["dropped"] or "clip" in self._file.metadata:
+                known["dropped_at_start"] = known["dropped"] and 0
+            if self.has_checksums and all(type(value) is int for value in known.values()):
+                return known
+            # Another tool rewrote the file, or an older dgrec recovered it.
+            self._totals = RowTotals()
+            there = [name for name in TOTALLED if name in self.schema.names]
+            for batch in self._file.batches(there):
+                self._totals.add(batch)
+        losses = self._totals.losses
+        if losses["dropped_at_start"] and "clip" in self.metadata:
+            losses["dropped_at_start"] = 0  # its first frame is not the recording's
+        return {
+            "frames": self._totals.frames,
+            "detections": self._totals.detections,
+            **losses,
+        }
+
+    @property
+    def ended_at(self) -> str | None:
+        """When the recording ended; None while it goes on.
+
+        Where its recorder did not say so, when the last result came.
+        """
+        if self.metadata.get("ended_at"):
+            return str(self.metadata["ended_at"])
+        if self.journal is not None and is_being_written(self.path):
+            return None
+        self.totals  # noqa: B018 - goes through the rows, if that was not done yet
+        return None if self._totals is None else self._totals.ended_at
+
+    @property
+    def damage(self) -> list[str]:
+        if self.journal is not None:
+            return list(self.journal.damage)
+        return list(self._file.metadata.get("damage", []))
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self.journal.schema if self.journal is not None else self._file.schema
+
+    def __len__(self) -> int:
+        return self._rows
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether any reader of Parquet finds the columns of `SCHEMA` in it, as they are."""
+        if self._sealed is None or not is_utf8(str(self.path)):
+            return False
+        return is_cast(self._sealed.stored_schema)
+
+    @property
+    def odd_metadata(self) -> list[str]:
+        """Keys of the metadata whose values are not what they should be."""
+        return [] if self._sealed is None else list(self._sealed.odd_metadata)
+
+    def column_bytes(self) -> list[tuple[str, pa.DataType, int]]:
+        """Return name, type and compressed size of every leaf of a sealed file's columns."""
+        return [] if self._sealed is None else self._sealed.column_bytes()
+
+    def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """Yield the rows as Arrow record batches, in order.
+
+        Args:
+            columns: Their names; known ones that the file lacks are null. None: those of `schema`.
+        """
+        if self.journal is not None:
+            yield from self._journal_batches(self.journal, columns)
+        else:
+            yield from self._file.batches(columns)
+
+    def row(self, position: int) -> dict[str, Any]:
+        """Return the columns of `SCHEMA` of one frame, by its position from 0."""
+        if self._values is None or not 0 <= position - self._values[0] < len(self._values[1]):
+            start, batch = self._batch_with(position)
+            # Turning rows into Python values is what takes the time: only some at once.
+            offset = (position - start) // _ROWS_AT_ONCE * _ROWS_AT_ONCE
+            self._values = start + offset, rows_of(batch.slice(offset, _ROWS_AT_ONCE))
+        start, rows = self._values
+        return rows[position - start]
+
+    def close(self) -> None:
+        if self._sealed is not None:
+            self._sealed.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def _file(self) -> SealedFile:
+        assert self._sealed is not None
+        return self._sealed
+
+    def _journal_batches(
+        self, journal: Journal, columns: list[str] | None
+    ) -> Iterator[pa.RecordBatch]:
+        left = self._rows
+        try:
+            for batch in journal.batches():
+                there = batch.slice(0, left)
+                yield there if columns is None else with_columns(there, columns)
+                left -= there.num_rows
+                if left <= 0:
+                    return
+        except FileNotFoundError:
+            sealed = self.path.with_suffix(".parquet")
+            now = f"it was sealed; name {sealed.name}" if sealed.exists() else "it was taken away"
+            raise SessionError(f"{self.path}: is not there any more: {now}") from None
+
+    def _batch_with(self, position: int) -> tuple[int, pa.RecordBatch]:
+        """Return a batch that holds a row, and the position of its first row."""
+        if self.journal is not None:
+            found = self.journal.batch_at(position)
+            if found is None:
+                raise IndexError(f"frame {position}: the journal has become shorter")
+            return found
+        for start, batch in self._near:
+            if start <= position < start + batch.num_rows:
+                return start, batch
+        starts = self._file.group_starts()
+        group = bisect.bisect_right(starts, position) - 1
+        last = self._near[-1] if self._near else None
+        if last is None or self._ahead is None or not starts[group] <= last[0] <= position:
+            self._near = []
+            self._ahead = self._file.batches(first_group=group)
+            start = starts[group]
+        else:
+            start = last[0] + last[1].num_rows
+        for batch in self._ahead:
+            self._keep(start, batch)
+            if position < start + batch.num_rows:
+                return start, batch
+            start += batch.num_rows
+        raise IndexError(position)
+
+    def _keep(self, start: int, batch: pa.RecordBatch) -> None:
+        """Keep a batch for those who look around: as many of a row group as is sensible."""
+        self._near.append((start, batch))
+        while len(self._near) > 1 and sum(b.nbytes for _, b in self._near) > _KEPT_BYTES:
+            self._near.pop(0)
+
+
+def rows_of(batch: pa.RecordBatch) -> list[dict[str, Any]]:
+    """Return rows as Python values: the columns of `SCHEMA`, None where the file lacks one.
+
+    With them come columns that dgrec does not know, if Python has values for them.
+    """
+    known = with_columns(batch, SCHEMA.names)
+    columns = {name: known.column(name).to_pylist() for name in SCHEMA.names}
+    for name in batch.schema.names:
+        if name not in columns:
+            with contextlib.suppress(pa.ArrowException, ValueError, OverflowError, LookupError):
+                columns[name] = batch.column(name).to_pylist()
+    if "timing" not in batch.schema.names:
+        columns["timing"] = [[]] * batch.num_rows
+    names = list(columns)
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]

@@ -1,0 +1,289 @@
+"""A recorded frame with the face of a PySDK result."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dgrec.errors import OverlayError, VideoError
+from dgrec.format.decode import RestoredFrame, restore
+from dgrec.format.metadata import Metadata
+from dgrec.overlay import as_pil, image_overlay
+
+__all__ = ["OVERLAY_SETTINGS", "RecordedResult"]
+
+#: Overlay settings of PySDK's models (without the ``overlay_`` that they begin with there), and the
+#: argument of a result's constructor that takes each.
+OVERLAY_SETTINGS = {
+    "color": "draw_color",
+    "line_width": "line_width",
+    "show_labels": "show_labels",
+    "show_probabilities": "show_probabilities",
+    "alpha": "alpha",
+    "blur": "blur",
+    "font_scale": "font_scale",
+}
+
+
+class RecordedResult:
+    """One frame of a session, equal to what `predict_stream` yielded for it.
+
+    ``results``, ``timing``, ``info`` and whatever analyzers had added (``trails``, ``zone_counts``)
+    are read as on the PySDK object. The row's own columns are in ``row``. A session holds no
+    pixels: ``image`` and ``image_overlay`` are those of a frame that was given them (`with_image`).
+    """
+
+    def __init__(self, row: Mapping[str, Any], metadata: Metadata) -> None:
+        self.row = row
+        self._metadata = metadata
+        self._image: np.ndarray[Any, Any] | None = None
+        self._labels: dict[Any, Any] | None = None
+        self._restored: RestoredFrame = restore(row)
+
+    @property
+    def results(self) -> Any:
+        """What the model found: for detection models a list of dictionaries."""
+        return self._restored.results
+
+    @property
+    def timing(self) -> dict[str, Any]:
+        """Durations and sizes that the runtime reported, by its own names."""
+        return self._restored.timing
+
+    @property
+    def info(self) -> Any:
+        """Frame information that PySDK passed through; "" from `predict_stream`."""
+        return self._restored.info
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What analyzers had added to the result object, by name."""
+        return self._restored.attributes
+
+    @property
+    def frame(self) -> int:
+        """Number of the frame in the session, from 0."""
+        return int(self.row["frame"])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the frame in pixels; 0, 0 where another tool left them out."""
+        return self.row["width"] or 0, self.row["height"] or 0
+
+    @property
+    def captured_at(self) -> dt.datetime | None:
+        """When the frame had been read (UTC); None where another tool left it out."""
+        stamp: dt.datetime | None = self.row["captured_at"]
+        return stamp
+
+    def __getattr__(self, name: str) -> Any:
+        restored = self.__dict__.get("_restored")
+        if restored is not None and name in restored.attributes:
+            return restored.attributes[name]
+        if name in ("image", "image_overlay"):
+            raise AttributeError(
+                f"frame {self.frame} has no {name!r}: a session holds no pixels; `for result in "
+                "Pixels(find_footage(session)).results(session)` reads both from the video "
+                "(replay.footage.pixels), and result.overlay(picture) draws on a picture"
+            )
+        raise AttributeError(f"frame has no attribute {name!r}, nor did the recorded result")
+
+    def __repr__(self) -> str:
+        try:
+            return f"<frame {self.frame}: {self.results!r}>"
+        except ValueError:  # an integer with more digits than Python writes
+            return f"<frame {self.frame}: {len(self.results)} results>"
+
+    def keep(self, indices: Sequence[int]) -> RecordedResult:
+        """Return the same frame with only the results at ``indices``, in that order.
+
+        Results that are no list (a few types that no model of PySDK yields) stay whole.
+        """
+        if not isinstance(self.results, list):
+            return self
+        kept = copy.copy(self)
+        detections = self.row["detections"]
+        kept.row = {**self.row, "detections": [detections[index] for index in indices]}
+        kept._restored = dataclasses.replace(
+            self._restored, results=[self.results[index] for index in indices]
+        )
+        return kept
+
+    def with_image(
+        self, image: np.ndarray[Any, Any], labels: dict[Any, Any] | None = None
+    ) -> RecordedResult:
+        """Return the same frame with pixels: ``image`` and ``image_overlay`` as of PySDK's result.
+
+        The arguments are those of `overlay`.
+        """
+        seen = copy.copy(self)
+        seen._image, seen._labels = image, labels
+        return seen
+
+    @property
+    def image(self) -> np.ndarray[Any, Any]:
+        """The frame's pixels, which it was given by `with_image`."""
+        if self._image is None:
+            raise AttributeError  # `__getattr__` says it in words
+        return self._image
+
+    @property
+    def image_overlay(self) -> np.ndarray[Any, Any]:
+        """The frame's pixels with the results drawn, with the recorded settings."""
+        return self.overlay(self.image, labels=self._labels)
+
+    @property
+    def label_dictionary(self) -> dict[Any, Any]:
+        """The model's labels by category id, in a dictionary of the caller's own."""
+        labels = self._metadata.get("model", {}).get("labels", {})
+        return {int(key): label for key, label in labels.items()}
+
+    def overlay(
+        self,
+        image: np.ndarray[Any, Any],
+        settings: Mapping[str, Any] | None = None,
+        labels: dict[Any, Any] | None = None,
+    ) -> np.ndarray[Any, Any]:
+        """Return ``image`` with this frame's results drawn as PySDK draws them.
+
+        Args:
+            image: The frame's pixels, uint8, height x width x 3, in the channel order of the
+                recording (BGR from OpenCV). It is not changed.
+            settings: Overlay settings that replace the recorded ones (`OVERLAY_SETTINGS`).
+            labels: A `label_dictionary` that all frames of one pass share. PySDK enters labels
+                that are not the model's (a recognised person's name) into it and picks their
+                colours by the order it met them in; a dictionary for each frame would make such
+                colours jump from frame to frame, which they do not in a live pipeline.
+
+        Raises:
+            OverlayError: PySDK cannot draw these results (a box of NaN).
+            VideoError: ``image`` is no picture, or the installed PySDK does not know the result
+                type that was recorded.
+        """
+        if not isinstance(image, np.ndarray) or image.ndim != 3:
+            kind = type(image).__name__
+            raise VideoError(
+                f"frame {self.frame}: cannot be drawn on {kind}: its pixels are needed, an array "
+                "of height x width x 3 (a frame whose pixels cannot be had is None)"
+            )
+        picture: Any = image
+        if self._metadata.get("model", {}).get("image_backend") == "pil":
+            picture = as_pil(image)  # which draws lines and letters of its own
+        try:
+            return image_overlay(self.to_pysdk(picture, settings, labels))
+        except VideoError:
+            raise
+        except Exception as error:  # whatever PySDK and OpenCV raise on what they never expected
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise OverlayError(f"frame {self.frame}: {reason}") from error
+
+    def to_pysdk(
+        self,
+        image: np.ndarray[Any, Any],
+        settings: Mapping[str, Any] | None = None,
+        labels: dict[Any, Any] | None = None,
+    ) -> Any:
+        """Return a real PySDK result object over ``image``, as `predict_stream` had yielded."""
+        from degirum.exceptions import DegirumException
+        from degirum.postprocessor import class_from_type_string
+
+        model = self._metadata.get("model", {})
+        recorded = self._metadata.get("overlay", {})
+        chosen = {**recorded, **(settings or {})}
+        type_name = model.get("result_type") or "Base"
+        try:
+            result_class = class_from_type_string(type_name)
+        except DegirumException:
+            raise VideoError(
+                f"result type {type_name!r} is not known to the installed PySDK; "
+                "it cannot draw this session's overlays"
+            ) from None
+        arguments = {
+            argument: _as_pysdk(name, chosen[name])
+            for name, argument in OVERLAY_SETTINGS.items()
+            if name in chosen
+        }
+        results = _with_recorded_hashes(self.results, self._restored.label_hashes)
+        # The constructor converts coordinates and unpacks masks, which has been done here: it is
+        # given nothing to work on, and the finished results afterwards. A class map is the
+        # exception: that class checks what it is given, and leaves it as it is.
+        is_class_map = type_name == "Segmentation"
+        result = result_class(
+            inference_results=results if is_class_map else [],
+            conversion=_conversion(self._restored, results),
+            input_image=image,
+            fill_color=tuple(chosen.get("fill_color", (0, 0, 0))),
+            frame_info=self.info,
+            label_dictionary=self.label_dictionary if labels is None else labels,
+            input_shape=model.get("input_shape"),
+            **arguments,
+        )
+        result._inference_results = results
+        result.timing = self.timing
+        if isinstance(results, list) and hasattr(result, "masks_present"):
+            result.masks_present = any(
+                isinstance(item, dict) and "mask" in item for item in results
+            )
+        for name, value in self.attributes.items():
+            # Analyzers add names; what PySDK's own object has was never recorded.
+            if not hasattr(result, name):
+                setattr(result, name, value)
+        return result
+
+
+def _as_pysdk(name: str, value: Any) -> Any:
+    """Undo what JSON does to colours: PySDK tells one colour from many by tuple and list."""
+    if name == "color" and isinstance(value, list):
+        if value and isinstance(value[0], list | tuple):
+            return [tuple(item) for item in value]
+        return tuple(value)
+    return value
+
+
+def _conversion(restored: RestoredFrame, results: Any) -> Any:
+    """Return the model-to-image conversion, as far as PySDK's drawing asks for it.
+
+    Only the overlay of a class map does: it samples the conversion at the two points at which it
+    was recorded, so any function through both gives the same picture.
+    """
+    samples = restored.conversion
+    if samples is None:
+        return lambda x, y: (x, y)
+    height, width = np.squeeze(results[0]["data"]).shape
+    first = (width / 2, height / 2)
+
+    def convert(x: float, y: float) -> tuple[float, float]:
+        return (samples[0], samples[1]) if (x, y) == first else (samples[2], samples[3])
+
+    return convert
+
+
+class _HashedLabel(str):
+    """A label whose hash is that of the recording process: PySDK picks colours by it."""
+
+    recorded_hash: int
+
+    def __hash__(self) -> int:
+        return self.recorded_hash
+
+    def __eq__(self, other: object) -> bool:
+        return str.__eq__(self, other) is True
+
+
+def _with_recorded_hashes(results: Any, hashes: Mapping[str, int]) -> Any:
+    if not hashes:
+        return results
+    copies = []
+    for detection in results:
+        label = detection.get("label") if isinstance(detection, dict) else None
+        if isinstance(label, str) and label in hashes and "category_id" not in detection:
+            hashed = _HashedLabel(label)
+            hashed.recorded_hash = hashes[label]
+            detection = {**detection, "label": hashed}
+        copies.append(detection)
+    return copies

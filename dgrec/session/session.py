@@ -1,0 +1,340 @@
+"""A recorded session, for reading."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, cast, overload
+
+import numpy as np
+import pyarrow as pa
+
+from dgrec.errors import DamagedSessionError, DgrecError, NotASessionError, SessionError
+from dgrec.format.journal import Journal
+from dgrec.format.metadata import Metadata
+from dgrec.format.schema import JOURNAL_SUFFIX
+from dgrec.format.untrusted import DecodeError
+from dgrec.session.file import RecordedFile, rows_of
+from dgrec.session.notebook import session_card
+from dgrec.session.parts import Part, PartSet, first_frame
+from dgrec.session.result import RecordedResult
+
+if TYPE_CHECKING:
+    import duckdb
+
+__all__ = ["Session", "open_session"]
+
+#: Latencies of longer sessions are not read just to be shown in passing.
+_MOST_IN_PASSING = 1_000_000
+
+
+class Session:
+    """One recording: a sealed file (``.parquet``), a journal (``.arrows``), or a set of parts.
+
+    A recording in parts is named without a number: ``NAME.parquet`` or ``NAME``, where no file has
+    that name but NAME-0001.parquet and so on are there. A part named itself is opened alone.
+
+    Rows are read when they are asked for. `frames` and `detections` load everything; `batches`,
+    iteration and `sql` go through a file of any length in bounded memory.
+
+    Args:
+        check: Compare a sealed file with its checksums first; once for a file is enough.
+
+    Raises:
+        SessionError: The file is missing, no session, damaged, or of a newer format.
+    """
+
+    def __init__(self, path: str | Path, *, check: bool = True) -> None:
+        self.path = Path(path)
+        self._connection: duckdb.DuckDBPyConnection | None = None
+        self._closed = False
+        self._rows: RecordedFile | PartSet
+        try:
+            self._rows = RecordedFile(self.path, check=check)
+        except FileNotFoundError:
+            if not _may_name_a_set(self.path):
+                raise NotASessionError(f"{path}: cannot be read: No such file") from None
+            self._rows = PartSet(self.path)
+
+    # --- what it is ---
+
+    @property
+    def sealed(self) -> bool:
+        """Whether this is a finished file rather than a journal (of a set: whether all are)."""
+        return self._rows.sealed
+
+    @property
+    def has_checksums(self) -> bool:
+        """Whether a sealed file vouches for its own bytes (of a set: whether all do)."""
+        return self._rows.has_checksums
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts of a set, in order; none of a session that is one file."""
+        return self._rows.parts if isinstance(self._rows, PartSet) else ()
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether a sealed file vouches for it that none of its numbers is NaN or infinite."""
+        return self.has_checksums and self.sealed and self.metadata.get("is_finite") is True
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that this session consists of, and that are still there."""
+        if not self.parts:
+            return (self.path,)
+        return tuple(file for part in self.parts if (file := part.file).exists())
+
+    @property
+    def first_frame(self) -> int:
+        """Number of the first frame: 0, unless parts came before it."""
+        return self.parts[0].first_frame if self.parts else first_frame(self.metadata)
+
+    @property
+    def journal(self) -> Journal:
+        if isinstance(self._rows, PartSet):
+            raise DgrecError(f"{self.path}: is a recording in parts, not a journal")
+        if self._rows.journal is None:
+            raise DgrecError(f"{self.path}: is a sealed session, not a journal")
+        return self._rows.journal
+
+    @property
+    def metadata(self) -> Metadata:
+        """Everything known about the recording (docs/format.md lists the keys)."""
+        return self._rows.metadata
+
+    @property
+    def id(self) -> str:
+        return str(self.metadata.get("session_id", ""))
+
+    @property
+    def totals(self) -> dict[str, int | None]:
+        """What the rows add up to: ``frames``, ``detections``, and the source's frames that were
+        ``skipped`` and ``dropped`` (``dropped_camera``, ``dropped_queue``, ``dropped_writer``).
+
+        None stands for what the file does not tell. Of a recording that never ended, too.
+        """
+        return self._rows.totals
+
+    @property
+    def ended_at(self) -> str | None:
+        """When the recording ended (ISO 8601, UTC); None while it goes on.
+
+        Of one whose recorder was killed, when its last result came.
+        """
+        return self._rows.ended_at
+
+    @property
+    def damage(self) -> list[str]:
+        """One line for each thing that could not be read; empty for a whole session."""
+        return list(self._rows.damage)
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self._rows.schema
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether any reader of Parquet finds dgrec's columns in it (of a set: see `parts`)."""
+        return isinstance(self._rows, RecordedFile) and self._rows.is_plain
+
+    @property
+    def odd_metadata(self) -> list[str]:
+        """Keys of the metadata whose values are not what they should be, and are left out."""
+        return self._rows.odd_metadata if isinstance(self._rows, RecordedFile) else []
+
+    def column_bytes(self) -> list[tuple[str, pa.DataType, int]]:
+        """Return name, type and compressed size of every leaf of sealed columns."""
+        return self._rows.column_bytes()
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __repr__(self) -> str:
+        return f"<dgrec session {str(self.path)!r}: {len(self)} frames>"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows (IPython's protocol)."""
+        is_short = len(self) <= _MOST_IN_PASSING
+        return session_card(
+            self.path,
+            self.metadata,
+            frames=len(self),
+            sealed=self.sealed,
+            damage=self.damage,
+            totals=self.totals,
+            latency_ms=self._column("latency_ms") if is_short else None,
+        )
+
+    # --- rows ---
+
+    def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """Yield the rows as Arrow record batches, in order.
+
+        Known columns have the types of `dgrec.format.schema.SCHEMA`. Those that are named and
+        that another tool left out are null; without names, the columns are those of `schema`.
+
+        Of a journal that is being written, those that were there when the session was opened: all
+        looks at a session show the same rows.
+        """
+        yield from self._rows.batches(columns)
+
+    def batches_of(self, part: Part, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of one of `parts`."""
+        if isinstance(self._rows, PartSet):
+            yield from self._rows.batches_of(part, columns)
+
+    @property
+    def frames(self) -> pa.Table:
+        """All rows but for their detections, as an Arrow table in memory."""
+        names = [name for name in self.schema.names if name != "detections"]
+        schema = pa.schema([self.schema.field(name) for name in names])
+        return pa.Table.from_batches(list(self.batches(names)), schema=schema)
+
+    @property
+    def detections(self) -> pa.Table:
+        """One row per detection: ``frame``, and the fields of the detection."""
+        tables = [_flat_detections(batch) for batch in self.batches(["frame", "detections"])]
+        return pa.concat_tables(tables) if tables else _flat_detections(self.schema.empty_table())
+
+    def _column(self, name: str) -> np.ndarray[Any, Any] | None:
+        if name not in self.schema.names:
+            return None
+        found = [
+            batch.column(0).to_numpy(zero_copy_only=False).astype(np.float64)
+            for batch in self.batches([name])
+        ]
+        return np.concatenate(found) if found else None
+
+    def __iter__(self) -> Iterator[RecordedResult]:
+        metadata = self.metadata
+        for batch in self.batches():
+            for start in range(0, batch.num_rows, 256):
+                for row in rows_of(batch.slice(start, 256)):
+                    yield self.restored(row, metadata)
+
+    @overload
+    def __getitem__(self, index: int) -> RecordedResult: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[RecordedResult]: ...
+    def __getitem__(self, index: int | slice) -> RecordedResult | list[RecordedResult]:
+        """Return a frame (`result`), or those of a slice, all of them in memory."""
+        if isinstance(index, slice):
+            return [self.result(number) for number in range(*index.indices(len(self)))]
+        return self.result(index)
+
+    def result(self, index: int) -> RecordedResult:
+        """Return frame ``index`` (negative: from the end).
+
+        The index counts the frames that are here, from 0. In a later part alone, or in a set
+        whose oldest parts are gone, the frame's own number (`RecordedResult.frame`) is larger.
+
+        Raises:
+            IndexError: There is no such frame.
+        """
+        size = len(self)
+        index = operator.index(index)
+        position = index + size if index < 0 else index
+        if not 0 <= position < size:
+            raise IndexError(f"frame {index} of a session of {size} frames")
+        return self.restored(self.row(position))
+
+    def restored(self, row: Mapping[str, Any], metadata: Metadata | None = None) -> RecordedResult:
+        """Return the result of one of this session's rows.
+
+        Args:
+            row: Its columns.
+            metadata: `metadata`, for who asks for many results.
+
+        Raises:
+            DamagedSessionError: The row does not hold what dgrec writes.
+        """
+        try:
+            return RecordedResult(row, self.metadata if metadata is None else metadata)
+        except DecodeError as error:
+            raise DamagedSessionError(
+                f"{self.path}: damaged: frame {row['frame']}: {error}"
+            ) from None
+
+    def row(self, position: int) -> dict[str, Any]:
+        """Return the columns of one frame, by its position from 0."""
+        return self._rows.row(position)
+
+    # --- SQL ---
+
+    def sql(
+        self, query: str, parameters: Mapping[str, Any] | Sequence[Any] | None = None
+    ) -> duckdb.DuckDBPyRelation:
+        """Run SQL over the views ``frames``, ``detections`` and ``sessions``, and the library.
+
+        Of a journal that is being written, over the rows that were there when it was opened, and
+        only until it is sealed: open the session again then.
+
+        Args:
+            parameters: Values for ``$name``, by name, or for ``?``, in their order.
+
+        Returns a DuckDB relation: ``.fetchall()``, ``.df()``, ``.pl()``, ``.to_arrow_table()``.
+
+        Raises:
+            QueryError: DuckDB refuses the query.
+            SessionError: The session is closed.
+        """
+        import duckdb
+
+        from dgrec.sql import views
+
+        if self._closed:
+            raise SessionError(f"{self.path}: the session is closed")
+        if self._connection is None:
+            self._connection = views.connect([self])
+        try:
+            return self._connection.sql(query, params=parameters)
+        except duckdb.Error as error:
+            raise views.query_error(error) from None
+
+    # --- end ---
+
+    def close(self) -> None:
+        self._closed = True
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        self._rows.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _flat_detections(rows: pa.RecordBatch | pa.Table) -> pa.Table:
+    import pyarrow.compute as pc
+
+    if isinstance(rows, pa.Table):
+        rows = rows.combine_chunks().to_batches() or [
+            pa.RecordBatch.from_pylist([], schema=rows.schema)
+        ]
+        rows = rows[0]
+    column = cast(pa.ListArray, rows.column("detections"))
+    values = column.flatten()
+    parents = pc.list_parent_indices(column)
+    frame = rows.column("frame").take(parents)
+    fields = [f.name for f in values.type]
+    return pa.table(
+        [frame, *(pc.struct_field(values, name) for name in fields)], names=["frame", *fields]
+    )
+
+
+def _may_name_a_set(path: Path) -> bool:
+    return path.suffix != JOURNAL_SUFFIX and bool(path.name)
+
+
+def open_session(path: str | Path) -> Session:
+    """Open a recorded session: a sealed file, a journal as it is, or all parts of a recording.
+
+    Raises:
+        SessionError: The file is missing, no session, damaged, or of a newer format.
+    """
+    return Session(path)

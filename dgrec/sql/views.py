@@ -1,0 +1,414 @@
+"""The SQL views over sessions: ``frames``, ``detections`` and ``sessions``.
+
+Their names and columns are part of what dgrec promises, like the columns of the file itself.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import itertools
+import os
+import re
+import tempfile
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pyarrow as pa
+
+from dgrec.errors import QueryError
+from dgrec.format.arrays import is_utf8
+from dgrec.format.metadata import dumps
+from dgrec.format.schema import DETECTION, SCHEMA
+from dgrec.format.totals import FLOATS, LARGEST_MEASUREMENT
+from dgrec.session.clips import original_of
+from dgrec.sql import library
+from dgrec.sql.library import literal
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from dgrec.format.metadata import Metadata
+    from dgrec.session.parts import Part
+
+__all__ = ["Source", "connect", "query_error"]
+
+#: What can be asked, besides the library.
+_VIEWS = ("frames", "detections", "sessions")
+#: How DuckDB ends its complaint about a table that is not there, with its guess where it has one.
+_NO_TABLE = re.compile(
+    r"(?P<complaint>Catalog Error: Table with name (?P<name>.+) does not exist!)"
+    r'(?: Did you mean "(?P<guess>.*)"\?)?',
+    re.DOTALL,
+)
+_DETECTION_COLUMNS = ", ".join(
+    f"CASE WHEN isfinite(d.{field.name}) THEN d.{field.name} END AS {field.name}"
+    if pa.types.is_floating(field.type)
+    else f"d.{field.name}"
+    for field in DETECTION
+    if field.name != "keys"
+)
+
+
+class Source(Protocol):
+    """What SQL is asked of: a `Session`, as far as it takes part in it."""
+
+    path: Path
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def is_plain(self) -> bool: ...
+    @property
+    def is_finite(self) -> bool: ...
+    @property
+    def metadata(self) -> Metadata: ...
+    @property
+    def schema(self) -> pa.Schema: ...
+    @property
+    def files(self) -> tuple[Path, ...]: ...
+    @property
+    def parts(self) -> tuple[Part, ...]: ...
+    @property
+    def totals(self) -> dict[str, int | None]: ...
+    @property
+    def ended_at(self) -> str | None: ...
+    def __len__(self) -> int: ...
+    def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]: ...
+    def batches_of(
+        self, part: Part, columns: list[str] | None = None
+    ) -> Iterator[pa.RecordBatch]: ...
+
+
+def connect(
+    sessions: Sequence[Source],
+    memory_limit: str | None = "2GB",
+    *,
+    setup: Iterable[str] = (),
+    confined: bool = False,
+    spill: Path | None = None,
+    spill_limit: str | None = None,
+) -> duckdb.DuckDBPyConnection:
+    """Return a new in-memory DuckDB connection with the views over ``sessions``.
+
+    Rows are streamed from the files as a query needs them: memory does not grow with their size.
+
+    Args:
+        memory_limit: What DuckDB may hold, as it writes sizes; None: what DuckDB sees fit.
+        setup: Statements (views and macros over these views) to run before anything is shut off.
+        confined: From here on DuckDB opens no file but those of the sessions, no network and no
+            extension, and no setting can be changed. It could still overwrite those files: that a
+            statement only reads has to be checked (`dgrec.replay.query.statement`).
+        spill: Folder for what does not fit into memory.
+        spill_limit: How much of it there may be.
+    """
+    import duckdb
+
+    config = {
+        # DuckDB would spill into the working directory, which may be read-only or watched.
+        # It makes the folder when it needs it, and removes it; nobody else can know the name.
+        "temp_directory": str(spill or Path(tempfile.gettempdir()) / f"dgrec-{uuid.uuid4()}"),
+        "python_enable_replacements": "false",
+        "autoinstall_known_extensions": "false",
+        "autoload_known_extensions": "false",
+    }
+    if memory_limit is not None:
+        config["memory_limit"] = memory_limit
+    if spill_limit is not None:
+        config["max_temp_directory_size"] = spill_limit
+    if confined:
+        config |= {"allow_community_extensions": "false", "allow_persistent_secrets": "false"}
+    connection = duckdb.connect(":memory:", config=config)
+    connection.execute("SET TimeZone = 'UTC'")
+    # A footer is read once, not for each look at a file: a question may take several.
+    connection.execute("SET parquet_metadata_cache = true")
+    connection.execute(f"CREATE VIEW frames AS {_frames_query(sessions, connection)}")
+    connection.execute(
+        "CREATE VIEW detections AS "
+        f"SELECT * EXCLUDE (d), {_DETECTION_COLUMNS} FROM ("
+        "SELECT * EXCLUDE (detections, restore), unnest(range(len(detections))) AS detection, "
+        "unnest(detections) AS d FROM frames)"
+    )
+    connection.register("_sessions", _sessions_table(sessions))
+    connection.execute("CREATE VIEW sessions AS SELECT * FROM _sessions")
+    for statement in (*library.statements(_only(sessions)), *setup):
+        connection.execute(statement)
+    if confined:
+        _confine(connection, sessions)
+    return connection
+
+
+def _only(sessions: Sequence[Source]) -> library.OnlySession | None:
+    """Return what the library may take for granted where there is only one session.
+
+    Not of one without frames: it has no row in any answer, but a mean over nothing would be one.
+    """
+    if len(sessions) != 1 or not len(sessions[0]):
+        return None
+    (session,) = sessions
+    if session.parts or not _can_be_read(session) or set(SCHEMA.names) - set(session.schema.names):
+        return library.OnlySession(session.id)
+    scan = _scan([session.path])
+    if not session.is_finite:
+        scan = f"({_finite(session.schema, scan)})"
+    return library.OnlySession(session.id, f"{scan} AS frames")
+
+
+def _confine(connection: duckdb.DuckDBPyConnection, sessions: Sequence[Source]) -> None:
+    # A part may be sealed while the query runs; DuckDB still reads it as the journal it was.
+    files = [path for s in sessions for path in (s.path, *(part.path for part in s.parts))]
+    files = list(filter(_has_plain_name, files))
+    names = ", ".join(map(_literal, files))
+    connection.execute(f"SET allowed_paths = [{names}]")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Where rows come from: a file that DuckDB reads itself, or what is registered under a name.
+
+    Journals are, files whose columns have other types, and names that are not text.
+    """
+
+    session_id: str
+    schema: pa.Schema
+    path: Path | None = None
+    name: str = ""
+    #: Whether no number of the rows is NaN or infinite, as far as that is known.
+    is_finite: bool = False
+
+
+class _RowStream:
+    """Gives DuckDB rows that it cannot read itself, anew for each scan.
+
+    They are in a journal (also once a set's is sealed), in a file whose columns have other types,
+    or whose name DuckDB cannot take.
+    """
+
+    def __init__(
+        self, schema: pa.Schema, batches: Callable[[list[str]], Iterator[pa.RecordBatch]]
+    ) -> None:
+        self._names = [name for name in schema.names if not _is_taken(name)]
+        self.schema = pa.schema([schema.field(name) for name in self._names])
+        self._batches = batches
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        reader = pa.RecordBatchReader.from_batches(self.schema, self._batches(self._names))
+        return reader.__arrow_c_stream__(requested_schema)
+
+
+def _is_taken(name: str) -> bool:
+    """Return whether another tool's column would hide one of dgrec's: SQL ignores the case."""
+    return name not in SCHEMA.names and name.lower() in {*SCHEMA.names, "session_id"}
+
+
+def _frames_query(sessions: Sequence[Source], connection: duckdb.DuckDBPyConnection) -> str:
+    """Return a query for the rows of all sessions, in their order."""
+    rows = [
+        row
+        for number, session in enumerate(sessions)
+        for row in _rows_of(session, number, connection)
+    ]
+    # DuckDB opens the first file of a list to learn the columns of all, and only those it reads
+    # rows from besides. A scan for each of 200 files takes four times as long.
+    selects = [
+        _select(list(run))
+        for _, run in itertools.groupby(
+            rows, lambda row: (row.name or row.schema.to_string(), row.is_finite)
+        )
+    ]
+    # What another tool left out of all files is null: the library's views need every column.
+    there = {name for row in rows for name in row.schema.names}
+    left_out = [column for column in SCHEMA if column.name not in there]
+    if left_out:
+        connection.register("_left_out", pa.schema(left_out).empty_table())
+        selects.append("SELECT * FROM _left_out")
+    return " UNION ALL BY NAME ".join(selects)
+
+
+def _rows_of(
+    session: Source, number: int, connection: duckdb.DuckDBPyConnection
+) -> Iterator[_Rows]:
+    def streamed(
+        name: str, schema: pa.Schema, batches: Callable[[list[str]], Iterator[pa.RecordBatch]]
+    ) -> _Rows:
+        rows = _RowStream(schema, batches)
+        connection.register(name, rows)
+        return _Rows(session.id, rows.schema, name=name)
+
+    if not session.parts:
+        if _can_be_read(session):
+            yield _Rows(session.id, session.schema, path=session.path, is_finite=session.is_finite)
+        else:
+            yield streamed(f"_rows_{number}", session.schema, session.batches)
+    for part in session.parts:
+        if _can_be_read(part):
+            yield _Rows(session.id, part.schema, path=part.path, is_finite=part.is_finite)
+        else:
+            batches = functools.partial(session.batches_of, part)
+            yield streamed(f"_rows_{number}_{part.number}", part.schema, batches)
+
+
+def _can_be_read(file: Source | Part) -> bool:
+    """Return whether DuckDB itself finds the columns of `SCHEMA` in a file, and nothing else."""
+    has_other_names = any(map(_is_taken, file.schema.names))
+    return file.is_plain and _has_plain_name(file.path) and not has_other_names
+
+
+def _select(rows: Sequence[_Rows]) -> str:
+    """Return a query for rows that have the same columns."""
+    ids = [literal(row.session_id) for row in rows]
+    session_id = ids[0]
+    if len(set(ids)) > 1:
+        session_id = f"([{', '.join(ids)}])[(file_index + 1)::BIGINT]"
+    source = rows[0].name or _scan([row.path for row in rows if row.path is not None])
+    if rows[0].is_finite:
+        return f"SELECT {session_id} AS session_id, * FROM {source}"
+    return _finite(rows[0].schema, source, f"{session_id} AS session_id, ")
+
+
+def _finite(schema: pa.Schema, source: str, also: str = "") -> str:
+    """Return a query for the rows of ``source`` in which numbers that are not finite are NULL.
+
+    So are those beyond `LARGEST_MEASUREMENT`, stamps that Python has no datetime for, and numbers
+    of source frames that nobody counts to. The bounds of a Parquet column do not tell of NaN:
+    whether ``isnan`` or a comparison finds it depends on whether DuckDB looks at them. It does not
+    for ``isfinite``.
+    """
+    columns = [
+        f"CASE WHEN {condition.format(name)} THEN {name} END AS {name}"
+        for name, type_ in zip(schema.names, schema.types, strict=True)
+        if (condition := _condition(name, type_)) is not None
+    ]
+    replaced = f" REPLACE ({', '.join(columns)})" if columns else ""
+    return f"SELECT {also}*{replaced} FROM {source}"
+
+
+def _condition(name: str, type_: pa.DataType) -> str | None:
+    """Return what has to hold of a value; None if any will do."""
+    if name in FLOATS and pa.types.is_floating(type_):
+        return f"isfinite({{0}}) AND abs({{0}}) <= {LARGEST_MEASUREMENT}"
+    if name == "source_frame" and pa.types.is_integer(type_):
+        return f"{{0}} BETWEEN 0 AND {LARGEST_MEASUREMENT:.0f}"
+    if name in ("captured_at", "completed_at") and type_ == pa.timestamp("us", "UTC"):
+        return (
+            "{0} BETWEEN TIMESTAMPTZ '0001-01-01 00:00:00+00' "
+            "AND TIMESTAMPTZ '9999-12-31 23:59:59+00'"
+        )
+    return None
+
+
+def _scan(paths: Sequence[Path]) -> str:
+    # By itself DuckDB takes `name=value` in a path for a column, which replaces the file's own.
+    return f"read_parquet([{', '.join(map(_literal, paths))}], hive_partitioning = false)"
+
+
+def _literal(path: Path) -> str:
+    return literal(os.path.abspath(path))
+
+
+def _has_plain_name(path: Path) -> bool:
+    """Return whether DuckDB can be given the name of a file.
+
+    It takes every path for a pattern, which other files can match or break, and Linux allows any
+    bytes in a name.
+    """
+    name = os.path.abspath(path)
+    return is_utf8(name) and not set("*?[\\") & set(name)
+
+
+def _readable(text: str) -> str:
+    """Return a text that may hold bytes of a file name that are not UTF-8, with those escaped."""
+    return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
+_TOTALS = ("frames", "detections", "skipped", "dropped", "dropped_at_start")
+_SESSION_COLUMNS = pa.schema(
+    [
+        ("session_id", pa.string()),
+        ("clip_of", pa.string()),
+        ("name", pa.string()),
+        ("path", pa.string()),
+        ("started_at", pa.timestamp("us", tz="UTC")),
+        ("ended_at", pa.timestamp("us", tz="UTC")),
+        ("end_reason", pa.string()),
+        ("source", pa.string()),
+        ("source_kind", pa.string()),
+        ("model", pa.string()),
+        ("device", pa.string()),
+        ("inference_host", pa.string()),
+        ("host", pa.string()),
+        *((name, pa.int64()) for name in _TOTALS),
+        ("bytes", pa.int64()),
+        ("metadata", pa.string()),
+    ]
+)
+
+
+def _sessions_table(sessions: Sequence[Source]) -> pa.Table:
+    return pa.Table.from_pylist([_session_row(s) for s in sessions], schema=_SESSION_COLUMNS)
+
+
+def _session_row(session: Source) -> dict[str, Any]:
+    metadata = session.metadata
+    source, model = metadata.get("source", {}), metadata.get("model", {})
+    totals = dict(session.totals)
+    dropped, at_start = totals.get("dropped"), totals.get("dropped_at_start")
+    if dropped is not None and at_start is not None:
+        totals["dropped"] = dropped - at_start  # once the model had started, as in the library
+    return {
+        "session_id": session.id,
+        "clip_of": original_of(metadata),
+        "name": metadata.get("name"),
+        "path": _readable(str(session.path)),
+        "started_at": _stamp(metadata.get("started_at")),
+        "ended_at": _stamp(session.ended_at),
+        "end_reason": metadata.get("end_reason"),
+        "source": source.get("given"),
+        "source_kind": source.get("kind"),
+        "model": model.get("name"),
+        "device": model.get("device"),
+        "inference_host": model.get("inference_host"),
+        "host": metadata.get("host", {}).get("name"),
+        **{name: totals.get(name) for name in _TOTALS},
+        "bytes": sum(map(_size, session.files)),
+        "metadata": dumps(metadata),
+    }
+
+
+def _size(path: Path) -> int:
+    # A part may have been sealed or removed since the set was opened.
+    return os.path.getsize(path) if path.exists() else 0
+
+
+def _stamp(text: str | None) -> dt.datetime | None:
+    try:
+        return dt.datetime.fromisoformat(text) if text else None
+    except ValueError:
+        return None
+
+
+def query_error(error: Exception) -> QueryError:
+    """Return DuckDB's complaint as one line: without its own traceback, line art and advice."""
+    text, _, advice = str(error).partition("\nPossible solutions:")
+    # A journal that was sealed or taken away while it was read: Arrow adds where in Python.
+    text = text.partition(" Detail: Python exception:")[0]
+    lines = [line.strip() for line in text.splitlines()]
+    kept = [line for line in lines if line and not line.startswith(("LINE ", "^"))]
+    message = " ".join(kept) or type(error).__name__
+    missing = _NO_TABLE.fullmatch(message)
+    kinds = {entry.name: entry.kind for entry in library.entries()}
+    if missing and kinds.get(missing["name"].lower()) == "table macro":
+        return QueryError(f"{missing['name']} is a table macro: write {missing['name']}()")
+    if missing and missing["guess"] not in {*_VIEWS, *kinds}:
+        # One of DuckDB's own tables, which it proposes, is hardly what was meant.
+        views = ", ".join(_VIEWS)
+        message = (
+            f'{missing["complaint"]} There are {views}, and those of the library ("SHOW TABLES")'
+        )
+    # The advice is about settings that a query cannot change.
+    return QueryError(f"{message}; --memory-limit allows more" if advice else message)

@@ -1,0 +1,1 @@
+"""What watches a recording: JSON lines and a window."""

@@ -1,0 +1,145 @@
+"""One JSON line a frame, while recording: for a message bus, a dashboard, a shell pipe."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from dgrec.errors import OutputError
+from dgrec.files import output_error
+from dgrec.format.encode import Row
+from dgrec.format.schema import JOURNAL_SUFFIX
+
+__all__ = ["STDOUT", "Publisher", "check_target", "payload"]
+
+#: What stands for stdout among targets.
+STDOUT = "-"
+
+_KEYS = ("label", "score", "bbox")
+#: Names that sessions and their videos have: lines under one of them would be in their way.
+_SESSION_SUFFIXES = (".parquet", JOURNAL_SUFFIX, ".mp4")
+
+
+def check_target(target: str, output: Path) -> None:
+    """Raise `OutputError` unless lines can be added to ``target`` and nothing is spoilt by it.
+
+    That is so for stdout, a new file, an empty one, one that was published to before, and what is
+    no regular file (a FIFO, a device).
+
+    Args:
+        output: The session that is recorded at the same time.
+    """
+    if target == STDOUT:
+        return
+    path = Path(target)
+    try:
+        fits = not path.exists() or not path.is_file() or _holds_lines(path)
+    except OSError as error:
+        raise output_error(path, error) from None
+    same = os.path.realpath(path) == os.path.realpath(output)
+    if same or path.suffix.lower() in _SESSION_SUFFIXES:
+        raise OutputError(
+            f"--publish {target}: is a name for a session or a video; call the lines NAME.jsonl"
+        )
+    if not fits:
+        raise OutputError(
+            f"--publish {target}: exists already, and is no file of published lines, to which more "
+            "could be added; choose another name"
+        )
+
+
+def payload(row: Row) -> dict[str, Any]:
+    """Return a frame in the form that DeGirum's guide publishes.
+
+    ``timestamp`` is when the result came out, in seconds since 1970 (UTC).
+    """
+    detections = row.results if isinstance(row.results, list) else []
+    return {
+        "timestamp": row.completed_ns / 1e9,
+        "detections": [
+            {key: _plain(item[key]) for key in _KEYS if key in item}
+            for item in detections
+            if isinstance(item, dict)
+        ],
+    }
+
+
+class Publisher:
+    """Writes `payload` lines to stdout (`STDOUT`) or to the end of a file, flushed one by one.
+
+    A reader that goes away ends the publishing, never the recording: ``failure`` then says why.
+
+    Raises:
+        OutputError: The file cannot be opened.
+    """
+
+    def __init__(self, target: str) -> None:
+        self.failure: str | None = None
+        self._target = target
+        self._file: IO[str] | None
+        if target == STDOUT:
+            self._file = sys.stdout
+        else:
+            path = Path(target)
+            try:
+                cut_off = path.is_file() and not _ends_with_a_line(path)
+                self._file = path.open("a", encoding="utf-8")
+            except OSError as error:
+                raise output_error(path, error) from None
+            if cut_off:  # by a power cut, say: that line is lost, and must not take ours with it
+                self._file.write("\n")
+
+    def publish(self, row: Row) -> None:
+        if self._file is None:
+            return
+        try:
+            self._file.write(json.dumps(payload(row), separators=(",", ":")) + "\n")
+            self._file.flush()
+        except OSError as error:
+            self.failure = f"{self._target}: publishing ended: {error.strerror}"
+            self._file = None
+
+    def close(self) -> None:
+        if self._file is not None and self._target != STDOUT:
+            self._file.close()
+        self._file = None
+
+
+def _holds_lines(path: Path) -> bool:
+    """Return whether a file is empty, or begins with a line as they are published."""
+    with path.open("rb") as file:
+        # A look at one byte first: a video may have no line end for gigabytes.
+        line = file.readline() if file.peek(1)[:1] == b"{" else file.read(1)
+    if not line:
+        return True
+    try:
+        first = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(first, dict) and {"timestamp", "detections"} <= first.keys()
+
+
+def _ends_with_a_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        if file.seek(0, os.SEEK_END) == 0:
+            return True
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
+
+
+def _plain(value: Any) -> Any:
+    """Return ``value`` as JSON can hold it; numbers that JSON has none for become null."""
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, str | int):
+        return value
+    return str(value)

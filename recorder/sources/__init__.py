@@ -1,0 +1,1 @@
+"""What frames come from: files, addresses and cameras."""

@@ -1,0 +1,208 @@
+"""Frames with their stamps, and the footage they are read from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from dgrec.clock import Clock
+from dgrec.format.metadata import utc_text
+from dgrec.recorder.sources.damage import DamageLog
+from dgrec.recorder.sources.source import SourceReader
+from dgrec.timeline import SteadyTime
+
+if TYPE_CHECKING:
+    from dgrec.video.reader import Picture
+
+__all__ = ["Footage", "Frame", "FrameSource", "properties_of", "size_event"]
+
+# OpenCV's numbers for the properties that PySDK may ask for: width, height, frame rate.
+_WIDTH, _HEIGHT, _FPS = 3, 4, 5
+#: How long a frame lasts where nothing says it.
+_STEP_NS = 40_000_000
+_GAP_NS = 60_000_000_000
+
+
+@dataclass(slots=True)
+class Frame:
+    """One frame as it was read, and what is known of it by then.
+
+    ``time_s`` is where it stands on the time line by which frames are left out: of the footage for
+    a file, since the first frame for a live source.
+    """
+
+    image: Any
+    source_frame: int
+    media_time_s: float | None
+    time_s: float
+    captured_ns: int
+    read_ns: int
+    width: int
+    height: int
+    skipped_before: int = 0
+    dropped_camera: int = 0
+    dropped_queue: int = 0
+
+
+class FrameSource(Protocol):
+    """What frames come from: `Footage`, or `dgrec.recorder.sources.live.LiveSource`."""
+
+    @property
+    def end_reason(self) -> str:
+        """What it means that `read` returned None."""
+
+    @property
+    def end_detail(self) -> str:
+        """What more there is to say of the end; "" for nothing."""
+
+    @property
+    def lost_at_end(self) -> int:
+        """Frames that were lost after the last one that `read` returned."""
+
+    def read(self) -> Frame | None:
+        """Return the next frame, or None at the end. Raises SourceError when it is lost."""
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for the next frame or the end; return whether `read` will not have to wait."""
+
+    def take_events(self) -> list[dict[str, Any]]:
+        """Return what has happened to the source since the last call (gaps, for one)."""
+
+    def get(self, prop: int) -> float:
+        """Return an OpenCV property of the source."""
+
+    def interrupt(self) -> None:
+        """Make a `read` that waits return soon."""
+
+    def release(self) -> None:
+        """Close the source."""
+
+
+class Footage:
+    """The frames of a file, in order and at the pace at which they are asked for.
+
+    Args:
+        reopen: Opens it again, for ``loop``.
+        loop: Start over when it ends: frame numbers and media time go on counting.
+    """
+
+    def __init__(
+        self,
+        reader: SourceReader,
+        clock: Clock,
+        *,
+        reopen: Callable[[], SourceReader] | None = None,
+        loop: bool = False,
+    ) -> None:
+        self._reader = reader
+        self._clock = clock
+        self._reopen = reopen
+        self._loop = loop
+        self._fps = reader.fps
+        self._properties = properties_of(reader)
+        self._next_frame = 0
+        self._first_ns = 0
+        self._time = SteadyTime(round(1e9 / self._fps) if self._fps else _STEP_NS, _GAP_NS)
+        self._loop_start_s = 0.0
+        self._lost = 0  # at the end of the round before
+        self._size: tuple[int, int] | None = None
+        self._events: list[dict[str, Any]] = []
+        self._damage = DamageLog()
+        self.loops = 0
+        self.end_reason = "finished"
+        self.end_detail = ""
+        self.lost_at_end = 0
+
+    def read(self) -> Frame | None:
+        started = self._clock.now_ns()
+        picture = self._reader.read()
+        if picture is None and self._reopen is not None and self._loop and self._next_frame > 0:
+            self._start_over(self._reopen)
+            picture = self._reader.read()
+        captured = self._clock.now_ns()
+        if picture is None:
+            self._end(captured)
+            return None
+        return self._frame(picture, started, captured)
+
+    def wait(self, timeout_s: float) -> bool:
+        return True
+
+    def take_events(self) -> list[dict[str, Any]]:
+        events = [*self._events, *self._damage.take(self._clock.now_ns())]
+        self._events = []
+        return events
+
+    def get(self, prop: int) -> float:
+        return self._properties.get(prop, 0.0)
+
+    def interrupt(self) -> None:
+        """Nothing to do: reading a file does not wait."""
+
+    def release(self) -> None:
+        self._reader.release()
+
+    def _frame(self, picture: Picture, started: int, captured: int) -> Frame:
+        self._first_ns = self._first_ns or captured
+        height, width = picture.image.shape[:2]
+        index = self._next_frame
+        self._next_frame += 1
+        media_s = None if picture.time is None else float(picture.time) + self._loop_start_s
+        if media_s is None and not self._fps and self._time.now is None:
+            time_s = (captured - self._first_ns) / 1e9
+        else:
+            time_s = self._time.at(None if media_s is None else round(media_s * 1e9)) / 1e9
+        lost, self._lost = picture.lost_before + self._lost, 0
+        if lost:
+            self._damage.add(lost, index, captured, media_s)
+        if self._size not in (None, (width, height)):
+            self._events.append(size_event(captured, index, width, height))
+        self._size = width, height
+        return Frame(
+            picture.image,
+            index,
+            media_s,
+            time_s,
+            captured,
+            captured - started,
+            width,
+            height,
+            dropped_camera=lost,
+        )
+
+    def _end(self, now_ns: int) -> None:
+        self.lost_at_end = self._reader.lost_at_end + self._lost
+        if self.lost_at_end:
+            self._damage.add(self.lost_at_end, self._next_frame, now_ns, None)
+        self._events += self._damage.take()
+        missing = self._reader.missing()
+        if missing:
+            self.end_reason, self.end_detail = "incomplete", missing
+
+    def _start_over(self, reopen: Callable[[], SourceReader]) -> None:
+        self._lost += self._reader.lost_at_end
+        self._reader.release()
+        self._reader = reopen()
+        self.loops += 1
+        last_ns = self._time.now
+        if last_ns is not None:
+            # The last frame is shown for one period before the first is shown again.
+            self._loop_start_s = last_ns / 1e9 + (1 / self._fps if self._fps else 0.0)
+
+
+def properties_of(reader: SourceReader) -> dict[int, float]:
+    """Return what PySDK may ask of a source, by OpenCV's numbers."""
+    width, height = reader.size
+    return {_WIDTH: width, _HEIGHT: height, _FPS: reader.fps or 0.0}
+
+
+def size_event(at_ns: int, source_frame: int, width: int, height: int) -> dict[str, Any]:
+    """Return the event that a source's pictures have another size from a frame on."""
+    return {
+        "kind": "size",
+        "at": utc_text(at_ns),
+        "source_frame": source_frame,
+        "width": width,
+        "height": height,
+    }

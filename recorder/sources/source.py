@@ -1,0 +1,253 @@
+"""What `--source` may name, and where its frames come from."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+from urllib.parse import unquote
+
+from dgrec import sample
+from dgrec.credentials import percent_encoded, redact, redact_text, remember
+from dgrec.errors import SourceError, VideoError
+from dgrec.files import resolved
+from dgrec.recorder.sources.config import expand
+from dgrec.recorder.sources.probe import ask
+from dgrec.video.http_body import digest_of_answer
+from dgrec.video.playlists import named_files
+
+if TYPE_CHECKING:
+    from dgrec.video.reader import Picture
+
+__all__ = ["Source", "SourceReader", "open_source", "parse_source"]
+
+Kind = Literal["camera", "file", "url", "sample", "asset"]
+
+_CAMERA = re.compile(r"cam(\d+)\Z", re.ASCII)
+_CAMERA_DIGITS = 4
+#: What the name of a file cannot hold, or should not.
+_NO_FILE_NAME = re.compile(r"[/\\\0-\x1f\x7f:]+")
+_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
+_HOST_AND_PATH = re.compile(r"[^:]*://(?:\*\*\*@)?(\[[^]]*\]|[^:/?]*)(?::\d+)?([^?]*)")
+
+_DIGEST_TIMEOUT_S = 3.0
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source as it was asked for, resolved to what can be opened.
+
+    ``target`` may hold a password: it is for opening only. Everything that is printed or recorded
+    uses ``given``, from which secrets are gone.
+    """
+
+    given: str
+    kind: Kind
+    target: int | str
+    name: str
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a file on this machine. What an address gives shows when it is opened."""
+        return self.kind in ("file", "sample")
+
+    def describe(self, session_folder: Path, *, is_live: bool = False) -> dict[str, Any]:
+        """Return what the session's metadata says of this source.
+
+        ``is_live``: an address has turned out to give something without an end.
+        """
+        facts: dict[str, Any] = {"given": self.given, "kind": self.kind, "name": self.name}
+        if self.kind in ("file", "sample"):
+            path = resolved(Path(str(self.target)))
+            facts["file"] = path.name
+            facts["size"] = path.stat().st_size
+            facts["sha256"] = _sha256(path)
+            if (named := named_files(path)) is not None:
+                facts["named_files"] = named.facts
+            if self.kind == "file":
+                facts["path"] = str(path)
+            # A session that lies near its footage finds it again when both are moved.
+            relative = os.path.relpath(path, resolved(session_folder))
+            if self.kind == "file" or not relative.startswith(".."):
+                facts["relative"] = Path(relative).as_posix()
+        elif self.kind != "camera" and not is_live:
+            found = digest_of_answer(str(self.target), _DIGEST_TIMEOUT_S)
+            if found is not None:
+                facts["size"], facts["sha256"] = found
+        return facts
+
+
+def parse_source(text: str, named: dict[str, str] | None = None) -> Source:
+    """Return the source that ``text`` names.
+
+    Args:
+        text: ``cam0``, a file, a URL, ``sample``, ``asset:NAME``, or a name in ``named``.
+        named: Names from ``dgrec.toml`` and what they stand for.
+
+    Raises:
+        SourceError: It names nothing that there is.
+    """
+    if not _names_a_file(text):  # in the name of a file nothing is a password
+        remember(text)
+    if not text.strip() or "\0" in text:
+        raise SourceError("an empty name names no source; give a file, a URL, cam0 or sample")
+    if named and text in named:
+        meant = parse_source(expand(named[text]))
+        name = _NO_FILE_NAME.sub("-", text).strip("-. ")[:60] or "source"
+        return Source(text, meant.kind, meant.target, name)
+    camera = _CAMERA.match(text)
+    if camera:
+        if len(camera.group(1)) > _CAMERA_DIGITS:
+            raise SourceError(f"{text[:20]}...: there is no camera with such a number")
+        return Source(text, "camera", int(camera.group(1)), text)
+    if text == "sample":
+        return Source(text, "sample", str(sample.CLIP), "sample")
+    if text.startswith("asset:"):
+        return _asset(text)
+    if text.lower().startswith("file://"):
+        return parse_source(_local_path(text))
+    if _URL.match(text):
+        given = redact(text)
+        # Of the redacted form: a password may stand in the path, and this becomes a file name.
+        where = _HOST_AND_PATH.match(given)
+        name = _file_name("".join(where.groups()) if where else "")
+        return Source(given, "url", percent_encoded(text), name)
+    path = Path(text)
+    try:
+        is_there = path.exists()
+    except OSError as error:  # a name that is too long, say
+        raise SourceError(f"{text[:100]}: {(error.strerror or str(error)).lower()}") from None
+    if path.is_dir():
+        raise SourceError(f"{text}: is a folder; name one video file")
+    if not is_there:
+        known = f", or one of {', '.join(sorted(named))} (dgrec.toml)" if named else ""
+        raise SourceError(
+            f"{redact(text)}: no such source; give a file, a URL, cam0 for a camera, sample{known}"
+        )
+    return Source(text, "file", str(path), _file_name(path.stem))
+
+
+def _names_a_file(text: str) -> bool:
+    if text.lower().startswith("file://"):
+        text = _local_path(text)
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):  # too long, or with a NUL
+        return False
+
+
+def _local_path(url: str) -> str:
+    """Return the path that a ``file://`` address names."""
+    path = url[len("file://") :].removeprefix("localhost")
+    with contextlib.suppress(OSError, ValueError):  # too long, or with a NUL
+        if Path(path).exists():
+            return os.path.abspath(path)
+    return os.path.abspath(unquote(path))
+
+
+def _asset(text: str) -> Source:
+    """Return one of DeGirum's public example media, which degirum_tools lists from the network."""
+    name = text.removeprefix("asset:")
+    try:
+        from degirum_tools import remote_assets
+
+        videos = dict(remote_assets.list_videos()) if "__errors" not in dir(remote_assets) else {}
+    except Exception as error:  # whatever requests and urllib3 raise without a network
+        raise SourceError(
+            f"{text}: DeGirum's media list cannot be fetched: {_line(error)}"
+        ) from None
+    if not videos:
+        raise SourceError(
+            f"{text}: DeGirum's media list cannot be fetched; assets need a network connection "
+            "(`--source sample` does not)"
+        )
+    if name not in videos:
+        raise SourceError(f"{text}: no such asset; there are: {', '.join(sorted(videos))}")
+    return Source(text, "asset", str(videos[name]), _file_name(name))
+
+
+def _file_name(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:60] or "source"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _line(error: BaseException) -> str:
+    lines = redact_text(str(error)).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+class SourceReader(Protocol):
+    """What pictures are read from: `dgrec.video.reader.VideoReader`, or a `CameraReader`."""
+
+    has_end: bool
+    announced: int | None
+    fps: float | None
+    size: tuple[int, int]
+    aspect: Fraction
+    opening_s: float
+    problem: str
+
+    @property
+    def frame_count(self) -> int | None:
+        """About how many pictures there are; None where nobody knows."""
+
+    @property
+    def lost_at_end(self) -> int:
+        """Pictures that could not be decoded after the last that could."""
+
+    def read(self) -> Picture | None:
+        """Return the next picture; None at the end (see ``problem``)."""
+
+    def missing(self) -> str:
+        """Return what was announced and not there, in words, once the end was read."""
+
+    def release(self) -> None:
+        """Close the source."""
+
+
+def open_source(source: Source, *, stall_timeout_s: float = 10.0) -> SourceReader:
+    """Open what a source names.
+
+    Args:
+        source: The source.
+        stall_timeout_s: How long a network stream may stay silent before a read gives up.
+
+    Raises:
+        SourceError: It cannot be opened, or is footage without a picture.
+    """
+    from dgrec.recorder.sources.camera import CameraReader
+    from dgrec.video.reader import VideoReader
+
+    try:
+        if source.kind == "camera":
+            return CameraReader(int(source.target))
+        if source.is_file or not _URL.match(str(source.target)):
+            return VideoReader(Path(str(source.target)), name=source.given)
+        return VideoReader(
+            str(source.target),
+            name=source.given,
+            open_timeout_s=stall_timeout_s,
+            read_timeout_s=stall_timeout_s,
+        )
+    except VideoError as error:
+        raise SourceError(_cannot_open(source, error, stall_timeout_s)) from None
+
+
+def _cannot_open(source: Source, error: VideoError, patience_s: float) -> str:
+    if source.kind == "camera":
+        return f"{source.given}: {error}; `dgrec record --source sample` works without one"
+    if source.is_file:
+        return redact_text(str(error))
+    why = ask(str(source.target), min(patience_s, 3.0))
+    return (
+        f"{source.given}: cannot be opened: {why or 'check the address, the network and the login'}"
+    )

@@ -1,0 +1,279 @@
+"""Recorded video: a thread that encodes the frames of rows, beside the inference loop.
+
+Whether a frame goes into the video is decided when its row is handed over, so that the row knows
+its ``video_frame`` before it is written; frames wait in a bounded queue. A frame for which there is
+no room is left out and its row says so (`VideoState`), or the loop waits: for footage that can.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from dgrec.format.encode import Row
+from dgrec.overlay import image_overlay
+from dgrec.recorder.segments import Segment
+from dgrec.recorder.video.file import VideoFile
+from dgrec.recorder.video.segment import SegmentVideos, VideoOptions
+from dgrec.session.parts import part_path
+
+__all__ = ["VideoRecorder", "VideoState"]
+
+#: Why a row of a recording with video has no `video_frame`: see docs/format.md.
+VideoState = Literal["encoder_busy", "encoder_failed", "part_not_begun"]
+
+#: What may wait for the encoder, whichever is reached first: two seconds at 30 frames a second.
+_QUEUE_FRAMES = 60
+_QUEUE_BYTES = 256 << 20
+
+#: Of the encoder's thread beside a live source. On two cores with eight processes that wanted
+#: them, inference kept 0.82 to 0.85 of its rate with it and 0.54 to 0.60 without
+#: (bench/video_throughput.py).
+_NICENESS = 10
+
+
+@dataclass(slots=True)
+class _Job:
+    """What the encoder's thread is to do: a frame, or something with a segment's videos."""
+
+    videos: SegmentVideos
+    image: Any = None
+    result: Any = None
+    pts_us: int = 0
+    task: Literal["write", "write ahead", "close", "discard"] = "write"
+
+    @property
+    def size(self) -> int:
+        return int(self.image.nbytes) if self.image is not None else 0
+
+
+class VideoRecorder:
+    """Encodes the frames of rows in its own thread.
+
+    `add` is called by the recording loop, before the row is handed to the writer.
+
+    Args:
+        output: The session; the videos stand beside it.
+        in_parts: Whether each segment has videos of its own.
+        replaces: Videos of an older recording, which stay until the new session is sealed.
+    """
+
+    def __init__(
+        self,
+        options: VideoOptions,
+        output: Path,
+        *,
+        in_parts: bool = False,
+        replaces: Iterable[Path] = (),
+    ) -> None:
+        self.options = options
+        #: How many frames are in the video, and how many were left out for which reason.
+        self.recorded = 0
+        self.states: Counter[VideoState] = Counter()
+        self.all: list[SegmentVideos] = []
+        self._output = output
+        self._in_parts = in_parts
+        self._replaces = tuple(replaces)
+        self._segment: Segment | None = None
+        self._segments: list[Segment] = []
+        self._jobs: deque[_Job] = deque()
+        self._waiting_bytes = self._waiting_frames = 0
+        self._changed = threading.Condition()
+        self._is_closing = False
+        self._thread: threading.Thread | None = None
+
+    def videos_of(self, segment: Segment) -> SegmentVideos:
+        """Return the videos of a segment, which begin when it does."""
+        if segment.videos is None:
+            session = part_path(self._output, segment.number) if self._in_parts else self._output
+            segment.videos = SegmentVideos(self.options, session, self._replaces)
+            self.all.append(segment.videos)
+            self._segments.append(segment)
+        return segment.videos
+
+    def add(self, row: Row, image: Any, result: Any) -> None:
+        """Take in the frame of ``row`` or leave it out; say in the row which.
+
+        ``row.segment`` is set. From now on nobody may draw on ``image``, the source's own pixels.
+        """
+        segment: Segment = row.segment
+        videos = self.videos_of(segment)
+        if segment is not self._segment:
+            self._end(self._segment)
+            for earlier in self._segments:
+                if earlier.failed:  # this one may be the next try, and its files have those names
+                    self._discard(earlier)
+            # Those of which nobody knows yet whether they will be begun.
+            self._segments = [
+                other
+                for other in self._segments
+                if other is segment
+                or not (other.begun or (other.videos and other.videos.is_discarded))
+            ]
+            self._segment = segment
+        state = self._state_of(segment, videos, int(image.nbytes))
+        if state is not None:
+            row.video_state = state
+            with self._changed:
+                self.states[state] += 1
+            return
+        # The encoder reads the pixels a little later: whoever draws on them now fails, instead of
+        # changing what is recorded.
+        image.flags.writeable = False
+        row.video_frame, pts_us = videos.place(row.captured_ns)
+        with self._changed:
+            self.recorded += 1
+        self._put(_Job(videos, image, result, pts_us))
+
+    def without_part(self, rows: Iterable[Row]) -> None:
+        """Say of rows that their frames went into a video for a part that there is not."""
+        with self._changed:  # the writer's thread comes here
+            for row in rows:
+                if row.video_frame is not None:
+                    row.video_frame, row.video_state = None, "part_not_begun"
+                    self.states["part_not_begun"] += 1
+                    self.recorded -= 1
+
+    @property
+    def left_out(self) -> int:
+        return self.states.total()
+
+    @property
+    def files(self) -> list[VideoFile]:
+        """The files that were made, in order."""
+        kept = [videos for videos in self.all if not videos.is_discarded]
+        return [file for videos in kept for file in videos.files if file.is_made]
+
+    @property
+    def bytes_written(self) -> int:
+        return sum(videos.bytes_written for videos in self.all)
+
+    @property
+    def needed_bytes(self) -> int:
+        """What ending the videos may still take on disk: the frames that wait, and an index."""
+        frame = self.bytes_written // max(1, self.recorded - self._waiting_frames)
+        videos = self._segment.videos if self._segment is not None else None
+        return frame * self._waiting_frames + 64 * (videos.frames if videos is not None else 0)
+
+    @property
+    def failures(self) -> list[str]:
+        """Why videos ended before the recording did, a line each."""
+        return [
+            f"{file.path}: {file.failure} (it has {file.frames:,} frames)"
+            for videos in self.all
+            if not videos.is_discarded
+            for file in videos.files
+            if file.failure is not None
+        ]
+
+    def close(self) -> None:
+        """Encode what waits, end the videos, and stop the thread."""
+        for segment in self._segments:
+            if segment.begun:
+                self._end(segment)
+            else:  # its rows went elsewhere
+                self._discard(segment)
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+
+    # --- inside ---
+
+    def _state_of(self, segment: Segment, videos: SegmentVideos, size: int) -> VideoState | None:
+        """Return why a frame of so many bytes is left out, once there is no more waiting for it."""
+        if segment.failed:
+            self._discard(segment)
+            return "part_not_begun"
+        with self._changed:
+            while not (videos.has_failed or self._has_room(size)):
+                if self.options.policy == "leave-out":
+                    return "encoder_busy"
+                self._changed.wait()
+        return "encoder_failed" if videos.has_failed else None
+
+    def _has_room(self, size: int) -> bool:
+        # One that is larger than all the room there is waits alone.
+        return self._waiting_frames < _QUEUE_FRAMES and (
+            not self._waiting_frames or self._waiting_bytes + size <= _QUEUE_BYTES
+        )
+
+    def _end(self, segment: Segment | None) -> None:
+        videos = segment.videos if segment is not None else None
+        if videos is not None and not videos.is_ended:
+            videos.is_ended = True
+            self._put(_Job(videos, task="close"))
+
+    def _discard(self, segment: Segment) -> None:
+        videos = segment.videos
+        if videos is not None and not videos.is_discarded:
+            videos.is_discarded = True
+            self._put(_Job(videos, task="discard"))
+
+    def _put(self, job: _Job) -> None:
+        with self._changed:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="dgrec-video", daemon=True)
+                self._thread.start()
+            self._jobs.append(job)
+            self._waiting_frames += job.result is not None
+            self._waiting_bytes += job.size
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        if self.options.policy == "leave-out":
+            _step_back()
+        videos: SegmentVideos | None = None  # that the last frame went to
+        while (job := self._next_job(videos)) is not None:
+            _do(job)
+            if job.task == "write":
+                videos = job.videos
+            if job.task == "write ahead":
+                continue
+            with self._changed:
+                # Only now: the frame that is being encoded takes room, too.
+                self._jobs.popleft()
+                self._waiting_frames -= job.result is not None
+                self._waiting_bytes -= job.size
+                self._changed.notify_all()
+
+    def _next_job(self, videos: SegmentVideos | None) -> _Job | None:
+        """Return what is to be done next; None at the end."""
+        due_s = None if videos is None else videos.ahead_due_s
+        with self._changed:
+            while not self._jobs:
+                if self._is_closing:
+                    return None
+                timeout_s = None if due_s is None else due_s - time.monotonic()
+                if videos is not None and timeout_s is not None and timeout_s <= 0:
+                    return _Job(videos, task="write ahead")
+                self._changed.wait(timeout_s)
+            return self._jobs[0]
+
+
+def _step_back() -> None:
+    """Let this thread, and those of the encoder that it starts, have what inference leaves over."""
+    if sys.platform == "linux":  # elsewhere that would be said of the whole process
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+
+
+def _do(job: _Job) -> None:
+    result, videos = job.result, job.videos
+    if job.task == "close":
+        videos.close()
+    elif job.task == "write ahead":
+        videos.write_ahead()
+    elif job.task == "discard":
+        videos.discard()
+    elif not videos.is_discarded:
+        videos.write(job.image, lambda: image_overlay(result, job.image), job.pts_us)

@@ -1,0 +1,436 @@
+"""One recorded video: encoded while recording, playable up to its last half second if killed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import struct
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+
+from dgrec.errors import OutputError, VideoError
+from dgrec.files import output_error, write_error
+from dgrec.recorder.video.codecs import Codec, open_stream
+from dgrec.recorder.video.fragments import fragment_of
+from dgrec.video import Image, import_av, repeats
+
+__all__ = [
+    "VIDEO_SUFFIXES",
+    "Kind",
+    "VideoFile",
+    "digest",
+    "drop_torn_end",
+    "frame_size",
+    "frame_stamps",
+    "video_path",
+]
+
+Kind = Literal["raw", "annotated"]
+
+#: What the names of videos end in.
+VIDEO_SUFFIXES: dict[Kind, str] = {"raw": ".mp4", "annotated": ".annotated.mp4"}
+_MICROSECOND = Fraction(1, 1_000_000)
+_KEY_FRAME_EVERY_US = 1_000_000
+#: What a killed recorder loses of the video: the fragment that is not complete yet.
+_FRAGMENT_US = 500_000
+#: When no picture came for so long, the next one is not waited for to complete a fragment. Above
+#: ten pictures a second fragments are complete in time by themselves.
+_SILENCE_S = 0.1
+
+
+def video_path(session: Path, kind: Kind) -> Path:
+    """Return where a video goes that is recorded beside ``session`` (sealed, or its journal)."""
+    return session.with_suffix(VIDEO_SUFFIXES[kind])
+
+
+class VideoFile:
+    """Encodes pictures into ``path``, an MP4 in fragments of half a second.
+
+    The file is made with the first picture, whose size, made even, is that of the video unless
+    ``size`` says otherwise. Pictures of another size are fitted into it: raw ones are stretched,
+    so that whoever draws on them only has to stretch them back; annotated ones keep their shape.
+
+    FFmpeg completes a fragment when the first picture after it comes. Of a source that falls silent
+    `write_ahead` puts what there is of it behind the file, to be replaced by the fragment itself.
+
+    ``failure`` is why nothing more can be written, if anything has failed; what was written before
+    can be played.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        kind: Kind,
+        codec: Codec,
+        quality: int,
+        size: tuple[int, int] | None = None,
+        aspect: Fraction | None = None,
+    ) -> None:
+        self.path = path
+        self.kind: Kind = kind
+        self.codec = codec
+        self.size = size
+        self.frames = 0
+        self.failure: str | None = None
+        self._quality = quality
+        self._aspect = aspect
+        self._key_us = self._last_us = -_KEY_FRAME_EVERY_US
+        self._file: _CountedFile | None = None
+        self._container: Any = None
+        self._stream: Any = None
+        self._reformatter: Any = None
+        self._last_picture: Any = None
+        #: Packets that no fragment in the file has yet, and when the first and last of them came.
+        self._held: list[Any] = []
+        self._held_since_s = self._held_until_s = 0.0
+        self._has_fragment = self._is_ahead = False
+
+    @property
+    def is_made(self) -> bool:
+        """Whether there is a file, made by this object."""
+        return self._file is not None
+
+    @property
+    def bytes_written(self) -> int:
+        return self._file.size if self._file is not None else 0
+
+    def write(self, image: Image, pts_us: int) -> None:
+        """Append a picture, to be shown ``pts_us`` microseconds after the first one.
+
+        Where that is more than half an hour after the last one, that one is repeated (`repeats`).
+
+        Raises:
+            OutputError: The file exists already, or cannot be written.
+            VideoError: The encoder failed.
+        """
+        with self._errors():
+            if self._container is None:
+                self._begin(image)
+            for time_us in repeats(self._last_us, pts_us) if self.frames else ():
+                self._append(self._last_picture, time_us, is_key=False)
+            picture = self._picture(image)
+            # The next one would come too late to be the key frame of this second.
+            step = pts_us - self._last_us if self.frames else 0
+            is_key = pts_us + step - self._key_us > _KEY_FRAME_EVERY_US
+            if is_key:
+                self._key_us = pts_us
+            self._append(picture, pts_us, is_key=is_key)
+            self._last_picture = picture
+
+    @property
+    def ahead_due_s(self) -> float | None:
+        """When `write_ahead` has something to do, if no picture comes before (`time.monotonic`)."""
+        if not self._held or self._is_ahead or self._container is None:
+            return None
+        return max(self._held_since_s + _FRAGMENT_US / 1e6, self._held_until_s + _SILENCE_S)
+
+    def write_ahead(self) -> None:
+        """Bring pictures to the disk whose fragment is not complete yet.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
+        if self._file is None or self._container is None or not self._held:
+            return
+        with self._errors():
+            fragment = fragment_of(self._stream, self._held, is_first=not self._has_fragment)
+            self._file.write_ahead(fragment)
+            self._is_ahead = True
+
+    def close(self) -> None:
+        """Write the end: from then on the file is an ordinary MP4. After a failure, do nothing.
+
+        Raises:
+            OutputError: The end cannot be written. The file can be played nevertheless.
+            VideoError: The encoder failed.
+        """
+        if self._container is None:
+            return
+        with self._errors():
+            self._mux(None)
+            self._container.close()
+        self._let_go()
+
+    def discard(self) -> None:
+        """Remove what this object wrote."""
+        self._let_go()
+        if self.is_made:
+            with contextlib.suppress(OSError):
+                self.path.unlink(missing_ok=True)
+
+    def fail(self, error: Exception) -> None:
+        """End the video here: what was written before can be played."""
+        self.failure = str(error).removeprefix(f"{self.path}: ")
+        self._let_go()
+        if self.is_made:
+            self.frames = 0
+            with contextlib.suppress(OSError, VideoError):
+                drop_torn_end(self.path)
+                self.frames = len(frame_stamps(self.path))
+
+    # --- inside ---
+
+    def _begin(self, image: Image) -> None:
+        if self.size is None:
+            height, width = image.shape[:2]
+            self.size = width + width % 2, height + height % 2
+        self._file = _CountedFile(self.path)
+        # "hybrid": in the end the fragments become one ordinary MP4, with one index.
+        self._container = import_av().open(
+            self._file,
+            "w",
+            format="mp4",
+            options={
+                "movflags": "+hybrid_fragmented",
+                "frag_duration": str(_FRAGMENT_US),
+                "flush_packets": "1",
+                "video_track_timescale": "1000000",
+            },
+        )
+        self._stream = open_stream(self._container, self.codec, self._quality, self.size)
+        if self._aspect is not None:
+            self._stream.codec_context.sample_aspect_ratio = self._aspect
+        self._reformatter = import_av().video.reformatter.VideoReformatter()
+
+    def _picture(self, image: Image) -> Any:
+        assert self.size is not None
+        if self.kind == "annotated":
+            image = _fitted(image, self.size)
+        # No copy: the pixels are turned into YUV before anything else happens.
+        given = import_av().VideoFrame.from_numpy_buffer(
+            np.ascontiguousarray(image), format="bgr24"
+        )
+        width, height = self.size
+        return self._reformatter.reformat(
+            given,
+            width,
+            height,
+            "yuv420p",
+            dst_colorspace="ITU709",
+            dst_color_range="MPEG",
+            interpolation="AREA" if (given.width, given.height) != self.size else None,
+        )
+
+    def _append(self, picture: Any, pts_us: int, *, is_key: bool) -> None:
+        kinds = import_av().video.frame.PictureType
+        picture.pts, picture.time_base = pts_us, _MICROSECOND
+        picture.pict_type = kinds.I if is_key else kinds.NONE
+        self._mux(picture)
+        self._last_us = pts_us
+        self.frames += 1
+
+    def _mux(self, frame: Any) -> None:
+        assert self._file is not None
+        for packet in self._stream.encode(frame):
+            size = self._file.size
+            self._container.mux(packet)
+            now_s = time.monotonic()
+            if not self._held or self._file.size > size:
+                self._has_fragment = bool(self._held)
+                self._held = []
+                self._held_since_s = now_s
+            self._held.append(packet)
+            self._held_until_s = now_s
+            self._is_ahead = False
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OutputError as error:
+            self.fail(error)
+            raise
+        except OSError as error:
+            failure = write_error(self.path, error)
+            self.fail(failure)
+            raise failure from None
+        except Exception as error:  # FFmpeg's errors have many classes
+            text = f"{self.path}: the {self.codec.name} encoder failed: {error}"
+            self.fail(VideoError(text))
+            raise VideoError(text) from None
+
+    def _let_go(self) -> None:
+        container, self._container = self._container, None
+        # An encoder takes memory for as long as it is there.
+        self._stream = self._reformatter = self._last_picture = None
+        self._held = []
+        if self._file is not None:
+            self._file.is_dead = True
+        if container is not None:
+            with contextlib.suppress(Exception):  # the end cannot be written, either
+                container.close()
+        if self._file is not None:
+            self._file.close()
+
+
+class _CountedFile:
+    """A new file in the way in which PyAV writes one.
+
+    Raises:
+        OutputError: It exists already (nothing of anybody's is ever overwritten), or cannot be
+            made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+        except FileExistsError:
+            raise OutputError(f"{path}: exists already") from None
+        except OSError as error:
+            raise output_error(path, error) from None
+        self.size = 0
+        #: After a failure: what FFmpeg still wants to write would only tear it further.
+        self.is_dead = False
+        self._at = 0
+        self._is_ahead = False
+
+    def write(self, data: Any) -> int:
+        if self.is_dead:
+            return len(data)
+        self._drop_ahead()
+        view = memoryview(data)
+        while view:
+            written = os.write(self._fd, view)
+            self._at += written
+            self.size = max(self.size, self._at)
+            view = view[written:]
+        return len(data)
+
+    def write_ahead(self, data: bytes) -> None:
+        """Write behind the end what is there until the next write."""
+        self._drop_ahead()
+        self._is_ahead = True
+        at = self.size
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(self._fd, view, at)
+            at += written
+            view = view[written:]
+
+    def _drop_ahead(self) -> None:
+        # What comes may be shorter: the rest would stand behind it, and look like a part of it.
+        if self._is_ahead and not self.is_dead:
+            os.ftruncate(self._fd, self.size)
+            self._is_ahead = False
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._drop_ahead()
+        self._at = os.lseek(self._fd, offset, whence)
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            with contextlib.suppress(OSError):  # what it holds has been written, or has failed
+                os.close(fd)
+
+
+def _fitted(image: Image, size: tuple[int, int]) -> Image:
+    """Return a picture in ``size``: smaller if it must be, with black beside it if it is not."""
+    width, height = size
+    if image.shape[:2] == (height, width):
+        return image
+    import cv2
+
+    scale = min(width / image.shape[1], height / image.shape[0])
+    if scale < 1 or (scale > 1 and min(width - image.shape[1], height - image.shape[0]) > 1):
+        shown = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
+        image = cv2.resize(image, shown, interpolation=cv2.INTER_AREA)
+    below, right = height - image.shape[0], width - image.shape[1]
+    fitted: Image = cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_CONSTANT)
+    return fitted
+
+
+# --- what is there of a video ------------------------------------------------------------------
+
+
+def digest(path: Path) -> str:
+    """Bring a video to the disk and return its SHA-256."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def drop_torn_end(path: Path) -> None:
+    """Cut an MP4 that lost its writer back to its last whole fragment.
+
+    What is cut off is less than a fragment. Players differ in what they make of half a picture.
+
+    Raises:
+        OSError: The file cannot be read or cut.
+    """
+    with path.open("r+b") as file:
+        size = os.fstat(file.fileno()).st_size
+        whole = _whole_boxes(file, size)
+        if whole < size:
+            os.ftruncate(file.fileno(), whole)
+
+
+def _whole_boxes(file: BinaryIO, size: int) -> int:
+    """Return where the whole boxes at the top of an MP4 end, a lonely `moof` not counted."""
+    position = end = 0
+    while position + 8 <= size:
+        file.seek(position)
+        head = file.read(16)
+        length, kind = struct.unpack_from(">I4s", head)
+        if length == 1 and len(head) == 16:
+            (length,) = struct.unpack_from(">Q", head, 8)
+        if length < 8 or position + length > size:
+            break
+        position += length
+        if kind != b"moof":
+            end = position
+    return end
+
+
+def frame_stamps(path: Path) -> list[int]:
+    """Return the time of each frame that can be decoded, in microseconds from the first.
+
+    Every packet is looked at, but only those after the last key frame are decoded: that is where
+    a video that lost its writer may be torn.
+
+    Raises:
+        VideoError: The file is no video.
+    """
+    with _opened(path) as (container, stream):
+        stamps: list[int] = []
+        last: list[Any] = []
+        for packet in container.demux(stream):
+            if packet.size == 0 or packet.is_corrupt:
+                continue
+            if packet.is_keyframe:
+                last = []
+            last.append(packet)
+            stamps.append(round(packet.pts * packet.time_base * 1_000_000))
+        decoded = 0
+        with contextlib.suppress(import_av().FFmpegError):
+            for packet in [*last, None]:
+                decoded += len(stream.decode(packet))
+        return stamps[: len(stamps) - len(last) + decoded]
+
+
+def frame_size(path: Path) -> tuple[int, int]:
+    """Return width and height of a video. Raises VideoError where it is none."""
+    with _opened(path) as (_, stream):
+        return int(stream.width), int(stream.height)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
+    av = import_av()
+    try:
+        # An absolute path cannot be taken for a URL.
+        with av.open(os.path.abspath(path)) as container:
+            yield container, container.streams.video[0]
+    except (av.FFmpegError, IndexError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise VideoError(f"{path}: cannot be read as a video: {reason}") from None

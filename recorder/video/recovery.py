@@ -1,0 +1,119 @@
+"""Videos that lost their recorder: how far they go, and whether they are those of the rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from dgrec.errors import VideoError
+from dgrec.format.journal import Journal
+from dgrec.format.metadata import Metadata, utc_text
+from dgrec.recorder.video.file import digest, drop_torn_end, frame_size, frame_stamps
+from dgrec.session.videos import base_name, recorded_video
+
+__all__ = ["RecoveredVideos", "recover_videos"]
+
+#: Stamps are equal to the microsecond; only where two were the same, one was moved by one.
+_SAME_US = 1000
+#: Of an entry, when rows point past its end.
+_CUT_OFF = "its recorder was cut off"
+
+
+@dataclass
+class RecoveredVideos:
+    """What the metadata is to say of the videos, and what the user should know about them."""
+
+    entries: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def recover_videos(journal: Journal) -> RecoveredVideos | None:
+    """Complete what the head of ``journal`` says of its videos; None if there is nothing to do.
+
+    A torn end is cut off. Of a file whose frames do not have the stamps of the rows, nothing is
+    said in the metadata, and nothing in it is changed: it is another one.
+
+    Raises:
+        OSError: A video cannot be read or cut.
+    """
+    named = journal.metadata.get("video")
+    if not named:
+        return None
+    numbers, captured = _rows(journal)
+    if journal.closing is not None and "video" in journal.closing:
+        return None
+    found = RecoveredVideos()
+    for entry in named:
+        _recover(journal, entry, numbers, captured, found)
+    return found
+
+
+def _rows(journal: Journal) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return the video frame and the stamp in microseconds of each row that has one."""
+    numbers, captured = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for batch in journal.batches():
+        if "video_frame" not in batch.schema.names:
+            continue
+        with_frame = batch.filter(batch.column("video_frame").is_valid())
+        for name, values in (("video_frame", numbers), ("captured_at", captured)):
+            column = with_frame.column(name).cast(pa.int64())
+            values.append(column.to_numpy(zero_copy_only=False))
+    return np.concatenate(numbers), np.concatenate(captured)
+
+
+def _recover(
+    journal: Journal,
+    entry: Metadata,
+    numbers: np.ndarray[Any, Any],
+    captured: np.ndarray[Any, Any],
+    found: RecoveredVideos,
+) -> None:
+    path = recorded_video(journal.path.parent, entry)
+    if path is None:
+        if len(numbers):
+            missing = journal.path.with_name(base_name(entry.get("file")) or "its video")
+            found.notes.append(f"{missing}: is not there")
+        return
+    try:
+        if _beginning(frame_stamps(path), numbers, captured) is None:
+            found.notes.append(f"{path}: is not the video of this recording; left out")
+            return
+        drop_torn_end(path)
+        stamps = frame_stamps(path)
+        begun_us = _beginning(stamps, numbers, captured)
+        width, height = frame_size(path)
+    except VideoError:  # killed before the first half second of it was complete
+        found.notes.append(f"{path}: nothing in it can be played; left out")
+        return
+    if begun_us is None:
+        found.notes.append(f"{path}: no frame of it can be read")
+        return
+    completed = {
+        **entry,
+        "width": width,
+        "height": height,
+        "frames": len(stamps),
+        "started_at": utc_text(begun_us * 1000),
+        "size": path.stat().st_size,
+        "sha256": digest(path),
+    }
+    without = int((numbers >= len(stamps)).sum())
+    if without:
+        completed["problem"] = _CUT_OFF
+    found.entries.append(completed)
+    rest = f"; {without:,} rows after that have no picture" if without else ""
+    found.notes.append(f"{path}: {len(stamps):,} frames{rest}")
+
+
+def _beginning(
+    stamps: list[int], numbers: np.ndarray[Any, Any], captured: np.ndarray[Any, Any]
+) -> int | None:
+    """Return when frame 0 was captured, in microseconds of UTC; None if rows and video differ."""
+    there = numbers < len(stamps)
+    if not there.any():
+        return None
+    begun = captured[there] - np.array(stamps)[numbers[there]]
+    return int(begun[0]) if np.ptp(begun) < _SAME_US else None

@@ -1,0 +1,192 @@
+"""The videos of one segment of a recording: which files there are, and what is said of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal
+
+from dgrec.errors import DgrecError, VideoError
+from dgrec.format.metadata import utc_text
+from dgrec.recorder.video.codecs import DEFAULT_QUALITY, Codec
+from dgrec.recorder.video.file import Kind, VideoFile, digest, video_path
+from dgrec.video import Image, repeats
+
+__all__ = ["SegmentVideos", "VideoOptions", "VideoPolicy"]
+
+VideoPolicy = Literal["block", "leave-out"]
+Entry = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class VideoOptions:
+    """What is recorded of the pixels, and how.
+
+    Args:
+        kinds: ``raw``, as they came from the source; ``annotated``, with the overlay.
+        quality: From 1 (smallest) to 100 (best).
+        size: Width and height of the videos; without it, those of the first frame, made even.
+        aspect: Width / height of a pixel, for players; 1 without it.
+        policy: Whether the loop waits for the encoder, or leaves frames out of the video.
+    """
+
+    kinds: tuple[Kind, ...]
+    codec: Codec
+    quality: int = DEFAULT_QUALITY
+    size: tuple[int, int] | None = None
+    policy: VideoPolicy = "block"
+    aspect: Fraction | None = None
+
+
+class SegmentVideos:
+    """The videos of one segment: the same frames in each, with the same numbers and times."""
+
+    def __init__(self, options: VideoOptions, session: Path, replaced: Iterable[Path]) -> None:
+        taken = set(replaced)
+        self.files: list[VideoFile] = []
+        #: Where each file goes once its session has taken the place of an older one.
+        self._names: dict[VideoFile, Path] = {}
+        for kind in options.kinds:
+            path = name = video_path(session, kind)
+            if path in taken:
+                # Until there is a new session, the old one keeps its pixels.
+                path = name.with_suffix(f".new{name.suffix}")
+            file = VideoFile(
+                path, kind, options.codec, options.quality, options.size, options.aspect
+            )
+            self.files.append(file)
+            self._names[file] = name
+        #: How many frames were handed over, with those that are repeated over a long gap.
+        self.frames = 0
+        self.first_us = 0
+        self._last_pts = -1
+        #: What the encoder's thread was told to do with them in the end.
+        self.is_ended = self.is_discarded = False
+        self._closed = threading.Event()
+        self._entries: list[Entry] | None = None
+
+    def place(self, captured_ns: int) -> tuple[int, int]:
+        """Return number and time of the next frame; the time in microseconds since the first."""
+        captured_us = captured_ns // 1000  # as the column has it
+        if not self.frames:
+            self.first_us = captured_us
+        pts_us = max(captured_us - self.first_us, self._last_pts + 1)
+        if self.frames:
+            self.frames += len(repeats(self._last_pts, pts_us))
+        self._last_pts = pts_us
+        self.frames += 1
+        return self.frames - 1, pts_us
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether none of the videos can go on."""
+        return all(file.failure for file in self.files)
+
+    @property
+    def bytes_written(self) -> int:
+        return sum(file.bytes_written for file in self.files)
+
+    def header(self, size: tuple[int, int] | None) -> list[Entry]:
+        """Return what the journal says of the videos from the start.
+
+        ``size`` is that of the frames; that of an overlay is not known before one is drawn.
+        """
+        entries = []
+        for file in self.files:
+            entry: Entry = {
+                "file": file.path.name,
+                "kind": file.kind,
+                "codec": file.codec.name,
+            }
+            width, height = file.size or ((size or (0, 0)) if file.kind == "raw" else (0, 0))
+            if width and height:
+                entry |= {"width": width + width % 2, "height": height + height % 2}
+            entries.append(entry)
+        return entries
+
+    # --- in the encoder's thread ---
+
+    def write(self, image: Image, draw: Callable[[], Image], pts_us: int) -> None:
+        """Encode one frame into each video that goes on."""
+        for file in self.files:
+            if file.failure is not None:
+                continue
+            with contextlib.suppress(DgrecError):  # `file.failure` keeps it
+                try:
+                    picture = draw() if file.kind == "annotated" else image
+                except Exception as error:  # the model's postprocessor, or an analyzer
+                    file.fail(VideoError(f"the overlay cannot be drawn: {error}"))
+                    continue
+                file.write(picture, pts_us)
+
+    @property
+    def ahead_due_s(self) -> float | None:
+        """When `write_ahead` has something to do, if no frame comes before (`time.monotonic`)."""
+        due = [file.ahead_due_s for file in self.files]
+        return min((at_s for at_s in due if at_s is not None), default=None)
+
+    def write_ahead(self) -> None:
+        """Bring frames to the disk that would otherwise wait there for the next one."""
+        for file in self.files:
+            with contextlib.suppress(DgrecError):
+                file.write_ahead()
+
+    def close(self) -> None:
+        for file in self.files:
+            with contextlib.suppress(DgrecError):
+                file.close()
+        self._closed.set()
+
+    def discard(self) -> None:
+        for file in self.files:
+            file.discard()
+        self._closed.set()
+
+    # --- for whoever seals the segment ---
+
+    def entries(self) -> list[Entry]:
+        """Wait for the encoder; return what the session's metadata says of the videos."""
+        self._closed.wait()
+        if self._entries is None:
+            made = [] if self.is_discarded else [file for file in self.files if file.is_made]
+            self._entries = [self._entry(file) for file in made]
+        return self._entries
+
+    def _entry(self, file: VideoFile) -> Entry:
+        width, height = file.size or (0, 0)
+        problem = file.failure
+        entry: Entry = {
+            "file": self._names[file].name,
+            "kind": file.kind,
+            "codec": file.codec.name,
+            "width": width,
+            "height": height,
+            "frames": file.frames,
+            "started_at": utc_text(self.first_us * 1000),
+        }
+        try:
+            entry |= {"size": file.path.stat().st_size, "sha256": digest(file.path)}
+        except OSError as error:
+            problem = problem or f"cannot be read back: {error.strerror}"
+        return {**entry, "problem": problem} if problem else entry
+
+    def put_in_place(self) -> list[Path]:
+        """Give the files their names, now that what stood there is replaced; return those.
+
+        Raises:
+            OSError: A file cannot be renamed.
+        """
+        if self.is_discarded:
+            return []
+        made = [file for file in self.files if file.is_made]
+        for file in made:
+            name = self._names[file]
+            if file.path != name:
+                os.replace(file.path, name)
+                file.path = name
+        return [file.path for file in made]

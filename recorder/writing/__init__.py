@@ -1,0 +1,1 @@
+"""How rows get to the disk: the writer's queue, parts, sealing, retention."""

@@ -1,0 +1,193 @@
+"""What earlier runs of a recording in parts left, from which the next one goes on (``--continue``).
+
+All runs are one recording: parts go on counting, and so do frames, source frames and stamps, as
+over a gap of the camera. Whoever reads the parts needs to know nothing of runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from glob import escape
+from pathlib import Path
+from typing import Any
+
+from dgrec.errors import ConfigError, DgrecError, OutputError
+from dgrec.format.encode import Row
+from dgrec.format.journal import is_being_written
+from dgrec.format.metadata import Metadata, utc_text
+from dgrec.format.schema import JOURNAL_SUFFIX, SCHEMA
+from dgrec.recorder.recovery import Recovery, recover
+from dgrec.recorder.video.file import VIDEO_SUFFIXES
+from dgrec.recorder.writing.sealer import SealedPart, videos_of
+from dgrec.session.file import RecordedFile
+from dgrec.session.parts import first_frame, is_part_name, numbered_files, parts_in_set, parts_of
+
+__all__ = ["Earlier", "find_earlier", "recover_parts"]
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """Where the next run goes on; as it is made without arguments: at the beginning."""
+
+    #: The last number that any file has which is called like a part.
+    number: int = 0
+    set_id: str | None = None
+    #: Of the newest part.
+    metadata: Metadata | None = None
+    columns: tuple[str, ...] = ()
+    #: How many frames there were, and of the source.
+    frames: int = 0
+    source_frames: int = 0
+    #: Of the last row; 0 where there is none.
+    media_time_s: float | None = None
+    captured_ns: int = 0
+    completed_ns: int = 0
+    #: What is to be removed when it is too old or too much, the oldest first.
+    parts: tuple[SealedPart, ...] = ()
+
+    def check(self, output: Path, metadata: Metadata) -> None:
+        """Raise `ConfigError` if a run with this metadata does not continue the one before."""
+        if self.metadata is None:
+            return
+        if self.columns != tuple(SCHEMA.names):
+            raise ConfigError(
+                f"{output}: has parts of another version of dgrec, which --continue does not mix; "
+                "choose another name"
+            )
+        for of, key, word in (("source", "given", "source"), ("model", "name", "model")):
+            before, now = (_fact(m, of, key) for m in (self.metadata, metadata))
+            if before != now:
+                raise ConfigError(
+                    f"{output}: has parts of another {word} ({before}, not {now}), which "
+                    "--continue does not mix; choose another name"
+                )
+
+    def aligned(self, output: Path, frame_count: int | None) -> Earlier:
+        """Return where to go on with footage that is repeated: at its first frame.
+
+        Raises:
+            ConfigError: Nobody knows how many frames it has.
+        """
+        if not self.source_frames:
+            return self
+        if not frame_count:
+            raise ConfigError(
+                f"{output}: cannot be continued: its source does not say how many frames it has"
+            )
+        rounds = -(-self.source_frames // frame_count)
+        return replace(self, source_frames=rounds * frame_count)
+
+    def gap(self, row: Row) -> dict[str, Any] | None:
+        """Return the event before the first row of the next run."""
+        if not self.captured_ns:
+            return None
+        return {
+            "kind": "gap",
+            "from": utc_text(self.captured_ns),
+            "to": utc_text(row.captured_ns),
+            "seconds": round((row.captured_ns - self.captured_ns) / 1e9, 3),
+            "source_frame": row.source_frame,
+            "back": True,
+            "attempts": 0,
+            "reason": "the recorder was started again",
+        }
+
+
+def recover_parts(output: Path, tell: Callable[[Path, Recovery | DgrecError], None]) -> None:
+    """Seal the journals that killed runs left; those that cannot be sealed stay, and are told.
+
+    Raises:
+        OutputError: One of them is being written: another process is recording under this name.
+    """
+    for journal in parts_of(output):
+        if journal.suffix != JOURNAL_SUFFIX:
+            continue
+        _check_free(journal)
+        try:
+            result = recover(journal)
+        except DgrecError as error:
+            tell(journal, error)
+        else:
+            tell(journal, result)
+
+
+def find_earlier(output: Path) -> Earlier:
+    """Return what is there of a recording in parts."""
+    chosen, set_id = parts_in_set(output)
+    earlier = Earlier(max(_numbers(output), default=0), set_id)
+    for _, path in chosen:
+        # What is damaged cannot be gone on from, and is nothing that anybody asked to remove.
+        with contextlib.suppress(DgrecError, OSError), RecordedFile(path, check=False) as file:
+            earlier = replace(
+                _after(earlier, file),
+                metadata=file.metadata,
+                columns=tuple(file.schema.names),
+                parts=(*earlier.parts, _kept(path, file, str(set_id))),
+            )
+    for _, path in chosen:
+        _check_free(path)  # begun by another process since the journals were looked at
+    return earlier
+
+
+def _check_free(path: Path) -> None:
+    if path.suffix == JOURNAL_SUFFIX and is_being_written(path):
+        raise OutputError(f"{path}: is being recorded now; stop that recording first")
+
+
+def _after(earlier: Earlier, file: RecordedFile) -> Earlier:
+    """Return where to go on after the rows of one more part."""
+    frames = max(earlier.frames, first_frame(file.metadata))
+    if not len(file):
+        return replace(earlier, frames=frames)
+    row = file.row(len(file) - 1)
+    media_time_s = row["media_time_s"]
+    return replace(
+        earlier,
+        frames=max(frames, (row["frame"] or 0) + 1),
+        source_frames=max(earlier.source_frames, (row["source_frame"] or 0) + 1),
+        media_time_s=earlier.media_time_s if media_time_s is None else media_time_s,
+        captured_ns=max(earlier.captured_ns, _ns(row["captured_at"])),
+        completed_ns=max(earlier.completed_ns, _ns(row["completed_at"])),
+    )
+
+
+def _kept(path: Path, file: RecordedFile, set_id: str) -> SealedPart:
+    beside = [*videos_of(path, file.metadata)]
+    journal = path.with_suffix(JOURNAL_SUFFIX)
+    if journal != path and journal.exists():  # part of it could not be read
+        beside.append(journal)
+    ended_ns = 0
+    if len(file):
+        ended_ns = _ns(file.row(len(file) - 1)["completed_at"])
+    if not ended_ns:
+        ended_ns = path.stat().st_mtime_ns
+    first = first_frame(file.metadata)
+    return SealedPart(path, tuple(beside), ended_ns, first, 0, set_id)
+
+
+def _numbers(output: Path) -> Iterator[int]:
+    """Yield the numbers of all files that stand where a part or its videos would go."""
+    yield from (number for number, _ in numbered_files(output))
+    stem = output.name.removesuffix(".parquet")
+    for ending in VIDEO_SUFFIXES.values():
+        for path in output.parent.glob(f"{escape(stem)}-[0-9]*{ending}"):
+            name = path.name.removesuffix(ending).removesuffix(".new")
+            if is_part_name(name) and name.startswith(f"{stem}-"):
+                digits = name.removeprefix(f"{stem}-")
+                if digits.isdecimal():
+                    yield int(digits)
+
+
+def _fact(metadata: Metadata, of: str, key: str) -> Any:
+    facts = metadata.get(of)
+    return facts.get(key) if isinstance(facts, dict) else None
+
+
+def _ns(stamp: datetime | None) -> int:
+    if stamp is None:
+        return 0
+    since = stamp - datetime.fromtimestamp(0, stamp.tzinfo)
+    return since // timedelta(microseconds=1) * 1000

@@ -1,0 +1,27 @@
+"""Counts the frames that were lost while the model started."""
+
+from __future__ import annotations
+
+from dgrec.format.encode import Row
+
+__all__ = ["StartLosses"]
+
+
+class StartLosses:
+    """Counts, from the rows as they are written, what `frame_losses` in the SQL library counts.
+
+    A loss belongs to the start if it came before the first row, or after a frame that was captured
+    no later than the first result came out.
+    """
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self._first_result_ns = 0
+        self._captured_before_ns: int | None = None
+
+    def add(self, row: Row) -> None:
+        if self._captured_before_ns is None:
+            self._first_result_ns = row.completed_ns
+        if self._captured_before_ns is None or self._captured_before_ns <= self._first_result_ns:
+            self.frames += row.dropped_camera + row.dropped_queue + row.dropped_writer
+        self._captured_before_ns = row.captured_ns

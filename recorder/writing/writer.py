@@ -1,0 +1,220 @@
+"""The writer: a thread that brings rows to the journal, beside the inference loop.
+
+A slow disk must not slow down `predict_stream`. Rows wait in a bounded queue; when it is full, the
+policy decides: ``block`` waits (footage can wait), ``drop-oldest`` loses the oldest row that
+waits and counts it (a live camera cannot).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+
+from dgrec.errors import DgrecError
+from dgrec.format.encode import Row
+from dgrec.format.journal import JournalWriter
+from dgrec.format.metadata import Metadata
+from dgrec.recorder.writing.parts import PartedJournal
+from dgrec.recorder.writing.start_losses import StartLosses
+
+__all__ = ["FLUSH_BYTES", "FLUSH_SECONDS", "QueuePolicy", "RowWriter"]
+
+QueuePolicy = Literal["block", "drop-oldest"]
+
+#: Rows reach the operating system at least this often, whichever comes first. The promise is one
+#: second; half of it leaves room for a machine that is busy.
+FLUSH_SECONDS = 0.5
+FLUSH_BYTES = 1 << 20
+
+
+class RowWriter:
+    """Writes rows to ``journal`` in its own thread.
+
+    Args:
+        min_free: Bytes that are to stay free on the disk: see `is_disk_low`.
+        reserve: Returns how many bytes others still want to write before the recording has ended.
+        alarm: Called, in the writer's thread, with the reason for which recording has to end. A
+            source that has gone silent would not let anybody come to `put` and be told there.
+
+    Raises (from `put` and `close`):
+        OutputError: The journal could not be written; nothing more will be.
+    """
+
+    def __init__(
+        self,
+        journal: JournalWriter | PartedJournal,
+        *,
+        policy: QueuePolicy = "block",
+        capacity: int = 1024,
+        min_free: int | None = None,
+        reserve: Callable[[], int] = lambda: 0,
+        alarm: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.journal = journal
+        #: Becomes true at a flush when recording has to end for the session to be sealed and
+        #: ``min_free`` to be left. What is put after that is still written.
+        self.is_disk_low = False
+        self._min_free = min_free
+        self._reserve = reserve
+        self._alarm = alarm
+        self.dropped = 0
+        self._start_losses = StartLosses()
+        self._policy = policy
+        self._capacity = capacity
+        self._per_frame = journal.durability == "frame"
+        self._rows: deque[Row] = deque()
+        self._events: list[dict[str, Any]] = []
+        self._changed = threading.Condition()
+        self._closing = False
+        self._error: DgrecError | None = None
+        #: Of the row that was taken last.
+        self._last_segment: object = None
+        self._waiting_bytes = 0
+        self._idle = False
+        self._thread = threading.Thread(target=self._run, name="dgrec-writer", daemon=True)
+        self._thread.start()
+
+    @property
+    def error(self) -> DgrecError | None:
+        """What stopped the writer, if anything did."""
+        return self._error
+
+    @property
+    def dropped_at_start(self) -> int:
+        """Of the frames lost before the rows written so far, those lost while the model started."""
+        return self._start_losses.frames
+
+    def put(self, row: Row) -> None:
+        """Hand over one row; wait only if the queue is full and the policy is ``block``."""
+        with self._changed:
+            while len(self._rows) >= self._capacity and self._error is None:
+                if self._policy == "drop-oldest":
+                    self._drop(row)
+                    break
+                self._changed.wait(0.1)
+            if self._error is not None:
+                raise self._error
+            self._rows.append(row)
+            self._waiting_bytes += _estimate(row)
+            # Waking the writer for every row would cost more than writing it.
+            if self._idle or self._waiting_bytes >= FLUSH_BYTES or self._is_half_full():
+                self._changed.notify_all()
+
+    def note(self, event: dict[str, Any]) -> None:
+        """Keep an event (a camera that was lost, say) with the rows of its time."""
+        with self._changed:
+            self._events.append(event)
+            if self._idle:  # rows may not come for a long time: that is what most events tell of
+                self._changed.notify_all()
+
+    def close(self) -> None:
+        """Write what waits, and stop the thread."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def end(self, closing: Metadata) -> None:
+        """Write the journal's end. Call after `close`."""
+        self.journal.end(closing)
+
+    def _drop(self, newest: Row) -> None:
+        # The next row that is written carries the count: it then stands where the loss was.
+        index = self._to_drop()
+        row = self._rows[index]
+        del self._rows[index]
+        self.dropped += 1
+        following = self._rows[index] if index < len(self._rows) else newest
+        following.dropped_writer += 1 + row.dropped_writer
+        following.dropped_camera += row.dropped_camera
+        following.dropped_queue += row.dropped_queue
+        following.skipped_before += row.skipped_before
+
+    def _to_drop(self) -> int:
+        """Return which row to let go: the oldest, but for the only one of its segment.
+
+        A part without rows would not be begun, and its video belong to nobody.
+        """
+        before = self._last_segment
+        for index, row in enumerate(self._rows):
+            if row.segment is before:
+                return index
+            before = row.segment
+        return 0
+
+    def _run(self) -> None:
+        try:
+            while True:
+                rows, events, last = self._next_batch()
+                if rows or events:
+                    for row in rows:
+                        self._start_losses.add(row)
+                    self.journal.write(rows, **({"events": events} if events else {}))
+                    self._look_at_disk()
+                if last:
+                    return
+        except DgrecError as error:
+            failure = error
+        except Exception as error:  # a defect here must not hang the recording
+            failure = DgrecError(f"{self.journal.path}: the writer failed: {error!r}")
+        with self._changed:
+            self._error = failure
+            self._changed.notify_all()
+        self._alarm("failed")
+
+    def _look_at_disk(self) -> None:
+        if self._min_free is None or self.is_disk_low:
+            return
+        # Sealing needs room beside the journal: for masks, which are compressed already, as much.
+        needed = self._min_free + self.journal.unsealed_bytes + self._reserve()
+        with contextlib.suppress(OSError):  # a disk that is gone makes the next write fail
+            self.is_disk_low = shutil.disk_usage(self.journal.path.parent).free < needed
+        if self.is_disk_low:
+            self._alarm("disk_full")
+
+    def _is_half_full(self) -> bool:
+        return len(self._rows) * 2 >= self._capacity
+
+    def _next_batch(self) -> tuple[list[Row], list[dict[str, Any]], bool]:
+        """Wait until a flush is due; return its rows and events, and True at the very end."""
+        with self._changed:
+            self._idle = True
+            while not (self._rows or self._events or self._closing):
+                self._changed.wait()
+            self._idle = False
+            due = time.monotonic() + (0 if self._per_frame else FLUSH_SECONDS)
+            while not self._closing and self._waiting_bytes < FLUSH_BYTES:
+                left = due - time.monotonic()
+                if left <= 0 or self._is_half_full():
+                    break
+                self._changed.wait(left)
+            rows = list(self._rows) if not self._per_frame else [*self._rows][:1]
+            for row in rows:
+                self._rows.popleft()
+                self._last_segment = row.segment
+            self._waiting_bytes = sum(map(_estimate, self._rows))
+            events, self._events = self._events, []
+            self._changed.notify_all()  # there is room again
+            return rows, events, self._closing and not self._rows
+
+
+def _estimate(row: Row) -> int:
+    """Return roughly how many bytes a row takes in the journal."""
+    size = 400
+    if isinstance(row.results, list):
+        size += 160 * len(row.results)
+        for item in row.results:
+            mask = item.get("mask") or item if isinstance(item, dict) else {}
+            data = mask.get("data") if isinstance(mask, dict) else None
+            if isinstance(data, np.ndarray):
+                size += int(data.size)
+    return size
