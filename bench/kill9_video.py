@@ -28,9 +28,9 @@ from pathlib import Path
 from dgrec.clock import Clock
 from dgrec.format import metadata as metadata_module
 from dgrec.recorder.capture import Capture
+from dgrec.recorder.options import Splitting
 from dgrec.recorder.recording import Recording
 from dgrec.recorder.recovery import left_behind, recover
-from dgrec.recorder.segments import Splitting
 from dgrec.recorder.sources.frames import Frame
 from dgrec.recorder.video.codecs import find_codec
 from dgrec.recorder.video.segment import VideoOptions

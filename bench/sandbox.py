@@ -15,7 +15,7 @@ from pathlib import Path
 import dgrec
 from dgrec import sample
 from dgrec.errors import DgrecError
-from dgrec.replay.query.limits import bounded_memory
+from dgrec.replay.limits import bounded_memory
 from dgrec.replay.query.reader import SqlReader
 from tests.replay.hostile import STATEMENTS, files_in
 

@@ -28,8 +28,8 @@ from click.testing import CliRunner
 from dgrec.errors import DgrecError
 from dgrec.format.checksums import verify_checksums
 from dgrec.recorder.cli import recover_command
-from dgrec.replay.clip.cli import clip_command
-from dgrec.replay.query.cli import query_command
+from dgrec.replay.commands.clip import clip_command
+from dgrec.replay.commands.query import query_command
 from tests.dgrec.damage import read_all
 from tests.factory import make_rows, write_journal, write_session
 from tests.recorder.test_faults import FRAMES, new_recording

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 from dgrec.credentials import redact
 from dgrec.errors import ConfigError
 from dgrec.options import NamedPath
-from dgrec.recorder.video.codecs import DEFAULT_QUALITY
+from dgrec.recorder.options import DEFAULT_QUALITY
 from dgrec.units import parse_duration, parse_rate, parse_seconds, parse_size
 
 __all__ = ["COMMANDS"]

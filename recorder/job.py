@@ -24,6 +24,7 @@ from dgrec.recorder.ai_server import AIServer
 from dgrec.recorder.capture import Capture, Decimator
 from dgrec.recorder.machine import MachineMeter
 from dgrec.recorder.model import LoadedModel, ModelRequest, load_model, parse_property
+from dgrec.recorder.options import Retention, Splitting
 from dgrec.recorder.outputs.json_lines import Publisher, check_target
 from dgrec.recorder.outputs.window import OverlayWindow
 from dgrec.recorder.recording import Recording, journal_path
@@ -35,8 +36,7 @@ from dgrec.recorder.video.codecs import check_codec, find_codec
 from dgrec.recorder.video.file import Kind, video_path
 from dgrec.recorder.video.segment import VideoOptions
 from dgrec.recorder.writing.continuation import Earlier, find_earlier, recover_parts
-from dgrec.recorder.writing.parts import Splitting
-from dgrec.recorder.writing.sealer import Retention, recorded_videos
+from dgrec.recorder.writing.sealer import recorded_videos
 from dgrec.session.parts import is_part_name, numbered_files, parts_of
 from dgrec.units import size_text
 

@@ -29,12 +29,13 @@ from dgrec.rates import RecentRate, frame_rate
 from dgrec.recorder.ai_server import AIServer, close_beside
 from dgrec.recorder.capture import Capture, Feed
 from dgrec.recorder.machine import MachineMeter
+from dgrec.recorder.options import Splitting
 from dgrec.recorder.segments import Segment
 from dgrec.recorder.sources.frames import Frame
 from dgrec.recorder.video.encoder import VideoRecorder
 from dgrec.recorder.video.segment import VideoOptions
 from dgrec.recorder.writing.continuation import Earlier
-from dgrec.recorder.writing.parts import PartedJournal, Splitting
+from dgrec.recorder.writing.parts import PartedJournal
 from dgrec.recorder.writing.sealer import recorded_videos, remove
 from dgrec.recorder.writing.writer import QueuePolicy, RowWriter
 from dgrec.session.parts import parts_of

@@ -8,31 +8,16 @@ no video the journal decides when it writes the row, and knows its own size exac
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dgrec.format.encode import Row
-from dgrec.recorder.writing.sealer import Retention
+from dgrec.recorder.options import Splitting
 
 if TYPE_CHECKING:
     from dgrec.recorder.video.segment import SegmentVideos
 
-__all__ = ["Cutter", "Segment", "Splitting"]
-
-
-@dataclass(frozen=True)
-class Splitting:
-    """When a new part begins: after so many seconds, or before it passes so many bytes.
-
-    The bytes are those of its journal and its videos.
-    """
-
-    every_s: float | None = None
-    size: int | None = None
-    keep: Retention = field(default_factory=Retention)
-
-    def __bool__(self) -> bool:
-        return self.every_s is not None or self.size is not None
+__all__ = ["Cutter", "Segment"]
 
 
 @dataclass(eq=False)

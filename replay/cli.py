@@ -7,13 +7,13 @@ from pathlib import Path
 import click
 
 from dgrec.options import NamedPath
-from dgrec.replay.clip.cli import clip_command
-from dgrec.replay.compare.cli import compare_command
+from dgrec.replay.commands.clip import clip_command
+from dgrec.replay.commands.compare import compare_command
+from dgrec.replay.commands.query import query_command
+from dgrec.replay.commands.replay import replay_command
+from dgrec.replay.commands.report import report_command
+from dgrec.replay.commands.stats import stats_command
 from dgrec.replay.options import output_options, session_argument
-from dgrec.replay.query.cli import query_command
-from dgrec.replay.replay_cli import replay_command
-from dgrec.replay.report.cli import report_command
-from dgrec.replay.stats.cli import stats_command
 from dgrec.terminal import echo
 
 __all__ = ["COMMANDS"]

@@ -27,8 +27,8 @@ from dgrec.clock import Clock
 from dgrec.errors import DgrecError, StorageError, VideoError
 from dgrec.format.journal import Journal
 from dgrec.recorder.capture import Capture
+from dgrec.recorder.options import Splitting
 from dgrec.recorder.recovery import recover
-from dgrec.recorder.segments import Splitting
 from dgrec.recorder.sources.frames import Frame
 from dgrec.recorder.video.codecs import CODECS, find_codec
 from dgrec.recorder.video.file import VideoFile, frame_stamps

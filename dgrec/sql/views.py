@@ -21,10 +21,10 @@ import pyarrow as pa
 
 from dgrec.errors import QueryError
 from dgrec.format.arrays import is_utf8
+from dgrec.format.clips import original_of
 from dgrec.format.metadata import dumps
 from dgrec.format.schema import DETECTION, SCHEMA
 from dgrec.format.totals import FLOATS, LARGEST_MEASUREMENT
-from dgrec.session.clips import original_of
 from dgrec.sql import library
 from dgrec.sql.library import literal
 

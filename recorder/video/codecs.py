@@ -11,9 +11,7 @@ from typing import Any
 from dgrec.errors import VideoError
 from dgrec.recorder.video.scheduling import kept_scheduling
 
-__all__ = ["CODECS", "DEFAULT_QUALITY", "Codec", "check_codec", "find_codec", "open_stream"]
-
-DEFAULT_QUALITY = 70
+__all__ = ["CODECS", "Codec", "check_codec", "find_codec", "open_stream"]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 from dgrec.errors import DgrecError, VideoError
 from dgrec.format.metadata import utc_text
-from dgrec.recorder.video.codecs import DEFAULT_QUALITY, Codec
+from dgrec.recorder.options import DEFAULT_QUALITY
+from dgrec.recorder.video.codecs import Codec
 from dgrec.recorder.video.file import Kind, VideoFile, digest, video_path
 from dgrec.video import Image, repeats
 

@@ -16,13 +16,14 @@ from dgrec.format.metadata import Metadata, utc_text, uuid7
 from dgrec.format.schema import JOURNAL_SUFFIX
 from dgrec.format.totals import LOSSES
 from dgrec.recorder.machine import MachineMeter
-from dgrec.recorder.segments import Cutter, Segment, Splitting
+from dgrec.recorder.options import Splitting
+from dgrec.recorder.segments import Cutter, Segment
 from dgrec.recorder.video.encoder import VideoRecorder
 from dgrec.recorder.writing.continuation import Earlier
 from dgrec.recorder.writing.sealer import Sealer
 from dgrec.session.parts import part_path
 
-__all__ = ["PartedJournal", "Splitting"]
+__all__ = ["PartedJournal"]
 
 #: How long to go on with a part after the next one could not be begun.
 _RETRY_NS = 5_000_000_000

@@ -17,27 +17,17 @@ from dgrec.errors import DgrecError, OutputError, StorageError
 from dgrec.format.journal import Journal, JournalWriter
 from dgrec.format.metadata import Metadata
 from dgrec.format.parquet import SealedFile, seal
+from dgrec.recorder.options import Retention
 from dgrec.session.parts import is_in_set
 from dgrec.session.videos import base_name
 
 if TYPE_CHECKING:
     from dgrec.recorder.video.segment import SegmentVideos
 
-__all__ = ["Retention", "SealedPart", "Sealer", "recorded_videos", "remove", "videos_of"]
+__all__ = ["SealedPart", "Sealer", "recorded_videos", "remove", "videos_of"]
 
 #: How often it is looked whether a part has become too old, or all of them too large.
 _LOOK_SECONDS = 2.0
-
-
-@dataclass(frozen=True)
-class Retention:
-    """How much of a recording in parts is kept: so many seconds of it, so many bytes on disk."""
-
-    last_s: float | None = None
-    total: int | None = None
-
-    def __bool__(self) -> bool:
-        return self.last_s is not None or self.total is not None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from dgrec.errors import QueryError
-from dgrec.replay.query.limits import MEMORY, TIMEOUT_S, bounded_memory
+from dgrec.replay.limits import MEMORY, TIMEOUT_S, bounded_memory
 from dgrec.replay.query.reader import SqlReader
 from dgrec.session.result import RecordedResult
 from dgrec.session.session import Session

@@ -16,8 +16,8 @@ import pytest
 from dgrec.recorder import machine
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.machine import MachineMeter, usable_cores
+from dgrec.recorder.options import Splitting
 from dgrec.recorder.recovery import recover
-from dgrec.recorder.writing.parts import Splitting
 from dgrec.session.session import open_session
 from tests.recorder.doubles import PysdkDouble, ScriptedFrames, record
 

@@ -20,12 +20,12 @@ from dgrec.format.journal import is_being_written
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.job import _output_path
 from dgrec.recorder.model import LoadedModel
+from dgrec.recorder.options import Retention, Splitting
 from dgrec.recorder.recovery import left_behind, recover
 from dgrec.recorder.sources.source import parse_source
 from dgrec.recorder.writing import parts as parts_module
 from dgrec.recorder.writing import sealer as sealer_module
-from dgrec.recorder.writing.parts import PartedJournal, Splitting
-from dgrec.recorder.writing.sealer import Retention
+from dgrec.recorder.writing.parts import PartedJournal
 from dgrec.recorder.writing.writer import RowWriter
 from dgrec.session.parts import part_path
 from dgrec.session.session import Session

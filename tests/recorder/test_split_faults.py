@@ -23,11 +23,12 @@ from dgrec.clock import Clock
 from dgrec.errors import DgrecError, NotASessionError, OutputError, StorageError
 from dgrec.files import check_new_file
 from dgrec.recorder.capture import Capture
+from dgrec.recorder.options import Retention, Splitting
 from dgrec.recorder.recording import Recording
 from dgrec.recorder.recovery import recover
 from dgrec.recorder.writing import sealer as sealer_module
-from dgrec.recorder.writing.parts import PartedJournal, Splitting
-from dgrec.recorder.writing.sealer import Retention, Sealer
+from dgrec.recorder.writing.parts import PartedJournal
+from dgrec.recorder.writing.sealer import Sealer
 from dgrec.recorder.writing.writer import RowWriter
 from dgrec.session.session import open_session
 from tests.dgrec.damage import read_all

@@ -23,9 +23,9 @@ from dgrec.format import metadata as metadata_module
 from dgrec.recorder.capture import Capture, Decimator
 from dgrec.recorder.cli import record_command
 from dgrec.recorder.job import make_plan
+from dgrec.recorder.options import Retention, Splitting
 from dgrec.recorder.recording import Recording
 from dgrec.recorder.recovery import recover
-from dgrec.recorder.segments import Splitting
 from dgrec.recorder.sources.frames import Footage, Frame, FrameSource
 from dgrec.recorder.sources.source import open_source, parse_source
 from dgrec.recorder.video import encoder as video_module
@@ -33,7 +33,6 @@ from dgrec.recorder.video.codecs import CODECS, find_codec
 from dgrec.recorder.video.file import Kind, VideoFile, _CountedFile, drop_torn_end, frame_stamps
 from dgrec.recorder.video.segment import VideoOptions
 from dgrec.recorder.writing import parts as parts_module
-from dgrec.recorder.writing.sealer import Retention
 from dgrec.replay.verify import verify
 from dgrec.session.session import Session
 from dgrec.video import import_av

@@ -47,7 +47,7 @@ RUN = "from tests.replay.test_player import main; main()"
 def main() -> None:
     """Run the command as the console script does (in a process of its own)."""
     from dgrec.cli import RootGroup
-    from dgrec.replay.replay_cli import replay_command
+    from dgrec.replay.commands.replay import replay_command
 
     RootGroup(name="dgrec", commands=[replay_command]).main()
 

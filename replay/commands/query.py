@@ -12,6 +12,7 @@ import click
 
 from dgrec.errors import QueryError
 from dgrec.options import NamedPath
+from dgrec.replay.limits import MEMORY, TIMEOUT_S
 from dgrec.replay.options import (
     TABLE_ROWS,
     clips_option,
@@ -20,7 +21,6 @@ from dgrec.replay.options import (
     say_clip,
     say_damage,
 )
-from dgrec.replay.query.limits import MEMORY, TIMEOUT_S
 from dgrec.terminal import echo
 from dgrec.units import parse_duration, parse_size
 
@@ -139,7 +139,7 @@ def query_command(
 
     import contextlib
 
-    from dgrec.replay.query.limits import bounded_memory
+    from dgrec.replay.limits import bounded_memory
     from dgrec.replay.query.reader import SqlReader
     from dgrec.replay.recorded import recorded_files
     from dgrec.session.discovery import open_sessions
