@@ -35,8 +35,7 @@ import duckdb
 import numpy as np
 
 import dgrec
-from dgrec.format.journal import Journal, JournalWriter
-from dgrec.format.parquet import seal
+from dgrec.format import Journal, JournalWriter, seal
 from dgrec.sql import views
 from tests.factory import CLOSING, START_NS, make_row, new_metadata, smooth_boxes
 

@@ -42,12 +42,11 @@ import numpy as np
 from scipy.signal import lfilter
 from scipy.stats import mannwhitneyu
 
+from dgrec.comparison import Row, Verdict
 from dgrec.comparison.blocks import politis_white
-from dgrec.comparison.changes import Verdict
 from dgrec.comparison.comparison import (
     METRICS,
     STALLS,
-    Row,
     SessionValues,
     compare_samples,
     compare_values,

@@ -45,15 +45,10 @@ from dgrec.errors import DgrecError
 from dgrec.format import metadata as metadata_module
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.recording import Recording
-from dgrec.recorder.sources.frames import Footage
-from dgrec.recorder.sources.source import open_source, parse_source
-from dgrec.replay.clip.clip import write_clip
-from dgrec.replay.clip.spans import Span
-from dgrec.replay.footage.finding import find_footage
-from dgrec.replay.footage.pixels import Pixels
-from dgrec.video import import_av
-from dgrec.video.picture import PixelConverter
-from dgrec.video.reader import VideoReader
+from dgrec.recorder.sources import Footage, open_source, parse_source
+from dgrec.replay.clip import Span, write_clip
+from dgrec.replay.footage import Pixels, find_footage
+from dgrec.video import PixelConverter, VideoReader, import_av
 from tests.footage import kinds
 from tests.recorder.doubles import PysdkDouble
 

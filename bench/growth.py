@@ -23,9 +23,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dgrec.format import SCHEMA
 from dgrec.format import metadata as metadata_module
-from dgrec.format.schema import METADATA_KEY, SCHEMA, parquet_encodings
-from dgrec.session.session import Session
+from dgrec.format.schema import METADATA_KEY, parquet_encodings
+from dgrec.session import Session
 from tests.factory import CLOSING, START_NS, new_metadata
 
 #: As in a sealed session.
@@ -134,8 +135,8 @@ def _rows(
 
 def ask(path: Path, query: str) -> None:
     """Answer one question; print its seconds and this process's peak memory in MB."""
-    from dgrec.replay.query.reader import SqlReader
-    from dgrec.replay.stats.summary import measure
+    from dgrec.replay.query import SqlReader
+    from dgrec.replay.stats import measure
 
     with Session(path, check=False) as session, SqlReader([session]) as reader:
         start = time.perf_counter()

@@ -23,10 +23,8 @@ from dgrec.format import metadata as metadata_module
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.model import ModelRequest, load_model
 from dgrec.recorder.recording import Recording
-from dgrec.recorder.sources.frames import Footage
-from dgrec.recorder.sources.source import open_source, parse_source
-from dgrec.replay.footage.finding import find_footage
-from dgrec.replay.footage.pixels import Pixels
+from dgrec.recorder.sources import Footage, open_source, parse_source
+from dgrec.replay.footage import Pixels, find_footage
 
 
 def is_same(left: Any, right: Any) -> bool:

@@ -33,12 +33,11 @@ from typing import Literal
 import pyarrow as pa
 
 from dgrec.errors import DgrecError
-from dgrec.format.encode import Row, build_batch
-from dgrec.format.journal import Journal, JournalWriter
-from dgrec.format.parquet import seal
+from dgrec.format import Journal, JournalWriter, Row, seal
+from dgrec.format.encode import build_batch
 from dgrec.recorder.recovery import recover
-from dgrec.recorder.writing.writer import RowWriter
-from dgrec.session.session import open_session
+from dgrec.recorder.writing import RowWriter
+from dgrec.session import open_session
 from tests.factory import CLOSING, make_row, new_metadata, smooth_boxes
 
 __all__ = ["Outcome", "Phase", "look", "rows_of", "run_once"]

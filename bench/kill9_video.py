@@ -31,11 +31,10 @@ from dgrec.recorder.capture import Capture
 from dgrec.recorder.options import Splitting
 from dgrec.recorder.recording import Recording
 from dgrec.recorder.recovery import left_behind, recover
-from dgrec.recorder.sources.frames import Frame
-from dgrec.recorder.video.codecs import find_codec
-from dgrec.recorder.video.segment import VideoOptions
+from dgrec.recorder.sources import Frame
+from dgrec.recorder.video import VideoOptions, find_codec
 from dgrec.replay.verify import verify
-from dgrec.session.session import open_session
+from dgrec.session import open_session
 from tests.recorder.doubles import PysdkDouble, SourceDouble
 from tests.replay.clips import HEIGHT, WIDTH, number_in, numbered_image
 

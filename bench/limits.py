@@ -15,8 +15,9 @@ from collections import Counter
 from pathlib import Path
 
 import dgrec
-from dgrec.replay.query.reader import SqlReader
-from dgrec.replay.stats.why import Pipeline, explain
+from dgrec.replay.query import SqlReader
+from dgrec.replay.stats import explain
+from dgrec.replay.stats.why import Pipeline
 from tests.pipeline_simulation import LIMITS, VARIANTS, Simulated, simulate, write
 
 

@@ -19,8 +19,8 @@ import duckdb
 
 import dgrec
 from dgrec import sample
-from dgrec.replay.query.reader import SqlReader
-from dgrec.session.discovery import open_sessions
+from dgrec.replay.query import SqlReader
+from dgrec.session import open_sessions
 from tests.factory import make_rows, new_metadata, write_session
 
 QUERIES = {

@@ -15,9 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from dgrec.format.journal import Journal, JournalWriter
-from dgrec.format.parquet import seal
-from dgrec.session.session import open_session
+from dgrec.format import Journal, JournalWriter, seal
+from dgrec.session import open_session
 from tests.factory import CLOSING, make_row, new_metadata, smooth_boxes
 
 _BATCH = 100

@@ -18,10 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import dgrec
-from dgrec.replay.footage.finding import Footage
-from dgrec.replay.footage.pixels import Pixels
-from dgrec.replay.rendering.cut import make_cut
-from dgrec.replay.rendering.scene import Scene
+from dgrec.replay.footage import Footage, Pixels
+from dgrec.replay.rendering import Scene, make_cut
 from dgrec.video import VideoWriter
 from tests.factory import make_row, new_metadata, smooth_boxes, write_session
 

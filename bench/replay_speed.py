@@ -34,11 +34,9 @@ import numpy as np
 
 import dgrec
 from dgrec import overlay, sample
-from dgrec.replay.footage.finding import find_footage
-from dgrec.replay.footage.pixels import Pixels
-from dgrec.replay.footage.video import Clip
+from dgrec.replay.footage import Clip, Pixels, find_footage
+from dgrec.replay.rendering import write_replay
 from dgrec.replay.rendering.pipeline import ahead
-from dgrec.replay.rendering.render import write_replay
 from dgrec.video import Image, VideoWriter
 from tests.factory import LABELS, make_row, new_metadata, smooth_boxes, write_session
 

@@ -16,7 +16,7 @@ import dgrec
 from dgrec import sample
 from dgrec.errors import DgrecError
 from dgrec.replay.limits import bounded_memory
-from dgrec.replay.query.reader import SqlReader
+from dgrec.replay.query import SqlReader
 from tests.replay.hostile import STATEMENTS, files_in
 
 

@@ -22,11 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dgrec.format.checksums import verify_checksums
-from dgrec.format.encode import Row
-from dgrec.format.journal import Journal, JournalWriter
-from dgrec.format.parquet import SealedFile, seal
-from dgrec.recorder.writing.writer import RowWriter
+from dgrec.format import Journal, JournalWriter, Row, SealedFile, seal, verify_checksums
+from dgrec.recorder.writing import RowWriter
 from tests.factory import CLOSING, START_NS, make_row, new_metadata, smooth_boxes
 
 _STAGES = tuple(f"Core{stage}Duration_ms" for stage in ("Preprocess", "Inference", "Postprocess"))

@@ -26,7 +26,7 @@ import click
 from click.testing import CliRunner
 
 from dgrec.errors import DgrecError
-from dgrec.format.checksums import verify_checksums
+from dgrec.format import verify_checksums
 from dgrec.recorder.cli import recover_command
 from dgrec.replay.commands.clip import clip_command
 from dgrec.replay.commands.query import query_command

@@ -29,9 +29,8 @@ from dgrec.clock import Clock
 from dgrec.format import metadata as metadata_module
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.recording import Recording
-from dgrec.recorder.sources.frames import Frame
-from dgrec.recorder.video.codecs import find_codec
-from dgrec.recorder.video.segment import VideoOptions
+from dgrec.recorder.sources import Frame
+from dgrec.recorder.video import VideoOptions, find_codec
 from tests.factory import smooth_boxes
 from tests.recorder.doubles import PysdkDouble, SourceDouble
 

@@ -30,10 +30,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dgrec.format.encode import Row
-from dgrec.format.journal import Journal, JournalWriter
-from dgrec.format.parquet import seal
-from dgrec.session.session import open_session
+from dgrec.format import Journal, JournalWriter, Row, seal
+from dgrec.session import open_session
 from tests.factory import CLOSING, START_NS, new_metadata, smooth_boxes
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import cv2
 
 import dgrec
-from dgrec.replay.footage.finding import find_footage
-from dgrec.replay.footage.pixels import Pixels
+from dgrec.replay.footage import Pixels, find_footage
 
 SAMPLE = Path(__file__).parent.parent / "sample_data" / "session.parquet"
 

@@ -12,8 +12,7 @@ import cv2
 import numpy as np
 
 import dgrec
-from dgrec.replay.footage.finding import find_footage
-from dgrec.replay.footage.pixels import Pixels
+from dgrec.replay.footage import Pixels, find_footage
 
 path = Path(__file__).parent.parent / "sample_data" / "session.parquet"
 if "ipykernel" not in sys.modules and len(sys.argv) > 1:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from dgrec.errors import DgrecError, SourceError
-from dgrec.recorder.sources.frames import Frame, FrameSource
+from dgrec.recorder.sources import Frame, FrameSource
 
 __all__ = ["Capture", "Decimator", "Feed"]
 

@@ -16,8 +16,7 @@ from dgrec.recorder.live import Announcer, LiveView, counted, summary
 from dgrec.recorder.model import load_model
 from dgrec.recorder.recovery import Recovery, left_behind, recover
 from dgrec.recorder.signals import StopSignals
-from dgrec.recorder.sources.config import named_sources
-from dgrec.recorder.sources.source import SourceReader, open_source
+from dgrec.recorder.sources import SourceReader, named_sources, open_source
 from dgrec.terminal import echo
 from dgrec.terminal import line as printable
 from dgrec.units import size_text

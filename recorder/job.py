@@ -16,28 +16,28 @@ from typing import Any
 from dgrec.clock import Clock
 from dgrec.errors import ConfigError, DgrecError, OutputError, StorageError
 from dgrec.files import check_parent, exists_already, output_error
+from dgrec.format import JOURNAL_SUFFIX, Metadata, is_being_written
 from dgrec.format import metadata as metadata_module
-from dgrec.format.journal import is_being_written
-from dgrec.format.metadata import Metadata
-from dgrec.format.schema import JOURNAL_SUFFIX
 from dgrec.recorder.ai_server import AIServer
 from dgrec.recorder.capture import Capture, Decimator
 from dgrec.recorder.machine import MachineMeter
 from dgrec.recorder.model import LoadedModel, ModelRequest, load_model, parse_property
 from dgrec.recorder.options import Retention, Splitting
-from dgrec.recorder.outputs.json_lines import Publisher, check_target
-from dgrec.recorder.outputs.window import OverlayWindow
+from dgrec.recorder.outputs import OverlayWindow, Publisher, check_target
 from dgrec.recorder.recording import Recording, journal_path
 from dgrec.recorder.recovery import Recovery, is_journal
-from dgrec.recorder.sources.frames import Footage, FrameSource
-from dgrec.recorder.sources.live import LiveSource
-from dgrec.recorder.sources.source import Source, SourceReader, open_source, parse_source
-from dgrec.recorder.video.codecs import check_codec, find_codec
-from dgrec.recorder.video.file import Kind, video_path
-from dgrec.recorder.video.segment import VideoOptions
-from dgrec.recorder.writing.continuation import Earlier, find_earlier, recover_parts
-from dgrec.recorder.writing.sealer import recorded_videos
-from dgrec.session.parts import is_part_name, numbered_files, parts_of
+from dgrec.recorder.sources import (
+    Footage,
+    FrameSource,
+    LiveSource,
+    Source,
+    SourceReader,
+    open_source,
+    parse_source,
+)
+from dgrec.recorder.video import Kind, VideoOptions, check_codec, find_codec, video_path
+from dgrec.recorder.writing import Earlier, find_earlier, recorded_videos, recover_parts
+from dgrec.session import is_part_name, numbered_files, parts_of
 from dgrec.units import size_text
 
 __all__ = ["Job", "Plan", "make_plan", "model_request", "prepare"]

@@ -26,7 +26,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dgrec.console import Console
-from dgrec.format.metadata import Metadata
+from dgrec.format import Metadata
 from dgrec.rates import rate_text
 from dgrec.recorder.recording import Recording
 from dgrec.units import size_text

@@ -18,7 +18,7 @@ from dgrec.errors import ModelError
 from dgrec.files import read_small_text
 from dgrec.format import json_values
 from dgrec.recorder.zoo import CLOUD, LOCAL, folder_of, nearest_models, zoo_address
-from dgrec.session.result import OVERLAY_SETTINGS
+from dgrec.session import OVERLAY_SETTINGS
 
 __all__ = ["LoadedModel", "ModelRequest", "load_model", "parse_property"]
 

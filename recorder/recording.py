@@ -17,28 +17,36 @@ import numpy as np
 from dgrec.clock import Clock
 from dgrec.credentials import redact_text
 from dgrec.errors import DgrecError, ModelError, OutputError, StorageError
-from dgrec.format import json_values
-from dgrec.format.encode import Row
-from dgrec.format.journal import Durability, Journal, JournalWriter
-from dgrec.format.masks import MaskMode
-from dgrec.format.metadata import Metadata, utc_text
-from dgrec.format.parquet import seal
-from dgrec.format.schema import JOURNAL_SUFFIX
-from dgrec.format.totals import add_rows
+from dgrec.format import (
+    JOURNAL_SUFFIX,
+    Durability,
+    Journal,
+    JournalWriter,
+    MaskMode,
+    Metadata,
+    Row,
+    add_rows,
+    json_values,
+    seal,
+    utc_text,
+)
 from dgrec.rates import RecentRate, frame_rate
 from dgrec.recorder.ai_server import AIServer, close_beside
 from dgrec.recorder.capture import Capture, Feed
 from dgrec.recorder.machine import MachineMeter
 from dgrec.recorder.options import Splitting
 from dgrec.recorder.segments import Segment
-from dgrec.recorder.sources.frames import Frame
-from dgrec.recorder.video.encoder import VideoRecorder
-from dgrec.recorder.video.segment import VideoOptions
-from dgrec.recorder.writing.continuation import Earlier
-from dgrec.recorder.writing.parts import PartedJournal
-from dgrec.recorder.writing.sealer import recorded_videos, remove
-from dgrec.recorder.writing.writer import QueuePolicy, RowWriter
-from dgrec.session.parts import parts_of
+from dgrec.recorder.sources import Frame
+from dgrec.recorder.video import VideoOptions, VideoRecorder
+from dgrec.recorder.writing import (
+    Earlier,
+    PartedJournal,
+    QueuePolicy,
+    RowWriter,
+    recorded_videos,
+    remove,
+)
+from dgrec.session import parts_of
 
 __all__ = ["Progress", "Recording", "journal_path"]
 

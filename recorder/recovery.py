@@ -10,13 +10,17 @@ from pathlib import Path
 
 from dgrec.errors import DgrecError, NotASessionError, OutputError, StorageError
 from dgrec.files import lock
-from dgrec.format.checksums import verify_checksums
-from dgrec.format.journal import Journal, is_being_written
-from dgrec.format.metadata import Metadata
-from dgrec.format.parquet import SealedFile, seal
-from dgrec.format.schema import JOURNAL_SUFFIX
-from dgrec.recorder.video.recovery import recover_videos
-from dgrec.session.parts import parts_of
+from dgrec.format import (
+    JOURNAL_SUFFIX,
+    Journal,
+    Metadata,
+    SealedFile,
+    is_being_written,
+    seal,
+    verify_checksums,
+)
+from dgrec.recorder.video import recover_videos
+from dgrec.session import parts_of
 
 __all__ = ["Recovery", "is_journal", "left_behind", "recover"]
 

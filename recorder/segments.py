@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dgrec.format.encode import Row
+from dgrec.format import Row
 from dgrec.recorder.options import Splitting
 
 if TYPE_CHECKING:
-    from dgrec.recorder.video.segment import SegmentVideos
+    from dgrec.recorder.video import SegmentVideos
 
 __all__ = ["Cutter", "Segment"]
 

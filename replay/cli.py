@@ -33,7 +33,7 @@ def info_command(session: Path, form: str, output: Path | None, overwrite: bool)
     """
     import dgrec
     from dgrec.replay.info import describe, write_info
-    from dgrec.replay.output.destination import open_output
+    from dgrec.replay.output import open_output
 
     with dgrec.open(session) as opened:
         info = describe(opened)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from dgrec.session.session import Session
+from dgrec.session import Session
 
 __all__ = ["damage_events", "source_events"]
 

@@ -6,16 +6,13 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dgrec.format.journal import is_being_written
-from dgrec.format.parquet import leaves_of
+from dgrec.format import is_being_written, leaves_of
 from dgrec.replay.events import damage_events, source_events
-from dgrec.replay.output.destination import Destination
-from dgrec.replay.output.sections import Section, write_report
-from dgrec.replay.output.values import json_text
+from dgrec.replay.output import Destination, Section, json_text, write_report
 from dgrec.units import size_text
 
 if TYPE_CHECKING:
-    from dgrec.session.session import Session
+    from dgrec.session import Session
 
 __all__ = ["describe", "write_info"]
 

@@ -15,7 +15,7 @@ from dgrec.options import NamedPath
 from dgrec.terminal import echo
 
 if TYPE_CHECKING:
-    from dgrec.session.session import Session
+    from dgrec.session import Session
 
 __all__ = [
     "TABLE_ROWS",
@@ -204,7 +204,7 @@ def say_damage(session: Session) -> None:
 
 def _position(text: str) -> Any:
     from dgrec.errors import ConfigError
-    from dgrec.replay.footage.selection import parse_position
+    from dgrec.replay.footage import parse_position
 
     try:
         return parse_position(text)

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dgrec.errors import OutputError
-from dgrec.session.session import Session
-from dgrec.session.videos import base_name
+from dgrec.session import Session, base_name
 
 __all__ = ["recorded_files", "refuse_recorded"]
 

@@ -14,16 +14,11 @@ import numpy as np
 import pyarrow as pa
 
 from dgrec.errors import DamagedSessionError, DgrecError, VideoError
-from dgrec.format.casting import with_columns
-from dgrec.format.journal import is_being_written
-from dgrec.format.totals import LOSSES, RowTotals
+from dgrec.format import LOSSES, RowTotals, is_being_written, with_columns
 from dgrec.replay.events import damage_events, source_events
-from dgrec.replay.footage.video import Clip
-from dgrec.session.file import rows_of
-from dgrec.session.session import Session, open_session
-from dgrec.session.videos import base_name, recorded_video
-from dgrec.video import import_av
-from dgrec.video.reader import open_container
+from dgrec.replay.footage import Clip
+from dgrec.session import Session, base_name, open_session, recorded_video, rows_of
+from dgrec.video import import_av, open_container
 
 __all__ = ["Findings", "check", "verify"]
 

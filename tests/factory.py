@@ -16,11 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dgrec.format import Journal, JournalWriter, MaskMode, Row, seal
 from dgrec.format import metadata as metadata_module
-from dgrec.format.encode import Row
-from dgrec.format.journal import Journal, JournalWriter
-from dgrec.format.masks import MaskMode
-from dgrec.format.parquet import seal
 from dgrec.format.schema import METADATA_KEY
 
 __all__ = [

@@ -33,11 +33,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dgrec.format import json_values
+from dgrec.format import SCHEMA, JournalWriter, json_values
 from dgrec.format.checksums import append_checksums
-from dgrec.format.journal import JournalWriter
 from dgrec.format.messages import CRC_ZEROS, END_OF_STREAM, set_checksums
-from dgrec.format.schema import METADATA_KEY, SCHEMA
+from dgrec.format.schema import METADATA_KEY
 from tests.factory import CLOSING, make_detection, make_rows, new_metadata, write_session
 
 __all__ = ["ESCAPES", "JSON_COLUMNS", "Base", "edited", "fuzzed", "write_cases"]

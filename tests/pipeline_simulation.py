@@ -24,7 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from dgrec.format.encode import Row
+from dgrec.format import Row
 from tests.factory import START_NS, make_row, new_metadata, write_session
 
 __all__ = [

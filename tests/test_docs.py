@@ -94,7 +94,7 @@ def test_every_command_has_help_and_a_runnable_example() -> None:
 
 
 def test_the_format_page_names_every_column() -> None:
-    from dgrec.format.schema import DETECTION, SCHEMA
+    from dgrec.format import DETECTION, SCHEMA
 
     text = (ROOT / "docs" / "format.md").read_text(encoding="utf-8")
     for column in [*SCHEMA.names, *(field.name for field in DETECTION)]:

@@ -18,7 +18,7 @@ import pytest
 
 from bench.footage import check, decode
 from dgrec.errors import VideoError
-from dgrec.video.reader import Picture, VideoReader
+from dgrec.video import Picture, VideoReader
 from tests.footage import FRAMES, Encoding, Kind, encode, kinds, picture
 
 KINDS = {kind.name: kind for kind in kinds()}

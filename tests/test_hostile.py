@@ -21,11 +21,10 @@ import dgrec
 from dgrec import sample
 from dgrec.cli import gather
 from dgrec.errors import DamagedSessionError, NotASessionError
-from dgrec.format import json_values
+from dgrec.format import DecodeError, json_values
 from dgrec.format.masks import pack_array, unpack_array
-from dgrec.format.untrusted import Allowance, DecodeError, inflate
-from dgrec.replay.output.destination import open_output
-from dgrec.replay.output.rows import QueryResult, write_rows
+from dgrec.format.untrusted import Allowance, inflate
+from dgrec.replay.output import QueryResult, open_output, write_rows
 from tests.factory import make_detection, make_rows, write_session
 from tests.hostile_files import write_cases
 from tests.hostile_runner import COMMANDS, run

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dgrec.recorder.video.codecs import find_codec
+from dgrec.recorder.video import find_codec
 from dgrec.recorder.video.file import VideoFile, frame_stamps
 from tests.browser import Browser, needs_chromium
 from tests.recorder.network_camera import MjpegCamera

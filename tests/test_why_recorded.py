@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 import dgrec
-from dgrec.replay.query.reader import SqlReader
-from dgrec.replay.stats.why import Pipeline, explain
+from dgrec.replay.query import SqlReader
+from dgrec.replay.stats import explain
+from dgrec.replay.stats.why import Pipeline
 from tests.recorder.command import Command
 from tests.recorder.network_camera import MjpegCamera
 from tests.recorder.zoo import broken_model

@@ -11,6 +11,24 @@ limits         conditions on a comparison: ``latency_p95_ms > +10%``
 =============  ===================================================================
 """
 
+from dgrec.comparison.agreement import KINDS, Agreement
+from dgrec.comparison.changes import GOOD_SESSIONS, MARGIN, Verdict
 from dgrec.comparison.comparison import Comparison, Recording, Row, Value, compare
+from dgrec.comparison.limits import Limit, Outcome, check_limits, parse_limit
 
-__all__ = ["Comparison", "Recording", "Row", "Value", "compare"]
+__all__ = [
+    "Agreement",
+    "Comparison",
+    "GOOD_SESSIONS",
+    "KINDS",
+    "Limit",
+    "MARGIN",
+    "Outcome",
+    "Recording",
+    "Row",
+    "Value",
+    "Verdict",
+    "check_limits",
+    "compare",
+    "parse_limit",
+]

@@ -34,7 +34,7 @@ from dgrec.comparison.blocks import Floats
 from dgrec.comparison.samples import UNKNOWN, Mask
 
 if TYPE_CHECKING:
-    from dgrec.session.session import Session
+    from dgrec.session import Session
 
 __all__ = ["KINDS", "Agreement", "ChangedFrame", "LabelAgreement", "compare_detections"]
 

@@ -39,11 +39,11 @@ from dgrec.comparison.samples import (
 )
 from dgrec.errors import SessionError
 from dgrec.files import resolved
-from dgrec.session.notebook import table_card
+from dgrec.session import table_card
 from dgrec.units import digits
 
 if TYPE_CHECKING:
-    from dgrec.session.session import Session
+    from dgrec.session import Session
 
 __all__ = [
     "METRICS",
@@ -304,7 +304,7 @@ def _items(side: Any) -> Sequence[Any]:
 
 
 def _opened(item: Session | str | Path, stack: contextlib.ExitStack) -> Session:
-    from dgrec.session.session import Session
+    from dgrec.session import Session
 
     if isinstance(item, Session):
         return item

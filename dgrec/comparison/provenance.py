@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from dgrec.format.metadata import Metadata
+from dgrec.format import Metadata
 
 __all__ = ["Difference", "differences", "same_footage"]
 

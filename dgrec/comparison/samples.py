@@ -12,11 +12,10 @@ import pyarrow as pa
 from dgrec.comparison.blocks import Floats, mean_variance
 from dgrec.comparison.changes import Series
 from dgrec.errors import NotASessionError
-from dgrec.format.metadata import cuts_of
-from dgrec.format.totals import LARGEST_MEASUREMENT
+from dgrec.format import LARGEST_MEASUREMENT, cuts_of
 
 if TYPE_CHECKING:
-    from dgrec.session.session import Session
+    from dgrec.session import Session
 
 __all__ = [
     "UNKNOWN",

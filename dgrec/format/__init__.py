@@ -1,1 +1,58 @@
 """What is on disk: the columns of a session, its metadata, journals and sealed files."""
+
+from dgrec.format import json_values, metadata
+from dgrec.format.arrays import is_utf8
+from dgrec.format.casting import is_cast, with_columns
+from dgrec.format.checksums import verify_checksums
+from dgrec.format.clips import Span, have_common_frames, original_of, recorded_spans
+from dgrec.format.decode import RestoredFrame, restore
+from dgrec.format.encode import Row
+from dgrec.format.journal import Durability, Journal, JournalTail, JournalWriter, is_being_written
+from dgrec.format.masks import MaskMode
+from dgrec.format.metadata import Metadata, cuts_of, dumps, utc_text, uuid7
+from dgrec.format.parquet import SealedFile, leaves_of, seal, write_sealed
+from dgrec.format.schema import DETECTION, JOURNAL_SUFFIX, SCHEMA
+from dgrec.format.totals import FLOATS, LARGEST_MEASUREMENT, LOSSES, TOTALLED, RowTotals, add_rows
+from dgrec.format.untrusted import DecodeError, open_file
+
+__all__ = [
+    "DETECTION",
+    "DecodeError",
+    "Durability",
+    "FLOATS",
+    "JOURNAL_SUFFIX",
+    "Journal",
+    "JournalTail",
+    "JournalWriter",
+    "LARGEST_MEASUREMENT",
+    "LOSSES",
+    "MaskMode",
+    "Metadata",
+    "RestoredFrame",
+    "Row",
+    "RowTotals",
+    "SCHEMA",
+    "SealedFile",
+    "Span",
+    "TOTALLED",
+    "add_rows",
+    "cuts_of",
+    "dumps",
+    "have_common_frames",
+    "is_being_written",
+    "is_cast",
+    "is_utf8",
+    "json_values",
+    "leaves_of",
+    "metadata",
+    "open_file",
+    "original_of",
+    "recorded_spans",
+    "restore",
+    "seal",
+    "utc_text",
+    "uuid7",
+    "verify_checksums",
+    "with_columns",
+    "write_sealed",
+]

@@ -1,1 +1,43 @@
 """Recorded sessions, for reading: one file, the parts of one recording, or a folder of many."""
+
+from dgrec.session.discovery import connect, names_something, open_sessions
+from dgrec.session.file import RecordedFile, rows_of
+from dgrec.session.notebook import table_card
+from dgrec.session.parts import (
+    Part,
+    first_frame,
+    is_in_set,
+    is_part_name,
+    numbered_files,
+    part_path,
+    parts_in_set,
+    parts_of,
+)
+from dgrec.session.result import OVERLAY_SETTINGS, RecordedResult
+from dgrec.session.session import Session, open_session
+from dgrec.session.videos import base_name, difference_of, may_open, recorded_video
+
+__all__ = [
+    "OVERLAY_SETTINGS",
+    "Part",
+    "RecordedFile",
+    "RecordedResult",
+    "Session",
+    "base_name",
+    "connect",
+    "difference_of",
+    "first_frame",
+    "is_in_set",
+    "is_part_name",
+    "may_open",
+    "names_something",
+    "numbered_files",
+    "open_session",
+    "open_sessions",
+    "part_path",
+    "parts_in_set",
+    "parts_of",
+    "recorded_video",
+    "rows_of",
+    "table_card",
+]

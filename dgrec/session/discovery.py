@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from dgrec.errors import DgrecError, NotASessionError
 from dgrec.files import resolved
-from dgrec.format.clips import Span, have_common_frames, original_of, recorded_spans
-from dgrec.format.schema import JOURNAL_SUFFIX
+from dgrec.format import JOURNAL_SUFFIX, Span, have_common_frames, original_of, recorded_spans
 from dgrec.session.parts import numbered_files, part_of
 from dgrec.session.session import Session
 

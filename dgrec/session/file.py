@@ -11,15 +11,22 @@ from typing import Any, Self
 import pyarrow as pa
 
 from dgrec.errors import NotASessionError, SessionError
-from dgrec.format.arrays import is_utf8
-from dgrec.format.casting import is_cast, with_columns
-from dgrec.format.checksums import verify_checksums
-from dgrec.format.journal import Journal, is_being_written
-from dgrec.format.metadata import Metadata
-from dgrec.format.parquet import SealedFile
-from dgrec.format.schema import JOURNAL_SUFFIX, SCHEMA
-from dgrec.format.totals import LOSSES, TOTALLED, RowTotals
-from dgrec.format.untrusted import open_file
+from dgrec.format import (
+    JOURNAL_SUFFIX,
+    LOSSES,
+    SCHEMA,
+    TOTALLED,
+    Journal,
+    Metadata,
+    RowTotals,
+    SealedFile,
+    is_being_written,
+    is_cast,
+    is_utf8,
+    open_file,
+    verify_checksums,
+    with_columns,
+)
 
 __all__ = ["RecordedFile", "rows_of"]
 

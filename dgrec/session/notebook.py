@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dgrec.format.metadata import Metadata
-from dgrec.format.totals import LARGEST_MEASUREMENT
+from dgrec.format import LARGEST_MEASUREMENT, Metadata
 
 __all__ = ["session_card", "table_card"]
 

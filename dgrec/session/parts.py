@@ -17,11 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from dgrec.errors import DgrecError, NotASessionError
-from dgrec.format.journal import Journal, is_being_written
-from dgrec.format.metadata import Metadata
-from dgrec.format.parquet import SealedFile
-from dgrec.format.schema import JOURNAL_SUFFIX
-from dgrec.format.totals import LOSSES
+from dgrec.format import JOURNAL_SUFFIX, LOSSES, Journal, Metadata, SealedFile, is_being_written
 from dgrec.session.file import RecordedFile
 
 __all__ = [

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from dgrec.errors import OverlayError, VideoError
-from dgrec.format.decode import RestoredFrame, restore
-from dgrec.format.metadata import Metadata
+from dgrec.format import Metadata, RestoredFrame, restore
 from dgrec.overlay import as_pil, image_overlay
 
 __all__ = ["OVERLAY_SETTINGS", "RecordedResult"]

@@ -11,10 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from dgrec.errors import DamagedSessionError, DgrecError, NotASessionError, SessionError
-from dgrec.format.journal import Journal
-from dgrec.format.metadata import Metadata
-from dgrec.format.schema import JOURNAL_SUFFIX
-from dgrec.format.untrusted import DecodeError
+from dgrec.format import JOURNAL_SUFFIX, DecodeError, Journal, Metadata
 from dgrec.session.file import RecordedFile, rows_of
 from dgrec.session.notebook import session_card
 from dgrec.session.parts import Part, PartSet, first_frame

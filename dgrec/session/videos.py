@@ -54,7 +54,7 @@ def recorded_video(folder: Path, item: Mapping[str, Any]) -> Path | None:
     It stands beside the session, whatever folder the entry names, and holds its own pictures: a
     list of other files in its place would lead to those.
     """
-    from dgrec.video.playlists import named_files
+    from dgrec.video import named_files
 
     name = base_name(item.get("file"))
     path = folder / name

@@ -20,19 +20,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pyarrow as pa
 
 from dgrec.errors import QueryError
-from dgrec.format.arrays import is_utf8
-from dgrec.format.clips import original_of
-from dgrec.format.metadata import dumps
-from dgrec.format.schema import DETECTION, SCHEMA
-from dgrec.format.totals import FLOATS, LARGEST_MEASUREMENT
+from dgrec.format import DETECTION, FLOATS, LARGEST_MEASUREMENT, SCHEMA, dumps, is_utf8, original_of
 from dgrec.sql import library
 from dgrec.sql.library import literal
 
 if TYPE_CHECKING:
     import duckdb
 
-    from dgrec.format.metadata import Metadata
-    from dgrec.session.parts import Part
+    from dgrec.format import Metadata
+    from dgrec.session import Part
 
 __all__ = ["Source", "connect", "query_error"]
 

@@ -8,8 +8,26 @@ library  PyAV, imported in the right order
 =======  =======================================================================
 """
 
-from dgrec.video.picture import Image
+from dgrec.video.http_body import digest_of_answer, quoted
+from dgrec.video.picture import Image, PixelConverter
+from dgrec.video.playlists import named_files
 from dgrec.video.pyav import import_av
+from dgrec.video.reader import Picture, VideoReader, open_container, use_one_thread
 from dgrec.video.writer import Repeats, VideoWriter, check_output, repeats
 
-__all__ = ["Image", "Repeats", "VideoWriter", "check_output", "import_av", "repeats"]
+__all__ = [
+    "Image",
+    "Picture",
+    "PixelConverter",
+    "Repeats",
+    "VideoReader",
+    "VideoWriter",
+    "check_output",
+    "digest_of_answer",
+    "import_av",
+    "named_files",
+    "open_container",
+    "quoted",
+    "repeats",
+    "use_one_thread",
+]

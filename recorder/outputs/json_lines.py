@@ -12,8 +12,7 @@ import numpy as np
 
 from dgrec.errors import OutputError
 from dgrec.files import output_error
-from dgrec.format.encode import Row
-from dgrec.format.schema import JOURNAL_SUFFIX
+from dgrec.format import JOURNAL_SUFFIX, Row
 
 __all__ = ["STDOUT", "Publisher", "check_target", "payload"]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dgrec.errors import DgrecError
-from dgrec.format.encode import Row
+from dgrec.format import Row
 from dgrec.overlay import image_overlay
 from dgrec.screen import has_display
 

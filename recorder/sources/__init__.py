@@ -1,1 +1,18 @@
 """What frames come from: files, addresses and cameras."""
+
+from dgrec.recorder.sources.config import named_sources
+from dgrec.recorder.sources.frames import Footage, Frame, FrameSource
+from dgrec.recorder.sources.live import LiveSource
+from dgrec.recorder.sources.source import Source, SourceReader, open_source, parse_source
+
+__all__ = [
+    "Footage",
+    "Frame",
+    "FrameSource",
+    "LiveSource",
+    "Source",
+    "SourceReader",
+    "named_sources",
+    "open_source",
+    "parse_source",
+]

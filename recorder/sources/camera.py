@@ -8,7 +8,7 @@ import time
 from fractions import Fraction
 
 from dgrec.errors import VideoError
-from dgrec.video.reader import Picture
+from dgrec.video import Picture
 
 __all__ = ["CameraReader"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dgrec.format.metadata import utc_text
+from dgrec.format import utc_text
 
 __all__ = ["DamageLog"]
 

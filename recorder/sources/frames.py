@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dgrec.clock import Clock
-from dgrec.format.metadata import utc_text
+from dgrec.format import utc_text
 from dgrec.recorder.sources.damage import DamageLog
 from dgrec.recorder.sources.source import SourceReader
 from dgrec.timeline import SteadyTime
 
 if TYPE_CHECKING:
-    from dgrec.video.reader import Picture
+    from dgrec.video import Picture
 
 __all__ = ["Footage", "Frame", "FrameSource", "properties_of", "size_event"]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from dgrec.clock import Clock
 from dgrec.errors import SourceError
-from dgrec.format.metadata import utc_text
+from dgrec.format import utc_text
 from dgrec.recorder.sources.damage import DamageLog
 from dgrec.recorder.sources.frames import Frame, properties_of, size_event
 from dgrec.recorder.sources.source import Source, SourceReader

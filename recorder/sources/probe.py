@@ -9,7 +9,7 @@ import ssl
 from http import HTTPStatus
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from dgrec.video.http_body import quoted
+from dgrec.video import quoted
 
 __all__ = ["ask"]
 

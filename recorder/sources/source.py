@@ -18,11 +18,10 @@ from dgrec.errors import SourceError, VideoError
 from dgrec.files import resolved
 from dgrec.recorder.sources.config import expand
 from dgrec.recorder.sources.probe import ask
-from dgrec.video.http_body import digest_of_answer
-from dgrec.video.playlists import named_files
+from dgrec.video import digest_of_answer, named_files
 
 if TYPE_CHECKING:
-    from dgrec.video.reader import Picture
+    from dgrec.video import Picture
 
 __all__ = ["Source", "SourceReader", "open_source", "parse_source"]
 
@@ -225,7 +224,7 @@ def open_source(source: Source, *, stall_timeout_s: float = 10.0) -> SourceReade
         SourceError: It cannot be opened, or is footage without a picture.
     """
     from dgrec.recorder.sources.camera import CameraReader
-    from dgrec.video.reader import VideoReader
+    from dgrec.video import VideoReader
 
     try:
         if source.kind == "camera":

@@ -1,1 +1,19 @@
 """Recorded video: encoding beside the inference loop, one file a kind and part."""
+
+from dgrec.recorder.video.codecs import check_codec, find_codec
+from dgrec.recorder.video.encoder import VideoRecorder
+from dgrec.recorder.video.file import VIDEO_SUFFIXES, Kind, video_path
+from dgrec.recorder.video.recovery import recover_videos
+from dgrec.recorder.video.segment import SegmentVideos, VideoOptions
+
+__all__ = [
+    "Kind",
+    "SegmentVideos",
+    "VIDEO_SUFFIXES",
+    "VideoOptions",
+    "VideoRecorder",
+    "check_codec",
+    "find_codec",
+    "recover_videos",
+    "video_path",
+]

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from dgrec.format.encode import Row
+from dgrec.format import Row
 from dgrec.overlay import image_overlay
 from dgrec.recorder.segments import Segment
 from dgrec.recorder.video.file import VideoFile
 from dgrec.recorder.video.segment import SegmentVideos, VideoOptions
-from dgrec.session.parts import part_path
+from dgrec.session import part_path
 
 __all__ = ["VideoRecorder", "VideoState"]
 

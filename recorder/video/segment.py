@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dgrec.errors import DgrecError, VideoError
-from dgrec.format.metadata import utc_text
+from dgrec.format import utc_text
 from dgrec.recorder.options import DEFAULT_QUALITY
 from dgrec.recorder.video.codecs import Codec
 from dgrec.recorder.video.file import Kind, VideoFile, digest, video_path

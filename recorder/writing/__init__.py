@@ -1,1 +1,17 @@
 """How rows get to the disk: the writer's queue, parts, sealing, retention."""
+
+from dgrec.recorder.writing.continuation import Earlier, find_earlier, recover_parts
+from dgrec.recorder.writing.parts import PartedJournal
+from dgrec.recorder.writing.sealer import recorded_videos, remove
+from dgrec.recorder.writing.writer import QueuePolicy, RowWriter
+
+__all__ = [
+    "Earlier",
+    "PartedJournal",
+    "QueuePolicy",
+    "RowWriter",
+    "find_earlier",
+    "recorded_videos",
+    "recover_parts",
+    "remove",
+]

@@ -15,15 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from dgrec.errors import ConfigError, DgrecError, OutputError
-from dgrec.format.encode import Row
-from dgrec.format.journal import is_being_written
-from dgrec.format.metadata import Metadata, utc_text
-from dgrec.format.schema import JOURNAL_SUFFIX, SCHEMA
+from dgrec.format import JOURNAL_SUFFIX, SCHEMA, Metadata, Row, is_being_written, utc_text
 from dgrec.recorder.recovery import Recovery, recover
-from dgrec.recorder.video.file import VIDEO_SUFFIXES
+from dgrec.recorder.video import VIDEO_SUFFIXES
 from dgrec.recorder.writing.sealer import SealedPart, videos_of
-from dgrec.session.file import RecordedFile
-from dgrec.session.parts import first_frame, is_part_name, numbered_files, parts_in_set, parts_of
+from dgrec.session import (
+    RecordedFile,
+    first_frame,
+    is_part_name,
+    numbered_files,
+    parts_in_set,
+    parts_of,
+)
 
 __all__ = ["Earlier", "find_earlier", "recover_parts"]
 

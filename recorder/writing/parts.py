@@ -9,19 +9,24 @@ from typing import Any
 
 from dgrec.clock import Clock
 from dgrec.errors import DgrecError, OutputError
-from dgrec.format.encode import Row
-from dgrec.format.journal import Durability, JournalWriter
-from dgrec.format.masks import MaskMode
-from dgrec.format.metadata import Metadata, utc_text, uuid7
-from dgrec.format.schema import JOURNAL_SUFFIX
-from dgrec.format.totals import LOSSES
+from dgrec.format import (
+    JOURNAL_SUFFIX,
+    LOSSES,
+    Durability,
+    JournalWriter,
+    MaskMode,
+    Metadata,
+    Row,
+    utc_text,
+    uuid7,
+)
 from dgrec.recorder.machine import MachineMeter
 from dgrec.recorder.options import Splitting
 from dgrec.recorder.segments import Cutter, Segment
-from dgrec.recorder.video.encoder import VideoRecorder
+from dgrec.recorder.video import VideoRecorder
 from dgrec.recorder.writing.continuation import Earlier
 from dgrec.recorder.writing.sealer import Sealer
-from dgrec.session.parts import part_path
+from dgrec.session import part_path
 
 __all__ = ["PartedJournal"]
 

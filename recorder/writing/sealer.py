@@ -14,15 +14,12 @@ from typing import TYPE_CHECKING
 
 from dgrec.clock import Clock
 from dgrec.errors import DgrecError, OutputError, StorageError
-from dgrec.format.journal import Journal, JournalWriter
-from dgrec.format.metadata import Metadata
-from dgrec.format.parquet import SealedFile, seal
+from dgrec.format import Journal, JournalWriter, Metadata, SealedFile, seal
 from dgrec.recorder.options import Retention
-from dgrec.session.parts import is_in_set
-from dgrec.session.videos import base_name
+from dgrec.session import base_name, is_in_set
 
 if TYPE_CHECKING:
-    from dgrec.recorder.video.segment import SegmentVideos
+    from dgrec.recorder.video import SegmentVideos
 
 __all__ = ["SealedPart", "Sealer", "recorded_videos", "remove", "videos_of"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dgrec.format.encode import Row
+from dgrec.format import Row
 
 __all__ = ["StartLosses"]
 

@@ -18,9 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from dgrec.errors import DgrecError
-from dgrec.format.encode import Row
-from dgrec.format.journal import JournalWriter
-from dgrec.format.metadata import Metadata
+from dgrec.format import JournalWriter, Metadata, Row
 from dgrec.recorder.writing.parts import PartedJournal
 from dgrec.recorder.writing.start_losses import StartLosses
 

@@ -10,3 +10,13 @@ clip      writes the whole
 cli       `dgrec clip`
 ========  ======================================================================
 """
+
+from dgrec.replay.clip.clip import check_clip_output, write_clip
+from dgrec.replay.clip.spans import Span, spans_where
+
+__all__ = [
+    "Span",
+    "check_clip_output",
+    "spans_where",
+    "write_clip",
+]

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from dgrec.replay.clip.rows import ClipRows
-from dgrec.replay.footage.finding import Footage, find_recorded
-from dgrec.session.session import Session
+from dgrec.replay.footage import Footage, find_recorded
+from dgrec.session import Session
 
 __all__ = ["ClipReport", "RecordedVideo", "recorded_videos"]
 

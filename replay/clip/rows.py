@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
-from dgrec.format.metadata import cuts_of
+from dgrec.format import cuts_of
 from dgrec.replay.clip.spans import Span
-from dgrec.replay.footage.timeline import LONGEST_USUAL_STEP_US, Timeline
-from dgrec.session.session import Session
+from dgrec.replay.footage import LONGEST_USUAL_STEP_US, Timeline
+from dgrec.session import Session
 
 __all__ = ["ClipRows"]
 

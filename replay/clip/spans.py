@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from dgrec.errors import QueryError
-from dgrec.format.metadata import cuts_of
-from dgrec.replay.footage.timeline import Timeline
-from dgrec.replay.query.reader import SqlReader, check_only_reads
-from dgrec.session.session import Session
+from dgrec.format import cuts_of
+from dgrec.replay.footage import Timeline
+from dgrec.replay.query import SqlReader, check_only_reads
+from dgrec.session import Session
 
 __all__ = ["Span", "spans_where"]
 

@@ -12,11 +12,9 @@ from dgrec.errors import VideoError
 from dgrec.replay.clip.packets import VideoTarget, copy_packets
 from dgrec.replay.clip.recorded import ClipReport, RecordedVideo
 from dgrec.replay.clip.rows import ClipRows
-from dgrec.replay.footage.finding import find_footage
-from dgrec.replay.footage.pixels import Pixels
-from dgrec.replay.footage.video import Clip
-from dgrec.replay.rendering.render import Canvas
-from dgrec.session.session import Session
+from dgrec.replay.footage import Clip, Pixels, find_footage
+from dgrec.replay.rendering import Canvas
+from dgrec.session import Session
 from dgrec.video import Image, VideoWriter, check_output
 
 __all__ = ["cut", "from_source", "video_path"]

@@ -12,8 +12,8 @@ from dgrec.replay.options import session_argument
 from dgrec.terminal import echo
 
 if TYPE_CHECKING:
-    from dgrec.replay.clip.spans import Span
-    from dgrec.session.session import Session
+    from dgrec.replay.clip import Span
+    from dgrec.session import Session
 
 __all__ = ["clip_command"]
 
@@ -71,7 +71,7 @@ def clip_command(
     the clip shows the same file.
     """
     import dgrec
-    from dgrec.replay.clip.clip import check_clip_output, write_clip
+    from dgrec.replay.clip import check_clip_output, write_clip
 
     if pad is not None and where is None:
         raise click.UsageError("--pad goes with --where")
@@ -102,8 +102,8 @@ def _spans(
     session: Session, start: str | None, end: str | None, where: str | None, pad: str | None
 ) -> list[Span]:
     from dgrec.errors import ConfigError
-    from dgrec.replay.clip.spans import Span, spans_where
-    from dgrec.replay.footage.selection import parse_position, resolve
+    from dgrec.replay.clip import Span, spans_where
+    from dgrec.replay.footage import parse_position, resolve
 
     def place(text: str | None, default: int) -> int:
         return default if text is None else resolve(session, parse_position(text))
@@ -129,7 +129,7 @@ def _spans(
 
 def _pad_us(text: str) -> int:
     from dgrec.errors import ConfigError
-    from dgrec.replay.footage.selection import parse_position
+    from dgrec.replay.footage import parse_position
 
     position = parse_position(text)
     if position.kind != "time":

@@ -14,7 +14,7 @@ from dgrec.replay.options import clips_option, output_options, say_clip, say_dam
 from dgrec.terminal import echo
 
 if TYPE_CHECKING:
-    from dgrec.session.session import Session
+    from dgrec.session import Session
 
 __all__ = ["FAILED_EXIT_CODE", "compare_command"]
 
@@ -114,7 +114,7 @@ def compare_command(
     if not base or not new:
         raise click.UsageError(f"give --{'new' if base else 'base'}, too")
 
-    from dgrec.comparison.limits import check_limits, parse_limit
+    from dgrec.comparison import check_limits, parse_limit
     from dgrec.errors import ConfigError, DgrecError
 
     try:
@@ -123,8 +123,8 @@ def compare_command(
         raise click.UsageError(f"--fail-on: {error}") from None
 
     import dgrec
-    from dgrec.replay.compare.tables import write_comparison
-    from dgrec.replay.output.destination import open_output
+    from dgrec.replay.compare import write_comparison
+    from dgrec.replay.output import open_output
     from dgrec.replay.recorded import recorded_files
 
     with contextlib.ExitStack() as stack:
@@ -151,7 +151,7 @@ def _open_side(
 ) -> list[Session]:
     from dgrec.errors import SessionError
     from dgrec.files import resolved
-    from dgrec.session.discovery import open_sessions
+    from dgrec.session import open_sessions
 
     for number, path in enumerate(paths):
         if resolved(path) in (resolved(other) for other in paths[:number]):

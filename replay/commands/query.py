@@ -25,7 +25,7 @@ from dgrec.terminal import echo
 from dgrec.units import parse_duration, parse_size
 
 if TYPE_CHECKING:
-    from dgrec.replay.query.reader import SqlReader
+    from dgrec.replay.query import SqlReader
 
 __all__ = ["query_command"]
 
@@ -140,9 +140,9 @@ def query_command(
     import contextlib
 
     from dgrec.replay.limits import bounded_memory
-    from dgrec.replay.query.reader import SqlReader
+    from dgrec.replay.query import SqlReader
     from dgrec.replay.recorded import recorded_files
-    from dgrec.session.discovery import open_sessions
+    from dgrec.session import open_sessions
 
     with contextlib.ExitStack() as stack:
         sessions = open_sessions(paths, _warn, with_clips=with_clips, on_clip=say_clip)
@@ -179,8 +179,7 @@ def _answer(
     keep: list[Path],
     limit: int | None,
 ) -> None:
-    from dgrec.replay.output.destination import open_output
-    from dgrec.replay.output.rows import write_rows
+    from dgrec.replay.output import open_output, write_rows
 
     if limit is None and form == "table":
         limit = TABLE_ROWS
@@ -192,7 +191,7 @@ def _answer(
 
 
 def _converse(reader: SqlReader, parameters: dict[str, Any], form: str, limit: int | None) -> None:
-    from dgrec.replay.query.prompt import Prompt, run_script
+    from dgrec.replay.query import Prompt, run_script
 
     if limit is None and form == "table":
         limit = TABLE_ROWS
@@ -207,7 +206,7 @@ def _converse(reader: SqlReader, parameters: dict[str, Any], form: str, limit: i
 
 def _paths_and_sql(arguments: tuple[str, ...], *, has_file: bool) -> tuple[list[str], str | None]:
     """Return the sessions, and the SQL: the last argument, where that is no session too."""
-    from dgrec.session.discovery import names_something
+    from dgrec.session import names_something
 
     *paths, last = arguments
     is_path = names_something(last) or (

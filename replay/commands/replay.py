@@ -26,14 +26,10 @@ from dgrec.replay.options import (
 from dgrec.terminal import echo, line
 
 if TYPE_CHECKING:
-    from dgrec.replay.drawing.painting import Stack
-    from dgrec.replay.footage.finding import Footage
-    from dgrec.replay.footage.pixels import Pixels
-    from dgrec.replay.footage.selection import Position
-    from dgrec.replay.rendering.cut import Cut
-    from dgrec.replay.rendering.outputs import Output
-    from dgrec.replay.rendering.scene import Scene
-    from dgrec.session.session import Session
+    from dgrec.replay.drawing import Stack
+    from dgrec.replay.footage import Footage, Pixels, Position
+    from dgrec.replay.rendering import Cut, Output, Scene
+    from dgrec.session import Session
 
 __all__ = ["replay_command"]
 
@@ -143,11 +139,9 @@ def replay_command(
 
     import dgrec
     from dgrec.errors import VideoError
-    from dgrec.replay.footage.finding import files_of, find_footage
-    from dgrec.replay.footage.pixels import Pixels
+    from dgrec.replay.footage import Pixels, files_of, find_footage
     from dgrec.replay.recorded import refuse_recorded
-    from dgrec.replay.rendering.cut import make_cut
-    from dgrec.replay.rendering.outputs import choose_output
+    from dgrec.replay.rendering import choose_output, make_cut
 
     with ExitStack() as closing:
         opened = closing.enter_context(dgrec.open(session))
@@ -212,8 +206,8 @@ def _scene(
     settings: dict[str, Any], options: dict[str, Any], output: Output | None, footage: Footage
 ) -> Scene:
     """Return what to draw, as `picture_options` and the kind of output say."""
-    from dgrec.replay.drawing.painting import Resize
-    from dgrec.replay.rendering.scene import Scene
+    from dgrec.replay.drawing import Resize
+    from dgrec.replay.rendering import Scene
 
     size, scale = options["size"], options["scale"]
     resize = None if output is None else output.resize
@@ -245,8 +239,8 @@ def _show(
     quiet: bool,
     closing: ExitStack,
 ) -> None:
-    from dgrec.replay.player.player import Look, play_session
-    from dgrec.replay.rendering.render import canvas_for
+    from dgrec.replay.player import Look, play_session
+    from dgrec.replay.rendering import canvas_for
 
     recorded = session.metadata.get("overlay", {}).get("show_labels", True)
     first = Look(bool(scene.settings.get("show_labels", recorded)), scene.hud)
@@ -289,7 +283,7 @@ def _write(
     overwrite: bool,
     quiet: bool,
 ) -> None:
-    from dgrec.replay.rendering.render import write_replay
+    from dgrec.replay.rendering import write_replay
 
     with _progress(len(cut), quiet) as advance:
         written, seconds, notes = write_replay(

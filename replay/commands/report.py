@@ -12,7 +12,7 @@ from dgrec.replay.options import session_argument
 from dgrec.terminal import echo
 
 if TYPE_CHECKING:
-    from dgrec.session.session import Session
+    from dgrec.session import Session
 
 __all__ = ["report_command"]
 
@@ -61,8 +61,8 @@ def report_command(
     everything that it shows and loads nothing; with pictures in it, mind whom you give it to.
     """
     import dgrec
-    from dgrec.replay.report.page import write_plot
-    from dgrec.replay.stats.caveats import caveats
+    from dgrec.replay.report import write_plot
+    from dgrec.replay.stats import caveats
 
     with dgrec.open(session) as opened:
         for caveat in caveats(opened):
@@ -80,10 +80,9 @@ def report_command(
 def _write_page(
     session: Session, output: Path, overwrite: bool, video: Path | None, pictures: bool
 ) -> None:
-    from dgrec.replay.footage.finding import find_footage
-    from dgrec.replay.footage.pixels import Pixels
+    from dgrec.replay.footage import Pixels, find_footage
     from dgrec.replay.recorded import recorded_files
-    from dgrec.replay.report.page import check_file, write_report
+    from dgrec.replay.report import check_file, write_report
 
     # What takes time comes after what can be refused at once.
     footage = find_footage(session, video) if pictures else None
@@ -103,8 +102,8 @@ def _write_page(
 
 def _findings(session: Session) -> list[str]:
     """Return what limits the rate, in sentences; none of a session without frames."""
-    from dgrec.replay.query.reader import SqlReader
-    from dgrec.replay.stats.why import explain
+    from dgrec.replay.query import SqlReader
+    from dgrec.replay.stats import explain
 
     with SqlReader([session]) as reader:
         return [finding for pipeline in explain([session], reader) for finding in pipeline.findings]

@@ -17,9 +17,9 @@ from dgrec.terminal import echo
 from dgrec.units import parse_duration
 
 if TYPE_CHECKING:
-    from dgrec.replay.output.destination import Destination
-    from dgrec.replay.query.reader import SqlReader
-    from dgrec.session.session import Session
+    from dgrec.replay.output import Destination
+    from dgrec.replay.query import SqlReader
+    from dgrec.session import Session
 
 __all__ = ["stats_command"]
 
@@ -123,12 +123,11 @@ def stats_command(
     if follow:
         sessions = (_follow(sessions),)
 
-    from dgrec.replay.output.destination import open_output
-    from dgrec.replay.output.rows import write_rows
-    from dgrec.replay.query.reader import SqlReader
+    from dgrec.replay.output import open_output, write_rows
+    from dgrec.replay.query import SqlReader
     from dgrec.replay.recorded import recorded_files
-    from dgrec.replay.stats.caveats import caveats
-    from dgrec.session.discovery import open_sessions
+    from dgrec.replay.stats import caveats
+    from dgrec.session import open_sessions
 
     with contextlib.ExitStack() as stack:
         opened = open_sessions(
@@ -161,13 +160,13 @@ def stats_command(
             if query is not None:
                 write_rows(reader.stream(query), form, destination)
             else:
-                from dgrec.replay.stats.why import explain, write_pipelines
+                from dgrec.replay.stats import explain, write_pipelines
 
                 write_pipelines(explain(opened, reader), form, destination)
 
 
 def _say_what_is_missing(session: Session) -> None:
-    from dgrec.replay.stats.summary import MEASURED
+    from dgrec.replay.stats import MEASURED
 
     missing = [name for name in MEASURED if name not in session.schema.names]
     if missing:
@@ -188,10 +187,8 @@ def _query(by: str | None, window: float | None, late: int | None) -> str | None
 def _print_sql(
     query: str | None, why: bool, output: Path | None, overwrite: bool, keep: tuple[Path, ...]
 ) -> None:
-    from dgrec.replay.output.destination import open_output
-    from dgrec.replay.stats.questions import script
-    from dgrec.replay.stats.summary import queries
-    from dgrec.replay.stats.why import LOADS_QUERY, PIPELINES_QUERY
+    from dgrec.replay.output import open_output
+    from dgrec.replay.stats import LOADS_QUERY, PIPELINES_QUERY, queries, script
 
     asked = queries() if query is None else (query,)
     if why:
@@ -209,9 +206,9 @@ def _report(
     charts: bool | None,
 ) -> None:
     """Write everything about one session."""
-    from dgrec.replay.output.destination import open_output
-    from dgrec.replay.query.reader import SqlReader
-    from dgrec.replay.stats.summary import measure, write_stats
+    from dgrec.replay.output import open_output
+    from dgrec.replay.query import SqlReader
+    from dgrec.replay.stats import measure, write_stats
 
     with SqlReader([session]) as reader:
         stats = measure(session, reader)
@@ -222,7 +219,7 @@ def _report(
 
 
 def _draw(reader: SqlReader, destination: Destination) -> None:
-    from dgrec.replay.stats.charts import can_show_blocks, histogram, time_line
+    from dgrec.replay.stats import can_show_blocks, histogram, time_line
 
     width = shutil.get_terminal_size().columns
     blocks = can_show_blocks(destination.encoding)
@@ -233,10 +230,10 @@ def _draw(reader: SqlReader, destination: Destination) -> None:
 
 def _follow(paths: tuple[Path, ...]) -> Path:
     """Show one recording on stderr until it ends; return where it is then."""
-    from dgrec.replay.stats.charts import can_show_blocks
-    from dgrec.replay.stats.follow import (
+    from dgrec.replay.stats import (
         SEALING_S,
         Follower,
+        can_show_blocks,
         journal_of,
         screen,
         sealed_or_not,

@@ -8,17 +8,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from dgrec.comparison.agreement import KINDS
-from dgrec.comparison.changes import GOOD_SESSIONS, MARGIN, Verdict
-from dgrec.replay.output.destination import Destination
-from dgrec.replay.output.sections import Section, write_report
-from dgrec.replay.output.values import json_text
+from dgrec.comparison import GOOD_SESSIONS, KINDS, MARGIN, Verdict
+from dgrec.replay.output import Destination, Section, json_text, write_report
 from dgrec.units import digits
 
 if TYPE_CHECKING:
-    from dgrec.comparison import Comparison, Recording, Row, Value
-    from dgrec.comparison.agreement import Agreement
-    from dgrec.comparison.limits import Limit, Outcome
+    from dgrec.comparison import Agreement, Comparison, Limit, Outcome, Recording, Row, Value
 
 __all__ = ["write_comparison"]
 

@@ -10,3 +10,28 @@ labels      labels that options name
 redaction   covers what was detected
 ==========  ====================================================================
 """
+
+from dgrec.replay.drawing.hud import Corner, Elapsed, Hud, time_text
+from dgrec.replay.drawing.labels import check_labels
+from dgrec.replay.drawing.lettering import Lettering, Line, text_height
+from dgrec.replay.drawing.painting import Filtered, Painter, Resize, SquarePixels, Stack
+from dgrec.replay.drawing.redaction import Redaction
+from dgrec.replay.drawing.trails import Trails
+
+__all__ = [
+    "Corner",
+    "Elapsed",
+    "Filtered",
+    "Hud",
+    "Lettering",
+    "Line",
+    "Painter",
+    "Redaction",
+    "Resize",
+    "SquarePixels",
+    "Stack",
+    "Trails",
+    "check_labels",
+    "text_height",
+    "time_text",
+]

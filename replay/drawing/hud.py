@@ -14,9 +14,8 @@ import numpy as np
 from dgrec.rates import frame_rate, rate_text
 from dgrec.replay.drawing.lettering import Lettering, Line, draw_panel, text_height
 from dgrec.replay.drawing.neighbours import Neighbours
-from dgrec.replay.footage.timeline import media_us
-from dgrec.session.result import RecordedResult
-from dgrec.session.session import Session
+from dgrec.replay.footage import media_us
+from dgrec.session import RecordedResult, Session
 from dgrec.video import Image
 
 __all__ = [

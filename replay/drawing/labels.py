@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from dgrec.errors import VideoError
-from dgrec.session.session import Session
+from dgrec.session import Session
 
 __all__ = ["check_labels"]
 

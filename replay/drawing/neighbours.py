@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
-from dgrec.session.result import RecordedResult
-from dgrec.session.session import Session
+from dgrec.session import RecordedResult, Session
 
 __all__ = ["Neighbours"]
 

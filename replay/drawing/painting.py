@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from dgrec.session.result import RecordedResult
+from dgrec.session import RecordedResult
 from dgrec.video import Image
 
 __all__ = ["Filtered", "Painter", "Resize", "SquarePixels", "Stack"]

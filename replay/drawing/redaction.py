@@ -11,12 +11,11 @@ from typing import Any, Literal
 import numpy as np
 
 from dgrec.errors import VideoError
-from dgrec.format.decode import restore
+from dgrec.format import restore
 from dgrec.replay.drawing.labels import check_labels
 from dgrec.replay.drawing.neighbours import Neighbours
-from dgrec.replay.footage.timeline import media_us
-from dgrec.session.result import RecordedResult
-from dgrec.session.session import Session
+from dgrec.replay.footage import media_us
+from dgrec.session import RecordedResult, Session
 from dgrec.video import Image
 
 __all__ = ["Redaction", "Region", "regions_of"]

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from dgrec.replay.drawing.neighbours import Neighbours
-from dgrec.session.result import RecordedResult
-from dgrec.session.session import Session
+from dgrec.session import RecordedResult, Session
 from dgrec.video import Image
 
 __all__ = ["Trails", "track_color", "trails_of"]

@@ -9,3 +9,26 @@ timeline     when each frame was recorded
 selection    which part of a session is meant: frames, times
 ===========  ===================================================================
 """
+
+from dgrec.replay.footage.finding import Footage, files_of, find_footage, find_recorded
+from dgrec.replay.footage.pixels import Pixels, pixel_aspect_of
+from dgrec.replay.footage.selection import Position, parse_position, resolve
+from dgrec.replay.footage.timeline import FIRST_STEP_US, LONGEST_USUAL_STEP_US, Timeline, media_us
+from dgrec.replay.footage.video import Clip
+
+__all__ = [
+    "Clip",
+    "FIRST_STEP_US",
+    "Footage",
+    "LONGEST_USUAL_STEP_US",
+    "Pixels",
+    "Position",
+    "Timeline",
+    "files_of",
+    "find_footage",
+    "find_recorded",
+    "media_us",
+    "parse_position",
+    "pixel_aspect_of",
+    "resolve",
+]

@@ -15,9 +15,8 @@ from dgrec import sample
 from dgrec.errors import VideoError
 from dgrec.replay.footage.video import Clip
 from dgrec.replay.recorded import recorded_files
-from dgrec.session.session import Session
-from dgrec.session.videos import base_name, difference_of, may_open, recorded_video
-from dgrec.video.playlists import named_files
+from dgrec.session import Session, base_name, difference_of, may_open, recorded_video
+from dgrec.video import named_files
 
 __all__ = ["Footage", "files_of", "find_footage", "find_recorded"]
 

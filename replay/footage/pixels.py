@@ -15,8 +15,7 @@ import numpy as np
 from dgrec.errors import VideoError
 from dgrec.replay.footage.finding import Footage
 from dgrec.replay.footage.video import Clip
-from dgrec.session.result import RecordedResult
-from dgrec.session.session import Session
+from dgrec.session import RecordedResult, Session
 from dgrec.video import Image
 
 __all__ = ["Pixels", "pixel_aspect_of"]

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dgrec.errors import ConfigError
-from dgrec.format.metadata import cuts_of
+from dgrec.format import cuts_of
 from dgrec.replay.footage.timeline import Timeline
-from dgrec.session.session import Session
+from dgrec.session import Session
 
 __all__ = ["Position", "parse_position", "resolve"]
 

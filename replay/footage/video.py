@@ -10,9 +10,14 @@ from typing import Any
 
 from dgrec.errors import VideoError
 from dgrec.replay.footage.frame_index import FrameIndex, UntrustedIndexError, is_random_access_point
-from dgrec.video.picture import Image, PixelConverter
-from dgrec.video.pyav import import_av
-from dgrec.video.reader import VideoReader, open_container, use_one_thread
+from dgrec.video import (
+    Image,
+    PixelConverter,
+    VideoReader,
+    import_av,
+    open_container,
+    use_one_thread,
+)
 
 __all__ = ["Clip"]
 

@@ -21,3 +21,20 @@ rows         rows as they come, in every format
 sections     small tables and notes
 ===========  ================================================================================
 """
+
+from dgrec.replay.output.destination import Destination, open_output
+from dgrec.replay.output.rows import QueryResult, csv_line, write_rows
+from dgrec.replay.output.sections import Section, write_report
+from dgrec.replay.output.values import cell_text, json_text
+
+__all__ = [
+    "Destination",
+    "QueryResult",
+    "Section",
+    "cell_text",
+    "csv_line",
+    "json_text",
+    "open_output",
+    "write_report",
+    "write_rows",
+]

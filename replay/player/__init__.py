@@ -7,3 +7,10 @@ moments   drops, slow frames, new labels: what there is to jump to
 time_bar  the bar below the frame
 ========  ======================================================================
 """
+
+from dgrec.replay.player.player import Look, play_session
+
+__all__ = [
+    "Look",
+    "play_session",
+]

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dgrec.format.metadata import cuts_of
-from dgrec.replay.footage.timeline import Timeline
-from dgrec.session.session import Session
+from dgrec.format import cuts_of
+from dgrec.replay.footage import Timeline
+from dgrec.session import Session
 
 __all__ = ["Kind", "Moments", "find_moments"]
 

@@ -12,13 +12,12 @@ import numpy as np
 
 from dgrec.errors import OutputError, VideoError
 from dgrec.files import NewFile
-from dgrec.replay.footage.pixels import Pixels
+from dgrec.replay.footage import Pixels
 from dgrec.replay.player.moments import Moments, find_moments
 from dgrec.replay.player.playhead import Action, Look, Playhead
 from dgrec.replay.player.time_bar import TimeBar
-from dgrec.replay.rendering.render import Canvas
-from dgrec.session.result import RecordedResult
-from dgrec.session.session import Session
+from dgrec.replay.rendering import Canvas
+from dgrec.session import RecordedResult, Session
 from dgrec.video import Image
 
 __all__ = ["Look", "Paint", "Painter", "Player", "Window", "play_session"]

@@ -10,3 +10,17 @@ where      SQL conditions that choose frames and detections
 cli        `dgrec query`
 =========  =====================================================================
 """
+
+from dgrec.replay.query.prompt import Prompt, run_script
+from dgrec.replay.query.reader import SqlReader, check_only_reads
+from dgrec.replay.query.where import DetectionFilter, FrameNumbers, matching_frames
+
+__all__ = [
+    "DetectionFilter",
+    "FrameNumbers",
+    "Prompt",
+    "SqlReader",
+    "check_only_reads",
+    "matching_frames",
+    "run_script",
+]

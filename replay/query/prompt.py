@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dgrec.errors import QueryError
-from dgrec.replay.output.destination import open_output
-from dgrec.replay.output.rows import write_rows
+from dgrec.replay.output import open_output, write_rows
 from dgrec.terminal import echo
 
 if TYPE_CHECKING:

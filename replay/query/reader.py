@@ -14,13 +14,13 @@ import duckdb
 import pyarrow as pa
 
 from dgrec.errors import QueryError
-from dgrec.replay.output.rows import QueryResult
+from dgrec.replay.output import QueryResult
 from dgrec.replay.query.landlock import refuse_writing
 from dgrec.replay.query.statement import check_only_reads, one_statement, without_end
 from dgrec.sql import views
 
 if TYPE_CHECKING:
-    from dgrec.session.session import Session
+    from dgrec.session import Session
 
 __all__ = ["WORKER_NAME", "SqlReader", "check_only_reads"]
 

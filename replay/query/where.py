@@ -13,8 +13,7 @@ import pyarrow as pa
 from dgrec.errors import QueryError
 from dgrec.replay.limits import MEMORY, TIMEOUT_S, bounded_memory
 from dgrec.replay.query.reader import SqlReader
-from dgrec.session.result import RecordedResult
-from dgrec.session.session import Session
+from dgrec.session import RecordedResult, Session
 from dgrec.units import parse_size
 
 __all__ = ["DetectionFilter", "FrameNumbers", "matching_frames"]

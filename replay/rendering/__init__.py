@@ -12,3 +12,19 @@ animation      writes GIF and WebP
 contact_sheet  writes many frames as one picture
 =============  =================================================================
 """
+
+from dgrec.replay.rendering.cut import Cut, make_cut
+from dgrec.replay.rendering.outputs import Output, choose_output
+from dgrec.replay.rendering.render import Canvas, canvas_for, write_replay
+from dgrec.replay.rendering.scene import Scene
+
+__all__ = [
+    "Canvas",
+    "Cut",
+    "Output",
+    "Scene",
+    "canvas_for",
+    "choose_output",
+    "make_cut",
+    "write_replay",
+]

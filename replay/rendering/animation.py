@@ -12,7 +12,7 @@ import numpy as np
 from dgrec.errors import VideoError
 from dgrec.files import NewFile, check_new_file
 from dgrec.replay.rendering.sinks import Sink, Target, output_errors
-from dgrec.session.result import RecordedResult
+from dgrec.session import RecordedResult
 from dgrec.video import Image, Repeats, import_av
 
 __all__ = ["Animation", "animation"]

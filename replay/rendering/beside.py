@@ -8,13 +8,10 @@ from typing import Any
 import numpy as np
 
 from dgrec.errors import VideoError
-from dgrec.replay.drawing.hud import Elapsed
-from dgrec.replay.drawing.lettering import Lettering, Line, text_height
-from dgrec.replay.drawing.painting import Painter
-from dgrec.replay.footage.pixels import Pixels
+from dgrec.replay.drawing import Elapsed, Lettering, Line, Painter, text_height
+from dgrec.replay.footage import Pixels
 from dgrec.replay.rendering.render import canvas_for, usual_step_us
-from dgrec.session.result import RecordedResult
-from dgrec.session.session import Session
+from dgrec.session import RecordedResult, Session
 from dgrec.video import Image
 
 __all__ = ["Partners", "SideBySide"]

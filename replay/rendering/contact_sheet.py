@@ -8,11 +8,9 @@ import numpy as np
 
 from dgrec.errors import OutputError
 from dgrec.files import NewFile, check_new_file
-from dgrec.replay.drawing.hud import Elapsed, time_text
-from dgrec.replay.drawing.lettering import Lettering, Line
+from dgrec.replay.drawing import Elapsed, Lettering, Line, time_text
 from dgrec.replay.rendering.sinks import Sink, Target, encode_picture, output_errors
-from dgrec.session.result import RecordedResult
-from dgrec.session.session import Session
+from dgrec.session import RecordedResult, Session
 from dgrec.video import Image
 
 __all__ = ["ContactSheet", "contact_sheet", "spread"]

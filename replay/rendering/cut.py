@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from dgrec.errors import QueryError, VideoError
-from dgrec.replay.footage.pixels import Pixels
-from dgrec.replay.footage.selection import Position, resolve
-from dgrec.replay.query.where import FrameNumbers, matching_frames
+from dgrec.replay.footage import Pixels, Position, resolve
+from dgrec.replay.query import FrameNumbers, matching_frames
 from dgrec.replay.rendering.contact_sheet import spread
 from dgrec.replay.rendering.render import Frame, at_speed, frames
-from dgrec.session.session import Session
+from dgrec.session import Session
 
 __all__ = ["Cut", "make_cut"]
 

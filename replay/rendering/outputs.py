@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dgrec.errors import OutputError
-from dgrec.replay.drawing.painting import Resize
+from dgrec.replay.drawing import Resize
 from dgrec.replay.rendering.animation import animation
 from dgrec.replay.rendering.contact_sheet import contact_sheet
 from dgrec.replay.rendering.sinks import MP4, Target, picture_folder
 from dgrec.screen import has_display
-from dgrec.session.session import Session
+from dgrec.session import Session
 
 __all__ = ["Output", "choose_output"]
 

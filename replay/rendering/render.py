@@ -11,17 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dgrec.errors import OutputError, OverlayError, VideoError
-from dgrec.format.metadata import cuts_of
-from dgrec.replay.drawing.painting import Painter, Stack
-from dgrec.replay.footage.finding import files_of
-from dgrec.replay.footage.pixels import Pixels
-from dgrec.replay.footage.timeline import FIRST_STEP_US, LONGEST_USUAL_STEP_US, Timeline
+from dgrec.format import cuts_of
+from dgrec.replay.drawing import Painter, Stack
+from dgrec.replay.footage import FIRST_STEP_US, LONGEST_USUAL_STEP_US, Pixels, Timeline, files_of
 from dgrec.replay.recorded import refuse_recorded
 from dgrec.replay.rendering.pipeline import ahead
 from dgrec.replay.rendering.sinks import MP4, Target
-from dgrec.session.file import rows_of
-from dgrec.session.result import RecordedResult
-from dgrec.session.session import Session
+from dgrec.session import RecordedResult, Session, rows_of
 from dgrec.video import Image
 
 __all__ = [

@@ -7,16 +7,23 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from dgrec.replay.drawing.hud import Corner, Hud
-from dgrec.replay.drawing.labels import check_labels
-from dgrec.replay.drawing.painting import Filtered, Painter, Resize, SquarePixels, Stack
-from dgrec.replay.drawing.redaction import Redaction
-from dgrec.replay.drawing.trails import Trails
-from dgrec.replay.footage.pixels import Pixels, pixel_aspect_of
-from dgrec.replay.query.where import DetectionFilter
+from dgrec.replay.drawing import (
+    Corner,
+    Filtered,
+    Hud,
+    Painter,
+    Redaction,
+    Resize,
+    SquarePixels,
+    Stack,
+    Trails,
+    check_labels,
+)
+from dgrec.replay.footage import Pixels, pixel_aspect_of
+from dgrec.replay.query import DetectionFilter
 from dgrec.replay.rendering.beside import SideBySide
 from dgrec.replay.rendering.render import OverlayPainter
-from dgrec.session.session import Session
+from dgrec.session import Session
 
 __all__ = ["Scene"]
 

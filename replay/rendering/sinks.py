@@ -14,7 +14,7 @@ from typing import Protocol, Self
 
 from dgrec.errors import OutputError
 from dgrec.files import NewFolder, check_new_file, check_parent, output_error
-from dgrec.session.result import RecordedResult
+from dgrec.session import RecordedResult
 from dgrec.video import Image, VideoWriter, check_output
 
 __all__ = [

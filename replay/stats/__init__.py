@@ -10,3 +10,42 @@ follow     the numbers of a recording that is still going on
 cli        `dgrec stats`
 =========  =====================================================================
 """
+
+from dgrec.replay.stats import questions
+from dgrec.replay.stats.caveats import caveats, moments
+from dgrec.replay.stats.charts import can_show_blocks, histogram, time_line
+from dgrec.replay.stats.follow import (
+    SEALING_S,
+    Follower,
+    journal_of,
+    screen,
+    sealed_or_not,
+    status_line,
+)
+from dgrec.replay.stats.questions import script
+from dgrec.replay.stats.summary import MEASURED, measure, queries, write_stats
+from dgrec.replay.stats.why import LOADS_QUERY, PIPELINES_QUERY, explain, write_pipelines
+
+__all__ = [
+    "Follower",
+    "LOADS_QUERY",
+    "MEASURED",
+    "PIPELINES_QUERY",
+    "SEALING_S",
+    "can_show_blocks",
+    "caveats",
+    "explain",
+    "histogram",
+    "journal_of",
+    "measure",
+    "moments",
+    "queries",
+    "questions",
+    "screen",
+    "script",
+    "sealed_or_not",
+    "status_line",
+    "time_line",
+    "write_pipelines",
+    "write_stats",
+]

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from dgrec.format.journal import is_being_written
-from dgrec.format.metadata import cuts_of
+from dgrec.format import cuts_of, is_being_written
 
 if TYPE_CHECKING:
-    from dgrec.session.session import Session
+    from dgrec.session import Session
 
 __all__ = ["caveats", "moments"]
 

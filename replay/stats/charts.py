@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from dgrec.replay.query.reader import SqlReader
+from dgrec.replay.query import SqlReader
 
 __all__ = ["Histogram", "TimeLine", "bars", "can_show_blocks", "histogram", "time_line"]
 

@@ -12,13 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from dgrec.format.journal import JournalTail, is_being_written
-from dgrec.format.schema import JOURNAL_SUFFIX
-from dgrec.format.totals import RowTotals
+from dgrec.format import JOURNAL_SUFFIX, JournalTail, RowTotals, is_being_written
 from dgrec.rates import RecentRate, rate_text
 from dgrec.replay.stats.charts import bars
-from dgrec.session.parts import numbered_files, part_path
-from dgrec.session.session import open_session
+from dgrec.session import numbered_files, open_session, part_path
 
 __all__ = [
     "SEALING_S",

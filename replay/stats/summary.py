@@ -8,15 +8,12 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from dgrec.rates import exact_rate_text
-from dgrec.replay.output.destination import Destination
-from dgrec.replay.output.rows import csv_line
-from dgrec.replay.output.sections import Section, write_report
-from dgrec.replay.output.values import json_text
-from dgrec.replay.query.reader import SqlReader
+from dgrec.replay.output import Destination, Section, csv_line, json_text, write_report
+from dgrec.replay.query import SqlReader
 from dgrec.replay.stats.caveats import caveats, moments
 
 if TYPE_CHECKING:
-    from dgrec.session.session import Session
+    from dgrec.session import Session
 
 __all__ = [
     *("MEASURED", "STAGES", "Distribution", "LabelStats", "SessionStats"),

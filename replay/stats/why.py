@@ -7,17 +7,15 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dgrec.rates import rate_text
-from dgrec.replay.output.destination import Destination
-from dgrec.replay.output.sections import Section, write_report
-from dgrec.replay.output.values import json_text
-from dgrec.replay.query.reader import SqlReader
+from dgrec.replay.output import Destination, Section, json_text, write_report
+from dgrec.replay.query import SqlReader
 from dgrec.replay.stats.caveats import caveats, moments
 from dgrec.replay.stats.oversubscription import HUMPS_QUERY, Humps, oversubscription
 from dgrec.replay.stats.questions import NAMED_SESSIONS
 from dgrec.replay.stats.summary import unsettled
 
 if TYPE_CHECKING:
-    from dgrec.session.session import Session
+    from dgrec.session import Session
 
 __all__ = ["LOADS_QUERY", "PIPELINES_QUERY", "Load", "Pipeline", "explain", "write_pipelines"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dgrec.errors import DgrecError
-from dgrec.session.session import open_session
+from dgrec.session import open_session
 
 __all__ = ["read_all", "wrong_rows"]
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from dgrec import credentials
 from dgrec.credentials import percent_encoded, redact, redact_text, remember
 from dgrec.format import metadata
+from dgrec.recorder.sources import parse_source
 from dgrec.recorder.sources.probe import ask
-from dgrec.recorder.sources.source import parse_source
 from dgrec.terminal import line
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import dgrec
-from dgrec.session.session import Session
+from dgrec.session import Session
 from dgrec.sql import views
 from tests.dgrec.test_parts import write_set
 from tests.factory import make_rows, write_journal, write_session

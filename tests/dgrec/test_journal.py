@@ -26,10 +26,10 @@ from dgrec.errors import (
     OutputError,
     SessionError,
 )
-from dgrec.format.journal import Journal, JournalWriter, is_being_written
+from dgrec.format import SCHEMA, Journal, JournalWriter, is_being_written
 from dgrec.format.messages import whole_messages
-from dgrec.format.schema import FORMAT_VERSION, SCHEMA
-from dgrec.session.session import open_session
+from dgrec.format.schema import FORMAT_VERSION
+from dgrec.session import open_session
 from tests.dgrec.damage import read_all, wrong_rows
 from tests.factory import CLOSING, make_row, make_rows, new_metadata, smooth_boxes, write_journal
 
@@ -369,7 +369,7 @@ def test_a_path_that_cannot_be_written(tmp_path: Path, path: str) -> None:
 FULL_DISK = """
 import pathlib, resource, signal, sys
 from dgrec.errors import OutputError
-from dgrec.format.journal import JournalWriter
+from dgrec.format import JournalWriter
 from tests.factory import CLOSING, make_rows, new_metadata
 path, limit = pathlib.Path(sys.argv[1]), int(sys.argv[2])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -17,7 +17,7 @@ import pytest
 
 import dgrec
 from dgrec import sample
-from dgrec.format.encode import Row
+from dgrec.format import Row
 from dgrec.sql import library, views
 from tests.factory import (
     START_NS,

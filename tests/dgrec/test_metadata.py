@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from dgrec.errors import DamagedSessionError, FormatVersionError, NotASessionError
-from dgrec.format import metadata
-from dgrec.format.metadata import utc_text, uuid7
+from dgrec.format import metadata, utc_text, uuid7
 from dgrec.format.schema import FORMAT_VERSION
 
 # --- secrets -----------------------------------------------------------------------------------

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import dgrec
-from dgrec.recorder.sources.source import parse_source
-from dgrec.replay.footage.finding import files_of, find_footage
-from dgrec.video import import_av
-from dgrec.video.playlists import NamedFiles, named_files
+from dgrec.recorder.sources import parse_source
+from dgrec.replay.footage import files_of, find_footage
+from dgrec.video import import_av, named_files
+from dgrec.video.playlists import NamedFiles
 from tests.factory import write_session
 from tests.replay.clips import HEIGHT, WIDTH, numbered_image, numbered_metadata, numbered_row
 

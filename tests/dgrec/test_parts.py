@@ -12,11 +12,8 @@ import pytest
 import dgrec
 from dgrec.errors import DamagedSessionError, DgrecError, NotASessionError
 from dgrec.files import lock
-from dgrec.format.encode import Row
-from dgrec.format.journal import Journal, JournalWriter
-from dgrec.format.parquet import seal
-from dgrec.session.parts import numbered_files, part_path, parts_of
-from dgrec.session.session import Session
+from dgrec.format import Journal, JournalWriter, Row, seal
+from dgrec.session import Session, numbered_files, part_path, parts_of
 from tests.dgrec.compare import assert_same
 from tests.factory import make_detection, make_row, new_metadata, write_session
 

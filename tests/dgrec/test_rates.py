@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import dgrec
-from dgrec.format.encode import Row
+from dgrec.format import Row
 from dgrec.rates import RecentRate, frame_rate, rate_text
 from dgrec.sql import views
 from tests.factory import START_NS, make_row, rate_of, write_session

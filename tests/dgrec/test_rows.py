@@ -11,11 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from dgrec.format.decode import RestoredFrame, restore
-from dgrec.format.encode import Row, build_batch
+from dgrec.format import SCHEMA, MaskMode, RestoredFrame, Row, restore
+from dgrec.format.encode import build_batch
 from dgrec.format.json_values import RecordedObject
-from dgrec.format.masks import MaskMode
-from dgrec.format.schema import SCHEMA
 from tests.dgrec.compare import assert_same
 from tests.factory import make_detection, make_row, smooth_boxes
 

@@ -23,13 +23,9 @@ from dgrec.errors import (
     NotASessionError,
     OutputError,
 )
-from dgrec.format import parquet
-from dgrec.format.checksums import verify_checksums
-from dgrec.format.journal import Journal
-from dgrec.format.parquet import SealedFile, seal
-from dgrec.format.schema import FORMAT_VERSION, SCHEMA
-from dgrec.format.totals import LOSSES
-from dgrec.session.session import open_session
+from dgrec.format import LOSSES, SCHEMA, Journal, SealedFile, parquet, seal, verify_checksums
+from dgrec.format.schema import FORMAT_VERSION
+from dgrec.session import open_session
 from tests.dgrec.damage import read_all, wrong_rows
 from tests.factory import (
     make_detection,
@@ -152,9 +148,9 @@ def test_a_recovered_journal_says_so(tmp_path: Path) -> None:
 
 FAILING_SEAL = """
 import pathlib, resource, signal, sys
-from dgrec.format.journal import Journal
-from dgrec.format.totals import LOSSES
-from dgrec.format.parquet import seal
+from dgrec.format import Journal
+from dgrec.format import LOSSES
+from dgrec.format import seal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
 folder = pathlib.Path(sys.argv[1])
@@ -218,10 +214,10 @@ def test_no_rows(tmp_path: Path) -> None:
 
 MEMORY = """
 import pathlib, resource, sys
-from dgrec.format.journal import Journal, JournalWriter
-from dgrec.format.totals import LOSSES
-from dgrec.format.parquet import seal
-from dgrec.session.session import open_session
+from dgrec.format import Journal, JournalWriter
+from dgrec.format import LOSSES
+from dgrec.format import seal
+from dgrec.session import open_session
 from tests.factory import CLOSING, make_rows, new_metadata
 path, frames = pathlib.Path(sys.argv[1]), int(sys.argv[2])
 from tests.factory import make_row, smooth_boxes

@@ -12,7 +12,7 @@ import pytest
 
 import dgrec
 from dgrec.errors import DgrecError, QueryError, SessionError, VideoError
-from dgrec.session.session import Session, open_session
+from dgrec.session import Session, open_session
 from tests.dgrec.compare import assert_same
 from tests.factory import make_detection, make_row, new_metadata, write_journal, write_session
 

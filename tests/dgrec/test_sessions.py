@@ -14,11 +14,8 @@ import pytest
 
 import dgrec
 from dgrec.errors import DamagedSessionError, NotASessionError
-from dgrec.format.journal import JournalWriter
-from dgrec.format.parquet import seal
-from dgrec.session.discovery import names_something, open_sessions
-from dgrec.session.parts import part_path
-from dgrec.session.session import Session
+from dgrec.format import JournalWriter, seal
+from dgrec.session import Session, names_something, open_sessions, part_path
 from tests.factory import make_rows, new_metadata, write_journal, write_session
 
 
@@ -39,7 +36,7 @@ def write_part(
     writer.close()
     if not sealed:
         return writer.path
-    from dgrec.format.journal import Journal
+    from dgrec.format import Journal
 
     seal(Journal.open(writer.path), path)
     writer.path.unlink()
@@ -108,7 +105,7 @@ def test_a_copy_is_named_and_left_out(folder: Path) -> None:
 
 def test_a_sealed_file_comes_before_its_journal(folder: Path) -> None:
     write_journal(folder / "s.arrows", make_rows(7), new_metadata("s"), end=False)
-    from dgrec.format.journal import Journal
+    from dgrec.format import Journal
 
     seal(Journal.open(folder / "s.arrows"), folder / "s.parquet")
     found, (line,) = opened(folder)

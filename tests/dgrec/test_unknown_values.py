@@ -13,12 +13,10 @@ import pytest
 
 import dgrec
 from dgrec.format.schema import METADATA_KEY
-from dgrec.replay.query.reader import SqlReader
-from dgrec.replay.stats.charts import time_line
-from dgrec.replay.stats.summary import measure
-from dgrec.replay.stats.why import explain
+from dgrec.replay.query import SqlReader
+from dgrec.replay.stats import explain, measure, time_line
 from dgrec.replay.verify import verify
-from dgrec.session.session import Session
+from dgrec.session import Session
 from tests.factory import edited, make_detection, make_row, make_rows, write_session
 
 NAN = math.nan

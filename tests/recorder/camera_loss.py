@@ -11,12 +11,11 @@ from typing import Any
 
 import dgrec
 from dgrec.clock import Clock
+from dgrec.format import Metadata
 from dgrec.format import metadata as metadata_module
-from dgrec.format.metadata import Metadata
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.recording import Recording
-from dgrec.recorder.sources.live import LiveSource
-from dgrec.recorder.sources.source import open_source, parse_source
+from dgrec.recorder.sources import LiveSource, open_source, parse_source
 from tests.recorder.network_camera import MjpegCamera, frame_number
 
 #: Each start of the camera counts from the next multiple of this.

@@ -17,13 +17,11 @@ import numpy as np
 from dgrec import sample
 from dgrec.clock import Clock
 from dgrec.errors import DgrecError
+from dgrec.format import Metadata, Row
 from dgrec.format import metadata as metadata_module
-from dgrec.format.encode import Row
-from dgrec.format.metadata import Metadata
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.recording import Recording
-from dgrec.recorder.sources.frames import Footage, Frame
-from dgrec.recorder.sources.source import open_source, parse_source
+from dgrec.recorder.sources import Footage, Frame, open_source, parse_source
 
 __all__ = [
     "LABELS",

@@ -17,7 +17,7 @@ import pytest
 from dgrec import sample
 from dgrec.errors import DgrecError
 from dgrec.recorder.capture import Capture
-from dgrec.session.session import Session, open_session
+from dgrec.session import Session, open_session
 from tests.recorder.ai_server import AiServer
 from tests.recorder.command import Command
 from tests.recorder.doubles import ScriptedFrames

@@ -16,7 +16,7 @@ from dgrec.clock import Clock
 from dgrec.errors import DgrecError, ModelError, SourceError
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.model import LoadedModel
-from dgrec.recorder.sources.frames import Frame
+from dgrec.recorder.sources import Frame
 from tests.recorder.doubles import PysdkDouble, ScriptedFrames, clip, record
 
 CLIP_FRAMES = 420

@@ -9,7 +9,7 @@ import pytest
 
 import dgrec
 from dgrec.clock import Clock
-from dgrec.format.encode import Row
+from dgrec.format import Row
 from dgrec.recorder.capture import Capture
 from tests.factory import START_NS, make_detection
 from tests.recorder.doubles import PysdkDouble, ScriptedFrames, record

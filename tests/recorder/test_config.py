@@ -10,8 +10,8 @@ import pytest
 
 from dgrec.errors import ConfigError, DgrecError, ModelError, SourceError
 from dgrec.recorder.model import ModelRequest, load_model
-from dgrec.recorder.sources.config import CONFIG_NAME, named_sources
-from dgrec.recorder.sources.source import parse_source
+from dgrec.recorder.sources import named_sources, parse_source
+from dgrec.recorder.sources.config import CONFIG_NAME
 
 #: Text files that cannot be what they should, and a word of what is said.
 ODD: dict[str, tuple[bytes, str]] = {

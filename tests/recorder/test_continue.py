@@ -12,14 +12,13 @@ import pytest
 import dgrec
 from dgrec.clock import Clock
 from dgrec.errors import ConfigError, DgrecError, OutputError
-from dgrec.format.journal import JournalWriter
-from dgrec.format.metadata import Metadata
+from dgrec.format import JournalWriter, Metadata
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.options import Retention, Splitting
 from dgrec.recorder.recording import Recording
 from dgrec.recorder.recovery import Recovery
+from dgrec.recorder.writing import Earlier, find_earlier, recover_parts
 from dgrec.recorder.writing import sealer as sealer_module
-from dgrec.recorder.writing.continuation import Earlier, find_earlier, recover_parts
 from dgrec.replay.verify import verify
 from tests.factory import make_detection, make_rows, new_metadata, write_session
 from tests.recorder.doubles import PysdkDouble, ScriptedFrames

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from dgrec.format.checksums import verify_checksums
-from dgrec.session.session import open_session
+from dgrec.format import verify_checksums
+from dgrec.session import open_session
 from tests.factory import make_rows, smooth_boxes, write_journal, write_session
 from tests.recorder.command import Command
 from tests.waiting import PATIENCE_S

@@ -17,14 +17,13 @@ import pytest
 
 from dgrec.clock import Clock
 from dgrec.errors import DgrecError, OutputError, StorageError
-from dgrec.format.checksums import verify_checksums
-from dgrec.format.journal import JournalWriter
+from dgrec.format import JournalWriter, verify_checksums
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.recording import Recording
 from dgrec.recorder.recovery import recover
-from dgrec.recorder.sources.frames import Frame
-from dgrec.recorder.writing.writer import RowWriter
-from dgrec.session.session import open_session
+from dgrec.recorder.sources import Frame
+from dgrec.recorder.writing import RowWriter
+from dgrec.session import open_session
 from tests.dgrec.damage import read_all
 from tests.factory import make_detection, make_rows, new_metadata, write_journal, write_session
 from tests.faults import Faults, Kind

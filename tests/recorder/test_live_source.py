@@ -20,12 +20,11 @@ from dgrec.clock import Clock
 from dgrec.errors import SourceError
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.model import LoadedModel
-from dgrec.recorder.sources.frames import Frame
-from dgrec.recorder.sources.live import LiveSource, LossMeter
+from dgrec.recorder.sources import Frame, LiveSource, open_source, parse_source
+from dgrec.recorder.sources.live import LossMeter
 from dgrec.recorder.sources.probe import ask
-from dgrec.recorder.sources.source import open_source, parse_source
-from dgrec.session.session import open_session
-from dgrec.video.reader import Picture, VideoReader
+from dgrec.session import open_session
+from dgrec.video import Picture, VideoReader
 from tests.recorder import camera_loss
 from tests.recorder.command import Command, error_of, names
 from tests.recorder.doubles import PysdkDouble, record

@@ -18,7 +18,7 @@ from dgrec.recorder.capture import Capture
 from dgrec.recorder.machine import MachineMeter, usable_cores
 from dgrec.recorder.options import Splitting
 from dgrec.recorder.recovery import recover
-from dgrec.session.session import open_session
+from dgrec.session import open_session
 from tests.recorder.doubles import PysdkDouble, ScriptedFrames, record
 
 BURN = """

@@ -12,7 +12,7 @@ import pytest
 from dgrec import sample
 from dgrec.errors import ModelError
 from dgrec.recorder.model import LoadedModel, ModelRequest, load_model, parse_property
-from dgrec.session.session import Session
+from dgrec.session import Session
 from tests.recorder.command import Command
 
 REGISTRY = f"""\

@@ -12,11 +12,9 @@ import dgrec as library
 from dgrec import sample
 from dgrec.clock import Clock
 from dgrec.recorder.capture import Capture, Decimator
-from dgrec.recorder.sources.frames import Footage
-from dgrec.recorder.sources.source import open_source, parse_source
+from dgrec.recorder.sources import Footage, open_source, parse_source
 from dgrec.replay.verify import Findings, check
-from dgrec.video import import_av
-from dgrec.video.reader import VideoReader
+from dgrec.video import VideoReader, import_av
 from tests.footage import FRAMES, kinds
 from tests.recorder.command import Command
 from tests.recorder.doubles import PysdkDouble, record

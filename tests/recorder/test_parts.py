@@ -15,20 +15,18 @@ import pytest
 import dgrec
 from dgrec.clock import Clock
 from dgrec.errors import OutputError
+from dgrec.format import is_being_written
 from dgrec.format import metadata as metadata_module
-from dgrec.format.journal import is_being_written
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.job import _output_path
 from dgrec.recorder.model import LoadedModel
 from dgrec.recorder.options import Retention, Splitting
 from dgrec.recorder.recovery import left_behind, recover
-from dgrec.recorder.sources.source import parse_source
+from dgrec.recorder.sources import parse_source
+from dgrec.recorder.writing import PartedJournal, RowWriter
 from dgrec.recorder.writing import parts as parts_module
 from dgrec.recorder.writing import sealer as sealer_module
-from dgrec.recorder.writing.parts import PartedJournal
-from dgrec.recorder.writing.writer import RowWriter
-from dgrec.session.parts import part_path
-from dgrec.session.session import Session
+from dgrec.session import Session, part_path
 from tests.dgrec.compare import assert_same
 from tests.factory import (
     CLOSING,

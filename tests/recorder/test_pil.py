@@ -10,12 +10,11 @@ import pytest
 from PIL import Image
 
 from dgrec.clock import Clock
-from dgrec.format.encode import Row
+from dgrec.format import Row
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.model import LoadedModel, ModelRequest, load_model
-from dgrec.replay.footage.finding import find_footage
-from dgrec.replay.footage.pixels import Pixels
-from dgrec.session.session import open_session
+from dgrec.replay.footage import Pixels, find_footage
+from dgrec.session import open_session
 from tests.dgrec.compare import assert_same
 from tests.recorder.command import Command
 from tests.recorder.doubles import clip, record

@@ -20,8 +20,9 @@ import pytest
 
 import dgrec
 from dgrec import sample
-from dgrec.recorder.outputs.json_lines import Publisher, check_target, payload
-from dgrec.session.session import Session
+from dgrec.recorder.outputs import Publisher, check_target
+from dgrec.recorder.outputs.json_lines import payload
+from dgrec.session import Session
 from tests.factory import make_detection, make_row
 from tests.recorder.command import Command, names
 from tests.waiting import PATIENCE_S

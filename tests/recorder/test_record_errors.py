@@ -15,12 +15,11 @@ import pytest
 
 from dgrec import sample
 from dgrec.errors import OutputError
-from dgrec.format.journal import JournalWriter
-from dgrec.recorder.outputs.json_lines import check_target
+from dgrec.format import JournalWriter
+from dgrec.recorder.outputs import check_target
 from dgrec.recorder.recovery import left_behind
-from dgrec.recorder.sources.config import named_sources
-from dgrec.recorder.sources.source import parse_source
-from dgrec.session.session import Session
+from dgrec.recorder.sources import named_sources, parse_source
+from dgrec.session import Session
 from tests.factory import make_rows, new_metadata, write_journal
 from tests.recorder.command import Command, error_of, names
 from tests.recorder.zoo import broken_model

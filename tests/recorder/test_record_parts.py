@@ -14,7 +14,7 @@ from dgrec.errors import NotASessionError
 from dgrec.recorder.cli import record_command
 from dgrec.recorder.recovery import left_behind, recover
 from dgrec.replay.verify import verify
-from dgrec.session.session import Session
+from dgrec.session import Session
 from tests.factory import make_rows, write_session
 from tests.recorder.command import Command, error_of, names
 from tests.waiting import PATIENCE_S, wait_until

@@ -19,7 +19,7 @@ _PROGRAM = """
 import json, os, sys, threading
 from pathlib import Path
 import numpy as np
-from dgrec.recorder.video.codecs import check_codec, find_codec
+from dgrec.recorder.video import check_codec, find_codec
 from dgrec.recorder.video.file import VideoFile
 
 def threads():

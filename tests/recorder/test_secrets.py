@@ -15,7 +15,7 @@ import pytest
 
 from dgrec import sample
 from dgrec.errors import SourceError
-from dgrec.recorder.sources.source import open_source, parse_source
+from dgrec.recorder.sources import open_source, parse_source
 from tests.recorder.command import Command, error_of
 
 PASSWORD = "hunter2-Zq9"

@@ -11,7 +11,7 @@ import pytest
 
 from dgrec import sample
 from dgrec.errors import SessionError
-from dgrec.session.session import Session
+from dgrec.session import Session
 from tests.recorder.command import Command, names
 from tests.recorder.network_camera import MjpegCamera
 from tests.waiting import PATIENCE_S, wait_until

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from dgrec.errors import SessionError
-from dgrec.format.journal import is_being_written
-from dgrec.session.session import Session
+from dgrec.format import is_being_written
+from dgrec.session import Session
 from tests.recorder.command import Command, names
 from tests.recorder.zoo import broken_model
 from tests.waiting import PATIENCE_S, wait_until

@@ -16,10 +16,8 @@ import pytest
 from dgrec.clock import Clock
 from dgrec.recorder.capture import Capture, Decimator
 from dgrec.recorder.model import LoadedModel, ModelRequest, load_model
-from dgrec.recorder.sources.frames import Frame
-from dgrec.recorder.sources.live import LiveSource
-from dgrec.recorder.sources.source import SourceReader, open_source, parse_source
-from dgrec.session.session import open_session
+from dgrec.recorder.sources import Frame, LiveSource, SourceReader, open_source, parse_source
+from dgrec.session import open_session
 from tests.dgrec.compare import assert_same
 from tests.recorder.doubles import PysdkDouble, ScriptedFrames, record
 from tests.recorder.network_camera import MjpegCamera

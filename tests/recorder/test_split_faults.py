@@ -26,11 +26,10 @@ from dgrec.recorder.capture import Capture
 from dgrec.recorder.options import Retention, Splitting
 from dgrec.recorder.recording import Recording
 from dgrec.recorder.recovery import recover
+from dgrec.recorder.writing import PartedJournal, RowWriter
 from dgrec.recorder.writing import sealer as sealer_module
-from dgrec.recorder.writing.parts import PartedJournal
 from dgrec.recorder.writing.sealer import Sealer
-from dgrec.recorder.writing.writer import RowWriter
-from dgrec.session.session import open_session
+from dgrec.session import open_session
 from tests.dgrec.damage import read_all
 from tests.factory import CLOSING, make_rows, new_metadata, write_session
 from tests.faults import Faults, Kind

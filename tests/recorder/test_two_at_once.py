@@ -15,10 +15,9 @@ import pytest
 import dgrec.files
 from dgrec.errors import DgrecError, NotASessionError, OutputError
 from dgrec.files import is_locked, lock
-from dgrec.format.checksums import verify_checksums
-from dgrec.format.journal import Journal, JournalWriter, is_being_written
+from dgrec.format import Journal, JournalWriter, is_being_written, verify_checksums
 from dgrec.recorder.recovery import left_behind, recover
-from dgrec.session.session import open_session
+from dgrec.session import open_session
 from tests.dgrec.damage import read_all
 from tests.factory import make_rows, new_metadata, write_journal
 from tests.recorder.test_faults import new_recording, numbers

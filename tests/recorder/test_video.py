@@ -26,15 +26,14 @@ from dgrec.recorder.job import make_plan
 from dgrec.recorder.options import Retention, Splitting
 from dgrec.recorder.recording import Recording
 from dgrec.recorder.recovery import recover
-from dgrec.recorder.sources.frames import Footage, Frame, FrameSource
-from dgrec.recorder.sources.source import open_source, parse_source
+from dgrec.recorder.sources import Footage, Frame, FrameSource, open_source, parse_source
+from dgrec.recorder.video import Kind, VideoOptions, find_codec
 from dgrec.recorder.video import encoder as video_module
-from dgrec.recorder.video.codecs import CODECS, find_codec
-from dgrec.recorder.video.file import Kind, VideoFile, _CountedFile, drop_torn_end, frame_stamps
-from dgrec.recorder.video.segment import VideoOptions
+from dgrec.recorder.video.codecs import CODECS
+from dgrec.recorder.video.file import VideoFile, _CountedFile, drop_torn_end, frame_stamps
 from dgrec.recorder.writing import parts as parts_module
 from dgrec.replay.verify import verify
-from dgrec.session.session import Session
+from dgrec.session import Session
 from dgrec.video import import_av
 from tests.factory import CLOSING, new_metadata, write_journal
 from tests.recorder.command import Command, error_of, names

@@ -20,8 +20,8 @@ import pytest
 
 import dgrec as library
 from dgrec.errors import VideoError
-from dgrec.recorder.sources.source import open_source, parse_source
-from dgrec.replay.footage.finding import find_footage
+from dgrec.recorder.sources import open_source, parse_source
+from dgrec.replay.footage import find_footage
 from tests.footage import FRAMES, Encoding, encode
 from tests.recorder.command import Command
 

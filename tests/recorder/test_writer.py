@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 from dgrec.errors import DgrecError, OutputError
-from dgrec.format.encode import Row
-from dgrec.format.journal import Journal, JournalWriter
+from dgrec.format import Journal, JournalWriter, Row
+from dgrec.recorder.writing import RowWriter
 from dgrec.recorder.writing import writer as writer_module
-from dgrec.recorder.writing.writer import RowWriter
 from tests.factory import CLOSING, make_row, make_rows, new_metadata
 from tests.waiting import PATIENCE_S, wait_until
 

@@ -16,7 +16,7 @@ from dgrec import sample
 from dgrec.errors import ModelError
 from dgrec.recorder.model import ModelRequest, load_model
 from dgrec.recorder.zoo import zoo_address
-from dgrec.session.session import open_session
+from dgrec.session import open_session
 from tests.recorder.command import Command, error_of
 from tests.recorder.hub import Hub
 

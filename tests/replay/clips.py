@@ -16,8 +16,7 @@ import av
 # isort: on
 import numpy as np
 
-from dgrec.format.encode import Row
-from dgrec.format.metadata import Metadata
+from dgrec.format import Metadata, Row
 from tests.factory import make_row, new_metadata
 
 BITS = 12

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from dgrec.format.encode import Row
+from dgrec.format import Row
 from tests.factory import START_NS, make_detection, make_row, write_session
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,13 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dgrec.format.encode import Row
-from dgrec.format.journal import Journal, JournalWriter
-from dgrec.format.parquet import seal
-from dgrec.replay.clip.clip import write_clip
-from dgrec.replay.clip.spans import Span
-from dgrec.session.parts import part_path
-from dgrec.session.session import Session
+from dgrec.format import Journal, JournalWriter, Row, seal
+from dgrec.replay.clip import Span, write_clip
+from dgrec.session import Session, part_path
 from tests.factory import (
     START_NS,
     edited,

@@ -11,8 +11,8 @@ import pytest
 from click.testing import Result
 
 import dgrec as dgrec_package
-from dgrec.format.journal import JournalWriter
-from dgrec.replay.stats.caveats import caveats, moments
+from dgrec.format import JournalWriter
+from dgrec.replay.stats import caveats, moments
 from tests.factory import CLOSING, make_rows, new_metadata, write_journal, write_session
 
 Run = Callable[..., Result]

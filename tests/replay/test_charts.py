@@ -11,9 +11,10 @@ import pytest
 from click.testing import Result
 
 import dgrec as dgrec_package
-from dgrec.format.encode import Row
-from dgrec.replay.query.reader import SqlReader
-from dgrec.replay.stats.charts import bars, can_show_blocks, histogram, time_line
+from dgrec.format import Row
+from dgrec.replay.query import SqlReader
+from dgrec.replay.stats import can_show_blocks, histogram, time_line
+from dgrec.replay.stats.charts import bars
 from tests.factory import START_NS, losses_of, make_row, write_session
 from tests.replay.conftest import uneven_rows
 

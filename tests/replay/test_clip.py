@@ -19,18 +19,13 @@ from click.testing import Result
 
 import dgrec as library
 from dgrec.files import NewFile
-from dgrec.format.encode import Row
-from dgrec.format.journal import Journal, JournalWriter
-from dgrec.format.metadata import utc_text
-from dgrec.format.parquet import seal
+from dgrec.format import Journal, JournalWriter, Row, seal, utc_text
+from dgrec.replay.clip import Span
 from dgrec.replay.clip import clip as clip_module
-from dgrec.replay.clip.spans import Span
-from dgrec.replay.footage.finding import find_footage
-from dgrec.replay.footage.pixels import Pixels
-from dgrec.replay.footage.video import Clip
-from dgrec.replay.rendering.render import write_replay
+from dgrec.replay.footage import Clip, Pixels, find_footage
+from dgrec.replay.rendering import write_replay
 from dgrec.replay.verify import verify
-from dgrec.session.parts import part_path
+from dgrec.session import part_path
 from dgrec.video import VideoWriter
 from tests.factory import START_NS, edited, make_rows, write_journal, write_session
 from tests.replay.clips import (

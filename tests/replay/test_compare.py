@@ -17,8 +17,8 @@ from click.testing import Result
 import dgrec as dgrec_package
 from dgrec import sample
 from dgrec.errors import SessionError
-from dgrec.format.encode import Row
-from dgrec.session.parts import part_path
+from dgrec.format import Row
+from dgrec.session import part_path
 from tests.factory import (
     CLOSING,
     START_NS,

@@ -14,19 +14,10 @@ import numpy as np
 import pytest
 from click.testing import Result
 
-from dgrec.format.journal import Journal, JournalTail, JournalWriter
-from dgrec.format.parquet import seal
-from dgrec.replay.stats.follow import (
-    RECENT_S,
-    Follower,
-    Snapshot,
-    journal_of,
-    screen,
-    sealed_or_not,
-    status_line,
-    wait_for,
-)
-from dgrec.session.parts import part_path
+from dgrec.format import Journal, JournalTail, JournalWriter, seal
+from dgrec.replay.stats import Follower, journal_of, screen, sealed_or_not, status_line
+from dgrec.replay.stats.follow import RECENT_S, Snapshot, wait_for
+from dgrec.session import part_path
 from tests.factory import (
     CLOSING,
     START_NS,

@@ -18,9 +18,9 @@ import pytest
 import dgrec
 from dgrec import sample
 from dgrec.recorder.recovery import recover
-from dgrec.replay.footage.finding import find_footage
+from dgrec.replay.footage import find_footage
 from dgrec.replay.verify import verify
-from dgrec.session.videos import base_name, may_open, recorded_video
+from dgrec.session import base_name, may_open, recorded_video
 from tests.factory import make_rows, new_metadata, write_journal, write_session
 from tests.test_architecture import ROOT
 

@@ -11,20 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import dgrec
-from dgrec.replay.drawing.hud import (
-    BARS,
-    Bar,
-    Corner,
-    Hud,
-    HudModel,
-    HudValues,
-    hud_lines,
-    strip_image,
-    time_text,
-)
-from dgrec.replay.drawing.lettering import Lettering, Line, draw_panel, text_height
+from dgrec.replay.drawing import Corner, Hud, Lettering, Line, Redaction, text_height, time_text
+from dgrec.replay.drawing.hud import BARS, Bar, HudModel, HudValues, hud_lines, strip_image
+from dgrec.replay.drawing.lettering import draw_panel
 from dgrec.replay.drawing.neighbours import Neighbours
-from dgrec.replay.drawing.redaction import Redaction
 from tests.factory import START_NS, make_row, new_metadata, write_journal, write_session
 from tests.replay.conftest import uneven_rows
 

@@ -11,8 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import Result
 
-from dgrec.format.journal import JournalWriter
-from dgrec.format.schema import SCHEMA
+from dgrec.format import SCHEMA, JournalWriter
 from tests.factory import edited, make_rows, new_metadata, write_journal, write_session
 from tests.replay.conftest import uneven_rows
 

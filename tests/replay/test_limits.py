@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 import dgrec
-from dgrec.replay.query.reader import SqlReader
-from dgrec.replay.stats.why import Pipeline, explain
+from dgrec.replay.query import SqlReader
+from dgrec.replay.stats import explain
+from dgrec.replay.stats.why import Pipeline
 from tests.factory import rate_of
 from tests.pipeline_simulation import (
     LIMITS,

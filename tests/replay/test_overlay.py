@@ -15,9 +15,9 @@ import pytest
 from degirum.postprocessor import class_from_type_string
 
 import dgrec
-from dgrec.replay.drawing.painting import Filtered
+from dgrec.replay.drawing import Filtered
 from dgrec.replay.rendering.render import OverlayPainter
-from dgrec.session.result import OVERLAY_SETTINGS
+from dgrec.session import OVERLAY_SETTINGS
 from tests.factory import make_row, new_metadata, write_session
 
 WIDTH, HEIGHT, MODEL = 320, 180, 96

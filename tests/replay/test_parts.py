@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from dgrec.format.journal import Journal, JournalWriter
-from dgrec.format.parquet import seal
+from dgrec.format import Journal, JournalWriter, seal
 from dgrec.replay.verify import verify
-from dgrec.session.parts import part_path
+from dgrec.session import part_path
 from tests.factory import new_metadata, write_session
 from tests.replay.conftest import uneven_rows
 

@@ -13,12 +13,8 @@ import pytest
 import dgrec
 from dgrec import sample
 from dgrec.errors import VideoError
-from dgrec.format.journal import Journal, JournalWriter
-from dgrec.format.metadata import Metadata, utc_text
-from dgrec.format.parquet import seal
-from dgrec.replay.footage.finding import Footage, find_footage
-from dgrec.replay.footage.pixels import Pixels
-from dgrec.replay.footage.video import Clip
+from dgrec.format import Journal, JournalWriter, Metadata, seal, utc_text
+from dgrec.replay.footage import Clip, Footage, Pixels, find_footage
 from dgrec.video import VideoWriter, import_av
 from tests.factory import CLOSING, START_NS, write_journal, write_session
 from tests.replay.clips import (

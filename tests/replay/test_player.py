@@ -17,14 +17,13 @@ import pytest
 from PIL import ImageGrab
 
 import dgrec
-from dgrec.replay.footage.finding import Footage
-from dgrec.replay.footage.pixels import Pixels
+from dgrec.replay.footage import Footage, Pixels
 from dgrec.replay.player import player as player_module
 from dgrec.replay.player.moments import Moments, find_moments
 from dgrec.replay.player.player import Player
 from dgrec.replay.player.playhead import Playhead
 from dgrec.replay.player.time_bar import TimeBar
-from dgrec.replay.rendering.render import Canvas
+from dgrec.replay.rendering import Canvas
 from dgrec.screen import has_display
 from tests.factory import make_detection, write_session
 from tests.replay.clips import (

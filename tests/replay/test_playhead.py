@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import dgrec
-from dgrec.format.encode import Row
+from dgrec.format import Row
 from dgrec.replay.player.moments import Kind, Moments, find_moments
 from dgrec.replay.player.playhead import SPEEDS, Look, Playhead
 from dgrec.replay.player.time_bar import TimeBar

@@ -21,9 +21,8 @@ from click.testing import Result
 
 import dgrec as dgrec_package
 from dgrec.errors import QueryError
-from dgrec.format.journal import JournalWriter
-from dgrec.format.metadata import utc_text
-from dgrec.replay.query.reader import SqlReader, check_only_reads
+from dgrec.format import JournalWriter, utc_text
+from dgrec.replay.query import SqlReader, check_only_reads
 from tests.factory import make_row, make_rows, new_metadata, write_journal, write_session
 from tests.replay.conftest import ROOT, uneven_rows
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import dgrec
-from dgrec.format.encode import Row
-from dgrec.replay.drawing.redaction import Redaction
+from dgrec.format import Row
+from dgrec.replay.drawing import Redaction
 from tests.factory import make_detection, make_row, new_metadata, write_session
 from tests.replay.clips import file_source, write_clip
 from tests.replay.test_render import replay

@@ -23,10 +23,9 @@ from click.testing import CliRunner, Result
 import dgrec
 from dgrec.cli import RootGroup
 from dgrec.replay.commands.replay import replay_command
-from dgrec.replay.footage.finding import Footage
-from dgrec.replay.footage.pixels import Pixels
-from dgrec.replay.footage.timeline import Timeline
-from dgrec.replay.rendering.render import Canvas, OverlayPainter, canvas_for, frames, write_replay
+from dgrec.replay.footage import Footage, Pixels, Timeline
+from dgrec.replay.rendering import Canvas, canvas_for, write_replay
+from dgrec.replay.rendering.render import OverlayPainter, frames
 from dgrec.video import VideoWriter, writer
 from tests.factory import START_NS, make_row, new_metadata, write_journal, write_session
 from tests.replay.clips import (

@@ -14,15 +14,12 @@ import pytest
 from PIL import Image as PillowImage
 
 import dgrec
-from dgrec.replay.drawing.painting import Resize
-from dgrec.replay.footage.finding import Footage
-from dgrec.replay.footage.pixels import Pixels
-from dgrec.replay.footage.selection import parse_position
+from dgrec.replay.drawing import Resize
+from dgrec.replay.footage import Footage, Pixels, parse_position
+from dgrec.replay.rendering import Scene, make_cut
 from dgrec.replay.rendering.animation import Animation
 from dgrec.replay.rendering.contact_sheet import spread
-from dgrec.replay.rendering.cut import make_cut
 from dgrec.replay.rendering.render import at_speed, frames, usual_step_us
-from dgrec.replay.rendering.scene import Scene
 from tests.factory import make_row, new_metadata, write_journal, write_session
 from tests.replay.clips import (
     HEIGHT,
@@ -120,8 +117,7 @@ def test_frames_where_in_other_forms_of_a_session(tmp_path: Path, clip: Path, ki
         path = write_journal(tmp_path / "s.arrows", rows, metadata, end=False)
         expected = [(i, i) for i in (5, 12, 19, 26)]
     else:
-        from dgrec.format.journal import Journal, JournalWriter
-        from dgrec.format.parquet import seal
+        from dgrec.format import Journal, JournalWriter, seal
 
         part = {"number": 3, "set_id": "x", "first_frame": 100}
         journal = tmp_path / "s-0003.arrows"

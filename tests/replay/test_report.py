@@ -19,11 +19,10 @@ import dgrec
 from dgrec import sample
 from dgrec.errors import OutputError
 from dgrec.rates import rate_text
-from dgrec.replay.footage.finding import find_footage
-from dgrec.replay.footage.pixels import Pixels
-from dgrec.replay.query.reader import SqlReader
+from dgrec.replay.footage import Pixels, find_footage
+from dgrec.replay.query import SqlReader
 from dgrec.replay.report import page as report
-from dgrec.replay.stats.why import explain
+from dgrec.replay.stats import explain
 from tests.browser import Browser, needs_chromium
 from tests.factory import START_NS, make_detection, make_row, make_rows, new_metadata, write_session
 
@@ -166,7 +165,7 @@ def test_statements_run_as_they_stand(sample_report: Path) -> None:
     assert len(statements) > 12
     import html
 
-    from dgrec.replay.query.reader import SqlReader
+    from dgrec.replay.query import SqlReader
 
     with dgrec.open(SESSION) as session, SqlReader([session]) as reader:
         for statement in statements:

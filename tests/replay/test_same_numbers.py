@@ -20,12 +20,12 @@ from click.testing import CliRunner, Result
 
 import dgrec
 from dgrec.replay.info import describe
-from dgrec.replay.output.values import json_text
-from dgrec.replay.query.reader import SqlReader
+from dgrec.replay.output import json_text
+from dgrec.replay.query import SqlReader
 from dgrec.replay.report import page as report
+from dgrec.replay.stats import measure
 from dgrec.replay.stats.questions import by_query
-from dgrec.replay.stats.summary import measure
-from dgrec.session.session import Session
+from dgrec.session import Session
 from tests.replay.made_sessions import COUNTS, DURATIONS, make_sessions
 
 #: What a figure is of, by who shows it.

@@ -21,9 +21,8 @@ import dgrec as dgrec_package
 from dgrec import sample
 from dgrec.errors import QueryError
 from dgrec.replay.limits import bounded_memory
-from dgrec.replay.query import where
+from dgrec.replay.query import SqlReader, check_only_reads, where
 from dgrec.replay.query.landlock import refuse_writing
-from dgrec.replay.query.reader import SqlReader, check_only_reads
 from dgrec.replay.query.statement import _REFUSED_FUNCTIONS, _TABLE_FUNCTIONS
 from tests.replay.conftest import ROOT
 from tests.replay.hostile import STATEMENTS, files_in

@@ -14,9 +14,10 @@ import pytest
 from click.testing import Result
 
 import dgrec as dgrec_package
-from dgrec.format.encode import Row
+from dgrec.format import Row
+from dgrec.replay.stats import measure
 from dgrec.replay.stats import summary as stats_module
-from dgrec.replay.stats.summary import STAGES, measure
+from dgrec.replay.stats.summary import STAGES
 from tests.factory import (
     START_NS,
     losses_of,

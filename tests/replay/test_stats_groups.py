@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from click.testing import Result
 
-from dgrec.format.encode import Row
+from dgrec.format import Row
 from tests.factory import (
     START_NS,
     losses_of,

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import dgrec
-from dgrec.replay.drawing.trails import Trails, track_color
-from dgrec.replay.query.where import DetectionFilter
+from dgrec.replay.drawing import Trails
+from dgrec.replay.drawing.trails import track_color
+from dgrec.replay.query import DetectionFilter
 from tests.factory import make_detection, make_row, new_metadata, write_session
 from tests.replay.test_render import replay
 

@@ -14,8 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from dgrec.cli import gather
-from dgrec.format.journal import Journal
-from dgrec.format.parquet import write_sealed
+from dgrec.format import Journal, write_sealed
 from tests.factory import (
     CLOSING,
     START_NS,

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 import dgrec
+from dgrec.comparison import KINDS, Agreement
 from dgrec.comparison import agreement as agreement_module
-from dgrec.comparison.agreement import KINDS, Agreement, compare_detections
-from dgrec.format.encode import Row
+from dgrec.comparison.agreement import compare_detections
+from dgrec.format import Row
 from tests.factory import (
     edited,
     make_detection,

@@ -11,10 +11,10 @@ import pytest
 import scipy.stats
 
 from bench.calibration import autoregressive, count_equal_runs, is_called, runs, sample
+from dgrec.comparison import Row, Verdict
 from dgrec.comparison.changes import (
     Change,
     Series,
-    Verdict,
     decide,
     mean_estimate,
     quantile_estimate,
@@ -23,7 +23,7 @@ from dgrec.comparison.changes import (
     session_rate_change,
     welch_change,
 )
-from dgrec.comparison.comparison import Row, compare_samples
+from dgrec.comparison.comparison import compare_samples
 
 Array = np.ndarray[Any, Any]
 

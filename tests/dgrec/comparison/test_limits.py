@@ -9,10 +9,17 @@ from typing import Any
 import pytest
 
 import dgrec
-from dgrec.comparison.agreement import Agreement
-from dgrec.comparison.changes import Verdict
-from dgrec.comparison.comparison import Comparison, Recording, Row, Value
-from dgrec.comparison.limits import Outcome, check_limits, parse_limit
+from dgrec.comparison import (
+    Agreement,
+    Comparison,
+    Outcome,
+    Recording,
+    Row,
+    Value,
+    Verdict,
+    check_limits,
+    parse_limit,
+)
 from dgrec.errors import ConfigError
 from tests.factory import make_rows, write_session
 
