@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from dgrec.files import resolved
-from dgrec.video import import_av
+from dgrec.video.pyav import import_av
 
 __all__ = ["NamedFiles", "named_files"]
 

@@ -153,7 +153,7 @@ def totals(**said: int) -> Any:
         (swap("completed_at", 7, 2), "frame 7: was completed before it was captured"),
         (swap("dropped_before", 3, 2), "frame 3: its drops do not add up"),
     ],
-    ids=str,
+    ids=lambda item: str(item) if isinstance(item, str) else "",
 )
 def test_a_session_that_is_wrong_about_itself(
     tmp_path: Path, change: Any, problem: str | None
