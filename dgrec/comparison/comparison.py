@@ -132,7 +132,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` found out."""
+    """What `compare` found out.
+
+    Example:
+        >>> import dgrec
+        >>> comparison = dgrec.compare("recordings/monday.parquet", "recordings/tuesday.parquet")
+        >>> comparison.has_same_footage, comparison.pairs
+        (True, 420)
+    """
 
     base: tuple[Recording, ...]
     new: tuple[Recording, ...]
@@ -261,6 +268,12 @@ def compare(
     Raises:
         SessionError: A file cannot be used, or of several sessions one is named twice.
         TypeError: An argument is neither a path nor a session.
+
+    Example:
+        >>> import dgrec
+        >>> comparison = dgrec.compare("recordings/monday.parquet", "recordings/tuesday.parquet")
+        >>> [row.metric for row in comparison.rows][:2]
+        ['throughput_fps', 'read_p50_ms']
     """
     with contextlib.ExitStack() as stack:
         sides = [[_opened(item, stack) for item in _items(side)] for side in (base, new)]

@@ -34,6 +34,12 @@ def connect(
 
     Raises:
         SessionError: None of them can be read.
+
+    Example:
+        >>> import dgrec
+        >>> connection = dgrec.connect("recordings/")
+        >>> connection.sql("SELECT model, count(*) FROM sessions GROUP BY model").fetchall()
+        [('blazeface_short_range--128x128_float_tflite_cpu_1', 2)]
     """
     from dgrec.sql import views
 
@@ -66,6 +72,11 @@ def open_sessions(
 
     Raises:
         SessionError: None of them can be read, or nothing is named.
+
+    Example:
+        >>> import dgrec
+        >>> [session.path.name for session in dgrec.open_sessions(["recordings/"])]
+        ['monday.parquet', 'tuesday.parquet']
     """
     tell = skipped if skipped is not None else _warn
     problems: list[DgrecError] = []

@@ -40,6 +40,13 @@ class Session:
 
     Raises:
         SessionError: The file is missing, no session, damaged, or of a newer format.
+
+    Example:
+        >>> import dgrec
+        >>> with dgrec.open("session.parquet") as session:
+        ...     faces = [len(result.results) for result in session]
+        ...     session.sql("SELECT count(*) FROM detections").fetchall() == [(sum(faces),)]
+        True
     """
 
     def __init__(self, path: str | Path, *, check: bool = True) -> None:
@@ -333,5 +340,11 @@ def open_session(path: str | Path) -> Session:
 
     Raises:
         SessionError: The file is missing, no session, damaged, or of a newer format.
+
+    Example:
+        >>> import dgrec
+        >>> with dgrec.open("session.parquet") as session:
+        ...     print(len(session), "frames of", session.metadata["source"]["given"])
+        420 frames of sample
     """
     return Session(path)
