@@ -2,20 +2,32 @@
 
 from dgrec.format import json_values, metadata
 from dgrec.format.arrays import is_utf8
-from dgrec.format.casting import is_cast, with_columns
+from dgrec.format.casting import is_cast, taken_apart, with_columns
 from dgrec.format.checksums import verify_checksums
 from dgrec.format.clips import Span, have_common_frames, original_of, recorded_spans
 from dgrec.format.decode import RestoredFrame, restore
 from dgrec.format.encode import Row
 from dgrec.format.journal import Durability, Journal, JournalTail, JournalWriter, is_being_written
 from dgrec.format.masks import MaskMode
-from dgrec.format.metadata import Metadata, cuts_of, dumps, utc_text, uuid7
+from dgrec.format.metadata import Metadata, cuts_of, dumps, is_live, utc_text, uuid7
 from dgrec.format.parquet import SealedFile, leaves_of, seal, write_sealed
 from dgrec.format.schema import DETECTION, JOURNAL_SUFFIX, SCHEMA
-from dgrec.format.totals import FLOATS, LARGEST_MEASUREMENT, LOSSES, TOTALLED, RowTotals, add_rows
+from dgrec.format.totals import (
+    AT_START,
+    FLOATS,
+    LARGEST_MEASUREMENT,
+    LOSSES,
+    TOTALLED,
+    RowTotals,
+    StartLosses,
+    add_rows,
+    loses_at_start,
+    since_start,
+)
 from dgrec.format.untrusted import DecodeError, open_file
 
 __all__ = [
+    "AT_START",
     "DETECTION",
     "DecodeError",
     "Durability",
@@ -34,6 +46,7 @@ __all__ = [
     "SCHEMA",
     "SealedFile",
     "Span",
+    "StartLosses",
     "TOTALLED",
     "add_rows",
     "cuts_of",
@@ -41,15 +54,19 @@ __all__ = [
     "have_common_frames",
     "is_being_written",
     "is_cast",
+    "is_live",
     "is_utf8",
     "json_values",
     "leaves_of",
+    "loses_at_start",
     "metadata",
     "open_file",
     "original_of",
     "recorded_spans",
     "restore",
     "seal",
+    "since_start",
+    "taken_apart",
     "utc_text",
     "uuid7",
     "verify_checksums",
