@@ -37,7 +37,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_error(400)
             return
         _, how, name = self.path.partition("?")[0].split("/")
+        if how == "moved":
+            self.send_response(302)
+            self.send_header("Location", f"/length/{name}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        if name not in self.files:
+            self.send_error(404)
+            return
         data = self.files[name]
+        how = "length" if how == "broken" and name.endswith(".m3u8") else how
         self.send_response(200)
         self.close_connection = True
         with contextlib.suppress(OSError):  # the reader has left
@@ -83,6 +93,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def serve() -> Iterator[Serve]:
     """Serves files on loopback: ``serve(path, how)`` returns an address."""
+    _Handler.files = {}
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
         server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever)
@@ -147,6 +158,64 @@ def test_what_the_decoder_holds_back_is_not_lost(tmp_path: Path, serve: Serve, h
     assert came > FRAMES / 3
     # The last packet may have broken off in the middle.
     assert count >= (came if how == "nothing" else came - 1)
+
+
+def playlist(folder: Path, muxer: dict[str, str] | None = None) -> Path:
+    """Write an HLS playlist with an end, of three segments of a third of the pictures each."""
+    path = folder / "a.m3u8"
+    options = {"hls_playlist_type": "vod", "hls_time": "0.32", **(muxer or {})}
+    return encode(path, Encoding(muxer=options, format="hls"))
+
+
+def serve_all(folder: Path, serve: Serve, how: str) -> str:
+    for path in folder.iterdir():
+        serve(path, how)
+    return serve(folder / "a.m3u8", how)
+
+
+FRAGMENTS = {"hls_segment_type": "fmp4"}
+RANGES = {"hls_flags": "single_file"}
+
+
+@pytest.mark.parametrize("how", ["length", "chunks", "nothing", "moved"])
+@pytest.mark.parametrize("muxer", [{}, FRAGMENTS, RANGES], ids=["ts", "mp4", "ranges"])
+def test_a_playlist_with_an_end(
+    tmp_path: Path, serve: Serve, muxer: dict[str, str], how: str
+) -> None:
+    playlist(tmp_path, muxer)
+    count, reader = read(serve_all(tmp_path, serve, how))
+    assert (count, reader.has_end, reader.missing()) == (FRAMES, True, "")
+
+
+@pytest.mark.parametrize("muxer", [{}, RANGES], ids=["ts", "ranges"])
+def test_a_playlist_whose_segments_break_off(
+    tmp_path: Path, serve: Serve, muxer: dict[str, str]
+) -> None:
+    playlist(tmp_path, muxer)
+    count, reader = read(serve_all(tmp_path, serve, "broken"))
+    assert 0 < count < FRAMES
+    assert ".ts: the connection broke off (and " in reader.missing()
+
+
+@pytest.mark.parametrize("place", ["local", "web"])
+@pytest.mark.parametrize("fate", ["gone", "cut"])
+@pytest.mark.parametrize("muxer", [{}, FRAGMENTS], ids=["ts", "mp4"])
+def test_a_playlist_that_lacks_a_segment(
+    tmp_path: Path, serve: Serve, muxer: dict[str, str], fate: str, place: str
+) -> None:
+    path = playlist(tmp_path, muxer)
+    segment = max(tmp_path.glob("a1.*"))
+    if fate == "gone":
+        segment.unlink()
+    else:
+        segment.write_bytes(segment.read_bytes()[:-400])
+    where = str(path) if place == "local" else serve_all(tmp_path, serve, "length")
+    count, reader = read(where)
+    assert FRAMES // 3 < count <= FRAMES  # of a cut picture something may be shown
+    why = "ends early"
+    if fate == "gone":
+        why = "no such file or directory" if place == "local" else "not found"
+    assert reader.missing() == f"{segment.name}: {why}"
 
 
 def test_an_address_may_have_odd_characters(tmp_path: Path, serve: Serve) -> None:
