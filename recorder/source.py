@@ -210,6 +210,9 @@ class SourceReader(Protocol):
     def missing(self) -> str:
         """Return what was announced and not there, in words, once the end was read."""
 
+    def repeats(self, earlier: Any) -> bool:
+        """Return whether it gives once more what an earlier reader of the same source gave."""
+
     def release(self) -> None:
         """Close the source."""
 

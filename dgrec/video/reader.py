@@ -49,6 +49,9 @@ _MOST_FPS = 1000
 _PACE_FOR_S = 1.5
 _PACE_MEDIA_S = 15.0
 _PACE_BYTES = 32 << 20
+#: So many packets at the beginning of two answers show that they are the same.
+_FEWEST_SAME = 3
+_MOST_SAME = 16
 
 _OPTIONS = {
     # A file that is called frame%03d.jpg is that file, not a series.
@@ -153,6 +156,7 @@ class VideoReader:
         self.problem = ""
         self._converter = PixelConverter()
         self._turn = AS_STORED  # it may change with a key frame
+        self._beginning: list[bytes] = []  # what the first packets of an answer held
         self._packets: Iterator[Any] | None = self._container.demux(self._stream)
         if isinstance(self._body, HttpBody) and not self.has_end:
             self._try_pace()
@@ -214,6 +218,17 @@ class VideoReader:
         if self._is_cut_off():
             cut = f"{self._pictures:,} frames: the file ends early"
         return cut if announced is not None else self._missing_time() or cut or self.problem
+
+    def repeats(self, earlier: VideoReader) -> bool:
+        """Return whether it gives once more what an earlier reader of the same address gave.
+
+        It is footage then, though it came no faster than it plays. A camera that is opened again
+        sends other pictures; a live playlist has got an end.
+        """
+        if _is_playlist(self._container):
+            return self.has_end and not earlier.has_end
+        count = min(len(self._beginning), len(earlier._beginning))
+        return count >= _FEWEST_SAME and self._beginning[:count] == earlier._beginning[:count]
 
     @property
     def lost_at_end(self) -> int:
@@ -315,6 +330,7 @@ class VideoReader:
                 if at_s - first_s > _PACE_MEDIA_S:
                     break
         else:
+            self._beginning = [bytes(packet) for packet in packets[:_MOST_SAME]]
             self._packets = itertools.chain(packets, self._packets)
             return
         # What a server had ready of a live stream is a few seconds at most, and does not end.

@@ -19,7 +19,9 @@ import av
 import pytest
 
 import dgrec as library
+from dgrec.clock import Clock
 from dgrec.errors import VideoError
+from recorder.live_source import LiveSource
 from recorder.source import open_source, parse_source
 from replay.footage.finding import find_footage
 from tests.footage import FRAMES, Encoding, encode
@@ -85,6 +87,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         for at in range(len(data) // 2, len(data), 188):
             self.wfile.write(data[at : at + 188])
             time.sleep(0.05)
+
+    def send_slowly(self, data: bytes) -> None:
+        """Send slower than it can be told from a camera's, and come to an end."""
+        self.send_header("Connection", "close")
+        self.end_headers()
+        half = len(data) // 2
+        self.wfile.write(data[:half])
+        for at in range(half, len(data), half // 30):
+            self.wfile.write(data[at : at + half // 30])
+            time.sleep(0.1)
 
     def log_message(self, *args: object) -> None:
         pass
@@ -231,6 +243,65 @@ def test_a_stream_without_an_end_is_live(tmp_path: Path, serve: Serve) -> None:
     assert not reader.has_end
     assert reader.read() is not None
     reader.release()
+
+
+LONG = 200
+
+
+def play(address: str, tell: Callable[[str], None]) -> LiveSource:
+    source = parse_source(address)
+    reader = open_source(source, stall_timeout_s=5)
+    assert not reader.has_end
+    return LiveSource(
+        reader,
+        source,
+        Clock(),
+        reopen=lambda: open_source(source, stall_timeout_s=5),
+        stall_timeout_s=5,
+        tell=tell,
+    )
+
+
+def test_what_seemed_live_is_not_recorded_again(tmp_path: Path, serve: Serve) -> None:
+    told: list[str] = []
+    address = serve(encode(tmp_path / "a.ts", Encoding(), frames=LONG), "slowly")
+    live = play(address, told.append)
+    frames = list(iter(live.read, None))
+    live.release()
+    seen = sum(1 + frame.dropped_queue for frame in frames)
+    assert (seen, live.end_reason, live.take_events()) == (LONG, "finished", [])
+    assert told[-1] == f"{address}: not live, but footage that has come to its end"
+
+
+def test_a_stream_that_comes_back_with_other_pictures_is_live(tmp_path: Path, serve: Serve) -> None:
+    address = serve(encode(tmp_path / "a.ts", Encoding(), frames=LONG), "slowly")
+    told: list[str] = []
+    live = play(address, told.append)
+    serve(encode(tmp_path / "a.ts", Encoding(), frames=LONG, first=7), "slowly")
+    for frame in iter(live.read, None):
+        if frame.source_frame >= LONG:  # one of the second connection
+            break
+    live.release()
+    (gap,) = live.take_events()
+    assert (gap["kind"], gap["back"]) == ("gap", True)
+    assert live.end_reason == "limit"
+
+
+def test_a_live_playlist_that_gets_an_end(tmp_path: Path, serve: Serve) -> None:
+    path = playlist(tmp_path)
+    whole = path.read_text()
+    assert "#EXT-X-ENDLIST" in whole
+    live_text = whole.replace("#EXT-X-ENDLIST", "").replace("#EXT-X-PLAYLIST-TYPE:VOD\n", "")
+    path.write_text(live_text)
+    address = serve_all(tmp_path, serve, "length")
+    told: list[str] = []
+    live = play(address, told.append)
+    path.write_text(whole)
+    serve(path, "length")
+    frames = list(iter(live.read, None))
+    live.release()
+    assert 0 < sum(1 + frame.dropped_queue for frame in frames) <= FRAMES
+    assert (live.end_reason, live.take_events()) == ("finished", [])
 
 
 def test_it_is_recorded_once(dgrec: Command, tmp_path: Path, serve: Serve) -> None:
