@@ -126,12 +126,14 @@ class VideoReader:
         self.opening_s = time.monotonic()
         self._body: HttpBody | IO[bytes] | None = None
         self._files: PlaylistFiles | None = None
-        self._path = source if isinstance(source, Path) else None
+        # Of a pipe nothing can be read once more.
+        self._path = source if isinstance(source, Path) and source.is_file() else None
         if isinstance(source, Path):
             self._container = open_container(source, self.name)
         else:
             self._container = self._connect(source, max(open_timeout_s, 0.001), read_timeout_s)
-        if _is_playlist(self._container) and (self._container.duration or 0) > 0:
+        is_there = self._path is not None or not self._is_file
+        if is_there and _is_playlist(self._container) and (self._container.duration or 0) > 0:
             self._open_playlist(source, max(read_timeout_s, 0.001))
         stream = video_stream(self._container)
         if stream is None:
