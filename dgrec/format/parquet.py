@@ -23,10 +23,10 @@ from dgrec.format.casting import cast_batches, cast_schema, with_columns
 from dgrec.format.checksums import append_checksums, verify_checksums
 from dgrec.format.journal import Journal
 from dgrec.format.metadata import Metadata
+from dgrec.format.nested import MOST_IN_GROUP, NestedValues
 from dgrec.format.schema import METADATA_KEY, parquet_bounds, parquet_encodings
 from dgrec.format.totals import RowTotals, add_rows
 from dgrec.format.untrusted import check_file
-from dgrec.nested import MOST_IN_GROUP, NestedValues
 
 __all__ = ["SealedFile", "leaves_of", "seal", "write_sealed"]
 
