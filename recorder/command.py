@@ -15,10 +15,9 @@ from dgrec.errors import ConfigError, DgrecError, SourceError
 from dgrec.recorder.job import Job, Plan, make_plan, model_request, prepare
 from dgrec.recorder.live import Announcer, LiveView, counted, summary
 from dgrec.recorder.model import load_model
-from dgrec.recorder.read_ahead import open_patiently
 from dgrec.recorder.recovery import Recovery, left_behind, recover
 from dgrec.recorder.signals import StopSignals
-from dgrec.recorder.sources import SourceReader, named_sources, open_source
+from dgrec.recorder.sources import SourceReader, named_sources, open_patiently, open_source
 from dgrec.terminal import echo
 from dgrec.terminal import line as printable
 from dgrec.units import size_text

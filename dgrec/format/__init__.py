@@ -2,7 +2,7 @@
 
 from dgrec.format import json_values, metadata
 from dgrec.format.arrays import is_utf8
-from dgrec.format.casting import is_cast, taken_apart, with_columns
+from dgrec.format.casting import is_cast, with_columns
 from dgrec.format.checksums import verify_checksums
 from dgrec.format.clips import Span, have_common_frames, original_of, recorded_spans
 from dgrec.format.decode import RestoredFrame, restore
@@ -66,7 +66,6 @@ __all__ = [
     "restore",
     "seal",
     "since_start",
-    "taken_apart",
     "utc_text",
     "uuid7",
     "verify_checksums",

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dgrec.format import taken_apart
+from dgrec.format.casting import taken_apart
 
 __all__ = ["MOST_IN_GROUP", "NestedValues"]
 

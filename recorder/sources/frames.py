@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from dgrec.clock import Clock
 from dgrec.format import utc_text
-from dgrec.recorder.read_ahead import ReadAhead
 from dgrec.recorder.sources.damage import DamageLog
+from dgrec.recorder.sources.read_ahead import ReadAhead
 from dgrec.recorder.sources.source import SourceReader
 from dgrec.timeline import SteadyTime
 

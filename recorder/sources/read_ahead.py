@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from dgrec.recorder.sources import Source, SourceReader
+from dgrec.recorder.sources.source import Source, SourceReader
 
 if TYPE_CHECKING:
     from dgrec.video import Picture
