@@ -49,22 +49,20 @@ __all__ = [
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from dgrec.comparison import Comparison, compare
-    from dgrec.session.discovery import connect, open_sessions
-    from dgrec.session.result import RecordedResult
-    from dgrec.session.session import Session
-    from dgrec.session.session import open_session as open
+    from dgrec.session import RecordedResult, Session, connect, open_sessions
+    from dgrec.session import open_session as open
 
 
 #: Where the public names stand. They are imported when they are used: pyarrow takes 0.4 s, which
 #: `dgrec --help` must not wait for.
 _HOMES = {
     "Comparison": ("dgrec.comparison", "Comparison"),
-    "RecordedResult": ("dgrec.session.result", "RecordedResult"),
-    "Session": ("dgrec.session.session", "Session"),
+    "RecordedResult": ("dgrec.session", "RecordedResult"),
+    "Session": ("dgrec.session", "Session"),
     "compare": ("dgrec.comparison", "compare"),
-    "connect": ("dgrec.session.discovery", "connect"),
-    "open": ("dgrec.session.session", "open_session"),
-    "open_sessions": ("dgrec.session.discovery", "open_sessions"),
+    "connect": ("dgrec.session", "connect"),
+    "open": ("dgrec.session", "open_session"),
+    "open_sessions": ("dgrec.session", "open_sessions"),
 }
 
 

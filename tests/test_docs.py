@@ -62,9 +62,10 @@ def test_python_examples_run(page: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_command_reference_is_what_the_commands_say() -> None:
+@pytest.mark.parametrize("program", ["make_commands.py", "make_architecture.py"])
+def test_pages_that_are_made_are_up_to_date(program: str) -> None:
     done = subprocess.run(
-        [sys.executable, str(ROOT / "docs" / "make_commands.py"), "--check"],
+        [sys.executable, str(ROOT / "docs" / program), "--check"],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,

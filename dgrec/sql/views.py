@@ -130,27 +130,11 @@ def connect(
     )
     connection.register("_sessions", _sessions_table(sessions))
     connection.execute("CREATE VIEW sessions AS SELECT * FROM _sessions")
-    for statement in (*library.statements(_only(sessions)), *setup):
+    for statement in (*library.statements(), *setup):
         connection.execute(statement)
     if confined:
         _confine(connection, sessions)
     return connection
-
-
-def _only(sessions: Sequence[Source]) -> library.OnlySession | None:
-    """Return what the library may take for granted where there is only one session.
-
-    Not of one without frames: it has no row in any answer, but a mean over nothing would be one.
-    """
-    if len(sessions) != 1 or not len(sessions[0]):
-        return None
-    (session,) = sessions
-    if session.parts or not _can_be_read(session) or set(SCHEMA.names) - set(session.schema.names):
-        return library.OnlySession(session.id)
-    scan = _scan([session.path])
-    if not session.is_finite:
-        scan = f"({_finite(session.schema, scan)})"
-    return library.OnlySession(session.id, f"{scan} AS frames")
 
 
 def _confine(connection: duckdb.DuckDBPyConnection, sessions: Sequence[Source]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -817,25 +816,6 @@ def test_windows_of_no_length_are_refused(paths: dict[str, Path], width: str) ->
         pytest.raises(duckdb.Error, match=r"throughput\(seconds\): give more than 0"),
     ):
         r.ask(f"FROM throughput({width})")
-
-
-def test_over_one_session_nothing_is_grouped_or_joined_by_it(paths: dict[str, Path]) -> None:
-    # That the answers are the same is what the test of many sessions at once looks at.
-    with contextlib.closing(Recording(paths["uneven"])) as r:
-        made = {
-            row["name"]: row["sql"]
-            for row in r.ask(
-                "SELECT view_name AS name, sql FROM duckdb_views() "
-                "UNION ALL SELECT function_name, macro_definition FROM duckdb_functions() "
-                "WHERE function_type = 'table_macro' AND NOT internal"
-            )
-        }
-    for entry in library.entries():
-        if entry.kind != "macro" and entry.name != "metrics":
-            sql = made[entry.name].replace('"', "")
-            assert not re.search(r"(GROUP|PARTITION) BY \(?session_id", sql), entry.name
-            assert not re.search(r"USING \(session_id", sql), entry.name
-            assert "lag(session_id" not in sql, entry.name
 
 
 def test_the_library_lists_and_documents_itself(paths: dict[str, Path]) -> None:
