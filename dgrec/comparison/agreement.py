@@ -444,13 +444,8 @@ def _frames(session: Session) -> Iterator[_Frame]:
 
 def _batches(session: Session) -> Iterator[pa.RecordBatch]:
     """Yield rows with what is compared; masks, which may be large, stay in the file if they can."""
-    leaves = ["source_frame", *(f"detections.list.element.{name}" for name in (*_FIELDS, *_SHAPES))]
-    whole = ["source_frame", "detections"]
-    if not session.parts:
-        yield from session.batches(leaves if session.sealed else whole)
-        return
-    for part in session.parts:
-        yield from session.batches_of(part, leaves if part.sealed else whole)
+    leaves = (f"detections.list.element.{name}" for name in (*_FIELDS, *_SHAPES))
+    yield from session.batches(["source_frame", *leaves])
 
 
 def _frames_of(batch: pa.RecordBatch, position: int) -> Iterator[_Frame]:

@@ -24,7 +24,7 @@ from dgrec.format.checksums import append_checksums, verify_checksums
 from dgrec.format.journal import Journal
 from dgrec.format.metadata import Metadata
 from dgrec.format.nested import MOST_IN_GROUP, NestedValues
-from dgrec.format.schema import METADATA_KEY, parquet_bounds, parquet_encodings
+from dgrec.format.schema import METADATA_KEY, SCHEMA, parquet_bounds, parquet_encodings
 from dgrec.format.totals import RowTotals, add_rows
 from dgrec.format.untrusted import check_file
 
@@ -240,7 +240,7 @@ class SealedFile:
         file: Any = self._opened or self.path
         footer = pq.ParquetFile(file, **limits)
         leaves = [footer.schema.column(index) for index in range(len(footer.schema))]
-        self._leaves = frozenset(leaf.path for leaf in leaves)
+        self._leaves = [leaf.path for leaf in leaves]
         texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
         # One long text, named by every row, is small in the file: it stays so until its size is
         # known (`dgrec.format.casting`).
@@ -278,6 +278,27 @@ class SealedFile:
         for index in range(self._file.metadata.num_row_groups):
             starts.append(starts[-1] + self._file.metadata.row_group(index).num_rows)
         return starts
+
+    def first_at_least(self, name: str, value: int) -> int:
+        """Return the first row of the first row group that may hold a ``value`` or a larger one.
+
+        The number of rows if the statistics of all say that they hold less.
+
+        Args:
+            name: A column of whole numbers, or of stamps: in microseconds since 1970.
+            value: The least that is wanted.
+        """
+        index = self.stored_schema.get_field_index(name)
+        if index < 0 or self.stored_schema.field(index).type != SCHEMA.field(name).type:
+            return 0  # what another type is cast to may be larger
+        footer, start = self._file.metadata, 0
+        leaf = self._leaves.index(name)
+        for group in map(footer.row_group, range(footer.num_row_groups)):
+            statistics = group.column(leaf).statistics
+            if statistics is None or not statistics.has_min_max or statistics.max_raw >= value:
+                break
+            start += group.num_rows
+        return start
 
     def batches(
         self, columns: list[str] | None = None, *, first_group: int = 0

@@ -164,16 +164,39 @@ class RecordedFile:
         """Return name, type and compressed size of every leaf of a sealed file's columns."""
         return [] if self._sealed is None else self._sealed.column_bytes()
 
-    def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    def batches(
+        self, columns: list[str] | None = None, start: int = 0, end: int | None = None
+    ) -> Iterator[pa.RecordBatch]:
         """Yield the rows as Arrow record batches, in order.
 
         Args:
-            columns: Their names; known ones that the file lacks are null. None: those of `schema`.
+            columns: Their names; known ones that the file lacks are null. Of a nested one, a part
+                can be named as Parquet does. None: those of `schema`.
+            start: Position of the first row. Row groups before it are not read.
+            end: Position to stop before.
         """
+        end = self._rows if end is None else min(end, self._rows)
+        if start >= end:
+            return
+        position = 0
         if self.journal is not None:
-            yield from self._journal_batches(self.journal, columns)
+            found = self._journal_batches(self.journal, columns)
         else:
-            yield from self._file.batches(columns)
+            starts = self._file.group_starts()
+            group = bisect.bisect_right(starts, start) - 1
+            position = starts[group]
+            found = self._file.batches(columns, first_group=group)
+        for batch in found:
+            first, last = max(start - position, 0), min(end - position, batch.num_rows)
+            if first < last:
+                yield batch.slice(first, last - first)
+            position += batch.num_rows
+            if position >= end:
+                return
+
+    def first_at_least(self, name: str, value: int) -> int:
+        """Return a position before which a column is below ``value`` (`SealedFile`)."""
+        return 0 if self._sealed is None else self._sealed.first_at_least(name, value)
 
     def row(self, position: int) -> dict[str, Any]:
         """Return the columns of `SCHEMA` of one frame, by its position from 0."""
@@ -204,6 +227,8 @@ class RecordedFile:
         self, journal: Journal, columns: list[str] | None
     ) -> Iterator[pa.RecordBatch]:
         left = self._rows
+        if columns is not None:  # of a nested one, a journal has all parts
+            columns = list(dict.fromkeys(name.partition(".")[0] for name in columns))
         try:
             for batch in journal.batches():
                 there = batch.slice(0, left)

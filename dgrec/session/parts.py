@@ -337,20 +337,39 @@ class PartSet:
 
     # --- rows ---
 
-    def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    def batches(
+        self, columns: list[str] | None = None, start: int = 0, end: int | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows in order (`RecordedFile.batches`)."""
+        end = len(self) if end is None else end
         for part in self.parts:
-            yield from self.batches_of(part, columns)
+            if start < part.rows and end > 0:
+                yield from self.batches_of(part, columns, max(start, 0), end)
+            start, end = start - part.rows, end - part.rows
 
-    def batches_of(self, part: Part, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    def batches_of(
+        self,
+        part: Part,
+        columns: list[str] | None = None,
+        start: int = 0,
+        end: int | None = None,
+    ) -> Iterator[pa.RecordBatch]:
         """Yield the rows of one part that were there when the set was opened."""
-        left = part.rows
+        # The recorder may have gone on writing: all looks at a session show the same rows.
+        end = part.rows if end is None else min(end, part.rows)
         with self._reopened(part) as file:
-            for batch in file.batches(columns):
-                # The recorder may have gone on writing: all looks at a session show the same rows.
-                yield batch.slice(0, left)
-                left -= batch.num_rows
-                if left <= 0:
-                    return
+            yield from file.batches(columns, start, end)
+
+    def first_at_least(self, name: str, value: int) -> int:
+        """Return a position before which a column is less than ``value``; see `RecordedFile`."""
+        position = 0
+        for part in self.parts:
+            with self._reopened(part) as file:
+                found = file.first_at_least(name, value)
+            position += min(found, part.rows)
+            if found < part.rows:
+                break
+        return position
 
     def column_bytes(self) -> list[tuple[str, pa.DataType, int]]:
         """Return name, type and compressed size of every leaf of the columns of sealed parts."""

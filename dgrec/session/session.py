@@ -175,8 +175,10 @@ class Session:
 
     # --- rows ---
 
-    def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """Yield the rows as Arrow record batches, in order.
+    def batches(
+        self, columns: list[str] | None = None, start: int = 0, end: int | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows from position ``start`` to before ``end`` as Arrow record batches.
 
         Known columns have the types of `dgrec.format.schema.SCHEMA`. Those that are named and
         that another tool left out are null; without names, the columns are those of `schema`.
@@ -184,7 +186,15 @@ class Session:
         Of a journal that is being written, those that were there when the session was opened: all
         looks at a session show the same rows.
         """
-        yield from self._rows.batches(columns)
+        yield from self._rows.batches(columns, start, end)
+
+    def first_at_least(self, name: str, value: int) -> int:
+        """Return a position before which a column of whole numbers or stamps is below ``value``.
+
+        It comes from the footer, and is the beginning of a row group; 0 where no footer says it.
+        Stamps are in microseconds since 1970, and nulls are below any value.
+        """
+        return self._rows.first_at_least(name, value)
 
     def batches_of(self, part: Part, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Yield the rows of one of `parts`."""

@@ -152,7 +152,7 @@ def replay_command(
         _check_playing(chosen, speed, loop)
         cut = make_cut(opened, start, end, max_frames, frames_where)
         if grid is not None:
-            cut = cut.spread(opened, grid[0] * grid[1])
+            cut = cut.spread(grid[0] * grid[1])
         pixels = closing.enter_context(Pixels(find_footage(opened, video, annotated=True)))
         footage = pixels.footage
         notes = [footage.note]
@@ -261,7 +261,7 @@ def _show(
         line(f"dgrec: {session.path.name}"),
         start=cut.start,
         end=cut.end,
-        wanted=None if cut.wanted is None else cut.wanted.numbers,
+        wanted=cut.wanted,
         speed=speed,
         loop=loop,
         look=first,

@@ -12,8 +12,15 @@ selection    which part of a session is meant: frames, times
 
 from dgrec.replay.footage.finding import Footage, files_of, find_footage, find_recorded
 from dgrec.replay.footage.pixels import Pixels, pixel_aspect_of
-from dgrec.replay.footage.selection import Position, parse_position, resolve
-from dgrec.replay.footage.timeline import FIRST_STEP_US, LONGEST_USUAL_STEP_US, Timeline, media_us
+from dgrec.replay.footage.selection import Position, chosen_batches, parse_position, resolve
+from dgrec.replay.footage.timeline import (
+    FIRST_STEP_US,
+    LONGEST_USUAL_STEP_US,
+    Timeline,
+    column_values,
+    media_us,
+    session_times,
+)
 from dgrec.replay.footage.video import Clip
 
 __all__ = [
@@ -24,6 +31,8 @@ __all__ = [
     "Pixels",
     "Position",
     "Timeline",
+    "chosen_batches",
+    "column_values",
     "files_of",
     "find_footage",
     "find_recorded",
@@ -31,4 +40,5 @@ __all__ = [
     "parse_position",
     "pixel_aspect_of",
     "resolve",
+    "session_times",
 ]

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
 
 from dgrec.errors import ConfigError
-from dgrec.format import cuts_of
-from dgrec.replay.footage.timeline import Timeline
+from dgrec.replay.footage.timeline import column_values, session_times
 from dgrec.session import Session
 
-__all__ = ["Position", "parse_position", "resolve"]
+__all__ = ["Position", "chosen_batches", "parse_position", "resolve"]
+
+#: So many rows are read over before the row group of the next chosen one is looked up.
+_WORTH_A_JUMP = 2048
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
@@ -81,16 +87,41 @@ def resolve(session: Session, position: Position) -> int:
     if position.kind == "frame":
         return min(position.value, len(session))
     place = 0
-    timeline = Timeline(cuts_of(session.metadata))
-    for batch in session.batches(["frame", "media_time_s", "captured_at"]):
-        for row in batch.to_pylist():
-            if position.kind == "time":
-                at = timeline.pts_us(row)
-            elif row["captured_at"] is None:
-                at = position.value - 1  # nobody knows: the next row may
-            else:
-                at = (row["captured_at"] - _EPOCH) // _MICROSECOND
-            if at >= position.value:
-                return place
-            place += 1
+    if position.kind == "time":
+        wanted = min(position.value, np.iinfo(np.int64).max)
+        for times in session_times(session):
+            found = int(np.searchsorted(times, wanted))
+            place += found
+            if found < len(times):
+                break
+        return place
+    place = session.first_at_least("captured_at", position.value)
+    for batch in session.batches(["captured_at"], place):
+        stamps, is_there = column_values(batch.column(0))
+        later = np.flatnonzero(is_there & (stamps >= position.value))
+        if len(later):
+            return place + int(later[0])
+        place += len(stamps)
     return place
+
+
+def chosen_batches(
+    session: Session, positions: np.ndarray[Any, Any], columns: list[str] | None = None
+) -> Iterator[tuple[np.ndarray[Any, Any], pa.RecordBatch]]:
+    """Yield (positions, rows) of chosen rows; row groups without any are not read.
+
+    Args:
+        session: The session.
+        positions: Of the rows, ascending.
+        columns: As of `Session.batches`.
+    """
+    jumps = np.flatnonzero(np.diff(positions) > _WORTH_A_JUMP) + 1
+    for near in np.split(positions, jumps) if len(positions) else ():
+        first = int(near[0])
+        for batch in session.batches(columns, first, int(near[-1]) + 1):
+            end = first + batch.num_rows
+            here = near[slice(*np.searchsorted(near, (first, end)))]
+            if len(here):
+                # A copy: slices would keep all rows around them in memory.
+                yield here, batch if len(here) == len(batch) else batch.take(pa.array(here - first))
+            first = end

@@ -323,7 +323,7 @@ def play_session(
         title: Of the window.
         start: Position of the first frame.
         end: Position to stop before.
-        wanted: Numbers (column ``frame``) of the frames to show, if not all.
+        wanted: Positions of the frames to show; None: all.
         speed: Times the recorded pace.
         loop: Begin again after the last frame.
         look: What is drawn at first.
