@@ -36,14 +36,13 @@ from dgrec.rates import RecentRate, frame_rate
 from dgrec.recorder.ai_server import AIServer, close_beside
 from dgrec.recorder.capture import Capture, Feed
 from dgrec.recorder.machine import MachineMeter
-from dgrec.recorder.options import Splitting
+from dgrec.recorder.options import QueuePolicy, Splitting
 from dgrec.recorder.segments import Segment
 from dgrec.recorder.sources import Frame
 from dgrec.recorder.video import VideoOptions, VideoRecorder
 from dgrec.recorder.writing import (
     Earlier,
     PartedJournal,
-    QueuePolicy,
     RowWriter,
     recorded_videos,
     remove,
