@@ -19,12 +19,12 @@ import numpy as np
 
 import dgrec
 from dgrec.clock import Clock
+from dgrec.footage import Pixels, find_footage
 from dgrec.format import metadata as metadata_module
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.model import ModelRequest, load_model
 from dgrec.recorder.recording import Recording
 from dgrec.recorder.sources import Footage, open_source, parse_source
-from dgrec.replay.footage import Pixels, find_footage
 
 
 def is_same(left: Any, right: Any) -> bool:

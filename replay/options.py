@@ -204,7 +204,7 @@ def say_damage(session: Session) -> None:
 
 def _position(text: str) -> Any:
     from dgrec.errors import ConfigError
-    from dgrec.replay.footage import parse_position
+    from dgrec.footage import parse_position
 
     try:
         return parse_position(text)

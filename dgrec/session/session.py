@@ -20,6 +20,8 @@ from dgrec.session.result import RecordedResult
 if TYPE_CHECKING:
     import duckdb
 
+    from dgrec.footage import Pixels
+
 __all__ = ["Session", "open_session"]
 
 #: Latencies of longer sessions are not read just to be shown in passing.
@@ -276,6 +278,33 @@ class Session:
     def row(self, position: int) -> dict[str, Any]:
         """Return the columns of one frame, by its position from 0."""
         return self._rows.row(position)
+
+    # --- pictures ---
+
+    def pixels(self, video: str | Path | None = None, *, annotated: bool = False) -> Pixels:
+        """Return the pictures of this session's frames; close them, or use them in a `with` block.
+
+        They are read from the video that was recorded with the session, or from the file that it
+        was recorded from, where that is still the same file.
+
+        Args:
+            video: The file to read them from instead.
+            annotated: Read the video that was recorded with the overlay in it.
+
+        Raises:
+            VideoError: There are no pictures, or not those of this session.
+
+        Example:
+            >>> import dgrec
+            >>> with dgrec.open("session.parquet") as session:
+            ...     with session.pixels("faces.mp4") as pixels:
+            ...         result = next(pixels.results(session))
+            >>> result.image.shape, result.image_overlay.shape
+            ((360, 640, 3), (360, 640, 3))
+        """
+        from dgrec.footage import Pixels, find_footage
+
+        return Pixels(find_footage(self, Path(video) if video else None, annotated=annotated))
 
     # --- SQL ---
 

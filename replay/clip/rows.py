@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dgrec.footage import LONGEST_USUAL_STEP_US, Timeline, chosen_batches
 from dgrec.format import cuts_of
 from dgrec.replay.clip.spans import Span
-from dgrec.replay.footage import LONGEST_USUAL_STEP_US, Timeline, chosen_batches
 from dgrec.session import Session
 
 __all__ = ["ClipRows"]

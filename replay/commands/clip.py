@@ -102,8 +102,8 @@ def _spans(
     session: Session, start: str | None, end: str | None, where: str | None, pad: str | None
 ) -> list[Span]:
     from dgrec.errors import ConfigError
+    from dgrec.footage import parse_position, resolve
     from dgrec.replay.clip import Span, spans_where
-    from dgrec.replay.footage import parse_position, resolve
 
     def place(text: str | None, default: int) -> int:
         return default if text is None else resolve(session, parse_position(text))
@@ -129,7 +129,7 @@ def _spans(
 
 def _pad_us(text: str) -> int:
     from dgrec.errors import ConfigError
-    from dgrec.replay.footage import parse_position
+    from dgrec.footage import parse_position
 
     position = parse_position(text)
     if position.kind != "time":

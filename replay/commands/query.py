@@ -139,9 +139,9 @@ def query_command(
 
     import contextlib
 
+    from dgrec.footage import recorded_files
     from dgrec.replay.limits import bounded_memory
     from dgrec.replay.query import SqlReader
-    from dgrec.replay.recorded import recorded_files
     from dgrec.session import open_sessions
 
     with contextlib.ExitStack() as stack:

@@ -123,9 +123,9 @@ def stats_command(
     if follow:
         sessions = (_follow(sessions),)
 
+    from dgrec.footage import recorded_files
     from dgrec.replay.output import open_output, write_rows
     from dgrec.replay.query import SqlReader
-    from dgrec.replay.recorded import recorded_files
     from dgrec.replay.stats import caveats
     from dgrec.session import open_sessions
 

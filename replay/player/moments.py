@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dgrec.footage import Timeline
 from dgrec.format import LABEL_LEAF, cuts_of
-from dgrec.replay.footage import Timeline
 from dgrec.session import Session
 
 __all__ = ["Kind", "Moments", "find_moments"]

@@ -19,10 +19,10 @@ from click.testing import Result
 
 import dgrec as library
 from dgrec.files import NewFile
+from dgrec.footage import Clip, Pixels, find_footage
 from dgrec.format import Journal, JournalWriter, Row, seal, utc_text
 from dgrec.replay.clip import Span
 from dgrec.replay.clip import clip as clip_module
-from dgrec.replay.footage import Clip, Pixels, find_footage
 from dgrec.replay.rendering import write_replay
 from dgrec.replay.verify import verify
 from dgrec.session import part_path

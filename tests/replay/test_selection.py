@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import dgrec
-from dgrec.replay.footage import parse_position, resolve
+from dgrec.footage import parse_position, resolve
 from tests.factory import START_NS, make_row, write_session
 
 

@@ -6,14 +6,16 @@ import datetime as dt
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
 from dgrec.errors import ConfigError
-from dgrec.replay.footage.timeline import column_values, session_times
-from dgrec.session import Session
+from dgrec.footage.timeline import column_values, session_times
+
+if TYPE_CHECKING:
+    from dgrec.session import Session
 
 __all__ = ["Position", "chosen_batches", "parse_position", "resolve"]
 

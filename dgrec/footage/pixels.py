@@ -8,15 +8,17 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from dgrec.errors import VideoError
-from dgrec.replay.footage.finding import Footage
-from dgrec.replay.footage.video import Clip
-from dgrec.session import RecordedResult, Session
+from dgrec.footage.finding import Footage
+from dgrec.footage.video import Clip
 from dgrec.video import Image
+
+if TYPE_CHECKING:
+    from dgrec.session import RecordedResult, Session
 
 __all__ = ["Pixels", "pixel_aspect_of"]
 
