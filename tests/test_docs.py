@@ -131,7 +131,7 @@ def test_public_names_have_examples_that_run(
     for day in ("monday", "tuesday"):
         path = shutil.copy(sample.SESSION, f"recordings/{day}.parquet")
         edited(Path(path), {}, session_id=day)
-    tests = [test for test in doctest.DocTestFinder().find(public, name, module=False)]
+    tests = list(doctest.DocTestFinder().find(public, name, module=False))
     assert tests[0].examples, "no example"
     said: list[str] = []
     for test in tests:
