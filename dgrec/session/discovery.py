@@ -38,7 +38,19 @@ def connect(
     from dgrec.sql import views
 
     sessions = open_sessions(paths, lambda line: _warn(line, 5), with_clips=with_clips)
-    return views.connect(sessions, memory_limit)
+    whole, problems = [], []
+    for session in sessions:
+        try:
+            session.check()  # what the connection will be asked is not known
+            whole.append(session)
+        except DgrecError as error:
+            problems.append(error)
+            session.close()
+    if not whole:
+        raise _nothing(problems)
+    for problem in problems:
+        _warn(f"{problem}; left out")
+    return views.connect(whole, memory_limit)
 
 
 def open_sessions(

@@ -132,7 +132,7 @@ def stats_command(
     with contextlib.ExitStack() as stack:
         opened = open_sessions(
             sessions,
-            lambda line: echo(f"Warning: {line}", err=True),
+            _warn,
             with_clips=with_clips,
             on_clip=say_clip,
         )
@@ -155,7 +155,8 @@ def stats_command(
         for session in opened:
             if not len(session):
                 echo(f"{session.path}: has no frames", err=True)
-        reader = stack.enter_context(SqlReader(opened))
+        left_out = None if query is None else _warn  # the reasons are given for each session
+        reader = stack.enter_context(SqlReader(opened, left_out=left_out))
         with open_output(output, overwrite=overwrite, keep=keep) as destination:
             if query is not None:
                 write_rows(reader.stream(query), form, destination)
@@ -163,6 +164,10 @@ def stats_command(
                 from dgrec.replay.stats import explain, write_pipelines
 
                 write_pipelines(explain(opened, reader), form, destination)
+
+
+def _warn(line: str) -> None:
+    echo(f"Warning: {line}", err=True)
 
 
 def _say_what_is_missing(session: Session) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import tempfile
 import time
@@ -18,6 +19,7 @@ from dgrec.replay.output import QueryResult
 from dgrec.replay.query.landlock import refuse_writing
 from dgrec.replay.query.statement import check_only_reads, one_statement, without_end
 from dgrec.sql import views
+from dgrec.sql.checking import damaged_sessions
 
 if TYPE_CHECKING:
     from dgrec.session import Session
@@ -58,6 +60,9 @@ class SqlReader:
             Otherwise DuckDB can open the sessions and nothing else, and where Linux can see to it
             (Landlock), nothing can be written and no connection made. `answer` takes only what
             reads; `stream` is for statements of our own.
+        left_out: Called with a line for each session that turns out to be damaged when a statement
+            is to read it; the others answer. Without it, or if there are no others, that is an
+            error.
     """
 
     def __init__(
@@ -67,7 +72,10 @@ class SqlReader:
         *,
         timeout: float | None = None,
         unsafe: bool = False,
+        left_out: Callable[[str], None] | None = None,
     ) -> None:
+        self._sessions = sessions
+        self._left_out = left_out
         self._timeout = timeout
         self._unsafe = unsafe
         self._deadline: float | None = None
@@ -84,14 +92,14 @@ class SqlReader:
             if not unsafe:
                 # Before the connection is made: the threads it starts are bound by it, too.
                 self._worker.submit(refuse_writing, spill).result()
-            self.connection = self._worker.submit(
+            self._connect = functools.partial(
                 views.connect,
-                sessions,
-                memory_limit,
+                memory_limit=memory_limit,
                 confined=not unsafe,
                 spill=spill,
                 spill_limit=None if unsafe else f"{_spill_limit(spill)}B",
-            ).result()
+            )
+            self.connection = self._worker.submit(self._connect, sessions).result()
         except BaseException as error:
             self._worker.shutdown()
             self._spill.cleanup()
@@ -201,6 +209,7 @@ class SqlReader:
         return QueryResult(reader.schema, self._batches(reader))
 
     def _open(self, text: str, parameters: Mapping[str, Any]) -> pa.RecordBatchReader | None:
+        self._leave_out_damaged(text, parameters)
         relation = self.connection.sql(text, params=parameters or None)
         if relation is None:
             return None
@@ -210,6 +219,19 @@ class SqlReader:
             statement = _as_text(without_end(self.connection, text), names, plain)
             relation = self.connection.sql(statement, params=parameters or None)
         return relation.to_arrow_reader(_BATCH_ROWS)
+
+    def _leave_out_damaged(self, text: str, parameters: Mapping[str, Any]) -> None:
+        damaged = list(damaged_sessions(self.connection, self._sessions, text, parameters))
+        if not damaged:
+            return
+        rest = [s for s in self._sessions if all(s is not session for session, _ in damaged)]
+        if self._left_out is None or not rest:
+            raise damaged[0][1]
+        for _, error in damaged:
+            self._left_out(f"{error}; left out")
+        self._sessions = rest
+        self.connection.close()
+        self.connection = self._connect(rest)
 
     def _batches(self, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
         try:
