@@ -2,69 +2,47 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from dgrec.credentials import redact
 from dgrec.errors import ConfigError
 from dgrec.options import NamedPath
-from dgrec.recorder.options import DEFAULT_QUALITY
-from dgrec.units import parse_duration, parse_rate, parse_seconds, parse_size
+from dgrec.recorder.options import (
+    CHOICES,
+    QUANTITIES,
+    VIDEO_OPTIONS,
+    RecordingOptions,
+    parse_video_size,
+)
 
 __all__ = ["COMMANDS"]
 
-#: Options that are about a video only, and the names of their values.
-_OF_VIDEO = {
-    "--video-quality": "video_quality",
-    "--codec": "codec",
-    "--video-size": "video_size",
-    "--video-when-full": "video_policy",
-}
 
-
-def _quantity(
-    parse: Callable[[str], float], least: str, most: str | None = None
-) -> Callable[[click.Context, click.Parameter, str | None], float | None]:
-    """Return what turns an option's text (``512MB``, ``10m``) into bytes or seconds."""
-
-    def convert(_: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
-        if text is None:
-            return None
-        try:
-            number = parse(text)
-        except ConfigError as error:
-            raise click.BadParameter(str(error), param=parameter) from None
-        if number < parse(least):
-            raise click.BadParameter(
-                f"{text!r} is too little; {least} is the least", param=parameter
-            )
-        if most is not None and number > parse(most):
-            raise click.BadParameter(f"{text!r} is too much; {most} is the most", param=parameter)
-        return number
-
-    return convert
+def _quantity(_: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
+    """Turn an option's text (``512MB``, ``10m``) into bytes, seconds or frames a second."""
+    if text is None:
+        return None
+    assert parameter.name is not None
+    quantity = QUANTITIES[parameter.name]
+    try:
+        number = quantity.parse(text)
+        quantity.check(number, repr(text))
+    except ConfigError as error:
+        raise click.BadParameter(str(error), param=parameter) from None
+    return number
 
 
 def _video_size(
     _: click.Context, parameter: click.Parameter, text: str | None
 ) -> tuple[int, int] | None:
-    """Return width and height of what an option says as ``640x360``."""
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", text.strip())
-    if match is None:
-        raise click.BadParameter(f"{text!r} is no size; write 640x360", param=parameter)
-    width, height = int(match[1]), int(match[2])
-    if width % 2 or height % 2:
-        raise click.BadParameter(f"{text!r}: both numbers must be even", param=parameter)
-    if not (16 <= width <= 8192 and 16 <= height <= 8192):
-        raise click.BadParameter(f"{text!r}: videos are 16 to 8192 pixels", param=parameter)
-    return width, height
+    try:
+        return None if text is None else parse_video_size(text)
+    except ConfigError as error:
+        raise click.BadParameter(str(error), param=parameter) from None
 
 
 @click.command(
@@ -74,6 +52,7 @@ def _video_size(
 )
 @click.option(
     "--source",
+    "sources",
     multiple=True,
     default=("cam0",),
     metavar="SOURCE",
@@ -112,88 +91,93 @@ def _video_size(
     "output_confidence_threshold=0.4. Repeatable.",
 )
 @click.option(
-    "--model-registry", default="", metavar="FILE", help="YAML model registry, with --model."
+    "--model-registry",
+    "registry",
+    default="",
+    metavar="FILE",
+    help="YAML model registry, with --model.",
 )
 @click.option("--model", "alias", default="", metavar="ALIAS", help="Alias in the model registry.")
 @click.option("--max-frames", type=click.IntRange(min=1), help="End after that many frames.")
 @click.option(
     "--duration",
-    callback=_quantity(parse_seconds, "0.001s"),
+    callback=_quantity,
     metavar="TIME",
     help="End after that time (90s, 10m; seconds without a unit): of footage for a file, as it "
     "passes for a live source.",
 )
 @click.option(
     "--fps",
-    callback=_quantity(parse_rate, "0.000001"),
+    callback=_quantity,
     metavar="RATE",
     help="Leave frames out down to this rate.",
 )
 @click.option("--every", type=click.IntRange(min=1), metavar="N", help="Take every Nth frame only.")
 @click.option(
     "--reconnect-for",
-    callback=_quantity(parse_seconds, "0s"),
+    callback=_quantity,
     metavar="TIME",
     help="How long to try to get a lost live source, or AI server, back (90s, 10m). One that "
     "cannot be reached at the start is an error at once.  [default: for ever]",
 )
 @click.option(
     "--stall-timeout",
-    callback=_quantity(parse_seconds, "0.001s", "1d"),
-    default="10s",
+    callback=_quantity,
+    default=f"{RecordingOptions.stall_timeout:g}s",
     show_default=True,
     metavar="TIME",
     help="Silence after which a live source counts as lost.",
 )
 @click.option(
     "--masks",
-    type=click.Choice(["exact", "bitmap"]),
-    default="exact",
+    type=click.Choice(CHOICES["masks"]),
+    default=RecordingOptions.masks,
     show_default=True,
     help="Keep segmentation masks exactly, or as the bitmap that an overlay uses.",
 )
 @click.option(
     "--durability",
-    type=click.Choice(["never", "flush", "frame"]),
-    default="flush",
+    type=click.Choice(CHOICES["durability"]),
+    default=RecordingOptions.durability,
     show_default=True,
     help="When what is recorded is forced to the disk (fsync).",
 )
 @click.option(
     "--when-full",
     "policy",
-    type=click.Choice(["block", "drop-oldest"]),
+    type=click.Choice(CHOICES["policy"]),
     help="What happens when the disk cannot keep up.  [default: block for files, drop-oldest for "
     "live sources]",
 )
 @click.option(
     "--split-every",
-    callback=_quantity(parse_duration, "1s"),
+    callback=_quantity,
     metavar="TIME",
     help="Begin a new part after that time (90s, 10m, 24h): NAME-0001.parquet, ... It is the time "
     "that passes, also for a file, which is recorded as fast as the model runs.",
 )
 @click.option(
     "--split-size",
-    callback=_quantity(parse_size, "1MB"),
+    callback=_quantity,
     metavar="SIZE",
     help="Begin a new part before its journal and its videos take more than that (512MB, 2GB). "
     "Sealed, the rows are much smaller.",
 )
 @click.option(
     "--keep-last",
-    callback=_quantity(parse_duration, "1s"),
+    callback=_quantity,
     metavar="TIME",
     help="Remove parts that ended longer ago.",
 )
 @click.option(
     "--keep-total",
-    callback=_quantity(parse_size, "1MB"),
+    callback=_quantity,
     metavar="SIZE",
     help="Remove the oldest parts when all of them, with their videos, take more.",
 )
 @click.option(
     "--continue",
+    "continues",
     is_flag=True,
     help="Go on with the parts of that name, for what a service manager starts again and again: "
     "seal what a killed run left, number parts and frames on, and let --keep-last and --keep-total "
@@ -202,13 +186,13 @@ def _video_size(
 @click.option(
     "--min-free",
     metavar="SIZE",
-    callback=_quantity(parse_size, "1B"),
+    callback=_quantity,
     help="End and seal the recording before the disk has less than SIZE (1GB) left; exit code 5.",
 )
 @click.option(
     "--video",
-    type=click.Choice(["auto", "none", "raw", "annotated", "both"]),
-    default="auto",
+    type=click.Choice(CHOICES["video"]),
+    default=RecordingOptions.video,
     show_default=True,
     help="Record the pixels beside the session: as they came (NAME.mp4), with the overlay "
     "(NAME.annotated.mp4), or both. auto: raw for a live source; nothing for a file, which is the "
@@ -217,7 +201,7 @@ def _video_size(
 @click.option(
     "--video-quality",
     type=click.IntRange(1, 100),
-    default=DEFAULT_QUALITY,
+    default=RecordingOptions.video_quality,
     show_default=True,
     metavar="1-100",
     help="From smallest (1) to best (100). 6 more is twice as good in H.264's own terms, and takes "
@@ -231,14 +215,14 @@ def _video_size(
 )
 @click.option(
     "--codec",
-    default="h264",
+    default=RecordingOptions.codec,
     show_default=True,
     help="h264 (plays anywhere), h265, av1 or vp9, as far as the installed PyAV has them.",
 )
 @click.option(
     "--video-when-full",
     "video_policy",
-    type=click.Choice(["block", "leave-out"]),
+    type=click.Choice(CHOICES["video_policy"]),
     help="What happens when the encoder cannot keep up: wait for it, or leave frames out of the "
     "video, never their rows.  [default: block for files, leave-out for live sources]",
 )
@@ -250,7 +234,7 @@ def _video_size(
     "stdout.",
 )
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-def record_command(**options: Any) -> None:
+def record_command(properties: tuple[str, ...], **given: Any) -> None:
     """Run a model on SOURCE through PySDK's predict_stream and record every frame.
 
     Detections, timing and everything needed to draw the overlays again go into one Parquet file.
@@ -258,72 +242,24 @@ def record_command(**options: Any) -> None:
     DEGIRUM_CLOUD_TOKEN or from PySDK's own store. Ctrl-C ends the recording in good order. When the
     disk is full, fails or goes away, what was written before stays readable (exit code 4).
     """
-    _check_usage(options)
     from dgrec.recorder.command import run_record
+    from dgrec.recorder.model import ModelRequest, parse_property
+    from dgrec.recorder.request import RecordRequest
+
+    def take(kind: type) -> dict[str, Any]:
+        return {each.name: given.pop(each.name) for each in fields(kind) if each.name in given}
 
     source_of = click.get_current_context().get_parameter_source
-    said = [
-        flag for flag, name in _OF_VIDEO.items() if source_of(name) is ParameterSource.COMMANDLINE
-    ]
-    code = run_record(options, of_video=said)
+    named = [name for name in VIDEO_OPTIONS if source_of(name) is ParameterSource.COMMANDLINE]
+    try:
+        options = RecordingOptions(**take(RecordingOptions))
+        model = ModelRequest(**take(ModelRequest), properties=dict(map(parse_property, properties)))
+        request = RecordRequest(options=options, model=model, video_options=tuple(named), **given)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None
+    code = run_record(request)
     if code:
         raise SystemExit(code)
-
-
-def _check_usage(options: dict[str, Any]) -> None:
-    if options["every"] and options["fps"]:
-        raise click.UsageError("--every and --fps both leave frames out: give one of them")
-    if bool(options["model_registry"]) != bool(options["alias"]):
-        raise click.UsageError("--model-registry and --model belong together")
-    named = [name for name in ("model_name", "model_url", "model_registry") if options[name]]
-    if len(named) > 1:
-        flags = " and ".join("--" + name.replace("_", "-") for name in named)
-        raise click.UsageError(f"{flags} name the model twice: give one of them")
-    if options["zoo_url"] and not (options["model_name"] or options["model_registry"]):
-        raise click.UsageError("--zoo-url needs --model-name")
-    host = options["inference_host_address"]
-    if options["model_name"] and not options["zoo_url"] and (not host or host.startswith("@")):
-        raise click.UsageError(
-            "--model-name needs --zoo-url (a folder, or an address such as degirum/hailo), or "
-            "--inference-host-address with the address of an AI server"
-        )
-    if host and not named:
-        raise click.UsageError("--inference-host-address needs a model (--model-name)")
-    if (options["keep_last"] or options["keep_total"]) and not (
-        options["split_every"] or options["split_size"]
-    ):
-        raise click.UsageError(
-            "--keep-last and --keep-total remove parts: say --split-every or --split-size, too"
-        )
-    if options["publish"] == "":
-        raise click.UsageError("--publish: an empty name names no file; - is stdout")
-    if options["continue"]:
-        if not (options["split_every"] or options["split_size"]):
-            raise click.UsageError("--continue adds parts: say --split-every or --split-size, too")
-        if options["overwrite"]:
-            raise click.UsageError("--continue and --overwrite say the opposite: give one of them")
-    if len(options["source"]) > 1:
-        _check_several(options)
-    output = options["output"]
-    if output is not None and output.suffix == ".arrows":
-        raise click.UsageError("--output: .arrows is the journal's name; call the session .parquet")
-    if output is not None and output.suffix == ".mp4":
-        raise click.UsageError("--output: .mp4 is the video's name; call the session .parquet")
-
-
-def _check_several(options: dict[str, Any]) -> None:
-    sources = options["source"]
-    twice = next((name for name in sources if sources.count(name) > 1), None)
-    if twice is not None:
-        raise click.UsageError(f"--source {redact(twice)} is given twice")
-    if options["output"] is not None and "{source}" not in str(options["output"]):
-        raise click.UsageError(
-            "--output names one file, but there are several sources: write {source} in it, as in "
-            "night-{source}.parquet"
-        )
-    for name in ("display", "publish"):
-        if options[name]:
-            raise click.UsageError(f"--{name} goes with one source")
 
 
 @click.command(

@@ -6,17 +6,18 @@ import os
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from dgrec.console import Console
 from dgrec.errors import ConfigError, DgrecError, SourceError
-from dgrec.recorder.job import Job, Plan, make_plan, model_request, prepare
+from dgrec.recorder.job import Job, Plan, make_plan, prepare
 from dgrec.recorder.live import Announcer, LiveView, counted, summary
 from dgrec.recorder.model import load_model
 from dgrec.recorder.recovery import Recovery, left_behind, recover
+from dgrec.recorder.request import RecordRequest
 from dgrec.recorder.signals import StopSignals
-from dgrec.recorder.sources import SourceReader, named_sources, open_source
+from dgrec.recorder.sources import SourceReader, named_sources, open_patiently, open_source
 from dgrec.terminal import echo
 from dgrec.terminal import line as printable
 from dgrec.units import size_text
@@ -27,11 +28,8 @@ __all__ = ["run_record", "run_recover"]
 _ENDED_FOR_ROOM = 5
 
 
-def run_record(options: dict[str, Any], of_video: Sequence[str] = ()) -> int:
-    """Record one session for each source, as the options of ``dgrec record`` say.
-
-    Args:
-        of_video: Those options that were given and say something about a video only.
+def run_record(request: RecordRequest) -> int:
+    """Record one session for each source, as ``dgrec record`` was asked to.
 
     Returns:
         The exit code. With several sources what goes wrong with one is printed, the others go on,
@@ -41,7 +39,7 @@ def run_record(options: dict[str, Any], of_video: Sequence[str] = ()) -> int:
         DgrecError: Something in the way of all of it, or of the only source; nothing that was
             recorded is lost.
     """
-    console = Console(stderr=True, quiet=options["quiet"])
+    console = Console(stderr=True, quiet=request.quiet)
     named = named_sources(Path.cwd())
 
     def tell_of_journal(journal: Path, result: Recovery | DgrecError) -> None:
@@ -49,28 +47,28 @@ def run_record(options: dict[str, Any], of_video: Sequence[str] = ()) -> int:
         for line in lines:
             console.say(line)
 
-    plans = [make_plan(text, named, options, tell_of_journal) for text in options["source"]]
-    if of_video and not any(plan.video for plan in plans):
+    plans = [make_plan(text, named, request, tell_of_journal) for text in request.sources]
+    if request.video_options and not any(plan.video.kinds for plan in plans):
+        flag = "--" + request.video_options[0].replace("_", "-")
         which = " or ".join(plan.source.given for plan in plans)
-        raise ConfigError(f"{of_video[0]}: no video is recorded of {which}; say --video raw, too")
+        raise ConfigError(f"{flag}: no video is recorded of {which}; say --video raw, too")
     for folder in {plan.output.parent for plan in plans}:
         _say_left_behind(console, folder)
-    request = model_request(options)  # what is wrong with it is said before a camera is opened
     with ExitStack() as stack:
-        opened, failed = _open(plans, options, stack)
+        opened, failed = _open(plans, request.options.stall_timeout, stack, console)
         signals = stack.enter_context(StopSignals())
-        if request.is_bundled:
+        if request.model.is_bundled:
             console.say("No model named: using the bundled face detector on the CPU.")
         # A model each: its settings and its pipeline are its own. All before the first journal
         # is begun, since until then Ctrl-C leaves nothing behind.
-        models = [load_model(request) for _ in opened]
+        models = [load_model(request.model) for _ in opened]
         for note in models[0].notes:
             console.say(note)
         for loaded in models:
             stack.enter_context(loaded.model)  # let go of its worker before `signals` ends it
         announcer = Announcer(console)
         jobs = [
-            prepare(plan, reader, loaded, options, stack, announcer.tell)
+            prepare(plan, reader, loaded, request, stack, announcer.tell)
             for (plan, reader), loaded in zip(opened, models, strict=True)
         ]
         signals.stop = lambda: _stop(jobs)
@@ -79,18 +77,19 @@ def run_record(options: dict[str, Any], of_video: Sequence[str] = ()) -> int:
             _run(jobs)
         for job in jobs:
             _tell(job, console, alone=len(plans) == 1)
-    codes = [_exit_code(job, console, options["min_free"]) for job in jobs]
+    codes = [_exit_code(job, console, request.options.min_free) for job in jobs]
     return max([*codes, *(1 for _ in failed)])
 
 
 def _open(
-    plans: Sequence[Plan], options: dict[str, Any], stack: ExitStack
+    plans: Sequence[Plan], stall_timeout_s: float, stack: ExitStack, console: Console
 ) -> tuple[list[tuple[Plan, SourceReader]], list[SourceError]]:
     """Open the sources; one of several that cannot be opened is said and left out."""
     opened, failed = [], []
     for plan in plans:
+        open_ = partial(open_source, plan.source, stall_timeout_s=stall_timeout_s)
         try:
-            reader = open_source(plan.source, stall_timeout_s=options["stall_timeout"])
+            reader = open_patiently(plan.source, open_, console.say)
         except SourceError as error:
             failed.append(error)
             continue

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from dgrec import sample
 from dgrec.credentials import redact, redact_text
-from dgrec.errors import ModelError
+from dgrec.errors import ConfigError, ModelError
 from dgrec.files import read_small_text
 from dgrec.format import json_values
 from dgrec.recorder.zoo import CLOUD, LOCAL, folder_of, nearest_models, zoo_address
@@ -36,7 +36,11 @@ _BUNDLED_OVERLAY = {
 
 @dataclass(frozen=True)
 class ModelRequest:
-    """The model that was asked for; all empty means the bundled one."""
+    """The model that was asked for; all empty means the bundled one.
+
+    Raises:
+        ConfigError: It is named twice, or only in part.
+    """
 
     model_name: str = ""
     zoo_url: str = ""
@@ -45,6 +49,28 @@ class ModelRequest:
     registry: str = ""
     alias: str = ""
     properties: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if bool(self.registry) != bool(self.alias):
+            raise ConfigError("--model-registry and --model belong together")
+        given = {
+            "--model-name": self.model_name,
+            "--model-url": self.model_url,
+            "--model-registry": self.registry,
+        }
+        named = [flag for flag, value in given.items() if value]
+        if len(named) > 1:
+            raise ConfigError(f"{' and '.join(named)} name the model twice: give one of them")
+        if self.zoo_url and not (self.model_name or self.registry):
+            raise ConfigError("--zoo-url needs --model-name")
+        host = self.inference_host_address
+        if self.model_name and not self.zoo_url and (not host or host.startswith("@")):
+            raise ConfigError(
+                "--model-name needs --zoo-url (a folder, or an address such as degirum/hailo), or "
+                "--inference-host-address with the address of an AI server"
+            )
+        if host and not named:
+            raise ConfigError("--inference-host-address needs a model (--model-name)")
 
     @property
     def is_bundled(self) -> bool:

@@ -1,13 +1,76 @@
-"""How a session is recorded: every choice, with its default."""
+"""How a session is recorded: every choice with its name, default, unit and limits."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal
 
-__all__ = ["DEFAULT_QUALITY", "Retention", "Splitting"]
+from dgrec.errors import ConfigError
+from dgrec.units import parse_duration, parse_rate, parse_seconds, parse_size
 
-#: Of a recorded video, from 1 (smallest) to 100 (best).
-DEFAULT_QUALITY = 70
+if TYPE_CHECKING:  # pyarrow takes 0.4 s, which `dgrec record --help` must not wait for
+    from dgrec.format import Durability, MaskMode
+
+__all__ = [
+    "CHOICES",
+    "QUANTITIES",
+    "Quantity",
+    "QueuePolicy",
+    "RecordingOptions",
+    "Retention",
+    "Splitting",
+    "VIDEO_OPTIONS",
+    "VideoChoice",
+    "VideoPolicy",
+    "parse_video_size",
+]
+
+QueuePolicy = Literal["block", "drop-oldest"]
+VideoChoice = Literal["auto", "none", "raw", "annotated", "both"]
+VideoPolicy = Literal["block", "leave-out"]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number with a unit: how its text is read, and between which limits it lies."""
+
+    parse: Callable[[str], float]
+    least: str
+    most: str | None = None
+
+    def check(self, number: float, given: str) -> None:
+        """Raise `ConfigError` if ``number``, which was given as ``given``, is out of bounds."""
+        if number < self.parse(self.least):
+            raise ConfigError(f"{given} is too little; {self.least} is the least")
+        if self.most is not None and number > self.parse(self.most):
+            raise ConfigError(f"{given} is too much; {self.most} is the most")
+
+
+#: Of the options that are seconds, bytes or frames a second.
+QUANTITIES = {
+    "duration": Quantity(parse_seconds, "0.001s"),
+    "fps": Quantity(parse_rate, "0.000001"),
+    "reconnect_for": Quantity(parse_seconds, "0s"),
+    "stall_timeout": Quantity(parse_seconds, "0.001s", "1d"),
+    "split_every": Quantity(parse_duration, "1s"),
+    "split_size": Quantity(parse_size, "1MB"),
+    "keep_last": Quantity(parse_duration, "1s"),
+    "keep_total": Quantity(parse_size, "1MB"),
+    "min_free": Quantity(parse_size, "1B"),
+}
+
+#: What the options may be that are one of several words.
+CHOICES: dict[str, tuple[str, ...]] = {
+    "masks": ("exact", "bitmap"),
+    "durability": ("never", "flush", "frame"),
+    "policy": ("block", "drop-oldest"),
+    "video": ("auto", "none", "raw", "annotated", "both"),
+    "video_policy": ("block", "leave-out"),
+}
+#: Options that say how a video is made, and so nothing without one.
+VIDEO_OPTIONS = ("video_quality", "codec", "video_size", "video_policy")
 
 
 @dataclass(frozen=True)
@@ -34,3 +97,120 @@ class Splitting:
 
     def __bool__(self) -> bool:
         return self.every_s is not None or self.size is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordingOptions:
+    """How a session is recorded. None means that a limit, or an option, is not set.
+
+    Args:
+        max_frames: End after so many recorded frames.
+        duration: End after so many seconds: of footage for a file, as they pass for a live source.
+        fps: Leave frames out down to so many a second.
+        every: Take every n-th frame only.
+        loop: Start a file over when it ends.
+        reconnect_for: Seconds to try to get a lost live source or AI server back; None: for ever.
+        stall_timeout: Seconds of silence after which a live source counts as lost.
+        masks: Keep segmentation masks exactly, or as the bitmap that an overlay uses.
+        durability: When what is recorded is forced to the disk.
+        policy: What happens when the disk cannot keep up; None: ``block`` for what can wait,
+            ``drop-oldest`` for a live source.
+        split_every: Begin a new part after so many seconds.
+        split_size: Begin a new part before its journal and its videos take so many bytes.
+        keep_last: Remove parts that ended so many seconds ago.
+        keep_total: Remove the oldest parts when all of them take so many bytes.
+        min_free: End the recording before the disk has fewer bytes left.
+        video: Which videos are recorded; ``auto``: raw for a live source, none for a file.
+        video_quality: From 1 (smallest) to 100 (best).
+        video_size: Width and height of the videos, both even; None: that of the frames.
+        codec: How they are encoded: h264, h265, av1 or vp9.
+        video_policy: What happens when the encoder cannot keep up; None: ``block`` for what can
+            wait, ``leave-out`` for a live source.
+
+    Raises:
+        ConfigError: A value is out of its limits, or two of them exclude each other.
+    """
+
+    max_frames: int | None = None
+    duration: float | None = None
+    fps: float | None = None
+    every: int | None = None
+    loop: bool = False
+    reconnect_for: float | None = None
+    stall_timeout: float = 10.0
+    masks: MaskMode = "exact"
+    durability: Durability = "flush"
+    policy: QueuePolicy | None = None
+    split_every: float | None = None
+    split_size: int | None = None
+    keep_last: float | None = None
+    keep_total: int | None = None
+    min_free: int | None = None
+    video: VideoChoice = "auto"
+    video_quality: int = 70
+    video_size: tuple[int, int] | None = None
+    codec: str = "h264"
+    video_policy: VideoPolicy | None = None
+
+    def __post_init__(self) -> None:
+        for name, quantity in QUANTITIES.items():
+            number = getattr(self, name)
+            if number is not None:
+                quantity.check(number, f"{_flag(name)}: {number:g}")
+        for name, choices in CHOICES.items():
+            choice = getattr(self, name)
+            if choice is not None and choice not in choices:
+                raise ConfigError(f"{name}: {choice!r} is not one of {', '.join(choices)}")
+        for name in ("max_frames", "every"):
+            count = getattr(self, name)
+            if count is not None and count < 1:
+                raise ConfigError(f"{_flag(name)}: {count} is too little; 1 is the least")
+        if not 1 <= self.video_quality <= 100:
+            raise ConfigError(f"--video-quality: {self.video_quality} is not between 1 and 100")
+        if self.video_size is not None:
+            _check_video_size(*self.video_size)
+        if self.every and self.fps:
+            raise ConfigError("--every and --fps both leave frames out: give one of them")
+        if self.splitting.keep and not self.splitting:
+            raise ConfigError(
+                "--keep-last and --keep-total remove parts: say --split-every or --split-size, too"
+            )
+
+    @property
+    def splitting(self) -> Splitting:
+        return Splitting(
+            self.split_every, self.split_size, Retention(self.keep_last, self.keep_total)
+        )
+
+    def recorded(self, *, with_video: bool) -> dict[str, Any]:
+        """Return what the metadata says under ``options``; how videos are made only if there are
+        any. (Whether a file is repeated stands with its source.)
+        """
+        hidden = {"loop", *(() if with_video else VIDEO_OPTIONS)}
+        options = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {k: v for k, v in options.items() if k not in hidden and v is not None}
+
+
+def parse_video_size(text: str) -> tuple[int, int]:
+    """Return width and height of a video from a text such as ``640x360``.
+
+    Raises:
+        ConfigError: It is none, or not one that can be encoded.
+    """
+    match = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", text.strip())
+    if match is None:
+        raise ConfigError(f"{text!r} is not a valid size; expected WIDTHxHEIGHT, such as 640x360")
+    size = int(match[1]), int(match[2])
+    _check_video_size(*size)
+    return size
+
+
+def _check_video_size(width: int, height: int) -> None:
+    if width % 2 or height % 2:
+        raise ConfigError(f"{width}x{height}: both numbers must be even")
+    if not (16 <= width <= 8192 and 16 <= height <= 8192):
+        raise ConfigError(f"{width}x{height}: videos are 16 to 8192 pixels")
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")

@@ -17,6 +17,7 @@ import numpy as np
 from dgrec.clock import Clock
 from dgrec.credentials import redact_text
 from dgrec.errors import DgrecError, ModelError, OutputError, StorageError
+from dgrec.files import exists_already
 from dgrec.format import (
     JOURNAL_SUFFIX,
     Durability,
@@ -27,6 +28,7 @@ from dgrec.format import (
     Row,
     add_rows,
     json_values,
+    loses_at_start,
     seal,
     utc_text,
 )
@@ -34,14 +36,13 @@ from dgrec.rates import RecentRate, frame_rate
 from dgrec.recorder.ai_server import AIServer, close_beside
 from dgrec.recorder.capture import Capture, Feed
 from dgrec.recorder.machine import MachineMeter
-from dgrec.recorder.options import Splitting
+from dgrec.recorder.options import QueuePolicy, Splitting
 from dgrec.recorder.segments import Segment
 from dgrec.recorder.sources import Frame
 from dgrec.recorder.video import VideoOptions, VideoRecorder
 from dgrec.recorder.writing import (
     Earlier,
     PartedJournal,
-    QueuePolicy,
     RowWriter,
     recorded_videos,
     remove,
@@ -195,6 +196,12 @@ class Recording:
         else:
             head = {**metadata, **self._video_header(metadata)}
             journal = JournalWriter(journal_path(output), head, masks=masks, durability=durability)
+        if not replace and journal.path.with_suffix(output.suffix).exists():
+            # Another recording of this name was sealed since somebody looked: its journal is gone,
+            # and ours could never be sealed.
+            journal.path.unlink()
+            journal.close()
+            raise exists_already(output)
         self.writer = RowWriter(
             journal,
             policy=policy,
@@ -235,8 +242,12 @@ class Recording:
 
     @property
     def dropped_at_start(self) -> int:
-        """How many of them were lost while the model started (`frame_losses` in docs/sql.md)."""
-        return self.writer.dropped_at_start
+        """How many of them were lost while the model started (`frame_losses` in docs/sql.md).
+
+        A recording that goes on where an earlier run ended has its start there.
+        """
+        is_known = loses_at_start(self._metadata) and not self._earlier.frames
+        return self.writer.dropped_at_start if is_known else 0
 
     def recent_fps(self) -> float:
         """Return frames a second over the last seconds."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import doctest
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 
 import dgrec
 from dgrec import sample
-from tests.factory import make_rows, write_session
+from tests.factory import edited, make_rows, write_session
 from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[1]
@@ -111,3 +113,25 @@ def test_nothing_that_ships_names_a_path_of_the_machine_it_was_made_on() -> None
         assert "path" not in source
         assert source["relative"] == "faces.mp4"
         assert "name" not in session.metadata["host"]
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in dgrec.__all__ if callable(getattr(dgrec, name, None))]
+)
+def test_public_names_have_examples_that_run(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    public = getattr(dgrec, name)
+    if isinstance(public, type) and issubclass(public, dgrec.DgrecError):
+        pytest.skip("an error")
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(sample.SESSION, "session.parquet")
+    Path("recordings").mkdir()
+    for day in ("monday", "tuesday"):
+        path = shutil.copy(sample.SESSION, f"recordings/{day}.parquet")
+        edited(Path(path), {}, session_id=day)
+    (test,) = doctest.DocTestFinder(recurse=False).find(public, name, module=False)
+    assert test.examples, "no example"
+    said: list[str] = []
+    doctest.DocTestRunner().run(test, out=said.append)
+    assert said == []

@@ -9,13 +9,25 @@ from dgrec.format.decode import RestoredFrame, restore
 from dgrec.format.encode import Row
 from dgrec.format.journal import Durability, Journal, JournalTail, JournalWriter, is_being_written
 from dgrec.format.masks import MaskMode
-from dgrec.format.metadata import Metadata, cuts_of, dumps, utc_text, uuid7
+from dgrec.format.metadata import Metadata, cuts_of, dumps, is_live, utc_text, uuid7
 from dgrec.format.parquet import SealedFile, leaves_of, seal, write_sealed
 from dgrec.format.schema import DETECTION, JOURNAL_SUFFIX, LABEL_LEAF, SCHEMA
-from dgrec.format.totals import FLOATS, LARGEST_MEASUREMENT, LOSSES, TOTALLED, RowTotals, add_rows
+from dgrec.format.totals import (
+    AT_START,
+    FLOATS,
+    LARGEST_MEASUREMENT,
+    LOSSES,
+    TOTALLED,
+    RowTotals,
+    StartLosses,
+    add_rows,
+    loses_at_start,
+    since_start,
+)
 from dgrec.format.untrusted import DecodeError, open_file
 
 __all__ = [
+    "AT_START",
     "Checksums",
     "DETECTION",
     "DecodeError",
@@ -36,6 +48,7 @@ __all__ = [
     "SCHEMA",
     "SealedFile",
     "Span",
+    "StartLosses",
     "TOTALLED",
     "add_rows",
     "cuts_of",
@@ -43,15 +56,18 @@ __all__ = [
     "have_common_frames",
     "is_being_written",
     "is_cast",
+    "is_live",
     "is_utf8",
     "json_values",
     "leaves_of",
+    "loses_at_start",
     "metadata",
     "open_file",
     "original_of",
     "recorded_spans",
     "restore",
     "seal",
+    "since_start",
     "utc_text",
     "uuid7",
     "verify_checksums",

@@ -1,6 +1,6 @@
 """Recorded sessions, for reading: one file, the parts of one recording, or a folder of many."""
 
-from dgrec.session.discovery import connect, names_something, open_sessions
+from dgrec.session.discovery import connect, names_something, open_sessions, unreadable
 from dgrec.session.file import RecordedFile, rows_of
 from dgrec.session.notebook import table_card
 from dgrec.session.parts import (
@@ -40,4 +40,5 @@ __all__ = [
     "recorded_video",
     "rows_of",
     "table_card",
+    "unreadable",
 ]

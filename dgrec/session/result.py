@@ -35,6 +35,13 @@ class RecordedResult:
     ``results``, ``timing``, ``info`` and whatever analyzers had added (``trails``, ``zone_counts``)
     are read as on the PySDK object. The row's own columns are in ``row``. A session holds no
     pixels: ``image`` and ``image_overlay`` are those of a frame that was given them (`with_image`).
+
+    Example:
+        >>> import dgrec
+        >>> with dgrec.open("session.parquet") as session:
+        ...     result = session[240]
+        >>> [found["label"] for found in result.results]
+        ['face', 'face', 'face']
     """
 
     def __init__(self, row: Mapping[str, Any], metadata: Metadata) -> None:

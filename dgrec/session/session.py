@@ -40,6 +40,13 @@ class Session:
 
     Raises:
         SessionError: The file is missing, no session, damaged, or of a newer format.
+
+    Example:
+        >>> import dgrec
+        >>> with dgrec.open("session.parquet") as session:
+        ...     faces = [len(result.results) for result in session]
+        ...     session.sql("SELECT count(*) FROM detections").fetchall() == [(sum(faces),)]
+        True
     """
 
     def __init__(self, path: str | Path, *, check: bool = True) -> None:
@@ -126,7 +133,9 @@ class Session:
         """What the rows add up to: ``frames``, ``detections``, and the source's frames that were
         ``skipped`` and ``dropped`` (``dropped_camera``, ``dropped_queue``, ``dropped_writer``).
 
-        None stands for what the file does not tell. Of a recording that never ended, too.
+        What a live source lost while the model started is apart (``dropped_at_start``, and so on),
+        as everywhere but in ``totals`` of the metadata. None stands for what the file does not
+        tell. Of a recording that never ended, too.
         """
         return self._rows.totals
 
@@ -361,5 +370,11 @@ def open_session(path: str | Path) -> Session:
 
     Raises:
         SessionError: The file is missing, no session, damaged, or of a newer format.
+
+    Example:
+        >>> import dgrec
+        >>> with dgrec.open("session.parquet") as session:
+        ...     print(len(session), "frames of", session.metadata["source"]["given"])
+        420 frames of sample
     """
     return Session(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dgrec.errors import SessionError
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import duckdb
 
     from dgrec.sql.views import Source
+
+S = TypeVar("S", bound="Source")
 
 __all__ = ["check_files", "damaged_sessions"]
 
@@ -36,10 +38,10 @@ def check_files(
 
 def damaged_sessions(
     connection: duckdb.DuckDBPyConnection,
-    sessions: Sequence[Source],
+    sessions: Sequence[S],
     text: str,
     parameters: Mapping[str, Any] | Sequence[Any] | None = None,
-) -> Iterator[tuple[Source, SessionError]]:
+) -> Iterator[tuple[S, SessionError]]:
     """Yield the sessions in which what a statement reads is damaged, and how (`check_files`)."""
     unchecked = [session for session in sessions if session.unchecked_bytes]
     if not unchecked:

@@ -9,18 +9,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from dgrec.errors import DgrecError, VideoError
 from dgrec.format import utc_text
-from dgrec.recorder.options import DEFAULT_QUALITY
-from dgrec.recorder.video.codecs import Codec
+from dgrec.recorder.options import RecordingOptions, VideoPolicy
+from dgrec.recorder.video.codecs import CODECS, Codec
 from dgrec.recorder.video.file import Kind, VideoFile, digest, video_path
 from dgrec.video import Image, repeats
 
-__all__ = ["SegmentVideos", "VideoOptions", "VideoPolicy"]
+__all__ = ["SegmentVideos", "VideoOptions"]
 
-VideoPolicy = Literal["block", "leave-out"]
 Entry = dict[str, Any]
 
 
@@ -29,16 +28,16 @@ class VideoOptions:
     """What is recorded of the pixels, and how.
 
     Args:
-        kinds: ``raw``, as they came from the source; ``annotated``, with the overlay.
+        kinds: ``raw``, as they came from the source; ``annotated``, with the overlay; none at all.
         quality: From 1 (smallest) to 100 (best).
         size: Width and height of the videos; without it, those of the first frame, made even.
         aspect: Width / height of a pixel, for players; 1 without it.
         policy: Whether the loop waits for the encoder, or leaves frames out of the video.
     """
 
-    kinds: tuple[Kind, ...]
-    codec: Codec
-    quality: int = DEFAULT_QUALITY
+    kinds: tuple[Kind, ...] = ()
+    codec: Codec = CODECS[0]
+    quality: int = RecordingOptions.video_quality
     size: tuple[int, int] | None = None
     policy: VideoPolicy = "block"
     aspect: Fraction | None = None

@@ -3,12 +3,11 @@
 from dgrec.recorder.writing.continuation import Earlier, find_earlier, recover_parts
 from dgrec.recorder.writing.parts import PartedJournal
 from dgrec.recorder.writing.sealer import recorded_videos, remove
-from dgrec.recorder.writing.writer import QueuePolicy, RowWriter
+from dgrec.recorder.writing.writer import RowWriter
 
 __all__ = [
     "Earlier",
     "PartedJournal",
-    "QueuePolicy",
     "RowWriter",
     "find_earlier",
     "recorded_videos",

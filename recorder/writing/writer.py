@@ -13,18 +13,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from dgrec.errors import DgrecError
 from dgrec.format import JournalWriter, Metadata, Row
+from dgrec.recorder.options import QueuePolicy
 from dgrec.recorder.writing.parts import PartedJournal
 from dgrec.recorder.writing.start_losses import StartLosses
 
-__all__ = ["FLUSH_BYTES", "FLUSH_SECONDS", "QueuePolicy", "RowWriter"]
-
-QueuePolicy = Literal["block", "drop-oldest"]
+__all__ = ["FLUSH_BYTES", "FLUSH_SECONDS", "RowWriter"]
 
 #: Rows reach the operating system at least this often, whichever comes first. The promise is one
 #: second; half of it leaves room for a machine that is busy.

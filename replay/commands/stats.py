@@ -155,8 +155,7 @@ def stats_command(
         for session in opened:
             if not len(session):
                 echo(f"{session.path}: has no frames", err=True)
-        left_out = None if query is None else _warn  # the reasons are given for each session
-        reader = stack.enter_context(SqlReader(opened, left_out=left_out))
+        reader = stack.enter_context(SqlReader(opened, left_out=_warn))
         with open_output(output, overwrite=overwrite, keep=keep) as destination:
             if query is not None:
                 write_rows(reader.stream(query), form, destination)

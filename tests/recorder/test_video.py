@@ -22,10 +22,11 @@ from dgrec.errors import OutputError, VideoError
 from dgrec.format import metadata as metadata_module
 from dgrec.recorder.capture import Capture, Decimator
 from dgrec.recorder.cli import record_command
-from dgrec.recorder.job import make_plan
-from dgrec.recorder.options import Retention, Splitting
+from dgrec.recorder.job import Plan, make_plan
+from dgrec.recorder.options import RecordingOptions, Retention, Splitting
 from dgrec.recorder.recording import Recording
 from dgrec.recorder.recovery import recover
+from dgrec.recorder.request import RecordRequest
 from dgrec.recorder.sources import Footage, Frame, FrameSource, open_source, parse_source
 from dgrec.recorder.video import Kind, VideoOptions, find_codec
 from dgrec.recorder.video import encoder as video_module
@@ -422,22 +423,11 @@ def test_overwriting(tmp_path: Path, footage: Path) -> None:
     check(tmp_path / "s-0001.mp4", rows_of(tmp_path / "s-0001.parquet"))
 
 
-PLAIN: dict[str, Any] = {
-    "output": None,
-    "overwrite": False,
-    "continue": False,
-    "split_every": None,
-    "split_size": None,
-    "keep_last": None,
-    "keep_total": None,
-    "min_free": None,
-    "publish": None,
-    "video": "auto",
-    "video_quality": 70,
-    "video_size": None,
-    "video_policy": None,
-    "codec": "h264",
-}
+def plan_of(source: str = "sample", **choices: Any) -> Plan:
+    """Return the plan of a recording; ``choices`` are its options, and where it goes."""
+    where = {name: choices.pop(name) for name in ("output", "overwrite") if name in choices}
+    options = RecordingOptions(**choices)
+    return make_plan(source, {}, RecordRequest(sources=(source,), options=options, **where))
 
 
 @pytest.mark.parametrize(
@@ -452,19 +442,17 @@ PLAIN: dict[str, Any] = {
 )
 def test_a_file_in_the_way_is_somebodys(tmp_path: Path, name: str, more: dict[str, Any]) -> None:
     (tmp_path / name).write_bytes(b"footage")
-    wanted = {**PLAIN, "output": tmp_path / "s.parquet", "video": "raw", **more}
+    wanted = {"output": tmp_path / "s.parquet", "video": "raw", **more}
     with pytest.raises(OutputError, match=f"{name}: exists already, and the video would go there"):
-        make_plan("sample", {}, wanted)
-    make_plan("sample", {}, {**wanted, "video": "auto"})  # which records none of a file
+        plan_of(**wanted)
+    plan_of(**{**wanted, "video": "auto"})  # which records none of a file
 
 
 def test_auto() -> None:
-    assert make_plan("sample", {}, PLAIN).video is None
-    live = make_plan("rtsp://192.0.2.1/x", {}, PLAIN).video
-    assert live is not None
+    assert plan_of().video.kinds == ()
+    live = plan_of("rtsp://192.0.2.1/x").video
     assert (live.kinds, live.policy) == (("raw",), "leave-out")
-    file = make_plan("sample", {}, {**PLAIN, "video": "both"}).video
-    assert file is not None
+    file = plan_of(video="both").video
     assert (file.kinds, file.policy) == (("raw", "annotated"), "block")
 
 
@@ -514,7 +502,7 @@ def test_options_of_a_video_where_there_is_none(dgrec: Command, given: list[str]
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("big", "is no size; write 640x360"),
+        ("big", "is not a valid size; expected WIDTHxHEIGHT, such as 640x360"),
         ("641x360", "both numbers must be even"),
         ("8x8", "videos are 16 to 8192 pixels"),
     ],

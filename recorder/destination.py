@@ -1,0 +1,123 @@
+"""Where a session goes: its name, and whether it can be written there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from datetime import datetime
+from glob import escape
+from pathlib import Path
+
+from dgrec.errors import OutputError, StorageError
+from dgrec.files import check_parent, exists_already, output_error
+from dgrec.format import JOURNAL_SUFFIX, is_being_written
+from dgrec.recorder.recording import journal_path
+from dgrec.recorder.recovery import is_journal
+from dgrec.recorder.video import VideoOptions, video_path
+from dgrec.recorder.writing import recorded_videos
+from dgrec.session import is_part_name, numbered_files, parts_of
+from dgrec.units import size_text
+
+__all__ = [
+    "DEFAULT_FOLDER",
+    "check_folder",
+    "check_room",
+    "check_videos",
+    "make_default_folder",
+    "output_path",
+]
+
+#: Where sessions go that were given no name.
+DEFAULT_FOLDER = Path("recordings")
+
+
+def output_path(
+    output: Path | None, source_name: str, overwrite: bool, *, split: bool = False
+) -> Path:
+    """Return where the session goes, having checked that it can go there.
+
+    Raises:
+        OutputError: The name is taken, or the folder is not there or cannot be written.
+    """
+    if output is None:
+        return _free_name(DEFAULT_FOLDER, f"{source_name}-{datetime.now():%Y%m%d-%H%M%S}")
+    check_folder(output)
+    if output.exists() and not overwrite:
+        raise exists_already(output)
+    parts = parts_of(output)
+    for journal in (journal_path(output), *(p for p in parts if p.suffix == JOURNAL_SUFFIX)):
+        if journal.exists():
+            if is_being_written(journal):
+                state = "is being recorded now"
+            elif is_journal(journal):
+                state = f"was left by a recording that was cut off (dgrec recover {journal})"
+            else:
+                state = "exists already, and what is recorded would go there first"
+            raise OutputError(f"{journal}: {state}; choose another name")
+    if parts and not overwrite:
+        raise OutputError(
+            f"{parts[0]}: is a part of an older recording; choose another name or say --overwrite"
+        )
+    others = [path for _, path in numbered_files(output) if path not in parts] if split else []
+    if others:
+        raise OutputError(f"{others[0]}: is called like a part, but is none; choose another name")
+    return output
+
+
+def check_folder(output: Path) -> None:
+    """Raise `OutputError` if no session can go there, whatever is there already."""
+    if output.is_dir():
+        raise OutputError(f"{output}: is a folder; give a file name")
+    if output.parent.is_dir():
+        check_parent(output)
+    elif output.parent != DEFAULT_FOLDER:  # which is made when it is needed
+        raise OutputError(f"{output.parent}: no such folder; make it first")
+
+
+def make_default_folder(output: Path) -> None:
+    """Make ``recordings`` once something is going to be in it."""
+    if output.parent == DEFAULT_FOLDER:
+        try:
+            DEFAULT_FOLDER.mkdir(exist_ok=True)
+        except OSError as error:
+            raise output_error(DEFAULT_FOLDER, error) from None
+
+
+def check_room(folder: Path, min_free: int | None) -> None:
+    if min_free is None:
+        return
+    free = shutil.disk_usage(folder if folder.exists() else Path()).free
+    if free < min_free:
+        raise StorageError(
+            f"{folder}: has {size_text(free)} free, less than --min-free {size_text(min_free)}",
+            is_full=True,
+        )
+
+
+def _free_name(folder: Path, stem: str) -> Path:
+    """Return a session name that is not taken: two recordings may start in one second."""
+    for suffix in ("", *(f"-{number}" for number in range(2, 1000))):
+        path = folder / f"{stem}{suffix}.parquet"
+        if not any(folder.glob(f"{escape(path.stem)}[.-]*")):
+            return path
+    raise OutputError(f"{folder}: no free name for {stem}")
+
+
+def check_videos(output: Path, video: VideoOptions, overwrite: bool, *, split: bool) -> None:
+    """Raise `OutputError` if somebody's file has the name of a video that would be recorded."""
+    older = [output, *parts_of(output)] if overwrite else []
+    ours = {path for session in older for path in recorded_videos(session)}
+    for kind in video.kinds:
+        name = video_path(output, kind)
+        wanted = [name]
+        if split:
+            ending = name.name.removeprefix(output.stem)
+            wanted = sorted(output.parent.glob(f"{escape(output.stem)}-[0-9]*{ending}"))
+            wanted = [path for path in wanted if is_part_name(path.name.removesuffix(ending))]
+        for path in wanted:
+            for taken in (path, path.with_suffix(f".new{path.suffix}")):
+                if os.path.lexists(taken) and taken not in ours:
+                    raise OutputError(
+                        f"{taken}: exists already, and the video would go there; choose another "
+                        "name"
+                    )
