@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import shutil
 import subprocess
 import sys
@@ -121,6 +120,19 @@ ROWS = (
 )  # fmt: skip
 
 
+#: Runs a command and says what it took. The peak of a process counts from the one that started it:
+#: that has to be a small one.
+_TIMED = """
+import os, sys, time
+began = time.perf_counter()
+process = os.spawnv(os.P_NOWAIT, sys.argv[1], sys.argv[1:])
+_, status, usage = os.wait4(process, 0)
+seconds, cpu_s = time.perf_counter() - began, usage.ru_utime + usage.ru_stime
+print(seconds, cpu_s, usage.ru_maxrss, file=sys.stderr)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
 @dataclass
 class Measured:
     seconds: float
@@ -143,25 +155,14 @@ def measure(row: Row, day: Path, other: Path, hours: float, folder: Path) -> Mea
         words[-1] = words[-1].replace("_", " ")
     for left in folder.iterdir():
         left.unlink()
-    began = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", *words],
-        cwd=_ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert process.stdout is not None
-    said = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    seconds = time.perf_counter() - began
-    if process.returncode:
-        raise SystemExit(f"{' '.join(words)} failed:\n{said}")
-    cpu_s = usage.ru_utime + usage.ru_stime
+    command = [sys.executable, "-S", "-E", "-c", _TIMED, sys.executable, "-m", *words]
+    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(words)} failed:\n{done.stdout}{done.stderr}")
+    seconds, cpu_s, kilobytes = map(float, done.stderr.split()[-3:])
     if words[0] == "bench.day":  # says itself how long the one thing took
-        seconds, cpu_s = map(float, said.split()[-2:])
-    return Measured(seconds, cpu_s, usage.ru_maxrss / 1024)
+        seconds, cpu_s = map(float, done.stdout.split()[-2:])
+    return Measured(seconds, cpu_s, kilobytes / 1024)
 
 
 def play(day: Path, *, jump: bool) -> None:

@@ -77,6 +77,7 @@ def _problems(session: Session) -> Iterator[str]:
             yield "has no checksums of its own: rewritten by another tool"
         if not session.parts:
             yield from session.damage
+    session.check()
     starts = [part.first_frame for part in session.parts] if session.parts else []
     rows = _RowCheck(session.first_frame, starts)
     can_be_restored = True

@@ -3,7 +3,7 @@
 from dgrec.format import json_values, metadata
 from dgrec.format.arrays import is_utf8
 from dgrec.format.casting import is_cast, with_columns
-from dgrec.format.checksums import verify_checksums
+from dgrec.format.checksums import Checksums, verify_checksums
 from dgrec.format.clips import Span, have_common_frames, original_of, recorded_spans
 from dgrec.format.decode import RestoredFrame, restore
 from dgrec.format.encode import Row
@@ -28,6 +28,7 @@ from dgrec.format.untrusted import DecodeError, open_file
 
 __all__ = [
     "AT_START",
+    "Checksums",
     "DETECTION",
     "DecodeError",
     "Durability",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from dgrec.files import NewFile, write_error
 from dgrec.format import metadata as metadata_module
 from dgrec.format.arrays import is_utf8
 from dgrec.format.casting import cast_batches, cast_schema, with_columns
-from dgrec.format.checksums import append_checksums, verify_checksums
+from dgrec.format.checksums import Checksums, append_checksums, verify_checksums
 from dgrec.format.journal import Journal
 from dgrec.format.metadata import Metadata
 from dgrec.format.nested import MOST_IN_GROUP, NestedValues
@@ -39,6 +39,8 @@ _MANY_BATCHES = 64
 #: What a footer may hold: the metadata is one text of it.
 _LONGEST_FOOTER_TEXT = 48 << 20
 _MOST_FOOTER_ITEMS = 4_000_000
+#: A file of this size is checked as a whole when it is opened.
+_LITTLE_BYTES = 256 << 10
 
 
 def seal(
@@ -195,6 +197,13 @@ def _one_table(batches: list[pa.RecordBatch]) -> pa.Table:
 class SealedFile:
     """A sealed session on disk, its known columns with the types of `SCHEMA`.
 
+    Opening it reads and checks the footer, and all of a file that is hardly longer. What is read
+    of a row group is compared with the checksums first.
+
+    Args:
+        checksums: Those of the file, where they are known already.
+        check: Whether anything is compared with checksums.
+
     Raises:
         NotASessionError: The file is Parquet, but no session.
         DamagedSessionError: Its footer cannot be read.
@@ -202,9 +211,17 @@ class SealedFile:
         OSError: There is no such file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, *, checksums: Checksums | None = None, check: bool = True
+    ) -> None:
         self.path = path
         check_file(path)
+        if checksums is None and check:
+            checksums = Checksums.read(path)
+            if checksums is not None and checksums.end <= _LITTLE_BYTES:
+                checksums.check()
+        #: None of a file without: another tool has rewritten it, and nothing vouches for it.
+        self.checksums = checksums
         # Arrow takes no names that are no UTF-8, and reads through Python if it is given a file.
         self._opened = None if is_utf8(str(path)) else path.open("rb")
         try:
@@ -279,6 +296,37 @@ class SealedFile:
             starts.append(starts[-1] + self._file.metadata.row_group(index).num_rows)
         return starts
 
+    def check(self, columns: Collection[str] | None = None) -> None:
+        """Compare columns of all row groups with the checksums; everything by default.
+
+        Raises:
+            DamagedSessionError: They differ.
+        """
+        if self.checksums is None:
+            return
+        if columns is None:
+            self.checksums.check()
+            return
+        groups = range(self._file.metadata.num_row_groups)
+        data_end = max((end for _, end in self._places(None, groups[-1:])), default=0)
+        indexes = data_end, self.checksums.end
+        self.checksums.check([*self._places(columns, groups), indexes])
+
+    def _places(
+        self, columns: Collection[str] | None, groups: Iterable[int]
+    ) -> Iterator[tuple[int, int]]:
+        """Yield where (first byte, byte after the last) columns of row groups are in the file."""
+        leaves = [
+            index
+            for index, leaf in enumerate(self._leaves)
+            if columns is None or leaf in columns or leaf.partition(".")[0] in columns
+        ]
+        for group in map(self._file.metadata.row_group, groups):
+            for chunk in map(group.column, leaves):
+                start = chunk.dictionary_page_offset or chunk.data_page_offset
+                start = min(start, chunk.data_page_offset)
+                yield start, start + chunk.total_compressed_size
+
     def first_at_least(self, name: str, value: int) -> int:
         """Return the first row of the first row group that may hold a ``value`` or a larger one.
 
@@ -322,6 +370,8 @@ class SealedFile:
             columns = list(dict.fromkeys(name.partition(".")[0] for name in columns))
         asked = set(self.schema.names if columns is None else columns)
         left = self._file.metadata.row_group(index).num_rows
+        if self.checksums is not None:
+            self.checksums.check(self._places(there, [index]))
         try:
             found = self._decoded.iter_batches(
                 batch_size=self._nested.rows_at_once(index, asked),

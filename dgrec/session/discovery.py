@@ -50,7 +50,11 @@ def connect(
     from dgrec.sql import views
 
     sessions = open_sessions(
-        paths, lambda line: _warn(line, 5), with_clips=with_clips, read_rows=read_rows
+        paths,
+        lambda line: _warn(line, 5),
+        with_clips=with_clips,
+        read_rows=read_rows,
+        check_all=True,  # what the connection will be asked is not known
     )
     return views.connect(sessions, memory_limit)
 
@@ -62,6 +66,7 @@ def open_sessions(
     with_clips: bool = False,
     on_clip: Callable[[str], None] | None = None,
     read_rows: bool = False,
+    check_all: bool = False,
 ) -> list[Session]:
     """Open every session that ``paths`` name, each once.
 
@@ -81,6 +86,8 @@ def open_sessions(
         read_rows: Read every row first, and leave out what fails at that. It takes as long as
             reading does. Otherwise only those files are read that nothing vouches for: whoever
             forges checksums can still make a query fail that reads the damaged part.
+        check_all: Compare all bytes of sealed files with their checksums first; otherwise they are
+            compared when something reads them.
 
     Raises:
         SessionError: None of them can be read, or nothing is named.
@@ -100,6 +107,8 @@ def open_sessions(
             named.add(path)
         try:
             session = Session(path)
+            if check_all:
+                session.check()
             is_vouched_for = not session.sealed or session.has_checksums
             if read_rows or (len(found) > 1 and not is_vouched_for):
                 _read_through(session)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,6 +17,7 @@ from dgrec.format import (
     LOSSES,
     SCHEMA,
     TOTALLED,
+    Checksums,
     Journal,
     Metadata,
     RowTotals,
@@ -27,7 +28,6 @@ from dgrec.format import (
     loses_at_start,
     open_file,
     since_start,
-    verify_checksums,
     with_columns,
 )
 
@@ -45,17 +45,18 @@ class RecordedFile:
     Of a journal that is being written, those rows that were there when it was opened.
 
     Args:
-        check: Compare a sealed file with its checksums first; once for a file is enough.
+        checksums: Those of a sealed file, where they are known already.
+        check: Whether a sealed file is compared with its checksums, as it is read.
 
     Raises:
         FileNotFoundError: There is no such file.
         SessionError: It cannot be read, is no session, damaged, or of a newer format.
     """
 
-    def __init__(self, path: Path, *, check: bool = True) -> None:
+    def __init__(
+        self, path: Path, *, checksums: Checksums | None = None, check: bool = True
+    ) -> None:
         self.path = path
-        #: Whether a sealed file vouches for its own bytes.
-        self.has_checksums = False
         self._sealed: SealedFile | None = None
         # What the last `row` came from: the next one is likely near it.
         self._values: tuple[int, list[dict[str, Any]]] | None = None
@@ -78,15 +79,37 @@ class RecordedFile:
                 self._totals.add(batch)
             self._rows: int = self._totals.frames
         else:
-            if check:
-                self.has_checksums = verify_checksums(path)
-            self._sealed = SealedFile(path)
+            self._sealed = SealedFile(path, checksums=checksums, check=check)
             self._rows = self._sealed.num_rows
             self._totals = None
 
     @property
     def sealed(self) -> bool:
         return self._sealed is not None
+
+    @property
+    def checksums(self) -> Checksums | None:
+        """What a sealed file vouches for its own bytes with; None if it does not."""
+        return None if self._sealed is None else self._sealed.checksums
+
+    @property
+    def has_checksums(self) -> bool:
+        """Whether a sealed file vouches for its own bytes."""
+        return self.checksums is not None
+
+    @property
+    def unchecked_bytes(self) -> int:
+        """How much of a sealed file has not been compared with its checksums yet."""
+        return 0 if self.checksums is None else self.checksums.unchecked_bytes
+
+    def check(self, columns: Collection[str] | None = None) -> None:
+        """Compare columns of a sealed file with its checksums; all of it by default.
+
+        Raises:
+            DamagedSessionError: They differ.
+        """
+        if self._sealed is not None:
+            self._sealed.check(columns)
 
     @property
     def metadata(self) -> Metadata:

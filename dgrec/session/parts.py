@@ -10,8 +10,8 @@ from __future__ import annotations
 import contextlib
 import math
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from dgrec.format import (
     JOURNAL_SUFFIX,
     LOSSES,
     TOTALLED,
+    Checksums,
     Journal,
     Metadata,
     SealedFile,
@@ -108,7 +109,7 @@ def _metadata(path: Path) -> Metadata:
     """Return what a file says at its head or end, without reading its rows."""
     if path.suffix == JOURNAL_SUFFIX:
         return Journal.open(path).metadata
-    sealed = SealedFile(path)
+    sealed = SealedFile(path, check=False)
     sealed.close()
     return sealed.metadata
 
@@ -144,6 +145,7 @@ class Part:
     ended: bool
     #: `RecordedFile.is_plain`
     is_plain: bool
+    checksums: Checksums | None = field(compare=False, repr=False)
 
     @property
     def is_finite(self) -> bool:
@@ -217,6 +219,7 @@ class PartSet:
                         damage=tuple(file.damage),
                         ended=file.journal is None or file.journal.closing is not None,
                         is_plain=file.is_plain,
+                        checksums=file.checksums,
                     )
             except (DgrecError, OSError) as error:
                 if not isinstance(error, DgrecError):
@@ -360,6 +363,18 @@ class PartSet:
         with self._reopened(part) as file:
             yield from file.batches(columns, start, end)
 
+    @property
+    def unchecked_bytes(self) -> int:
+        """How much of the sealed parts has not been compared with their checksums yet."""
+        return sum(part.checksums.unchecked_bytes for part in self.parts if part.checksums)
+
+    def check(self, columns: Collection[str] | None = None) -> None:
+        """Compare columns of the sealed parts with their checksums (`RecordedFile.check`)."""
+        for part in self.parts:
+            if part.checksums is not None and part.checksums.unchecked_bytes:
+                with self._reopened(part) as file:
+                    file.check(columns)
+
     def first_at_least(self, name: str, value: int) -> int:
         """Return a position before which a column is less than ``value``; see `RecordedFile`."""
         position = 0
@@ -393,10 +408,9 @@ class PartSet:
         raise IndexError(position)
 
     def _reopened(self, part: Part) -> RecordedFile:
-        """Open a part again: without its checksums, which were looked at, and under its new name
-        if it has been sealed since."""
+        """Open a part again, under its new name if it has been sealed since."""
         try:
-            return RecordedFile(part.file, check=False)
+            return RecordedFile(part.file, checksums=part.checksums)
         except FileNotFoundError:
             raise NotASessionError(f"{part.file}: cannot be read: No such file") from None
 

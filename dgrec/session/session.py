@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast, overload
 
@@ -38,7 +38,7 @@ class Session:
     iteration and `sql` go through a file of any length in bounded memory.
 
     Args:
-        check: Compare a sealed file with its checksums first; once for a file is enough.
+        check: Whether sealed files are compared with their checksums, as they are read.
 
     Raises:
         SessionError: The file is missing, no session, damaged, or of a newer format.
@@ -74,6 +74,22 @@ class Session:
     def has_checksums(self) -> bool:
         """Whether a sealed file vouches for its own bytes (of a set: whether all do)."""
         return self._rows.has_checksums
+
+    @property
+    def unchecked_bytes(self) -> int:
+        """How much of its sealed files has not been compared with their checksums yet."""
+        return self._rows.unchecked_bytes
+
+    def check(self, columns: Collection[str] | None = None) -> None:
+        """Compare sealed files with their checksums, which reading rows does by itself.
+
+        Args:
+            columns: The columns to look at; None: all bytes of the files.
+
+        Raises:
+            DamagedSessionError: They differ.
+        """
+        self._rows.check(columns)
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -328,12 +344,14 @@ class Session:
         import duckdb
 
         from dgrec.sql import views
+        from dgrec.sql.checking import check_files
 
         if self._closed:
             raise SessionError(f"{self.path}: the session is closed")
         if self._connection is None:
             self._connection = views.connect([self])
         try:
+            check_files(self._connection, [self], query, parameters)
             return self._connection.sql(query, params=parameters)
         except duckdb.Error as error:
             raise views.query_error(error) from None

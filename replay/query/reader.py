@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import duckdb
 import pyarrow as pa
 
-from dgrec.errors import QueryError
+from dgrec.errors import DgrecError, QueryError, SessionError
 from dgrec.replay.output import QueryResult
 from dgrec.replay.query.landlock import refuse_writing
 from dgrec.replay.query.statement import check_only_reads, one_statement, without_end
 from dgrec.session import unreadable
 from dgrec.sql import views
+from dgrec.sql.checking import damaged_sessions
 
 if TYPE_CHECKING:
     from dgrec.session import Session
@@ -63,7 +64,7 @@ class SqlReader:
             Otherwise DuckDB can open the sessions and nothing else, and where Linux can see to it
             (Landlock), nothing can be written and no connection made. `answer` takes only what
             reads; `stream` is for statements of our own.
-        left_out: Called with a line for each session whose rows turn out to be unreadable while a
+        left_out: Called with a line for each session whose rows turn out to be unreadable when a
             statement reads them, before any row of its result is given. The answer is that of the
             others then. Without it, and where there is no other, that is an error.
     """
@@ -206,6 +207,7 @@ class SqlReader:
         return {name: parameters[name] for name in wanted}
 
     def _result(self, text: str, parameters: Mapping[str, Any]) -> QueryResult:
+        self._leave_out(self._wait(lambda: self._damaged(text, parameters)))
         while True:
             try:
                 reader, first = self._wait(lambda: self._begin(text, parameters))
@@ -246,9 +248,19 @@ class SqlReader:
             QueryError: The error, where all sessions can be read.
         """
         bad = dict(unreadable(self._sessions))
-        left = [session for session in self._sessions if session not in bad]
         if not bad:
             raise error
+        self._leave_out(bad)
+
+    def _damaged(self, text: str, parameters: Mapping[str, Any]) -> dict[Session, SessionError]:
+        """Return the sessions that are damaged where a statement reads, and how."""
+        return dict(damaged_sessions(self.connection, self._sessions, text, parameters))
+
+    def _leave_out(self, bad: Mapping[Session, DgrecError]) -> None:
+        """Connect anew without some sessions, and say why."""
+        if not bad:
+            return
+        left = [session for session in self._sessions if session not in bad]
         if not left or self._left_out is None:
             raise next(iter(bad.values())) from None
         for reason in bad.values():

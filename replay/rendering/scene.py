@@ -95,9 +95,8 @@ class Scene:
         painters: list[Painter] = []
         looks_around = self.redact or self.trails or self.hud
         if looks_around:
-            # Opened again: frames are read from the other one while these look around. Its
-            # checksums have been compared.
-            around = closing.enter_context(Session(session.path, check=False))
+            # Opened again: frames are read from the other one while these look around.
+            around = closing.enter_context(Session(session.path))
         if self.redact:
             labels = None if "all" in self.redact else self.redact
             painters.append(

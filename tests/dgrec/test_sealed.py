@@ -297,6 +297,12 @@ def test_the_message_names_the_place(tmp_path: Path, monkeypatch: pytest.MonkeyP
     path.write_bytes(data)
     with pytest.raises(DamagedSessionError, match=r"first at byte 4,096; restore the file"):
         open_session(path)
+    monkeypatch.setattr("dgrec.format.parquet._LITTLE_BYTES", 0)
+    with (
+        open_session(path) as session,
+        pytest.raises(DamagedSessionError, match=r"first at byte 4,096; restore the file"),
+    ):
+        list(session.batches())
 
 
 def test_truncated_at_many_places(whole: Path, tmp_path: Path) -> None:
