@@ -19,6 +19,7 @@ from dgrec.credentials import redact_text
 from dgrec.errors import DgrecError, ModelError, OutputError, StorageError
 from dgrec.files import exists_already
 from dgrec.format import (
+    AT_START,
     JOURNAL_SUFFIX,
     Durability,
     Journal,
@@ -242,12 +243,15 @@ class Recording:
 
     @property
     def dropped_at_start(self) -> int:
-        """How many of them were lost while the model started (`frame_losses` in docs/sql.md).
+        """How many of them were lost while the model started (`frame_losses` in docs/sql.md)."""
+        return self._lost_at_start["dropped_at_start"]
 
-        A recording that goes on where an earlier run ended has its start there.
-        """
-        is_known = loses_at_start(self._metadata) and not self._earlier.frames
-        return self.writer.dropped_at_start if is_known else 0
+    @property
+    def _lost_at_start(self) -> dict[str, int]:
+        # A recording that goes on where an earlier run ended has its start there.
+        if loses_at_start(self._metadata) and not self._earlier.frames:
+            return self.writer.lost_at_start
+        return dict.fromkeys(AT_START, 0)
 
     def recent_fps(self) -> float:
         """Return frames a second over the last seconds."""
@@ -590,7 +594,7 @@ class Recording:
             raise OutputError(text)
         totals = add_rows(
             closing["totals"],
-            {**self._parts.row_totals, "dropped_at_start": self.dropped_at_start},
+            {**self._parts.row_totals, **self._lost_at_start},
         )
         return {**self._metadata, **closing, "totals": totals}
 
