@@ -27,7 +27,7 @@ from dgrec.rates import RecentRate, frame_rate
 from dgrec.rows import Row
 from dgrec.schema import JOURNAL_SUFFIX
 from dgrec.sealed import seal
-from dgrec.totals import add_rows, loses_at_start
+from dgrec.totals import AT_START, add_rows, loses_at_start
 from recorder.ai_server import AIServer, close_beside
 from recorder.capture import Capture, Feed
 from recorder.earlier import Earlier
@@ -233,12 +233,15 @@ class Recording:
 
     @property
     def dropped_at_start(self) -> int:
-        """How many of them were lost while the model started (`frame_losses` in docs/sql.md).
+        """How many of them were lost while the model started (`frame_losses` in docs/sql.md)."""
+        return self._lost_at_start["dropped_at_start"]
 
-        A recording that goes on where an earlier run ended has its start there.
-        """
-        is_known = loses_at_start(self._metadata) and not self._earlier.frames
-        return self.writer.dropped_at_start if is_known else 0
+    @property
+    def _lost_at_start(self) -> dict[str, int]:
+        # A recording that goes on where an earlier run ended has its start there.
+        if loses_at_start(self._metadata) and not self._earlier.frames:
+            return self.writer.lost_at_start
+        return dict.fromkeys(AT_START, 0)
 
     def recent_fps(self) -> float:
         """Return frames a second over the last seconds."""
@@ -581,7 +584,7 @@ class Recording:
             raise OutputError(text)
         totals = add_rows(
             closing["totals"],
-            {**self._parts.row_totals, "dropped_at_start": self.dropped_at_start},
+            {**self._parts.row_totals, **self._lost_at_start},
         )
         return {**self._metadata, **closing, "totals": totals}
 

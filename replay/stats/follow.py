@@ -17,7 +17,7 @@ from dgrec.parts import numbered_files, part_path
 from dgrec.rates import RecentRate, rate_text
 from dgrec.schema import JOURNAL_SUFFIX
 from dgrec.session import open_session
-from dgrec.totals import RowTotals, since_start
+from dgrec.totals import RowTotals, loses_at_start, since_start
 from replay.stats.charts import bars
 
 __all__ = [
@@ -180,7 +180,9 @@ class Follower:
             for part in session.parts:
                 if part.number >= number or not part.rows:
                     continue
-                if "totals" not in part.metadata:  # it was cut off
+                is_known = not loses_at_start(part.metadata) or self._rows.is_start_over
+                # It was cut off, or may have begun while the model started.
+                if "totals" not in part.metadata or not is_known:
                     for batch in session.batches_of(part):
                         self._take(batch)
                     continue
