@@ -137,10 +137,13 @@ class RecordedFile:
 
     @property
     def is_plain(self) -> bool:
-        """Whether any reader of Parquet finds the columns of `SCHEMA` in it, as they are."""
+        """Whether any reader of Parquet finds the columns of `SCHEMA` in it, as they are.
+
+        Not if that reader would need gigabytes for one row of them.
+        """
         if self._sealed is None or not is_utf8(str(self.path)):
             return False
-        return is_cast(self._sealed.stored_schema)
+        return is_cast(self._sealed.stored_schema) and self._sealed.has_few_values
 
     @property
     def odd_metadata(self) -> list[str]:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from dgrec.metadata import Metadata
     from dgrec.parts import Part
 
-__all__ = ["Source", "connect", "query_error"]
+__all__ = ["Source", "connect", "is_about_files", "query_error"]
 
 #: What can be asked, besides the library.
 _VIEWS = ("frames", "detections", "sessions")
@@ -44,6 +44,10 @@ _NO_TABLE = re.compile(
     r'(?: Did you mean "(?P<guess>.*)"\?)?',
     re.DOTALL,
 )
+#: What DuckDB puts before a complaint, but for those about files: such come with one of a few of
+#: these, or none.
+_KIND_OF_ERROR = re.compile(r"[A-Z][A-Za-z ]* Error: ")
+_OF_FILES = ("Invalid Input Error: ", "IO Error: ", "INTERNAL Error: ", "Serialization Error: ")
 _DETECTION_COLUMNS = ", ".join(
     f"CASE WHEN isfinite(d.{field.name}) THEN d.{field.name} END AS {field.name}"
     if pa.types.is_floating(field.type)
@@ -389,6 +393,12 @@ def _stamp(text: str | None) -> dt.datetime | None:
         return dt.datetime.fromisoformat(text) if text else None
     except ValueError:
         return None
+
+
+def is_about_files(error: Exception) -> bool:
+    """Return whether the cause of DuckDB's complaint may be a file rather than the statement."""
+    kind = _KIND_OF_ERROR.match(str(error))
+    return kind is None or kind[0] in _OF_FILES
 
 
 def query_error(error: Exception) -> QueryError:
