@@ -184,7 +184,8 @@ def test_a_source_of_which_every_tenth_frame_is_kept(dgrec: Run, tmp_path: Path)
     (read,) = (load for load in why(dgrec, path)["loads"] if load["stage"] == "read")
     assert read["capacity_fps"] == pytest.approx(5, rel=0.05)
     inference = next(x for x in why(dgrec, path)["loads"] if x["stage"] == "inference")
-    assert inference["capacity_fps"] == pytest.approx(1000 / 12)
+    # By the share of all the time, of which the rate leaves some out.
+    assert inference["capacity_fps"] == pytest.approx(1000 / 12, rel=0.01)
 
 
 def test_a_rate_that_was_asked_for_is_said_even_if_some_frames_were_replaced(
