@@ -14,6 +14,7 @@ from click.testing import Result
 from dgrec.journal import JournalWriter
 from dgrec.schema import SCHEMA
 from dgrec.session import open_session
+from dgrec.totals import AT_START, LOSSES
 from replay.info import describe
 from tests.factory import (
     CAMERA,
@@ -254,3 +255,16 @@ def test_footage_loses_nothing_while_the_model_starts(
         totals = describe(session)["totals"]
     assert totals["dropped"] == losses_of(rows, live=False)["total"]
     assert totals["dropped_at_start"] == totals["dropped_camera_at_start"] == 0
+
+
+def test_totals_that_make_no_sense_are_counted_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = uneven_rows(40)
+    with monkeypatch.context() as forged:
+        forged.setattr("dgrec.sealed.add_rows", lambda *_, **__: {**counts, "dropped": 1})
+        counts = dict.fromkeys(["frames", "detections", *LOSSES, *AT_START], 9)
+        path = write_session(tmp_path / "s.parquet", rows, new_metadata(source=CAMERA))
+    with open_session(path) as session:
+        assert session.has_checksums
+        assert session.totals["dropped"] == losses_of(rows)["total"]
