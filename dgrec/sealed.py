@@ -23,6 +23,7 @@ from dgrec.errors import (
 from dgrec.files import NewFile, write_error
 from dgrec.journal import Journal
 from dgrec.metadata import Metadata
+from dgrec.nested import MOST_IN_GROUP, NestedValues
 from dgrec.schema import METADATA_KEY, parquet_bounds, parquet_encodings
 from dgrec.totals import RowTotals, add_rows
 from dgrec.untrusted import check_file
@@ -38,11 +39,6 @@ _MANY_BATCHES = 64
 #: What a footer may hold: the metadata is one text of it.
 _LONGEST_FOOTER_TEXT = 48 << 20
 _MOST_FOOTER_ITEMS = 4_000_000
-_ROWS_AT_ONCE = 4096
-#: Values of one nested column that are decoded at a time, and how many a row has on the average:
-#: a thousand landmarks of three numbers on every frame.
-_MOST_VALUES = 4_000_000
-_MOST_VALUES_PER_ROW = 3000
 
 
 def seal(
@@ -158,9 +154,7 @@ def _write_parquet(
                 written.result()
         metadata = dict(closing(totals))
         metadata["is_finite"] = totals.is_finite
-        counted, rows = metadata.get("totals", {}), totals.to_dict()
-        if "clip" in metadata and "dropped_at_start" in rows:
-            rows["dropped_at_start"] = 0  # its first frame is not the recording's
+        counted, rows = metadata.get("totals", {}), totals.to_dict(metadata)
         metadata["totals"] = add_rows(counted, rows, damaged="damage" in metadata)
         writer.add_key_value_metadata({METADATA_KEY.decode(): metadata_module.dumps(metadata)})
 
@@ -218,6 +212,7 @@ class SealedFile:
             stored = self._file.metadata.metadata or {}
             #: The columns as they stand in the file.
             self.stored_schema: pa.Schema = self._file.schema_arrow.remove_metadata()
+            self._nested = NestedValues(self._decoded, self.stored_schema)
             self._check_footer()
         except _UNREADABLE as error:
             self._close_opened()
@@ -259,10 +254,15 @@ class SealedFile:
         counts = [footer.row_group(index).num_rows for index in range(footer.num_row_groups)]
         if min(counts, default=0) < 0 or sum(counts) != footer.num_rows:
             raise ValueError("its footer contradicts itself")
-        for index, rows in enumerate(counts):
-            values = self._most_values(index)
-            if values > max(_MOST_VALUES, _MOST_VALUES_PER_ROW * rows):
-                raise ValueError(f"{values:,} values in {rows:,} rows")
+        for index in range(footer.num_row_groups):
+            values = self._nested.longest(index)
+            if values > MOST_IN_GROUP:
+                raise ValueError(f"{values:,} values in one list column of a row group")
+
+    @property
+    def has_few_values(self) -> bool:
+        """Whether its lists are no longer than those in a file that dgrec wrote."""
+        return self._nested.are_few()
 
     @property
     def parquet(self) -> pq.ParquetFile:
@@ -299,10 +299,13 @@ class SealedFile:
             if not there:  # of nothing, Arrow reads no rows
                 there = ["frame"]
             columns = list(dict.fromkeys(name.partition(".")[0] for name in columns))
+        asked = set(self.schema.names if columns is None else columns)
         left = self._file.metadata.row_group(index).num_rows
         try:
             found = self._decoded.iter_batches(
-                batch_size=self._rows_at_once(index), row_groups=[index], columns=there
+                batch_size=self._nested.rows_at_once(index, asked),
+                row_groups=[index],
+                columns=there,
             )
             for stored in found:
                 for batch in cast_batches(stored, self.schema, self.path):
@@ -321,15 +324,6 @@ class SealedFile:
         # Another tool may call the items of a list otherwise, or have left this one out.
         return name if name in self._leaves else column
 
-    def _rows_at_once(self, index: int) -> int:
-        """Return how many rows of a group to decode at a time.
-
-        Lists of nothing are small in a file: the footer says how many items they have.
-        """
-        group_rows: int = self._file.metadata.row_group(index).num_rows
-        rows = _MOST_VALUES * group_rows // max(1, self._most_values(index))
-        return max(1, min(_ROWS_AT_ONCE, rows))
-
     def column_bytes(self) -> list[tuple[str, pa.DataType, int]]:
         """Return name, type and compressed size of every leaf of the stored columns."""
         footer = self._file.metadata
@@ -342,11 +336,6 @@ class SealedFile:
             for index in range(min(len(leaves), group.num_columns)):
                 taken[index] += group.column(index).total_compressed_size
         return [(*leaf, size) for leaf, size in zip(leaves, taken, strict=True)]
-
-    def _most_values(self, index: int) -> int:
-        """Return how many values the longest column of a row group says it has."""
-        group = self._file.metadata.row_group(index)
-        return max((group.column(leaf).num_values for leaf in range(group.num_columns)), default=0)
 
     def _failure(self, error: BaseException) -> SessionError:
         if self._file.closed:

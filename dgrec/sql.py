@@ -24,7 +24,7 @@ from dgrec.clips import original_of
 from dgrec.columns import is_utf8
 from dgrec.errors import QueryError
 from dgrec.library import literal
-from dgrec.metadata import dumps
+from dgrec.metadata import dumps, is_live
 from dgrec.schema import DETECTION, SCHEMA
 from dgrec.totals import FLOATS, LARGEST_MEASUREMENT
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from dgrec.metadata import Metadata
     from dgrec.parts import Part
 
-__all__ = ["Source", "connect", "query_error"]
+__all__ = ["Source", "connect", "is_about_files", "query_error"]
 
 #: What can be asked, besides the library.
 _VIEWS = ("frames", "detections", "sessions")
@@ -44,6 +44,10 @@ _NO_TABLE = re.compile(
     r'(?: Did you mean "(?P<guess>.*)"\?)?',
     re.DOTALL,
 )
+#: What DuckDB puts before a complaint, but for those about files: such come with one of a few of
+#: these, or none.
+_KIND_OF_ERROR = re.compile(r"[A-Z][A-Za-z ]* Error: ")
+_OF_FILES = ("Invalid Input Error: ", "IO Error: ", "INTERNAL Error: ", "Serialization Error: ")
 _DETECTION_COLUMNS = ", ".join(
     f"CASE WHEN isfinite(d.{field.name}) THEN d.{field.name} END AS {field.name}"
     if pa.types.is_floating(field.type)
@@ -338,6 +342,7 @@ _SESSION_COLUMNS = pa.schema(
         ("end_reason", pa.string()),
         ("source", pa.string()),
         ("source_kind", pa.string()),
+        ("live", pa.bool_()),
         ("model", pa.string()),
         ("device", pa.string()),
         ("inference_host", pa.string()),
@@ -356,10 +361,7 @@ def _sessions_table(sessions: Sequence[Source]) -> pa.Table:
 def _session_row(session: Source) -> dict[str, Any]:
     metadata = session.metadata
     source, model = metadata.get("source", {}), metadata.get("model", {})
-    totals = dict(session.totals)
-    dropped, at_start = totals.get("dropped"), totals.get("dropped_at_start")
-    if dropped is not None and at_start is not None:
-        totals["dropped"] = dropped - at_start  # once the model had started, as in the library
+    totals = session.totals
     return {
         "session_id": session.id,
         "clip_of": original_of(metadata),
@@ -370,6 +372,7 @@ def _session_row(session: Source) -> dict[str, Any]:
         "end_reason": metadata.get("end_reason"),
         "source": source.get("given"),
         "source_kind": source.get("kind"),
+        "live": is_live(metadata),
         "model": model.get("name"),
         "device": model.get("device"),
         "inference_host": model.get("inference_host"),
@@ -390,6 +393,12 @@ def _stamp(text: str | None) -> dt.datetime | None:
         return dt.datetime.fromisoformat(text) if text else None
     except ValueError:
         return None
+
+
+def is_about_files(error: Exception) -> bool:
+    """Return whether the cause of DuckDB's complaint may be a file rather than the statement."""
+    kind = _KIND_OF_ERROR.match(str(error))
+    return kind is None or kind[0] in _OF_FILES
 
 
 def query_error(error: Exception) -> QueryError:

@@ -157,6 +157,7 @@ def query_command(
                 None if memory_limit is None else f"{int(memory_limit)}B",
                 timeout=timeout,
                 unsafe=unsafe,
+                left_out=_warn,
             )
         )
         try:

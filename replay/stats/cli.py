@@ -133,7 +133,7 @@ def stats_command(
     with contextlib.ExitStack() as stack:
         opened = open_sessions(
             sessions,
-            lambda line: echo(f"Warning: {line}", err=True),
+            _warn,
             with_clips=with_clips,
             on_clip=say_clip,
         )
@@ -156,7 +156,7 @@ def stats_command(
         for session in opened:
             if not len(session):
                 echo(f"{session.path}: has no frames", err=True)
-        reader = stack.enter_context(SqlReader(opened))
+        reader = stack.enter_context(SqlReader(opened, left_out=_warn))
         with open_output(output, overwrite=overwrite, keep=keep) as destination:
             if query is not None:
                 write_rows(reader.stream(query), form, destination)
@@ -164,6 +164,10 @@ def stats_command(
                 from replay.stats.why import explain, write_pipelines
 
                 write_pipelines(explain(opened, reader), form, destination)
+
+
+def _warn(line: str) -> None:
+    echo(f"Warning: {line}", err=True)
 
 
 def _say_what_is_missing(session: Session) -> None:
