@@ -854,6 +854,7 @@ def _parquet_cases(base: Base) -> Iterator[Path]:
         changed = _replaced(base.table, column, lists)
         path = base.folder / f"p_long_row_{name}.parquet"
         yield edited(path, changed, metadata, compression="zstd")
+    yield case("lying_footer", _with_fewer_values(base.folder / "p_long_row_nulls.parquet"))
     yield from _damaged_columns(base)
     crowd = base.table.take(pa.array([0] * 300_000))
     yield edited(
@@ -916,6 +917,30 @@ def _long_rows(base: Base) -> Iterator[tuple[str, str, pa.Array]]:
     timing_type = base.table["timing"].type
     timing = pa.MapArray.from_arrays(offsets, keys, items, type=timing_type)
     yield "timing", "timing", timing
+
+
+def _with_fewer_values(path: Path) -> bytes:
+    """Return a file with a long first row, whose footer says that the columns are short."""
+    group = pq.ParquetFile(path).metadata.row_group(0)
+    counts = {group.column(index).num_values for index in range(group.num_columns)}
+    data = path.read_bytes()
+    (length,) = struct.unpack("<I", data[-8:-4])
+    footer = data[-8 - length : -8]
+    for count in counts - {_FRAMES}:
+        long = _varint(2 * count)
+        # The same number of bytes: groups of seven bits that are zero may follow.
+        short = bytes([*(byte | 128 for byte in _varint(2 * 30)), *[128] * len(long)])
+        footer = footer.replace(long, short[: len(long) - 1] + b"\0")
+    return data[: -8 - length] + footer + data[-8:]
+
+
+def _varint(number: int) -> bytes:
+    """Return a number as Thrift writes it: seven bits in a byte, the lowest first."""
+    found = [number & 127]
+    while number := number >> 7:
+        found[-1] |= 128
+        found.append(number & 127)
+    return bytes(found)
 
 
 def _damaged_columns(base: Base) -> Iterator[Path]:

@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
@@ -23,6 +25,7 @@ from dgrec import exact, sample
 from dgrec.cli import gather
 from dgrec.errors import DamagedSessionError, NotASessionError
 from dgrec.masks import pack_array, unpack_array
+from dgrec.pages import check_page_counts
 from dgrec.untrusted import Allowance, DecodeError, inflate
 from replay.output.destination import open_output
 from replay.output.rows import QueryResult, write_rows
@@ -137,6 +140,38 @@ def test_what_one_row_holds_is_known_before_it_is_read(cases: dict[str, Path]) -
             pytest.raises(DamagedSessionError, match="a frame with more than 1,000,000 values"),
         ):
             list(session.batches())
+
+
+def test_a_footer_that_says_less_than_the_pages_hold_is_not_believed(
+    cases: dict[str, Path],
+) -> None:
+    with dgrec.open(cases["p_lying_footer"]) as session:
+        assert not session.is_plain
+        with pytest.raises(DamagedSessionError, match="more or fewer values than its footer says"):
+            list(session.batches())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"compression": "gzip", "data_page_size": 1, "write_page_index": True},
+        {"compression": "zstd", "data_page_version": "2.0", "use_dictionary": False},
+        {"write_page_checksum": True, "write_statistics": False},
+        None,
+    ],
+)
+def test_pages_of_any_writer_are_counted(options: dict[str, Any] | None, tmp_path: Path) -> None:
+    table = pq.read_table(sample.SESSION)
+    path = tmp_path / "s.parquet"
+    if options is None:  # DuckDB
+        statement = f"COPY (FROM '{sample.SESSION}') TO '{path}' (ROW_GROUP_SIZE 2048)"
+        duckdb.connect().execute(statement)
+    else:
+        pq.write_table(table, path, **options)
+    with pq.ParquetFile(path) as file:
+        leaves = range(len(file.schema))
+        check_page_counts(path, file, 0, list(leaves))
+        assert file.metadata.row_group(0).num_rows == len(table)
 
 
 def test_long_rows_are_read_a_few_at_a_time(tmp_path: Path) -> None:
