@@ -38,7 +38,7 @@ import dgrec
 from dgrec import sql
 from dgrec.journal import Journal, JournalWriter
 from dgrec.sealed import seal
-from tests.factory import CLOSING, START_NS, make_row, new_metadata, smooth_boxes
+from tests.factory import CAMERA, CLOSING, START_NS, make_row, new_metadata, smooth_boxes
 
 try:
     import pandas as pd
@@ -57,7 +57,7 @@ def record(path: Path, frames: int, boxes: int, seed: int = 1) -> Path:
     rng = np.random.default_rng(seed)
     found = smooth_boxes(frames, boxes)
     journal = path.with_suffix(".arrows")
-    writer = JournalWriter(journal, new_metadata(path.stem), durability="never")
+    writer = JournalWriter(journal, new_metadata(path.stem, source=CAMERA), durability="never")
     rows = []
     completed = 0
     for i in range(frames):

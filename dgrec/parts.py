@@ -7,6 +7,7 @@ such a name is never taken for a part.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from dgrec.metadata import Metadata
 from dgrec.recorded_file import RecordedFile
 from dgrec.schema import JOURNAL_SUFFIX
 from dgrec.sealed import SealedFile
-from dgrec.totals import LOSSES
+from dgrec.totals import LOSSES, TOTALLED, StartLosses, loses_at_start
 
 __all__ = [
     *("Part", "PartSet"),
@@ -186,6 +187,7 @@ class PartSet:
             )
         self.set_id = str(set_id)
         self._note_gaps()
+        self._at_start = self._lost_at_start()
         self.metadata = self._merged()
 
     # --- opening ---
@@ -254,7 +256,7 @@ class PartSet:
                 merged[key] = last[key]
         totals = _totals([part.metadata.get("totals") for part in self.parts])
         if totals:
-            merged["totals"] = totals
+            merged["totals"] = {**totals, **self._at_start}
         machine = _machine([part.metadata.get("machine") for part in self.parts])
         if machine:
             merged["machine"] = machine
@@ -296,10 +298,32 @@ class PartSet:
     def totals(self) -> dict[str, int | None]:
         """What the rows of all parts add up to (`RecordedFile.totals`)."""
         counts = {name: [part.totals[name] for part in self.parts] for name in self.parts[0].totals}
-        return {
+        added = {
             name: None if None in values else sum(value for value in values if value is not None)
             for name, values in counts.items()
         }
+        for name, at_start in self._at_start.items():
+            kept = name.removesuffix("_at_start")
+            if (later := added[kept]) is not None and (counted := added[name]) is not None:
+                added |= {name: at_start, kept: later + counted - at_start}
+        return added
+
+    def _lost_at_start(self) -> dict[str, int]:
+        """Return what was lost while the model started, where a later part may have some of it.
+
+        A part by itself does not know: the model had started before it, or so it seems.
+        """
+        later = (part.totals["dropped"] for part in self.parts[1:])
+        if not (loses_at_start(self.parts[0].metadata) and any(later)):
+            return {}
+        losses = StartLosses()
+        there = [name for name in TOTALLED if name in self.schema.names]
+        with contextlib.suppress(DgrecError):  # a part that has been removed since
+            for batch in self.batches(there):
+                losses.add(batch)
+                if losses.is_over:
+                    break
+        return losses.counts()
 
     @property
     def ended_at(self) -> str | None:

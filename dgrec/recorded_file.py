@@ -18,7 +18,7 @@ from dgrec.journal import Journal, is_being_written
 from dgrec.metadata import Metadata
 from dgrec.schema import JOURNAL_SUFFIX, SCHEMA
 from dgrec.sealed import SealedFile
-from dgrec.totals import LOSSES, TOTALLED, RowTotals
+from dgrec.totals import AT_START, LOSSES, TOTALLED, RowTotals, loses_at_start, since_start
 from dgrec.untrusted import open_file
 
 __all__ = ["RecordedFile", "rows_of"]
@@ -88,28 +88,25 @@ class RecordedFile:
     def totals(self) -> dict[str, int | None]:
         """What the rows add up to: frames, detections, and what was skipped and dropped.
 
-        None stands for what the file does not tell.
+        ``dropped`` is what was lost once the model had started, ``dropped_at_start`` what was lost
+        before. None stands for what the file does not tell.
         """
         if self._totals is None:
             said = self._file.metadata.get("totals", {})
-            names = ("frames", "detections", *LOSSES, "dropped_at_start")
-            known = {name: said.get(name) for name in names}
-            if not known["dropped"] or "clip" in self._file.metadata:
-                known["dropped_at_start"] = known["dropped"] and 0
+            known = {name: said.get(name) for name in ("frames", "detections", *LOSSES, *AT_START)}
+            if not (known["dropped"] and loses_at_start(self._file.metadata)):
+                known.update(dict.fromkeys(AT_START, 0))
             if self.has_checksums and all(type(value) is int for value in known.values()):
-                return known
+                return since_start(known)
             # Another tool rewrote the file, or an older dgrec recovered it.
             self._totals = RowTotals()
             there = [name for name in TOTALLED if name in self.schema.names]
             for batch in self._file.batches(there):
                 self._totals.add(batch)
-        losses = self._totals.losses
-        if losses["dropped_at_start"] and "clip" in self.metadata:
-            losses["dropped_at_start"] = 0  # its first frame is not the recording's
         return {
             "frames": self._totals.frames,
             "detections": self._totals.detections,
-            **losses,
+            **since_start(self._totals.losses(self.metadata)),
         }
 
     @property

@@ -154,9 +154,7 @@ def _write_parquet(
                 written.result()
         metadata = dict(closing(totals))
         metadata["is_finite"] = totals.is_finite
-        counted, rows = metadata.get("totals", {}), totals.to_dict()
-        if "clip" in metadata and "dropped_at_start" in rows:
-            rows["dropped_at_start"] = 0  # its first frame is not the recording's
+        counted, rows = metadata.get("totals", {}), totals.to_dict(metadata)
         metadata["totals"] = add_rows(counted, rows, damaged="damage" in metadata)
         writer.add_key_value_metadata({METADATA_KEY.decode(): metadata_module.dumps(metadata)})
 

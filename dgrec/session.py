@@ -113,7 +113,9 @@ class Session:
         """What the rows add up to: ``frames``, ``detections``, and the source's frames that were
         ``skipped`` and ``dropped`` (``dropped_camera``, ``dropped_queue``, ``dropped_writer``).
 
-        None stands for what the file does not tell. Of a recording that never ended, too.
+        What a live source lost while the model started is apart (``dropped_at_start``, and so on),
+        as everywhere but in ``totals`` of the metadata. None stands for what the file does not
+        tell. Of a recording that never ended, too.
         """
         return self._rows.totals
 

@@ -24,7 +24,7 @@ from dgrec.clips import original_of
 from dgrec.columns import is_utf8
 from dgrec.errors import QueryError
 from dgrec.library import literal
-from dgrec.metadata import dumps
+from dgrec.metadata import dumps, is_live
 from dgrec.schema import DETECTION, SCHEMA
 from dgrec.totals import FLOATS, LARGEST_MEASUREMENT
 
@@ -342,6 +342,7 @@ _SESSION_COLUMNS = pa.schema(
         ("end_reason", pa.string()),
         ("source", pa.string()),
         ("source_kind", pa.string()),
+        ("live", pa.bool_()),
         ("model", pa.string()),
         ("device", pa.string()),
         ("inference_host", pa.string()),
@@ -360,10 +361,7 @@ def _sessions_table(sessions: Sequence[Source]) -> pa.Table:
 def _session_row(session: Source) -> dict[str, Any]:
     metadata = session.metadata
     source, model = metadata.get("source", {}), metadata.get("model", {})
-    totals = dict(session.totals)
-    dropped, at_start = totals.get("dropped"), totals.get("dropped_at_start")
-    if dropped is not None and at_start is not None:
-        totals["dropped"] = dropped - at_start  # once the model had started, as in the library
+    totals = session.totals
     return {
         "session_id": session.id,
         "clip_of": original_of(metadata),
@@ -374,6 +372,7 @@ def _session_row(session: Source) -> dict[str, Any]:
         "end_reason": metadata.get("end_reason"),
         "source": source.get("given"),
         "source_kind": source.get("kind"),
+        "live": is_live(metadata),
         "model": model.get("name"),
         "device": model.get("device"),
         "inference_host": model.get("inference_host"),

@@ -51,7 +51,7 @@ if None in (fps, in_flight, alone):
     print("too few frames to tell a rate")
 else:
     print(f"{fps:.1f} frames/s, {latency_ms:.0f} ms each: {in_flight:.1f} frames are on their way")
-    print(f"one at a time, it would be {alone:.1f} frames/s")
+    print(f"1/latency is {alone:.1f} frames/s")
     assert np.isclose(in_flight, fps * latency_ms / 1000)
 
 # %% [markdown]

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from recorder.config import named_sources
 from recorder.job import Job, Plan, make_plan, model_request, prepare
 from recorder.live import Announcer, LiveView, counted, summary
 from recorder.model import load_model
+from recorder.read_ahead import open_patiently
 from recorder.recovery import Recovery, left_behind, recover
 from recorder.signals import StopSignals
 from recorder.source import SourceReader, open_source
@@ -58,7 +60,7 @@ def run_record(options: dict[str, Any], of_video: Sequence[str] = ()) -> int:
         _say_left_behind(console, folder)
     request = model_request(options)  # what is wrong with it is said before a camera is opened
     with ExitStack() as stack:
-        opened, failed = _open(plans, options, stack)
+        opened, failed = _open(plans, options, stack, console)
         signals = stack.enter_context(StopSignals())
         if request.is_bundled:
             console.say("No model named: using the bundled face detector on the CPU.")
@@ -85,13 +87,14 @@ def run_record(options: dict[str, Any], of_video: Sequence[str] = ()) -> int:
 
 
 def _open(
-    plans: Sequence[Plan], options: dict[str, Any], stack: ExitStack
+    plans: Sequence[Plan], options: dict[str, Any], stack: ExitStack, console: Console
 ) -> tuple[list[tuple[Plan, SourceReader]], list[SourceError]]:
     """Open the sources; one of several that cannot be opened is said and left out."""
     opened, failed = [], []
     for plan in plans:
+        open_ = partial(open_source, plan.source, stall_timeout_s=options["stall_timeout"])
         try:
-            reader = open_source(plan.source, stall_timeout_s=options["stall_timeout"])
+            reader = open_patiently(plan.source, open_, console.say)
         except SourceError as error:
             failed.append(error)
             continue

@@ -18,6 +18,7 @@ from dgrec import exact
 from dgrec.clock import Clock
 from dgrec.credentials import redact_text
 from dgrec.errors import DgrecError, ModelError, OutputError, StorageError
+from dgrec.files import exists_already
 from dgrec.journal import Durability, Journal, JournalWriter
 from dgrec.masks import MaskMode
 from dgrec.metadata import Metadata, utc_text
@@ -26,7 +27,7 @@ from dgrec.rates import RecentRate, frame_rate
 from dgrec.rows import Row
 from dgrec.schema import JOURNAL_SUFFIX
 from dgrec.sealed import seal
-from dgrec.totals import add_rows
+from dgrec.totals import add_rows, loses_at_start
 from recorder.ai_server import AIServer, close_beside
 from recorder.capture import Capture, Feed
 from recorder.earlier import Earlier
@@ -186,6 +187,12 @@ class Recording:
         else:
             head = {**metadata, **self._video_header(metadata)}
             journal = JournalWriter(journal_path(output), head, masks=masks, durability=durability)
+        if not replace and journal.path.with_suffix(output.suffix).exists():
+            # Another recording of this name was sealed since somebody looked: its journal is gone,
+            # and ours could never be sealed.
+            journal.path.unlink()
+            journal.close()
+            raise exists_already(output)
         self.writer = RowWriter(
             journal,
             policy=policy,
@@ -226,8 +233,12 @@ class Recording:
 
     @property
     def dropped_at_start(self) -> int:
-        """How many of them were lost while the model started (`frame_losses` in docs/sql.md)."""
-        return self.writer.dropped_at_start
+        """How many of them were lost while the model started (`frame_losses` in docs/sql.md).
+
+        A recording that goes on where an earlier run ended has its start there.
+        """
+        is_known = loses_at_start(self._metadata) and not self._earlier.frames
+        return self.writer.dropped_at_start if is_known else 0
 
     def recent_fps(self) -> float:
         """Return frames a second over the last seconds."""

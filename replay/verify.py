@@ -19,7 +19,7 @@ from dgrec.journal import is_being_written
 from dgrec.recorded_file import rows_of
 from dgrec.recorded_paths import base_name, recorded_video
 from dgrec.session import Session, open_session
-from dgrec.totals import LOSSES, RowTotals
+from dgrec.totals import AT_START, LOSSES, RowTotals, loses_at_start
 from dgrec.video import import_av
 from dgrec.video.reader import open_container
 from replay.events import damage_events, source_events
@@ -283,15 +283,20 @@ _TOTALS = {
     "dropped_queue": "dropped by the queue",
     "dropped_writer": "dropped by the writer",
     "dropped_at_start": "dropped while the model started",
+    "dropped_camera_at_start": "dropped by the camera while the model started",
+    "dropped_queue_at_start": "dropped by the queue while the model started",
+    "dropped_writer_at_start": "dropped by the writer while the model started",
 }
 
 
 def _totals(session: Session, rows: _RowCheck) -> Iterator[str]:
     totals = session.metadata.get("totals", {})
-    for name, counted in rows.totals.to_dict().items():
+    for name, counted in rows.totals.to_dict(session.metadata).items():
         said = totals.get(name)
         if said is None or said == counted:
             continue
+        if name in AT_START and not loses_at_start(session.metadata):
+            continue  # footage was said to lose frames then, once
         # The recorder itself counts what comes after the last row, too.
         is_its_own = session.has_checksums or not session.sealed
         if name in LOSSES and is_its_own and isinstance(said, int) and said > counted:

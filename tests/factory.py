@@ -24,6 +24,7 @@ from dgrec.schema import METADATA_KEY
 from dgrec.sealed import seal
 
 __all__ = [
+    "CAMERA",
     "CLOSING",
     "LABELS",
     "START_NS",
@@ -42,6 +43,16 @@ __all__ = [
 
 #: 2026-01-02 03:04:05.678901 UTC
 START_NS = 1_767_323_045_678_901_000
+#: ``source`` of a live session; only a live one loses frames while its model starts.
+CAMERA: dict[str, Any] = {
+    "given": "cam0",
+    "kind": "camera",
+    "name": "cam0",
+    "live": True,
+    "width": 640,
+    "height": 480,
+    "fps": 29.97,
+}
 LABELS = ("person", "car", "bicycle", "dog")
 CLOSING: dict[str, Any] = {
     "ended_at": "2026-01-02T03:05:05.678901Z",
@@ -219,14 +230,17 @@ def rate_of(rows: Sequence[Row]) -> float:
     return (len(rows) - 1) / max(spans)
 
 
-def losses_of(rows: Sequence[Row]) -> dict[str, int]:
-    """Return the frames that a recording lost once its model had started, and ``at_start``."""
+def losses_of(rows: Sequence[Row], *, live: bool = True) -> dict[str, int]:
+    """Return the frames that a recording lost once its model had started, and ``at_start``.
+
+    Footage (not ``live``) waits for the model, and loses nothing while that starts.
+    """
     first_result = min(row.completed_ns // 1000 for row in rows)
     counts = Counter({"total": 0, "camera": 0, "queue": 0, "writer": 0, "at_start": 0})
     for before, row in zip([None, *rows], rows, strict=False):
         for place in ("camera", "queue", "writer"):
             lost = getattr(row, f"dropped_{place}")
-            if before is None or before.captured_ns // 1000 <= first_result:
+            if live and (before is None or before.captured_ns // 1000 <= first_result):
                 counts["at_start"] += lost
             else:
                 counts[place] += lost

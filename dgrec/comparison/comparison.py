@@ -420,9 +420,10 @@ def _pairs(base: Sample, new: Sample) -> tuple[Sample, Sample]:
 
 def _are_pairs(base: Sample, new: Sample) -> bool:
     """Return whether the time before each result of one side has its counterpart."""
-    return np.array_equal(base.source_frame, new.source_frame) and np.array_equal(
-        np.isnan(base.gap_ms), np.isnan(new.gap_ms)
-    )
+    if not np.array_equal(base.source_frame, new.source_frame):
+        return False
+    times = (base.gap_ms, new.gap_ms), (base.step_ms, new.step_ms)
+    return all(np.array_equal(np.isnan(one), np.isnan(other)) for one, other in times)
 
 
 def _throughput(base: Sample, new: Sample, *, paired: bool) -> _Measured:

@@ -94,7 +94,7 @@ def write_clip(
             output,
             session.schema,
             rows.batches(has_video=bool(videos)),
-            lambda rows: {**metadata, "ended_at": rows.ended_at, "totals": _totals(rows)},
+            lambda rows: {**metadata, "ended_at": rows.ended_at, "totals": _totals(rows, metadata)},
             replace=overwrite,
             new=new,
         )
@@ -160,8 +160,9 @@ def _metadata(
     return metadata
 
 
-def _totals(rows: RowTotals) -> dict[str, Any]:
-    lost = rows.losses["skipped"], rows.losses["dropped"]
+def _totals(rows: RowTotals, metadata: Metadata) -> dict[str, Any]:
+    losses = rows.losses(metadata)
+    lost = losses["skipped"], losses["dropped"]
     return {} if None in lost else {"source_frames": rows.frames + sum(filter(None, lost))}
 
 

@@ -17,7 +17,7 @@ from dgrec.parts import numbered_files, part_path
 from dgrec.rates import RecentRate, rate_text
 from dgrec.schema import JOURNAL_SUFFIX
 from dgrec.session import open_session
-from dgrec.totals import RowTotals
+from dgrec.totals import RowTotals, since_start
 from replay.stats.charts import bars
 
 __all__ = [
@@ -126,14 +126,13 @@ class Follower:
         by_second = [latency[age == second] for second in reversed(range(RECENT_S))]
         known = inference[~np.isnan(inference)]
         quantiles = np.quantile(latency, [0.5, 0.95, 0.99]).tolist() if len(latency) else None
-        losses = {
-            name: (count or 0) + self._before[name] for name, count in self._rows.losses.items()
-        }
+        here = since_start(self._rows.losses(self._tail.metadata))
+        losses = {name: (count or 0) + self._before[name] for name, count in here.items()}
         return Snapshot(
             frames=self._frames,
             detections=self._rows.detections + self._before["detections"],
             skipped=losses["skipped"],
-            dropped=losses["dropped"] - losses["dropped_at_start"],
+            dropped=losses["dropped"],
             dropped_at_start=losses["dropped_at_start"],
             seconds=self._last_s - self._first_s,
             silent_s=now - self._last_s if self._frames else 0.0,
@@ -181,8 +180,7 @@ class Follower:
             for part in session.parts:
                 if part.number >= number or not part.rows:
                     continue
-                totals = part.metadata.get("totals")
-                if totals is None:  # it was cut off
+                if "totals" not in part.metadata:  # it was cut off
                     for batch in session.batches_of(part):
                         self._take(batch)
                     continue
@@ -190,7 +188,7 @@ class Follower:
                     first = next(session.batches_of(part, ["captured_at"]))
                     self._first_s = _first_capture(first)
                 counted = ("detections", "skipped", "dropped", "dropped_at_start")
-                self._before.update({name: totals.get(name, 0) for name in counted})
+                self._before.update({name: part.totals[name] or 0 for name in counted})
                 self._before["frames"] += part.rows
 
     def _next_part(self) -> bool:

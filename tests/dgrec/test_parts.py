@@ -17,6 +17,7 @@ from dgrec.parts import numbered_files, part_path, parts_of
 from dgrec.rows import Row
 from dgrec.sealed import seal
 from dgrec.session import Session
+from dgrec.totals import AT_START
 from tests.dgrec.compare import assert_same
 from tests.factory import make_detection, make_row, new_metadata, write_session
 
@@ -151,7 +152,7 @@ def test_metadata_of_the_whole(tmp_path: Path) -> None:
             "detections": 99,
             "skipped": 0,
             "dropped": 0,
-            "dropped_at_start": 0,
+            **dict.fromkeys(AT_START, 0),
             "dropped_camera": 0,
             "dropped_queue": 0,
             "dropped_writer": 0,

@@ -29,7 +29,7 @@ from dgrec.journal import Journal
 from dgrec.schema import FORMAT_VERSION, SCHEMA
 from dgrec.sealed import SealedFile, seal
 from dgrec.session import open_session
-from dgrec.totals import LOSSES
+from dgrec.totals import AT_START, LOSSES
 from tests.dgrec.damage import read_all, wrong_rows
 from tests.factory import (
     make_detection,
@@ -66,7 +66,7 @@ def test_it_holds_what_the_journal_held(tmp_path: Path) -> None:
     one, other = open_session(journal), open_session(tmp_path / "a.parquet")
     assert [f.row for f in one] == [f.row for f in other]
     assert other.metadata == metadata
-    losses = dict.fromkeys([*LOSSES, "dropped_at_start"], 0)
+    losses = dict.fromkeys([*LOSSES, *AT_START], 0)
     assert metadata["totals"] == {**losses, "frames": 40, "detections": 120}
     assert metadata["end_reason"] == "finished"
     assert other.has_checksums
@@ -153,7 +153,7 @@ def test_a_recovered_journal_says_so(tmp_path: Path) -> None:
 FAILING_SEAL = """
 import pathlib, resource, signal, sys
 from dgrec.journal import Journal
-from dgrec.totals import LOSSES
+from dgrec.totals import AT_START, LOSSES
 from dgrec.sealed import seal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
@@ -219,7 +219,7 @@ def test_no_rows(tmp_path: Path) -> None:
 MEMORY = """
 import pathlib, resource, sys
 from dgrec.journal import Journal, JournalWriter
-from dgrec.totals import LOSSES
+from dgrec.totals import AT_START, LOSSES
 from dgrec.sealed import seal
 from dgrec.session import open_session
 from tests.factory import CLOSING, make_rows, new_metadata

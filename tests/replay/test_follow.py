@@ -28,6 +28,7 @@ from replay.stats.follow import (
     wait_for,
 )
 from tests.factory import (
+    CAMERA,
     CLOSING,
     START_NS,
     losses_of,
@@ -46,7 +47,7 @@ ROWS = uneven_rows(400, seed=41)
 
 @pytest.fixture
 def writer(tmp_path: Path) -> Iterator[JournalWriter]:
-    made = JournalWriter(tmp_path / "s.arrows", new_metadata(), durability="never")
+    made = JournalWriter(tmp_path / "s.arrows", new_metadata(source=CAMERA), durability="never")
     yield made
     made.close()
 

@@ -13,6 +13,7 @@ from click.testing import Result
 
 from dgrec.rows import Row
 from tests.factory import (
+    CAMERA,
     START_NS,
     losses_of,
     make_detection,
@@ -46,7 +47,7 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("groups")
     made = {}
     for name, (rows, model, device) in recordings().items():
-        metadata = new_metadata(name, model={"name": model, "device": device})
+        metadata = new_metadata(name, model={"name": model, "device": device}, source=CAMERA)
         write = write_journal if name == "b" else write_session
         suffix = "arrows" if name == "b" else "parquet"
         made[name] = write(folder / f"{name}.{suffix}", rows, metadata)

@@ -17,6 +17,7 @@ from dgrec.cli import gather
 from dgrec.journal import Journal
 from dgrec.sealed import write_sealed
 from tests.factory import (
+    CAMERA,
     CLOSING,
     START_NS,
     make_row,
@@ -141,8 +142,11 @@ def totals(**said: int) -> Any:
     [
         (totals(), None),
         (totals(frames=11), "its metadata says 11 frames, but there are 12"),
+        (totals(dropped_at_start=3), None),
         (
-            totals(dropped_at_start=3),
+            lambda table, metadata: totals(dropped_at_start=3)(
+                table, {**metadata, "source": CAMERA}
+            ),
             "its metadata says 3 dropped while the model started, but there are 0",
         ),
         (totals(detections=13), "its metadata says 13 detections, but there are 12"),
