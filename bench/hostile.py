@@ -75,7 +75,9 @@ def _in_workers(paths: list[Path], commands: list[str]) -> Iterator[Finding]:
             path, command, kind, detail = line.rstrip("\n").split("\t", 3)
             yield Finding(Path(path), command, kind, detail)
     for pid in workers:
-        os.waitpid(pid, 0)
+        _, status = os.waitpid(pid, 0)
+        if status:
+            raise SystemExit("a worker has failed: not all files were read")
 
 
 def _worker(paths: list[Path], commands: list[str], write: int) -> None:

@@ -258,6 +258,18 @@ def test_missing_columns_are_null_in_rows(cases: dict[str, Path]) -> None:
         assert batch.column("width").null_count == len(session)
 
 
+@pytest.mark.parametrize("column", ["video_frame", "video_state"])
+def test_clips_need_not_say_anything_of_a_video(
+    cases: dict[str, Path], tmp_path: Path, column: str
+) -> None:
+    clip = tmp_path / "clip.parquet"
+    arguments = ["clip", "-q", "--end", "5", "-o", str(clip), str(cases[f"c_no_{column}"])]
+    done = CliRunner().invoke(gather(), arguments)
+    assert done.exit_code == 0, done.output
+    with dgrec.open(clip) as session:
+        assert session[0].row[column] is None
+
+
 def test_a_file_that_cannot_be_read_is_left_out_of_its_folder(
     cases: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -311,6 +323,21 @@ def test_a_connection_reads_all_rows_first_if_asked(cases: dict[str, Path], tmp_
     with connection:
         count = connection.sql("SELECT count(frame), count(latency_ms) FROM frames").fetchall()
     assert count == [(420, 420)]
+
+
+def test_what_only_duckdb_cannot_read_is_named_and_left_out(
+    cases: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some damage DuckDB minds, and Arrow does not."""
+    forged = _beside_a_good_one(cases, "latency_ms", tmp_path)
+    monkeypatch.setattr(dgrec.Session, "batches", lambda *_: iter(()))
+    question = "SELECT count(*), sum(latency_ms) > 0 FROM frames"
+    done = CliRunner().invoke(gather(), ["query", str(tmp_path), question])
+    assert done.exit_code == 0, done.stderr
+    assert "420" in done.stdout
+    assert f"Warning: {forged}: damaged: " in done.stderr
+    with dgrec.open(forged) as session, pytest.raises(DamagedSessionError, match="forged"):
+        session.sql_rows("SELECT sum(latency_ms) FROM frames")
 
 
 def test_a_damaged_file_is_named_whatever_duckdb_says(

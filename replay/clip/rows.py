@@ -103,7 +103,7 @@ class ClipRows:
         for place, batch in self._chosen(None):
             numbers = range(place, place + batch.num_rows)
             replaced = {"frame": pa.array(numbers, pa.int64())}
-            if "video_frame" in batch.schema.names:
+            if {"video_frame", "video_state"} <= set(batch.schema.names):
                 frames = [self.video_frames[number] for number in numbers]
                 replaced["video_frame"] = pa.array(frames, pa.int64())
                 states = batch.column("video_state").to_pylist()
