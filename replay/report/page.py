@@ -18,6 +18,8 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from dgrec.errors import DgrecError
 from dgrec.files import NewFile, check_new_file, output_error
 from dgrec.rates import exact_rate_text, rate_text
@@ -381,8 +383,9 @@ def _pictures(
     from replay.rendering.scene import Scene
 
     painter = Scene().painter(session, closing)
+    positions = _positions(session, [int(row["frame"]) for row in rows])
     for row in rows:
-        result = session.result(int(row["frame"]) - session.first_frame)
+        result = session.result(positions[int(row["frame"])])
         image = pixels.frame(result.row)
         if image is None:
             continue
@@ -400,6 +403,18 @@ def _pictures(
                 height,
                 _caption(row),
             )
+
+
+def _positions(session: Session, frames: list[int]) -> dict[int, int]:
+    """Return where frames stand: numbers count on over rows that were lost or are elsewhere."""
+    found: dict[int, int] = {}
+    start = 0
+    for batch in session.batches(["frame"]):
+        numbers = batch.column("frame").to_numpy()
+        for at in np.flatnonzero(np.isin(numbers, frames)).tolist():
+            found.setdefault(int(numbers[at]), start + at)
+        start += batch.num_rows
+    return found
 
 
 def _caption(row: Mapping[str, Any]) -> str:
