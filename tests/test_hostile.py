@@ -62,6 +62,11 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]
     shutil.rmtree(folder)
 
 
+def test_numbers_that_are_not_finite_although_the_file_says_so(cases: dict[str, Path]) -> None:
+    names = ("v_latency_ms", "v_same_latency_ms")
+    assert list(run([cases[name] for name in names], ["stats", "stats --why", "report"])) == []
+
+
 def test_there_are_hundreds_of_kinds(cases: dict[str, Path]) -> None:
     assert len(cases) > 800
     assert set(_NAMES) <= set(cases)

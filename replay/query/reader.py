@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 import time
@@ -159,8 +160,15 @@ class SqlReader:
         return self._result(text, {})
 
     def rows(self, text: str) -> list[dict[str, Any]]:
-        """Run one statement and return all its rows; for results that are known to be small."""
-        return [row for batch in self.stream(text).batches for row in batch.to_pylist()]
+        """Run one statement and return all its rows; for results that are known to be small.
+
+        Numbers that are not finite are None: a file may claim wrongly that it has none.
+        """
+        return [
+            {name: _finite(value) for name, value in row.items()}
+            for batch in self.stream(text).batches
+            for row in batch.to_pylist()
+        ]
 
     def statements(self, text: str) -> list[str]:
         """Return the statements in a text that may hold several.
@@ -315,6 +323,10 @@ class SqlReader:
 
 def _spill_limit(folder: Path) -> int:
     return min(_MOST_SPILLED, shutil.disk_usage(folder).free // 2)
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _is_plain(type_: Any) -> bool:

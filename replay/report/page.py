@@ -23,6 +23,7 @@ import numpy as np
 from dgrec.errors import DgrecError
 from dgrec.files import NewFile, check_new_file, output_error
 from dgrec.rates import exact_rate_text, rate_text
+from dgrec.totals import LARGEST_MEASUREMENT
 from dgrec.version import __version__
 from replay.output.values import cell_text
 from replay.query.reader import SqlReader
@@ -433,7 +434,8 @@ def _extent(reader: SqlReader) -> Extent:
     (row,) = reader.rows(
         "SELECT count(*) AS frames, "
         "coalesce(epoch(max(completed_at) - min(captured_at)), 0)::DOUBLE AS seconds, "
-        "quantile_cont(latency_ms, 0.995) AS latency_ms, "
+        "quantile_cont(latency_ms, 0.995) "
+        f"FILTER (abs(latency_ms) <= {LARGEST_MEASUREMENT}) AS latency_ms, "
         "coalesce(sum(len(detections)), 0)::BIGINT AS detections FROM frames"
     )
     return Extent(row["frames"], row["seconds"], row["latency_ms"], row["detections"])
