@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dgrec.casting import taken_apart
+from dgrec.pages import check_page_counts
 
 __all__ = ["MOST_IN_GROUP", "NestedValues"]
 
@@ -45,11 +47,13 @@ class NestedValues:
     """Says how many rows of a file can be decoded at a time.
 
     Args:
-        file: The file.
+        path: The file.
+        file: The same, opened.
         schema: Its columns as Arrow knows them.
     """
 
-    def __init__(self, file: pq.ParquetFile, schema: pa.Schema) -> None:
+    def __init__(self, path: Path, file: pq.ParquetFile, schema: pa.Schema) -> None:
+        self._path = path
         self._file = file
         self._lists: dict[str, list[_List]] = {}
         leaves = [list_ for field in schema for list_ in _lists_of(field.type, (field.name,))]
@@ -69,8 +73,14 @@ class NestedValues:
 
     def are_few(self) -> bool:
         """Return whether no row group has more values than dgrec writes into one."""
-        groups = range(self._file.metadata.num_row_groups)
-        return all(sum(self._counts(group)) <= _FEW for group in groups)
+        try:
+            for group in range(self._file.metadata.num_row_groups):
+                if sum(self._counts(group)) > _FEW:
+                    return False
+                check_page_counts(self._path, self._file, group, self._nested)
+        except (OSError, ValueError):  # reading it will tell
+            return False
+        return True
 
     def rows_at_once(self, group: int, columns: set[str]) -> int:
         """Return how many rows of a group to decode at a time.
@@ -79,7 +89,10 @@ class NestedValues:
             ValueError: A row has more values than a frame can have.
         """
         lists = [list_ for name in self._lists if name in columns for list_ in self._lists[name]]
-        if not lists or sum(self._counts(group)) <= MOST_IN_ROW:
+        if not lists:
+            return _ROWS_AT_ONCE
+        check_page_counts(self._path, self._file, group, self._nested)
+        if sum(self._counts(group)) <= MOST_IN_ROW:
             return _ROWS_AT_ONCE
         values = np.zeros(self._file.metadata.row_group(group).num_rows, np.int64)
         for list_ in lists:  # those that are inside of others come later

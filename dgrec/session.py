@@ -11,7 +11,13 @@ import numpy as np
 import pyarrow as pa
 
 from dgrec.card import session_card
-from dgrec.errors import DamagedSessionError, DgrecError, NotASessionError, SessionError
+from dgrec.errors import (
+    DamagedSessionError,
+    DgrecError,
+    NotASessionError,
+    QueryError,
+    SessionError,
+)
 from dgrec.journal import Journal
 from dgrec.metadata import Metadata
 from dgrec.parts import Part, PartSet, first_frame
@@ -288,12 +294,53 @@ class Session:
 
         if self._closed:
             raise SessionError(f"{self.path}: the session is closed")
-        if self._connection is None:
-            self._connection = sql.connect([self])
         try:
+            if self._connection is None:
+                self._connection = sql.connect([self])
             return self._connection.sql(query, params=parameters)
         except duckdb.Error as error:
             raise sql.query_error(error) from None
+
+    def sql_rows(
+        self, query: str, parameters: Mapping[str, Any] | Sequence[Any] | None = None
+    ) -> list[tuple[Any, ...]]:
+        """Run SQL as `sql` does and return all rows of its result.
+
+        Raises:
+            QueryError: DuckDB refuses the query, or fails at it.
+            SessionError: The session is closed, or its rows cannot be read.
+        """
+        import duckdb
+
+        from dgrec import sql
+
+        try:
+            rows: list[tuple[Any, ...]] = self.sql(query, parameters).fetchall()
+        except (duckdb.Error, QueryError) as error:  # some is found only while rows are read
+            if sql.is_about_files(error):
+                self.check_rows()  # names the file, which DuckDB may not
+            raise sql.query_error(error) from None
+        return rows
+
+    def check_rows(self) -> None:
+        """Read every row, as iteration does and as SQL does.
+
+        Raises:
+            SessionError: Part of it cannot be read.
+        """
+        import duckdb
+
+        from dgrec import sql
+
+        for _ in self.batches():
+            pass
+        try:
+            with sql.connect([self]) as connection:
+                connection.execute("SELECT max(hash(frames)) FROM frames").fetchall()
+        except duckdb.Error as error:
+            if sql.is_about_files(error):
+                reason = sql.query_error(error)
+                raise DamagedSessionError(f"{self.path}: damaged: {reason}") from None
 
     # --- end ---
 

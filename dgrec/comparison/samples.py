@@ -254,8 +254,7 @@ def _losses(session: Session) -> dict[str, int | None]:
     # The rule of what belongs to the start stands in SQL.
     names = ("lost", "at_start", "skipped", *DROP_PLACES)
     later = ", ".join(f"sum(_lost_later(dropped_{place}, at_start))" for place in DROP_PLACES)
-    (counts,) = _answer(
-        session,
+    (counts,) = session.sql_rows(
         "SELECT sum(_lost_later(dropped_before, at_start)), "
         f"sum(_lost_at_start(dropped_before, at_start)), sum(skipped_before), {later} "
         "FROM frame_losses",
@@ -273,21 +272,8 @@ def _warm_up(session: Session) -> tuple[bool | None, int]:
     None where it is too short to tell.
     """
     # The rule stands in SQL, where everybody can read it.
-    rows = _answer(session, "SELECT has_settled, warm_up_frames FROM warm_up")
+    rows = session.sql_rows("SELECT has_settled, warm_up_frames FROM warm_up")
     return (rows[0][0], int(rows[0][1] or 0)) if rows else (None, 0)
-
-
-def _answer(session: Session, query: str) -> list[tuple[Any, ...]]:
-    import duckdb
-
-    from dgrec import sql
-
-    relation = session.sql(query)
-    try:
-        rows: list[tuple[Any, ...]] = relation.fetchall()
-    except duckdb.Error as error:  # what is computed only now: numbers that overflow, say
-        raise sql.query_error(error) from None
-    return rows
 
 
 def _numbers(column: pa.Array) -> np.ndarray[Any, Any]:

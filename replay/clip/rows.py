@@ -103,9 +103,11 @@ class ClipRows:
         for place, batch in self._chosen(None):
             numbers = range(place, place + batch.num_rows)
             replaced = {"frame": pa.array(numbers, pa.int64())}
-            if "video_frame" in batch.schema.names:
-                frames = [self.video_frames[number] for number in numbers]
+            names = set(batch.schema.names)
+            frames = [self.video_frames[number] for number in numbers]
+            if "video_frame" in names:
                 replaced["video_frame"] = pa.array(frames, pa.int64())
+            if {"video_frame", "video_state"} <= names:
                 states = batch.column("video_state").to_pylist()
                 lost = "not in the video that the clip was cut from" if has_video else "not cut"
                 replaced["video_state"] = pa.array(
