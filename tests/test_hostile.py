@@ -26,8 +26,8 @@ from dgrec.cli import gather
 from dgrec.errors import DamagedSessionError, NotASessionError
 from dgrec.format import DecodeError, json_values
 from dgrec.format.masks import pack_array, unpack_array
+from dgrec.format.pages import check_page_counts
 from dgrec.format.untrusted import Allowance, inflate
-from dgrec.pages import check_page_counts
 from dgrec.replay.output import QueryResult, open_output, write_rows
 from tests.factory import make_detection, make_rows, write_session
 from tests.hostile_files import write_cases

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dgrec.format.casting import taken_apart
-from dgrec.pages import check_page_counts
+from dgrec.format.pages import check_page_counts
 
 __all__ = ["MOST_IN_GROUP", "NestedValues"]
 

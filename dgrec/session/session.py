@@ -349,8 +349,7 @@ class Session:
         """
         import duckdb
 
-        from dgrec.sql import views
-        from dgrec.sql.checking import check_files
+        from dgrec.sql import check_files, views
 
         if self._closed:
             raise SessionError(f"{self.path}: the session is closed")

@@ -19,8 +19,7 @@ from dgrec.replay.output import QueryResult
 from dgrec.replay.query.landlock import refuse_writing
 from dgrec.replay.query.statement import check_only_reads, one_statement, without_end
 from dgrec.session import unreadable
-from dgrec.sql import views
-from dgrec.sql.checking import damaged_sessions
+from dgrec.sql import damaged_sessions, views
 
 if TYPE_CHECKING:
     from dgrec.session import Session
