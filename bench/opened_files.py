@@ -26,7 +26,7 @@ _SYSTEM = re.compile(
     r"/proc/(?:\d+/(?:task/\d+/)?(?:fd|maps|stat|status|cgroup|mountinfo|statm|auxv|smaps_rollup"
     r"|comm|cmdline)?/?|cpuinfo|meminfo|stat|mounts|filesystems|sys/.*|version|loadavg)?"
     r"|/tmp/#\d+"  # without a name
-    r"|/dev/(?:null|urandom|random|tty|ptmx|pts/\d+|shm/.*)?"
+    r"|/dev(?:/(?:null|urandom|random|tty|ptmx|pts/\d+|shm/.*)?)?"
 )
 
 
