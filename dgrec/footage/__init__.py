@@ -10,10 +10,9 @@ selection    which part of a session is meant: frames, times
 ===========  ===================================================================
 """
 
-from dgrec.footage import recorded_files
 from dgrec.footage.finding import Footage, files_of, find_footage, find_recorded
+from dgrec.footage.originals import recorded_files, refuse_recorded
 from dgrec.footage.pixels import Pixels, pixel_aspect_of
-from dgrec.footage.recorded_files import refuse_recorded
 from dgrec.footage.selection import Position, chosen_batches, parse_position, resolve
 from dgrec.footage.timeline import (
     FIRST_STEP_US,
