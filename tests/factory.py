@@ -25,6 +25,7 @@ __all__ = [
     "LABELS",
     "START_NS",
     "edited",
+    "later",
     "losses_of",
     "make_detection",
     "make_row",
@@ -87,6 +88,11 @@ def make_row(i: int, results: Any = ..., **overrides: Any) -> Row:
 
 def make_rows(count: int, **overrides: Any) -> list[Row]:
     return [make_row(i, **overrides) for i in range(count)]
+
+
+def later(row: Row, by_ns: int) -> Row:
+    """Return a row as it would be if its frame had come later."""
+    return row._replace(captured_ns=row.captured_ns + by_ns, completed_ns=row.completed_ns + by_ns)
 
 
 def smooth_boxes(frames: int, boxes: int, seed: int = 0) -> list[list[dict[str, Any]]]:

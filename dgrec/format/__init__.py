@@ -9,7 +9,7 @@ from dgrec.format.decode import RestoredFrame, restore
 from dgrec.format.encode import Row
 from dgrec.format.journal import Durability, Journal, JournalTail, JournalWriter, is_being_written
 from dgrec.format.masks import MaskMode
-from dgrec.format.metadata import Metadata, cuts_of, dumps, utc_text, uuid7
+from dgrec.format.metadata import Event, Metadata, cuts_of, dumps, source_size, utc_text, uuid7
 from dgrec.format.parquet import SealedFile, leaves_of, seal, write_sealed
 from dgrec.format.schema import DETECTION, JOURNAL_SUFFIX, SCHEMA
 from dgrec.format.totals import FLOATS, LARGEST_MEASUREMENT, LOSSES, TOTALLED, RowTotals, add_rows
@@ -19,6 +19,7 @@ __all__ = [
     "DETECTION",
     "DecodeError",
     "Durability",
+    "Event",
     "FLOATS",
     "JOURNAL_SUFFIX",
     "Journal",
@@ -50,6 +51,7 @@ __all__ = [
     "recorded_spans",
     "restore",
     "seal",
+    "source_size",
     "utc_text",
     "uuid7",
     "verify_checksums",

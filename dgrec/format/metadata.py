@@ -26,11 +26,22 @@ from dgrec.format.schema import FORMAT_VERSION
 from dgrec.version import __version__
 
 __all__ = [
-    *("Metadata", "cuts_of", "dumps", "loads", "new", "part_of_metadata", "problems"),
-    *("utc_text", "uuid7"),
+    "Event",
+    "Metadata",
+    "cuts_of",
+    "dumps",
+    "loads",
+    "new",
+    "part_of_metadata",
+    "problems",
+    "source_size",
+    "utc_text",
+    "uuid7",
 ]
 
 Metadata = dict[str, Any]
+#: What happened while recording: its ``kind``, times, and what else is known of it.
+Event = dict[str, Any]
 
 #: Longer texts are not read: a recording that is years long comes to a tenth of it.
 _LONGEST_TEXT = 32 << 20
@@ -149,6 +160,12 @@ def cuts_of(metadata: Mapping[str, Any]) -> list[int]:
         within = slice(bisect_right(earlier, start), bisect_left(earlier, start + item["frames"]))
         found.update(first + cut - start for cut in earlier[within])
     return sorted(found - {0})
+
+
+def source_size(metadata: Mapping[str, Any]) -> tuple[int, int]:
+    """Return width and height of the source's frames, as far as they are known, or 0."""
+    source = metadata.get("source", {})
+    return source.get("width") or 0, source.get("height") or 0
 
 
 def utc_text(ns: int) -> str:

@@ -46,7 +46,7 @@ def test_the_words_are_those_of_the_types() -> None:
         "video": VideoChoice,
         "video_policy": VideoPolicy,
     }
-    assert CHOICES == {name: get_args(words) for name, words in types.items()}
+    assert {name: get_args(words) for name, words in types.items()} == CHOICES
     assert {*CHOICES, *QUANTITIES} <= {each.name for each in fields(RecordingOptions)}
 
 

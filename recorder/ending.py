@@ -1,0 +1,47 @@
+"""Why a recording ends, and what its source counted until then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dgrec.errors import DgrecError, StorageError
+
+__all__ = ["Ending", "SourceCounts"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceCounts:
+    """How many frames a source gave, and what became of those that have no row."""
+
+    read: int = 0
+    skipped: int = 0
+    dropped_camera: int = 0
+    dropped_queue: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """Why a recording ends.
+
+    Args:
+        reason: In one word of docs/format.md.
+        detail: What more there is to say of it.
+        failure: What ended it early.
+        counts: Of the source, whose last frames may have no row.
+    """
+
+    reason: str = "finished"
+    detail: str = ""
+    failure: DgrecError | None = None
+    counts: SourceCounts = field(default_factory=SourceCounts)
+
+    @property
+    def recorded_reason(self) -> str:
+        """The reason, or that of a disk which ended the recording."""
+        if isinstance(self.failure, StorageError):
+            return "disk_full" if self.failure.is_full else "failed"
+        return self.reason
+
+    @property
+    def recorded_detail(self) -> str:
+        return self.detail if self.failure is None else str(self.failure)

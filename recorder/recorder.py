@@ -1,0 +1,478 @@
+"""`Recorder`: writes a session, whatever its results come from."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from dgrec.clock import Clock
+from dgrec.credentials import redact_text
+from dgrec.errors import ConfigError, DgrecError, OutputError, StorageError
+from dgrec.format import JOURNAL_SUFFIX, Event, Metadata, Row, add_rows, source_size, utc_text
+from dgrec.format import metadata as metadata_module
+from dgrec.recorder.destination import check_output, check_videos
+from dgrec.recorder.ending import Ending
+from dgrec.recorder.machine import MachineMeter
+from dgrec.recorder.options import RecordingOptions
+from dgrec.recorder.outputs import Output, OutputQueue
+from dgrec.recorder.progress import Progress
+from dgrec.recorder.results import added_attributes, recordable, sampled_conversion
+from dgrec.recorder.segments import names_of
+from dgrec.recorder.sources import Frame
+from dgrec.recorder.video import VideoOptions, VideoRecorder, video_options
+from dgrec.recorder.writing import Earlier, PartedJournal, RowWriter, recorded_videos
+from dgrec.session import parts_of
+
+__all__ = ["Recorder"]
+
+_NOTHING_EARLIER = Earlier()
+_EPOCH = datetime.fromisoformat("1970-01-01T00:00:00Z")
+
+
+class Recorder:
+    """Writes a session: rows through a journal, videos, parts, and what its metadata says.
+
+    It knows nothing of PySDK, cameras and the command line. Whatever is added is on its way to the
+    disk within half a second, survives a crash from then on, and is sealed by `close`.
+
+    Example:
+
+        >>> import dgrec
+        >>> with dgrec.Recorder("example.parquet") as recorder:
+        ...     recorder.add([{"label": "cat", "score": 0.9, "bbox": [10.0, 20.0, 110.0, 70.0]}])
+        ...     recorder.add([])
+        >>> with dgrec.open("example.parquet") as session:
+        ...     [len(frame.results) for frame in session]
+        [1, 0]
+
+    Args:
+        output: The session file, such as ``session.parquet``; its videos and parts stand beside it.
+        options: How it is recorded. Single options can be given by their names instead, as in
+            ``video="raw"`` or ``split_every=600``; see `RecordingOptions`.
+        metadata: What is known of the ``source``, the ``model`` and its ``overlay``.
+        overwrite: Replace the session that is there, once there is a new one.
+        clock: What frames are stamped with.
+        earlier: What runs before this one left, which it continues (of a recording in parts).
+        sources: How many recordings this process writes at once.
+        outputs: What watches the recording.
+
+    Raises:
+        ConfigError: The options exclude each other.
+        OutputError: The file exists, or cannot be written.
+        VideoError: The installed PyAV cannot encode such a video.
+    """
+
+    def __init__(
+        self,
+        output: str | os.PathLike[str],
+        options: RecordingOptions | None = None,
+        *,
+        metadata: Metadata | None = None,
+        overwrite: bool = False,
+        clock: Clock | None = None,
+        earlier: Earlier = _NOTHING_EARLIER,
+        sources: int = 1,
+        outputs: Sequence[Output] = (),
+        **choices: Any,
+    ) -> None:
+        self.options = options = replace(options or RecordingOptions(), **choices)
+        self.output = Path(output)
+        self.progress = Progress()
+        #: Called, from another thread, with the reason for which the recording has to end.
+        self.alarm: Callable[[str], None] = lambda _: None
+        self._alarm_reason = ""
+        self._clock = clock or Clock()
+        self._earlier = earlier
+        video = video_options(options)
+        self._check_names(video, overwrite)
+        self._metadata = {
+            **metadata_module.new(self.output.stem, self._clock.now_ns()),
+            "source": {"given": self.output.stem, "kind": "program"},
+            "options": options.recorded(with_video=bool(video.kinds)),
+            **(metadata or {}),
+        }
+        self._samples_conversion = _result_type(self._metadata) == "Segmentation"
+        #: What is added to the source's own times, once the first frame has shown it.
+        self._media_offset_s: float | None = None
+        self._carried_ns = 0
+        self._is_closed = False
+        self._adding = threading.Lock()
+        self._meter = MachineMeter(sources)
+        self._machine: dict[str, Any] = {}
+        names = names_of(
+            self.output, options.splitting, earlier.set_id or self._metadata["session_id"]
+        )
+        replaced = _files_of(self.output) if overwrite else []
+        if video.size is None:
+            video = replace(video, aspect=_pixel_aspect(self._metadata))
+        self.video = VideoRecorder(
+            video,
+            names,
+            [video for path in replaced for video in recorded_videos(path)],
+        )
+        self._journal = PartedJournal(
+            names,
+            self._metadata,
+            options,
+            clock=self._clock,
+            video=self.video,
+            meter=self._meter,
+            replaces=replaced,
+            earlier=earlier,
+        )
+        self._writer = RowWriter(
+            self._journal,
+            policy=options.policy or "block",
+            min_free=options.min_free,
+            reserve=lambda: self.video.needed_bytes,
+            alarm=self._raise_alarm,
+        )
+        self.outputs = [OutputQueue(each, options.policy or "block") for each in outputs]
+        for queue in self.outputs:
+            queue.start(self._metadata)
+
+    # --- recording ---
+
+    def add(
+        self,
+        result: Any,
+        image: Any = None,
+        *,
+        captured_at: datetime | float | None = None,
+        media_time_s: float | None = None,
+    ) -> None:
+        """Record one frame. Threads may share a recorder; frames are numbered as they come.
+
+        Args:
+            result: A PySDK result, or a list of detections as PySDK has them in ``results``.
+            image: The pixels (height, width, 3; BGR, bytes), if the result does not have them.
+            captured_at: When the frame was captured: a datetime with a time zone, or seconds since
+                1970. A session has no unknown stamps: without it the frame counts as captured when
+                it is added, with a latency of 0.
+            media_time_s: Where the frame stands in its footage, in seconds.
+
+        Raises:
+            DgrecError: The result cannot be recorded, there are no pixels for the video, the
+                recorder is closed, or has to end (`StorageError`).
+        """
+        result = recordable(result)
+        image = getattr(result, "image", None) if image is None else image
+        pixels = self._pixels(image)
+        width, height = source_size(self._metadata)
+        if isinstance(image, np.ndarray) and image.ndim >= 2:
+            height, width = image.shape[:2]
+        with self._adding:
+            self._check_open()
+            completed_ns = self._clock.now_ns()
+            captured_ns = completed_ns if captured_at is None else _ns(captured_at)
+            frame = Frame(
+                image=pixels,
+                source_frame=self.progress.frames,
+                media_time_s=media_time_s,
+                time_s=0.0,
+                # The clock of the stamp may be a little ahead of the recorder's.
+                captured_ns=min(captured_ns, completed_ns),
+                read_ns=0,
+                width=width,
+                height=height,
+            )
+            self.record(frame, result, completed_ns)
+
+    def record(self, frame: Frame, result: Any, completed_ns: int) -> Row:
+        """Record a frame of which everything is known; for one thread. Return its row.
+
+        ``result`` came at ``completed_ns`` by the recorder's clock, and is not changed any more.
+        """
+        segment = self._journal.cutter.segment_of(completed_ns)
+        place = self.video.add(segment, frame.image, result, frame.captured_ns)
+        attributes = added_attributes(result)
+        conversion = sampled_conversion(result) if self._samples_conversion else None
+        media_time_s = self._media_time(frame)
+        now = self._clock.now_ns()
+        row = Row(
+            source_frame=self._earlier.source_frames + frame.source_frame,
+            media_time_s=media_time_s,
+            captured_ns=frame.captured_ns,
+            completed_ns=completed_ns,
+            read_ns=frame.read_ns,
+            # Handing over can only be measured once it is done: it counts for the next row.
+            recorder_ns=now - completed_ns + self._carried_ns,
+            width=frame.width,
+            height=frame.height,
+            results=result.results,
+            timing=result.timing,
+            attributes=attributes,
+            info=result.info,
+            conversion=conversion,
+            skipped_before=frame.skipped_before,
+            dropped_camera=frame.dropped_camera,
+            dropped_queue=frame.dropped_queue,
+            video_frame=place.frame,
+            video_state=place.state,
+        )
+        if not self.progress.frames and (gap := self._earlier.gap(row)):
+            self._keep(gap)
+        self._writer.put(row, segment)
+        count = len(row.results) if isinstance(row.results, list) else 0
+        self.progress.add(row.captured_ns, completed_ns, count)
+        for queue in self.outputs:
+            queue.put_frame(row, result)
+        self._carried_ns = self._clock.now_ns() - now
+        return row
+
+    def note(self, event: Event) -> None:
+        """Keep an event of the source, such as a gap, with the rows of its time."""
+        if event["kind"] == "gap":
+            self.progress.gaps += 1
+            self.progress.gap_s += event["seconds"]
+        elif event["kind"] == "damage":
+            self.progress.damaged += event["lost"]
+        if "source_frame" in event:
+            offset = self._earlier.source_frames
+            event = {**event, "source_frame": event["source_frame"] + offset}
+        self._keep(event)
+
+    def close(self, ending: Ending | None = None) -> Metadata:
+        """Write what waits, seal the session, and return its metadata. Closing twice is fine.
+
+        Raises:
+            DgrecError: It could not be written or sealed; the message says where the rows are.
+        """
+        with self._adding:
+            if self._is_closed:
+                return self._metadata
+            self._is_closed = True
+        try:
+            self._metadata = self._end(ending or Ending(reason=self._alarm_reason or "finished"))
+        finally:
+            for queue in self.outputs:
+                queue.close()
+        return self._metadata
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.close()
+        elif isinstance(error, Exception):
+            self.close(Ending(reason="failed", detail=f"{type(error).__name__}: {error}"))
+        else:  # Ctrl-C, or the end of the program
+            self.close(Ending(reason="interrupted"))
+
+    # --- what became of it ---
+
+    @property
+    def set_id(self) -> str:
+        """The session's id, and the one that all parts of the recording share."""
+        return self._earlier.set_id or str(self._metadata["session_id"])
+
+    @property
+    def journal(self) -> Path:
+        """The journal that is being written."""
+        return self._journal.path
+
+    @property
+    def bytes_written(self) -> int:
+        return self._journal.bytes_written
+
+    @property
+    def files(self) -> list[Path]:
+        """What there is of the session once it has ended: one file, or the parts that were kept."""
+        return self._journal.sealed
+
+    @property
+    def dropped(self) -> int:
+        """How many rows were dropped because the disk could not keep up."""
+        return self._writer.dropped
+
+    @property
+    def dropped_at_start(self) -> int:
+        """How many frames were lost while the model started (`frame_losses` in docs/sql.md)."""
+        return self._writer.dropped_at_start
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know about the parts, videos and outputs, a line each."""
+        removed = self._journal.removed
+        kept = [f"Older parts removed, as asked for: {removed:,}."] if removed else []
+        return [*self.video.failures, *kept, *self._journal.notes]
+
+    # --- inside ---
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise DgrecError(f"{self.output}: the recorder is closed; nothing can be added")
+        if self._alarm_reason == "disk_full":
+            raise StorageError(
+                f"{self.output}: the disk has no more room to spare (min_free); close the recorder",
+                is_full=True,
+            )
+
+    def _check_names(self, video: VideoOptions, overwrite: bool) -> None:
+        if self._earlier.set_id is None:
+            is_split = bool(self.options.splitting)
+            check_output(self.output, overwrite, split=is_split)
+            check_videos(self.output, video, overwrite, split=is_split)
+
+    def _raise_alarm(self, reason: str) -> None:
+        self._alarm_reason = reason
+        self.alarm(reason)
+
+    def _keep(self, event: Event) -> None:
+        self._writer.note(event)
+        for queue in self.outputs:
+            queue.put_event(event)
+
+    def _pixels(self, image: Any) -> Any:
+        """Return a copy of an image for the videos: the caller may go on using its own."""
+        if not self.video.options.kinds:
+            return None
+        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,):
+            raise DgrecError(
+                f"{self.output}: a video is recorded, so every frame needs an image: an array of "
+                "bytes of the shape (height, width, 3)"
+            )
+        return image.copy()
+
+    def _media_time(self, frame: Frame) -> float | None:
+        """Return where a frame stands on the time line that earlier runs began."""
+        if frame.media_time_s is None:
+            return None
+        if self._media_offset_s is None:
+            before, self._media_offset_s = self._earlier.media_time_s, 0.0
+            if before is not None:  # as where a camera was away: by the time that passed
+                passed_s = (frame.captured_ns - self._earlier.captured_ns) / 1e9
+                self._media_offset_s = before + passed_s - frame.media_time_s
+        return self._media_offset_s + frame.media_time_s
+
+    def _end(self, ending: Ending) -> Metadata:
+        try:
+            try:
+                self._writer.close()
+            finally:
+                self.video.close()
+            closing = self._closing(ending)
+            self._writer.end(closing)
+        except DgrecError as error:
+            raise self._leave(error, ending) from None
+        problems = self._journal.seal()
+        if problems:
+            raise _unsealed(problems, ending)
+        totals = add_rows(
+            closing["totals"],
+            {**self._journal.row_totals, "dropped_at_start": self.dropped_at_start},
+        )
+        return {**self._journal.sealed_metadata, **self._metadata, **closing, "totals": totals}
+
+    def _closing(self, ending: Ending) -> Metadata:
+        journal, counts = self._journal, ending.counts
+        dropped_source = counts.dropped_camera + counts.dropped_queue
+        totals = {
+            "frames": journal.frames,
+            "detections": journal.detections,
+            "source_frames": max(counts.read, self.progress.frames),
+            "skipped": counts.skipped,
+            "dropped": dropped_source + self.dropped,
+            "dropped_camera": counts.dropped_camera,
+            "dropped_queue": counts.dropped_queue,
+            "dropped_writer": self.dropped,
+            "flushes": journal.flushes,
+            "clock_drift_ms": round(self._clock.drift_ns() / 1e6, 3),
+        }
+        if self.video.options.kinds:
+            totals["video_left_out"] = self.video.left_out
+        self._machine = self._machine or self._meter.lap()
+        closing: Metadata = {
+            "ended_at": utc_text(self._clock.now_ns()),
+            "end_reason": ending.recorded_reason,
+            "totals": totals,
+            "machine": self._machine,
+        }
+        if ending.recorded_detail:
+            closing["end_detail"] = redact_text(ending.recorded_detail)
+        return closing
+
+    def _leave(self, error: DgrecError, ending: Ending) -> OutputError:
+        """End a journal that cannot be written any more; return what to say of it.
+
+        It is not sealed: that would need more room, and more of the disk, than has just failed.
+        """
+        with contextlib.suppress(DgrecError):  # an ending may fit where the last rows did not
+            self._writer.end(self._closing(replace(ending, reason="failed", failure=error)))
+        with contextlib.suppress(DgrecError):
+            self._journal.close()
+        kind = StorageError if isinstance(error, StorageError) else OutputError
+        return kind(f"{error}; {self._what_is_left()}")
+
+    def _what_is_left(self) -> str:
+        """Return how many frames are where, once the journal is closed."""
+        journal = self._journal
+        is_there = False
+        with contextlib.suppress(OSError):  # where the disk is failing, even this may
+            is_there = journal.path.exists()
+        count = journal.kept_frames - (0 if is_there else journal.current_frames)
+        what = f"the {count} frames {'kept of those ' if journal.removed else ''}written before"
+        if not any(map(os.path.exists, journal.files)):  # nothing is sealed
+            if is_there:
+                return f"{what} are in {journal.path}"
+            return f"the {journal.frames} frames written before went with it"
+        text = f"{what} are in the parts of {self.output}"
+        has_last = is_there and journal.current_frames
+        return f"{text}, the last of them in {journal.path}" if has_last else text
+
+    @property
+    def kept_frames(self) -> int:
+        """How many of the frames that were recorded are still there."""
+        return self._journal.kept_frames
+
+
+def _unsealed(problems: list[OutputError], ending: Ending) -> OutputError:
+    """Return what to say of parts that could not be sealed."""
+    more = f" (and {len(problems) - 1} more parts)" if len(problems) > 1 else ""
+    reason = f"{ending.failure}; then sealing failed: " if ending.failure is not None else ""
+    # The disk, if it is to blame for any of them: that is what there is to be seen to.
+    first = next((p for p in problems if isinstance(p, StorageError)), problems[0])
+    text = f"{reason}{first}{more}"
+    if isinstance(first, StorageError):
+        return StorageError(text, is_full=first.is_full)
+    return OutputError(text)
+
+
+def _files_of(output: Path) -> list[Path]:
+    """Return the sealed files that a recording of this name replaces."""
+    sealed = [path for path in parts_of(output) if path.suffix != JOURNAL_SUFFIX]
+    return [*sealed, output] if output.exists() else sealed
+
+
+def _result_type(metadata: Metadata) -> str | None:
+    kind = metadata.get("model", {}).get("result_type")
+    return kind if isinstance(kind, str) else None
+
+
+def _pixel_aspect(metadata: Metadata) -> Fraction | None:
+    text = metadata["source"].get("pixel_aspect")
+    return Fraction(text.replace(":", "/")) if text else None
+
+
+def _ns(moment: datetime | float) -> int:
+    if not isinstance(moment, datetime):
+        return round(moment * 1e9)
+    if moment.tzinfo is None:
+        raise ConfigError(f"captured_at: {moment} has no time zone")
+    return (moment - _EPOCH) // timedelta(microseconds=1) * 1000
