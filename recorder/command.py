@@ -47,8 +47,8 @@ def run_record(request: RecordRequest) -> int:
             console.say(line)
 
     plans = [make_plan(text, named, request, report_journal) for text in request.sources]
-    if request.video_options and not any(plan.has_video for plan in plans):
-        flag = "--" + request.video_options[0].replace("_", "-")
+    if request.video_flags and not any(plan.has_video for plan in plans):
+        flag = request.video_flags[0]
         which = " or ".join(plan.source.given for plan in plans)
         raise ConfigError(f"{flag}: no video is recorded of {which}; say --video raw, too")
     for folder in {plan.output.parent for plan in plans}:

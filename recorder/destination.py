@@ -26,6 +26,7 @@ __all__ = [
     "journal_path",
     "make_default_folder",
     "output_path",
+    "replaced_files",
 ]
 
 #: Where sessions go that were given no name.
@@ -66,6 +67,12 @@ def check_output(output: Path, overwrite: bool, *, split: bool) -> None:
     others = [path for _, path in numbered_files(output) if path not in parts] if split else []
     if others:
         raise OutputError(f"{others[0]}: is called like a part, but is none; choose another name")
+
+
+def replaced_files(output: Path) -> list[Path]:
+    """Return the sealed files that a recording of this name replaces."""
+    sealed = [path for path in parts_of(output) if path.suffix != JOURNAL_SUFFIX]
+    return [*sealed, output] if output.exists() else sealed
 
 
 def check_folder(output: Path) -> None:

@@ -18,6 +18,17 @@ class SourceCounts:
     dropped_camera: int = 0
     dropped_queue: int = 0
 
+    def totals(self, results: int, dropped_writer: int) -> dict[str, int]:
+        """Return them as the metadata has them, with what the writer lost of so many results."""
+        return {
+            "source_frames": max(self.read, results),
+            "skipped": self.skipped,
+            "dropped": self.dropped_camera + self.dropped_queue + dropped_writer,
+            "dropped_camera": self.dropped_camera,
+            "dropped_queue": self.dropped_queue,
+            "dropped_writer": dropped_writer,
+        }
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:

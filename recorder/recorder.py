@@ -7,8 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
-from fractions import Fraction
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,25 +17,33 @@ import numpy as np
 from dgrec.clock import Clock
 from dgrec.credentials import redact_text
 from dgrec.errors import ConfigError, DgrecError, OutputError, StorageError
-from dgrec.format import JOURNAL_SUFFIX, Event, Metadata, Row, add_rows, source_size, utc_text
+from dgrec.format import (
+    Event,
+    Metadata,
+    Row,
+    add_rows,
+    pixel_aspect,
+    result_type,
+    source_size,
+    utc_ns,
+    utc_text,
+)
 from dgrec.format import metadata as metadata_module
-from dgrec.recorder.destination import check_output, check_videos
+from dgrec.recorder.destination import check_output, check_videos, replaced_files
 from dgrec.recorder.ending import Ending
 from dgrec.recorder.machine import MachineMeter
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.outputs import Output, OutputQueue
 from dgrec.recorder.progress import Progress
-from dgrec.recorder.results import added_attributes, recordable, sampled_conversion
+from dgrec.recorder.results import added_attributes, own_pixels, recordable, sampled_conversion
 from dgrec.recorder.segments import names_of
 from dgrec.recorder.sources import Frame
 from dgrec.recorder.video import VideoOptions, VideoRecorder, video_options
-from dgrec.recorder.writing import Earlier, PartedJournal, RowWriter, recorded_videos
-from dgrec.session import parts_of
+from dgrec.recorder.writing import Earlier, PartedJournal, RowWriter, recorded_videos, unsealed
 
 __all__ = ["Recorder"]
 
 _NOTHING_EARLIER = Earlier()
-_EPOCH = datetime.fromisoformat("1970-01-01T00:00:00Z")
 
 
 class Recorder:
@@ -101,7 +108,7 @@ class Recorder:
             "options": options.recorded(with_video=bool(video.kinds)),
             **(metadata or {}),
         }
-        self._samples_conversion = _result_type(self._metadata) == "Segmentation"
+        self._samples_conversion = result_type(self._metadata) == "Segmentation"
         #: What is added to the source's own times, once the first frame has shown it.
         self._media_offset_s: float | None = None
         self._carried_ns = 0
@@ -112,9 +119,9 @@ class Recorder:
         names = names_of(
             self.output, options.splitting, earlier.set_id or self._metadata["session_id"]
         )
-        replaced = _files_of(self.output) if overwrite else []
+        replaced = replaced_files(self.output) if overwrite else []
         if video.size is None:
-            video = replace(video, aspect=_pixel_aspect(self._metadata))
+            video = replace(video, aspect=pixel_aspect(self._metadata))
         self.video = VideoRecorder(
             video,
             names,
@@ -167,14 +174,14 @@ class Recorder:
         """
         result = recordable(result)
         image = getattr(result, "image", None) if image is None else image
-        pixels = self._pixels(image)
+        pixels = own_pixels(image) if self.video.options.kinds else None
         width, height = source_size(self._metadata)
         if isinstance(image, np.ndarray) and image.ndim >= 2:
             height, width = image.shape[:2]
         with self._adding:
             self._check_open()
             completed_ns = self._clock.now_ns()
-            captured_ns = completed_ns if captured_at is None else _ns(captured_at)
+            captured_ns = completed_ns if captured_at is None else _stamp_ns(captured_at)
             frame = Frame(
                 image=pixels,
                 source_frame=self.progress.frames,
@@ -278,11 +285,6 @@ class Recorder:
     # --- what became of it ---
 
     @property
-    def set_id(self) -> str:
-        """The session's id, and the one that all parts of the recording share."""
-        return self._earlier.set_id or str(self._metadata["session_id"])
-
-    @property
     def journal(self) -> Path:
         """The journal that is being written."""
         return self._journal.path
@@ -325,7 +327,7 @@ class Recorder:
             )
 
     def _check_names(self, video: VideoOptions, overwrite: bool) -> None:
-        if self._earlier.set_id is None:
+        if self._earlier == _NOTHING_EARLIER:
             is_split = bool(self.options.splitting)
             check_output(self.output, overwrite, split=is_split)
             check_videos(self.output, video, overwrite, split=is_split)
@@ -339,26 +341,14 @@ class Recorder:
         for queue in self.outputs:
             queue.put_event(event)
 
-    def _pixels(self, image: Any) -> Any:
-        """Return a copy of an image for the videos: the caller may go on using its own."""
-        if not self.video.options.kinds:
-            return None
-        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,):
-            raise DgrecError(
-                f"{self.output}: a video is recorded, so every frame needs an image: an array of "
-                "bytes of the shape (height, width, 3)"
-            )
-        return image.copy()
-
     def _media_time(self, frame: Frame) -> float | None:
         """Return where a frame stands on the time line that earlier runs began."""
         if frame.media_time_s is None:
             return None
         if self._media_offset_s is None:
-            before, self._media_offset_s = self._earlier.media_time_s, 0.0
-            if before is not None:  # as where a camera was away: by the time that passed
-                passed_s = (frame.captured_ns - self._earlier.captured_ns) / 1e9
-                self._media_offset_s = before + passed_s - frame.media_time_s
+            self._media_offset_s = self._earlier.media_offset_s(
+                frame.media_time_s, frame.captured_ns
+            )
         return self._media_offset_s + frame.media_time_s
 
     def _end(self, ending: Ending) -> Metadata:
@@ -373,7 +363,7 @@ class Recorder:
             raise self._leave(error, ending) from None
         problems = self._journal.seal()
         if problems:
-            raise _unsealed(problems, ending)
+            raise unsealed(problems, ending.failure)
         totals = add_rows(
             closing["totals"],
             {**self._journal.row_totals, "dropped_at_start": self.dropped_at_start},
@@ -381,17 +371,11 @@ class Recorder:
         return {**self._journal.sealed_metadata, **self._metadata, **closing, "totals": totals}
 
     def _closing(self, ending: Ending) -> Metadata:
-        journal, counts = self._journal, ending.counts
-        dropped_source = counts.dropped_camera + counts.dropped_queue
+        journal = self._journal
         totals = {
             "frames": journal.frames,
             "detections": journal.detections,
-            "source_frames": max(counts.read, self.progress.frames),
-            "skipped": counts.skipped,
-            "dropped": dropped_source + self.dropped,
-            "dropped_camera": counts.dropped_camera,
-            "dropped_queue": counts.dropped_queue,
-            "dropped_writer": self.dropped,
+            **ending.counts.totals(self.progress.frames, self.dropped),
             "flushes": journal.flushes,
             "clock_drift_ms": round(self._clock.drift_ns() / 1e6, 3),
         }
@@ -418,23 +402,7 @@ class Recorder:
         with contextlib.suppress(DgrecError):
             self._journal.close()
         kind = StorageError if isinstance(error, StorageError) else OutputError
-        return kind(f"{error}; {self._what_is_left()}")
-
-    def _what_is_left(self) -> str:
-        """Return how many frames are where, once the journal is closed."""
-        journal = self._journal
-        is_there = False
-        with contextlib.suppress(OSError):  # where the disk is failing, even this may
-            is_there = journal.path.exists()
-        count = journal.kept_frames - (0 if is_there else journal.current_frames)
-        what = f"the {count} frames {'kept of those ' if journal.removed else ''}written before"
-        if not any(map(os.path.exists, journal.files)):  # nothing is sealed
-            if is_there:
-                return f"{what} are in {journal.path}"
-            return f"the {journal.frames} frames written before went with it"
-        text = f"{what} are in the parts of {self.output}"
-        has_last = is_there and journal.current_frames
-        return f"{text}, the last of them in {journal.path}" if has_last else text
+        return kind(f"{error}; {self._journal.what_is_left(self.output)}")
 
     @property
     def kept_frames(self) -> int:
@@ -442,37 +410,9 @@ class Recorder:
         return self._journal.kept_frames
 
 
-def _unsealed(problems: list[OutputError], ending: Ending) -> OutputError:
-    """Return what to say of parts that could not be sealed."""
-    more = f" (and {len(problems) - 1} more parts)" if len(problems) > 1 else ""
-    reason = f"{ending.failure}; then sealing failed: " if ending.failure is not None else ""
-    # The disk, if it is to blame for any of them: that is what there is to be seen to.
-    first = next((p for p in problems if isinstance(p, StorageError)), problems[0])
-    text = f"{reason}{first}{more}"
-    if isinstance(first, StorageError):
-        return StorageError(text, is_full=first.is_full)
-    return OutputError(text)
-
-
-def _files_of(output: Path) -> list[Path]:
-    """Return the sealed files that a recording of this name replaces."""
-    sealed = [path for path in parts_of(output) if path.suffix != JOURNAL_SUFFIX]
-    return [*sealed, output] if output.exists() else sealed
-
-
-def _result_type(metadata: Metadata) -> str | None:
-    kind = metadata.get("model", {}).get("result_type")
-    return kind if isinstance(kind, str) else None
-
-
-def _pixel_aspect(metadata: Metadata) -> Fraction | None:
-    text = metadata["source"].get("pixel_aspect")
-    return Fraction(text.replace(":", "/")) if text else None
-
-
-def _ns(moment: datetime | float) -> int:
+def _stamp_ns(moment: datetime | float) -> int:
     if not isinstance(moment, datetime):
         return round(moment * 1e9)
     if moment.tzinfo is None:
         raise ConfigError(f"captured_at: {moment} has no time zone")
-    return (moment - _EPOCH) // timedelta(microseconds=1) * 1000
+    return utc_ns(moment)

@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from dgrec.errors import DgrecError
 from dgrec.format import json_values
 
-__all__ = ["DetectionList", "added_attributes", "recordable", "sampled_conversion"]
+__all__ = ["DetectionList", "added_attributes", "own_pixels", "recordable", "sampled_conversion"]
 
 # What PySDK's own result objects carry; anything else was put there by an analyzer.
 _OWN_ATTRIBUTES = frozenset({"timing", "mask_result", "masks_present"})
@@ -52,6 +54,20 @@ def recordable(result: Any) -> Any:
     raise DgrecError(
         f"a {type(result).__name__} cannot be recorded: expected a PySDK result, or a list of "
         "detections, each a dictionary"
+    )
+
+
+def own_pixels(image: Any) -> Any:
+    """Return a copy of an image that is to be recorded: the caller may go on using its own.
+
+    Raises:
+        DgrecError: It is none.
+    """
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape[2:] == (3,):
+        return image.copy()
+    raise DgrecError(
+        "a video is recorded, so every frame needs an image: an array of bytes of the shape "
+        "(height, width, 3)"
     )
 
 

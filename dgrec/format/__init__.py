@@ -9,7 +9,18 @@ from dgrec.format.decode import RestoredFrame, restore
 from dgrec.format.encode import Row
 from dgrec.format.journal import Durability, Journal, JournalTail, JournalWriter, is_being_written
 from dgrec.format.masks import MaskMode
-from dgrec.format.metadata import Event, Metadata, cuts_of, dumps, source_size, utc_text, uuid7
+from dgrec.format.metadata import (
+    Event,
+    Metadata,
+    cuts_of,
+    dumps,
+    pixel_aspect,
+    result_type,
+    source_size,
+    utc_ns,
+    utc_text,
+    uuid7,
+)
 from dgrec.format.parquet import SealedFile, leaves_of, seal, write_sealed
 from dgrec.format.schema import DETECTION, JOURNAL_SUFFIX, SCHEMA
 from dgrec.format.totals import FLOATS, LARGEST_MEASUREMENT, LOSSES, TOTALLED, RowTotals, add_rows
@@ -48,10 +59,13 @@ __all__ = [
     "metadata",
     "open_file",
     "original_of",
+    "pixel_aspect",
     "recorded_spans",
     "restore",
+    "result_type",
     "seal",
     "source_size",
+    "utc_ns",
     "utc_text",
     "uuid7",
     "verify_checksums",

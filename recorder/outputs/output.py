@@ -124,6 +124,8 @@ class OutputQueue:
     def close(self) -> None:
         """Let the output take what waits, and end it; one that takes nothing is given up."""
         with self._changed:
+            if self._is_closing:
+                return
             self._is_closing = True
             self._changed.notify_all()
         taken, since = self._taken, time.monotonic()

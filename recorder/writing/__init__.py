@@ -2,7 +2,7 @@
 
 from dgrec.recorder.writing.continuation import Earlier, find_earlier, recover_parts
 from dgrec.recorder.writing.parts import PartedJournal
-from dgrec.recorder.writing.sealer import recorded_videos, remove
+from dgrec.recorder.writing.sealer import recorded_videos, unsealed
 from dgrec.recorder.writing.writer import RowWriter
 
 __all__ = [
@@ -12,5 +12,5 @@ __all__ = [
     "find_earlier",
     "recorded_videos",
     "recover_parts",
-    "remove",
+    "unsealed",
 ]

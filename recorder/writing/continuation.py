@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from glob import escape
 from pathlib import Path
 from typing import Any
 
 from dgrec.errors import ConfigError, DgrecError, OutputError
-from dgrec.format import JOURNAL_SUFFIX, SCHEMA, Metadata, Row, is_being_written, utc_text
+from dgrec.format import JOURNAL_SUFFIX, SCHEMA, Metadata, Row, is_being_written, utc_ns, utc_text
 from dgrec.recorder.recovery import Recovery, recover
 from dgrec.recorder.video import VIDEO_SUFFIXES
 from dgrec.recorder.writing.sealer import SealedPart, videos_of
@@ -82,6 +82,14 @@ class Earlier:
             )
         rounds = -(-self.source_frames // frame_count)
         return replace(self, source_frames=rounds * frame_count)
+
+    def media_offset_s(self, media_time_s: float, captured_ns: int) -> float:
+        """Return what is added to the source's own times, by those of its first frame."""
+        if self.media_time_s is None:
+            return 0.0
+        # As where a camera was away: by the time that passed.
+        passed_s = (captured_ns - self.captured_ns) / 1e9
+        return self.media_time_s + passed_s - media_time_s
 
     def gap(self, row: Row) -> dict[str, Any] | None:
         """Return the event before the first row of the next run."""
@@ -192,5 +200,4 @@ def _fact(metadata: Metadata, of: str, key: str) -> Any:
 def _ns(stamp: datetime | None) -> int:
     if stamp is None:
         return 0
-    since = stamp - datetime.fromtimestamp(0, stamp.tzinfo)
-    return since // timedelta(microseconds=1) * 1000
+    return utc_ns(stamp)

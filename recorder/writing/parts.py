@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -216,6 +218,21 @@ class PartedJournal:
     def current_frames(self) -> int:
         """How many frames are in the journal that is being written."""
         return self._current.frames
+
+    def what_is_left(self, output: Path) -> str:
+        """Return how many frames are where, once a journal that failed is closed."""
+        is_there = False
+        with contextlib.suppress(OSError):  # where the disk is failing, even this may
+            is_there = self.path.exists()
+        count = self.kept_frames - (0 if is_there else self.current_frames)
+        what = f"the {count} frames {'kept of those ' if self.removed else ''}written before"
+        if not any(map(os.path.exists, self.files)):  # nothing is sealed
+            if is_there:
+                return f"{what} are in {self.path}"
+            return f"the {self.frames} frames written before went with it"
+        text = f"{what} are in the parts of {output}"
+        has_last = is_there and self.current_frames
+        return f"{text}, the last of them in {self.path}" if has_last else text
 
     # --- inside ---
 

@@ -21,7 +21,7 @@ from dgrec.session import base_name, is_in_set
 if TYPE_CHECKING:
     from dgrec.recorder.video import SegmentVideos
 
-__all__ = ["SealedPart", "Sealer", "recorded_videos", "remove", "videos_of"]
+__all__ = ["SealedPart", "Sealer", "recorded_videos", "remove", "unsealed", "videos_of"]
 
 #: How often it is looked whether a part has become too old, or all of them too large.
 _LOOK_SECONDS = 2.0
@@ -329,6 +329,18 @@ def _remove(path: Path) -> str:
     except OSError as error:
         return f"{path}: cannot be removed: {error.strerror}"
     return ""
+
+
+def unsealed(problems: Sequence[OutputError], failure: DgrecError | None) -> OutputError:
+    """Return what to say of journals that could not be sealed, after what ended the recording."""
+    more = f" (and {len(problems) - 1} more parts)" if len(problems) > 1 else ""
+    reason = f"{failure}; then sealing failed: " if failure is not None else ""
+    # The disk, if it is to blame for any of them: that is what there is to be seen to.
+    first = next((p for p in problems if isinstance(p, StorageError)), problems[0])
+    text = f"{reason}{first}{more}"
+    if isinstance(first, StorageError):
+        return StorageError(text, is_full=first.is_full)
+    return OutputError(text)
 
 
 def _failure(error: Exception, journal: Path) -> OutputError:

@@ -163,7 +163,7 @@ def test_every_call_of_a_split_recording_fails_once(
         if error is None:
             assert written == FRAMES, state
             assert not list(folder.glob("*.arrows")), state
-        set_id = recording.recorder.set_id
+        set_id = recording.recorder._metadata["session_id"]
         new = [p for p in sorted(folder.iterdir()) if is_of(p, set_id)]
         sealed = [p for p in new if p.suffix == ".parquet"]
         assert sealed == parts.sealed, state

@@ -27,7 +27,7 @@ from dgrec.recorder.recovery import recover
 from dgrec.recorder.request import RecordRequest
 from dgrec.recorder.segments import PlacedRow
 from dgrec.recorder.sources import Footage, Frame, FrameSource, open_source, parse_source
-from dgrec.recorder.video import Kind, find_codec
+from dgrec.recorder.video import Kind, find_codec, video_options
 from dgrec.recorder.video import encoder as video_module
 from dgrec.recorder.video.codecs import CODECS
 from dgrec.recorder.video.file import VideoFile, _CountedFile, drop_torn_end, frame_stamps
@@ -57,6 +57,7 @@ from tests.replay.clips import (
     numbered_row,
     write_clip,
 )
+from tests.waiting import wait_until
 
 FRAMES = 90
 #: A rate that varies from frame to frame, in milliseconds.
@@ -198,9 +199,12 @@ def test_frames_left_out_keep_their_rows(
     gate = threading.Event()
     write = VideoFile.write
 
+    encoded: list[int] = []
+
     def slow(self: VideoFile, image: Any, pts_us: int) -> None:
         assert gate.wait(60)
         write(self, image, pts_us)
+        encoded.append(pts_us)
 
     monkeypatch.setattr(VideoFile, "write", slow)
     monkeypatch.setattr(video_module, "_QUEUE_FRAMES", 5)
@@ -208,8 +212,7 @@ def test_frames_left_out_keep_their_rows(
     def watch(index: int) -> None:
         if index == 30:
             gate.set()
-        elif index == 31:  # and now it catches up
-            time.sleep(0.3)
+            wait_until(lambda: len(encoded) == 10)  # five frames in two videos: it catches up
 
     rows, metadata = run(
         tmp_path / "s.parquet", footage, options("raw", "annotated", policy="leave-out"),
@@ -452,11 +455,12 @@ def test_a_file_in_the_way_is_somebodys(tmp_path: Path, name: str, more: dict[st
 
 
 def test_auto() -> None:
-    assert plan_of().video.kinds == ()
-    live = plan_of("rtsp://192.0.2.1/x").video
-    assert (live.kinds, live.policy) == (("raw",), "leave-out")
-    file = plan_of(video="both").video
-    assert (file.kinds, file.policy) == (("raw", "annotated"), "block")
+    assert not plan_of().has_video
+    live = plan_of("rtsp://192.0.2.1/x").options
+    assert (live.video, live.video_policy) == ("raw", "leave-out")
+    file = plan_of(video="both").options
+    assert (file.video, file.video_policy) == ("both", "block")
+    assert video_options(file).kinds == ("raw", "annotated")
 
 
 @pytest.mark.parametrize("codec", [codec.name for codec in CODECS])
