@@ -37,7 +37,7 @@ import numpy as np
 import dgrec
 from dgrec.format import Journal, JournalWriter, seal
 from dgrec.sql import views
-from tests.factory import CLOSING, START_NS, make_row, new_metadata, smooth_boxes
+from tests.factory import CAMERA, CLOSING, START_NS, make_row, new_metadata, smooth_boxes
 
 try:
     import pandas as pd
@@ -56,7 +56,7 @@ def record(path: Path, frames: int, boxes: int, seed: int = 1) -> Path:
     rng = np.random.default_rng(seed)
     found = smooth_boxes(frames, boxes)
     journal = path.with_suffix(".arrows")
-    writer = JournalWriter(journal, new_metadata(path.stem), durability="never")
+    writer = JournalWriter(journal, new_metadata(path.stem, source=CAMERA), durability="never")
     rows = []
     completed = 0
     for i in range(frames):

@@ -99,7 +99,8 @@ def sample(process: Process, rng: np.random.Generator, frames: int, factor: floa
         has_settled=True,
         source_frame=np.arange(frames),
         gap_ms=np.concatenate(([np.nan], intervals[1:])),
-        captured_gap_ms=np.concatenate(([np.nan], intervals[1:])),
+        step_ms=np.concatenate(([np.nan], intervals[1:])),
+        captured_step_ms=np.concatenate(([np.nan], intervals[1:])),
         stages={
             name: median * factor * np.exp(SPREAD * process(rng, frames))
             for name, median in MEDIANS_MS.items()
@@ -133,8 +134,8 @@ def _without_some(whole: Sample, rng: np.random.Generator) -> Sample:
     kept = rng.random(len(whole)) > 0.02
     left = whole.only(kept)
     completed_ms = np.cumsum(np.nan_to_num(whole.gap_ms))[kept]
-    left.gap_ms[1:] = np.diff(completed_ms)
-    left.gap_ms[:1] = np.nan
+    left.gap_ms[1:] = left.step_ms[1:] = np.diff(completed_ms)
+    left.gap_ms[:1] = left.step_ms[:1] = np.nan
     return left
 
 

@@ -42,12 +42,12 @@ import numpy as np
 import dgrec
 from dgrec.clock import Clock
 from dgrec.errors import DgrecError
+from dgrec.footage import Pixels, find_footage
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.recorder import Recorder
 from dgrec.recorder.sources import Footage, open_source, parse_source
 from dgrec.recorder.stream import Stream
 from dgrec.replay.clip import Span, write_clip
-from dgrec.replay.footage import Pixels, find_footage
 from dgrec.video import PixelConverter, VideoReader, import_av
 from tests.footage import kinds
 from tests.recorder.doubles import PysdkDouble

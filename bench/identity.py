@@ -19,10 +19,10 @@ import numpy as np
 
 import dgrec
 from dgrec.clock import Clock
+from dgrec.footage import Pixels, find_footage
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.model import ModelRequest, load_model
 from dgrec.recorder.sources import Footage, open_source, parse_source
-from dgrec.replay.footage import Pixels, find_footage
 from tests.recorder.doubles import new_stream
 
 

@@ -54,10 +54,8 @@ if TYPE_CHECKING:
     from dgrec.comparison import Comparison, compare
     from dgrec.recorder.outputs import Output
     from dgrec.recorder.recorder import Recorder
-    from dgrec.session.discovery import connect, open_sessions
-    from dgrec.session.result import RecordedResult
-    from dgrec.session.session import Session
-    from dgrec.session.session import open_session as open
+    from dgrec.session import RecordedResult, Session, connect, open_sessions
+    from dgrec.session import open_session as open
 
 
 #: Where the public names stand. They are imported when they are used: pyarrow takes 0.4 s, which
@@ -65,13 +63,13 @@ if TYPE_CHECKING:
 _HOMES = {
     "Comparison": ("dgrec.comparison", "Comparison"),
     "Output": ("dgrec.recorder.outputs", "Output"),
-    "RecordedResult": ("dgrec.session.result", "RecordedResult"),
+    "RecordedResult": ("dgrec.session", "RecordedResult"),
     "Recorder": ("dgrec.recorder.recorder", "Recorder"),
-    "Session": ("dgrec.session.session", "Session"),
+    "Session": ("dgrec.session", "Session"),
     "compare": ("dgrec.comparison", "compare"),
-    "connect": ("dgrec.session.discovery", "connect"),
-    "open": ("dgrec.session.session", "open_session"),
-    "open_sessions": ("dgrec.session.discovery", "open_sessions"),
+    "connect": ("dgrec.session", "connect"),
+    "open": ("dgrec.session", "open_session"),
+    "open_sessions": ("dgrec.session", "open_sessions"),
 }
 
 

@@ -193,12 +193,12 @@ _STREAMS = ("stdin", "stdout", "stderr")
 
 
 def _leave_hanging_thread(code: object) -> None:
-    """End the process here if a thread still hangs in a silent camera, or in a statement.
+    """End the process here if a thread still hangs in a silent source, or in a statement.
 
     Should it come back from OpenCV while Python is shutting down, C++ would abort the process; for
     DuckDB, Python would wait. By now all is sealed and said; what is left is the exit code.
     """
-    hanging = ("dgrec-camera", "dgrec-duckdb", "dgrec-server")
+    hanging = ("dgrec-camera", "dgrec-source", "dgrec-duckdb", "dgrec-server")
     if any(thread.name.startswith(hanging) for thread in threading.enumerate()):
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()

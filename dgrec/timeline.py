@@ -61,14 +61,18 @@ class SteadyTime:
             self._good, self._odd = stamp, 0
         return self.now
 
-    def at_all(self, stamps: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:
-        """Return what `at` would for each of these; None, and nothing done, if one may be odd."""
+    def at_all(self, stamps: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return what `at` would for the first of these, up to one that may be odd."""
+        none = stamps[:0]
         if self._good is None or self._odd or not len(stamps):
-            return None
+            return none
         steps = np.diff(stamps, prepend=self._good)
-        times = stamps + self._offset
-        if int(steps.min()) <= 0 or self.now is None or int(times[0]) <= self.now:
-            return None
+        if steps[0] <= 0 or self.now is None or stamps[0] + self._offset <= self.now:
+            return none
+        odd = np.flatnonzero(steps <= 0)
+        if len(odd):
+            stamps, steps = stamps[: odd[0]], steps[: odd[0]]
+        times: np.ndarray[Any, Any] = stamps + self._offset
         usual = steps[steps <= self._longest_step]
         if len(usual):
             self.step = int(usual[-1])

@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 
 import dgrec
-from dgrec.replay.footage import Pixels, find_footage
 
 path = Path(__file__).parent.parent / "sample_data" / "session.parquet"
 if "ipykernel" not in sys.modules and len(sys.argv) > 1:
@@ -50,7 +49,7 @@ if None in (fps, in_flight, alone):
     print("too few frames to tell a rate")
 else:
     print(f"{fps:.1f} frames/s, {latency_ms:.0f} ms each: {in_flight:.1f} frames are on their way")
-    print(f"one at a time, it would be {alone:.1f} frames/s")
+    print(f"1/latency is {alone:.1f} frames/s")
     assert np.isclose(in_flight, fps * latency_ms / 1000)
 
 # %% [markdown]
@@ -77,7 +76,7 @@ for frame, late_by_ms, blame in late:
 # camera; PySDK's own overlay is drawn on them, pixel for pixel what was seen live.
 
 # %%
-with Pixels(find_footage(session)) as pixels:
+with session.pixels() as pixels:
     image = pixels.frame(result.row)
 if image is None:
     print(f"frame {result.frame} is not in the video")

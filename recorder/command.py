@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from dgrec.console import Console
@@ -16,7 +17,7 @@ from dgrec.recorder.model import load_model
 from dgrec.recorder.recovery import Recovery, left_behind, recover
 from dgrec.recorder.request import RecordRequest
 from dgrec.recorder.signals import StopSignals
-from dgrec.recorder.sources import SourceReader, named_sources, open_source
+from dgrec.recorder.sources import SourceReader, named_sources, open_patiently, open_source
 from dgrec.terminal import echo
 from dgrec.terminal import line as printable
 from dgrec.units import size_text
@@ -54,7 +55,7 @@ def run_record(request: RecordRequest) -> int:
     for folder in {plan.output.parent for plan in plans}:
         _say_left_behind(console, folder)
     with ExitStack() as stack:
-        opened, failed = _open(plans, request.options.stall_timeout, stack)
+        opened, failed = _open(plans, request.options.stall_timeout, stack, console)
         signals = stack.enter_context(StopSignals())
         if request.model.is_bundled:
             console.say("No model named: using the bundled face detector on the CPU.")
@@ -81,13 +82,14 @@ def run_record(request: RecordRequest) -> int:
 
 
 def _open(
-    plans: Sequence[Plan], stall_timeout_s: float, stack: ExitStack
+    plans: Sequence[Plan], stall_timeout_s: float, stack: ExitStack, console: Console
 ) -> tuple[list[tuple[Plan, SourceReader]], list[SourceError]]:
     """Open the sources; one of several that cannot be opened is said and left out."""
     opened, failed = [], []
     for plan in plans:
+        open_ = partial(open_source, plan.source, stall_timeout_s=stall_timeout_s)
         try:
-            reader = open_source(plan.source, stall_timeout_s=stall_timeout_s)
+            reader = open_patiently(plan.source, open_, console.say)
         except SourceError as error:
             failed.append(error)
             continue

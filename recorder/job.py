@@ -249,7 +249,9 @@ def _capture(
         return open_source(source, stall_timeout_s=options.stall_timeout)
 
     if reader.has_end:
-        frames = Footage(reader, clock, reopen=reopen, loop=options.loop)
+        frames = Footage(
+            reader, clock, reopen=reopen, loop=options.loop, may_wait=not source.is_file
+        )
     else:
         frames = LiveSource(
             reader,

@@ -17,11 +17,13 @@ import numpy as np
 from dgrec.clock import Clock
 from dgrec.credentials import redact_text
 from dgrec.errors import ConfigError, DgrecError, OutputError, StorageError
+from dgrec.files import exists_already
 from dgrec.format import (
     Event,
     Metadata,
     Row,
     add_rows,
+    loses_at_start,
     pixel_aspect,
     result_type,
     source_size,
@@ -137,6 +139,12 @@ class Recorder:
             replaces=replaced,
             earlier=earlier,
         )
+        if not overwrite and self.journal.with_suffix(".parquet").exists():
+            # Another recording of this name was sealed since it was looked for: its journal is
+            # gone, and this one could never be sealed.
+            self.journal.unlink()
+            self._journal.close()
+            raise exists_already(self.output)
         self._writer = RowWriter(
             self._journal,
             policy=options.policy or "block",
@@ -305,8 +313,12 @@ class Recorder:
 
     @property
     def dropped_at_start(self) -> int:
-        """How many frames were lost while the model started (`frame_losses` in docs/sql.md)."""
-        return self._writer.dropped_at_start
+        """How many frames were lost while the model started (`frame_losses` in docs/sql.md).
+
+        A recording that goes on where an earlier run ended has its start there.
+        """
+        is_known = loses_at_start(self._metadata) and not self._earlier.frames
+        return self._writer.dropped_at_start if is_known else 0
 
     @property
     def notes(self) -> list[str]:

@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 
 from dgrec.errors import DamagedSessionError, DgrecError, VideoError
-from dgrec.format import LOSSES, RowTotals, is_being_written, with_columns
+from dgrec.footage import Clip, base_name, recorded_video
+from dgrec.format import AT_START, LOSSES, RowTotals, is_being_written, loses_at_start, with_columns
 from dgrec.replay.events import damage_events, source_events
-from dgrec.replay.footage import Clip
-from dgrec.session import Session, base_name, open_session, recorded_video, rows_of
+from dgrec.session import Session, open_session, rows_of
 from dgrec.video import import_av, open_container
 
 __all__ = ["Findings", "check", "verify"]
@@ -77,6 +77,7 @@ def _problems(session: Session) -> Iterator[str]:
             yield "has no checksums of its own: rewritten by another tool"
         if not session.parts:
             yield from session.damage
+    session.check()
     starts = [part.first_frame for part in session.parts] if session.parts else []
     rows = _RowCheck(session.first_frame, starts)
     can_be_restored = True
@@ -278,15 +279,20 @@ _TOTALS = {
     "dropped_queue": "dropped by the queue",
     "dropped_writer": "dropped by the writer",
     "dropped_at_start": "dropped while the model started",
+    "dropped_camera_at_start": "dropped by the camera while the model started",
+    "dropped_queue_at_start": "dropped by the queue while the model started",
+    "dropped_writer_at_start": "dropped by the writer while the model started",
 }
 
 
 def _totals(session: Session, rows: _RowCheck) -> Iterator[str]:
     totals = session.metadata.get("totals", {})
-    for name, counted in rows.totals.to_dict().items():
+    for name, counted in rows.totals.to_dict(session.metadata).items():
         said = totals.get(name)
         if said is None or said == counted:
             continue
+        if name in AT_START and not loses_at_start(session.metadata):
+            continue  # footage was said to lose frames then, once
         # The recorder itself counts what comes after the last row, too.
         is_its_own = session.has_checksums or not session.sealed
         if name in LOSSES and is_its_own and isinstance(said, int) and said > counted:

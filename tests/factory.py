@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +22,7 @@ from dgrec.format import metadata as metadata_module
 from dgrec.format.schema import METADATA_KEY
 
 __all__ = [
+    "CAMERA",
     "CLOSING",
     "LABELS",
     "START_NS",
@@ -40,6 +42,16 @@ __all__ = [
 
 #: 2026-01-02 03:04:05.678901 UTC
 START_NS = 1_767_323_045_678_901_000
+#: ``source`` of a live session; only a live one loses frames while its model starts.
+CAMERA: dict[str, Any] = {
+    "given": "cam0",
+    "kind": "camera",
+    "name": "cam0",
+    "live": True,
+    "width": 640,
+    "height": 480,
+    "fps": 29.97,
+}
 LABELS = ("person", "car", "bicycle", "dog")
 CLOSING: dict[str, Any] = {
     "ended_at": "2026-01-02T03:05:05.678901Z",
@@ -68,6 +80,16 @@ def make_detection(index: int = 0, **overrides: Any) -> dict[str, Any]:
     return {key: value for key, value in detection.items() if value is not ...}
 
 
+class DraftRow(SimpleNamespace):
+    """A row that a test may still change; whatever takes rows takes it."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return (getattr(self, name) for name in Row._fields)
+
+    def _replace(self, **changes: Any) -> DraftRow:
+        return DraftRow(**{**vars(self), **changes})
+
+
 def make_row(i: int, results: Any = ..., **overrides: Any) -> Row:
     """Return frame ``i`` of a 30 fps source; ``results`` is one detection unless given."""
     captured = START_NS + i * 33_366_700
@@ -83,7 +105,7 @@ def make_row(i: int, results: Any = ..., **overrides: Any) -> Row:
         "results": [make_detection(i)] if results is ... else results,
         "timing": dict(TIMING),
     }
-    return Row(**{**fields, **overrides})
+    return cast("Row", DraftRow(**Row(**{**fields, **overrides})._asdict()))
 
 
 def make_rows(count: int, **overrides: Any) -> list[Row]:
@@ -222,14 +244,17 @@ def rate_of(rows: Sequence[Row]) -> float:
     return (len(rows) - 1) / max(spans)
 
 
-def losses_of(rows: Sequence[Row]) -> dict[str, int]:
-    """Return the frames that a recording lost once its model had started, and ``at_start``."""
+def losses_of(rows: Sequence[Row], *, live: bool = True) -> dict[str, int]:
+    """Return the frames that a recording lost once its model had started, and ``at_start``.
+
+    Footage (not ``live``) waits for the model, and loses nothing while that starts.
+    """
     first_result = min(row.completed_ns // 1000 for row in rows)
     counts = Counter({"total": 0, "camera": 0, "queue": 0, "writer": 0, "at_start": 0})
     for before, row in zip([None, *rows], rows, strict=False):
         for place in ("camera", "queue", "writer"):
             lost = getattr(row, f"dropped_{place}")
-            if before is None or before.captured_ns // 1000 <= first_result:
+            if live and (before is None or before.captured_ns // 1000 <= first_result):
                 counts["at_start"] += lost
             else:
                 counts[place] += lost

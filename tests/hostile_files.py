@@ -19,6 +19,7 @@ which reads some, and ``python -m bench.hostile``, which reads all. Names begin 
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import os
 import random
@@ -497,6 +498,7 @@ def _value_cases(base: Base) -> Iterator[Path]:
 # --- detections --------------------------------------------------------------------------------
 
 
+@functools.cache
 def _bomb(size: int) -> bytes:
     """Return ``size`` zero bytes, deflated."""
     packer = zlib.compressobj(9)
@@ -729,7 +731,8 @@ def _json_cases(base: Base) -> Iterator[Path]:
         changed = _replaced(base.table, column, values)
         return edited(base.folder / f"x_{name}.parquet", changed, metadata, checksums=True)
 
-    for name, text in _json_values().items():
+    long = {"numbers": "[1" + ",1" * 9_000_000 + "]", "lists": "[[]" + ",[]" * 1_000_000 + "]"}
+    for name, text in {**_json_values(), **long}.items():
         yield case(name, "attributes", f'{{"zone_counts":{text}}}')
     for name in ("null", "list", "text", "deepest", "members", "infinite", "empty"):
         yield case(f"attributes_{name}", "attributes", _ODD_JSON[name])
@@ -844,6 +847,11 @@ def _parquet_cases(base: Base) -> Iterator[Path]:
         base.table, "detections", _many_nulls(base.table["detections"].type, _FRAMES, 20_000_000)
     )
     yield edited(base.folder / "p_list_bomb.parquet", boxes, metadata, compression="zstd")
+    for name, column, lists in _long_rows(base):
+        changed = _replaced(base.table, column, lists)
+        path = base.folder / f"p_long_row_{name}.parquet"
+        yield edited(path, changed, metadata, compression="zstd")
+    yield from _damaged_columns(base)
     crowd = base.table.take(pa.array([0] * 300_000))
     yield edited(
         base.folder / "p_long.parquet",
@@ -875,8 +883,59 @@ def _parquet_cases(base: Base) -> Iterator[Path]:
 
 def _many_nulls(type_: pa.DataType, rows: int, count: int) -> pa.Array:
     """Return a column with ``count`` null detections in its first row."""
-    offsets = pa.array([0, *[count] * rows], pa.int32())
-    return pa.ListArray.from_arrays(offsets, pa.nulls(count, type_.value_type), type=type_)
+    return _in_first_row(rows, pa.nulls(count, type_.value_type), type_)
+
+
+def _in_first_row(rows: int, values: pa.Array, type_: pa.DataType) -> pa.Array:
+    offsets = pa.array([0, *[len(values)] * rows], pa.int32())
+    return pa.ListArray.from_arrays(offsets, values, type=type_)
+
+
+def _long_rows(base: Base) -> Iterator[tuple[str, str, pa.Array]]:
+    """Yield columns in which one row has nearly all there is: its name and its column."""
+    type_ = base.table["detections"].type
+    yield "few", "detections", _many_nulls(type_, _FRAMES, 100_000)
+    yield "nulls", "detections", _many_nulls(type_, _FRAMES, 15_000_000)
+    first = base.table["detections"].combine_chunks().flatten().slice(0, 1)
+    same = first.take(pa.array([0] * 300_000))
+    yield "same", "detections", _in_first_row(_FRAMES, same, type_)
+    points_type = type_.value_type.field("landmarks").type
+    points = _in_first_row(1, pa.nulls(3_000_000, points_type.value_type), points_type)
+    children = [
+        points if field.name == "landmarks" else first.field(field.name)
+        for field in type_.value_type
+    ]
+    pointed = pa.StructArray.from_arrays(children, fields=list(type_.value_type))
+    yield "points", "detections", _in_first_row(_FRAMES, pointed, type_)
+    keys = pa.array(["a"]).take(pa.array([0] * 3_000_000))
+    offsets = pa.array([0, *[len(keys)] * _FRAMES], pa.int32())
+    items = pa.nulls(len(keys), pa.float64())
+    timing_type = base.table["timing"].type
+    timing = pa.MapArray.from_arrays(offsets, keys, items, type=timing_type)
+    yield "timing", "timing", timing
+
+
+def _damaged_columns(base: Base) -> Iterator[Path]:
+    """Yield files with one page that cannot be read, and checksums that hold."""
+    plain = edited(
+        base.folder / "damaged.parquet",
+        base.table,
+        json.dumps({**base.metadata, "damage": []}),
+        compression="none",
+        use_dictionary=False,
+    )
+    data, group = plain.read_bytes(), pq.ParquetFile(plain).metadata.row_group(0)
+    plain.unlink()
+    for index in range(0, group.num_columns, 3):
+        column = group.column(index)
+        changed = bytearray(data)
+        at = column.data_page_offset
+        changed[at : at + 6] = b"\xff" * 6
+        path = base.folder / f"p_damaged_{column.path_in_schema.replace('.', '_')}.parquet"
+        with path.open("w+b") as file:
+            file.write(changed)
+            append_checksums(file)
+        yield path
 
 
 # --- journals ----------------------------------------------------------------------------------

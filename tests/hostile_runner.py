@@ -7,6 +7,7 @@ for each command would take a second. What it prints goes to a pseudo-terminal.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import itertools
 import os
 import pty
@@ -23,7 +24,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 __all__ = ["COMMANDS", "MEMORY_MB", "SECONDS", "Finding", "prepare", "run"]
 
@@ -43,6 +44,7 @@ _ACTIVE = re.compile(
 )
 #: Of what a command writes: so many bytes from its start, and at least as many of its end.
 _KEPT = 4 << 20
+_SEPARATOR = "\x1e"
 _TRACE = "Traceback (most recent call last)"
 _EXIT_CODES = (0, 1, 2, 3, 4)
 
@@ -171,13 +173,46 @@ _FOR_CONFIGURATION = {"record": _record}
 def prepare() -> None:
     """Import what the commands import, before anything is forked."""
     import cv2
-    import pyarrow.compute
-    import pyarrow.parquet  # noqa: F401
 
-    from dgrec import cli
+    from dgrec import cli, sample
+    from dgrec.replay.report import page
 
     cv2.setNumThreads(1)
     cli.gather()
+    modules, library = _looked_up(sample.SESSION)
+    for name in modules:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    # It takes 1.7 s for each page, and nothing of a file goes into it.
+    page._plot_library = lambda: library
+
+
+def _looked_up(path: Path) -> tuple[list[str], str]:
+    """Return the modules that all commands import, and the script that plots a report.
+
+    Another process finds them: a run of a command leaves threads behind, which no fork takes along.
+    """
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as found:
+        pid = os.fork()
+        if pid == 0:
+            _look_up(path, found)
+        os.waitpid(pid, 0)
+        found.seek(0)
+        modules, _, library = found.read().partition(_SEPARATOR)
+    return modules.split(), library
+
+
+def _look_up(path: Path, found: TextIO) -> None:
+    from dgrec.replay.report import page
+
+    before = set(sys.modules)
+    _write_to(os.open(os.devnull, os.O_WRONLY))
+    for command in COMMANDS.values():
+        _outcome_of(command, path)
+    names = [name for name in sys.modules if name not in before]
+    found.write("\n".join(names) + _SEPARATOR + page._plot_library())
+    found.flush()
+    os._exit(0)
 
 
 def run(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import doctest
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 
 import dgrec
 from dgrec import sample
-from tests.factory import later, make_rows, write_session
+from tests.factory import edited, later, make_rows, write_session
 from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[1]
@@ -60,9 +62,10 @@ def test_python_examples_run(page: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_command_reference_is_what_the_commands_say() -> None:
+@pytest.mark.parametrize("program", ["make_commands.py", "make_architecture.py"])
+def test_pages_that_are_made_are_up_to_date(program: str) -> None:
     done = subprocess.run(
-        [sys.executable, str(ROOT / "docs" / "make_commands.py"), "--check"],
+        [sys.executable, str(ROOT / "docs" / program), "--check"],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -108,3 +111,27 @@ def test_nothing_that_ships_names_a_path_of_the_machine_it_was_made_on() -> None
         assert "path" not in source
         assert source["relative"] == "faces.mp4"
         assert "name" not in session.metadata["host"]
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in dgrec.__all__ if callable(getattr(dgrec, name, None))]
+)
+def test_public_names_have_examples_that_run(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    public = getattr(dgrec, name)
+    if isinstance(public, type) and issubclass(public, dgrec.DgrecError):
+        pytest.skip("an error")
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(sample.SESSION, "session.parquet")
+    shutil.copy(sample.CLIP, "faces.mp4")
+    Path("recordings").mkdir()
+    for day in ("monday", "tuesday"):
+        path = shutil.copy(sample.SESSION, f"recordings/{day}.parquet")
+        edited(Path(path), {}, session_id=day)
+    tests = list(doctest.DocTestFinder().find(public, name, module=False))
+    assert tests[0].examples, "no example"
+    said: list[str] = []
+    for test in tests:
+        doctest.DocTestRunner().run(test, out=said.append)
+    assert said == []

@@ -25,6 +25,7 @@ from bench.kill9_video import mismatches, run_once
 from dgrec.cli import root
 from dgrec.clock import Clock
 from dgrec.errors import DgrecError, StorageError, VideoError
+from dgrec.footage import Pixels, find_footage
 from dgrec.format import Journal
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.options import Splitting
@@ -33,7 +34,6 @@ from dgrec.recorder.sources import Frame
 from dgrec.recorder.video import find_codec
 from dgrec.recorder.video.codecs import CODECS
 from dgrec.recorder.video.file import VideoFile, frame_stamps
-from dgrec.replay.footage import Pixels, find_footage
 from dgrec.replay.rendering.animation import Animation
 from dgrec.replay.verify import verify
 from dgrec.video import VideoWriter, import_av, repeats

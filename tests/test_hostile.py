@@ -5,6 +5,7 @@ Some of each kind through every command that reads; `python -m bench.hostile` re
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import stat
@@ -43,6 +44,7 @@ _NAMES = (
     ),
     *("v_all", "v_size_large", "d_keys_garbage", "d_mask_large", "d_mask_bomb", "d_map_object"),
     *("x_scalar_object", "x_array_zero_text", "x_attributes_names", "x_set_unhashable"),
+    *("p_long_row_nulls", "p_long_row_points", "p_long_row_timing", "x_numbers"),
     *("p_footer_3", "p_list_bomb", "p_fifo", "p_device", "p_encrypted"),
     *("j_forged_2", "j_forged_8", "j_zstd", "j_views", "j_note_end_3", "n_\udcff\udcfe"),
 )
@@ -118,6 +120,51 @@ def test_masks_take_no_more_than_a_frame_can_hold() -> None:
     assert unpack_array(pack_array(small, "exact"), Allowance.for_frame(64, 48)).sum() == 2048**2
 
 
+@pytest.mark.parametrize(("text", "what"), [("[],", "lists and objects"), ("1,", "values")])
+def test_json_stands_for_no_more_than_a_frame_can_hold(text: str, what: str) -> None:
+    allowance = Allowance(containers_left=1000, values_left=1000)
+    within, beyond = ("[" + text * count + "0]" for count in (900, 101))
+    assert len(json_values.loads(within, allowance)) == 901
+    with pytest.raises(DecodeError, match=what):
+        json_values.loads(beyond, allowance)
+
+
+def test_what_one_row_holds_is_known_before_it_is_read(cases: dict[str, Path]) -> None:
+    """A file of 20 KB, one row of which stands for gigabytes; reading the others is no use."""
+    for name in ("few", "same", "points", "timing"):
+        with (
+            dgrec.open(cases[f"p_long_row_{name}"]) as session,
+            pytest.raises(DamagedSessionError, match="a frame with more than 1,000,000 values"),
+        ):
+            list(session.batches())
+
+
+def test_long_rows_are_read_a_few_at_a_time(tmp_path: Path) -> None:
+    """Many frames of 1,000 detections, as another tool writes them: in one row group."""
+    rows = make_rows(150)
+    for row in rows[10:]:
+        row.results = [make_detection(number) for number in range(1000)]
+    path = write_session(tmp_path / "s.parquet", rows)
+    with dgrec.open(path) as session:
+        sizes = [batch.num_rows for batch in session.batches()]
+        assert sum(sizes) == 150
+        assert max(sizes) < 150
+        assert len(session[149].results) == 1000
+        assert max(batch.num_rows for batch in session.batches(["frame"])) == 150
+        assert session.is_plain
+
+
+def test_reading_a_row_leaves_the_garbage_collector_as_it_was(cases: dict[str, Path]) -> None:
+    with dgrec.open(cases["p_plain"]) as session:
+        for is_collecting in (False, True):
+            (gc.enable if is_collecting else gc.disable)()
+            try:
+                assert len(session[0].results) == 2
+                assert gc.isenabled() is is_collecting
+            finally:
+                gc.enable()
+
+
 def test_rows_that_hold_something_else_are_named(cases: dict[str, Path]) -> None:
     with (
         dgrec.open(cases["d_keys_garbage"]) as session,
@@ -158,6 +205,16 @@ def test_other_types_give_the_same_rows(cases: dict[str, Path], name: str) -> No
             assert [d["label"] for d in two.results] == [d["label"] for d in one.results]
 
 
+def test_detections_that_are_null_are_empty(cases: dict[str, Path], tmp_path: Path) -> None:
+    path = cases["c_null_structs"]
+    with dgrec.open(path) as session:
+        assert [result.results[:1] for result in session][1] == [{}]
+        assert None not in session[1].row["detections"]
+    video = tmp_path / "v.mp4"
+    arguments = ["replay", "-q", "--trails", "3", "--hud", "-o", str(video), str(path)]
+    assert CliRunner().invoke(gather(), arguments).exit_code == 0
+
+
 def test_missing_columns_are_null_in_rows(cases: dict[str, Path]) -> None:
     with dgrec.open(cases["c_no_width"]) as session:
         assert session[0].row["width"] is None
@@ -178,6 +235,57 @@ def test_a_file_that_cannot_be_read_is_left_out_of_its_folder(
     assert {session.path.name for session in sessions} >= {"good.parquet"}
     assert len(said) >= 4
     assert all("left out" in line for line in said)
+
+
+@pytest.fixture
+def forged(cases: dict[str, Path], tmp_path: Path) -> Path:
+    """A folder with a good session, and one whose checksums hold over pages that are broken."""
+    shutil.copy(sample.SESSION, tmp_path / "good.parquet")
+    for column in ("frame", "latency_ms", "detections_list_element_x_max"):
+        shutil.copy(cases[f"p_damaged_{column}"], tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("query", "SELECT count(frame), count(latency_ms) FROM frames"),
+        ("query", "SELECT count(x_max) FROM detections"),
+        ("stats",),
+        ("stats", "--by", "label"),
+        ("stats", "--why"),
+        ("stats", "--late", "3"),
+    ],
+)
+def test_forged_checksums_do_not_end_an_answer_about_others(
+    forged: Path, arguments: tuple[str, ...]
+) -> None:
+    command, *more = arguments
+    names = [str(path) for path in sorted(forged.iterdir())]
+    options, sql = (more, []) if command == "stats" else ([], more)
+    done = CliRunner().invoke(gather(), [command, *options, *names, *sql])
+    alone = CliRunner().invoke(gather(), [command, *options, str(forged / "good.parquet"), *sql])
+    assert done.exit_code == alone.exit_code == 0, done.stderr
+    assert "p_damaged_" in done.stderr
+    assert "; left out" in done.stderr
+    if command == "query":
+        assert done.stdout == alone.stdout
+
+
+def test_a_connection_reads_all_rows_first_if_asked(forged: Path) -> None:
+    with pytest.warns(UserWarning, match="left out") as said:
+        connection = dgrec.connect(forged, read_rows=True)
+    with connection:
+        count = connection.sql("SELECT count(frame), count(latency_ms) FROM frames").fetchone()
+    assert count == (420, 420)
+    assert len(said) == 3
+
+
+def test_a_damaged_file_is_named_whatever_duckdb_says(forged: Path) -> None:
+    path = forged / "p_damaged_latency_ms.parquet"
+    done = CliRunner().invoke(gather(), ["query", str(path), "SELECT max(latency_ms) FROM frames"])
+    assert done.exit_code == 1
+    assert f"Error: {path}: damaged: " in done.stderr
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])

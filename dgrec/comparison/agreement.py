@@ -54,6 +54,8 @@ KINDS: Final = (
 )
 #: Kinds in which a detection of one side has a partner on the other.
 _MATCHED: Final = KINDS[:4]
+#: Pairs of boxes that one frame may have: 2,000 against 2,000 take 300 MB.
+_MOST_PAIRS: Final = 4_000_000
 #: Frames that are named.
 _CHANGED_FRAMES: Final = 10
 _BBOX: Final = ("x_min", "y_min", "x_max", "y_max")
@@ -127,7 +129,8 @@ class Agreement:
     classified: int = 0
     #: Detections that have an angle; their boxes are compared as if they had none.
     rotated: int = 0
-    #: Detections with neither box nor label, of which nothing is compared.
+    #: Detections with neither box nor label, or too many in one frame (more than 2,000 on both
+    #: sides): nothing of them is compared.
     not_compared: int = 0
     #: Detections that have a mask or key points, which are not compared.
     shaped: int = 0
@@ -217,6 +220,9 @@ class _Tally:
         agreement.frames += 1
         kinds: Counter[str] = Counter()
         sides = (_split(a), _split(b))
+        if len(sides[0][0]) * len(sides[1][0]) > _MOST_PAIRS:
+            agreement.not_compared += len(a.labels) + len(b.labels)
+            return
         agreement.rotated += a.rotated + b.rotated
         agreement.shaped += a.shaped + b.shaped
         agreement.not_compared += sum(rest for _, _, rest in sides)
@@ -438,13 +444,8 @@ def _frames(session: Session) -> Iterator[_Frame]:
 
 def _batches(session: Session) -> Iterator[pa.RecordBatch]:
     """Yield rows with what is compared; masks, which may be large, stay in the file if they can."""
-    leaves = ["source_frame", *(f"detections.list.element.{name}" for name in (*_FIELDS, *_SHAPES))]
-    whole = ["source_frame", "detections"]
-    if not session.parts:
-        yield from session.batches(leaves if session.sealed else whole)
-        return
-    for part in session.parts:
-        yield from session.batches_of(part, leaves if part.sealed else whole)
+    leaves = (f"detections.list.element.{name}" for name in (*_FIELDS, *_SHAPES))
+    yield from session.batches(["source_frame", *leaves])
 
 
 def _frames_of(batch: pa.RecordBatch, position: int) -> Iterator[_Frame]:

@@ -132,7 +132,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` found out."""
+    """What `compare` found out.
+
+    Example:
+        >>> import dgrec
+        >>> comparison = dgrec.compare("recordings/monday.parquet", "recordings/tuesday.parquet")
+        >>> comparison.has_same_footage, comparison.pairs
+        (True, 420)
+    """
 
     base: tuple[Recording, ...]
     new: tuple[Recording, ...]
@@ -261,6 +268,12 @@ def compare(
     Raises:
         SessionError: A file cannot be used, or of several sessions one is named twice.
         TypeError: An argument is neither a path nor a session.
+
+    Example:
+        >>> import dgrec
+        >>> comparison = dgrec.compare("recordings/monday.parquet", "recordings/tuesday.parquet")
+        >>> [row.metric for row in comparison.rows][:2]
+        ['throughput_fps', 'read_p50_ms']
     """
     with contextlib.ExitStack() as stack:
         sides = [[_opened(item, stack) for item in _items(side)] for side in (base, new)]
@@ -420,9 +433,10 @@ def _pairs(base: Sample, new: Sample) -> tuple[Sample, Sample]:
 
 def _are_pairs(base: Sample, new: Sample) -> bool:
     """Return whether the time before each result of one side has its counterpart."""
-    return np.array_equal(base.source_frame, new.source_frame) and np.array_equal(
-        np.isnan(base.gap_ms), np.isnan(new.gap_ms)
-    )
+    if not np.array_equal(base.source_frame, new.source_frame):
+        return False
+    times = (base.gap_ms, new.gap_ms), (base.step_ms, new.step_ms)
+    return all(np.array_equal(np.isnan(one), np.isnan(other)) for one, other in times)
 
 
 def _throughput(base: Sample, new: Sample, *, paired: bool) -> _Measured:

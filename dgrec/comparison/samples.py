@@ -51,7 +51,8 @@ STALL_MS: Final = 100.0
 class Sample:
     """The frames of one session; arrays leave out those of the warm-up.
 
-    ``gap_ms``, ``captured_gap_ms`` and ``stages`` have NaN where there is no such duration.
+    ``gap_ms``, ``step_ms``, ``captured_step_ms`` and ``stages`` have NaN where there is no such
+    duration.
     """
 
     path: str
@@ -66,8 +67,10 @@ class Sample:
     #: From the result before. Unknown of the first one, where frames between are not there (cut
     #: away by `dgrec clip`, or lost to damage), and where a stamp is missing or steps back.
     gap_ms: Floats
-    #: The same between the captures.
-    captured_gap_ms: Floats
+    #: From the last frame before that has both stamps, by results and by captures, each in their
+    #: own order: in all, the two times that a rate is of (docs/views.md).
+    step_ms: Floats
+    captured_step_ms: Floats
     stages: Mapping[str, Floats]
     #: Source frames lost once the model had started, by place, and left out on purpose; None: the
     #: file does not tell. ``lost`` are those lost at any place.
@@ -90,7 +93,8 @@ class Sample:
             self,
             source_frame=self.source_frame[kept],
             gap_ms=self.gap_ms[kept],
-            captured_gap_ms=self.captured_gap_ms[kept],
+            step_ms=self.step_ms[kept],
+            captured_step_ms=self.captured_step_ms[kept],
             stages={name: values[kept] for name, values in self.stages.items()},
         )
 
@@ -103,7 +107,7 @@ class Sample:
         """Return the same with only the frames from one ``source_frame`` to another."""
         kept = self.only((self.source_frame >= first) & (self.source_frame <= last))
         # What came before the first one is no part of it.
-        kept.gap_ms[:1] = kept.captured_gap_ms[:1] = np.nan
+        kept.gap_ms[:1] = kept.step_ms[:1] = kept.captured_step_ms[:1] = np.nan
         return kept
 
     @property
@@ -128,8 +132,8 @@ class Sample:
 
         The longer of the two in all: one over their mean is the rate (`dgrec.rates.frame_rate`).
         """
-        by_capture = np.nansum(self.captured_gap_ms) > np.nansum(self.gap_ms)
-        values = self.captured_gap_ms if by_capture else self.gap_ms
+        by_capture = np.nansum(self.captured_step_ms) > np.nansum(self.step_ms)
+        values = self.captured_step_ms if by_capture else self.step_ms
         return Series(values[~np.isnan(values)], self.second)
 
     def stage(self, name: str) -> Series:
@@ -158,7 +162,7 @@ def count_stalls(gaps: Series, limit_ms: float) -> tuple[int, float]:
 
 
 def read_sample(session: Session) -> Sample:
-    """Read what a comparison needs of a session: 72 bytes of memory a frame.
+    """Read what a comparison needs of a session: 80 bytes of memory a frame.
 
     Raises:
         SessionError: Part of the file cannot be read.
@@ -183,6 +187,7 @@ def read_sample(session: Session) -> Sample:
     gaps = _gaps(columns["frame"], columns["completed_at"], cuts)
     losses = _losses(session)
     has_settled, warm_up = _warm_up(session)
+    step_ms, captured_step_ms = _steps(columns, cuts, warm_up)
     whole = Sample(
         path=str(session.path),
         session_id=session.id,
@@ -191,7 +196,8 @@ def read_sample(session: Session) -> Sample:
         has_settled=has_settled,
         source_frame=_whole_numbers(columns["source_frame"]),
         gap_ms=gaps,
-        captured_gap_ms=_gaps(columns["frame"], columns["captured_at"], cuts),
+        step_ms=step_ms,
+        captured_step_ms=captured_step_ms,
         stages={name: columns[name].astype(np.float64, copy=False) for name in STAGES},
         dropped={place: losses[place] for place in DROP_PLACES},
         lost=losses["lost"],
@@ -201,7 +207,7 @@ def read_sample(session: Session) -> Sample:
         damage=tuple(session.damage),
     )
     kept = whole.only(slice(warm_up, None))
-    kept.gap_ms[:1] = kept.captured_gap_ms[:1] = np.nan
+    kept.gap_ms[:1] = np.nan
     return kept
 
 
@@ -212,6 +218,31 @@ def _gaps(frame: Numbers, completed_us: Numbers, cuts: Sequence[int]) -> Floats:
     follows = (np.diff(frame) == 1) & ~np.isin(frame[1:], cuts) & (steps >= 0)
     gaps[1:] = np.where(follows, steps / 1000, np.nan)
     return gaps
+
+
+def _steps(
+    columns: Mapping[str, Numbers], cuts: Sequence[int], warm_up: int
+) -> tuple[Floats, Floats]:
+    """Return the milliseconds from one row with both stamps to the next, by results and captures.
+
+    Each in their own order, should they run backwards: they add up to the time from the first to
+    the last, of each stretch of frames that follow one another. The warm-up is no part of them.
+    """
+    frame = columns["frame"]
+    stamps = columns["completed_at"], columns["captured_at"]
+    known = np.flatnonzero(~np.isnan(stamps[0] + stamps[1]))
+    known = known[known >= warm_up]
+    begins = np.concatenate([[True], (np.diff(frame) != 1) | np.isin(frame[1:], cuts)])
+    stretch = np.cumsum(begins[: len(frame)])[known]
+    found = []
+    for values in stamps:
+        ordered = values[known]
+        if (np.diff(ordered) < 0).any():
+            ordered = ordered[np.lexsort((ordered, stretch))]
+        steps = np.full(len(frame), np.nan)
+        steps[known[1:]] = np.where(np.diff(stretch) == 0, np.diff(ordered) / 1000, np.nan)
+        found.append(steps)
+    return found[0], found[1]
 
 
 def _losses(session: Session) -> dict[str, int | None]:

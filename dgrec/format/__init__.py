@@ -3,7 +3,7 @@
 from dgrec.format import json_values, metadata
 from dgrec.format.arrays import is_utf8
 from dgrec.format.casting import is_cast, with_columns
-from dgrec.format.checksums import verify_checksums
+from dgrec.format.checksums import Checksums, verify_checksums
 from dgrec.format.clips import Span, have_common_frames, original_of, recorded_spans
 from dgrec.format.decode import RestoredFrame, restore
 from dgrec.format.encode import Row
@@ -14,6 +14,7 @@ from dgrec.format.metadata import (
     Metadata,
     cuts_of,
     dumps,
+    is_live,
     pixel_aspect,
     result_type,
     source_size,
@@ -22,11 +23,24 @@ from dgrec.format.metadata import (
     uuid7,
 )
 from dgrec.format.parquet import SealedFile, leaves_of, seal, write_sealed
-from dgrec.format.schema import DETECTION, JOURNAL_SUFFIX, SCHEMA
-from dgrec.format.totals import FLOATS, LARGEST_MEASUREMENT, LOSSES, TOTALLED, RowTotals, add_rows
+from dgrec.format.schema import DETECTION, JOURNAL_SUFFIX, LABEL_LEAF, SCHEMA
+from dgrec.format.totals import (
+    AT_START,
+    FLOATS,
+    LARGEST_MEASUREMENT,
+    LOSSES,
+    TOTALLED,
+    RowTotals,
+    StartLosses,
+    add_rows,
+    loses_at_start,
+    since_start,
+)
 from dgrec.format.untrusted import DecodeError, open_file
 
 __all__ = [
+    "AT_START",
+    "Checksums",
     "DETECTION",
     "DecodeError",
     "Durability",
@@ -36,6 +50,7 @@ __all__ = [
     "Journal",
     "JournalTail",
     "JournalWriter",
+    "LABEL_LEAF",
     "LARGEST_MEASUREMENT",
     "LOSSES",
     "MaskMode",
@@ -46,6 +61,7 @@ __all__ = [
     "SCHEMA",
     "SealedFile",
     "Span",
+    "StartLosses",
     "TOTALLED",
     "add_rows",
     "cuts_of",
@@ -53,9 +69,11 @@ __all__ = [
     "have_common_frames",
     "is_being_written",
     "is_cast",
+    "is_live",
     "is_utf8",
     "json_values",
     "leaves_of",
+    "loses_at_start",
     "metadata",
     "open_file",
     "original_of",
@@ -64,6 +82,7 @@ __all__ = [
     "restore",
     "result_type",
     "seal",
+    "since_start",
     "source_size",
     "utc_ns",
     "utc_text",

@@ -18,7 +18,14 @@ import pyarrow.compute as pc
 from dgrec.errors import DamagedSessionError, NotASessionError
 from dgrec.format.schema import SCHEMA
 
-__all__ = ["cast_batches", "cast_schema", "check_required", "is_cast", "with_columns"]
+__all__ = [
+    "cast_batches",
+    "cast_schema",
+    "check_required",
+    "is_cast",
+    "taken_apart",
+    "with_columns",
+]
 
 #: Microseconds from 1970 to the years 2 and 9999. Python has no dates a year before and after.
 _FIRST_US, _LAST_US = -62_104_060_800_000_000, 253_370_764_800_000_000
@@ -72,8 +79,9 @@ def is_cast(schema: pa.Schema) -> bool:
 def cast_batches(batch: pa.RecordBatch, schema: pa.Schema, path: Path) -> Iterator[pa.RecordBatch]:
     """Yield the rows of a batch with the types of ``schema``, which `cast_schema` returned.
 
-    Lists of detections and timings are never null, nor are numbers of frames; stamps that Python
-    has no date for become the first or the last one. Texts may be dictionary-encoded in ``batch``.
+    Detections, lists of them and timings are never null, nor are numbers of frames; stamps that
+    Python has no date for become the first or the last one. Texts may be dictionary-encoded in
+    ``batch``.
 
     Raises:
         DamagedSessionError: Its content is not what its schema says, a row has no number, or stands
@@ -102,6 +110,8 @@ def check_required(batch: pa.RecordBatch) -> None:
     for name in ("frame", "detections", "timing"):
         if batch.column(name).null_count:
             raise ValueError(f"column {name!r} has nulls")
+    if cast(pa.ListArray, batch.column("detections")).flatten().null_count:
+        raise ValueError("a detection is null")
     for name in ("captured_at", "completed_at"):
         stamps = batch.column(name)
         if _within(stamps, _FIRST_US, _LAST_US) is not stamps:
@@ -146,7 +156,7 @@ def _decoded_bytes(array: Any) -> int:
     if pa.types.is_struct(type_):
         return sum(map(_decoded_bytes, array.flatten()))
     if pa.types.is_map(type_):
-        return _decoded_bytes(_taken_apart(array)[1])
+        return _decoded_bytes(taken_apart(array)[1])
     if _is_list(type_):
         return _decoded_bytes(array.flatten())
     return 0
@@ -171,6 +181,8 @@ def _cast_column(array: pa.Array, wanted: pa.Field) -> pa.Array:
         return array
     if pa.types.is_timestamp(wanted.type):
         return _within(array, _FIRST_US, _LAST_US)
+    if wanted.name == "detections" and array.flatten().null_count:
+        array = _without_null_items(array)
     if wanted.name in ("detections", "timing") and array.null_count:
         return _without_nulls(array)
     if wanted.name == "frame" and array.null_count:
@@ -246,7 +258,7 @@ def _cast(array: pa.Array, wanted: pa.DataType) -> pa.Array:
     if pa.types.is_map(wanted):
         return _cast_map(array, wanted)
     if pa.types.is_list(wanted):
-        offsets, values = _taken_apart(array)
+        offsets, values = taken_apart(array)
         mask = array.is_null() if array.null_count else None
         items = _cast(values, wanted.value_type)
         return pa.ListArray.from_arrays(offsets, items, type=wanted, mask=mask)
@@ -273,7 +285,7 @@ def _cast_struct(array: pa.StructArray, wanted: pa.StructType) -> pa.Array:
 
 
 def _cast_map(array: pa.Array, wanted: pa.MapType) -> pa.Array:
-    offsets, pairs = _taken_apart(array)
+    offsets, pairs = taken_apart(array)
     if not pa.types.is_struct(pairs.type) or pairs.type.num_fields != 2:
         return pa.nulls(len(array), wanted)
     keys, items = pairs.flatten()
@@ -283,7 +295,7 @@ def _cast_map(array: pa.Array, wanted: pa.MapType) -> pa.Array:
     return pa.MapArray.from_arrays(offsets, keys, _cast(items, wanted.item_type), type=wanted)
 
 
-def _taken_apart(array: Any) -> tuple[pa.Array, pa.Array]:
+def taken_apart(array: Any) -> tuple[pa.Array, pa.Array]:
     """Return offsets and items of a list of any kind; where it is null there are no items."""
     if pa.types.is_map(array.type):
         array = array.cast(_pairs_type(array.type))
@@ -336,8 +348,16 @@ def _within(array: pa.Array, low: int, high: int) -> pa.Array:
 
 def _without_nulls(array: pa.Array) -> pa.Array:
     """Return lists or maps with empty ones for those that are null."""
-    offsets, values = _taken_apart(array)
+    offsets, values = taken_apart(array)
     if pa.types.is_map(array.type):
         keys, items = values.flatten()
         return pa.MapArray.from_arrays(offsets, keys, items, type=array.type)
     return cast(pa.Array, pa.ListArray.from_arrays(offsets, values, type=array.type))
+
+
+def _without_null_items(array: pa.Array) -> pa.Array:
+    """Return lists with structs of nulls for those structs in them that are null."""
+    offsets, values = taken_apart(array)
+    items = pa.StructArray.from_arrays(values.flatten(), fields=list(values.type))
+    mask = array.is_null() if array.null_count else None
+    return cast(pa.Array, pa.ListArray.from_arrays(offsets, items, type=array.type, mask=mask))

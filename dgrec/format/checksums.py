@@ -14,12 +14,13 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from dgrec.errors import DamagedSessionError, NotASessionError
+from dgrec.errors import DamagedSessionError, NotASessionError, SessionError
 
-__all__ = ["append_checksums", "verify_checksums"]
+__all__ = ["Checksums", "append_checksums", "verify_checksums"]
 
 _MAGIC = b"DGRCSUM1"
 _BLOCK = 1 << 20
@@ -45,39 +46,94 @@ def verify_checksums(path: Path) -> bool:
         NotASessionError: The file is no Parquet file at all.
         DamagedSessionError: A checksum differs; the message names the damaged bytes.
     """
-    with path.open("rb") as file:
-        footer_at, footer = _footer(file, str(path))
-        file.seek(max(0, footer_at - _TAIL.size))
-        tail = file.read(min(footer_at, _TAIL.size))
-        if len(tail) < _TAIL.size:
-            return False
-        count, block_sum, magic = _TAIL.unpack(tail)
-        if magic != _MAGIC:
-            return False
-        body_size = 4 * (count + 2)
-        body_at = footer_at - 12 - body_size
-        if body_at < 0:
-            raise DamagedSessionError(f"{path}: damaged at its end (checksum block)")
-        file.seek(body_at)
-        body = file.read(body_size)
+    checksums = Checksums.read(path)
+    if checksums is not None:
+        checksums.check()
+    return checksums is not None
+
+
+class Checksums:
+    """The checksums of a sealed file: each of its blocks is compared once, when it is asked for."""
+
+    def __init__(self, path: Path, sums: Sequence[int], end: int, file: os.stat_result) -> None:
+        self.path = path
+        self._file = file
+        #: Where the bytes end that they are about.
+        self.end = end
+        self._sums = sums
+        self._is_checked = bytearray(len(sums))
+
+    @classmethod
+    def read(cls, path: Path) -> Checksums | None:
+        """Check the footer and return the checksums of what is before it; None if there are none.
+
+        Raises:
+            NotASessionError: The file is no Parquet file at all.
+            DamagedSessionError: The footer or the checksums are damaged.
+        """
+        with path.open("rb") as file:
+            footer_at, footer = _footer(file, str(path))
+            file.seek(max(0, footer_at - _TAIL.size))
+            tail = file.read(min(footer_at, _TAIL.size))
+            if len(tail) < _TAIL.size:
+                return None
+            count, block_sum, magic = _TAIL.unpack(tail)
+            if magic != _MAGIC:
+                return None
+            body_size = 4 * (count + 2)
+            body_at = footer_at - 12 - body_size
+            if body_at < 0:
+                raise DamagedSessionError(f"{path}: damaged at its end (checksum block)")
+            file.seek(body_at)
+            body = file.read(body_size)
+            stat = os.fstat(file.fileno())
         if zlib.crc32(body) != block_sum:
             raise DamagedSessionError(f"{path}: damaged at its end (checksum block)")
         *sums, footer_sum, _ = struct.unpack(f"<{count + 2}I", body)
         if zlib.crc32(footer) != footer_sum:
             raise DamagedSessionError(f"{path}: damaged at its end (Parquet footer)")
-        actual = _block_sums(file, body_at)
-        if len(actual) != count:
+        if -(-body_at // _BLOCK) != count:
             raise DamagedSessionError(f"{path}: damaged (its length is wrong)")
-        bad = [
-            index for index, pair in enumerate(zip(sums, actual, strict=True)) if len({*pair}) > 1
-        ]
+        return cls(path, sums, body_at, stat)
+
+    @property
+    def unchecked_bytes(self) -> int:
+        """About how many bytes have not been compared yet."""
+        return self._is_checked.count(0) * _BLOCK
+
+    def check(self, ranges: Iterable[tuple[int, int]] | None = None) -> None:
+        """Compare the blocks that hold these ranges of bytes, all blocks by default.
+
+        Raises:
+            DamagedSessionError: A checksum differs; the message names the damaged bytes.
+            SessionError: It is another file by now, or gone.
+        """
+        wanted: set[int] = set()
+        for start, end in [(0, self.end)] if ranges is None else ranges:
+            wanted.update(range(max(start, 0) // _BLOCK, -(-min(end, self.end) // _BLOCK)))
+        wanted = {block for block in wanted if not self._is_checked[block]}
+        if not wanted:
+            return
+        bad = []
+        try:
+            with self.path.open("rb") as file:
+                if not os.path.samestat(self._file, os.fstat(file.fileno())):
+                    raise SessionError(f"{self.path}: was replaced after it was opened")
+                for block in sorted(wanted):
+                    file.seek(block * _BLOCK)
+                    data = file.read(min(_BLOCK, self.end - block * _BLOCK))
+                    if zlib.crc32(data) == self._sums[block]:
+                        self._is_checked[block] = 1
+                    else:
+                        bad.append(block)
+        except OSError as error:
+            raise SessionError(f"{self.path}: cannot be read: {error.strerror}") from None
         if bad:
-            first = bad[0] * _BLOCK
             raise DamagedSessionError(
-                f"{path}: damaged: {len(bad)} of {count} blocks of 1 MiB differ from what was "
-                f"written, the first at byte {first:,}; restore the file from a copy"
+                f"{self.path}: damaged: {len(bad)} of {len(wanted)} blocks of 1 MiB differ from "
+                f"what was written, the first at byte {bad[0] * _BLOCK:,}; restore the file from "
+                "a copy"
             )
-    return True
 
 
 def _footer(file: BinaryIO, name: str) -> tuple[int, bytes]:

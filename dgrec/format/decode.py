@@ -6,6 +6,7 @@ stands in their JSON and mask columns is checked here, since anybody may have wr
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -44,16 +45,22 @@ def restore(row: Mapping[str, Any]) -> RestoredFrame:
         DecodeError: Its JSON or a mask is not what dgrec writes, or stands for more than a frame
             of its size can hold.
     """
+    # Of many new lists, looking for cycles again and again takes two thirds of the time.
+    is_collecting = gc.isenabled()
+    gc.disable()
     try:
         return _restore(row, Allowance.for_frame(row.get("width"), row.get("height")))
     except DecodeError:
         raise
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise DecodeError(f"not what dgrec writes: {error}") from None
+    finally:
+        if is_collecting:
+            gc.enable()
 
 
 def _restore(row: Mapping[str, Any], allowance: Allowance) -> RestoredFrame:
-    note = _json_object(row.get("restore"), "restore")
+    note = _json_object(row.get("restore"), "restore", allowance)
     hashes: dict[str, int] = {}
     if "results" in note:
         results = json_values.loads(note["results"], allowance)
@@ -67,7 +74,8 @@ def _restore(row: Mapping[str, Any], allowance: Allowance) -> RestoredFrame:
         timing = dict(row["timing"])
         for key in note.get("timing_int", ()):
             timing[key] = int(timing[key])
-    attributes = json_values.decode(_json_object(row.get("attributes"), "attributes"), allowance)
+    attributes = _json_object(row.get("attributes"), "attributes", allowance)
+    attributes = json_values.decode(attributes, allowance)
     if isinstance(attributes, json_values.RecordedObject):  # they held themselves: nothing was kept
         attributes = {}
     names = attributes if isinstance(attributes, dict) else {"_": attributes}
@@ -83,10 +91,10 @@ def _restore(row: Mapping[str, Any], allowance: Allowance) -> RestoredFrame:
     )
 
 
-def _json_object(text: str | None, column: str) -> dict[str, Any]:
+def _json_object(text: str | None, column: str, allowance: Allowance) -> dict[str, Any]:
     if not text:
         return {}
-    value = parse_json(text)
+    value = parse_json(text, allowance)
     if not isinstance(value, dict):
         raise DecodeError(f"{column!r} is no JSON object")
     return value
@@ -104,11 +112,11 @@ def _restore_detection(
 ) -> Any:
     if value is None:
         return {}
-    extra = _json_object(value["extra"], "extra")
+    extra = _json_object(value["extra"], "extra", allowance)
     if "$value" in extra:
         return json_values.decode(extra["$value"], allowance)
     detection: dict[str, Any] = {}
-    for name, *points in _keys(value):
+    for name, *points in _keys(value, allowance):
         if name in extra:
             detection[name] = json_values.decode(extra[name], allowance)
             continue
@@ -145,14 +153,14 @@ def _field(name: str, points: list[str], value: Mapping[str, Any], allowance: Al
 _KEY_ORDERS: dict[str, list[list[str]]] = {}
 
 
-def _keys(value: Mapping[str, Any]) -> list[list[str]]:
+def _keys(value: Mapping[str, Any], allowance: Allowance) -> list[list[str]]:
     """Return a detection's keys in their order, each in a list; with landmarks, those of points."""
     text = value["keys"]
     if text is None:
         return [[name] for name in _USUAL_KEYS]
     order = _KEY_ORDERS.get(text)
     if order is None:
-        order = _parse_keys(text)
+        order = _parse_keys(text, allowance)
         if len(text) < _LONGEST_KEPT:
             if len(_KEY_ORDERS) > _MOST_KEPT:
                 _KEY_ORDERS.clear()
@@ -160,8 +168,8 @@ def _keys(value: Mapping[str, Any]) -> list[list[str]]:
     return order
 
 
-def _parse_keys(text: str) -> list[list[str]]:
-    parsed = parse_json(text)
+def _parse_keys(text: str, allowance: Allowance) -> list[list[str]]:
+    parsed = parse_json(text, allowance)
     if not isinstance(parsed, list):
         raise DecodeError("'keys' is no list")
     order = [[item] if isinstance(item, str) else item for item in parsed]

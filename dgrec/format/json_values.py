@@ -90,7 +90,8 @@ def loads(text: str, allowance: Allowance | None = None) -> Any:
     Raises:
         DecodeError: `dumps` did not write it, or it takes more.
     """
-    return decode(parse_json(text), Allowance() if allowance is None else allowance)
+    allowance = Allowance() if allowance is None else allowance
+    return decode(parse_json(text, allowance), allowance)
 
 
 def _class_name(value: Any) -> str:

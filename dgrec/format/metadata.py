@@ -198,6 +198,16 @@ def utc_ns(moment: dt.datetime) -> int:
     return (moment - _EPOCH) // dt.timedelta(microseconds=1) * 1000
 
 
+def is_live(metadata: Mapping[str, Any]) -> bool:
+    """Return whether the frames came by themselves, and did not wait to be read.
+
+    Recorders before `source.live` did not say so; an address gave something live then.
+    """
+    source = metadata.get("source", {})
+    live = source.get("live")
+    return live if isinstance(live, bool) else source.get("kind") in ("camera", "url")
+
+
 def utc_text(ns: int) -> str:
     """Return nanoseconds since 1970 as ISO 8601 in UTC, to the microsecond."""
     seconds, rest = divmod(ns, 1_000_000_000)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,11 @@ from dgrec.files import NewFile, write_error
 from dgrec.format import metadata as metadata_module
 from dgrec.format.arrays import is_utf8
 from dgrec.format.casting import cast_batches, cast_schema, with_columns
-from dgrec.format.checksums import append_checksums, verify_checksums
+from dgrec.format.checksums import Checksums, append_checksums, verify_checksums
 from dgrec.format.journal import Journal
 from dgrec.format.metadata import Metadata
-from dgrec.format.schema import METADATA_KEY, parquet_bounds, parquet_encodings
+from dgrec.format.nested import MOST_IN_GROUP, NestedValues
+from dgrec.format.schema import METADATA_KEY, SCHEMA, parquet_bounds, parquet_encodings
 from dgrec.format.totals import RowTotals, add_rows
 from dgrec.format.untrusted import check_file
 
@@ -38,11 +39,8 @@ _MANY_BATCHES = 64
 #: What a footer may hold: the metadata is one text of it.
 _LONGEST_FOOTER_TEXT = 48 << 20
 _MOST_FOOTER_ITEMS = 4_000_000
-_ROWS_AT_ONCE = 4096
-#: Values of one nested column that are decoded at a time, and how many a row has on the average:
-#: a thousand landmarks of three numbers on every frame.
-_MOST_VALUES = 4_000_000
-_MOST_VALUES_PER_ROW = 3000
+#: A file of this size is checked as a whole when it is opened.
+_LITTLE_BYTES = 256 << 10
 
 
 def seal(
@@ -158,9 +156,7 @@ def _write_parquet(
                 written.result()
         metadata = dict(closing(totals))
         metadata["is_finite"] = totals.is_finite
-        counted, rows = metadata.get("totals", {}), totals.to_dict()
-        if "clip" in metadata and "dropped_at_start" in rows:
-            rows["dropped_at_start"] = 0  # its first frame is not the recording's
+        counted, rows = metadata.get("totals", {}), totals.to_dict(metadata)
         metadata["totals"] = add_rows(counted, rows, damaged="damage" in metadata)
         writer.add_key_value_metadata({METADATA_KEY.decode(): metadata_module.dumps(metadata)})
 
@@ -201,6 +197,13 @@ def _one_table(batches: list[pa.RecordBatch]) -> pa.Table:
 class SealedFile:
     """A sealed session on disk, its known columns with the types of `SCHEMA`.
 
+    Opening it reads and checks the footer, and all of a file that is hardly longer. What is read
+    of a row group is compared with the checksums first.
+
+    Args:
+        checksums: Those of the file, where they are known already.
+        check: Whether anything is compared with checksums.
+
     Raises:
         NotASessionError: The file is Parquet, but no session.
         DamagedSessionError: Its footer cannot be read.
@@ -208,9 +211,17 @@ class SealedFile:
         OSError: There is no such file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, *, checksums: Checksums | None = None, check: bool = True
+    ) -> None:
         self.path = path
         check_file(path)
+        if checksums is None and check:
+            checksums = Checksums.read(path)
+            if checksums is not None and checksums.end <= _LITTLE_BYTES:
+                checksums.check()
+        #: None of a file without: another tool has rewritten it, and nothing vouches for it.
+        self.checksums = checksums
         # Arrow takes no names that are no UTF-8, and reads through Python if it is given a file.
         self._opened = None if is_utf8(str(path)) else path.open("rb")
         try:
@@ -218,6 +229,7 @@ class SealedFile:
             stored = self._file.metadata.metadata or {}
             #: The columns as they stand in the file.
             self.stored_schema: pa.Schema = self._file.schema_arrow.remove_metadata()
+            self._nested = NestedValues(self._decoded, self.stored_schema)
             self._check_footer()
         except _UNREADABLE as error:
             self._close_opened()
@@ -245,7 +257,7 @@ class SealedFile:
         file: Any = self._opened or self.path
         footer = pq.ParquetFile(file, **limits)
         leaves = [footer.schema.column(index) for index in range(len(footer.schema))]
-        self._leaves = frozenset(leaf.path for leaf in leaves)
+        self._leaves = [leaf.path for leaf in leaves]
         texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
         # One long text, named by every row, is small in the file: it stays so until its size is
         # known (`dgrec.format.casting`).
@@ -259,10 +271,15 @@ class SealedFile:
         counts = [footer.row_group(index).num_rows for index in range(footer.num_row_groups)]
         if min(counts, default=0) < 0 or sum(counts) != footer.num_rows:
             raise ValueError("its footer contradicts itself")
-        for index, rows in enumerate(counts):
-            values = self._most_values(index)
-            if values > max(_MOST_VALUES, _MOST_VALUES_PER_ROW * rows):
-                raise ValueError(f"{values:,} values in {rows:,} rows")
+        for index in range(footer.num_row_groups):
+            values = self._nested.longest(index)
+            if values > MOST_IN_GROUP:
+                raise ValueError(f"{values:,} values in one list column of a row group")
+
+    @property
+    def has_few_values(self) -> bool:
+        """Whether its lists are no longer than those in a file that dgrec wrote."""
+        return self._nested.are_few()
 
     @property
     def parquet(self) -> pq.ParquetFile:
@@ -278,6 +295,58 @@ class SealedFile:
         for index in range(self._file.metadata.num_row_groups):
             starts.append(starts[-1] + self._file.metadata.row_group(index).num_rows)
         return starts
+
+    def check(self, columns: Collection[str] | None = None) -> None:
+        """Compare columns of all row groups with the checksums; everything by default.
+
+        Raises:
+            DamagedSessionError: They differ.
+        """
+        if self.checksums is None:
+            return
+        if columns is None:
+            self.checksums.check()
+            return
+        groups = range(self._file.metadata.num_row_groups)
+        data_end = max((end for _, end in self._places(None, groups[-1:])), default=0)
+        indexes = data_end, self.checksums.end
+        self.checksums.check([*self._places(columns, groups), indexes])
+
+    def _places(
+        self, columns: Collection[str] | None, groups: Iterable[int]
+    ) -> Iterator[tuple[int, int]]:
+        """Yield where (first byte, byte after the last) columns of row groups are in the file."""
+        leaves = [
+            index
+            for index, leaf in enumerate(self._leaves)
+            if columns is None or leaf in columns or leaf.partition(".")[0] in columns
+        ]
+        for group in map(self._file.metadata.row_group, groups):
+            for chunk in map(group.column, leaves):
+                start = chunk.dictionary_page_offset or chunk.data_page_offset
+                start = min(start, chunk.data_page_offset)
+                yield start, start + chunk.total_compressed_size
+
+    def first_at_least(self, name: str, value: int) -> int:
+        """Return the first row of the first row group that may hold a ``value`` or a larger one.
+
+        The number of rows if the statistics of all say that they hold less.
+
+        Args:
+            name: A column of whole numbers, or of stamps: in microseconds since 1970.
+            value: The least that is wanted.
+        """
+        index = self.stored_schema.get_field_index(name)
+        if index < 0 or self.stored_schema.field(index).type != SCHEMA.field(name).type:
+            return 0  # what another type is cast to may be larger
+        footer, start = self._file.metadata, 0
+        leaf = self._leaves.index(name)
+        for group in map(footer.row_group, range(footer.num_row_groups)):
+            statistics = group.column(leaf).statistics
+            if statistics is None or not statistics.has_min_max or statistics.max_raw >= value:
+                break
+            start += group.num_rows
+        return start
 
     def batches(
         self, columns: list[str] | None = None, *, first_group: int = 0
@@ -299,10 +368,15 @@ class SealedFile:
             if not there:  # of nothing, Arrow reads no rows
                 there = ["frame"]
             columns = list(dict.fromkeys(name.partition(".")[0] for name in columns))
+        asked = set(self.schema.names if columns is None else columns)
         left = self._file.metadata.row_group(index).num_rows
+        if self.checksums is not None:
+            self.checksums.check(self._places(there, [index]))
         try:
             found = self._decoded.iter_batches(
-                batch_size=self._rows_at_once(index), row_groups=[index], columns=there
+                batch_size=self._nested.rows_at_once(index, asked),
+                row_groups=[index],
+                columns=there,
             )
             for stored in found:
                 for batch in cast_batches(stored, self.schema, self.path):
@@ -321,15 +395,6 @@ class SealedFile:
         # Another tool may call the items of a list otherwise, or have left this one out.
         return name if name in self._leaves else column
 
-    def _rows_at_once(self, index: int) -> int:
-        """Return how many rows of a group to decode at a time.
-
-        Lists of nothing are small in a file: the footer says how many items they have.
-        """
-        group_rows: int = self._file.metadata.row_group(index).num_rows
-        rows = _MOST_VALUES * group_rows // max(1, self._most_values(index))
-        return max(1, min(_ROWS_AT_ONCE, rows))
-
     def column_bytes(self) -> list[tuple[str, pa.DataType, int]]:
         """Return name, type and compressed size of every leaf of the stored columns."""
         footer = self._file.metadata
@@ -342,11 +407,6 @@ class SealedFile:
             for index in range(min(len(leaves), group.num_columns)):
                 taken[index] += group.column(index).total_compressed_size
         return [(*leaf, size) for leaf, size in zip(leaves, taken, strict=True)]
-
-    def _most_values(self, index: int) -> int:
-        """Return how many values the longest column of a row group says it has."""
-        group = self._file.metadata.row_group(index)
-        return max((group.column(leaf).num_values for leaf in range(group.num_columns)), default=0)
 
     def _failure(self, error: BaseException) -> SessionError:
         if self._file.closed:

@@ -13,6 +13,7 @@ import pyarrow as pa
 __all__ = [
     "FORMAT_VERSION",
     "JOURNAL_SUFFIX",
+    "LABEL_LEAF",
     "METADATA_KEY",
     "SCHEMA",
     "STAGE_KEYS",
@@ -36,6 +37,9 @@ STAGE_KEYS: Final = {
     "inference_ms": ("CoreInferenceDuration_ms", "inference"),
     "postprocess_ms": ("CorePostprocessDuration_ms", "postprocess"),
 }
+
+#: The labels of detections, for who reads nothing else of them: masks would be most of it.
+LABEL_LEAF: Final = "detections.list.element.label"
 
 LANDMARK: Final = pa.struct(
     [

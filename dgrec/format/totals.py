@@ -10,10 +10,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dgrec.format.metadata import utc_text
+from dgrec.format.metadata import is_live, utc_text
 from dgrec.format.schema import SCHEMA
 
-__all__ = ["FLOATS", "LARGEST_MEASUREMENT", "LOSSES", "TOTALLED", "RowTotals", "add_rows"]
+__all__ = [
+    "AT_START",
+    "FLOATS",
+    "LARGEST_MEASUREMENT",
+    "LOSSES",
+    "TOTALLED",
+    "RowTotals",
+    "StartLosses",
+    "add_rows",
+    "loses_at_start",
+    "since_start",
+]
 
 #: Totals of source frames that are not among the rows, and the column that each adds up.
 LOSSES = {
@@ -22,6 +33,10 @@ LOSSES = {
     "dropped_camera": "dropped_camera",
     "dropped_queue": "dropped_queue",
     "dropped_writer": "dropped_writer",
+}
+#: Totals of those frames among them that were lost while the model started.
+AT_START = {
+    f"{name}_at_start": column for name, column in LOSSES.items() if name.startswith("dropped")
 }
 #: Columns of numbers that may not be finite.
 FLOATS = frozenset(column.name for column in SCHEMA if pa.types.is_floating(column.type))
@@ -45,7 +60,7 @@ class RowTotals:
         self._detections = 0
         self._losses: dict[str, int] = {}
         self._last_us: int | None = None
-        self._start = _StartLosses()
+        self._start = StartLosses()
         self._is_finite = True
         # A journal has a batch for every half second: one at a time would take as long as reading.
         self._waiting: list[pa.RecordBatch] = []
@@ -73,7 +88,7 @@ class RowTotals:
                 total = pc.sum(rows.column(column)).as_py()
                 if total is not None:
                     self._losses[name] = self._losses.get(name, 0) + int(total)
-        if rows.num_rows and set(_StartLosses.COLUMNS) <= set(rows.schema.names):
+        if rows.num_rows:
             with contextlib.suppress(pa.ArrowException):
                 self._start.add(rows)
         if "completed_at" in rows.schema.names:
@@ -99,14 +114,18 @@ class RowTotals:
         self._add_waiting()
         return self._is_finite
 
-    @property
-    def losses(self) -> dict[str, int | None]:
-        """Source frames left out and lost before the rows, by what `LOSSES` calls them."""
+    def losses(self, metadata: Mapping[str, Any]) -> dict[str, int | None]:
+        """Return what the recording of ``metadata`` left out and lost before these rows.
+
+        By the names of `LOSSES`, in all, and of `AT_START`.
+        """
         self._add_waiting()
         losses = {name: self._losses.get(name, None if self.frames else 0) for name in LOSSES}
-        if losses["dropped"] is None:
-            return {**losses, "dropped_at_start": None}
-        return {**losses, "dropped_at_start": self._start.count() if self.frames else 0}
+        at_start = self._start.counts() if loses_at_start(metadata) else {}
+        for name in AT_START:
+            in_all = losses[name.removesuffix("_at_start")]
+            losses[name] = None if in_all is None else at_start.get(name, 0)
+        return losses
 
     @property
     def ended_at(self) -> str | None:
@@ -118,9 +137,10 @@ class RowTotals:
             return utc_text(self._last_us * 1000)
         return None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self, metadata: Mapping[str, Any]) -> dict[str, Any]:
         """Return them as ``totals`` of the metadata, without what is not known."""
-        known = {name: count for name, count in self.losses.items() if count is not None}
+        losses = self.losses(metadata).items()
+        known = {name: count for name, count in losses if count is not None}
         return {"frames": self.frames, "detections": self.detections, **known}
 
 
@@ -129,23 +149,45 @@ def _is_measured(column: pa.ChunkedArray) -> bool:
     return pc.all(pc.less_equal(sizes, LARGEST_MEASUREMENT)).as_py() is not False
 
 
-class _StartLosses:
-    """Counts what was lost while the model started, as ``frame_losses`` of the SQL library does."""
+def loses_at_start(metadata: Mapping[str, Any]) -> bool:
+    """Return whether what a recording lost while its model started is counted apart.
 
-    COLUMNS = ("frame", "captured_at", "completed_at", "dropped_before")
+    Footage waits for the model: whatever it lost was lost to damage. A clip does not begin with its
+    recording, nor do rows whose first frame has another number than 0.
+    """
+    return is_live(metadata) and "clip" not in metadata
+
+
+def since_start(totals: Mapping[str, Any]) -> dict[str, Any]:
+    """Return totals of which ``dropped`` is what was lost once the model had started.
+
+    That is what every command calls so. In the metadata's ``totals`` it is what was lost in all.
+    """
+    found = dict(totals)
+    for name in AT_START:
+        in_all, at_start = totals.get(name.removesuffix("_at_start")), totals.get(name)
+        if in_all is not None and at_start is not None:
+            found[name.removesuffix("_at_start")] = in_all - at_start
+    return found
+
+
+class StartLosses:
+    """Counts what was lost while the model started, as ``frame_losses`` of the SQL library does."""
 
     def __init__(self) -> None:
         self._is_begun = False
         self._before_us = _NEVER
         self._first_result_us = _NEVER
-        #: (when the frame before was captured, frames lost), for rows that may belong to the start.
-        self._losses: list[tuple[int, int]] = []
+        #: Of rows that may belong to the start: when the frame before was captured, and the frames
+        #: lost, a row for each of `AT_START`.
+        self._before = np.empty(0, np.int64)
+        self._lost = np.empty((len(AT_START), 0), np.int64)
 
     def add(self, rows: pa.RecordBatch | pa.Table) -> None:
-        frame, captured, completed, dropped = (
-            _integers(rows.column(name), default)
-            for name, default in zip(self.COLUMNS, (-1, _NEVER, _NEVER, 0), strict=True)
-        )
+        frame = _integers(rows, "frame", -1)
+        captured = _integers(rows, "captured_at", _NEVER)
+        completed = _integers(rows, "completed_at", _NEVER)
+        lost = np.stack([_integers(rows, column, 0) for column in AT_START.values()])
         before = np.concatenate([[self._before_us], captured[:-1]])
         if not self._is_begun and frame[0] == 0:
             before[0] = -_NEVER
@@ -153,17 +195,30 @@ class _StartLosses:
             self._first_result_us = -_NEVER  # others went before: the model had started
         self._is_begun, self._before_us = True, int(captured[-1])
         self._first_result_us = min(self._first_result_us, int(completed.min()))
-        early = np.flatnonzero((before <= self._first_result_us) & (dropped > 0))
-        self._losses += zip(before[early].tolist(), dropped[early].tolist(), strict=True)
+        early = (before <= self._first_result_us) & lost.any(axis=0)
+        self._before = np.concatenate([self._before, before[early]])
+        self._lost = np.concatenate([self._lost, lost[:, early]], axis=1)
 
-    def count(self) -> int:
-        first_us = self._first_result_us
-        if first_us == _NEVER:
-            return 0
-        return sum(lost for before_us, lost in self._losses if before_us <= first_us)
+    @property
+    def is_over(self) -> bool:
+        """Whether no row that follows can have lost anything while the model started."""
+        return self._is_begun and self._before_us > self._first_result_us
+
+    def counts(self) -> dict[str, int]:
+        """Return the frames lost, by the names of `AT_START`."""
+        if self._first_result_us == _NEVER:
+            return dict.fromkeys(AT_START, 0)
+        counts = self._lost[:, self._before <= self._first_result_us].sum(axis=1)
+        return dict(zip(AT_START, counts.tolist(), strict=True))
 
 
-def _integers(column: pa.Array | pa.ChunkedArray, default: int) -> np.ndarray[Any, Any]:
+def _integers(
+    rows: pa.RecordBatch | pa.Table, name: str, default: int
+) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return a column; ``default`` where it is null or missing."""
+    if name not in rows.schema.names:
+        return np.full(rows.num_rows, default, np.int64)
+    column = rows.column(name)
     if pa.types.is_timestamp(column.type):
         column = column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.int64())
     values = pc.fill_null(column.cast(pa.int64()), default)

@@ -23,6 +23,11 @@ _LEAST_BYTES: Final = 64 * _MB
 _MOST_BYTES: Final = 512 * _MB
 #: Sixteen masks of the frame's own size, in float64.
 _BYTES_PER_PIXEL: Final = 16 * 8
+#: Lists and objects in the JSON of one frame: outlines of a thousand objects, 500 points each,
+#: are half as many. Python takes half a second for them.
+_MOST_CONTAINERS: Final = 1_000_000
+#: Values in it: four lists of the numbers of a picture of two megapixels.
+_MOST_VALUES: Final = 8_000_000
 
 
 class DecodeError(ValueError):
@@ -31,7 +36,7 @@ class DecodeError(ValueError):
 
 @dataclass
 class Allowance:
-    """How many bytes may still be made of what a row holds.
+    """How much may still be made of what a row holds: bytes of arrays, values in JSON.
 
     A few hundred bytes of deflated zeros can stand for gigabytes. What a frame's results can be is
     bounded by its pixels: an object's mask lies inside the frame, and a class map has the size of
@@ -39,6 +44,8 @@ class Allowance:
     """
 
     bytes_left: int = _LEAST_BYTES
+    containers_left: int = _MOST_CONTAINERS
+    values_left: int = _MOST_VALUES
 
     @classmethod
     def for_frame(cls, width: int | None, height: int | None) -> Allowance:
@@ -55,6 +62,19 @@ class Allowance:
         if not 0 <= size <= self.bytes_left:
             raise DecodeError(f"stands for {size:,} bytes, more than such a frame can hold")
         self.bytes_left -= size
+
+    def take_text(self, text: str) -> None:
+        """Count what a JSON text stands for that is about to be parsed.
+
+        Raises:
+            DecodeError: They are more than what is left.
+        """
+        self.containers_left -= text.count("{") + text.count("[")
+        self.values_left -= text.count(",")
+        if self.containers_left < 0:
+            raise DecodeError(f"its JSON holds more than {_MOST_CONTAINERS:,} lists and objects")
+        if self.values_left < 0:
+            raise DecodeError(f"its JSON holds more than {_MOST_VALUES:,} values")
 
 
 def inflate(data: bytes, most: int) -> bytes:
@@ -75,12 +95,17 @@ def inflate(data: bytes, most: int) -> bytes:
     return plain
 
 
-def parse_json(text: str | bytes) -> Any:
+def parse_json(text: str | bytes, allowance: Allowance | None = None) -> Any:
     """Return the value of a JSON text.
 
+    Args:
+        allowance: What it may hold, where it is part of a frame; it is counted down.
+
     Raises:
-        DecodeError: It is no JSON, or nested deeper than Python can read.
+        DecodeError: It is no JSON, nested deeper than Python can read, or holds more.
     """
+    if allowance is not None and isinstance(text, str):
+        allowance.take_text(text)
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:

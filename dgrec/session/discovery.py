@@ -19,25 +19,43 @@ from dgrec.session.session import Session
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["connect", "names_something", "open_sessions"]
+__all__ = ["connect", "names_something", "open_sessions", "unreadable"]
 
 _SUFFIXES = (".parquet", JOURNAL_SUFFIX)
 
 
 def connect(
-    *paths: str | os.PathLike[str], memory_limit: str = "2GB", with_clips: bool = False
+    *paths: str | os.PathLike[str],
+    memory_limit: str = "2GB",
+    with_clips: bool = False,
+    read_rows: bool = False,
 ) -> duckdb.DuckDBPyConnection:
     """Return a DuckDB connection with the views over all sessions that ``paths`` name.
 
     It is an ordinary connection, for SQL of your own: nothing is shut off. `open_sessions` says
     what a path may be; a session that cannot be read is left out with a warning.
 
+    Args:
+        read_rows: Read every row first, as `open_sessions` does where it is asked to.
+
     Raises:
         SessionError: None of them can be read.
+
+    Example:
+        >>> import dgrec
+        >>> connection = dgrec.connect("recordings/")
+        >>> connection.sql("SELECT model, count(*) FROM sessions GROUP BY model").fetchall()
+        [('blazeface_short_range--128x128_float_tflite_cpu_1', 2)]
     """
     from dgrec.sql import views
 
-    sessions = open_sessions(paths, lambda line: _warn(line, 5), with_clips=with_clips)
+    sessions = open_sessions(
+        paths,
+        lambda line: _warn(line, 5),
+        with_clips=with_clips,
+        read_rows=read_rows,
+        check_all=True,  # what the connection will be asked is not known
+    )
     return views.connect(sessions, memory_limit)
 
 
@@ -47,6 +65,8 @@ def open_sessions(
     *,
     with_clips: bool = False,
     on_clip: Callable[[str], None] | None = None,
+    read_rows: bool = False,
+    check_all: bool = False,
 ) -> list[Session]:
     """Open every session that ``paths`` name, each once.
 
@@ -63,9 +83,19 @@ def open_sessions(
             of (`UserWarning`).
         with_clips: Take clips, too, wherever they are found.
         on_clip: Called instead of ``skipped`` for clips.
+        read_rows: Read every row first, and leave out what fails at that. It takes as long as
+            reading does. Otherwise only those files are read that nothing vouches for: whoever
+            forges checksums can still make a query fail that reads the damaged part.
+        check_all: Compare all bytes of sealed files with their checksums first; otherwise they are
+            compared when something reads them.
 
     Raises:
         SessionError: None of them can be read, or nothing is named.
+
+    Example:
+        >>> import dgrec
+        >>> [session.path.name for session in dgrec.open_sessions(["recordings/"])]
+        ['monday.parquet', 'tuesday.parquet']
     """
     tell = skipped if skipped is not None else _warn
     problems: list[DgrecError] = []
@@ -77,7 +107,10 @@ def open_sessions(
             named.add(path)
         try:
             session = Session(path)
-            if len(found) > 1:
+            if check_all:
+                session.check()
+            is_vouched_for = not session.sealed or session.has_checksums
+            if read_rows or (len(found) > 1 and not is_vouched_for):
                 _read_through(session)
             opened[path] = session
         except DgrecError as error:
@@ -93,18 +126,26 @@ def open_sessions(
 
 
 def _read_through(session: Session) -> None:
-    """Read a file that nothing vouches for, so that it does not end an answer about all others.
+    """Read all rows of a session, so that it does not end an answer about all others.
 
     Raises:
-        SessionError: Part of it cannot be read.
+        SessionError: Part of it cannot be read; it is closed then.
     """
-    if session.sealed and not session.has_checksums:
+    try:
+        for _ in session.batches():
+            pass
+    except DgrecError:
+        session.close()
+        raise
+
+
+def unreadable(sessions: Iterable[Session]) -> Iterator[tuple[Session, DgrecError]]:
+    """Yield the sessions whose rows cannot be read, and why. They are closed."""
+    for session in sessions:
         try:
-            for _ in session.batches():
-                pass
-        except DgrecError:
-            session.close()
-            raise
+            _read_through(session)
+        except DgrecError as error:
+            yield session, error
 
 
 def names_something(path: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,10 +12,12 @@ import pyarrow as pa
 
 from dgrec.errors import NotASessionError, SessionError
 from dgrec.format import (
+    AT_START,
     JOURNAL_SUFFIX,
     LOSSES,
     SCHEMA,
     TOTALLED,
+    Checksums,
     Journal,
     Metadata,
     RowTotals,
@@ -23,8 +25,9 @@ from dgrec.format import (
     is_being_written,
     is_cast,
     is_utf8,
+    loses_at_start,
     open_file,
-    verify_checksums,
+    since_start,
     with_columns,
 )
 
@@ -42,17 +45,18 @@ class RecordedFile:
     Of a journal that is being written, those rows that were there when it was opened.
 
     Args:
-        check: Compare a sealed file with its checksums first; once for a file is enough.
+        checksums: Those of a sealed file, where they are known already.
+        check: Whether a sealed file is compared with its checksums, as it is read.
 
     Raises:
         FileNotFoundError: There is no such file.
         SessionError: It cannot be read, is no session, damaged, or of a newer format.
     """
 
-    def __init__(self, path: Path, *, check: bool = True) -> None:
+    def __init__(
+        self, path: Path, *, checksums: Checksums | None = None, check: bool = True
+    ) -> None:
         self.path = path
-        #: Whether a sealed file vouches for its own bytes.
-        self.has_checksums = False
         self._sealed: SealedFile | None = None
         # What the last `row` came from: the next one is likely near it.
         self._values: tuple[int, list[dict[str, Any]]] | None = None
@@ -75,15 +79,37 @@ class RecordedFile:
                 self._totals.add(batch)
             self._rows: int = self._totals.frames
         else:
-            if check:
-                self.has_checksums = verify_checksums(path)
-            self._sealed = SealedFile(path)
+            self._sealed = SealedFile(path, checksums=checksums, check=check)
             self._rows = self._sealed.num_rows
             self._totals = None
 
     @property
     def sealed(self) -> bool:
         return self._sealed is not None
+
+    @property
+    def checksums(self) -> Checksums | None:
+        """What a sealed file vouches for its own bytes with; None if it does not."""
+        return None if self._sealed is None else self._sealed.checksums
+
+    @property
+    def has_checksums(self) -> bool:
+        """Whether a sealed file vouches for its own bytes."""
+        return self.checksums is not None
+
+    @property
+    def unchecked_bytes(self) -> int:
+        """How much of a sealed file has not been compared with its checksums yet."""
+        return 0 if self.checksums is None else self.checksums.unchecked_bytes
+
+    def check(self, columns: Collection[str] | None = None) -> None:
+        """Compare columns of a sealed file with its checksums; all of it by default.
+
+        Raises:
+            DamagedSessionError: They differ.
+        """
+        if self._sealed is not None:
+            self._sealed.check(columns)
 
     @property
     def metadata(self) -> Metadata:
@@ -95,28 +121,25 @@ class RecordedFile:
     def totals(self) -> dict[str, int | None]:
         """What the rows add up to: frames, detections, and what was skipped and dropped.
 
-        None stands for what the file does not tell.
+        ``dropped`` is what was lost once the model had started, ``dropped_at_start`` what was lost
+        before. None stands for what the file does not tell.
         """
         if self._totals is None:
             said = self._file.metadata.get("totals", {})
-            names = ("frames", "detections", *LOSSES, "dropped_at_start")
-            known = {name: said.get(name) for name in names}
-            if not known["dropped"] or "clip" in self._file.metadata:
-                known["dropped_at_start"] = known["dropped"] and 0
+            known = {name: said.get(name) for name in ("frames", "detections", *LOSSES, *AT_START)}
+            if not (known["dropped"] and loses_at_start(self._file.metadata)):
+                known.update(dict.fromkeys(AT_START, 0))
             if self.has_checksums and all(type(value) is int for value in known.values()):
-                return known
+                return since_start(known)
             # Another tool rewrote the file, or an older dgrec recovered it.
             self._totals = RowTotals()
             there = [name for name in TOTALLED if name in self.schema.names]
             for batch in self._file.batches(there):
                 self._totals.add(batch)
-        losses = self._totals.losses
-        if losses["dropped_at_start"] and "clip" in self.metadata:
-            losses["dropped_at_start"] = 0  # its first frame is not the recording's
         return {
             "frames": self._totals.frames,
             "detections": self._totals.detections,
-            **losses,
+            **since_start(self._totals.losses(self.metadata)),
         }
 
     @property
@@ -147,10 +170,13 @@ class RecordedFile:
 
     @property
     def is_plain(self) -> bool:
-        """Whether any reader of Parquet finds the columns of `SCHEMA` in it, as they are."""
+        """Whether any reader of Parquet finds the columns of `SCHEMA` in it, as they are.
+
+        Not if that reader would need gigabytes for one row of them.
+        """
         if self._sealed is None or not is_utf8(str(self.path)):
             return False
-        return is_cast(self._sealed.stored_schema)
+        return is_cast(self._sealed.stored_schema) and self._sealed.has_few_values
 
     @property
     def odd_metadata(self) -> list[str]:
@@ -161,16 +187,39 @@ class RecordedFile:
         """Return name, type and compressed size of every leaf of a sealed file's columns."""
         return [] if self._sealed is None else self._sealed.column_bytes()
 
-    def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    def batches(
+        self, columns: list[str] | None = None, start: int = 0, end: int | None = None
+    ) -> Iterator[pa.RecordBatch]:
         """Yield the rows as Arrow record batches, in order.
 
         Args:
-            columns: Their names; known ones that the file lacks are null. None: those of `schema`.
+            columns: Their names; known ones that the file lacks are null. Of a nested one, a part
+                can be named as Parquet does. None: those of `schema`.
+            start: Position of the first row. Row groups before it are not read.
+            end: Position to stop before.
         """
+        end = self._rows if end is None else min(end, self._rows)
+        if start >= end:
+            return
+        position = 0
         if self.journal is not None:
-            yield from self._journal_batches(self.journal, columns)
+            found = self._journal_batches(self.journal, columns)
         else:
-            yield from self._file.batches(columns)
+            starts = self._file.group_starts()
+            group = bisect.bisect_right(starts, start) - 1
+            position = starts[group]
+            found = self._file.batches(columns, first_group=group)
+        for batch in found:
+            first, last = max(start - position, 0), min(end - position, batch.num_rows)
+            if first < last:
+                yield batch.slice(first, last - first)
+            position += batch.num_rows
+            if position >= end:
+                return
+
+    def first_at_least(self, name: str, value: int) -> int:
+        """Return a position before which a column is below ``value`` (`SealedFile`)."""
+        return 0 if self._sealed is None else self._sealed.first_at_least(name, value)
 
     def row(self, position: int) -> dict[str, Any]:
         """Return the columns of `SCHEMA` of one frame, by its position from 0."""
@@ -201,6 +250,8 @@ class RecordedFile:
         self, journal: Journal, columns: list[str] | None
     ) -> Iterator[pa.RecordBatch]:
         left = self._rows
+        if columns is not None:  # of a nested one, a journal has all parts
+            columns = list(dict.fromkeys(name.partition(".")[0] for name in columns))
         try:
             for batch in journal.batches():
                 there = batch.slice(0, left)

@@ -7,17 +7,29 @@ such a name is never taken for a part.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from dgrec.errors import DgrecError, NotASessionError
-from dgrec.format import JOURNAL_SUFFIX, LOSSES, Journal, Metadata, SealedFile, is_being_written
+from dgrec.format import (
+    JOURNAL_SUFFIX,
+    LOSSES,
+    TOTALLED,
+    Checksums,
+    Journal,
+    Metadata,
+    SealedFile,
+    StartLosses,
+    is_being_written,
+    loses_at_start,
+)
 from dgrec.session.file import RecordedFile
 
 __all__ = [
@@ -97,7 +109,7 @@ def _metadata(path: Path) -> Metadata:
     """Return what a file says at its head or end, without reading its rows."""
     if path.suffix == JOURNAL_SUFFIX:
         return Journal.open(path).metadata
-    sealed = SealedFile(path)
+    sealed = SealedFile(path, check=False)
     sealed.close()
     return sealed.metadata
 
@@ -133,6 +145,7 @@ class Part:
     ended: bool
     #: `RecordedFile.is_plain`
     is_plain: bool
+    checksums: Checksums | None = field(compare=False, repr=False)
 
     @property
     def is_finite(self) -> bool:
@@ -182,6 +195,7 @@ class PartSet:
             )
         self.set_id = str(set_id)
         self._note_gaps()
+        self._at_start = self._lost_at_start()
         self.metadata = self._merged()
 
     # --- opening ---
@@ -205,6 +219,7 @@ class PartSet:
                         damage=tuple(file.damage),
                         ended=file.journal is None or file.journal.closing is not None,
                         is_plain=file.is_plain,
+                        checksums=file.checksums,
                     )
             except (DgrecError, OSError) as error:
                 if not isinstance(error, DgrecError):
@@ -250,7 +265,7 @@ class PartSet:
                 merged[key] = last[key]
         totals = _totals([part.metadata.get("totals") for part in self.parts])
         if totals:
-            merged["totals"] = totals
+            merged["totals"] = {**totals, **self._at_start}
         machine = _machine([part.metadata.get("machine") for part in self.parts])
         if machine:
             merged["machine"] = machine
@@ -292,10 +307,32 @@ class PartSet:
     def totals(self) -> dict[str, int | None]:
         """What the rows of all parts add up to (`RecordedFile.totals`)."""
         counts = {name: [part.totals[name] for part in self.parts] for name in self.parts[0].totals}
-        return {
+        added = {
             name: None if None in values else sum(value for value in values if value is not None)
             for name, values in counts.items()
         }
+        for name, at_start in self._at_start.items():
+            kept = name.removesuffix("_at_start")
+            if (later := added[kept]) is not None and (counted := added[name]) is not None:
+                added |= {name: at_start, kept: later + counted - at_start}
+        return added
+
+    def _lost_at_start(self) -> dict[str, int]:
+        """Return what was lost while the model started, where a later part may have some of it.
+
+        A part by itself does not know: the model had started before it, or so it seems.
+        """
+        later = (part.totals["dropped"] for part in self.parts[1:])
+        if not (loses_at_start(self.parts[0].metadata) and any(later)):
+            return {}
+        losses = StartLosses()
+        there = [name for name in TOTALLED if name in self.schema.names]
+        with contextlib.suppress(DgrecError):  # a part that has been removed since
+            for batch in self.batches(there):
+                losses.add(batch)
+                if losses.is_over:
+                    break
+        return losses.counts()
 
     @property
     def ended_at(self) -> str | None:
@@ -303,20 +340,51 @@ class PartSet:
 
     # --- rows ---
 
-    def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    def batches(
+        self, columns: list[str] | None = None, start: int = 0, end: int | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows in order (`RecordedFile.batches`)."""
+        end = len(self) if end is None else end
         for part in self.parts:
-            yield from self.batches_of(part, columns)
+            if start < part.rows and end > 0:
+                yield from self.batches_of(part, columns, max(start, 0), end)
+            start, end = start - part.rows, end - part.rows
 
-    def batches_of(self, part: Part, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    def batches_of(
+        self,
+        part: Part,
+        columns: list[str] | None = None,
+        start: int = 0,
+        end: int | None = None,
+    ) -> Iterator[pa.RecordBatch]:
         """Yield the rows of one part that were there when the set was opened."""
-        left = part.rows
+        # The recorder may have gone on writing: all looks at a session show the same rows.
+        end = part.rows if end is None else min(end, part.rows)
         with self._reopened(part) as file:
-            for batch in file.batches(columns):
-                # The recorder may have gone on writing: all looks at a session show the same rows.
-                yield batch.slice(0, left)
-                left -= batch.num_rows
-                if left <= 0:
-                    return
+            yield from file.batches(columns, start, end)
+
+    @property
+    def unchecked_bytes(self) -> int:
+        """How much of the sealed parts has not been compared with their checksums yet."""
+        return sum(part.checksums.unchecked_bytes for part in self.parts if part.checksums)
+
+    def check(self, columns: Collection[str] | None = None) -> None:
+        """Compare columns of the sealed parts with their checksums (`RecordedFile.check`)."""
+        for part in self.parts:
+            if part.checksums is not None and part.checksums.unchecked_bytes:
+                with self._reopened(part) as file:
+                    file.check(columns)
+
+    def first_at_least(self, name: str, value: int) -> int:
+        """Return a position before which a column is less than ``value``; see `RecordedFile`."""
+        position = 0
+        for part in self.parts:
+            with self._reopened(part) as file:
+                found = file.first_at_least(name, value)
+            position += min(found, part.rows)
+            if found < part.rows:
+                break
+        return position
 
     def column_bytes(self) -> list[tuple[str, pa.DataType, int]]:
         """Return name, type and compressed size of every leaf of the columns of sealed parts."""
@@ -340,10 +408,9 @@ class PartSet:
         raise IndexError(position)
 
     def _reopened(self, part: Part) -> RecordedFile:
-        """Open a part again: without its checksums, which were looked at, and under its new name
-        if it has been sealed since."""
+        """Open a part again, under its new name if it has been sealed since."""
         try:
-            return RecordedFile(part.file, check=False)
+            return RecordedFile(part.file, checksums=part.checksums)
         except FileNotFoundError:
             raise NotASessionError(f"{part.file}: cannot be read: No such file") from None
 

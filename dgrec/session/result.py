@@ -35,6 +35,13 @@ class RecordedResult:
     ``results``, ``timing``, ``info`` and whatever analyzers had added (``trails``, ``zone_counts``)
     are read as on the PySDK object. The row's own columns are in ``row``. A session holds no
     pixels: ``image`` and ``image_overlay`` are those of a frame that was given them (`with_image`).
+
+    Example:
+        >>> import dgrec
+        >>> with dgrec.open("session.parquet") as session:
+        ...     result = session[240]
+        >>> [found["label"] for found in result.results]
+        ['face', 'face', 'face']
     """
 
     def __init__(self, row: Mapping[str, Any], metadata: Metadata) -> None:
@@ -86,9 +93,9 @@ class RecordedResult:
             return restored.attributes[name]
         if name in ("image", "image_overlay"):
             raise AttributeError(
-                f"frame {self.frame} has no {name!r}: a session holds no pixels; `for result in "
-                "Pixels(find_footage(session)).results(session)` reads both from the video "
-                "(replay.footage.pixels), and result.overlay(picture) draws on a picture"
+                f"frame {self.frame} has no {name!r}: a session holds no pixels; `with "
+                "session.pixels() as pixels: for result in pixels.results(session)` reads both "
+                "from the video, and result.overlay(picture) draws on a picture"
             )
         raise AttributeError(f"frame has no attribute {name!r}, nor did the recorded result")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast, overload
 
@@ -19,6 +19,8 @@ from dgrec.session.result import RecordedResult
 
 if TYPE_CHECKING:
     import duckdb
+
+    from dgrec.footage import Pixels
 
 __all__ = ["Session", "open_session"]
 
@@ -36,10 +38,17 @@ class Session:
     iteration and `sql` go through a file of any length in bounded memory.
 
     Args:
-        check: Compare a sealed file with its checksums first; once for a file is enough.
+        check: Whether sealed files are compared with their checksums, as they are read.
 
     Raises:
         SessionError: The file is missing, no session, damaged, or of a newer format.
+
+    Example:
+        >>> import dgrec
+        >>> with dgrec.open("session.parquet") as session:
+        ...     faces = [len(result.results) for result in session]
+        ...     session.sql("SELECT count(*) FROM detections").fetchall() == [(sum(faces),)]
+        True
     """
 
     def __init__(self, path: str | Path, *, check: bool = True) -> None:
@@ -65,6 +74,22 @@ class Session:
     def has_checksums(self) -> bool:
         """Whether a sealed file vouches for its own bytes (of a set: whether all do)."""
         return self._rows.has_checksums
+
+    @property
+    def unchecked_bytes(self) -> int:
+        """How much of its sealed files has not been compared with their checksums yet."""
+        return self._rows.unchecked_bytes
+
+    def check(self, columns: Collection[str] | None = None) -> None:
+        """Compare sealed files with their checksums, which reading rows does by itself.
+
+        Args:
+            columns: The columns to look at; None: all bytes of the files.
+
+        Raises:
+            DamagedSessionError: They differ.
+        """
+        self._rows.check(columns)
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -110,7 +135,9 @@ class Session:
         """What the rows add up to: ``frames``, ``detections``, and the source's frames that were
         ``skipped`` and ``dropped`` (``dropped_camera``, ``dropped_queue``, ``dropped_writer``).
 
-        None stands for what the file does not tell. Of a recording that never ended, too.
+        What a live source lost while the model started is apart (``dropped_at_start``, and so on),
+        as everywhere but in ``totals`` of the metadata. None stands for what the file does not
+        tell. Of a recording that never ended, too.
         """
         return self._rows.totals
 
@@ -166,8 +193,10 @@ class Session:
 
     # --- rows ---
 
-    def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """Yield the rows as Arrow record batches, in order.
+    def batches(
+        self, columns: list[str] | None = None, start: int = 0, end: int | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows from position ``start`` to before ``end`` as Arrow record batches.
 
         Known columns have the types of `dgrec.format.schema.SCHEMA`. Those that are named and
         that another tool left out are null; without names, the columns are those of `schema`.
@@ -175,7 +204,15 @@ class Session:
         Of a journal that is being written, those that were there when the session was opened: all
         looks at a session show the same rows.
         """
-        yield from self._rows.batches(columns)
+        yield from self._rows.batches(columns, start, end)
+
+    def first_at_least(self, name: str, value: int) -> int:
+        """Return a position before which a column of whole numbers or stamps is below ``value``.
+
+        It comes from the footer, and is the beginning of a row group; 0 where no footer says it.
+        Stamps are in microseconds since 1970, and nulls are below any value.
+        """
+        return self._rows.first_at_least(name, value)
 
     def batches_of(self, part: Part, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Yield the rows of one of `parts`."""
@@ -258,6 +295,33 @@ class Session:
         """Return the columns of one frame, by its position from 0."""
         return self._rows.row(position)
 
+    # --- pictures ---
+
+    def pixels(self, video: str | Path | None = None, *, annotated: bool = False) -> Pixels:
+        """Return the pictures of this session's frames; close them, or use them in a `with` block.
+
+        They are read from the video that was recorded with the session, or from the file that it
+        was recorded from, where that is still the same file.
+
+        Args:
+            video: The file to read them from instead.
+            annotated: Read the video that was recorded with the overlay in it.
+
+        Raises:
+            VideoError: There are no pictures, or not those of this session.
+
+        Example:
+            >>> import dgrec
+            >>> with dgrec.open("session.parquet") as session:
+            ...     with session.pixels("faces.mp4") as pixels:
+            ...         result = next(pixels.results(session))
+            >>> result.image.shape, result.image_overlay.shape
+            ((360, 640, 3), (360, 640, 3))
+        """
+        from dgrec.footage import Pixels, find_footage
+
+        return Pixels(find_footage(self, Path(video) if video else None, annotated=annotated))
+
     # --- SQL ---
 
     def sql(
@@ -280,12 +344,14 @@ class Session:
         import duckdb
 
         from dgrec.sql import views
+        from dgrec.sql.checking import check_files
 
         if self._closed:
             raise SessionError(f"{self.path}: the session is closed")
         if self._connection is None:
             self._connection = views.connect([self])
         try:
+            check_files(self._connection, [self], query, parameters)
             return self._connection.sql(query, params=parameters)
         except duckdb.Error as error:
             raise views.query_error(error) from None
@@ -333,5 +399,11 @@ def open_session(path: str | Path) -> Session:
 
     Raises:
         SessionError: The file is missing, no session, damaged, or of a newer format.
+
+    Example:
+        >>> import dgrec
+        >>> with dgrec.open("session.parquet") as session:
+        ...     print(len(session), "frames of", session.metadata["source"]["given"])
+        420 frames of sample
     """
     return Session(path)

@@ -4,9 +4,7 @@ They stand in ``library.sql`` beside this module, where each has a comment above
 it means. `statements` is what a connection runs to have them, once ``frames``, ``detections`` and
 ``sessions`` are there.
 
-They are written for any number of sessions. A connection over a single one gets them without the
-grouping that several need (`OnlySession`): for a short answer DuckDB takes half as long again if it
-groups by a constant, and expands a view of thirty columns.
+They are written for any number of sessions.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ import re
 from dataclasses import dataclass
 from importlib import resources
 
-__all__ = ["Entry", "OnlySession", "entries", "literal", "statements", "text"]
+__all__ = ["Entry", "entries", "literal", "statements", "text"]
 
 _CREATE = re.compile(r"^CREATE (VIEW|MACRO) (\w+)(\([^)]*\))?", re.MULTILINE)
 
@@ -33,29 +31,6 @@ _SHOW_FILES = (
     "DROP TABLE _columns",
     "ALTER VIEW _frames RENAME TO frames",
 )
-
-
-# What makes a statement about several sessions one about a single session, in this order: its
-# session_id is a constant then, and nothing is grouped, joined or sorted by it.
-_ALONE = r"JOIN (SELECT * EXCLUDE (session_id) FROM \1) AS \1 "
-_UNGROUPED = (
-    (r"JOIN (\w+) USING \(session_id\)", _ALONE + "ON true"),
-    (r"JOIN (\w+) USING \(session_id, ", _ALONE + "USING ("),
-    (r"(PARTITION|GROUP|ORDER) BY session_id, ", r"\1 BY "),
-    (r"(PARTITION|GROUP) BY session_id\b", ""),
-    # The row before is always the session's own, and there is none before the first.
-    (r"CASE WHEN lag\(session_id(?:, 2)?\) OVER \(\) = session_id\s+THEN (.*?)\s+END", r"\1"),
-    (r"SELECT session_id\b", "SELECT {session_id} AS session_id"),
-)
-
-
-@dataclass(frozen=True)
-class OnlySession:
-    """The one session that a connection is over; it has frames."""
-
-    session_id: str
-    #: What gives its rows in FROM: the view, or the file itself, whose columns DuckDB knows sooner.
-    rows: str = "frames"
 
 
 @dataclass(frozen=True)
@@ -102,21 +77,9 @@ def _entry(block: str) -> Entry:
     )
 
 
-def statements(only: OnlySession | None = None) -> tuple[str, ...]:
+def statements() -> tuple[str, ...]:
     """Return the statements that create the library, over views that are there."""
-    made = (entry.sql if only is None else _for_one(entry.sql, only) for entry in entries())
-    return (*_HIDE_FILES, *made, _listing(), *_SHOW_FILES)
-
-
-def _for_one(sql: str, only: OnlySession) -> str:
-    if sql.startswith("CREATE VIEW metrics"):  # It holds queries as text, over these views.
-        return sql
-    for several, one in _UNGROUPED:
-        sql = re.sub(several, one, sql)
-    if "frames.*" not in sql:  # All columns of the view are more than those of the file.
-        sql = re.sub(r"FROM frames\b", "FROM {rows}", sql)
-    meanings = {"{session_id}": literal(only.session_id), "{rows}": only.rows}
-    return re.sub(r"\{\w+\}", lambda mark: meanings[mark[0]], sql)
+    return (*_HIDE_FILES, *(entry.sql for entry in entries()), _listing(), *_SHOW_FILES)
 
 
 @functools.cache

@@ -32,11 +32,13 @@ CREATE MACRO _longer(a, b) AS CASE WHEN a < b THEN b WHEN b <= a THEN a END;
 -- frame to the next (rows - 1), over the time that they took: that over which the frames were
 -- captured, or that over which their results came out, whichever is longer. So a rate is never
 -- more than what the source sent, however late the first result came out, nor more than what the
--- pipeline gave. NULL for less than two rows, or without stamps.
+-- pipeline gave. Of the rows that have both stamps; NULL for less than two.
 CREATE MACRO rate(captured_at, completed_at) AS
     (count(epoch_us(captured_at) + epoch_us(completed_at)) - 1) * 1e6 / nullif(_longer(
-        epoch_us(max(captured_at)) - epoch_us(min(captured_at)),
-        epoch_us(max(completed_at)) - epoch_us(min(completed_at))), 0);
+        epoch_us(max(captured_at) FILTER (completed_at IS NOT NULL))
+            - epoch_us(min(captured_at) FILTER (completed_at IS NOT NULL)),
+        epoch_us(max(completed_at) FILTER (captured_at IS NOT NULL))
+            - epoch_us(min(completed_at) FILTER (captured_at IS NOT NULL))), 0);
 
 -- The rate of some rows, and of those that were lost at the writer between them.
 CREATE MACRO _inferred_rate(frame, captured_at, completed_at, dropped_writer) AS
@@ -44,16 +46,12 @@ CREATE MACRO _inferred_rate(frame, captured_at, completed_at, dropped_writer) AS
         * (count(*) - 1 + sum(dropped_writer) - arg_min(dropped_writer, frame))
         / nullif(count(*) - 1, 0);
 
--- Whether frames come by themselves, and do not wait to be read. An address may lead to footage.
-CREATE MACRO _is_live(source_kind, metadata) AS
-    coalesce(json_extract_string(metadata, '$.source.live') = 'true',
-             source_kind IN ('camera', 'url'));
-
 -- Whether what was lost before a frame was lost while the model started: before the first frame, or
--- when the frame before it was captured no later than the first result came out (model_start).
-CREATE MACRO _at_start(frame, captured_before, first_result_at) AS
-    first_result_at IS NOT NULL
-    AND (frame = 0 OR coalesce(captured_before <= first_result_at, false));
+-- when the frame before it was captured no later than the first result came out (losses_until in
+-- model_start).
+CREATE MACRO _at_start(frame, captured_before, losses_until) AS
+    losses_until IS NOT NULL
+    AND (frame = 0 OR coalesce(captured_before <= losses_until, false));
 
 -- What was lost once the model had started.
 CREATE MACRO _lost_later(lost, at_start) AS
@@ -172,15 +170,19 @@ SELECT session_id, count(*) AS frames,
 FROM frames GROUP BY session_id;
 
 -- When the model had started: its first result came out. NULL where the rows do not begin with the
--- recording: in a clip, and in a part that others went before.
+-- recording: in a clip, and in a part that others went before. losses_until is the same of a live
+-- source: what it lost up to then counts apart. Footage waits for the model, and lost what it did
+-- to damage: NULL.
 CREATE VIEW model_start AS
-SELECT session_id,
-       CASE WHEN first_frame = 0 AND json_type(metadata, '$.clip') IS NULL THEN first_result_at END
-           AS first_result_at
+SELECT session_id, first_result_at, CASE WHEN live THEN first_result_at END AS losses_until
 FROM (
-    SELECT session_id, min(frame) AS first_frame, min(completed_at) AS first_result_at
-    FROM frames GROUP BY session_id
-) JOIN sessions USING (session_id);
+    SELECT session_id, live, CASE WHEN first_frame = 0 AND json_type(metadata, '$.clip') IS NULL
+                                  THEN first_result_at END AS first_result_at
+    FROM (
+        SELECT session_id, min(frame) AS first_frame, min(completed_at) AS first_result_at
+        FROM frames GROUP BY session_id
+    ) JOIN sessions USING (session_id)
+);
 
 -- Frames a second, and their latency, in windows of so many seconds, counted from the first frame's
 -- capture. The rate is that of the whole session, cut at the windows: the steps that ended in one,
@@ -193,8 +195,9 @@ WITH span AS (
     SELECT *, _at_least(0, (ended - started - 1) // window_us) AS last
     FROM (
         SELECT session_id, epoch_us(min(captured_at)) AS started,
-               epoch_us(min(completed_at)) AS first_result,
                epoch_us(max(completed_at)) AS ended,
+               epoch_us(min(completed_at) FILTER (captured_at IS NOT NULL)) AS first_result,
+               epoch_us(max(completed_at) FILTER (captured_at IS NOT NULL)) AS last_result,
                CASE WHEN seconds * 1e6 >= 1 THEN (seconds * 1e6)::BIGINT
                     ELSE error('throughput(seconds): give more than 0')::BIGINT END AS window_us
         FROM frames GROUP BY session_id
@@ -209,16 +212,18 @@ WITH span AS (
            CASE WHEN completed_at IS NOT NULL THEN greatest(0, least(
                (epoch_us(completed_at) - started) // window_us, last)) END AS number,
            count(*) AS frames,
-           count(*) - count(*) FILTER (epoch_us(completed_at) = first_result
-                                       AND captured_before IS NULL) AS steps,
-           CASE WHEN count(*) > 1
-                THEN (epoch_us(max(captured_at)) - epoch_us(min(captured_at))) / (count(*) - 1)
+           -- The first result of all ends no step.
+           count(captured_at) - CASE WHEN count(*) FILTER (captured_at IS NOT NULL
+               AND epoch_us(completed_at) = first_result) > 0 THEN 1 ELSE 0 END AS steps,
+           CASE WHEN count(captured_at) > 1
+                THEN (epoch_us(max(captured_at)) - epoch_us(min(captured_at)))
+                     / (count(captured_at) - 1)
                 ELSE epoch_us(max(captured_at)) - epoch_us(max(captured_before)) END AS step_us,
            quantile_cont(latency_ms, [0.5, 0.95]) AS latency,
            sum(skipped_before)::BIGINT AS skipped,
-           sum(_lost_later(dropped_before, _at_start(frame, captured_before, first_result_at))
+           sum(_lost_later(dropped_before, _at_start(frame, captured_before, losses_until))
                )::BIGINT AS dropped,
-           sum(_lost_at_start(dropped_before, _at_start(frame, captured_before, first_result_at))
+           sum(_lost_at_start(dropped_before, _at_start(frame, captured_before, losses_until))
                )::BIGINT AS dropped_at_start
     FROM steps JOIN span USING (session_id) GROUP BY ALL
 ), windows AS (
@@ -229,7 +234,7 @@ SELECT session_id, make_timestamptz(started + number * window_us) AS window_star
        coalesce(frames, 0) AS frames,
        CASE WHEN coalesce(steps, 0) = 0 THEN 0
             ELSE steps * 1e6 / nullif(_longer(steps * step_us,
-                least(ended, started + (number + 1) * window_us)
+                least(last_result, started + (number + 1) * window_us)
                     - greatest(first_result, started + number * window_us)), 0) END AS fps,
        latency[1] AS latency_p50_ms, latency[2] AS latency_p95_ms,
        CASE WHEN frames > 0 THEN skipped ELSE 0 END AS skipped,
@@ -277,7 +282,7 @@ WITH steps AS NOT MATERIALIZED (
 )
 SELECT session_id, frame, captured_at, completed_at, skipped_before, dropped_before,
        dropped_camera, dropped_queue, dropped_writer,
-       _at_start(frame, captured_before, first_result_at) AS at_start
+       _at_start(frame, captured_before, losses_until) AS at_start
 FROM steps JOIN model_start USING (session_id);
 
 -- Source frames that are not in the recording, by place: skipped (left out on purpose), or dropped
@@ -482,7 +487,8 @@ FROM (
 
 -- Why the rate is not one over the latency, once the session ran (left_out frames before that):
 -- Little's law. fps is the rate of these frames, and in_flight = fps * latency_ms / 1000 how many
--- were on their way at a time; one_at_a_time_fps is what the rate would be if that were one.
+-- were on their way at a time; one_at_a_time_fps is 1/latency: the rate if that were one, and the
+-- source had the next frame at once. (What a frame waits for the others would go as well.)
 -- delivered_fps is what the source delivered: steps of source_frame over the same captures, which
 -- fps never exceeds; sent_fps has the frames, too, that were lost before dgrec read them.
 -- inferred_fps counts the rows that were lost at the writer. seconds is from the first capture to
@@ -540,7 +546,7 @@ WITH loads AS (
            load.mean_ms * load.times * inferred_fps / 1e3 AS frames_in_it,
            load.least_ms * load.times * inferred_fps / 1e3 AS at_least,
            CASE load.stage WHEN 'waiting' THEN NULL
-                WHEN 'read' THEN CASE WHEN _is_live(source_kind, metadata) THEN NULL ELSE 1 END
+                WHEN 'read' THEN CASE WHEN live THEN NULL ELSE 1 END
                 WHEN 'inference'
                 THEN greatest(1, json_array_length(metadata, '$.model.devices')::BIGINT)
                 WHEN 'postprocess'

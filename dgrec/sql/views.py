@@ -12,7 +12,7 @@ import os
 import re
 import tempfile
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -20,7 +20,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pyarrow as pa
 
 from dgrec.errors import QueryError
-from dgrec.format import DETECTION, FLOATS, LARGEST_MEASUREMENT, SCHEMA, dumps, is_utf8, original_of
+from dgrec.format import (
+    DETECTION,
+    FLOATS,
+    LARGEST_MEASUREMENT,
+    SCHEMA,
+    dumps,
+    is_live,
+    is_utf8,
+    original_of,
+)
 from dgrec.sql import library
 from dgrec.sql.library import literal
 
@@ -30,7 +39,7 @@ if TYPE_CHECKING:
     from dgrec.format import Metadata
     from dgrec.session import Part
 
-__all__ = ["Source", "connect", "query_error"]
+__all__ = ["Source", "connect", "is_about_files", "query_error"]
 
 #: What can be asked, besides the library.
 _VIEWS = ("frames", "detections", "sessions")
@@ -40,6 +49,10 @@ _NO_TABLE = re.compile(
     r'(?: Did you mean "(?P<guess>.*)"\?)?',
     re.DOTALL,
 )
+#: What DuckDB puts before a complaint, but for those about files: such come with one of a few of
+#: these, or none.
+_KIND_OF_ERROR = re.compile(r"[A-Z][A-Za-z ]* Error: ")
+_OF_FILES = ("Invalid Input Error: ", "IO Error: ", "INTERNAL Error: ", "Serialization Error: ")
 _DETECTION_COLUMNS = ", ".join(
     f"CASE WHEN isfinite(d.{field.name}) THEN d.{field.name} END AS {field.name}"
     if pa.types.is_floating(field.type)
@@ -72,6 +85,9 @@ class Source(Protocol):
     def totals(self) -> dict[str, int | None]: ...
     @property
     def ended_at(self) -> str | None: ...
+    @property
+    def unchecked_bytes(self) -> int: ...
+    def check(self, columns: Collection[str] | None = None) -> None: ...
     def __len__(self) -> int: ...
     def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]: ...
     def batches_of(
@@ -130,27 +146,11 @@ def connect(
     )
     connection.register("_sessions", _sessions_table(sessions))
     connection.execute("CREATE VIEW sessions AS SELECT * FROM _sessions")
-    for statement in (*library.statements(_only(sessions)), *setup):
+    for statement in (*library.statements(), *setup):
         connection.execute(statement)
     if confined:
         _confine(connection, sessions)
     return connection
-
-
-def _only(sessions: Sequence[Source]) -> library.OnlySession | None:
-    """Return what the library may take for granted where there is only one session.
-
-    Not of one without frames: it has no row in any answer, but a mean over nothing would be one.
-    """
-    if len(sessions) != 1 or not len(sessions[0]):
-        return None
-    (session,) = sessions
-    if session.parts or not _can_be_read(session) or set(SCHEMA.names) - set(session.schema.names):
-        return library.OnlySession(session.id)
-    scan = _scan([session.path])
-    if not session.is_finite:
-        scan = f"({_finite(session.schema, scan)})"
-    return library.OnlySession(session.id, f"{scan} AS frames")
 
 
 def _confine(connection: duckdb.DuckDBPyConnection, sessions: Sequence[Source]) -> None:
@@ -334,6 +334,7 @@ _SESSION_COLUMNS = pa.schema(
         ("end_reason", pa.string()),
         ("source", pa.string()),
         ("source_kind", pa.string()),
+        ("live", pa.bool_()),
         ("model", pa.string()),
         ("device", pa.string()),
         ("inference_host", pa.string()),
@@ -352,10 +353,7 @@ def _sessions_table(sessions: Sequence[Source]) -> pa.Table:
 def _session_row(session: Source) -> dict[str, Any]:
     metadata = session.metadata
     source, model = metadata.get("source", {}), metadata.get("model", {})
-    totals = dict(session.totals)
-    dropped, at_start = totals.get("dropped"), totals.get("dropped_at_start")
-    if dropped is not None and at_start is not None:
-        totals["dropped"] = dropped - at_start  # once the model had started, as in the library
+    totals = session.totals
     return {
         "session_id": session.id,
         "clip_of": original_of(metadata),
@@ -366,6 +364,7 @@ def _session_row(session: Source) -> dict[str, Any]:
         "end_reason": metadata.get("end_reason"),
         "source": source.get("given"),
         "source_kind": source.get("kind"),
+        "live": is_live(metadata),
         "model": model.get("name"),
         "device": model.get("device"),
         "inference_host": model.get("inference_host"),
@@ -386,6 +385,12 @@ def _stamp(text: str | None) -> dt.datetime | None:
         return dt.datetime.fromisoformat(text) if text else None
     except ValueError:
         return None
+
+
+def is_about_files(error: Exception) -> bool:
+    """Return whether the cause of DuckDB's complaint may be a file rather than the statement."""
+    kind = _KIND_OF_ERROR.match(str(error))
+    return kind is None or kind[0] in _OF_FILES
 
 
 def query_error(error: Exception) -> QueryError:

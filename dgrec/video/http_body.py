@@ -98,11 +98,16 @@ class HttpBody:
     FFmpeg's own reader takes the end of an answer whose length nobody said for an error, and loses
     the pictures that it had not handed out by then.
 
+    Args:
+        address: What to ask for.
+        timeout_s: How long the server may be silent.
+        part: Where to begin and to end, in bytes; (0, 0) for all of it.
+
     Raises:
         OSError: The server cannot be reached, or refuses.
     """
 
-    def __init__(self, address: str, timeout_s: float) -> None:
+    def __init__(self, address: str, timeout_s: float, part: tuple[int, int] = (0, 0)) -> None:
         parts = urlsplit(quoted(address))
         host = parts.netloc.rpartition("@")[2]
         request = urllib.request.Request(urlunsplit(parts._replace(netloc=host, fragment="")))
@@ -111,21 +116,41 @@ class HttpBody:
             request.add_header(
                 "Authorization", f"Basic {base64.b64encode(login.encode()).decode()}"
             )
+        start, end = part
+        if start or end:
+            request.add_header("Range", f"bytes={start}-{end - 1 if end else ''}")
         self._answer: Any = urllib.request.urlopen(request, timeout=timeout_s)
+        #: Where the server sent us for it; None if it is where it was asked for.
+        self.moved_to: str | None = None
+        if self._answer.url != request.full_url:
+            self.moved_to = self._answer.url
         #: Bytes that the server says it sends; None if it does not.
         length = self._answer.headers.get("Content-Length", "")
         self.length = int(length) if length.isdecimal() else None
         #: Whether the answer broke off before its end.
         self.is_broken = False
+        #: Bytes that are still to come, where that is known.
+        self._left = self.length
+        if (start or end) and self._answer.status != http.client.PARTIAL_CONTENT:
+            self._pass_over(start)  # the server gives whole files only
+            self._left = end - start if end else self._left
 
     def read(self, size: int) -> bytes:
         """Return at most ``size`` bytes, as soon as there are any; none at the end."""
         try:
-            data: bytes = self._answer.read1(size)
+            data: bytes = self._answer.read1(size if self._left is None else min(size, self._left))
         except (OSError, http.client.HTTPException):
             self.is_broken = True
             return b""
+        if self._left is not None:
+            self._left -= len(data)
+            if not data and self._left:
+                self.is_broken = True  # http.client takes that for an ordinary end
         return data
+
+    def _pass_over(self, count: int) -> None:
+        while count > 0 and (data := self.read(min(count, 1 << 16))):
+            count -= len(data)
 
     def close(self) -> None:
         self._answer.close()

@@ -12,6 +12,7 @@ import itertools
 import os
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +23,9 @@ from typing import IO, Any
 from dgrec.errors import VideoError
 from dgrec.video.http_body import HttpBody, load_mp4, quoted
 from dgrec.video.picture import AS_STORED, Image, PixelConverter, pixel_aspect, turn_of
+from dgrec.video.playlist import PlaylistFiles
 from dgrec.video.pyav import import_av
+from dgrec.video.truncation import is_cut_off
 
 __all__ = ["Picture", "VideoReader", "open_container", "use_one_thread", "video_stream"]
 
@@ -37,6 +40,8 @@ _JPEG_STREAM = "mpjpeg"
 _ONE_PICTURE_A_PACKET = frozenset(("h264", "hevc", "av1", "libdav1d", "vp9", "libvpx-vp9"))
 #: More packets than this no decoder keeps back.
 _MOST_WAITING = 256
+#: Formats that mark a packet for any damage in it, not only where it is not all there.
+_MARK_DAMAGE = frozenset(("mpegts", "hls", "dash", "mpeg"))
 #: Reading goes on after data that is no packet, but not for ever.
 _MOST_FAILED_READS = 100
 _MOST_FPS = 1000
@@ -44,11 +49,16 @@ _MOST_FPS = 1000
 _PACE_FOR_S = 1.5
 _PACE_MEDIA_S = 15.0
 _PACE_BYTES = 32 << 20
+#: So many packets at the beginning of two answers show that they are the same.
+_FEWEST_SAME = 3
+_MOST_SAME = 16
 
 _OPTIONS = {
     # A file that is called frame%03d.jpg is that file, not a series.
     "pattern_type": "none",
 }
+#: FFmpeg ends the process where it wants to use a connection again that is not its own.
+_PLAYLIST_OPTIONS = {"http_persistent": "0", "http_multiple": "0"}
 _LIVE_OPTIONS = {
     # UDP loses packets, and many networks let none of it through.
     "rtsp": {"rtsp_transport": "tcp", "analyzeduration": "1000000"},
@@ -115,15 +125,24 @@ class VideoReader:
         #: When opening began (`time.monotonic`): a camera's first pictures are about so old.
         self.opening_s = time.monotonic()
         self._body: HttpBody | IO[bytes] | None = None
+        self._files: PlaylistFiles | None = None
+        # Of a pipe nothing can be read once more.
+        self._path = source if isinstance(source, Path) and source.is_file() else None
         if isinstance(source, Path):
             self._container = open_container(source, self.name)
         else:
             self._container = self._connect(source, max(open_timeout_s, 0.001), read_timeout_s)
+        is_there = self._path is not None or not self._is_file
+        if is_there and _is_playlist(self._container) and (self._container.duration or 0) > 0:
+            self._open_playlist(source, max(read_timeout_s, 0.001))
         stream = video_stream(self._container)
         if stream is None:
             self._container.close()
+            self._close_sources()
             raise VideoError(f"{self.name}: has no video")
         self._stream = stream
+        if _is_playlist(self._container):
+            _discard_others(self._container, stream)
         context = self._stream.codec_context
         use_one_thread(context)
         self.has_end = self._is_file or _has_end(str(source), self._container)
@@ -139,12 +158,14 @@ class VideoReader:
         self.problem = ""
         self._converter = PixelConverter()
         self._turn = AS_STORED  # it may change with a key frame
+        self._beginning: list[bytes] = []  # what the first packets of an answer held
         self._packets: Iterator[Any] | None = self._container.demux(self._stream)
         if isinstance(self._body, HttpBody) and not self.has_end:
             self._try_pace()
         self._decoded: deque[Any] = deque()
         self._losses = _Losses(context.name)
         self._packets_read = 0
+        self._last_is_partial = False
         self._pictures = 0
         self._start: int | None = self._stream.start_time
         self._seen_stamp = False
@@ -188,14 +209,28 @@ class VideoReader:
         """
         if isinstance(self._body, HttpBody) and self._body.is_broken:
             return "the connection broke off"
+        if self._files is not None and (problems := self._files.problems):
+            more = f" (and {len(problems) - 1:,} more)" if len(problems) > 1 else ""
+            return f"{problems[0]}{more}"
         announced = self.announced
-        if announced is not None and self._packets_read >= announced:
-            return ""
-        if self.problem:
-            return self.problem
-        if announced is not None:
-            return f"{self._pictures:,} of {announced:,} frames: the file ends early"
-        return self._missing_time()
+        if announced is not None and self._pictures < announced > self._packets_read:
+            early = f"{self._pictures:,} of {announced:,} frames: the file ends early"
+            return self.problem or early
+        cut = ""
+        if self._is_cut_off():
+            cut = f"{self._pictures:,} frames: the file ends early"
+        return cut if announced is not None else self._missing_time() or cut or self.problem
+
+    def repeats(self, earlier: VideoReader) -> bool:
+        """Return whether it gives once more what an earlier reader of the same address gave.
+
+        It is footage then, though it came no faster than it plays. A camera that is opened again
+        sends other pictures; a live playlist has got an end.
+        """
+        if _is_playlist(self._container):
+            return self.has_end and not earlier.has_end
+        count = min(len(self._beginning), len(earlier._beginning))
+        return count >= _FEWEST_SAME and self._beginning[:count] == earlier._beginning[:count]
 
     @property
     def lost_at_end(self) -> int:
@@ -221,12 +256,33 @@ class VideoReader:
                 self._packets = None
                 self._decoded.clear()
                 self._container.close()
-                if self._body is not None:
-                    self._body.close()
+                self._close_sources()
             finally:
                 self._in_use.release()
 
     # --- opening ---
+
+    def _close_sources(self) -> None:
+        for source in (self._body, self._files):
+            if source is not None:
+                source.close()
+
+    def _open_playlist(self, source: Path | str, timeout_s: float) -> None:
+        """Open a playlist that has an end once more, to see which of its files are not whole."""
+        files = PlaylistFiles(timeout_s)
+        try:
+            container = open_container(source, self.name, files=files)
+        except VideoError:
+            files.close()
+            return
+        if files.is_refused:
+            container.close()
+            files.close()
+            return
+        self._container.close()
+        self._container, self._files = container, files
+        # PyAV frees its memory twice where such a container goes without having been closed.
+        weakref.finalize(self, container.close)
 
     def _connect(self, address: str, open_timeout_s: float, read_timeout_s: float) -> Any:
         """Open an address, through FFmpeg where that can read it to its end."""
@@ -276,6 +332,7 @@ class VideoReader:
                 if at_s - first_s > _PACE_MEDIA_S:
                     break
         else:
+            self._beginning = [bytes(packet) for packet in packets[:_MOST_SAME]]
             self._packets = itertools.chain(packets, self._packets)
             return
         # What a server had ready of a live stream is a few seconds at most, and does not end.
@@ -307,12 +364,13 @@ class VideoReader:
 
     def _decode(self, packet: Any) -> None:
         is_end = packet.size == 0 and packet.dts is None and packet.pts is None
+        if packet.pts is not None:
+            self._last_end = max(self._last_end, packet.pts + (packet.duration or 0))
         if packet.size == 0 and not is_end:
             return  # the picture before is shown again: decoders take no data for the end
         if not is_end:
             self._packets_read += 1
-            if packet.pts is not None and packet.duration:
-                self._last_end = max(self._last_end, packet.pts + packet.duration)
+            self._last_is_partial = packet.is_corrupt
             self._losses.expect(packet)
         try:
             frames = packet.decode()
@@ -355,6 +413,13 @@ class VideoReader:
         if self._start is None:
             self._start = pts
         return Fraction(pts - self._start) * self._time_base
+
+    def _is_cut_off(self) -> bool:
+        """Return whether the last packet was not all there."""
+        container = self._container.format.name
+        if self._last_is_partial and container not in _MARK_DAMAGE:
+            return True
+        return self._path is not None and is_cut_off(self._path, container)
 
     def _missing_time(self) -> str:
         """Return how far it is from where the container says that it ends; "" for not at all."""
@@ -445,9 +510,15 @@ def use_one_thread(context: Any) -> None:
 
 
 def open_container(
-    source: Path | str | HttpBody | IO[bytes], name: str, timeout: tuple[float, float] | None = None
+    source: Path | str | HttpBody | IO[bytes],
+    name: str,
+    timeout: tuple[float, float] | None = None,
+    files: PlaylistFiles | None = None,
 ) -> Any:
     """Open a file (Path), an address (str) or an answer with PyAV.
+
+    Args:
+        files: Opens the files that a playlist names, and itself.
 
     Raises:
         VideoError: It cannot be opened.
@@ -460,8 +531,10 @@ def open_container(
         where = os.path.abspath(source)
     elif isinstance(source, str):
         options |= _LIVE_OPTIONS.get(_scheme(source), {})
+    if files is not None:
+        options |= _PLAYLIST_OPTIONS
     try:
-        return av.open(where, options=options, timeout=timeout)
+        return av.open(where, options=options, timeout=timeout, io_open=files)
     except (OSError, ValueError, av.FFmpegError) as error:
         # Not the error's own text: it holds the address, and with it a password.
         reason = str(getattr(error, "strerror", None) or type(error).__name__).lower()
@@ -524,6 +597,13 @@ def _has_unknown_length(address: str, container: Any) -> bool:
 
 def _is_playlist(container: Any) -> bool:
     return any(name in ("hls", "dash") for name in container.format.name.split(","))
+
+
+def _discard_others(container: Any, stream: Any) -> None:
+    """Keep FFmpeg from loading what is not shown: sound, and the video in other sizes."""
+    for other in container.streams:
+        if other.index != stream.index:
+            other.discard = import_av().stream.Discard.all
 
 
 def _frame_rate(stream: Any) -> float | None:

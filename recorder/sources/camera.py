@@ -69,6 +69,9 @@ class CameraReader:
     def missing(self) -> str:
         return ""
 
+    def repeats(self, earlier: object) -> bool:
+        return False
+
     def release(self) -> None:
         """Close the camera; if a read is going on, as soon as that comes back."""
         self._is_released = True

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from dgrec.clock import Clock
 from dgrec.format import utc_text
 from dgrec.recorder.sources.damage import DamageLog
+from dgrec.recorder.sources.read_ahead import ReadAhead
 from dgrec.recorder.sources.source import SourceReader
 from dgrec.timeline import SteadyTime
 
@@ -85,6 +86,7 @@ class Footage:
     Args:
         reopen: Opens it again, for ``loop``.
         loop: Start over when it ends: frame numbers and media time go on counting.
+        may_wait: Whether reading may have to wait, as from a network or a pipe.
     """
 
     def __init__(
@@ -94,8 +96,11 @@ class Footage:
         *,
         reopen: Callable[[], SourceReader] | None = None,
         loop: bool = False,
+        may_wait: bool = False,
     ) -> None:
         self._reader = reader
+        self._ahead = ReadAhead(reader) if may_wait else None
+        self._is_interrupted = False
         self._clock = clock
         self._reopen = reopen
         self._loop = loop
@@ -116,18 +121,21 @@ class Footage:
 
     def read(self) -> Frame | None:
         started = self._clock.now_ns()
-        picture = self._reader.read()
-        if picture is None and self._reopen is not None and self._loop and self._next_frame > 0:
+        picture = self._picture()
+        if picture is None and self._loops_now():
+            assert self._reopen is not None
             self._start_over(self._reopen)
-            picture = self._reader.read()
+            picture = self._picture()
         captured = self._clock.now_ns()
+        if picture is None and self._is_interrupted:
+            return None
         if picture is None:
             self._end(captured)
             return None
         return self._frame(picture, started, captured)
 
     def wait(self, timeout_s: float) -> bool:
-        return True
+        return self._ahead is None or self._ahead.wait(timeout_s)
 
     def take_events(self) -> list[dict[str, Any]]:
         events = [*self._events, *self._damage.take(self._clock.now_ns())]
@@ -138,10 +146,19 @@ class Footage:
         return self._properties.get(prop, 0.0)
 
     def interrupt(self) -> None:
-        """Nothing to do: reading a file does not wait."""
+        self._is_interrupted = True
+        if self._ahead is not None:  # reading a file does not wait
+            self._ahead.release()
 
     def release(self) -> None:
-        self._reader.release()
+        (self._ahead or self._reader).release()
+
+    def _picture(self) -> Picture | None:
+        return (self._ahead or self._reader).read()
+
+    def _loops_now(self) -> bool:
+        can = self._reopen is not None and self._loop
+        return can and self._next_frame > 0 and not self._is_interrupted
 
     def _frame(self, picture: Picture, started: int, captured: int) -> Frame:
         self._first_ns = self._first_ns or captured
@@ -182,8 +199,9 @@ class Footage:
 
     def _start_over(self, reopen: Callable[[], SourceReader]) -> None:
         self._lost += self._reader.lost_at_end
-        self._reader.release()
+        self.release()
         self._reader = reopen()
+        self._ahead = None if self._ahead is None else ReadAhead(self._reader)
         self.loops += 1
         last_ns = self._time.now
         if last_ns is not None:

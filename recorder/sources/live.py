@@ -101,8 +101,6 @@ class LiveSource:
             camera's thread calls it.
     """
 
-    #: Why `read` returned None, if nobody had asked for it.
-    end_reason = "limit"
     end_detail = ""
     lost_at_end = 0
 
@@ -118,6 +116,8 @@ class LiveSource:
         max_duration_s: float | None = None,
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
+        #: Why `read` returned None, if nobody had asked for it.
+        self.end_reason = "limit"
         self._source = source
         self._tell = tell
         self._clock = clock
@@ -134,6 +134,8 @@ class LiveSource:
         self._damage = DamageLog()
         self._gap: _Gap | None = None
         self._ending = threading.Event()
+        #: Whether it has come to an end, which shows when it is opened again.
+        self._is_over = False
         self._error: SourceError | None = None
         self._next_frame = 0
         self._size: tuple[int, int] | None = None
@@ -201,6 +203,7 @@ class LiveSource:
             self._newest is not None
             or self._error is not None
             or self._ending.is_set()
+            or self._is_over
             or self._is_time_up()
         )
 
@@ -213,7 +216,9 @@ class LiveSource:
     def _look_after_thread(self) -> None:
         """Give up, or replace a thread that hangs, when it is time to."""
         now = self._clock.now_ns()
-        if self._newest is not None or self._ending.is_set() or self._error is not None:
+        if self._newest is not None or self._error is not None:
+            return
+        if self._ending.is_set() or self._is_over:
             return
         if self._gap is not None and self._is_too_late(self._gap, now):
             self._give_up()
@@ -253,15 +258,19 @@ class LiveSource:
         return turn == self._turn and not self._ending.is_set()
 
     def _run(self, reader: SourceReader | None, turn: int) -> None:
+        earlier: SourceReader | None = None
         try:
             while self._goes_on(turn):
                 if reader is None:
                     reader = self._reconnect(turn)
                     if reader is None:
                         return
+                    if earlier is not None and reader.repeats(earlier):
+                        self._finish(turn)
+                        return
                 self._read_on(reader, turn)
                 reader.release()
-                reader = None
+                earlier, reader = reader, None
         except Exception as error:  # a defect here must end the recording, not hang it
             with self._changed:
                 if turn == self._turn:
@@ -417,6 +426,17 @@ class LiveSource:
                 "reason": gap.reason + (f"; then: {gap.refusal}" if gap.refusal else ""),
             }
         )
+
+    def _finish(self, turn: int) -> None:
+        """End: what seemed to be live had an end, and would now be recorded once more."""
+        with self._changed:
+            if not self._goes_on(turn):
+                return
+            self._gap = None
+            self.end_reason = "finished"
+            self._is_over = True
+            self._tell(f"{self._source.given}: not live, but footage that has come to its end")
+            self._changed.notify_all()
 
     def _fail(self, error: SourceError) -> None:
         self._error = error

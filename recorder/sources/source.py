@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Source", "SourceReader", "open_source", "parse_source"]
 
-Kind = Literal["camera", "file", "url", "sample", "asset"]
+Kind = Literal["camera", "file", "pipe", "url", "sample", "asset"]
 
 _CAMERA = re.compile(r"cam(\d+)\Z", re.ASCII)
 _CAMERA_DIGITS = 4
@@ -52,7 +52,7 @@ class Source:
 
     @property
     def is_file(self) -> bool:
-        """Whether it is a file on this machine. What an address gives shows when it is opened."""
+        """Whether it is a regular file on this machine. What others give shows when opened."""
         return self.kind in ("file", "sample")
 
     def describe(self, session_folder: Path, *, is_live: bool = False) -> dict[str, Any]:
@@ -74,7 +74,7 @@ class Source:
             relative = os.path.relpath(path, resolved(session_folder))
             if self.kind == "file" or not relative.startswith(".."):
                 facts["relative"] = Path(relative).as_posix()
-        elif self.kind != "camera" and not is_live:
+        elif self.kind in ("url", "asset") and not is_live:
             found = digest_of_answer(str(self.target), _DIGEST_TIMEOUT_S)
             if found is not None:
                 facts["size"], facts["sha256"] = found
@@ -128,7 +128,8 @@ def parse_source(text: str, named: dict[str, str] | None = None) -> Source:
         raise SourceError(
             f"{redact(text)}: no such source; give a file, a URL, cam0 for a camera, sample{known}"
         )
-    return Source(text, "file", str(path), _file_name(path.stem))
+    # What a pipe gives can be read once only.
+    return Source(text, "file" if path.is_file() else "pipe", str(path), _file_name(path.stem))
 
 
 def _names_a_file(text: str) -> bool:
@@ -209,6 +210,9 @@ class SourceReader(Protocol):
     def missing(self) -> str:
         """Return what was announced and not there, in words, once the end was read."""
 
+    def repeats(self, earlier: Any) -> bool:
+        """Return whether it gives once more what an earlier reader of the same source gave."""
+
     def release(self) -> None:
         """Close the source."""
 
@@ -229,7 +233,7 @@ def open_source(source: Source, *, stall_timeout_s: float = 10.0) -> SourceReade
     try:
         if source.kind == "camera":
             return CameraReader(int(source.target))
-        if source.is_file or not _URL.match(str(source.target)):
+        if source.kind == "pipe" or source.is_file or not _URL.match(str(source.target)):
             return VideoReader(Path(str(source.target)), name=source.given)
         return VideoReader(
             str(source.target),
@@ -244,7 +248,7 @@ def open_source(source: Source, *, stall_timeout_s: float = 10.0) -> SourceReade
 def _cannot_open(source: Source, error: VideoError, patience_s: float) -> str:
     if source.kind == "camera":
         return f"{source.given}: {error}; `dgrec record --source sample` works without one"
-    if source.is_file:
+    if source.is_file or source.kind == "pipe":
         return redact_text(str(error))
     why = ask(str(source.target), min(patience_s, 3.0))
     return (

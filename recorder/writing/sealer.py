@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from dgrec.clock import Clock
 from dgrec.errors import DgrecError, OutputError, StorageError
+from dgrec.footage import base_name
 from dgrec.format import Journal, JournalWriter, Metadata, SealedFile, seal
 from dgrec.recorder.options import Retention
-from dgrec.session import base_name, is_in_set
+from dgrec.session import is_in_set
 
 if TYPE_CHECKING:
     from dgrec.recorder.video import SegmentVideos

@@ -10,18 +10,18 @@ __all__ = ["StartLosses"]
 class StartLosses:
     """Counts, from the rows as they are written, what `frame_losses` in the SQL library counts.
 
-    A loss belongs to the start if it came before the first row, or after a frame that was captured
-    no later than the first result came out.
+    A loss belongs to the start of a live source if it came before the first row, or after a frame
+    that was captured no later than the first result came out.
     """
 
     def __init__(self) -> None:
         self.frames = 0
-        self._first_result_ns = 0
-        self._captured_before_ns: int | None = None
+        self._first_result_us = 0
+        self._captured_before_us: int | None = None
 
     def add(self, row: Row) -> None:
-        if self._captured_before_ns is None:
-            self._first_result_ns = row.completed_ns
-        if self._captured_before_ns is None or self._captured_before_ns <= self._first_result_ns:
+        if self._captured_before_us is None:
+            self._first_result_us = row.completed_ns // 1000
+        if self._captured_before_us is None or self._captured_before_us <= self._first_result_us:
             self.frames += row.dropped_camera + row.dropped_queue + row.dropped_writer
-        self._captured_before_ns = row.captured_ns
+        self._captured_before_us = row.captured_ns // 1000

@@ -10,6 +10,7 @@ from typing import Any
 
 from dgrec.errors import OutputError, VideoError
 from dgrec.files import NewFile, check_new_file, output_error, resolved
+from dgrec.footage import files_of, refuse_recorded
 from dgrec.format import Metadata, RowTotals, write_sealed
 from dgrec.format import metadata as metadata_module
 from dgrec.replay.clip.packets import VideoTarget
@@ -17,8 +18,6 @@ from dgrec.replay.clip.recorded import ClipReport, recorded_videos
 from dgrec.replay.clip.rows import ClipRows
 from dgrec.replay.clip.spans import Span
 from dgrec.replay.clip.videos import cut, from_source, video_path
-from dgrec.replay.footage import files_of
-from dgrec.replay.recorded import refuse_recorded
 from dgrec.session import Session, parts_of
 
 __all__ = ["check_clip_output", "write_clip"]
@@ -91,7 +90,7 @@ def write_clip(
             output,
             session.schema,
             rows.batches(has_video=bool(videos)),
-            lambda rows: {**metadata, "ended_at": rows.ended_at, "totals": _totals(rows)},
+            lambda rows: {**metadata, "ended_at": rows.ended_at, "totals": _totals(rows, metadata)},
             replace=overwrite,
             new=new,
         )
@@ -157,8 +156,9 @@ def _metadata(
     return metadata
 
 
-def _totals(rows: RowTotals) -> dict[str, Any]:
-    lost = rows.losses["skipped"], rows.losses["dropped"]
+def _totals(rows: RowTotals, metadata: Metadata) -> dict[str, Any]:
+    losses = rows.losses(metadata)
+    lost = losses["skipped"], losses["dropped"]
     return {} if None in lost else {"source_frames": rows.frames + sum(filter(None, lost))}
 
 

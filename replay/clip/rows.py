@@ -5,13 +5,15 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from dgrec.footage import LONGEST_USUAL_STEP_US, Timeline, chosen_batches
 from dgrec.format import cuts_of
 from dgrec.replay.clip.spans import Span
-from dgrec.replay.footage import LONGEST_USUAL_STEP_US, Timeline
 from dgrec.session import Session
 
 __all__ = ["ClipRows"]
@@ -27,7 +29,9 @@ class ClipRows:
         columns = ["frame", "source_frame", "media_time_s", "captured_at", "completed_at"]
         columns += ["video_frame", "width", "height"]
         #: Small columns of the chosen rows, in order: all that cutting a video needs.
-        self.facts = pa.Table.from_batches([part for _, part in self._chosen(columns)])
+        self.facts = pa.Table.from_batches(
+            part for _, part in chosen_batches(session, self._positions(), columns)
+        )
         self.from_frames = self.facts["frame"].to_pylist()
         #: Place of the first row of each span in the clip.
         self.starts = np.cumsum([0, *(span.end - span.start for span in spans)])[:-1].tolist()
@@ -39,8 +43,8 @@ class ClipRows:
         ]
         clip = {"ranges": self.ranges, "clip": session.metadata.get("clip")}
         self._cuts = cuts_of({"clip": clip})
-        #: By place in the clip: the frame of the clip's video; None if it is not in it.
-        self.video_frames: list[int | None] = [None] * self.count
+        #: By place in the clip: the frame of the clip's video; -1 if it is not in it.
+        self.video_frames = np.full(self.count, -1, np.int64)
 
     def times_us(self, *, of_source: bool) -> list[int]:
         """Return the time of each row in a video: on the source's time line, or as captured.
@@ -48,13 +52,9 @@ class ClipRows:
         The last one is where the video ends. Spans follow each other without a gap.
         """
         timeline = Timeline(self._cuts)
-        rows = self.facts.select(["media_time_s", "captured_at"]).to_pylist()
-        times = []
-        for number, row in enumerate(rows):
-            row["frame"] = number
-            if not of_source:
-                row["media_time_s"] = None
-            times.append(timeline.pts_us(row))
+        media = self.facts["media_time_s"] if of_source else pa.nulls(self.count, pa.float64())
+        columns = np.arange(self.count), media, self.facts["captured_at"]
+        times = timeline.times_us(pa.table(columns, Timeline.COLUMNS)).tolist()
         return [*times, times[-1] + timeline.step_us]
 
     def durations(
@@ -79,46 +79,25 @@ class ClipRows:
             if place is not None:
                 self.video_frames[place] = index
 
-    def _chosen(self, columns: list[str] | None) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """Yield (place in the clip, rows) of the session's rows that were chosen."""
-        spans = iter(self.spans)
-        span = next(spans, None)
-        place = written = 0
-        for batch in self.session.batches(columns):
-            end = place + batch.num_rows
-            while span is not None and span.start < end:
-                first, last = max(span.start, place), min(span.end, end)
-                if last > first:
-                    yield written, batch.slice(first - place, last - first)
-                    written += last - first
-                if span.end > end:
-                    break
-                span = next(spans, None)
-            if span is None:
-                return
-            place = end
+    def _positions(self) -> np.ndarray[Any, Any]:
+        """Return where the rows are in the session."""
+        return np.concatenate([np.arange(span.start, span.end) for span in self.spans])
 
     def batches(self, *, has_video: bool) -> Iterator[pa.RecordBatch]:
         """Yield the rows as they stand in the clip."""
-        for place, batch in self._chosen(None):
-            numbers = range(place, place + batch.num_rows)
-            replaced = {"frame": pa.array(numbers, pa.int64())}
+        lost = "not in the video that the clip was cut from" if has_video else "not cut"
+        place = 0
+        for _, batch in chosen_batches(self.session, self._positions()):
+            end = place + batch.num_rows
+            replaced = {"frame": pa.array(np.arange(place, end))}
             if "video_frame" in batch.schema.names:
-                frames = [self.video_frames[number] for number in numbers]
-                replaced["video_frame"] = pa.array(frames, pa.int64())
-                states = batch.column("video_state").to_pylist()
-                lost = "not in the video that the clip was cut from" if has_video else "not cut"
-                replaced["video_state"] = pa.array(
-                    [
-                        state if frame is not None or before is None else lost
-                        for state, frame, before in zip(
-                            states, frames, batch.column("video_frame").to_pylist(), strict=True
-                        )
-                    ],
-                    pa.string(),
-                )
+                frames = self.video_frames[place:end]
+                replaced["video_frame"] = pa.array(frames, mask=frames < 0)
+                is_lost = pc.and_(frames < 0, batch.column("video_frame").is_valid())
+                replaced["video_state"] = pc.if_else(is_lost, lost, batch.column("video_state"))
             arrays = [replaced.get(name, batch.column(name)) for name in batch.schema.names]
             yield pa.RecordBatch.from_arrays(arrays, schema=batch.schema)
+            place = end
 
 
 def _utc_text(stamp: dt.datetime) -> str:

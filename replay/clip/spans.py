@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from dgrec.errors import QueryError
-from dgrec.format import cuts_of
-from dgrec.replay.footage import Timeline
+from dgrec.footage import session_times
 from dgrec.replay.query import SqlReader, check_only_reads
 from dgrec.session import Session
 
@@ -43,33 +43,26 @@ def spans_where(
     with SqlReader([session]) as reader:
         try:
             check_only_reads(reader.connection, text)
-            matching = [
-                number for batch in reader.stream(text).batches for number in batch[0].to_pylist()
-            ]
+            matching = [batch[0].to_numpy() for batch in reader.stream(text).batches]
         except QueryError as error:
             raise QueryError(f"--where {predicate!r}: {error}") from None
-    frames, times = _times(session)
+    frames = _joined(batch.column(0).to_numpy() for batch in session.batches(["frame"]))
     limit = within or Span(0, len(frames))
-    places = np.unique(np.searchsorted(frames, np.array(matching, np.int64)))
-    spans: list[Span] = []
-    for place in places[(places >= limit.start) & (places < limit.end)].tolist():
-        start = int(np.searchsorted(times, times[place] - pad_us, "left"))
-        end = int(np.searchsorted(times, times[place] + pad_us, "right"))
-        start, end = max(start, limit.start), min(end, limit.end)
-        if spans and start <= spans[-1].end:
-            spans[-1] = Span(spans[-1].start, max(end, spans[-1].end))
-        else:
-            spans.append(Span(start, end))
-    return spans
+    places = np.unique(np.searchsorted(frames, _joined(matching)))
+    places = places[(places >= limit.start) & (places < limit.end)]
+    if not len(places):
+        return []
+    starts, ends = places, places + 1
+    if pad_us:
+        times = _joined(session_times(session))
+        starts = np.searchsorted(times, times[places] - pad_us, "left")
+        ends = np.searchsorted(times, times[places] + pad_us, "right")
+    starts, ends = np.maximum(starts, limit.start), np.minimum(ends, limit.end)
+    # Both go up: a new span begins where one starts after all before it have ended.
+    begins = np.concatenate([[True], starts[1:] > ends[:-1]])
+    last = np.append(np.flatnonzero(begins)[1:] - 1, len(ends) - 1)
+    return list(map(Span, starts[begins].tolist(), ends[last].tolist()))
 
 
-def _times(session: Session) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Return the number of each row's frame, and its microseconds on the session's time line."""
-    frames: list[int] = []
-    times: list[int] = []
-    timeline = Timeline(cuts_of(session.metadata))
-    for batch in session.batches(["frame", "media_time_s", "captured_at"]):
-        for row in batch.to_pylist():
-            frames.append(row["frame"])
-            times.append(timeline.pts_us(row))
-    return np.array(frames, np.int64), np.array(times, np.int64)
+def _joined(parts: Iterable[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+    return np.concatenate([np.empty(0, np.int64), *parts])

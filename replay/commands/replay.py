@@ -26,8 +26,8 @@ from dgrec.replay.options import (
 from dgrec.terminal import echo, line
 
 if TYPE_CHECKING:
+    from dgrec.footage import Footage, Pixels, Position
     from dgrec.replay.drawing import Stack
-    from dgrec.replay.footage import Footage, Pixels, Position
     from dgrec.replay.rendering import Cut, Output, Scene
     from dgrec.session import Session
 
@@ -139,8 +139,7 @@ def replay_command(
 
     import dgrec
     from dgrec.errors import VideoError
-    from dgrec.replay.footage import Pixels, files_of, find_footage
-    from dgrec.replay.recorded import refuse_recorded
+    from dgrec.footage import Pixels, files_of, find_footage, refuse_recorded
     from dgrec.replay.rendering import choose_output, make_cut
 
     with ExitStack() as closing:
@@ -152,7 +151,7 @@ def replay_command(
         _check_playing(chosen, speed, loop)
         cut = make_cut(opened, start, end, max_frames, frames_where)
         if grid is not None:
-            cut = cut.spread(opened, grid[0] * grid[1])
+            cut = cut.spread(grid[0] * grid[1])
         pixels = closing.enter_context(Pixels(find_footage(opened, video, annotated=True)))
         footage = pixels.footage
         notes = [footage.note]
@@ -261,7 +260,7 @@ def _show(
         line(f"dgrec: {session.path.name}"),
         start=cut.start,
         end=cut.end,
-        wanted=None if cut.wanted is None else cut.wanted.numbers,
+        wanted=cut.wanted,
         speed=speed,
         loop=loop,
         look=first,

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dgrec.options import NamedPath
-from dgrec.replay.options import clips_option, output_options, quantity, say_clip
+from dgrec.options import NamedPath, Parsed
+from dgrec.replay.options import clips_option, output_options, say_clip
 from dgrec.terminal import echo
-from dgrec.units import parse_duration
+from dgrec.units import Quantity, parse_time
 
 if TYPE_CHECKING:
     from dgrec.replay.output import Destination
@@ -41,7 +41,7 @@ _CHARTS = "--charts are drawn below the tables of one session: without --by and 
 )
 @click.option(
     "--window",
-    callback=quantity(parse_duration),
+    type=Parsed(Quantity(parse_time, "1ms").read),
     metavar="TIME",
     help="Rate and latency in windows of so long (10s, 1m), counted from the first frame.",
 )
@@ -123,16 +123,16 @@ def stats_command(
     if follow:
         sessions = (_follow(sessions),)
 
+    from dgrec.footage import recorded_files
     from dgrec.replay.output import open_output, write_rows
     from dgrec.replay.query import SqlReader
-    from dgrec.replay.recorded import recorded_files
     from dgrec.replay.stats import caveats
     from dgrec.session import open_sessions
 
     with contextlib.ExitStack() as stack:
         opened = open_sessions(
             sessions,
-            lambda line: echo(f"Warning: {line}", err=True),
+            _warn,
             with_clips=with_clips,
             on_clip=say_clip,
         )
@@ -155,7 +155,7 @@ def stats_command(
         for session in opened:
             if not len(session):
                 echo(f"{session.path}: has no frames", err=True)
-        reader = stack.enter_context(SqlReader(opened))
+        reader = stack.enter_context(SqlReader(opened, left_out=_warn))
         with open_output(output, overwrite=overwrite, keep=keep) as destination:
             if query is not None:
                 write_rows(reader.stream(query), form, destination)
@@ -163,6 +163,10 @@ def stats_command(
                 from dgrec.replay.stats import explain, write_pipelines
 
                 write_pipelines(explain(opened, reader), form, destination)
+
+
+def _warn(line: str) -> None:
+    echo(f"Warning: {line}", err=True)
 
 
 def _say_what_is_missing(session: Session) -> None:

@@ -358,6 +358,6 @@ def _agreement_notes(agreement: Agreement) -> Iterator[str]:
         )
     if agreement.not_compared:
         yield (
-            f"{agreement.not_compared:,} results have neither box nor label: nothing of them is "
-            "compared, and no frame that has one counts as the same."
+            f"{agreement.not_compared:,} results have neither box nor label, or are too many in "
+            "one frame: nothing of them is compared, and no frame that has one counts as the same."
         )

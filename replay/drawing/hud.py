@@ -11,10 +11,10 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from dgrec.footage import media_us
 from dgrec.rates import frame_rate, rate_text
 from dgrec.replay.drawing.lettering import Lettering, Line, draw_panel, text_height
 from dgrec.replay.drawing.neighbours import Neighbours
-from dgrec.replay.footage import media_us
 from dgrec.session import RecordedResult, Session
 from dgrec.video import Image
 

@@ -11,17 +11,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dgrec.format import cuts_of
-from dgrec.replay.footage import Timeline
+from dgrec.footage import Timeline
+from dgrec.format import LABEL_LEAF, cuts_of
 from dgrec.session import Session
 
 __all__ = ["Kind", "Moments", "find_moments"]
 
 #: A label that was not seen for so long has appeared; detections come and go for single frames.
 _ABSENT_US = 1_000_000
-_COLUMNS = ("frame", "media_time_s", "captured_at", "dropped_before", "latency_ms")
-#: Of the detections only this leaf is read from a sealed file: masks would be most of it.
-_LABEL_LEAF = "detections.list.element.label"
+_COLUMNS = (*Timeline.COLUMNS, "dropped_before", "latency_ms")
 _ROWS_AT_ONCE = 4096
 _BYTES_AT_ONCE = 32 << 20
 
@@ -87,7 +85,10 @@ class Moments:
 
 
 def find_moments(
-    session: Session, start: int = 0, end: int | None = None, wanted: Iterable[int] | None = None
+    session: Session,
+    start: int = 0,
+    end: int | None = None,
+    wanted: Iterable[int] | None = None,
 ) -> Moments:
     """Go through a session's columns once and return what stands out.
 
@@ -95,52 +96,41 @@ def find_moments(
         session: The session.
         start: Position of the first frame.
         end: Position to stop before.
-        wanted: The numbers (column ``frame``) of the frames to keep, if not all.
+        wanted: Positions of the frames to keep; None: all.
     """
-    stop = len(session) if end is None else min(end, len(session))
-    keep = None if wanted is None else np.fromiter(wanted, np.int64)
-    arrays: dict[str, list[np.ndarray[Any, Any]]] = {name: [] for name in _COLUMNS}
-    seen = _Labels()
-    kept: list[np.ndarray[Any, Any]] = []
-    first = 0  # position of the batch
-    count = 0  # frames before it that are kept
-    timeline = Timeline(cuts_of(session.metadata))
-    for batch in _batches(session):
-        begin, last = max(start - first, 0), min(stop - first, batch.num_rows)
-        if begin < last:
-            part = batch.slice(begin, last - begin)
-            if keep is not None:
-                # The pace is that of the frames that are shown: those between take no time.
-                chosen = np.flatnonzero(np.isin(_numbers(part, "frame"), keep))
-                part = part.take(pa.array(chosen))
-                kept.append(chosen + first + begin)
-            else:
-                kept.append(np.arange(first + begin, first + last))
-            columns = {name: _numbers(part, name) for name in _COLUMNS}
-            columns["captured_at"] = timeline.times_us(
-                columns["frame"], columns["media_time_s"], columns["captured_at"]
-            )
-            for name, values in columns.items():
-                arrays[name].append(values)
-            seen.look(part, columns["captured_at"], count)
-            count += part.num_rows
-        first += batch.num_rows
-        if first >= stop:
-            break
-    joined = {
-        name: np.concatenate(parts) if parts else np.empty(0) for name, parts in arrays.items()
+    keep = None if wanted is None else np.unique(np.fromiter(wanted, np.int64))
+    found: dict[str, list[np.ndarray[Any, Any]]] = {
+        name: [] for name in ("position", "time_us", "latency_ms", "dropped_before")
     }
-    latency = joined["latency_ms"]
+    seen = _Labels()
+    count = 0  # frames before the batch that are kept
+    timeline = Timeline(cuts_of(session.metadata))
+    for first, batch in _batches(session, start, end):
+        positions = np.arange(first, first + batch.num_rows)
+        if keep is not None:
+            # The pace is that of the frames that are shown: those between take no time.
+            positions = keep[slice(*np.searchsorted(keep, (first, first + batch.num_rows)))]
+            batch = batch.take(pa.array(positions - first))
+        times = timeline.times_us(batch)
+        seen.look(batch, times, count)
+        count += batch.num_rows
+        columns = {name: _numbers(batch, name) for name in ("latency_ms", "dropped_before")}
+        for name, values in {"position": positions, "time_us": times, **columns}.items():
+            found[name].append(values)
+    joined = {
+        name: np.concatenate(parts) if parts else np.empty(0, np.int64)
+        for name, parts in found.items()
+    }
+    latency, dropped = joined["latency_ms"], joined["dropped_before"]
     p99 = float(np.percentile(latency, 99)) if len(latency) else None
     kinds = np.zeros(count, np.uint8)
-    dropped = joined["dropped_before"]
     kinds[dropped > 0] |= np.uint8(Kind.DROP)
     if p99 is not None:
         kinds[latency > p99] |= np.uint8(Kind.SLOW)
     kinds[list(seen.appearing)] |= np.uint8(Kind.LABEL)
     return Moments(
-        positions=np.concatenate(kept) if kept else np.empty(0, np.int64),
-        times_us=joined["captured_at"],
+        positions=joined["position"],
+        times_us=joined["time_us"],
         kinds=kinds,
         dropped={int(at): int(dropped[at]) for at in np.flatnonzero(dropped > 0)},
         appearing={at: tuple(labels) for at, labels in seen.appearing.items()},
@@ -149,29 +139,24 @@ def find_moments(
     )
 
 
-def _batches(session: Session) -> Iterator[pa.RecordBatch]:
-    """Yield the columns that count; the small batches of a journal, many at once."""
-    if session.sealed:
-        yield from session.batches([*_COLUMNS, _LABEL_LEAF])
-        return
+def _batches(session: Session, start: int, end: int | None) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Yield (position of the first row, the columns that count): many small batches at once."""
     waiting: list[pa.RecordBatch] = []
     rows = size = 0
-    for batch in session.batches([*_COLUMNS, "detections"]):
+    for batch in session.batches([*_COLUMNS, LABEL_LEAF], start, end):
         waiting.append(batch)
         rows += batch.num_rows
         size += batch.nbytes
         if rows >= _ROWS_AT_ONCE or size >= _BYTES_AT_ONCE:
-            yield pa.concat_batches(waiting)
+            yield start, pa.concat_batches(waiting)
+            start += rows
             waiting, rows, size = [], 0, 0
     if waiting:
-        yield pa.concat_batches(waiting)
+        yield start, pa.concat_batches(waiting)
 
 
 def _numbers(batch: pa.RecordBatch, name: str) -> np.ndarray[Any, Any]:
-    column = batch.column(name)
-    if pa.types.is_timestamp(column.type):
-        column = column.cast(pa.int64())
-    values: np.ndarray[Any, Any] = column.to_numpy(zero_copy_only=False)
+    values: np.ndarray[Any, Any] = batch.column(name).to_numpy(zero_copy_only=False)
     return values
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from dgrec.errors import OutputError, VideoError
 from dgrec.files import NewFile
-from dgrec.replay.footage import Pixels
+from dgrec.footage import Pixels
 from dgrec.replay.player.moments import Moments, find_moments
 from dgrec.replay.player.playhead import Action, Look, Playhead
 from dgrec.replay.player.time_bar import TimeBar
@@ -323,7 +323,7 @@ def play_session(
         title: Of the window.
         start: Position of the first frame.
         end: Position to stop before.
-        wanted: Numbers (column ``frame``) of the frames to show, if not all.
+        wanted: Positions of the frames to show; None: all.
         speed: Times the recorded pace.
         loop: Begin again after the last frame.
         look: What is drawn at first.

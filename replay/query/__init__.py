@@ -13,11 +13,10 @@ cli        `dgrec query`
 
 from dgrec.replay.query.prompt import Prompt, run_script
 from dgrec.replay.query.reader import SqlReader, check_only_reads
-from dgrec.replay.query.where import DetectionFilter, FrameNumbers, matching_frames
+from dgrec.replay.query.where import DetectionFilter, matching_frames
 
 __all__ = [
     "DetectionFilter",
-    "FrameNumbers",
     "Prompt",
     "SqlReader",
     "check_only_reads",

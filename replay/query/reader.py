@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import duckdb
 import pyarrow as pa
 
-from dgrec.errors import QueryError
+from dgrec.errors import DgrecError, QueryError, SessionError
 from dgrec.replay.output import QueryResult
 from dgrec.replay.query.landlock import refuse_writing
 from dgrec.replay.query.statement import check_only_reads, one_statement, without_end
+from dgrec.session import unreadable
 from dgrec.sql import views
+from dgrec.sql.checking import damaged_sessions
 
 if TYPE_CHECKING:
     from dgrec.session import Session
@@ -45,6 +47,10 @@ _PLAIN_TYPES = (
 )
 
 
+class _FileError(QueryError):
+    """DuckDB failed, and the cause may be one of the files."""
+
+
 class SqlReader:
     """A DuckDB connection over sessions that streams results and can be stopped with Ctrl-C.
 
@@ -58,6 +64,9 @@ class SqlReader:
             Otherwise DuckDB can open the sessions and nothing else, and where Linux can see to it
             (Landlock), nothing can be written and no connection made. `answer` takes only what
             reads; `stream` is for statements of our own.
+        left_out: Called with a line for each session whose rows turn out to be unreadable when a
+            statement reads them, before any row of its result is given. The answer is that of the
+            others then. Without it, and where there is no other, that is an error.
     """
 
     def __init__(
@@ -67,37 +76,43 @@ class SqlReader:
         *,
         timeout: float | None = None,
         unsafe: bool = False,
+        left_out: Callable[[str], None] | None = None,
     ) -> None:
+        self._sessions = list(sessions)
+        self._memory_limit = memory_limit
         self._timeout = timeout
         self._unsafe = unsafe
+        self._left_out = left_out
         self._deadline: float | None = None
         self._reader: pa.RecordBatchReader | None = None
         #: Whether a statement goes on that could not be stopped. Nothing more can be run then.
         self.is_stuck = False
         # DuckDB would spill into the working directory, which may be read-only or watched.
         self._spill = tempfile.TemporaryDirectory(prefix="dgrec-")
-        spill = Path(self._spill.name)
         # DuckDB's Arrow stream does not look at signals while it computes: a thread does that
         # work, and this one waits where Ctrl-C reaches it.
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=WORKER_NAME)
         try:
             if not unsafe:
                 # Before the connection is made: the threads it starts are bound by it, too.
-                self._worker.submit(refuse_writing, spill).result()
-            self.connection = self._worker.submit(
-                views.connect,
-                sessions,
-                memory_limit,
-                confined=not unsafe,
-                spill=spill,
-                spill_limit=None if unsafe else f"{_spill_limit(spill)}B",
-            ).result()
+                self._worker.submit(refuse_writing, Path(self._spill.name)).result()
+            self.connection = self._worker.submit(self._connect).result()
         except BaseException as error:
             self._worker.shutdown()
             self._spill.cleanup()
             if isinstance(error, duckdb.Error):  # a file may have gone since it was opened
                 raise views.query_error(error) from None
             raise
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        spill = Path(self._spill.name)
+        return views.connect(
+            self._sessions,
+            self._memory_limit,
+            confined=not self._unsafe,
+            spill=spill,
+            spill_limit=None if self._unsafe else f"{_spill_limit(spill)}B",
+        )
 
     def answer(
         self, text: str, parameters: Mapping[str, Any] | None = None, *, all_used: bool = False
@@ -192,13 +207,25 @@ class SqlReader:
         return {name: parameters[name] for name in wanted}
 
     def _result(self, text: str, parameters: Mapping[str, Any]) -> QueryResult:
-        reader = self._wait(lambda: self._open(text, parameters))
+        self._leave_out(self._wait(lambda: self._damaged(text, parameters)))
+        while True:
+            try:
+                reader, first = self._wait(lambda: self._begin(text, parameters))
+                break
+            except _FileError as error:
+                self._leave_out_unreadable(error)
         if reader is None:
             if self._unsafe:
                 return QueryResult(pa.schema([]), iter(()))
             raise QueryError("the statement gives no rows; only reading statements can be run")
-        self._reader = reader
-        return QueryResult(reader.schema, self._batches(reader))
+        return QueryResult(reader.schema, self._batches(reader, first))
+
+    def _begin(
+        self, text: str, parameters: Mapping[str, Any]
+    ) -> tuple[pa.RecordBatchReader | None, pa.RecordBatch | None]:
+        """Run a statement up to its first rows: most of what can fail has failed by then."""
+        self._reader = reader = self._open(text, parameters)
+        return reader, None if reader is None else next(reader, None)
 
     def _open(self, text: str, parameters: Mapping[str, Any]) -> pa.RecordBatchReader | None:
         relation = self.connection.sql(text, params=parameters or None)
@@ -211,10 +238,51 @@ class SqlReader:
             relation = self.connection.sql(statement, params=parameters or None)
         return relation.to_arrow_reader(_BATCH_ROWS)
 
-    def _batches(self, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    def _leave_out_unreadable(self, error: QueryError) -> None:
+        """Connect anew without the sessions whose rows cannot be read.
+
+        Checksums can be forged, and reading every file in advance would take too long.
+
+        Raises:
+            SessionError: No other session is left, or none is to be left out.
+            QueryError: The error, where all sessions can be read.
+        """
+        bad = dict(unreadable(self._sessions))
+        if not bad:
+            raise error
+        self._leave_out(bad)
+
+    def _damaged(self, text: str, parameters: Mapping[str, Any]) -> dict[Session, SessionError]:
+        """Return the sessions that are damaged where a statement reads, and how."""
+        return dict(damaged_sessions(self.connection, self._sessions, text, parameters))
+
+    def _leave_out(self, bad: Mapping[Session, DgrecError]) -> None:
+        """Connect anew without some sessions, and say why."""
+        if not bad:
+            return
+        left = [session for session in self._sessions if session not in bad]
+        if not left or self._left_out is None:
+            raise next(iter(bad.values())) from None
+        for reason in bad.values():
+            self._left_out(f"{reason}; left out")
+        self._sessions = left
+        self._start()
+        self.connection.close()
+        self.connection = self._wait(self._connect)
+
+    def _batches(
+        self, reader: pa.RecordBatchReader, first: pa.RecordBatch | None
+    ) -> Iterator[pa.RecordBatch]:
+        batch = first
         try:
-            while (batch := self._wait(lambda: next(reader, None))) is not None:
+            while batch is not None:
                 yield batch
+                batch = self._wait(lambda: next(reader, None))
+        except _FileError as error:
+            # Rows have been given already: they cannot be taken back.
+            for _, reason in unreadable(self._sessions):
+                raise reason from None
+            raise error from None
         finally:
             is_latest = self._reader is reader
             if is_latest and not self.is_stuck:
@@ -238,7 +306,8 @@ class SqlReader:
             ) from None
         except (duckdb.Error, pa.ArrowException, OSError) as error:
             # Arrow reports as an OSError what DuckDB finds out while it computes.
-            raise views.query_error(error) from None
+            found = views.query_error(error)
+            raise _FileError(str(found)) if views.is_about_files(error) else found from None
         except MemoryError:
             raise QueryError("out of memory; --memory-limit allows more") from None
 

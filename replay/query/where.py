@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from dgrec.replay.query.reader import SqlReader
 from dgrec.session import RecordedResult, Session
 from dgrec.units import parse_size
 
-__all__ = ["DetectionFilter", "FrameNumbers", "matching_frames"]
+__all__ = ["DetectionFilter", "matching_frames"]
 
 #: Frames looked at in one query: as many as a row group of a sealed file holds at most.
 _FRAMES_AT_ONCE = 16_384
@@ -79,8 +78,10 @@ class _Predicate:
         return QueryError(f"{self._option} {self._text!r}: {reason}")
 
 
-def matching_frames(session: Session, text: str, start: int, end: int) -> FrameNumbers:
-    """Return the frames that a DuckDB predicate over the columns of the view ``frames`` matches.
+def matching_frames(session: Session, text: str, start: int, end: int) -> np.ndarray[Any, Any]:
+    """Return the numbers of the frames that match a DuckDB predicate over the view ``frames``.
+
+    They are ascending.
 
     Args:
         session: The session.
@@ -93,23 +94,9 @@ def matching_frames(session: Session, text: str, start: int, end: int) -> FrameN
     """
     predicate = _Predicate(session, "--frames-where", "frames", "frame", text)
     try:
-        return FrameNumbers(predicate.matches(start, end)[0])
+        return np.unique(predicate.matches(start, end)[0])
     finally:
         predicate.close()
-
-
-class FrameNumbers:
-    """A set of frame numbers that takes eight bytes for each."""
-
-    def __init__(self, numbers: np.ndarray[Any, Any] | Sequence[int]) -> None:
-        self.numbers = np.unique(np.asarray(numbers, np.int64))
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def holds(self, frame: int) -> bool:
-        at = int(np.searchsorted(self.numbers, frame))
-        return at < len(self.numbers) and bool(self.numbers[at] == frame)
 
 
 class DetectionFilter:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
 
 from dgrec.errors import QueryError, VideoError
-from dgrec.replay.footage import Pixels, Position, resolve
-from dgrec.replay.query import FrameNumbers, matching_frames
+from dgrec.footage import Pixels, Position, resolve
+from dgrec.replay.query import matching_frames
 from dgrec.replay.rendering.contact_sheet import spread
 from dgrec.replay.rendering.render import Frame, at_speed, frames
 from dgrec.session import Session
@@ -22,26 +25,22 @@ class Cut:
     #: Positions of the first frame and of the frame to stop before.
     start: int
     end: int
-    #: The numbers of the frames that are wanted; None: all of the stretch.
-    wanted: FrameNumbers | None = None
+    #: Positions of the frames that are wanted, ascending; None: all of the stretch.
+    wanted: np.ndarray[Any, Any] | None = None
 
     def __len__(self) -> int:
         return self.end - self.start if self.wanted is None else len(self.wanted)
 
     def frames(self, session: Session, pixels: Pixels, speed: float = 1.0) -> Iterator[Frame]:
         """Yield these frames, in bounded memory, at ``speed`` times their pace."""
-        keep = None if self.wanted is None else self.wanted.holds
-        pictures = frames(session, pixels, self.start, self.end, keep)
+        pictures = frames(session, pixels, self.start, self.end, self.wanted)
         return pictures if speed == 1 else at_speed(pictures, speed)
 
-    def spread(self, session: Session, count: int) -> Cut:
+    def spread(self, count: int) -> Cut:
         """Return ``count`` of these frames, evenly spaced; all, if there are no more."""
-        chosen = spread(len(self), count)
-        if self.wanted is not None:
-            numbers = [int(self.wanted.numbers[at]) for at in chosen]
-        else:
-            numbers = [session.row(self.start + at)["frame"] for at in chosen]
-        return replace(self, wanted=FrameNumbers(numbers))
+        chosen = np.array(spread(len(self), count))
+        wanted = self.start + chosen if self.wanted is None else self.wanted[chosen]
+        return replace(self, wanted=wanted)
 
 
 def make_cut(
@@ -80,6 +79,16 @@ def make_cut(
     wanted = matching_frames(session, frames_where, *numbers)
     if not len(wanted):
         raise QueryError(f"--frames-where {frames_where!r}: no frame matches")
-    if max_frames:
-        wanted = FrameNumbers(wanted.numbers[:max_frames])
-    return Cut(first, last, wanted)
+    return Cut(first, last, _positions(session, wanted[:max_frames], first, last))
+
+
+def _positions(
+    session: Session, numbers: np.ndarray[Any, Any], start: int, end: int
+) -> np.ndarray[Any, Any]:
+    """Return where the frames with these numbers are."""
+    found, position = [], start
+    for batch in session.batches(["frame"], start, end):
+        frame = batch.column(0).to_numpy()
+        found.append(position + np.flatnonzero(np.isin(frame, numbers)))
+        position += len(frame)
+    return np.concatenate(found)

@@ -9,12 +9,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from dgrec.errors import OutputError, OverlayError, VideoError
-from dgrec.format import cuts_of
+from dgrec.footage import (
+    FIRST_STEP_US,
+    LONGEST_USUAL_STEP_US,
+    Pixels,
+    Timeline,
+    chosen_batches,
+    files_of,
+    refuse_recorded,
+    session_times,
+)
+from dgrec.format import LABEL_LEAF, cuts_of, with_columns
 from dgrec.replay.drawing import Painter, Stack
-from dgrec.replay.footage import FIRST_STEP_US, LONGEST_USUAL_STEP_US, Pixels, Timeline, files_of
-from dgrec.replay.recorded import refuse_recorded
 from dgrec.replay.rendering.pipeline import ahead
 from dgrec.replay.rendering.sinks import MP4, Target
 from dgrec.session import RecordedResult, Session, rows_of
@@ -24,7 +33,6 @@ __all__ = [
     "Canvas",
     "Frame",
     "OverlayPainter",
-    "Timeline",
     "at_speed",
     "canvas_for",
     "frames",
@@ -34,6 +42,8 @@ __all__ = [
 
 #: What encoders take: WebP has 14 bits for a side. And several pictures are in memory at a time.
 _LONGEST_SIDE, _MOST_PIXELS = 16_383, 70_000_000
+#: Rows that are Python values at a time.
+_ROWS_IN_PYTHON = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,69 +61,64 @@ def frames(
     pixels: Pixels,
     start: int = 0,
     end: int | None = None,
-    keep: Callable[[int], bool] | None = None,
+    positions: np.ndarray[Any, Any] | None = None,
 ) -> Iterator[Frame]:
     """Yield the frames ``start`` to before ``end`` that have pixels, in bounded memory.
 
     Args:
         session: The session.
         pixels: Its pixels.
-        start: The first frame.
-        end: The frame to stop before.
-        keep: Tells by its number whether a frame is wanted. Where frames are left out between
-            two others, the second follows the first after the usual time between two frames.
+        start: Position of the first frame.
+        end: Position to stop before.
+        positions: Those of the frames that are wanted, ascending; None: all. Where frames are left
+            out between two others, the second follows the first after the usual time between two.
     """
-    if keep is None:
-        timeline = Timeline(cuts_of(session.metadata))
-        for result in _results(session, start, end):
-            image = pixels.frame(result.row)
-            if image is not None:
-                yield Frame(result, image, timeline.pts_us(result.row))
+    if positions is not None:
+        yield from _chosen_frames(session, pixels, positions, start)
         return
-    reel = _Reel(usual_step_us(session), Timeline(cuts_of(session.metadata)))
-    for row in _rows(session, start, end):
-        reel.pass_by(row)
-        if keep(row["frame"]):
+    metadata = session.metadata
+    timeline, zero_us = Timeline(cuts_of(metadata)), None
+    for batch in session.batches(None, start, end):
+        times = timeline.times_us(with_columns(batch, Timeline.COLUMNS)).tolist()
+        for row, pts_us in zip(_rows_of(batch), times, strict=True):
             image = pixels.frame(row)
             if image is not None:
-                yield Frame(session.restored(row), image, reel.pts_us())
+                zero_us = pts_us if zero_us is None else zero_us
+                yield Frame(session.restored(row, metadata), image, pts_us - zero_us)
 
 
-class _Reel:
-    """The times of frames of which some are left out: the gaps are closed."""
+def _chosen_frames(
+    session: Session, pixels: Pixels, positions: np.ndarray[Any, Any], start: int
+) -> Iterator[Frame]:
+    metadata, usual_us = session.metadata, usual_step_us(session)
+    steps = _steps_us(session, positions, start)
+    last: int | None = None
+    pts_us = 0
+    for here, batch in chosen_batches(session, positions):
+        for position, row in zip(here.tolist(), _rows_of(batch), strict=True):
+            image = pixels.frame(row)
+            if image is None:
+                continue
+            if last is not None:
+                pts_us += steps[position] if last == position - 1 else usual_us
+            last = position
+            yield Frame(session.restored(row, metadata), image, pts_us)
 
-    def __init__(self, step_us: int, timeline: Timeline) -> None:
-        self._usual_step_us = step_us
-        self._timeline = timeline
-        self._at = self._previous = 0  # of the row that has just passed, and of the one before
-        self._row = -1
-        self._last: tuple[int, int] | None = None  # row and time of the last frame of the reel
 
-    def pass_by(self, row: Mapping[str, Any]) -> None:
-        self._row += 1
-        self._previous, self._at = self._at, self._timeline.pts_us(row)
-
-    def pts_us(self) -> int:
-        """Return the time of the row that has passed last."""
-        if self._last is None:
-            pts_us = 0
-        elif self._last[0] == self._row - 1:
-            pts_us = self._last[1] + self._at - self._previous
-        else:
-            pts_us = self._last[1] + self._usual_step_us
-        self._last = self._row, pts_us
-        return pts_us
+def _steps_us(session: Session, positions: np.ndarray[Any, Any], start: int) -> Mapping[int, int]:
+    """Return the time from the row before, for those whose row before is wanted, too."""
+    followers = positions[1:][np.diff(positions) == 1]
+    if not len(followers):
+        return {}
+    times = np.concatenate([*session_times(session, start, int(followers[-1]) + 1)])
+    steps = times[followers - start] - times[followers - start - 1]
+    return dict(zip(followers.tolist(), steps.tolist(), strict=True))
 
 
 def usual_step_us(session: Session) -> int:
     """Return the median time between two of the session's first frames, in microseconds."""
-    timeline = Timeline(cuts_of(session.metadata))
-    times: list[int] = []
-    for batch in session.batches(["frame", "media_time_s", "captured_at"]):
-        times += map(timeline.pts_us, batch.slice(0, 1000 - len(times)).to_pylist())
-        if len(times) >= 1000:
-            break
-    return int(np.median(np.diff(times))) if len(times) > 1 else FIRST_STEP_US
+    steps = np.diff(np.concatenate([[], *session_times(session, end=1000)]))
+    return int(np.median(steps)) if len(steps) else FIRST_STEP_US
 
 
 def at_speed(pictures: Iterable[Frame], speed: float) -> Iterator[Frame]:
@@ -126,21 +131,14 @@ def at_speed(pictures: Iterable[Frame], speed: float) -> Iterator[Frame]:
 
 def _results(session: Session, start: int, end: int | None) -> Iterator[RecordedResult]:
     metadata = session.metadata
-    for row in _rows(session, start, end):
-        yield session.restored(row, metadata)
+    for batch in session.batches(None, start, end):
+        for row in _rows_of(batch):
+            yield session.restored(row, metadata)
 
 
-def _rows(session: Session, start: int, end: int | None) -> Iterator[dict[str, Any]]:
-    position = 0
-    for batch in session.batches():
-        first, last = start - position, batch.num_rows
-        position += batch.num_rows
-        if end is not None:
-            last = min(last, end - (position - batch.num_rows))
-        for at in range(max(first, 0), last, 64):
-            yield from rows_of(batch.slice(at, min(64, last - at)))
-        if end is not None and position >= end:
-            return
+def _rows_of(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
+    for at in range(0, batch.num_rows, _ROWS_IN_PYTHON):
+        yield from rows_of(batch.slice(at, _ROWS_IN_PYTHON))
 
 
 class OverlayPainter:
@@ -257,12 +255,12 @@ def _writes_labels_below(session: Session) -> bool:
 
 def _busiest(session: Session, start: int, end: int | None) -> int:
     """Return the number of the frame with the most entries in its results."""
-    best, most, position = start, -1, 0
-    for batch in session.batches(["detections"]):
-        for offset, count in enumerate(batch.column("detections").value_lengths().to_pylist()):
-            frame = position + offset
-            if start <= frame and (end is None or frame < end) and count > most:
-                best, most = frame, count
+    best, most, position = start, -1, start
+    for batch in session.batches([LABEL_LEAF], start, end):
+        counts = batch.column("detections").value_lengths().to_numpy()
+        busiest = int(np.argmax(counts))
+        if counts[busiest] > most:
+            best, most = position + busiest, int(counts[busiest])
         position += batch.num_rows
     return best
 

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from dgrec.footage import Pixels, pixel_aspect_of
 from dgrec.replay.drawing import (
     Corner,
     Filtered,
@@ -19,7 +20,6 @@ from dgrec.replay.drawing import (
     Trails,
     check_labels,
 )
-from dgrec.replay.footage import Pixels, pixel_aspect_of
 from dgrec.replay.query import DetectionFilter
 from dgrec.replay.rendering.beside import SideBySide
 from dgrec.replay.rendering.render import OverlayPainter
@@ -95,9 +95,8 @@ class Scene:
         painters: list[Painter] = []
         looks_around = self.redact or self.trails or self.hud
         if looks_around:
-            # Opened again: frames are read from the other one while these look around. Its
-            # checksums have been compared.
-            around = closing.enter_context(Session(session.path, check=False))
+            # Opened again: frames are read from the other one while these look around.
+            around = closing.enter_context(Session(session.path))
         if self.redact:
             labels = None if "all" in self.redact else self.redact
             painters.append(

@@ -20,16 +20,16 @@ from typing import TYPE_CHECKING, Any
 
 from dgrec.errors import DgrecError
 from dgrec.files import NewFile, check_new_file, output_error
+from dgrec.footage import recorded_files, refuse_recorded
 from dgrec.rates import exact_rate_text, rate_text
 from dgrec.replay.output import cell_text
 from dgrec.replay.query import SqlReader
-from dgrec.replay.recorded import recorded_files, refuse_recorded
 from dgrec.replay.report.plots import CHARTS, ChartPlan, Extent, Rows, Spec
 from dgrec.replay.stats import caveats, moments
 from dgrec.version import __version__
 
 if TYPE_CHECKING:
-    from dgrec.replay.footage import Pixels
+    from dgrec.footage import Pixels
     from dgrec.session import Session
 
 __all__ = ["PLOTS", "write_plot", "write_report"]

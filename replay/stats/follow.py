@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from dgrec.format import JOURNAL_SUFFIX, JournalTail, RowTotals, is_being_written
+from dgrec.format import JOURNAL_SUFFIX, JournalTail, RowTotals, is_being_written, since_start
 from dgrec.rates import RecentRate, rate_text
 from dgrec.replay.stats.charts import bars
 from dgrec.session import numbered_files, open_session, part_path
@@ -123,14 +123,13 @@ class Follower:
         by_second = [latency[age == second] for second in reversed(range(RECENT_S))]
         known = inference[~np.isnan(inference)]
         quantiles = np.quantile(latency, [0.5, 0.95, 0.99]).tolist() if len(latency) else None
-        losses = {
-            name: (count or 0) + self._before[name] for name, count in self._rows.losses.items()
-        }
+        here = since_start(self._rows.losses(self._tail.metadata))
+        losses = {name: (count or 0) + self._before[name] for name, count in here.items()}
         return Snapshot(
             frames=self._frames,
             detections=self._rows.detections + self._before["detections"],
             skipped=losses["skipped"],
-            dropped=losses["dropped"] - losses["dropped_at_start"],
+            dropped=losses["dropped"],
             dropped_at_start=losses["dropped_at_start"],
             seconds=self._last_s - self._first_s,
             silent_s=now - self._last_s if self._frames else 0.0,
@@ -178,8 +177,7 @@ class Follower:
             for part in session.parts:
                 if part.number >= number or not part.rows:
                     continue
-                totals = part.metadata.get("totals")
-                if totals is None:  # it was cut off
+                if "totals" not in part.metadata:  # it was cut off
                     for batch in session.batches_of(part):
                         self._take(batch)
                     continue
@@ -187,7 +185,7 @@ class Follower:
                     first = next(session.batches_of(part, ["captured_at"]))
                     self._first_s = _first_capture(first)
                 counted = ("detections", "skipped", "dropped", "dropped_at_start")
-                self._before.update({name: totals.get(name, 0) for name in counted})
+                self._before.update({name: part.totals[name] or 0 for name in counted})
                 self._before["frames"] += part.rows
 
     def _next_part(self) -> bool:

@@ -20,7 +20,7 @@ KEYS = {
 
 #: The sessions, with the name that tables show. Two recordings may have one: then the id follows.
 NAMED_SESSIONS = """(
-    SELECT session_id, started_at, _is_live(source_kind, metadata) AS is_live, inference_host,
+    SELECT session_id, started_at, live AS is_live, inference_host,
            coalesce(name, session_id)
            || CASE WHEN count(*) OVER (PARTITION BY name) > 1 THEN ' ' || session_id ELSE '' END
            AS session
@@ -45,9 +45,10 @@ WITH keyed AS (
     FROM frames f JOIN sessions s USING (session_id)
 ), rates AS (
     SELECT {key}{also}, count(*) AS sessions,
-           sum(frames - 1) FILTER (fps IS NOT NULL) / sum((frames - 1) / fps) AS fps
+           sum(steps) FILTER (fps IS NOT NULL) / sum(steps / fps) AS fps
     FROM (
-        SELECT {key}{also}, of_session, count(*) AS frames, rate(captured_at, completed_at) AS fps
+        SELECT {key}{also}, of_session, rate(captured_at, completed_at) AS fps,
+               count(captured_at) FILTER (completed_at IS NOT NULL) - 1 AS steps
         FROM keyed GROUP BY ALL
     ) GROUP BY ALL
 ), lost AS (

@@ -417,9 +417,9 @@ def _law(p: Pipeline, fps: float, latency_ms: float, in_flight: float) -> str:
     if p.one_at_a_time_fps is None:
         return "Every latency is zero."
     return (
-        f"fps is not 1/latency: a frame takes {_ms(latency_ms)} from capture to result, and "
-        f"{in_flight:.1f} are on their way at a time (Little's law: {rate_text(fps)}/s x "
-        f"{latency_ms / 1e3:.3g} s). One at a time, it would be {_fps(p.one_at_a_time_fps)}."
+        f"fps is not 1/latency, which is {_fps(p.one_at_a_time_fps)}: a frame takes "
+        f"{_ms(latency_ms)} from capture to result, and {in_flight:.1f} are on their way at a time "
+        f"(Little's law: {rate_text(fps)}/s x {latency_ms / 1e3:.3g} s)."
     )
 
 

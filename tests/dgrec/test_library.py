@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,10 +19,12 @@ from dgrec import sample
 from dgrec.format import Row
 from dgrec.sql import library, views
 from tests.factory import (
+    CAMERA,
     START_NS,
     edited,
     make_detection,
     make_row,
+    new_metadata,
     without_column,
     write_journal,
     write_session,
@@ -69,10 +70,15 @@ def _settling(count: int, slow: int) -> list[Row]:
 def _recordings() -> dict[str, list[Row]]:
     return {
         "uneven": uneven_rows(240, seed=11),
+        "uneven camera": uneven_rows(240, seed=11),
         "one frame": [make_row(0)],
         "two frames": [make_row(0), make_row(1)],
         "no detections": [make_row(i, []) for i in range(30)],
         "everything dropped but two": [
+            make_row(0, dropped_camera=5, dropped_queue=7),
+            make_row(1, dropped_writer=100),
+        ],
+        "everything dropped but two camera": [
             make_row(0, dropped_camera=5, dropped_queue=7),
             make_row(1, dropped_writer=100),
         ],
@@ -89,14 +95,20 @@ def _recordings() -> dict[str, list[Row]]:
 NAMES = [*_recordings(), "sample", "journal"]
 
 
+def _metadata(name: str) -> dict[str, Any]:
+    return new_metadata(name, **({"source": CAMERA} if name.endswith("camera") else {}))
+
+
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("library")
     made = {
-        name: write_session(folder / f"{name}.parquet", rows)
+        name: write_session(folder / f"{name}.parquet", rows, _metadata(name))
         for name, rows in _recordings().items()
     }
-    journal = write_journal(folder / "j.arrows", uneven_rows(100, seed=12), end=False)
+    journal = write_journal(
+        folder / "j.arrows", uneven_rows(100, seed=12), new_metadata(source=CAMERA), end=False
+    )
     return {**made, "sample": sample.SESSION, "journal": journal}
 
 
@@ -291,7 +303,8 @@ def reference_rate(captured: Any, completed: Any) -> float | None:
 
 def reference_at_start(r: Recording) -> Any:
     """Return for each row whether what was lost before it was lost while the model started."""
-    if r.session.row(0)["frame"] or "clip" in r.session.metadata:
+    is_live = r.session.metadata["source"].get("live", False)
+    if r.session.row(0)["frame"] or "clip" in r.session.metadata or not is_live:
         return np.zeros(len(r["frame"]), bool)
     return np.concatenate([[True], r["captured_at"][:-1] <= r["completed_at"].min()])
 
@@ -634,6 +647,7 @@ def test_stage_load(recording: Recording) -> None:
     model = recording.session.metadata.get("model", {})
     counts = {
         "waiting": None,
+        "read": None if recording.session.metadata["source"].get("live") else 1,
         "inference": max(1, len(model.get("devices", []))),
         "postprocess": 1 if model.get("python_postprocessor") else None,
     }
@@ -818,25 +832,6 @@ def test_windows_of_no_length_are_refused(paths: dict[str, Path], width: str) ->
         pytest.raises(duckdb.Error, match=r"throughput\(seconds\): give more than 0"),
     ):
         r.ask(f"FROM throughput({width})")
-
-
-def test_over_one_session_nothing_is_grouped_or_joined_by_it(paths: dict[str, Path]) -> None:
-    # That the answers are the same is what the test of many sessions at once looks at.
-    with contextlib.closing(Recording(paths["uneven"])) as r:
-        made = {
-            row["name"]: row["sql"]
-            for row in r.ask(
-                "SELECT view_name AS name, sql FROM duckdb_views() "
-                "UNION ALL SELECT function_name, macro_definition FROM duckdb_functions() "
-                "WHERE function_type = 'table_macro' AND NOT internal"
-            )
-        }
-    for entry in library.entries():
-        if entry.kind != "macro" and entry.name != "metrics":
-            sql = made[entry.name].replace('"', "")
-            assert not re.search(r"(GROUP|PARTITION) BY \(?session_id", sql), entry.name
-            assert not re.search(r"USING \(session_id", sql), entry.name
-            assert "lag(session_id" not in sql, entry.name
 
 
 def test_the_library_lists_and_documents_itself(paths: dict[str, Path]) -> None:

@@ -12,7 +12,7 @@ import pytest
 import dgrec
 from dgrec.errors import DamagedSessionError, DgrecError, NotASessionError
 from dgrec.files import lock
-from dgrec.format import Journal, JournalWriter, Row, seal
+from dgrec.format import AT_START, Journal, JournalWriter, Row, seal
 from dgrec.session import Session, numbered_files, part_path, parts_of
 from tests.dgrec.compare import assert_same
 from tests.factory import make_detection, make_row, new_metadata, write_session
@@ -148,7 +148,7 @@ def test_metadata_of_the_whole(tmp_path: Path) -> None:
             "detections": 99,
             "skipped": 0,
             "dropped": 0,
-            "dropped_at_start": 0,
+            **dict.fromkeys(AT_START, 0),
             "dropped_camera": 0,
             "dropped_queue": 0,
             "dropped_writer": 0,

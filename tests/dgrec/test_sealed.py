@@ -23,7 +23,16 @@ from dgrec.errors import (
     NotASessionError,
     OutputError,
 )
-from dgrec.format import LOSSES, SCHEMA, Journal, SealedFile, parquet, seal, verify_checksums
+from dgrec.format import (
+    AT_START,
+    LOSSES,
+    SCHEMA,
+    Journal,
+    SealedFile,
+    parquet,
+    seal,
+    verify_checksums,
+)
 from dgrec.format.schema import FORMAT_VERSION
 from dgrec.session import open_session
 from tests.dgrec.damage import read_all, wrong_rows
@@ -62,7 +71,7 @@ def test_it_holds_what_the_journal_held(tmp_path: Path) -> None:
     one, other = open_session(journal), open_session(tmp_path / "a.parquet")
     assert [f.row for f in one] == [f.row for f in other]
     assert other.metadata == metadata
-    losses = dict.fromkeys([*LOSSES, "dropped_at_start"], 0)
+    losses = dict.fromkeys([*LOSSES, *AT_START], 0)
     assert metadata["totals"] == {**losses, "frames": 40, "detections": 120}
     assert metadata["end_reason"] == "finished"
     assert other.has_checksums
@@ -149,7 +158,7 @@ def test_a_recovered_journal_says_so(tmp_path: Path) -> None:
 FAILING_SEAL = """
 import pathlib, resource, signal, sys
 from dgrec.format import Journal
-from dgrec.format import LOSSES
+from dgrec.format import AT_START, LOSSES
 from dgrec.format import seal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
@@ -215,7 +224,7 @@ def test_no_rows(tmp_path: Path) -> None:
 MEMORY = """
 import pathlib, resource, sys
 from dgrec.format import Journal, JournalWriter
-from dgrec.format import LOSSES
+from dgrec.format import AT_START, LOSSES
 from dgrec.format import seal
 from dgrec.session import open_session
 from tests.factory import CLOSING, make_rows, new_metadata
@@ -288,6 +297,12 @@ def test_the_message_names_the_place(tmp_path: Path, monkeypatch: pytest.MonkeyP
     path.write_bytes(data)
     with pytest.raises(DamagedSessionError, match=r"first at byte 4,096; restore the file"):
         open_session(path)
+    monkeypatch.setattr("dgrec.format.parquet._LITTLE_BYTES", 0)
+    with (
+        open_session(path) as session,
+        pytest.raises(DamagedSessionError, match=r"first at byte 4,096; restore the file"),
+    ):
+        list(session.batches())
 
 
 def test_truncated_at_many_places(whole: Path, tmp_path: Path) -> None:

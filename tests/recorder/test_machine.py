@@ -68,7 +68,7 @@ def test_processor_time_of_a_child(request: pytest.FixtureRequest) -> None:
 
 
 def test_cores_that_this_process_may_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    code = "import os; from recorder.machine import usable_cores as u\n"
+    code = "import os; from dgrec.recorder.machine import usable_cores as u\n"
     code += "os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); print(u())"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path.cwd()

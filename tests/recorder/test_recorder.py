@@ -245,7 +245,7 @@ def test_a_disk_with_too_little_room_ends_it(output: Path, monkeypatch: pytest.M
 
 
 def test_a_row_is_never_changed() -> None:
-    row = make_row(0)
+    row = Row(*make_row(0))
     for name in Row._fields:
         with pytest.raises(AttributeError):
             setattr(row, name, 1)

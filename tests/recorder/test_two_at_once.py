@@ -16,10 +16,11 @@ import dgrec.files
 from dgrec.errors import DgrecError, NotASessionError, OutputError
 from dgrec.files import is_locked, lock
 from dgrec.format import Journal, JournalWriter, is_being_written, verify_checksums
+from dgrec.recorder.options import Splitting
 from dgrec.recorder.recovery import left_behind, recover
 from dgrec.session import open_session
 from tests.dgrec.damage import read_all
-from tests.factory import make_rows, new_metadata, write_journal
+from tests.factory import make_rows, new_metadata, write_journal, write_session
 from tests.recorder.test_faults import new_recording, numbers
 
 _FORK = multiprocessing.get_context("fork")
@@ -198,3 +199,17 @@ def test_two_recordings_of_one_name(tmp_path: Path) -> None:
         assert lost.startswith(f"OutputError: {folder / 's'}.")
         assert {path.name for path in folder.iterdir()} == {"s.parquet"}
         assert verify_checksums(folder / "s.parquet")
+
+
+@pytest.mark.parametrize("options", [{}, {"splitting": Splitting(every_s=60)}])
+def test_a_recording_that_was_sealed_before_this_one_began(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    """Its journal is gone, so that nothing is in the way of another one but the session."""
+    sealed = tmp_path / ("s-0001.parquet" if options else "s.parquet")
+    write_session(sealed, make_rows(4))
+    before = sealed.read_bytes()
+    with pytest.raises(OutputError, match="exists already"):
+        new_recording(tmp_path, **options)
+    assert [path.name for path in tmp_path.iterdir()] == [sealed.name]
+    assert sealed.read_bytes() == before

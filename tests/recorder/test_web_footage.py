@@ -19,9 +19,10 @@ import av
 import pytest
 
 import dgrec as library
+from dgrec.clock import Clock
 from dgrec.errors import VideoError
-from dgrec.recorder.sources import open_source, parse_source
-from dgrec.replay.footage import find_footage
+from dgrec.footage import find_footage
+from dgrec.recorder.sources import LiveSource, open_source, parse_source
 from tests.footage import FRAMES, Encoding, encode
 from tests.recorder.command import Command
 
@@ -37,7 +38,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_error(400)
             return
         _, how, name = self.path.partition("?")[0].split("/")
+        if how == "moved":
+            self.send_response(302)
+            self.send_header("Location", f"/length/{name}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        if name not in self.files:
+            self.send_error(404)
+            return
         data = self.files[name]
+        how = "length" if how == "broken" and name.endswith(".m3u8") else how
         self.send_response(200)
         self.close_connection = True
         with contextlib.suppress(OSError):  # the reader has left
@@ -76,6 +87,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(data[at : at + 188])
             time.sleep(0.05)
 
+    def send_slowly(self, data: bytes) -> None:
+        """Send slower than it can be told from a camera's, and come to an end."""
+        self.send_header("Connection", "close")
+        self.end_headers()
+        half = len(data) // 2
+        self.wfile.write(data[:half])
+        for at in range(half, len(data), half // 30):
+            self.wfile.write(data[at : at + half // 30])
+            time.sleep(0.1)
+
     def log_message(self, *args: object) -> None:
         pass
 
@@ -83,6 +104,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def serve() -> Iterator[Serve]:
     """Serves files on loopback: ``serve(path, how)`` returns an address."""
+    _Handler.files = {}
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
         server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever)
@@ -149,6 +171,64 @@ def test_what_the_decoder_holds_back_is_not_lost(tmp_path: Path, serve: Serve, h
     assert count >= (came if how == "nothing" else came - 1)
 
 
+def playlist(folder: Path, muxer: dict[str, str] | None = None) -> Path:
+    """Write an HLS playlist with an end, of three segments of a third of the pictures each."""
+    path = folder / "a.m3u8"
+    options = {"hls_playlist_type": "vod", "hls_time": "0.32", **(muxer or {})}
+    return encode(path, Encoding(muxer=options, format="hls"))
+
+
+def serve_all(folder: Path, serve: Serve, how: str) -> str:
+    for path in folder.iterdir():
+        serve(path, how)
+    return serve(folder / "a.m3u8", how)
+
+
+FRAGMENTS = {"hls_segment_type": "fmp4"}
+RANGES = {"hls_flags": "single_file"}
+
+
+@pytest.mark.parametrize("how", ["length", "chunks", "nothing", "moved"])
+@pytest.mark.parametrize("muxer", [{}, FRAGMENTS, RANGES], ids=["ts", "mp4", "ranges"])
+def test_a_playlist_with_an_end(
+    tmp_path: Path, serve: Serve, muxer: dict[str, str], how: str
+) -> None:
+    playlist(tmp_path, muxer)
+    count, reader = read(serve_all(tmp_path, serve, how))
+    assert (count, reader.has_end, reader.missing()) == (FRAMES, True, "")
+
+
+@pytest.mark.parametrize("muxer", [{}, RANGES], ids=["ts", "ranges"])
+def test_a_playlist_whose_segments_break_off(
+    tmp_path: Path, serve: Serve, muxer: dict[str, str]
+) -> None:
+    playlist(tmp_path, muxer)
+    count, reader = read(serve_all(tmp_path, serve, "broken"))
+    assert 0 < count < FRAMES
+    assert ".ts: the connection broke off (and " in reader.missing()
+
+
+@pytest.mark.parametrize("place", ["local", "web"])
+@pytest.mark.parametrize("fate", ["gone", "cut"])
+@pytest.mark.parametrize("muxer", [{}, FRAGMENTS], ids=["ts", "mp4"])
+def test_a_playlist_that_lacks_a_segment(
+    tmp_path: Path, serve: Serve, muxer: dict[str, str], fate: str, place: str
+) -> None:
+    path = playlist(tmp_path, muxer)
+    segment = max(tmp_path.glob("a1.*"))
+    if fate == "gone":
+        segment.unlink()
+    else:
+        segment.write_bytes(segment.read_bytes()[:-400])
+    where = str(path) if place == "local" else serve_all(tmp_path, serve, "length")
+    count, reader = read(where)
+    assert FRAMES // 3 < count <= FRAMES  # of a cut picture something may be shown
+    why = "ends early"
+    if fate == "gone":
+        why = "no such file or directory" if place == "local" else "not found"
+    assert reader.missing() == f"{segment.name}: {why}"
+
+
 def test_an_address_may_have_odd_characters(tmp_path: Path, serve: Serve) -> None:
     address = serve(encode(tmp_path / "a.ts", Encoding()), "nothing")
     for query in ("x=a b", "x=\u00fc", "x=%20&y=a%2Fb", 'x="{1}"'):
@@ -162,6 +242,65 @@ def test_a_stream_without_an_end_is_live(tmp_path: Path, serve: Serve) -> None:
     assert not reader.has_end
     assert reader.read() is not None
     reader.release()
+
+
+LONG = 200
+
+
+def play(address: str, tell: Callable[[str], None]) -> LiveSource:
+    source = parse_source(address)
+    reader = open_source(source, stall_timeout_s=5)
+    assert not reader.has_end
+    return LiveSource(
+        reader,
+        source,
+        Clock(),
+        reopen=lambda: open_source(source, stall_timeout_s=5),
+        stall_timeout_s=5,
+        tell=tell,
+    )
+
+
+def test_what_seemed_live_is_not_recorded_again(tmp_path: Path, serve: Serve) -> None:
+    told: list[str] = []
+    address = serve(encode(tmp_path / "a.ts", Encoding(), frames=LONG), "slowly")
+    live = play(address, told.append)
+    frames = list(iter(live.read, None))
+    live.release()
+    seen = sum(1 + frame.dropped_queue for frame in frames)
+    assert (seen, live.end_reason, live.take_events()) == (LONG, "finished", [])
+    assert told[-1] == f"{address}: not live, but footage that has come to its end"
+
+
+def test_a_stream_that_comes_back_with_other_pictures_is_live(tmp_path: Path, serve: Serve) -> None:
+    address = serve(encode(tmp_path / "a.ts", Encoding(), frames=LONG), "slowly")
+    told: list[str] = []
+    live = play(address, told.append)
+    serve(encode(tmp_path / "a.ts", Encoding(), frames=LONG, first=7), "slowly")
+    for frame in iter(live.read, None):
+        if frame.source_frame >= LONG:  # one of the second connection
+            break
+    live.release()
+    (gap,) = live.take_events()
+    assert (gap["kind"], gap["back"]) == ("gap", True)
+    assert live.end_reason == "limit"
+
+
+def test_a_live_playlist_that_gets_an_end(tmp_path: Path, serve: Serve) -> None:
+    path = playlist(tmp_path)
+    whole = path.read_text()
+    assert "#EXT-X-ENDLIST" in whole
+    live_text = whole.replace("#EXT-X-ENDLIST", "").replace("#EXT-X-PLAYLIST-TYPE:VOD\n", "")
+    path.write_text(live_text)
+    address = serve_all(tmp_path, serve, "length")
+    told: list[str] = []
+    live = play(address, told.append)
+    path.write_text(whole)
+    serve(path, "length")
+    frames = list(iter(live.read, None))
+    live.release()
+    assert 0 < sum(1 + frame.dropped_queue for frame in frames) <= FRAMES
+    assert (live.end_reason, live.take_events()) == ("finished", [])
 
 
 def test_it_is_recorded_once(dgrec: Command, tmp_path: Path, serve: Serve) -> None:

@@ -11,6 +11,7 @@ from dgrec.format import Journal, JournalWriter, Row, seal
 from dgrec.replay.clip import Span, write_clip
 from dgrec.session import Session, part_path
 from tests.factory import (
+    CAMERA,
     START_NS,
     edited,
     make_detection,
@@ -46,11 +47,16 @@ def make_sessions(folder: Path) -> dict[str, Path]:
 
     for name, rows in recordings().items():
         add(name, lambda path, rows=rows: write_session(path, rows, new_metadata(path.stem)))
+    for name in ("losses", "uneven 40", "uneven 400", "late at first", "one row", "no rows"):
+        rows = recordings()[name]
+        add(f"live {name}", lambda path, rows=rows: _live(path, rows))
+    add("live, as recorded before", _live_before)
     for name, columns in edits().items():
         add(name, lambda path, columns=columns: edited(_plain(path), columns))
     for column in ("captured_at", "completed_at", "latency_ms", "inference_ms", "dropped_queue"):
         add(f"without {column}", lambda path, column=column: without_column(_plain(path), column))
     add("parts", lambda path: _parts(path, sealed=3))
+    add("parts cut while the model started", lambda path: _parts(path, sealed=2, late_ms=1500))
     add("parts and a journal", lambda path: _parts(path, sealed=2))
     add("ended journal", lambda path: _journal(path, end=True))
     add("killed journal", lambda path: _journal(path, end=False))
@@ -137,19 +143,32 @@ def edits() -> dict[str, dict[str, list[Any]]]:
     return found
 
 
+def _live(path: Path, rows: list[Row]) -> Path:
+    return write_session(path, rows, new_metadata(path.stem, source=CAMERA))
+
+
+def _live_before(path: Path) -> Path:
+    """A camera's session that does not say that it is live, nor what was lost at its start."""
+    source = {key: value for key, value in CAMERA.items() if key != "live"}
+    return edited(_live(path, uneven_rows(40)), {}, source=source, totals={"dropped": 3})
+
+
 def _plain(path: Path) -> Path:
     return write_session(path, uneven_rows(40), new_metadata(path.stem))
 
 
-def _parts(path: Path, *, sealed: int) -> Path:
+def _parts(path: Path, *, sealed: int, late_ms: int = 0) -> Path:
     rows = uneven_rows(90, seed=5)
+    for i, row in enumerate(rows):
+        row.completed_ns = max(row.completed_ns, START_NS + (late_ms + i) * MS)
+    live = sealed == 2
     for number in (1, 2, 3):
         start = (number - 1) * 30
         file = part_path(path, number)
         part = {"number": number, "set_id": f"set-{path.stem}", "first_frame": start}
         writer = JournalWriter(
             file.with_suffix(".arrows"),
-            new_metadata(file.stem, part=part),
+            new_metadata(file.stem, part=part, **({"source": CAMERA} if live else {})),
             durability="never",
             first_frame=start,
         )
@@ -166,7 +185,9 @@ def _parts(path: Path, *, sealed: int) -> Path:
 
 
 def _journal(path: Path, *, end: bool) -> Path:
-    return write_journal(path.with_suffix(".arrows"), uneven_rows(77, seed=3), end=end)
+    return write_journal(
+        path.with_suffix(".arrows"), uneven_rows(77, seed=3), new_metadata(source=CAMERA), end=end
+    )
 
 
 def _damaged(path: Path) -> Path:
@@ -178,7 +199,7 @@ def _damaged(path: Path) -> Path:
 
 
 def _clip(path: Path, *spans: Span) -> Path:
-    original = write_session(path.with_name("original.parquet"), uneven_rows(100, seed=4))
+    original = _live(path.with_name("original.parquet"), uneven_rows(100, seed=4))
     with Session(original) as session:
         write_clip(session, list(spans), path)
     original.unlink()

@@ -19,6 +19,7 @@ from dgrec.replay.stats import Follower, journal_of, screen, sealed_or_not, stat
 from dgrec.replay.stats.follow import RECENT_S, Snapshot, wait_for
 from dgrec.session import part_path
 from tests.factory import (
+    CAMERA,
     CLOSING,
     START_NS,
     losses_of,
@@ -37,7 +38,7 @@ ROWS = uneven_rows(400, seed=41)
 
 @pytest.fixture
 def writer(tmp_path: Path) -> Iterator[JournalWriter]:
-    made = JournalWriter(tmp_path / "s.arrows", new_metadata(), durability="never")
+    made = JournalWriter(tmp_path / "s.arrows", new_metadata(source=CAMERA), durability="never")
     yield made
     made.close()
 

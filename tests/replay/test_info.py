@@ -12,7 +12,17 @@ import pytest
 from click.testing import Result
 
 from dgrec.format import SCHEMA, JournalWriter
-from tests.factory import edited, make_rows, new_metadata, write_journal, write_session
+from dgrec.replay.info import describe
+from dgrec.session import open_session
+from tests.factory import (
+    CAMERA,
+    edited,
+    losses_of,
+    make_rows,
+    new_metadata,
+    write_journal,
+    write_session,
+)
 from tests.replay.conftest import uneven_rows
 
 Run = Callable[..., Result]
@@ -211,3 +221,35 @@ def test_counts_are_those_of_the_rows(dgrec: Run, tmp_path: Path) -> None:
     assert (found["frames"], found["detections"]) == (20, 20)
     assert {name: found["totals"][name] for name in counted} == counted
     assert "999" not in dgrec("info", path).stdout
+
+
+def test_losses_are_called_what_every_command_calls_them(tmp_path: Path) -> None:
+    rows = uneven_rows(40)
+    lost = losses_of(rows)
+    path = write_session(tmp_path / "s.parquet", rows, new_metadata(source=CAMERA))
+    with open_session(path) as session:
+        totals = describe(session)["totals"]
+        in_all = session.metadata["totals"]["dropped"]
+        (asked,) = session.sql("SELECT dropped, dropped_at_start FROM sessions").fetchall()
+    assert lost["at_start"] > 0
+    assert in_all == lost["total"] + lost["at_start"]
+    assert (totals["dropped"], totals["dropped_at_start"]) == asked
+    assert asked == (lost["total"], lost["at_start"])
+    for place in ("camera", "queue", "writer"):
+        assert totals[f"dropped_{place}"] == lost[place]
+
+
+def test_footage_loses_nothing_while_the_model_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = uneven_rows(40)
+    with monkeypatch.context() as before:
+        # As sessions were sealed before.
+        before.setattr("dgrec.format.totals.is_live", lambda metadata: True)
+        path = write_session(tmp_path / "s.parquet", rows)
+    with open_session(path) as session:
+        assert session.has_checksums
+        assert session.metadata["totals"]["dropped_at_start"] > 0
+        totals = describe(session)["totals"]
+    assert totals["dropped"] == losses_of(rows, live=False)["total"]
+    assert totals["dropped_at_start"] == totals["dropped_camera_at_start"] == 0

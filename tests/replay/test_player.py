@@ -17,7 +17,7 @@ import pytest
 from PIL import ImageGrab
 
 import dgrec
-from dgrec.replay.footage import Footage, Pixels
+from dgrec.footage import Footage, Pixels
 from dgrec.replay.player import player as player_module
 from dgrec.replay.player.moments import Moments, find_moments
 from dgrec.replay.player.player import Player
@@ -328,7 +328,7 @@ def test_a_window_opens_after_a_video_was_written(display: str, tmp_path: Path) 
     """PyAV loaded before OpenCV makes the first window hang, at full CPU and beyond Ctrl-C."""
     code = (
         "import sys; import numpy as np; from pathlib import Path;"
-        "from replay.player.player import Window; from dgrec.video import VideoWriter;"
+        "from dgrec.replay.player.player import Window; from dgrec.video import VideoWriter;"
         "image = np.zeros((64, 64, 3), np.uint8); writer = VideoWriter(Path(sys.argv[1]), 64, 64);"
         "writer.write(image, 0); writer.finish(); window = Window('a', 64, 64); window.show(image);"
         "window.wait(0.1); window.close(); print('closed')"

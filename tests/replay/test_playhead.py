@@ -13,10 +13,10 @@ from dgrec.format import Row
 from dgrec.replay.player.moments import Kind, Moments, find_moments
 from dgrec.replay.player.playhead import SPEEDS, Look, Playhead
 from dgrec.replay.player.time_bar import TimeBar
-from dgrec.replay.rendering.render import Timeline
 from tests.dgrec.test_parts import write_set
 from tests.factory import make_detection, make_row, write_journal, write_session
 from tests.replay.conftest import uneven_rows
+from tests.replay.test_timeline import RowByRow
 
 
 def moments_of(path: Path, *arguments: Any) -> Moments:
@@ -94,9 +94,11 @@ def test_times_are_those_of_a_replay(tmp_path: Path) -> None:
             media = None if media is None else media + 7_000 * (i // 100)
         rows.append(make_row(i, [], media_time_s=media, captured_ns=captured + i * 40_000_000))
     path = write_journal(tmp_path / "s.arrows", rows, batch=7)
-    timeline = Timeline()
     with dgrec.open(path) as session:
-        expected = [timeline.pts_us(result.row) for result in session]
+        timeline, rows = RowByRow(), [dict(result.row) for result in session]
+    for row in rows:
+        row["captured_at"] = round(row["captured_at"].timestamp() * 1e6)
+    expected = [timeline.pts_us(row) for row in rows]
     assert moments_of(path).times_us.tolist() == expected
 
 

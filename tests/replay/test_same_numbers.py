@@ -23,7 +23,7 @@ from dgrec.replay.info import describe
 from dgrec.replay.output import json_text
 from dgrec.replay.query import SqlReader
 from dgrec.replay.report import page as report
-from dgrec.replay.stats import measure
+from dgrec.replay.stats import Follower, explain, measure, moments
 from dgrec.replay.stats.questions import by_query
 from dgrec.session import Session
 from tests.replay.made_sessions import COUNTS, DURATIONS, make_sessions
@@ -33,6 +33,8 @@ Figures = defaultdict[str, dict[str, Any]]
 
 _QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 _PLACES = ("camera", "queue", "writer")
+_LOST = ("dropped", *(f"dropped_{place}" for place in _PLACES))
+_TOTALS = ("frames", "detections", "skipped", *_LOST, *(f"{name}_at_start" for name in _LOST))
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +74,12 @@ def of_numpy(session: Session, add: Callable[[str, Any], None]) -> None:
         is_known = len(values) or not frames.num_rows
         lost = {"skipped_before": "skipped", "dropped_before": "dropped"}.get(name, name)
         add(_in_all(lost), int(values.sum()) if is_known else None)
+        if name != "skipped_before":
+            at_start = int(np.nansum(_raw(frames, name)[_at_start(session)]))
+            add(f"{lost}_at_start", at_start if is_known else None)
+            add(lost, int(values.sum()) - at_start if is_known else None)
+    for stretch, rate in (("throughput", _rate(frames)), ("whole window", _rate(frames))):
+        add(stretch, rate)
     if captured := _known(frames, "captured_at"):
         completed = _known(frames, "completed_at")
         add("duration", (max(completed) - min(captured)) / 1e6 if completed else None)
@@ -92,9 +100,11 @@ def of_stats(session: Session, add: Callable[[str, Any], None]) -> None:
     add("throughput", stats.throughput_fps)
     add("skipped", stats.skipped)
     add("dropped", stats.dropped["total"])
+    add("dropped_at_start", stats.dropped["at_start"])
     for place in _PLACES:
         add(f"dropped_{place}", stats.dropped[place])
     add("warm-up", stats.warm_up["frames"])
+    add("settled", stats.warm_up["has_settled"])
     for name, values in stats.stages.items():
         for statistic in ("count", "mean", *_QUANTILES, "max"):
             add(f"{name.removesuffix('_ms')} {statistic}", getattr(values, statistic))
@@ -109,6 +119,29 @@ def of_info(session: Session, add: Callable[[str, Any], None]) -> None:
     info = describe(session)
     add("frames", info["frames"])
     add("detections", info["detections"])
+    add("bytes", info["bytes"])
+    for name, count in info["totals"].items():
+        if name in _TOTALS:
+            add(name, count)
+
+
+def of_python(session: Session, add: Callable[[str, Any], None]) -> None:
+    for name, count in session.totals.items():
+        add(name, count)
+
+
+def of_follower(session: Session, add: Callable[[str, Any], None]) -> None:
+    """What `dgrec stats --follow` shows of a journal."""
+    if session.sealed or session.damage:
+        return
+    follower = Follower(session.files[-1])
+    while follower.poll() and follower.will_be_sealed:
+        pass
+    found = follower.snapshot()
+    follower.close()
+    for name in ("frames", "detections", "skipped", "dropped", "dropped_at_start"):
+        add(name, getattr(found, name))
+    add("duration", round(found.seconds, 6))  # of stamps in seconds
 
 
 def of_metadata(session: Session, add: Callable[[str, Any], None]) -> None:
@@ -118,12 +151,15 @@ def of_metadata(session: Session, add: Callable[[str, Any], None]) -> None:
         return
     for name in ("frames", "detections", "skipped", "dropped", *(f"dropped_{p}" for p in _PLACES)):
         add(_in_all(name), totals[name])
+    for name in _TOTALS:
+        if name.endswith("_at_start"):
+            add(name, totals[name])
 
 
 def of_sql(reader: SqlReader, add: Callable[[str, str, Any], None]) -> None:
     """The views, asked once about all sessions; ``add`` takes the session's id first."""
     for row in reader.rows("FROM sessions"):
-        for name in ("frames", "detections", "skipped", "dropped"):
+        for name in ("frames", "detections", "skipped", "dropped", "dropped_at_start", "bytes"):
             add(row["session_id"], name, row[name])
         if row["dropped"] is not None and row["dropped_at_start"] is not None:
             in_all = row["dropped"] + row["dropped_at_start"]
@@ -138,15 +174,45 @@ def of_sql(reader: SqlReader, add: Callable[[str, str, Any], None]) -> None:
     for row in reader.rows("FROM losses"):
         name = row["place"] if row["place"] == "skipped" else f"dropped_{row['place']}"
         add(row["session_id"], name, row["frames"])
+        if row["place"] != "skipped":
+            add(row["session_id"], f"{name}_at_start", row["at_start"])
+    for row in reader.rows("FROM end_to_end_latency"):
+        for statistic in ("mean", *_QUANTILES, "max"):
+            add(row["session_id"], f"latency {statistic}", row[f"{statistic}_ms"])
+    for row in reader.rows("FROM latency_quantile(0.95)"):
+        add(row["session_id"], "latency p95", row["latency_ms"])
+    for row in reader.rows(
+        "SELECT session_id, rate(captured_at, completed_at) AS fps, count(*) AS frames "
+        "FROM steady_frames GROUP BY session_id"
+    ):
+        add(row["session_id"], "steady throughput", row["fps"])
+        add(row["session_id"], "steady frames", row["frames"])
+    for row in reader.rows("FROM pipeline"):
+        add(row["session_id"], "throughput that ran", row["fps"])
+        add(row["session_id"], "frames that ran", row["frames"])
+        add(row["session_id"], "in flight", row["in_flight"])
+    for row in reader.rows("FROM stage_load"):
+        add(row["session_id"], f"{row['stage']} busy", row["busy"])
+    for row in reader.rows("SELECT session_id, count(*) AS count FROM stalls() GROUP BY 1"):
+        add(row["session_id"], "stalls", row["count"])
+    for row in reader.rows("SELECT session_id, count(*) AS count FROM late_frames() GROUP BY 1"):
+        add(row["session_id"], "late frames", row["count"])
+    for row in reader.rows("SELECT session_id, count(*) AS count FROM tracks GROUP BY 1"):
+        add(row["session_id"], "tracks", row["count"])
+    for row in reader.rows("FROM jitter"):
+        add(row["session_id"], "capture jitter", row["capture_jitter_ms"])
+        add(row["session_id"], "result jitter", row["result_jitter_ms"])
     for row in reader.rows("FROM detection_rate"):
         add(row["session_id"], "detections", row["detections"] or 0)
         add(row["session_id"], "detections per second", row["per_second"])
+        add(row["session_id"], "detections per frame", row["per_frame"])
     for row in reader.rows("FROM label_rate"):
         for name in ("detections", "frames", "mean_score", "per_second"):
             label = f"label {row['label']} {name.replace('_', ' ')}"
             add(row["session_id"], label, row[name])
     for row in reader.rows("FROM warm_up"):
         add(row["session_id"], "warm-up", row["warm_up_frames"])
+        add(row["session_id"], "settled", row["has_settled"])
 
 
 def of_metrics(reader: SqlReader, add: Callable[[str, str, Any], None]) -> None:
@@ -158,13 +224,39 @@ def of_metrics(reader: SqlReader, add: Callable[[str, str, Any], None]) -> None:
         "throughput_fps": "throughput",
         "warm_up_frames": "warm-up",
         "detections_per_second": "detections per second",
+        "detections_per_frame": "detections per frame",
+        "capture_jitter_ms": "capture jitter",
+        "result_jitter_ms": "result jitter",
+        "in_flight": "in flight",
+        "dropped_at_start": "dropped_at_start",
         **{name: name for name in ("skipped", "dropped", *(f"dropped_{p}" for p in _PLACES))},
     }
+    counted = {"stalls": "stalls", "late_frames": "late frames", "tracks": "tracks"}
     found = {metric["id"]: metric["sql"] for metric in reader.rows("FROM metrics")}
     assert set(wanted) <= set(found)
     for metric, name in wanted.items():
         for row in reader.rows(found[metric]):
             add(row["session_id"], name, row["value"])
+    for metric, name in counted.items():
+        for row in reader.rows(found[metric]):
+            if row["value"]:  # the views have no row for a session without any
+                add(row["session_id"], name, row["value"])
+
+
+def of_why(
+    reader: SqlReader, sessions: Mapping[str, Session], add: Callable[[str, str, Any], None]
+) -> None:
+    """What `dgrec stats --why` is made of, which leaves out what came before the session ran."""
+    # A clip of several moments has no rate.
+    of_moments = {session.id for session in sessions.values() if moments(session) > 1}
+    for p in explain(list(sessions.values()), reader):
+        add(p.session_id, "dropped_at_start", p.dropped_at_start)
+        add(p.session_id, "frames that ran", p.frames)
+        if p.session_id in of_moments:
+            continue
+        add(p.session_id, "throughput that ran", p.fps)
+        for load in p.loads:
+            add(p.session_id, f"{load.stage} busy", load.busy)
 
 
 def of_windows(reader: SqlReader, add: Callable[[str, str, Any], None]) -> None:
@@ -176,17 +268,24 @@ def of_windows(reader: SqlReader, add: Callable[[str, str, Any], None]) -> None:
     of_all = {row["session_id"] for row in whole}
     for row in reader.rows(
         "SELECT session_id, sum(frames) AS frames, sum(skipped) FILTER (frames > 0) AS skipped, "
-        "sum(dropped) FILTER (frames > 0) AS dropped FROM throughput(0.7) GROUP BY session_id"
+        "sum(dropped) FILTER (frames > 0) AS dropped, "
+        "sum(dropped_at_start) FILTER (frames > 0) AS dropped_at_start "
+        "FROM throughput(0.7) GROUP BY session_id"
     ):
         if row["session_id"] in of_all:
-            for name in ("frames", "skipped", "dropped"):
+            for name in ("frames", "skipped", "dropped", "dropped_at_start"):
                 add(row["session_id"], name, row[name])
+    for row in reader.rows("FROM throughput(1e6)"):
+        add(row["session_id"], "whole window", row["fps"] or None)
+        if row["session_id"] in of_all:
+            for quantile in ("p50", "p95"):
+                add(row["session_id"], f"latency {quantile}", row[f"latency_{quantile}_ms"])
 
 
 def of_groups(reader: SqlReader, add: Callable[[str, str, Any], None]) -> None:
     """What `dgrec stats --by session` shows, which is rounded."""
     for row in reader.rows(by_query("session")):
-        for name in ("frames", "dropped", "detections"):
+        for name in ("frames", "dropped", "dropped_at_start", "detections"):
             add(row["session_id"], name, row[name])
         for quantile in _QUANTILES:
             add(row["session_id"], f"latency {quantile} rounded", row[f"latency_{quantile}_ms"])
@@ -206,6 +305,8 @@ def of_comparison(session: Session, add: Callable[[str, Any], None]) -> None:
     add("warm-up", recording.warm_up)
     add("skipped", recording.skipped)
     add("dropped", recording.lost)
+    add("dropped_at_start", recording.dropped_at_start)
+    add("settled", recording.has_settled)
     for place in _PLACES:
         add(f"dropped_{place}", recording.dropped[place])
     is_whole = recording.compared == recording.frames
@@ -215,6 +316,9 @@ def of_comparison(session: Session, add: Callable[[str, Any], None]) -> None:
         stage, _, statistic = row.metric.removesuffix("_ms").rpartition("_")
         if statistic in _QUANTILES and is_whole and row.base.value is not None:
             add(f"{stage} {statistic}", row.base.value)
+        is_steady = recording.compared + recording.warm_up == recording.frames
+        if row.metric == "throughput_fps" and is_steady and _is_one_stretch(session):
+            add("steady throughput", row.base.value)
     if comparison.agreement is not None and recording.compared:
         assert comparison.agreement.f1 in (1.0, None)
 
@@ -235,8 +339,12 @@ def figures(sessions: Mapping[str, Session]) -> dict[str, Figures]:
     with SqlReader(list(sessions.values())) as reader:
         for who in (of_sql, of_metrics, of_windows, of_groups):
             who(reader, lambda id_, *figure, who=who: add(who.__name__, names[id_], *figure))
+        of_why(reader, sessions, lambda id_, *figure: add("of_why", names[id_], *figure))
     for name, session in sessions.items():
-        for ask in (of_numpy, of_stats, of_info, of_metadata, of_comparison):
+        for ask in (
+            *(of_numpy, of_stats, of_info, of_python, of_metadata, of_comparison),
+            of_follower,
+        ):
             ask(session, functools.partial(add, ask.__name__, name))
     for of_one in found.values():
         for figure in [figure for figure in of_one if figure.endswith(" rounded")]:
@@ -255,6 +363,47 @@ def _finite(frames: pa.Table, name: str) -> np.ndarray[Any, np.dtype[np.float64]
         return np.empty(0)
     values = np.array([np.nan if v is None else v for v in frames[name].to_pylist()], np.float64)
     return values[np.isfinite(values)]
+
+
+def _raw(frames: pa.Table, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    if name not in frames.column_names:
+        return np.full(frames.num_rows, np.nan)
+    if pa.types.is_timestamp(frames.schema.field(name).type):
+        values = frames[name].cast(pa.int64()).to_pylist()
+    else:
+        values = frames[name].to_pylist()
+    return np.array([np.nan if value is None else value for value in values], np.float64)
+
+
+def _rate(frames: pa.Table) -> float | None:
+    """Return frames a second as docs/sql.md defines it."""
+    captured, completed = _raw(frames, "captured_at"), _raw(frames, "completed_at")
+    known = ~np.isnan(captured + completed)
+    if known.sum() < 2:
+        return None
+    span = max(np.ptp(captured[known]), np.ptp(completed[known]))
+    return (known.sum() - 1) * 1e6 / span if span else None
+
+
+def _at_start(session: Session) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Return for each row whether what was lost before it was lost while the model started."""
+    frames = session.frames
+    source = session.metadata["source"]
+    completed = _raw(frames, "completed_at")
+    never = np.zeros(frames.num_rows, bool)
+    if not frames.num_rows or frames["frame"][0].as_py() or "clip" in session.metadata:
+        return never
+    if source["kind"] != "camera" or np.isnan(completed).all():
+        return never
+    before = np.concatenate([[-np.inf], _raw(frames, "captured_at")[:-1]])
+    found: np.ndarray[Any, np.dtype[np.bool_]] = before <= np.nanmin(completed)
+    return found
+
+
+def _is_one_stretch(session: Session) -> bool:
+    """Return whether each frame follows the one before."""
+    is_cut = len(session.metadata.get("clip", {}).get("ranges", [])) > 1
+    return not is_cut and bool((np.diff(_raw(session.frames, "frame")) == 1).all())
 
 
 def _known(frames: pa.Table, name: str) -> list[int]:

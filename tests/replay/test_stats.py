@@ -19,10 +19,12 @@ from dgrec.replay.stats import measure
 from dgrec.replay.stats import summary as stats_module
 from dgrec.replay.stats.summary import STAGES
 from tests.factory import (
+    CAMERA,
     START_NS,
     losses_of,
     make_detection,
     make_row,
+    new_metadata,
     rate_of,
     write_journal,
     write_session,
@@ -105,7 +107,8 @@ def test_estimates_of_a_long_session_say_so(
 
 def test_throughput_duration_and_losses(dgrec: Run, tmp_path: Path) -> None:
     rows = uneven_rows(300, seed=2)
-    result = json_stats(dgrec, write_session(tmp_path / "s.parquet", rows))
+    camera = new_metadata(source=CAMERA)
+    result = json_stats(dgrec, write_session(tmp_path / "s.parquet", rows, camera))
     completed = [row.completed_ns // 1000 for row in rows]
     captured = [row.captured_ns // 1000 for row in rows]
     duration = (max(completed) - min(captured)) / 1e6
@@ -115,6 +118,9 @@ def test_throughput_duration_and_losses(dgrec: Run, tmp_path: Path) -> None:
     assert result["skipped"] == sum(row.skipped_before for row in rows)
     assert result["dropped"] == losses_of(rows)
     assert result["dropped"]["writer"] == 1
+    footage = json_stats(dgrec, write_session(tmp_path / "footage.parquet", rows))
+    assert footage["dropped"] == losses_of(rows, live=False)
+    assert footage["dropped"]["at_start"] == 0 < result["dropped"]["at_start"]
 
 
 def test_labels_agree_with_the_rows(dgrec: Run, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from click.testing import Result
 
 from dgrec.format import Row
 from tests.factory import (
+    CAMERA,
     START_NS,
     losses_of,
     make_detection,
@@ -46,7 +47,7 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("groups")
     made = {}
     for name, (rows, model, device) in recordings().items():
-        metadata = new_metadata(name, model={"name": model, "device": device})
+        metadata = new_metadata(name, model={"name": model, "device": device}, source=CAMERA)
         write = write_journal if name == "b" else write_session
         suffix = "arrows" if name == "b" else "parquet"
         made[name] = write(folder / f"{name}.{suffix}", rows, metadata)
@@ -139,9 +140,9 @@ def test_windows(dgrec: Run, paths: dict[str, Path]) -> None:
         assert len(own) > 1
         for row in own:
             assert 0 < row["fps"] <= row["frames"] / row["seconds"] + 1e-3
-    refused = dgrec("stats", paths["a"], "--window", "10")
+    refused = dgrec("stats", paths["a"], "--window", "ten")
     assert refused.exit_code == 2
-    assert "Invalid value for '--window': '10' is no duration" in refused.stderr
+    assert "Invalid value for '--window': 'ten' is not a valid time" in refused.stderr
 
 
 def test_several_sessions_are_a_row_each(dgrec: Run, paths: dict[str, Path]) -> None:

@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 from dgrec.cli import gather
 from dgrec.format import Journal, write_sealed
 from tests.factory import (
+    CAMERA,
     CLOSING,
     START_NS,
     make_row,
@@ -140,8 +141,11 @@ def totals(**said: int) -> Any:
     [
         (totals(), None),
         (totals(frames=11), "its metadata says 11 frames, but there are 12"),
+        (totals(dropped_at_start=3), None),
         (
-            totals(dropped_at_start=3),
+            lambda table, metadata: totals(dropped_at_start=3)(
+                table, {**metadata, "source": CAMERA}
+            ),
             "its metadata says 3 dropped while the model started, but there are 0",
         ),
         (totals(detections=13), "its metadata says 13 detections, but there are 12"),

@@ -171,9 +171,9 @@ def test_the_numbers_of_the_sentences(dgrec: Run, tmp_path: Path) -> None:
     text = "\n".join(found["findings"])
     assert found["fps"] == pytest.approx(50)
     assert (
-        "fps is not 1/latency: a frame takes 49 ms from capture to result, and 2.5 are on" in text
+        "fps is not 1/latency, which is 20.4 fps: a frame takes 49 ms from capture to result, and "
+        "2.5 are on their way at a time (Little's law: 50.0/s x 0.049 s)." in text
     )
-    assert "(Little's law: 50.0/s x 0.049 s). One at a time, it would be 20.4 fps." in text
     assert "Where the 49 ms go: waiting 35 ms (71%), inference 12 ms (24%)" in text
     assert "Left out as warm-up: the first 3 frames." in text
 

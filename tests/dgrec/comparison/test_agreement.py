@@ -210,6 +210,14 @@ def test_what_is_not_compared_is_counted(tmp_path: Path) -> None:
     assert (found.rotated, found.not_compared, kinds_of(found)) == (2, 2, {"same": 1})
 
 
+def test_a_frame_with_too_many_boxes_is_not_compared(tmp_path: Path) -> None:
+    """Each pair takes memory: a frame with 20,000 boxes on either side took 9 GB."""
+    crowd = [make_detection(number) for number in range(2001)]
+    found = agree(tmp_path, [crowd, crowd[:1]], [crowd, crowd[:1]])
+    assert (found.frames, found.same_frames, found.not_compared) == (2, 1, 4002)
+    assert kinds_of(found) == {"same": 1}
+
+
 def test_boxes_without_area_and_with_odd_numbers(tmp_path: Path) -> None:
     flat = make_detection(bbox=[5.0, 5.0, 5.0, 5.0])
     endless = make_detection(bbox=[0.0, 0.0, float("inf"), 10.0])

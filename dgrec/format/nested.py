@@ -1,0 +1,139 @@
+"""How many values the lists in rows of a Parquet file stand for, before they are read.
+
+Twenty kilobytes can say that one row has fifty million detections, all null. The footer tells how
+many values a row group has, but not in which rows they are: for that, one leaf of each list is
+read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dgrec.format.casting import taken_apart
+
+__all__ = ["MOST_IN_GROUP", "NestedValues"]
+
+#: Values of one leaf in a row group. Finding out in which rows they are takes 30 bytes for each.
+MOST_IN_GROUP = 16_000_000
+#: Values of all leaves together: 40,000 detections in a frame, or 500 with all landmarks of a face.
+MOST_IN_ROW = 1_000_000
+#: What is decoded at a time.
+_MOST_AT_ONCE = 2_000_000
+_ROWS_AT_ONCE = 4096
+#: As much as dgrec's own row groups can have, which nobody has to look into.
+_FEW = 8_000_000
+_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8}
+
+
+@dataclass(frozen=True)
+class _List:
+    """A list at some depth of some column."""
+
+    #: The leaf that tells how long it is.
+    path: str
+    #: How many leaves are as long.
+    leaves: int
+
+
+class NestedValues:
+    """Says how many rows of a file can be decoded at a time.
+
+    Args:
+        file: The file.
+        schema: Its columns as Arrow knows them.
+    """
+
+    def __init__(self, file: pq.ParquetFile, schema: pa.Schema) -> None:
+        self._file = file
+        self._lists: dict[str, list[_List]] = {}
+        leaves = [list_ for field in schema for list_ in _lists_of(field.type, (field.name,))]
+        inside: dict[tuple[str, ...], list[Any]] = {}
+        for index, list_ in zip(range(len(file.schema)), leaves, strict=False):
+            if list_ is not None:
+                inside.setdefault(list_, []).append(file.schema.column(index))
+        for list_, found in inside.items():
+            # Texts take the most memory, even where they are null.
+            shortest = min(found, key=lambda leaf: _WIDTHS.get(leaf.physical_type, 16))
+            self._lists.setdefault(list_[0], []).append(_List(shortest.path, len(found)))
+        self._nested = [index for index, list_ in enumerate(leaves) if list_ is not None]
+
+    def longest(self, group: int) -> int:
+        """Return how many values the longest leaf of a row group has."""
+        return max(self._counts(group), default=0)
+
+    def are_few(self) -> bool:
+        """Return whether no row group has more values than dgrec writes into one."""
+        groups = range(self._file.metadata.num_row_groups)
+        return all(sum(self._counts(group)) <= _FEW for group in groups)
+
+    def rows_at_once(self, group: int, columns: set[str]) -> int:
+        """Return how many rows of a group to decode at a time.
+
+        Raises:
+            ValueError: A row has more values than a frame can have.
+        """
+        lists = [list_ for name in self._lists if name in columns for list_ in self._lists[name]]
+        if not lists or sum(self._counts(group)) <= MOST_IN_ROW:
+            return _ROWS_AT_ONCE
+        values = np.zeros(self._file.metadata.row_group(group).num_rows, np.int64)
+        for list_ in lists:  # those that are inside of others come later
+            values += list_.leaves * self._values_in_rows(group, list_.path)
+            if values.max(initial=0) > MOST_IN_ROW:
+                raise ValueError(f"a frame with more than {MOST_IN_ROW:,} values in its lists")
+        rows = _ROWS_AT_ONCE
+        while rows > 1 and _most_in_window(values, rows) > _MOST_AT_ONCE:
+            rows //= 2
+        return rows
+
+    def _counts(self, group: int) -> Iterator[int]:
+        footer = self._file.metadata.row_group(group)
+        for index in self._nested:
+            if index < footer.num_columns:
+                yield footer.column(index).num_values
+
+    def _values_in_rows(self, group: int, path: str) -> np.ndarray[Any, Any]:
+        batches = self._file.iter_batches(
+            batch_size=_ROWS_AT_ONCE, row_groups=[group], columns=[path]
+        )
+        return np.concatenate([_lengths(batch.column(0)) for batch in batches])
+
+
+def _lists_of(type_: pa.DataType, path: tuple[str, ...]) -> Iterator[tuple[str, ...] | None]:
+    """Yield the innermost list that each leaf of a column is in, in Parquet's order; or None."""
+    if pa.types.is_struct(type_):
+        for field in type_:
+            yield from _lists_of(field.type, (*path, field.name))
+    elif pa.types.is_map(type_):
+        for item in (type_.key_type, type_.item_type):
+            yield from _in_list(item, path)
+    elif type_.num_fields and not pa.types.is_dictionary(type_):
+        yield from _in_list(type_.field(0).type, path)
+    else:
+        yield None
+
+
+def _in_list(item: pa.DataType, path: tuple[str, ...]) -> Iterator[tuple[str, ...] | None]:
+    for list_ in _lists_of(item, (*path, "[]")):
+        yield path if list_ is None else list_
+
+
+def _lengths(array: Any) -> np.ndarray[Any, Any]:
+    """Return how many values of the innermost list each row has; one leaf only was read."""
+    ends = np.arange(len(array) + 1)
+    while array.type.num_fields:
+        if pa.types.is_struct(array.type):
+            (array,) = array.flatten()
+        else:
+            offsets, array = taken_apart(array)
+            ends = offsets.to_numpy()[ends]
+    return np.diff(ends)
+
+
+def _most_in_window(values: np.ndarray[Any, Any], rows: int) -> int:
+    return int(np.add.reduceat(values, np.arange(0, len(values), rows)).max(initial=0))
