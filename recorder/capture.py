@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from dgrec.errors import DgrecError, SourceError
+from dgrec.format import Event
 from dgrec.recorder.ending import SourceCounts
 from dgrec.recorder.sources import Frame, FrameSource
 
@@ -250,7 +251,7 @@ class Capture:
             self._dropped_queue += frame.dropped_queue + 1
         self.frames_dropped_queue += len(frames)
 
-    def take_events(self) -> list[dict[str, Any]]:
+    def take_events(self) -> list[Event]:
         """Return what has happened to the source since the last call."""
         return self._frames.take_events()
 

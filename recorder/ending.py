@@ -46,6 +46,13 @@ class Ending:
     failure: DgrecError | None = None
     counts: SourceCounts = field(default_factory=SourceCounts)
 
+    @classmethod
+    def after(cls, error: BaseException) -> Ending:
+        """Return the ending of a recording whose program raised ``error``."""
+        if not isinstance(error, Exception):  # Ctrl-C, or the end of the program
+            return cls(reason="interrupted")
+        return cls(reason="failed", detail=f"{type(error).__name__}: {error}")
+
     @property
     def recorded_reason(self) -> str:
         """The reason, or that of a disk which ended the recording."""

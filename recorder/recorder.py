@@ -12,11 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
-
 from dgrec.clock import Clock
 from dgrec.credentials import redact_text
-from dgrec.errors import ConfigError, DgrecError, OutputError, StorageError
+from dgrec.errors import DgrecError, OutputError, StorageError
 from dgrec.files import exists_already
 from dgrec.format import (
     Event,
@@ -27,7 +25,6 @@ from dgrec.format import (
     pixel_aspect,
     result_type,
     source_size,
-    utc_ns,
     utc_text,
 )
 from dgrec.format import metadata as metadata_module
@@ -37,11 +34,25 @@ from dgrec.recorder.machine import MachineMeter
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.outputs import Output, OutputQueue
 from dgrec.recorder.progress import Progress
-from dgrec.recorder.results import added_attributes, own_pixels, recordable, sampled_conversion
+from dgrec.recorder.results import (
+    added_attributes,
+    own_pixels,
+    recordable,
+    sampled_conversion,
+    size_of,
+    stamp_ns,
+)
 from dgrec.recorder.segments import names_of
 from dgrec.recorder.sources import Frame
 from dgrec.recorder.video import VideoOptions, VideoRecorder, video_options
-from dgrec.recorder.writing import Earlier, PartedJournal, RowWriter, recorded_videos, unsealed
+from dgrec.recorder.writing import (
+    Continuation,
+    Earlier,
+    PartedJournal,
+    RowWriter,
+    recorded_videos,
+    unsealed,
+)
 
 __all__ = ["Recorder"]
 
@@ -102,6 +113,12 @@ class Recorder:
         self._alarm_reason = ""
         self._clock = clock or Clock()
         self._earlier = earlier
+        self._continuation = Continuation(earlier)
+        self._carried_ns = 0
+        self._is_closed = False
+        self._adding = threading.Lock()
+        self._meter = MachineMeter(sources)
+        self._machine: Metadata = {}
         video = video_options(options)
         self._check_names(video, overwrite)
         self._metadata = {
@@ -111,40 +128,7 @@ class Recorder:
             **(metadata or {}),
         }
         self._samples_conversion = result_type(self._metadata) == "Segmentation"
-        #: What is added to the source's own times, once the first frame has shown it.
-        self._media_offset_s: float | None = None
-        self._carried_ns = 0
-        self._is_closed = False
-        self._adding = threading.Lock()
-        self._meter = MachineMeter(sources)
-        self._machine: dict[str, Any] = {}
-        names = names_of(
-            self.output, options.splitting, earlier.set_id or self._metadata["session_id"]
-        )
-        replaced = replaced_files(self.output) if overwrite else []
-        if video.size is None:
-            video = replace(video, aspect=pixel_aspect(self._metadata))
-        self.video = VideoRecorder(
-            video,
-            names,
-            [video for path in replaced for video in recorded_videos(path)],
-        )
-        self._journal = PartedJournal(
-            names,
-            self._metadata,
-            options,
-            clock=self._clock,
-            video=self.video,
-            meter=self._meter,
-            replaces=replaced,
-            earlier=earlier,
-        )
-        if not overwrite and self.journal.with_suffix(".parquet").exists():
-            # Another recording of this name was sealed since it was looked for: its journal is
-            # gone, and this one could never be sealed.
-            self.journal.unlink()
-            self._journal.close()
-            raise exists_already(self.output)
+        self.video, self._journal = self._begin(video, overwrite)
         self._writer = RowWriter(
             self._journal,
             policy=options.policy or "block",
@@ -155,6 +139,38 @@ class Recorder:
         self.outputs = [OutputQueue(each, options.policy or "block") for each in outputs]
         for queue in self.outputs:
             queue.start(self._metadata)
+
+    def _check_names(self, video: VideoOptions, overwrite: bool) -> None:
+        if self._earlier == _NOTHING_EARLIER:
+            is_split = bool(self.options.splitting)
+            check_output(self.output, overwrite, split=is_split)
+            check_videos(self.output, video, overwrite, split=is_split)
+
+    def _begin(self, video: VideoOptions, overwrite: bool) -> tuple[VideoRecorder, PartedJournal]:
+        set_id = self._earlier.set_id or str(self._metadata["session_id"])
+        names = names_of(self.output, self.options.splitting, set_id)
+        replaced = replaced_files(self.output) if overwrite else []
+        if video.size is None:
+            video = replace(video, aspect=pixel_aspect(self._metadata))
+        old_videos = [file for path in replaced for file in recorded_videos(path)]
+        recorder = VideoRecorder(video, names, old_videos)
+        journal = PartedJournal(
+            names,
+            self._metadata,
+            self.options,
+            clock=self._clock,
+            video=recorder,
+            meter=self._meter,
+            replaces=replaced,
+            earlier=self._earlier,
+        )
+        if not overwrite and journal.path.with_suffix(".parquet").exists():
+            # Another recording of this name was sealed since it was looked for: its journal is
+            # gone, and this one could never be sealed.
+            journal.path.unlink()
+            journal.close()
+            raise exists_already(self.output)
+        return recorder, journal
 
     # --- recording ---
 
@@ -183,13 +199,11 @@ class Recorder:
         result = recordable(result)
         image = getattr(result, "image", None) if image is None else image
         pixels = own_pixels(image) if self.video.options.kinds else None
-        width, height = source_size(self._metadata)
-        if isinstance(image, np.ndarray) and image.ndim >= 2:
-            height, width = image.shape[:2]
+        width, height = size_of(image) or source_size(self._metadata)
         with self._adding:
             self._check_open()
             completed_ns = self._clock.now_ns()
-            captured_ns = completed_ns if captured_at is None else _stamp_ns(captured_at)
+            captured_ns = completed_ns if captured_at is None else stamp_ns(captured_at)
             frame = Frame(
                 image=pixels,
                 source_frame=self.progress.frames,
@@ -212,10 +226,10 @@ class Recorder:
         place = self.video.add(segment, frame.image, result, frame.captured_ns)
         attributes = added_attributes(result)
         conversion = sampled_conversion(result) if self._samples_conversion else None
-        media_time_s = self._media_time(frame)
+        media_time_s = self._continuation.media_time_s(frame.media_time_s, frame.captured_ns)
         now = self._clock.now_ns()
         row = Row(
-            source_frame=self._earlier.source_frames + frame.source_frame,
+            source_frame=self._continuation.source_frame(frame.source_frame),
             media_time_s=media_time_s,
             captured_ns=frame.captured_ns,
             completed_ns=completed_ns,
@@ -252,10 +266,7 @@ class Recorder:
             self.progress.gap_s += event["seconds"]
         elif event["kind"] == "damage":
             self.progress.damaged += event["lost"]
-        if "source_frame" in event:
-            offset = self._earlier.source_frames
-            event = {**event, "source_frame": event["source_frame"] + offset}
-        self._keep(event)
+        self._keep(self._continuation.event(event))
 
     def close(self, ending: Ending | None = None) -> Metadata:
         """Write what waits, seal the session, and return its metadata. Closing twice is fine.
@@ -283,12 +294,7 @@ class Recorder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is None:
-            self.close()
-        elif isinstance(error, Exception):
-            self.close(Ending(reason="failed", detail=f"{type(error).__name__}: {error}"))
-        else:  # Ctrl-C, or the end of the program
-            self.close(Ending(reason="interrupted"))
+        self.close(None if error is None else Ending.after(error))
 
     # --- what became of it ---
 
@@ -338,12 +344,6 @@ class Recorder:
                 is_full=True,
             )
 
-    def _check_names(self, video: VideoOptions, overwrite: bool) -> None:
-        if self._earlier == _NOTHING_EARLIER:
-            is_split = bool(self.options.splitting)
-            check_output(self.output, overwrite, split=is_split)
-            check_videos(self.output, video, overwrite, split=is_split)
-
     def _raise_alarm(self, reason: str) -> None:
         self._alarm_reason = reason
         self.alarm(reason)
@@ -352,16 +352,6 @@ class Recorder:
         self._writer.note(event)
         for queue in self.outputs:
             queue.put_event(event)
-
-    def _media_time(self, frame: Frame) -> float | None:
-        """Return where a frame stands on the time line that earlier runs began."""
-        if frame.media_time_s is None:
-            return None
-        if self._media_offset_s is None:
-            self._media_offset_s = self._earlier.media_offset_s(
-                frame.media_time_s, frame.captured_ns
-            )
-        return self._media_offset_s + frame.media_time_s
 
     def _end(self, ending: Ending) -> Metadata:
         try:
@@ -420,11 +410,3 @@ class Recorder:
     def kept_frames(self) -> int:
         """How many of the frames that were recorded are still there."""
         return self._journal.kept_frames
-
-
-def _stamp_ns(moment: datetime | float) -> int:
-    if not isinstance(moment, datetime):
-        return round(moment * 1e9)
-    if moment.tzinfo is None:
-        raise ConfigError(f"captured_at: {moment} has no time zone")
-    return utc_ns(moment)

@@ -6,14 +6,23 @@ import copy
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 
-from dgrec.errors import DgrecError
-from dgrec.format import json_values
+from dgrec.errors import ConfigError, DgrecError
+from dgrec.format import json_values, utc_ns
 
-__all__ = ["DetectionList", "added_attributes", "own_pixels", "recordable", "sampled_conversion"]
+__all__ = [
+    "DetectionList",
+    "added_attributes",
+    "own_pixels",
+    "recordable",
+    "sampled_conversion",
+    "size_of",
+    "stamp_ns",
+]
 
 # What PySDK's own result objects carry; anything else was put there by an analyzer.
 _OWN_ATTRIBUTES = frozenset({"timing", "mask_result", "masks_present"})
@@ -69,6 +78,27 @@ def own_pixels(image: Any) -> Any:
         "a video is recorded, so every frame needs an image: an array of bytes of the shape "
         "(height, width, 3)"
     )
+
+
+def size_of(image: Any) -> tuple[int, int] | None:
+    """Return width and height of an image that is an array."""
+    if not isinstance(image, np.ndarray) or image.ndim < 2:
+        return None
+    height, width = image.shape[:2]
+    return width, height
+
+
+def stamp_ns(moment: datetime | float) -> int:
+    """Return nanoseconds since 1970 of a datetime, or of seconds since then.
+
+    Raises:
+        ConfigError: The datetime has no time zone.
+    """
+    if not isinstance(moment, datetime):
+        return round(moment * 1e9)
+    if moment.tzinfo is None:
+        raise ConfigError(f"captured_at: {moment} has no time zone")
+    return utc_ns(moment)
 
 
 def added_attributes(result: Any) -> str | None:
