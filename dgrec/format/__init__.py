@@ -11,7 +11,7 @@ from dgrec.format.journal import Durability, Journal, JournalTail, JournalWriter
 from dgrec.format.masks import MaskMode
 from dgrec.format.metadata import Metadata, cuts_of, dumps, is_live, utc_text, uuid7
 from dgrec.format.parquet import SealedFile, leaves_of, seal, write_sealed
-from dgrec.format.schema import DETECTION, JOURNAL_SUFFIX, LABEL_LEAF, SCHEMA
+from dgrec.format.schema import DETECTION, JOURNAL_SUFFIX, LABEL_LEAF, SCHEMA, SCORE_LEAF
 from dgrec.format.totals import (
     AT_START,
     FLOATS,
@@ -46,6 +46,7 @@ __all__ = [
     "Row",
     "RowTotals",
     "SCHEMA",
+    "SCORE_LEAF",
     "SealedFile",
     "Span",
     "StartLosses",
