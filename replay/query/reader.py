@@ -112,6 +112,11 @@ class SqlReader:
                     raise reason from None
                 self._leave_out_unreadable(reason)
 
+    def _reconnect(self) -> None:
+        self._start()
+        self.connection.close()
+        self.connection = self._connected()
+
     def _connect(self) -> duckdb.DuckDBPyConnection:
         spill = Path(self._spill.name)
         return views.connect(
@@ -222,16 +227,17 @@ class SqlReader:
         return {name: parameters[name] for name in wanted}
 
     def _result(self, text: str, parameters: Mapping[str, Any]) -> QueryResult:
-        self._leave_out(self._wait(lambda: self._damaged(text, parameters)))
+        damaged = self._wait(lambda: self._damaged(text, parameters))
+        if damaged:
+            self._leave_out(damaged)
+            self._reconnect()
         while True:
             try:
                 reader, first = self._wait(lambda: self._begin(text, parameters))
                 break
             except _FileError as error:
                 self._leave_out_unreadable(error)
-                self._start()
-                self.connection.close()
-                self.connection = self._connected()
+                self._reconnect()
         if reader is None:
             if self._unsafe:
                 return QueryResult(pa.schema([]), iter(()))
@@ -275,9 +281,7 @@ class SqlReader:
         return dict(damaged_sessions(self.connection, self._sessions, text, parameters))
 
     def _leave_out(self, bad: Mapping[Session, DgrecError]) -> None:
-        """Connect anew without some sessions, and say why."""
-        if not bad:
-            return
+        """Go on without some sessions, and say why; the connection is still over all of them."""
         left = [session for session in self._sessions if session not in bad]
         if not left or self._left_out is None:
             raise next(iter(bad.values())) from None
