@@ -37,7 +37,7 @@ from dgrec.session import (
     parts_of,
 )
 
-__all__ = ["Continuation", "Earlier", "find_earlier", "recover_parts"]
+__all__ = ["NOTHING_EARLIER", "Continuation", "Earlier", "find_earlier", "recover_parts"]
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,9 @@ class Earlier:
             "attempts": 0,
             "reason": "the recorder was started again",
         }
+
+
+NOTHING_EARLIER = Earlier()
 
 
 class Continuation:
