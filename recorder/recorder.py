@@ -16,6 +16,7 @@ from dgrec.credentials import redact_text
 from dgrec.errors import DgrecError, OutputError, StorageError
 from dgrec.files import exists_already
 from dgrec.format import (
+    AT_START,
     Event,
     Metadata,
     Row,
@@ -312,12 +313,15 @@ class Recorder:
 
     @property
     def dropped_at_start(self) -> int:
-        """How many frames were lost while the model started (`frame_losses` in docs/sql.md).
+        """How many frames were lost while the model started (`frame_losses` in docs/sql.md)."""
+        return self._lost_at_start["dropped_at_start"]
 
-        A recording that goes on where an earlier run ended has its start there.
-        """
-        is_known = loses_at_start(self._metadata) and not self._earlier.frames
-        return self._writer.dropped_at_start if is_known else 0
+    @property
+    def _lost_at_start(self) -> dict[str, int]:
+        # A recording that goes on where an earlier run ended has its start there.
+        if loses_at_start(self._metadata) and not self._earlier.frames:
+            return self._writer.lost_at_start
+        return dict.fromkeys(AT_START, 0)
 
     @property
     def notes(self) -> list[str]:
@@ -357,7 +361,7 @@ class Recorder:
         problems = self._journal.seal()
         if problems:
             raise unsealed(problems, ending.failure)
-        rows = {**self._journal.row_totals, "dropped_at_start": self.dropped_at_start}
+        rows = {**self._journal.row_totals, **self._lost_at_start}
         totals = add_rows(closing["totals"], rows)
         return {**self._journal.sealed_metadata, **self._metadata, **closing, "totals": totals}
 

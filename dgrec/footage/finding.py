@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dgrec import sample
 from dgrec.errors import VideoError
-from dgrec.footage.recorded_files import recorded_files
+from dgrec.footage.originals import recorded_files
 from dgrec.footage.video import Clip
 from dgrec.footage.videos import base_name, difference_of, may_open, recorded_video
 from dgrec.video import named_files

@@ -23,7 +23,7 @@ from dgrec.format.metadata import (
     uuid7,
 )
 from dgrec.format.parquet import SealedFile, leaves_of, seal, write_sealed
-from dgrec.format.schema import DETECTION, JOURNAL_SUFFIX, LABEL_LEAF, SCHEMA
+from dgrec.format.schema import DETECTION, JOURNAL_SUFFIX, LABEL_LEAF, SCHEMA, SCORE_LEAF
 from dgrec.format.totals import (
     AT_START,
     FLOATS,
@@ -59,6 +59,7 @@ __all__ = [
     "Row",
     "RowTotals",
     "SCHEMA",
+    "SCORE_LEAF",
     "SealedFile",
     "Span",
     "StartLosses",

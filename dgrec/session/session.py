@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any, Self, cast, overload
 import numpy as np
 import pyarrow as pa
 
-from dgrec.errors import DamagedSessionError, DgrecError, NotASessionError, SessionError
+from dgrec.errors import (
+    DamagedSessionError,
+    DgrecError,
+    NotASessionError,
+    QueryError,
+    SessionError,
+)
 from dgrec.format import JOURNAL_SUFFIX, DecodeError, Journal, Metadata
 from dgrec.session.file import RecordedFile, rows_of
 from dgrec.session.notebook import session_card
@@ -343,18 +349,58 @@ class Session:
         """
         import duckdb
 
-        from dgrec.sql import views
-        from dgrec.sql.checking import check_files
+        from dgrec.sql import check_files, views
 
         if self._closed:
             raise SessionError(f"{self.path}: the session is closed")
-        if self._connection is None:
-            self._connection = views.connect([self])
         try:
+            if self._connection is None:
+                self._connection = views.connect([self])
             check_files(self._connection, [self], query, parameters)
             return self._connection.sql(query, params=parameters)
         except duckdb.Error as error:
             raise views.query_error(error) from None
+
+    def sql_rows(
+        self, query: str, parameters: Mapping[str, Any] | Sequence[Any] | None = None
+    ) -> list[tuple[Any, ...]]:
+        """Run SQL as `sql` does and return all rows of its result.
+
+        Raises:
+            QueryError: DuckDB refuses the query, or fails at it.
+            SessionError: The session is closed, or its rows cannot be read.
+        """
+        import duckdb
+
+        from dgrec.sql import views
+
+        try:
+            rows: list[tuple[Any, ...]] = self.sql(query, parameters).fetchall()
+        except (duckdb.Error, QueryError) as error:  # some is found only while rows are read
+            if views.is_about_files(error):
+                self.check_rows()  # names the file, which DuckDB may not
+            raise views.query_error(error) from None
+        return rows
+
+    def check_rows(self) -> None:
+        """Read every row, as iteration does and as SQL does.
+
+        Raises:
+            SessionError: Part of it cannot be read.
+        """
+        import duckdb
+
+        from dgrec.sql import views
+
+        for _ in self.batches():
+            pass
+        try:
+            with views.connect([self]) as connection:
+                connection.execute("SELECT max(hash(frames)) FROM frames").fetchall()
+        except duckdb.Error as error:
+            if views.is_about_files(error):
+                reason = views.query_error(error)
+                raise DamagedSessionError(f"{self.path}: damaged: {reason}") from None
 
     # --- end ---
 

@@ -84,9 +84,12 @@ class RowWriter:
         return self._error
 
     @property
-    def dropped_at_start(self) -> int:
-        """Of the frames lost before the rows written so far, those lost while the model started."""
-        return self._start_losses.frames
+    def lost_at_start(self) -> dict[str, int]:
+        """Of the frames lost before the rows written so far, those lost while the model started.
+
+        By the names of `dgrec.format.totals.AT_START`.
+        """
+        return dict(self._start_losses.counts)
 
     def put(self, row: Row, segment: Segment) -> None:
         """Hand over one row; wait only if the queue is full and the policy is ``block``."""

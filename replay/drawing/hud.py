@@ -121,7 +121,7 @@ class HudModel:
 
     def __init__(self, session: Session) -> None:
         self._elapsed = Elapsed(session)
-        p99 = session.sql("SELECT quantile_cont(latency_ms, 0.99) FROM frames").fetchall()
+        p99 = session.sql_rows("SELECT quantile_cont(latency_ms, 0.99) FROM frames")
         self._p99_ms: float | None = p99[0][0]
         self._neighbours = Neighbours(session, _seen)
 

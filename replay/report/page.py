@@ -18,9 +18,12 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from dgrec.errors import DgrecError
 from dgrec.files import NewFile, check_new_file, output_error
 from dgrec.footage import recorded_files, refuse_recorded
+from dgrec.format import LARGEST_MEASUREMENT
 from dgrec.rates import exact_rate_text, rate_text
 from dgrec.replay.output import cell_text
 from dgrec.replay.query import SqlReader
@@ -381,8 +384,9 @@ def _pictures(
     from dgrec.replay.rendering import Scene
 
     painter = Scene().painter(session, closing)
+    positions = _positions(session, [int(row["frame"]) for row in rows])
     for row in rows:
-        result = session.result(int(row["frame"]) - session.first_frame)
+        result = session.result(positions[int(row["frame"])])
         image = pixels.frame(result.row)
         if image is None:
             continue
@@ -402,6 +406,18 @@ def _pictures(
             )
 
 
+def _positions(session: Session, frames: list[int]) -> dict[int, int]:
+    """Return where frames stand: numbers count on over rows that were lost or are elsewhere."""
+    found: dict[int, int] = {}
+    start = 0
+    for batch in session.batches(["frame"]):
+        numbers = batch.column("frame").to_numpy()
+        for at in np.flatnonzero(np.isin(numbers, frames)).tolist():
+            found.setdefault(int(numbers[at]), start + at)
+        start += batch.num_rows
+    return found
+
+
 def _caption(row: Mapping[str, Any]) -> str:
     stages = [
         f"{name} {row[f'{name}_ms']:,.1f}"
@@ -418,7 +434,8 @@ def _extent(reader: SqlReader) -> Extent:
     (row,) = reader.rows(
         "SELECT count(*) AS frames, "
         "coalesce(epoch(max(completed_at) - min(captured_at)), 0)::DOUBLE AS seconds, "
-        "quantile_cont(latency_ms, 0.995) AS latency_ms, "
+        "quantile_cont(latency_ms, 0.995) "
+        f"FILTER (abs(latency_ms) <= {LARGEST_MEASUREMENT}) AS latency_ms, "
         "coalesce(sum(len(detections)), 0)::BIGINT AS detections FROM frames"
     )
     return Extent(row["frames"], row["seconds"], row["latency_ms"], row["detections"])

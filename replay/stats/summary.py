@@ -11,6 +11,7 @@ from dgrec.rates import exact_rate_text
 from dgrec.replay.output import Destination, Section, csv_line, json_text, write_report
 from dgrec.replay.query import SqlReader
 from dgrec.replay.stats.caveats import caveats, moments
+from dgrec.replay.stats.labels import count_labels
 
 if TYPE_CHECKING:
     from dgrec.session import Session
@@ -128,15 +129,13 @@ def measure(session: Session, reader: SqlReader | None = None) -> SessionStats:
         duration = _seconds(frames["first_captured"], frames["last_completed"])
         labels = tuple(
             LabelStats(
-                label=row["label"],
-                detections=row["detections"],
-                frames=row["frames"],
-                per_second=_ratio(row["detections"], duration),
-                mean_score=row["mean_score"],
+                label=count.label,
+                detections=count.detections,
+                frames=count.frames,
+                per_second=_ratio(count.detections, duration),
+                mean_score=count.mean_score,
             )
-            for row in (
-                reader.rows(_labels_query(frames["last_frame"])) if frames["frames"] else ()
-            )
+            for count in count_labels(session)
         )
         warm_up = reader.rows(_WARM_UP_QUERY)
         dropped = reader.rows(_DROPPED_QUERY)
@@ -168,7 +167,6 @@ def _frames_query(exact: bool) -> str:
     points = list(_QUANTILES.values())
     columns = [
         "count(*) AS frames",
-        "max(frame) AS last_frame",
         "arg_min_null(latency_ms, frame) AS first_latency",
         "epoch_us(min(captured_at)) AS first_captured",
         "epoch_us(max(completed_at)) AS last_completed",
@@ -196,19 +194,16 @@ _WARM_UP_QUERY = "SELECT warm_up_frames AS frames, has_settled, window_frames FR
 _NO_WARM_UP = {"frames": 0, "has_settled": None, "window_frames": None}
 
 
-def _labels_query(last_frame: int | None = None) -> str:
-    """Return a query for the labels up to a frame: the rows of a journal may be more by now."""
-    where = "" if last_frame is None else f" WHERE frame <= {last_frame}"
-    # A frame's labels are made distinct inside the frame: counting distinct frames instead would
-    # hold them all. Lists of one keep a missing label, which list_distinct would leave out.
-    return f"""\
+# A frame's labels are made distinct inside the frame: counting distinct frames instead would hold
+# them all. Lists of one keep a missing label, which list_distinct would leave out.
+_LABELS_QUERY = """\
 WITH counted AS (
     SELECT label, count(*) AS detections, avg(score) AS mean_score
-    FROM detections{where} GROUP BY label
+    FROM detections GROUP BY label
 ), present AS (
     SELECT wrapped[1] AS label, count(*) AS frames FROM (
         SELECT unnest(list_distinct(list_transform(detections, lambda d: [d.label]))) AS wrapped
-        FROM frames{where}
+        FROM frames
     ) GROUP BY label
 )
 SELECT counted.label, detections, frames, mean_score
@@ -217,8 +212,8 @@ ORDER BY detections DESC, counted.label"""
 
 
 def queries() -> tuple[str, ...]:
-    """Return what `measure` asks of a session of up to `EXACT_FRAMES` frames."""
-    return _frames_query(exact=True), _DROPPED_QUERY, _labels_query(), _WARM_UP_QUERY
+    """Return statements that give what `measure` says of up to `EXACT_FRAMES` frames."""
+    return _frames_query(exact=True), _DROPPED_QUERY, _LABELS_QUERY, _WARM_UP_QUERY
 
 
 def _distribution(row: Mapping[str, Any], name: str) -> Distribution:
