@@ -232,7 +232,7 @@ def _inference(
         host,
         lambda: load_model(request.model),
         reconnect_for_s=request.options.reconnect_for,
-        tell=announce,
+        announce=announce,
     )
 
 
@@ -261,7 +261,7 @@ def _capture(
             reconnect_for_s=options.reconnect_for,
             stall_timeout_s=options.stall_timeout,
             max_duration_s=options.duration,
-            tell=announce,
+            announce=announce,
         )
     return Capture(
         frames,
