@@ -8,10 +8,17 @@ from dgrec.format.clips import Span, have_common_frames, original_of, recorded_s
 from dgrec.format.decode import RestoredFrame, restore
 from dgrec.format.encode import Row
 from dgrec.format.journal import Durability, Journal, JournalTail, JournalWriter, is_being_written
+from dgrec.format.labels import (
+    FRAME_LABELS,
+    FRAME_LABELS_COLUMNS,
+    frame_labels,
+    labels_of,
+    rows_with_labels,
+)
 from dgrec.format.masks import MaskMode
 from dgrec.format.metadata import Metadata, cuts_of, dumps, is_live, utc_text, uuid7
 from dgrec.format.parquet import SealedFile, leaves_of, seal, write_sealed
-from dgrec.format.schema import DETECTION, JOURNAL_SUFFIX, LABEL_LEAF, SCHEMA, SCORE_LEAF
+from dgrec.format.schema import DETECTION, JOURNAL_SUFFIX, LABEL_LEAF, SCHEMA
 from dgrec.format.totals import (
     AT_START,
     FLOATS,
@@ -32,6 +39,8 @@ __all__ = [
     "DETECTION",
     "DecodeError",
     "Durability",
+    "FRAME_LABELS",
+    "FRAME_LABELS_COLUMNS",
     "FLOATS",
     "JOURNAL_SUFFIX",
     "Journal",
@@ -46,7 +55,6 @@ __all__ = [
     "Row",
     "RowTotals",
     "SCHEMA",
-    "SCORE_LEAF",
     "SealedFile",
     "Span",
     "StartLosses",
@@ -54,12 +62,14 @@ __all__ = [
     "add_rows",
     "cuts_of",
     "dumps",
+    "frame_labels",
     "have_common_frames",
     "is_being_written",
     "is_cast",
     "is_live",
     "is_utf8",
     "json_values",
+    "labels_of",
     "leaves_of",
     "loses_at_start",
     "metadata",
@@ -67,6 +77,7 @@ __all__ = [
     "original_of",
     "recorded_spans",
     "restore",
+    "rows_with_labels",
     "seal",
     "since_start",
     "utc_text",

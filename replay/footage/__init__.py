@@ -6,13 +6,11 @@ video        a frame of a video file, by its number
 finding      where a session's pixels are
 pixels       the picture of each row
 timeline     when each frame was recorded
-labels       which labels are in which rows
 selection    which part of a session is meant: frames, times
 ===========  ===================================================================
 """
 
 from dgrec.replay.footage.finding import Footage, files_of, find_footage, find_recorded
-from dgrec.replay.footage.labels import labels_of, rows_with_labels
 from dgrec.replay.footage.pixels import Pixels, pixel_aspect_of
 from dgrec.replay.footage.selection import Position, chosen_batches, parse_position, resolve
 from dgrec.replay.footage.timeline import (
@@ -36,8 +34,6 @@ __all__ = [
     "chosen_batches",
     "column_values",
     "files_of",
-    "labels_of",
-    "rows_with_labels",
     "find_footage",
     "find_recorded",
     "media_us",
