@@ -167,7 +167,7 @@ def measure(row: Row, day: Path, other: Path, hours: float, folder: Path) -> Mea
 
 def play(day: Path, *, jump: bool) -> None:
     """Print the seconds until a window has its first picture, or one after a jump by 20 hours."""
-    from dgrec.replay.footage import Pixels, find_footage
+    from dgrec.footage import Pixels, find_footage
     from dgrec.replay.player import player as player_module
     from dgrec.replay.rendering import Scene, canvas_for
 

@@ -1,9 +1,10 @@
 """Files made to break a reader, through every command that reads: what each ends in.
 
-python -m bench.hostile [FOLDER...] [--kinds mcvdxpjtn] [--every N] [--fuzz N]
+python -m bench.hostile [FOLDER...] [--kinds mcvdxpjtnr] [--every N] [--fuzz N] [--strace]
 
 With folders, the files in them are read too. Prints a line for each traceback, crash, timeout,
-too much memory, and control character that reached the terminal.
+too much memory, and control character that reached the terminal; with --strace also for each file
+that was opened and has nothing to do with the one that is read.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.hostile_files import fuzzed, write_cases
+from bench.opened_files import foreign_opens
+from tests.hostile_files import KINDS, fuzzed, write_cases
 from tests.hostile_runner import COMMANDS, Finding, run
 
 _WORKERS = 2
@@ -26,13 +28,19 @@ _WORKERS = 2
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="*", type=Path, help="more files to read")
-    parser.add_argument("--kinds", default="mcvdxpjtn", help="which files to make")
+    parser.add_argument("--kinds", default=KINDS, help="which files to make")
     parser.add_argument("--only", default="", help="names must contain this")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="every Nth file only")
     parser.add_argument("--commands", default="", help="some commands, with commas")
     parser.add_argument("--fuzz", type=int, default=0, help="changed copies of real sessions")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--strace", action="store_true", help="see which files are opened")
     options = parser.parse_args()
+    if options.strace:
+        arguments = [argument for argument in sys.argv[1:] if argument != "--strace"]
+        foreign = list(foreign_opens(["bench.hostile", *arguments]))
+        print("\n".join(foreign) or "no foreign file was opened, no connection made")
+        sys.exit(bool(foreign))
     commands = options.commands.split(",") if options.commands else list(COMMANDS)
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="dgrec-hostile-") as name:
@@ -67,7 +75,9 @@ def _in_workers(paths: list[Path], commands: list[str]) -> Iterator[Finding]:
             path, command, kind, detail = line.rstrip("\n").split("\t", 3)
             yield Finding(Path(path), command, kind, detail)
     for pid in workers:
-        os.waitpid(pid, 0)
+        _, status = os.waitpid(pid, 0)
+        if status:
+            raise SystemExit("a worker has failed: not all files were read")
 
 
 def _worker(paths: list[Path], commands: list[str], write: int) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import dgrec
-from dgrec.replay.footage import Footage, Pixels
+from dgrec.footage import Footage, Pixels
 from dgrec.replay.rendering import Scene, make_cut
 from dgrec.video import VideoWriter
 from tests.factory import make_row, new_metadata, smooth_boxes, write_session

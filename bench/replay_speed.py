@@ -34,7 +34,7 @@ import numpy as np
 
 import dgrec
 from dgrec import overlay, sample
-from dgrec.replay.footage import Clip, Pixels, find_footage
+from dgrec.footage import Clip, Pixels, find_footage
 from dgrec.replay.rendering import write_replay
 from dgrec.replay.rendering.pipeline import ahead
 from dgrec.video import Image, VideoWriter

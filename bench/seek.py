@@ -24,7 +24,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from dgrec.replay.footage import Clip
+from dgrec.footage import Clip
 from dgrec.video import import_av
 
 FRAMES = 90_000

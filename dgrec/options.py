@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import click
 
-__all__ = ["NamedPath"]
+from dgrec.errors import ConfigError
+
+__all__ = ["NamedPath", "Parsed"]
 
 
 class NamedPath(click.Path):
@@ -24,3 +27,20 @@ class NamedPath(click.Path):
         if "\0" in os.fspath(value):
             self.fail("a name cannot hold a NUL", param, ctx)
         return super().convert(value, param, ctx)
+
+
+class Parsed(click.ParamType[Any]):
+    """A value that ``parse`` makes of its text; a `ConfigError` of it is an error of usage."""
+
+    name = "text"
+
+    def __init__(self, parse: Callable[[str], Any]) -> None:
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except ConfigError as error:
+            self.fail(str(error), param, ctx)

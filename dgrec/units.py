@@ -1,31 +1,69 @@
-"""Sizes and durations as people write them: ``512MB``, ``20GB``, ``90s``, ``10m``, ``24h``.
+"""Sizes, times and rates as people write them: ``512MB``, ``90s``, ``1h30m``, ``00:01:30``, ``15``.
 
-Units are decimal (1 KB is 1,000 bytes), as in everything that dgrec prints.
+Units of sizes are decimal (1 KB is 1,000 bytes), as in everything that dgrec prints.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from dgrec.errors import ConfigError
 
 __all__ = [
+    "Quantity",
     "digits",
-    "parse_duration",
+    "parse_dimensions",
     "parse_rate",
-    "parse_seconds",
     "parse_size",
+    "parse_time",
     "size_text",
 ]
 
-_QUANTITY = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)\Z", re.ASCII)
+_NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
+_PLAIN = re.compile(rf"{_NUMBER}\Z", re.ASCII)
+_SIZE = re.compile(rf"{_NUMBER}\s*([kmgt]?b)\Z", re.ASCII)
 _BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-#: More than any disk or recording, and less than what clocks and system calls take.
-_MOST = 10**18
-_LONGEST = 36_500 * 86400
+_SECONDS = {"d": 86_400, "h": 3600, "m": 60, "s": 1, "ms": 0.001}
+#: Units from the largest to the smallest, each once at most. The m of ms is no minute.
+_TERMS = re.compile(
+    r"\s*".join(rf"(?:{_NUMBER}\s*{unit}{'(?!s)' if unit == 'm' else ''})?" for unit in _SECONDS)
+    + r"\Z",
+    re.ASCII,
+)
+_CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d+)?)\Z", re.ASCII)
+_DIMENSIONS = re.compile(r"(\d{0,5})x(\d{0,5})\Z", re.ASCII)
+#: More than any disk, recording or camera, and less than what clocks and system calls take.
+_MOST_BYTES = 10**18
+_LONGEST_S = 36_500 * 86_400
 _FASTEST = 10**6
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number that is written with a unit: how its text is read, and its limits as texts."""
+
+    parse: Callable[[str], float]
+    least: str | None = None
+    most: str | None = None
+
+    def read(self, text: str) -> float:
+        """Return the number that ``text`` names.
+
+        Raises:
+            ConfigError: It names none, or one that is out of the limits.
+        """
+        number = self.parse(text)
+        self.check(number, repr(text))
+        return number
+
+    def check(self, number: float, given: str) -> None:
+        """Raise `ConfigError` if ``number``, which was given as ``given``, is out of the limits."""
+        if self.least is not None and number < self.parse(self.least):
+            raise ConfigError(f"{given} is too little; {self.least} is the least")
+        if self.most is not None and number > self.parse(self.most):
+            raise ConfigError(f"{given} is too much; {self.most} is the most")
 
 
 def parse_size(text: str) -> int:
@@ -33,31 +71,32 @@ def parse_size(text: str) -> int:
 
     Raises:
         ConfigError: It names none.
+
+    Example:
+        >>> parse_size("512MB")
+        512000000
     """
-    examples = "512MB or 20GB (units B, KB, MB, GB, TB)"
-    return int(_parse(text, _BYTES, "size", examples, least=1, most=_MOST))
+    match = _SIZE.match(text.strip().lower())
+    size = float(match[1]) * _BYTES[match[2]] if match else 0
+    if not 1 <= size <= _MOST_BYTES:
+        raise _invalid(text, "size", "512MB or 20GB (units B, KB, MB, GB, TB)")
+    return int(size)
 
 
-def parse_duration(text: str) -> float:
-    """Return the number of seconds that ``text`` names.
+def parse_time(text: str) -> float:
+    """Return the number of seconds that ``text`` names; a number without a unit is seconds.
 
     Raises:
         ConfigError: It names none.
+
+    Example:
+        >>> parse_time("1h30m"), parse_time("250ms"), parse_time("00:01:30"), parse_time("90")
+        (5400.0, 0.25, 90.0, 90.0)
     """
-    # Without a unit, 10 might be seconds or minutes: better refused than guessed.
-    examples = "90s, 10m or 24h (units s, m, h, d)"
-    return _parse(text, _SECONDS, "duration", examples, least=1e-6, most=_LONGEST)
-
-
-def parse_seconds(text: str) -> float:
-    """Return the number of seconds that ``text`` names: as `parse_duration`, but 10 is 10 s, and
-    0 is a duration.
-
-    Raises:
-        ConfigError: It names none.
-    """
-    examples = "10 (seconds), 90s, 10m or 24h (units s, m, h, d)"
-    return _parse(text, {"": 1, **_SECONDS}, "duration", examples, least=0, most=_LONGEST)
+    seconds = _seconds(text.strip().lower())
+    if seconds is None or seconds > _LONGEST_S:
+        raise _invalid(text, "time", "90s, 10m, 1h30m, 250ms or 00:01:30")
+    return seconds
 
 
 def parse_rate(text: str) -> float:
@@ -66,7 +105,43 @@ def parse_rate(text: str) -> float:
     Raises:
         ConfigError: It names none.
     """
-    return _parse(text, {"": 1}, "rate", "15 or 0.5", least=1e-6, most=_FASTEST)
+    match = _PLAIN.match(text.strip())
+    rate = float(match[1]) if match else 0
+    if not 0 < rate <= _FASTEST:
+        raise _invalid(text, "rate", "frames a second, such as 15 or 0.5")
+    return rate
+
+
+def parse_dimensions(text: str) -> tuple[int | None, int | None]:
+    """Return width and height as ``640x360`` names them; ``640x`` and ``x360`` name one of them.
+
+    Raises:
+        ConfigError: It names neither.
+    """
+    match = _DIMENSIONS.match(text.strip().lower())
+    width, height = (
+        int(part) if part else None for part in (match.groups() if match else ("", ""))
+    )
+    if width == 0 or height == 0 or (width is None and height is None):
+        raise _invalid(text, "size", "WIDTHxHEIGHT, such as 640x360")
+    return width, height
+
+
+def _seconds(text: str) -> float | None:
+    if match := _PLAIN.match(text):
+        return float(match[1])
+    if text and (match := _TERMS.match(text)):
+        parts = zip(match.groups(), _SECONDS.values(), strict=True)
+        return sum(float(number) * unit for number, unit in parts if number)
+    match = _CLOCK.match(text)
+    if match is None or int(match[2]) >= 60 or float(match[3]) >= 60:
+        return None
+    return int(match[1] or 0) * 3600 + int(match[2]) * 60 + float(match[3])
+
+
+def _invalid(text: str, kind: str, expected: str) -> ConfigError:
+    shown = text if len(text) <= 40 else f"{text[:40]}..."
+    return ConfigError(f"{shown!r} is not a valid {kind}; expected {expected}")
 
 
 def size_text(size: int) -> str:
@@ -84,17 +159,3 @@ def digits(value: float) -> str:
     if value == 0:
         return "0"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-
-
-def _parse(
-    text: str, units: Mapping[str, int], kind: str, examples: str, *, least: float, most: float
-) -> float:
-    match = _QUANTITY.match(text.strip().lower())
-    if match is None or match[2] not in units:
-        raise ConfigError(f"{text!r} is no {kind}; write {examples}")
-    value = float(match[1]) * units[match[2]]
-    if value < least:
-        raise ConfigError(f"{text!r} is no {kind}: it must be more than nothing")
-    if value > most:
-        raise ConfigError(f"{text[:20]!r} is no {kind}: it is more than can be")
-    return value

@@ -3,7 +3,7 @@
 `Door` is the application: it opens when somebody stands close to the camera for long enough. On
 the device it is fed by `predict_stream(model, camera)`; here by a session, whose results are equal
 to those that were yielded then. One that also looks at `result.image` is fed by
-`Pixels(find_footage(session)).results(session)` (`dgrec.replay.footage.pixels`).
+`session.pixels().results(session)`.
 
 python examples/application_in_ci.py [session.parquet]
 """

@@ -9,13 +9,12 @@ from pathlib import Path
 import cv2
 
 import dgrec
-from dgrec.replay.footage import Pixels, find_footage
 
 SAMPLE = Path(__file__).parent.parent / "sample_data" / "session.parquet"
 
 
 def main(path: Path, folder: Path) -> None:
-    with dgrec.open(path) as session, Pixels(find_footage(session)) as pixels:
+    with dgrec.open(path) as session, session.pixels() as pixels:
         folder.mkdir(exist_ok=True)
         slowest = session.sql(
             "SELECT frame FROM frames ORDER BY latency_ms DESC LIMIT 5"

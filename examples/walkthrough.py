@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 
 import dgrec
-from dgrec.replay.footage import Pixels, find_footage
 
 path = Path(__file__).parent.parent / "sample_data" / "session.parquet"
 if "ipykernel" not in sys.modules and len(sys.argv) > 1:
@@ -77,7 +76,7 @@ for frame, late_by_ms, blame in late:
 # camera; PySDK's own overlay is drawn on them, pixel for pixel what was seen live.
 
 # %%
-with Pixels(find_footage(session)) as pixels:
+with session.pixels() as pixels:
     image = pixels.frame(result.row)
 if image is None:
     print(f"frame {result.frame} is not in the video")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from dgrec.errors import ConfigError
-from dgrec.units import parse_duration, parse_rate, parse_seconds, parse_size
+from dgrec.units import Quantity, parse_dimensions, parse_rate, parse_size, parse_time
 
 if TYPE_CHECKING:  # pyarrow takes 0.4 s, which `dgrec record --help` must not wait for
     from dgrec.format import Durability, MaskMode
@@ -16,7 +14,6 @@ if TYPE_CHECKING:  # pyarrow takes 0.4 s, which `dgrec record --help` must not w
 __all__ = [
     "CHOICES",
     "QUANTITIES",
-    "Quantity",
     "QueuePolicy",
     "RecordingOptions",
     "Retention",
@@ -32,31 +29,15 @@ VideoChoice = Literal["auto", "none", "raw", "annotated", "both"]
 VideoPolicy = Literal["block", "leave-out"]
 
 
-@dataclass(frozen=True)
-class Quantity:
-    """A number with a unit: how its text is read, and between which limits it lies."""
-
-    parse: Callable[[str], float]
-    least: str
-    most: str | None = None
-
-    def check(self, number: float, given: str) -> None:
-        """Raise `ConfigError` if ``number``, which was given as ``given``, is out of bounds."""
-        if number < self.parse(self.least):
-            raise ConfigError(f"{given} is too little; {self.least} is the least")
-        if self.most is not None and number > self.parse(self.most):
-            raise ConfigError(f"{given} is too much; {self.most} is the most")
-
-
 #: Of the options that are seconds, bytes or frames a second.
 QUANTITIES = {
-    "duration": Quantity(parse_seconds, "0.001s"),
+    "duration": Quantity(parse_time, "0.001s"),
     "fps": Quantity(parse_rate, "0.000001"),
-    "reconnect_for": Quantity(parse_seconds, "0s"),
-    "stall_timeout": Quantity(parse_seconds, "0.001s", "1d"),
-    "split_every": Quantity(parse_duration, "1s"),
+    "reconnect_for": Quantity(parse_time, "0s"),
+    "stall_timeout": Quantity(parse_time, "0.001s", "1d"),
+    "split_every": Quantity(parse_time, "1s"),
     "split_size": Quantity(parse_size, "1MB"),
-    "keep_last": Quantity(parse_duration, "1s"),
+    "keep_last": Quantity(parse_time, "1s"),
     "keep_total": Quantity(parse_size, "1MB"),
     "min_free": Quantity(parse_size, "1B"),
 }
@@ -197,12 +178,11 @@ def parse_video_size(text: str) -> tuple[int, int]:
     Raises:
         ConfigError: It is none, or not one that can be encoded.
     """
-    match = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", text.strip())
-    if match is None:
+    width, height = parse_dimensions(text)
+    if width is None or height is None:
         raise ConfigError(f"{text!r} is not a valid size; expected WIDTHxHEIGHT, such as 640x360")
-    size = int(match[1]), int(match[2])
-    _check_video_size(*size)
-    return size
+    _check_video_size(width, height)
+    return width, height
 
 
 def _check_video_size(width: int, height: int) -> None:

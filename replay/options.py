@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from dgrec.options import NamedPath
+from dgrec.options import NamedPath, Parsed
 from dgrec.terminal import echo
+from dgrec.units import parse_dimensions, parse_time
 
 if TYPE_CHECKING:
     from dgrec.session import Session
@@ -29,10 +30,7 @@ __all__ = [
     "overlay_options",
     "overlay_settings",
     "parse_grid",
-    "parse_size",
-    "parse_span",
     "picture_options",
-    "quantity",
     "say_clip",
     "say_damage",
     "selection_options",
@@ -41,8 +39,6 @@ __all__ = [
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|ms)\Z|(0)\Z", re.ASCII)
-_SIZE = re.compile(r"(\d{0,5})x(\d{0,5})\Z", re.ASCII)
 
 #: What a suffix of --output says about the format.
 _SUFFIXES = {
@@ -66,7 +62,7 @@ class FiniteRange(click.FloatRange):
     ) -> float:
         number = float(super().convert(value, param, ctx))
         if not math.isfinite(number):
-            self.fail(f"{value!r} is no number that can be used", param, ctx)
+            self.fail(f"{value!r} is not a finite number", param, ctx)
         return number
 
 
@@ -136,19 +132,6 @@ def session_argument(command: _Command) -> _Command:
     return click.argument("session", type=NamedPath(path_type=Path))(command)
 
 
-def quantity(parse: Callable[[str], float]) -> Callable[..., float | None]:
-    """Return a callback for an option whose value ``parse`` reads: a time, a size."""
-    from dgrec.errors import ConfigError
-
-    def check(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
-        try:
-            return None if value is None else parse(value)
-        except ConfigError as error:
-            raise click.BadParameter(str(error)) from None
-
-    return check
-
-
 def output_options(*formats: str) -> Callable[[_Command], _Command]:
     """Add ``--format`` with these choices, ``--output`` and ``--overwrite``.
 
@@ -203,46 +186,22 @@ def say_damage(session: Session) -> None:
 
 
 def _position(text: str) -> Any:
-    from dgrec.errors import ConfigError
-    from dgrec.replay.footage import parse_position
+    from dgrec.footage import parse_position
 
-    try:
-        return parse_position(text)
-    except ConfigError as error:
-        raise click.BadParameter(str(error)) from None
+    return parse_position(text)
 
 
 #: A position in a session: a frame, a time since the first, or a time in UTC.
-POSITION = click.types.FuncParamType(_position)
-
-
-def parse_span(text: str) -> float:
-    """Return the number of seconds that ``0.5s`` or ``500ms`` names; ``0`` is none."""
-    match = _SPAN.match(text.strip().lower())
-    if match is None:
-        raise click.BadParameter(f"{text!r} is no duration; write 0.5s, 500ms or 0")
-    seconds = float(match[1] or 0) * (0.001 if match[2] == "ms" else 1)
-    if not math.isfinite(seconds):
-        raise click.BadParameter(f"{text!r} is longer than any recording")
-    return seconds
-
-
-def parse_size(text: str) -> tuple[int | None, int | None]:
-    """Return width and height as ``640x360``, ``640x`` and ``x360`` name them."""
-    match = _SIZE.match(text.strip().lower())
-    if match is None or not any(match.groups()) or "0" in match.groups():
-        raise click.BadParameter(
-            f"{text!r} is no size; write WIDTHxHEIGHT (640x360), or 640x or x360 to keep the shape"
-        )
-    width, height = (int(number) if number else None for number in match.groups())
-    return width, height
+POSITION = Parsed(_position)
 
 
 def parse_grid(text: str) -> tuple[int, int]:
     """Return the columns and rows that ``4x3`` names."""
-    match = _SIZE.match(text.strip().lower())
-    if match is None or not all(match.groups()) or "0" in match.groups():
-        raise click.BadParameter(f"{text!r} is no grid; write COLUMNSxROWS (4x3)")
+    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text.strip(), re.IGNORECASE | re.ASCII)
+    if match is None:
+        raise click.BadParameter(
+            f"{text!r} is not a valid grid; expected COLUMNSxROWS, such as 4x3"
+        )
     return int(match[1]), int(match[2])
 
 
@@ -255,7 +214,9 @@ def parse_color(text: str) -> tuple[int, int, int]:
     parts = [str(int(item, 16)) for item in match.groups()] if match else text.split(",")
     values = [int(part) for part in parts if part.strip().isdecimal()]
     if not len(parts) == len(values) == 3 or max(values) > 255:
-        raise click.BadParameter(f"{text!r} is no color; write R,G,B (255,128,0) or #RRGGBB")
+        raise click.BadParameter(
+            f"{text!r} is not a valid color; expected R,G,B (255,128,0) or #RRGGBB"
+        )
     return values[0], values[1], values[2]
 
 
@@ -268,7 +229,9 @@ def parse_alpha(text: str) -> float | str:
     except ValueError:
         alpha = -1.0
     if not 0 <= alpha <= 1:
-        raise click.BadParameter(f"{text!r} is no opacity; write a number from 0 to 1, or auto")
+        raise click.BadParameter(
+            f"{text!r} is not a valid opacity; expected a number from 0 to 1, or auto"
+        )
     return alpha
 
 
@@ -405,7 +368,7 @@ def picture_options(command: _Command) -> _Command:
         ),
         click.option(
             "--redact-hold",
-            type=parse_span,
+            type=Parsed(parse_time),
             metavar="DURATION",
             default="0.5s",
             show_default=True,
@@ -419,7 +382,7 @@ def picture_options(command: _Command) -> _Command:
         ),
         click.option(
             "--size",
-            type=parse_size,
+            type=Parsed(parse_dimensions),
             metavar="WxH",
             help="Size of the pictures: 640x360, or 640x or x360 to keep their shape.",
         ),

@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 
 from dgrec.errors import DamagedSessionError, DgrecError, VideoError
+from dgrec.footage import Clip, base_name, recorded_video
 from dgrec.format import AT_START, LOSSES, RowTotals, is_being_written, loses_at_start, with_columns
 from dgrec.replay.events import damage_events, source_events
-from dgrec.replay.footage import Clip
-from dgrec.session import Session, base_name, open_session, recorded_video, rows_of
+from dgrec.session import Session, open_session, rows_of
 from dgrec.video import import_av, open_container
 
 __all__ = ["Findings", "check", "verify"]

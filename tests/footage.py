@@ -275,6 +275,8 @@ def kinds() -> Iterator[Kind]:
     yield _kind("late-start.ts", pts_ms=lambda i: 3300 + i * 40)
     yield Kind("repeated-stamp.mkv", lambda path: _restamped(path, {5: 160}))
     yield Kind("stamp-goes-back.mkv", lambda path: _restamped(path, {9: 40}))
+    # FFmpeg gives pictures from before zero no stamps.
+    yield Kind("before-zero.mkv", lambda path: _restamped(path, {0: -120, 1: -80, 2: -40}))
     yield Kind("some-odd-stamps.mkv", lambda path: _restamped(path, {3: 80, 9: 40, 10: 360, 20: 0}))
     yield _kind("no-stamps.h264")
     yield _kind("no-stamps.hevc", codec="libx265")

@@ -13,6 +13,7 @@ which reads some, and ``python -m bench.hostile``, which reads all. Names begin 
 ``j``  journals
 ``t``  ``dgrec.toml``
 ``n``  names
+``r``  names of other files, in the metadata and in playlists
 ====  =====================================================
 """
 
@@ -23,6 +24,7 @@ import functools
 import json
 import os
 import random
+import shutil
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -34,13 +36,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dgrec import sample
 from dgrec.format import SCHEMA, JournalWriter, json_values
 from dgrec.format.checksums import append_checksums
 from dgrec.format.messages import CRC_ZEROS, END_OF_STREAM, set_checksums
 from dgrec.format.schema import METADATA_KEY
 from tests.factory import CLOSING, make_detection, make_rows, new_metadata, write_session
 
-__all__ = ["ESCAPES", "JSON_COLUMNS", "Base", "edited", "fuzzed", "write_cases"]
+__all__ = ["ESCAPES", "JSON_COLUMNS", "KINDS", "OUTSIDE", "Base", "edited", "fuzzed", "write_cases"]
+
+KINDS = "mcvdxpjtnr"
+#: The folder of what no session may lead to, below the one that cases are written into.
+OUTSIDE = "outside"
 
 #: Control characters, each of a kind that a terminal acts upon.
 ESCAPES = "\x1b]0;owned\x07 \x1b[5mblink\x1b[2J \x9b5m \u202edlrow\u202c \u2066x\u2069 \r\n\b\x00"
@@ -92,13 +99,17 @@ def _make_base(folder: Path) -> Base:
     mask = {"x_min": 3, "y_min": 4, "data": (np.arange(200.0) % 7).reshape(10, 20)}
     point = {"category_id": 0, "label": "eye", "landmark": [30.5, 40.5], "connect": [0]}
     rows = make_rows(_FRAMES, width=_WIDTH, height=_HEIGHT)
-    for row in rows:
-        row.results = [
-            make_detection(row.source_frame, track_id=3, in_zone=(True, None)),
-            make_detection(1, landmarks=[point], mask=mask),
-        ]
-        row.attributes = {"trails": {1: [(1, 2), (3.5, 4.0)]}, "scene_cut": False}
-        row.info = {"stamp": 1}
+    rows = [
+        row._replace(
+            results=[
+                make_detection(row.source_frame, track_id=3, in_zone=(True, None)),
+                make_detection(1, landmarks=[point], mask=mask),
+            ],
+            attributes={"trails": {1: [(1, 2), (3.5, 4.0)]}, "scene_cut": False},
+            info={"stamp": 1},
+        )
+        for row in rows
+    ]
     metadata = new_metadata(
         source={
             "given": "clip.mp4",
@@ -165,7 +176,7 @@ def edited(
     return path
 
 
-def write_cases(folder: Path, kinds: str = "mcvdxpjtn") -> Iterator[Path]:
+def write_cases(folder: Path, kinds: str = KINDS) -> Iterator[Path]:
     """Write hostile files of some kinds into ``folder`` and yield their paths."""
     base = _make_base(folder)
     for kind in kinds:
@@ -847,6 +858,7 @@ def _parquet_cases(base: Base) -> Iterator[Path]:
         changed = _replaced(base.table, column, lists)
         path = base.folder / f"p_long_row_{name}.parquet"
         yield edited(path, changed, metadata, compression="zstd")
+    yield case("lying_footer", _with_fewer_values(base.folder / "p_long_row_nulls.parquet"))
     yield from _damaged_columns(base)
     crowd = base.table.take(pa.array([0] * 300_000))
     yield edited(
@@ -909,6 +921,30 @@ def _long_rows(base: Base) -> Iterator[tuple[str, str, pa.Array]]:
     timing_type = base.table["timing"].type
     timing = pa.MapArray.from_arrays(offsets, keys, items, type=timing_type)
     yield "timing", "timing", timing
+
+
+def _with_fewer_values(path: Path) -> bytes:
+    """Return a file with a long first row, whose footer says that the columns are short."""
+    group = pq.ParquetFile(path).metadata.row_group(0)
+    counts = {group.column(index).num_values for index in range(group.num_columns)}
+    data = path.read_bytes()
+    (length,) = struct.unpack("<I", data[-8:-4])
+    footer = data[-8 - length : -8]
+    for count in counts - {_FRAMES}:
+        long = _varint(2 * count)
+        # The same number of bytes: groups of seven bits that are zero may follow.
+        short = bytes([*(byte | 128 for byte in _varint(2 * 30)), *[128] * len(long)])
+        footer = footer.replace(long, short[: len(long) - 1] + b"\0")
+    return data[: -8 - length] + footer + data[-8:]
+
+
+def _varint(number: int) -> bytes:
+    """Return a number as Thrift writes it: seven bits in a byte, the lowest first."""
+    found = [number & 127]
+    while number := number >> 7:
+        found[-1] |= 128
+        found.append(number & 127)
+    return bytes(found)
 
 
 def _damaged_columns(base: Base) -> Iterator[Path]:
@@ -1159,6 +1195,104 @@ def _name_cases(base: Base) -> Iterator[Path]:
     yield journal
 
 
+# --- references --------------------------------------------------------------------------------
+
+
+def _reference_cases(base: Base) -> Iterator[Path]:
+    """Yield sessions in folders of their own that name files in `OUTSIDE`, or lead to them."""
+    outside = base.folder / OUTSIDE
+    outside.mkdir()
+    for name in ("canary.mp4", "0.mp4", "canary.ts"):
+        shutil.copy(sample.CLIP, outside / name)
+
+    def case(name: str, given: str, beside: dict[str, str | Path], **changed: Any) -> Path:
+        folder = base.folder / f"r_{name}"
+        folder.mkdir()
+        for file, content in beside.items():
+            if isinstance(content, Path):
+                (folder / file).symlink_to(content)
+            else:
+                (folder / file).write_text(content)
+        source = {"kind": "file", "given": given, "file": given, "path": given, "relative": given}
+        video = [{"file": given, "kind": kind} for kind in ("raw", "annotated")]
+        metadata = {**base.metadata, "source": source, "video": video, **changed}
+        return edited(
+            folder / f"{folder.name}.parquet", base.table, json.dumps(metadata), checksums=True
+        )
+
+    canary = str(outside / "canary.mp4")
+    for name, given in {
+        "up": "../outside/canary.mp4",
+        "far_up": "./../r_up/../../" + str(outside).lstrip("/") + "/canary.mp4",
+        "absolute": canary,
+        "file_url": f"file://{canary}",
+        "file": f"file:{canary}",
+        "http": "http://127.0.0.1:9/canary.mp4",
+        "rtsp": "rtsp://127.0.0.1:9/canary",
+        "tcp": "tcp://127.0.0.1:9",
+        "concat": f"concat:{canary}|{canary}",
+        "subfile": f"subfile,,start,0,end,100,,:{canary}",
+        "crypto": f"crypto:{canary}",
+        "pattern": "../outside/%d.mp4",
+        "glob": "../outside/*.mp4",
+        "percent": "%2e%2e/outside/canary.mp4",
+        "windows": "..\\outside\\canary.mp4",
+        "home": "~/canary.mp4",
+        "environment": "/proc/self/environ",
+        "users": "/etc/passwd",
+        "device": "/dev/zero",
+        "standard_input": "-",
+        "descriptor": "/dev/fd/0",
+        "pipe": "pipe:0",
+        "nul": f"{canary}\0.mp4",
+        "camera": "0",
+    }.items():
+        yield case(name, given, {})
+    links: dict[str, dict[str, str | Path]] = {
+        "link": {"clip.mp4": outside / "canary.mp4"},
+        "link_up": {"clip.mp4": Path("../outside/canary.mp4")},
+        "concat_up": {"clip.mp4": "ffconcat version 1.0\nfile '../outside/canary.mp4'\n"},
+        "concat_absolute": {"clip.mp4": f"ffconcat version 1.0\nfile '{canary}'\n"},
+        "playlist_up": {"clip.mp4": _playlist("../outside/canary.ts")},
+        "playlist_absolute": {"clip.mp4": _playlist(str(outside / "canary.ts"))},
+        "playlist_url": {"clip.mp4": _playlist(f"file://{outside}/canary.ts")},
+        "playlist_http": {"clip.mp4": _playlist("http://127.0.0.1:9/canary.ts")},
+        "playlist_of_playlists": {
+            "clip.mp4": _playlist("more.m3u8"),
+            "more.m3u8": _playlist("../outside/canary.ts"),
+        },
+        "playlist_link": {"clip.mp4": _playlist("x.ts"), "x.ts": outside / "canary.ts"},
+        "sdp": {"clip.mp4": "v=0\nc=IN IP4 127.0.0.1\nm=video 9 RTP/AVP 96\n"},
+    }
+    for name, beside in links.items():
+        yield case(name, "clip.mp4", beside)
+        suffixes = [Path(file).suffix for file in beside]
+        if name.startswith(("link", "concat")):
+            yield case(
+                f"{name}_named",
+                f"r_{name}_named.mp4",
+                {
+                    f"r_{name}_named{suffix}": content
+                    for suffix, content in zip(suffixes, beside.values(), strict=True)
+                },
+            )
+    yield case("folder", "inside/canary.mp4", {"inside": outside})
+    model = {
+        "name": canary,
+        "zoo_url": str(outside),
+        "labels_path": canary,
+        "url": f"file:{canary}",
+    }
+    yield case("model", "", {}, model={**base.metadata["model"], **model})
+    part = {"number": 1, "set_id": "s", "first_frame": 0}
+    yield case("part", "", {}, part=part, parts=[{"file": canary}, {"file": "../outside/0.mp4"}])
+
+
+def _playlist(*files: str) -> str:
+    entries = "".join(f"#EXTINF:1,\n{file}\n" for file in files)
+    return f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n{entries}#EXT-X-ENDLIST\n"
+
+
 _WRITERS: dict[str, Callable[[Base], Iterator[Path]]] = {
     "m": _metadata_cases,
     "c": _column_cases,
@@ -1169,6 +1303,7 @@ _WRITERS: dict[str, Callable[[Base], Iterator[Path]]] = {
     "j": _journal_cases,
     "t": _toml_cases,
     "n": _name_cases,
+    "r": _reference_cases,
 }
 
 

@@ -88,7 +88,7 @@ def _library(path: Path, folder: Path) -> None:
         with dgrec.open(path) as session:
             repr((len(session), session.id, session.damage, session, session._repr_html_()))
             repr((session.frames.num_rows, session.detections.num_rows))
-            session.sql("SELECT count(*) FROM detections").fetchall()
+            session.sql_rows("SELECT count(*) FROM detections")
             for result in itertools.islice(session, _FRAMES):
                 width, height = result.size
                 repr((result, result.timing, result.info, result.attributes, result.captured_at))

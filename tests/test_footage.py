@@ -28,6 +28,7 @@ CHECKED = (
     *("mpeg2.mpg", "jpeg.avi", "vp9.webm", "odd-size.mp4"),
     *("interlaced-h264.mp4", "interlaced-mpeg2.ts", "dv.avi", "turns-interlaced.ts"),
     *("variable-rate.mkv", "late-start.ts", "some-odd-stamps.mkv", "no-stamps.h264"),
+    "before-zero.mkv",
     *("damaged-h264.mp4", "damaged-key-h264.mp4", "damaged-b.mp4", "damaged-mpeg4.avi"),
     *("bits-turned.mp4", "cut-short.mp4", "cut-short.mkv", "cut-short.ts"),
     *("mirrored.mp4", "transverse.mp4", "turned-90.mp4", "pixels-2-to-1.mkv", "turns-size.ts"),

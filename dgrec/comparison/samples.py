@@ -68,7 +68,7 @@ class Sample:
     #: away by `dgrec clip`, or lost to damage), and where a stamp is missing or steps back.
     gap_ms: Floats
     #: From the last frame before that has both stamps, by results and by captures, each in their
-    #: own order: in all, the two times that a rate is of (docs/views.md).
+    #: own order: in all, the two times that a rate is of (docs/sql.md).
     step_ms: Floats
     captured_step_ms: Floats
     stages: Mapping[str, Floats]
@@ -256,8 +256,7 @@ def _losses(session: Session) -> dict[str, int | None]:
     # The rule of what belongs to the start stands in SQL.
     names = ("lost", "at_start", "skipped", *DROP_PLACES)
     later = ", ".join(f"sum(_lost_later(dropped_{place}, at_start))" for place in DROP_PLACES)
-    (counts,) = _answer(
-        session,
+    (counts,) = session.sql_rows(
         "SELECT sum(_lost_later(dropped_before, at_start)), "
         f"sum(_lost_at_start(dropped_before, at_start)), sum(skipped_before), {later} "
         "FROM frame_losses",
@@ -270,26 +269,13 @@ def _losses(session: Session) -> dict[str, int | None]:
 
 
 def _warm_up(session: Session) -> tuple[bool | None, int]:
-    """Return whether a session settled, and how many rows come before that (docs/views.md).
+    """Return whether a session settled, and how many rows come before that (docs/sql.md).
 
     None where it is too short to tell.
     """
     # The rule stands in SQL, where everybody can read it.
-    rows = _answer(session, "SELECT has_settled, warm_up_frames FROM warm_up")
+    rows = session.sql_rows("SELECT has_settled, warm_up_frames FROM warm_up")
     return (rows[0][0], int(rows[0][1] or 0)) if rows else (None, 0)
-
-
-def _answer(session: Session, query: str) -> list[tuple[Any, ...]]:
-    import duckdb
-
-    from dgrec.sql import views
-
-    relation = session.sql(query)
-    try:
-        rows: list[tuple[Any, ...]] = relation.fetchall()
-    except duckdb.Error as error:  # what is computed only now: numbers that overflow, say
-        raise views.query_error(error) from None
-    return rows
 
 
 def _numbers(column: pa.Array) -> np.ndarray[Any, Any]:

@@ -16,7 +16,19 @@ from dgrec.format.labels import (
     rows_with_labels,
 )
 from dgrec.format.masks import MaskMode
-from dgrec.format.metadata import Metadata, cuts_of, dumps, is_live, utc_text, uuid7
+from dgrec.format.metadata import (
+    Event,
+    Metadata,
+    cuts_of,
+    dumps,
+    is_live,
+    pixel_aspect,
+    result_type,
+    source_size,
+    utc_ns,
+    utc_text,
+    uuid7,
+)
 from dgrec.format.parquet import SealedFile, leaves_of, seal, write_sealed
 from dgrec.format.schema import DETECTION, JOURNAL_SUFFIX, LABEL_LEAF, SCHEMA
 from dgrec.format.totals import (
@@ -39,6 +51,7 @@ __all__ = [
     "DETECTION",
     "DecodeError",
     "Durability",
+    "Event",
     "FRAME_LABELS",
     "FRAME_LABELS_COLUMNS",
     "FLOATS",
@@ -75,11 +88,15 @@ __all__ = [
     "metadata",
     "open_file",
     "original_of",
+    "pixel_aspect",
     "recorded_spans",
     "restore",
+    "result_type",
     "rows_with_labels",
     "seal",
     "since_start",
+    "source_size",
+    "utc_ns",
     "utc_text",
     "uuid7",
     "verify_checksums",

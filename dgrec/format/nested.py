@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dgrec.format.casting import taken_apart
+from dgrec.format.pages import check_page_counts
 
 __all__ = ["MOST_IN_GROUP", "NestedValues"]
 
@@ -45,11 +47,13 @@ class NestedValues:
     """Says how many rows of a file can be decoded at a time.
 
     Args:
-        file: The file.
+        path: The file.
+        file: The same, opened.
         schema: Its columns as Arrow knows them.
     """
 
-    def __init__(self, file: pq.ParquetFile, schema: pa.Schema) -> None:
+    def __init__(self, path: Path, file: pq.ParquetFile, schema: pa.Schema) -> None:
+        self._path = path
         self._file = file
         self._lists: dict[str, list[_List]] = {}
         leaves = [list_ for field in schema for list_ in _lists_of(field.type, (field.name,))]
@@ -74,8 +78,14 @@ class NestedValues:
 
     def are_few(self) -> bool:
         """Return whether no row group has more values than dgrec writes into one."""
-        groups = range(self._file.metadata.num_row_groups)
-        return all(sum(self._counts(group)) <= _FEW for group in groups)
+        try:
+            for group in range(self._file.metadata.num_row_groups):
+                if sum(self._counts(group)) > _FEW:
+                    return False
+                check_page_counts(self._path, self._file, group, list(self._nested))
+        except (OSError, ValueError):  # reading it will tell
+            return False
+        return True
 
     def rows_at_once(self, group: int, names: Collection[str]) -> int:
         """Return how many rows of a group to decode at a time.
@@ -87,10 +97,13 @@ class NestedValues:
         Raises:
             ValueError: A row has more values than a frame can have.
         """
-        if sum(self._counts(group, names)) <= MOST_IN_ROW:
-            return _ROWS_AT_ONCE
         columns = {name.partition(".")[0] for name in names}
         lists = [list_ for name in self._lists if name in columns for list_ in self._lists[name]]
+        if not lists:
+            return _ROWS_AT_ONCE
+        check_page_counts(self._path, self._file, group, list(self._read(names)))
+        if sum(self._counts(group, names)) <= MOST_IN_ROW:
+            return _ROWS_AT_ONCE
         values = np.zeros(self._file.metadata.row_group(group).num_rows, np.int64)
         for list_ in lists:  # those that are inside of others come later
             values += list_.leaves * self._values_in_rows(group, list_.path)
@@ -103,10 +116,15 @@ class NestedValues:
 
     def _counts(self, group: int, names: Collection[str] | None = None) -> Iterator[int]:
         footer = self._file.metadata.row_group(group)
-        for index, path in self._nested.items():
-            is_read = names is None or path in names or path.partition(".")[0] in names
-            if is_read and index < footer.num_columns:
+        for index in self._nested if names is None else self._read(names):
+            if index < footer.num_columns:
                 yield footer.column(index).num_values
+
+    def _read(self, names: Collection[str]) -> Iterator[int]:
+        """Yield the nested leaves that are read with these columns and leaves."""
+        for index, path in self._nested.items():
+            if path in names or path.partition(".")[0] in names:
+                yield index
 
     def _values_in_rows(self, group: int, path: str) -> np.ndarray[Any, Any]:
         batches = self._file.iter_batches(

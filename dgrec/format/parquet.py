@@ -229,7 +229,7 @@ class SealedFile:
             stored = self._file.metadata.metadata or {}
             #: The columns as they stand in the file.
             self.stored_schema: pa.Schema = self._file.schema_arrow.remove_metadata()
-            self._nested = NestedValues(self._decoded, self.stored_schema)
+            self._nested = NestedValues(path, self._decoded, self.stored_schema)
             self._check_footer()
         except _UNREADABLE as error:
             self._close_opened()

@@ -128,6 +128,12 @@ class RowTotals:
         return losses
 
     @property
+    def is_start_over(self) -> bool:
+        """Whether no row that follows can have lost anything while the model started."""
+        self._add_waiting()
+        return self._start.is_over
+
+    @property
     def ended_at(self) -> str | None:
         """When the last result came, as the metadata writes stamps; None if no row says."""
         self._add_waiting()

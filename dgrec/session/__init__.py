@@ -15,7 +15,6 @@ from dgrec.session.parts import (
 )
 from dgrec.session.result import OVERLAY_SETTINGS, RecordedResult
 from dgrec.session.session import Session, open_session
-from dgrec.session.videos import base_name, difference_of, may_open, recorded_video
 
 __all__ = [
     "OVERLAY_SETTINGS",
@@ -23,13 +22,10 @@ __all__ = [
     "RecordedFile",
     "RecordedResult",
     "Session",
-    "base_name",
     "connect",
-    "difference_of",
     "first_frame",
     "is_in_set",
     "is_part_name",
-    "may_open",
     "names_something",
     "numbered_files",
     "open_session",
@@ -37,7 +33,6 @@ __all__ = [
     "part_path",
     "parts_in_set",
     "parts_of",
-    "recorded_video",
     "rows_of",
     "table_card",
     "unreadable",

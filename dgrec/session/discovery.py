@@ -110,8 +110,11 @@ def open_sessions(
             if check_all:
                 session.check()
             is_vouched_for = not session.sealed or session.has_checksums
-            if read_rows or (len(found) > 1 and not is_vouched_for):
-                _read_through(session)
+            if read_rows:
+                session.check_rows()
+            elif len(found) > 1 and not is_vouched_for:
+                for _ in session.batches():
+                    pass
             opened[path] = session
         except DgrecError as error:
             problems.append(error)
@@ -125,26 +128,13 @@ def open_sessions(
     return distinct if with_clips else list(_without_clips(distinct, named, on_clip or tell))
 
 
-def _read_through(session: Session) -> None:
-    """Read all rows of a session, so that it does not end an answer about all others.
-
-    Raises:
-        SessionError: Part of it cannot be read; it is closed then.
-    """
-    try:
-        for _ in session.batches():
-            pass
-    except DgrecError:
-        session.close()
-        raise
-
-
 def unreadable(sessions: Iterable[Session]) -> Iterator[tuple[Session, DgrecError]]:
     """Yield the sessions whose rows cannot be read, and why. They are closed."""
     for session in sessions:
         try:
-            _read_through(session)
+            session.check_rows()
         except DgrecError as error:
+            session.close()
             yield session, error
 
 

@@ -130,8 +130,10 @@ class RecordedFile:
             if not (known["dropped"] and loses_at_start(self._file.metadata)):
                 known.update(dict.fromkeys(AT_START, 0))
             if self.has_checksums and all(type(value) is int for value in known.values()):
-                return since_start(known)
-            # Another tool rewrote the file, or an older dgrec recovered it.
+                shown = since_start(known)
+                if min(shown.values()) >= 0:
+                    return shown
+            # Another tool rewrote the file, an older dgrec recovered it, or they make no sense.
             self._totals = RowTotals()
             there = [name for name in TOTALLED if name in self.schema.names]
             for batch in self._file.batches(there):

@@ -93,9 +93,9 @@ class RecordedResult:
             return restored.attributes[name]
         if name in ("image", "image_overlay"):
             raise AttributeError(
-                f"frame {self.frame} has no {name!r}: a session holds no pixels; `for result in "
-                "Pixels(find_footage(session)).results(session)` reads both from the video "
-                "(replay.footage.pixels), and result.overlay(picture) draws on a picture"
+                f"frame {self.frame} has no {name!r}: a session holds no pixels; `with "
+                "session.pixels() as pixels: for result in pixels.results(session)` reads both "
+                "from the video, and result.overlay(picture) draws on a picture"
             )
         raise AttributeError(f"frame has no attribute {name!r}, nor did the recorded result")
 

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any, Self, cast, overload
 import numpy as np
 import pyarrow as pa
 
-from dgrec.errors import DamagedSessionError, DgrecError, NotASessionError, SessionError
+from dgrec.errors import (
+    DamagedSessionError,
+    DgrecError,
+    NotASessionError,
+    QueryError,
+    SessionError,
+)
 from dgrec.format import JOURNAL_SUFFIX, DecodeError, Journal, Metadata
 from dgrec.session.file import RecordedFile, rows_of
 from dgrec.session.notebook import session_card
@@ -19,6 +25,8 @@ from dgrec.session.result import RecordedResult
 
 if TYPE_CHECKING:
     import duckdb
+
+    from dgrec.footage import Pixels
 
 __all__ = ["Session", "open_session"]
 
@@ -293,6 +301,33 @@ class Session:
         """Return the columns of one frame, by its position from 0."""
         return self._rows.row(position)
 
+    # --- pictures ---
+
+    def pixels(self, video: str | Path | None = None, *, annotated: bool = False) -> Pixels:
+        """Return the pictures of this session's frames; close them, or use them in a `with` block.
+
+        They are read from the video that was recorded with the session, or from the file that it
+        was recorded from, where that is still the same file.
+
+        Args:
+            video: The file to read them from instead.
+            annotated: Read the video that was recorded with the overlay in it.
+
+        Raises:
+            VideoError: There are no pictures, or not those of this session.
+
+        Example:
+            >>> import dgrec
+            >>> with dgrec.open("session.parquet") as session:
+            ...     with session.pixels("faces.mp4") as pixels:
+            ...         result = next(pixels.results(session))
+            >>> result.image.shape, result.image_overlay.shape
+            ((360, 640, 3), (360, 640, 3))
+        """
+        from dgrec.footage import Pixels, find_footage
+
+        return Pixels(find_footage(self, Path(video) if video else None, annotated=annotated))
+
     # --- SQL ---
 
     def sql(
@@ -314,18 +349,58 @@ class Session:
         """
         import duckdb
 
-        from dgrec.sql import views
-        from dgrec.sql.checking import check_files
+        from dgrec.sql import check_files, views
 
         if self._closed:
             raise SessionError(f"{self.path}: the session is closed")
-        if self._connection is None:
-            self._connection = views.connect([self])
         try:
+            if self._connection is None:
+                self._connection = views.connect([self])
             check_files(self._connection, [self], query, parameters)
             return self._connection.sql(query, params=parameters)
         except duckdb.Error as error:
             raise views.query_error(error) from None
+
+    def sql_rows(
+        self, query: str, parameters: Mapping[str, Any] | Sequence[Any] | None = None
+    ) -> list[tuple[Any, ...]]:
+        """Run SQL as `sql` does and return all rows of its result.
+
+        Raises:
+            QueryError: DuckDB refuses the query, or fails at it.
+            SessionError: The session is closed, or its rows cannot be read.
+        """
+        import duckdb
+
+        from dgrec.sql import views
+
+        try:
+            rows: list[tuple[Any, ...]] = self.sql(query, parameters).fetchall()
+        except (duckdb.Error, QueryError) as error:  # some is found only while rows are read
+            if views.is_about_files(error):
+                self.check_rows()  # names the file, which DuckDB may not
+            raise views.query_error(error) from None
+        return rows
+
+    def check_rows(self) -> None:
+        """Read every row, as iteration does and as SQL does.
+
+        Raises:
+            SessionError: Part of it cannot be read.
+        """
+        import duckdb
+
+        from dgrec.sql import views
+
+        for _ in self.batches():
+            pass
+        try:
+            with views.connect([self]) as connection:
+                connection.execute("SELECT max(hash(frames)) FROM frames").fetchall()
+        except duckdb.Error as error:
+            if views.is_about_files(error):
+                reason = views.query_error(error)
+                raise DamagedSessionError(f"{self.path}: damaged: {reason}") from None
 
     # --- end ---
 

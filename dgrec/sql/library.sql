@@ -517,14 +517,19 @@ FROM (
 -- in it at a time (Little's law again); workers, how many it can take at once (inference: the
 -- model's devices; postprocess: PySDK's one worker for postprocessors in Python; NULL: unknown, or
 -- a live source, which is waited for and not worked on).
--- busy is frames_in_it / workers, at most 1. The time of preprocess and postprocess may contain
--- waiting for the worker, so that this is only the most it can be: busy_at_least goes by the
--- shortest time that a frame took (and no frame takes longer than the worker had for it). read
--- counts all frames that the source delivered, kept or not.
+-- busy is frames_in_it / workers, at most 1. In a short recording that is only about so: work on
+-- the first frames was done before the time began that the rate is of. busy_at_least goes by the
+-- time from the first capture to the last result, in which all of it was. The time of preprocess
+-- and postprocess may contain waiting for the worker: there it also goes by the shortest time that
+-- a frame took. read counts all frames that the source delivered, kept or not.
 CREATE VIEW stage_load AS
 WITH loads AS (
     SELECT session_id,
            _inferred_rate(frame, captured_at, completed_at, dropped_writer) AS inferred_fps,
+           -- From the rate's time to all of the time.
+           (count(captured_at) FILTER (completed_at IS NOT NULL) - 1)
+               / nullif(rate(captured_at, completed_at), 0)
+               / _at_least(1e-6, epoch(max(completed_at) - min(captured_at))) AS time_share,
            unnest([
         {'stage': 'read', 'mean_ms': avg(read_ms), 'least_ms': avg(read_ms),
          'times': 1 + sum(skipped_before + dropped_queue) / count(*)},
@@ -544,7 +549,7 @@ WITH loads AS (
 ), entered AS (
     SELECT session_id, load.stage, load.mean_ms AS mean_ms,
            load.mean_ms * load.times * inferred_fps / 1e3 AS frames_in_it,
-           load.least_ms * load.times * inferred_fps / 1e3 AS at_least,
+           load.least_ms * load.times * inferred_fps * time_share / 1e3 AS at_least,
            CASE load.stage WHEN 'waiting' THEN NULL
                 WHEN 'read' THEN CASE WHEN live THEN NULL ELSE 1 END
                 WHEN 'inference'

@@ -405,7 +405,8 @@ class VideoReader:
     def _time(self, frame: Any) -> Fraction | None:
         pts = frame.pts if self._has_stamps else None
         if pts is None:
-            if self._seen_stamp or not self.has_end or not self.fps:
+            is_stamped = self._has_stamps and (self._seen_stamp or self._start is not None)
+            if is_stamped or not self.has_end or not self.fps:
                 return None
             # A file without stamps: pictures follow each other at its rate.
             return self._pictures / Fraction(self.fps).limit_denominator(1_001_000)

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from dgrec.errors import VideoError
+from dgrec.footage import base_name, recorded_video
 from dgrec.format import Journal, Metadata, utc_text
 from dgrec.recorder.video.file import digest, drop_torn_end, frame_size, frame_stamps
-from dgrec.session import base_name, recorded_video
 
 __all__ = ["RecoveredVideos", "recover_videos"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dgrec.format import Row
+from dgrec.format import AT_START, Row
 
 __all__ = ["StartLosses"]
 
@@ -15,13 +15,21 @@ class StartLosses:
     """
 
     def __init__(self) -> None:
-        self.frames = 0
+        #: By the names of `AT_START`.
+        self.counts = dict.fromkeys(AT_START, 0)
         self._first_result_us = 0
         self._captured_before_us: int | None = None
+
+    @property
+    def frames(self) -> int:
+        return self.counts["dropped_at_start"]
 
     def add(self, row: Row) -> None:
         if self._captured_before_us is None:
             self._first_result_us = row.completed_ns // 1000
         if self._captured_before_us is None or self._captured_before_us <= self._first_result_us:
-            self.frames += row.dropped_camera + row.dropped_queue + row.dropped_writer
+            for place in ("camera", "queue", "writer"):
+                lost = getattr(row, f"dropped_{place}")
+                self.counts[f"dropped_{place}_at_start"] += lost
+                self.counts["dropped_at_start"] += lost
         self._captured_before_us = row.captured_ns // 1000

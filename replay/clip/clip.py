@@ -10,6 +10,7 @@ from typing import Any
 
 from dgrec.errors import OutputError, VideoError
 from dgrec.files import NewFile, check_new_file, output_error, resolved
+from dgrec.footage import files_of, refuse_recorded
 from dgrec.format import Metadata, RowTotals, write_sealed
 from dgrec.format import metadata as metadata_module
 from dgrec.replay.clip.packets import VideoTarget
@@ -17,8 +18,6 @@ from dgrec.replay.clip.recorded import ClipReport, recorded_videos
 from dgrec.replay.clip.rows import ClipRows
 from dgrec.replay.clip.spans import Span
 from dgrec.replay.clip.videos import cut, from_source, video_path
-from dgrec.replay.footage import files_of
-from dgrec.replay.recorded import refuse_recorded
 from dgrec.session import Session, parts_of
 
 __all__ = ["check_clip_output", "write_clip"]

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dgrec.footage import Footage, find_recorded
 from dgrec.replay.clip.rows import ClipRows
-from dgrec.replay.footage import Footage, find_recorded
 from dgrec.session import Session
 
 __all__ = ["ClipReport", "RecordedVideo", "recorded_videos"]

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dgrec.footage import LONGEST_USUAL_STEP_US, Timeline, chosen_batches
 from dgrec.format import cuts_of
 from dgrec.replay.clip.spans import Span
-from dgrec.replay.footage import LONGEST_USUAL_STEP_US, Timeline, chosen_batches
 from dgrec.session import Session
 
 __all__ = ["ClipRows"]
@@ -90,9 +90,11 @@ class ClipRows:
         for _, batch in chosen_batches(self.session, self._positions()):
             end = place + batch.num_rows
             replaced = {"frame": pa.array(np.arange(place, end))}
-            if "video_frame" in batch.schema.names:
-                frames = self.video_frames[place:end]
+            names = set(batch.schema.names)
+            frames = self.video_frames[place:end]
+            if "video_frame" in names:
                 replaced["video_frame"] = pa.array(frames, mask=frames < 0)
+            if {"video_frame", "video_state"} <= names:
                 is_lost = pc.and_(frames < 0, batch.column("video_frame").is_valid())
                 replaced["video_state"] = pc.if_else(is_lost, lost, batch.column("video_state"))
             arrays = [replaced.get(name, batch.column(name)) for name in batch.schema.names]

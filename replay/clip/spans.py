@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dgrec.errors import QueryError
-from dgrec.replay.footage import session_times
+from dgrec.footage import session_times
 from dgrec.replay.query import SqlReader, check_only_reads
 from dgrec.session import Session
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from dgrec.errors import VideoError
+from dgrec.footage import Clip, Pixels, find_footage
 from dgrec.replay.clip.packets import VideoTarget, copy_packets
 from dgrec.replay.clip.recorded import ClipReport, RecordedVideo
 from dgrec.replay.clip.rows import ClipRows
-from dgrec.replay.footage import Clip, Pixels, find_footage
 from dgrec.replay.rendering import Canvas
 from dgrec.session import Session
 from dgrec.video import Image, VideoWriter, check_output

@@ -102,8 +102,9 @@ def _spans(
     session: Session, start: str | None, end: str | None, where: str | None, pad: str | None
 ) -> list[Span]:
     from dgrec.errors import ConfigError
+    from dgrec.footage import parse_position, resolve
     from dgrec.replay.clip import Span, spans_where
-    from dgrec.replay.footage import parse_position, resolve
+    from dgrec.units import parse_time
 
     def place(text: str | None, default: int) -> int:
         return default if text is None else resolve(session, parse_position(text))
@@ -120,18 +121,8 @@ def _spans(
         raise problem(f"there is no frame from --start {start or 0} to before --end {end}")
     if where is None:
         return [within]
-    pad_us = _pad_us(pad) if pad is not None else 0
+    pad_us = 0 if pad is None else round(parse_time(pad) * 1e6)
     spans = spans_where(session, where, pad_us, within)
     if not spans:
         raise problem(f"there is no frame with {where}")
     return spans
-
-
-def _pad_us(text: str) -> int:
-    from dgrec.errors import ConfigError
-    from dgrec.replay.footage import parse_position
-
-    position = parse_position(text)
-    if position.kind != "time":
-        raise ConfigError(f"--pad {text}: is no time; write 2s, 250ms or 1m30s")
-    return position.value

@@ -123,9 +123,9 @@ def compare_command(
         raise click.UsageError(f"--fail-on: {error}") from None
 
     import dgrec
+    from dgrec.footage import recorded_files
     from dgrec.replay.compare import write_comparison
     from dgrec.replay.output import open_output
-    from dgrec.replay.recorded import recorded_files
 
     with contextlib.ExitStack() as stack:
         sides = [_open_side(side, with_clips, stack) for side in (base, new)]

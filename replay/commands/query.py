@@ -11,18 +11,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dgrec.errors import QueryError
-from dgrec.options import NamedPath
+from dgrec.options import NamedPath, Parsed
 from dgrec.replay.limits import MEMORY, TIMEOUT_S
 from dgrec.replay.options import (
     TABLE_ROWS,
     clips_option,
     output_options,
-    quantity,
     say_clip,
     say_damage,
 )
 from dgrec.terminal import echo
-from dgrec.units import parse_duration, parse_size
+from dgrec.units import Quantity, parse_size, parse_time
 
 if TYPE_CHECKING:
     from dgrec.replay.query import SqlReader
@@ -84,14 +83,14 @@ def _parameters(_: click.Context, __: click.Parameter, values: tuple[str, ...]) 
 )
 @click.option(
     "--memory-limit",
-    callback=quantity(parse_size),
+    type=Parsed(parse_size),
     metavar="SIZE",
     help=f"Memory that a statement may take; what needs more goes to temporary files, 8 GB at "
     f"most.  [default: {MEMORY}]",
 )
 @click.option(
     "--timeout",
-    callback=quantity(parse_duration),
+    type=Parsed(Quantity(parse_time, "1ms").read),
     metavar="TIME",
     help="Stop a statement that takes longer, with all its rows.  [default: 5m]",
 )
@@ -139,9 +138,9 @@ def query_command(
 
     import contextlib
 
+    from dgrec.footage import recorded_files
     from dgrec.replay.limits import bounded_memory
     from dgrec.replay.query import SqlReader
-    from dgrec.replay.recorded import recorded_files
     from dgrec.session import open_sessions
 
     with contextlib.ExitStack() as stack:

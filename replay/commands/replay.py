@@ -26,8 +26,8 @@ from dgrec.replay.options import (
 from dgrec.terminal import echo, line
 
 if TYPE_CHECKING:
+    from dgrec.footage import Footage, Pixels, Position
     from dgrec.replay.drawing import Stack
-    from dgrec.replay.footage import Footage, Pixels, Position
     from dgrec.replay.rendering import Cut, Output, Scene
     from dgrec.session import Session
 
@@ -139,8 +139,7 @@ def replay_command(
 
     import dgrec
     from dgrec.errors import VideoError
-    from dgrec.replay.footage import Pixels, files_of, find_footage
-    from dgrec.replay.recorded import refuse_recorded
+    from dgrec.footage import Pixels, files_of, find_footage, refuse_recorded
     from dgrec.replay.rendering import choose_output, make_cut
 
     with ExitStack() as closing:

@@ -80,8 +80,7 @@ def report_command(
 def _write_page(
     session: Session, output: Path, overwrite: bool, video: Path | None, pictures: bool
 ) -> None:
-    from dgrec.replay.footage import Pixels, find_footage
-    from dgrec.replay.recorded import recorded_files
+    from dgrec.footage import Pixels, find_footage, recorded_files
     from dgrec.replay.report import check_file, write_report
 
     # What takes time comes after what can be refused at once.

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dgrec.options import NamedPath
-from dgrec.replay.options import clips_option, output_options, quantity, say_clip
+from dgrec.options import NamedPath, Parsed
+from dgrec.replay.options import clips_option, output_options, say_clip
 from dgrec.terminal import echo
-from dgrec.units import parse_duration
+from dgrec.units import Quantity, parse_time
 
 if TYPE_CHECKING:
     from dgrec.replay.output import Destination
@@ -41,7 +41,7 @@ _CHARTS = "--charts are drawn below the tables of one session: without --by and 
 )
 @click.option(
     "--window",
-    callback=quantity(parse_duration),
+    type=Parsed(Quantity(parse_time, "1ms").read),
     metavar="TIME",
     help="Rate and latency in windows of so long (10s, 1m), counted from the first frame.",
 )
@@ -123,9 +123,9 @@ def stats_command(
     if follow:
         sessions = (_follow(sessions),)
 
+    from dgrec.footage import recorded_files
     from dgrec.replay.output import open_output, write_rows
     from dgrec.replay.query import SqlReader
-    from dgrec.replay.recorded import recorded_files
     from dgrec.replay.stats import caveats
     from dgrec.session import open_sessions
 

@@ -11,10 +11,10 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from dgrec.footage import media_us
 from dgrec.rates import frame_rate, rate_text
 from dgrec.replay.drawing.lettering import Lettering, Line, draw_panel, text_height
 from dgrec.replay.drawing.neighbours import Neighbours
-from dgrec.replay.footage import media_us
 from dgrec.session import RecordedResult, Session
 from dgrec.video import Image
 
@@ -121,7 +121,7 @@ class HudModel:
 
     def __init__(self, session: Session) -> None:
         self._elapsed = Elapsed(session)
-        p99 = session.sql("SELECT quantile_cont(latency_ms, 0.99) FROM frames").fetchall()
+        p99 = session.sql_rows("SELECT quantile_cont(latency_ms, 0.99) FROM frames")
         self._p99_ms: float | None = p99[0][0]
         self._neighbours = Neighbours(session, _seen)
 

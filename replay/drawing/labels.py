@@ -24,7 +24,7 @@ def check_labels(option: str, labels: Iterable[str], sessions: Sequence[Session]
     recorded: set[str] = set()
     known: set[str] = set()
     for session in sessions:
-        rows = session.sql("SELECT DISTINCT label FROM detections").fetchall()
+        rows = session.sql_rows("SELECT DISTINCT label FROM detections")
         recorded |= {row[0] for row in rows if row[0] is not None}
         known |= set(map(str, session.metadata.get("model", {}).get("labels", {}).values()))
     for label in sorted(set(labels) - recorded - known):

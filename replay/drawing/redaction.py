@@ -11,10 +11,10 @@ from typing import Any, Literal
 import numpy as np
 
 from dgrec.errors import VideoError
+from dgrec.footage import media_us
 from dgrec.format import restore
 from dgrec.replay.drawing.labels import check_labels
 from dgrec.replay.drawing.neighbours import Neighbours
-from dgrec.replay.footage import media_us
 from dgrec.session import RecordedResult, Session
 from dgrec.video import Image
 

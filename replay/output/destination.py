@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from dgrec.errors import OutputError
 from dgrec.files import NewFile, output_error, resolved
-from dgrec.replay.recorded import refuse_recorded
+from dgrec.footage import refuse_recorded
 from dgrec.terminal import shown
 
 __all__ = ["Destination", "open_output"]

@@ -12,7 +12,7 @@ import numpy as np
 
 from dgrec.errors import OutputError, VideoError
 from dgrec.files import NewFile
-from dgrec.replay.footage import Pixels
+from dgrec.footage import Pixels
 from dgrec.replay.player.moments import Moments, find_moments
 from dgrec.replay.player.playhead import Action, Look, Playhead
 from dgrec.replay.player.time_bar import TimeBar

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 import time
@@ -18,8 +19,7 @@ from dgrec.replay.output import QueryResult
 from dgrec.replay.query.landlock import refuse_writing
 from dgrec.replay.query.statement import check_only_reads, one_statement, without_end
 from dgrec.session import unreadable
-from dgrec.sql import views
-from dgrec.sql.checking import damaged_sessions
+from dgrec.sql import damaged_sessions, views
 
 if TYPE_CHECKING:
     from dgrec.session import Session
@@ -96,13 +96,21 @@ class SqlReader:
             if not unsafe:
                 # Before the connection is made: the threads it starts are bound by it, too.
                 self._worker.submit(refuse_writing, Path(self._spill.name)).result()
-            self.connection = self._worker.submit(self._connect).result()
-        except BaseException as error:
+            self.connection = self._connected()
+        except BaseException:
             self._worker.shutdown()
             self._spill.cleanup()
-            if isinstance(error, duckdb.Error):  # a file may have gone since it was opened
-                raise views.query_error(error) from None
             raise
+
+    def _connected(self) -> duckdb.DuckDBPyConnection:
+        while True:
+            try:
+                return self._worker.submit(self._connect).result()
+            except duckdb.Error as error:  # a file may have gone since it was opened, too
+                reason = views.query_error(error)
+                if not views.is_about_files(error):
+                    raise reason from None
+                self._leave_out_unreadable(reason)
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         spill = Path(self._spill.name)
@@ -152,8 +160,15 @@ class SqlReader:
         return self._result(text, {})
 
     def rows(self, text: str) -> list[dict[str, Any]]:
-        """Run one statement and return all its rows; for results that are known to be small."""
-        return [row for batch in self.stream(text).batches for row in batch.to_pylist()]
+        """Run one statement and return all its rows; for results that are known to be small.
+
+        Numbers that are not finite are None: a file may claim wrongly that it has none.
+        """
+        return [
+            {name: _finite(value) for name, value in row.items()}
+            for batch in self.stream(text).batches
+            for row in batch.to_pylist()
+        ]
 
     def statements(self, text: str) -> list[str]:
         """Return the statements in a text that may hold several.
@@ -207,13 +222,16 @@ class SqlReader:
         return {name: parameters[name] for name in wanted}
 
     def _result(self, text: str, parameters: Mapping[str, Any]) -> QueryResult:
-        self._leave_out(self._wait(lambda: self._damaged(text, parameters)))
+        if damaged := self._wait(lambda: self._damaged(text, parameters)):
+            self._leave_out(damaged)
+            self._connect_anew()
         while True:
             try:
                 reader, first = self._wait(lambda: self._begin(text, parameters))
                 break
             except _FileError as error:
                 self._leave_out_unreadable(error)
+                self._connect_anew()
         if reader is None:
             if self._unsafe:
                 return QueryResult(pa.schema([]), iter(()))
@@ -239,7 +257,7 @@ class SqlReader:
         return relation.to_arrow_reader(_BATCH_ROWS)
 
     def _leave_out_unreadable(self, error: QueryError) -> None:
-        """Connect anew without the sessions whose rows cannot be read.
+        """Go on without the sessions whose rows cannot be read.
 
         Checksums can be forged, and reading every file in advance would take too long.
 
@@ -257,18 +275,18 @@ class SqlReader:
         return dict(damaged_sessions(self.connection, self._sessions, text, parameters))
 
     def _leave_out(self, bad: Mapping[Session, DgrecError]) -> None:
-        """Connect anew without some sessions, and say why."""
-        if not bad:
-            return
+        """Go on without some sessions, and say why; a connection has to be made anew."""
         left = [session for session in self._sessions if session not in bad]
         if not left or self._left_out is None:
             raise next(iter(bad.values())) from None
         for reason in bad.values():
             self._left_out(f"{reason}; left out")
         self._sessions = left
+
+    def _connect_anew(self) -> None:
         self._start()
         self.connection.close()
-        self.connection = self._wait(self._connect)
+        self.connection = self._connected()
 
     def _batches(
         self, reader: pa.RecordBatchReader, first: pa.RecordBatch | None
@@ -319,6 +337,10 @@ class SqlReader:
 
 def _spill_limit(folder: Path) -> int:
     return min(_MOST_SPILLED, shutil.disk_usage(folder).free // 2)
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _is_plain(type_: Any) -> bool:

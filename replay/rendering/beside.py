@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from dgrec.errors import VideoError
+from dgrec.footage import Pixels
 from dgrec.replay.drawing import Elapsed, Lettering, Line, Painter, text_height
-from dgrec.replay.footage import Pixels
 from dgrec.replay.rendering.render import canvas_for, usual_step_us
 from dgrec.session import RecordedResult, Session
 from dgrec.video import Image

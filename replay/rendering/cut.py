@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dgrec.errors import QueryError, VideoError
-from dgrec.replay.footage import Pixels, Position, resolve
+from dgrec.footage import Pixels, Position, resolve
 from dgrec.replay.query import matching_frames
 from dgrec.replay.rendering.contact_sheet import spread
 from dgrec.replay.rendering.render import Frame, at_speed, frames

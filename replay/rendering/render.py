@@ -12,18 +12,18 @@ import numpy as np
 import pyarrow as pa
 
 from dgrec.errors import OutputError, OverlayError, VideoError
-from dgrec.format import LABEL_LEAF, cuts_of, with_columns
-from dgrec.replay.drawing import Painter, Stack
-from dgrec.replay.footage import (
+from dgrec.footage import (
     FIRST_STEP_US,
     LONGEST_USUAL_STEP_US,
     Pixels,
     Timeline,
     chosen_batches,
     files_of,
+    refuse_recorded,
     session_times,
 )
-from dgrec.replay.recorded import refuse_recorded
+from dgrec.format import LABEL_LEAF, cuts_of, with_columns
+from dgrec.replay.drawing import Painter, Stack
 from dgrec.replay.rendering.pipeline import ahead
 from dgrec.replay.rendering.sinks import MP4, Target
 from dgrec.session import RecordedResult, Session, rows_of

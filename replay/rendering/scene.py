@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from dgrec.footage import Pixels, pixel_aspect_of
 from dgrec.replay.drawing import (
     Corner,
     Filtered,
@@ -19,7 +20,6 @@ from dgrec.replay.drawing import (
     Trails,
     check_labels,
 )
-from dgrec.replay.footage import Pixels, pixel_aspect_of
 from dgrec.replay.query import DetectionFilter
 from dgrec.replay.rendering.beside import SideBySide
 from dgrec.replay.rendering.render import OverlayPainter

@@ -18,18 +18,21 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from dgrec.errors import DgrecError
 from dgrec.files import NewFile, check_new_file, output_error
+from dgrec.footage import recorded_files, refuse_recorded
+from dgrec.format import LARGEST_MEASUREMENT
 from dgrec.rates import exact_rate_text, rate_text
 from dgrec.replay.output import cell_text
 from dgrec.replay.query import SqlReader
-from dgrec.replay.recorded import recorded_files, refuse_recorded
 from dgrec.replay.report.plots import CHARTS, ChartPlan, Extent, Rows, Spec
 from dgrec.replay.stats import caveats, moments
 from dgrec.version import __version__
 
 if TYPE_CHECKING:
-    from dgrec.replay.footage import Pixels
+    from dgrec.footage import Pixels
     from dgrec.session import Session
 
 __all__ = ["PLOTS", "write_plot", "write_report"]
@@ -385,8 +388,9 @@ def _pictures(
     from dgrec.replay.rendering import Scene
 
     painter = Scene().painter(session, closing)
+    positions = _positions(session, [int(row["frame"]) for row in rows])
     for row in rows:
-        result = session.result(int(row["frame"]) - session.first_frame)
+        result = session.result(positions[int(row["frame"])])
         image = pixels.frame(result.row)
         if image is None:
             continue
@@ -406,6 +410,18 @@ def _pictures(
             )
 
 
+def _positions(session: Session, frames: list[int]) -> dict[int, int]:
+    """Return where frames stand: numbers count on over rows that were lost or are elsewhere."""
+    found: dict[int, int] = {}
+    start = 0
+    for batch in session.batches(["frame"]):
+        numbers = batch.column("frame").to_numpy()
+        for at in np.flatnonzero(np.isin(numbers, frames)).tolist():
+            found.setdefault(int(numbers[at]), start + at)
+        start += batch.num_rows
+    return found
+
+
 def _caption(row: Mapping[str, Any]) -> str:
     stages = [
         f"{name} {row[f'{name}_ms']:,.1f}"
@@ -422,7 +438,8 @@ def _extent(session: Session, reader: SqlReader) -> Extent:
     (row,) = reader.rows(
         "SELECT count(*) AS frames, "
         "coalesce(epoch(max(completed_at) - min(captured_at)), 0)::DOUBLE AS seconds, "
-        "quantile_cont(latency_ms, 0.995) AS latency_ms FROM frames"
+        "quantile_cont(latency_ms, 0.995) "
+        f"FILTER (abs(latency_ms) <= {LARGEST_MEASUREMENT}) AS latency_ms FROM frames"
     )
     return Extent(**row, detections=session.totals["detections"] or 0)
 

@@ -217,7 +217,11 @@ FROM frames"""
 
 def _histogram_spec(rows: Rows, extent: Extent) -> Spec:
     width = extent.bin_ms
-    bars = [{**row, "to_ms": row["from_ms"] + width} for row in rows if "frames" in row]
+    bars = [
+        {**row, "to_ms": row["from_ms"] + width}
+        for row in rows
+        if "frames" in row and row["from_ms"] is not None  # infinite, whatever the file claims
+    ]
     marks = [row for row in rows if "name" in row and row["ms"] is not None]
     return {
         **_base(220),

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from dgrec.format import LARGEST_MEASUREMENT
 from dgrec.replay.query import SqlReader
 
 __all__ = ["Histogram", "TimeLine", "bars", "can_show_blocks", "histogram", "time_line"]
@@ -102,12 +103,16 @@ def can_show_blocks(encoding: str) -> bool:
     return True
 
 
+#: A file may claim wrongly that all of its numbers are finite.
+_MEASURED = f"abs(latency_ms) <= {LARGEST_MEASUREMENT}"
+
+
 def histogram(reader: SqlReader, width: int) -> Histogram | None:
     """Return the histogram of all frames' latency, ``width`` columns wide; None without frames."""
     bins = _columns(width)
     (found,) = reader.rows(
         "SELECT min(latency_ms) AS low, max(latency_ms) AS largest, "
-        "approx_quantile(latency_ms, 0.99) AS high FROM frames"
+        "approx_quantile(latency_ms, 0.99) AS high FROM frames WHERE " + _MEASURED
     )
     if found["low"] is None:
         return None
@@ -121,7 +126,7 @@ def histogram(reader: SqlReader, width: int) -> Histogram | None:
     counts = [0] * (bins + 1)
     for row in reader.rows(
         f"SELECT least(floor((latency_ms - {low!r}) / {step!r}), {last})::BIGINT AS bin, "
-        "count(*) AS frames FROM frames WHERE latency_ms IS NOT NULL GROUP BY bin"
+        f"count(*) AS frames FROM frames WHERE {_MEASURED} GROUP BY bin"
     ):
         counts[row["bin"]] = row["frames"]
     return Histogram(low, high, tuple(counts[:bins]), counts[bins], largest)

@@ -12,7 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from dgrec.format import JOURNAL_SUFFIX, JournalTail, RowTotals, is_being_written, since_start
+from dgrec.format import (
+    JOURNAL_SUFFIX,
+    JournalTail,
+    RowTotals,
+    is_being_written,
+    loses_at_start,
+    since_start,
+)
 from dgrec.rates import RecentRate, rate_text
 from dgrec.replay.stats.charts import bars
 from dgrec.session import numbered_files, open_session, part_path
@@ -177,7 +184,9 @@ class Follower:
             for part in session.parts:
                 if part.number >= number or not part.rows:
                     continue
-                if "totals" not in part.metadata:  # it was cut off
+                is_known = not loses_at_start(part.metadata) or self._rows.is_start_over
+                # It was cut off, or may have begun while the model started.
+                if "totals" not in part.metadata or not is_known:
                     for batch in session.batches_of(part):
                         self._take(batch)
                     continue

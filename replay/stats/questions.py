@@ -40,7 +40,7 @@ def by_query(key: str) -> str:
 _BY = """\
 WITH keyed AS (
     SELECT coalesce({value}, 'unknown') AS {key}{also}, session_id AS of_session,
-           captured_at, completed_at, latency_ms, inference_ms, frame,
+           captured_at, completed_at, latency_ms, inference_ms,
            len(f.detections) AS found
     FROM frames f JOIN sessions s USING (session_id)
 ), rates AS (
@@ -52,10 +52,10 @@ WITH keyed AS (
         FROM keyed GROUP BY ALL
     ) GROUP BY ALL
 ), lost AS (
-    SELECT {key}{also}, sum(_lost_later(dropped_before, at_start))::BIGINT AS dropped,
+    SELECT coalesce({value}, 'unknown') AS {key}{also},
+           sum(_lost_later(dropped_before, at_start))::BIGINT AS dropped,
            sum(_lost_at_start(dropped_before, at_start))::BIGINT AS dropped_at_start
-    FROM (SELECT session_id AS of_session, frame, dropped_before, at_start FROM frame_losses)
-         JOIN keyed USING (of_session, frame) GROUP BY ALL
+    FROM frame_losses JOIN sessions s USING (session_id) GROUP BY ALL
 ), measured AS (
     SELECT {key}{also}, count(*) AS frames,
            quantile_cont(latency_ms, [0.5, 0.95, 0.99]) AS latency,

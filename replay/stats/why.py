@@ -32,6 +32,11 @@ _REPLACED = 0.02
 #: A rate that was asked for is what limits if it is reached up to this share.
 _REACHED = 0.97
 
+#: Two bounds that are no further apart are one number to a reader.
+_NEAR = 0.05
+#: Stages whose times may contain waiting for their turn.
+_WITH_WAITING = ("preprocess", "postprocess")
+
 #: Of a session that is shorter, even of several frames, a rate says nothing.
 _SHORTEST_S = 1e-3
 
@@ -374,6 +379,11 @@ def _cannot_tell(p: Pipeline, known: _Known) -> str:
     unsure = [load for load in p.loads if load.stage != "waiting" and _may_be_busy(load)]
     if unsure:
         most = max(unsure, key=lambda load: load.frames_in_it or 0.0)
+        if most.stage not in _WITH_WAITING:
+            return (
+                f"{begin} {_PARTS[most.stage].capitalize()} may: it was busy {_busy(most)} of the "
+                "time, and in so short a recording that is as much as can be known."
+            )
         return (
             f"{begin} {_PARTS[most.stage].capitalize()} may: a frame takes "
             f"{_ms(most.mean_ms)} there, but how much of that is waiting for its turn is not known."
@@ -392,25 +402,22 @@ def _cannot_tell(p: Pipeline, known: _Known) -> str:
 
 def _may_be_busy(load: Load) -> bool:
     """Return whether a part's own times leave open that it was busy all the time."""
-    if load.stage == "read" and load.workers is None:
-        return False  # a camera is waited for
-    if (load.busy_at_least or 0.0) >= _IDLE and load.stage not in ("preprocess", "postprocess"):
-        return False
-    return (load.frames_in_it or 0.0) >= _IDLE and load.stage in ("preprocess", "postprocess")
+    if load.stage in _WITH_WAITING:
+        return (load.frames_in_it or 0.0) >= _IDLE
+    return (load.busy_at_least or 0.0) < _BUSY <= (load.busy or 0.0)
 
 
 def _has_waited(load: Load) -> bool:
-    return load.stage in ("preprocess", "postprocess") and (load.busy or 0) > (
-        load.busy_at_least or 0
-    )
+    return load.stage in _WITH_WAITING and (load.busy or 0) > (load.busy_at_least or 0)
 
 
 def _busy(load: Load) -> str:
     """Return the share of the time that a part was busy, as far as it is known."""
     if load.busy is None or load.busy_at_least is None:
         return "-"
-    least, most = f"{load.busy_at_least:.0%}", f"{load.busy:.0%}"
-    return most if least == most else f"{least} to {most}"
+    if load.busy - load.busy_at_least < _NEAR:
+        return f"{load.busy:.0%}"
+    return f"{load.busy_at_least:.0%} to {load.busy:.0%}"
 
 
 def _law(p: Pipeline, fps: float, latency_ms: float, in_flight: float) -> str:

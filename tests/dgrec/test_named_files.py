@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import dgrec
+from dgrec.footage import files_of, find_footage
 from dgrec.recorder.sources import parse_source
-from dgrec.replay.footage import files_of, find_footage
 from dgrec.video import import_av, named_files
 from dgrec.video.playlists import NamedFiles
 from tests.factory import write_session

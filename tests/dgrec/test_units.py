@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dgrec.errors import ConfigError
-from dgrec.units import parse_duration, parse_rate, parse_seconds, parse_size
+from dgrec.units import Quantity, parse_dimensions, parse_rate, parse_size, parse_time
 
 
 @pytest.mark.parametrize(
@@ -26,44 +26,87 @@ def test_sizes(text: str, size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("90s", 90), ("10m", 600), ("24h", 86_400), ("7d", 604_800), ("0.5h", 1800), (" 1M ", 60)],
-)
-def test_durations(text: str, seconds: float) -> None:
-    assert parse_duration(text) == seconds
-
-
-@pytest.mark.parametrize(
     "text",
     ["", "10", "MB", "-5MB", "10m", "1e3MB", "5MiB", "0MB", "5 M B", "0.4B", "9" * 400 + "MB"],
 )
-def test_what_is_no_size(text: str) -> None:
-    with pytest.raises(ConfigError, match="is no size"):
+def test_what_is_not_a_size(text: str) -> None:
+    with pytest.raises(ConfigError, match="is not a valid size; expected 512MB"):
         parse_size(text)
 
 
 @pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        *[
+            ("90s", 90),
+            ("10m", 600),
+            ("24h", 86_400),
+            ("7d", 604_800),
+            ("0.5h", 1800),
+            (" 1M ", 60),
+        ],
+        *[
+            ("10", 10),
+            ("1.5", 1.5),
+            (".5s", 0.5),
+            ("2m", 120),
+            ("0", 0),
+            ("3.", 3),
+            ("250ms", 0.25),
+        ],
+        *[
+            ("1h30m", 5400),
+            ("1m30s", 90),
+            ("1h 30m 5s", 5405),
+            ("1d12h", 129_600),
+            ("2s5ms", 2.005),
+        ],
+        *[("1:30", 90), ("00:01:30.5", 90.5), ("100:00:00", 360_000)],
+    ],
+)
+def test_times(text: str, seconds: float) -> None:
+    assert parse_time(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
     "text",
-    ["", "10", "s", "-5s", "10MB", "0s", "10min", "1h30m", "nan s", "9" * 400 + "d", "99999999d"],
+    [
+        *["", ".", "s", "-5s", "-1", "10MB", "10min", "nan", "nan s", "inf", "1e400", "1e3"],
+        *["9" * 400, "9" * 400 + "d", "99999999d", "5 frames", "30m1h", "1h1h", "1s30"],
+        *["1:60", "1:5:60", "1:2:3:4", "::", "\u0663s"],
+    ],
 )
-def test_what_is_no_duration(text: str) -> None:
-    with pytest.raises(ConfigError, match="is no duration"):
-        parse_duration(text)
+def test_what_is_not_a_time(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"is not a valid time; expected 90s, 10m, 1h30m"):
+        parse_time(text)
+
+
+def test_a_quantity_has_limits() -> None:
+    quantity = Quantity(parse_time, "1s", "1h")
+    assert quantity.read("60m") == 3600
+    with pytest.raises(ConfigError, match="'500ms' is too little; 1s is the least"):
+        quantity.read("500ms")
+    with pytest.raises(ConfigError, match="'61m' is too much; 1h is the most"):
+        quantity.read("61m")
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("10", 10), ("1.5", 1.5), (".5s", 0.5), ("2m", 120), ("0", 0), ("3.", 3)]
+    ("text", "size"),
+    [
+        ("640x360", (640, 360)),
+        (" 640X360 ", (640, 360)),
+        ("640x", (640, None)),
+        ("x360", (None, 360)),
+    ],
 )
-def test_seconds(text: str, seconds: float) -> None:
-    assert parse_seconds(text) == seconds
+def test_dimensions(text: str, size: tuple[int | None, int | None]) -> None:
+    assert parse_dimensions(text) == size
 
 
-@pytest.mark.parametrize(
-    "text", ["nan", "inf", "-1", "1e400", "1e3", "", ".", "9" * 400, "5 frames"]
-)
-def test_what_is_no_number_of_seconds(text: str) -> None:
-    with pytest.raises(ConfigError, match="is no duration"):
-        parse_seconds(text)
+@pytest.mark.parametrize("text", ["", "x", "640", "0x360", "640x0", "-1x2", "6.5x3", "123456x1"])
+def test_what_is_not_a_size_of_pictures(text: str) -> None:
+    with pytest.raises(ConfigError, match="is not a valid size; expected WIDTHxHEIGHT"):
+        parse_dimensions(text)
 
 
 def test_rates() -> None:
@@ -71,6 +114,6 @@ def test_rates() -> None:
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "0", "-1", "1e400", "15s", "2000000"])
-def test_what_is_no_rate(text: str) -> None:
-    with pytest.raises(ConfigError, match="is no rate"):
+def test_what_is_not_a_rate(text: str) -> None:
+    with pytest.raises(ConfigError, match="is not a valid rate; expected frames a second"):
         parse_rate(text)

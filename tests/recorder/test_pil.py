@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from dgrec.clock import Clock
+from dgrec.footage import Pixels, find_footage
 from dgrec.format import Row
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.model import LoadedModel, ModelRequest, load_model
-from dgrec.replay.footage import Pixels, find_footage
 from dgrec.session import open_session
 from tests.dgrec.compare import assert_same
 from tests.recorder.command import Command

@@ -230,20 +230,20 @@ def test_publishing_to_the_source_or_to_the_output(dgrec: Command, name: str) ->
     [
         (["--masks", "round"], "Invalid value for '--masks'"),
         (["--max-frames", "0"], "Invalid value for '--max-frames'"),
-        (["--fps", "-1"], "is no rate"),
-        (["--fps", "nan"], "'nan' is no rate; write 15 or 0.5"),
-        (["--duration", "inf"], "'inf' is no duration"),
+        (["--fps", "-1"], "is not a valid rate"),
+        (["--fps", "nan"], "'nan' is not a valid rate; expected frames a second, such as 15"),
+        (["--duration", "inf"], "'inf' is not a valid time"),
         (["--duration", "0"], "'0' is too little; 0.001s is the least"),
-        (["--stall-timeout", "nan"], "'nan' is no duration"),
+        (["--stall-timeout", "nan"], "'nan' is not a valid time"),
         (["--stall-timeout", "90d"], "'90d' is too much; 1d is the most"),
-        (["--reconnect-for", "1e400"], "'1e400' is no duration"),
+        (["--reconnect-for", "1e400"], "'1e400' is not a valid time"),
         (["--every", "2", "--fps", "5"], "--every and --fps"),
         (["--model", "face"], "--model-registry and --model"),
         (["--model-name", "a", "--model-url", "b/c"], "name the model twice"),
         (["--zoo-url", "zoo"], "--zoo-url needs --model-name"),
         (["--inference-host-address", "@local"], "needs a model"),
-        (["--min-free", "much"], "'much' is no size; write 512MB or 20GB"),
-        (["--min-free", "-1GB"], "is no size"),
+        (["--min-free", "much"], "'much' is not a valid size; expected 512MB or 20GB"),
+        (["--min-free", "-1GB"], "is not a valid size"),
         (["--output", "s.arrows"], ".arrows is the journal's name"),
         (["--no-such-option"], "No such option"),
     ],
@@ -321,12 +321,11 @@ def test_a_model_that_fails_in_the_middle(dgrec: Command) -> None:
     with Session(dgrec.folder / "s.parquet") as session:
         assert session.sealed
         assert error.endswith(f"the {len(session)} frames before are in s.parquet")
-        # PySDK's worker has a few frames in hand when one fails: which of them still come out is
-        # a matter of time.
+        # PySDK's worker has some frames in hand when one fails: how many of their results still
+        # come out is a matter of time.
         frames = session.frames["source_frame"].to_pylist()
-        assert 9 <= len(frames) <= 12
-        assert frames == sorted(set(frames))
-        assert frames[:9] == list(range(9))
+        assert 1 <= len(frames) <= 12
+        assert frames == list(range(len(frames)))
         assert session.metadata["end_reason"] == "failed"
         assert "the lens cap is on" in session.metadata["end_detail"]
         assert session.metadata["model"]["zoo"] == "zoo"

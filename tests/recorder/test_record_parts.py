@@ -118,15 +118,15 @@ def usage_of(*arguments: str) -> Result:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--split-every", "10"], "'10' is no duration; write 90s, 10m or 24h"),
-        (["--split-every", "10MB"], "is no duration"),
-        (["--split-size", "512"], "'512' is no size; write 512MB or 20GB"),
-        (["--split-size", "10m"], "is no size"),
+        (["--split-every", "ten"], "'ten' is not a valid time; expected 90s, 10m, 1h30m"),
+        (["--split-every", "10MB"], "is not a valid time"),
+        (["--split-size", "512"], "'512' is not a valid size; expected 512MB or 20GB"),
+        (["--split-size", "10m"], "is not a valid size"),
         (["--split-size", "100kB"], "'100kB' is too little; 1MB is the least"),
         (["--split-every", "0.5s"], "'0.5s' is too little; 1s is the least"),
         (["--keep-last", "24h"], "say --split-every or --split-size, too"),
         (["--keep-total", "20GB"], "say --split-every or --split-size, too"),
-        (["--split-every", "1h", "--keep-last", "soon"], "'soon' is no duration"),
+        (["--split-every", "1h", "--keep-last", "soon"], "'soon' is not a valid time"),
     ],
 )
 def test_usage(arguments: list[str], message: str) -> None:

@@ -21,8 +21,8 @@ import pytest
 import dgrec as library
 from dgrec.clock import Clock
 from dgrec.errors import VideoError
+from dgrec.footage import find_footage
 from dgrec.recorder.sources import LiveSource, open_source, parse_source
-from dgrec.replay.footage import find_footage
 from tests.footage import FRAMES, Encoding, encode
 from tests.recorder.command import Command
 

@@ -19,10 +19,10 @@ from click.testing import Result
 
 import dgrec as library
 from dgrec.files import NewFile
+from dgrec.footage import Clip, Pixels, find_footage
 from dgrec.format import Journal, JournalWriter, Row, seal, utc_text
 from dgrec.replay.clip import Span
 from dgrec.replay.clip import clip as clip_module
-from dgrec.replay.footage import Clip, Pixels, find_footage
 from dgrec.replay.rendering import write_replay
 from dgrec.replay.verify import verify
 from dgrec.session import part_path
@@ -399,12 +399,12 @@ def test_a_clip_answers_sql(dgrec: Run, camera: Path, tmp_path: Path) -> None:
         (["--start", 500], "--start 500 is past its end (100 frames)"),
         (["--start", 50, "--end", 50], "there is no frame from --start 50 to before --end 50"),
         (["--start", "3s", "--end", "1s"], "there is no frame from --start 3s"),
-        (["--start", "soon"], "'soon' is no position"),
+        (["--start", "soon"], "'soon' is not a valid position"),
         (["--where", "latency_ms > 9000"], "there is no frame with latency_ms > 9000"),
         (["--where", "speed > 1"], 'Referenced column "speed" not found'),
         (["--where", "latency_ms >"], "--where 'latency_ms >': Parser Error: syntax error"),
         (["--where", "true); DELETE FROM frames; SELECT (1"], "give exactly one"),
-        (["--where", "true", "--pad", "2"], "--pad 2: is no time"),
+        (["--where", "true", "--pad", "ten"], "'ten' is not a valid time"),
     ],
 )
 def test_what_cannot_be_cut_is_said_in_one_line(

@@ -17,10 +17,9 @@ import pytest
 
 import dgrec
 from dgrec import sample
+from dgrec.footage import base_name, find_footage, may_open, recorded_video
 from dgrec.recorder.recovery import recover
-from dgrec.replay.footage import find_footage
 from dgrec.replay.verify import verify
-from dgrec.session import base_name, may_open, recorded_video
 from tests.factory import make_rows, new_metadata, write_journal, write_session
 from tests.test_architecture import ROOT
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import Result
 
-from dgrec.format import SCHEMA, JournalWriter
+from dgrec.format import AT_START, LOSSES, SCHEMA, JournalWriter
 from dgrec.replay.info import describe
 from dgrec.session import open_session
 from tests.factory import (
@@ -253,3 +253,16 @@ def test_footage_loses_nothing_while_the_model_starts(
         totals = describe(session)["totals"]
     assert totals["dropped"] == losses_of(rows, live=False)["total"]
     assert totals["dropped_at_start"] == totals["dropped_camera_at_start"] == 0
+
+
+def test_totals_that_make_no_sense_are_counted_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = uneven_rows(40)
+    with monkeypatch.context() as forged:
+        forged.setattr("dgrec.format.parquet.add_rows", lambda *_, **__: {**counts, "dropped": 1})
+        counts = dict.fromkeys(["frames", "detections", *LOSSES, *AT_START], 9)
+        path = write_session(tmp_path / "s.parquet", rows, new_metadata(source=CAMERA))
+    with open_session(path) as session:
+        assert session.has_checksums
+        assert session.totals["dropped"] == losses_of(rows)["total"]

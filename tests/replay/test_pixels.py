@@ -13,8 +13,8 @@ import pytest
 import dgrec
 from dgrec import sample
 from dgrec.errors import VideoError
+from dgrec.footage import Clip, Footage, Pixels, find_footage
 from dgrec.format import Journal, JournalWriter, Metadata, seal, utc_text
-from dgrec.replay.footage import Clip, Footage, Pixels, find_footage
 from dgrec.video import VideoWriter, import_av
 from tests.factory import CLOSING, START_NS, write_journal, write_session
 from tests.replay.clips import (

@@ -17,7 +17,7 @@ import pytest
 from PIL import ImageGrab
 
 import dgrec
-from dgrec.replay.footage import Footage, Pixels
+from dgrec.footage import Footage, Pixels
 from dgrec.replay.player import player as player_module
 from dgrec.replay.player.moments import Moments, find_moments
 from dgrec.replay.player.player import Player

@@ -24,8 +24,8 @@ from click.testing import CliRunner, Result
 
 import dgrec
 from dgrec.cli import RootGroup
+from dgrec.footage import Footage, Pixels, Timeline
 from dgrec.replay.commands.replay import replay_command
-from dgrec.replay.footage import Footage, Pixels, Timeline
 from dgrec.replay.rendering import Canvas, canvas_for, write_replay
 from dgrec.replay.rendering.render import OverlayPainter, frames
 from dgrec.video import VideoWriter, writer

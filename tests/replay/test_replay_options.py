@@ -13,8 +13,8 @@ import pytest
 from PIL import Image as PillowImage
 
 import dgrec
+from dgrec.footage import Footage, Pixels, parse_position
 from dgrec.replay.drawing import Resize
-from dgrec.replay.footage import Footage, Pixels, parse_position
 from dgrec.replay.rendering import Scene, make_cut
 from dgrec.replay.rendering.animation import Animation
 from dgrec.replay.rendering.contact_sheet import spread

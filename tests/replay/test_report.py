@@ -18,8 +18,8 @@ from click.testing import CliRunner, Result
 import dgrec
 from dgrec import sample
 from dgrec.errors import OutputError
+from dgrec.footage import Pixels, find_footage
 from dgrec.rates import rate_text
-from dgrec.replay.footage import Pixels, find_footage
 from dgrec.replay.query import SqlReader
 from dgrec.replay.report import page as report
 from dgrec.replay.stats import explain

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import dgrec
-from dgrec.replay.footage import parse_position, resolve
+from dgrec.footage import parse_position, resolve
 from tests.factory import START_NS, make_row, write_session
 
 
@@ -42,7 +42,7 @@ def test_positions_are_read(text: str, kind: str, value: int) -> None:
     "text", ["", " ", "-1", "-5s", "12.5", "1:99", "1:60:00", "s", "5x", "nan", "1e3", "yesterday"]
 )
 def test_what_names_no_position_is_refused(text: str) -> None:
-    with pytest.raises(dgrec.DgrecError, match="is no position; write a frame"):
+    with pytest.raises(dgrec.DgrecError, match="is not a valid position; expected a frame"):
         parse_position(text)
 
 

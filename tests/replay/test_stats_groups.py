@@ -140,9 +140,9 @@ def test_windows(dgrec: Run, paths: dict[str, Path]) -> None:
         assert len(own) > 1
         for row in own:
             assert 0 < row["fps"] <= row["frames"] / row["seconds"] + 1e-3
-    refused = dgrec("stats", paths["a"], "--window", "10")
+    refused = dgrec("stats", paths["a"], "--window", "ten")
     assert refused.exit_code == 2
-    assert "Invalid value for '--window': '10' is no duration" in refused.stderr
+    assert "Invalid value for '--window': 'ten' is not a valid time" in refused.stderr
 
 
 def test_several_sessions_are_a_row_each(dgrec: Run, paths: dict[str, Path]) -> None:

@@ -15,14 +15,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import dgrec
-from dgrec.format import SCHEMA
-from dgrec.replay.footage import Timeline, parse_position, resolve, session_times
-from dgrec.replay.footage.timeline import (
+from dgrec.footage import (
     FIRST_STEP_US,
-    LONGEST_STEP_US,
     LONGEST_USUAL_STEP_US,
+    Timeline,
     media_us,
+    parse_position,
+    resolve,
+    session_times,
 )
+from dgrec.footage.timeline import LONGEST_STEP_US
+from dgrec.format import SCHEMA
 from dgrec.timeline import SteadyTime
 from tests.factory import edited, make_rows, write_session
 

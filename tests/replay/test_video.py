@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from dgrec.errors import VideoError
-from dgrec.replay.footage import Clip
-from dgrec.replay.footage.frame_index import FrameIndex, UntrustedIndexError, is_random_access_point
+from dgrec.footage import Clip
+from dgrec.footage.frame_index import FrameIndex, UntrustedIndexError, is_random_access_point
 from tests.replay.clips import HEIGHT, WIDTH, number_in, numbered_image, write_clip
 
 FRAMES = 150

@@ -184,7 +184,8 @@ def test_a_source_of_which_every_tenth_frame_is_kept(dgrec: Run, tmp_path: Path)
     (read,) = (load for load in why(dgrec, path)["loads"] if load["stage"] == "read")
     assert read["capacity_fps"] == pytest.approx(5, rel=0.05)
     inference = next(x for x in why(dgrec, path)["loads"] if x["stage"] == "inference")
-    assert inference["capacity_fps"] == pytest.approx(1000 / 12)
+    # By the share of all the time, of which the rate leaves some out.
+    assert inference["capacity_fps"] == pytest.approx(1000 / 12, rel=0.01)
 
 
 def test_a_rate_that_was_asked_for_is_said_even_if_some_frames_were_replaced(
@@ -359,3 +360,31 @@ def test_sessions_of_one_name_are_told_apart(dgrec: Run, tmp_path: Path) -> None
             f"test {id_}" for id_ in ids
         )
     assert why(dgrec, paths[0])["session"] == "test"
+
+
+def test_a_short_recording_does_not_show_how_busy_a_part_was(dgrec: Run, tmp_path: Path) -> None:
+    """The rate is over 5.5 s, and work on these frames may have been spread over 11.5 s."""
+    rows = [
+        make_row(
+            i,
+            [],
+            captured_ns=START_NS + i * 40 * MS,
+            completed_ns=START_NS + (6000 + i * 500) * MS,
+            timing={"CoreInferenceDuration_ms": 500.0},
+        )
+        for i in range(12)
+    ]
+    found = why(dgrec, write_session(tmp_path / "s.parquet", rows))
+    (load,) = [load for load in found["loads"] if load["stage"] == "inference"]
+    assert load["busy"] == pytest.approx(1)
+    assert load["busy_at_least"] == pytest.approx(11 * 0.5 / 11.5)
+    # It was the queue that had frames all the time, and nothing else that could be busy.
+    assert found["limit"] == "inference"
+    assert "is busy 48% to 100% of the time: it is the limit." in found["findings"][0]
+    cloud = new_metadata(model={**new_metadata()["model"], "inference_host": "@cloud"})
+    found = why(dgrec, write_session(tmp_path / "cloud.parquet", rows, cloud))
+    assert found["limit"] is None
+    assert (
+        "what limits it cannot be told. Inference may: it was busy 48% to 100% of the time, and in "
+        "so short a recording that is as much as can be known." in found["findings"][0]
+    )

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
 from dgrec.errors import ConfigError
-from dgrec.replay.footage.timeline import column_values, session_times
-from dgrec.session import Session
+from dgrec.footage.timeline import column_values, session_times
+from dgrec.units import parse_time
+
+if TYPE_CHECKING:
+    from dgrec.session import Session
 
 __all__ = ["Position", "chosen_batches", "parse_position", "resolve"]
 
@@ -22,9 +26,8 @@ _WORTH_A_JUMP = 2048
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
-_UNITS = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)(s|ms))?\Z", re.IGNORECASE)
-_CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d+)?)\Z")
 _NUMBER = re.compile(r"\d+\Z", re.ASCII)
+_FRACTION = re.compile(r"[\d.]+\Z", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,31 +54,19 @@ def parse_position(text: str) -> Position:
     stripped = text.strip()
     if _NUMBER.match(stripped):
         return Position(stripped, "frame", int(stripped))
-    seconds = _seconds(stripped)
-    if seconds is not None:
-        return Position(stripped, "time", round(seconds * 1_000_000))
+    with contextlib.suppress(ConfigError):
+        if not _FRACTION.match(stripped):  # neither a frame nor, without a unit, a time
+            return Position(stripped, "time", round(parse_time(stripped) * 1_000_000))
     try:
         stamp = dt.datetime.fromisoformat(stripped)
     except ValueError:
         raise ConfigError(
-            f"{text!r} is no position; write a frame (300), a time since the first frame "
-            "(12.5s, 1m30s, 00:01:30) or a time in UTC (2026-01-02T03:04:05Z)"
+            f"{text!r} is not a valid position; expected a frame (300), a time since the first "
+            "frame (12.5s, 1m30s, 00:01:30) or a time in UTC (2026-01-02T03:04:05Z)"
         ) from None
     if stamp.tzinfo is None:
         stamp = stamp.replace(tzinfo=dt.UTC)
     return Position(stripped, "utc", (stamp - _EPOCH) // _MICROSECOND)
-
-
-def _seconds(text: str) -> float | None:
-    match = _UNITS.match(text)
-    if match is not None and text:
-        hours, minutes, rest, unit = match.groups()
-        scale = 0.001 if unit is not None and unit.lower() == "ms" else 1
-        return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(rest or 0) * scale
-    match = _CLOCK.match(text)
-    if match is None or int(match[2]) >= 60 or float(match[3]) >= 60:
-        return None
-    return int(match[1] or 0) * 3600 + int(match[2]) * 60 + float(match[3])
 
 
 def resolve(session: Session, position: Position) -> int:

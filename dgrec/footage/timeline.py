@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from dgrec.format import cuts_of
-from dgrec.session import Session
 from dgrec.timeline import SteadyTime
+
+if TYPE_CHECKING:
+    from dgrec.session import Session
 
 __all__ = [
     "FIRST_STEP_US",

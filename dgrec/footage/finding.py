@@ -9,14 +9,17 @@ import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from dgrec import sample
 from dgrec.errors import VideoError
-from dgrec.replay.footage.video import Clip
-from dgrec.replay.recorded import recorded_files
-from dgrec.session import Session, base_name, difference_of, may_open, recorded_video
+from dgrec.footage.originals import recorded_files
+from dgrec.footage.video import Clip
+from dgrec.footage.videos import base_name, difference_of, may_open, recorded_video
 from dgrec.video import named_files
+
+if TYPE_CHECKING:
+    from dgrec.session import Session
 
 __all__ = ["Footage", "files_of", "find_footage", "find_recorded"]
 

@@ -10,10 +10,11 @@ selection    which part of a session is meant: frames, times
 ===========  ===================================================================
 """
 
-from dgrec.replay.footage.finding import Footage, files_of, find_footage, find_recorded
-from dgrec.replay.footage.pixels import Pixels, pixel_aspect_of
-from dgrec.replay.footage.selection import Position, chosen_batches, parse_position, resolve
-from dgrec.replay.footage.timeline import (
+from dgrec.footage.finding import Footage, files_of, find_footage, find_recorded
+from dgrec.footage.originals import recorded_files, refuse_recorded
+from dgrec.footage.pixels import Pixels, pixel_aspect_of
+from dgrec.footage.selection import Position, chosen_batches, parse_position, resolve
+from dgrec.footage.timeline import (
     FIRST_STEP_US,
     LONGEST_USUAL_STEP_US,
     Timeline,
@@ -21,7 +22,8 @@ from dgrec.replay.footage.timeline import (
     media_us,
     session_times,
 )
-from dgrec.replay.footage.video import Clip
+from dgrec.footage.video import Clip
+from dgrec.footage.videos import base_name, difference_of, may_open, recorded_video
 
 __all__ = [
     "Clip",
@@ -31,14 +33,20 @@ __all__ = [
     "Pixels",
     "Position",
     "Timeline",
+    "base_name",
     "chosen_batches",
     "column_values",
+    "difference_of",
     "files_of",
     "find_footage",
     "find_recorded",
+    "may_open",
     "media_us",
     "parse_position",
     "pixel_aspect_of",
+    "recorded_files",
+    "recorded_video",
+    "refuse_recorded",
     "resolve",
     "session_times",
 ]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dgrec.errors import VideoError
-from dgrec.replay.footage.frame_index import FrameIndex, UntrustedIndexError, is_random_access_point
+from dgrec.footage.frame_index import FrameIndex, UntrustedIndexError, is_random_access_point
 from dgrec.video import (
     Image,
     PixelConverter,

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dgrec.errors import OutputError
-from dgrec.session import Session, base_name
+from dgrec.footage.videos import base_name
+
+if TYPE_CHECKING:
+    from dgrec.session import Session
 
 __all__ = ["recorded_files", "refuse_recorded"]
 
