@@ -444,9 +444,9 @@ WITH span AS (
            nullif(epoch_us(max(completed_at)) - epoch_us(min(captured_at)), 0) / 1e6 AS duration_s
     FROM frames GROUP BY session_id
 ), counted AS (
-    SELECT session_id, label, count(*) AS detections, count(DISTINCT frame) AS frames,
-           count(score) AS scored, avg(score) AS mean_score
-    FROM detections GROUP BY session_id, label
+    SELECT session_id, label, sum(detections)::BIGINT AS detections, count(*) AS frames,
+           sum(scored)::BIGINT AS scored, sum(score) / nullif(sum(scored), 0) AS mean_score
+    FROM frame_labels GROUP BY session_id, label
 )
 SELECT session_id, label, detections, frames, detections / duration_s AS per_second, scored,
        mean_score

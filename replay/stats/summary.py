@@ -11,7 +11,6 @@ from dgrec.rates import exact_rate_text
 from dgrec.replay.output import Destination, Section, csv_line, json_text, write_report
 from dgrec.replay.query import SqlReader
 from dgrec.replay.stats.caveats import caveats, moments
-from dgrec.replay.stats.labels import count_labels
 
 if TYPE_CHECKING:
     from dgrec.session import Session
@@ -127,16 +126,7 @@ def measure(session: Session, reader: SqlReader | None = None) -> SessionStats:
         exact = len(session) <= EXACT_FRAMES
         (frames,) = reader.rows(_frames_query(exact))
         duration = _seconds(frames["first_captured"], frames["last_completed"])
-        labels = tuple(
-            LabelStats(
-                label=count.label,
-                detections=count.detections,
-                frames=count.frames,
-                per_second=_ratio(count.detections, duration),
-                mean_score=count.mean_score,
-            )
-            for count in count_labels(session)
-        )
+        labels = tuple(LabelStats(**row) for row in reader.rows(_LABELS_QUERY))
         warm_up = reader.rows(_WARM_UP_QUERY)
         dropped = reader.rows(_DROPPED_QUERY)
     stages = {name: _distribution(frames, name) for name in STAGES}
@@ -194,25 +184,13 @@ _WARM_UP_QUERY = "SELECT warm_up_frames AS frames, has_settled, window_frames FR
 _NO_WARM_UP = {"frames": 0, "has_settled": None, "window_frames": None}
 
 
-# A frame's labels are made distinct inside the frame: counting distinct frames instead would hold
-# them all. Lists of one keep a missing label, which list_distinct would leave out.
 _LABELS_QUERY = """\
-WITH counted AS (
-    SELECT label, count(*) AS detections, avg(score) AS mean_score
-    FROM detections GROUP BY label
-), present AS (
-    SELECT wrapped[1] AS label, count(*) AS frames FROM (
-        SELECT unnest(list_distinct(list_transform(detections, lambda d: [d.label]))) AS wrapped
-        FROM frames
-    ) GROUP BY label
-)
-SELECT counted.label, detections, frames, mean_score
-FROM counted JOIN present ON counted.label IS NOT DISTINCT FROM present.label
-ORDER BY detections DESC, counted.label"""
+SELECT label, detections, frames, per_second, mean_score
+FROM label_rate ORDER BY detections DESC, label"""
 
 
 def queries() -> tuple[str, ...]:
-    """Return statements that give what `measure` says of up to `EXACT_FRAMES` frames."""
+    """Return what `measure` asks of a session of up to `EXACT_FRAMES` frames."""
     return _frames_query(exact=True), _DROPPED_QUERY, _LABELS_QUERY, _WARM_UP_QUERY
 
 
