@@ -43,10 +43,10 @@ import dgrec
 from dgrec.clock import Clock
 from dgrec.errors import DgrecError
 from dgrec.footage import Pixels, find_footage
-from dgrec.format import metadata as metadata_module
 from dgrec.recorder.capture import Capture
-from dgrec.recorder.recording import Recording
+from dgrec.recorder.recorder import Recorder
 from dgrec.recorder.sources import Footage, open_source, parse_source
+from dgrec.recorder.stream import Stream
 from dgrec.replay.clip import Span, write_clip
 from dgrec.video import PixelConverter, VideoReader, import_av
 from tests.footage import kinds
@@ -129,10 +129,10 @@ def record(path: Path, output: Path) -> list[np.ndarray[Any, Any]]:
     clock, model = Clock(), Counter()
     source = parse_source(str(path))
     capture = Capture(Footage(open_source(source), clock))
-    metadata = {**metadata_module.new(output.stem, clock.now_ns()), **model.describe()}
-    metadata["source"] = source.describe(output.parent)
+    metadata = {**model.describe(), "source": source.describe(output.parent)}
+    recorder = Recorder(output, metadata=metadata, clock=clock)
     try:
-        Recording(model, capture, output, metadata, clock=clock).run()
+        Stream(model, capture, recorder, clock=clock).run()
     finally:
         capture.release()
     return model.given

@@ -20,11 +20,10 @@ import numpy as np
 import dgrec
 from dgrec.clock import Clock
 from dgrec.footage import Pixels, find_footage
-from dgrec.format import metadata as metadata_module
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.model import ModelRequest, load_model
-from dgrec.recorder.recording import Recording
 from dgrec.recorder.sources import Footage, open_source, parse_source
+from tests.recorder.doubles import new_stream
 
 
 def is_same(left: Any, right: Any) -> bool:
@@ -66,11 +65,13 @@ def main() -> int:
 
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "session.parquet"
-        metadata = metadata_module.new("identity", clock.now_ns())
-        metadata["source"] = source.describe(output.parent)
-        metadata["model"], metadata["overlay"] = loaded.description, loaded.overlay
+        metadata = {
+            "source": source.describe(output.parent),
+            "model": loaded.description,
+            "overlay": loaded.overlay,
+        }
         capture = Capture(Footage(reader, clock), max_frames=options.max_frames)
-        Recording(loaded.model, capture, output, metadata, clock=clock, watchers=(keep,)).run()
+        new_stream(loaded.model, capture, output, metadata, clock=clock, watchers=(keep,)).run()
         counts = {"results": 0, "timing": 0, "info": 0, "overlay": 0}
         detections = 0
         with dgrec.open(output) as session, Pixels(find_footage(session)) as pixels:

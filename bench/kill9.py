@@ -33,12 +33,13 @@ from typing import Literal
 import pyarrow as pa
 
 from dgrec.errors import DgrecError
-from dgrec.format import Journal, JournalWriter, Row, seal
+from dgrec.format import Row
 from dgrec.format.encode import build_batch
 from dgrec.recorder.recovery import recover
 from dgrec.recorder.writing import RowWriter
 from dgrec.session import open_session
-from tests.factory import CLOSING, make_row, new_metadata, smooth_boxes
+from tests.factory import CLOSING, make_row, smooth_boxes
+from tests.recorder.doubles import journal_of
 
 __all__ = ["Outcome", "Phase", "look", "rows_of", "run_once"]
 
@@ -75,7 +76,7 @@ def _record(folder: Path, shared: mmap.mmap, seed: int, backlog: int, frames: in
     The backlog makes sealing long enough to be hit.
     """
     rows = rows_of(seed, backlog + frames)
-    journal = JournalWriter(folder / "s.arrows", new_metadata())
+    journal = journal_of(folder / "s.parquet")
     writer = RowWriter(journal, policy="block")
     begun = time.monotonic()
     for i, row in enumerate(rows):
@@ -83,13 +84,11 @@ def _record(folder: Path, shared: mmap.mmap, seed: int, backlog: int, frames: in
             time.sleep(max(0.0, begun + (i - backlog) / _FPS - time.monotonic()))
         # Before it is handed over: a row that was is never counted as not given.
         _put(shared, i, time.monotonic_ns())
-        writer.put(row)
+        writer.put(row, journal.cutter.segment_of(row.completed_ns))
     shared[_SEALING] = 1
     writer.close()
     writer.end(CLOSING)
-    journal.close()
-    seal(Journal.open(journal.path), folder / "s.parquet")
-    journal.path.unlink()
+    journal.seal()
 
 
 def _put(shared: mmap.mmap, index: int, stamp: int) -> None:

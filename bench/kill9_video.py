@@ -26,13 +26,12 @@ import time
 from pathlib import Path
 
 from dgrec.clock import Clock
-from dgrec.format import metadata as metadata_module
 from dgrec.recorder.capture import Capture
-from dgrec.recorder.options import Splitting
-from dgrec.recorder.recording import Recording
+from dgrec.recorder.options import RecordingOptions
+from dgrec.recorder.recorder import Recorder
 from dgrec.recorder.recovery import left_behind, recover
 from dgrec.recorder.sources import Frame
-from dgrec.recorder.video import VideoOptions, find_codec
+from dgrec.recorder.stream import Stream
 from dgrec.replay.verify import verify
 from dgrec.session import open_session
 from tests.recorder.doubles import PysdkDouble, SourceDouble
@@ -83,18 +82,16 @@ def _record(folder: Path, fps: float, split: bool, gap_s: float, frames: int = 0
     camera = NumberedCamera(fps, gap_s, frames)
     clock = camera.clock
     model = PysdkDouble("Detection", lambda _: [])
-    metadata = {**metadata_module.new("s", clock.now_ns()), **model.describe()}
-    metadata["source"] = {"given": "cam0", "kind": "camera", "width": WIDTH, "height": HEIGHT}
-    Recording(
-        model,
-        Capture(camera),
-        folder / "s.parquet",
-        metadata,
-        clock=clock,
+    source = {"given": "cam0", "kind": "camera", "width": WIDTH, "height": HEIGHT}
+    options = RecordingOptions(
         policy="drop-oldest",
-        splitting=Splitting(every_s=1.0) if split else None,
-        video=VideoOptions(("raw",), find_codec("h264"), policy="leave-out"),
-    ).run()
+        split_every=1.0 if split else None,
+        video="raw",
+        video_policy="leave-out",
+    )
+    metadata = {**model.describe(), "source": source}
+    recorder = Recorder(folder / "s.parquet", options, metadata=metadata, clock=clock)
+    Stream(model, Capture(camera), recorder, clock=clock).run()
 
 
 def mismatches(path: Path) -> tuple[int, int]:

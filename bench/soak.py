@@ -22,9 +22,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dgrec.format import Journal, JournalWriter, Row, SealedFile, seal, verify_checksums
-from dgrec.recorder.writing import RowWriter
-from tests.factory import CLOSING, START_NS, make_row, new_metadata, smooth_boxes
+from dgrec.format import Row, SealedFile, verify_checksums
+from dgrec.recorder.writing import PartedJournal, RowWriter
+from tests.factory import CLOSING, START_NS, make_row, smooth_boxes
+from tests.recorder.doubles import journal_of, write_rows
 
 _STAGES = tuple(f"Core{stage}Duration_ms" for stage in ("Preprocess", "Inference", "Postprocess"))
 _LIMIT_MB = 50
@@ -80,20 +81,20 @@ class Figures:
         )
 
 
-def write_all(journal: JournalWriter, rows: Iterable[Row], batch: int) -> None:
+def write_all(journal: PartedJournal, rows: Iterable[Row], batch: int) -> None:
     """Write by the writer thread, or in batches of so many rows."""
     if batch:
         waiting = []
         for row in rows:
             waiting.append(row)
             if len(waiting) == batch:
-                journal.write(waiting)
+                write_rows(journal, waiting)
                 waiting = []
-        journal.write(waiting)
+        write_rows(journal, waiting)
         return
     writer = RowWriter(journal, policy="block")
     for row in rows:
-        writer.put(row)
+        writer.put(row, journal.cutter.segment_of(row.completed_ns))
     writer.close()
 
 
@@ -106,8 +107,8 @@ def main() -> int:
     arguments = parser.parse_args()
     figures = Figures()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
-        journal = JournalWriter(Path(name) / "day.arrows", new_metadata())
         sealed = Path(name) / "day.parquet"
+        journal = journal_of(sealed)
         # A first hundredth: buffers and allocators have then reached their size.
         start, quarter = arguments.frames // 100, arguments.frames // 4
         rows = day(arguments.frames, arguments.boxes)
@@ -115,9 +116,8 @@ def main() -> int:
             write_all(journal, islice(rows, end - journal.frames), arguments.batch)
             figures.take("1/100" if end == start else f"{end / arguments.frames:.0%}")
         journal.end(CLOSING)
-        journal.close()
         began = time.monotonic()
-        seal(Journal.open(journal.path), sealed)
+        journal.seal()
         seconds = time.monotonic() - began
         figures.take("sealed")
         whole = SealedFile(sealed).num_rows == arguments.frames and verify_checksums(sealed)

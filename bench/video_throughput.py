@@ -26,11 +26,11 @@ import cv2
 import numpy as np
 
 from dgrec.clock import Clock
-from dgrec.format import metadata as metadata_module
 from dgrec.recorder.capture import Capture
-from dgrec.recorder.recording import Recording
+from dgrec.recorder.options import RecordingOptions
+from dgrec.recorder.recorder import Recorder
 from dgrec.recorder.sources import Frame
-from dgrec.recorder.video import VideoOptions, find_codec
+from dgrec.recorder.stream import Stream
 from tests.factory import smooth_boxes
 from tests.recorder.doubles import PysdkDouble, SourceDouble
 
@@ -86,25 +86,17 @@ class BusyModel:
 
 
 def run(
-    infer: BusyModel, frames: int, size: tuple[int, int], video: VideoOptions | None
+    infer: BusyModel, frames: int, size: tuple[int, int], options: RecordingOptions
 ) -> tuple[float, int]:
     """Record once; return frames a second and how many were left out of the video."""
     clock = Clock()
     model = PysdkDouble("Detection", infer)
-    metadata = {**metadata_module.new("s", clock.now_ns()), **model.describe()}
-    metadata["source"] = {"given": "pictures", "kind": "camera"}
+    metadata = {**model.describe(), "source": {"given": "pictures", "kind": "camera"}}
     with tempfile.TemporaryDirectory() as folder:
-        recording = Recording(
-            model,
-            Capture(MovingPictures(frames, size, clock)),
-            Path(folder) / "s.parquet",
-            metadata,
-            clock=clock,
-            video=video,
-        )
-        recording.run()
-        left_out = recording.video.left_out if recording.video is not None else 0
-    return recording.progress.fps() or 0.0, left_out
+        recorder = Recorder(Path(folder) / "s.parquet", options, metadata=metadata, clock=clock)
+        capture = Capture(MovingPictures(frames, size, clock))
+        Stream(model, capture, recorder, clock=clock).run()
+    return recorder.progress.fps() or 0.0, recorder.video.left_out
 
 
 def main() -> int:
@@ -120,14 +112,18 @@ def main() -> int:
     arguments = parser.parse_args()
     width, height = map(int, arguments.size.split("x"))
     infer = BusyModel(arguments.model_ms, waits=arguments.accelerator)
-    codec = find_codec(arguments.codec)
-    video = VideoOptions((arguments.kind,), codec, policy=arguments.policy)
+    video = RecordingOptions(
+        video=arguments.kind, codec=arguments.codec, video_policy=arguments.policy
+    )
     rates: dict[bool, list[float]] = {False: [], True: []}
     left_out = 0
     for pair in range(arguments.pairs):
         for with_video in (False, True) if pair % 2 else (True, False):
             rate, lost = run(
-                infer, arguments.frames, (width, height), video if with_video else None
+                infer,
+                arguments.frames,
+                (width, height),
+                video if with_video else RecordingOptions(video="none"),
             )
             rates[with_video].append(rate)
             left_out += lost

@@ -1,8 +1,9 @@
 """dgrec: record what an AI camera pipeline did, look at it again, measure it.
 
-`open` gives a recorded session, `open_sessions` many, `connect` SQL over them; `compare` holds
-recordings against each other; the rest of the public names are the errors they may raise.
-Recording and replaying are done by the command ``dgrec``.
+`Recorder` writes a session, and an `Output` watches it; `open` gives a recorded session,
+`open_sessions` many, `connect` SQL over them; `compare` holds recordings against each other; the
+rest of the public names are the errors they may raise. Cameras are recorded, and sessions
+replayed, by the command ``dgrec``.
 """
 
 from dgrec.errors import (
@@ -30,10 +31,12 @@ __all__ = [
     "FormatVersionError",
     "ModelError",
     "NotASessionError",
+    "Output",
     "OutputError",
     "OverlayError",
     "QueryError",
     "RecordedResult",
+    "Recorder",
     "Session",
     "SessionError",
     "SourceError",
@@ -49,6 +52,8 @@ __all__ = [
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from dgrec.comparison import Comparison, compare
+    from dgrec.recorder.outputs import Output
+    from dgrec.recorder.recorder import Recorder
     from dgrec.session import RecordedResult, Session, connect, open_sessions
     from dgrec.session import open_session as open
 
@@ -57,7 +62,9 @@ if TYPE_CHECKING:
 #: `dgrec --help` must not wait for.
 _HOMES = {
     "Comparison": ("dgrec.comparison", "Comparison"),
+    "Output": ("dgrec.recorder.outputs", "Output"),
     "RecordedResult": ("dgrec.session", "RecordedResult"),
+    "Recorder": ("dgrec.recorder.recorder", "Recorder"),
     "Session": ("dgrec.session", "Session"),
     "compare": ("dgrec.comparison", "compare"),
     "connect": ("dgrec.session", "connect"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
@@ -13,10 +14,10 @@ import psutil  # type: ignore[import-untyped]
 
 from dgrec.credentials import redact
 from dgrec.errors import DgrecError, ModelError
-from dgrec.recorder.capture import Capture
+from dgrec.recorder.capture import Capture, Feed
 from dgrec.recorder.model import LoadedModel
 
-__all__ = ["AIServer", "Outage", "close_beside"]
+__all__ = ["HERE", "AIServer", "Inference", "Outage", "ServerLostError", "close_beside"]
 
 #: Silence after which a server counts as lost, and the same once the recording is to end. A slow
 #: model has longer: several times what its results took lately.
@@ -45,7 +46,56 @@ class Outage:
     refusal: str = ""
 
 
-class AIServer:
+class ServerLostError(Exception):
+    """The AI server gives no more results; the text says for how long."""
+
+
+class Inference:
+    """Where a model runs. As it stands: in this process, where what fails has failed for good."""
+
+    name = "this process"
+
+    def feed(self, capture: Capture, model: Any) -> Any:
+        """Return what `predict_stream` reads from."""
+        return capture
+
+    def silence(self, capture: Capture, model: Any) -> str:
+        """Return why no more results are to be expected, if so, while there is none."""
+        return ""
+
+    def may_be_lost(self, error: DgrecError) -> bool:
+        """Return whether ``error`` may pass when the model is loaded again."""
+        return False
+
+    def reconnect(self, reason: str, capture: Capture) -> tuple[LoadedModel | None, Outage]:
+        """Load the model again, if that may help."""
+        return None, Outage(reason)
+
+    def gave_up(self, capture: Capture, outage: Outage) -> bool:
+        """Return whether the model could not be loaded though the recording was to go on."""
+        return True
+
+    def error(self, outage: Outage) -> ModelError:
+        return ModelError(outage.reason)
+
+    def give_up(self, capture: Capture) -> None:
+        """Count what got no result, now that there will be none."""
+
+    def end(self, stream: Iterator[Any]) -> None:
+        """Let PySDK come to its end: closed in the middle, it may print a traceback of its own."""
+        with contextlib.suppress(Exception):
+            for _ in stream:
+                pass
+
+    def abandon(self, stream: Iterator[Any]) -> None:
+        """Leave a stream of results that gives no more."""
+        self.end(stream)
+
+
+HERE = Inference()
+
+
+class AIServer(Inference):
     """The server that a model runs on.
 
     PySDK goes on taking frames for a server that died, and goes on reading from the closed
@@ -77,6 +127,26 @@ class AIServer:
         self._port = int(port) if port.isdecimal() else _DEFAULT_PORT
         self._looked = 0.0
         self._is_connected = False
+        self._feed: Feed | None = None
+
+    def feed(self, capture: Capture, model: Any) -> Feed:
+        capture.most_waiting = self.queue_depth(model)
+        self._feed = Feed(capture)
+        return self._feed
+
+    def may_be_lost(self, error: DgrecError) -> bool:
+        return isinstance(error, ModelError)
+
+    def give_up(self, capture: Capture) -> None:
+        capture.take_back()
+
+    def end(self, stream: Iterator[Any]) -> None:
+        close_beside(stream)
+
+    def abandon(self, stream: Iterator[Any]) -> None:
+        if self._feed is not None:
+            self._feed.is_abandoned = True
+        close_beside(stream)
 
     @staticmethod
     def queue_depth(model: Any) -> int:

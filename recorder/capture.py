@@ -1,6 +1,6 @@
 """The object that `predict_stream` reads its frames from.
 
-It has the face of ``cv2.VideoCapture``, so the real `predict_stream` runs on it unchanged, and it
+It implements ``cv2.VideoCapture``, so the real `predict_stream` runs on it unchanged, and it
 does what that function has no place for: it leaves frames out at exactly the rate that was asked
 for, counts what was left out, keeps each frame's stamps for the result that will come out, and
 ends the stream cleanly.
@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 
 from dgrec.errors import DgrecError, SourceError
+from dgrec.format import Event
+from dgrec.recorder.ending import SourceCounts
 from dgrec.recorder.sources import Frame, FrameSource
 
 __all__ = ["Capture", "Decimator", "Feed"]
@@ -106,7 +108,7 @@ class Capture:
         #: no more, nor the end, until results come.
         self.most_waiting: int | None = None
 
-    # --- the face of cv2.VideoCapture ---
+    # --- as cv2.VideoCapture has it ---
 
     def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
         return True
@@ -174,6 +176,16 @@ class Capture:
         """How many frames were lost before PySDK could have them."""
         return self.frames_dropped_camera + self.frames_dropped_queue
 
+    @property
+    def counts(self) -> SourceCounts:
+        """What became of the frames so far."""
+        return SourceCounts(
+            read=self.frames_read,
+            skipped=self.frames_skipped,
+            dropped_camera=self.frames_dropped_camera,
+            dropped_queue=self.frames_dropped_queue,
+        )
+
     def stop(self, reason: str = "interrupted") -> None:
         """End the stream at the next read; what is in the pipeline still comes out."""
         if not self._stop.is_set():
@@ -239,7 +251,7 @@ class Capture:
             self._dropped_queue += frame.dropped_queue + 1
         self.frames_dropped_queue += len(frames)
 
-    def take_events(self) -> list[dict[str, Any]]:
+    def take_events(self) -> list[Event]:
         """Return what has happened to the source since the last call."""
         return self._frames.take_events()
 

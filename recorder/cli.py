@@ -231,7 +231,7 @@ def _video_size(
     "--publish",
     metavar="FILE",
     help="Append one JSON line a frame to FILE (new, or published to before) while recording; - is "
-    "stdout.",
+    "stdout. A file waits for a slow reader; of a live source, lines are left out.",
 )
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def record_command(properties: tuple[str, ...], **given: Any) -> None:
@@ -249,12 +249,17 @@ def record_command(properties: tuple[str, ...], **given: Any) -> None:
     def take(kind: type) -> dict[str, Any]:
         return {each.name: given.pop(each.name) for each in fields(kind) if each.name in given}
 
-    source_of = click.get_current_context().get_parameter_source
-    named = [name for name in VIDEO_OPTIONS if source_of(name) is ParameterSource.COMMANDLINE]
+    context = click.get_current_context()
+    of_video = [
+        option.opts[0]
+        for option in context.command.params
+        if option.name in VIDEO_OPTIONS
+        and context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
+    ]
     try:
         options = RecordingOptions(**take(RecordingOptions))
         model = ModelRequest(**take(ModelRequest), properties=dict(map(parse_property, properties)))
-        request = RecordRequest(options=options, model=model, video_options=tuple(named), **given)
+        request = RecordRequest(options=options, model=model, video_flags=tuple(of_video), **given)
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
     code = run_record(request)

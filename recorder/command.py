@@ -42,14 +42,14 @@ def run_record(request: RecordRequest) -> int:
     console = Console(stderr=True, quiet=request.quiet)
     named = named_sources(Path.cwd())
 
-    def tell_of_journal(journal: Path, result: Recovery | DgrecError) -> None:
+    def report_journal(journal: Path, result: Recovery | DgrecError) -> None:
         lines = [str(result)] if isinstance(result, DgrecError) else _recovered(journal, result)
         for line in lines:
             console.say(line)
 
-    plans = [make_plan(text, named, request, tell_of_journal) for text in request.sources]
-    if request.video_options and not any(plan.video.kinds for plan in plans):
-        flag = "--" + request.video_options[0].replace("_", "-")
+    plans = [make_plan(text, named, request, report_journal) for text in request.sources]
+    if request.video_flags and not any(plan.has_video for plan in plans):
+        flag = request.video_flags[0]
         which = " or ".join(plan.source.given for plan in plans)
         raise ConfigError(f"{flag}: no video is recorded of {which}; say --video raw, too")
     for folder in {plan.output.parent for plan in plans}:
@@ -65,7 +65,7 @@ def run_record(request: RecordRequest) -> int:
         for note in models[0].notes:
             console.say(note)
         for loaded in models:
-            stack.enter_context(loaded.model)  # let go of its worker before `signals` ends it
+            stack.enter_context(loaded.model)  # releases its worker before `signals` ends it
         announcer = Announcer(console)
         jobs = [
             prepare(plan, reader, loaded, request, stack, announcer.tell)
@@ -76,7 +76,7 @@ def run_record(request: RecordRequest) -> int:
         with announcer, LiveView(console, jobs, announcer):
             _run(jobs)
         for job in jobs:
-            _tell(job, console, alone=len(plans) == 1)
+            _report(job, console, alone=len(plans) == 1)
     codes = [_exit_code(job, console, request.options.min_free) for job in jobs]
     return max([*codes, *(1 for _ in failed)])
 
@@ -103,7 +103,10 @@ def _open(
 
 
 def _run(jobs: Sequence[Job]) -> None:
-    if len(jobs) == 1:
+    windows = [
+        queue for job in jobs for queue in job.recorder.outputs if queue.output.needs_main_thread
+    ]
+    if len(jobs) == 1 and not windows:
         jobs[0].run()
         return
     threads = [
@@ -112,28 +115,30 @@ def _run(jobs: Sequence[Job]) -> None:
     ]
     for thread in threads:
         thread.start()
+    for window in windows:
+        window.run()
     for thread in threads:
         thread.join()
 
 
 def _stop(jobs: Sequence[Job]) -> None:
     for job in jobs:
-        job.recording.capture.stop()
+        job.stream.stop()
 
 
 def _say_left(jobs: Sequence[Job]) -> None:
     # os.write: the console's lock may be held by whatever hangs.
     for job in jobs:
         if not job.has_ended:
-            text = printable(f"Left as it is: {job.recording.journal}")
+            text = printable(f"Left as it is: {job.recorder.journal}")
             os.write(2, f"\n{text}\n".encode())
 
 
-def _tell(job: Job, console: Console, *, alone: bool) -> None:
+def _report(job: Job, console: Console, *, alone: bool) -> None:
     """Print what became of a recording; raise what went wrong with the only one."""
-    for extra in job.extras:
-        if extra.failure:
-            console.say(extra.failure)
+    for queue in job.recorder.outputs:
+        if queue.note:
+            console.say(queue.note)
     if job.error is not None:
         if alone:
             raise job.error
@@ -142,7 +147,7 @@ def _tell(job: Job, console: Console, *, alone: bool) -> None:
     assert job.metadata is not None
     if not alone:
         console.say(f"{job.source.given}:")
-    for line in summary(job.recording, job.metadata, job.seconds):
+    for line in summary(job.stream, job.metadata, job.seconds):
         console.say(line if alone else f"  {line}")
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from dgrec.errors import OutputError, StorageError
 from dgrec.files import check_parent, exists_already, output_error
 from dgrec.format import JOURNAL_SUFFIX, is_being_written
-from dgrec.recorder.recording import journal_path
 from dgrec.recorder.recovery import is_journal
 from dgrec.recorder.video import VideoOptions, video_path
 from dgrec.recorder.writing import recorded_videos
@@ -21,26 +20,33 @@ from dgrec.units import size_text
 __all__ = [
     "DEFAULT_FOLDER",
     "check_folder",
+    "check_output",
     "check_room",
     "check_videos",
+    "journal_path",
     "make_default_folder",
     "output_path",
+    "replaced_files",
 ]
 
 #: Where sessions go that were given no name.
 DEFAULT_FOLDER = Path("recordings")
 
 
-def output_path(
-    output: Path | None, source_name: str, overwrite: bool, *, split: bool = False
-) -> Path:
-    """Return where the session goes, having checked that it can go there.
+def journal_path(output: Path) -> Path:
+    """Return where the session ``output`` is while it is being recorded."""
+    return output.with_suffix(JOURNAL_SUFFIX)
 
-    Raises:
-        OutputError: The name is taken, or the folder is not there or cannot be written.
-    """
+
+def output_path(output: Path | None, source_name: str) -> Path:
+    """Return where a session goes, which is named after its source if it has no name."""
     if output is None:
         return _free_name(DEFAULT_FOLDER, f"{source_name}-{datetime.now():%Y%m%d-%H%M%S}")
+    return Path(str(output).replace("{source}", source_name))
+
+
+def check_output(output: Path, overwrite: bool, *, split: bool) -> None:
+    """Raise `OutputError` if the name is taken, or the folder is not there or cannot be written."""
     check_folder(output)
     if output.exists() and not overwrite:
         raise exists_already(output)
@@ -61,7 +67,12 @@ def output_path(
     others = [path for _, path in numbered_files(output) if path not in parts] if split else []
     if others:
         raise OutputError(f"{others[0]}: is called like a part, but is none; choose another name")
-    return output
+
+
+def replaced_files(output: Path) -> list[Path]:
+    """Return the sealed files that a recording of this name replaces."""
+    sealed = [path for path in parts_of(output) if path.suffix != JOURNAL_SUFFIX]
+    return [*sealed, output] if output.exists() else sealed
 
 
 def check_folder(output: Path) -> None:

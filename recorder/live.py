@@ -28,7 +28,8 @@ from rich.text import Text
 from dgrec.console import Console
 from dgrec.format import Metadata
 from dgrec.rates import rate_text
-from dgrec.recorder.recording import Recording
+from dgrec.recorder.stream import Stream
+from dgrec.recorder.video import VideoRecorder
 from dgrec.units import size_text
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ class LiveView:
             self._reporter = threading.Thread(target=self._report, name="dgrec-report", daemon=True)
 
     def _render(self) -> RenderableType:
-        first = self._jobs[0].recording
+        first = self._jobs[0].stream
         self._bar.update(self._task, completed=first.capture.frames_read)
         figures = Text(_figures(first)) if len(self._jobs) == 1 else _table(self._jobs)
         return Group(figures, self._bar.get_renderable())
@@ -141,7 +142,7 @@ class LiveView:
             for job in self._jobs:
                 name = f"{job.source.name}: " if len(self._jobs) > 1 else ""
                 if not job.has_ended:
-                    self._announcer.tell(name + _figures(job.recording))
+                    self._announcer.tell(name + _figures(job.stream))
 
 
 def _table(jobs: Sequence[Job]) -> Table:
@@ -151,56 +152,57 @@ def _table(jobs: Sequence[Job]) -> Table:
         table.add_column(name, justify="right")
     table.add_column("state")
     for job in jobs:
-        recording, progress = job.recording, job.recording.progress
+        stream, progress = job.stream, job.recorder.progress
         p50, p95 = progress.latency()
         table.add_row(
             Text(job.source.name),
             f"{progress.frames:,}",
             f"{progress.detections:,}",
-            rate_text(recording.recent_fps()),
+            rate_text(stream.recent_fps()),
             f"{p50:.0f}",
             f"{p95:.0f}",
-            f"{recording.capture.frames_skipped:,}",
-            _dropped(recording),
-            size_text(recording.writer.journal.bytes_written),
+            f"{stream.capture.frames_skipped:,}",
+            _dropped(stream),
+            size_text(stream.recorder.bytes_written),
             "failed" if job.error else "done" if job.has_ended else "recording",
         )
     return table
 
 
-def _dropped(recording: Recording) -> str:
+def _dropped(stream: Stream) -> str:
     """Return how many frames were lost once the model had started."""
-    return f"{max(0, recording.dropped - recording.dropped_at_start):,}"
+    return f"{max(0, stream.dropped - stream.recorder.dropped_at_start):,}"
 
 
-def _figures(recording: Recording) -> str:
-    progress, capture = recording.progress, recording.capture
+def _figures(stream: Stream) -> str:
+    progress, capture = stream.recorder.progress, stream.capture
     p50, p95 = progress.latency()
     parts = [
         f"{progress.frames:,} frames",
         f"{progress.detections:,} detections",
-        f"{rate_text(recording.recent_fps())} fps",
+        f"{rate_text(stream.recent_fps())} fps",
         f"p50 {p50:.0f} ms",
         f"p95 {p95:.0f} ms",
         f"skipped {capture.frames_skipped:,}",
-        f"dropped {_dropped(recording)}",
-        size_text(recording.writer.journal.bytes_written),
+        f"dropped {_dropped(stream)}",
+        size_text(stream.recorder.bytes_written),
     ]
-    video = recording.video
-    if video is not None:
+    video = stream.recorder.video
+    if video.options.kinds:
         left_out = f", {video.left_out:,} frames left out" if video.left_out else ""
         parts.append(f"video {size_text(video.bytes_written)}{left_out}")
     return "  ".join(parts)
 
 
-def summary(recording: Recording, metadata: Metadata, seconds: float) -> list[str]:
+def summary(stream: Stream, metadata: Metadata, seconds: float) -> list[str]:
     """Return the lines that end a recording: what there is now, and what to do with it."""
-    progress, capture = recording.progress, recording.capture
+    recorder, capture = stream.recorder, stream.capture
+    progress = recorder.progress
     p50, p95 = progress.latency()
-    path = _shown(recording.output)
-    files = recording.files
+    path = _shown(recorder.output)
+    files = recorder.files
     size = sum(file.stat().st_size for file in files)
-    parts = "" if files == [recording.output] else f"{_parts_text(files)}, "
+    parts = "" if files == [recorder.output] else f"{_parts_text(files)}, "
     rate = progress.fps()
     lost = _losses(metadata["totals"])
     found = f"{counted(progress.frames, 'frame')} with {counted(progress.detections, 'detection')}"
@@ -226,8 +228,8 @@ def summary(recording: Recording, metadata: Metadata, seconds: float) -> list[st
         reason = f"ended by {capture.limit}"
     lines += [
         f"Session: {path} ({parts}{size_text(size)}, {reason}).",
-        *_video_lines(recording),
-        *recording.notes,
+        *_video_lines(recorder.video),
+        *stream.notes,
         f"Replay it with: dgrec replay {shlex.quote(path)}",
     ]
     return lines
@@ -247,11 +249,8 @@ def _losses(totals: Mapping[str, int]) -> list[str]:
     return texts
 
 
-def _video_lines(recording: Recording) -> list[str]:
+def _video_lines(video: VideoRecorder) -> list[str]:
     """Return a line for each kind of video that was recorded."""
-    video = recording.video
-    if video is None:
-        return []
     lines = []
     for kind in video.options.kinds:
         files = [file for file in video.files if file.kind == kind and file.path.exists()]

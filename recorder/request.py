@@ -25,7 +25,7 @@ class RecordRequest:
         continues: Go on with the parts that are there.
         display: Show the overlay in a window.
         publish: Where a JSON line a frame goes; ``-`` is stdout.
-        video_options: Those of `VIDEO_OPTIONS` that were given.
+        video_flags: What was given that says something about a video only.
 
     Raises:
         ConfigError: Two of them exclude each other.
@@ -40,7 +40,7 @@ class RecordRequest:
     quiet: bool = False
     options: RecordingOptions = field(default_factory=RecordingOptions)
     model: ModelRequest = field(default_factory=ModelRequest)
-    video_options: tuple[str, ...] = ()
+    video_flags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.publish == "":

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +27,7 @@ __all__ = [
     "LABELS",
     "START_NS",
     "edited",
+    "later",
     "losses_of",
     "make_detection",
     "make_row",
@@ -78,6 +80,16 @@ def make_detection(index: int = 0, **overrides: Any) -> dict[str, Any]:
     return {key: value for key, value in detection.items() if value is not ...}
 
 
+class DraftRow(SimpleNamespace):
+    """A row that a test may still change; whatever takes rows takes it."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return (getattr(self, name) for name in Row._fields)
+
+    def _replace(self, **changes: Any) -> DraftRow:
+        return DraftRow(**{**vars(self), **changes})
+
+
 def make_row(i: int, results: Any = ..., **overrides: Any) -> Row:
     """Return frame ``i`` of a 30 fps source; ``results`` is one detection unless given."""
     captured = START_NS + i * 33_366_700
@@ -93,11 +105,16 @@ def make_row(i: int, results: Any = ..., **overrides: Any) -> Row:
         "results": [make_detection(i)] if results is ... else results,
         "timing": dict(TIMING),
     }
-    return Row(**{**fields, **overrides})
+    return cast("Row", DraftRow(**Row(**{**fields, **overrides})._asdict()))
 
 
 def make_rows(count: int, **overrides: Any) -> list[Row]:
     return [make_row(i, **overrides) for i in range(count)]
+
+
+def later(row: Row, by_ns: int) -> Row:
+    """Return a row as it would be if its frame had come later."""
+    return row._replace(captured_ns=row.captured_ns + by_ns, completed_ns=row.completed_ns + by_ns)
 
 
 def smooth_boxes(frames: int, boxes: int, seed: int = 0) -> list[list[dict[str, Any]]]:

@@ -99,13 +99,17 @@ def _make_base(folder: Path) -> Base:
     mask = {"x_min": 3, "y_min": 4, "data": (np.arange(200.0) % 7).reshape(10, 20)}
     point = {"category_id": 0, "label": "eye", "landmark": [30.5, 40.5], "connect": [0]}
     rows = make_rows(_FRAMES, width=_WIDTH, height=_HEIGHT)
-    for row in rows:
-        row.results = [
-            make_detection(row.source_frame, track_id=3, in_zone=(True, None)),
-            make_detection(1, landmarks=[point], mask=mask),
-        ]
-        row.attributes = {"trails": {1: [(1, 2), (3.5, 4.0)]}, "scene_cut": False}
-        row.info = {"stamp": 1}
+    rows = [
+        row._replace(
+            results=[
+                make_detection(row.source_frame, track_id=3, in_zone=(True, None)),
+                make_detection(1, landmarks=[point], mask=mask),
+            ],
+            attributes={"trails": {1: [(1, 2), (3.5, 4.0)]}, "scene_cut": False},
+            info={"stamp": 1},
+        )
+        for row in rows
+    ]
     metadata = new_metadata(
         source={
             "given": "clip.mp4",

@@ -15,7 +15,7 @@ import pytest
 
 import dgrec
 from dgrec import sample
-from tests.factory import edited, make_rows, write_session
+from tests.factory import edited, later, make_rows, write_session
 from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[1]
@@ -30,9 +30,7 @@ def _blocks(page: Path, language: str) -> list[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_sql_examples_run_and_find_something(page: Path, tmp_path: Path) -> None:
     rows = make_rows(60)
-    for row in rows[40:]:  # a stall, which the sample need not have
-        row.captured_ns += 5_000_000_000
-        row.completed_ns += 5_000_000_000
+    rows[40:] = [later(row, 5_000_000_000) for row in rows[40:]]  # a stall; the sample has none
     stalled = write_session(tmp_path / "stalled.parquet", rows)
     for query in _blocks(page, "sql"):
         if "read_parquet" in query:  # the example that does without dgrec

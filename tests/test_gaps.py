@@ -31,7 +31,7 @@ from dgrec.recorder.capture import Capture
 from dgrec.recorder.options import Splitting
 from dgrec.recorder.recovery import recover
 from dgrec.recorder.sources import Frame
-from dgrec.recorder.video import VideoOptions, find_codec
+from dgrec.recorder.video import find_codec
 from dgrec.recorder.video.codecs import CODECS
 from dgrec.recorder.video.file import VideoFile, frame_stamps
 from dgrec.replay.rendering.animation import Animation
@@ -98,8 +98,7 @@ def record_gaps(output: Path, gaps_us: Mapping[int, int], **more: Any) -> list[d
     settings = {"draw_color": (255, 255, 255), "line_width": 9, "show_labels": False}
     model = PysdkDouble("Detection", numbered_results, **settings)
     _, metadata = record(
-        model, Capture(camera), output, model.describe(), clock=camera.clock,
-        video=VideoOptions(("raw", "annotated"), find_codec("h264")), **more,
+        model, Capture(camera), output, model.describe(), clock=camera.clock, video="both", **more,
     )  # fmt: skip
     assert isinstance(metadata, dict), metadata
     assert verify(output) == []

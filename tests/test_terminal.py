@@ -93,9 +93,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     metadata["video"] = [{"kind": "raw", "codec": HOSTILE, "file": HOSTILE, "problem": HOSTILE}]
     metadata["events"] = [{"kind": "gap", "seconds": 1.5, "from": HOSTILE, "reason": HOSTILE}]
     metadata["damage"] = [HOSTILE]
-    rows = make_rows(40)
-    for row in rows:
-        row.results = [make_detection(0, label=HOSTILE, **{"note\x1b]0;TITLE\x07": HOSTILE})]
+    found = [make_detection(0, label=HOSTILE, **{"note\x1b]0;TITLE\x07": HOSTILE})]
+    rows = make_rows(40, results=found)
     write_session(folder / "a.parquet", rows, metadata)
     write_session(folder / "\x1b]0;TITLE\x07\u202ename.parquet", rows, metadata)
     (folder / "\x1b[31mRED.arrows").write_bytes(b"no session")

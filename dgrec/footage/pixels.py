@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
@@ -15,15 +14,13 @@ import numpy as np
 from dgrec.errors import VideoError
 from dgrec.footage.finding import Footage
 from dgrec.footage.video import Clip
+from dgrec.format import pixel_aspect
 from dgrec.video import Image
 
 if TYPE_CHECKING:
     from dgrec.session import RecordedResult, Session
 
 __all__ = ["Pixels", "pixel_aspect_of"]
-
-#: Shapes of a pixel beyond this are no shapes of pixels.
-_ODDEST_ASPECT = 16
 
 #: How far the time of a source's frame may be from its row's: containers round to milliseconds.
 _TOLERANCE_S = 0.002
@@ -43,12 +40,7 @@ _STATES = {
 
 def pixel_aspect_of(session: Session) -> Fraction:
     """Return width / height of a pixel of the source as it is shown; 1 where nothing is known."""
-    said = session.metadata.get("source", {}).get("pixel_aspect") or ""
-    found = re.fullmatch(r"([1-9]\d{0,8})(?::([1-9]\d{0,8}))?", said)
-    if found is None:
-        return Fraction(1)
-    aspect = Fraction(int(found[1]), int(found[2] or 1))
-    return aspect if 1 / _ODDEST_ASPECT <= aspect <= _ODDEST_ASPECT else Fraction(1)
+    return pixel_aspect(session.metadata)
 
 
 class _Film:

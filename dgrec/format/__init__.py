@@ -9,9 +9,21 @@ from dgrec.format.decode import RestoredFrame, restore
 from dgrec.format.encode import Row
 from dgrec.format.journal import Durability, Journal, JournalTail, JournalWriter, is_being_written
 from dgrec.format.masks import MaskMode
-from dgrec.format.metadata import Metadata, cuts_of, dumps, is_live, utc_text, uuid7
+from dgrec.format.metadata import (
+    Event,
+    Metadata,
+    cuts_of,
+    dumps,
+    is_live,
+    pixel_aspect,
+    result_type,
+    source_size,
+    utc_ns,
+    utc_text,
+    uuid7,
+)
 from dgrec.format.parquet import SealedFile, leaves_of, seal, write_sealed
-from dgrec.format.schema import DETECTION, JOURNAL_SUFFIX, LABEL_LEAF, SCHEMA
+from dgrec.format.schema import DETECTION, JOURNAL_SUFFIX, LABEL_LEAF, SCHEMA, SCORE_LEAF
 from dgrec.format.totals import (
     AT_START,
     FLOATS,
@@ -32,6 +44,7 @@ __all__ = [
     "DETECTION",
     "DecodeError",
     "Durability",
+    "Event",
     "FLOATS",
     "JOURNAL_SUFFIX",
     "Journal",
@@ -46,6 +59,7 @@ __all__ = [
     "Row",
     "RowTotals",
     "SCHEMA",
+    "SCORE_LEAF",
     "SealedFile",
     "Span",
     "StartLosses",
@@ -64,10 +78,14 @@ __all__ = [
     "metadata",
     "open_file",
     "original_of",
+    "pixel_aspect",
     "recorded_spans",
     "restore",
+    "result_type",
     "seal",
     "since_start",
+    "source_size",
+    "utc_ns",
     "utc_text",
     "uuid7",
     "verify_checksums",

@@ -122,11 +122,6 @@ class JournalWriter:
         self.flushes += 1
         self._check_place()
 
-    @property
-    def unsealed_bytes(self) -> int:
-        """What sealing still needs room for."""
-        return self.bytes_written
-
     def end(self, closing: Metadata) -> None:
         """Append what is only known at the end, and the end of the stream."""
         self._put(self._encode(build_batch([], 0), {"end": closing}) + END_OF_STREAM)

@@ -10,12 +10,14 @@ import datetime as dt
 import json
 import os
 import platform
+import re
 import secrets
 import socket
 import time
 import uuid
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
+from fractions import Fraction
 from importlib import metadata as distributions
 from typing import Any
 
@@ -26,11 +28,29 @@ from dgrec.format.schema import FORMAT_VERSION
 from dgrec.version import __version__
 
 __all__ = [
-    *("Metadata", "cuts_of", "dumps", "loads", "new", "part_of_metadata", "problems"),
-    *("utc_text", "uuid7"),
+    "Event",
+    "Metadata",
+    "cuts_of",
+    "dumps",
+    "loads",
+    "new",
+    "part_of_metadata",
+    "pixel_aspect",
+    "problems",
+    "result_type",
+    "source_size",
+    "utc_ns",
+    "utc_text",
+    "uuid7",
 ]
 
 Metadata = dict[str, Any]
+#: What happened while recording: its ``kind``, times, and what else is known of it.
+Event = dict[str, Any]
+
+_EPOCH = dt.datetime.fromtimestamp(0, dt.UTC)
+#: Shapes of a pixel beyond this are no shapes of pixels.
+_ODDEST_ASPECT = 16
 
 #: Longer texts are not read: a recording that is years long comes to a tenth of it.
 _LONGEST_TEXT = 32 << 20
@@ -149,6 +169,33 @@ def cuts_of(metadata: Mapping[str, Any]) -> list[int]:
         within = slice(bisect_right(earlier, start), bisect_left(earlier, start + item["frames"]))
         found.update(first + cut - start for cut in earlier[within])
     return sorted(found - {0})
+
+
+def source_size(metadata: Mapping[str, Any]) -> tuple[int, int]:
+    """Return width and height of the source's frames, as far as they are known, or 0."""
+    source = metadata.get("source", {})
+    return source.get("width") or 0, source.get("height") or 0
+
+
+def result_type(metadata: Mapping[str, Any]) -> str | None:
+    """Return PySDK's name for what the model yields, such as ``Segmentation``."""
+    kind = metadata.get("model", {}).get("result_type")
+    return kind if isinstance(kind, str) else None
+
+
+def pixel_aspect(metadata: Mapping[str, Any]) -> Fraction:
+    """Return width / height of a pixel of the source as it is shown; 1 where nothing is known."""
+    text = metadata.get("source", {}).get("pixel_aspect") or ""
+    found = re.fullmatch(r"([1-9]\d{0,8})(?::([1-9]\d{0,8}))?", text)
+    if found is None:
+        return Fraction(1)
+    aspect = Fraction(int(found[1]), int(found[2] or 1))
+    return aspect if 1 / _ODDEST_ASPECT <= aspect <= _ODDEST_ASPECT else Fraction(1)
+
+
+def utc_ns(moment: dt.datetime) -> int:
+    """Return nanoseconds since 1970 of a datetime with a time zone."""
+    return (moment - _EPOCH) // dt.timedelta(microseconds=1) * 1000
 
 
 def is_live(metadata: Mapping[str, Any]) -> bool:

@@ -7,7 +7,7 @@ read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,12 @@ class NestedValues:
             # Texts take the most memory, even where they are null.
             shortest = min(found, key=lambda leaf: _WIDTHS.get(leaf.physical_type, 16))
             self._lists.setdefault(list_[0], []).append(_List(shortest.path, len(found)))
-        self._nested = [index for index, list_ in enumerate(leaves) if list_ is not None]
+        #: Leaves that are in lists, and their paths.
+        self._nested = {
+            index: file.schema.column(index).path
+            for index, list_ in zip(range(len(file.schema)), leaves, strict=False)
+            if list_ is not None
+        }
 
     def longest(self, group: int) -> int:
         """Return how many values the longest leaf of a row group has."""
@@ -77,22 +82,27 @@ class NestedValues:
             for group in range(self._file.metadata.num_row_groups):
                 if sum(self._counts(group)) > _FEW:
                     return False
-                check_page_counts(self._path, self._file, group, self._nested)
+                check_page_counts(self._path, self._file, group, list(self._nested))
         except (OSError, ValueError):  # reading it will tell
             return False
         return True
 
-    def rows_at_once(self, group: int, columns: set[str]) -> int:
+    def rows_at_once(self, group: int, names: Collection[str]) -> int:
         """Return how many rows of a group to decode at a time.
+
+        Args:
+            group: The row group.
+            names: The columns and leaves that are read.
 
         Raises:
             ValueError: A row has more values than a frame can have.
         """
+        columns = {name.partition(".")[0] for name in names}
         lists = [list_ for name in self._lists if name in columns for list_ in self._lists[name]]
         if not lists:
             return _ROWS_AT_ONCE
-        check_page_counts(self._path, self._file, group, self._nested)
-        if sum(self._counts(group)) <= MOST_IN_ROW:
+        check_page_counts(self._path, self._file, group, list(self._read(names)))
+        if sum(self._counts(group, names)) <= MOST_IN_ROW:
             return _ROWS_AT_ONCE
         values = np.zeros(self._file.metadata.row_group(group).num_rows, np.int64)
         for list_ in lists:  # those that are inside of others come later
@@ -104,11 +114,17 @@ class NestedValues:
             rows //= 2
         return rows
 
-    def _counts(self, group: int) -> Iterator[int]:
+    def _counts(self, group: int, names: Collection[str] | None = None) -> Iterator[int]:
         footer = self._file.metadata.row_group(group)
-        for index in self._nested:
+        for index in self._nested if names is None else self._read(names):
             if index < footer.num_columns:
                 yield footer.column(index).num_values
+
+    def _read(self, names: Collection[str]) -> Iterator[int]:
+        """Yield the nested leaves that are read with these columns and leaves."""
+        for index, path in self._nested.items():
+            if path in names or path.partition(".")[0] in names:
+                yield index
 
     def _values_in_rows(self, group: int, path: str) -> np.ndarray[Any, Any]:
         batches = self._file.iter_batches(

@@ -355,7 +355,8 @@ class SealedFile:
 
         Args:
             columns: Their names; known ones that the file lacks are null. Of a nested one, parts
-                can be named, as Parquet does; others of it may be null. None: those of `schema`.
+                can be named, as Parquet does; others of it may be null or not there, and texts
+                dictionaries. None: those of `schema`.
             first_group: Row group to begin with.
         """
         for index in range(first_group, self._file.metadata.num_row_groups):
@@ -368,24 +369,38 @@ class SealedFile:
             if not there:  # of nothing, Arrow reads no rows
                 there = ["frame"]
             columns = list(dict.fromkeys(name.partition(".")[0] for name in columns))
-        asked = set(self.schema.names if columns is None else columns)
         left = self._file.metadata.row_group(index).num_rows
         if self.checksums is not None:
             self.checksums.check(self._places(there, [index]))
         try:
             found = self._decoded.iter_batches(
-                batch_size=self._nested.rows_at_once(index, asked),
+                batch_size=self._nested.rows_at_once(
+                    index, self.schema.names if there is None else there
+                ),
                 row_groups=[index],
                 columns=there,
             )
             for stored in found:
-                for batch in cast_batches(stored, self.schema, self.path):
+                for batch in cast_batches(stored, self._narrowed(stored.schema, there), self.path):
                     left -= batch.num_rows
                     yield batch if columns is None else with_columns(batch, columns)
         except _UNREADABLE as error:
             raise self._failure(error) from None
         if left:
             raise DamagedSessionError(f"{self.path}: damaged: rows are missing")
+
+    def _narrowed(self, stored: pa.Schema, names: list[str] | None) -> pa.Schema:
+        """Return the types that rows are cast to: of detections of which parts were read, theirs.
+
+        Filling in the others and decoding texts would take several times as long as reading.
+        """
+        at = self.schema.get_field_index("detections")
+        if not any(name.startswith("detections.") for name in names or ()):
+            return self.schema
+        if not self.stored_schema.field("detections").type.equals(SCHEMA.field("detections").type):
+            return self.schema
+        narrow = stored.field("detections").type
+        return self.schema.set(at, self.schema.field(at).with_type(narrow))
 
     def _stored_name(self, name: str) -> str | None:
         """Return what Arrow calls a column or a leaf of one; None if there is none."""

@@ -16,6 +16,7 @@ __all__ = [
     "LABEL_LEAF",
     "METADATA_KEY",
     "SCHEMA",
+    "SCORE_LEAF",
     "STAGE_KEYS",
     "parquet_bounds",
     "parquet_encodings",
@@ -38,8 +39,9 @@ STAGE_KEYS: Final = {
     "postprocess_ms": ("CorePostprocessDuration_ms", "postprocess"),
 }
 
-#: The labels of detections, for who reads nothing else of them: masks would be most of it.
+#: Parts of detections, for who needs no others: boxes and masks are most of a file.
 LABEL_LEAF: Final = "detections.list.element.label"
+SCORE_LEAF: Final = "detections.list.element.score"
 
 LANDMARK: Final = pa.struct(
     [

@@ -1,10 +1,13 @@
 """What watches a recording: JSON lines and a window."""
 
-from dgrec.recorder.outputs.json_lines import Publisher, check_target
+from dgrec.recorder.outputs.json_lines import JsonLines, check_target
+from dgrec.recorder.outputs.output import Output, OutputQueue
 from dgrec.recorder.outputs.window import OverlayWindow
 
 __all__ = [
+    "JsonLines",
+    "Output",
+    "OutputQueue",
     "OverlayWindow",
-    "Publisher",
     "check_target",
 ]

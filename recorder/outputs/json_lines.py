@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from dgrec.errors import OutputError
 from dgrec.files import output_error
 from dgrec.format import JOURNAL_SUFFIX, Row
+from dgrec.recorder.outputs.output import Output
 
-__all__ = ["STDOUT", "Publisher", "check_target", "payload"]
+__all__ = ["STDOUT", "JsonLines", "check_target", "payload"]
 
 #: What stands for stdout among targets.
 STDOUT = "-"
@@ -68,45 +70,40 @@ def payload(row: Row) -> dict[str, Any]:
     }
 
 
-class Publisher:
-    """Writes `payload` lines to stdout (`STDOUT`) or to the end of a file, flushed one by one.
-
-    A reader that goes away ends the publishing, never the recording: ``failure`` then says why.
+class JsonLines(Output):
+    """Writes `payload` lines to stdout (`STDOUT`) or to the end of a file, one by one.
 
     Raises:
         OutputError: The file cannot be opened.
     """
 
     def __init__(self, target: str) -> None:
-        self.failure: str | None = None
-        self._target = target
-        self._file: IO[str] | None
-        if target == STDOUT:
-            self._file = sys.stdout
-        else:
-            path = Path(target)
-            try:
-                cut_off = path.is_file() and not _ends_with_a_line(path)
-                self._file = path.open("a", encoding="utf-8")
-            except OSError as error:
-                raise output_error(path, error) from None
-            if cut_off:  # by a power cut, say: that line is lost, and must not take ours with it
-                self._file.write("\n")
-
-    def publish(self, row: Row) -> None:
-        if self._file is None:
-            return
+        self.name = target
+        path = Path(target)
         try:
-            self._file.write(json.dumps(payload(row), separators=(",", ":")) + "\n")
-            self._file.flush()
+            if target == STDOUT:
+                sys.stdout.flush()
+                # Its own: a line that a stuck reader never takes must not hold up the exit.
+                self._file = os.dup(sys.stdout.fileno())
+                return
+            # By a power cut, say: that line is lost, and must not take ours with it.
+            is_cut_off = path.is_file() and not _ends_with_a_line(path)
+            self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+            if is_cut_off:
+                os.write(self._file, b"\n")
         except OSError as error:
-            self.failure = f"{self._target}: publishing ended: {error.strerror}"
-            self._file = None
+            raise output_error(path, error) from None
+
+    def frame(self, row: Row, result: Any) -> None:
+        line = memoryview(json.dumps(payload(row), separators=(",", ":")).encode() + b"\n")
+        try:
+            while line:
+                line = line[os.write(self._file, line) :]
+        except OSError as error:
+            raise OutputError(f"{self.name}: publishing ended: {error.strerror}") from None
 
     def close(self) -> None:
-        if self._file is not None and self._target != STDOUT:
-            self._file.close()
-        self._file = None
+        os.close(self._file)
 
 
 def _holds_lines(path: Path) -> bool:
@@ -136,7 +133,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
     if isinstance(value, float):
-        return value if value - value == 0 else None
+        return value if math.isfinite(value) else None
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if value is None or isinstance(value, str | int):

@@ -8,42 +8,44 @@ from typing import Any
 from dgrec.errors import DgrecError
 from dgrec.format import Row
 from dgrec.overlay import image_overlay
+from dgrec.recorder.outputs.output import Output
 from dgrec.screen import has_display
 
 __all__ = ["OverlayWindow"]
 
 
-class OverlayWindow:
+class OverlayWindow(Output):
     """Shows each result's overlay through degirum_tools' Display.
 
-    Pressing ``q`` or ``x`` in the window calls ``stop``. A window that fails in the middle is given
-    up, not the recording: ``failure`` then says why.
+    Pressing ``q`` or ``x`` in the window calls ``stop``. It shows what is new: a picture that it
+    has no time for is left out.
 
     Raises:
         DgrecError: There is no display.
     """
+
+    name = "window"
+    capacity = 1
+    is_waited_for = False
+    wants_results = True
+    needs_main_thread = True
 
     def __init__(self, title: str, stop: Callable[[], None]) -> None:
         if not has_display():
             raise DgrecError("--display: there is no display here; record without it")
         from degirum_tools import Display
 
-        self.failure: str | None = None
         self._display: Any = Display(title)
         self._stop = stop
 
-    def show(self, row: Row, result: Any) -> None:
-        if self._display is None:
-            return
+    def frame(self, row: Row, result: Any) -> None:
         try:
             self._display.show(image_overlay(result))
         except KeyboardInterrupt:  # what Display raises for its quit keys
             self._stop()
         except Exception as error:  # cv2.error: the window system went away
-            self.failure = f"the window is gone: {str(error).strip().splitlines()[0]}"
-            self.close()
+            reason = (str(error).strip() or repr(error)).splitlines()[0]
+            raise DgrecError(f"the window is gone: {reason}") from None
 
     def close(self) -> None:
-        if self._display is not None:
-            self._display.__exit__(None, None, None)
-            self._display = None
+        self._display.__exit__(None, None, None)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from dgrec.format import utc_text
+from dgrec.format import Event, utc_text
 
 __all__ = ["DamageLog"]
 
@@ -17,7 +15,7 @@ class DamageLog:
     """Makes one event of losses that follow each other: a bad line may lose every fifth picture."""
 
     def __init__(self) -> None:
-        self._event: dict[str, Any] | None = None
+        self._event: Event | None = None
         self._first_ns = self._last_ns = 0
 
     def add(self, lost: int, source_frame: int, at_ns: int, media_time_s: float | None) -> None:
@@ -38,7 +36,7 @@ class DamageLog:
         self._event["to"] = utc_text(at_ns)
         self._last_ns = at_ns
 
-    def take(self, now_ns: int | None = None) -> list[dict[str, Any]]:
+    def take(self, now_ns: int | None = None) -> list[Event]:
         """Return the event that is over by ``now_ns``; whatever there is without it."""
         if self._event is None:
             return []

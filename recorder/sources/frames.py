@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dgrec.clock import Clock
-from dgrec.format import utc_text
+from dgrec.format import Event, utc_text
 from dgrec.recorder.sources.damage import DamageLog
 from dgrec.recorder.sources.read_ahead import ReadAhead
 from dgrec.recorder.sources.source import SourceReader
@@ -67,7 +67,7 @@ class FrameSource(Protocol):
     def wait(self, timeout_s: float) -> bool:
         """Wait for the next frame or the end; return whether `read` will not have to wait."""
 
-    def take_events(self) -> list[dict[str, Any]]:
+    def take_events(self) -> list[Event]:
         """Return what has happened to the source since the last call (gaps, for one)."""
 
     def get(self, prop: int) -> float:
@@ -112,7 +112,7 @@ class Footage:
         self._loop_start_s = 0.0
         self._lost = 0  # at the end of the round before
         self._size: tuple[int, int] | None = None
-        self._events: list[dict[str, Any]] = []
+        self._events: list[Event] = []
         self._damage = DamageLog()
         self.loops = 0
         self.end_reason = "finished"
@@ -137,7 +137,7 @@ class Footage:
     def wait(self, timeout_s: float) -> bool:
         return self._ahead is None or self._ahead.wait(timeout_s)
 
-    def take_events(self) -> list[dict[str, Any]]:
+    def take_events(self) -> list[Event]:
         events = [*self._events, *self._damage.take(self._clock.now_ns())]
         self._events = []
         return events
@@ -215,7 +215,7 @@ def properties_of(reader: SourceReader) -> dict[int, float]:
     return {_WIDTH: width, _HEIGHT: height, _FPS: reader.fps or 0.0}
 
 
-def size_event(at_ns: int, source_frame: int, width: int, height: int) -> dict[str, Any]:
+def size_event(at_ns: int, source_frame: int, width: int, height: int) -> Event:
     """Return the event that a source's pictures have another size from a frame on."""
     return {
         "kind": "size",

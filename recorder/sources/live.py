@@ -12,7 +12,7 @@ from typing import Any
 
 from dgrec.clock import Clock
 from dgrec.errors import SourceError
-from dgrec.format import utc_text
+from dgrec.format import Event, utc_text
 from dgrec.recorder.sources.damage import DamageLog
 from dgrec.recorder.sources.frames import Frame, properties_of, size_event
 from dgrec.recorder.sources.source import Source, SourceReader
@@ -130,7 +130,7 @@ class LiveSource:
         self._properties = properties_of(reader)
         self._changed = threading.Condition()
         self._newest: Frame | None = None
-        self._events: list[dict[str, Any]] = []
+        self._events: list[Event] = []
         self._damage = DamageLog()
         self._gap: _Gap | None = None
         self._ending = threading.Event()
@@ -173,7 +173,7 @@ class LiveSource:
                 self._look_after_thread()
             return self._is_due()
 
-    def take_events(self) -> list[dict[str, Any]]:
+    def take_events(self) -> list[Event]:
         """Return what has happened to the source since the last call."""
         with self._changed:
             now = None if self._ending.is_set() else self._clock.now_ns()

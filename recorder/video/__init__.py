@@ -4,7 +4,7 @@ from dgrec.recorder.video.codecs import check_codec, find_codec
 from dgrec.recorder.video.encoder import VideoRecorder
 from dgrec.recorder.video.file import VIDEO_SUFFIXES, Kind, video_path
 from dgrec.recorder.video.recovery import recover_videos
-from dgrec.recorder.video.segment import SegmentVideos, VideoOptions
+from dgrec.recorder.video.segment import SegmentVideos, VideoOptions, video_options
 
 __all__ = [
     "Kind",
@@ -15,5 +15,6 @@ __all__ = [
     "check_codec",
     "find_codec",
     "recover_videos",
+    "video_options",
     "video_path",
 ]

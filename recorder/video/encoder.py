@@ -1,8 +1,8 @@
 """Recorded video: a thread that encodes the frames of rows, beside the inference loop.
 
-Whether a frame goes into the video is decided when its row is handed over, so that the row knows
-its ``video_frame`` before it is written; frames wait in a bounded queue. A frame for which there is
-no room is left out and its row says so (`VideoState`), or the loop waits: for footage that can.
+Whether a frame goes into the video is decided before its row is made, which says so; frames wait in
+a bounded queue. A frame for which there is no room is left out (`VideoState`), or the loop waits:
+for footage that can.
 """
 
 from __future__ import annotations
@@ -16,19 +16,28 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from dgrec.format import Row
 from dgrec.overlay import image_overlay
-from dgrec.recorder.segments import Segment
+from dgrec.recorder.segments import Names, Segment
 from dgrec.recorder.video.file import VideoFile
 from dgrec.recorder.video.segment import SegmentVideos, VideoOptions
-from dgrec.session import part_path
 
 __all__ = ["VideoRecorder", "VideoState"]
 
 #: Why a row of a recording with video has no `video_frame`: see docs/format.md.
 VideoState = Literal["encoder_busy", "encoder_failed", "part_not_begun"]
+
+
+class VideoPlace(NamedTuple):
+    """Which frame of the video a frame is, or why it is none of them."""
+
+    frame: int | None
+    state: VideoState | None
+
+
+_NO_VIDEO = VideoPlace(None, None)
 
 #: What may wait for the encoder, whichever is reached first: two seconds at 30 frames a second.
 _QUEUE_FRAMES = 60
@@ -58,29 +67,21 @@ class _Job:
 class VideoRecorder:
     """Encodes the frames of rows in its own thread.
 
-    `add` is called by the recording loop, before the row is handed to the writer.
+    `add` is called by the recording loop, before the row is made. Without kinds of video, all of
+    this does nothing.
 
     Args:
-        output: The session; the videos stand beside it.
-        in_parts: Whether each segment has videos of its own.
+        names: Of the sessions that the videos stand beside.
         replaces: Videos of an older recording, which stay until the new session is sealed.
     """
 
-    def __init__(
-        self,
-        options: VideoOptions,
-        output: Path,
-        *,
-        in_parts: bool = False,
-        replaces: Iterable[Path] = (),
-    ) -> None:
+    def __init__(self, options: VideoOptions, names: Names, replaces: Iterable[Path] = ()) -> None:
         self.options = options
         #: How many frames are in the video, and how many were left out for which reason.
         self.recorded = 0
         self.states: Counter[VideoState] = Counter()
         self.all: list[SegmentVideos] = []
-        self._output = output
-        self._in_parts = in_parts
+        self._names = names
         self._replaces = tuple(replaces)
         self._segment: Segment | None = None
         self._segments: list[Segment] = []
@@ -90,57 +91,63 @@ class VideoRecorder:
         self._is_closing = False
         self._thread: threading.Thread | None = None
 
-    def videos_of(self, segment: Segment) -> SegmentVideos:
-        """Return the videos of a segment, which begin when it does."""
-        if segment.videos is None:
-            session = part_path(self._output, segment.number) if self._in_parts else self._output
-            segment.videos = SegmentVideos(self.options, session, self._replaces)
-            self.all.append(segment.videos)
-            self._segments.append(segment)
-        return segment.videos
+    def begin(self, number: int) -> SegmentVideos:
+        """Return the videos of segment ``number``; their files are made with the first frame."""
+        videos = SegmentVideos(self.options, self._names.path(number), self._replaces)
+        self.all.append(videos)
+        return videos
 
-    def add(self, row: Row, image: Any, result: Any) -> None:
-        """Take in the frame of ``row`` or leave it out; say in the row which.
+    def add(self, segment: Segment, image: Any, result: Any, captured_ns: int) -> VideoPlace:
+        """Take in a frame or leave it out; return which.
 
-        ``row.segment`` is set. From now on nobody may draw on ``image``, the source's own pixels.
+        From now on nobody may draw on ``image``, the source's own pixels.
         """
-        segment: Segment = row.segment
-        videos = self.videos_of(segment)
+        if not self.options.kinds:
+            return _NO_VIDEO
         if segment is not self._segment:
-            self._end(self._segment)
-            for earlier in self._segments:
-                if earlier.failed:  # this one may be the next try, and its files have those names
-                    self._discard(earlier)
-            # Those of which nobody knows yet whether they will be begun.
-            self._segments = [
-                other
-                for other in self._segments
-                if other is segment
-                or not (other.begun or (other.videos and other.videos.is_discarded))
-            ]
-            self._segment = segment
-        state = self._state_of(segment, videos, int(image.nbytes))
+            self._change(segment)
+        state = self._state_of(segment, int(image.nbytes))
         if state is not None:
-            row.video_state = state
             with self._changed:
                 self.states[state] += 1
-            return
+            return VideoPlace(None, state)
         # The encoder reads the pixels a little later: whoever draws on them now fails, instead of
         # changing what is recorded.
         image.flags.writeable = False
-        row.video_frame, pts_us = videos.place(row.captured_ns)
+        frame, pts_us = segment.videos.place(captured_ns)
         with self._changed:
             self.recorded += 1
-        self._put(_Job(videos, image, result, pts_us))
+        self._put(_Job(segment.videos, image, result, pts_us))
+        return VideoPlace(frame, None)
 
-    def without_part(self, rows: Iterable[Row]) -> None:
-        """Say of rows that their frames went into a video for a part that there is not."""
+    def _change(self, segment: Segment) -> None:
+        """End the videos of the segment before, and discard those of parts that are not begun."""
+        if self._segment is not None:
+            self._end(self._segment.videos)
+        for earlier in self._segments:
+            if earlier.failed:  # this one may be the next try, and its files have those names
+                self._discard(earlier.videos)
+        # Those of which nobody knows yet whether they will be begun.
+        self._segments = [
+            other for other in self._segments if not other.begun and not other.videos.is_discarded
+        ]
+        self._segments.append(segment)
+        self._segment = segment
+
+    def without_part(self, rows: list[Row]) -> list[Row]:
+        """Return rows without their place in the video of a part that there is not."""
+        if not self.options.kinds:
+            return rows
+        count = sum(row.video_frame is not None for row in rows)
         with self._changed:  # the writer's thread comes here
-            for row in rows:
-                if row.video_frame is not None:
-                    row.video_frame, row.video_state = None, "part_not_begun"
-                    self.states["part_not_begun"] += 1
-                    self.recorded -= 1
+            self.states["part_not_begun"] += count
+            self.recorded -= count
+        return [
+            row
+            if row.video_frame is None
+            else row._replace(video_frame=None, video_state="part_not_begun")
+            for row in rows
+        ]
 
     @property
     def left_out(self) -> int:
@@ -160,8 +167,8 @@ class VideoRecorder:
     def needed_bytes(self) -> int:
         """What ending the videos may still take on disk: the frames that wait, and an index."""
         frame = self.bytes_written // max(1, self.recorded - self._waiting_frames)
-        videos = self._segment.videos if self._segment is not None else None
-        return frame * self._waiting_frames + 64 * (videos.frames if videos is not None else 0)
+        index = 64 * self._segment.videos.frames if self._segment is not None else 0
+        return frame * self._waiting_frames + index
 
     @property
     def failures(self) -> list[str]:
@@ -177,10 +184,10 @@ class VideoRecorder:
     def close(self) -> None:
         """Encode what waits, end the videos, and stop the thread."""
         for segment in self._segments:
-            if segment.begun:
-                self._end(segment)
-            else:  # its rows went elsewhere
-                self._discard(segment)
+            if not segment.begun:  # its rows went elsewhere
+                self._discard(segment.videos)
+        for videos in self.all:
+            self._end(videos)
         with self._changed:
             self._is_closing = True
             self._changed.notify_all()
@@ -189,10 +196,11 @@ class VideoRecorder:
 
     # --- inside ---
 
-    def _state_of(self, segment: Segment, videos: SegmentVideos, size: int) -> VideoState | None:
+    def _state_of(self, segment: Segment, size: int) -> VideoState | None:
         """Return why a frame of so many bytes is left out, once there is no more waiting for it."""
+        videos = segment.videos
         if segment.failed:
-            self._discard(segment)
+            self._discard(videos)
             return "part_not_begun"
         with self._changed:
             while not (videos.has_failed or self._has_room(size)):
@@ -207,15 +215,13 @@ class VideoRecorder:
             not self._waiting_frames or self._waiting_bytes + size <= _QUEUE_BYTES
         )
 
-    def _end(self, segment: Segment | None) -> None:
-        videos = segment.videos if segment is not None else None
-        if videos is not None and not videos.is_ended:
+    def _end(self, videos: SegmentVideos) -> None:
+        if not (videos.is_ended or videos.is_discarded):
             videos.is_ended = True
             self._put(_Job(videos, task="close"))
 
-    def _discard(self, segment: Segment) -> None:
-        videos = segment.videos
-        if videos is not None and not videos.is_discarded:
+    def _discard(self, videos: SegmentVideos) -> None:
+        if not videos.is_discarded:
             videos.is_discarded = True
             self._put(_Job(videos, task="discard"))
 

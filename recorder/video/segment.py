@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from dgrec.errors import DgrecError, VideoError
-from dgrec.format import utc_text
+from dgrec.format import Metadata, utc_text
 from dgrec.recorder.options import RecordingOptions, VideoPolicy
-from dgrec.recorder.video.codecs import CODECS, Codec
+from dgrec.recorder.video.codecs import CODECS, Codec, find_codec
 from dgrec.recorder.video.file import Kind, VideoFile, digest, video_path
 from dgrec.video import Image, repeats
 
-__all__ = ["SegmentVideos", "VideoOptions"]
+__all__ = ["SegmentVideos", "VideoOptions", "video_options"]
 
 Entry = dict[str, Any]
 
@@ -41,6 +41,35 @@ class VideoOptions:
     size: tuple[int, int] | None = None
     policy: VideoPolicy = "block"
     aspect: Fraction | None = None
+
+
+_KINDS: dict[str, tuple[Kind, ...]] = {
+    "auto": (),
+    "none": (),
+    "raw": ("raw",),
+    "annotated": ("annotated",),
+    "both": ("raw", "annotated"),
+}
+
+
+def video_options(options: RecordingOptions) -> VideoOptions:
+    """Return what is to be recorded of the pixels; of ``auto``, which depends on the source, none.
+
+    Raises:
+        VideoError: The installed PyAV has no encoder for it.
+    """
+    kinds = _KINDS[options.video]
+    # Looking it up takes PyAV, which a recording without video does without; but a mistyped name
+    # is reported even where there is no video.
+    if not kinds and options.codec == RecordingOptions.codec:
+        return VideoOptions()
+    return VideoOptions(
+        kinds,
+        find_codec(options.codec),
+        options.video_quality,
+        options.video_size,
+        options.video_policy or "block",
+    )
 
 
 class SegmentVideos:
@@ -69,6 +98,9 @@ class SegmentVideos:
         self.is_ended = self.is_discarded = False
         self._closed = threading.Event()
         self._entries: list[Entry] | None = None
+        if not self.files:  # there is nothing to wait for
+            self.is_discarded = True
+            self._closed.set()
 
     def place(self, captured_ns: int) -> tuple[int, int]:
         """Return number and time of the next frame; the time in microseconds since the first."""
@@ -91,10 +123,11 @@ class SegmentVideos:
     def bytes_written(self) -> int:
         return sum(file.bytes_written for file in self.files)
 
-    def header(self, size: tuple[int, int] | None) -> list[Entry]:
-        """Return what the journal says of the videos from the start.
+    def header(self, size: tuple[int, int]) -> Metadata:
+        """Return what the journal's metadata says of the videos from the start.
 
-        ``size`` is that of the frames; that of an overlay is not known before one is drawn.
+        ``size`` is that of the frames, 0 where it is not known; that of an overlay is not known
+        before one is drawn.
         """
         entries = []
         for file in self.files:
@@ -103,11 +136,11 @@ class SegmentVideos:
                 "kind": file.kind,
                 "codec": file.codec.name,
             }
-            width, height = file.size or ((size or (0, 0)) if file.kind == "raw" else (0, 0))
+            width, height = file.size or (size if file.kind == "raw" else (0, 0))
             if width and height:
                 entry |= {"width": width + width % 2, "height": height + height % 2}
             entries.append(entry)
-        return entries
+        return {"video": entries} if entries else {}
 
     # --- in the encoder's thread ---
 
@@ -149,13 +182,13 @@ class SegmentVideos:
 
     # --- for whoever seals the segment ---
 
-    def entries(self) -> list[Entry]:
+    def described(self) -> Metadata:
         """Wait for the encoder; return what the session's metadata says of the videos."""
         self._closed.wait()
         if self._entries is None:
             made = [] if self.is_discarded else [file for file in self.files if file.is_made]
             self._entries = [self._entry(file) for file in made]
-        return self._entries
+        return {"video": self._entries} if self.files else {}
 
     def _entry(self, file: VideoFile) -> Entry:
         width, height = file.size or (0, 0)

@@ -9,13 +9,22 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from glob import escape
 from pathlib import Path
 from typing import Any
 
 from dgrec.errors import ConfigError, DgrecError, OutputError
-from dgrec.format import JOURNAL_SUFFIX, SCHEMA, Metadata, Row, is_being_written, utc_text
+from dgrec.format import (
+    JOURNAL_SUFFIX,
+    SCHEMA,
+    Event,
+    Metadata,
+    Row,
+    is_being_written,
+    utc_ns,
+    utc_text,
+)
 from dgrec.recorder.recovery import Recovery, recover
 from dgrec.recorder.video import VIDEO_SUFFIXES
 from dgrec.recorder.writing.sealer import SealedPart, videos_of
@@ -28,7 +37,7 @@ from dgrec.session import (
     parts_of,
 )
 
-__all__ = ["Earlier", "find_earlier", "recover_parts"]
+__all__ = ["Continuation", "Earlier", "find_earlier", "recover_parts"]
 
 
 @dataclass(frozen=True)
@@ -83,7 +92,7 @@ class Earlier:
         rounds = -(-self.source_frames // frame_count)
         return replace(self, source_frames=rounds * frame_count)
 
-    def gap(self, row: Row) -> dict[str, Any] | None:
+    def gap(self, row: Row) -> Event | None:
         """Return the event before the first row of the next run."""
         if not self.captured_ns:
             return None
@@ -97,6 +106,33 @@ class Earlier:
             "attempts": 0,
             "reason": "the recorder was started again",
         }
+
+
+class Continuation:
+    """Goes on counting what a source counts, from where the runs before ended."""
+
+    def __init__(self, earlier: Earlier) -> None:
+        self._earlier = earlier
+        #: What is added to the source's own times, once the first frame has shown it.
+        self._offset_s: float | None = None
+
+    def source_frame(self, number: int) -> int:
+        return self._earlier.source_frames + number
+
+    def media_time_s(self, time_s: float | None, captured_ns: int) -> float | None:
+        if time_s is None:
+            return None
+        if self._offset_s is None:
+            before, self._offset_s = self._earlier.media_time_s, 0.0
+            if before is not None:  # as where a camera was away: by the time that passed
+                passed_s = (captured_ns - self._earlier.captured_ns) / 1e9
+                self._offset_s = before + passed_s - time_s
+        return self._offset_s + time_s
+
+    def event(self, event: Event) -> Event:
+        if "source_frame" not in event:
+            return event
+        return {**event, "source_frame": self.source_frame(event["source_frame"])}
 
 
 def recover_parts(output: Path, tell: Callable[[Path, Recovery | DgrecError], None]) -> None:
@@ -192,5 +228,4 @@ def _fact(metadata: Metadata, of: str, key: str) -> Any:
 def _ns(stamp: datetime | None) -> int:
     if stamp is None:
         return 0
-    since = stamp - datetime.fromtimestamp(0, stamp.tzinfo)
-    return since // timedelta(microseconds=1) * 1000
+    return utc_ns(stamp)

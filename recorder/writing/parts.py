@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +15,27 @@ from dgrec.errors import DgrecError, OutputError
 from dgrec.format import (
     JOURNAL_SUFFIX,
     LOSSES,
-    Durability,
+    Event,
     JournalWriter,
-    MaskMode,
     Metadata,
     Row,
+    source_size,
     utc_text,
-    uuid7,
 )
 from dgrec.recorder.machine import MachineMeter
-from dgrec.recorder.options import Splitting
-from dgrec.recorder.segments import Cutter, Segment
+from dgrec.recorder.options import RecordingOptions
+from dgrec.recorder.segments import Cutter, Names, PlacedRow, Segment
 from dgrec.recorder.video import VideoRecorder
 from dgrec.recorder.writing.continuation import Earlier
 from dgrec.recorder.writing.sealer import Sealer
-from dgrec.session import part_path
 
 __all__ = ["PartedJournal"]
 
 #: How long to go on with a part after the next one could not be begun.
 _RETRY_NS = 5_000_000_000
+#: What a row is taken to need before the first ones are written.
+_ROW_BYTES = 1000.0
+_NOTHING_EARLIER = Earlier()
 
 
 @dataclass
@@ -51,70 +55,66 @@ class _Counts:
 
 
 class PartedJournal:
-    """Has the face of a `JournalWriter`, and writes one journal after the other.
+    """Writes one journal after the other, and has each sealed; a single file is a set of one.
 
-    Rows come from the writer thread (`RowWriter`); a part ends between two of them, where the
-    `cutter` says. Beginning a part takes two small writes; sealing the one before is done in
-    `Sealer`'s thread. Frame numbers go on counting.
+    Rows come from the writer thread (`RowWriter`) with the segment that the `cutter` gave each of
+    them. Beginning a part takes two small writes; sealing the one before is done in `Sealer`'s
+    thread. Frame numbers go on counting.
 
     Args:
-        metadata: Of the whole recording; its ``session_id`` becomes the ``set_id`` of the parts,
-            unless they continue earlier ones.
-        replaces: Files of an older recording, to be removed once the first part is sealed.
-        video: What records the frames of the rows, if anything does.
+        metadata: Of the whole recording.
+        video: What records the frames of the rows.
         meter: Measures what each part costs this machine.
+        replaces: Files of an older recording, to be removed once the first part is sealed.
         earlier: What runs before this one left, which it continues.
 
     Raises:
         OutputError: A journal exists, or cannot be written. A part that cannot be *begun* later on
-            is no error: the one before goes on, and `notes` tells.
+            is no error: the one before goes on, and `notes` says so.
     """
 
     def __init__(
         self,
-        output: Path,
+        names: Names,
         metadata: Metadata,
-        splitting: Splitting,
+        options: RecordingOptions,
         *,
         clock: Clock,
-        masks: MaskMode = "exact",
-        durability: Durability = "flush",
+        video: VideoRecorder,
+        meter: MachineMeter,
         replaces: Sequence[Path] = (),
-        video: VideoRecorder | None = None,
-        meter: MachineMeter | None = None,
-        earlier: Earlier | None = None,
+        earlier: Earlier = _NOTHING_EARLIER,
     ) -> None:
-        self.durability = durability
-        self._earlier = earlier or Earlier()
-        self.number = self._earlier.number
-        self._output = output
+        self.durability = options.durability
+        self.number = earlier.number
+        self._names = names
         self._metadata = metadata
+        self._masks = options.masks
         self._video = video
-        self._meter = meter or MachineMeter()
-        self._masks = masks
+        self._meter = meter
+        self._frames_before = earlier.frames
         self._counts = _Counts()
-        #: What the closing words of earlier parts have told already.
-        self._told = _Counts()
+        #: What the ends of earlier parts have reported already.
+        self._reported = _Counts()
         self._bytes_before = 0
         self._last_write = 0
+        self._row_bytes = _ROW_BYTES
         self._last_completed_ns = 0
         self._begin_problem = ""
-        #: Where parts begin: asked before a frame goes to a video, or else when its row comes.
-        self.cutter = Cutter(splitting, self._bytes_of, self.number + 1)
+        #: Decides where parts begin, before a row is made.
+        self.cutter = Cutter(options.splitting, video.begin, self._bytes_of, earlier.number + 1)
         self._segment = self.cutter.current
-        source = metadata.get("source", {})
-        size = source.get("width") or 0, source.get("height") or 0
-        self._current = self._begin(metadata["started_at"], self._segment, size)
+        self._current = self._begin(metadata["started_at"], self._segment, source_size(metadata))
         self._sealer = Sealer(
-            splitting.keep,
+            options.splitting.keep,
             clock,
-            current_bytes=lambda: self._current.bytes_written + self._video_bytes(self._segment),
+            current_bytes=lambda: self._current.bytes_written + self._segment.videos.bytes_written,
             has_rows=lambda: self._current.frames > 0,
             replaces=replaces,
-            earlier=self._earlier.parts,
+            earlier=earlier.parts,
         )
 
-    # --- the face of JournalWriter ---
+    # --- for the writer ---
 
     @property
     def path(self) -> Path:
@@ -127,11 +127,11 @@ class PartedJournal:
 
     @property
     def detections(self) -> int:
-        return self._told.detections + self._current.detections
+        return self._reported.detections + self._current.detections
 
     @property
     def flushes(self) -> int:
-        return self._told.flushes + self._current.flushes
+        return self._reported.flushes + self._current.flushes
 
     @property
     def bytes_written(self) -> int:
@@ -142,35 +142,31 @@ class PartedJournal:
         """What the journals take for which sealing still needs room."""
         return self._current.bytes_written + self._sealer.waiting_bytes
 
-    def write(self, rows: Sequence[Row], **note: Any) -> None:
-        if not rows:
-            self._current.write(rows, **note)
-            return
-        waiting = list(rows)
-        while waiting:
-            segment = self.cutter.segment_of(waiting[0])
+    def write(self, placed: Sequence[PlacedRow], events: Sequence[Event] = ()) -> None:
+        """Append rows to the journals of their segments, in order; events go with the first."""
+        note = {"events": list(events)} if events else {}
+        if not placed:
+            self._current.write([], **note)
+        for segment, group in groupby(placed, key=lambda item: item.segment):
+            rows = [item.row for item in group]
             if segment is not self._segment and not segment.failed:
-                self._rotate(waiting[0], segment)
-            others = (
-                i for i, row in enumerate(waiting) if self.cutter.segment_of(row) is not segment
-            )
-            count = next(others, len(waiting))
-            if segment.failed and self._video is not None:
-                self._video.without_part(waiting[:count])
-            self._write(waiting[:count], note)
-            note = {}  # once is enough
-            del waiting[:count]
+                self._rotate(rows[0], segment)
+            if segment.failed:
+                rows = self._video.without_part(rows)
+            self._write(rows, note)
+            segment.written += len(rows)
+            note = {}
 
     def end(self, closing: Metadata) -> None:
         """Write the end of the last part. ``closing`` is about the whole recording."""
         totals = dict(closing.get("totals", {}))
-        for key, told in vars(self._told).items():
+        for key, reported in vars(self._reported).items():
             if key in totals:
-                totals[key] -= told
-        self._current.end({**closing, "totals": totals})
+                totals[key] -= reported
+        self._current.end({**closing, "totals": totals, **self._segment.videos.described()})
 
     def close(self) -> None:
-        """Let go of the journal, sealed or not, after all that was handed over is sealed."""
+        """Close the journal, sealed or not, after all that was handed over is sealed."""
         self._sealer.close()
         self._current.close()
 
@@ -190,7 +186,7 @@ class PartedJournal:
 
     @property
     def sealed(self) -> list[Path]:
-        """The parts that are sealed and were not let go."""
+        """The parts that are sealed and were not removed."""
         return self._sealer.sealed
 
     @property
@@ -200,13 +196,18 @@ class PartedJournal:
 
     @property
     def removed(self) -> int:
-        """How many parts were let go."""
+        """How many parts were removed, as the options asked for."""
         return self._sealer.removed
 
     @property
     def kept_frames(self) -> int:
-        """How many of the frames that were written were not let go."""
+        """How many of the frames that were written were not removed."""
         return self.frames - self._sealer.removed_frames
+
+    @property
+    def sealed_metadata(self) -> Metadata:
+        """The metadata of the part that was sealed last."""
+        return self._sealer.last_metadata
 
     @property
     def row_totals(self) -> dict[str, int]:
@@ -218,6 +219,21 @@ class PartedJournal:
         """How many frames are in the journal that is being written."""
         return self._current.frames
 
+    def what_is_left(self, output: Path) -> str:
+        """Return how many frames are where, once a journal that failed is closed."""
+        is_there = False
+        with contextlib.suppress(OSError):  # where the disk is failing, even this may
+            is_there = self.path.exists()
+        count = self.kept_frames - (0 if is_there else self.current_frames)
+        what = f"the {count} frames {'kept of those ' if self.removed else ''}written before"
+        if not any(map(os.path.exists, self.files)):  # nothing is sealed
+            if is_there:
+                return f"{what} are in {self.path}"
+            return f"the {self.frames} frames written before went with it"
+        text = f"{what} are in the parts of {output}"
+        has_last = is_there and self.current_frames
+        return f"{text}, the last of them in {self.path}" if has_last else text
+
     # --- inside ---
 
     def _write(self, rows: list[Row], note: dict[str, Any]) -> None:
@@ -228,6 +244,7 @@ class PartedJournal:
             if self._current.frames > frames:  # also where it was moved away after that
                 self._count(rows)
         self._last_write = self._current.bytes_written - before
+        self._row_bytes = self._last_write / len(rows)
 
     def _count(self, rows: list[Row]) -> None:
         self._last_completed_ns = rows[-1].completed_ns
@@ -242,25 +259,24 @@ class PartedJournal:
             counts.dropped_queue += row.dropped_queue
             counts.dropped_writer += row.dropped_writer
             counts.video_left_out += row.video_state is not None
-            row.segment = None  # it has got there; the row may be recorded elsewhere, too
 
     def _bytes_of(self, segment: Segment) -> int:
-        """Return what a segment takes with its videos, its next batch included."""
-        current, video = self._current, self._video_bytes(segment)
-        if segment is not self._segment or not current.frames:
-            return video
-        # The next batch will be about as large as the last.
-        return current.bytes_written + self._last_write + video
+        """Return what a segment takes with its videos, the rows that wait and one more included.
 
-    def _video_bytes(self, segment: Segment) -> int:
-        return segment.videos.bytes_written if segment.videos is not None else 0
+        They will be about as large as those that were written last.
+        """
+        waiting = round((segment.rows - segment.written + 1) * self._row_bytes)
+        current = self._current
+        if segment is not self._segment or not current.frames:
+            return waiting + segment.videos.bytes_written
+        return current.bytes_written + max(waiting, self._last_write) + segment.videos.bytes_written
 
     def _rotate(self, row: Row, segment: Segment) -> None:
         """Begin the next part with ``row``, and hand the finished one to the sealer."""
         finished, videos = self._current, self._segment.videos
         try:
             if segment.number != self.number + 1:
-                # The one before could not be begun, or the writer let all of its rows go.
+                # The one before could not be begun, or the writer dropped all of its rows.
                 raise OutputError(f"part {self.number + 1} is not there yet")
             following = self._begin(utc_text(row.captured_ns), segment, (row.width, row.height))
         except DgrecError as error:
@@ -281,24 +297,15 @@ class PartedJournal:
         self._sealer.add(finished, self._last_completed_ns, videos)
 
     def _begin(self, started_at: str, segment: Segment, size: tuple[int, int]) -> JournalWriter:
-        path = part_path(self._output, segment.number)
-        first_frame = self._earlier.frames + self._counts.frames
+        first_frame = self._frames_before + self._counts.frames
         metadata = {
             **self._metadata,
-            # Each its own: batches tell by it which journal they belong to.
-            "session_id": str(uuid7()),
-            "name": path.stem,
             "started_at": started_at,
-            "part": {
-                "number": segment.number,
-                "set_id": self._earlier.set_id or self._metadata["session_id"],
-                "first_frame": first_frame,
-            },
+            **self._names.describe(segment.number, first_frame),
+            **segment.videos.header(size),
         }
-        if self._video is not None:
-            metadata["video"] = self._video.videos_of(segment).header(size)
         journal = JournalWriter(
-            path.with_suffix(JOURNAL_SUFFIX),
+            self._names.path(segment.number).with_suffix(JOURNAL_SUFFIX),
             metadata,
             masks=self._masks,
             durability=self.durability,
@@ -308,11 +315,11 @@ class PartedJournal:
         return journal
 
     def _closing(self) -> Metadata:
-        """Return the closing words of a part that another one follows."""
+        """Return the end of a part that another one follows."""
         now = replace(self._counts, detections=self.detections, flushes=self.flushes)
-        totals = {key: value - getattr(self._told, key) for key, value in vars(now).items()}
-        self._told = now
-        if self._video is None:
+        totals = {key: value - getattr(self._reported, key) for key, value in vars(now).items()}
+        self._reported = now
+        if not self._video.options.kinds:
             del totals["video_left_out"]
         return {
             "ended_at": utc_text(self._last_completed_ns),

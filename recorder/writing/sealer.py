@@ -1,4 +1,4 @@
-"""Seals finished parts beside the recording, and lets the oldest ones go."""
+"""Seals finished parts beside the recording, and removes the oldest ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dgrec.session import is_in_set
 if TYPE_CHECKING:
     from dgrec.recorder.video import SegmentVideos
 
-__all__ = ["SealedPart", "Sealer", "recorded_videos", "remove", "videos_of"]
+__all__ = ["SealedPart", "Sealer", "recorded_videos", "remove", "unsealed", "videos_of"]
 
 #: How often it is looked whether a part has become too old, or all of them too large.
 _LOOK_SECONDS = 2.0
@@ -56,7 +56,7 @@ class _Finished:
 
     journal: JournalWriter
     ended_ns: int
-    videos: SegmentVideos | None
+    videos: SegmentVideos
 
 
 class Sealer:
@@ -92,9 +92,9 @@ class Sealer:
         self._current_bytes = current_bytes
         self._has_rows = has_rows
         self._replaces = list(replaces)
-        # Told by files that may not be there any more when it comes to that.
+        # Read now: the old files may be gone when their videos are removed.
         self._replaced_videos = {old: recorded_videos(old) for old in replaces}
-        # Anything else that has a part's name by then is somebody's.
+        # Any other file that has a part's name by then belongs to somebody else.
         self._replaceable = set(replaces)
         #: In the order of their rows, whenever they were sealed.
         self._sealed: list[SealedPart] = list(earlier)
@@ -110,7 +110,9 @@ class Sealer:
         self._lock = threading.Lock()
         self._is_closed = False
         self._has_last = False
-        #: How many parts were let go, and how many frames with them.
+        #: Of the part that was sealed last.
+        self.last_metadata: Metadata = {}
+        #: How many parts were removed, and how many frames with them.
         self.removed = 0
         self.removed_frames = 0
         self._thread = threading.Thread(target=self._run, name="dgrec-sealer", daemon=True)
@@ -144,7 +146,7 @@ class Sealer:
     @property
     def waiting_video_bytes(self) -> int:
         """What the videos take that belong to those journals."""
-        return sum(item.videos.bytes_written for item in self._unsealed() if item.videos)
+        return sum(item.videos.bytes_written for item in self._unsealed())
 
     def note(self, problem: str) -> None:
         self._notes.append(problem)
@@ -153,7 +155,7 @@ class Sealer:
         self,
         journal: JournalWriter,
         ended_ns: int,
-        videos: SegmentVideos | None = None,
+        videos: SegmentVideos,
         *,
         last: bool = False,
     ) -> None:
@@ -209,8 +211,7 @@ class Sealer:
         try:
             written = Journal.open(journal.path, is_ours=True)
             replace = path in self._replaceable or _is_sealed_from(written, path)
-            known = {"video": videos.entries()} if videos is not None else {}
-            metadata = seal(written, path, replace=replace, known=known)
+            metadata = seal(written, path, replace=replace, known=videos.described())
         except Exception as error:  # a defect here must not end the sealing of other parts
             self._failures[journal.path] = _failure(error, journal.path)
             with self._lock:
@@ -220,8 +221,8 @@ class Sealer:
         # In its place stands a part of this recording now, which nothing may replace or remove.
         self._replaceable.discard(path)
         self._stuck.pop(path, None)
-        if videos is not None:
-            self._put_in_place(videos)
+        self.last_metadata = metadata
+        self._put_in_place(videos)
         if written.damage or metadata["totals"]["frames"] != journal.frames:
             # It was whole a moment ago. What cannot be read now may be readable once more.
             what = written.damage[0] if written.damage else "frames are missing"
@@ -329,6 +330,18 @@ def _remove(path: Path) -> str:
     except OSError as error:
         return f"{path}: cannot be removed: {error.strerror}"
     return ""
+
+
+def unsealed(problems: Sequence[OutputError], failure: DgrecError | None) -> OutputError:
+    """Return what to say of journals that could not be sealed, after what ended the recording."""
+    more = f" (and {len(problems) - 1} more parts)" if len(problems) > 1 else ""
+    reason = f"{failure}; then sealing failed: " if failure is not None else ""
+    # The disk, if it is to blame for any of them: that is what there is to be seen to.
+    first = next((p for p in problems if isinstance(p, StorageError)), problems[0])
+    text = f"{reason}{first}{more}"
+    if isinstance(first, StorageError):
+        return StorageError(text, is_full=first.is_full)
+    return OutputError(text)
 
 
 def _failure(error: Exception, journal: Path) -> OutputError:

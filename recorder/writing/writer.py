@@ -13,13 +13,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from dgrec.errors import DgrecError
-from dgrec.format import JournalWriter, Metadata, Row
+from dgrec.format import Event, Metadata, Row
 from dgrec.recorder.options import QueuePolicy
+from dgrec.recorder.segments import PlacedRow, Segment
 from dgrec.recorder.writing.parts import PartedJournal
 from dgrec.recorder.writing.start_losses import StartLosses
 
@@ -37,8 +37,8 @@ class RowWriter:
     Args:
         min_free: Bytes that are to stay free on the disk: see `is_disk_low`.
         reserve: Returns how many bytes others still want to write before the recording has ended.
-        alarm: Called, in the writer's thread, with the reason for which recording has to end. A
-            source that has gone silent would not let anybody come to `put` and be told there.
+        alarm: Called, in the writer's thread, with the reason for which recording has to end: where
+            a source has gone silent, nobody calls `put` and gets an error there.
 
     Raises (from `put` and `close`):
         OutputError: The journal could not be written; nothing more will be.
@@ -46,7 +46,7 @@ class RowWriter:
 
     def __init__(
         self,
-        journal: JournalWriter | PartedJournal,
+        journal: PartedJournal,
         *,
         policy: QueuePolicy = "block",
         capacity: int = 1024,
@@ -66,13 +66,13 @@ class RowWriter:
         self._policy = policy
         self._capacity = capacity
         self._per_frame = journal.durability == "frame"
-        self._rows: deque[Row] = deque()
-        self._events: list[dict[str, Any]] = []
+        self._rows: deque[PlacedRow] = deque()
+        self._events: list[Event] = []
         self._changed = threading.Condition()
         self._closing = False
         self._error: DgrecError | None = None
         #: Of the row that was taken last.
-        self._last_segment: object = None
+        self._last_segment: Segment | None = None
         self._waiting_bytes = 0
         self._idle = False
         self._thread = threading.Thread(target=self._run, name="dgrec-writer", daemon=True)
@@ -91,23 +91,23 @@ class RowWriter:
         """
         return dict(self._start_losses.counts)
 
-    def put(self, row: Row) -> None:
+    def put(self, row: Row, segment: Segment) -> None:
         """Hand over one row; wait only if the queue is full and the policy is ``block``."""
         with self._changed:
             while len(self._rows) >= self._capacity and self._error is None:
                 if self._policy == "drop-oldest":
-                    self._drop(row)
+                    row = self._drop_oldest(row)
                     break
                 self._changed.wait(0.1)
             if self._error is not None:
                 raise self._error
-            self._rows.append(row)
+            self._rows.append(PlacedRow(row, segment))
             self._waiting_bytes += _estimate(row)
             # Waking the writer for every row would cost more than writing it.
             if self._idle or self._waiting_bytes >= FLUSH_BYTES or self._is_half_full():
                 self._changed.notify_all()
 
-    def note(self, event: dict[str, Any]) -> None:
+    def note(self, event: Event) -> None:
         """Keep an event (a camera that was lost, say) with the rows of its time."""
         with self._changed:
             self._events.append(event)
@@ -127,28 +127,31 @@ class RowWriter:
         """Write the journal's end. Call after `close`."""
         self.journal.end(closing)
 
-    def _drop(self, newest: Row) -> None:
-        # The next row that is written carries the count: it then stands where the loss was.
+    def _drop_oldest(self, newest: Row) -> Row:
+        """Drop a row that waits. The next one, which may be the newest, carries the count: it then
+        stands where the loss was. Return the newest row.
+        """
         index = self._to_drop()
-        row = self._rows[index]
+        dropped, segment = self._rows[index]
         del self._rows[index]
         self.dropped += 1
-        following = self._rows[index] if index < len(self._rows) else newest
-        following.dropped_writer += 1 + row.dropped_writer
-        following.dropped_camera += row.dropped_camera
-        following.dropped_queue += row.dropped_queue
-        following.skipped_before += row.skipped_before
+        segment.rows -= 1
+        if index == len(self._rows):
+            return _with_losses(newest, dropped)
+        following = self._rows[index]
+        self._rows[index] = following._replace(row=_with_losses(following.row, dropped))
+        return newest
 
     def _to_drop(self) -> int:
-        """Return which row to let go: the oldest, but for the only one of its segment.
+        """Return which row to drop: the oldest, but for the only one of its segment.
 
         A part without rows would not be begun, and its video belong to nobody.
         """
         before = self._last_segment
-        for index, row in enumerate(self._rows):
-            if row.segment is before:
+        for index, placed in enumerate(self._rows):
+            if placed.segment is before:
                 return index
-            before = row.segment
+            before = placed.segment
         return 0
 
     def _run(self) -> None:
@@ -156,9 +159,9 @@ class RowWriter:
             while True:
                 rows, events, last = self._next_batch()
                 if rows or events:
-                    for row in rows:
-                        self._start_losses.add(row)
-                    self.journal.write(rows, **({"events": events} if events else {}))
+                    for placed in rows:
+                        self._start_losses.add(placed.row)
+                    self.journal.write(rows, events)
                     self._look_at_disk()
                 if last:
                     return
@@ -184,7 +187,7 @@ class RowWriter:
     def _is_half_full(self) -> bool:
         return len(self._rows) * 2 >= self._capacity
 
-    def _next_batch(self) -> tuple[list[Row], list[dict[str, Any]], bool]:
+    def _next_batch(self) -> tuple[list[PlacedRow], list[Event], bool]:
         """Wait until a flush is due; return its rows and events, and True at the very end."""
         with self._changed:
             self._idle = True
@@ -198,13 +201,23 @@ class RowWriter:
                     break
                 self._changed.wait(left)
             rows = list(self._rows) if not self._per_frame else [*self._rows][:1]
-            for row in rows:
+            for placed in rows:
                 self._rows.popleft()
-                self._last_segment = row.segment
-            self._waiting_bytes = sum(map(_estimate, self._rows))
+                self._last_segment = placed.segment
+            self._waiting_bytes = sum(_estimate(placed.row) for placed in self._rows)
             events, self._events = self._events, []
             self._changed.notify_all()  # there is room again
             return rows, events, self._closing and not self._rows
+
+
+def _with_losses(row: Row, dropped: Row) -> Row:
+    """Return ``row`` with the loss of the row before it, and with what that one carried."""
+    return row._replace(
+        skipped_before=row.skipped_before + dropped.skipped_before,
+        dropped_camera=row.dropped_camera + dropped.dropped_camera,
+        dropped_queue=row.dropped_queue + dropped.dropped_queue,
+        dropped_writer=row.dropped_writer + dropped.dropped_writer + 1,
+    )
 
 
 def _estimate(row: Row) -> int:

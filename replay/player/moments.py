@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntFlag
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from dgrec.footage import Timeline
+from dgrec.footage import Timeline, labels_of, rows_with_labels
 from dgrec.format import LABEL_LEAF, cuts_of
 from dgrec.session import Session
 
@@ -144,13 +143,14 @@ def _batches(session: Session, start: int, end: int | None) -> Iterator[tuple[in
     waiting: list[pa.RecordBatch] = []
     rows = size = 0
     for batch in session.batches([*_COLUMNS, LABEL_LEAF], start, end):
-        waiting.append(batch)
-        rows += batch.num_rows
-        size += batch.nbytes
-        if rows >= _ROWS_AT_ONCE or size >= _BYTES_AT_ONCE:
+        is_enough = rows >= _ROWS_AT_ONCE or size >= _BYTES_AT_ONCE
+        if waiting and (is_enough or not batch.schema.equals(waiting[0].schema)):
             yield start, pa.concat_batches(waiting)
             start += rows
             waiting, rows, size = [], 0, 0
+        waiting.append(batch)
+        rows += batch.num_rows
+        size += batch.nbytes
     if waiting:
         yield start, pa.concat_batches(waiting)
 
@@ -168,15 +168,11 @@ class _Labels:
         self._last_us: dict[str, int] = {}
 
     def look(self, batch: pa.RecordBatch, times_us: np.ndarray[Any, Any], first_frame: int) -> None:
-        column = batch.column("detections")
-        labels = pc.struct_field(column.flatten(), "label").dictionary_encode()
-        codes = labels.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-        frames = pc.list_parent_indices(column).to_numpy(zero_copy_only=False)
-        names: Sequence[str | None] = labels.dictionary.to_pylist()
-        for code, label in enumerate(names):
-            if label is None:
+        names, codes, rows = labels_of(batch.column("detections"))
+        found = rows_with_labels(codes, rows, len(names), batch.num_rows)
+        for label, frames_with in zip(names, found, strict=True):
+            if label is None or not len(frames_with):
                 continue
-            frames_with = np.unique(frames[codes == code])
             times = times_us[frames_with]
             last = self._last_us.get(label)
             gaps = np.diff(times, prepend=times[0] - _ABSENT_US - 1 if last is None else last)

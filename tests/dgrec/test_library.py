@@ -43,13 +43,15 @@ _STAGES = ("preprocess_ms", "inference_ms", "postprocess_ms")
 def _tracked(count: int) -> list[Row]:
     """Return rows with tracks that come and go, one of them with two labels."""
     rows = uneven_rows(count, seed=6)
-    for i, row in enumerate(rows):
-        row.results = [
+    tracks = [
+        [
             make_detection(track, label="cat" if track == 2 and i % 3 else "dog", track_id=track)
             for track in range(4)
             if (i // (5 + track)) % 2
         ]
-    return rows
+        for i in range(count)
+    ]
+    return [row._replace(results=found) for row, found in zip(rows, tracks, strict=True)]
 
 
 def _settling(count: int, slow: int) -> list[Row]:
@@ -368,8 +370,7 @@ def test_a_window_without_results_is_there(tmp_path: Path) -> None:
 
 def test_the_last_window_ends_with_the_last_result(tmp_path: Path) -> None:
     rows = [make_row(i, captured_ns=START_NS + i * 1000 * MS) for i in range(10)]
-    for row in rows:
-        row.completed_ns = row.captured_ns + 1000 * MS
+    rows = [row._replace(completed_ns=row.captured_ns + 1000 * MS) for row in rows]
     with contextlib.closing(Recording(write_session(tmp_path / "s.parquet", rows))) as r:
         # 10 seconds in windows of 5: the result at the end belongs to the second, not to a third.
         assert [row["frames"] for row in r.ask("FROM throughput(5)")] == [4, 6]

@@ -139,8 +139,7 @@ def test_the_windows_of_a_session_are_cut_out_of_its_rate(tmp_path: Path) -> Non
 def test_a_backlog_that_drains_is_no_more_than_the_camera_sends(tmp_path: Path) -> None:
     """For three seconds nothing comes out, then all that had come in."""
     rows = late_first_result(100, 100, 20)
-    for row in rows[40:70]:
-        row.completed_ns = rows[70].completed_ns
+    rows[40:70] = [row._replace(completed_ns=rows[70].completed_ns) for row in rows[40:70]]
     path = write_session(tmp_path / "s.parquet", rows)
     windows = asked(path, "SELECT frames, fps FROM throughput(1)")
     assert [row["frames"] for row in windows[4:8]] == [0, 0, 0, 40]

@@ -83,9 +83,7 @@ TIMINGS = st.dictionaries(st.text(max_size=5), st.one_of(NUMBERS, SCALARS), max_
 def test_whatever_comes_out_of_a_model_comes_back(
     frames: list[Any], timing: dict[str, Any], info: Any
 ) -> None:
-    rows = [make_row(i, [], timing=timing, info=info) for i in range(len(frames))]
-    for row, results in zip(rows, frames, strict=True):
-        row.results = results
+    rows = [make_row(i, results, timing=timing, info=info) for i, results in enumerate(frames)]
     for row, frame in zip(rows, round_trip(*rows), strict=True):
         assert_same(row.results, frame.results)
         assert_same(timing, frame.timing)

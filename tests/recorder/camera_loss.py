@@ -12,10 +12,9 @@ from typing import Any
 import dgrec
 from dgrec.clock import Clock
 from dgrec.format import Metadata
-from dgrec.format import metadata as metadata_module
 from dgrec.recorder.capture import Capture
-from dgrec.recorder.recording import Recording
 from dgrec.recorder.sources import LiveSource, open_source, parse_source
+from tests.recorder.doubles import new_stream
 from tests.recorder.network_camera import MjpegCamera, frame_number
 
 #: Each start of the camera counts from the next multiple of this.
@@ -117,8 +116,7 @@ def run(
     thread = threading.Thread(target=lose, daemon=True)
     thread.start()
     try:
-        metadata = {**metadata_module.new(output.stem, clock.now_ns()), **described}
-        Recording(model, capture, output, metadata, clock=clock, watchers=(note,)).run()
+        new_stream(model, capture, output, described, clock=clock, watchers=(note,)).run()
     finally:
         thread.join(_PATIENCE_S)
         capture.release()

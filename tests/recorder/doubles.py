@@ -17,21 +17,33 @@ import numpy as np
 from dgrec import sample
 from dgrec.clock import Clock
 from dgrec.errors import DgrecError
-from dgrec.format import Metadata, Row
-from dgrec.format import metadata as metadata_module
+from dgrec.format import Event, Metadata, Row
 from dgrec.recorder.capture import Capture
-from dgrec.recorder.recording import Recording
+from dgrec.recorder.machine import MachineMeter
+from dgrec.recorder.options import RecordingOptions, Splitting
+from dgrec.recorder.recorder import Recorder
+from dgrec.recorder.segments import PlacedRow, names_of
 from dgrec.recorder.sources import Footage, Frame, open_source, parse_source
+from dgrec.recorder.stream import Stream
+from dgrec.recorder.video import VideoOptions, VideoRecorder
+from dgrec.recorder.writing import Earlier, PartedJournal
+from tests.factory import new_metadata
+from tests.waiting import wait_until
 
 __all__ = [
     "LABELS",
+    "Options",
     "PysdkDouble",
     "ScriptedFrames",
     "Seen",
     "SourceDouble",
     "clip",
+    "journal_of",
+    "new_stream",
+    "options_of",
     "record",
     "run_length",
+    "write_rows",
 ]
 
 LABELS = {0: "person", 1: "car", 2: "bicycle"}
@@ -211,31 +223,125 @@ class Seen:
         )
 
 
+class Options(RecordingOptions):
+    """Without limits: a part may take a tenth of a second, or a few KB."""
+
+    def __post_init__(self) -> None:
+        pass
+
+
+_ONE_FILE = Splitting()
+
+
+def options_of(splitting: Splitting = _ONE_FILE, **choices: Any) -> Options:
+    return Options(
+        split_every=splitting.every_s,
+        split_size=splitting.size,
+        keep_last=splitting.keep.last_s,
+        keep_total=splitting.keep.total,
+        **choices,
+    )
+
+
+def journal_of(
+    output: Path,
+    splitting: Splitting = _ONE_FILE,
+    *,
+    clock: Clock | None = None,
+    replaces: Sequence[Path] = (),
+    metadata: Metadata | None = None,
+    **choices: Any,
+) -> PartedJournal:
+    """Return the journals of a recording without video, to be written by hand."""
+    metadata = metadata or new_metadata("s")
+    names = names_of(output, splitting, metadata["session_id"])
+    return PartedJournal(
+        names,
+        metadata,
+        options_of(splitting, **choices),
+        clock=clock or Clock(),
+        video=VideoRecorder(VideoOptions(), names),
+        meter=MachineMeter(),
+        replaces=replaces,
+    )
+
+
+def write_rows(journal: PartedJournal, rows: Iterable[Row], events: Sequence[Event] = ()) -> None:
+    """Write rows as one batch, as if they had been handed over just before."""
+    segment_of = journal.cutter.segment_of
+    journal.write([PlacedRow(row, segment_of(row.completed_ns)) for row in rows], events)
+
+
+Watcher = Callable[[Row, Any], None]
+
+
+class WatchedRecorder(Recorder):
+    """Calls `watchers` with each row and its result, in the loop, once the row is handed over."""
+
+    watchers: tuple[Watcher, ...] = ()
+    #: Whether each row is in a journal before the next one comes: parts are then cut exactly where
+    #: their size says, and not where it was estimated.
+    in_step = False
+
+    def _check_names(self, *_: object) -> None:
+        """What stands in the way came there after it was looked for."""
+
+    def record(self, frame: Frame, result: Any, completed_ns: int) -> Row:
+        row = super().record(frame, result, completed_ns)
+        if self.in_step:
+            count = self.progress.frames
+            writer = self._writer
+            wait_until(lambda: self._journal.frames == count or writer.error, pause_s=0.0005)
+        for watch in self.watchers:
+            watch(row, result)
+        return row
+
+
+_NOTHING_EARLIER = Earlier()
+
+
+def new_stream(
+    model: Any,
+    capture: Capture,
+    output: Path,
+    metadata: Metadata,
+    *,
+    clock: Clock | None = None,
+    overwrite: bool = False,
+    earlier: Earlier = _NOTHING_EARLIER,
+    watchers: tuple[Watcher, ...] = (),
+    in_step: bool = False,
+    **choices: Any,
+) -> Stream:
+    """Return a recording that is ready to run; ``choices`` are those of `options_of`."""
+    clock = clock or Clock()
+    recorder = WatchedRecorder(
+        output,
+        options_of(**choices),
+        metadata=metadata,
+        clock=clock,
+        overwrite=overwrite,
+        earlier=earlier,
+    )
+    recorder.watchers, recorder.in_step = watchers, in_step
+    return Stream(model, capture, recorder, clock=clock)
+
+
 def record(
     model: Any,
     capture: Capture,
     output: Path,
     described: Metadata,
     *,
-    clock: Clock | None = None,
-    watchers: tuple[Callable[[Row, Any], None], ...] = (),
-    **options: Any,
+    watchers: tuple[Watcher, ...] = (),
+    **more: Any,
 ) -> tuple[list[Seen], Metadata | DgrecError]:
-    """Run a `Recording`; return copies of all results, and its metadata or the error it raised."""
-    clock = clock or Clock()
+    """Run a `Stream`; return copies of all results, and its metadata or the error it raised."""
     seen: list[Seen] = []
-    metadata = {**metadata_module.new(output.stem, clock.now_ns()), **described}
-    metadata["source"] = {"given": sample.CLIP.name, "kind": "file"}
-    recording = Recording(
-        model,
-        capture,
-        output,
-        metadata,
-        clock=clock,
-        watchers=(lambda _, result: seen.append(Seen.of(result)), *watchers),
-        **options,
-    )
+    metadata = {**described, "source": {"given": sample.CLIP.name, "kind": "file"}}
+    watchers = (lambda _, result: seen.append(Seen.of(result)), *watchers)
+    stream = new_stream(model, capture, output, metadata, watchers=watchers, **more)
     try:
-        return seen, recording.run()
+        return seen, stream.run()
     except DgrecError as error:
         return seen, error

@@ -15,13 +15,14 @@ from dgrec.errors import ConfigError, DgrecError, OutputError
 from dgrec.format import JournalWriter, Metadata
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.options import Retention, Splitting
-from dgrec.recorder.recording import Recording
 from dgrec.recorder.recovery import Recovery
+from dgrec.recorder.sources import Frame
+from dgrec.recorder.stream import Stream
 from dgrec.recorder.writing import Earlier, find_earlier, recover_parts
 from dgrec.recorder.writing import sealer as sealer_module
 from dgrec.replay.verify import verify
 from tests.factory import make_detection, make_rows, new_metadata, write_session
-from tests.recorder.doubles import PysdkDouble, ScriptedFrames
+from tests.recorder.doubles import PysdkDouble, ScriptedFrames, new_stream
 
 FRAMES = 5
 #: Two rows in a part: three parts a run.
@@ -42,7 +43,7 @@ class Killed(BaseException):
     """Ends a run where it stands."""
 
 
-def begin(output: Path, keep: Retention | None = None, **options: Any) -> Recording:
+def begin(output: Path, keep: Retention | None = None, **options: Any) -> Stream:
     """Return the next run, as `dgrec record --continue` begins it."""
     recover_parts(output, lambda journal, result: TOLD.append((journal.name, result)))
     earlier = find_earlier(output)
@@ -50,12 +51,13 @@ def begin(output: Path, keep: Retention | None = None, **options: Any) -> Record
     metadata = new_metadata("s", **model.describe())
     earlier.check(output, metadata)
     options = {"clock": Clock(after_ns=earlier.completed_ns + 1000), **options}
-    return Recording(
+    return new_stream(
         model,
         Capture(ScriptedFrames(i / 30 for i in range(FRAMES))),
         output,
         metadata,
         durability="frame",
+        in_step=True,
         splitting=Splitting(size=SIZE, keep=keep or Retention()),
         earlier=earlier,
         **options,
@@ -68,16 +70,20 @@ TOLD: list[tuple[str, Recovery | DgrecError]] = []
 def kill(output: Path, after: int = 3, **options: Any) -> None:
     """Make a run that is cut off, by kill -9 as far as its files go."""
 
-    def watch(row: Any, _: Any) -> None:
-        if row.source_frame - begun == after:
-            raise Killed
+    recording = begin(output, **options)
+    take = recording.capture.take
 
-    recording = begin(output, watchers=(watch,), **options)
-    begun = recording._earlier.source_frames
+    def take_or_die(image: Any) -> Frame:
+        frame = take(image)
+        if frame.source_frame == after:
+            raise Killed
+        return frame
+
+    recording.capture.take = take_or_die  # type: ignore[method-assign]
     with pytest.raises(Killed):
         recording.run()
-    recording.writer.close()
-    recording.writer.journal.close()
+    recording.recorder._writer.close()
+    recording.recorder._journal.close()
 
 
 def names(folder: Path) -> list[str]:
@@ -188,7 +194,9 @@ def test_retention_counts_the_parts_of_all_runs(output: Path) -> None:
     assert kept[-1] == "s-0008.parquet"
     assert recording.notes[0].startswith("Older parts removed, as asked for: ")
     # What this run recorded is all there, and counted as its own only.
-    assert [path.name for path in recording.files] == kept[-len(recording.files) :]
+    assert [path.name for path in recording.recorder.files] == kept[
+        -len(recording.recorder.files) :
+    ]
     frame, _ = columns(output, "frame", "source_frame")
     assert frame == list(range(frame[0], 3 + 2 * FRAMES))
     assert frame[0] > 0
@@ -205,15 +213,15 @@ def test_what_took_the_name_of_a_part_is_not_removed(output: Path) -> None:
 
     recording = begin(output, Retention(total=1), watchers=(replace,))
     # Nothing is removed before: with that limit it would be done at once.
-    recording.writer.journal._sealer._keep = Retention()  # type: ignore[union-attr]
-    replacing = recording.writer.journal._sealer  # type: ignore[union-attr]
-    end = recording.writer.end
+    recording.recorder._journal._sealer._keep = Retention()  # type: ignore[union-attr]
+    replacing = recording.recorder._journal._sealer  # type: ignore[union-attr]
+    end = recording.recorder._writer.end
 
     def end_and_keep_less(closing: Any) -> None:
         end(closing)
         replacing._keep = Retention(total=1)
 
-    recording.writer.end = end_and_keep_less  # type: ignore[method-assign]
+    recording.recorder._writer.end = end_and_keep_less  # type: ignore[method-assign]
     recording.run()
     assert names(output.parent) == ["s-0001.parquet", "s-0006.parquet"]
     assert f"{part}: is another file by now; not removed" in recording.notes

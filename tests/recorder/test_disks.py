@@ -12,7 +12,7 @@ import pytest
 
 from dgrec.format import verify_checksums
 from dgrec.session import open_session
-from tests.factory import make_rows, smooth_boxes, write_journal, write_session
+from tests.factory import make_row, make_rows, smooth_boxes, write_journal, write_session
 from tests.recorder.command import Command
 from tests.waiting import PATIENCE_S
 
@@ -131,9 +131,7 @@ def test_recovering_on_a_full_disk_leaves_everything(
     dgrec: Command, new_disk: Callable[[int], Disk], left: int
 ) -> None:
     disk = new_disk(1_000_000)
-    rows = make_rows(100)
-    for row, found in zip(rows, smooth_boxes(100, 8), strict=True):
-        row.results = found
+    rows = [make_row(i, found) for i, found in enumerate(smooth_boxes(100, 8))]
     journal = write_journal(disk.path / "s.arrows", rows, end=False)
     fill(disk, left)
     before = journal.read_bytes()

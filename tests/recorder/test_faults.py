@@ -15,19 +15,18 @@ from typing import Any
 
 import pytest
 
-from dgrec.clock import Clock
 from dgrec.errors import DgrecError, OutputError, StorageError
 from dgrec.format import JournalWriter, verify_checksums
 from dgrec.recorder.capture import Capture
-from dgrec.recorder.recording import Recording
 from dgrec.recorder.recovery import recover
 from dgrec.recorder.sources import Frame
+from dgrec.recorder.stream import Stream
 from dgrec.recorder.writing import RowWriter
 from dgrec.session import open_session
 from tests.dgrec.damage import read_all
 from tests.factory import make_detection, make_rows, new_metadata, write_journal, write_session
 from tests.faults import Faults, Kind
-from tests.recorder.doubles import PysdkDouble, ScriptedFrames
+from tests.recorder.doubles import PysdkDouble, ScriptedFrames, journal_of, new_stream
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(
@@ -35,6 +34,9 @@ pytestmark = pytest.mark.skipif(
 )
 
 FRAMES = 5
+
+#: What brings rows to the disk: none of it may fail without an error.
+ROWS = [("write", "s.arrows"), ("fsync", "s.arrows")]
 
 KINDS = [
     Kind(errno.ENOSPC),
@@ -44,15 +46,14 @@ KINDS = [
 ]
 
 
-def new_recording(folder: Path, **options: Any) -> Recording:
+def new_recording(folder: Path, **options: Any) -> Stream:
     """Return a recording of five frames, each a batch of its own and synced."""
     model = PysdkDouble("DetectionYolo", lambda index: [make_detection(index)])
-    return Recording(
+    return new_stream(
         model,
         Capture(ScriptedFrames(i / 30 for i in range(FRAMES))),
         folder / "s.parquet",
         new_metadata("s", **model.describe()),
-        clock=Clock(),
         durability="frame",
         **options,
     )
@@ -99,10 +100,11 @@ def test_every_call_of_a_recording_fails_once(tmp_path: Path, kind: Kind) -> Non
             assert isinstance(error, StorageError), state
             failed += 1
             continue
-        written = recording.writer.journal.frames
+        written = recording.recorder._journal.frames
         if error is None:
-            # What failed was only the clearing away.
+            # What failed was only the clearing away, or sealing, which is tried once more.
             assert is_whole(session), state
+            assert not faults.hit or faults.calls[faults.at or 0] not in ROWS, state
         else:
             failed += 1
             assert isinstance(error, StorageError), state
@@ -117,7 +119,8 @@ def test_every_call_of_a_recording_fails_once(tmp_path: Path, kind: Kind) -> Non
             assert is_whole(session, kept), state
     assert faults.at is not None
     assert faults.at > 25, "fewer calls than a recording needs: the injector does not see them"
-    assert failed >= faults.at - 8, "most of the failures must have been noticed"
+    healed = 8 if kind.for_good else 13
+    assert failed >= faults.at - healed, "most of the failures must have been noticed"
 
 
 @pytest.mark.parametrize("kind", KINDS[1:3], ids=str)
@@ -125,7 +128,7 @@ def test_an_overwritten_session_is_there_until_the_new_one_is(tmp_path: Path, ki
     for faults in sweep(tmp_path, kind):
         session = write_session(faults.folder / "s.parquet", make_rows(3))
         with faults, contextlib.suppress(DgrecError):
-            new_recording(faults.folder, replace=True).run()
+            new_recording(faults.folder, overwrite=True).run()
         assert is_whole(session, 3) or is_whole(session, FRAMES), faults.calls[-1]
 
 
@@ -200,19 +203,19 @@ def test_a_journal_that_cannot_be_read_back_is_not_removed(
 ) -> None:
     """It is the disk's fault, and the journal is the only copy of what was on it."""
     recording = new_recording(tmp_path)
-    end = recording.writer.end
+    end = recording.recorder._writer.end
 
     def flip(closing: Any) -> None:
         end(closing)
-        data = bytearray(recording.journal.read_bytes())
+        data = bytearray(recording.recorder.journal.read_bytes())
         data[len(data) // 2] ^= 1
-        with recording.journal.open("r+b") as file:
+        with recording.recorder.journal.open("r+b") as file:
             file.write(data)
 
-    monkeypatch.setattr(recording.writer, "end", flip)
+    monkeypatch.setattr(recording.recorder._writer, "end", flip)
     with pytest.raises(StorageError, match="cannot be read back"):
         recording.run()
-    assert recording.journal.exists()
+    assert recording.recorder.journal.exists()
     assert len(numbers(tmp_path / "s.parquet")) == FRAMES - 1
 
 
@@ -270,7 +273,7 @@ def test_min_free_ends_and_seals_in_time(tmp_path: Path, monkeypatch: pytest.Mon
         assert 3 <= len(session) < 3000
         assert session.damage == []
         assert session.metadata["totals"]["frames"] == len(session)
-    assert not recording.journal.exists()
+    assert not recording.recorder.journal.exists()
 
 
 class Silent(ScriptedFrames):
@@ -301,12 +304,12 @@ def test_a_disk_that_fails_ends_the_recording_of_a_silent_camera(tmp_path: Path)
 def test_min_free_leaves_room_for_sealing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import shutil
 
-    journal = JournalWriter(tmp_path / "s.arrows", new_metadata(), durability="frame")
+    journal = journal_of(tmp_path / "s.parquet", durability="frame")
     enough = journal.bytes_written + 1000
     monkeypatch.setattr(shutil, "disk_usage", lambda _: type("usage", (), {"free": enough}))
     writer = RowWriter(journal, min_free=999)
     for row in make_rows(3):
-        writer.put(row)
+        writer.put(row, journal.cutter.segment_of(row.completed_ns))
     writer.close()
     assert journal.bytes_written > enough - 999
     assert writer.is_disk_low
@@ -330,7 +333,7 @@ def test_a_folder_that_vanishes_ends_the_recording(tmp_path: Path, how: str) -> 
 
     def vanish(row: Any, _: Any) -> None:
         if row.source_frame == 2:
-            wait_until(lambda: recording.writer.journal.frames == 2)
+            wait_until(lambda: recording.recorder._journal.frames == 2)
             if how == "moved":
                 folder.rename(tmp_path / "elsewhere")
             else:
@@ -343,7 +346,7 @@ def test_a_folder_that_vanishes_ends_the_recording(tmp_path: Path, how: str) -> 
         moved = tmp_path / "elsewhere" / "s.arrows"
         assert f"any more: it is {moved} now; " in str(caught.value)
         # The batch that found out is there once, and so is the end.
-        written = recording.writer.journal.frames
+        written = recording.recorder._journal.frames
         assert written > 2
         assert numbers(moved) == list(range(written))
         result = recover(moved)
@@ -357,13 +360,13 @@ def test_a_folder_that_vanishes_before_sealing(tmp_path: Path) -> None:
     folder = tmp_path / "usb"
     folder.mkdir()
     recording = new_recording(folder)
-    end = recording.writer.end
+    end = recording.recorder._writer.end
 
     def end_and_move(closing: Any) -> None:
         end(closing)
         folder.rename(tmp_path / "elsewhere")
 
-    recording.writer.end = end_and_move  # type: ignore[method-assign]
+    recording.recorder._writer.end = end_and_move  # type: ignore[method-assign]
     with pytest.raises(OutputError) as caught:
         recording.run()
     assert caught.value.exit_code == 4

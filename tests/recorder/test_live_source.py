@@ -443,8 +443,12 @@ def test_frames_lost_by_the_camera(rtsp: RtspCamera, live: Callable[..., LiveSou
         frames += take(source, 30)
     assert source.take_events() == []
     assert explain(frames, []) == []
-    # What was lost while the camera started comes before the first of them.
-    assert sum(frame.dropped_camera for frame in frames[1:]) == 10
+    # What was lost while the camera started comes before the first of them; on a busy machine the
+    # camera itself may be late, and lose one more.
+    lost = sum(frame.dropped_camera for frame in frames[1:])
+    taken = frame_number(frames[-1].image) - frame_number(frames[0].image) + 1
+    assert lost == taken - len(frames) - sum(frame.dropped_queue for frame in frames[1:])
+    assert lost >= 10
 
 
 def lost(positions: list[float], *, opening_s: float = 0.0, behind_s: float = 0.0) -> list[int]:

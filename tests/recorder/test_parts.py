@@ -18,7 +18,7 @@ from dgrec.errors import OutputError
 from dgrec.format import AT_START, is_being_written
 from dgrec.format import metadata as metadata_module
 from dgrec.recorder.capture import Capture
-from dgrec.recorder.destination import output_path
+from dgrec.recorder.destination import check_output
 from dgrec.recorder.model import LoadedModel
 from dgrec.recorder.options import Retention, Splitting
 from dgrec.recorder.recovery import left_behind, recover
@@ -33,10 +33,10 @@ from tests.factory import (
     START_NS,
     make_detection,
     make_row,
-    new_metadata,
     write_session,
 )
-from tests.recorder.doubles import PysdkDouble, ScriptedFrames, clip, record
+from tests.recorder.doubles import PysdkDouble, ScriptedFrames, clip, record, write_rows
+from tests.recorder.doubles import journal_of as new_journal
 
 #: 30 frames a second: a second is 29.97 of them.
 from tests.waiting import wait_until
@@ -83,14 +83,14 @@ class SetClock(Clock):
 
 def journal_of(output: Path, splitting: Splitting, **options: Any) -> PartedJournal:
     options = {"clock": SetClock(), "durability": "never", **options}
-    return PartedJournal(output, new_metadata("s"), splitting, **options)
+    return new_journal(output, splitting, **options)
 
 
 def write(output: Path, splitting: Splitting, *, batch: int = 10, **options: Any) -> PartedJournal:
     """Write `ROWS` in parts, to their end."""
     journal = journal_of(output, splitting, **options)
     for start in range(0, len(ROWS), batch):
-        journal.write(ROWS[start : start + batch])
+        write_rows(journal, ROWS[start : start + batch])
     flushes = {"flushes": journal.flushes}
     journal.end({**END, "totals": {**TOTALS, **flushes}})
     assert journal.seal() == []
@@ -173,7 +173,7 @@ def test_parts_stay_on_the_grid_after_a_pause(output: Path) -> None:
         for i, s in enumerate(at)
     ]
     journal = journal_of(output, Splitting(every_s=10))
-    journal.write(rows)
+    write_rows(journal, rows)
     journal.end(CLOSING)
     assert journal.seal() == []
     with dgrec.open(output) as session:
@@ -187,7 +187,7 @@ def test_a_part_is_no_larger_than_asked_for(tmp_path: Path, output: Path) -> Non
     for row in ROWS:
         path = journal.path
         size = path.stat().st_size
-        journal.write([row])
+        write_rows(journal, [row])
         if journal.path != path:
             sizes.append(size)
     journal.end(END)
@@ -245,9 +245,9 @@ def test_metadata_of_the_parts(output: Path) -> None:
 
 def test_events_stand_in_the_part_of_their_time(output: Path) -> None:
     journal = journal_of(output, Splitting(every_s=1))
-    journal.write(ROWS[:10])
-    journal.write([], events=[{"n": 1}])
-    journal.write(ROWS[10:80], events=[{"n": 2}])  # and a part ends in the middle of these
+    write_rows(journal, ROWS[:10])
+    journal.write([], [{"n": 1}])
+    write_rows(journal, ROWS[10:80], [{"n": 2}])  # and a part ends in the middle of these
     journal.end(CLOSING)
     journal.seal()
     with dgrec.open(part_path(output, 1)) as part:
@@ -281,7 +281,7 @@ def test_neither_the_writer_nor_the_recording_waits_for_sealing(
     journal = journal_of(output, Splitting(every_s=1))
     writer = RowWriter(journal, policy="drop-oldest", capacity=1000)
     for row in ROWS:
-        writer.put(row)
+        writer.put(row, journal.cutter.segment_of(row.completed_ns))
     writer.close()
     # Every row is in a journal, while not one part could be sealed.
     assert journal.frames == 630
@@ -318,7 +318,7 @@ def test_a_part_that_cannot_be_sealed_stays_a_journal(
     monkeypatch.setattr(sealer_module, "seal", failing)
     journal = journal_of(output, Splitting(every_s=5))
     for start in range(0, 630, 10):
-        journal.write(ROWS[start : start + 10])
+        write_rows(journal, ROWS[start : start + 10])
     journal.end(END)
     (problem,) = journal.seal()
     assert "No space left on device" in str(problem)
@@ -356,7 +356,7 @@ def test_a_journal_that_cannot_be_read_back_is_left(
     monkeypatch.setattr(sealer_module, "seal", failing_disk)
     journal = journal_of(output, Splitting(every_s=5))
     for start in range(0, 630, 10):
-        journal.write(ROWS[start : start + 10])
+        write_rows(journal, ROWS[start : start + 10])
     journal.end(END)
     (problem,) = journal.seal()
     assert "s-0002.arrows: what was written cannot be read back" in str(problem)
@@ -375,7 +375,7 @@ def test_room_is_needed_for_what_is_not_sealed_yet(
 
     monkeypatch.setattr(sealer_module, "seal", slow)
     journal = journal_of(output, Splitting(every_s=5))
-    journal.write(ROWS[:400])
+    write_rows(journal, ROWS[:400])
     sizes = {path.name: path.stat().st_size for path in output.parent.glob("*.arrows")}
     assert len(sizes) == 3
     assert journal.unsealed_bytes == journal.bytes_written == sum(sizes.values())
@@ -408,11 +408,11 @@ def test_a_part_that_cannot_be_begun_does_not_end_the_recording(
     blocked = output.with_name("s-0002.arrows")
     blocked.write_bytes(b"in the way")
     journal = journal_of(output, Splitting(every_s=4))
-    journal.write(ROWS[:200])
+    write_rows(journal, ROWS[:200])
     assert journal.path.name == "s-0001.arrows"
     assert "exists already" in journal.notes[0]
     blocked.unlink()
-    journal.write(ROWS[200:])
+    write_rows(journal, ROWS[200:])
     assert journal.path.name != "s-0001.arrows"
     assert journal.notes == []
     journal.end(END)
@@ -426,14 +426,14 @@ def test_a_writer_that_fails_leaves_the_sealed_parts(output: Path) -> None:
     journal = journal_of(output, Splitting(every_s=5))
     writer = RowWriter(journal, policy="block")
     for row in ROWS[:400]:
-        writer.put(row)
+        writer.put(row, journal.cutter.segment_of(row.completed_ns))
     wait_until(lambda: journal.frames == 400)
 
     def fail(*_: Any, **__: Any) -> None:
         raise OutputError("s-0003.arrows: cannot be written: No space left on device")
 
     journal._current.write = fail  # type: ignore[method-assign]
-    writer.put(ROWS[400])
+    writer.put(ROWS[400], journal.cutter.segment_of(ROWS[400].completed_ns))
     with pytest.raises(OutputError, match="No space left"):
         writer.close()
     journal.close()
@@ -464,7 +464,7 @@ def test_keep_last_removes_what_ended_before(output: Path) -> None:
 def test_keep_last_removes_while_no_new_part_comes(output: Path) -> None:
     clock = SetClock()
     journal = journal_of(output, Splitting(every_s=5, keep=Retention(last_s=3600)), clock=clock)
-    journal.write(ROWS)
+    write_rows(journal, ROWS)
     wait_until(lambda: len(list(output.parent.glob("*.parquet"))) == 4)
     time.sleep(0.2)
     assert len(list(output.parent.glob("*.parquet"))) == 4
@@ -494,7 +494,7 @@ def test_keep_total_counts_journals_and_removes_only_sealed_parts(output: Path) 
 def test_the_part_being_written_is_never_removed(output: Path) -> None:
     journal = journal_of(output, Splitting(every_s=2, keep=Retention(last_s=0.001, total=1)))
     for start in range(0, 630, 10):
-        journal.write(ROWS[start : start + 10])
+        write_rows(journal, ROWS[start : start + 10])
         assert journal.path.exists()
     wait_until(lambda: names(output.parent) == [journal.path.name])
     journal.end(END)
@@ -555,27 +555,27 @@ SAMPLE = parse_source("sample")
 def test_parts_of_an_older_recording_are_refused(output: Path, split: bool) -> None:
     write(output, Splitting(every_s=10))
     with pytest.raises(OutputError, match=r"s-0001\.parquet: is a part of an older recording"):
-        output_path(output, SAMPLE.name, False, split=split)
-    assert output_path(output, SAMPLE.name, True, split=split) == output
+        check_output(output, False, split=split)
+    check_output(output, True, split=split)
 
 
 @pytest.mark.parametrize("overwrite", [True, False])
 def test_a_part_left_behind_is_refused_always(output: Path, overwrite: bool) -> None:
     journal = journal_of(output, Splitting(every_s=10))
-    journal.write(ROWS[:5])
+    write_rows(journal, ROWS[:5])
     with pytest.raises(OutputError, match="is being recorded now"):
-        output_path(output, SAMPLE.name, overwrite, split=True)
+        check_output(output, overwrite, split=True)
     journal.close()
     with pytest.raises(OutputError, match=r"dgrec recover .*s-0001\.arrows"):
-        output_path(output, SAMPLE.name, overwrite, split=True)
+        check_output(output, overwrite, split=True)
 
 
 @pytest.mark.parametrize("overwrite", [True, False])
 def test_what_is_no_part_is_not_overwritten(output: Path, overwrite: bool) -> None:
     other = write_session(output.with_name("s-2024.parquet"), ROWS[:3])
     with pytest.raises(OutputError, match=r"s-2024\.parquet: is called like a part, but is none"):
-        output_path(output, SAMPLE.name, overwrite, split=True)
-    assert output_path(output, SAMPLE.name, overwrite, split=False) == output
+        check_output(output, overwrite, split=True)
+    check_output(output, overwrite, split=False)
     assert other.exists()
 
 
@@ -584,11 +584,11 @@ def test_old_parts_stay_until_the_first_new_one_is_sealed(output: Path) -> None:
     old = sorted(output.parent.glob("*.parquet"))
     one = write_session(output, ROWS[:3])
     journal = journal_of(output, Splitting(every_s=4), replaces=[*old, one])
-    journal.write(ROWS[:10])
+    write_rows(journal, ROWS[:10])
     assert names(output.parent) == ["s-0001.arrows", *(path.name for path in old), "s.parquet"]
     with dgrec.open(output) as session:
         assert len(session) == 3, "what is there is still the old recording"
-    journal.write(ROWS[10:300])
+    write_rows(journal, ROWS[10:300])
     wait_until(
         lambda: (
             names(output.parent)
@@ -612,7 +612,7 @@ def test_only_what_was_to_be_replaced_is(output: Path) -> None:
     assert len(old) == 3
     journal = journal_of(output, Splitting(every_s=4), replaces=old)
     other = write_session(output.with_name("s-0005.parquet"), ROWS[:3])
-    journal.write(ROWS)
+    write_rows(journal, ROWS)
     journal.end(CLOSING)
     (problem,) = journal.seal()
     assert "s-0005.parquet: exists already" in str(problem)
@@ -625,7 +625,7 @@ def test_overwriting_parts_with_one_file(tmp_path: Path) -> None:
     write(output, Splitting(every_s=4))
     model = PysdkDouble("Detection", lambda index: [])
     metadata = record(
-        model, Capture(ScriptedFrames([0, 1, 2])), output, model.describe(), replace=True
+        model, Capture(ScriptedFrames([0, 1, 2])), output, model.describe(), overwrite=True
     )[1]
     assert isinstance(metadata, dict)
     assert names(tmp_path) == ["s.parquet"]
@@ -701,7 +701,7 @@ def _ns(stamp: Any) -> int:
 
 def test_a_journal_left_behind_is_a_part_that_can_be_recovered(output: Path) -> None:
     journal = journal_of(output, Splitting(every_s=5))
-    journal.write(ROWS[:400])
+    write_rows(journal, ROWS[:400])
     path = journal.path
     journal._sealer.close()
     journal._current.close()

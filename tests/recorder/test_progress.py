@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dgrec.recorder.recording import Progress
+from dgrec.recorder.progress import Progress
 from dgrec.recorder.writing.start_losses import StartLosses
 from tests.factory import losses_of, make_row, rate_of
 from tests.replay.conftest import uneven_rows

@@ -20,7 +20,7 @@ import pytest
 
 import dgrec
 from dgrec import sample
-from dgrec.recorder.outputs import Publisher, check_target
+from dgrec.recorder.outputs import JsonLines, check_target
 from dgrec.recorder.outputs.json_lines import payload
 from dgrec.session import Session
 from tests.factory import make_detection, make_row
@@ -254,13 +254,12 @@ def test_payload_is_valid_json_whatever_the_model_yields() -> None:
 def test_publishing_appends_to_a_file(tmp_path: Path) -> None:
     path = tmp_path / "lines.jsonl"
     for start in (0, 2):
-        publisher = Publisher(str(path))
+        lines = JsonLines(str(path))
         for i in (start, start + 1):
-            publisher.publish(make_row(i))
+            lines.frame(make_row(i), None)
             # Each line is there at once: somebody follows the file.
             assert path.read_text().count("\n") == i + 1
-        publisher.close()
-        publisher.publish(make_row(9))  # closed: nothing happens
+        lines.close()
     stamps = [json.loads(line)["timestamp"] for line in path.read_text().splitlines()]
     assert stamps == [make_row(i).completed_ns / 1e9 for i in range(4)]
 
@@ -279,9 +278,9 @@ def test_what_may_be_published_to(tmp_path: Path) -> None:
 def test_a_line_that_was_cut_off_takes_no_other_with_it(tmp_path: Path) -> None:
     path = tmp_path / "lines.jsonl"
     path.write_text(json.dumps(payload(make_row(0))) + '\n{"timestamp": 17')
-    publisher = Publisher(str(path))
-    publisher.publish(make_row(1))
-    publisher.close()
+    lines = JsonLines(str(path))
+    lines.frame(make_row(1), None)
+    lines.close()
     first, cut, last = path.read_text().splitlines()
     assert (json.loads(first), cut) == (payload(make_row(0)), '{"timestamp": 17')
     assert json.loads(last) == payload(make_row(1))

@@ -19,21 +19,20 @@ from typing import Any
 
 import pytest
 
-from dgrec.clock import Clock
 from dgrec.errors import DgrecError, NotASessionError, OutputError, StorageError
 from dgrec.files import check_new_file
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.options import Retention, Splitting
-from dgrec.recorder.recording import Recording
 from dgrec.recorder.recovery import recover
+from dgrec.recorder.stream import Stream
 from dgrec.recorder.writing import PartedJournal, RowWriter
 from dgrec.recorder.writing import sealer as sealer_module
 from dgrec.recorder.writing.sealer import Sealer
 from dgrec.session import open_session
 from tests.dgrec.damage import read_all
-from tests.factory import CLOSING, make_rows, new_metadata, write_session
+from tests.factory import CLOSING, make_rows, write_session
 from tests.faults import Faults, Kind
-from tests.recorder.doubles import ScriptedFrames
+from tests.recorder.doubles import ScriptedFrames, journal_of, write_rows
 from tests.recorder.test_faults import (
     FRAMES,
     is_whole,
@@ -94,9 +93,9 @@ def in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Sealer, "_let_go", counted)
 
 
-def split(folder: Path, keep: Retention | None = None, **options: Any) -> Recording:
+def split(folder: Path, keep: Retention | None = None, **options: Any) -> Stream:
     splitting = Splitting(size=SIZE, keep=keep or Retention())
-    return new_recording(folder, splitting=splitting, **options)
+    return new_recording(folder, splitting=splitting, in_step=True, **options)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -141,7 +140,7 @@ def test_every_call_of_a_split_recording_fails_once(
         recording, error = None, None
         with faults:
             try:
-                recording = split(folder, keep, replace=bool(scenario.old))
+                recording = split(folder, keep, overwrite=bool(scenario.old))
                 recording.run()
             except DgrecError as caught:
                 error = caught
@@ -158,13 +157,13 @@ def test_every_call_of_a_split_recording_fails_once(
         if recording is None:  # it never began
             assert now == old, state
             continue
-        parts = recording.writer.journal
+        parts = recording.recorder._journal
         assert isinstance(parts, PartedJournal)
         written = parts.frames
         if error is None:
             assert written == FRAMES, state
             assert not list(folder.glob("*.arrows")), state
-        set_id = recording._metadata["session_id"]
+        set_id = recording.recorder._metadata["session_id"]
         new = [p for p in sorted(folder.iterdir()) if is_of(p, set_id)]
         sealed = [p for p in new if p.suffix == ".parquet"]
         assert sealed == parts.sealed, state
@@ -221,7 +220,7 @@ def test_every_call_of_a_split_recording_fails_for_good(tmp_path: Path) -> None:
         assert error is None or isinstance(error, StorageError), state
         if recording is None:
             continue
-        written = recording.writer.journal.frames
+        written = recording.recorder._journal.frames
         assert error is not None or written == FRAMES, state
         assert numbers(faults.folder / "s.parquet")[:written] == list(range(written)), state
         for journal in sorted(faults.folder.glob("*.arrows")):
@@ -313,23 +312,18 @@ def test_a_part_sealed_at_the_second_try_is_let_go_before_newer_ones(
     recording = split(tmp_path, Retention(total=1))
     recording.run()
     assert numbers(tmp_path / "s.parquet") == [FRAMES - 1]
-    assert [path.name for path in recording.files] == ["s-0003.parquet"]
+    assert [path.name for path in recording.recorder.files] == ["s-0003.parquet"]
 
 
 def test_what_came_in_the_place_of_an_old_part_is_not_replaced(tmp_path: Path) -> None:
     split(tmp_path).run()
     old = [tmp_path / f"s-000{n}.parquet" for n in (1, 2, 3)]
-    journal = PartedJournal(
-        tmp_path / "s.parquet",
-        new_metadata("s"),
-        Splitting(size=SIZE),
-        clock=Clock(),
-        durability="never",
-        replaces=old,
+    journal = journal_of(
+        tmp_path / "s.parquet", Splitting(size=SIZE), durability="never", replaces=old
     )
     rows = make_rows(5)
     while not journal.sealed:
-        journal.write([rows.pop(0)])
+        write_rows(journal, [rows.pop(0)])
     assert not old[1].exists()
     foreign = write_session(tmp_path / "other.parquet", make_rows(3)).rename(old[1])
     journal.end(CLOSING)
@@ -349,15 +343,9 @@ def test_min_free_leaves_room_for_all_parts_that_are_not_sealed(
         raise StorageError("full")
 
     monkeypatch.setattr(sealer_module, "seal", failing)
-    journal = PartedJournal(
-        tmp_path / "s.parquet",
-        new_metadata("s"),
-        Splitting(size=SIZE),
-        clock=Clock(),
-        durability="frame",
-    )
+    journal = journal_of(tmp_path / "s.parquet", Splitting(size=SIZE), durability="frame")
     for row in make_rows(4):
-        journal.write([row])
+        write_rows(journal, [row])
     waiting = sum(path.stat().st_size for path in tmp_path.glob("*.arrows"))
     assert journal.path.name != "s-0001.arrows"
     assert journal.unsealed_bytes == waiting
@@ -366,7 +354,8 @@ def test_min_free_leaves_room_for_all_parts_that_are_not_sealed(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: type("usage", (), {"free": free}))
     alarms: list[str] = []
     writer = RowWriter(journal, min_free=1000, alarm=alarms.append)
-    writer.put(make_rows(5)[4])
+    (row,) = make_rows(5)[4:]
+    writer.put(row, journal.cutter.segment_of(row.completed_ns))
     writer.close()
     assert writer.is_disk_low is not enough
     assert alarms == ([] if enough else ["disk_full"])

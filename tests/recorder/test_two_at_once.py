@@ -175,15 +175,15 @@ def test_a_recording_is_nobodys_until_it_is_sealed(
     """Between its end and its sealing, `recover` takes it for one that is being recorded."""
     recording = new_recording(tmp_path)
     told = []
-    real = recording.writer.end
+    real = recording.recorder._writer.end
 
     def end(closing: Any) -> None:
         real(closing)
         with pytest.raises(OutputError) as caught:
-            recover(recording.journal)
+            recover(recording.recorder.journal)
         told.append(str(caught.value))
 
-    monkeypatch.setattr(recording.writer, "end", end)
+    monkeypatch.setattr(recording.recorder._writer, "end", end)
     recording.run()
     assert len(told) == 1
     assert "is being recorded now" in told[0]

@@ -19,16 +19,15 @@ import dgrec
 from bench.kill9_video import mismatches, run_once
 from dgrec.clock import Clock
 from dgrec.errors import OutputError, VideoError
-from dgrec.format import metadata as metadata_module
 from dgrec.recorder.capture import Capture, Decimator
 from dgrec.recorder.cli import record_command
 from dgrec.recorder.job import Plan, make_plan
 from dgrec.recorder.options import RecordingOptions, Retention, Splitting
-from dgrec.recorder.recording import Recording
 from dgrec.recorder.recovery import recover
 from dgrec.recorder.request import RecordRequest
+from dgrec.recorder.segments import PlacedRow
 from dgrec.recorder.sources import Footage, Frame, FrameSource, open_source, parse_source
-from dgrec.recorder.video import Kind, VideoOptions, find_codec
+from dgrec.recorder.video import Kind, find_codec, video_options
 from dgrec.recorder.video import encoder as video_module
 from dgrec.recorder.video.codecs import CODECS
 from dgrec.recorder.video.file import VideoFile, _CountedFile, drop_torn_end, frame_stamps
@@ -36,9 +35,16 @@ from dgrec.recorder.writing import parts as parts_module
 from dgrec.replay.verify import verify
 from dgrec.session import Session
 from dgrec.video import import_av
-from tests.factory import CLOSING, new_metadata, write_journal
+from tests.factory import CLOSING, write_journal
 from tests.recorder.command import Command, error_of, names
-from tests.recorder.doubles import PysdkDouble, ScriptedFrames, record
+from tests.recorder.doubles import (
+    PysdkDouble,
+    ScriptedFrames,
+    journal_of,
+    new_stream,
+    record,
+    write_rows,
+)
 from tests.recorder.network_camera import MjpegCamera, frame_number
 from tests.replay.clips import (
     BLOCK,
@@ -51,6 +57,7 @@ from tests.replay.clips import (
     numbered_row,
     write_clip,
 )
+from tests.waiting import wait_until
 
 FRAMES = 90
 #: A rate that varies from frame to frame, in milliseconds.
@@ -80,14 +87,16 @@ class NoisyFrames(ScriptedFrames):
         return frame
 
 
-def options(*kinds: Kind, codec: str = "h264", **more: Any) -> VideoOptions:
-    return VideoOptions(kinds or ("raw",), find_codec(codec), **more)
+def options(*kinds: Kind, codec: str = "h264", **more: Any) -> dict[str, Any]:
+    """Return options of a recording with videos."""
+    video = "both" if len(kinds) == 2 else kinds[0] if kinds else "raw"
+    return {"video": video, "codec": codec, **{f"video_{name}": more[name] for name in more}}
 
 
 def run(
     output: Path,
     footage: Path | NoisyFrames,
-    video: VideoOptions,
+    video: dict[str, Any],
     *,
     decimator: Decimator | None = None,
     pause_s: float = 0.0,
@@ -115,8 +124,8 @@ def run(
     model = PysdkDouble("Detection", infer, **SETTINGS)
     capture = Capture(frames, decimator=decimator)
     _, metadata = record(
-        model, capture, output, model.describe(), clock=clock, watchers=(watcher,), video=video,
-        **more,
+        model, capture, output, model.describe(), clock=clock, watchers=(watcher,),
+        **video, **more,
     )  # fmt: skip
     assert isinstance(metadata, dict), metadata
     assert verify(output) == []
@@ -190,9 +199,12 @@ def test_frames_left_out_keep_their_rows(
     gate = threading.Event()
     write = VideoFile.write
 
+    encoded: list[int] = []
+
     def slow(self: VideoFile, image: Any, pts_us: int) -> None:
         assert gate.wait(60)
         write(self, image, pts_us)
+        encoded.append(pts_us)
 
     monkeypatch.setattr(VideoFile, "write", slow)
     monkeypatch.setattr(video_module, "_QUEUE_FRAMES", 5)
@@ -200,8 +212,7 @@ def test_frames_left_out_keep_their_rows(
     def watch(index: int) -> None:
         if index == 30:
             gate.set()
-        elif index == 31:  # and now it catches up
-            time.sleep(0.3)
+            wait_until(lambda: len(encoded) == 10)  # five frames in two videos: it catches up
 
     rows, metadata = run(
         tmp_path / "s.parquet", footage, options("raw", "annotated", policy="leave-out"),
@@ -244,7 +255,7 @@ def test_nobody_draws_on_what_waits(tmp_path: Path, footage: Path) -> None:
 
     model = Model("Detection", lambda _: [], **SETTINGS)
     capture = Capture(ScriptedFrames([0.0, 0.1]))
-    record(model, capture, tmp_path / "s.parquet", model.describe(), video=options())
+    record(model, capture, tmp_path / "s.parquet", model.describe(), **options())
     with pytest.raises(ValueError, match="read-only"):
         kept[0].image[:] = 0
 
@@ -335,18 +346,16 @@ def test_two_parts_that_cannot_be_begun(tmp_path: Path) -> None:
     """The second was cut before the writer came to the first: neither may be left out."""
     blocker = tmp_path / "s-0002.arrows"
     blocker.write_bytes(b"in the way")
-    journal = parts_module.PartedJournal(
-        tmp_path / "s", new_metadata("s"), Splitting(every_s=1), clock=Clock()
-    )
+    journal = journal_of(tmp_path / "s", Splitting(every_s=1))
     rows = [numbered_row(i, i) for i in range(400)]  # 30 a second
-    numbers = [journal.cutter.segment_of(row).number for row in rows[:90]]
+    placed = [PlacedRow(row, journal.cutter.segment_of(row.completed_ns)) for row in rows[:90]]
+    numbers = [segment.number for _, segment in placed]
     assert numbers == sorted(numbers)
     assert numbers[-1] == 3
-    journal.write(rows[:90])
+    journal.write(placed)
     blocker.unlink()
     for row in rows[90:]:
-        journal.cutter.segment_of(row)
-        journal.write([row])
+        write_rows(journal, [row])
     journal.end(CLOSING)
     assert journal.seal() == []
     with dgrec.open(tmp_path / "s") as session:
@@ -384,12 +393,9 @@ def test_an_overlay_that_cannot_be_drawn(tmp_path: Path, footage: Path) -> None:
     odd = {"bbox": [1, 2, 30, 40], "label": "car", "category_id": 1, "score": "high"}
     model = PysdkDouble("Detection", lambda i: [odd] if i == 7 else [])
     capture = Capture(ScriptedFrames([i / 30 for i in range(20)]))
-    clock = Clock()
-    recording = Recording(
-        model, capture, tmp_path / "s.parquet",
-        {**metadata_module.new("s", clock.now_ns()), **model.describe(), "source": {}},
-        clock=clock, video=options("raw", "annotated"),
-    )  # fmt: skip
+    recording = new_stream(
+        model, capture, tmp_path / "s.parquet", model.describe(), **options("raw", "annotated")
+    )
     metadata = recording.run()
     raw, annotated = metadata["video"]
     assert raw["frames"] == 20
@@ -411,14 +417,14 @@ def test_overwriting(tmp_path: Path, footage: Path) -> None:
         if index == 5:
             seen.append((tmp_path / "s.mp4").read_bytes())
 
-    rows, _ = run(output, footage, options(quality=20), watch=watch, replace=True)
+    rows, _ = run(output, footage, options(quality=20), watch=watch, overwrite=True)
     assert seen == [old]
     assert names(tmp_path) == ["s.mp4", "s.parquet"]
     assert len((tmp_path / "s.mp4").read_bytes()) < len(old)
     check(tmp_path / "s.mp4", rows)
-    run(output, footage, options(), replace=True, splitting=Splitting(every_s=60))
+    run(output, footage, options(), overwrite=True, splitting=Splitting(every_s=60))
     assert names(tmp_path) == ["s-0001.mp4", "s-0001.parquet"]
-    run(output, footage, options(), replace=True, splitting=Splitting(every_s=60))
+    run(output, footage, options(), overwrite=True, splitting=Splitting(every_s=60))
     assert names(tmp_path) == ["s-0001.mp4", "s-0001.parquet"]
     check(tmp_path / "s-0001.mp4", rows_of(tmp_path / "s-0001.parquet"))
 
@@ -449,11 +455,12 @@ def test_a_file_in_the_way_is_somebodys(tmp_path: Path, name: str, more: dict[st
 
 
 def test_auto() -> None:
-    assert plan_of().video.kinds == ()
-    live = plan_of("rtsp://192.0.2.1/x").video
-    assert (live.kinds, live.policy) == (("raw",), "leave-out")
-    file = plan_of(video="both").video
-    assert (file.kinds, file.policy) == (("raw", "annotated"), "block")
+    assert not plan_of().has_video
+    live = plan_of("rtsp://192.0.2.1/x").options
+    assert (live.video, live.video_policy) == ("raw", "leave-out")
+    file = plan_of(video="both").options
+    assert (file.video, file.video_policy) == ("both", "block")
+    assert video_options(file).kinds == ("raw", "annotated")
 
 
 @pytest.mark.parametrize("codec", [codec.name for codec in CODECS])

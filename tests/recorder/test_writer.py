@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 
 from dgrec.errors import DgrecError, OutputError
-from dgrec.format import Journal, JournalWriter, Row
+from dgrec.format import Event, Journal, Row
+from dgrec.recorder.segments import PlacedRow, Segment
+from dgrec.recorder.video import SegmentVideos, VideoOptions
 from dgrec.recorder.writing import RowWriter
 from dgrec.recorder.writing import writer as writer_module
-from tests.factory import CLOSING, make_row, make_rows, new_metadata
+from tests.factory import CLOSING, make_row, make_rows
+from tests.recorder.doubles import journal_of
 from tests.waiting import PATIENCE_S, wait_until
 
 #: Longer than any test is waited for: what comes sooner does not come by the clock.
@@ -22,13 +25,13 @@ NEVER_S = 10 * PATIENCE_S
 
 
 class SlowJournal:
-    """Takes the place of a `JournalWriter`; each write waits for the gate."""
+    """Takes the place of a `PartedJournal`; each write waits for the gate."""
 
     def __init__(self, durability: str = "flush") -> None:
         self.path = Path("slow.arrows")
         self.durability = durability
         self.batches: list[list[Row]] = []
-        self.events: list[dict[str, Any]] = []
+        self.events: list[Event] = []
         self.gate = threading.Event()
         self.writing = threading.Event()
         self.failure: Exception | None = None
@@ -37,13 +40,13 @@ class SlowJournal:
     def rows(self) -> list[Row]:
         return [row for batch in self.batches for row in batch]
 
-    def write(self, rows: Sequence[Row], **note: Any) -> None:
+    def write(self, placed: Sequence[PlacedRow], events: Sequence[Event] = ()) -> None:
         self.writing.set()
         self.gate.wait(PATIENCE_S)
         if self.failure is not None:
             raise self.failure
-        self.batches.append(list(rows))
-        self.events += note.get("events", [])
+        self.batches.append([item.row for item in placed])
+        self.events += events
 
 
 @pytest.fixture
@@ -53,8 +56,17 @@ def slow() -> Iterator[SlowJournal]:
     journal.gate.set()
 
 
-def writer_of(journal: SlowJournal, **options: Any) -> RowWriter:
-    return RowWriter(journal, **options)  # type: ignore[arg-type]
+class Writer(RowWriter):
+    """Takes rows that all go into one segment."""
+
+    segment = Segment(1, SegmentVideos(VideoOptions(), Path("s.parquet"), ()))
+
+    def put(self, row: Row, segment: Segment = segment) -> None:
+        super().put(row, segment)
+
+
+def writer_of(journal: Any, **options: Any) -> Writer:
+    return Writer(journal, **options)
 
 
 def writer_threads() -> list[threading.Thread]:
@@ -259,9 +271,10 @@ def test_large_rows_do_not_wait(slow: SlowJournal, monkeypatch: pytest.MonkeyPat
 
 def test_durability_frame_is_one_batch_a_row(tmp_path: Path) -> None:
     path = tmp_path / "s.arrows"
-    writer = RowWriter(JournalWriter(path, new_metadata(), durability="frame"))
+    journals = journal_of(path, durability="frame")
+    writer = RowWriter(journals)
     for row in make_rows(20):
-        writer.put(row)
+        writer.put(row, journals.cutter.current)
     writer.note({"kind": "gap"})
     writer.close()
     writer.end(CLOSING)
@@ -284,10 +297,11 @@ def test_durability_frame_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_closing_writes_what_waits_and_ends_the_thread(tmp_path: Path) -> None:
     path = tmp_path / "s.arrows"
-    writer = RowWriter(JournalWriter(path, new_metadata()))
+    journals = journal_of(path)
+    writer = RowWriter(journals)
     rows = make_rows(100)
     for row in rows:
-        writer.put(row)
+        writer.put(row, journals.cutter.current)
     assert len(writer_threads()) == 1
     writer.close()
     assert writer_threads() == []

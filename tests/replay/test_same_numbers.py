@@ -26,6 +26,7 @@ from dgrec.replay.report import page as report
 from dgrec.replay.stats import Follower, explain, measure, moments
 from dgrec.replay.stats.questions import by_query
 from dgrec.session import Session
+from tests.factory import START_NS, make_row, new_metadata, write_session
 from tests.replay.made_sessions import COUNTS, DURATIONS, make_sessions
 
 #: What a figure is of, by who shows it.
@@ -425,6 +426,31 @@ def test_every_command_shows_the_same_number(made: dict[str, Path]) -> None:
     ]
     assert not wrong, "\n".join(wrong)
     assert sum(len(values) > 1 for of_one in found.values() for values in of_one.values()) > 2000
+
+
+def test_several_sessions_have_the_rates_that_each_has_alone(tmp_path: Path) -> None:
+    """Results that come faster than the frames, after a late first one, are a backlog."""
+    paths = []
+    for number in range(6):
+        rows = []
+        for i in range(120):
+            captured = START_NS + i * (40 + number) * 10**6
+            completed = max(captured + 10 * 10**6, START_NS + 800 * 10**6 + i * 36 * 10**6)
+            rows.append(make_row(i, [], captured_ns=captured, completed_ns=completed))
+        paths.append(
+            write_session(tmp_path / f"{number}.parquet", rows, new_metadata(f"run {number}"))
+        )
+    (row,) = [
+        row for row in dgrec.compare(paths[:3], paths[3:]).rows if row.metric == "throughput_fps"
+    ]
+    for side, value in ((paths[:3], row.base), (paths[3:], row.new)):
+        alone = [dgrec.compare(path, path).row("throughput_fps").base.value for path in side]
+        with dgrec.connect(*side) as connection:
+            of_sql = connection.sql(
+                "SELECT rate(captured_at, completed_at) FROM steady_frames GROUP BY session_id"
+            ).fetchall()
+        assert sorted(rate for (rate,) in of_sql) == pytest.approx(sorted(alone))
+        assert (value.low, value.high) == pytest.approx((min(alone), max(alone)))
 
 
 def _rounded(text: str) -> Any:

@@ -14,6 +14,7 @@ from dgrec.comparison.changes import Series
 from dgrec.comparison.samples import count_stalls, read_sample, stall_limit
 from tests.factory import (
     START_NS,
+    later,
     make_row,
     make_rows,
     new_metadata,
@@ -30,7 +31,7 @@ def test_the_warm_up_is_left_out(tmp_path: Path, slow: int, left_out: int | None
     # Slow at first; or fast and slow by turns of half a second.
     for i, row in enumerate(rows):
         if i < slow or (slow < 0 and i // 45 % 2):
-            row.completed_ns += 30 * MS
+            rows[i] = row._replace(completed_ns=row.completed_ns + 30 * MS)
     with dgrec.open(write_session(tmp_path / "s.parquet", rows)) as session:
         sample = read_sample(session)
         ((warm_up,),) = session.sql("SELECT warm_up_frames FROM warm_up").fetchall()
@@ -44,9 +45,10 @@ def test_the_warm_up_is_left_out(tmp_path: Path, slow: int, left_out: int | None
 @pytest.mark.parametrize("sealed", [True, False])
 def test_sample_is_what_was_recorded(tmp_path: Path, sealed: bool) -> None:
     rows = make_rows(200)
-    for row in rows[::3]:
-        row.timing = {}
-    rows[7].dropped_queue, rows[9].dropped_camera, rows[11].skipped_before = 3, 2, 5
+    rows[::3] = [row._replace(timing={}) for row in rows[::3]]
+    rows[7] = rows[7]._replace(dropped_queue=3)
+    rows[9] = rows[9]._replace(dropped_camera=2)
+    rows[11] = rows[11]._replace(skipped_before=5)
     path = (
         write_session(tmp_path / "s.parquet", rows)
         if sealed
@@ -90,9 +92,7 @@ def test_no_time_passes_where_frames_are_not_there(tmp_path: Path) -> None:
     """Between the moments of a clip, and where damage took frames, the time is not known."""
     rows = make_rows(100)
     times = [row.completed_ns for row in rows]
-    for row in rows[40:]:  # the clip leaves out ten minutes here
-        row.captured_ns += 600_000 * MS
-        row.completed_ns += 600_000 * MS
+    rows[40:] = [later(row, 600_000 * MS) for row in rows[40:]]  # ten minutes are left out here
     clip = {"ranges": [{"first_frame": 0, "frames": 40}, {"first_frame": 40, "frames": 60}]}
     with dgrec.open(write_session(tmp_path / "c.parquet", rows, new_metadata(clip=clip))) as cut:
         sample = read_sample(cut)

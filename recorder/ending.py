@@ -1,0 +1,65 @@
+"""Why a recording ends, and what its source counted until then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dgrec.errors import DgrecError, StorageError
+
+__all__ = ["Ending", "SourceCounts"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceCounts:
+    """How many frames a source gave, and what became of those that have no row."""
+
+    read: int = 0
+    skipped: int = 0
+    dropped_camera: int = 0
+    dropped_queue: int = 0
+
+    def totals(self, results: int, dropped_writer: int) -> dict[str, int]:
+        """Return them as the metadata has them, with what the writer lost of so many results."""
+        return {
+            "source_frames": max(self.read, results),
+            "skipped": self.skipped,
+            "dropped": self.dropped_camera + self.dropped_queue + dropped_writer,
+            "dropped_camera": self.dropped_camera,
+            "dropped_queue": self.dropped_queue,
+            "dropped_writer": dropped_writer,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """Why a recording ends.
+
+    Args:
+        reason: In one word of docs/format.md.
+        detail: What more there is to say of it.
+        failure: What ended it early.
+        counts: Of the source, whose last frames may have no row.
+    """
+
+    reason: str = "finished"
+    detail: str = ""
+    failure: DgrecError | None = None
+    counts: SourceCounts = field(default_factory=SourceCounts)
+
+    @classmethod
+    def after(cls, error: BaseException) -> Ending:
+        """Return the ending of a recording whose program raised ``error``."""
+        if not isinstance(error, Exception):  # Ctrl-C, or the end of the program
+            return cls(reason="interrupted")
+        return cls(reason="failed", detail=f"{type(error).__name__}: {error}")
+
+    @property
+    def recorded_reason(self) -> str:
+        """The reason, or that of a disk which ended the recording."""
+        if isinstance(self.failure, StorageError):
+            return "disk_full" if self.failure.is_full else "failed"
+        return self.reason
+
+    @property
+    def recorded_detail(self) -> str:
+        return self.detail if self.failure is None else str(self.failure)

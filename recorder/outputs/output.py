@@ -1,0 +1,200 @@
+"""What watches a recording: one small base, and the queue that keeps it out of the way."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from typing import Any, ClassVar, NamedTuple
+
+from dgrec.errors import DgrecError
+from dgrec.format import Event, Metadata, Row
+from dgrec.recorder.options import QueuePolicy
+
+__all__ = ["Output", "OutputQueue"]
+
+#: How long an output that takes nothing is waited for at the end.
+_PATIENCE_S = 5.0
+_LOOK_S = 0.1
+
+
+class Output:
+    """Watches a recording. Override what is of interest.
+
+    All of it is called in a thread of its own, one call after the other: a slow output costs the
+    recording nothing. One that raises is not called again, but for `close`, and the recording goes
+    on; a `DgrecError` says why in its own words.
+
+    Example:
+
+        >>> import dgrec
+        >>> class Counter(dgrec.Output):
+        ...     found = 0
+        ...     def frame(self, row, result):
+        ...         self.found += len(row.results)
+        >>> counter = Counter()
+        >>> with dgrec.Recorder("watched.parquet", outputs=[counter]) as recorder:
+        ...     recorder.add([{"label": "cat", "score": 0.9, "bbox": [10.0, 20.0, 110.0, 70.0]}])
+        >>> counter.found
+        1
+    """
+
+    #: In messages.
+    name = "output"
+    #: How many frames may wait.
+    capacity: ClassVar[int] = 1024
+    #: Whether a recording that can wait (of a file) waits where the queue is full. Otherwise, and
+    #: for live sources, the oldest frames are left out.
+    is_waited_for: ClassVar[bool] = True
+    #: Whether it gets the results, whose pixels take room while they wait, or None.
+    wants_results: ClassVar[bool] = False
+    #: Whether it must run in the main thread, as windows must on some systems.
+    needs_main_thread: ClassVar[bool] = False
+
+    def start(self, metadata: Metadata) -> None:
+        """Called first, with what is known of the session at its beginning."""
+
+    def frame(self, row: Row, result: Any) -> None:
+        """Called for each frame that is recorded."""
+
+    def event(self, event: Event) -> None:
+        """Called for what happens to the source: gaps, damage."""
+
+    def close(self) -> None:
+        """Called last, whatever happened."""
+
+
+class _Frame(NamedTuple):
+    row: Row
+    result: Any
+
+
+class OutputQueue:
+    """Hands a recording to an output, in another thread.
+
+    ``failure`` is why the output ended early, and ``left_out`` how many frames it did not get.
+    """
+
+    def __init__(self, output: Output, policy: QueuePolicy) -> None:
+        self.output = output
+        self.failure: str | None = None
+        self.left_out = 0
+        self._waits = policy == "block" and output.is_waited_for
+        self._waiting: deque[_Frame | Event] = deque()
+        self._frames = 0
+        self._taken = 0
+        self._changed = threading.Condition()
+        self._is_closing = False
+        self._has_ended = threading.Event()
+        self._metadata: Metadata = {}
+
+    # --- for the recorder; none of it raises ---
+
+    def start(self, metadata: Metadata) -> None:
+        self._metadata = metadata
+        if not self.output.needs_main_thread:
+            threading.Thread(target=self.run, name="dgrec-output", daemon=True).start()
+
+    def put_frame(self, row: Row, result: Any) -> None:
+        item = _Frame(row, result if self.output.wants_results else None)
+        with self._changed:
+            while self._frames >= self.output.capacity and not self._is_over():
+                if not self._waits:
+                    self._leave_out()
+                else:
+                    self._changed.wait()
+            if self._is_over():
+                return
+            self._waiting.append(item)
+            self._frames += 1
+            self._changed.notify_all()
+
+    def put_event(self, event: Event) -> None:
+        with self._changed:
+            if not self._is_over():
+                self._waiting.append(event)
+                self._changed.notify_all()
+
+    def hurry(self) -> None:
+        """Wait for the output no more than for one that watches a live source."""
+        with self._changed:
+            self._waits = False
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Let the output take what waits, and end it; one that takes nothing is given up."""
+        with self._changed:
+            if self._is_closing:
+                return
+            self._is_closing = True
+            self._changed.notify_all()
+        taken, since = self._taken, time.monotonic()
+        while not self._has_ended.wait(_LOOK_S):
+            if self._taken != taken or self._waits:
+                taken, since = self._taken, time.monotonic()
+            elif time.monotonic() - since > _PATIENCE_S:
+                with self._changed:
+                    self.left_out += self._frames
+                self.failure = f"{self.output.name}: it takes no more; given up"
+                return
+
+    @property
+    def note(self) -> str:
+        """What the user should know of it, or nothing."""
+        notes = [self.failure] if self.failure else []
+        if self.left_out and self.output.is_waited_for:
+            notes.append(f"{self.output.name}: {self.left_out:,} frames left out: it was too slow")
+        return "; ".join(notes)
+
+    # --- in the output's thread ---
+
+    def run(self) -> None:
+        """Hand over what comes, until the end."""
+        try:
+            self.output.start(self._metadata)
+            while (item := self._next()) is not None:
+                if isinstance(item, _Frame):
+                    self.output.frame(*item)
+                else:
+                    self.output.event(item)
+                self._taken += 1
+        except DgrecError as error:
+            self._fail(str(error))
+        except Exception as error:  # a defect in it must not end the recording
+            self._fail(f"{self.output.name}: ended early: {error!r}")
+        try:
+            self.output.close()
+        except Exception as error:
+            self._fail(f"{self.output.name}: {error}")
+        self._has_ended.set()
+
+    # --- inside ---
+
+    def _is_over(self) -> bool:
+        return self._is_closing or self.failure is not None
+
+    def _leave_out(self) -> None:
+        """Leave out the oldest frame; events stay."""
+        index = next(i for i, item in enumerate(self._waiting) if isinstance(item, _Frame))
+        del self._waiting[index]
+        self._frames -= 1
+        self.left_out += 1
+
+    def _next(self) -> _Frame | Event | None:
+        with self._changed:
+            while not self._waiting:
+                if self._is_closing:
+                    return None
+                self._changed.wait()
+            item = self._waiting.popleft()
+            if isinstance(item, _Frame):
+                self._frames -= 1
+            self._changed.notify_all()
+            return item
+
+    def _fail(self, reason: str) -> None:
+        with self._changed:
+            self.failure = self.failure or reason
+            self._waiting.clear()
+            self._frames = 0
+            self._changed.notify_all()

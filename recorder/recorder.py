@@ -1,0 +1,419 @@
+"""`Recorder`: writes a session, whatever its results come from."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from dgrec.clock import Clock
+from dgrec.credentials import redact_text
+from dgrec.errors import DgrecError, OutputError, StorageError
+from dgrec.files import exists_already
+from dgrec.format import (
+    AT_START,
+    Event,
+    Metadata,
+    Row,
+    add_rows,
+    loses_at_start,
+    pixel_aspect,
+    result_type,
+    source_size,
+    utc_text,
+)
+from dgrec.format import metadata as metadata_module
+from dgrec.recorder.destination import check_output, check_videos, replaced_files
+from dgrec.recorder.ending import Ending
+from dgrec.recorder.machine import MachineMeter
+from dgrec.recorder.options import RecordingOptions
+from dgrec.recorder.outputs import Output, OutputQueue
+from dgrec.recorder.progress import Progress
+from dgrec.recorder.results import (
+    added_attributes,
+    own_pixels,
+    recordable,
+    sampled_conversion,
+    size_of,
+    stamp_ns,
+)
+from dgrec.recorder.segments import names_of
+from dgrec.recorder.sources import Frame
+from dgrec.recorder.video import VideoOptions, VideoRecorder, video_options
+from dgrec.recorder.writing import (
+    Continuation,
+    Earlier,
+    PartedJournal,
+    RowWriter,
+    recorded_videos,
+    unsealed,
+)
+
+__all__ = ["Recorder"]
+
+_NOTHING_EARLIER = Earlier()
+
+
+class Recorder:
+    """Writes a session: rows through a journal, videos, parts, and what its metadata says.
+
+    It knows nothing of PySDK, cameras and the command line. Whatever is added is on its way to the
+    disk within half a second, survives a crash from then on, and is sealed by `close`.
+
+    Example:
+
+        >>> import dgrec
+        >>> with dgrec.Recorder("example.parquet") as recorder:
+        ...     recorder.add([{"label": "cat", "score": 0.9, "bbox": [10.0, 20.0, 110.0, 70.0]}])
+        ...     recorder.add([])
+        >>> with dgrec.open("example.parquet") as session:
+        ...     [len(frame.results) for frame in session]
+        [1, 0]
+
+    Args:
+        output: The session file, such as ``session.parquet``; its videos and parts stand beside it.
+        options: How it is recorded. Single options can be given by their names instead, as in
+            ``video="raw"`` or ``split_every=600``; see `RecordingOptions`.
+        metadata: What is known of the ``source``, the ``model`` and its ``overlay``.
+        overwrite: Replace the session that is there, once there is a new one.
+        clock: What frames are stamped with.
+        earlier: What runs before this one left, which it continues (of a recording in parts).
+        sources: How many recordings this process writes at once.
+        outputs: What watches the recording.
+
+    Raises:
+        ConfigError: The options exclude each other.
+        OutputError: The file exists, or cannot be written.
+        VideoError: The installed PyAV cannot encode such a video.
+    """
+
+    def __init__(
+        self,
+        output: str | os.PathLike[str],
+        options: RecordingOptions | None = None,
+        *,
+        metadata: Metadata | None = None,
+        overwrite: bool = False,
+        clock: Clock | None = None,
+        earlier: Earlier = _NOTHING_EARLIER,
+        sources: int = 1,
+        outputs: Sequence[Output] = (),
+        **choices: Any,
+    ) -> None:
+        self.options = options = replace(options or RecordingOptions(), **choices)
+        self.output = Path(output)
+        self.progress = Progress()
+        #: Called, from another thread, with the reason for which the recording has to end.
+        self.alarm: Callable[[str], None] = lambda _: None
+        self._alarm_reason = ""
+        self._clock = clock or Clock()
+        self._earlier = earlier
+        self._continuation = Continuation(earlier)
+        self._carried_ns = 0
+        self._is_closed = False
+        self._adding = threading.Lock()
+        self._meter = MachineMeter(sources)
+        self._machine: Metadata = {}
+        video = video_options(options)
+        self._check_names(video, overwrite)
+        self._metadata = {
+            **metadata_module.new(self.output.stem, self._clock.now_ns()),
+            "source": {"given": self.output.stem, "kind": "program"},
+            "options": options.recorded(with_video=bool(video.kinds)),
+            **(metadata or {}),
+        }
+        self._samples_conversion = result_type(self._metadata) == "Segmentation"
+        self.video, self._journal = self._begin(video, overwrite)
+        self._writer = RowWriter(
+            self._journal,
+            policy=options.policy or "block",
+            min_free=options.min_free,
+            reserve=lambda: self.video.needed_bytes,
+            alarm=self._raise_alarm,
+        )
+        self.outputs = [OutputQueue(each, options.policy or "block") for each in outputs]
+        for queue in self.outputs:
+            queue.start(self._metadata)
+
+    def _check_names(self, video: VideoOptions, overwrite: bool) -> None:
+        if self._earlier == _NOTHING_EARLIER:
+            is_split = bool(self.options.splitting)
+            check_output(self.output, overwrite, split=is_split)
+            check_videos(self.output, video, overwrite, split=is_split)
+
+    def _begin(self, video: VideoOptions, overwrite: bool) -> tuple[VideoRecorder, PartedJournal]:
+        set_id = self._earlier.set_id or str(self._metadata["session_id"])
+        names = names_of(self.output, self.options.splitting, set_id)
+        replaced = replaced_files(self.output) if overwrite else []
+        if video.size is None:
+            video = replace(video, aspect=pixel_aspect(self._metadata))
+        old_videos = [file for path in replaced for file in recorded_videos(path)]
+        recorder = VideoRecorder(video, names, old_videos)
+        journal = PartedJournal(
+            names,
+            self._metadata,
+            self.options,
+            clock=self._clock,
+            video=recorder,
+            meter=self._meter,
+            replaces=replaced,
+            earlier=self._earlier,
+        )
+        if not overwrite and journal.path.with_suffix(".parquet").exists():
+            # Another recording of this name was sealed since it was looked for: its journal is
+            # gone, and this one could never be sealed.
+            journal.path.unlink()
+            journal.close()
+            raise exists_already(self.output)
+        return recorder, journal
+
+    # --- recording ---
+
+    def add(
+        self,
+        result: Any,
+        image: Any = None,
+        *,
+        captured_at: datetime | float | None = None,
+        media_time_s: float | None = None,
+    ) -> None:
+        """Record one frame. Threads may share a recorder; frames are numbered as they come.
+
+        Args:
+            result: A PySDK result, or a list of detections as PySDK has them in ``results``.
+            image: The pixels (height, width, 3; BGR, bytes), if the result does not have them.
+            captured_at: When the frame was captured: a datetime with a time zone, or seconds since
+                1970. A session has no unknown stamps: without it the frame counts as captured when
+                it is added, with a latency of 0.
+            media_time_s: Where the frame stands in its footage, in seconds.
+
+        Raises:
+            DgrecError: The result cannot be recorded, there are no pixels for the video, the
+                recorder is closed, or has to end (`StorageError`).
+        """
+        result = recordable(result)
+        image = getattr(result, "image", None) if image is None else image
+        pixels = own_pixels(image) if self.video.options.kinds else None
+        width, height = size_of(image) or source_size(self._metadata)
+        with self._adding:
+            self._check_open()
+            completed_ns = self._clock.now_ns()
+            captured_ns = completed_ns if captured_at is None else stamp_ns(captured_at)
+            frame = Frame(
+                image=pixels,
+                source_frame=self.progress.frames,
+                media_time_s=media_time_s,
+                time_s=0.0,
+                # The clock of the stamp may be a little ahead of the recorder's.
+                captured_ns=min(captured_ns, completed_ns),
+                read_ns=0,
+                width=width,
+                height=height,
+            )
+            self.record(frame, result, completed_ns)
+
+    def record(self, frame: Frame, result: Any, completed_ns: int) -> Row:
+        """Record a frame of which everything is known; for one thread. Return its row.
+
+        ``result`` came at ``completed_ns`` by the recorder's clock, and is not changed any more.
+        """
+        segment = self._journal.cutter.segment_of(completed_ns)
+        place = self.video.add(segment, frame.image, result, frame.captured_ns)
+        attributes = added_attributes(result)
+        conversion = sampled_conversion(result) if self._samples_conversion else None
+        media_time_s = self._continuation.media_time_s(frame.media_time_s, frame.captured_ns)
+        now = self._clock.now_ns()
+        row = Row(
+            source_frame=self._continuation.source_frame(frame.source_frame),
+            media_time_s=media_time_s,
+            captured_ns=frame.captured_ns,
+            completed_ns=completed_ns,
+            read_ns=frame.read_ns,
+            # Handing over can only be measured once it is done: it counts for the next row.
+            recorder_ns=now - completed_ns + self._carried_ns,
+            width=frame.width,
+            height=frame.height,
+            results=result.results,
+            timing=result.timing,
+            attributes=attributes,
+            info=result.info,
+            conversion=conversion,
+            skipped_before=frame.skipped_before,
+            dropped_camera=frame.dropped_camera,
+            dropped_queue=frame.dropped_queue,
+            video_frame=place.frame,
+            video_state=place.state,
+        )
+        if not self.progress.frames and (gap := self._earlier.gap(row)):
+            self._keep(gap)
+        self._writer.put(row, segment)
+        count = len(row.results) if isinstance(row.results, list) else 0
+        self.progress.add(row.captured_ns, completed_ns, count)
+        for queue in self.outputs:
+            queue.put_frame(row, result)
+        self._carried_ns = self._clock.now_ns() - now
+        return row
+
+    def note(self, event: Event) -> None:
+        """Keep an event of the source, such as a gap, with the rows of its time."""
+        if event["kind"] == "gap":
+            self.progress.gaps += 1
+            self.progress.gap_s += event["seconds"]
+        elif event["kind"] == "damage":
+            self.progress.damaged += event["lost"]
+        self._keep(self._continuation.event(event))
+
+    def close(self, ending: Ending | None = None) -> Metadata:
+        """Write what waits, seal the session, and return its metadata. Closing twice is fine.
+
+        Raises:
+            DgrecError: It could not be written or sealed; the message says where the rows are.
+        """
+        with self._adding:
+            if self._is_closed:
+                return self._metadata
+            self._is_closed = True
+        try:
+            self._metadata = self._end(ending or Ending(reason=self._alarm_reason or "finished"))
+        finally:
+            for queue in self.outputs:
+                queue.close()
+        return self._metadata
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close(None if error is None else Ending.after(error))
+
+    # --- what became of it ---
+
+    @property
+    def journal(self) -> Path:
+        """The journal that is being written."""
+        return self._journal.path
+
+    @property
+    def bytes_written(self) -> int:
+        return self._journal.bytes_written
+
+    @property
+    def files(self) -> list[Path]:
+        """What there is of the session once it has ended: one file, or the parts that were kept."""
+        return self._journal.sealed
+
+    @property
+    def dropped(self) -> int:
+        """How many rows were dropped because the disk could not keep up."""
+        return self._writer.dropped
+
+    @property
+    def dropped_at_start(self) -> int:
+        """How many frames were lost while the model started (`frame_losses` in docs/sql.md).
+
+        A recording that goes on where an earlier run ended has its start there.
+        """
+        return self._lost_at_start["dropped_at_start"]
+
+    @property
+    def _lost_at_start(self) -> dict[str, int]:
+        # A recording that goes on where an earlier run ended has its start there.
+        if loses_at_start(self._metadata) and not self._earlier.frames:
+            return self._writer.lost_at_start
+        return dict.fromkeys(AT_START, 0)
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know about the parts, videos and outputs, a line each."""
+        removed = self._journal.removed
+        kept = [f"Older parts removed, as asked for: {removed:,}."] if removed else []
+        return [*self.video.failures, *kept, *self._journal.notes]
+
+    # --- inside ---
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise DgrecError(f"{self.output}: the recorder is closed; nothing can be added")
+        if self._alarm_reason == "disk_full":
+            raise StorageError(
+                f"{self.output}: the disk has no more room to spare (min_free); close the recorder",
+                is_full=True,
+            )
+
+    def _raise_alarm(self, reason: str) -> None:
+        self._alarm_reason = reason
+        self.alarm(reason)
+
+    def _keep(self, event: Event) -> None:
+        self._writer.note(event)
+        for queue in self.outputs:
+            queue.put_event(event)
+
+    def _end(self, ending: Ending) -> Metadata:
+        try:
+            try:
+                self._writer.close()
+            finally:
+                self.video.close()
+            closing = self._closing(ending)
+            self._writer.end(closing)
+        except DgrecError as error:
+            raise self._leave(error, ending) from None
+        problems = self._journal.seal()
+        if problems:
+            raise unsealed(problems, ending.failure)
+        totals = add_rows(
+            closing["totals"],
+            {**self._journal.row_totals, **self._lost_at_start},
+        )
+        return {**self._journal.sealed_metadata, **self._metadata, **closing, "totals": totals}
+
+    def _closing(self, ending: Ending) -> Metadata:
+        journal = self._journal
+        totals = {
+            "frames": journal.frames,
+            "detections": journal.detections,
+            **ending.counts.totals(self.progress.frames, self.dropped),
+            "flushes": journal.flushes,
+            "clock_drift_ms": round(self._clock.drift_ns() / 1e6, 3),
+        }
+        if self.video.options.kinds:
+            totals["video_left_out"] = self.video.left_out
+        self._machine = self._machine or self._meter.lap()
+        closing: Metadata = {
+            "ended_at": utc_text(self._clock.now_ns()),
+            "end_reason": ending.recorded_reason,
+            "totals": totals,
+            "machine": self._machine,
+        }
+        if ending.recorded_detail:
+            closing["end_detail"] = redact_text(ending.recorded_detail)
+        return closing
+
+    def _leave(self, error: DgrecError, ending: Ending) -> OutputError:
+        """End a journal that cannot be written any more; return what to say of it.
+
+        It is not sealed: that would need more room, and more of the disk, than has just failed.
+        """
+        with contextlib.suppress(DgrecError):  # an ending may fit where the last rows did not
+            self._writer.end(self._closing(replace(ending, reason="failed", failure=error)))
+        with contextlib.suppress(DgrecError):
+            self._journal.close()
+        kind = StorageError if isinstance(error, StorageError) else OutputError
+        return kind(f"{error}; {self._journal.what_is_left(self.output)}")
+
+    @property
+    def kept_frames(self) -> int:
+        """How many of the frames that were recorded are still there."""
+        return self._journal.kept_frames

@@ -1,0 +1,128 @@
+"""What is recorded of a result: its detections, and what PySDK and analyzers hung on it."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from dgrec.errors import ConfigError, DgrecError
+from dgrec.format import json_values, utc_ns
+
+__all__ = [
+    "DetectionList",
+    "added_attributes",
+    "own_pixels",
+    "recordable",
+    "sampled_conversion",
+    "size_of",
+    "stamp_ns",
+]
+
+# What PySDK's own result objects carry; anything else was put there by an analyzer.
+_OWN_ATTRIBUTES = frozenset({"timing", "mask_result", "masks_present"})
+
+
+@dataclass
+class DetectionList:
+    """Detections without a PySDK result around them."""
+
+    # Underscores: what an analyzer adds has none (see `added_attributes`).
+    _results: list[dict[str, Any]]
+    timing: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def results(self) -> list[dict[str, Any]]:
+        return self._results
+
+    @property
+    def info(self) -> str:
+        return ""
+
+    @property
+    def image(self) -> None:
+        return None
+
+
+def recordable(result: Any) -> Any:
+    """Return ``result`` if it is like one of PySDK, or the result that a list of detections makes.
+
+    Raises:
+        DgrecError: It is neither.
+    """
+    if isinstance(result, list) and all(isinstance(item, dict) for item in result):
+        # A copy: it is written half a second later, and the caller may go on working on it.
+        return DetectionList(copy.deepcopy(result))
+    if all(hasattr(result, name) for name in ("results", "timing", "info")):
+        return result
+    raise DgrecError(
+        f"a {type(result).__name__} cannot be recorded: expected a PySDK result, or a list of "
+        "detections, each a dictionary"
+    )
+
+
+def own_pixels(image: Any) -> Any:
+    """Return a copy of an image that is to be recorded: the caller may go on using its own.
+
+    Raises:
+        DgrecError: It is none.
+    """
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape[2:] == (3,):
+        return image.copy()
+    raise DgrecError(
+        "a video is recorded, so every frame needs an image: an array of bytes of the shape "
+        "(height, width, 3)"
+    )
+
+
+def size_of(image: Any) -> tuple[int, int] | None:
+    """Return width and height of an image that is an array."""
+    if not isinstance(image, np.ndarray) or image.ndim < 2:
+        return None
+    height, width = image.shape[:2]
+    return width, height
+
+
+def stamp_ns(moment: datetime | float) -> int:
+    """Return nanoseconds since 1970 of a datetime, or of seconds since then.
+
+    Raises:
+        ConfigError: The datetime has no time zone.
+    """
+    if not isinstance(moment, datetime):
+        return round(moment * 1e9)
+    if moment.tzinfo is None:
+        raise ConfigError(f"captured_at: {moment} has no time zone")
+    return utc_ns(moment)
+
+
+def added_attributes(result: Any) -> str | None:
+    """Return what analyzers added to a result, as `json_values.dumps` writes it.
+
+    Now, not when the writer comes to it: an analyzer may go on changing the object that it hung on
+    the result (running totals, say), and every row of a batch would show its last state.
+    """
+    # `dir()` of a PySDK result is a fixed list of six names; its dictionary shows what was added.
+    added = {
+        name: value
+        for name, value in vars(result).items()
+        if name[0] != "_" and name not in _OWN_ATTRIBUTES
+    }
+    return json_values.dumps(added) if added else None
+
+
+def sampled_conversion(result: Any) -> tuple[float, float, float, float] | None:
+    """Return the model-to-image conversion at the two points where PySDK's overlay samples it."""
+    try:
+        height, width = result.results[0]["data"].squeeze().shape
+        convert = result._conversion
+        points = [convert(width / 2, height / 2), convert(width / 2 - 1, height / 2 - 1)]
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        return None
+    (x1, y1), (x2, y2) = itertools.islice(points, 2)
+    return float(x1), float(y1), float(x2), float(y2)

@@ -1,0 +1,234 @@
+"""The loop that runs the real `predict_stream` on a source, and records what comes out."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from dgrec.clock import Clock
+from dgrec.credentials import redact_text
+from dgrec.errors import DgrecError, ModelError
+from dgrec.format import Metadata, utc_text
+from dgrec.recorder.ai_server import HERE, Inference, ServerLostError
+from dgrec.recorder.capture import Capture
+from dgrec.recorder.ending import Ending
+from dgrec.recorder.recorder import Recorder
+
+__all__ = ["Stream"]
+
+
+class Stream:
+    """Records what `predict_stream` makes of one source.
+
+    Args:
+        model: A loaded PySDK model (compound models too: anything `predict_stream` takes).
+        recorder: Takes the results; closed at the end.
+        clock: The recorder's.
+        inference: Where the model runs: on an `AIServer`, if not here.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        capture: Capture,
+        recorder: Recorder,
+        *,
+        clock: Clock,
+        inference: Inference = HERE,
+    ) -> None:
+        self.capture = capture
+        self.recorder = recorder
+        self._model = model
+        self._clock = clock
+        self._inference = inference
+        self._outages: list[float] = []
+        self._last_completed_ns = clock.now_ns()
+        recorder.alarm = lambda reason: self.capture.stop(reason)
+
+    @property
+    def dropped(self) -> int:
+        """How many frames were lost so far, wherever that was."""
+        return self.capture.frames_dropped + self.recorder.dropped
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know of the session, a line each."""
+        notes = self.recorder.notes
+        if self._outages:
+            count = len(self._outages)
+            times = "once" if count == 1 else f"{count:,} times"
+            notes = [f"AI server lost {times}, {sum(self._outages):.1f} s.", *notes]
+        return notes
+
+    def recent_fps(self) -> float:
+        """Return frames a second over the last seconds."""
+        return self.recorder.progress.recent_fps(self._clock.now_ns())
+
+    def stop(self) -> None:
+        """End the recording in good order; slow outputs are not waited for any more."""
+        self.capture.stop()
+        for queue in self.recorder.outputs:
+            queue.hurry()
+
+    def run(self) -> Metadata:
+        """Record until the source ends or `stop` is called; seal; return the metadata.
+
+        Raises:
+            DgrecError: What ended the recording early. What had been recorded is sealed by then,
+                or, where even that failed, still in the journal: the message says which.
+        """
+        failure = self._infer()
+        self._take_events()
+        capture = self.capture
+        # The source may have come to its end before the model failed at one of its last frames.
+        has_failed = failure is not None and failure is not capture.error
+        metadata = self.recorder.close(
+            Ending(
+                reason="failed" if has_failed else capture.end_reason,
+                detail=capture.end_detail,
+                failure=failure,
+                counts=capture.counts,
+            )
+        )
+        if failure is not None:
+            count = self.recorder.kept_frames
+            raise type(failure)(
+                f"{failure}; the {count} frames before are in {self.recorder.output}"
+            )
+        return metadata
+
+    # --- inside ---
+
+    def _infer(self) -> DgrecError | None:
+        """Run `predict_stream` to its end; return what ended it early, if anything did.
+
+        Where an AI server is lost in the middle, it is run again when the server is back.
+        """
+        capture, inference = self.capture, self._inference
+        frames = -1
+        while True:
+            try:
+                error = self._stream()
+            except ServerLostError as lost:
+                reason = str(lost)
+            else:
+                # Of a connection that broke PySDK says no more than that something failed: with
+                # the server back, the frame that the model itself fails at fails at once again.
+                count = self.recorder.progress.frames
+                if error is None or frames == count or not inference.may_be_lost(error):
+                    if error is not None:
+                        capture.stop("failed")
+                    inference.give_up(capture)
+                    return error
+                frames, reason = count, str(error)
+            error = self._reconnect(reason)
+            if error is not None or capture.was_interrupted or capture.is_time_up():
+                capture.take_back()  # what was to be handed over again is lost now
+                return error
+
+    def _reconnect(self, reason: str) -> DgrecError | None:
+        """Load the model again, and note what happened; return an error if that did not work."""
+        from_ns, capture, inference = self._last_completed_ns, self.capture, self._inference
+        waited = capture.take_back()
+        loaded, outage = inference.reconnect(reason, capture)
+        now = self._clock.now_ns()
+        seconds = (now - from_ns) / 1e9
+        self._outages.append(seconds)
+        self.recorder.note(
+            {
+                "kind": "server_lost",
+                "server": inference.name,
+                "from": utc_text(from_ns),
+                "to": utc_text(now),
+                "seconds": round(seconds, 3),
+                "back": outage.back,
+                "attempts": outage.attempts,
+                "without_result": waited,
+                "reason": redact_text(
+                    f"{reason}; then: {outage.refusal}" if outage.refusal else reason
+                ),
+            }
+        )
+        if loaded is not None:
+            self._model = loaded.model
+            return None
+        if inference.gave_up(capture, outage):
+            capture.stop("failed")
+            return inference.error(outage)
+        if not capture.stopping:
+            capture.stop("limit")
+        return None
+
+    def _stream(self) -> DgrecError | None:
+        """Run `predict_stream` until it ends; return what ended it early, if anything did.
+
+        Raises:
+            ServerLostError: The AI server gives no more results.
+        """
+        from degirum.exceptions import DegirumException
+        from degirum_tools import predict_stream
+
+        capture, inference = self.capture, self._inference
+        stream = predict_stream(self._model, inference.feed(capture, self._model))
+        try:
+            with _non_blocking(self._model) as capture.asks_for_results:
+                for result in stream:
+                    if result is not None:
+                        self._record(result)
+                    # The capture had no frame for it, and it no result.
+                    elif reason := inference.silence(capture, self._model):
+                        raise ServerLostError(reason)
+        except ServerLostError:
+            inference.abandon(stream)
+            raise
+        except DegirumException as error:
+            # PySDK wraps whatever the capture raised into its own text.
+            return ModelError(f"the model failed: {_reason(error)}")
+        except Exception as error:  # a defect here must not cost what was recorded
+            capture.stop("failed")
+            inference.end(stream)
+            if isinstance(error, DgrecError):
+                return error
+            return DgrecError(f"recording failed: {type(error).__name__}: {_reason(error)}")
+        return capture.error
+
+    def _record(self, result: Any) -> None:
+        completed_ns = self._last_completed_ns = self._clock.now_ns()
+        frame = self.capture.take(getattr(result, "image", None))
+        self._take_events()
+        self.recorder.record(frame, result, completed_ns)
+
+    def _take_events(self) -> None:
+        for event in self.capture.take_events():
+            self.recorder.note(event)
+
+
+@contextlib.contextmanager
+def _non_blocking(model: Any) -> Iterator[bool]:
+    """Make a model take None for a frame, and yield what results it has; give whether it can.
+
+    Every model of PySDK can, and every compound model of degirum_tools. It is set back afterwards:
+    other users of the model do not expect None.
+    """
+    before = getattr(model, "non_blocking_batch_predict", None)
+    if before is None:
+        yield False
+        return
+    model.non_blocking_batch_predict = True
+    try:
+        yield True
+    finally:
+        model.non_blocking_batch_predict = before
+
+
+# Where in PySDK's C++ code an error passed by; the cause stands in the lines before.
+_CPP_TRACE = re.compile(r"\S+\.(cpp|h): \d+ \[|When running model ")
+
+
+def _reason(error: BaseException) -> str:
+    """Return what PySDK says of a failure in one line: "Operation failed", and why."""
+    lines = [line.strip() for line in redact_text(str(error)).splitlines()]
+    reasons = [line for line in lines if line and not _CPP_TRACE.match(line)]
+    return ": ".join(reasons) or type(error).__name__

@@ -1,0 +1,231 @@
+"""What watches a recording: it gets everything, and costs the recording nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dgrec
+from dgrec.errors import DgrecError
+from dgrec.format import Event, Metadata, Row
+from dgrec.recorder.outputs import JsonLines, Output, OutputQueue
+from dgrec.recorder.outputs import output as output_module
+from tests.factory import make_row
+from tests.waiting import PATIENCE_S, wait_until
+
+
+class Watching(Output):
+    """Notes its calls; ``gate`` holds it up in the middle."""
+
+    capacity = 4
+    wants_results = True
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+        self.threads: set[threading.Thread] = set()
+        self.gate = threading.Event()
+        self.gate.set()
+        self.is_held = threading.Event()
+
+    def start(self, metadata: Metadata) -> None:
+        self.calls.append(("start", metadata["name"]))
+
+    def frame(self, row: Row, result: Any) -> None:
+        self.is_held.set()
+        assert self.gate.wait(PATIENCE_S)
+        self.threads.add(threading.current_thread())
+        self.calls.append((row.source_frame, result))
+
+    def event(self, event: Event) -> None:
+        self.calls.append(event)
+
+    def close(self) -> None:
+        self.calls.append("close")
+
+
+class Held(Watching):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate.clear()
+
+
+def test_an_output_sees_all_of_it_in_order(tmp_path: Path) -> None:
+    watching = Watching()
+    gap = {"kind": "gap", "seconds": 1.5, "source_frame": 1}
+    with dgrec.Recorder(tmp_path / "s.parquet", outputs=[watching]) as recorder:
+        recorder.add([{"label": "cat"}])
+        recorder.note(gap)
+        recorder.add([])
+    start, first, event, second, close = watching.calls
+    assert start == ("start", "s")
+    assert (first[0], first[1].results) == (0, [{"label": "cat"}])
+    assert event == gap
+    assert (second[0], close) == (1, "close")
+    (thread,) = watching.threads
+    assert thread not in (threading.current_thread(), threading.main_thread())
+
+
+def test_a_slow_output_of_a_live_source_loses_frames_and_no_events(tmp_path: Path) -> None:
+    held = Held()
+    recorder = dgrec.Recorder(tmp_path / "s.parquet", policy="drop-oldest", outputs=[held])
+    recorder.add([])
+    assert held.is_held.wait(PATIENCE_S)
+    for _ in range(20):
+        recorder.add([])
+    recorder.note({"kind": "gap", "seconds": 2.0})
+    (queue,) = recorder.outputs
+    assert queue.left_out == 16
+    held.gate.set()
+    recorder.close()
+    frames = [call[0] for call in held.calls if isinstance(call, tuple) and call[0] != "start"]
+    assert frames == [0, 17, 18, 19, 20]
+    assert {"kind": "gap", "seconds": 2.0} in held.calls
+    assert queue.note == "output: 16 frames left out: it was too slow"
+    with dgrec.open(tmp_path / "s.parquet") as session:
+        assert len(session) == 21
+
+
+def test_a_recording_that_can_wait_waits_for_a_slow_output(tmp_path: Path) -> None:
+    held = Held()
+    recorder = dgrec.Recorder(tmp_path / "s.parquet", outputs=[held])
+
+    def add() -> None:
+        for _ in range(20):
+            recorder.add([])
+
+    adding = threading.Thread(target=add)
+    adding.start()
+    assert held.is_held.wait(PATIENCE_S)
+    wait_until(lambda: recorder.outputs[0]._frames == Held.capacity)
+    assert adding.is_alive()
+    held.gate.set()
+    adding.join(PATIENCE_S)
+    recorder.close()
+    assert [call[0] for call in held.calls[1:-1]] == list(range(20))
+    assert recorder.outputs[0].note == ""
+
+
+def test_who_is_in_a_hurry_does_not_wait(tmp_path: Path) -> None:
+    """Ctrl-C ends a recording whose lines nobody reads, and the session is sealed."""
+    held = Held()
+    recorder = dgrec.Recorder(tmp_path / "s.parquet", outputs=[held])
+
+    def add() -> None:
+        for _ in range(20):
+            recorder.add([])
+
+    adding = threading.Thread(target=add)
+    adding.start()
+    (queue,) = recorder.outputs
+    wait_until(lambda: queue._frames == Held.capacity)
+    queue.hurry()
+    adding.join(PATIENCE_S)
+    assert not adding.is_alive()
+    held.gate.set()
+    recorder.close()
+    assert queue.left_out > 0
+
+
+def test_an_output_that_takes_nothing_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output_module, "_PATIENCE_S", 0.2)
+    held = Held()
+    recorder = dgrec.Recorder(tmp_path / "s.parquet", policy="drop-oldest", outputs=[held])
+    recorder.add([])
+    assert held.is_held.wait(PATIENCE_S)
+    recorder.add([])
+    recorder.close()
+    assert recorder.outputs[0].note.startswith("output: it takes no more; given up; output: 1 ")
+    with dgrec.open(tmp_path / "s.parquet") as session:
+        assert session.sealed
+    held.gate.set()
+    wait_until(lambda: held.calls[-1] == "close")
+
+
+@pytest.mark.parametrize("at", ["start", "frame", "event", "close"])
+@pytest.mark.parametrize(
+    ("error", "note"),
+    [
+        (DgrecError("the broker is gone"), "the broker is gone"),
+        (ZeroDivisionError("by zero"), "by zero"),
+    ],
+)
+def test_a_defect_ends_the_output_and_not_the_recording(
+    tmp_path: Path, at: str, error: Exception, note: str
+) -> None:
+    class Broken(Watching):
+        pass
+
+    def fail(self: Broken, *_: Any) -> None:
+        raise error
+
+    setattr(Broken, at, fail)
+    broken, watching = Broken(), Watching()
+    outputs = [broken, watching]
+    with dgrec.Recorder(tmp_path / "s.parquet", outputs=outputs) as recorder:
+        for _ in range(20):
+            recorder.add([])
+        recorder.note({"kind": "gap", "seconds": 1.0})
+    assert note in recorder.outputs[0].note
+    assert at == "close" or broken.calls[-1] == "close"
+    assert recorder.outputs[1].note == ""
+    assert len(watching.calls) == 23
+    with dgrec.open(tmp_path / "s.parquet") as session:
+        assert len(session) == 20
+
+
+def test_lines_that_nobody_reads_hold_nothing_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pipe takes 64 KB; its reader has stopped reading, and does not close it either."""
+    monkeypatch.setattr(output_module, "_PATIENCE_S", 0.2)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        lines = JsonLines(str(pipe))
+        path = tmp_path / "s.parquet"
+        with dgrec.Recorder(path, outputs=[lines]) as recorder:
+            recorder.outputs[0].hurry()  # rows are waited for, lines are not
+            for i in range(5000):
+                recorder.add([{"label": "x" * 50, "score": 0.5, "bbox": [0.0, 0.0, 1.0, i]}])
+        (queue,) = recorder.outputs
+        assert "it takes no more; given up" in queue.note
+        assert queue.left_out > 3000
+        with dgrec.open(path) as session:
+            assert (len(session), session.sealed) == (5000, True)
+        read = b""
+        while not queue._has_ended.is_set():
+            read += _read(reading)
+        written = [json.loads(line) for line in read.splitlines()]
+        assert len(written) + queue.left_out >= 5000
+    finally:
+        os.close(reading)
+
+
+def _read(file: int) -> bytes:
+    try:
+        return os.read(file, 1 << 16)
+    except BlockingIOError:
+        return b""
+
+
+def test_an_output_that_needs_the_main_thread_is_run_there() -> None:
+    class Window(Watching):
+        needs_main_thread = True
+
+    window = Window()
+    queue = OutputQueue(window, "drop-oldest")
+    queue.start({"name": "s"})
+    adding = threading.Thread(target=lambda: (queue.put_frame(make_row(0), None), queue.close()))
+    adding.start()
+    queue.run()
+    adding.join(PATIENCE_S)
+    assert window.threads == {threading.current_thread()}
+    assert window.calls[-1] == "close"

@@ -1,0 +1,251 @@
+"""`dgrec.Recorder`: recording from a program of one's own, without PySDK, cameras and commands."""
+
+from __future__ import annotations
+
+import doctest
+import itertools
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+import dgrec
+from dgrec.format import Row
+from dgrec.recorder import recorder as recorder_module
+from dgrec.recorder.ending import Ending
+from dgrec.recorder.outputs import output as output_module
+from dgrec.replay.verify import verify
+from tests.factory import make_detection, make_row, write_session
+from tests.recorder.doubles import Options, PysdkDouble
+from tests.waiting import wait_until
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return tmp_path / "s.parquet"
+
+
+def picture(number: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    return np.full((48, 64, 3), number * 8, np.uint8)
+
+
+@pytest.mark.parametrize("module", [recorder_module, output_module])
+def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = doctest.testmod(module)
+    assert found.attempted > 0
+    assert found.failed == 0
+
+
+def test_a_program_records_a_session(output: Path) -> None:
+    began = datetime.now(UTC)
+    with dgrec.Recorder(output) as recorder:
+        for i in range(20):
+            recorder.add(
+                [make_detection(i)] * (i % 3),
+                captured_at=began - timedelta(milliseconds=20),
+                media_time_s=i / 10,
+            )
+    assert verify(output) == []
+    assert sorted(path.name for path in output.parent.iterdir()) == ["s.parquet"]
+    with dgrec.open(output) as session:
+        assert [frame.results for frame in session] == [
+            [make_detection(i)] * (i % 3) for i in range(20)
+        ]
+        rows = session.frames.to_pylist()
+        assert [row["media_time_s"] for row in rows] == [i / 10 for i in range(20)]
+        assert {row["captured_at"] for row in rows} == {began - timedelta(milliseconds=20)}
+        assert all(row["latency_ms"] >= 20 for row in rows)
+        assert session.metadata["end_reason"] == "finished"
+        assert session.metadata["source"] == {"given": "s", "kind": "program"}
+        totals = session.metadata["totals"]
+        assert (totals["frames"], totals["detections"], totals["dropped"]) == (20, 19, 0)
+        assert totals["source_frames"] == 20
+
+
+def test_without_a_stamp_a_frame_counts_as_captured_when_it_is_added(output: Path) -> None:
+    with dgrec.Recorder(output) as recorder:
+        before = datetime.now(UTC)
+        recorder.add([])
+        recorder.add([], captured_at=(before + timedelta(days=1)).timestamp())
+    with dgrec.open(output) as session:
+        assert session.frames.column("latency_ms").to_pylist() == [0.0, 0.0]
+        first, second = session.frames.column("captured_at").to_pylist()
+    assert abs(first - before) < timedelta(seconds=60)
+    assert first <= second <= datetime.now(UTC) + timedelta(seconds=60)
+
+
+def test_results_of_pysdk_bring_their_pixels(output: Path) -> None:
+    model = PysdkDouble("Detection", lambda index: [make_detection(index)])
+    with dgrec.Recorder(output, video="both") as recorder:
+        for result in model.predict_batch(picture(i) for i in range(10)):
+            recorder.add(result)
+    assert verify(output) == []
+    with dgrec.open(output) as session:
+        assert [frame.results for frame in session] == [[make_detection(i)] for i in range(10)]
+        assert [video["frames"] for video in session.metadata["video"]] == [10, 10]
+        assert session.frames.column("width").to_pylist() == [64] * 10
+
+
+def test_the_video_has_what_the_image_was_when_it_was_added(output: Path) -> None:
+    image = picture(0)
+    with dgrec.Recorder(output, video="raw") as recorder:
+        for i in range(20):
+            image[:] = i * 8
+            recorder.add([], image)
+    with av.open(str(output.with_suffix(".mp4"))) as container:
+        shown = [frame.to_ndarray(format="bgr24").mean() for frame in container.decode(video=0)]
+    assert shown == pytest.approx([i * 8 for i in range(20)], abs=4)
+
+
+@pytest.mark.parametrize("image", [None, np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), "pixels"])
+def test_a_video_needs_pixels(output: Path, image: Any) -> None:
+    with dgrec.Recorder(output, video="raw") as recorder:
+        with pytest.raises(dgrec.DgrecError, match="every frame needs an image"):
+            recorder.add([], image)
+        recorder.add([], picture(1))
+    with dgrec.open(output) as session:
+        assert len(session) == 1
+
+
+@pytest.mark.parametrize("result", [None, "cat", 5, [1, 2], {"label": "cat"}])
+def test_what_cannot_be_recorded(output: Path, result: Any) -> None:
+    with dgrec.Recorder(output) as recorder:
+        with pytest.raises(dgrec.DgrecError, match="cannot be recorded: expected a PySDK result"):
+            recorder.add(result)
+        with pytest.raises(dgrec.ConfigError, match="has no time zone"):
+            recorder.add([], captured_at=datetime(2026, 1, 2))
+
+
+def test_detections_may_be_changed_after_they_were_added(output: Path) -> None:
+    found = [make_detection(0)]
+    with dgrec.Recorder(output) as recorder:
+        recorder.add(found)
+        found[0]["label"] = "changed"
+        found.clear()
+    with dgrec.open(output) as session:
+        assert session.result(0).results == [make_detection(0)]
+
+
+def test_closing_twice_and_adding_after_that(output: Path) -> None:
+    recorder = dgrec.Recorder(output)
+    recorder.add([])
+    assert recorder.close() == recorder.close()
+    for _ in range(2):
+        with pytest.raises(dgrec.DgrecError, match=r"s\.parquet: the recorder is closed"):
+            recorder.add([])
+    with recorder:
+        pass
+    assert verify(output) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"), [(ValueError("odd"), "failed"), (KeyboardInterrupt(), "interrupted")]
+)
+def test_a_program_that_fails_leaves_a_sealed_session(
+    output: Path, error: BaseException, reason: str
+) -> None:
+    def record() -> None:
+        with dgrec.Recorder(output) as recorder:
+            recorder.add([])
+            raise error
+
+    with pytest.raises(type(error)):
+        record()
+    with dgrec.open(output) as session:
+        assert (len(session), session.sealed) == (1, True)
+        assert session.metadata["end_reason"] == reason
+        detail = session.metadata.get("end_detail")
+        assert detail == ("ValueError: odd" if reason == "failed" else None)
+
+
+def test_a_reason_of_ones_own(output: Path) -> None:
+    recorder = dgrec.Recorder(output)
+    recorder.close(Ending(reason="limit", detail="enough"))
+    with dgrec.open(output) as session:
+        assert session.metadata["end_reason"] == "limit"
+        assert session.metadata["end_detail"] == "enough"
+
+
+def test_what_is_there_is_not_replaced_unless_asked_for(output: Path) -> None:
+    write_session(output, [make_row(0)])
+    with pytest.raises(dgrec.OutputError, match="exists already"):
+        dgrec.Recorder(output)
+    with dgrec.Recorder(output, overwrite=True) as recorder:
+        with dgrec.open(output) as session:
+            assert len(session) == 1
+        with pytest.raises(dgrec.OutputError, match="is being recorded now"):
+            dgrec.Recorder(output, overwrite=True)
+        recorder.add([])
+        recorder.add([])
+    with dgrec.open(output) as session:
+        assert len(session) == 2
+
+
+def test_a_video_in_the_way_is_somebodys(output: Path) -> None:
+    output.with_suffix(".mp4").write_bytes(b"footage")
+    with pytest.raises(dgrec.OutputError, match=r"s\.mp4: exists already"):
+        dgrec.Recorder(output, video="raw")
+    assert sorted(path.name for path in output.parent.iterdir()) == ["s.mp4"]
+
+
+@pytest.mark.parametrize("choices", [{"fps": 5.0, "every": 2}, {"video_quality": 0}])
+def test_choices_are_checked(output: Path, choices: dict[str, Any]) -> None:
+    with pytest.raises(dgrec.ConfigError):
+        dgrec.Recorder(output, **choices)
+    with pytest.raises(TypeError, match="unexpected keyword argument"):
+        dgrec.Recorder(output, vidoe="raw")
+
+
+def test_parts(output: Path) -> None:
+    with dgrec.Recorder(output, Options(split_size=20_000, durability="frame")) as recorder:
+        for i in range(30):
+            recorder.add([make_detection(i)])
+            wait_until(lambda i=i: recorder._journal.frames == i + 1)
+    with dgrec.open(output) as session:
+        assert len(session) == 30
+        assert len(session.parts) > 2
+    sizes = [path.stat().st_size for path in output.parent.iterdir()]
+    assert len(sizes) == len(session.parts) == len(recorder.files)
+
+
+def test_threads_may_share_a_recorder(output: Path) -> None:
+    with dgrec.Recorder(output) as recorder:
+
+        def add() -> None:
+            for _ in range(200):
+                recorder.add([])
+
+        threads = [threading.Thread(target=add) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    with dgrec.open(output) as session:
+        assert session.frames.column("source_frame").to_pylist() == list(range(800))
+        stamps = session.frames.column("completed_at").to_pylist()
+    assert all(before <= after for before, after in itertools.pairwise(stamps))
+
+
+def test_a_disk_with_too_little_room_ends_it(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import shutil
+
+    with dgrec.Recorder(output, min_free=1000) as recorder:
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: type("usage", (), {"free": 10}))
+        recorder.add([])
+        wait_until(lambda: recorder._writer.is_disk_low)
+        with pytest.raises(dgrec.StorageError, match="no more room to spare"):
+            recorder.add([])
+    with dgrec.open(output) as session:
+        assert (len(session), session.metadata["end_reason"]) == (1, "disk_full")
+
+
+def test_a_row_is_never_changed() -> None:
+    row = Row(*make_row(0))
+    for name in Row._fields:
+        with pytest.raises(AttributeError):
+            setattr(row, name, 1)
