@@ -563,7 +563,7 @@ def _compare_sessions(
 
 def _session_values(sample: Sample) -> SessionValues:
     gaps = sample.gaps
-    values = {THROUGHPUT: _as_rate(mean_estimate(gaps)).value}
+    values = {THROUGHPUT: _as_rate(mean_estimate(sample.steps)).value}
     for name in STAGES:
         series = sample.stage(name)
         for label, p in _QUANTILES.items():

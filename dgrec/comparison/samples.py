@@ -253,19 +253,11 @@ def _losses(session: Session) -> dict[str, int | None]:
 
     None where the file does not tell.
     """
-    # The rule of what belongs to the start stands in SQL.
     names = ("lost", "at_start", "skipped", *DROP_PLACES)
-    later = ", ".join(f"sum(_lost_later(dropped_{place}, at_start))" for place in DROP_PLACES)
-    (counts,) = session.sql_rows(
-        "SELECT sum(_lost_later(dropped_before, at_start)), "
-        f"sum(_lost_at_start(dropped_before, at_start)), sum(skipped_before), {later} "
-        "FROM frame_losses",
+    found = session.sql_rows(
+        "SELECT dropped, at_start, skipped, camera, queue, writer FROM _session_losses"
     )
-    none = None if len(session) else 0
-    return {
-        name: none if count is None else int(count)
-        for name, count in zip(names, counts, strict=True)
-    }
+    return dict(zip(names, found[0] if found else [0] * len(names), strict=True))
 
 
 def _warm_up(session: Session) -> tuple[bool | None, int]:

@@ -19,11 +19,22 @@ CREATE MACRO _rounded(value) AS
     CASE WHEN abs(value) >= 0.1 OR value = 0 THEN round(value, 3)
          ELSE round(value, 2 - floor(log10(nullif(abs(value), 0)))::INTEGER) END;
 
--- What one column of durations is like.
-CREATE MACRO _summary(stage, duration) AS {
-    'stage': stage, 'frames': count(duration), 'mean_ms': avg(duration),
-    'quantiles': quantile_cont(duration, [0.5, 0.95, 0.99]), 'max_ms': max(duration)
+-- How durations are described. Quantiles are interpolated, as numpy's are; exact ones hold their
+-- column in memory, estimated ones (t-digest) next to nothing.
+CREATE MACRO _described(duration, quantiles) AS {
+    'frames': count(duration), 'mean_ms': avg(duration), 'p50_ms': quantiles[1],
+    'p90_ms': quantiles[2], 'p95_ms': quantiles[3], 'p99_ms': quantiles[4], 'max_ms': max(duration)
 };
+
+CREATE MACRO _summary(duration) AS
+    _described(duration, quantile_cont(duration, [0.5, 0.9, 0.95, 0.99]));
+
+CREATE MACRO _estimated_summary(duration) AS
+    _described(duration, approx_quantile(duration, [0.5, 0.9, 0.95, 0.99]));
+
+-- Seconds from the first capture to the last result of some rows.
+CREATE MACRO _seconds(captured_at, completed_at) AS
+    (epoch_us(max(completed_at)) - epoch_us(min(captured_at))) / 1e6;
 
 -- The longer of two times; unknown where one of them is: greatest(1, NULL) would be 1.
 CREATE MACRO _longer(a, b) AS CASE WHEN a < b THEN b WHEN b <= a THEN a END;
@@ -53,13 +64,13 @@ CREATE MACRO _at_start(frame, captured_before, losses_until) AS
     losses_until IS NOT NULL
     AND (frame = 0 OR coalesce(captured_before <= losses_until, false));
 
--- What was lost once the model had started.
-CREATE MACRO _lost_later(lost, at_start) AS
-    CASE WHEN at_start AND lost IS NOT NULL THEN 0 ELSE lost END;
+-- What some rows say was lost once the model had started.
+CREATE MACRO _dropped(lost, at_start) AS
+    sum(CASE WHEN at_start AND lost IS NOT NULL THEN 0 ELSE lost END)::BIGINT;
 
--- What was lost while the model started.
-CREATE MACRO _lost_at_start(lost, at_start) AS
-    CASE WHEN at_start OR lost IS NULL THEN lost ELSE 0 END;
+-- What they say was lost while it started.
+CREATE MACRO _dropped_at_start(lost, at_start) AS
+    sum(CASE WHEN at_start OR lost IS NULL THEN lost ELSE 0 END)::BIGINT;
 
 -- Milliseconds of a frame's latency in which none of the runtime's stages worked on it: waiting
 -- for its turn, and whatever the runtime does not time. Null where the runtime reported no times.
@@ -131,31 +142,17 @@ SELECT frames.* FROM frames JOIN warm_up USING (session_id) WHERE frame >= first
 -- inference, postprocess, waiting (what of the latency none of those three is), latency (end to
 -- end, from captured to completed) and recorder. Quantiles are interpolated, as numpy's are.
 CREATE VIEW stage_latency AS
-WITH measured AS (
-    SELECT session_id, unnest([
-        _summary('read', read_ms),
-        _summary('preprocess', preprocess_ms),
-        _summary('inference', inference_ms),
-        _summary('postprocess', postprocess_ms),
-        _summary('waiting', _waiting_ms(latency_ms, preprocess_ms, inference_ms, postprocess_ms)),
-        _summary('latency', latency_ms),
-        _summary('recorder', recorder_ms)
-    ]) AS s
-    FROM frames GROUP BY session_id
-)
-SELECT session_id, s.stage, s.frames, s.mean_ms, s.quantiles[1] AS p50_ms, s.quantiles[2] AS p95_ms,
-       s.quantiles[3] AS p99_ms, s.max_ms
-FROM measured;
+SELECT session_id, unnest(['read', 'preprocess', 'inference', 'postprocess', 'waiting', 'latency',
+                           'recorder']) AS stage,
+       unnest([_summary(read_ms), _summary(preprocess_ms), _summary(inference_ms),
+               _summary(postprocess_ms),
+               _summary(_waiting_ms(latency_ms, preprocess_ms, inference_ms, postprocess_ms)),
+               _summary(latency_ms), _summary(recorder_ms)], recursive := true)
+FROM frames GROUP BY session_id;
 
 -- The latency end to end alone: stage_latency has it too, but works out every stage.
 CREATE VIEW end_to_end_latency AS
-SELECT session_id, frames, mean_ms, quantiles[1] AS p50_ms, quantiles[2] AS p95_ms,
-       quantiles[3] AS p99_ms, max_ms
-FROM (
-    SELECT session_id, count(*) AS frames, avg(latency_ms) AS mean_ms, max(latency_ms) AS max_ms,
-           quantile_cont(latency_ms, [0.5, 0.95, 0.99]) AS quantiles
-    FROM frames GROUP BY session_id
-);
+SELECT session_id, unnest(_summary(latency_ms)) FROM frames GROUP BY session_id;
 
 -- One quantile of the latency end to end, 0 to 1: latency_quantile(0.999).
 CREATE MACRO latency_quantile(q := 0.95) AS TABLE
@@ -165,7 +162,7 @@ SELECT session_id, quantile_cont(latency_ms, q) AS latency_ms FROM frames GROUP 
 -- from the first capture to the last result.
 CREATE VIEW session_throughput AS
 SELECT session_id, count(*) AS frames,
-       (epoch_us(max(completed_at)) - epoch_us(min(captured_at))) / 1e6 AS duration_s,
+       _seconds(captured_at, completed_at) AS duration_s,
        rate(captured_at, completed_at) AS fps
 FROM frames GROUP BY session_id;
 
@@ -221,10 +218,9 @@ WITH span AS (
                 ELSE epoch_us(max(captured_at)) - epoch_us(max(captured_before)) END AS step_us,
            quantile_cont(latency_ms, [0.5, 0.95]) AS latency,
            sum(skipped_before)::BIGINT AS skipped,
-           sum(_lost_later(dropped_before, _at_start(frame, captured_before, losses_until))
-               )::BIGINT AS dropped,
-           sum(_lost_at_start(dropped_before, _at_start(frame, captured_before, losses_until))
-               )::BIGINT AS dropped_at_start
+           _dropped(dropped_before, _at_start(frame, captured_before, losses_until)) AS dropped,
+           _dropped_at_start(dropped_before, _at_start(frame, captured_before, losses_until))
+               AS dropped_at_start
     FROM steps JOIN span USING (session_id) GROUP BY ALL
 ), windows AS (
     SELECT *, unnest(range(last + 1)) AS number FROM span
@@ -285,29 +281,36 @@ SELECT session_id, frame, captured_at, completed_at, skipped_before, dropped_bef
        _at_start(frame, captured_before, losses_until) AS at_start
 FROM steps JOIN model_start USING (session_id);
 
+-- What each session lost in all, by place: once the model had started, and while it did.
+CREATE VIEW _session_losses AS
+SELECT session_id, count(*) AS recorded, sum(skipped_before)::BIGINT AS skipped,
+       _dropped(dropped_before, at_start) AS dropped,
+       _dropped(dropped_camera, at_start) AS camera,
+       _dropped(dropped_queue, at_start) AS queue,
+       _dropped(dropped_writer, at_start) AS writer,
+       _dropped_at_start(dropped_before, at_start) AS at_start,
+       _dropped_at_start(dropped_camera, at_start) AS camera_at_start,
+       _dropped_at_start(dropped_queue, at_start) AS queue_at_start,
+       _dropped_at_start(dropped_writer, at_start) AS writer_at_start
+FROM frame_losses GROUP BY session_id;
+
 -- Source frames that are not in the recording, by place: skipped (left out on purpose), or dropped
 -- at the camera, in the queue or at the writer. frames were lost once the model had started,
 -- at_start while it did. share is what both are of all the source's frames.
 CREATE VIEW losses AS
-WITH counted AS (
-    SELECT session_id, count(*) AS recorded, sum(skipped_before)::BIGINT AS skipped,
-           sum(dropped_camera)::BIGINT AS camera, sum(dropped_queue)::BIGINT AS queue,
-           sum(dropped_writer)::BIGINT AS writer,
-           sum(_lost_at_start(dropped_camera, at_start))::BIGINT AS camera_start,
-           sum(_lost_at_start(dropped_queue, at_start))::BIGINT AS queue_start,
-           sum(_lost_at_start(dropped_writer, at_start))::BIGINT AS writer_start
-    FROM frame_losses GROUP BY session_id
-), places AS (
-    SELECT session_id, recorded + skipped + camera + queue + writer AS source_frames, unnest([
-        {'place': 'skipped', 'frames': skipped, 'at_start': 0},
-        {'place': 'camera', 'frames': camera - camera_start, 'at_start': camera_start},
-        {'place': 'queue', 'frames': queue - queue_start, 'at_start': queue_start},
-        {'place': 'writer', 'frames': writer - writer_start, 'at_start': writer_start}]) AS p
-    FROM counted
-)
 SELECT session_id, p.place, p.frames, p.at_start,
        (p.frames + p.at_start) / source_frames AS share
-FROM places;
+FROM (
+    SELECT session_id,
+           recorded + skipped + camera + queue + writer
+               + camera_at_start + queue_at_start + writer_at_start AS source_frames,
+           unnest([
+               {'place': 'skipped', 'frames': skipped, 'at_start': 0},
+               {'place': 'camera', 'frames': camera, 'at_start': camera_at_start},
+               {'place': 'queue', 'frames': queue, 'at_start': queue_at_start},
+               {'place': 'writer', 'frames': writer, 'at_start': writer_at_start}]) AS p
+    FROM _session_losses
+);
 
 -- Times without a result: gaps longer than factor times the session's median and longer than
 -- at_least_ms. frame is the first one after the gap; captured_gap_ms, how far apart the two frames
@@ -432,25 +435,20 @@ ORDER BY total_ms DESC, session_id, frame;
 -- Detections in all: a second, and a frame (frames without any count).
 CREATE VIEW detection_rate AS
 SELECT session_id, sum(len(detections))::BIGINT AS detections, avg(len(detections)) AS per_frame,
-       sum(len(detections)) * 1e6
-           / nullif(epoch_us(max(completed_at)) - epoch_us(min(captured_at)), 0) AS per_second
+       sum(len(detections)) / nullif(_seconds(captured_at, completed_at), 0) AS per_second
 FROM frames GROUP BY session_id;
 
 -- Detections of each label: how many, in how many frames, how many a second, how sure. mean_score
 -- is of those that have a score (scored of them).
 CREATE VIEW label_rate AS
-WITH span AS (
-    SELECT session_id,
-           nullif(epoch_us(max(completed_at)) - epoch_us(min(captured_at)), 0) / 1e6 AS duration_s
-    FROM frames GROUP BY session_id
-), counted AS (
+WITH counted AS (
     SELECT session_id, label, sum(detections)::BIGINT AS detections, count(*) AS frames,
            sum(scored)::BIGINT AS scored, sum(score) / nullif(sum(scored), 0) AS mean_score
     FROM frame_labels GROUP BY session_id, label
 )
-SELECT session_id, label, detections, frames, detections / duration_s AS per_second, scored,
-       mean_score
-FROM counted JOIN span USING (session_id)
+SELECT session_id, label, detections, frames, detections / nullif(duration_s, 0) AS per_second,
+       scored, mean_score
+FROM counted JOIN session_throughput USING (session_id)
 ORDER BY session_id, detections DESC, label;
 
 -- Tracks, where a tracker gave track ids: in how many frames each was seen, from which to which,
@@ -500,7 +498,7 @@ SELECT session_id, frames, left_out, seconds, fps,
        steps / capture_s AS delivered_fps, (steps + lost_camera) / capture_s AS sent_fps
 FROM (
     SELECT session_id, count(*) AS frames, any_value(left_out) AS left_out,
-           _at_least(1, epoch_us(max(completed_at)) - epoch_us(min(captured_at))) / 1e6 AS seconds,
+           _at_least(1e-6, _seconds(captured_at, completed_at)) AS seconds,
            rate(captured_at, completed_at) AS fps, avg(latency_ms) AS latency_ms,
            nullif(epoch_us(max(captured_at)) - epoch_us(min(captured_at)), 0) / 1e6 AS capture_s,
            max(source_frame) - min(source_frame) AS steps,
@@ -529,7 +527,7 @@ WITH loads AS (
            -- From the rate's time to all of the time.
            (count(captured_at) FILTER (completed_at IS NOT NULL) - 1)
                / nullif(rate(captured_at, completed_at), 0)
-               / _at_least(1e-6, epoch(max(completed_at) - min(captured_at))) AS time_share,
+               / _at_least(1e-6, _seconds(captured_at, completed_at)) AS time_share,
            unnest([
         {'stage': 'read', 'mean_ms': avg(read_ms), 'least_ms': avg(read_ms),
          'times': 1 + sum(skipped_before + dropped_queue) / count(*)},
@@ -564,73 +562,3 @@ SELECT session_id, stage, mean_ms, frames_in_it, workers,
        CASE WHEN frames_in_it > workers THEN 1 ELSE frames_in_it / workers END AS busy,
        CASE WHEN at_least > workers THEN 1 ELSE at_least / workers END AS busy_at_least
 FROM entered;
-
--- What can be compared between recordings: id, unit, polarity (which way is better: lower, higher,
--- or neutral), what it means, and the query that gives a row (session_id, value) for each session
--- that has frames. The value is NULL where the session does not tell it.
-CREATE VIEW metrics AS
-SELECT format('{}_{}_ms', stage, statistic) AS id, 'ms' AS unit, 'lower' AS polarity,
-       format('{} of {}', wording, meaning) AS description,
-       CASE stage WHEN 'latency'
-           THEN format('SELECT session_id, {}_ms AS value FROM end_to_end_latency', statistic)
-           ELSE format('SELECT session_id, {}_ms AS value FROM stage_latency WHERE stage = ''{}''',
-                       statistic, stage)
-       END AS sql
-FROM (VALUES
-    (1, 'latency', 'the time from captured to completed, end to end'),
-    (2, 'read', 'the time inside the source''s read (a camera''s: waiting for the next frame)'),
-    (3, 'preprocess', 'the runtime''s preprocessing time'),
-    (4, 'inference', 'the runtime''s inference time'),
-    (5, 'postprocess', 'the runtime''s postprocessing time'),
-    (6, 'waiting', 'the part of the latency in which no stage of the runtime worked on it'),
-    (7, 'recorder', 'what recording, display and publishing took after a result')
-) stages(place, stage, meaning), (VALUES
-    (1, 'p50', 'median'), (2, 'p95', '95th percentile'), (3, 'p99', '99th percentile'),
-    (4, 'mean', 'mean'), (5, 'max', 'largest')
-) statistics(rank, statistic, wording)
-UNION ALL VALUES
-    ('throughput_fps', 'frames/s', 'higher', 'frames a second, by captures or by results, whichever took longer',
-     'SELECT session_id, fps AS value FROM session_throughput'),
-    ('capture_jitter_ms', 'ms', 'lower', 'mean change from one capture interval to the next',
-     'SELECT session_id, capture_jitter_ms AS value FROM jitter'),
-    ('result_jitter_ms', 'ms', 'lower', 'mean change from one result interval to the next',
-     'SELECT session_id, result_jitter_ms AS value FROM jitter'),
-    ('warm_up_frames', 'frames', 'lower', 'frames before the session had settled',
-     'SELECT session_id, warm_up_frames AS value FROM warm_up'),
-    ('skipped', 'frames', 'neutral', 'source frames left out on purpose',
-     'SELECT session_id, frames AS value FROM losses WHERE place = ''skipped'''),
-    ('dropped', 'frames', 'lower', 'source frames lost, at any place, once the model had started',
-     'SELECT session_id, sum(_lost_later(dropped_before, at_start))::BIGINT AS value '
-     || 'FROM frame_losses GROUP BY session_id'),
-    ('dropped_at_start', 'frames', 'neutral', 'source frames lost while the model started',
-     'SELECT session_id, sum(_lost_at_start(dropped_before, at_start))::BIGINT AS value '
-     || 'FROM frame_losses GROUP BY session_id'),
-    ('dropped_camera', 'frames', 'lower', 'source frames lost before dgrec read them',
-     'SELECT session_id, frames AS value FROM losses WHERE place = ''camera'''),
-    ('dropped_queue', 'frames', 'lower', 'source frames replaced by newer ones while they waited',
-     'SELECT session_id, frames AS value FROM losses WHERE place = ''queue'''),
-    ('dropped_writer', 'frames', 'lower', 'rows lost in front of a slow disk',
-     'SELECT session_id, frames AS value FROM losses WHERE place = ''writer'''),
-    ('stalls', 'stalls', 'lower', 'gaps between results over 3 times the median and 100 ms',
-     'SELECT session_id, CASE WHEN any_value(duration_s) IS NOT NULL THEN count(frame) END AS value '
-     || 'FROM session_throughput LEFT JOIN stalls() USING (session_id) GROUP BY session_id'),
-    ('stalled_ms', 'ms', 'lower', 'the length of those gaps in all',
-     'SELECT session_id, CASE WHEN any_value(duration_s) IS NOT NULL THEN coalesce(sum(gap_ms), 0) '
-     || 'END AS value '
-     || 'FROM session_throughput LEFT JOIN stalls() USING (session_id) GROUP BY session_id'),
-    ('late_frames', 'frames', 'lower', 'frames over 1.5 times the median total, and 10 ms above it',
-     'SELECT session_id, CASE WHEN any_value(timed) > 0 THEN count(frame) END AS value FROM ('
-     || 'SELECT session_id, count(total_ms) AS timed FROM frame_parts GROUP BY session_id'
-     || ') LEFT JOIN late_frames() USING (session_id) GROUP BY session_id'),
-    ('in_flight', 'frames', 'neutral', 'frames on their way at a time, after the warm-up',
-     'SELECT session_id, in_flight AS value FROM pipeline'),
-    ('detections_per_second', '1/s', 'neutral', 'detections a second of the recording',
-     'SELECT session_id, per_second AS value FROM detection_rate'),
-    ('detections_per_frame', '1', 'neutral', 'detections a frame',
-     'SELECT session_id, per_frame AS value FROM detection_rate'),
-    ('tracks', 'tracks', 'neutral', 'different track ids',
-     'SELECT session_id, count(track_id) AS value '
-     || 'FROM session_throughput LEFT JOIN tracks USING (session_id) GROUP BY session_id'),
-    ('dwell_p50_s', 's', 'neutral', 'median time from a track''s first frame to its last',
-     'SELECT session_id, median(dwell_s) AS value '
-     || 'FROM session_throughput LEFT JOIN tracks USING (session_id) GROUP BY session_id');

@@ -121,8 +121,8 @@ class HudModel:
 
     def __init__(self, session: Session) -> None:
         self._elapsed = Elapsed(session)
-        p99 = session.sql_rows("SELECT quantile_cont(latency_ms, 0.99) FROM frames")
-        self._p99_ms: float | None = p99[0][0]
+        p99 = session.sql_rows("SELECT p99_ms FROM end_to_end_latency")
+        self._p99_ms: float | None = p99[0][0] if p99 else None
         self._neighbours = Neighbours(session, _seen)
 
     def values(self, result: RecordedResult) -> HudValues:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import hashlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -301,7 +302,7 @@ def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _finite(value: float) -> float | int | None:
-    if value - value != 0:  # NaN and the infinities
+    if not math.isfinite(value):
         return None
     return int(value) if value.is_integer() else value
 
@@ -437,7 +438,7 @@ def _caption(row: Mapping[str, Any]) -> str:
 def _extent(session: Session, reader: SqlReader) -> Extent:
     (row,) = reader.rows(
         "SELECT count(*) AS frames, "
-        "coalesce(epoch(max(completed_at) - min(captured_at)), 0)::DOUBLE AS seconds, "
+        "coalesce(_seconds(captured_at, completed_at), 0) AS seconds, "
         "quantile_cont(latency_ms, 0.995) "
         f"FILTER (abs(latency_ms) <= {LARGEST_MEASUREMENT}) AS latency_ms FROM frames"
     )

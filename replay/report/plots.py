@@ -101,10 +101,7 @@ ORDER BY frame"""
     span = _number(extent.span_s)
     return f"""
 SELECT floor({_SECOND} / {span}) * {span} AS second,
-       count(*) AS frames,
-       quantile_cont(latency_ms, 0.5) AS p50_ms,
-       quantile_cont(latency_ms, 0.95) AS p95_ms,
-       max(latency_ms) AS max_ms,
+       unnest(_summary(latency_ms)),
        arg_max(frame, latency_ms) AS slowest_frame,
        sum(dropped_before) AS dropped
 FROM frames
@@ -210,9 +207,8 @@ ORDER BY from_ms"""
 
 def _quantiles_sql(extent: Extent) -> str:
     return """
-SELECT unnest(['p50', 'p95', 'p99']) AS name,
-       unnest(quantile_cont(latency_ms, [0.5, 0.95, 0.99])) AS ms
-FROM frames"""
+SELECT unnest(['p50', 'p95', 'p99']) AS name, unnest([p50_ms, p95_ms, p99_ms]) AS ms
+FROM end_to_end_latency"""
 
 
 def _histogram_spec(rows: Rows, extent: Extent) -> Spec:
@@ -275,8 +271,9 @@ SELECT floor({_SECOND} / {span}) * {span} AS second,
        unnest(['preprocess', 'inference', 'postprocess', 'other']) AS stage,
        unnest([
            avg(coalesce(preprocess_ms, 0)), avg(coalesce(inference_ms, 0)),
-           avg(coalesce(postprocess_ms, 0)), avg(latency_ms - coalesce(preprocess_ms, 0)
-               - coalesce(inference_ms, 0) - coalesce(postprocess_ms, 0))
+           avg(coalesce(postprocess_ms, 0)),
+           avg(coalesce(_waiting_ms(latency_ms, preprocess_ms, inference_ms, postprocess_ms),
+                        latency_ms))
        ]) AS mean_ms
 FROM frames
 GROUP BY second
@@ -284,8 +281,6 @@ ORDER BY second"""
 
 
 def _stages_spec(rows: Rows, extent: Extent) -> Spec:
-    # A stage may take longer than the latency says only by rounding.
-    values = [{**row, "mean_ms": max(row["mean_ms"] or 0.0, 0.0)} for row in rows]
     layer = {
         "mark": {"type": "bar", "binSpacing": 0},
         "encoding": {
@@ -305,7 +300,10 @@ def _stages_spec(rows: Rows, extent: Extent) -> Spec:
             "tooltip": _tooltip(second="from second", stage="stage", mean_ms="mean, ms"),
         },
     }
-    ordered = [{**row, "order": _STAGES.index(row["stage"])} for row in values]
+    ordered = [
+        {**row, "mean_ms": row["mean_ms"] or 0.0, "order": _STAGES.index(row["stage"])}
+        for row in rows
+    ]
     return _over_time(ordered, extent, [layer], height=220, spans=True)
 
 

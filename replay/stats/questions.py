@@ -53,19 +53,18 @@ WITH keyed AS (
     ) GROUP BY ALL
 ), lost AS (
     SELECT coalesce({value}, 'unknown') AS {key}{also},
-           sum(_lost_later(dropped_before, at_start))::BIGINT AS dropped,
-           sum(_lost_at_start(dropped_before, at_start))::BIGINT AS dropped_at_start
+           _dropped(dropped_before, at_start) AS dropped,
+           _dropped_at_start(dropped_before, at_start) AS dropped_at_start
     FROM frame_losses JOIN sessions s USING (session_id) GROUP BY ALL
 ), measured AS (
     SELECT {key}{also}, count(*) AS frames,
-           quantile_cont(latency_ms, [0.5, 0.95, 0.99]) AS latency,
-           quantile_cont(inference_ms, 0.5) AS inference_p50_ms,
+           _summary(latency_ms) AS latency, _summary(inference_ms) AS inference,
            sum(found)::BIGINT AS detections
     FROM keyed GROUP BY ALL
 )
 SELECT {key}{also}, sessions, frames, _rounded(fps) AS fps,
-       _rounded(latency[1]) AS latency_p50_ms, _rounded(latency[2]) AS latency_p95_ms,
-       _rounded(latency[3]) AS latency_p99_ms, _rounded(inference_p50_ms) AS inference_p50_ms,
+       _rounded(latency.p50_ms) AS latency_p50_ms, _rounded(latency.p95_ms) AS latency_p95_ms,
+       _rounded(latency.p99_ms) AS latency_p99_ms, _rounded(inference.p50_ms) AS inference_p50_ms,
        dropped, dropped_at_start, detections
 FROM measured JOIN rates USING ({key}{also}) JOIN lost USING ({key}{also})
 ORDER BY ALL"""

@@ -16,8 +16,15 @@ if TYPE_CHECKING:
     from dgrec.session import Session
 
 __all__ = [
-    *("MEASURED", "STAGES", "Distribution", "LabelStats", "SessionStats"),
-    *("measure", "queries", "unsettled", "write_stats"),
+    "MEASURED",
+    "STAGES",
+    "Distribution",
+    "LabelStats",
+    "SessionStats",
+    "measure",
+    "queries",
+    "unsettled",
+    "write_stats",
 ]
 
 #: Columns that hold durations, in the order of a frame's way; the sum of the stages is not the
@@ -34,7 +41,11 @@ STAGES = (
 DROP_PLACES = ("camera", "queue", "writer")
 #: What is measured: a file that another tool has rewritten may lack some of it.
 MEASURED = (
-    *("captured_at", "completed_at", *STAGES, "skipped_before", "dropped_before"),
+    "captured_at",
+    "completed_at",
+    *STAGES,
+    "skipped_before",
+    "dropped_before",
     *(f"dropped_{place}" for place in DROP_PLACES),
     "detections",
 )
@@ -48,7 +59,7 @@ WARM_UP_RATIO = 3.0
 _MOST_LABELS = 50
 _LABEL_LETTERS = 60
 
-_QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
+_STATISTICS = ("mean", "p50", "p90", "p95", "p99", "max")
 
 
 @dataclass(frozen=True)
@@ -125,19 +136,20 @@ def measure(session: Session, reader: SqlReader | None = None) -> SessionStats:
     with contextlib.nullcontext(reader) if reader else SqlReader([session]) as reader:
         exact = len(session) <= EXACT_FRAMES
         (frames,) = reader.rows(_frames_query(exact))
-        duration = _seconds(frames["first_captured"], frames["last_completed"])
         labels = tuple(LabelStats(**row) for row in reader.rows(_LABELS_QUERY))
         warm_up = reader.rows(_WARM_UP_QUERY)
-        dropped = reader.rows(_DROPPED_QUERY)
-    stages = {name: _distribution(frames, name) for name in STAGES}
+        losses = reader.rows(_LOSSES_QUERY)
+    dropped = losses[0] if losses else dict.fromkeys(_LOSSES, 0)
+    skipped = dropped.pop("skipped")
+    stages = {name: _distribution(frames[name]) for name in STAGES}
     return SessionStats(
         session=str(session.path),
         session_id=session.id,
         frames=frames["frames"],
-        duration_s=duration,
+        duration_s=frames["duration_s"],
         throughput_fps=frames["fps"],
-        skipped=_count(frames, "skipped"),
-        dropped=dropped[0] if dropped else dict.fromkeys(("total", *DROP_PLACES, "at_start"), 0),
+        skipped=skipped,
+        dropped=dropped,
         first_frame={
             "latency_ms": frames["first_latency"],
             "times_median": _ratio(frames["first_latency"], stages["latency_ms"].p50),
@@ -153,61 +165,36 @@ def measure(session: Session, reader: SqlReader | None = None) -> SessionStats:
 
 
 def _frames_query(exact: bool) -> str:
-    function = "quantile_cont" if exact else "approx_quantile"
-    points = list(_QUANTILES.values())
+    function = "_summary" if exact else "_estimated_summary"
     columns = [
         "count(*) AS frames",
         "arg_min_null(latency_ms, frame) AS first_latency",
-        "epoch_us(min(captured_at)) AS first_captured",
-        "epoch_us(max(completed_at)) AS last_completed",
+        "_seconds(captured_at, completed_at) AS duration_s",
         "rate(captured_at, completed_at) AS fps",
-        "sum(skipped_before)::BIGINT AS skipped",
+        *(f"{function}({name}) AS {name}" for name in STAGES),
     ]
-    for name in STAGES:
-        columns += [
-            f"count({name}) AS {name}_count",
-            f"avg({name}) AS {name}_mean",
-            f"max({name}) AS {name}_max",
-            f"{function}({name}, {points}) AS {name}_quantiles",
-        ]
     return "SELECT " + ",\n       ".join(columns) + "\nFROM frames"
 
 
-_DROPPED_QUERY = """\
-SELECT sum(_lost_later(dropped_before, at_start))::BIGINT AS total,
-       sum(_lost_later(dropped_camera, at_start))::BIGINT AS camera,
-       sum(_lost_later(dropped_queue, at_start))::BIGINT AS queue,
-       sum(_lost_later(dropped_writer, at_start))::BIGINT AS writer,
-       sum(_lost_at_start(dropped_before, at_start))::BIGINT AS at_start
-FROM frame_losses GROUP BY session_id"""
+_LOSSES = ("skipped", "total", *DROP_PLACES, "at_start")
+_LOSSES_QUERY = """\
+SELECT skipped, dropped AS total, camera, queue, writer, at_start FROM _session_losses"""
 _WARM_UP_QUERY = "SELECT warm_up_frames AS frames, has_settled, window_frames FROM warm_up"
 _NO_WARM_UP = {"frames": 0, "has_settled": None, "window_frames": None}
 
 
 _LABELS_QUERY = """\
-SELECT label, detections, frames, per_second, mean_score
-FROM label_rate ORDER BY detections DESC, label"""
+SELECT label, detections, frames, per_second, mean_score FROM label_rate
+ORDER BY detections DESC, label"""
 
 
 def queries() -> tuple[str, ...]:
-    """Return what `measure` asks of a session of up to `EXACT_FRAMES` frames."""
-    return _frames_query(exact=True), _DROPPED_QUERY, _LABELS_QUERY, _WARM_UP_QUERY
+    """Return statements that give what `measure` says of up to `EXACT_FRAMES` frames."""
+    return _frames_query(exact=True), _LOSSES_QUERY, _LABELS_QUERY, _WARM_UP_QUERY
 
 
-def _distribution(row: Mapping[str, Any], name: str) -> Distribution:
-    quantiles = row[f"{name}_quantiles"] or [None] * len(_QUANTILES)
-    values = {"mean": row[f"{name}_mean"], "max": row[f"{name}_max"]}
-    values |= dict(zip(_QUANTILES, quantiles, strict=True))
-    return Distribution(count=row[f"{name}_count"], **values)
-
-
-def _count(row: Mapping[str, Any], name: str) -> int | None:
-    # Of no frames, none is lost; of frames without the column, nobody knows.
-    return row[name] if row["frames"] else 0
-
-
-def _seconds(start_us: int | None, end_us: int | None) -> float | None:
-    return None if start_us is None or end_us is None else (end_us - start_us) / 1e6
+def _distribution(summary: Mapping[str, Any]) -> Distribution:
+    return Distribution(summary["frames"], **{name: summary[f"{name}_ms"] for name in _STATISTICS})
 
 
 def _ratio(value: float | None, by: float | None) -> float | None:
@@ -267,10 +254,7 @@ def _sections(stats: SessionStats) -> Iterator[Section]:
             ("frames", f"{stats.frames:,}"),
             ("detections", f"{stats.detections:,}"),
             ("duration", _number(stats.duration_s, " s")),
-            (
-                "throughput",
-                _throughput(stats.throughput_fps) + cuts,
-            ),
+            ("throughput", _throughput(stats.throughput_fps) + cuts),
             ("skipped", _whole(stats.skipped)),
             ("dropped", f"{_whole(stats.dropped['total'])}  ({dropped}{more})"),
             ("settled", _settled(stats)),
@@ -278,12 +262,12 @@ def _sections(stats: SessionStats) -> Iterator[Section]:
     )
     yield Section(
         "Stages, ms",
-        ("stage", "count", "mean", *_QUANTILES, "max"),
+        ("stage", "count", *_STATISTICS),
         [
             (
                 name.removesuffix("_ms"),
                 f"{d.count:,}",
-                *(_number(value) for value in (d.mean, d.p50, d.p90, d.p95, d.p99, d.max)),
+                *(_number(getattr(d, statistic)) for statistic in _STATISTICS),
             )
             for name, d in stats.stages.items()
         ],

@@ -147,15 +147,14 @@ PIPELINES_QUERY = f"""\
 SELECT s.session, p.*, w.has_settled, w.window_frames, s.is_live, s.inference_host, losses.*
 FROM pipeline p JOIN {NAMED_SESSIONS} s USING (session_id) JOIN warm_up w USING (session_id) JOIN (
     SELECT session_id AS of_session,
-           coalesce(sum(skipped_before) FILTER (frame > first_running_frame), 0)::BIGINT AS skipped,
-           coalesce(sum(_lost_later(dropped_camera, at_start))
-                    FILTER (frame > first_running_frame), 0)::BIGINT AS dropped_camera,
-           coalesce(sum(_lost_later(dropped_queue, at_start))
-                    FILTER (frame > first_running_frame), 0)::BIGINT AS dropped_queue,
-           coalesce(sum(_lost_later(dropped_writer, at_start))
-                    FILTER (frame > first_running_frame), 0)::BIGINT AS dropped_writer,
-           sum(_lost_at_start(dropped_before, at_start))::BIGINT AS dropped_at_start
-    FROM frame_losses JOIN running USING (session_id) GROUP BY session_id
+           sum(CASE WHEN runs THEN skipped_before ELSE 0 END)::BIGINT AS skipped,
+           _dropped(CASE WHEN runs THEN dropped_camera ELSE 0 END, at_start) AS dropped_camera,
+           _dropped(CASE WHEN runs THEN dropped_queue ELSE 0 END, at_start) AS dropped_queue,
+           _dropped(CASE WHEN runs THEN dropped_writer ELSE 0 END, at_start) AS dropped_writer,
+           _dropped_at_start(dropped_before, at_start) AS dropped_at_start
+    FROM (SELECT *, frame > first_running_frame AS runs
+          FROM frame_losses JOIN running USING (session_id))
+    GROUP BY session_id
 ) losses ON of_session = session_id
 ORDER BY s.started_at, session_id"""
 

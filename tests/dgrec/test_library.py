@@ -274,12 +274,12 @@ def test_stage_latency(recording: Recording) -> None:
         values = recording.waiting if stage == "waiting" else recording[f"{stage}_ms"]
         values = values[~np.isnan(values)]
         assert row["frames"] == len(values)
-        expected = dict.fromkeys(("mean_ms", "max_ms", "p50_ms", "p95_ms", "p99_ms"))
+        expected = dict.fromkeys(("mean_ms", "max_ms", "p50_ms", "p90_ms", "p95_ms", "p99_ms"))
         if len(values):
             expected = {
                 "mean_ms": values.mean(),
                 "max_ms": values.max(),
-                **{f"p{p}_ms": np.quantile(values, p / 100) for p in (50, 95, 99)},
+                **{f"p{p}_ms": np.quantile(values, p / 100) for p in (50, 90, 95, 99)},
             }
         for name, value in expected.items():
             assert same(row[name], value), (stage, name)
@@ -289,7 +289,7 @@ def test_end_to_end_latency(recording: Recording) -> None:
     row = recording.one("FROM end_to_end_latency")
     (stage,) = recording.ask("FROM stage_latency WHERE stage = 'latency'")
     assert row == {name: value for name, value in stage.items() if name in row}
-    assert set(row) == {"frames", "mean_ms", "p50_ms", "p95_ms", "p99_ms", "max_ms"}
+    assert set(row) == {"frames", "mean_ms", "p50_ms", "p90_ms", "p95_ms", "p99_ms", "max_ms"}
     for q in (0, 0.25, 0.999, 1):
         found = recording.one(f"FROM latency_quantile({q})")
         assert same(found["latency_ms"], np.quantile(recording["latency_ms"], q))
@@ -680,26 +680,13 @@ def test_stage_load(recording: Recording) -> None:
 # --- all of it ---------------------------------------------------------------------------------
 
 
-def test_every_metric_gives_one_value_a_session(recording: Recording) -> None:
-    metrics = recording.ask("FROM metrics")
-    assert len({metric["id"] for metric in metrics}) == len(metrics) > 45
-    values = {}
-    for metric in metrics:
-        assert metric["polarity"] in ("lower", "higher", "neutral")
-        assert metric["unit"]
-        assert metric["description"]
-        values[metric["id"]] = recording.one(metric["sql"])["value"]
-    latency = recording["latency_ms"]
-    assert same(values["latency_p99_ms"], np.quantile(latency, 0.99))
-    assert same(values["read_mean_ms"], recording["read_ms"].mean())
+def test_what_was_lost_counts_once(recording: Recording) -> None:
+    (row,) = recording.ask("FROM _session_losses")
     at_start = reference_at_start(recording)
-    assert values["dropped"] == recording["dropped_before"][~at_start].sum()
-    assert values["dropped_at_start"] == recording["dropped_before"][at_start].sum()
-    assert values["stalls"] == len(recording.ask("FROM stalls()"))
-    assert values["late_frames"] == len(recording.ask("FROM late_frames()"))
-    dwells = [row["dwell_s"] for row in recording.ask("FROM tracks")]
-    assert values["tracks"] == len(dwells)
-    assert same(values["dwell_p50_s"], np.median(dwells) if dwells else None)
+    for name, count in (("dropped", "before"), *((p, p) for p in ("camera", "queue", "writer"))):
+        lost = recording[f"dropped_{count}"]
+        assert row[name] == lost[~at_start].sum()
+        assert row[f"{name}_at_start" if name != "dropped" else "at_start"] == lost[at_start].sum()
 
 
 @pytest.mark.parametrize("left_out", ["Preprocess", "Inference", "Postprocess"])
@@ -751,8 +738,6 @@ def test_many_sessions_at_once_give_what_each_gives_alone(paths: dict[str, Path]
                 continue
             together = connection.sql(f"FROM {call}").to_arrow_table().to_pylist()
             apart = [row for r in alone for row in r.ask(f"FROM {call}")]
-            if call == "metrics":
-                apart = apart[: len(together)]
             assert Counter(map(repr, map(_rounded, together))) == Counter(
                 map(repr, map(_rounded, apart))
             ), call
@@ -773,10 +758,7 @@ def _rounded(row: dict[str, Any]) -> dict[str, Any]:
 def test_a_session_without_frames_breaks_nothing(tmp_path: Path) -> None:
     with contextlib.closing(Recording(write_session(tmp_path / "s.parquet", []))) as r:
         for call in _calls():
-            if call != "metrics":
-                assert r.ask(f"FROM {call}") == [], call
-        for metric in r.ask("FROM metrics"):
-            assert r.ask(metric["sql"]) == [], metric["id"]
+            assert r.ask(f"FROM {call}") == [], call
 
 
 # --- what is not there -------------------------------------------------------------------------
@@ -788,20 +770,27 @@ _LOSSES = ("skipped_before", "dropped_before", "dropped_camera", "dropped_queue"
 @pytest.mark.parametrize(
     ("column", "unknown"),
     [
-        ("completed_at", {"fps", "seconds", "in_flight", "stalls", "stalled_ms", "throughput_fps"}),
-        ("captured_at", {"fps", "seconds", "in_flight", "detections_per_second"}),
-        ("latency_ms", {"latency_ms", "in_flight", "waiting_mean_ms", "late_frames"}),
-        ("read_ms", {"read_mean_ms", "late_frames"}),
+        ("completed_at", {"fps", "seconds", "in_flight", "duration_s", "throughput_fps"}),
+        ("captured_at", {"fps", "seconds", "in_flight", "per_second"}),
+        ("latency_ms", {"latency_ms", "in_flight", "waiting_mean_ms"}),
+        ("read_ms", {"read_mean_ms"}),
         ("inference_ms", {"inference_mean_ms"}),
         ("recorder_ms", {"recorder_mean_ms"}),
-        *((name, {name.removesuffix("_before")}) for name in _LOSSES),
+        *(
+            (name, {name.removeprefix("dropped_").replace("before", "dropped")})
+            for name in _LOSSES[1:]
+        ),
+        ("skipped_before", {"skipped"}),
     ],
 )
 def test_what_a_file_does_not_have_is_null_and_never_zero(
     paths: dict[str, Path], column: str, unknown: set[str]
 ) -> None:
     with contextlib.closing(Recording(without_column(paths["uneven"], column))) as r:
-        values = {row["id"]: r.one(row["sql"])["value"] for row in r.ask("FROM metrics")}
+        values = r.one("SELECT *, fps AS throughput_fps FROM session_throughput")
+        values |= r.one("FROM detection_rate") | r.one("FROM _session_losses")
+        for row in r.ask("FROM stage_latency"):
+            values[f"{row['stage']}_mean_ms"] = row["mean_ms"]
         values |= r.one("FROM pipeline")
         for name in unknown:
             assert values[name] is None, name

@@ -26,6 +26,7 @@ from dgrec.replay.report import page as report
 from dgrec.replay.stats import Follower, explain, measure, moments
 from dgrec.replay.stats.questions import by_query
 from dgrec.session import Session
+from tests.factory import START_NS, make_row, new_metadata, write_session
 from tests.replay.made_sessions import COUNTS, DURATIONS, make_sessions
 
 #: What a figure is of, by who shows it.
@@ -142,6 +143,10 @@ def of_follower(session: Session, add: Callable[[str, Any], None]) -> None:
     for name in ("frames", "detections", "skipped", "dropped", "dropped_at_start"):
         add(name, getattr(found, name))
     add("duration", round(found.seconds, 6))  # of stamps in seconds
+    if sum(found.results_by_second) == found.frames:  # all of it is recent
+        for name, value in zip(_QUANTILES, found.recent_latency_ms or [None] * 3, strict=True):
+            add(f"latency {name}", value)
+        add("inference p50", found.recent_inference_ms)
 
 
 def of_metadata(session: Session, add: Callable[[str, Any], None]) -> None:
@@ -195,6 +200,14 @@ def of_sql(reader: SqlReader, add: Callable[[str, str, Any], None]) -> None:
         add(row["session_id"], f"{row['stage']} busy", row["busy"])
     for row in reader.rows("SELECT session_id, count(*) AS count FROM stalls() GROUP BY 1"):
         add(row["session_id"], "stalls", row["count"])
+    for row in reader.rows(
+        "SELECT session_id, any_value(stalls) * 6e7 / sum(greatest(0, step)) AS rate FROM ("
+        "SELECT session_id, epoch_us(completed_at) - lag(epoch_us(completed_at)) OVER "
+        "(PARTITION BY session_id ORDER BY frame) AS step FROM frames"
+        ") JOIN (SELECT session_id, count(frame) AS stalls FROM session_throughput "
+        "LEFT JOIN stalls() USING (session_id) GROUP BY session_id) USING (session_id) GROUP BY 1"
+    ):
+        add(row["session_id"], "stalls a minute", row["rate"])
     for row in reader.rows("SELECT session_id, count(*) AS count FROM late_frames() GROUP BY 1"):
         add(row["session_id"], "late frames", row["count"])
     for row in reader.rows("SELECT session_id, count(*) AS count FROM tracks GROUP BY 1"):
@@ -213,34 +226,6 @@ def of_sql(reader: SqlReader, add: Callable[[str, str, Any], None]) -> None:
     for row in reader.rows("FROM warm_up"):
         add(row["session_id"], "warm-up", row["warm_up_frames"])
         add(row["session_id"], "settled", row["has_settled"])
-
-
-def of_metrics(reader: SqlReader, add: Callable[[str, str, Any], None]) -> None:
-    wanted = {
-        "read_mean_ms": "read mean",
-        "preprocess_p50_ms": "preprocess p50",
-        "inference_max_ms": "inference max",
-        **{f"latency_{name}_ms": f"latency {name}" for name in ("mean", *_QUANTILES, "max")},
-        "throughput_fps": "throughput",
-        "warm_up_frames": "warm-up",
-        "detections_per_second": "detections per second",
-        "detections_per_frame": "detections per frame",
-        "capture_jitter_ms": "capture jitter",
-        "result_jitter_ms": "result jitter",
-        "in_flight": "in flight",
-        "dropped_at_start": "dropped_at_start",
-        **{name: name for name in ("skipped", "dropped", *(f"dropped_{p}" for p in _PLACES))},
-    }
-    counted = {"stalls": "stalls", "late_frames": "late frames", "tracks": "tracks"}
-    found = {metric["id"]: metric["sql"] for metric in reader.rows("FROM metrics")}
-    assert set(wanted) <= set(found)
-    for metric, name in wanted.items():
-        for row in reader.rows(found[metric]):
-            add(row["session_id"], name, row["value"])
-    for metric, name in counted.items():
-        for row in reader.rows(found[metric]):
-            if row["value"]:  # the views have no row for a session without any
-                add(row["session_id"], name, row["value"])
 
 
 def of_why(
@@ -319,6 +304,8 @@ def of_comparison(session: Session, add: Callable[[str, Any], None]) -> None:
         is_steady = recording.compared + recording.warm_up == recording.frames
         if row.metric == "throughput_fps" and is_steady and _is_one_stretch(session):
             add("steady throughput", row.base.value)
+        if row.metric == "stalls_per_min" and is_whole and _is_one_stretch(session):
+            add("stalls a minute", row.base.value)
     if comparison.agreement is not None and recording.compared:
         assert comparison.agreement.f1 in (1.0, None)
 
@@ -337,7 +324,7 @@ def figures(sessions: Mapping[str, Session]) -> dict[str, Figures]:
         values[who if who not in values else f"{who} again"] = value
 
     with SqlReader(list(sessions.values())) as reader:
-        for who in (of_sql, of_metrics, of_windows, of_groups):
+        for who in (of_sql, of_windows, of_groups):
             who(reader, lambda id_, *figure, who=who: add(who.__name__, names[id_], *figure))
         of_why(reader, sessions, lambda id_, *figure: add("of_why", names[id_], *figure))
     for name, session in sessions.items():
@@ -439,6 +426,31 @@ def test_every_command_shows_the_same_number(made: dict[str, Path]) -> None:
     ]
     assert not wrong, "\n".join(wrong)
     assert sum(len(values) > 1 for of_one in found.values() for values in of_one.values()) > 2000
+
+
+def test_several_sessions_have_the_rates_that_each_has_alone(tmp_path: Path) -> None:
+    """Results that come faster than the frames, after a late first one, are a backlog."""
+    paths = []
+    for number in range(6):
+        rows = []
+        for i in range(120):
+            captured = START_NS + i * (40 + number) * 10**6
+            completed = max(captured + 10 * 10**6, START_NS + 800 * 10**6 + i * 36 * 10**6)
+            rows.append(make_row(i, [], captured_ns=captured, completed_ns=completed))
+        paths.append(
+            write_session(tmp_path / f"{number}.parquet", rows, new_metadata(f"run {number}"))
+        )
+    (row,) = [
+        row for row in dgrec.compare(paths[:3], paths[3:]).rows if row.metric == "throughput_fps"
+    ]
+    for side, value in ((paths[:3], row.base), (paths[3:], row.new)):
+        alone = [dgrec.compare(path, path).row("throughput_fps").base.value for path in side]
+        with dgrec.connect(*side) as connection:
+            of_sql = connection.sql(
+                "SELECT rate(captured_at, completed_at) FROM steady_frames GROUP BY session_id"
+            ).fetchall()
+        assert sorted(rate for (rate,) in of_sql) == pytest.approx(sorted(alone))
+        assert (value.low, value.high) == pytest.approx((min(alone), max(alone)))
 
 
 def _rounded(text: str) -> Any:
