@@ -317,8 +317,8 @@ def _pair_notes(comparison: Comparison) -> Iterator[str]:
     if any(comparison.unpaired):
         base, new = (counted(count, "frame", "is", "are") for count in comparison.unpaired)
         yield (
-            f"Between the first pair and the last, {base} only in BASE and {new} only in NEW: they count for throughput and stalls, their "
-            "durations are not compared."
+            f"Between the first pair and the last, {base} only in BASE and {new} only in NEW: they "
+            "count for throughput and stalls, their durations are not compared."
         )
 
 
