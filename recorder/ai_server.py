@@ -108,7 +108,7 @@ class AIServer(Inference):
         host: Its address, as it was given.
         load: Loads the model again; raises ModelError while that does not work.
         reconnect_for_s: How long to try; None means for ever.
-        tell: Takes a line when the server is lost, and one when it is back. It must not wait.
+        announce: Takes a line when the server is lost, and one when it is back. It must not wait.
     """
 
     def __init__(
@@ -117,12 +117,12 @@ class AIServer(Inference):
         load: Callable[[], LoadedModel],
         *,
         reconnect_for_s: float | None = None,
-        tell: Callable[[str], None] = lambda _: None,
+        announce: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.name = f"AI server {redact(host)}"
         self._load = load
         self._reconnect_for_s = reconnect_for_s
-        self._tell = tell
+        self._announce = announce
         port = host.rpartition(":")[2]
         self._port = int(port) if port.isdecimal() else _DEFAULT_PORT
         self._looked = 0.0
@@ -179,12 +179,12 @@ class AIServer(Inference):
         begun = time.monotonic()
         loaded = None
         if not capture.was_interrupted:
-            self._tell(f"{self.name}: lost ({reason}); trying to get it back")
+            self._announce(f"{self.name}: lost ({reason}); trying to get it back")
             loaded = self._try(outage, capture, begun)
         outage.seconds = time.monotonic() - begun
         if loaded is not None:
             outage.back = True
-            self._tell(f"{self.name}: back after {outage.seconds:.1f} s")
+            self._announce(f"{self.name}: back after {outage.seconds:.1f} s")
         return loaded, outage
 
     def error(self, outage: Outage) -> ModelError:
@@ -202,7 +202,7 @@ class AIServer(Inference):
         self._looked = now
         try:
             connections = psutil.Process().net_connections("tcp")
-        except (psutil.Error, OSError):  # then silence has to tell
+        except (psutil.Error, OSError):  # then silence has to show it
             return False
         is_open = any(
             connection.raddr

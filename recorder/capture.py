@@ -258,7 +258,7 @@ class Capture:
     def take(self, image: Any) -> Frame:
         """Return the frame whose result has just come out.
 
-        Results come in the order of the frames. The image tells when that is not so: PySDK passes
+        Results come in the order of the frames. The image shows when that is not so: PySDK passes
         the very array that `read` returned, but for the image backend PIL, which makes pictures of
         its own from them.
         """

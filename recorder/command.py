@@ -68,7 +68,7 @@ def run_record(request: RecordRequest) -> int:
             stack.enter_context(loaded.model)  # releases its worker before `signals` ends it
         announcer = Announcer(console)
         jobs = [
-            prepare(plan, reader, loaded, request, stack, announcer.tell)
+            prepare(plan, reader, loaded, request, stack, announcer.announce)
             for (plan, reader), loaded in zip(opened, models, strict=True)
         ]
         signals.stop = lambda: _stop(jobs)

@@ -40,7 +40,7 @@ from dgrec.recorder.sources import (
 )
 from dgrec.recorder.stream import Stream
 from dgrec.recorder.video import check_codec, video_options
-from dgrec.recorder.writing import Earlier, find_earlier, recover_parts
+from dgrec.recorder.writing import NOTHING_EARLIER, Earlier, find_earlier, recover_parts
 
 __all__ = ["Job", "Plan", "make_plan", "prepare"]
 
@@ -209,7 +209,7 @@ def prepare(
 def _earlier(plan: Plan, reader: SourceReader) -> Earlier:
     """Return what there is to go on from."""
     if not plan.continues:
-        return Earlier()
+        return NOTHING_EARLIER
     earlier = find_earlier(plan.output)
     if not reader.has_end:
         return earlier
@@ -232,7 +232,7 @@ def _inference(
         host,
         lambda: load_model(request.model),
         reconnect_for_s=request.options.reconnect_for,
-        tell=announce,
+        announce=announce,
     )
 
 
@@ -261,7 +261,7 @@ def _capture(
             reconnect_for_s=options.reconnect_for,
             stall_timeout_s=options.stall_timeout,
             max_duration_s=options.duration,
-            tell=announce,
+            announce=announce,
         )
     return Capture(
         frames,

@@ -43,7 +43,7 @@ _REPORT_EVERY_S = 60.0
 
 
 class Announcer:
-    """Prints lines that threads `tell` it, with the time before them: also into a log.
+    """Prints lines that threads `announce`, with the time before them: also into a log.
 
     In a thread of its own: what stderr leads to may be full, and a camera must not wait for that.
     """
@@ -53,7 +53,7 @@ class Announcer:
         self._lines: SimpleQueue[str | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="dgrec-announcer", daemon=True)
 
-    def tell(self, line: str) -> None:
+    def announce(self, line: str) -> None:
         self._lines.put(f"{datetime.now():%Y-%m-%d %H:%M:%S} {line}")
 
     def _run(self) -> None:
@@ -137,7 +137,7 @@ class LiveView:
             for job in self._jobs:
                 name = f"{job.source.name}: " if len(self._jobs) > 1 else ""
                 if not job.has_ended:
-                    self._announcer.tell(name + _figures(job.stream))
+                    self._announcer.announce(name + _figures(job.stream))
 
 
 def _table(jobs: Sequence[Job]) -> Table:
@@ -231,7 +231,7 @@ def summary(stream: Stream, metadata: Metadata, seconds: float) -> list[str]:
 
 
 def _losses(totals: Mapping[str, int]) -> list[str]:
-    """Return what was skipped and dropped; what comes after the last row is told apart."""
+    """Return what was skipped and dropped; what comes after the last row is counted apart."""
     texts = []
     for name, words in (("skipped", "skipped on purpose"), ("dropped", "dropped")):
         start, after = totals.get(f"{name}_at_start", 0), totals.get(f"{name}_after", 0)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from dgrec.clock import Clock
@@ -48,6 +47,7 @@ from dgrec.recorder.segments import names_of
 from dgrec.recorder.sources import Frame
 from dgrec.recorder.video import VideoOptions, VideoRecorder, video_options
 from dgrec.recorder.writing import (
+    NOTHING_EARLIER,
     Continuation,
     Earlier,
     PartedJournal,
@@ -57,8 +57,6 @@ from dgrec.recorder.writing import (
 )
 
 __all__ = ["Recorder"]
-
-_NOTHING_EARLIER = Earlier()
 
 
 class Recorder:
@@ -102,7 +100,7 @@ class Recorder:
         metadata: Metadata | None = None,
         overwrite: bool = False,
         clock: Clock | None = None,
-        earlier: Earlier = _NOTHING_EARLIER,
+        earlier: Earlier = NOTHING_EARLIER,
         sources: int = 1,
         outputs: Sequence[Output] = (),
         **choices: Any,
@@ -143,7 +141,7 @@ class Recorder:
             queue.start(self._metadata)
 
     def _check_names(self, video: VideoOptions, overwrite: bool) -> None:
-        if self._earlier == _NOTHING_EARLIER:
+        if self._earlier == NOTHING_EARLIER:
             is_split = bool(self.options.splitting)
             check_output(self.output, overwrite, split=is_split)
             check_videos(self.output, video, overwrite, split=is_split)
@@ -290,12 +288,7 @@ class Recorder:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         self.close(None if error is None else Ending.after(error))
 
     # --- what became of it ---
@@ -321,10 +314,7 @@ class Recorder:
 
     @property
     def dropped_at_start(self) -> int:
-        """How many frames were lost while the model started (`frame_losses` in docs/sql.md).
-
-        A recording that goes on where an earlier run ended has its start there.
-        """
+        """How many frames were lost while the model started (`frame_losses` in docs/sql.md)."""
         return self._lost_at_start["dropped_at_start"]
 
     @property
@@ -347,10 +337,8 @@ class Recorder:
         if self._is_closed:
             raise DgrecError(f"{self.output}: the recorder is closed; nothing can be added")
         if self._alarm_reason == "disk_full":
-            raise StorageError(
-                f"{self.output}: the disk has no more room to spare (min_free); close the recorder",
-                is_full=True,
-            )
+            problem = "no more room to spare on the disk (min_free); close the recorder"
+            raise StorageError(f"{self.output}: {problem}", is_full=True)
 
     def _raise_alarm(self, reason: str) -> None:
         self._alarm_reason = reason
@@ -374,10 +362,8 @@ class Recorder:
         problems = self._journal.seal()
         if problems:
             raise unsealed(problems, ending.failure)
-        totals = add_rows(
-            closing["totals"],
-            {**self._journal.row_totals, **self._lost_at_start},
-        )
+        rows = {**self._journal.row_totals, **self._lost_at_start}
+        totals = add_rows(closing["totals"], rows)
         return {**self._journal.sealed_metadata, **self._metadata, **closing, "totals": totals}
 
     def _closing(self, ending: Ending) -> Metadata:
@@ -403,10 +389,8 @@ class Recorder:
         return closing
 
     def _leave(self, error: DgrecError, ending: Ending) -> OutputError:
-        """End a journal that cannot be written any more; return what to say of it.
-
-        It is not sealed: that would need more room, and more of the disk, than has just failed.
-        """
+        """End a journal that cannot be written any more; return what to say of it."""
+        # It is not sealed: that would need more room, and more of the disk, than has just failed.
         with contextlib.suppress(DgrecError):  # an ending may fit where the last rows did not
             self._writer.end(self._closing(replace(ending, reason="failed", failure=error)))
         with contextlib.suppress(DgrecError):

@@ -60,7 +60,7 @@ class Parts:
 
     def describe(self, number: int, first_frame: int) -> Metadata:
         return {
-            # Each its own: batches tell by it which journal they belong to.
+            # Each its own: batches name the journal that they belong to by it.
             "session_id": str(uuid7()),
             "name": self.path(number).stem,
             "part": {"number": number, "set_id": self._set_id, "first_frame": first_frame},

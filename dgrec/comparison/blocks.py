@@ -110,21 +110,23 @@ def _autocovariance(values: Floats, lags: int) -> Floats:
 
 def mean_variance(values: Floats, length: int) -> float:
     """Return the variance of the mean of ``values``, from blocks of ``length`` frames."""
+    # One running sum serves blocks of any length; they go round from the last frame to the first.
     n = len(values)
-    plain = _block_variance(values, length)
+    sums = np.zeros(n + max(length, 1))
+    np.subtract(values, values.mean(), out=sums[1 : n + 1])
+    np.cumsum(sums[1 : n + 1], out=sums[1 : n + 1])
+    sums[n + 1 :] = sums[n] + sums[1:length]
+    plain = _block_variance(sums, n, length)
     half = length // 2
     if half < 1 or n < 2:
         return plain
     # Bias falls as 1 / length: what halving the blocks lost, the other half has lost, too.
-    return max(plain, plain + (plain - _block_variance(values, half)) * half / (length - half))
+    return max(plain, plain + (plain - _block_variance(sums, n, half)) * half / (length - half))
 
 
-def _block_variance(values: Floats, length: int) -> float:
-    n = len(values)
-    centred = values - values.mean()
-    sums = np.concatenate(([0.0], np.cumsum(np.concatenate((centred, centred[: length - 1])))))
-    means = (sums[length:] - sums[:-length]) / length
-    variance = float(np.dot(means, means)) / n * length / n
+def _block_variance(sums: Floats, n: int, length: int) -> float:
+    of_blocks = sums[length : n + length] - sums[:n]
+    variance = float(np.dot(of_blocks, of_blocks)) / (n * length * n)
     # The mean itself was taken from the same frames, which takes away one block's part.
     return variance / (1 - length / n) if length < n else variance
 
@@ -141,8 +143,13 @@ def effective_size(ranked: Floats, length: int) -> float:
     return float(n) if variance <= 0 else min(float(n), float(ranked.var()) / variance)
 
 
-def ranks(values: Floats, ordered: Floats) -> Floats:
-    """Return the rank of each value, equal ones sharing theirs; ``ordered`` is sorted values."""
-    below = np.searchsorted(ordered, values, "left")
-    upto = np.searchsorted(ordered, values, "right")
-    return (below + upto + 1) / 2
+def ranks(values: Floats) -> Floats:
+    """Return the rank of each value; equal ones share theirs."""
+    order = np.argsort(values)
+    ordered = values[order]
+    is_first = np.concatenate(([True], ordered[1:] != ordered[:-1]))[: len(values)]
+    starts = np.flatnonzero(is_first)
+    sizes = np.diff(starts, append=len(values))
+    ranked = np.empty(len(values))
+    ranked[order] = np.repeat(starts + (sizes + 1) / 2, sizes)
+    return ranked

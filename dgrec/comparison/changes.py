@@ -87,7 +87,7 @@ class Series:
 
     @cached_property
     def ranked(self) -> Floats:
-        return ranks(self.values, self.ordered)
+        return ranks(self.values)
 
     @cached_property
     def block(self) -> int | None:

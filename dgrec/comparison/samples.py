@@ -168,20 +168,23 @@ def read_sample(session: Session) -> Sample:
         SessionError: Part of the file cannot be read.
     """
     names = ["frame", "source_frame", "captured_at", "completed_at", *STAGES]
-    parts: dict[str, list[Any]] = {name: [] for name in names}
     there = [name for name in names if name in session.schema.names]
     for name in ("source_frame", "completed_at", "latency_ms", "captured_at", "frame"):
         if name not in session.schema.names:
             raise NotASessionError(f"{session.path}: cannot be compared: it has no column {name!r}")
+    # Another tool may have rewritten the file and left out what it did not need.
+    columns: dict[str, Numbers] = {}
+    at = 0
     for batch in session.batches(there):
-        for name in names:
-            # Another tool may have rewritten the file and left out what it did not need.
-            parts[name].append(
-                _numbers(batch.column(name)) if name in there else np.full(batch.num_rows, np.nan)
-            )
-    columns = {
-        name: np.concatenate(arrays) if arrays else np.empty(0) for name, arrays in parts.items()
-    }
+        for name in there:
+            values = _numbers(batch.column(name))
+            column = columns.setdefault(name, np.empty(len(session), values.dtype))
+            if not np.can_cast(values.dtype, column.dtype):  # floats, where one is not known
+                column = columns[name] = column.astype(values.dtype)
+            column[at : at + batch.num_rows] = values
+        at += batch.num_rows
+    for name in names:
+        columns.setdefault(name, np.full(at, np.nan))
     metadata = session.metadata
     cuts = cuts_of(metadata)
     gaps = _gaps(columns["frame"], columns["completed_at"], cuts)

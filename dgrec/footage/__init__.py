@@ -6,13 +6,11 @@ video        a frame of a video file, by its number
 finding      where a session's pixels are
 pixels       the picture of each row
 timeline     when each frame was recorded
-labels       which labels are in which rows
 selection    which part of a session is meant: frames, times
 ===========  ===================================================================
 """
 
 from dgrec.footage.finding import Footage, files_of, find_footage, find_recorded
-from dgrec.footage.labels import labels_of, rows_with_labels
 from dgrec.footage.originals import recorded_files, refuse_recorded
 from dgrec.footage.pixels import Pixels, pixel_aspect_of
 from dgrec.footage.selection import Position, chosen_batches, parse_position, resolve
@@ -41,8 +39,6 @@ __all__ = [
     "column_values",
     "difference_of",
     "files_of",
-    "labels_of",
-    "rows_with_labels",
     "find_footage",
     "find_recorded",
     "may_open",

@@ -8,6 +8,13 @@ from dgrec.format.clips import Span, have_common_frames, original_of, recorded_s
 from dgrec.format.decode import RestoredFrame, restore
 from dgrec.format.encode import Row
 from dgrec.format.journal import Durability, Journal, JournalTail, JournalWriter, is_being_written
+from dgrec.format.labels import (
+    FRAME_LABELS,
+    FRAME_LABELS_COLUMNS,
+    frame_labels,
+    labels_of,
+    rows_with_labels,
+)
 from dgrec.format.masks import MaskMode
 from dgrec.format.metadata import (
     Event,
@@ -25,7 +32,7 @@ from dgrec.format.metadata import (
     video_entries,
 )
 from dgrec.format.parquet import SealedFile, leaves_of, seal, write_sealed
-from dgrec.format.schema import DETECTION, LABEL_LEAF, SCHEMA, SCORE_LEAF
+from dgrec.format.schema import DETECTION, LABEL_LEAF, SCHEMA
 from dgrec.format.totals import (
     AT_START,
     FLOATS,
@@ -49,6 +56,8 @@ __all__ = [
     "DecodeError",
     "Durability",
     "Event",
+    "FRAME_LABELS",
+    "FRAME_LABELS_COLUMNS",
     "FLOATS",
     "Journal",
     "JournalTail",
@@ -62,7 +71,6 @@ __all__ = [
     "Row",
     "RowTotals",
     "SCHEMA",
-    "SCORE_LEAF",
     "SealedFile",
     "Span",
     "StartLosses",
@@ -70,12 +78,14 @@ __all__ = [
     "add_rows",
     "cuts_of",
     "dumps",
+    "frame_labels",
     "have_common_frames",
     "is_being_written",
     "is_cast",
     "is_live",
     "is_utf8",
     "json_values",
+    "labels_of",
     "leaves_of",
     "loses_at_start",
     "metadata",
@@ -85,6 +95,7 @@ __all__ = [
     "recorded_spans",
     "restore",
     "result_type",
+    "rows_with_labels",
     "seal",
     "since_start",
     "source_size",

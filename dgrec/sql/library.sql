@@ -442,23 +442,14 @@ FROM frames GROUP BY session_id;
 -- is of those that have a score (scored of them).
 CREATE VIEW label_rate AS
 WITH counted AS (
-    SELECT session_id, label, count(*) AS detections, count(score) AS scored,
-           avg(score) AS mean_score
-    FROM detections GROUP BY session_id, label
-), present AS (
-    -- Labels are made distinct inside each frame: to count distinct frames would hold them all.
-    -- Lists of one keep a missing label, which list_distinct would leave out.
-    SELECT session_id, wrapped[1] AS label, count(*) AS frames FROM (
-        SELECT session_id,
-               unnest(list_distinct(list_transform(detections, lambda d: [d.label]))) AS wrapped
-        FROM frames
-    ) GROUP BY ALL
+    SELECT session_id, label, sum(detections)::BIGINT AS detections, count(*) AS frames,
+           sum(scored)::BIGINT AS scored, sum(score) / nullif(sum(scored), 0) AS mean_score
+    FROM frame_labels GROUP BY session_id, label
 )
-SELECT session_id, counted.label, detections, present.frames,
-       detections / nullif(duration_s, 0) AS per_second, scored, mean_score
-FROM counted JOIN present USING (session_id) JOIN session_throughput USING (session_id)
-WHERE counted.label IS NOT DISTINCT FROM present.label
-ORDER BY session_id, detections DESC, counted.label;
+SELECT session_id, label, detections, frames, detections / nullif(duration_s, 0) AS per_second,
+       scored, mean_score
+FROM counted JOIN session_throughput USING (session_id)
+ORDER BY session_id, detections DESC, label;
 
 -- Tracks, where a tracker gave track ids: in how many frames each was seen, from which to which,
 -- and for how long (dwell_s, by the captures of its first and last frame). label is the most

@@ -17,15 +17,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import pyarrow as pa
 
 from dgrec.errors import QueryError
 from dgrec.format import (
     DETECTION,
     FLOATS,
+    FRAME_LABELS,
+    FRAME_LABELS_COLUMNS,
     LARGEST_MEASUREMENT,
     SCHEMA,
     dumps,
+    frame_labels,
     is_live,
     is_utf8,
     original_of,
@@ -42,7 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["Source", "connect", "is_about_files", "query_error"]
 
 #: What can be asked, besides the library.
-_VIEWS = ("frames", "detections", "sessions")
+_VIEWS = ("frames", "detections", "sessions", "frame_labels")
 #: How DuckDB ends its complaint about a table that is not there, with its guess where it has one.
 _NO_TABLE = re.compile(
     r"(?P<complaint>Catalog Error: Table with name (?P<name>.+) does not exist!)"
@@ -144,6 +148,8 @@ def connect(
         "SELECT * EXCLUDE (detections, restore), unnest(range(len(detections))) AS detection, "
         "unnest(detections) AS d FROM frames)"
     )
+    connection.register("_frame_labels", _RowStream(_FRAME_LABELS, lambda _: _labelled(sessions)))
+    connection.execute("CREATE VIEW frame_labels AS SELECT * FROM _frame_labels")
     connection.register("_sessions", _sessions_table(sessions))
     connection.execute("CREATE VIEW sessions AS SELECT * FROM _sessions")
     for statement in (*library.statements(), *setup):
@@ -188,13 +194,29 @@ class _RowStream:
     def __init__(
         self, schema: pa.Schema, batches: Callable[[list[str]], Iterator[pa.RecordBatch]]
     ) -> None:
-        self._names = [name for name in schema.names if not _is_taken(name)]
-        self.schema = pa.schema([schema.field(name) for name in self._names])
+        self.schema = schema
         self._batches = batches
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        reader = pa.RecordBatchReader.from_batches(self.schema, self._batches(self._names))
+        batches = self._batches(self.schema.names)
+        reader = pa.RecordBatchReader.from_batches(self.schema, batches)
         return reader.__arrow_c_stream__(requested_schema)
+
+
+#: The first column tells sessions apart.
+_FRAME_LABELS = pa.schema([("session_id", pa.dictionary(pa.int32(), pa.string())), *FRAME_LABELS])
+
+
+def _labelled(sessions: Sequence[Source]) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of the view ``frame_labels``.
+
+    DuckDB would read every field of all detections to count their labels.
+    """
+    for session in sessions:
+        for batch in session.batches(FRAME_LABELS_COLUMNS):
+            rows = frame_labels(batch)
+            id_ = pa.DictionaryArray.from_arrays(np.zeros(rows.num_rows, np.int32), [session.id])
+            yield pa.RecordBatch.from_arrays([id_, *rows.columns], schema=_FRAME_LABELS)
 
 
 def _is_taken(name: str) -> bool:
@@ -232,9 +254,9 @@ def _rows_of(
     def streamed(
         name: str, schema: pa.Schema, batches: Callable[[list[str]], Iterator[pa.RecordBatch]]
     ) -> _Rows:
-        rows = _RowStream(schema, batches)
-        connection.register(name, rows)
-        return _Rows(session.id, rows.schema, name=name)
+        schema = pa.schema([field for field in schema if not _is_taken(field.name)])
+        connection.register(name, _RowStream(schema, batches))
+        return _Rows(session.id, schema, name=name)
 
     if not session.parts:
         if _can_be_read(session):

@@ -97,8 +97,8 @@ class LiveSource:
         reopen: Opens it again; raises SourceError while that does not work.
         stall_timeout_s: Silence after which a stream counts as lost, as the readers have it.
         max_duration_s: End so long after the first frame, also when no frame comes.
-        tell: Takes a line when the camera is lost, and one when it is back. It must not wait: the
-            camera's thread calls it.
+        announce: Takes a line when the camera is lost, and one when it is back. It must not wait:
+            the camera's thread calls it.
     """
 
     end_detail = ""
@@ -114,12 +114,12 @@ class LiveSource:
         reconnect_for_s: float | None = None,
         stall_timeout_s: float = 10.0,
         max_duration_s: float | None = None,
-        tell: Callable[[str], None] = lambda _: None,
+        announce: Callable[[str], None] = lambda _: None,
     ) -> None:
         #: Why `read` returned None, if nobody had asked for it.
         self.end_reason = "limit"
         self._source = source
-        self._tell = tell
+        self._announce = announce
         self._clock = clock
         self._reopen = reopen
         self._reconnect_for_s = reconnect_for_s
@@ -405,7 +405,7 @@ class LiveSource:
 
     def _begin_gap(self, from_ns: int, now_ns: int, reason: str) -> None:
         self._gap = _Gap(from_ns, now_ns, reason)
-        self._tell(f"{self._source.given}: lost ({reason}); trying to get it back")
+        self._announce(f"{self._source.given}: lost ({reason}); trying to get it back")
 
     def _end_gap(self, now_ns: int, *, back: bool) -> None:
         gap, self._gap = self._gap, None
@@ -413,7 +413,7 @@ class LiveSource:
             return
         seconds = (now_ns - gap.from_ns) / 1e9
         if back:
-            self._tell(f"{self._source.given}: back after {seconds:.1f} s")
+            self._announce(f"{self._source.given}: back after {seconds:.1f} s")
         self._events.append(
             {
                 "kind": "gap",
@@ -435,7 +435,7 @@ class LiveSource:
             self._gap = None
             self.end_reason = "finished"
             self._is_over = True
-            self._tell(f"{self._source.given}: not live, but footage that has come to its end")
+            self._announce(f"{self._source.given}: not live, but footage that has come to its end")
             self._changed.notify_all()
 
     def _fail(self, error: SourceError) -> None:

@@ -95,7 +95,7 @@ class SegmentVideos:
         self.frames = 0
         self.first_us = 0
         self._last_pts = -1
-        #: What the encoder's thread was told to do with them in the end.
+        #: What the encoder's thread is to do with them in the end.
         self.is_ended = self.is_discarded = False
         self._closed = threading.Event()
         self._entries: list[Entry] | None = None

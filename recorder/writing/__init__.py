@@ -1,11 +1,18 @@
 """How rows get to the disk: the writer's queue, parts, sealing, retention."""
 
-from dgrec.recorder.writing.continuation import Continuation, Earlier, find_earlier, recover_parts
+from dgrec.recorder.writing.continuation import (
+    NOTHING_EARLIER,
+    Continuation,
+    Earlier,
+    find_earlier,
+    recover_parts,
+)
 from dgrec.recorder.writing.parts import PartedJournal
 from dgrec.recorder.writing.sealer import recorded_videos, unsealed
 from dgrec.recorder.writing.writer import RowWriter
 
 __all__ = [
+    "NOTHING_EARLIER",
     "Continuation",
     "Earlier",
     "PartedJournal",

@@ -29,7 +29,7 @@ from dgrec.recorder.recovery import Recovery, recover
 from dgrec.recorder.writing.sealer import SealedPart
 from dgrec.session import RecordedFile, first_frame, parts_in_set, parts_of
 
-__all__ = ["Continuation", "Earlier", "find_earlier", "recover_parts"]
+__all__ = ["NOTHING_EARLIER", "Continuation", "Earlier", "find_earlier", "recover_parts"]
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,9 @@ class Earlier:
         }
 
 
+NOTHING_EARLIER = Earlier()
+
+
 class Continuation:
     """Goes on counting what a source counts, from where the runs before ended."""
 
@@ -127,8 +130,8 @@ class Continuation:
         return {**event, "source_frame": self.source_frame(event["source_frame"])}
 
 
-def recover_parts(output: Path, tell: Callable[[Path, Recovery | DgrecError], None]) -> None:
-    """Seal the journals that killed runs left; those that cannot be sealed stay, and are told.
+def recover_parts(output: Path, report: Callable[[Path, Recovery | DgrecError], None]) -> None:
+    """Seal the journals that killed runs left; those that cannot be sealed stay, and are reported.
 
     Raises:
         OutputError: One of them is being written: another process is recording under this name.
@@ -140,9 +143,9 @@ def recover_parts(output: Path, tell: Callable[[Path, Recovery | DgrecError], No
         try:
             result = recover(journal)
         except DgrecError as error:
-            tell(journal, error)
+            report(journal, error)
         else:
-            tell(journal, result)
+            report(journal, result)
 
 
 def find_earlier(output: Path) -> Earlier:

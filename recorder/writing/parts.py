@@ -18,7 +18,7 @@ from dgrec.recorder.machine import MachineMeter
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.segments import Cutter, Names, PlacedRow, Segment
 from dgrec.recorder.video import VideoRecorder
-from dgrec.recorder.writing.continuation import Earlier
+from dgrec.recorder.writing.continuation import NOTHING_EARLIER, Earlier
 from dgrec.recorder.writing.sealer import Sealer
 
 __all__ = ["PartedJournal"]
@@ -27,7 +27,6 @@ __all__ = ["PartedJournal"]
 _RETRY_NS = 5_000_000_000
 #: What a row is taken to need before the first ones are written.
 _ROW_BYTES = 1000.0
-_NOTHING_EARLIER = Earlier()
 
 
 @dataclass
@@ -75,7 +74,7 @@ class PartedJournal:
         video: VideoRecorder,
         meter: MachineMeter,
         replaces: Sequence[Path] = (),
-        earlier: Earlier = _NOTHING_EARLIER,
+        earlier: Earlier = NOTHING_EARLIER,
     ) -> None:
         self.durability = options.durability
         self.number = earlier.number

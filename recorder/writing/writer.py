@@ -111,7 +111,7 @@ class RowWriter:
         """Keep an event (a camera that was lost, say) with the rows of its time."""
         with self._changed:
             self._events.append(event)
-            if self._idle:  # rows may not come for a long time: that is what most events tell of
+            if self._idle:  # rows may not come for a long time: most events say just that
                 self._changed.notify_all()
 
     def close(self) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dgrec.footage import Timeline, labels_of, rows_with_labels
-from dgrec.format import LABEL_LEAF, cuts_of
+from dgrec.footage import Timeline
+from dgrec.format import LABEL_LEAF, cuts_of, labels_of, rows_with_labels
 from dgrec.session import Session
 from dgrec.units import counted
 

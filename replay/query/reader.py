@@ -222,16 +222,16 @@ class SqlReader:
         return {name: parameters[name] for name in wanted}
 
     def _result(self, text: str, parameters: Mapping[str, Any]) -> QueryResult:
-        self._leave_out(self._wait(lambda: self._damaged(text, parameters)))
+        if damaged := self._wait(lambda: self._damaged(text, parameters)):
+            self._leave_out(damaged)
+            self._connect_anew()
         while True:
             try:
                 reader, first = self._wait(lambda: self._begin(text, parameters))
                 break
             except _FileError as error:
                 self._leave_out_unreadable(error)
-                self._start()
-                self.connection.close()
-                self.connection = self._connected()
+                self._connect_anew()
         if reader is None:
             if self._unsafe:
                 return QueryResult(pa.schema([]), iter(()))
@@ -275,15 +275,18 @@ class SqlReader:
         return dict(damaged_sessions(self.connection, self._sessions, text, parameters))
 
     def _leave_out(self, bad: Mapping[Session, DgrecError]) -> None:
-        """Connect anew without some sessions, and say why."""
-        if not bad:
-            return
+        """Go on without some sessions, and say why; a connection has to be made anew."""
         left = [session for session in self._sessions if session not in bad]
         if not left or self._left_out is None:
             raise next(iter(bad.values())) from None
         for reason in bad.values():
             self._left_out(f"{reason}; left out")
         self._sessions = left
+
+    def _connect_anew(self) -> None:
+        self._start()
+        self.connection.close()
+        self.connection = self._connected()
 
     def _batches(
         self, reader: pa.RecordBatchReader, first: pa.RecordBatch | None

@@ -108,7 +108,7 @@ class _TablePlan:
 #: The slowest frames: those of the strip.
 _SLOWEST = f"""
 SELECT frame, captured_at, latency_ms, read_ms, preprocess_ms, inference_ms, postprocess_ms,
-       dropped_before, len(detections) AS detections
+       dropped_before
 FROM frames
 ORDER BY latency_ms DESC, frame
 LIMIT {_PICTURES}"""
@@ -213,7 +213,7 @@ def write_report(
     check_file(output, overwrite=overwrite, keep=recorded_files([session]))
     template, library = _template(), _plot_library()
     with SqlReader([session]) as reader:
-        extent = _extent(reader)
+        extent = _extent(session, reader)
         summary = _summary(reader, extent, moments(session))
         sections = list(_sections(reader, session, extent, pixels))
     page = template.render(
@@ -242,7 +242,7 @@ def write_plot(session: Session, name: str, output: Path, *, overwrite: bool = F
     check_file(output, overwrite=overwrite, keep=recorded_files([session]))
     plan = next(plan for plan in CHARTS if plan.name == name)
     with SqlReader([session]) as reader:
-        section = _chart(reader, plan, _extent(reader))
+        section = _chart(reader, plan, _extent(session, reader))
     if section.spec is None:
         raise DgrecError(f"{session.path}: no plot of {name}: {section.nothing}")
     vl_convert = _import("vl_convert")
@@ -306,13 +306,17 @@ def _finite(value: float) -> float | int | None:
 
 def _table(reader: SqlReader, plan: _TablePlan) -> _Section:
     sql, rest = plan.sql, ""
-    if plan.limit is not None:
-        sql = f"{plan.sql}\nLIMIT {plan.limit}"
-        (there,) = reader.rows(f"SELECT count(*) AS rows FROM ({plan.sql})")
-        if there["rows"] > plan.limit:
-            rest = f"The first {plan.limit:,} of {there['rows']:,}."
     result = reader.stream(sql)
-    rows = [list(row.values()) for batch in result.batches for row in batch.to_pylist()]
+    rows: list[list[Any]] = []
+    there = 0
+    for batch in result.batches:  # how many there are takes no second statement
+        shown = batch if plan.limit is None else batch.slice(0, max(0, plan.limit - there))
+        rows += [list(row.values()) for row in shown.to_pylist()]
+        there += batch.num_rows
+    if plan.limit is not None:
+        sql = f"{sql}\nLIMIT {plan.limit}"
+        if there > plan.limit:
+            rest = f"The first {plan.limit:,} of {there:,}."
     numeric = [
         any(isinstance(row[i], int | float | Decimal) for row in rows)
         for i in range(len(result.schema))
@@ -428,15 +432,14 @@ def _caption(row: Mapping[str, Any]) -> str:
     return f"frame {row['frame']:,}: {latency}{inside}{lost}"
 
 
-def _extent(reader: SqlReader) -> Extent:
+def _extent(session: Session, reader: SqlReader) -> Extent:
     (row,) = reader.rows(
         "SELECT count(*) AS frames, "
         "coalesce(_seconds(captured_at, completed_at), 0) AS seconds, "
         "quantile_cont(latency_ms, 0.995) "
-        f"FILTER (abs(latency_ms) <= {LARGEST_MEASUREMENT}) AS latency_ms, "
-        "coalesce(sum(len(detections)), 0)::BIGINT AS detections FROM frames"
+        f"FILTER (abs(latency_ms) <= {LARGEST_MEASUREMENT}) AS latency_ms FROM frames"
     )
-    return Extent(row["frames"], row["seconds"], row["latency_ms"], row["detections"])
+    return Extent(**row, detections=session.totals["detections"] or 0)
 
 
 def _summary(reader: SqlReader, extent: Extent, moments: int) -> str:

@@ -364,20 +364,24 @@ WITH whole AS (
     SELECT *, greatest(0, round(ended / {span}) - 1) AS last
     FROM (SELECT min(captured_at) AS started,
                  epoch(max(completed_at) - min(captured_at)) AS ended FROM frames)
+), counted AS MATERIALIZED (
+    SELECT CASE WHEN captured_at IS NOT NULL
+                THEN least(floor(epoch(captured_at - started) / {span}), last) END AS number,
+           label, sum(detections)::BIGINT AS detections
+    FROM whole, frame_labels GROUP BY ALL
 ), ranked AS (
-    SELECT label, row_number() OVER (ORDER BY count(*) DESC, label) AS place
-    FROM detections GROUP BY label
-), counted AS (
-    SELECT least(floor(epoch(captured_at - started) / {span}), last) AS number,
-           CASE WHEN number = last THEN ended - last * {span} ELSE {span} END AS seconds,
+    SELECT label, row_number() OVER (ORDER BY sum(detections) DESC, label) AS place
+    FROM counted GROUP BY label
+), named AS (
+    SELECT number, CASE WHEN number = last THEN ended - last * {span} ELSE {span} END AS seconds,
            CASE WHEN place > {_LABELS} THEN '(other labels)'
-                ELSE coalesce(ranked.label, '(no label)') END AS label
-    FROM whole, detections JOIN ranked ON detections.label IS NOT DISTINCT FROM ranked.label
-    WHERE captured_at IS NOT NULL
+                ELSE coalesce(ranked.label, '(no label)') END AS label, detections
+    FROM whole, counted JOIN ranked ON counted.label IS NOT DISTINCT FROM ranked.label
+    WHERE number IS NOT NULL
 )
-SELECT number * {span} AS second, seconds, label, count(*) AS detections,
-       count(*) / seconds AS per_second
-FROM counted
+SELECT number * {span} AS second, seconds, label, sum(detections)::BIGINT AS detections,
+       sum(detections) / seconds AS per_second
+FROM named
 GROUP BY number, seconds, label
 ORDER BY second, label"""
 

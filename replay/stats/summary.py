@@ -11,7 +11,6 @@ from dgrec.rates import exact_rate_text
 from dgrec.replay.output import Destination, Section, csv_line, json_text, write_report
 from dgrec.replay.query import SqlReader
 from dgrec.replay.stats.caveats import caveats, moments
-from dgrec.replay.stats.labels import count_labels
 
 if TYPE_CHECKING:
     from dgrec.session import Session
@@ -137,16 +136,7 @@ def measure(session: Session, reader: SqlReader | None = None) -> SessionStats:
     with contextlib.nullcontext(reader) if reader else SqlReader([session]) as reader:
         exact = len(session) <= EXACT_FRAMES
         (frames,) = reader.rows(_frames_query(exact))
-        labels = tuple(
-            LabelStats(
-                label=count.label,
-                detections=count.detections,
-                frames=count.frames,
-                per_second=_ratio(count.detections, frames["duration_s"]),
-                mean_score=count.mean_score,
-            )
-            for count in count_labels(session)
-        )
+        labels = tuple(LabelStats(**row) for row in reader.rows(_LABELS_QUERY))
         warm_up = reader.rows(_WARM_UP_QUERY)
         losses = reader.rows(_LOSSES_QUERY)
     dropped = losses[0] if losses else dict.fromkeys(_LOSSES, 0)

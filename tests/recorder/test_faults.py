@@ -332,7 +332,7 @@ def test_a_folder_that_vanishes_ends_the_recording(tmp_path: Path, how: str) -> 
     folder.mkdir()
 
     def vanish(row: Any, _: Any) -> None:
-        if row.source_frame == 2:
+        if row.source_frame == 1:
             wait_until(lambda: recording.recorder._journal.frames == 2)
             if how == "moved":
                 folder.rename(tmp_path / "elsewhere")

@@ -257,7 +257,7 @@ def play(address: str, tell: Callable[[str], None]) -> LiveSource:
         Clock(),
         reopen=lambda: open_source(source, stall_timeout_s=5),
         stall_timeout_s=5,
-        tell=tell,
+        announce=tell,
     )
 
 

@@ -1,0 +1,88 @@
+"""The labels of many frames at once, as numbers that numpy counts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dgrec.format.schema import LABEL_LEAF, SCHEMA, SCORE_LEAF
+
+__all__ = ["FRAME_LABELS", "FRAME_LABELS_COLUMNS", "frame_labels", "labels_of", "rows_with_labels"]
+
+#: Of each label in a frame: how many detections have it, how many of them a score, and its sum.
+FRAME_LABELS = pa.schema(
+    [
+        ("frame", pa.int64()),
+        ("captured_at", SCHEMA.field("captured_at").type),
+        ("label", pa.dictionary(pa.int32(), pa.string())),
+        ("detections", pa.int64()),
+        ("scored", pa.int64()),
+        ("score", pa.float64()),
+    ]
+)
+#: What it takes to count them.
+FRAME_LABELS_COLUMNS = ["frame", "captured_at", LABEL_LEAF, SCORE_LEAF]
+_Array = np.ndarray[Any, Any]
+#: Pairs of label and row that have a byte each; where there may be more, they are sorted.
+_MOST_PAIRS = 4_000_000
+
+
+def labels_of(detections: pa.ListArray) -> tuple[list[str | None], _Array, _Array]:
+    """Return the labels in a column of detections; of each detection, which it has and its row.
+
+    The last label is None: detections that have none.
+    """
+    labels = pc.struct_field(detections.flatten(), "label").dictionary_encode()
+    names = [*labels.dictionary.to_pylist(), None]
+    codes = labels.indices.fill_null(len(names) - 1).to_numpy(zero_copy_only=False)
+    rows = pc.list_parent_indices(detections).to_numpy(zero_copy_only=False)
+    return names, codes.astype(np.int64), rows
+
+
+def rows_with_labels(codes: _Array, rows: _Array, labels: int, count: int) -> list[_Array]:
+    """Return for each of some labels in which of ``count`` rows it is, ascending."""
+    pairs, _ = _pairs(codes * count + rows, labels * count)
+    bounds = np.searchsorted(pairs, np.arange(1, labels) * count)
+    return [part - code * count for code, part in enumerate(np.split(pairs, bounds))]
+
+
+def frame_labels(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return a row for each frame and each label in it (`FRAME_LABELS`).
+
+    Args:
+        batch: Rows with their ``frame``, ``captured_at``, and labels and scores of detections.
+    """
+    column = batch.column("detections")
+    names, codes, rows = labels_of(column)
+    pairs, at = _pairs(codes * batch.num_rows + rows, len(names) * batch.num_rows)
+    score = pc.struct_field(column.flatten(), "score").to_numpy(zero_copy_only=False)
+    is_scored = np.isfinite(score)
+    code, row = np.divmod(pairs, batch.num_rows) if len(pairs) else (pairs, pairs)
+    scored = np.bincount(at[is_scored], minlength=len(pairs))
+    # Of no scores there is no sum.
+    total = np.bincount(at, np.where(is_scored, score, 0), len(pairs))
+    arrays = [
+        batch.column("frame").take(pa.array(row)),
+        batch.column("captured_at").take(pa.array(row)),
+        pa.DictionaryArray.from_arrays(
+            pa.array(code, pa.int32(), mask=code == len(names) - 1),
+            pa.array(names[:-1], pa.string()),
+        ),
+        pa.array(np.bincount(at, minlength=len(pairs))),
+        pa.array(scored),
+        pa.array(total, mask=scored == 0),
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=FRAME_LABELS)
+
+
+def _pairs(pairs: _Array, most: int) -> tuple[_Array, _Array]:
+    """Return the different ones of some numbers below ``most``, and which each of them is."""
+    if most > _MOST_PAIRS:
+        return np.unique(pairs, return_inverse=True)
+    is_there = np.zeros(most, bool)
+    is_there[pairs] = True
+    places = np.cumsum(is_there) - 1
+    return np.flatnonzero(is_there), places[pairs]
