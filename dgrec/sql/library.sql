@@ -446,7 +446,7 @@ WITH counted AS (
            sum(scored)::BIGINT AS scored, sum(score) / nullif(sum(scored), 0) AS mean_score
     FROM frame_labels GROUP BY session_id, label
 )
-SELECT session_id, label, detections, frames, detections / nullif(duration_s, 0) AS per_second,
+SELECT session_id, label, detections, counted.frames, detections / nullif(duration_s, 0) AS per_second,
        scored, mean_score
 FROM counted JOIN session_throughput USING (session_id)
 ORDER BY session_id, detections DESC, label;
