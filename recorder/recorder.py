@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -60,11 +62,24 @@ from dgrec.recorder.writing import (
 
 __all__ = ["Recorder"]
 
+#: Recorders of programs, which may end without closing them.
+_added_to: weakref.WeakSet[Recorder] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    for recorder in list(_added_to):
+        if recorder._process == os.getpid():
+            for queue in recorder.outputs:
+                queue.hurry()
+            recorder.close(Ending(reason="interrupted", detail="the program ended"))
+
 
 class Recorder:
     """Writes a session: rows through a journal, videos, parts, and what its metadata says.
 
-    Whatever is added reaches the disk within half a second, and is sealed by `close`.
+    Whatever is added reaches the disk within half a second, and is sealed by `close`, or where the
+    program ends without it.
 
     Example:
 
@@ -119,6 +134,7 @@ class Recorder:
         self._continuation = Continuation(earlier)
         self._carried_ns = 0
         self._is_closed = False
+        self._process = os.getpid()
         self._adding = threading.Lock()
         self._meter = MachineMeter(sources)
         self._machine: Metadata = {}
@@ -210,6 +226,7 @@ class Recorder:
         width, height = size_of(image) or source_size(self._metadata)
         with self._adding:
             self._check_open()
+            _added_to.add(self)
             completed_ns = self._clock.now_ns()
             captured_ns = completed_ns if captured_at is None else stamp_ns(captured_at)
             frame = Frame(
@@ -282,10 +299,12 @@ class Recorder:
         Raises:
             DgrecError: It could not be written or sealed; the message says where the rows are.
         """
+        self._check_process()
         with self._adding:
             if self._is_closed:
                 return self._metadata
             self._is_closed = True
+        _added_to.discard(self)
         try:
             self._metadata = self._end(ending or Ending(reason=self._alarm_reason or "finished"))
         finally:
@@ -344,7 +363,12 @@ class Recorder:
 
     # --- inside ---
 
+    def _check_process(self) -> None:
+        if self._process != os.getpid():  # after a fork: two that write would spoil the journal
+            raise DgrecError(f"{self.output}: the recorder belongs to another process")
+
     def _check_open(self) -> None:
+        self._check_process()
         if self._is_closed:
             raise DgrecError(f"{self.output}: the recorder is closed; nothing can be added")
         if self._alarm_reason == "disk_full":

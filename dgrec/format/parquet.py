@@ -151,7 +151,11 @@ def _write_parquet(
             for group in _row_groups(batches):
                 if written is not None:
                     written.result()
-                written = encoder.submit(write, group)
+                try:
+                    written = encoder.submit(write, group)
+                except RuntimeError:  # the program is ending: no thread begins any more
+                    write(group)
+                    written = None
             if written is not None:
                 written.result()
         metadata = dict(closing(totals))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import doctest
 import itertools
+import subprocess
+import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -333,3 +335,29 @@ def test_an_annotated_video_needs_results_of_pysdk(output: Path) -> None:
         pytest.raises(dgrec.DgrecError, match="must be one of PySDK"),
     ):
         recorder.add([], picture(1))
+
+
+_UNCLOSED = """
+import os, sys, dgrec
+recorder = dgrec.Recorder(sys.argv[1])
+recorder.add([])
+if not os.fork():
+    try:
+        recorder.add([])
+    except dgrec.DgrecError as error:
+        print(error, flush=True)
+    sys.exit(0)
+os.wait()
+recorder.add([])
+"""
+
+
+def test_a_program_that_ends_without_closing_leaves_a_sealed_session(output: Path) -> None:
+    program = [sys.executable, "-c", _UNCLOSED, str(output)]
+    ended = subprocess.run(program, capture_output=True, text=True, timeout=120, check=True)
+    assert ended.stdout == f"{output}: the recorder belongs to another process\n"
+    assert verify(output) == []
+    assert [path.name for path in output.parent.iterdir()] == ["s.parquet"]
+    with dgrec.open(output) as session:
+        assert len(session) == 2
+        assert session.metadata["end_reason"] == "interrupted"
