@@ -165,7 +165,13 @@ class PartedJournal:
 
     def seal(self) -> list[OutputError]:
         """Seal the last part, wait for all others, and return why any of them was not sealed."""
-        self._sealer.add(self._current, self._last_completed_ns, self._segment.videos, last=True)
+        self._sealer.add(
+            self._current,
+            self._last_completed_ns,
+            self._segment.videos,
+            path=self._names.path(self.number),
+            last=True,
+        )
         self._sealer.close()
         return self._sealer.failures
 

@@ -56,6 +56,7 @@ class _Finished:
     """A journal at its end, and the videos that were recorded with it."""
 
     journal: JournalWriter
+    path: Path
     ended_ns: int
     videos: SegmentVideos
 
@@ -158,14 +159,15 @@ class Sealer:
         ended_ns: int,
         videos: SegmentVideos,
         *,
+        path: Path | None = None,
         last: bool = False,
     ) -> None:
-        """Hand over a journal that is at its end.
+        """Hand over a journal that is at its end; ``path`` is where it goes, if not beside it.
 
         ``ended_ns`` is when its last row was completed; after the ``last`` nothing is written.
         """
         self._has_last = self._has_last or last
-        finished = _Finished(journal, ended_ns, videos)
+        finished = _Finished(journal, path or sealed_path(journal.path), ended_ns, videos)
         with self._lock:
             self._waiting.append(finished)
         self._finished.put(finished)
@@ -207,8 +209,7 @@ class Sealer:
             return [*self._waiting, *self._failed]
 
     def _seal(self, finished: _Finished) -> None:
-        journal, videos = finished.journal, finished.videos
-        path = sealed_path(journal.path)
+        journal, path, videos = finished.journal, finished.path, finished.videos
         try:
             written = Journal.open(journal.path, is_ours=True)
             replace = path in self._replaceable or _is_sealed_from(written, path)

@@ -361,3 +361,13 @@ def test_a_program_that_ends_without_closing_leaves_a_sealed_session(output: Pat
     with dgrec.open(output) as session:
         assert len(session) == 2
         assert session.metadata["end_reason"] == "interrupted"
+
+
+def test_a_session_has_the_name_that_was_asked_for(tmp_path: Path) -> None:
+    output = tmp_path / "session.of.today"
+    for _ in range(2):
+        with dgrec.Recorder(output, overwrite=True) as recorder:
+            recorder.add([])
+        assert recorder.files == [output]
+        assert [path.name for path in tmp_path.iterdir()] == [output.name]
+        assert verify(output) == []
