@@ -83,6 +83,8 @@ class NestedValues:
                 if sum(self._counts(group)) > _FEW:
                     return False
                 check_page_counts(self._path, self._file, group, list(self._nested))
+        except FileNotFoundError:
+            return True  # whoever opens it will say that it is gone
         except (OSError, ValueError):  # reading it will tell
             return False
         return True
