@@ -6,13 +6,15 @@ Units of sizes are decimal (1 KB is 1,000 bytes), as in everything that dgrec pr
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dgrec.errors import ConfigError
 
 __all__ = [
     "Quantity",
+    "and_more",
+    "counted",
     "digits",
     "parse_dimensions",
     "parse_rate",
@@ -152,6 +154,28 @@ def size_text(size: int) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     raise AssertionError
+
+
+def counted(count: int, noun: str, one: str = "", many: str = "") -> str:
+    """Return a count with its noun, and what follows it of one and of many, such as a verb.
+
+    Example:
+        >>> counted(1, "frame"), counted(2000, "frame", "is", "are")
+        ('1 frame', '2,000 frames are')
+    """
+    words = (f"{count:,}", noun, one) if count == 1 else (f"{count:,}", f"{noun}s", many)
+    return " ".join(filter(None, words))
+
+
+def and_more(problems: Sequence[str], what: str = "more") -> str:
+    """Return the first of ``problems``, and how many more there are.
+
+    Example:
+        >>> and_more(["page 3 is damaged", "page 9 is damaged"])
+        'page 3 is damaged (and 1 more)'
+    """
+    more = len(problems) - 1
+    return problems[0] + (f" (and {more:,} {what})" if more else "")
 
 
 def digits(value: float) -> str:

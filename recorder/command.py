@@ -12,7 +12,7 @@ from pathlib import Path
 from dgrec.console import Console
 from dgrec.errors import ConfigError, DgrecError, SourceError
 from dgrec.recorder.job import Job, Plan, make_plan, prepare
-from dgrec.recorder.live import Announcer, LiveView, counted, summary
+from dgrec.recorder.live import Announcer, LiveView, summary
 from dgrec.recorder.model import load_model
 from dgrec.recorder.recovery import Recovery, left_behind, recover
 from dgrec.recorder.request import RecordRequest
@@ -20,7 +20,7 @@ from dgrec.recorder.signals import StopSignals
 from dgrec.recorder.sources import SourceReader, named_sources, open_patiently, open_source
 from dgrec.terminal import echo
 from dgrec.terminal import line as printable
-from dgrec.units import size_text
+from dgrec.units import counted, size_text
 
 __all__ = ["run_record", "run_recover"]
 

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from dgrec.errors import OutputError, StorageError
 from dgrec.files import check_parent, exists_already, output_error
-from dgrec.format import JOURNAL_SUFFIX, is_being_written
+from dgrec.format import is_being_written
+from dgrec.paths import JOURNAL_SUFFIX, is_part_name, journal_path, numbered_files, video_path
 from dgrec.recorder.recovery import is_journal
-from dgrec.recorder.video import VideoOptions, video_path
+from dgrec.recorder.video import VideoOptions
 from dgrec.recorder.writing import recorded_videos
-from dgrec.session import is_part_name, numbered_files, parts_of
+from dgrec.session import parts_of
 from dgrec.units import size_text
 
 __all__ = [
@@ -23,7 +24,6 @@ __all__ = [
     "check_output",
     "check_room",
     "check_videos",
-    "journal_path",
     "make_default_folder",
     "output_path",
     "replaced_files",
@@ -31,11 +31,6 @@ __all__ = [
 
 #: Where sessions go that were given no name.
 DEFAULT_FOLDER = Path("recordings")
-
-
-def journal_path(output: Path) -> Path:
-    """Return where the session ``output`` is while it is being recorded."""
-    return output.with_suffix(JOURNAL_SUFFIX)
 
 
 def output_path(output: Path | None, source_name: str) -> Path:

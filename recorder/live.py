@@ -30,21 +30,16 @@ from dgrec.format import Metadata
 from dgrec.rates import rate_text
 from dgrec.recorder.stream import Stream
 from dgrec.recorder.video import VideoRecorder
-from dgrec.units import size_text
+from dgrec.units import counted, size_text
 
 if TYPE_CHECKING:
     from dgrec.recorder.job import Job
 
-__all__ = ["Announcer", "LiveView", "counted", "summary"]
+__all__ = ["Announcer", "LiveView", "summary"]
 
 
 #: How often a recording says how it is doing where stderr is no terminal.
 _REPORT_EVERY_S = 60.0
-
-
-def counted(count: int, noun: str) -> str:
-    """Return ``1 frame``, ``1,024 frames``."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 class Announcer:

@@ -28,6 +28,7 @@ from dgrec.format import (
     utc_text,
 )
 from dgrec.format import metadata as metadata_module
+from dgrec.paths import sealed_path
 from dgrec.recorder.destination import check_output, check_videos, replaced_files
 from dgrec.recorder.ending import Ending
 from dgrec.recorder.machine import MachineMeter
@@ -162,7 +163,7 @@ class Recorder:
             replaces=replaced,
             earlier=self._earlier,
         )
-        if not overwrite and journal.path.with_suffix(".parquet").exists():
+        if not overwrite and sealed_path(journal.path).exists():
             # Another recording of this name was sealed since it was looked for: its journal is
             # gone, and this one could never be sealed.
             journal.path.unlink()

@@ -10,15 +10,8 @@ from pathlib import Path
 
 from dgrec.errors import DgrecError, NotASessionError, OutputError, StorageError
 from dgrec.files import lock
-from dgrec.format import (
-    JOURNAL_SUFFIX,
-    Journal,
-    Metadata,
-    SealedFile,
-    is_being_written,
-    seal,
-    verify_checksums,
-)
+from dgrec.format import Journal, Metadata, SealedFile, is_being_written, seal, verify_checksums
+from dgrec.paths import JOURNAL_SUFFIX, SESSION_SUFFIX, sealed_path
 from dgrec.recorder.video import recover_videos
 from dgrec.session import parts_of
 
@@ -82,8 +75,8 @@ def recover(journal_path: Path, output: Path | None = None, *, keep: bool = Fals
     """
     if not journal_path.is_file():
         raise NotASessionError(_no_journal(journal_path))
-    output = output or journal_path.with_suffix(".parquet")
-    if journal_path.suffix == ".parquet":
+    output = output or sealed_path(journal_path)
+    if journal_path.suffix == SESSION_SUFFIX:
         raise NotASessionError(
             f"{journal_path}: is no journal ({JOURNAL_SUFFIX}); "
             f"`dgrec verify {journal_path}` tells whether it is whole"
@@ -148,7 +141,7 @@ def _no_journal(path: Path) -> str:
     left = [part for part in parts_of(path) if part.suffix == JOURNAL_SUFFIX]
     if left:
         return f"{path}: is a recording in parts; its journal is {left[-1]}"
-    sealed = path.with_suffix(".parquet")
+    sealed = sealed_path(path)
     there = f"; it is sealed: {sealed}" if path.suffix == JOURNAL_SUFFIX and sealed.exists() else ""
     return f"{path}: no such journal{there}"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dgrec.credentials import redact
 from dgrec.errors import ConfigError
+from dgrec.paths import JOURNAL_SUFFIX, VIDEO_SUFFIXES
 from dgrec.recorder.model import ModelRequest
 from dgrec.recorder.options import RecordingOptions
 
@@ -52,9 +53,9 @@ class RecordRequest:
         if len(self.sources) > 1:
             self._check_several()
         suffix = self.output.suffix if self.output is not None else ""
-        if suffix == ".arrows":
+        if suffix == JOURNAL_SUFFIX:
             raise ConfigError("--output: .arrows is the journal's name; call the session .parquet")
-        if suffix == ".mp4":
+        if suffix == VIDEO_SUFFIXES["raw"]:
             raise ConfigError("--output: .mp4 is the video's name; call the session .parquet")
 
     def _check_several(self) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from dgrec.format import Metadata, Row, uuid7
+from dgrec.paths import part_path
 from dgrec.recorder.options import Splitting
-from dgrec.session import part_path
 
 if TYPE_CHECKING:
     from dgrec.recorder.video import SegmentVideos

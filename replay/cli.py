@@ -15,6 +15,7 @@ from dgrec.replay.commands.report import report_command
 from dgrec.replay.commands.stats import stats_command
 from dgrec.replay.options import output_options, session_argument
 from dgrec.terminal import echo
+from dgrec.units import counted
 
 __all__ = ["COMMANDS"]
 
@@ -61,7 +62,7 @@ def verify_command(sessions: tuple[Path, ...]) -> None:
         findings = check(session)
         problems = findings.problems
         whole = whole and not problems
-        found = f"{len(problems):,} {'problem' if len(problems) == 1 else 'problems'}"
+        found = counted(len(problems), "problem")
         echo(f"{session}: {found if problems else 'whole'}")
         for problem in problems:
             echo(f"  {problem}")

@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dgrec.format import is_being_written, leaves_of
+from dgrec.format import is_being_written, leaves_of, video_entries
 from dgrec.replay.events import damage_events, source_events
 from dgrec.replay.output import Destination, Section, json_text, write_report
-from dgrec.units import size_text
+from dgrec.units import counted, size_text
 
 if TYPE_CHECKING:
     from dgrec.session import Session
@@ -72,7 +72,7 @@ def _state(session: Session) -> str:
 
 def _state_of_parts(session: Session) -> str:
     journals = [part for part in session.parts if not part.sealed]
-    count = "1 part" if len(session.parts) == 1 else f"{len(session.parts):,} parts"
+    count = counted(len(session.parts), "part")
     if not journals:
         return f"{count}, sealed"
     if any(is_being_written(part.path) for part in journals):
@@ -155,7 +155,7 @@ def _file_rows(info: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _video_rows(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield name and facts of each recorded video; of one that is not ended, what is known."""
-    for video in metadata.get("video", []):
+    for video in video_entries(metadata):
         facts = [str(video.get("kind")), str(video.get("codec"))]
         if video.get("width") is not None and video.get("height") is not None:
             facts.append(f"{video['width']}x{video['height']}")
@@ -193,7 +193,7 @@ def _damage_rows(events: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str
     if not damage:
         return
     lost = sum(event["lost"] for event in damage)
-    yield "in all", f"{lost:,} {'frame' if lost == 1 else 'frames'} could not be decoded"
+    yield "in all", f"{counted(lost, 'frame')} could not be decoded"
     for event in damage[:_MOST_EVENTS]:
         yield str(event.get("from")), f"{event['lost']:,}, before frame {event.get('source_frame')}"
     if len(damage) > _MOST_EVENTS:

@@ -13,7 +13,7 @@ import click
 
 from dgrec.options import NamedPath, Parsed
 from dgrec.terminal import echo
-from dgrec.units import parse_dimensions, parse_time
+from dgrec.units import and_more, parse_dimensions, parse_time
 
 if TYPE_CHECKING:
     from dgrec.session import Session
@@ -181,8 +181,8 @@ def say_damage(session: Session) -> None:
     """Say on stderr what of a session cannot be read, and so is missing from what follows."""
     damage = session.damage
     if damage:
-        more = f" (and {len(damage) - 1} more: dgrec info)" if len(damage) > 1 else ""
-        echo(f"{session.path}: {damage[0]}{more}; the result is of what can be read", err=True)
+        shown = and_more(damage, "more: dgrec info")
+        echo(f"{session.path}: {shown}; the result is of what can be read", err=True)
 
 
 def _position(text: str) -> Any:

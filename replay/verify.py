@@ -8,16 +8,25 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from dgrec.errors import DamagedSessionError, DgrecError, VideoError
 from dgrec.footage import Clip, base_name, recorded_video
-from dgrec.format import AT_START, LOSSES, RowTotals, is_being_written, loses_at_start, with_columns
+from dgrec.format import (
+    AT_START,
+    LOSSES,
+    RowTotals,
+    VideoEntry,
+    is_being_written,
+    loses_at_start,
+    video_entries,
+    with_columns,
+)
 from dgrec.replay.events import damage_events, source_events
 from dgrec.session import Session, open_session, rows_of
+from dgrec.units import counted
 from dgrec.video import import_av, open_container
 
 __all__ = ["Findings", "check", "verify"]
@@ -63,7 +72,7 @@ def check(path: Path) -> Findings:
 def _source_notes(session: Session) -> Iterator[str]:
     lost = sum(event["lost"] for event in damage_events(source_events(session)))
     if lost:
-        frames = "1 frame" if lost == 1 else f"{lost:,} frames"
+        frames = counted(lost, "frame")
         yield f"{frames} of its source could not be decoded"
     if session.metadata.get("end_reason") == "incomplete":
         yield f"its source was incomplete: {session.metadata.get('end_detail')}"
@@ -287,28 +296,28 @@ _TOTALS = {
 
 def _totals(session: Session, rows: _RowCheck) -> Iterator[str]:
     totals = session.metadata.get("totals", {})
-    for name, counted in rows.totals.to_dict(session.metadata).items():
+    for name, count in rows.totals.to_dict(session.metadata).items():
         said = totals.get(name)
-        if said is None or said == counted:
+        if said is None or said == count:
             continue
         if name in AT_START and not loses_at_start(session.metadata):
             continue  # footage was said to lose frames then, once
         # The recorder itself counts what comes after the last row, too.
         is_its_own = session.has_checksums or not session.sealed
-        if name in LOSSES and is_its_own and isinstance(said, int) and said > counted:
+        if name in LOSSES and is_its_own and isinstance(said, int) and said > count:
             continue
-        yield f"its metadata says {said} {_TOTALS.get(name, name)}, but there are {counted}"
+        yield f"its metadata says {said} {_TOTALS.get(name, name)}, but there are {count}"
 
 
 def _videos(session: Session, rows: _RowCheck) -> Iterator[str]:
     of_parts = [part.metadata for part in session.parts] if session.parts else [session.metadata]
     for metadata, of_part in zip(of_parts, rows.video_rows, strict=True):
-        for video in metadata.get("video", []):
+        for video in video_entries(metadata):
             yield from _video_problems(session.path.parent, video, of_part, "clip" in metadata)
 
 
 def _video_problems(
-    folder: Path, video: dict[str, Any], rows: _VideoRows, is_clip: bool
+    folder: Path, video: VideoEntry, rows: _VideoRows, is_clip: bool
 ) -> Iterator[str]:
     """Yield what is wrong with one video; ``rows`` are those that name its frames."""
     name = base_name(video.get("file"))

@@ -23,6 +23,7 @@ from dgrec.comparison.blocks import (
     mean_variance,
     ranks,
 )
+from dgrec.units import counted
 
 __all__ = [
     "CONFIDENCE",
@@ -202,8 +203,8 @@ def mean_estimate(series: Series) -> Estimate:
 
 
 def _too_short(series: Series) -> str:
-    count = f"{len(series):,} frames are" if len(series) > 1 else "1 frame is"
-    return f"{count} too few: not even four blocks of neighbouring frames"
+    frames = counted(len(series), "frame", "is", "are")
+    return f"{frames} too few: not even four blocks of neighbouring frames"
 
 
 def _round_up(count: int) -> int:
@@ -299,8 +300,8 @@ def _too_few_sessions(base: int, new: int) -> str | None:
         if not count:
             problems.append((side, "no session has a value"))
         elif count < MIN_SESSIONS:
-            counted = f"{count} session{'s' if count > 1 else ''}"
-            problems.append((side, f"{counted} with a value, {MIN_SESSIONS} are needed"))
+            sessions = f"{counted(count, 'session')} with a value"
+            problems.append((side, f"{sessions}, {MIN_SESSIONS} are needed"))
     return _by_side(problems) if problems else None
 
 

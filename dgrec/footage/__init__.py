@@ -23,9 +23,10 @@ from dgrec.footage.timeline import (
     session_times,
 )
 from dgrec.footage.video import Clip
-from dgrec.footage.videos import base_name, difference_of, may_open, recorded_video
+from dgrec.footage.videos import base_name, difference_of, may_open, recorded_video, videos_beside
 
 __all__ = [
+    "videos_beside",
     "Clip",
     "FIRST_STEP_US",
     "Footage",

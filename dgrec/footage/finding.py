@@ -16,6 +16,8 @@ from dgrec.errors import VideoError
 from dgrec.footage.originals import recorded_files
 from dgrec.footage.video import Clip
 from dgrec.footage.videos import base_name, difference_of, may_open, recorded_video
+from dgrec.format import video_entries
+from dgrec.units import and_more
 from dgrec.video import named_files
 
 if TYPE_CHECKING:
@@ -135,7 +137,7 @@ def find_footage(
             notes.insert(0, f"{reason}: using {beside.path.name}")
         return replace(beside, note="; ".join(note for note in notes if note))
     hint = "--video PATH says where the pixels are"
-    for item in _videos(metadata, "annotated"):
+    for item in video_entries(metadata, "annotated"):
         if (drawn := recorded_video(folder, item)) is not None:
             hint = f"--video {drawn} shows what was drawn live"
             break
@@ -154,7 +156,7 @@ def _beside(session: Session, folder: Path, kind: str = "raw") -> tuple[Footage 
     """Return the video recorded beside the session, and what of it is not there."""
     if not session.parts:
         found = _recorded(session.metadata, folder, session.batches, kind)
-        if found is None and (recorded := _videos(session.metadata, kind)):
+        if found is None and (recorded := video_entries(session.metadata, kind)):
             return None, f"{base_name(recorded[0].get('file'))}, recorded beside it, is gone"
         return found, ""
     parts = []
@@ -162,7 +164,7 @@ def _beside(session: Session, folder: Path, kind: str = "raw") -> tuple[Footage 
     for part in session.parts:
         batches = functools.partial(session.batches_of, part)
         found = _recorded(part.metadata, folder, batches, kind)
-        if found is None and _videos(part.metadata, kind):
+        if found is None and video_entries(part.metadata, kind):
             missing.append(part.number)
         parts.append((part.first_frame, found or Footage(None, "video_frame")))
     lacking = ""
@@ -171,11 +173,10 @@ def _beside(session: Session, folder: Path, kind: str = "raw") -> tuple[Footage 
         if len(missing) > 1:
             lacking = f"the videos of {len(missing):,} parts are gone"
     notes = [footage.note for _, footage in parts if footage.note]
-    more = f" (and {len(notes) - 1} more)" if len(notes) > 1 else ""
     path = next((footage.path for _, footage in parts if footage.path is not None), None)
     if path is None:
         return None, lacking
-    note = notes[0] + more if notes else ""
+    note = and_more(notes) if notes else ""
     return Footage(path, "video_frame", note=note, parts=tuple(parts)), lacking
 
 
@@ -183,7 +184,7 @@ def _recorded(
     metadata: Mapping[str, Any], folder: Path, batches: Callable[[], Iterator[Any]], kind: str
 ) -> Footage | None:
     """Return the video that stands beside a session or part; ``batches`` yields its rows."""
-    for item in _videos(metadata, kind):
+    for item in video_entries(metadata, kind):
         path = recorded_video(folder, item)
         if path is None:
             continue
@@ -281,7 +282,7 @@ def _recorded_as(session: Session, video: Path) -> tuple[int, Mapping[str, Any],
         (number, item, difference_of(video, item))
         for number, metadata in enumerate(members)
         for kind in ("raw", "annotated")
-        for item in _videos(metadata, kind)
+        for item in video_entries(metadata, kind)
     ]
 
     def doubt(known: tuple[int, Mapping[str, Any], str]) -> int:
@@ -380,10 +381,6 @@ def _held_against(path: Path, source: Mapping[str, Any]) -> _Held:
         f"that were recorded{why}"
     )
     return _Held(doubt=doubt, named=named.paths, uncovered=named.problem)
-
-
-def _videos(metadata: Mapping[str, Any], kind: str) -> list[Mapping[str, Any]]:
-    return [item for item in metadata.get("video", []) if item.get("kind") == kind]
 
 
 def _time(text: str | None) -> dt.datetime | None:

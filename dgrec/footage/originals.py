@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dgrec.errors import OutputError
-from dgrec.footage.videos import base_name
+from dgrec.footage.videos import videos_beside
 
 if TYPE_CHECKING:
     from dgrec.session import Session
@@ -20,9 +20,7 @@ def recorded_files(sessions: Iterable[Session]) -> list[Path]:
     found = []
     for session in sessions:
         found += [session.path, *session.files]
-        for video in session.metadata.get("video", []):
-            if name := base_name(video.get("file")):
-                found.append(session.path.with_name(name))
+        found += videos_beside(session.path, session.metadata)
     return found
 
 

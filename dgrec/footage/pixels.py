@@ -15,6 +15,7 @@ from dgrec.errors import VideoError
 from dgrec.footage.finding import Footage
 from dgrec.footage.video import Clip
 from dgrec.format import pixel_aspect
+from dgrec.units import counted
 from dgrec.video import Image
 
 if TYPE_CHECKING:
@@ -232,7 +233,6 @@ class Pixels:
         notes = []
         for (reason, name), frames in self._missing.items():
             count = len(frames)
-            are = "1 recorded frame has" if count == 1 else f"{count:,} recorded frames have"
             first = f"from frame {min(frames):,} on" if count > 1 else f"frame {min(frames):,}"
             why = {
                 "ends": f"{name} ends after {self._lengths.get(name, 0):,} frames",
@@ -249,8 +249,10 @@ class Pixels:
             states = Counter(state for state in frames.values() if state)
             told = ", ".join(f"{_STATES.get(s, s)}: {n:,}" for s, n in states.most_common())
             because = f" ({told})" if reason == "left_out" and told else ""
-            left = "is" if count == 1 else "are"
-            notes.append(f"{why}: {are} no pixels and {left} left out{because}")
+            without = counted(
+                count, "recorded frame", "has no pixels and is", "have no pixels and are"
+            )
+            notes.append(f"{why}: {without} left out{because}")
         if self.resized_from is not None and self.footage.path is not None:
             width, height = self.resized_from
             name = self.footage.path.name

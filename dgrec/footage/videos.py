@@ -18,8 +18,9 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from dgrec.files import resolved
+from dgrec.format import video_entries
 
-__all__ = ["base_name", "difference_of", "may_open", "recorded_video"]
+__all__ = ["base_name", "difference_of", "may_open", "recorded_video", "videos_beside"]
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}\Z")
 
@@ -46,6 +47,15 @@ def may_open(path: Path, folder: Path, recorded: Mapping[str, Any]) -> bool:
     # Files of /proc have no size: they are never opened.
     has_digest = isinstance(sha256, str) and _SHA256.match(sha256) is not None
     return has_digest and size == found.st_size > 0 and not difference_of(path, recorded)
+
+
+def videos_beside(session: Path, metadata: Mapping[str, Any]) -> list[Path]:
+    """Return where the videos stand that were recorded with ``session``.
+
+    Only what its metadata names: a file that is merely called alike may be somebody's footage.
+    """
+    names = [base_name(video.get("file")) for video in video_entries(metadata)]
+    return [session.with_name(name) for name in names if name]
 
 
 def recorded_video(folder: Path, item: Mapping[str, Any]) -> Path | None:

@@ -19,6 +19,7 @@ from dgrec.format.masks import MaskMode
 from dgrec.format.metadata import (
     Event,
     Metadata,
+    VideoEntry,
     cuts_of,
     dumps,
     is_live,
@@ -28,9 +29,10 @@ from dgrec.format.metadata import (
     utc_ns,
     utc_text,
     uuid7,
+    video_entries,
 )
 from dgrec.format.parquet import SealedFile, leaves_of, seal, write_sealed
-from dgrec.format.schema import DETECTION, JOURNAL_SUFFIX, LABEL_LEAF, SCHEMA
+from dgrec.format.schema import DETECTION, LABEL_LEAF, SCHEMA
 from dgrec.format.totals import (
     AT_START,
     FLOATS,
@@ -46,6 +48,8 @@ from dgrec.format.totals import (
 from dgrec.format.untrusted import DecodeError, open_file
 
 __all__ = [
+    "VideoEntry",
+    "video_entries",
     "AT_START",
     "Checksums",
     "DETECTION",
@@ -55,7 +59,6 @@ __all__ = [
     "FRAME_LABELS",
     "FRAME_LABELS_COLUMNS",
     "FLOATS",
-    "JOURNAL_SUFFIX",
     "Journal",
     "JournalTail",
     "JournalWriter",

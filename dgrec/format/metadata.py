@@ -19,7 +19,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from fractions import Fraction
 from importlib import metadata as distributions
-from typing import Any
+from typing import Any, TypedDict
 
 from dgrec.credentials import redact_remembered
 from dgrec.errors import DamagedSessionError, FormatVersionError, NotASessionError
@@ -30,6 +30,7 @@ from dgrec.version import __version__
 __all__ = [
     "Event",
     "Metadata",
+    "VideoEntry",
     "cuts_of",
     "dumps",
     "loads",
@@ -42,11 +43,35 @@ __all__ = [
     "utc_ns",
     "utc_text",
     "uuid7",
+    "video_entries",
 ]
 
 Metadata = dict[str, Any]
 #: What happened while recording: its ``kind``, times, and what else is known of it.
 Event = dict[str, Any]
+
+
+class VideoEntry(TypedDict, total=False):
+    """A video that was recorded with a session; of one that is not ended, what is known."""
+
+    file: str
+    #: ``raw`` or ``annotated``.
+    kind: str
+    codec: str
+    width: int
+    height: int
+    started_at: str
+    frames: int
+    size: int
+    sha256: str
+    problem: str
+
+
+def video_entries(metadata: Mapping[str, Any], kind: str | None = None) -> list[VideoEntry]:
+    """Return what a session's metadata says of its videos: of all, or those of one kind."""
+    entries: list[VideoEntry] = metadata.get("video", [])
+    return [entry for entry in entries if kind is None or entry.get("kind") == kind]
+
 
 _EPOCH = dt.datetime.fromtimestamp(0, dt.UTC)
 #: Shapes of a pixel beyond this are no shapes of pixels.

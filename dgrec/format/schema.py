@@ -12,7 +12,6 @@ import pyarrow as pa
 
 __all__ = [
     "FORMAT_VERSION",
-    "JOURNAL_SUFFIX",
     "LABEL_LEAF",
     "METADATA_KEY",
     "SCHEMA",
@@ -27,9 +26,6 @@ FORMAT_VERSION: Final = 1
 
 #: Key of the schema's metadata that holds the session's metadata as JSON.
 METADATA_KEY: Final = b"dgrec"
-
-#: What a session is called while it is being recorded.
-JOURNAL_SUFFIX: Final = ".arrows"
 
 #: Names under which runtimes report the duration of each stage, in milliseconds: PySDK 1.5 first,
 #: then those that DeGirum's guide prints.

@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING
 
 from dgrec.errors import DgrecError, NotASessionError
 from dgrec.files import resolved
-from dgrec.format import JOURNAL_SUFFIX, Span, have_common_frames, original_of, recorded_spans
-from dgrec.session.parts import numbered_files, part_of
+from dgrec.format import Span, have_common_frames, original_of, recorded_spans
+from dgrec.paths import SESSION_SUFFIXES, numbered_files
+from dgrec.session.parts import part_of
 from dgrec.session.session import Session
 
 if TYPE_CHECKING:
     import duckdb
 
 __all__ = ["connect", "names_something", "open_sessions", "unreadable"]
-
-_SUFFIXES = (".parquet", JOURNAL_SUFFIX)
 
 
 def connect(
@@ -233,7 +232,7 @@ def _expand(path: Path, problems: list[DgrecError]) -> Iterator[_Candidate]:
     elif glob.has_magic(str(path)) and not path.exists():
         files = list(_glob(str(path)))
         # A wildcard at the end reaches videos and tables beside the sessions, too.
-        files = sorted(file for file in files if file.suffix in _SUFFIXES and file.is_file())
+        files = sorted(file for file in files if file.suffix in SESSION_SUFFIXES and file.is_file())
         if not files:
             problems.append(NotASessionError(f"{path}: matches no session"))
         yield from (_Candidate(file, False) for file in files)
@@ -250,7 +249,7 @@ def _files_in(folder: Path) -> list[Path]:
     return sorted(
         file
         for file in folder.iterdir()
-        if file.suffix in _SUFFIXES and not file.name.startswith(".") and file.is_file()
+        if file.suffix in SESSION_SUFFIXES and not file.name.startswith(".") and file.is_file()
     )
 
 

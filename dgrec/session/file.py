@@ -13,7 +13,6 @@ import pyarrow as pa
 from dgrec.errors import NotASessionError, SessionError
 from dgrec.format import (
     AT_START,
-    JOURNAL_SUFFIX,
     LOSSES,
     SCHEMA,
     TOTALLED,
@@ -30,6 +29,7 @@ from dgrec.format import (
     since_start,
     with_columns,
 )
+from dgrec.paths import JOURNAL_SUFFIX, sealed_path
 
 __all__ = ["RecordedFile", "rows_of"]
 
@@ -262,7 +262,7 @@ class RecordedFile:
                 if left <= 0:
                     return
         except FileNotFoundError:
-            sealed = self.path.with_suffix(".parquet")
+            sealed = sealed_path(self.path)
             now = f"it was sealed; name {sealed.name}" if sealed.exists() else "it was taken away"
             raise SessionError(f"{self.path}: is not there any more: {now}") from None
 

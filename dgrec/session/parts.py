@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,6 @@ import pyarrow as pa
 
 from dgrec.errors import DgrecError, NotASessionError
 from dgrec.format import (
-    JOURNAL_SUFFIX,
     LOSSES,
     TOTALLED,
     Checksums,
@@ -30,45 +28,30 @@ from dgrec.format import (
     is_being_written,
     loses_at_start,
 )
+from dgrec.paths import (
+    JOURNAL_SUFFIX,
+    SESSION_SUFFIX,
+    journal_path,
+    numbered_files,
+    part_number,
+    part_path,
+    sealed_path,
+    session_stem,
+)
 from dgrec.session.file import RecordedFile
 
 __all__ = [
-    *("Part", "PartSet"),
-    *("first_frame", "is_in_set", "is_part_name", "numbered_files"),
-    *("part_of", "part_path", "parts_in_set", "parts_of"),
+    "Part",
+    "PartSet",
+    "first_frame",
+    "is_in_set",
+    "part_of",
+    "parts_in_set",
+    "parts_of",
 ]
 
-_SEALED_SUFFIX = ".parquet"
-#: Four digits, more only when four are not enough: NAME-030405 is a time of day, not a part.
-_NUMBERED = re.compile(r"(.+)-(\d{4}|[1-9]\d{4,})\Z")
 #: Parts may be sealed or removed by the recorder while they are being opened.
 _ATTEMPTS = 5
-
-
-def part_path(output: Path, number: int) -> Path:
-    """Return where part ``number`` (from 1) of the recording ``output`` goes once it is sealed."""
-    return output.with_name(f"{_stem(output)}-{number:04}{_SEALED_SUFFIX}")
-
-
-def is_part_name(stem: str) -> bool:
-    """Return whether a file name without its ending is like that of a part."""
-    return _NUMBERED.match(stem) is not None
-
-
-def numbered_files(output: Path) -> list[tuple[int, Path]]:
-    """Return (number, path) of the files that are named like parts of ``output``, in order.
-
-    Where a part is there both sealed and as a journal, the sealed file comes first.
-    """
-    stem = _stem(output)
-    found = []
-    for file in output.parent.glob("*-*"):
-        match = _NUMBERED.match(file.stem)
-        if match is None or match[1] != stem or int(match[2]) == 0:
-            continue
-        if file.suffix in (_SEALED_SUFFIX, JOURNAL_SUFFIX):
-            found.append((int(match[2]), file))
-    return sorted(found, key=lambda item: (item[0], item[1].suffix == JOURNAL_SUFFIX))
 
 
 def parts_of(output: Path) -> list[Path]:
@@ -81,13 +64,13 @@ def part_of(file: Path) -> tuple[Path, str | None] | None:
 
     The id is None of what has a part's name, and is too damaged to tell.
     """
-    match = _NUMBERED.match(file.stem)
-    if match is None or int(match[2]) == 0 or file.suffix not in (_SEALED_SUFFIX, JOURNAL_SUFFIX):
+    part = part_number(file)
+    if part is None:
         return None
     set_id, broken = _membership(file)
     if set_id is None and not broken:
         return None
-    return file.with_name(f"{match[1]}{_SEALED_SUFFIX}"), set_id
+    return file.with_name(f"{part[0]}{SESSION_SUFFIX}"), set_id
 
 
 def is_in_set(path: Path, set_id: str) -> bool:
@@ -99,10 +82,6 @@ def is_in_set(path: Path, set_id: str) -> bool:
 def first_frame(metadata: Metadata) -> int:
     """Return the number of the first frame of a session: not 0 in a later part."""
     return metadata.get("part", {}).get("first_frame") or 0
-
-
-def _stem(output: Path) -> str:
-    return output.name.removesuffix(_SEALED_SUFFIX)
 
 
 def _metadata(path: Path) -> Metadata:
@@ -157,7 +136,7 @@ class Part:
         """Where the part is now: it may have been sealed since."""
         if self.sealed or self.path.exists():
             return self.path
-        return self.path.with_suffix(_SEALED_SUFFIX)
+        return sealed_path(self.path)
 
 
 class PartSet:
@@ -186,7 +165,7 @@ class PartSet:
         if not self.parts:
             if errors:
                 raise errors[0]
-            journal = path.with_suffix(JOURNAL_SUFFIX)
+            journal = journal_path(path)
             if journal.exists():
                 raise NotASessionError(f"{path}: is not sealed; name its journal, {journal.name}")
             raise NotASessionError(
@@ -226,7 +205,7 @@ class PartSet:
                     error = NotASessionError(f"{path}: cannot be read: {error.strerror}")
                 errors.append(error)
                 # The recorder has just made it, and nothing of it is written yet.
-                if path.exists() and not (path.suffix != _SEALED_SUFFIX and is_being_written(path)):
+                if path.exists() and not (path.suffix != SESSION_SUFFIX and is_being_written(path)):
                     text = str(error).removeprefix(f"{path}: ")
                     self.damage.append(f"part {number} ({path.name}) cannot be read: {text}")
                 continue
@@ -259,7 +238,7 @@ class PartSet:
         first, last = self.parts[0].metadata, self.parts[-1].metadata
         merged = {key: value for key, value in first.items() if key not in _OF_ONE_PART}
         merged["session_id"] = self.set_id
-        merged["name"] = _stem(self.path)
+        merged["name"] = session_stem(self.path)
         for key in ("ended_at", "end_reason", "end_detail"):
             if key in last:
                 merged[key] = last[key]
@@ -434,7 +413,7 @@ def parts_in_set(path: Path) -> tuple[list[tuple[int, Path]], str | None]:
     is not sealed. Until then the old one counts.
     """
     files = [(number, file, *_membership(file)) for number, file in numbered_files(path)]
-    ids = [(id_, file.suffix == _SEALED_SUFFIX) for _, file, id_, _ in files if id_ is not None]
+    ids = [(id_, file.suffix == SESSION_SUFFIX) for _, file, id_, _ in files if id_ is not None]
     set_id = next((id_ for id_, sealed in ids if sealed), ids[0][0] if ids else None)
     chosen: dict[int, Path] = {}
     for number, file, id_, _ in files:

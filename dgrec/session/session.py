@@ -17,7 +17,8 @@ from dgrec.errors import (
     QueryError,
     SessionError,
 )
-from dgrec.format import JOURNAL_SUFFIX, DecodeError, Journal, Metadata
+from dgrec.format import DecodeError, Journal, Metadata
+from dgrec.paths import JOURNAL_SUFFIX
 from dgrec.session.file import RecordedFile, rows_of
 from dgrec.session.notebook import session_card
 from dgrec.session.parts import Part, PartSet, first_frame

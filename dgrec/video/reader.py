@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from dgrec.errors import VideoError
+from dgrec.units import and_more
 from dgrec.video.http_body import HttpBody, load_mp4, quoted
 from dgrec.video.picture import AS_STORED, Image, PixelConverter, pixel_aspect, turn_of
 from dgrec.video.playlist import PlaylistFiles
@@ -210,8 +211,7 @@ class VideoReader:
         if isinstance(self._body, HttpBody) and self._body.is_broken:
             return "the connection broke off"
         if self._files is not None and (problems := self._files.problems):
-            more = f" (and {len(problems) - 1:,} more)" if len(problems) > 1 else ""
-            return f"{problems[0]}{more}"
+            return and_more(problems)
         announced = self.announced
         if announced is not None and self._pictures < announced > self._packets_read:
             early = f"{self._pictures:,} of {announced:,} frames: the file ends early"

@@ -13,7 +13,8 @@ import numpy as np
 
 from dgrec.errors import OutputError
 from dgrec.files import output_error
-from dgrec.format import JOURNAL_SUFFIX, Row
+from dgrec.format import Row
+from dgrec.paths import SESSION_SUFFIXES, VIDEO_SUFFIXES
 from dgrec.recorder.outputs.output import Output
 
 __all__ = ["STDOUT", "JsonLines", "check_target", "payload"]
@@ -23,7 +24,7 @@ STDOUT = "-"
 
 _KEYS = ("label", "score", "bbox")
 #: Names that sessions and their videos have: lines under one of them would be in their way.
-_SESSION_SUFFIXES = (".parquet", JOURNAL_SUFFIX, ".mp4")
+_SESSION_SUFFIXES = (*SESSION_SUFFIXES, VIDEO_SUFFIXES["raw"])
 
 
 def check_target(target: str, output: Path) -> None:

@@ -2,19 +2,15 @@
 
 from dgrec.recorder.video.codecs import check_codec, find_codec
 from dgrec.recorder.video.encoder import VideoRecorder
-from dgrec.recorder.video.file import VIDEO_SUFFIXES, Kind, video_path
 from dgrec.recorder.video.recovery import recover_videos
 from dgrec.recorder.video.segment import SegmentVideos, VideoOptions, video_options
 
 __all__ = [
-    "Kind",
     "SegmentVideos",
-    "VIDEO_SUFFIXES",
     "VideoOptions",
     "VideoRecorder",
     "check_codec",
     "find_codec",
     "recover_videos",
     "video_options",
-    "video_path",
 ]

@@ -10,31 +10,25 @@ import time
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from dgrec.errors import OutputError, VideoError
 from dgrec.files import output_error, write_error
+from dgrec.paths import VideoKind
 from dgrec.recorder.video.codecs import Codec, open_stream
 from dgrec.recorder.video.fragments import fragment_of
 from dgrec.video import Image, import_av, repeats
 
 __all__ = [
-    "VIDEO_SUFFIXES",
-    "Kind",
     "VideoFile",
     "digest",
     "drop_torn_end",
     "frame_size",
     "frame_stamps",
-    "video_path",
 ]
 
-Kind = Literal["raw", "annotated"]
-
-#: What the names of videos end in.
-VIDEO_SUFFIXES: dict[Kind, str] = {"raw": ".mp4", "annotated": ".annotated.mp4"}
 _MICROSECOND = Fraction(1, 1_000_000)
 _KEY_FRAME_EVERY_US = 1_000_000
 #: What a killed recorder loses of the video: the fragment that is not complete yet.
@@ -42,11 +36,6 @@ _FRAGMENT_US = 500_000
 #: When no picture came for so long, the next one is not waited for to complete a fragment. Above
 #: ten pictures a second fragments are complete in time by themselves.
 _SILENCE_S = 0.1
-
-
-def video_path(session: Path, kind: Kind) -> Path:
-    """Return where a video goes that is recorded beside ``session`` (sealed, or its journal)."""
-    return session.with_suffix(VIDEO_SUFFIXES[kind])
 
 
 class VideoFile:
@@ -66,14 +55,14 @@ class VideoFile:
     def __init__(
         self,
         path: Path,
-        kind: Kind,
+        kind: VideoKind,
         codec: Codec,
         quality: int,
         size: tuple[int, int] | None = None,
         aspect: Fraction | None = None,
     ) -> None:
         self.path = path
-        self.kind: Kind = kind
+        self.kind: VideoKind = kind
         self.codec = codec
         self.size = size
         self.frames = 0

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from dgrec.errors import VideoError
 from dgrec.footage import base_name, recorded_video
-from dgrec.format import Journal, Metadata, utc_text
+from dgrec.format import Journal, VideoEntry, utc_text, video_entries
 from dgrec.recorder.video.file import digest, drop_torn_end, frame_size, frame_stamps
 
 __all__ = ["RecoveredVideos", "recover_videos"]
@@ -38,7 +38,7 @@ def recover_videos(journal: Journal) -> RecoveredVideos | None:
     Raises:
         OSError: A video cannot be read or cut.
     """
-    named = journal.metadata.get("video")
+    named = video_entries(journal.metadata)
     if not named:
         return None
     numbers, captured = _rows(journal)
@@ -65,7 +65,7 @@ def _rows(journal: Journal) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
 
 def _recover(
     journal: Journal,
-    entry: Metadata,
+    entry: VideoEntry,
     numbers: np.ndarray[Any, Any],
     captured: np.ndarray[Any, Any],
     found: RecoveredVideos,

@@ -13,9 +13,10 @@ from typing import Any
 
 from dgrec.errors import DgrecError, VideoError
 from dgrec.format import Metadata, utc_text
+from dgrec.paths import VideoKind, video_path
 from dgrec.recorder.options import RecordingOptions, VideoPolicy
 from dgrec.recorder.video.codecs import CODECS, Codec, find_codec
-from dgrec.recorder.video.file import Kind, VideoFile, digest, video_path
+from dgrec.recorder.video.file import VideoFile, digest
 from dgrec.video import Image, repeats
 
 __all__ = ["SegmentVideos", "VideoOptions", "video_options"]
@@ -35,7 +36,7 @@ class VideoOptions:
         policy: Whether the loop waits for the encoder, or leaves frames out of the video.
     """
 
-    kinds: tuple[Kind, ...] = ()
+    kinds: tuple[VideoKind, ...] = ()
     codec: Codec = CODECS[0]
     quality: int = RecordingOptions.video_quality
     size: tuple[int, int] | None = None
@@ -43,7 +44,7 @@ class VideoOptions:
     aspect: Fraction | None = None
 
 
-_KINDS: dict[str, tuple[Kind, ...]] = {
+_KINDS: dict[str, tuple[VideoKind, ...]] = {
     "auto": (),
     "none": (),
     "raw": ("raw",),

@@ -15,27 +15,19 @@ from pathlib import Path
 from typing import Any
 
 from dgrec.errors import ConfigError, DgrecError, OutputError
-from dgrec.format import (
+from dgrec.footage import videos_beside
+from dgrec.format import SCHEMA, Event, Metadata, Row, is_being_written, utc_ns, utc_text
+from dgrec.paths import (
     JOURNAL_SUFFIX,
-    SCHEMA,
-    Event,
-    Metadata,
-    Row,
-    is_being_written,
-    utc_ns,
-    utc_text,
+    VIDEO_SUFFIXES,
+    is_part_name,
+    journal_path,
+    numbered_files,
+    session_stem,
 )
 from dgrec.recorder.recovery import Recovery, recover
-from dgrec.recorder.video import VIDEO_SUFFIXES
-from dgrec.recorder.writing.sealer import SealedPart, videos_of
-from dgrec.session import (
-    RecordedFile,
-    first_frame,
-    is_part_name,
-    numbered_files,
-    parts_in_set,
-    parts_of,
-)
+from dgrec.recorder.writing.sealer import SealedPart
+from dgrec.session import RecordedFile, first_frame, parts_in_set, parts_of
 
 __all__ = ["NOTHING_EARLIER", "Continuation", "Earlier", "find_earlier", "recover_parts"]
 
@@ -197,8 +189,8 @@ def _after(earlier: Earlier, file: RecordedFile) -> Earlier:
 
 
 def _kept(path: Path, file: RecordedFile, set_id: str) -> SealedPart:
-    beside = [*videos_of(path, file.metadata)]
-    journal = path.with_suffix(JOURNAL_SUFFIX)
+    beside = videos_beside(path, file.metadata)
+    journal = journal_path(path)
     if journal != path and journal.exists():  # part of it could not be read
         beside.append(journal)
     ended_ns = 0
@@ -213,7 +205,7 @@ def _kept(path: Path, file: RecordedFile, set_id: str) -> SealedPart:
 def _numbers(output: Path) -> Iterator[int]:
     """Yield the numbers of all files that stand where a part or its videos would go."""
     yield from (number for number, _ in numbered_files(output))
-    stem = output.name.removesuffix(".parquet")
+    stem = session_stem(output)
     for ending in VIDEO_SUFFIXES.values():
         for path in output.parent.glob(f"{escape(stem)}-[0-9]*{ending}"):
             name = path.name.removesuffix(ending).removesuffix(".new")

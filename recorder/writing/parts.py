@@ -12,16 +12,8 @@ from typing import Any
 
 from dgrec.clock import Clock
 from dgrec.errors import DgrecError, OutputError
-from dgrec.format import (
-    JOURNAL_SUFFIX,
-    LOSSES,
-    Event,
-    JournalWriter,
-    Metadata,
-    Row,
-    source_size,
-    utc_text,
-)
+from dgrec.format import LOSSES, Event, JournalWriter, Metadata, Row, source_size, utc_text
+from dgrec.paths import journal_path
 from dgrec.recorder.machine import MachineMeter
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.segments import Cutter, Names, PlacedRow, Segment
@@ -304,7 +296,7 @@ class PartedJournal:
             **segment.videos.header(size),
         }
         journal = JournalWriter(
-            self._names.path(segment.number).with_suffix(JOURNAL_SUFFIX),
+            journal_path(self._names.path(segment.number)),
             metadata,
             masks=self._masks,
             durability=self.durability,

@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING
 
 from dgrec.clock import Clock
 from dgrec.errors import DgrecError, OutputError, StorageError
-from dgrec.footage import base_name
+from dgrec.footage import videos_beside
 from dgrec.format import Journal, JournalWriter, Metadata, SealedFile, seal
+from dgrec.paths import sealed_path
 from dgrec.recorder.options import Retention
 from dgrec.session import is_in_set
 
 if TYPE_CHECKING:
     from dgrec.recorder.video import SegmentVideos
 
-__all__ = ["SealedPart", "Sealer", "recorded_videos", "remove", "unsealed", "videos_of"]
+__all__ = ["SealedPart", "Sealer", "recorded_videos", "remove", "unsealed"]
 
 #: How often it is looked whether a part has become too old, or all of them too large.
 _LOOK_SECONDS = 2.0
@@ -207,7 +208,7 @@ class Sealer:
 
     def _seal(self, finished: _Finished) -> None:
         journal, videos = finished.journal, finished.videos
-        path = journal.path.with_suffix(".parquet")
+        path = sealed_path(journal.path)
         try:
             written = Journal.open(journal.path, is_ours=True)
             replace = path in self._replaceable or _is_sealed_from(written, path)
@@ -235,7 +236,7 @@ class Sealer:
         _close(journal)
         part = SealedPart(
             path,
-            videos_of(path, metadata),
+            tuple(videos_beside(path, metadata)),
             finished.ended_ns,
             journal.first_frame,
             journal.frames,
@@ -300,22 +301,13 @@ class Sealer:
         return taken + self.waiting_bytes + self.waiting_video_bytes > keep.total
 
 
-def videos_of(path: Path, metadata: Metadata) -> tuple[Path, ...]:
-    """Return the videos that were recorded with a session, which stand beside it.
-
-    Only what its metadata names: a file that is merely called alike may be somebody's footage.
-    """
-    names = [base_name(video["file"]) for video in metadata.get("video", [])]
-    return tuple(path.with_name(name) for name in names if name)
-
-
-def recorded_videos(path: Path) -> tuple[Path, ...]:
+def recorded_videos(path: Path) -> list[Path]:
     """Return the videos of a session file that may be there, and may be damaged."""
     with contextlib.suppress(DgrecError, OSError, KeyError, TypeError):
         sealed = SealedFile(path)
         sealed.close()
-        return videos_of(path, sealed.metadata)
-    return ()
+        return videos_beside(path, sealed.metadata)
+    return []
 
 
 def remove(paths: Iterable[Path]) -> list[str]:

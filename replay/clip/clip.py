@@ -11,13 +11,14 @@ from typing import Any
 from dgrec.errors import OutputError, VideoError
 from dgrec.files import NewFile, check_new_file, output_error, resolved
 from dgrec.footage import files_of, refuse_recorded
-from dgrec.format import Metadata, RowTotals, write_sealed
+from dgrec.format import Metadata, RowTotals, video_entries, write_sealed
 from dgrec.format import metadata as metadata_module
+from dgrec.paths import VIDEO_SUFFIXES, video_path
 from dgrec.replay.clip.packets import VideoTarget
 from dgrec.replay.clip.recorded import ClipReport, recorded_videos
 from dgrec.replay.clip.rows import ClipRows
 from dgrec.replay.clip.spans import Span
-from dgrec.replay.clip.videos import cut, from_source, video_path
+from dgrec.replay.clip.videos import cut, from_source
 from dgrec.session import Session, parts_of
 
 __all__ = ["check_clip_output", "write_clip"]
@@ -103,10 +104,11 @@ def check_clip_output(
     """Raise `OutputError` if a clip cannot be written to ``output``, before any work is done."""
     if output.suffix != ".parquet":
         raise OutputError(f"{output}: a clip is a session; choose a name that ends in .parquet")
-    kinds = {str(item.get("kind")) for item in session.metadata.get("video", [])}
-    kinds |= {"raw"} if with_video else set()
+    kinds = [kind for kind in VIDEO_SUFFIXES if video_entries(session.metadata, kind)]
+    if with_video and "raw" not in kinds:
+        kinds.append("raw")
     recorded = files_of(session)
-    for path in (output, *(video_path(output, kind) for kind in sorted(kinds))):
+    for path in (output, *(video_path(output, kind) for kind in kinds)):
         refuse_recorded(path, recorded)
         check_new_file(path, overwrite=overwrite)
     if not output.exists() and parts_of(output):

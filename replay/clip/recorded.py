@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from dgrec.footage import Footage, find_recorded
+from dgrec.format import VideoEntry, video_entries
+from dgrec.paths import VIDEO_SUFFIXES, VideoKind
 from dgrec.replay.clip.rows import ClipRows
 from dgrec.session import Session
+from dgrec.units import counted
 
 __all__ = ["ClipReport", "RecordedVideo", "recorded_videos"]
 
@@ -30,11 +32,11 @@ class ClipReport:
 class RecordedVideo:
     """A video that was recorded, in as many files as the recording has parts."""
 
-    kind: str
+    kind: VideoKind
     footage: Footage
     #: By place in the clip: file and number of the frame in it; None where it has none.
     frames: list[tuple[Path, int] | None]
-    entry: Mapping[str, Any]
+    entry: VideoEntry
 
 
 def recorded_videos(
@@ -44,7 +46,7 @@ def recorded_videos(
     if "video_frame" not in rows.facts.schema.names:
         return
     numbers = rows.facts["video_frame"].to_pylist()
-    for kind in ("raw", "annotated"):
+    for kind in VIDEO_SUFFIXES:
         footage, lacking = find_recorded(session, kind)
         frames: list[tuple[Path, int] | None] = [None] * rows.count
         gone = 0
@@ -56,9 +58,7 @@ def recorded_videos(
                 frames[place] = path, number
             gone += path is None
         if lacking and gone:
-            of = "1 frame of the clip is" if gone == 1 else f"{gone:,} frames of the clip are"
-            report.notes.append(f"{lacking}: {of} not in its {kind} video")
+            of_clip = counted(gone, "frame", "of the clip is", "of the clip are")
+            report.notes.append(f"{lacking}: {of_clip} not in its {kind} video")
         if footage is not None and any(frame is not None for frame in frames):
-            videos = session.metadata.get("video", [])
-            entry = next(item for item in videos if item.get("kind") == kind)
-            yield RecordedVideo(kind, footage, frames, entry)
+            yield RecordedVideo(kind, footage, frames, video_entries(session.metadata, kind)[0])

@@ -17,12 +17,7 @@ from dgrec.replay.rendering import Canvas
 from dgrec.session import Session
 from dgrec.video import Image, VideoWriter, check_output
 
-__all__ = ["cut", "from_source", "video_path"]
-
-
-def video_path(output: Path, kind: str) -> Path:
-    """Return where a video of the clip ``output`` goes."""
-    return output.with_suffix(".mp4" if kind == "raw" else ".annotated.mp4")
+__all__ = ["cut", "from_source"]
 
 
 def cut(

@@ -24,6 +24,7 @@ from dgrec.replay.options import (
     selection_options,
 )
 from dgrec.terminal import echo, line
+from dgrec.units import and_more, counted
 
 if TYPE_CHECKING:
     from dgrec.footage import Footage, Pixels, Position
@@ -189,8 +190,7 @@ def _say(notes: Iterable[str]) -> None:
 def _say_damage(session: Session) -> None:
     damage = session.damage
     if damage:
-        more = f" (and {len(damage) - 1} more)" if len(damage) > 1 else ""
-        echo(f"{session.path}: {damage[0]}{more}; what can be read is drawn", err=True)
+        echo(f"{session.path}: {and_more(damage)}; what can be read is drawn", err=True)
 
 
 def _check_playing(output: Output | None, speed: float, loop: bool) -> None:
@@ -300,7 +300,7 @@ def _write(
     _say(notes)
     if not quiet:
         length = f", {seconds:.1f} s" if output.plays else ""
-        echo(f"{output.path}: {written:,} {'frame' if written == 1 else 'frames'}{length}")
+        echo(f"{output.path}: {counted(written, 'frame')}{length}")
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dgrec.options import NamedPath
+from dgrec.paths import REPORT_SUFFIX
 from dgrec.replay.options import session_argument
 from dgrec.terminal import echo
 
@@ -71,7 +72,7 @@ def report_command(
             chosen = output or session.with_suffix(f".{plot}.png")
             write_plot(opened, plot, chosen, overwrite=overwrite)
         else:
-            chosen = output or session.with_suffix(".report.html")
+            chosen = output or session.with_suffix(REPORT_SUFFIX)
             _write_page(opened, chosen, overwrite, video, not no_pictures)
     if not quiet:
         echo(f"{chosen}: {chosen.stat().st_size / 1e6:,.1f} MB")

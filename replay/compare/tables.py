@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dgrec.comparison import GOOD_SESSIONS, KINDS, MARGIN, Verdict
 from dgrec.replay.output import Destination, Section, json_text, write_report
-from dgrec.units import digits
+from dgrec.units import and_more, counted, digits
 
 if TYPE_CHECKING:
     from dgrec.comparison import Agreement, Comparison, Limit, Outcome, Recording, Row, Value
@@ -275,8 +275,7 @@ def _notes(comparison: Comparison, checked: Sequence[tuple[Limit, Outcome]]) -> 
         )
     for recording in recordings:
         if recording.damage:
-            more = f" (and {len(recording.damage) - 1} more)" if len(recording.damage) > 1 else ""
-            yield f"{recording.path} is damaged: {recording.damage[0]}{more}."
+            yield f"{recording.path} is damaged: {and_more(recording.damage)}."
     yield f"Intervals are of 95%. SAME: the whole interval of the change is within {MARGIN:.0%}."
     agreement = comparison.agreement
     if agreement is None:
@@ -314,18 +313,13 @@ def _pair_notes(comparison: Comparison) -> Iterator[str]:
     if not comparison.pairs:
         yield "No frame is in both: what is compared are other parts of the same footage."
         return
-    yield f"Both saw the same frames: {_count(comparison.pairs, 'pair')} compared."
+    yield f"Both saw the same frames: {counted(comparison.pairs, 'pair', 'is', 'are')} compared."
     if any(comparison.unpaired):
-        base, new = comparison.unpaired
+        base, new = (counted(count, "frame", "is", "are") for count in comparison.unpaired)
         yield (
-            f"Between the first pair and the last, {_count(base, 'frame')} only in BASE and "
-            f"{_count(new, 'frame')} only in NEW: they count for throughput and stalls, their "
-            "durations are not compared."
+            f"Between the first pair and the last, {base} only in BASE and {new} only in NEW: they "
+            "count for throughput and stalls, their durations are not compared."
         )
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count:,} {noun} is" if count == 1 else f"{count:,} {noun}s are"
 
 
 def _agreement_notes(agreement: Agreement) -> Iterator[str]:

@@ -22,6 +22,7 @@ from dgrec.replay.output.values import (
     values_of,
 )
 from dgrec.terminal import shortened
+from dgrec.units import counted
 
 __all__ = ["QueryResult", "csv_line", "write_rows"]
 
@@ -71,7 +72,7 @@ def write_rows(
     left_out = head.count_rest()
     if left_out and form == "table":
         destination.write(
-            f"… {left_out:,} more {'row' if left_out == 1 else 'rows'} (--limit 0 shows all; "
+            f"… {counted(left_out, 'more row')} (--limit 0 shows all; "
             "--format csv, json, jsonl and parquet write all)\n"
         )
     return left_out

@@ -13,6 +13,7 @@ import pyarrow as pa
 from dgrec.footage import Timeline
 from dgrec.format import LABEL_LEAF, cuts_of, labels_of, rows_with_labels
 from dgrec.session import Session
+from dgrec.units import counted
 
 __all__ = ["Kind", "Moments", "find_moments"]
 
@@ -75,7 +76,7 @@ class Moments:
         parts = []
         if kinds & Kind.DROP:
             count = self.dropped[frame]
-            parts.append(f"{count:,} {'frame' if count == 1 else 'frames'} dropped before")
+            parts.append(f"{counted(count, 'frame')} dropped before")
         if kinds & Kind.SLOW:
             parts.append(f"latency {self.latency_ms[frame]:.1f} ms, p99 is {self.p99_ms:.1f}")
         if kinds & Kind.LABEL:

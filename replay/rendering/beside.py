@@ -12,6 +12,7 @@ from dgrec.footage import Pixels
 from dgrec.replay.drawing import Elapsed, Lettering, Line, Painter, text_height
 from dgrec.replay.rendering.render import canvas_for, usual_step_us
 from dgrec.session import RecordedResult, Session
+from dgrec.units import counted
 from dgrec.video import Image
 
 __all__ = ["Partners", "SideBySide"]
@@ -173,7 +174,7 @@ class SideBySide:
                 "its frames are paired by the time since the first one"
             )
         if self._unpaired:
-            frames = "1 frame" if self._unpaired == 1 else f"{self._unpaired:,} frames"
+            frames = counted(self._unpaired, "frame")
             notes.append(f"{name} has no frame for {frames}")
         return notes
 

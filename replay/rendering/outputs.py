@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dgrec.errors import OutputError
+from dgrec.paths import CONTACT_SHEET_SUFFIX, FRAMES_SUFFIX, REPLAY_SUFFIX
 from dgrec.replay.drawing import Resize
 from dgrec.replay.rendering.animation import animation
 from dgrec.replay.rendering.contact_sheet import contact_sheet
@@ -60,18 +61,18 @@ def choose_output(
         OutputError: The name does not tell what to write.
     """
     if grid is not None:
-        path = Path(output) if output else session.path.with_suffix(".contact-sheet.png")
+        path = Path(output) if output else session.path.with_suffix(CONTACT_SHEET_SUFFIX)
         if path.suffix.lower() not in _SHEETS:
             raise OutputError(f"{path}: a contact sheet is a picture; choose a .png or .jpg name")
         width = max(_SMALLEST_CELL, _SHEET_WIDTH // grid[0])
         return Output(path, contact_sheet(session, *grid), resize=Resize(widest=width, quiet=True))
     if pictures is not None or (output is not None and output.endswith(("/", os.sep))):
-        path = Path(output) if output else session.path.with_suffix(".frames")
+        path = Path(output) if output else session.path.with_suffix(FRAMES_SUFFIX)
         return Output(path, picture_folder(f".{pictures or 'png'}"))
     if output is None:
         if has_display():
             return None
-        path = session.path.with_suffix(".replay.mp4")
+        path = session.path.with_suffix(REPLAY_SUFFIX)
         display = os.environ.get("DISPLAY")
         note = f"display {display} cannot be opened: writing {path} instead" if display else ""
         return Output(path, MP4, plays=True, note=note)

@@ -27,6 +27,7 @@ from dgrec.replay.drawing import Painter, Stack
 from dgrec.replay.rendering.pipeline import ahead
 from dgrec.replay.rendering.sinks import MP4, Target
 from dgrec.session import RecordedResult, Session, rows_of
+from dgrec.units import counted
 from dgrec.video import Image
 
 __all__ = [
@@ -175,7 +176,7 @@ class OverlayPainter:
         """Return what the user should know after the last frame, a line each."""
         if not self._failed:
             return []
-        frames_ = "1 frame" if self._failed == 1 else f"{self._failed:,} frames"
+        frames_ = counted(self._failed, "frame")
         return [f"the results of {frames_} cannot be drawn ({self._failure})"]
 
 

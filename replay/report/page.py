@@ -30,6 +30,7 @@ from dgrec.replay.output import cell_text
 from dgrec.replay.query import SqlReader
 from dgrec.replay.report.plots import CHARTS, ChartPlan, Extent, Rows, Spec
 from dgrec.replay.stats import caveats, moments
+from dgrec.units import counted
 from dgrec.version import __version__
 
 if TYPE_CHECKING:
@@ -277,7 +278,7 @@ def _chart(reader: SqlReader, plan: ChartPlan, extent: Extent) -> _Section:
     }
     section = _Section(plan.name, plan.title, plan.text, statements)
     if 0 < extent.frames < plan.at_least:
-        section.nothing = f"{_count(extent.frames, 'frame')}: too little to draw over time."
+        section.nothing = f"{counted(extent.frames, 'frame')}: too little to draw over time."
         return section
     rows: Rows = []
     if extent.frames:
@@ -287,10 +288,6 @@ def _chart(reader: SqlReader, plan: ChartPlan, extent: Extent) -> _Section:
     else:
         section.nothing = plan.nothing
     return section
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -448,14 +445,14 @@ def _extent(session: Session, reader: SqlReader) -> Extent:
 def _summary(reader: SqlReader, extent: Extent, moments: int) -> str:
     """Return the session in a line; its rate is that of `dgrec stats`."""
     if moments > 1:
-        frames = f"{_count(extent.frames, 'frame')} of {moments:,} moments"
-        return f"{frames}; {_count(extent.detections, 'detection')}."
-    parts = [_count(extent.frames, "frame")]
+        frames = f"{counted(extent.frames, 'frame')} of {moments:,} moments"
+        return f"{frames}; {counted(extent.detections, 'detection')}."
+    parts = [counted(extent.frames, "frame")]
     for row in reader.rows("SELECT fps, duration_s FROM session_throughput"):
         if row["fps"] is not None:
             rate = f"{rate_text(row['fps'])} frames a second"
             parts.append(f"in {row['duration_s']:,.1f} s, {rate}")
-    return f"{' '.join(parts)}; {_count(extent.detections, 'detection')}."
+    return f"{' '.join(parts)}; {counted(extent.detections, 'detection')}."
 
 
 # --- the page ------------------------------------------------------------------------------------

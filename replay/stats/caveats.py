@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from dgrec.format import cuts_of, is_being_written
+from dgrec.units import and_more
 
 if TYPE_CHECKING:
     from dgrec.session import Session
@@ -39,8 +40,8 @@ def _caveats(session: Session) -> Iterator[str]:
     metadata = session.metadata
     damage = session.damage
     if damage:
-        more = f" (and {len(damage) - 1:,} more: dgrec info)" if len(damage) > 1 else ""
-        yield f"Not all can be read: {damage[0]}{more}. Every number is of the rest."
+        shown = and_more(damage, "more: dgrec info")
+        yield f"Not all can be read: {shown}. Every number is of the rest."
     lost = metadata.get("clip", {}).get("damage")
     if lost:
         yield f"Cut from a damaged session: {lost[0]}{' (and more)' if len(lost) > 1 else ''}."

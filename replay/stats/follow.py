@@ -13,16 +13,23 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from dgrec.format import (
-    JOURNAL_SUFFIX,
     JournalTail,
     RowTotals,
     is_being_written,
     loses_at_start,
     since_start,
 )
+from dgrec.paths import (
+    JOURNAL_SUFFIX,
+    journal_path,
+    numbered_files,
+    part_path,
+    sealed_path,
+    session_stem,
+)
 from dgrec.rates import RecentRate, rate_text
 from dgrec.replay.stats.charts import bars
-from dgrec.session import numbered_files, open_session, part_path
+from dgrec.session import open_session
 
 __all__ = [
     "SEALING_S",
@@ -200,7 +207,7 @@ class Follower:
     def _next_part(self) -> bool:
         """Go on with the next part's journal; return whether there is one."""
         number = self._tail.metadata["part"]["number"] + 1
-        path = part_path(self._name, number).with_suffix(JOURNAL_SUFFIX)
+        path = journal_path(part_path(self._name, number))
         if not wait_for(path.exists):
             return False
         tail = JournalTail(path)
@@ -221,8 +228,7 @@ def journal_of(path: Path) -> Path | None:
     """
     if path.exists():
         return path if path.suffix == JOURNAL_SUFFIX else None
-    name = path.name.removesuffix(".parquet")
-    beside = path.with_name(name + JOURNAL_SUFFIX)
+    beside = path.with_name(session_stem(path) + JOURNAL_SUFFIX)
     if beside.exists():
         return beside
     parts = [file for _, file in numbered_files(path) if file.suffix == JOURNAL_SUFFIX]
@@ -232,10 +238,10 @@ def journal_of(path: Path) -> Path | None:
 def sealed_or_not(path: Path, patience_s: float) -> Path:
     """Return where the recording of ``path`` is once it has ended: sealed, or still a journal."""
     if path.suffix != JOURNAL_SUFFIX:
-        beside = path.with_name(path.name.removesuffix(".parquet") + JOURNAL_SUFFIX)
+        beside = path.with_name(session_stem(path) + JOURNAL_SUFFIX)
         wait_for(lambda: not beside.exists(), patience_s)
         return path if path.exists() or not beside.exists() else beside
-    sealed = path.with_suffix(".parquet")
+    sealed = sealed_path(path)
     wait_for(lambda: not path.exists(), patience_s)
     return sealed if sealed.exists() and not path.exists() else path
 

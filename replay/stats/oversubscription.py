@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from dgrec.format import video_entries
+
 if TYPE_CHECKING:
     from dgrec.session import Session
 
@@ -140,7 +142,7 @@ def _far_above_work(
     None where that is not known, or not far above.
     """
     used, cores, seconds = _used_cores(machine), machine.get("cores"), machine.get("seconds")
-    if used is None or humps is None or not len(session) or "video" in session.metadata:
+    if used is None or humps is None or not len(session) or video_entries(session.metadata):
         return None  # encoding has threads of its own
     means = {load.stage: load.mean_ms for load in loads}
     others = ("read", "preprocess", "postprocess", "recorder")

@@ -13,6 +13,7 @@ from dgrec.replay.stats.caveats import caveats, moments
 from dgrec.replay.stats.oversubscription import HUMPS_QUERY, Humps, oversubscription
 from dgrec.replay.stats.questions import NAMED_SESSIONS
 from dgrec.replay.stats.summary import unsettled
+from dgrec.units import counted
 
 if TYPE_CHECKING:
     from dgrec.session import Session
@@ -265,7 +266,7 @@ def _by_elimination(p: Pipeline, thread: float) -> str | None:
 
 
 def _findings(p: Pipeline, known: _Known) -> Iterator[str]:
-    frames = "1 frame" if p.frames == 1 else f"{p.frames:,} frames"
+    frames = counted(p.frames, "frame")
     if p.seconds is None:
         yield f"{frames}, and no telling at what rate: captured_at or completed_at is missing."
         return

@@ -13,7 +13,8 @@ import dgrec
 from dgrec.errors import DamagedSessionError, DgrecError, NotASessionError
 from dgrec.files import lock
 from dgrec.format import AT_START, Journal, JournalWriter, Row, seal
-from dgrec.session import Session, numbered_files, part_path, parts_of
+from dgrec.paths import numbered_files, part_path
+from dgrec.session import Session, parts_of
 from tests.dgrec.compare import assert_same
 from tests.factory import make_detection, make_row, new_metadata, write_session
 

@@ -15,7 +15,8 @@ import pytest
 import dgrec
 from dgrec.errors import DamagedSessionError, NotASessionError
 from dgrec.format import JournalWriter, seal
-from dgrec.session import Session, names_something, open_sessions, part_path
+from dgrec.paths import part_path
+from dgrec.session import Session, names_something, open_sessions
 from tests.factory import make_rows, new_metadata, write_journal, write_session
 
 

@@ -15,8 +15,10 @@ import pytest
 import dgrec
 from dgrec.clock import Clock
 from dgrec.errors import OutputError
+from dgrec.footage import videos_beside
 from dgrec.format import AT_START, is_being_written
 from dgrec.format import metadata as metadata_module
+from dgrec.paths import part_path
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.destination import check_output
 from dgrec.recorder.model import LoadedModel
@@ -26,7 +28,7 @@ from dgrec.recorder.sources import parse_source
 from dgrec.recorder.writing import PartedJournal, RowWriter
 from dgrec.recorder.writing import parts as parts_module
 from dgrec.recorder.writing import sealer as sealer_module
-from dgrec.session import Session, part_path
+from dgrec.session import Session
 from tests.dgrec.compare import assert_same
 from tests.factory import (
     CLOSING,
@@ -540,9 +542,7 @@ def test_videos_count_in_keep_total(output: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("file", ["../other.mp4", "/etc/other.mp4", "a/b/../../../other.mp4"])
 def test_a_video_is_never_looked_for_elsewhere(tmp_path: Path, file: str) -> None:
     path = tmp_path / "in" / "s-0001.parquet"
-    assert sealer_module.videos_of(path, {"video": [{"file": file}]}) == (
-        tmp_path / "in" / "other.mp4",
-    )
+    assert videos_beside(path, {"video": [{"file": file}]}) == [tmp_path / "in" / "other.mp4"]
 
 
 # --- names that are taken ---

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from dgrec.format import Journal, JournalWriter, Row, seal
+from dgrec.paths import part_path
 from dgrec.replay.clip import Span, write_clip
-from dgrec.session import Session, part_path
+from dgrec.session import Session
 from tests.factory import (
     CAMERA,
     START_NS,

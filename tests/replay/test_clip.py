@@ -21,11 +21,11 @@ import dgrec as library
 from dgrec.files import NewFile
 from dgrec.footage import Clip, Pixels, find_footage
 from dgrec.format import Journal, JournalWriter, Row, seal, utc_text
+from dgrec.paths import part_path
 from dgrec.replay.clip import Span
 from dgrec.replay.clip import clip as clip_module
 from dgrec.replay.rendering import write_replay
 from dgrec.replay.verify import verify
-from dgrec.session import part_path
 from dgrec.video import VideoWriter
 from tests.factory import START_NS, edited, make_rows, write_journal, write_session
 from tests.replay.clips import (

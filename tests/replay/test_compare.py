@@ -18,7 +18,7 @@ import dgrec as dgrec_package
 from dgrec import sample
 from dgrec.errors import SessionError
 from dgrec.format import Row
-from dgrec.session import part_path
+from dgrec.paths import part_path
 from tests.factory import (
     CLOSING,
     START_NS,

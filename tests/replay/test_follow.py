@@ -15,9 +15,9 @@ import pytest
 from click.testing import Result
 
 from dgrec.format import Journal, JournalTail, JournalWriter, seal
+from dgrec.paths import part_path
 from dgrec.replay.stats import Follower, journal_of, screen, sealed_or_not, status_line
 from dgrec.replay.stats.follow import RECENT_S, Snapshot, wait_for
-from dgrec.session import part_path
 from tests.factory import (
     CAMERA,
     CLOSING,

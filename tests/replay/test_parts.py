@@ -11,8 +11,8 @@ import pytest
 from click.testing import Result
 
 from dgrec.format import Journal, JournalWriter, seal
+from dgrec.paths import part_path
 from dgrec.replay.verify import verify
-from dgrec.session import part_path
 from tests.factory import new_metadata, write_session
 from tests.replay.conftest import uneven_rows
 
