@@ -62,8 +62,7 @@ __all__ = ["Recorder"]
 class Recorder:
     """Writes a session: rows through a journal, videos, parts, and what its metadata says.
 
-    It knows nothing of PySDK, cameras and the command line. Whatever is added is on its way to the
-    disk within half a second, survives a crash from then on, and is sealed by `close`.
+    Whatever is added reaches the disk within half a second, and is sealed by `close`.
 
     Example:
 
@@ -193,8 +192,7 @@ class Recorder:
             media_time_s: Where the frame stands in its footage, in seconds.
 
         Raises:
-            DgrecError: The result cannot be recorded, there are no pixels for the video, the
-                recorder is closed, or has to end (`StorageError`).
+            DgrecError: It cannot be recorded, or the recorder takes no more.
         """
         result = recordable(result)
         image = getattr(result, "image", None) if image is None else image
@@ -359,8 +357,7 @@ class Recorder:
             self._writer.end(closing)
         except DgrecError as error:
             raise self._leave(error, ending) from None
-        problems = self._journal.seal()
-        if problems:
+        if problems := self._journal.seal():
             raise unsealed(problems, ending.failure)
         rows = {**self._journal.row_totals, **self._lost_at_start}
         totals = add_rows(closing["totals"], rows)

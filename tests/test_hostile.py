@@ -40,6 +40,7 @@ _NAMES = (
     *(
         "c_stamp_us_naive",
         "c_null_captured_at",
+        "c_no_rows",
         "c_no_width",
         "c_widths",
         "c_twice",
@@ -64,7 +65,10 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]
 
 def test_numbers_that_are_not_finite_although_the_file_says_so(cases: dict[str, Path]) -> None:
     names = ("v_latency_ms", "v_same_latency_ms")
-    assert list(run([cases[name] for name in names], ["stats", "stats --why", "report"])) == []
+    assert (
+        list(run([cases[name] for name in names], ["stats", "stats --why", "report", "replay"]))
+        == []
+    )
 
 
 def test_there_are_hundreds_of_kinds(cases: dict[str, Path]) -> None:

@@ -122,7 +122,9 @@ class HudModel:
     def __init__(self, session: Session) -> None:
         self._elapsed = Elapsed(session)
         p99 = session.sql_rows("SELECT p99_ms FROM end_to_end_latency")
-        self._p99_ms: float | None = p99[0][0] if p99 else None
+        value = p99[0][0] if p99 else None
+        # A file may claim wrongly that its numbers are finite.
+        self._p99_ms: float | None = value if value is None or math.isfinite(value) else None
         self._neighbours = Neighbours(session, _seen)
 
     def values(self, result: RecordedResult) -> HudValues:
