@@ -35,8 +35,12 @@ class _Format(NamedTuple):
 _FORMATS = {
     ".gif": _Format("gif", 100, "pal8", {}, "-1", 2**16 - 1),
     ".webp": _Format(
-        *("libwebp_anim", 1000, "yuv420p", {"quality": "80", "compression_level": "2"}, "1"),
-        2**24 - 2,
+        "libwebp_anim",
+        1000,
+        "yuv420p",
+        {"quality": "80", "compression_level": "2"},
+        once="1",
+        longest=2**24 - 2,
     ),
 }
 #: A palette for each picture (for all of them, all would have to be held), dithered in a fixed
