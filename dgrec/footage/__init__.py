@@ -22,12 +22,12 @@ from dgrec.footage.timeline import (
     media_us,
     session_times,
 )
-from dgrec.footage.video import Clip
+from dgrec.footage.video import VideoFrames
 from dgrec.footage.videos import base_name, difference_of, may_open, recorded_video, videos_beside
 
 __all__ = [
     "videos_beside",
-    "Clip",
+    "VideoFrames",
     "FIRST_STEP_US",
     "Footage",
     "LONGEST_USUAL_STEP_US",

@@ -26,7 +26,7 @@ from dgrec.recorder.options import RecordingOptions, Retention, Splitting
 from dgrec.recorder.recovery import recover
 from dgrec.recorder.request import RecordRequest
 from dgrec.recorder.segments import PlacedRow
-from dgrec.recorder.sources import Footage, Frame, FrameSource, open_source, parse_source
+from dgrec.recorder.sources import FileSource, Frame, FrameSource, open_source, parse_source
 from dgrec.recorder.video import Kind, find_codec, video_options
 from dgrec.recorder.video import encoder as video_module
 from dgrec.recorder.video.codecs import CODECS
@@ -108,7 +108,7 @@ def run(
     frames: FrameSource
     if isinstance(footage, Path):
         source = parse_source(str(footage))
-        frames = Footage(open_source(source), clock)
+        frames = FileSource(open_source(source), clock)
     else:
         frames = footage
     kept = []
