@@ -13,7 +13,14 @@ from dgrec.video.picture import Image, PixelConverter
 from dgrec.video.playlists import named_files
 from dgrec.video.pyav import import_av
 from dgrec.video.reader import Picture, VideoReader, open_container, use_one_thread
-from dgrec.video.writer import Repeats, VideoWriter, check_output, repeats
+from dgrec.video.writer import (
+    ContainerFile,
+    Repeats,
+    VideoWriter,
+    add_stream,
+    check_output,
+    repeats,
+)
 
 __all__ = [
     "Image",
@@ -22,6 +29,8 @@ __all__ = [
     "Repeats",
     "VideoReader",
     "VideoWriter",
+    "ContainerFile",
+    "add_stream",
     "check_output",
     "digest_of_answer",
     "import_av",

@@ -212,12 +212,10 @@ def encode_picture(image: Image, suffix: str) -> bytes:
 
 
 @contextlib.contextmanager
-def output_errors(
-    path: Path, discard: Callable[[], None], kinds: tuple[type[Exception], ...] = (OSError,)
-) -> Iterator[None]:
-    """Turn errors of ``kinds`` into one line, and remove what was begun."""
+def output_errors(path: Path, discard: Callable[[], None]) -> Iterator[None]:
+    """Turn an error of the file system into one line, and remove what was begun."""
     try:
         yield
-    except kinds as error:
+    except OSError as error:
         discard()
         raise output_error(path, error) from None
