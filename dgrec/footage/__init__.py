@@ -26,7 +26,6 @@ from dgrec.footage.video import Clip
 from dgrec.footage.videos import base_name, difference_of, may_open, recorded_video, videos_beside
 
 __all__ = [
-    "videos_beside",
     "Clip",
     "FIRST_STEP_US",
     "Footage",
@@ -50,4 +49,5 @@ __all__ = [
     "refuse_recorded",
     "resolve",
     "session_times",
+    "videos_beside",
 ]

@@ -23,13 +23,13 @@ from dgrec.video.writer import (
 )
 
 __all__ = [
+    "ContainerFile",
     "Image",
     "Picture",
     "PixelConverter",
     "Repeats",
     "VideoReader",
     "VideoWriter",
-    "ContainerFile",
     "add_stream",
     "check_output",
     "digest_of_answer",
