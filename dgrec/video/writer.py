@@ -7,13 +7,12 @@ import itertools
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from dgrec.errors import OutputError, VideoError
-from dgrec.files import NewFile, check_new_file, output_error
+from dgrec.files import NewFile, Unfinished, check_new_file, output_error
 from dgrec.video.picture import Image
 from dgrec.video.pyav import import_av
 
@@ -90,11 +89,8 @@ def add_stream(container: Any, encoder: str, size: tuple[int, int], options: Any
     return stream
 
 
-class ContainerFile:
-    """A file that FFmpeg writes, and that takes its name when it is whole.
-
-    Leaving the ``with`` block by an exception, or being killed, leaves nothing under ``path``.
-    """
+class ContainerFile(Unfinished):
+    """A file that FFmpeg writes."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -116,16 +112,10 @@ class ContainerFile:
         return self._new
 
     def finish(self) -> None:
-        """Write what is left and give the file its name.
-
-        Raises:
-            OutputError: The file cannot be written.
-        """
         with self._errors():
             self._close().finish()
 
     def discard(self) -> None:
-        """Remove what was written so far; after `finish`, do nothing."""
         container, self._container = self._container, None
         with contextlib.suppress(OSError, self._av.FFmpegError):
             if container is not None:
@@ -140,17 +130,6 @@ class ContainerFile:
         except (OSError, self._av.FFmpegError, ValueError) as error:
             self.discard()
             raise output_error(self.path, error) from None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self.finish()
-        else:
-            self.discard()
 
 
 class VideoWriter(ContainerFile):
