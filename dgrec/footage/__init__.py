@@ -26,14 +26,13 @@ from dgrec.footage.video import VideoFrames
 from dgrec.footage.videos import base_name, difference_of, may_open, recorded_video, videos_beside
 
 __all__ = [
-    "videos_beside",
-    "VideoFrames",
     "FIRST_STEP_US",
     "Footage",
     "LONGEST_USUAL_STEP_US",
     "Pixels",
     "Position",
     "Timeline",
+    "VideoFrames",
     "base_name",
     "chosen_batches",
     "column_values",
@@ -50,4 +49,5 @@ __all__ = [
     "refuse_recorded",
     "resolve",
     "session_times",
+    "videos_beside",
 ]
