@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -137,19 +138,34 @@ class RecordingOptions:
         for name, quantity in QUANTITIES.items():
             number = getattr(self, name)
             if number is not None:
+                _check_number(name, number)
                 quantity.check(number, f"{_flag(name)}: {number:g}")
         for name, choices in CHOICES.items():
             choice = getattr(self, name)
-            if choice is not None and choice not in choices:
+            is_unset = choice is None and name in ("policy", "video_policy")
+            if not is_unset and choice not in choices:
                 raise ConfigError(f"{name}: {choice!r} is not one of {', '.join(choices)}")
         for name in ("max_frames", "every"):
             count = getattr(self, name)
-            if count is not None and count < 1:
-                raise ConfigError(f"{_flag(name)}: {count} is too little; 1 is the least")
+            if count is not None:
+                _check_number(name, count, "whole ")
+                if count < 1:
+                    raise ConfigError(f"{_flag(name)}: {count} is too little; 1 is the least")
+        _check_number("video_quality", self.video_quality, "whole ")
         if not 1 <= self.video_quality <= 100:
             raise ConfigError(f"--video-quality: {self.video_quality} is not between 1 and 100")
         if self.video_size is not None:
-            _check_video_size(*self.video_size)
+            try:
+                width, height = self.video_size
+            except (TypeError, ValueError):
+                raise ConfigError(
+                    f"--video-size: {self.video_size!r} is not a pair of numbers"
+                ) from None
+            _check_number("video_size", width, "whole ")
+            _check_number("video_size", height, "whole ")
+            _check_video_size(width, height)
+        if not isinstance(self.codec, str):
+            raise ConfigError(f"--codec: {self.codec!r} is not the name of one")
         if self.every and self.fps:
             raise ConfigError("--every and --fps both leave frames out: give one of them")
         if self.splitting.keep and not self.splitting:
@@ -190,6 +206,12 @@ def _check_video_size(width: int, height: int) -> None:
         raise ConfigError(f"{width}x{height}: both numbers must be even")
     if not (16 <= width <= 8192 and 16 <= height <= 8192):
         raise ConfigError(f"{width}x{height}: videos are 16 to 8192 pixels")
+
+
+def _check_number(name: str, value: object, kind: Literal["", "whole "] = "") -> None:
+    is_number = isinstance(value, int if kind else int | float) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value):  # type: ignore[arg-type]
+        raise ConfigError(f"{_flag(name)}: {value!r} is not a {kind}number")
 
 
 def _flag(name: str) -> str:

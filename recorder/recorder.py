@@ -36,7 +36,9 @@ from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.outputs import Output, OutputQueue
 from dgrec.recorder.progress import Progress
 from dgrec.recorder.results import (
+    DetectionList,
     added_attributes,
+    finite,
     own_pixels,
     recordable,
     sampled_conversion,
@@ -77,7 +79,9 @@ class Recorder:
     Args:
         output: The session file, such as ``session.parquet``; its videos and parts stand beside it.
         options: How it is recorded. Single options can be given by their names instead, as in
-            ``video="raw"`` or ``split_every=600``; see `RecordingOptions`.
+            ``video="raw"`` or ``split_every=600``; see `RecordingOptions`. Those of the source
+            (``max_frames``, ``duration``, ``fps``, ``every``) are for whoever reads it: all that
+            is added is recorded.
         metadata: What is known of the ``source``, the ``model`` and its ``overlay``.
         overwrite: Replace the session that is there, once there is a new one.
         clock: What frames are stamped with.
@@ -86,7 +90,7 @@ class Recorder:
         outputs: What watches the recording.
 
     Raises:
-        ConfigError: The options exclude each other.
+        ConfigError: The options exclude each other, or the metadata cannot be recorded.
         OutputError: The file exists, or cannot be written.
         VideoError: The installed PyAV cannot encode such a video.
     """
@@ -124,9 +128,11 @@ class Recorder:
             **metadata_module.new(self.output.stem, self._clock.now_ns()),
             "source": {"given": self.output.stem, "kind": "program"},
             "options": options.recorded(with_video=bool(video.kinds)),
-            **(metadata or {}),
+            **metadata_module.given(metadata or {}),
         }
         self._samples_conversion = result_type(self._metadata) == "Segmentation"
+        # Before there is a journal, which would be left behind.
+        self.outputs = [OutputQueue(each, options.policy or "block") for each in outputs]
         self.video, self._journal = self._begin(video, overwrite)
         self._writer = RowWriter(
             self._journal,
@@ -135,7 +141,6 @@ class Recorder:
             reserve=lambda: self.video.needed_bytes,
             alarm=self._raise_alarm,
         )
-        self.outputs = [OutputQueue(each, options.policy or "block") for each in outputs]
         for queue in self.outputs:
             queue.start(self._metadata)
 
@@ -196,7 +201,12 @@ class Recorder:
         """
         result = recordable(result)
         image = getattr(result, "image", None) if image is None else image
-        pixels = own_pixels(image) if self.video.options.kinds else None
+        kinds = self.video.options.kinds
+        pixels = own_pixels(image) if kinds else None
+        if "annotated" in kinds and isinstance(result, DetectionList):
+            raise DgrecError("an annotated video is recorded, so every result must be one of PySDK")
+        if media_time_s is not None:
+            media_time_s = finite("media_time_s", media_time_s)
         width, height = size_of(image) or source_size(self._metadata)
         with self._adding:
             self._check_open()
@@ -287,6 +297,9 @@ class Recorder:
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if error is not None:
+            for queue in self.outputs:
+                queue.hurry()
         self.close(None if error is None else Ending.after(error))
 
     # --- what became of it ---

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,6 +19,7 @@ from dgrec.format import json_values, utc_ns
 __all__ = [
     "DetectionList",
     "added_attributes",
+    "finite",
     "own_pixels",
     "recordable",
     "sampled_conversion",
@@ -56,9 +59,15 @@ def recordable(result: Any) -> Any:
         DgrecError: It is neither.
     """
     if isinstance(result, list) and all(isinstance(item, dict) for item in result):
-        # A copy: it is written half a second later, and the caller may go on working on it.
-        return DetectionList(copy.deepcopy(result))
-    if all(hasattr(result, name) for name in ("results", "timing", "info")):
+        try:
+            # A copy: it is written half a second later, and the caller may go on working on it.
+            return DetectionList(copy.deepcopy(result))
+        except Exception as error:  # by what is in it: a lock, or a list that is too deep
+            raise DgrecError(
+                f"detections that cannot be copied are not recorded: {error}"
+            ) from None
+    has_all = all(hasattr(result, name) for name in ("__dict__", "results", "timing", "info"))
+    if has_all and isinstance(result.timing, Mapping):
         return result
     raise DgrecError(
         f"a {type(result).__name__} cannot be recorded: expected a PySDK result, or a list of "
@@ -72,7 +81,8 @@ def own_pixels(image: Any) -> Any:
     Raises:
         DgrecError: It is none.
     """
-    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape[2:] == (3,):
+    is_picture = isinstance(image, np.ndarray) and image.dtype == np.uint8
+    if is_picture and image.shape[2:] == (3,) and image.size:
         return image.copy()
     raise DgrecError(
         "a video is recorded, so every frame needs an image: an array of bytes of the shape "
@@ -92,13 +102,28 @@ def stamp_ns(moment: datetime | float) -> int:
     """Return nanoseconds since 1970 of a datetime, or of seconds since then.
 
     Raises:
-        ConfigError: The datetime has no time zone.
+        ConfigError: It is neither, has no time zone, or is before 1970.
     """
-    if not isinstance(moment, datetime):
-        return round(moment * 1e9)
-    if moment.tzinfo is None:
-        raise ConfigError(f"captured_at: {moment} has no time zone")
-    return utc_ns(moment)
+    if isinstance(moment, datetime):
+        if moment.tzinfo is None:
+            raise ConfigError(f"captured_at: {moment} has no time zone")
+        ns = utc_ns(moment)
+    else:
+        ns = round(finite("captured_at", moment) * 1e9)
+    if ns < 0:
+        raise ConfigError(f"captured_at: {moment} is before 1970")
+    return ns
+
+
+def finite(name: str, number: float) -> float:
+    """Return a number of seconds as a Python float.
+
+    Raises:
+        ConfigError: It is no finite number.
+    """
+    if isinstance(number, numbers.Real) and math.isfinite(number):
+        return float(number)
+    raise ConfigError(f"{name}: {number!r} is not a number of seconds")
 
 
 def added_attributes(result: Any) -> str | None:

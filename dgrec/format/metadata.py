@@ -22,7 +22,12 @@ from importlib import metadata as distributions
 from typing import Any, TypedDict
 
 from dgrec.credentials import redact_remembered
-from dgrec.errors import DamagedSessionError, FormatVersionError, NotASessionError
+from dgrec.errors import (
+    ConfigError,
+    DamagedSessionError,
+    FormatVersionError,
+    NotASessionError,
+)
 from dgrec.format.metadata_types import checked
 from dgrec.format.schema import FORMAT_VERSION
 from dgrec.version import __version__
@@ -140,6 +145,25 @@ def loads(text: bytes | str, path: str) -> Metadata:
         FormatVersionError: It was written by a newer dgrec.
     """
     return checked(_parse(text, path))[0]
+
+
+def given(value: Mapping[str, Any]) -> Metadata:
+    """Return metadata that a program gives to a recorder, as a reader of the session gets it.
+
+    Raises:
+        ConfigError: It is no dictionary, JSON cannot hold it, or a key has a value of another type
+            than docs/format.md names.
+    """
+    try:
+        found: Any = json.loads(json.dumps(value), parse_constant=lambda _: None)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigError(f"metadata: cannot be written as JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise ConfigError(f"metadata: a {type(value).__name__} is not a dictionary")
+    fits = checked(found)[0]
+    for key in found.keys() - fits.keys():
+        raise ConfigError(f"metadata: {key!r} is not what docs/format.md says of it")
+    return fits
 
 
 def part_of_metadata(value: Mapping[str, Any]) -> Metadata:

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from typing import Any, ClassVar, NamedTuple
 
-from dgrec.errors import DgrecError
+from dgrec.errors import ConfigError, DgrecError
 from dgrec.format import Event, Metadata, Row
 from dgrec.recorder.options import QueuePolicy
 
@@ -22,8 +22,10 @@ class Output:
     """Watches a recording. Override what is of interest.
 
     All of it is called in a thread of its own, one call after the other: a slow output costs the
-    recording nothing. One that raises is not called again, but for `close`, and the recording goes
-    on; a `DgrecError` says why in its own words.
+    recording nothing until `capacity` frames wait. Then a recording with the policy ``block`` waits
+    for it, at the end too, unless the program failed; one with ``drop-oldest`` leaves frames out,
+    and gives up an output that takes nothing. One that raises is not called again, but for
+    `close`, and the recording goes on; a `DgrecError` says why in its own words.
 
     Example:
 
@@ -48,7 +50,8 @@ class Output:
     is_waited_for: ClassVar[bool] = True
     #: Whether it gets the results, whose pixels take room while they wait, or None.
     wants_results: ClassVar[bool] = False
-    #: Whether it must run in the main thread, as windows must on some systems.
+    #: Whether it must run in the main thread, as windows must on some systems: whoever makes the
+    #: recorder then calls `OutputQueue.run` there.
     needs_main_thread: ClassVar[bool] = False
 
     def start(self, metadata: Metadata) -> None:
@@ -76,6 +79,8 @@ class OutputQueue:
     """
 
     def __init__(self, output: Output, policy: QueuePolicy) -> None:
+        if not isinstance(output, Output):
+            raise ConfigError(f"outputs: {output!r} is not a dgrec.Output")
         self.output = output
         self.failure: str | None = None
         self.left_out = 0
@@ -98,7 +103,7 @@ class OutputQueue:
     def put_frame(self, row: Row, result: Any) -> None:
         item = _Frame(row, result if self.output.wants_results else None)
         with self._changed:
-            while self._frames >= self.output.capacity and not self._is_over():
+            while self._frames >= max(self.output.capacity, 1) and not self._is_over():
                 if not self._waits:
                     self._leave_out()
                 else:
@@ -160,11 +165,11 @@ class OutputQueue:
                 self._taken += 1
         except DgrecError as error:
             self._fail(str(error))
-        except Exception as error:  # a defect in it must not end the recording
+        except (Exception, SystemExit) as error:  # a defect in it must not end the recording
             self._fail(f"{self.output.name}: ended early: {error!r}")
         try:
             self.output.close()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._fail(f"{self.output.name}: {error}")
         self._has_ended.set()
 

@@ -229,3 +229,49 @@ def test_an_output_that_needs_the_main_thread_is_run_there() -> None:
     adding.join(PATIENCE_S)
     assert window.threads == {threading.current_thread()}
     assert window.calls[-1] == "close"
+
+
+def test_a_program_that_fails_does_not_wait_for_a_stuck_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output_module, "_PATIENCE_S", 0.2)
+    held = Held()
+    recorder = dgrec.Recorder(tmp_path / "s.parquet", policy="block", outputs=[held])
+
+    def fail() -> None:
+        with recorder:
+            recorder.add([])
+            assert held.is_held.wait(PATIENCE_S)
+            raise ZeroDivisionError
+
+    try:
+        with pytest.raises(ZeroDivisionError):
+            fail()
+    finally:
+        held.gate.set()
+    assert "given up" in recorder.outputs[0].note
+
+
+def test_an_output_that_ends_its_thread_does_not_hang_the_recording(tmp_path: Path) -> None:
+    class Leaves(dgrec.Output):
+        def frame(self, row: Row, result: Any) -> None:
+            raise SystemExit(3)
+
+    with dgrec.Recorder(tmp_path / "s.parquet", policy="block", outputs=[Leaves()]) as recorder:
+        recorder.add([])
+    assert "SystemExit" in recorder.outputs[0].note
+
+
+def test_there_is_room_for_one_frame_at_least(tmp_path: Path) -> None:
+    class Narrow(dgrec.Output):
+        capacity = 0
+        seen = 0
+
+        def frame(self, row: Row, result: Any) -> None:
+            self.seen += 1
+
+    output = Narrow()
+    with dgrec.Recorder(tmp_path / "s.parquet", policy="block", outputs=[output]) as recorder:
+        for _ in range(3):
+            recorder.add([])
+    assert output.seen == 3

@@ -7,7 +7,7 @@ import itertools
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import av
 import numpy as np
@@ -249,3 +249,87 @@ def test_a_row_is_never_changed() -> None:
     for name in Row._fields:
         with pytest.raises(AttributeError):
             setattr(row, name, 1)
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"split_every": "10s"},
+        {"split_every": float("nan")},
+        {"min_free": "1GB"},
+        {"max_frames": 2.5},
+        {"every": True},
+        {"video": None},
+        {"masks": None},
+        {"codec": None},
+        {"video_quality": None},
+        {"video_size": "640x360"},
+        {"video_size": 640},
+        {"video_size": (640.0, 360)},
+        {"metadata": 5},
+        {"metadata": {"source": 5}},
+        {"metadata": {"session_id": 5}},
+        {"metadata": {"mine": object()}},
+        {"outputs": [5]},
+        {"outputs": [dgrec.Output]},
+    ],
+)
+def test_values_of_another_type_leave_nothing_behind(output: Path, choices: dict[str, Any]) -> None:
+    with pytest.raises(dgrec.ConfigError, match=next(iter(choices)).replace("_", ".")):
+        dgrec.Recorder(output, **choices)
+    assert list(output.parent.iterdir()) == []
+
+
+def test_metadata_is_recorded_as_it_is_read(output: Path) -> None:
+    metadata = {"source": {"width": "wide"}, "mine": {"scores": (1, float("nan"))}}
+    with dgrec.Recorder(output, metadata=metadata) as recorder:
+        recorder.add([])
+    with dgrec.open(output) as session:
+        assert len(session) == 1
+        assert session.metadata["mine"] == {"scores": [1, None]}
+
+
+class Odd:
+    """Like a result of PySDK, but for its timing."""
+
+    results: ClassVar[list[Any]] = []
+    info = ""
+
+    def __init__(self, timing: Any) -> None:
+        self.timing = timing
+
+
+@pytest.mark.parametrize(
+    ("result", "more"),
+    [
+        ([], {"captured_at": float("nan")}),
+        ([], {"captured_at": "now"}),
+        ([], {"captured_at": -1}),
+        ([], {"captured_at": datetime(1, 1, 1, tzinfo=UTC)}),
+        ([], {"media_time_s": "now"}),
+        ([], {"media_time_s": float("inf")}),
+        ([], {"image": np.zeros((0, 0, 3), np.uint8)}),
+        ([{"label": threading.Lock()}], {}),
+        (Odd(None), {}),
+        (Odd(5), {}),
+    ],
+)
+def test_what_cannot_be_recorded_costs_nothing_else(
+    output: Path, result: Any, more: dict[str, Any]
+) -> None:
+    with dgrec.Recorder(output, video="raw") as recorder:
+        recorder.add([], picture(1))
+        with pytest.raises(dgrec.DgrecError):
+            recorder.add(result, **{"image": picture(2), **more})
+        recorder.add([], picture(3))
+    assert verify(output) == []
+    with dgrec.open(output) as session:
+        assert session.frames.column("video_frame").to_pylist() == [0, 1]
+
+
+def test_an_annotated_video_needs_results_of_pysdk(output: Path) -> None:
+    with (
+        dgrec.Recorder(output, video="annotated") as recorder,
+        pytest.raises(dgrec.DgrecError, match="must be one of PySDK"),
+    ):
+        recorder.add([], picture(1))
