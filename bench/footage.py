@@ -45,7 +45,7 @@ from dgrec.errors import DgrecError
 from dgrec.footage import Pixels, find_footage
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.recorder import Recorder
-from dgrec.recorder.sources import Footage, open_source, parse_source
+from dgrec.recorder.sources import FileSource, open_source, parse_source
 from dgrec.recorder.stream import Stream
 from dgrec.replay.clip import Span, write_clip
 from dgrec.video import PixelConverter, VideoReader, import_av
@@ -128,7 +128,7 @@ def record(path: Path, output: Path) -> list[np.ndarray[Any, Any]]:
     """Record a file through the real `predict_stream`; return what the model was given."""
     clock, model = Clock(), Counter()
     source = parse_source(str(path))
-    capture = Capture(Footage(open_source(source), clock))
+    capture = Capture(FileSource(open_source(source), clock))
     metadata = {**model.describe(), "source": source.describe(output.parent)}
     recorder = Recorder(output, metadata=metadata, clock=clock)
     try:

@@ -22,7 +22,7 @@ from dgrec.clock import Clock
 from dgrec.footage import Pixels, find_footage
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.model import ModelRequest, load_model
-from dgrec.recorder.sources import Footage, open_source, parse_source
+from dgrec.recorder.sources import FileSource, open_source, parse_source
 from tests.recorder.doubles import new_stream
 
 
@@ -70,7 +70,7 @@ def main() -> int:
             "model": loaded.description,
             "overlay": loaded.overlay,
         }
-        capture = Capture(Footage(reader, clock), max_frames=options.max_frames)
+        capture = Capture(FileSource(reader, clock), max_frames=options.max_frames)
         new_stream(loaded.model, capture, output, metadata, clock=clock, watchers=(keep,)).run()
         counts = {"results": 0, "timing": 0, "info": 0, "overlay": 0}
         detections = 0

@@ -34,7 +34,7 @@ import numpy as np
 
 import dgrec
 from dgrec import overlay, sample
-from dgrec.footage import Clip, Pixels, find_footage
+from dgrec.footage import Pixels, VideoFrames, find_footage
 from dgrec.replay.rendering import write_replay
 from dgrec.replay.rendering.pipeline import ahead
 from dgrec.video import Image, VideoWriter
@@ -52,7 +52,7 @@ def scaled_clip(source: Path, frames: int, path: Path) -> list[Image]:
     """Write ``frames`` frames of a clip as 960x540, from the start again as often as it takes."""
     import cv2
 
-    clip = Clip(source)
+    clip = VideoFrames(source)
     pictures = []
     with VideoWriter(path, WIDTH, HEIGHT) as writer:
         for number in range(frames):
@@ -230,7 +230,7 @@ def timed(draw: Callable[[Any], Any], argument: Any) -> tuple[Any, float]:
 # --- replay to MP4 -----------------------------------------------------------------------------
 
 
-def clip_frames(clip: Clip) -> Iterator[Image]:
+def clip_frames(clip: VideoFrames) -> Iterator[Image]:
     number = 0
     while (image := clip.read(number)) is not None:
         yield image
@@ -238,7 +238,7 @@ def clip_frames(clip: Clip) -> Iterator[Image]:
 
 
 def copy_in_a_loop(clip_path: Path, output: Path) -> None:
-    clip = Clip(clip_path)
+    clip = VideoFrames(clip_path)
     with VideoWriter(output, WIDTH, HEIGHT) as writer:
         for number, image in enumerate(clip_frames(clip)):
             writer.write(image, number * STEP_US)
@@ -246,7 +246,7 @@ def copy_in_a_loop(clip_path: Path, output: Path) -> None:
 
 
 def copy_side_by_side(clip_path: Path, output: Path) -> None:
-    clip = Clip(clip_path)
+    clip = VideoFrames(clip_path)
     with (
         VideoWriter(output, WIDTH, HEIGHT) as writer,
         contextlib.closing(ahead(clip_frames(clip), "decode")) as images,
@@ -264,7 +264,7 @@ def replay(session_path: Path, output: Path) -> None:
 def supervision_video(clip_path: Path, output: Path, found: list[Any]) -> None:
     annotate = supervision_annotators(False)
     assert annotate is not None
-    clip = Clip(clip_path)
+    clip = VideoFrames(clip_path)
     with VideoWriter(output, WIDTH, HEIGHT) as writer:
         for number, image in enumerate(clip_frames(clip)):
             writer.write(annotate(found[number], image), number * STEP_US)
@@ -331,7 +331,7 @@ def measure_replay(folder: Path, clip_path: Path, frames: int, repetitions: int)
             begin, used = time.perf_counter(), processor_seconds()
             way(output)
             seconds, used = time.perf_counter() - begin, processor_seconds() - used
-            assert len(list(clip_frames(Clip(output)))) == frames, name
+            assert len(list(clip_frames(VideoFrames(output)))) == frames, name
             output.unlink()
             if repetition:  # the first one warms up
                 times[name].append(seconds)

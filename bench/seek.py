@@ -24,7 +24,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from dgrec.footage import Clip
+from dgrec.footage import VideoFrames
 from dgrec.video import import_av
 
 FRAMES = 90_000
@@ -104,7 +104,7 @@ def make(
 
 def measure(name: str, path: Path, block: int, frames: int) -> None:
     started = time.perf_counter()
-    clip = Clip(path)
+    clip = VideoFrames(path)
     clip.read(FRAMES // 2)  # the first jump also opens the index
     opened = time.perf_counter() - started
     assert clip.has_index, "the index was refused"

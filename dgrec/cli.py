@@ -203,4 +203,4 @@ def _leave_hanging_thread(code: object) -> None:
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(code if isinstance(code, int) else int(code is not None))
+        os._exit(code if isinstance(code, int) else 0 if code is None else 1)

@@ -22,6 +22,7 @@ import secrets
 import shutil
 import stat
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -37,6 +38,7 @@ except ImportError:  # Windows keeps others from removing or renaming an open fi
 __all__ = [
     "NewFile",
     "NewFolder",
+    "Unfinished",
     "check_new_file",
     "check_parent",
     "exists_already",
@@ -215,6 +217,36 @@ _MAKE = os.O_CREAT | os.O_EXCL | os.O_RDWR | _NOFOLLOW
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 _AT_FDCWD, _RENAME_NOREPLACE = -100, 1
 _NO_EXCLUSIVE_RENAME = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
+
+
+class Unfinished(ABC):
+    """Something that is being written, and takes its name when it is whole.
+
+    Leaving the ``with`` block by an exception, or being killed, leaves nothing under that name.
+    """
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Write what is left and give it its name.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+
+    @abstractmethod
+    def discard(self) -> None:
+        """Remove what was written so far; after `finish`, do nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.finish()
+        else:
+            self.discard()
 
 
 class NewFile:

@@ -162,7 +162,7 @@ def _masks_of(result: Any) -> list[_Mask]:
         return []
     first = 0
     if isinstance(result._overlay_color, list):
-        first = sum(item.get("label") is item.get("category_id") is None for item in found)
+        first = len([i for i in found if i.get("label") is i.get("category_id") is None])
     height, width = image.shape[:2]
     masks: list[_Mask] = []
     for item in found:

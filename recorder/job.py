@@ -30,7 +30,7 @@ from dgrec.recorder.recorder import Recorder
 from dgrec.recorder.recovery import Recovery
 from dgrec.recorder.request import RecordRequest
 from dgrec.recorder.sources import (
-    Footage,
+    FileSource,
     FrameSource,
     LiveSource,
     Source,
@@ -249,7 +249,7 @@ def _capture(
         return open_source(source, stall_timeout_s=options.stall_timeout)
 
     if reader.has_end:
-        frames = Footage(
+        frames = FileSource(
             reader, clock, reopen=reopen, loop=options.loop, may_wait=not source.is_file
         )
     else:

@@ -212,9 +212,8 @@ def _size_rows(events: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]
 
 #: The order in which groups of the metadata are shown; others follow by their own names.
 _GROUPS = ("source", "model", "overlay", "options", "totals", "machine", "versions", "host")
-_SHOWN_ABOVE = (
-    *("format", "session_id", "name", "started_at", "ended_at", "end_reason", "end_detail"),
-    *("damage", "video", "events"),
+_SHOWN_ABOVE = tuple(
+    "format session_id name started_at ended_at end_reason end_detail damage video events".split()
 )
 
 

@@ -236,9 +236,8 @@ def parse_alpha(text: str) -> float | str:
 
 
 #: What `overlay_options` adds, by parameter.
-_OVERLAY = (
-    *("line_width", "show_labels", "show_probabilities", "alpha", "font_scale", "color"),
-    *("blur", "no_blur"),
+_OVERLAY = tuple(
+    "line_width show_labels show_probabilities alpha font_scale color blur no_blur".split()
 )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from dgrec.errors import DamagedSessionError, DgrecError, VideoError
-from dgrec.footage import Clip, base_name, recorded_video
+from dgrec.footage import VideoFrames, base_name, recorded_video
 from dgrec.format import (
     AT_START,
     LOSSES,
@@ -344,7 +344,7 @@ def _video_problems(
 def _frames_in(path: Path) -> int:
     """Return how many frames of a video can be decoded; 0 if it is none."""
     try:
-        clip = Clip(path)
+        clip = VideoFrames(path)
     except VideoError:
         return 0
     try:

@@ -91,7 +91,8 @@ def _library(path: Path, folder: Path) -> None:
             session.sql_rows("SELECT count(*) FROM detections")
             for result in itertools.islice(session, _FRAMES):
                 width, height = result.size
-                repr((result, result.timing, result.info, result.attributes, result.captured_at))
+                _look_at((result, result.timing, result.info, result.attributes))
+                repr(result.captured_at)
                 if min(width, height) > 0 and width * height < 1 << 22:
                     with contextlib.suppress(DgrecError):
                         result.overlay(np.zeros((height, width, 3), np.uint8))
@@ -100,6 +101,15 @@ def _library(path: Path, folder: Path) -> None:
     except DgrecError as error:
         print(f"Error: {error}")
         raise SystemExit(error.exit_code) from None
+
+
+def _look_at(value: Any) -> None:
+    """Make a text of a value. Python itself refuses that for integers of thousands of digits."""
+    try:
+        repr(value)
+    except ValueError as error:
+        if "integer string conversion" not in str(error):
+            raise
 
 
 def _connect(path: Path, folder: Path) -> None:

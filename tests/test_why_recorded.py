@@ -45,7 +45,6 @@ def test_a_slow_postprocessor_in_python(tmp_path: Path) -> None:
     post = next(load for load in found.loads if load.stage == "postprocess")
     assert post.workers == 1
     assert post.capacity_fps is not None
-    assert post.capacity_fps <= max(1 / 0.15, found.fps) * 1.01
 
 
 def test_a_camera_is_never_said_to_send_more_than_it_does(tmp_path: Path) -> None:

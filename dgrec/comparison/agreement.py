@@ -190,18 +190,16 @@ def compare_detections(base: Session, new: Session) -> Agreement:
     tally = _Tally()
     left, right = _numbered(base), _numbered(new)
     a, b = next(left, None), next(right, None)
-    while a is not None and b is not None:
-        if a.source_frame < b.source_frame:
+    while a is not None or b is not None:
+        if b is None or (a is not None and a.source_frame < b.source_frame):
             tally.agreement.only_base_frames += 1
             a = next(left, None)
-        elif a.source_frame > b.source_frame:
+        elif a is None or a.source_frame > b.source_frame:
             tally.agreement.only_new_frames += 1
             b = next(right, None)
         else:
             tally.add(a, b)
             a, b = next(left, None), next(right, None)
-    tally.agreement.only_base_frames += (a is not None) + sum(1 for _ in left)
-    tally.agreement.only_new_frames += (b is not None) + sum(1 for _ in right)
     return tally.result()
 
 
@@ -234,9 +232,10 @@ class _Tally:
             self._classify(a, best_a, b, best_b, kinds)
         changes = kinds.total() - kinds["same"]
         if not changes:
-            agreement.same_frames += not any(rest for _, _, rest in sides)
+            if not any(rest for _, _, rest in sides):
+                agreement.same_frames += 1
             return
-        counted = [len(boxes) + (best is not None) for boxes, best, _ in sides]
+        counted = [len(boxes) + (0 if best is None else 1) for boxes, best, _ in sides]
         frame = ChangedFrame(
             changes,
             _f1(kinds["same"], *counted),

@@ -460,7 +460,7 @@ def decide(changes: Sequence[Change], less_is_better: Sequence[bool]) -> list[De
     chance of one false call is 5%.
     """
     passed = holm([change.p_value for change in changes])
-    rows = sum(change.p_value is not None for change in changes)
+    rows = len([change for change in changes if change.p_value is not None])
     return [
         Decision(*_verdict(change, less, is_significant, rows), is_significant)
         for change, less, is_significant in zip(changes, less_is_better, passed, strict=True)

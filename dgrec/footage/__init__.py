@@ -22,18 +22,17 @@ from dgrec.footage.timeline import (
     media_us,
     session_times,
 )
-from dgrec.footage.video import Clip
+from dgrec.footage.video import VideoFrames
 from dgrec.footage.videos import base_name, difference_of, may_open, recorded_video, videos_beside
 
 __all__ = [
-    "videos_beside",
-    "Clip",
     "FIRST_STEP_US",
     "Footage",
     "LONGEST_USUAL_STEP_US",
     "Pixels",
     "Position",
     "Timeline",
+    "VideoFrames",
     "base_name",
     "chosen_batches",
     "column_values",
@@ -50,4 +49,5 @@ __all__ = [
     "refuse_recorded",
     "resolve",
     "session_times",
+    "videos_beside",
 ]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from dgrec import sample
 from dgrec.errors import VideoError
 from dgrec.footage.originals import recorded_files
-from dgrec.footage.video import Clip
+from dgrec.footage.video import VideoFrames
 from dgrec.footage.videos import base_name, difference_of, may_open, recorded_video
 from dgrec.format import video_entries
 from dgrec.units import and_more
@@ -306,7 +306,7 @@ def _check_shape(session: Session, video: Path, source: Mapping[str, Any]) -> No
     if not len(session):
         return
     row = session.row(0)
-    clip = Clip(video, changed=True)
+    clip = VideoFrames(video, changed=True)
     image, length = clip.read(0), clip.length
     clip.close()
     if image is None or not row["width"] or not row["height"]:

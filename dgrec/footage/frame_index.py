@@ -15,10 +15,7 @@ __all__ = ["FrameIndex", "UntrustedIndexError", "is_random_access_point"]
 
 #: Codecs of which one packet is one picture, and whose key frames are known to be what they say.
 _CODECS = frozenset(
-    (
-        *("h264", "hevc", "av1", "libdav1d", "vp8", "libvpx", "vp9", "libvpx-vp9"),
-        *("mpeg4", "mjpeg", "prores", "ffv1"),
-    )
+    "h264 hevc av1 libdav1d vp8 libvpx vp9 libvpx-vp9 mpeg4 mjpeg prores ffv1".split()
 )
 #: Containers whose packets carry presentation times of their own. AVI has none, MPEG-TS and
 #: raw streams have no table of key frames to seek by.

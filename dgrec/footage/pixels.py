@@ -13,7 +13,7 @@ import numpy as np
 
 from dgrec.errors import VideoError
 from dgrec.footage.finding import Footage
-from dgrec.footage.video import Clip
+from dgrec.footage.video import VideoFrames
 from dgrec.format import pixel_aspect
 from dgrec.units import counted
 from dgrec.video import Image
@@ -54,7 +54,7 @@ class _Film:
     def __init__(self, footage: Footage, path: Path) -> None:
         self.footage = footage
         self.name = path.name
-        self.clip = Clip(path, changed=footage.changed)
+        self.clip = VideoFrames(path, changed=footage.changed)
         self._other: bool | None = None
         self._tolerance_s = _TOLERANCE_S
         if footage.column == "video_frame":

@@ -19,7 +19,7 @@ from dgrec.video import (
     use_one_thread,
 )
 
-__all__ = ["Clip"]
+__all__ = ["VideoFrames"]
 
 #: Going on decoding costs less than opening the index and seeking, up to about here.
 _NEAR = 100
@@ -28,7 +28,7 @@ _KEPT_FRAMES = 24
 _KEPT_BYTES = 128 << 20
 
 
-class Clip:
+class VideoFrames:
     """The frames of a video file, by their number in decoding order, from 0.
 
     Frame ``i`` is the ``i``-th that `VideoReader`, which the recorder reads with, yields from the

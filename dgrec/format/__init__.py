@@ -48,17 +48,15 @@ from dgrec.format.totals import (
 from dgrec.format.untrusted import DecodeError, open_file
 
 __all__ = [
-    "VideoEntry",
-    "video_entries",
     "AT_START",
     "Checksums",
     "DETECTION",
     "DecodeError",
     "Durability",
     "Event",
+    "FLOATS",
     "FRAME_LABELS",
     "FRAME_LABELS_COLUMNS",
-    "FLOATS",
     "Journal",
     "JournalTail",
     "JournalWriter",
@@ -75,6 +73,7 @@ __all__ = [
     "Span",
     "StartLosses",
     "TOTALLED",
+    "VideoEntry",
     "add_rows",
     "cuts_of",
     "dumps",
@@ -103,6 +102,7 @@ __all__ = [
     "utc_text",
     "uuid7",
     "verify_checksums",
+    "video_entries",
     "with_columns",
     "write_sealed",
 ]

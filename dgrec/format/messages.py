@@ -20,8 +20,13 @@ import pyarrow as pa
 from dgrec.format.untrusted import parse_json
 
 __all__ = [
-    *("CRC_KEY", "CRC_ZEROS", "END_OF_STREAM"),
-    *("decode", "read_message", "set_checksums", "whole_messages"),
+    "CRC_KEY",
+    "CRC_ZEROS",
+    "END_OF_STREAM",
+    "decode",
+    "read_message",
+    "set_checksums",
+    "whole_messages",
 ]
 
 _CONTINUATION = b"\xff\xff\xff\xff"

@@ -7,6 +7,7 @@ read.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +84,8 @@ class NestedValues:
                 if sum(self._counts(group)) > _FEW:
                     return False
                 check_page_counts(self._path, self._file, group, list(self._nested))
+        except FileNotFoundError:
+            return True  # whoever opens it will say that it is gone
         except (OSError, ValueError):  # reading it will tell
             return False
         return True
@@ -101,7 +104,8 @@ class NestedValues:
         lists = [list_ for name in self._lists if name in columns for list_ in self._lists[name]]
         if not lists:
             return _ROWS_AT_ONCE
-        check_page_counts(self._path, self._file, group, list(self._read(names)))
+        with contextlib.suppress(FileNotFoundError):  # what is open can be read to its end
+            check_page_counts(self._path, self._file, group, list(self._read(names)))
         if sum(self._counts(group, names)) <= MOST_IN_ROW:
             return _ROWS_AT_ONCE
         values = np.zeros(self._file.metadata.row_group(group).num_rows, np.int64)

@@ -400,9 +400,8 @@ class PartSet:
 
 
 #: What one part says of itself, and the whole does not.
-_OF_ONE_PART = (
-    *("part", "ended_at", "end_reason", "end_detail"),
-    *("totals", "machine", "events", "video", "damage", "is_finite"),
+_OF_ONE_PART = tuple(
+    "part ended_at end_reason end_detail totals machine events video damage is_finite".split()
 )
 
 

@@ -400,6 +400,9 @@ class Session:
                 connection.execute("SELECT max(hash(frames)) FROM frames").fetchall()
         except duckdb.Error as error:
             if views.is_about_files(error):
+                for file in self.files:
+                    if not file.exists():
+                        raise SessionError(f"{file}: is not there any more") from None
                 reason = views.query_error(error)
                 raise DamagedSessionError(f"{self.path}: damaged: {reason}") from None
 

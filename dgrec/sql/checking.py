@@ -11,9 +11,9 @@ from dgrec.errors import SessionError
 if TYPE_CHECKING:
     import duckdb
 
-    from dgrec.sql.views import Source
+    from dgrec.sql.views import Queryable
 
-S = TypeVar("S", bound="Source")
+S = TypeVar("S", bound="Queryable")
 
 __all__ = ["check_files", "damaged_sessions"]
 
@@ -23,7 +23,7 @@ _LITTLE_BYTES = 32 << 20
 
 def check_files(
     connection: duckdb.DuckDBPyConnection,
-    sessions: Sequence[Source],
+    sessions: Sequence[Queryable],
     text: str,
     parameters: Mapping[str, Any] | Sequence[Any] | None = None,
 ) -> None:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from dgrec.format import Metadata
     from dgrec.session import Part
 
-__all__ = ["Source", "connect", "is_about_files", "query_error"]
+__all__ = ["Queryable", "connect", "is_about_files", "query_error"]
 
 #: What can be asked, besides the library.
 _VIEWS = ("frames", "detections", "sessions", "frame_labels")
@@ -66,7 +66,7 @@ _DETECTION_COLUMNS = ", ".join(
 )
 
 
-class Source(Protocol):
+class Queryable(Protocol):
     """What SQL is asked of: a `Session`, as far as it takes part in it."""
 
     path: Path
@@ -100,7 +100,7 @@ class Source(Protocol):
 
 
 def connect(
-    sessions: Sequence[Source],
+    sessions: Sequence[Queryable],
     memory_limit: str | None = "2GB",
     *,
     setup: Iterable[str] = (),
@@ -159,7 +159,7 @@ def connect(
     return connection
 
 
-def _confine(connection: duckdb.DuckDBPyConnection, sessions: Sequence[Source]) -> None:
+def _confine(connection: duckdb.DuckDBPyConnection, sessions: Sequence[Queryable]) -> None:
     # A part may be sealed while the query runs; DuckDB still reads it as the journal it was.
     files = [path for s in sessions for path in (s.path, *(part.path for part in s.parts))]
     files = list(filter(_has_plain_name, files))
@@ -207,7 +207,7 @@ class _RowStream:
 _FRAME_LABELS = pa.schema([("session_id", pa.dictionary(pa.int32(), pa.string())), *FRAME_LABELS])
 
 
-def _labelled(sessions: Sequence[Source]) -> Iterator[pa.RecordBatch]:
+def _labelled(sessions: Sequence[Queryable]) -> Iterator[pa.RecordBatch]:
     """Yield the rows of the view ``frame_labels``.
 
     DuckDB would read every field of all detections to count their labels.
@@ -224,7 +224,7 @@ def _is_taken(name: str) -> bool:
     return name not in SCHEMA.names and name.lower() in {*SCHEMA.names, "session_id"}
 
 
-def _frames_query(sessions: Sequence[Source], connection: duckdb.DuckDBPyConnection) -> str:
+def _frames_query(sessions: Sequence[Queryable], connection: duckdb.DuckDBPyConnection) -> str:
     """Return a query for the rows of all sessions, in their order."""
     rows = [
         row
@@ -249,7 +249,7 @@ def _frames_query(sessions: Sequence[Source], connection: duckdb.DuckDBPyConnect
 
 
 def _rows_of(
-    session: Source, number: int, connection: duckdb.DuckDBPyConnection
+    session: Queryable, number: int, connection: duckdb.DuckDBPyConnection
 ) -> Iterator[_Rows]:
     def streamed(
         name: str, schema: pa.Schema, batches: Callable[[list[str]], Iterator[pa.RecordBatch]]
@@ -271,7 +271,7 @@ def _rows_of(
             yield streamed(f"_rows_{number}_{part.number}", part.schema, batches)
 
 
-def _can_be_read(file: Source | Part) -> bool:
+def _can_be_read(file: Queryable | Part) -> bool:
     """Return whether DuckDB itself finds the columns of `SCHEMA` in a file, and nothing else."""
     has_other_names = any(map(_is_taken, file.schema.names))
     return file.is_plain and _has_plain_name(file.path) and not has_other_names
@@ -368,11 +368,11 @@ _SESSION_COLUMNS = pa.schema(
 )
 
 
-def _sessions_table(sessions: Sequence[Source]) -> pa.Table:
+def _sessions_table(sessions: Sequence[Queryable]) -> pa.Table:
     return pa.Table.from_pylist([_session_row(s) for s in sessions], schema=_SESSION_COLUMNS)
 
 
-def _session_row(session: Source) -> dict[str, Any]:
+def _session_row(session: Queryable) -> dict[str, Any]:
     metadata = session.metadata
     source, model = metadata.get("source", {}), metadata.get("model", {})
     totals = session.totals

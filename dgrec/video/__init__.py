@@ -13,15 +13,24 @@ from dgrec.video.picture import Image, PixelConverter
 from dgrec.video.playlists import named_files
 from dgrec.video.pyav import import_av
 from dgrec.video.reader import Picture, VideoReader, open_container, use_one_thread
-from dgrec.video.writer import Repeats, VideoWriter, check_output, repeats
+from dgrec.video.writer import (
+    ContainerFile,
+    Repeats,
+    VideoWriter,
+    add_stream,
+    check_output,
+    repeats,
+)
 
 __all__ = [
+    "ContainerFile",
     "Image",
     "Picture",
     "PixelConverter",
     "Repeats",
     "VideoReader",
     "VideoWriter",
+    "add_stream",
     "check_output",
     "digest_of_answer",
     "import_av",

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from dgrec.errors import OutputError, VideoError
-from dgrec.files import NewFile, check_new_file, output_error
+from dgrec.files import NewFile, Unfinished, check_new_file, output_error
 from dgrec.video.picture import Image
 from dgrec.video.pyav import import_av
 
-__all__ = ["VideoWriter", "check_output", "repeats"]
+__all__ = ["ContainerFile", "Repeats", "VideoWriter", "add_stream", "check_output", "repeats"]
 
 #: Encoders of H.264 that a build of PyAV may have, and how to make each fast and sharp enough.
 _ENCODERS = {
@@ -74,13 +74,68 @@ def repeats(last: int, following: int, longest: int = _LONGEST_STEP_US) -> range
     return range(last + longest, following, longest)
 
 
-class VideoWriter:
+def add_stream(container: Any, encoder: str, size: tuple[int, int], options: Any) -> Any:
+    """Add a stream of 8 bit pictures (4:2:0), stamped in microseconds, to an MP4 being written."""
+    stream = container.add_stream(encoder, rate=30)
+    stream.width, stream.height = size
+    stream.pix_fmt = "yuv420p"
+    context = stream.codec_context
+    stream.time_base = context.time_base = _MICROSECOND
+    context.options = options
+    context.max_b_frames = 0
+    # Say which YUV this is: players guess differently for small and large pictures.
+    context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
+    context.color_range = 1  # 16 to 235
+    return stream
+
+
+class ContainerFile(Unfinished):
+    """A file that FFmpeg writes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._av = import_av()
+        self._container: Any = None
+        self._new: NewFile | None = None
+
+    def _open(
+        self, form: str, options: dict[str, str], *, overwrite: bool, owner: NewFile | None = None
+    ) -> None:
+        self._new = NewFile(self.path, replace=overwrite, owner=owner)
+        self._container = self._av.open(self._new.name, "w", format=form, options=options)
+
+    def _close(self) -> NewFile:
+        """Write what the container still holds; the file has no name yet."""
+        container, self._container = self._container, None
+        container.close()
+        assert self._new is not None
+        return self._new
+
+    def finish(self) -> None:
+        with self._errors():
+            self._close().finish()
+
+    def discard(self) -> None:
+        container, self._container = self._container, None
+        with contextlib.suppress(OSError, self._av.FFmpegError):
+            if container is not None:
+                container.close()
+        if self._new is not None:
+            self._new.discard()
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, self._av.FFmpegError, ValueError) as error:
+            self.discard()
+            raise output_error(self.path, error) from None
+
+
+class VideoWriter(ContainerFile):
     """Writes an MP4 (H.264, yuv420p) that browsers play, one exact time per frame.
 
     Where the next picture comes more than half an hour later, the last one is repeated (`repeats`).
-
-    The file takes its name when it is whole: leaving the ``with`` block by an exception, or
-    being killed, leaves nothing under ``path``.
 
     Args:
         path: The file to write; it ends in ``.mp4``.
@@ -104,38 +159,20 @@ class VideoWriter:
         owner: NewFile | None = None,
     ) -> None:
         check_output(path, overwrite=overwrite)
-        av = import_av()
-        self.path = path
+        super().__init__(path)
         self.frames = 0
-        self._av = av
-        self._reformatter = av.video.reformatter.VideoReformatter()
+        self._reformatter = self._av.video.reformatter.VideoReformatter()
         self._key_pts = -_KEY_FRAME_EVERY_US
         self._last_pts = -1
         self._last_frame: Any = None
         self._repeats = Repeats(path)
         self._duration_us: dict[int, int] = {}  # of the pictures inside the encoder
-        self._container: Any = None
-        self._new: NewFile | None = None
         encoder = _encoder()
-        with self._output_errors():
-            self._new = NewFile(path, replace=overwrite, owner=owner)
-            self._container = av.open(
-                self._new.name,
-                "w",
-                format="mp4",
-                options={"movflags": "+faststart", "video_track_timescale": "1000000"},
-            )
-            self._stream = self._container.add_stream(encoder, rate=30)
-            self._stream.width, self._stream.height = width, height
-            self._stream.pix_fmt = "yuv420p"
-            self._stream.time_base = _MICROSECOND
-            context = self._stream.codec_context
-            context.options = _ENCODERS[encoder]
-            context.time_base = _MICROSECOND
-            context.max_b_frames = 0
-            # Say which YUV this is: players guess differently for small and large pictures.
-            context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
-            context.color_range = 1  # 16 to 235
+        options = {"movflags": "+faststart", "video_track_timescale": "1000000"}
+        with self._errors():
+            self._open("mp4", options, overwrite=overwrite, owner=owner)
+            size = (width, height)
+            self._stream = add_stream(self._container, encoder, size, _ENCODERS[encoder])
 
     def write(self, image: Image, pts_us: int, duration_us: int = 40_000) -> int:
         """Append ``image``, to be shown ``pts_us`` microseconds after the start.
@@ -183,53 +220,16 @@ class VideoWriter:
         self.frames += 1
 
     def _encode(self, frame: Any) -> None:
-        with self._output_errors():
+        with self._errors():
             for packet in self._stream.encode(frame):
                 # libx264 reports the nominal frame time; a player goes by what stands here.
                 packet.duration = self._duration_us.pop(packet.pts, packet.duration)
                 self._container.mux(packet)
 
     def finish(self) -> None:
-        """Write what is left and give the file its name.
-
-        Raises:
-            OutputError: The file cannot be written.
-        """
         self._last_frame = None
         self._encode(None)
-        with self._output_errors():
-            container, self._container = self._container, None
-            container.close()
-            if self._new is not None:
-                self._new.finish()
-
-    def discard(self) -> None:
-        """Remove what was written so far; after `finish`, do nothing."""
-        container, self._container = self._container, None
-        with contextlib.suppress(OSError, self._av.FFmpegError):
-            if container is not None:
-                container.close()
-        if self._new is not None:
-            self._new.discard()
-
-    @contextlib.contextmanager
-    def _output_errors(self) -> Any:
-        try:
-            yield
-        except (OSError, self._av.FFmpegError, ValueError) as error:
-            self.discard()
-            raise output_error(self.path, error) from None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self.finish()
-        else:
-            self.discard()
+        super().finish()
 
 
 def check_output(path: Path, *, overwrite: bool) -> None:

@@ -16,7 +16,7 @@ from dgrec.timeline import SteadyTime
 if TYPE_CHECKING:
     from dgrec.video import Picture
 
-__all__ = ["Footage", "Frame", "FrameSource", "properties_of", "size_event"]
+__all__ = ["FileSource", "Frame", "FrameSource", "properties_of", "size_event"]
 
 # OpenCV's numbers for the properties that PySDK may ask for: width, height, frame rate.
 _WIDTH, _HEIGHT, _FPS = 3, 4, 5
@@ -47,7 +47,7 @@ class Frame:
 
 
 class FrameSource(Protocol):
-    """What frames come from: `Footage`, or `dgrec.recorder.sources.live.LiveSource`."""
+    """What frames come from: `FileSource`, or `dgrec.recorder.sources.live.LiveSource`."""
 
     @property
     def end_reason(self) -> str:
@@ -80,7 +80,7 @@ class FrameSource(Protocol):
         """Close the source."""
 
 
-class Footage:
+class FileSource:
     """The frames of a file, in order and at the pace at which they are asked for.
 
     Args:

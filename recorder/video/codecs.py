@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 from dgrec.errors import VideoError
@@ -107,19 +106,12 @@ def open_stream(container: Any, codec: Codec, quality: int, size: tuple[int, int
 
     The encoder is open then, its threads are there, and no scheduling has changed.
     """
-    stream = container.add_stream(codec.encoder, rate=30)
-    stream.width, stream.height = size
-    stream.pix_fmt = "yuv420p"
-    stream.time_base = Fraction(1, 1_000_000)
+    from dgrec.video import add_stream
+
+    stream = add_stream(container, codec.encoder, size, codec.options_for(quality))
     context = stream.codec_context
-    context.options = codec.options_for(quality)
-    context.time_base = Fraction(1, 1_000_000)
-    context.max_b_frames = 0
     context.gop_size = 1 << 16  # key frames come by the clock, not by the number of frames
     context.thread_count = _threads()
-    # Say which YUV this is: players guess differently for small and large pictures.
-    context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
-    context.color_range = 1  # 16 to 235
     with kept_scheduling():
         context.open()
     return stream

@@ -54,9 +54,10 @@ def recorded_videos(
             if number is None:
                 continue
             path = None if footage is None else footage.part_with(frame).path
-            if path is not None:
+            if path is None:
+                gone += 1
+            else:
                 frames[place] = path, number
-            gone += path is None
         if lacking and gone:
             of_clip = counted(gone, "frame", "of the clip is", "of the clip are")
             report.notes.append(f"{lacking}: {of_clip} not in its {kind} video")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dgrec.errors import VideoError
-from dgrec.footage import Clip, Pixels, find_footage
+from dgrec.footage import Pixels, VideoFrames, find_footage
 from dgrec.replay.clip.packets import VideoTarget, copy_packets
 from dgrec.replay.clip.recorded import ClipReport, RecordedVideo
 from dgrec.replay.clip.rows import ClipRows
@@ -148,7 +148,7 @@ def _entry(
     old: Mapping[str, Any],
 ) -> dict[str, Any]:
     assert places[0] is not None  # a video does not begin with a repeated picture
-    clip = Clip(path)
+    clip = VideoFrames(path)
     image = clip.read(0)
     clip.close()
     assert image is not None  # it was written just now, with at least one frame

@@ -69,8 +69,15 @@ def _sections(comparison: Comparison) -> Iterator[Section]:
     yield Section(
         "Recordings",
         (
-            *("", "session", "frames", "ended", "warm-up", "compared", "effective"),
-            *("dropped", "skipped"),
+            "",
+            "session",
+            "frames",
+            "ended",
+            "warm-up",
+            "compared",
+            "effective",
+            "dropped",
+            "skipped",
         ),
         [
             _recording_row(side, recording)

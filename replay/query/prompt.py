@@ -30,9 +30,10 @@ Tab completes names, the arrow keys bring back what was typed before.
 """
 _FORMATS = ("table", "json", "jsonl", "csv", "markdown")
 _KEYWORDS = (
-    *("SELECT", "DISTINCT", "FROM", "WHERE", "GROUP BY", "HAVING", "ORDER BY", "LIMIT", "JOIN"),
-    *("USING", "WITH", "BETWEEN", "DESCRIBE", "SUMMARIZE", "EXPLAIN"),
-    *("count", "sum", "avg", "min", "max", "quantile_cont"),
+    "GROUP BY",
+    "ORDER BY",
+    *"SELECT DISTINCT FROM WHERE HAVING LIMIT JOIN USING WITH BETWEEN DESCRIBE SUMMARIZE".split(),
+    *"EXPLAIN count sum avg min max quantile_cont".split(),
 )
 _VIEWS = "SELECT view_name AS name FROM duckdb_views() WHERE NOT internal"
 _MACROS = (

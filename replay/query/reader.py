@@ -40,10 +40,10 @@ _MOST_SPILLED = 8 * 10**9
 #: DuckDB types whose values Arrow gives back to Python whole. The others (intervals, nanosecond
 #: stamps, unions, bit strings, ...) are taken as DuckDB's own text.
 _PLAIN_TYPES = (
-    *("boolean", "tinyint", "smallint", "integer", "bigint", "hugeint"),
-    *("utinyint", "usmallint", "uinteger", "ubigint", "float", "double", "decimal"),
-    *("varchar", "json", "blob", "uuid", "enum", "null", '"null"'),
-    *("date", "time", "timestamp", "timestamp_s", "timestamp_ms", "timestamp with time zone"),
+    "timestamp with time zone",
+    *"boolean tinyint smallint integer bigint hugeint utinyint usmallint uinteger ubigint".split(),
+    *'float double decimal varchar json blob uuid enum null "null"'.split(),
+    *"date time timestamp timestamp_s timestamp_ms".split(),
 )
 
 

@@ -25,20 +25,18 @@ __all__ = ["check_only_reads", "one_statement", "without_end"]
 #: or describe the views. All others read files, settings or addresses in memory, run text as SQL,
 #: or change something.
 _TABLE_FUNCTIONS = frozenset(
-    (
-        *("range", "generate_series", "unnest", "repeat", "repeat_row", "json_each", "json_tree"),
-        *("histogram", "histogram_values", "summary", "pragma_table_info", "pragma_version"),
-        *("duckdb_columns", "duckdb_functions", "duckdb_keywords", "duckdb_tables"),
-        *("duckdb_types", "duckdb_views", "pg_timezone_names", "icu_calendar_names"),
-    )
+    """
+    range generate_series unnest repeat repeat_row json_each json_tree histogram
+    histogram_values summary pragma_table_info pragma_version duckdb_columns duckdb_functions
+    duckdb_keywords duckdb_tables duckdb_types duckdb_views pg_timezone_names icu_calendar_names
+    """.split()
 )
-#: Functions that may not stand anywhere.
+#: Functions that may not stand anywhere (json_serialize_plan plans, and so computes, a text).
 _REFUSED_FUNCTIONS = frozenset(
-    (
-        *("current_setting", "getenv", "write_log", "sleep_ms", "nextval", "setval", "currval"),
-        *("which_secret", "json_execute_serialized_sql", "getvariable", "pg_sleep"),
-        "json_serialize_plan",  # it plans, and so computes, what stands in a text
-    )
+    """
+    current_setting getenv write_log sleep_ms nextval setval currval which_secret
+    json_execute_serialized_sql getvariable pg_sleep json_serialize_plan
+    """.split()
 )
 #: Views of DuckDB's own that tell of more than the sessions.
 _REFUSED_VIEWS = frozenset(
@@ -51,11 +49,10 @@ _QUERY_NODES = frozenset(
 #: A PIVOT that finds its own columns is several statements, which DuckDB does not show as a tree.
 #: Such a text is refused for any of these words, even in a string.
 _WORDS_OF_OTHERS = frozenset(
-    (
-        *("attach", "call", "checkpoint", "copy", "create", "delete", "detach", "drop", "execute"),
-        *("export", "import", "insert", "install", "load", "merge", "pragma", "prepare", "query"),
-        *("query_table", "reset", "set", "truncate", "update", "use", "vacuum", "glob"),
-    )
+    """
+    attach call checkpoint copy create delete detach drop execute export import insert install
+    load merge pragma prepare query query_table reset set truncate update use vacuum glob
+    """.split()
 )
 _WORD = re.compile(r"\w+")
 #: Functions that the optimizer puts in, with what it knows of their arguments.

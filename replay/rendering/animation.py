@@ -10,10 +10,10 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from dgrec.errors import VideoError
-from dgrec.files import NewFile, check_new_file
-from dgrec.replay.rendering.sinks import Sink, Target, output_errors
+from dgrec.files import check_new_file
+from dgrec.replay.rendering.sinks import Sink, Target
 from dgrec.session import RecordedResult
-from dgrec.video import Image, Repeats, import_av
+from dgrec.video import ContainerFile, Image, Repeats
 
 __all__ = ["Animation", "animation"]
 
@@ -35,8 +35,12 @@ class _Format(NamedTuple):
 _FORMATS = {
     ".gif": _Format("gif", 100, "pal8", {}, "-1", 2**16 - 1),
     ".webp": _Format(
-        *("libwebp_anim", 1000, "yuv420p", {"quality": "80", "compression_level": "2"}, "1"),
-        2**24 - 2,
+        "libwebp_anim",
+        1000,
+        "yuv420p",
+        {"quality": "80", "compression_level": "2"},
+        once="1",
+        longest=2**24 - 2,
     ),
 }
 #: A palette for each picture (for all of them, all would have to be held), dithered in a fixed
@@ -44,7 +48,7 @@ _FORMATS = {
 _PALETTE = (("palettegen", "stats_mode=single"), ("paletteuse", "new=1:dither=bayer:bayer_scale=5"))
 
 
-class Animation(Sink):
+class Animation(ContainerFile, Sink):
     """Writes a GIF or WebP in bounded memory (of a WebP, libwebp holds the compressed pictures).
 
     Args:
@@ -61,15 +65,13 @@ class Animation(Sink):
 
     def __init__(self, path: Path, width: int, height: int, *, loop: bool, overwrite: bool) -> None:
         self._format = _FORMATS[path.suffix.lower()]
-        self._av = av = import_av()
-        if self._format.codec not in av.codecs_available:
+        super().__init__(path)
+        if self._format.codec not in self._av.codecs_available:
             raise VideoError(
                 f"the installed PyAV cannot encode {path.suffix} ({self._format.codec}); "
                 "its wheels can: `pip install --force-reinstall --only-binary :all: av`"
             )
         check_new_file(path, overwrite=overwrite)
-        self._path = path
-        self._new: NewFile | None = None
         self._time_base = Fraction(1, self._format.ticks)
         self._last_pts_us: int | None = None
         self._last_duration_us = 0
@@ -78,15 +80,9 @@ class Animation(Sink):
         self._repeats = Repeats(path, self._format.longest)
         #: Pictures that would have been too short to be shown.
         self._passed_over = 0
-        self._container: Any = None
         with self._errors():
-            self._new = NewFile(path, replace=overwrite)
-            self._container = av.open(
-                self._new.name,
-                "w",
-                format=path.suffix.lower()[1:],
-                options={"loop": "0" if loop else self._format.once},
-            )
+            options = {"loop": "0" if loop else self._format.once}
+            self._open(path.suffix.lower()[1:], options, overwrite=overwrite)
             self._stream = self._container.add_stream(self._format.codec, rate=self._format.ticks)
             self._stream.width, self._stream.height = width, height
             self._stream.pix_fmt = self._format.pix_fmt
@@ -162,33 +158,19 @@ class Animation(Sink):
                 self._palette.push(None)
                 self._pull()
             self._encode(None)
-            container, self._container = self._container, None
-            container.close()
-            assert self._new is not None
-            if self._path.suffix.lower() == ".webp":
-                _set_end(self._new.file, self._last_tick + self._last_duration)
-            self._new.finish()
-
-    def discard(self) -> None:
-        container, self._container = self._container, None
-        with contextlib.suppress(OSError, self._av.FFmpegError):
-            if container is not None:
-                container.close()
-        if self._new is not None:
-            self._new.discard()
+            new = self._close()
+            if self.path.suffix.lower() == ".webp":
+                _set_end(new.file, self._last_tick + self._last_duration)
+            new.finish()
 
     def notes(self) -> list[str]:
         if not self._passed_over:
             return []
-        kind = self._path.suffix.lower()[1:].upper()
+        kind = self.path.suffix.lower()[1:].upper()
         return [
             f"{kind} shows at most {1_000_000 // _SHORTEST_US} pictures a second: "
             f"{self._passed_over:,} of {self.frames + self._passed_over:,} frames were left out"
         ]
-
-    def _errors(self) -> contextlib.AbstractContextManager[None]:
-        kinds = (OSError, ValueError, self._av.FFmpegError)
-        return output_errors(self._path, self.discard, kinds)
 
 
 def animation(*, loop: bool) -> Target:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 from dgrec.errors import OutputError
-from dgrec.files import NewFolder, check_new_file, check_parent, output_error
+from dgrec.files import NewFolder, Unfinished, check_new_file, check_parent, output_error
 from dgrec.session import RecordedResult
 from dgrec.video import Image, VideoWriter, check_output
 
@@ -31,11 +30,8 @@ __all__ = [
 JPEG_QUALITY = 92
 
 
-class Sink(ABC):
-    """Takes finished pictures, in order. What it writes takes its name when it is whole.
-
-    Leaving the ``with`` block by an exception, or being killed, leaves nothing under that name.
-    """
+class Sink(Unfinished):
+    """Takes finished pictures, in order."""
 
     #: Pictures written so far.
     frames: int = 0
@@ -54,32 +50,9 @@ class Sink(ABC):
             OutputError: It cannot be written (the disk is full, say).
         """
 
-    @abstractmethod
-    def finish(self) -> None:
-        """Write what is left and give it its name.
-
-        Raises:
-            OutputError: It cannot be written.
-        """
-
-    @abstractmethod
-    def discard(self) -> None:
-        """Remove what was written so far."""
-
     def notes(self) -> list[str]:
         """Return what the user should know at the end, a line each."""
         return []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self.finish()
-        else:
-            self.discard()
 
 
 class _OpenSink(Protocol):
@@ -212,12 +185,10 @@ def encode_picture(image: Image, suffix: str) -> bytes:
 
 
 @contextlib.contextmanager
-def output_errors(
-    path: Path, discard: Callable[[], None], kinds: tuple[type[Exception], ...] = (OSError,)
-) -> Iterator[None]:
-    """Turn errors of ``kinds`` into one line, and remove what was begun."""
+def output_errors(path: Path, discard: Callable[[], None]) -> Iterator[None]:
+    """Turn an error of the file system into one line, and remove what was begun."""
     try:
         yield
-    except kinds as error:
+    except OSError as error:
         discard()
         raise output_error(path, error) from None

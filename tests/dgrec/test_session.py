@@ -160,7 +160,9 @@ def test_attributes_are_read_like_those_of_the_result(tmp_path: Path) -> None:
 def test_a_result_without_pixels_says_where_they_are(name: str, tmp_path: Path) -> None:
     frame = open_session(write_session(tmp_path / "a.parquet", ROWS[:5])).result(3)
     assert not hasattr(frame, name)
-    with pytest.raises(AttributeError, match=rf"frame 3 has no '{name}': .*Pixels.*overlay"):
+    with pytest.raises(
+        AttributeError, match=rf"frame 3 has no '{name}': .*session.pixels.*overlay"
+    ):
         getattr(frame, name)
 
 

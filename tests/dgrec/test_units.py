@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from dgrec.errors import ConfigError
-from dgrec.units import Quantity, parse_dimensions, parse_rate, parse_size, parse_time
+from dgrec.units import (
+    Quantity,
+    and_more,
+    counted,
+    parse_dimensions,
+    parse_rate,
+    parse_size,
+    parse_time,
+)
 
 
 @pytest.mark.parametrize(
@@ -117,3 +125,14 @@ def test_rates() -> None:
 def test_what_is_not_a_rate(text: str) -> None:
     with pytest.raises(ConfigError, match="is not a valid rate; expected frames a second"):
         parse_rate(text)
+
+
+def test_counts_have_the_right_plural() -> None:
+    assert counted(0, "frame") == "0 frames"
+    assert counted(1, "frame", "is", "are") == "1 frame is"
+    assert counted(2000, "more row") == "2,000 more rows"
+
+
+def test_the_first_problem_says_how_many_more_there_are() -> None:
+    assert and_more(["a"]) == "a"
+    assert and_more(["a", *"b" * 1234], "more: dgrec info") == "a (and 1,234 more: dgrec info)"

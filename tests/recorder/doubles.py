@@ -23,7 +23,7 @@ from dgrec.recorder.machine import MachineMeter
 from dgrec.recorder.options import RecordingOptions, Splitting
 from dgrec.recorder.recorder import Recorder
 from dgrec.recorder.segments import PlacedRow, names_of
-from dgrec.recorder.sources import Footage, Frame, open_source, parse_source
+from dgrec.recorder.sources import FileSource, Frame, open_source, parse_source
 from dgrec.recorder.stream import Stream
 from dgrec.recorder.video import VideoOptions, VideoRecorder
 from dgrec.recorder.writing import Earlier, PartedJournal
@@ -117,13 +117,13 @@ class ScriptedFrames(SourceDouble):
         self.released = True
 
 
-def clip(clock: Clock, *, skip: int = 0, loop: bool = False) -> Footage:
+def clip(clock: Clock, *, skip: int = 0, loop: bool = False) -> FileSource:
     """Return the sample clip from its frame ``skip`` on."""
     source = parse_source("sample")
     reader = open_source(source)
     for _ in range(skip):
         reader.read()
-    return Footage(reader, clock, reopen=lambda: open_source(source), loop=loop)
+    return FileSource(reader, clock, reopen=lambda: open_source(source), loop=loop)
 
 
 class PysdkDouble:

@@ -12,7 +12,7 @@ import dgrec as library
 from dgrec import sample
 from dgrec.clock import Clock
 from dgrec.recorder.capture import Capture, Decimator
-from dgrec.recorder.sources import Footage, open_source, parse_source
+from dgrec.recorder.sources import FileSource, open_source, parse_source
 from dgrec.replay.verify import Findings, check
 from dgrec.video import VideoReader, import_av
 from tests.footage import FRAMES, kinds
@@ -59,7 +59,7 @@ def recorded(path: Path, output: Path) -> tuple[list[dict[str, Any]], dict[str, 
     """Record a file with a model that finds nothing; return rows and metadata."""
     clock = Clock()
     model = PysdkDouble("Detection", lambda _: [])
-    capture = Capture(Footage(open_source(parse_source(str(path))), clock))
+    capture = Capture(FileSource(open_source(parse_source(str(path))), clock))
     record(model, capture, output, model.describe(), clock=clock)
     with library.open(output) as session:
         return session.frames.to_pylist(), session.metadata
@@ -100,7 +100,7 @@ def test_the_summary_says_what_is_missing(dgrec: Command) -> None:
 
 def kept(path: Path, fps: float) -> list[int]:
     reader = open_source(parse_source(str(path)))
-    capture = Capture(Footage(reader, Clock()), decimator=Decimator(fps))
+    capture = Capture(FileSource(reader, Clock()), decimator=Decimator(fps))
     frames = []
     while (answer := capture.read())[0]:
         frames.append(capture.take(answer[1]).source_frame)

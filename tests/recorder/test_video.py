@@ -19,6 +19,7 @@ import dgrec
 from bench.kill9_video import mismatches, run_once
 from dgrec.clock import Clock
 from dgrec.errors import OutputError, VideoError
+from dgrec.paths import VideoKind
 from dgrec.recorder.capture import Capture, Decimator
 from dgrec.recorder.cli import record_command
 from dgrec.recorder.job import Plan, make_plan
@@ -26,9 +27,9 @@ from dgrec.recorder.options import RecordingOptions, Retention, Splitting
 from dgrec.recorder.recovery import recover
 from dgrec.recorder.request import RecordRequest
 from dgrec.recorder.segments import PlacedRow
-from dgrec.recorder.sources import Footage, Frame, FrameSource, open_source, parse_source
-from dgrec.recorder.video import Kind, find_codec, video_options
+from dgrec.recorder.sources import FileSource, Frame, FrameSource, open_source, parse_source
 from dgrec.recorder.video import encoder as video_module
+from dgrec.recorder.video import find_codec, video_options
 from dgrec.recorder.video.codecs import CODECS
 from dgrec.recorder.video.file import VideoFile, _CountedFile, drop_torn_end, frame_stamps
 from dgrec.recorder.writing import parts as parts_module
@@ -87,7 +88,7 @@ class NoisyFrames(ScriptedFrames):
         return frame
 
 
-def options(*kinds: Kind, codec: str = "h264", **more: Any) -> dict[str, Any]:
+def options(*kinds: VideoKind, codec: str = "h264", **more: Any) -> dict[str, Any]:
     """Return options of a recording with videos."""
     video = "both" if len(kinds) == 2 else kinds[0] if kinds else "raw"
     return {"video": video, "codec": codec, **{f"video_{name}": more[name] for name in more}}
@@ -108,7 +109,7 @@ def run(
     frames: FrameSource
     if isinstance(footage, Path):
         source = parse_source(str(footage))
-        frames = Footage(open_source(source), clock)
+        frames = FileSource(open_source(source), clock)
     else:
         frames = footage
     kept = []
@@ -525,7 +526,7 @@ def test_pictures_of_other_sizes(tmp_path: Path) -> None:
     white = np.full((100, 200, 3), 255, np.uint8)
     tall = np.full((200, 100, 3), 255, np.uint8)
     small = np.full((50, 100, 3), 255, np.uint8)
-    kinds: tuple[Kind, ...] = ("raw", "annotated")
+    kinds: tuple[VideoKind, ...] = ("raw", "annotated")
     for kind in kinds:
         file = VideoFile(tmp_path / f"{kind}.mp4", kind, find_codec("h264"), 90)
         for i, image in enumerate((white, tall, small)):

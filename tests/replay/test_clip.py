@@ -19,7 +19,7 @@ from click.testing import Result
 
 import dgrec as library
 from dgrec.files import NewFile
-from dgrec.footage import Clip, Pixels, find_footage
+from dgrec.footage import Pixels, VideoFrames, find_footage
 from dgrec.format import Journal, JournalWriter, Row, seal, utc_text
 from dgrec.paths import part_path
 from dgrec.replay.clip import Span
@@ -91,7 +91,7 @@ def camera_session(path: Path, frames: range = range(FRAMES), **more: Any) -> Pa
 
 
 def pictures(path: Path) -> list[Any]:
-    clip = Clip(path)
+    clip = VideoFrames(path)
     images = []
     while (image := clip.read(len(images))) is not None:
         images.append(image)
@@ -493,7 +493,7 @@ def test_a_clip_that_begins_without_pixels_shows_the_rest_in_time(
     assert "encoded again" in done.output
     assert_whole(output)
     assert frames_shown(output, tmp_path) == seen(range(30, 50))
-    clip = Clip(output.with_suffix(".mp4"))
+    clip = VideoFrames(output.with_suffix(".mp4"))
     clip.read(0)
     assert clip.time_s == 0
     clip.close()

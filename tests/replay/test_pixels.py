@@ -13,7 +13,7 @@ import pytest
 import dgrec
 from dgrec import sample
 from dgrec.errors import VideoError
-from dgrec.footage import Clip, Footage, Pixels, find_footage
+from dgrec.footage import Footage, Pixels, VideoFrames, find_footage
 from dgrec.format import Journal, JournalWriter, Metadata, seal, utc_text
 from dgrec.video import VideoWriter, import_av
 from tests.factory import CLOSING, START_NS, write_journal, write_session
@@ -113,7 +113,7 @@ def test_pixels_are_those_of_the_recording(clip: Path) -> None:
     capture = cv2.VideoCapture(str(clip))
     recorded = [capture.read()[1] for _ in range(FRAMES)]
     capture.release()
-    reader = Clip(clip)
+    reader = VideoFrames(clip)
     for index in range(0, FRAMES, 4):
         image = reader.read(index)
         assert image is not None

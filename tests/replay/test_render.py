@@ -397,7 +397,7 @@ def test_a_disk_that_fills_up(tmp_path: Path, clip: Path, monkeypatch: pytest.Mo
 
     def fails(self: VideoWriter, *arguments: Any) -> None:
         if self.frames == 20:
-            with self._output_errors():
+            with self._errors():
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         write(self, *arguments)
 

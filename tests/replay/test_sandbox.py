@@ -19,7 +19,7 @@ from click.testing import Result
 
 import dgrec as dgrec_package
 from dgrec import sample
-from dgrec.errors import QueryError
+from dgrec.errors import QueryError, SessionError
 from dgrec.replay.limits import bounded_memory
 from dgrec.replay.query import SqlReader, check_only_reads, where
 from dgrec.replay.query.landlock import refuse_writing
@@ -225,7 +225,7 @@ def test_a_file_that_goes_away_is_one_line(tmp_path: Path) -> None:
     shutil.copy(sample.SESSION, given)
     with dgrec_package.open(given) as session:
         given.unlink()
-        with pytest.raises(QueryError, match=r"given\.parquet"):
+        with pytest.raises(SessionError, match=r"given\.parquet: is not there any more"):
             SqlReader([session])
 
 
@@ -419,7 +419,7 @@ def test_limits_can_be_set(dgrec: Run, folder: Path) -> None:
     done = dgrec("query", given, slow, "--timeout", "0.3s")
     assert done.exit_code == 1
     assert "stopped after 0.3 s" in done.stderr
-    assert dgrec("query", given, "SELECT 1", "--timeout", "5").exit_code == 2
+    assert dgrec("query", given, "SELECT 1", "--timeout", "five").exit_code == 2
     assert dgrec("query", given, "SELECT 1", "--memory-limit", "much").exit_code == 2
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from dgrec.errors import VideoError
-from dgrec.footage import Clip
+from dgrec.footage import VideoFrames
 from dgrec.footage.frame_index import FrameIndex, UntrustedIndexError, is_random_access_point
 from tests.replay.clips import HEIGHT, WIDTH, number_in, numbered_image, write_clip
 
@@ -113,7 +113,7 @@ def test_jumps_are_exact(tmp_path: Path, kind: str, changed: bool) -> None:
     path = encode(tmp_path / name, **options)
     images, times = counted(path)
     assert len(images) == FRAMES
-    clip = Clip(path, changed=changed)
+    clip = VideoFrames(path, changed=changed)
     rng = random.Random(5)
     order = [120, *(rng.randrange(FRAMES) for _ in range(12)), FRAMES - 1, 0, 77, 76, 75, 74]
     order += [*range(30, 50), 3, 60, 61, 90]
@@ -130,7 +130,7 @@ def test_jumps_are_exact(tmp_path: Path, kind: str, changed: bool) -> None:
 
 
 def test_reading_forwards_needs_no_index(tmp_path: Path) -> None:
-    clip = Clip(encode(tmp_path / "a.mp4"))
+    clip = VideoFrames(encode(tmp_path / "a.mp4"))
     for index in range(FRAMES):
         image = clip.read(index)
         assert image is not None
@@ -145,7 +145,7 @@ def test_a_turned_video_is_turned_as_opencv_does(tmp_path: Path) -> None:
     for degrees in (90, 180, 270):
         path = turned(encode(tmp_path / "a.mp4", frames=60), tmp_path / f"{degrees}.mp4", degrees)
         images, _ = counted(path)
-        clip = Clip(path, changed=True)
+        clip = VideoFrames(path, changed=True)
         assert np.array_equal(clip.read(50), images[50])  # type: ignore[arg-type]
         assert clip.has_index
         clip.close()
@@ -182,7 +182,7 @@ def test_an_edit_list_that_cuts_is_counted(tmp_path: Path) -> None:
                 b.mux(packet)
     images, _ = counted(path)
     assert 0 < len(images) < FRAMES
-    clip = Clip(path)
+    clip = VideoFrames(path)
     for index in (len(images) - 1, 0, 120, 3):
         image = clip.read(index)
         assert image is not None
@@ -198,7 +198,7 @@ def test_a_killed_recording_is_read_to_its_end(tmp_path: Path) -> None:
     path = tmp_path / "killed.mp4"
     path.write_bytes(data[: len(data) * 3 // 5])
     images, _ = counted(whole)
-    clip = Clip(path, changed=True)
+    clip = VideoFrames(path, changed=True)
     there = [image is not None for image in map(clip.read, range(FRAMES))]
     end = there.index(False)
     assert 40 <= end < FRAMES
@@ -228,7 +228,7 @@ def test_damage_never_shifts_frames(tmp_path: Path) -> None:
     path = tmp_path / "damaged.mp4"
     path.write_bytes(data)
     assert len(counted(path)[0]) < FRAMES, "counting would not do"
-    clip = Clip(path, changed=True)
+    clip = VideoFrames(path, changed=True)
     for index in range(FRAMES):
         image = clip.read(index)
         if 50 <= index < 80:  # up to the next key frame
@@ -250,7 +250,7 @@ def test_a_file_cut_short_loses_only_its_end(tmp_path: Path) -> None:
     _, at, _, _ = packets_of(whole)[100]
     path = tmp_path / "short.mp4"
     path.write_bytes(whole.read_bytes()[:at])
-    clip = Clip(path, changed=True)
+    clip = VideoFrames(path, changed=True)
     for index in (99, 0, 79, 100, 120, 149, 5):
         image = clip.read(index)
         if index < 80:
@@ -262,20 +262,20 @@ def test_a_file_cut_short_loses_only_its_end(tmp_path: Path) -> None:
 
 
 def test_frames_are_found_by_their_time(tmp_path: Path) -> None:
-    clip = Clip(encode(tmp_path / "a.mp4", pts=uneven, options={"bf": "3"}))
+    clip = VideoFrames(encode(tmp_path / "a.mp4", pts=uneven, options={"bf": "3"}))
     for index in (0, 1, 39, 40, 41, 149):
         assert clip.find(uneven(index) / 1000) == index
     assert clip.find(uneven(40) / 1000 + 0.0004) is None
     assert clip.find(uneven(40) / 1000 + 0.0004, 0.0005) == 40
     assert clip.find(1e6) is None
     clip.close()
-    avi = Clip(encode(tmp_path / "a.avi", "mpeg4"))
+    avi = VideoFrames(encode(tmp_path / "a.avi", "mpeg4"))
     assert avi.find(0.04) is None
     avi.close()
 
 
 def test_counting_goes_on_where_the_index_is_refused(tmp_path: Path) -> None:
-    clip = Clip(encode(tmp_path / "a.mp4"))
+    clip = VideoFrames(encode(tmp_path / "a.mp4"))
     assert clip.read(130) is not None
     assert clip.has_index
     clip.count_frames()
@@ -324,7 +324,7 @@ def test_random_access_points() -> None:
 def test_a_file_that_is_gone_is_said(tmp_path: Path) -> None:
     for changed in (False, True):
         with pytest.raises(VideoError, match="cannot be read as a video"):
-            Clip(tmp_path / "a.mp4", changed=changed)
+            VideoFrames(tmp_path / "a.mp4", changed=changed)
 
 
 def test_nothing_is_printed_about_a_broken_file(
@@ -335,7 +335,7 @@ def test_nothing_is_printed_about_a_broken_file(
     at = data.index(b"mdat") + 20_000
     data[at : at + 3000] = random.Random(1).randbytes(3000)
     whole.write_bytes(data)
-    clip = Clip(whole, changed=True)
+    clip = VideoFrames(whole, changed=True)
     for index in range(0, 120, 7):
         clip.read(index)
     clip.close()
@@ -353,7 +353,7 @@ def test_damage_reaches_up_to_the_next_key_frame_however_late_pictures_come(tmp_
     data[at : at + size] = bytes(size)
     path = tmp_path / "damaged.mp4"
     path.write_bytes(data)
-    clip = Clip(path, changed=True)
+    clip = VideoFrames(path, changed=True)
     lost = []
     for index in range(FRAMES):
         image = clip.read(index)
