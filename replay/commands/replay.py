@@ -45,7 +45,7 @@ Keys in the window:
   space        play, pause
   . ,          one frame on, back
   right left   10 s on, back (or ] [)
-  n p          next, previous event: a drop, a frame slower than p99, a label that appears
+  n p          next, previous event: drop, frame slower than p99, new label
   + -          faster, slower
   home end     first, last frame
   l h          labels, HUD
