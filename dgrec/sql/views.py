@@ -141,14 +141,17 @@ def connect(
     connection.execute("SET TimeZone = 'UTC'")
     # A footer is read once, not for each look at a file: a question may take several.
     connection.execute("SET parquet_metadata_cache = true")
-    connection.execute(f"CREATE VIEW frames AS {_frames_query(sessions, connection)}")
+    room = _Room()
+    connection.execute(f"CREATE VIEW frames AS {_frames_query(sessions, connection, room)}")
     connection.execute(
         "CREATE VIEW detections AS "
         f"SELECT * EXCLUDE (d), {_DETECTION_COLUMNS} FROM ("
         "SELECT * EXCLUDE (detections, restore), unnest(range(len(detections))) AS detection, "
         "unnest(detections) AS d FROM frames)"
     )
-    connection.register("_frame_labels", _RowStream(_FRAME_LABELS, lambda _: _labelled(sessions)))
+    connection.register(
+        "_frame_labels", _RowStream(_FRAME_LABELS, lambda _: _labelled(sessions), _Room(0))
+    )
     connection.execute("CREATE VIEW frame_labels AS SELECT * FROM _frame_labels")
     connection.register("_sessions", _sessions_table(sessions))
     connection.execute("CREATE VIEW sessions AS SELECT * FROM _sessions")
@@ -184,23 +187,55 @@ class _Rows:
     is_finite: bool = False
 
 
+@dataclass
+class _Room:
+    """How many bytes of rows a connection may still keep in memory."""
+
+    left: int = 256 << 20
+
+    def take(self, size: int) -> bool:
+        if size > self.left:
+            return False
+        self.left -= size
+        return True
+
+
 class _RowStream:
-    """Gives DuckDB rows that it cannot read itself, anew for each scan.
+    """Gives DuckDB rows that it cannot read itself, for each scan.
 
     They are in a journal (also once a set's is sealed), in a file whose columns have other types,
-    or whose name DuckDB cannot take.
+    or whose name DuckDB cannot take. Once they have been read to the end they are kept, if there is
+    room: a report asks some thirty questions.
     """
 
     def __init__(
-        self, schema: pa.Schema, batches: Callable[[list[str]], Iterator[pa.RecordBatch]]
+        self,
+        schema: pa.Schema,
+        batches: Callable[[list[str]], Iterator[pa.RecordBatch]],
+        room: _Room,
     ) -> None:
         self.schema = schema
         self._batches = batches
+        self._room = room
+        self._kept: list[pa.RecordBatch] | None = None
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        batches = self._batches(self.schema.names)
+        batches = self._read() if self._kept is None else self._kept
         reader = pa.RecordBatchReader.from_batches(self.schema, batches)
         return reader.__arrow_c_stream__(requested_schema)
+
+    def _read(self) -> Iterator[pa.RecordBatch]:
+        read: list[pa.RecordBatch] = []
+        size = 0
+        for batch in self._batches(self.schema.names):
+            size += batch.nbytes
+            if size <= self._room.left:
+                read.append(batch)
+            else:
+                read.clear()
+            yield batch
+        if self._kept is None and self._room.take(size):
+            self._kept = read
 
 
 #: The first column tells sessions apart.
@@ -224,12 +259,14 @@ def _is_taken(name: str) -> bool:
     return name not in SCHEMA.names and name.lower() in {*SCHEMA.names, "session_id"}
 
 
-def _frames_query(sessions: Sequence[Queryable], connection: duckdb.DuckDBPyConnection) -> str:
+def _frames_query(
+    sessions: Sequence[Queryable], connection: duckdb.DuckDBPyConnection, room: _Room
+) -> str:
     """Return a query for the rows of all sessions, in their order."""
     rows = [
         row
         for number, session in enumerate(sessions)
-        for row in _rows_of(session, number, connection)
+        for row in _rows_of(session, number, connection, room)
     ]
     # DuckDB opens the first file of a list to learn the columns of all, and only those it reads
     # rows from besides. A scan for each of 200 files takes four times as long.
@@ -249,13 +286,13 @@ def _frames_query(sessions: Sequence[Queryable], connection: duckdb.DuckDBPyConn
 
 
 def _rows_of(
-    session: Queryable, number: int, connection: duckdb.DuckDBPyConnection
+    session: Queryable, number: int, connection: duckdb.DuckDBPyConnection, room: _Room
 ) -> Iterator[_Rows]:
     def streamed(
         name: str, schema: pa.Schema, batches: Callable[[list[str]], Iterator[pa.RecordBatch]]
     ) -> _Rows:
         schema = pa.schema([field for field in schema if not _is_taken(field.name)])
-        connection.register(name, _RowStream(schema, batches))
+        connection.register(name, _RowStream(schema, batches, room))
         return _Rows(session.id, schema, name=name)
 
     if not session.parts:

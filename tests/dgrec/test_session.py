@@ -217,3 +217,22 @@ def test_frames_by_index_and_by_slice(session: Session) -> None:
         session[600]
     with pytest.raises(TypeError, match="cannot be interpreted as an integer"):
         session.result("a")  # type: ignore[arg-type]
+
+
+def test_rows_that_duckdb_cannot_read_are_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_journal(tmp_path / "a.arrows", ROWS)
+    read: list[int] = []
+    batches = Session.batches
+
+    def counted(self: Session, *arguments: Any, **more: Any) -> Any:
+        read.append(1)
+        return batches(self, *arguments, **more)
+
+    monkeypatch.setattr(Session, "batches", counted)
+    with open_session(path) as session:
+        answers = [session.sql("SELECT sum(latency_ms) FROM frames").fetchall() for _ in range(3)]
+        assert session.sql("SELECT count(*) FROM frames").fetchall() == [(len(ROWS),)]
+    assert answers[0] == answers[1] == answers[2] != [(None,)]
+    assert len(read) == 1
