@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dgrec.errors import ConfigError
 
 __all__ = ["NamedPath", "Parsed"]
+
+if TYPE_CHECKING:
+    _ParamType = click.ParamType[Any]
+else:  # older versions of click know no brackets there
+    _ParamType = click.ParamType
 
 
 class NamedPath(click.Path):
@@ -29,7 +34,7 @@ class NamedPath(click.Path):
         return super().convert(value, param, ctx)
 
 
-class Parsed(click.ParamType[Any]):
+class Parsed(_ParamType):
     """A value that ``parse`` makes of its text; a `ConfigError` of it is an error of usage."""
 
     name = "text"
