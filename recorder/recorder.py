@@ -318,7 +318,13 @@ class Recorder:
         if error is not None:
             for queue in self.outputs:
                 queue.hurry()
-        self.close(None if error is None else Ending.after(error))
+        if error is None:
+            self.close()
+            return
+        try:
+            self.close(Ending.after(error))
+        except DgrecError as problem:  # the program's own error goes first
+            error.add_note(str(problem))
 
     # --- what became of it ---
 

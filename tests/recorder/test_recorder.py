@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import dgrec
+from dgrec.errors import OutputError
 from dgrec.format import Row
 from dgrec.recorder import recorder as recorder_module
 from dgrec.recorder.ending import Ending
@@ -371,3 +372,18 @@ def test_a_session_has_the_name_that_was_asked_for(tmp_path: Path) -> None:
         assert recorder.files == [output]
         assert [path.name for path in tmp_path.iterdir()] == [output.name]
         assert verify(output) == []
+
+
+def test_a_program_s_error_goes_before_one_of_sealing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OutputError("cannot be sealed")
+
+    recorder = dgrec.Recorder(tmp_path / "s.parquet")
+    end = recorder._end
+    monkeypatch.setattr(recorder, "_end", fail)
+    with pytest.raises(ZeroDivisionError) as caught, recorder:
+        _ = 1 // 0
+    assert caught.value.__notes__ == ["cannot be sealed"]
+    end(Ending())  # what the test kept from being written and closed
