@@ -47,13 +47,14 @@ __all__ = [
     "connect",
     "open",
     "open_sessions",
+    "predict_stream",
 ]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from dgrec.comparison import Comparison, compare
     from dgrec.recorder.outputs import Output
-    from dgrec.recorder.recorder import Recorder
+    from dgrec.recorder.program import Recorder, predict_stream
     from dgrec.session import RecordedResult, Session, connect, open_sessions
     from dgrec.session import open_session as open
 
@@ -64,11 +65,12 @@ _HOMES = {
     "Comparison": ("dgrec.comparison", "Comparison"),
     "Output": ("dgrec.recorder.outputs", "Output"),
     "RecordedResult": ("dgrec.session", "RecordedResult"),
-    "Recorder": ("dgrec.recorder.recorder", "Recorder"),
+    "Recorder": ("dgrec.recorder.program", "Recorder"),
     "Session": ("dgrec.session", "Session"),
     "compare": ("dgrec.comparison", "compare"),
     "connect": ("dgrec.session", "connect"),
     "open": ("dgrec.session", "open_session"),
+    "predict_stream": ("dgrec.recorder.program", "predict_stream"),
     "open_sessions": ("dgrec.session", "open_sessions"),
 }
 

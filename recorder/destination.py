@@ -24,6 +24,7 @@ __all__ = [
     "check_output",
     "check_room",
     "check_videos",
+    "free_path",
     "make_default_folder",
     "output_path",
     "replaced_files",
@@ -36,7 +37,7 @@ DEFAULT_FOLDER = Path("recordings")
 def output_path(output: Path | None, source_name: str) -> Path:
     """Return where a session goes, which is named after its source if it has no name."""
     if output is None:
-        return _free_name(DEFAULT_FOLDER, f"{source_name}-{datetime.now():%Y%m%d-%H%M%S}")
+        return free_path(DEFAULT_FOLDER / f"{source_name}-{datetime.now():%Y%m%d-%H%M%S}.parquet")
     return Path(str(output).replace("{source}", source_name))
 
 
@@ -100,13 +101,13 @@ def check_room(folder: Path, min_free: int | None) -> None:
         )
 
 
-def _free_name(folder: Path, stem: str) -> Path:
-    """Return a session name that is not taken: two recordings may start in one second."""
+def free_path(path: Path) -> Path:
+    """Return ``path``, or one with a number in it that is not taken, nor by files beside it."""
     for suffix in ("", *(f"-{number}" for number in range(2, 1000))):
-        path = folder / f"{stem}{suffix}.parquet"
-        if not any(folder.glob(f"{escape(path.stem)}[.-]*")):
-            return path
-    raise OutputError(f"{folder}: no free name for {stem}")
+        free = path.with_name(f"{path.stem}{suffix}{path.suffix}")
+        if not any(path.parent.glob(f"{escape(free.stem)}[.-]*")):
+            return free
+    raise OutputError(f"{path.parent}: no free name for {path.stem}")
 
 
 def check_videos(output: Path, video: VideoOptions, overwrite: bool, *, split: bool) -> None:

@@ -25,10 +25,10 @@ from dgrec.recorder.destination import (
 )
 from dgrec.recorder.model import LoadedModel, load_model
 from dgrec.recorder.options import RecordingOptions
-from dgrec.recorder.outputs import JsonLines, Output, OverlayWindow, check_target
-from dgrec.recorder.recorder import Recorder
+from dgrec.recorder.outputs import JsonLines, Output, OutputQueue, OverlayWindow, check_target
 from dgrec.recorder.recovery import Recovery
 from dgrec.recorder.request import RecordRequest
+from dgrec.recorder.session_writer import SessionWriter
 from dgrec.recorder.sources import (
     FileSource,
     FrameSource,
@@ -77,7 +77,7 @@ class Job:
     seconds: float = 0.0
 
     @property
-    def recorder(self) -> Recorder:
+    def recorder(self) -> SessionWriter:
         return self.stream.recorder
 
     @property
@@ -185,12 +185,13 @@ def prepare(
         outputs.append(OverlayWindow(f"dgrec: {source.name}", capture.stop))
     make_default_folder(plan.output)
     can_wait = reader.has_end
+    policy = given.policy or ("block" if can_wait else "drop-oldest")
     # The last that can go wrong: from here on there is a journal.
-    recorder = Recorder(
+    recorder = SessionWriter(
         plan.output,
         replace(
             plan.options,
-            policy=given.policy or ("block" if can_wait else "drop-oldest"),
+            policy=policy,
             # Footage can wait for the encoder, from wherever it comes.
             video_policy=given.video_policy or ("block" if can_wait else plan.options.video_policy),
         ),
@@ -199,7 +200,7 @@ def prepare(
         clock=clock,
         earlier=earlier,
         sources=len(request.sources),
-        outputs=outputs,
+        outputs=[OutputQueue(each, policy) for each in outputs],
     )
     inference = _inference(loaded, request, announce)
     stream = Stream(loaded.model, capture, recorder, clock=clock, inference=inference)

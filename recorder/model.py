@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-import math
 import os
 import sys
 from collections.abc import Mapping
@@ -16,11 +15,18 @@ from dgrec import sample
 from dgrec.credentials import redact, redact_text
 from dgrec.errors import ConfigError, ModelError
 from dgrec.files import read_small_text
-from dgrec.format import json_values
+from dgrec.format import Metadata, json_values
 from dgrec.recorder.zoo import CLOUD, LOCAL, folder_of, nearest_models, zoo_address
 from dgrec.session import OVERLAY_SETTINGS
 
-__all__ = ["LoadedModel", "ModelRequest", "load_model", "parse_property"]
+__all__ = [
+    "LoadedModel",
+    "ModelRequest",
+    "describe_model",
+    "lead_path_to_this_python",
+    "load_model",
+    "parse_property",
+]
 
 #: Where the token is read from: the name that degirum_tools uses. Without it PySDK looks into its
 #: own store (`degirum token install`). It is never an option: command lines are seen by others.
@@ -86,6 +92,10 @@ class LoadedModel:
     overlay: dict[str, Any]
 
     @property
+    def metadata(self) -> Metadata:
+        return {"model": self.description, "overlay": self.overlay}
+
+    @property
     def result_type(self) -> str:
         return str(self.description["result_type"])
 
@@ -130,7 +140,7 @@ def load_model(request: ModelRequest) -> LoadedModel:
     Raises:
         ModelError: The zoo cannot be reached, has no such model, or refuses a property.
     """
-    _lead_path_to_this_python()
+    lead_path_to_this_python()
     properties = dict(request.properties)
     _take_timing_property(properties)
     name, zoo, host, model = _connect_and_load(request, properties)
@@ -140,14 +150,58 @@ def load_model(request: ModelRequest) -> LoadedModel:
         "zoo": zoo,
         "inference_host": host,
         **_describe(model),
-        "properties": _plain(properties),
+        "properties": json_values.plain(properties),
     }
     if request.registry:
         facts["registry"] = {"file": redact(request.registry), "alias": request.alias}
     return LoadedModel(model, facts, _describe_overlay(model))
 
 
-def _lead_path_to_this_python() -> None:
+def describe_model(model: Any) -> LoadedModel:
+    """Return a model that a program has loaded, with what a session says of it.
+
+    Raises:
+        ConfigError: It is not like a PySDK model.
+    """
+    if not callable(getattr(model, "predict_batch", None)):
+        raise ConfigError(f"a {type(model).__name__} is not a model: it has no predict_batch()")
+    facts: dict[str, Any] = {"name": _model_name(model), "inference_host": _host_of(model)}
+    try:
+        described = {**facts, **_describe(model)}
+        overlay = _describe_overlay(model)
+    except Exception:  # a model of the program's own, which has some of PySDK's methods only
+        return LoadedModel(model, facts, {})
+    inner = [getattr(model, name, None) for name in ("model1", "model2")]
+    if (parts := [each for each in inner if each is not None]) and "model1" in vars(model):
+        described["compound"] = type(model).__name__
+        described["models"] = [describe_model(each).description for each in parts]
+    return LoadedModel(model, described, overlay)
+
+
+def _model_name(model: Any) -> str:
+    """Return the name by which PySDK knows a model; of compound models, their class and parts."""
+    own = vars(model)
+    parts = [_model_name(own[name]) for name in ("model1", "model2") if name in own]
+    if parts:
+        return f"{type(model).__name__}({', '.join(parts)})"
+    return str(own.get("_model_name") or type(model).__name__)
+
+
+def _host_of(model: Any) -> str | None:
+    """Return where a model runs, in the words of ``inference_host_address``."""
+    from degirum import model as models
+
+    own = vars(model)
+    if "model1" in own:
+        return _host_of(own["model1"])
+    kinds = (("_CloudServerModel", CLOUD), ("_ServerModel", own.get("_host")))
+    for name, host in (*kinds, ("_ClientModel", LOCAL)):
+        if isinstance(model, getattr(models, name, ())):
+            return None if host is None else str(host)
+    return None
+
+
+def lead_path_to_this_python() -> None:
     """Put this interpreter's folder first on PATH.
 
     PySDK runs Python postprocessors in a worker, started with the first ``python3`` on PATH. In
@@ -325,12 +379,12 @@ def _describe(model: Any) -> dict[str, Any]:
         "devices": _attribute(model, "devices_selected"),
         "python_postprocessor": _has_python_postprocessor(model),
         "checksum": getattr(info, "Checksum", None) or None,
-        "input_shape": _plain(_attribute(model, "input_shape")),
+        "input_shape": json_values.plain(_attribute(model, "input_shape")),
         "image_backend": _attribute(model, "image_backend"),
         "input_numpy_colorspace": _attribute(model, "input_numpy_colorspace"),
         "labels": labels,
         "parameters": {
-            name: _plain(_attribute(model, name))
+            name: json_values.plain(_attribute(model, name))
             for name in sorted(vars(type(model)).keys() | _base_names(type(model)))
             if name.startswith(("output_", "input_", "inference_"))
             and name not in ("input_shape", "inference_results_type")
@@ -353,7 +407,7 @@ def _has_python_postprocessor(model: Any) -> bool | None:
 
 def _attribute(model: Any, name: str) -> Any:
     try:
-        return _plain(getattr(model, name))
+        return json_values.plain(getattr(model, name))
     except Exception:  # properties of models that lack the matching parameter
         return None
 
@@ -363,18 +417,3 @@ def _describe_overlay(model: Any) -> dict[str, Any]:
     settings = {name: _attribute(model, f"overlay_{name}") for name in OVERLAY_SETTINGS}
     settings["fill_color"] = _attribute(model, "input_letterbox_fill_color")
     return settings
-
-
-def _plain(value: Any) -> Any:
-    """Return ``value`` as JSON can hold it: tuples as lists, the rest as text."""
-    if isinstance(value, set | frozenset):
-        return sorted((_plain(item) for item in value), key=repr)
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)  # JSON has no such numbers
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    return json.loads(json_values.dumps(value))

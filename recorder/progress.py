@@ -33,13 +33,16 @@ class Progress:
         #: When the first and the last frame were captured and completed.
         self._first_ns = self._last_ns = (0, 0)
 
-    def add(self, captured_ns: int, completed_ns: int, detections: int) -> None:
+    def add(
+        self, captured_ns: int, completed_ns: int, detections: int, *, has_latency: bool = True
+    ) -> None:
         self._last_ns = captured_ns, completed_ns
         if not self.frames:
             self._first_ns = self._last_ns
         self.frames += 1
         self.detections += detections
-        self.latencies.append((completed_ns - captured_ns) / 1e6)
+        if has_latency:
+            self.latencies.append((completed_ns - captured_ns) / 1e6)
         self._recent.add(captured_ns / 1e9, completed_ns / 1e9)
 
     def recent_fps(self, now_ns: int) -> float:

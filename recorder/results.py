@@ -14,16 +14,19 @@ from typing import Any
 import numpy as np
 
 from dgrec.errors import ConfigError, DgrecError
-from dgrec.format import json_values, utc_ns
+from dgrec.format import Metadata, json_values, utc_ns
+from dgrec.session import OVERLAY_SETTINGS
 
 __all__ = [
     "DetectionList",
     "added_attributes",
+    "describe_result",
     "finite",
     "own_pixels",
     "recordable",
     "sampled_conversion",
     "size_of",
+    "snapshot",
     "stamp_ns",
 ]
 
@@ -53,26 +56,62 @@ class DetectionList:
 
 
 def recordable(result: Any) -> Any:
-    """Return ``result`` if it is like one of PySDK, or the result that a list of detections makes.
+    """Return ``result`` if it is like one of PySDK, or the result that detections make.
 
     Raises:
-        DgrecError: It is neither.
+        DgrecError: It is neither a result, a list of detections, nor supervision's detections.
     """
     if isinstance(result, list) and all(isinstance(item, dict) for item in result):
-        try:
-            # A copy: it is written half a second later, and the caller may go on working on it.
-            return DetectionList(copy.deepcopy(result))
-        except Exception as error:  # by what is in it: a lock, or a list that is too deep
-            raise DgrecError(
-                f"detections that cannot be copied are not recorded: {error}"
-            ) from None
+        return DetectionList(result)
     has_all = all(hasattr(result, name) for name in ("__dict__", "results", "timing", "info"))
     if has_all and isinstance(result.timing, Mapping):
         return result
+    if is_supervision(result):
+        return DetectionList(detections_of_supervision(result))
     raise DgrecError(
-        f"a {type(result).__name__} cannot be recorded: expected a PySDK result, or a list of "
-        "detections, each a dictionary"
+        f"a {type(result).__name__} cannot be recorded: expected a PySDK result, a list of "
+        "detections (each a dictionary), or supervision.Detections"
     )
+
+
+def snapshot(result: Any) -> Any:
+    """Return a result that stays as it is now: rows are written later, by another thread.
+
+    Raises:
+        DgrecError: Something in it cannot be copied.
+    """
+    frozen = copy.copy(result)
+    own = vars(frozen)
+    name = "_results" if isinstance(result, DetectionList) else "_inference_results"
+    try:
+        if name in own:
+            own[name] = _copied(own[name])
+        own["timing"] = dict(result.timing)
+    except Exception as error:  # by what is in it: a lock, or a list that is too deep
+        raise DgrecError(f"detections that cannot be copied are not recorded: {error}") from None
+    return frozen
+
+
+#: What cannot change.
+_FIXED = frozenset({str, int, float, bool, type(None), bytes})
+
+
+def _copied(value: Any) -> Any:
+    """Return a copy of a value of lists, dictionaries and arrays; `copy.deepcopy` takes 10 times
+    as long.
+    """
+    kind = type(value)
+    if kind in _FIXED:
+        return value
+    if kind is dict:
+        return {key: item if type(item) in _FIXED else _copied(item) for key, item in value.items()}
+    if kind is list:
+        if set(map(type, value)) <= _FIXED:
+            return value.copy()
+        return [_copied(item) for item in value]
+    if kind is np.ndarray and not value.dtype.hasobject:
+        return value.copy()
+    return copy.deepcopy(value)
 
 
 def own_pixels(image: Any) -> Any:
@@ -81,17 +120,22 @@ def own_pixels(image: Any) -> Any:
     Raises:
         DgrecError: It is none.
     """
+    if hasattr(image, "getchannel"):  # of PIL
+        return np.ascontiguousarray(np.asarray(image.convert("RGB"))[..., ::-1])
     is_picture = isinstance(image, np.ndarray) and image.dtype == np.uint8
     if is_picture and image.shape[2:] == (3,) and image.size:
         return image.copy()
     raise DgrecError(
         "a video is recorded, so every frame needs an image: an array of bytes of the shape "
-        "(height, width, 3)"
+        "(height, width, 3), BGR, or a picture of PIL's"
     )
 
 
 def size_of(image: Any) -> tuple[int, int] | None:
-    """Return width and height of an image that is an array."""
+    """Return width and height of an image: an array, or one of PIL's."""
+    if hasattr(image, "getchannel"):
+        width, height = image.size
+        return int(width), int(height)
     if not isinstance(image, np.ndarray) or image.ndim < 2:
         return None
     height, width = image.shape[:2]
@@ -126,6 +170,42 @@ def finite(name: str, number: float) -> float:
     raise ConfigError(f"{name}: {number!r} is not a number of seconds")
 
 
+def describe_result(result: Any) -> Metadata:
+    """Return what a PySDK result says of its model, and of how its overlay is drawn."""
+    if isinstance(result, DetectionList):
+        return {}
+    settings = {
+        name: getattr(result, _OVERLAY_ATTRIBUTES.get(name, f"_{name}"), None)
+        for name in (*OVERLAY_SETTINGS, "fill_color")
+    }
+    labels = getattr(result, "_label_dictionary", None) or {}
+    backend = "pil" if hasattr(getattr(result, "image", None), "getchannel") else "opencv"
+    return {
+        "model": {
+            "result_type": type_string(type(result)),
+            "labels": {str(key): value for key, value in labels.items()},
+            "input_shape": json_values.plain(getattr(result, "_input_shape", None)),
+            "image_backend": backend,
+        },
+        "overlay": {name: json_values.plain(value) for name, value in settings.items()},
+    }
+
+
+#: Where a PySDK result has overlay settings under other names than its model.
+_OVERLAY_ATTRIBUTES = {"color": "_overlay_color"}
+
+
+def type_string(result_class: type) -> str | None:
+    """Return PySDK's name of a result type: that of the class of PySDK's own nearest to it."""
+    from degirum import postprocessor
+
+    for base in result_class.__mro__:
+        if base.__module__.startswith(postprocessor.__name__):
+            names = base.supported_types()  # type: ignore[attr-defined]
+            return names if isinstance(names, str) else next(n for n in names if n != "None")
+    return None
+
+
 def added_attributes(result: Any) -> str | None:
     """Return what analyzers added to a result, as `json_values.dumps` writes it.
 
@@ -139,6 +219,47 @@ def added_attributes(result: Any) -> str | None:
         if name[0] != "_" and name not in _OWN_ATTRIBUTES
     }
     return json_values.dumps(added) if added else None
+
+
+def is_supervision(value: Any) -> bool:
+    """Return whether this is supervision's ``Detections``, which need not be installed."""
+    kind = type(value)
+    return kind.__name__ == "Detections" and kind.__module__.partition(".")[0] == "supervision"
+
+
+def detections_of_supervision(found: Any) -> list[dict[str, Any]]:
+    """Return supervision's detections as PySDK has them.
+
+    ``data`` (but for the class names, which are labels) is kept under its own names; masks are
+    cut out at their boxes, as PySDK's are.
+    """
+    names = found.data.get("class_name")
+    detections = []
+    for index, box in enumerate(found.xyxy):
+        item: dict[str, Any] = {"bbox": [float(number) for number in box]}
+        if found.class_id is not None:
+            item["category_id"] = int(found.class_id[index])
+        if names is not None:
+            item["label"] = str(names[index])
+        if found.confidence is not None:
+            item["score"] = float(found.confidence[index])
+        if found.tracker_id is not None:
+            item["track_id"] = int(found.tracker_id[index])
+        if found.mask is not None:
+            item["mask"] = _cut_out(np.asarray(found.mask[index]))
+        for key, values in found.data.items():
+            if key != "class_name":
+                item[key] = values[index]
+        detections.append(item)
+    return detections
+
+
+def _cut_out(mask: np.ndarray[Any, Any]) -> dict[str, Any]:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not rows.size:
+        return {"x_min": 0, "y_min": 0, "data": np.zeros((1, 1), np.float32)}
+    area = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return {"x_min": int(columns[0]), "y_min": int(rows[0]), "data": area.astype(np.float32)}
 
 
 def sampled_conversion(result: Any) -> tuple[float, float, float, float] | None:

@@ -14,7 +14,7 @@ from dgrec.format import Metadata, utc_text
 from dgrec.recorder.ai_server import HERE, Inference, ServerLostError
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.ending import Ending
-from dgrec.recorder.recorder import Recorder
+from dgrec.recorder.session_writer import SessionWriter
 
 __all__ = ["Stream"]
 
@@ -33,7 +33,7 @@ class Stream:
         self,
         model: Any,
         capture: Capture,
-        recorder: Recorder,
+        recorder: SessionWriter,
         *,
         clock: Clock,
         inference: Inference = HERE,

@@ -63,6 +63,8 @@ class Row(NamedTuple):
     dropped_writer: int = 0
     video_frame: int | None = None
     video_state: str | None = None
+    #: Otherwise ``captured_ns`` is when it completed, and there is no latency.
+    is_capture_known: bool = True
 
 
 _COPIED_NAMES = (
@@ -101,7 +103,7 @@ def build_batch(rows: Sequence[Row], first_frame: int, masks: MaskMode = "exact"
         "captured_at": number_array(captured // 1000, _UTC),
         "completed_at": number_array(completed // 1000, _UTC),
         "read_ms": number_array(durations[0], pa.float64()),
-        "latency_ms": number_array(durations[1], pa.float64()),
+        "latency_ms": _latency(durations[1], fields["is_capture_known"]),
         "recorder_ms": number_array(durations[2], pa.float64()),
         "timing": timing,
         "dropped_before": number_array(np.array(dropped, np.int32).sum(0, np.int32), pa.int32()),
@@ -141,6 +143,12 @@ def _milliseconds(nanoseconds: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
     that dgrec measures itself cost 3 bytes each in the sealed file instead of 8.
     """
     return np.asarray(np.rint(np.asarray(nanoseconds, np.float64) * (4096 / 1e6)) / 4096)
+
+
+def _latency(durations: np.ndarray[Any, np.dtype[np.float64]], known: Sequence[bool]) -> pa.Array:
+    if all(known):
+        return number_array(durations, pa.float64())
+    return pa.array(durations, pa.float64(), mask=~np.array(known))
 
 
 def _attributes_text(attributes: Mapping[str, Any] | str) -> str:

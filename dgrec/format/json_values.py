@@ -17,14 +17,14 @@ import math
 import re
 import zlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from dgrec.format.untrusted import Allowance, DecodeError, inflate, parse_json
 
-__all__ = ["RecordedObject", "decode", "dumps", "loads"]
+__all__ = ["RecordedObject", "decode", "dumps", "loads", "plain"]
 
 _PLAIN = frozenset({type(None), bool, str})
 # Deeper than anything that is data, and far from Python's own limit, which depends on the caller.
@@ -92,6 +92,21 @@ def loads(text: str, allowance: Allowance | None = None) -> Any:
     """
     allowance = Allowance() if allowance is None else allowance
     return decode(parse_json(text, allowance), allowance)
+
+
+def plain(value: Any) -> Any:
+    """Return ``value`` as metadata has it: tuples and sets as lists, what JSON has not as text."""
+    if isinstance(value, set | frozenset):
+        return sorted((plain(item) for item in value), key=repr)
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return json.loads(dumps(value))
 
 
 def _class_name(value: Any) -> str:

@@ -91,7 +91,7 @@ SCHEMA: Final = pa.schema(
         pa.field("preprocess_ms", pa.float64()),
         pa.field("inference_ms", pa.float64()),
         pa.field("postprocess_ms", pa.float64()),
-        pa.field("latency_ms", pa.float64(), nullable=False),
+        pa.field("latency_ms", pa.float64()),
         pa.field("recorder_ms", pa.float64(), nullable=False),
         pa.field("timing", pa.map_(pa.string(), pa.float64()), nullable=False),
         pa.field("skipped_before", pa.int32(), nullable=False),

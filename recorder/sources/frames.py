@@ -44,6 +44,8 @@ class Frame:
     skipped_before: int = 0
     dropped_camera: int = 0
     dropped_queue: int = 0
+    #: Otherwise ``captured_ns`` is when its result came.
+    is_capture_known: bool = True
 
 
 class FrameSource(Protocol):

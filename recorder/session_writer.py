@@ -1,17 +1,14 @@
-"""`Recorder`: writes a session, whatever its results come from."""
+"""`SessionWriter`: writes one session, whatever its results come from."""
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
 import threading
-import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from dgrec.clock import Clock
 from dgrec.credentials import redact_text
@@ -26,26 +23,17 @@ from dgrec.format import (
     loses_at_start,
     pixel_aspect,
     result_type,
-    source_size,
     utc_text,
 )
 from dgrec.format import metadata as metadata_module
 from dgrec.recorder.destination import check_output, check_videos, replaced_files
 from dgrec.recorder.ending import Ending
+from dgrec.recorder.held import HeldResult
 from dgrec.recorder.machine import MachineMeter
 from dgrec.recorder.options import RecordingOptions
-from dgrec.recorder.outputs import Output, OutputQueue
+from dgrec.recorder.outputs import OutputQueue
 from dgrec.recorder.progress import Progress
-from dgrec.recorder.results import (
-    DetectionList,
-    added_attributes,
-    finite,
-    own_pixels,
-    recordable,
-    sampled_conversion,
-    size_of,
-    stamp_ns,
-)
+from dgrec.recorder.results import added_attributes, sampled_conversion, snapshot
 from dgrec.recorder.segments import names_of
 from dgrec.recorder.sources import Frame
 from dgrec.recorder.video import VideoOptions, VideoRecorder, video_options
@@ -59,43 +47,20 @@ from dgrec.recorder.writing import (
     unsealed,
 )
 
-__all__ = ["Recorder"]
-
-#: Recorders of programs, which may end without closing them.
-_added_to: weakref.WeakSet[Recorder] = weakref.WeakSet()
+__all__ = ["SessionWriter"]
 
 
-@atexit.register
-def _close_all() -> None:
-    for recorder in list(_added_to):
-        if recorder._process == os.getpid():
-            for queue in recorder.outputs:
-                queue.hurry()
-            recorder.close(Ending(reason="interrupted", detail="the program ended"))
-
-
-class Recorder:
+class SessionWriter:
     """Writes a session: rows through a journal, videos, parts, and what its metadata says.
 
-    Whatever is added reaches the disk within half a second, and is sealed by `close`, or where the
-    program ends without it.
-
-    Example:
-
-        >>> import dgrec
-        >>> with dgrec.Recorder("example.parquet") as recorder:
-        ...     recorder.add([{"label": "cat", "score": 0.9, "bbox": [10.0, 20.0, 110.0, 70.0]}])
-        ...     recorder.add([])
-        >>> with dgrec.open("example.parquet") as session:
-        ...     [len(frame.results) for frame in session]
-        [1, 0]
+    It knows nothing of where results come from: `dgrec.Recorder`, `dgrec.predict_stream` and
+    ``dgrec record`` each use one for a session. What it is given reaches the disk within half a
+    second, and is sealed by `close`.
 
     Args:
-        output: The session file, such as ``session.parquet``; its videos and parts stand beside it.
-        options: How it is recorded. Single options can be given by their names instead, as in
-            ``video="raw"`` or ``split_every=600``; see `RecordingOptions`. Those of the source
-            (``max_frames``, ``duration``, ``fps``, ``every``) are for whoever reads it: all that
-            is added is recorded.
+        output: The session file; its videos and parts stand beside it.
+        options: How it is recorded. Those of the source (``max_frames``, ``duration``, ``fps``,
+            ``every``) are for whoever reads it.
         metadata: What is known of the ``source``, the ``model`` and its ``overlay``.
         overwrite: Replace the session that is there, once there is a new one.
         clock: What frames are stamped with.
@@ -104,26 +69,25 @@ class Recorder:
         outputs: What watches the recording.
 
     Raises:
-        ConfigError: The options exclude each other, or the metadata cannot be recorded.
+        ConfigError: The metadata cannot be recorded.
         OutputError: The file exists, or cannot be written.
         VideoError: The installed PyAV cannot encode such a video.
     """
 
     def __init__(
         self,
-        output: str | os.PathLike[str],
-        options: RecordingOptions | None = None,
+        output: Path,
+        options: RecordingOptions,
         *,
         metadata: Metadata | None = None,
         overwrite: bool = False,
         clock: Clock | None = None,
         earlier: Earlier = NOTHING_EARLIER,
         sources: int = 1,
-        outputs: Sequence[Output] = (),
-        **choices: Any,
+        outputs: Sequence[OutputQueue] = (),
     ) -> None:
-        self.options = options = replace(options or RecordingOptions(), **choices)
-        self.output = Path(output)
+        self.options = options
+        self.output = output
         self.progress = Progress()
         #: Called, from another thread, with the reason for which the recording has to end.
         self.alarm: Callable[[str], None] = lambda _: None
@@ -134,7 +98,8 @@ class Recorder:
         self._carried_ns = 0
         self._is_closed = False
         self._process = os.getpid()
-        self._adding = threading.Lock()
+        self._lock = threading.RLock()
+        self._held = HeldResult(self.release)
         self._meter = MachineMeter(sources)
         self._machine: Metadata = {}
         video = video_options(options)
@@ -146,8 +111,7 @@ class Recorder:
             **metadata_module.given(metadata or {}),
         }
         self._samples_conversion = result_type(self._metadata) == "Segmentation"
-        # Before there is a journal, which would be left behind.
-        self.outputs = [OutputQueue(each, options.policy or "block") for each in outputs]
+        self.outputs = outputs
         self.video, self._journal = self._begin(video, overwrite)
         self._writer = RowWriter(
             self._journal,
@@ -193,58 +157,15 @@ class Recorder:
 
     # --- recording ---
 
-    def add(
-        self,
-        result: Any,
-        image: Any = None,
-        *,
-        captured_at: datetime | float | None = None,
-        media_time_s: float | None = None,
-    ) -> None:
-        """Record one frame. Threads may share a recorder; frames are numbered as they come.
-
-        Args:
-            result: A PySDK result, or a list of detections as PySDK has them in ``results``.
-            image: The pixels (height, width, 3; BGR, bytes), if the result does not have them.
-            captured_at: When the frame was captured: a datetime with a time zone, or seconds since
-                1970. A session has no unknown stamps: without it the frame counts as captured when
-                it is added, with a latency of 0.
-            media_time_s: Where the frame stands in its footage, in seconds.
-
-        Raises:
-            DgrecError: It cannot be recorded, or the recorder takes no more.
-        """
-        result = recordable(result)
-        image = getattr(result, "image", None) if image is None else image
-        kinds = self.video.options.kinds
-        pixels = own_pixels(image) if kinds else None
-        if "annotated" in kinds and isinstance(result, DetectionList):
-            raise DgrecError("an annotated video is recorded, so every result must be one of PySDK")
-        if media_time_s is not None:
-            media_time_s = finite("media_time_s", media_time_s)
-        width, height = size_of(image) or source_size(self._metadata)
-        with self._adding:
-            self._check_open()
-            _added_to.add(self)
-            completed_ns = self._clock.now_ns()
-            captured_ns = completed_ns if captured_at is None else stamp_ns(captured_at)
-            frame = Frame(
-                image=pixels,
-                source_frame=self.progress.frames,
-                media_time_s=media_time_s,
-                time_s=0.0,
-                # The clock of the stamp may be a little ahead of the recorder's.
-                captured_ns=min(captured_ns, completed_ns),
-                read_ns=0,
-                width=width,
-                height=height,
-            )
-            self.record(frame, result, completed_ns)
-
-    def record(self, frame: Frame, result: Any, completed_ns: int) -> Row:
+    def record(
+        self, frame: Frame, result: Any, completed_ns: int, began_ns: int | None = None
+    ) -> Row:
         """Record a frame of which everything is known; for one thread. Return its row.
 
-        ``result`` came at ``completed_ns`` by the recorder's clock, and is not changed any more.
+        Args:
+            result: It is not changed any more.
+            completed_ns: When it came, by the recorder's clock.
+            began_ns: When recording it began, if that was later.
         """
         segment = self._journal.cutter.segment_of(completed_ns)
         place = self.video.add(segment, frame.image, result, frame.captured_ns)
@@ -257,9 +178,10 @@ class Recorder:
             media_time_s=media_time_s,
             captured_ns=frame.captured_ns,
             completed_ns=completed_ns,
+            is_capture_known=frame.is_capture_known,
             read_ns=frame.read_ns,
             # Handing over can only be measured once it is done: it counts for the next row.
-            recorder_ns=now - completed_ns + self._carried_ns,
+            recorder_ns=now - (began_ns or completed_ns) + self._carried_ns,
             width=frame.width,
             height=frame.height,
             results=result.results,
@@ -277,11 +199,39 @@ class Recorder:
             self._keep(gap)
         self._writer.put(row, segment)
         count = len(row.results) if isinstance(row.results, list) else 0
-        self.progress.add(row.captured_ns, completed_ns, count)
+        self.progress.add(row.captured_ns, completed_ns, count, has_latency=row.is_capture_known)
         for queue in self.outputs:
             queue.put_frame(row, result)
         self._carried_ns = self._clock.now_ns() - now
         return row
+
+    def hold(self, frame: Frame, result: Any, completed_ns: int) -> None:
+        """Record a result once its program asks for the next one, or after a while.
+
+        What the program adds to it until then (tracks, zones) is recorded with it.
+        """
+        with self._lock:
+            self._check_open()
+            self._release()
+            self._held.set(frame, result, completed_ns)
+
+    def release(self) -> None:
+        """Record the result that is held, if one is."""
+        with self._lock:
+            if not self._is_closed:
+                self._release()
+
+    def add(self, frame: Frame, result: Any, completed_ns: int) -> None:
+        """Record a result that the program has done with. Any thread may call this."""
+        with self._lock:
+            self._check_open()
+            self._release()
+            self.record(frame, snapshot(result), completed_ns)
+
+    def _release(self) -> None:
+        if (held := self._held.take()) is not None:
+            now = self._clock.now_ns()
+            self.record(held.frame, snapshot(held.result), held.completed_ns, began_ns=now)
 
     def note(self, event: Event) -> None:
         """Keep an event of the source, such as a gap, with the rows of its time."""
@@ -299,11 +249,13 @@ class Recorder:
             DgrecError: It could not be written or sealed; the message says where the rows are.
         """
         self._check_process()
-        with self._adding:
+        with self._lock:
             if self._is_closed:
                 return self._metadata
+            self._held.close()
+            with contextlib.suppress(DgrecError):  # which the writer raises again
+                self._release()
             self._is_closed = True
-        _added_to.discard(self)
         try:
             self._metadata = self._end(ending or Ending(reason=self._alarm_reason or "finished"))
         finally:
@@ -311,20 +263,10 @@ class Recorder:
                 queue.close()
         return self._metadata
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if error is not None:
-            for queue in self.outputs:
-                queue.hurry()
-        if error is None:
-            self.close()
-            return
-        try:
-            self.close(Ending.after(error))
-        except DgrecError as problem:  # the program's own error goes first
-            error.add_note(str(problem))
+    def hurry(self) -> None:
+        """Wait for outputs no more than where the source is live."""
+        for queue in self.outputs:
+            queue.hurry()
 
     # --- what became of it ---
 

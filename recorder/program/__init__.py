@@ -1,0 +1,9 @@
+"""Recording from a program of one's own: what it adds, and what its models yield."""
+
+from dgrec.recorder.model import lead_path_to_this_python
+from dgrec.recorder.program.recorder import Recorder
+
+__all__ = ["Recorder"]
+
+# Before the program loads a model: see there.
+lead_path_to_this_python()

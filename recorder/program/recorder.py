@@ -1,0 +1,308 @@
+"""`dgrec.Recorder`: what a program records with, whatever its results come from."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import weakref
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from dgrec.clock import Clock
+from dgrec.errors import ConfigError, DgrecError
+from dgrec.format import Metadata, utc_text, uuid7
+from dgrec.format import metadata as metadata_module
+from dgrec.recorder.destination import check_output, check_videos
+from dgrec.recorder.ending import Ending
+from dgrec.recorder.model import describe_model
+from dgrec.recorder.options import RecordingOptions
+from dgrec.recorder.outputs import Output, OutputQueue
+from dgrec.recorder.program.session import Capture, ProgramSession, path_beside
+from dgrec.recorder.program.watching import Watch
+from dgrec.recorder.results import describe_result, finite, recordable, stamp_ns
+from dgrec.recorder.video import video_options
+
+if TYPE_CHECKING:
+    from degirum_tools.streams import Gizmo
+
+__all__ = ["Recorder"]
+
+#: Recorders that the program may leave open.
+_open: weakref.WeakSet[Recorder] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    for recorder in list(_open):
+        if recorder._process == os.getpid():
+            recorder._hurry()
+            recorder.close(Ending(reason="interrupted", detail="the program ended"))
+
+
+class Recorder:
+    """Records what a program adds, and what its models yield.
+
+    The session is begun by the first frame or event, and reaches the disk within a second from
+    then on. It is sealed by `close`, or where the program ends without it. Recorded are one
+    session a model: the first one in ``output``, others beside it. They have a clock and a
+    ``group`` in common.
+
+    Example:
+
+        >>> import dgrec
+        >>> with dgrec.Recorder("example.parquet") as recorder:
+        ...     recorder.add([{"label": "cat", "score": 0.9, "bbox": [10.0, 20.0, 110.0, 70.0]}])
+        ...     recorder.add([])
+        >>> with dgrec.open("example.parquet") as session:
+        ...     [len(frame.results) for frame in session]
+        [1, 0]
+
+    Args:
+        output: The session file, such as ``session.parquet``; its videos and parts stand beside it.
+        options: How it is recorded. Single options can be given by their names instead, as in
+            ``video="raw"`` or ``split_every=600``; see `RecordingOptions`. Those of a source
+            (``max_frames``, ``duration``, ``fps``, ``every``, ``loop``) are for `predict_stream`.
+        metadata: What is known of the ``source``, the ``model`` and its ``overlay``, as
+            docs/format.md has it. What a watched model or a result says of itself is added.
+        overwrite: Replace the session that is there, once there is a new one.
+        outputs: What watches the recording.
+
+    Raises:
+        ConfigError: The options exclude each other, or the metadata cannot be recorded.
+        OutputError: The file exists, or cannot be written.
+        VideoError: The installed PyAV cannot encode such a video.
+    """
+
+    def __init__(
+        self,
+        output: str | os.PathLike[str],
+        options: RecordingOptions | None = None,
+        *,
+        metadata: Metadata | None = None,
+        overwrite: bool = False,
+        outputs: Sequence[Output] = (),
+        **choices: Any,
+    ) -> None:
+        self.options = replace(options or RecordingOptions(), **choices)
+        self.output = Path(output)
+        self._metadata = metadata_module.given(metadata or {})
+        self._overwrite = overwrite
+        policy = self.options.policy or "block"
+        self._outputs = [OutputQueue(each, policy) for each in outputs]
+        self._clock = Clock()
+        self._group = str(uuid7())
+        self._lock = threading.RLock()
+        self._process = os.getpid()
+        self._is_closed = False
+        #: By model, or by name.
+        self._sessions: dict[Hashable, ProgramSession] = {}
+        self._waiting_events: list[dict[str, Any]] = []
+        video, is_split = video_options(self.options), bool(self.options.splitting)
+        check_output(self.output, overwrite, split=is_split)
+        check_videos(self.output, video, overwrite, split=is_split)
+        _open.add(self)
+
+    # --- recording ---
+
+    def add(
+        self,
+        result: Any,
+        image: Any = None,
+        *,
+        captured_at: datetime | float | None = None,
+        media_time_s: float | None = None,
+    ) -> None:
+        """Record one frame. Threads may share a recorder; frames are numbered as they come.
+
+        Args:
+            result: A PySDK result, a list of detections as PySDK has them in ``results``, or
+                supervision's ``Detections``. It may be changed afterwards.
+            image: The pixels (height, width, 3; BGR, bytes; or a picture of PIL's), if the result
+                does not have them.
+            captured_at: When the frame was captured: a datetime with a time zone, or seconds since
+                1970. Without it the frame stands on the time line where it was added, and its
+                latency is null.
+            media_time_s: Where the frame stands in its footage, in seconds.
+
+        Raises:
+            DgrecError: It cannot be recorded, or the recorder takes no more.
+        """
+        result = recordable(result)
+        captured_ns = None if captured_at is None else stamp_ns(captured_at)
+        if media_time_s is not None:
+            media_time_s = finite("media_time_s", media_time_s)
+        with self._lock:
+            self._check_open()
+            session = self._main or self._begin(None, describe_result(result))
+            capture = Capture(captured_ns=captured_ns, media_time_s=media_time_s)
+            session.add(result, image, capture)
+
+    def watch(self, model: Any, *, name: str | None = None) -> Watch:
+        """Record what a model yields while the returned context is entered, whoever runs it.
+
+        That is an own loop over ``predict_batch``, ``predict`` and ``predict_dir``, PySDK's
+        `predict_stream` and ``annotate_video``, or a gizmo. Frames count as captured when PySDK
+        takes them (in a graph of gizmos: when the video gizmo read them), and what the loop adds
+        to a result before it asks for the next one is recorded with it. Of a compound model the
+        results that it yields are recorded; watch the models in it to record theirs too.
+
+        Args:
+            model: A PySDK model, or a compound model.
+            name: Of the session, if it is not the first one: ``NAME`` in ``output-NAME.parquet``.
+
+        Example:
+            >>> with dgrec.Recorder("watched.parquet") as recorder, recorder.watch(model):
+            ...     for result in model.predict_batch(["a.jpg", "b.jpg"]):
+            ...         print(result)
+
+        Raises:
+            ConfigError: It is not a model.
+            DgrecError: It is watched already, or the recorder takes no more.
+        """
+        described = describe_model(model)
+        return Watch(model, lambda: self._session_of(model, name, described.metadata))
+
+    def gizmo(self, *, name: str | None = None) -> Gizmo:
+        """Return a gizmo that records the results which pass it, and hands everything on.
+
+        Put it behind a gizmo that runs a model. Frames count as captured when the video gizmo
+        read them. Each gizmo of a recorder records a session of its own.
+
+        Args:
+            name: Of the session, if it is not the first one: ``NAME`` in ``output-NAME.parquet``.
+
+        Example:
+            >>> recorder = dgrec.Recorder("graph.parquet")
+            >>> with recorder:
+            ...     Composition(camera >> ai >> recorder.gizmo() >> display).start()
+        """
+        from dgrec.recorder.program.gizmo import recorder_gizmo
+
+        key = object()
+        return recorder_gizmo(lambda result: self._session_of(key, name, describe_result(result)))
+
+    def mark(self, text: str, **details: Any) -> None:
+        """Put an event on the time line.
+
+        Args:
+            text: What happened, in a few words.
+            details: More of it, as JSON has it.
+
+        Raises:
+            ConfigError: JSON cannot hold the details.
+            DgrecError: The recorder takes no more.
+        """
+        if not isinstance(text, str):
+            raise ConfigError(f"mark: {text!r} is not a text")
+        event = {"kind": "mark", "at": utc_text(self._clock.now_ns()), "text": text}
+        if details:
+            event["details"] = metadata_module.given({"details": details})["details"]
+        with self._lock:
+            self._check_open()
+            if self._main is None:  # the file begins with a frame, which says what is drawn how
+                self._waiting_events.append(event)
+            else:
+                self._main.writer.note(event)
+
+    # --- the end ---
+
+    def close(self, ending: Ending | None = None) -> Metadata:
+        """Write what waits, seal the session, and return its metadata. Closing twice is fine.
+
+        Raises:
+            DgrecError: It could not be written or sealed; the message says where the rows are.
+        """
+        self._check_process()
+        with self._lock:
+            _open.discard(self)
+            main = self._main
+            if main is None:
+                if self._is_closed:
+                    return {}
+                main = self._begin(None, {})
+            self._is_closed = True
+            sessions = list(self._sessions.values())
+        errors = []
+        for session in sessions:
+            try:
+                session.close(ending)
+            except DgrecError as error:  # the others are sealed all the same
+                errors.append(error)
+        if errors:
+            raise errors[0]
+        return main.metadata
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if error is None:
+            self.close()
+            return
+        self._hurry()
+        try:
+            self.close(Ending.after(error))
+        except DgrecError as problem:  # the program's own error goes first
+            error.add_note(str(problem))
+
+    @property
+    def files(self) -> list[Path]:
+        """What was recorded, once it has ended: a file for each session and part."""
+        return [path for session in self._sessions.values() for path in session.writer.files]
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know about the sessions, a line each."""
+        return [note for session in self._sessions.values() for note in session.writer.notes]
+
+    # --- inside ---
+
+    @property
+    def _main(self) -> ProgramSession | None:
+        return next(iter(self._sessions.values()), None)
+
+    def _session_of(
+        self, key: Hashable, name: str | None, described: Metadata
+    ) -> ProgramSession | None:
+        """Return the session of a model or gizmo; None in a process that was forked."""
+        if self._process != os.getpid():
+            return None
+        with self._lock:
+            self._check_open()
+            key = name if name is not None else key
+            return self._sessions.get(key) or self._begin(key, described, name)
+
+    def _begin(self, key: Hashable, described: Metadata, name: str | None = None) -> ProgramSession:
+        output, outputs = self.output, self._outputs
+        if self._sessions:
+            output, outputs = path_beside(output, name, described), []
+        session = ProgramSession(
+            output,
+            self.options,
+            metadata={"group": {"id": self._group}, **described, **self._metadata},
+            overwrite=self._overwrite,
+            clock=self._clock,
+            outputs=outputs,
+        )
+        self._sessions[key] = session
+        for event in self._waiting_events:
+            session.writer.note(event)
+        self._waiting_events.clear()
+        return session
+
+    def _check_process(self) -> None:
+        if self._process != os.getpid():  # after a fork: two that write would spoil the journal
+            raise DgrecError(f"{self.output}: the recorder belongs to another process")
+
+    def _check_open(self) -> None:
+        self._check_process()
+        if self._is_closed:
+            raise DgrecError(f"{self.output}: the recorder is closed; nothing can be added")
+
+    def _hurry(self) -> None:
+        for session in self._sessions.values():
+            session.writer.hurry()

@@ -1,0 +1,117 @@
+"""One session that a program records: its results become frames of which all is known."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dgrec.clock import Clock
+from dgrec.errors import DgrecError
+from dgrec.format import Metadata, source_size
+from dgrec.recorder.destination import free_path
+from dgrec.recorder.ending import Ending
+from dgrec.recorder.options import RecordingOptions
+from dgrec.recorder.outputs import OutputQueue
+from dgrec.recorder.results import DetectionList, own_pixels, size_of
+from dgrec.recorder.session_writer import SessionWriter
+from dgrec.recorder.sources import Frame
+
+__all__ = ["Capture", "ProgramSession", "path_beside"]
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """What is known of a frame before its result: its number in the source, and when it came."""
+
+    #: None: it is numbered when it is recorded.
+    source_frame: int | None = None
+    #: None: nobody knows.
+    captured_ns: int | None = None
+    read_ns: int = 0
+    media_time_s: float | None = None
+
+
+class ProgramSession:
+    """Records the results of a program in one session. Threads may share it.
+
+    The arguments are those of `SessionWriter`.
+    """
+
+    def __init__(
+        self,
+        output: Path,
+        options: RecordingOptions,
+        *,
+        metadata: Metadata,
+        overwrite: bool,
+        clock: Clock,
+        outputs: Sequence[OutputQueue] = (),
+    ) -> None:
+        self.clock = clock
+        self.metadata = metadata
+        self._size = source_size(metadata)
+        self._numbers = threading.Lock()
+        self._next = 0
+        self.writer = SessionWriter(
+            output, options, metadata=metadata, overwrite=overwrite, clock=clock, outputs=outputs
+        )
+        self._kinds = self.writer.video.options.kinds
+
+    def number(self) -> int:
+        """Return the number of the next frame of the source."""
+        with self._numbers:
+            self._next += 1
+            return self._next - 1
+
+    def add(self, result: Any, image: Any, capture: Capture) -> None:
+        """Record a result that the program has done with."""
+        completed_ns = self.clock.now_ns()
+        self.writer.add(self._frame(result, image, capture, completed_ns), result, completed_ns)
+
+    def hold(self, result: Any, capture: Capture) -> None:
+        """Record a result that has just come out, with what the program adds to it."""
+        completed_ns = self.clock.now_ns()
+        self.writer.hold(self._frame(result, None, capture, completed_ns), result, completed_ns)
+
+    def release(self) -> None:
+        """Record what is held: the program asks for the next result."""
+        self.writer.release()
+
+    def close(self, ending: Ending | None = None) -> None:
+        self.metadata = self.writer.close(ending)
+
+    def _frame(self, result: Any, image: Any, capture: Capture, completed_ns: int) -> Frame:
+        if "annotated" in self._kinds and isinstance(result, DetectionList):
+            raise DgrecError("an annotated video is recorded, so every result must be one of PySDK")
+        image = getattr(result, "image", None) if image is None else image
+        pixels = own_pixels(image) if self._kinds else None
+        width, height = size_of(image) or self._size
+        number, captured_ns = capture.source_frame, capture.captured_ns
+        return Frame(
+            image=pixels,
+            source_frame=self.number() if number is None else number,
+            media_time_s=capture.media_time_s,
+            time_s=0.0,
+            # The clock of the stamp may be a little ahead of the recorder's.
+            captured_ns=completed_ns if captured_ns is None else min(captured_ns, completed_ns),
+            read_ns=capture.read_ns,
+            width=width,
+            height=height,
+            is_capture_known=captured_ns is not None,
+        )
+
+
+def path_beside(output: Path, name: str | None, described: Metadata) -> Path:
+    """Return where a further session of a recorder goes: NAME in its file's name, or its model's.
+
+    Raises:
+        OutputError: There are too many of one name.
+    """
+    word = name or described.get("model", {}).get("name") or "session"
+    word = re.sub(r"[^A-Za-z0-9._-]+", "-", word).strip("-.")[:60] or "session"
+    path = output.with_name(f"{output.stem}-{word}{output.suffix}")
+    return path if name is not None else free_path(path)

@@ -1,0 +1,190 @@
+"""Recording what a model yields, whoever runs it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, Self
+
+from dgrec.errors import ConfigError, DgrecError
+from dgrec.recorder.program.session import Capture, ProgramSession
+from dgrec.recorder.program.stamps import video_frame
+
+__all__ = ["METHODS", "Watch"]
+
+
+#: What is asked for the session at the first frame; None where nothing is to be recorded.
+SessionOf = Callable[[], ProgramSession | None]
+
+
+class _Running(threading.local):
+    """Whether this thread is inside a watched model, which may run others for itself."""
+
+    is_inside = False
+
+
+_running = _Running()
+
+
+@contextlib.contextmanager
+def _inside(value: bool) -> Iterator[None]:
+    before, _running.is_inside = _running.is_inside, value
+    try:
+        yield
+    finally:
+        _running.is_inside = before
+
+
+class Watch:
+    """Records what a model yields while it is entered; see `Recorder.watch`."""
+
+    def __init__(self, model: Any, session_of: SessionOf) -> None:
+        self._model = model
+        self._session_of = session_of
+
+    def __enter__(self) -> Self:
+        # Not by setattr: compound models hand what they do not know on to the model in them.
+        own = vars(self._model)
+        if any(name in own for name in METHODS):
+            raise ConfigError(f"{type(self._model).__name__}: this model is watched already")
+        for name, recorded in METHODS.items():
+            if callable(method := getattr(self._model, name, None)):
+                own[name] = recorded(method, self._session_of)
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        for name in METHODS:
+            vars(self._model).pop(name, None)
+        if (session := self._session_of()) is not None:
+            with contextlib.suppress(DgrecError):  # which closing the recorder raises as well
+                session.release()
+
+
+def _recorded_batch(method: Callable[..., Any], session_of: SessionOf) -> Callable[..., Any]:
+    """Return ``predict_batch`` of a model such that it records what it yields."""
+
+    @functools.wraps(method)
+    def predict_batch(data: Any) -> Iterator[Any]:
+        if _running.is_inside or (session := session_of()) is None:
+            return iter(method(data))
+        given = _Given(session)
+        return _recorded(method(given.stamped(data)), session, given)
+
+    return predict_batch
+
+
+def _recorded_folder(method: Callable[..., Any], session_of: SessionOf) -> Callable[..., Any]:
+    """Return ``predict_dir`` of a model such that it records what it yields."""
+
+    @functools.wraps(method)
+    def predict_dir(path: Any, **options: Any) -> Iterator[Any]:
+        if _running.is_inside or (session := session_of()) is None:
+            return iter(method(path, **options))
+        return _recorded(method(path, **options), session, _Given(session))
+
+    return predict_dir
+
+
+def _recorded(results: Any, session: ProgramSession, given: _Given) -> Iterator[Any]:
+    """Yield what a model yields, and record it when the program asks for more."""
+    try:
+        while True:
+            with _inside(True):
+                try:
+                    result = next(results)
+                except StopIteration:
+                    return
+            if result is None:  # nothing yet, of a model that does not wait
+                yield None
+                continue
+            session.hold(result, given.take(result))
+            yield result
+            session.release()
+    finally:
+        if close := getattr(results, "close", None):
+            close()
+        with contextlib.suppress(DgrecError):  # which closing the recorder raises as well
+            session.release()
+
+
+def _recorded_call(method: Callable[..., Any], session_of: SessionOf) -> Callable[..., Any]:
+    """Return ``predict`` of a model such that it records the result that it returns."""
+
+    @functools.wraps(method)
+    def predict(data: Any) -> Any:
+        if _running.is_inside or (session := session_of()) is None:
+            return method(data)
+        session.release()
+        capture = Capture(captured_ns=session.clock.now_ns())
+        with _inside(True):
+            result = method(data)
+        if result is not None:
+            session.hold(result, capture)
+        return result
+
+    return predict
+
+
+#: Ways to run a model; those that it has are watched.
+METHODS = {
+    "predict_batch": _recorded_batch,
+    "predict_dir": _recorded_folder,
+    "predict": _recorded_call,
+}
+
+
+class _Given:
+    """The frames that a model has taken and given no result for."""
+
+    def __init__(self, session: ProgramSession) -> None:
+        self._session = session
+        self._waiting: deque[_Waiting] = deque()
+
+    def stamped(self, data: Any) -> Iterator[Any]:
+        """Yield what a program gives to its model, and note when the model took it."""
+        clock = self._session.clock
+        items = iter(data)
+        while True:
+            began_ns = clock.now_ns()
+            with _inside(False):  # the program's own code, which may run another model
+                try:
+                    item = next(items)
+                except StopIteration:
+                    return
+            image, info = item if isinstance(item, tuple) and len(item) == 2 else (item, None)
+            if image is not None:
+                now = clock.now_ns()
+                capture = Capture(self._session.number(), now, now - began_ns)
+                self._waiting.append(_Waiting(image, info, video_frame(info, capture)))
+            yield item
+
+    def take(self, result: Any) -> Capture:
+        """Return what is known of the frame that a result is about.
+
+        The result has the frame's image, or its info; where it has neither (a file's name) results
+        come in the order of the frames. A model may give several results for one frame.
+        """
+        image, info = getattr(result, "image", None), getattr(result, "info", None)
+        waiting = self._waiting
+        for index, item in enumerate(waiting):
+            if item.image is image or (info is not None and info is (item.info or item.image)):
+                for _ in range(index):  # these got no result
+                    waiting.popleft()
+                item.is_answered = True
+                return item.capture
+        while waiting and waiting[0].is_answered:
+            waiting.popleft()
+        return waiting.popleft().capture if waiting else Capture()
+
+
+class _Waiting:
+    __slots__ = ("capture", "image", "info", "is_answered")
+
+    def __init__(self, image: Any, info: Any, capture: Capture) -> None:
+        self.image = image
+        self.info = info
+        self.capture = capture
+        self.is_answered = False
