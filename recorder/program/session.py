@@ -81,6 +81,10 @@ class ProgramSession:
         """Record what is held: the program asks for the next result."""
         self.writer.release()
 
+    def run_ended(self) -> None:
+        """Record what is held: the model's run, or the program's loop over it, is over."""
+        self.release()
+
     def close(self, ending: Ending | None = None) -> None:
         self.metadata = self.writer.close(ending)
 

@@ -107,7 +107,7 @@ def _recorded(results: Any, session: ProgramSession, given: _Given) -> Iterator[
         if close := getattr(results, "close", None):
             close()
         with contextlib.suppress(DgrecError):  # which closing the recorder raises as well
-            session.release()
+            session.run_ended()
 
 
 def _recorded_call(method: Callable[..., Any], session_of: SessionOf) -> Callable[..., Any]:

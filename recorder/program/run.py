@@ -1,0 +1,124 @@
+"""``dgrec run``: starts a program, and records what its models yield."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from types import FrameType
+
+from dgrec.errors import ConfigError, DgrecError
+from dgrec.files import output_error
+from dgrec.format import uuid7
+from dgrec.recorder.options import RecordingOptions
+from dgrec.recorder.program import site
+from dgrec.recorder.program.unchanged import FOLDER, GROUP, OPTIONS
+from dgrec.recorder.recovery import Recovery, left_behind, recover
+from dgrec.session import open_session
+
+__all__ = ["Recorded", "run_program"]
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A session that a program left, or the journal of one that could not be sealed."""
+
+    path: Path
+    frames: int
+    detections: int
+    #: Whether it had to be recovered: the program was killed.
+    recovery: Recovery | None = None
+    error: DgrecError | None = None
+
+
+def run_program(
+    command: Sequence[str], folder: Path, options: RecordingOptions
+) -> tuple[int, list[Recorded]]:
+    """Run a program to its end; return its exit code, and the sessions of its models.
+
+    Args:
+        command: The program and its arguments, such as ``python app.py``.
+        folder: Where sessions go; it is made if it is not there.
+        options: How they are recorded.
+
+    Raises:
+        ConfigError: There is no such program.
+        OutputError: The folder cannot be made.
+    """
+    program = shutil.which(command[0])
+    if program is None:
+        raise ConfigError(f"{command[0]}: no such program")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(folder, error) from None
+    before = set(folder.iterdir())
+    started = subprocess.Popen([program, *command[1:]], env=_environment(folder, options))
+    with _signals_passed_on(started):
+        code = started.wait()
+    return (code if code >= 0 else 128 - code), _recorded(folder, before)
+
+
+def _environment(folder: Path, options: RecordingOptions) -> dict[str, str]:
+    paths = [str(Path(site.__path__[0])), os.environ.get("PYTHONPATH", "")]
+    default = RecordingOptions()
+    chosen = {
+        each.name: getattr(options, each.name)
+        for each in fields(options)
+        if getattr(options, each.name) != getattr(default, each.name)
+    }
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        FOLDER: str(folder.absolute()),
+        OPTIONS: json.dumps(chosen),
+        GROUP: str(uuid7()),
+    }
+
+
+@contextmanager
+def _signals_passed_on(started: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Let the program end by its own handling of signals; a terminal sends it Ctrl-C itself."""
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        started.send_signal(number)
+
+    before = {
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, pass_on),
+        signal.SIGHUP: signal.signal(signal.SIGHUP, pass_on),
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _recorded(folder: Path, before: set[Path]) -> list[Recorded]:
+    """Return what is new in the folder; journals of a program that was killed are recovered."""
+    found = []
+    for journal in left_behind(folder):
+        if journal in before:
+            continue
+        try:
+            recovery = recover(journal, None)
+        except DgrecError as error:
+            found.append(Recorded(journal, 0, 0, error=error))
+        else:
+            found.append(
+                Recorded(recovery.output, recovery.frames, recovery.detections, recovery)
+            )
+    recovered = {each.path for each in found}
+    for path in sorted(folder.glob("*.parquet")):
+        if path not in before and path not in recovered:
+            with open_session(path) as session:
+                totals = session.totals
+                found.append(Recorded(path, totals["frames"], totals["detections"]))
+    return found

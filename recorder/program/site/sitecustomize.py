@@ -1,0 +1,64 @@
+"""Recording of an unchanged program: Python runs this first where `dgrec run` starts a program.
+
+It stands before the program's own imports, so it does nothing but wait for PySDK to be imported.
+"""
+
+import importlib.abc
+import importlib.machinery
+import os
+import sys
+
+_HERE = os.path.dirname(os.path.abspath(__file__))
+#: With them come the classes whose results are recorded.
+_AWAITED = ("degirum.model", "degirum_tools.compound_models.compound_models")
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Has the classes of a module recorded as soon as they are made."""
+
+    def find_spec(self, name, path=None, target=None):  # type: ignore[no-untyped-def]
+        if name not in _AWAITED:
+            return None
+        for finder in sys.meta_path:
+            if finder is self or not hasattr(finder, "find_spec"):
+                continue
+            spec = finder.find_spec(name, path, target)
+            if spec is not None and hasattr(spec.loader, "exec_module"):
+                spec.loader = _Loader(spec.loader)
+                return spec
+        return None
+
+
+class _Loader(importlib.abc.Loader):
+    def __init__(self, loader):  # type: ignore[no-untyped-def]
+        self._loader = loader
+
+    def create_module(self, spec):  # type: ignore[no-untyped-def]
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module):  # type: ignore[no-untyped-def]
+        self._loader.exec_module(module)
+        module.__spec__.loader = module.__loader__ = self._loader
+        try:
+            from dgrec.recorder.program import unchanged
+        except ImportError as error:
+            print(f"dgrec run: nothing is recorded: {error}", file=sys.stderr)
+        else:
+            unchanged.record_models_of(module)
+
+
+def _run_own() -> None:
+    """Run the `sitecustomize` that Python would have found without this one."""
+    others = [path for path in sys.path if os.path.abspath(path) != _HERE]
+    spec = importlib.machinery.PathFinder.find_spec("sitecustomize", others)
+    if spec is not None and spec.loader is not None:
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["sitecustomize"] = module
+        spec.loader.exec_module(module)
+
+
+import importlib.util  # noqa: E402
+
+if os.environ.get("DGREC_RECORD"):
+    sys.meta_path.insert(0, _Finder())
+_run_own()

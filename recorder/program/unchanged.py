@@ -1,0 +1,170 @@
+"""Recording what the models of an unchanged program yield, for `dgrec run`."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import json
+import os
+import sys
+import threading
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from dgrec.clock import Clock
+from dgrec.terminal import shown
+from dgrec.errors import DgrecError
+from dgrec.format import Metadata
+from dgrec.recorder.model import describe_model
+from dgrec.recorder.options import RecordingOptions
+from dgrec.recorder.program.session import Capture, ProgramSession, path_beside
+from dgrec.recorder.program.watching import METHODS
+
+__all__ = ["FOLDER", "GROUP", "OPTIONS", "record_models_of"]
+
+#: Environment of the program: where sessions go, how, and what they have in common.
+FOLDER, OPTIONS, GROUP = "DGREC_RECORD", "DGREC_RECORD_OPTIONS", "DGREC_RECORD_GROUP"
+
+
+def record_models_of(module: ModuleType) -> None:
+    """Have the model classes of a module record what they yield."""
+    for value in list(vars(module).values()):
+        if isinstance(value, type) and value.__module__ == module.__name__:
+            _record_class(value)
+            if value.__name__ == "ModelLike":
+                _record_classes_below(value)
+
+
+def _record_class(model_class: type) -> None:
+    for name, recorded in METHODS.items():
+        method = vars(model_class).get(name)
+        is_abstract = getattr(method, "__isabstractmethod__", False)
+        if callable(method) and not is_abstract:
+            setattr(model_class, name, _recorded_method(method, recorded))
+
+
+def _record_classes_below(base: Any) -> None:
+    """Have the compound models of other modules, and the program's own, record as well."""
+    before = base.__init_subclass__
+
+    def init_subclass(cls: type, **options: Any) -> None:
+        before(**options)
+        _record_class(cls)
+
+    base.__init_subclass__ = classmethod(init_subclass)
+
+
+def _recorded_method(method: Callable[..., Any], recorded: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def run(model: Any, *arguments: Any, **options: Any) -> Any:
+        bound = functools.partial(method, model)
+        functools.update_wrapper(bound, method)
+        is_batch = method.__name__ != "predict"
+        return recorded(bound, lambda: _sessions.of(model, is_batch))(*arguments, **options)
+
+    return run
+
+
+class _Session(ProgramSession):
+    """A session whose failure ends the recording, and not the program."""
+
+    is_over = False
+    #: Whether it is of one run of the model, and over with it.
+    is_of_run = False
+
+    def hold(self, result: Any, capture: Capture) -> None:
+        with self._surviving():
+            super().hold(result, capture)
+
+    def release(self) -> None:
+        with self._surviving():
+            super().release()
+
+    def run_ended(self) -> None:
+        if self.is_of_run:
+            self.end()
+        else:
+            self.release()
+
+    def end(self) -> None:
+        with self._surviving():
+            self.close()
+        self.is_over = True
+
+    @contextlib.contextmanager
+    def _surviving(self) -> Any:
+        if self.is_over:
+            yield
+            return
+        try:
+            yield
+        except DgrecError as error:
+            self.is_over = True
+            _say(f"{error}; the program goes on, and is not recorded any more")
+
+
+class _Sessions:
+    """The sessions of this process: one for each batch of a model, and one for its single calls."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._clock = Clock()
+        self._process = os.getpid()
+        self._calls: weakref.WeakKeyDictionary[Any, _Session] = weakref.WeakKeyDictionary()
+        self._all: list[_Session] = []
+        self._has_failed = False
+
+    def of(self, model: Any, is_batch: bool) -> _Session | None:
+        """Return the session for a run of a model; None where nothing is recorded (any more)."""
+        with self._lock:
+            if self._process != os.getpid():  # a fork has sessions of its own
+                self.__init__()  # type: ignore[misc]
+            if self._has_failed:
+                return None
+            if not is_batch and model in self._calls:
+                return self._calls[model]
+            try:
+                session = self._begin(describe_model(model).metadata)
+            except DgrecError as error:
+                self._has_failed = True
+                _say(f"{error}; the program goes on, and is not recorded")
+                return None
+            session.is_of_run = is_batch
+            self._all = [each for each in self._all if not each.is_over] + [session]
+            if not is_batch:
+                self._calls[model] = session
+            return session
+
+    def close(self) -> None:
+        if self._process == os.getpid():
+            for session in self._all:
+                session.writer.hurry()
+                session.end()
+
+    def _begin(self, described: Metadata) -> _Session:
+        folder = Path(os.environ[FOLDER])
+        program = Path(sys.argv[0] or "python").stem or "python"
+        options = RecordingOptions(**json.loads(os.environ.get(OPTIONS, "{}")))
+        return _Session(
+            path_beside(folder / f"{program}.parquet", None, described),
+            options,
+            metadata={
+                "group": {"id": os.environ.get(GROUP, "")},
+                "source": {"given": program, "kind": "program"},
+                **described,
+            },
+            overwrite=False,
+            clock=self._clock,
+        )
+
+
+def _say(text: str) -> None:
+    print(shown(f"dgrec run: {text}"), file=sys.stderr)
+
+
+_sessions = _Sessions()
+atexit.register(lambda: _sessions.close())
