@@ -304,6 +304,8 @@ class Recorder:
                 return self._metadata
             self._is_closed = True
         _added_to.discard(self)
+        for queue in self.outputs:
+            queue.end()  # while the last rows are written
         try:
             self._metadata = self._end(ending or Ending(reason=self._alarm_reason or "finished"))
         finally:
@@ -361,7 +363,7 @@ class Recorder:
 
     @property
     def notes(self) -> list[str]:
-        """What the user should know about the parts, videos and outputs, a line each."""
+        """What the user should know about the parts and videos, a line each."""
         removed = self._journal.removed
         kept = [f"Older parts removed, as asked for: {removed:,}."] if removed else []
         return [*self.video.failures, *kept, *self._journal.notes]
@@ -395,6 +397,8 @@ class Recorder:
                 self._writer.close()
             finally:
                 self.video.close()
+            for queue in self.outputs:  # what they missed goes into the metadata
+                queue.close()
             closing = self._closing(ending)
             self._writer.end(closing)
         except DgrecError as error:
@@ -423,6 +427,8 @@ class Recorder:
             "totals": totals,
             "machine": self._machine,
         }
+        if notes := [redact_text(queue.note) for queue in self.outputs if queue.note]:
+            closing["notes"] = notes
         if ending.recorded_detail:
             closing["end_detail"] = redact_text(ending.recorded_detail)
         return closing
