@@ -1,4 +1,4 @@
-"""What is recorded of a result: its detections, and what PySDK and analyzers hung on it."""
+"""Takes from a result, or a list of detections, what is recorded of it."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ __all__ = [
     "stamp_ns",
 ]
 
-# What PySDK's own result objects carry; anything else was put there by an analyzer.
+# Attributes of PySDK's own result objects; any other was added by an analyzer.
 _OWN_ATTRIBUTES = frozenset({"timing", "mask_result", "masks_present"})
 
 
 @dataclass
 class DetectionList:
-    """Detections without a PySDK result around them."""
+    """Detections with the interface of a PySDK result."""
 
-    # Underscores: what an analyzer adds has none (see `added_attributes`).
+    # With an underscore, or it would count as added by an analyzer (see `added_attributes`).
     _results: list[dict[str, Any]]
     timing: Mapping[str, Any] = field(default_factory=dict)
 
@@ -53,16 +53,16 @@ class DetectionList:
 
 
 def recordable(result: Any) -> Any:
-    """Return ``result`` if it is like one of PySDK, or the result that a list of detections makes.
+    """Return ``result`` if it is like a PySDK result, or a `DetectionList` of a list.
 
     Raises:
         DgrecError: It is neither.
     """
     if isinstance(result, list) and all(isinstance(item, dict) for item in result):
         try:
-            # A copy: it is written half a second later, and the caller may go on working on it.
+            # It is written half a second later, and the caller may change it meanwhile.
             return DetectionList(copy.deepcopy(result))
-        except Exception as error:  # by what is in it: a lock, or a list that is too deep
+        except Exception as error:  # it holds a lock, or is nested too deeply
             raise DgrecError(
                 f"detections that cannot be copied are not recorded: {error}"
             ) from None
@@ -76,10 +76,10 @@ def recordable(result: Any) -> Any:
 
 
 def own_pixels(image: Any) -> Any:
-    """Return a copy of an image that is to be recorded: the caller may go on using its own.
+    """Return a copy of an image that is to be recorded: the caller may change its own.
 
     Raises:
-        DgrecError: It is none.
+        DgrecError: It is not an image.
     """
     is_picture = isinstance(image, np.ndarray) and image.dtype == np.uint8
     if is_picture and image.shape[2:] == (3,) and image.size:
@@ -91,7 +91,7 @@ def own_pixels(image: Any) -> Any:
 
 
 def size_of(image: Any) -> tuple[int, int] | None:
-    """Return width and height of an image that is an array."""
+    """Return width and height of an image; None if it is not an array."""
     if not isinstance(image, np.ndarray) or image.ndim < 2:
         return None
     height, width = image.shape[:2]
@@ -119,7 +119,7 @@ def finite(name: str, number: float) -> float:
     """Return a number of seconds as a Python float.
 
     Raises:
-        ConfigError: It is no finite number.
+        ConfigError: It is not a finite number.
     """
     if isinstance(number, numbers.Real) and math.isfinite(number):
         return float(number)
@@ -129,10 +129,10 @@ def finite(name: str, number: float) -> float:
 def added_attributes(result: Any) -> str | None:
     """Return what analyzers added to a result, as `json_values.dumps` writes it.
 
-    Now, not when the writer comes to it: an analyzer may go on changing the object that it hung on
-    the result (running totals, say), and every row of a batch would show its last state.
+    It is written out at once: an analyzer may keep changing the object that it added (running
+    totals, for example), and every row of a batch would show its last state.
     """
-    # `dir()` of a PySDK result is a fixed list of six names; its dictionary shows what was added.
+    # Not `dir`: for a PySDK result that is a fixed list of six names.
     added = {
         name: value
         for name, value in vars(result).items()
