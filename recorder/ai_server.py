@@ -1,4 +1,4 @@
-"""An AI server that inference runs on: noticing that it is gone, and having it back."""
+"""Inference on an AI server: noticing that the server is lost, and reconnecting."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from dgrec.recorder.model import LoadedModel
 
 __all__ = ["HERE", "AIServer", "Inference", "Outage", "ServerLostError", "close_beside"]
 
-#: Silence after which a server counts as lost, and the same once the recording is to end. A slow
-#: model has longer: several times what its results took lately.
+#: Silence after which a server counts as lost, while recording and once the recording is to end. A
+#: slow model has longer: several times what its last results took.
 _SILENCE_S = 5.0
 _SILENCE_AT_END_S = 2.0
 _TIMES_LATELY = 4
@@ -29,14 +29,14 @@ _FIRST_RESULT_S = 60.0
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 10.0
 _LOOK_S = 0.05
-#: How often it is looked whether the connection is still there.
+#: How often the connection is checked.
 _CONNECTION_S = 0.2
 _DEFAULT_PORT = 8778
 
 
 @dataclass
 class Outage:
-    """A time without the server."""
+    """A time without the server, and the attempts to reconnect."""
 
     reason: str
     seconds: float = 0.0
@@ -47,11 +47,11 @@ class Outage:
 
 
 class ServerLostError(Exception):
-    """The AI server gives no more results; the text says for how long."""
+    """The AI server gives no more results."""
 
 
 class Inference:
-    """Where a model runs. As it stands: in this process, where what fails has failed for good."""
+    """Where a model runs. This base class: in this process, where every failure is final."""
 
     name = "this process"
 
@@ -60,11 +60,11 @@ class Inference:
         return capture
 
     def silence(self, capture: Capture, model: Any) -> str:
-        """Return why no more results are to be expected, if so, while there is none."""
+        """Return why no more results are to be expected; "" if they are."""
         return ""
 
     def may_be_lost(self, error: DgrecError) -> bool:
-        """Return whether ``error`` may pass when the model is loaded again."""
+        """Return whether loading the model again may help."""
         return False
 
     def reconnect(self, reason: str, capture: Capture) -> tuple[LoadedModel | None, Outage]:
@@ -72,23 +72,23 @@ class Inference:
         return None, Outage(reason)
 
     def gave_up(self, capture: Capture, outage: Outage) -> bool:
-        """Return whether the model could not be loaded though the recording was to go on."""
+        """Return whether the model could not be loaded although the recording should go on."""
         return True
 
     def error(self, outage: Outage) -> ModelError:
         return ModelError(outage.reason)
 
     def give_up(self, capture: Capture) -> None:
-        """Count what got no result, now that there will be none."""
+        """Count the frames that will get no result."""
 
     def end(self, stream: Iterator[Any]) -> None:
-        """Let PySDK come to its end: closed in the middle, it may print a traceback of its own."""
+        """Run PySDK to its end: closed in the middle, it may print a traceback of its own."""
         with contextlib.suppress(Exception):
             for _ in stream:
                 pass
 
     def abandon(self, stream: Iterator[Any]) -> None:
-        """Leave a stream of results that gives no more."""
+        """Leave a stream that gives no more results."""
         self.end(stream)
 
 
@@ -96,19 +96,19 @@ HERE = Inference()
 
 
 class AIServer(Inference):
-    """The server that a model runs on.
+    """An AI server that a model runs on.
 
-    PySDK goes on taking frames for a server that died, and goes on reading from the closed
-    connection, each time into new memory (400 MB a second); for one that hangs it waits in its core
-    for as long as the inference timeout (100 s). So no more frames are handed to it than its queue
-    takes (`queue_depth`), and the model is loaded again once the connection is closed, or results
-    are overdue.
+    PySDK keeps taking frames for a server that died, and keeps reading from the closed connection,
+    each time into new memory (400 MB a second); for a server that hangs it waits in its core for as
+    long as the inference timeout (100 s). So it is given no more frames than its queue takes
+    (`queue_depth`), and the model is loaded again once the connection is closed, or results are
+    overdue.
 
     Args:
-        host: Its address, as it was given.
+        host: Its address, as the user gave it.
         load: Loads the model again; raises ModelError while that does not work.
         reconnect_for_s: How long to try; None means for ever.
-        announce: Takes a line when the server is lost, and one when it is back. It must not wait.
+        announce: Called with a line when the server is lost, and when it is back. Must not wait.
     """
 
     def __init__(
@@ -155,7 +155,6 @@ class AIServer(Inference):
         return depth if isinstance(depth, int) and depth > 0 else 8
 
     def silence(self, capture: Capture, model: Any) -> str:
-        """Return why the server counts as lost, if it does, while there is no result."""
         if self._is_cut_off():
             return "it closed the connection"
         longest = capture.longest_wait_s
@@ -170,11 +169,7 @@ class AIServer(Inference):
         return f"no result for {overdue:.1f} s" if overdue >= patience else ""
 
     def reconnect(self, reason: str, capture: Capture) -> tuple[LoadedModel | None, Outage]:
-        """Load the model again, with growing pauses, until that works or the recording is to end.
-
-        Raises:
-            ModelError: It does not work for as long as was asked for.
-        """
+        """Load the model again, with growing pauses, until that works or there is no more time."""
         outage = Outage(reason)
         begun = time.monotonic()
         loaded = None
@@ -202,7 +197,7 @@ class AIServer(Inference):
         self._looked = now
         try:
             connections = psutil.Process().net_connections("tcp")
-        except (psutil.Error, OSError):  # then silence has to show it
+        except (psutil.Error, OSError):  # then only silence can show it
             return False
         is_open = any(
             connection.raddr
@@ -229,7 +224,6 @@ class AIServer(Inference):
         return None
 
     def gave_up(self, capture: Capture, outage: Outage) -> bool:
-        """Return whether it was not had back though the recording was to go on."""
         return not outage.back and not self._is_over(capture)
 
     def _left_s(self, begun: float) -> float:
@@ -241,7 +235,7 @@ class AIServer(Inference):
         return capture.was_interrupted or capture.is_time_up()
 
     def _attempt(self, capture: Capture, left_s: float) -> LoadedModel | str:
-        """Load the model beside; return it, or why that did not work."""
+        """Load the model in another thread; return it, or why that did not work."""
         outcome: list[LoadedModel | str] = []
 
         def load() -> None:
@@ -255,28 +249,25 @@ class AIServer(Inference):
         thread = threading.Thread(target=load, name="dgrec-server-load", daemon=True)
         thread.start()
         due = time.monotonic() + left_s
-        # A server that hangs lets PySDK wait for 10 s: nobody else has to.
+        # PySDK waits 10 s for a server that hangs; the end of the recording need not.
         while thread.is_alive() and not self._is_over(capture) and time.monotonic() < due:
             thread.join(_LOOK_S)
         return outcome[0] if outcome else ""
 
 
 def close_beside(stream: Iterator[Any]) -> None:
-    """Close a stream of results whose server does not answer, in a thread that may hang in it."""
-    close = getattr(stream, "close", None)
-    if close is not None:
-        threading.Thread(
-            target=_close, args=(close,), name="dgrec-server-close", daemon=True
-        ).start()
+    """Close a stream of results in a thread, which may hang while the server does not answer."""
 
+    def close() -> None:
+        hook = sys.unraisablehook
+        # PySDK's inner generator complains, on stderr, that it was closed while it had results.
+        sys.unraisablehook = lambda _: None
+        try:
+            stream.close()  # type: ignore[attr-defined]
+        except Exception:  # one more report that the server is lost
+            return
+        finally:
+            sys.unraisablehook = hook
 
-def _close(close: Callable[[], None]) -> None:
-    hook = sys.unraisablehook
-    # PySDK's inner generator complains, on stderr, that it was closed while it had results.
-    sys.unraisablehook = lambda _: None
-    try:
-        close()
-    except Exception:  # the server is gone, and this says so once more
-        return
-    finally:
-        sys.unraisablehook = hook
+    if hasattr(stream, "close"):
+        threading.Thread(target=close, name="dgrec-server-close", daemon=True).start()

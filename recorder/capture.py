@@ -1,9 +1,8 @@
 """The object that `predict_stream` reads its frames from.
 
-It implements ``cv2.VideoCapture``, so the real `predict_stream` runs on it unchanged, and it
-does what that function has no place for: it leaves frames out at exactly the rate that was asked
-for, counts what was left out, keeps each frame's stamps for the result that will come out, and
-ends the stream cleanly.
+It implements ``cv2.VideoCapture``, so that the real `predict_stream` runs on it unchanged. It also
+leaves frames out for a lower rate, counts what was left out and lost, keeps each frame's stamps for
+its result, and ends the stream cleanly.
 """
 
 from __future__ import annotations
@@ -25,19 +24,19 @@ __all__ = ["Capture", "Decimator", "Feed"]
 # OpenCV's number for CAP_PROP_FRAME_COUNT; importing cv2 for one integer would cost 0.4 s.
 _PROP_FRAME_COUNT = 7
 
-#: How often PySDK is asked for results while there is no frame for it: a result comes out so much
-#: late at most.
+#: How often PySDK is asked for results while there is no frame for it: the most that a result is
+#: delayed by.
 _ASK_S = 0.005
-#: The same where PySDK is given no frame because it has as many as it may have.
+#: The same while PySDK has as many frames as it may have.
 _FULL_S = 0.001
 
 
 class Decimator:
     """Chooses which frames to keep for a lower rate.
 
-    A frame is kept when the time line enters a new period of ``1 / fps``. That is right on average
-    at any ratio (29.97 to 15 keeps 150 or 151 of 300) and for sources of variable rate.
-    ``degirum_tools`` keeps 286 of those 300.
+    A frame is kept when the time line enters a new period of ``1 / fps``. On average that is right
+    at any ratio (29.97 to 15 keeps 150 or 151 of 300; ``degirum_tools`` keeps 286), and for sources
+    of variable rate.
     """
 
     def __init__(self, fps: float | None = None, every: int = 1) -> None:
@@ -50,7 +49,7 @@ class Decimator:
             return False
         if self._fps is None:
             return True
-        # A stamp that stands a hair before its period (29.97 * 1.001) still belongs to it.
+        # Rounding may leave a stamp just before its period (29.97 * 1.001).
         period = int(time_s * self._fps + 1e-6)
         if period == self._last_period:
             return False
@@ -65,10 +64,10 @@ class Capture:
     by the recording loop, once for each result, in the same order.
 
     Args:
-        max_frames: End after so many frames were handed over.
-        max_duration_s: End at the frame whose time line (`Frame.time_s`) is past this.
-        is_live: Whether frames come by themselves: one that got no result is then lost. Others
-            are handed over once more.
+        max_frames: End after this many frames were handed over.
+        max_duration_s: End at the first frame whose `Frame.time_s` is not before this.
+        is_live: A frame of a live source that got no result is lost; one of a file is handed over
+            again.
     """
 
     def __init__(
@@ -98,24 +97,24 @@ class Capture:
         self.frames_dropped_camera = 0
         self.frames_dropped_queue = 0
         self.end_reason = "finished"
-        #: What more there is to say of the end; "" for nothing.
+        #: More about the end; may be empty.
         self.end_detail = ""
         self.error: DgrecError | None = None
-        #: Whether `read` may return no frame, for PySDK to hand out the results that it has.
-        #: Otherwise it does so only when it gets the next frame, however long that takes.
+        #: Whether `read` may return no frame, so that PySDK hands out the results that it has.
+        #: Otherwise it does that only when it gets the next frame, however long that takes.
         self.asks_for_results = False
-        #: How many frames may be without a result at once, if that is limited: PySDK is then given
-        #: no more, nor the end, until results come.
+        #: How many frames may be without a result at once; None: any number. Beyond that PySDK is
+        #: given no frame, and not the end either, until results come.
         self.most_waiting: int | None = None
 
-    # --- as cv2.VideoCapture has it ---
+    # --- the interface of cv2.VideoCapture ---
 
     def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
         return True
 
     def get(self, prop: int) -> float:
-        # For a source without a frame count `predict_stream` takes a failed read for an error
-        # and raises; for one with a count it ends.
+        # At a failed read, `predict_stream` ends if the source has a frame count; otherwise it
+        # raises.
         if prop == _PROP_FRAME_COUNT:
             return 1.0
         return self._frames.get(prop)
@@ -127,14 +126,14 @@ class Capture:
         self._frames.release()
 
     def read(self) -> tuple[bool, Any]:
-        """Return (True, the next frame that is to be inferred), or (False, None) at the end.
+        """Return (True, the next frame to infer), or (False, None) at the end.
 
         (True, None) means that there is none yet (see `asks_for_results`).
         """
         again = bool(self._again) and not self.was_interrupted
         if self.most_waiting is not None and self._waiting:
             is_full = len(self._waiting) >= self.most_waiting
-            # In its end PySDK waits for results, which nobody could cut short.
+            # Once PySDK has the end it waits for results, and nothing can interrupt that.
             if is_full or (self._stop.is_set() and not again):
                 time.sleep(_FULL_S)
                 return True, None
@@ -143,7 +142,7 @@ class Capture:
         while not self._stop.is_set():
             if self._max_frames is not None and self.frames_given >= self._max_frames:
                 return self._finish("limit")
-            # Nobody sees a server's end while a camera is waited for.
+            # With a server, return now and then: waiting for a camera would hide that it is lost.
             asks = self._has_results_to_come() or self.most_waiting is not None
             if asks and not self._frames.wait(_ASK_S):
                 return True, None
@@ -178,7 +177,7 @@ class Capture:
 
     @property
     def counts(self) -> SourceCounts:
-        """What became of the frames so far."""
+        """How many frames were read, skipped and lost so far."""
         return SourceCounts(
             read=self.frames_read,
             skipped=self.frames_skipped,
@@ -187,7 +186,7 @@ class Capture:
         )
 
     def stop(self, reason: str = "interrupted") -> None:
-        """End the stream at the next read; what is in the pipeline still comes out."""
+        """End the stream at the next read; frames in the pipeline still get their results."""
         if not self._stop.is_set():
             self.end_reason = reason
             self._stop.set()
@@ -195,7 +194,7 @@ class Capture:
 
     @property
     def limit(self) -> str:
-        """Which limit it was, where ``end_reason`` is ``limit``, as the option that set it."""
+        """The option whose limit was reached, if ``end_reason`` is ``limit``."""
         most = self._max_frames
         return "--duration" if most is None or self.frames_given < most else "--max-frames"
 
@@ -205,14 +204,14 @@ class Capture:
 
     @property
     def was_interrupted(self) -> bool:
-        """Whether it was ended from outside, and not by its source or a limit."""
+        """Whether it was stopped by a user or an error, not by its source or a limit."""
         return self._stop.is_set() and self.end_reason not in ("finished", "limit", "source_lost")
 
     def wait_for_stop(self, timeout_s: float) -> bool:
         return self._stop.wait(timeout_s)
 
     def is_time_up(self) -> bool:
-        """Return whether a live source is past what was to be recorded of it, frame or not."""
+        """Return whether a live source has reached the duration, even if no frame comes."""
         if not self._is_live or self._max_duration_s is None or self._first_read is None:
             return False
         return time.monotonic() - self._first_read >= self._max_duration_s
@@ -220,18 +219,18 @@ class Capture:
     # --- results that do not come ---
 
     def overdue_s(self) -> float:
-        """Return for how long there has been no result though frames were waiting for one."""
+        """Return how long frames have been waiting for a result; 0 if none are."""
         return time.monotonic() - self._due_since if self._waiting else 0.0
 
     @property
     def longest_wait_s(self) -> float | None:
-        """The longest time without a result among the last ones; None before the first."""
+        """The longest of the last waits for a result; None before the first."""
         return max(self._waits, default=None)
 
     def take_back(self) -> int:
-        """Take back the frames that got no result, and will get none; return how many.
+        """Take back the frames that will get no result; return how many.
 
-        Of a live source they are lost, and counted in the row that comes next.
+        Those of a live source are lost, and counted in the next row.
         """
         unanswered = list(self._waiting)
         self._waiting.clear()
@@ -252,15 +251,14 @@ class Capture:
         self.frames_dropped_queue += len(frames)
 
     def take_events(self) -> list[Event]:
-        """Return what has happened to the source since the last call."""
+        """Return the events of the source since the last call."""
         return self._frames.take_events()
 
     def take(self, image: Any) -> Frame:
-        """Return the frame whose result has just come out.
+        """Return the frame that a result belongs to.
 
-        Results come in the order of the frames. The image shows when that is not so: PySDK passes
-        the very array that `read` returned, but for the image backend PIL, which makes pictures of
-        its own from them.
+        Results come in the order of the frames. The image shows when they do not: PySDK passes the
+        very array that `read` returned, except with the image backend PIL, which makes its own.
         """
         is_array = isinstance(image, np.ndarray)
         for index, frame in enumerate(self._waiting):
@@ -291,13 +289,13 @@ class Capture:
         self._dropped_queue += frame.dropped_queue
 
     def _hand_over(self, frame: Frame) -> None:
-        """Give the frame what was left out and lost since the last one that was kept."""
+        """Attach to a frame what was left out and lost since the last one that was kept."""
         frame.skipped_before, self._skipped = self._skipped, 0
         frame.dropped_camera, self._dropped_camera = self._dropped_camera, 0
         frame.dropped_queue, self._dropped_queue = self._dropped_queue, 0
 
     def _give(self, frame: Frame) -> Any:
-        """Note that PySDK has a frame now, and return its pixels."""
+        """Register that PySDK has a frame, and return its pixels."""
         if not self._waiting:
             self._due_since = time.monotonic()
         self.frames_given += 1
@@ -306,9 +304,9 @@ class Capture:
 
 
 class Feed:
-    """What one run of `predict_stream` reads from: its end does not release the source.
+    """A `Capture` for one run of `predict_stream`, whose end does not release the source.
 
-    A run on an AI server that died ends, or is left to itself, and another one goes on.
+    When an AI server is lost, its run ends or is abandoned, and another one continues.
     """
 
     def __init__(self, capture: Capture) -> None:
@@ -325,7 +323,7 @@ class Feed:
         return False
 
     def release(self) -> None:
-        """Nothing: whoever made the `Capture` releases it."""
+        """Do nothing: whoever made the `Capture` releases it."""
 
     def read(self) -> tuple[bool, Any]:
         return (False, None) if self.is_abandoned else self._capture.read()

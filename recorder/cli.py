@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from dgrec.errors import ConfigError
-from dgrec.options import NamedPath
+from dgrec.options import NamedPath, Parsed
 from dgrec.recorder.options import (
     CHOICES,
     QUANTITIES,
@@ -22,27 +22,9 @@ from dgrec.recorder.options import (
 __all__ = ["COMMANDS"]
 
 
-def _quantity(_: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
-    """Turn an option's text (``512MB``, ``10m``) into bytes, seconds or frames a second."""
-    if text is None:
-        return None
-    assert parameter.name is not None
-    quantity = QUANTITIES[parameter.name]
-    try:
-        number = quantity.parse(text)
-        quantity.check(number, repr(text))
-    except ConfigError as error:
-        raise click.BadParameter(str(error), param=parameter) from None
-    return number
-
-
-def _video_size(
-    _: click.Context, parameter: click.Parameter, text: str | None
-) -> tuple[int, int] | None:
-    try:
-        return None if text is None else parse_video_size(text)
-    except ConfigError as error:
-        raise click.BadParameter(str(error), param=parameter) from None
+def _quantity(name: str) -> Parsed:
+    """Return the type of an option whose text (``512MB``, ``10m``) names a quantity."""
+    return Parsed(QUANTITIES[name].read)
 
 
 @click.command(
@@ -101,28 +83,28 @@ def _video_size(
 @click.option("--max-frames", type=click.IntRange(min=1), help="End after that many frames.")
 @click.option(
     "--duration",
-    callback=_quantity,
+    type=_quantity("duration"),
     metavar="TIME",
     help="End after that time (90s, 10m; seconds without a unit): of footage for a file, as it "
     "passes for a live source.",
 )
 @click.option(
     "--fps",
-    callback=_quantity,
+    type=_quantity("fps"),
     metavar="RATE",
     help="Leave frames out down to this rate.",
 )
 @click.option("--every", type=click.IntRange(min=1), metavar="N", help="Take every Nth frame only.")
 @click.option(
     "--reconnect-for",
-    callback=_quantity,
+    type=_quantity("reconnect_for"),
     metavar="TIME",
     help="How long to try to get a lost live source, or AI server, back (90s, 10m). One that "
     "cannot be reached at the start is an error at once.  [default: for ever]",
 )
 @click.option(
     "--stall-timeout",
-    callback=_quantity,
+    type=_quantity("stall_timeout"),
     default=f"{RecordingOptions.stall_timeout:g}s",
     show_default=True,
     metavar="TIME",
@@ -151,27 +133,27 @@ def _video_size(
 )
 @click.option(
     "--split-every",
-    callback=_quantity,
+    type=_quantity("split_every"),
     metavar="TIME",
     help="Begin a new part after that time (90s, 10m, 24h): NAME-0001.parquet, ... It is the time "
     "that passes, also for a file, which is recorded as fast as the model runs.",
 )
 @click.option(
     "--split-size",
-    callback=_quantity,
+    type=_quantity("split_size"),
     metavar="SIZE",
     help="Begin a new part before its journal and its videos take more than that (512MB, 2GB). "
     "Sealed, the rows are much smaller.",
 )
 @click.option(
     "--keep-last",
-    callback=_quantity,
+    type=_quantity("keep_last"),
     metavar="TIME",
     help="Remove parts that ended longer ago.",
 )
 @click.option(
     "--keep-total",
-    callback=_quantity,
+    type=_quantity("keep_total"),
     metavar="SIZE",
     help="Remove the oldest parts when all of them, with their videos, take more.",
 )
@@ -186,7 +168,7 @@ def _video_size(
 @click.option(
     "--min-free",
     metavar="SIZE",
-    callback=_quantity,
+    type=_quantity("min_free"),
     help="End and seal the recording before the disk has less than SIZE (1GB) left; exit code 5.",
 )
 @click.option(
@@ -209,7 +191,7 @@ def _video_size(
 )
 @click.option(
     "--video-size",
-    callback=_video_size,
+    type=Parsed(parse_video_size),
     metavar="WxH",
     help="Scale the video to that size, both numbers even: 640x360.  [default: that of the frames]",
 )
@@ -243,8 +225,8 @@ def record_command(properties: tuple[str, ...], **given: Any) -> None:
     disk is full, fails or goes away, what was written before stays readable (exit code 4).
     """
     from dgrec.recorder.command import run_record
+    from dgrec.recorder.job import RecordRequest
     from dgrec.recorder.model import ModelRequest, parse_property
-    from dgrec.recorder.request import RecordRequest
 
     def take(kind: type) -> dict[str, Any]:
         return {each.name: given.pop(each.name) for each in fields(kind) if each.name in given}

@@ -1,4 +1,4 @@
-"""What the commands of this room do, once their options are understood."""
+"""Runs ``dgrec record`` and ``dgrec recover``."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from pathlib import Path
 
 from dgrec.console import Console
 from dgrec.errors import ConfigError, DgrecError, SourceError
-from dgrec.recorder.job import Job, Plan, make_plan, prepare
+from dgrec.recorder.job import Job, Plan, RecordRequest, make_plan, prepare
 from dgrec.recorder.live import Announcer, LiveView, summary
 from dgrec.recorder.model import load_model
 from dgrec.recorder.recovery import Recovery, left_behind, recover
-from dgrec.recorder.request import RecordRequest
 from dgrec.recorder.signals import StopSignals
 from dgrec.recorder.sources import SourceReader, named_sources, open_patiently, open_source
 from dgrec.terminal import echo
@@ -24,20 +23,20 @@ from dgrec.units import counted, size_text
 
 __all__ = ["run_record", "run_recover"]
 
-#: Exit code of a recording that ended for want of room, and was sealed (``--min-free``).
-_ENDED_FOR_ROOM = 5
+#: Exit code of a recording that was ended and sealed before the disk was full (``--min-free``).
+_DISK_LOW = 5
 
 
 def run_record(request: RecordRequest) -> int:
-    """Record one session for each source, as ``dgrec record`` was asked to.
+    """Record one session for each source.
 
     Returns:
-        The exit code. With several sources what goes wrong with one is printed, the others go on,
-        and the highest code of all is returned.
+        The exit code. With several sources, the error of one is printed, the others go on, and the
+        highest exit code is returned.
 
     Raises:
-        DgrecError: Something in the way of all of it, or of the only source; nothing that was
-            recorded is lost.
+        DgrecError: Nothing can be recorded, or the only source failed. Nothing that was recorded is
+            lost.
     """
     console = Console(stderr=True, quiet=request.quiet)
     named = named_sources(Path.cwd())
@@ -51,7 +50,7 @@ def run_record(request: RecordRequest) -> int:
     if request.video_flags and not any(plan.has_video for plan in plans):
         flag = request.video_flags[0]
         which = " or ".join(plan.source.given for plan in plans)
-        raise ConfigError(f"{flag}: no video is recorded of {which}; say --video raw, too")
+        raise ConfigError(f"{flag}: no video is recorded of {which}; add --video raw")
     for folder in {plan.output.parent for plan in plans}:
         _say_left_behind(console, folder)
     with ExitStack() as stack:
@@ -59,8 +58,8 @@ def run_record(request: RecordRequest) -> int:
         signals = stack.enter_context(StopSignals())
         if request.model.is_bundled:
             console.say("No model named: using the bundled face detector on the CPU.")
-        # A model each: its settings and its pipeline are its own. All before the first journal
-        # is begun, since until then Ctrl-C leaves nothing behind.
+        # Each source has a model with its own settings and pipeline. All are loaded before there is
+        # a journal: until then Ctrl-C leaves nothing behind.
         models = [load_model(request.model) for _ in opened]
         for note in models[0].notes:
             console.say(note)
@@ -84,7 +83,7 @@ def run_record(request: RecordRequest) -> int:
 def _open(
     plans: Sequence[Plan], stall_timeout_s: float, stack: ExitStack, console: Console
 ) -> tuple[list[tuple[Plan, SourceReader]], list[SourceError]]:
-    """Open the sources; one of several that cannot be opened is said and left out."""
+    """Open the sources; of several, those that cannot be opened are reported and left out."""
     opened, failed = [], []
     for plan in plans:
         open_ = partial(open_source, plan.source, stall_timeout_s=stall_timeout_s)
@@ -135,7 +134,7 @@ def _say_left(jobs: Sequence[Job]) -> None:
 
 
 def _report(job: Job, console: Console, *, alone: bool) -> None:
-    """Print what became of a recording; raise what went wrong with the only one."""
+    """Print the outcome of a recording; raise the error of the only one."""
     for queue in job.recorder.outputs:
         if queue.note:
             console.say(queue.note)
@@ -152,7 +151,7 @@ def _report(job: Job, console: Console, *, alone: bool) -> None:
 
 
 def _say_error(error: DgrecError) -> None:
-    # Not on the console of the recording: --quiet does not mean errors.
+    # Not on the console of the recording: --quiet does not silence errors.
     echo(f"Error: {error}", err=True)
 
 
@@ -163,11 +162,11 @@ def _exit_code(job: Job, console: Console, min_free: int | None) -> int:
         return 0
     left = size_text(min_free)
     console.say(f"Ended early: sealing it leaves hardly more than {left} free (--min-free).")
-    return _ENDED_FOR_ROOM
+    return _DISK_LOW
 
 
 def run_recover(journal: Path, output: Path | None, keep: bool) -> int:
-    """Recover one journal, say on stderr what was kept and lost, and return the exit code."""
+    """Recover one journal, report on stderr what was kept and lost, and return the exit code."""
     console = Console(stderr=True)
     result = recover(journal, output, keep=keep)
     for line in _recovered(journal, result):
@@ -176,7 +175,7 @@ def run_recover(journal: Path, output: Path | None, keep: bool) -> int:
 
 
 def _recovered(journal: Path, result: Recovery) -> list[str]:
-    """Return what became of a journal, a line each."""
+    """Return what was kept and lost of a journal, a line each."""
     lines = [
         f"{journal}: kept {counted(result.frames, 'frame')} with "
         f"{counted(result.detections, 'detection')} in {result.output}."

@@ -1,4 +1,4 @@
-"""Where a session goes: its name, and whether it can be written there."""
+"""The name of a new session, and whether it can be written there."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ __all__ = [
     "replaced_files",
 ]
 
-#: Where sessions go that were given no name.
+#: For sessions without a given name.
 DEFAULT_FOLDER = Path("recordings")
 
 
 def output_path(output: Path | None, source_name: str) -> Path:
-    """Return where a session goes, which is named after its source if it has no name."""
+    """Return the session file, named after its source if no name is given."""
     if output is None:
         return free_path(DEFAULT_FOLDER / f"{source_name}-{datetime.now():%Y%m%d-%H%M%S}.parquet")
     return Path(str(output).replace("{source}", source_name))
 
 
 def check_output(output: Path, overwrite: bool, *, split: bool) -> None:
-    """Raise `OutputError` if the name is taken, or the folder is not there or cannot be written."""
+    """Raise `OutputError` if the name is taken, or the folder is missing or read-only."""
     check_folder(output)
     if output.exists() and not overwrite:
         raise exists_already(output)
@@ -54,7 +54,7 @@ def check_output(output: Path, overwrite: bool, *, split: bool) -> None:
             elif is_journal(journal):
                 state = f"was left by a recording that was cut off (dgrec recover {journal})"
             else:
-                state = "exists already, and what is recorded would go there first"
+                state = "exists already, and is not a journal of dgrec"
             raise OutputError(f"{journal}: {state}; choose another name")
     if parts and not overwrite:
         raise OutputError(
@@ -62,7 +62,7 @@ def check_output(output: Path, overwrite: bool, *, split: bool) -> None:
         )
     others = [path for _, path in numbered_files(output) if path not in parts] if split else []
     if others:
-        raise OutputError(f"{others[0]}: is called like a part, but is none; choose another name")
+        raise OutputError(f"{others[0]}: is named like a part, but is not one; choose another name")
 
 
 def replaced_files(output: Path) -> list[Path]:
@@ -72,17 +72,17 @@ def replaced_files(output: Path) -> list[Path]:
 
 
 def check_folder(output: Path) -> None:
-    """Raise `OutputError` if no session can go there, whatever is there already."""
+    """Raise `OutputError` if no file can be written there, whether the name is taken or not."""
     if output.is_dir():
         raise OutputError(f"{output}: is a folder; give a file name")
     if output.parent.is_dir():
         check_parent(output)
-    elif output.parent != DEFAULT_FOLDER:  # which is made when it is needed
+    elif output.parent != DEFAULT_FOLDER:  # see `make_default_folder`
         raise OutputError(f"{output.parent}: no such folder; make it first")
 
 
 def make_default_folder(output: Path) -> None:
-    """Make ``recordings`` once something is going to be in it."""
+    """Make the folder ``recordings``, if the session goes there."""
     if output.parent == DEFAULT_FOLDER:
         try:
             DEFAULT_FOLDER.mkdir(exist_ok=True)
@@ -91,6 +91,7 @@ def make_default_folder(output: Path) -> None:
 
 
 def check_room(folder: Path, min_free: int | None) -> None:
+    """Raise `StorageError` if the disk has less than ``min_free`` bytes left."""
     if min_free is None:
         return
     free = shutil.disk_usage(folder if folder.exists() else Path()).free
@@ -111,7 +112,7 @@ def free_path(path: Path) -> Path:
 
 
 def check_videos(output: Path, video: VideoOptions, overwrite: bool, *, split: bool) -> None:
-    """Raise `OutputError` if somebody's file has the name of a video that would be recorded."""
+    """Raise `OutputError` if another file has the name of a video that would be recorded."""
     older = [output, *parts_of(output)] if overwrite else []
     ours = {path for session in older for path in recorded_videos(session)}
     for kind in video.kinds:

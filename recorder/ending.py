@@ -1,4 +1,4 @@
-"""Why a recording ends, and what its source counted until then."""
+"""The end of a recording: its reason, and what its source counted until then."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Ending", "SourceCounts"]
 
 @dataclass(frozen=True, kw_only=True)
 class SourceCounts:
-    """How many frames a source gave, and what became of those that have no row."""
+    """How many frames a source gave, and how many of them were left out and lost."""
 
     read: int = 0
     skipped: int = 0
@@ -19,7 +19,7 @@ class SourceCounts:
     dropped_queue: int = 0
 
     def totals(self, results: int, dropped_writer: int) -> dict[str, int]:
-        """Return them as the metadata has them, with what the writer lost of so many results."""
+        """Return them for the metadata's ``totals``; ``results`` is how many results came."""
         return {
             "source_frames": max(self.read, results),
             "skipped": self.skipped,
@@ -35,10 +35,10 @@ class Ending:
     """Why a recording ends.
 
     Args:
-        reason: In one word of docs/format.md.
-        detail: What more there is to say of it.
-        failure: What ended it early.
-        counts: Of the source, whose last frames may have no row.
+        reason: The ``end_reason`` of docs/format.md.
+        detail: More about the reason.
+        failure: The error that ended it early.
+        counts: Those of the source, whose last frames may have no row.
     """
 
     reason: str = "finished"
@@ -55,7 +55,7 @@ class Ending:
 
     @property
     def recorded_reason(self) -> str:
-        """The reason, or that of a disk which ended the recording."""
+        """The reason for the metadata, which tells a disk that was full or failed apart."""
         if isinstance(self.failure, StorageError):
             return "disk_full" if self.failure.is_full else "failed"
         return self.reason

@@ -1,17 +1,20 @@
-"""One source and its session: what ``dgrec record`` prepares for each, and runs."""
+"""The recordings of ``dgrec record``: what was asked for, and a job for each source."""
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dgrec.clock import Clock
+from dgrec.credentials import redact
 from dgrec.errors import ConfigError, DgrecError
 from dgrec.files import exists_already
 from dgrec.format import Metadata
+from dgrec.paths import JOURNAL_SUFFIX, VIDEO_SUFFIXES
 from dgrec.recorder.ai_server import HERE, AIServer, Inference
 from dgrec.recorder.capture import Capture, Decimator
 from dgrec.recorder.destination import (
@@ -23,11 +26,10 @@ from dgrec.recorder.destination import (
     make_default_folder,
     output_path,
 )
-from dgrec.recorder.model import LoadedModel, load_model
+from dgrec.recorder.model import LoadedModel, ModelRequest, load_model
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.outputs import JsonLines, Output, OutputQueue, OverlayWindow, check_target
 from dgrec.recorder.recovery import Recovery
-from dgrec.recorder.request import RecordRequest
 from dgrec.recorder.session_writer import SessionWriter
 from dgrec.recorder.sources import (
     FileSource,
@@ -42,21 +44,79 @@ from dgrec.recorder.stream import Stream
 from dgrec.recorder.video import check_codec, video_options
 from dgrec.recorder.writing import NOTHING_EARLIER, Earlier, find_earlier, recover_parts
 
-__all__ = ["Job", "Plan", "make_plan", "prepare"]
+__all__ = ["Job", "Plan", "RecordRequest", "make_plan", "prepare"]
 
-#: Stamps are microseconds.
+#: The resolution of stamps.
 _STAMP_NS = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordRequest:
+    """What ``dgrec record`` was asked to do.
+
+    Args:
+        output: The session file, with ``{source}`` for the name of each source; None: a file in
+            the folder ``recordings``.
+        overwrite: Replace an existing session.
+        continues: Continue the parts of earlier runs.
+        display: Show the overlay in a window.
+        publish: Where a JSON line per frame goes; ``-`` is stdout.
+        video_flags: The given options that only say how a video is made.
+
+    Raises:
+        ConfigError: Two of them exclude each other.
+    """
+
+    sources: tuple[str, ...]
+    output: Path | None = None
+    overwrite: bool = False
+    continues: bool = False
+    display: bool = False
+    publish: str | None = None
+    quiet: bool = False
+    options: RecordingOptions = field(default_factory=RecordingOptions)
+    model: ModelRequest = field(default_factory=ModelRequest)
+    video_flags: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.publish == "":
+            raise ConfigError("--publish: the file name is empty; - stands for stdout")
+        if self.continues and not self.options.splitting:
+            raise ConfigError("--continue adds parts: say --split-every or --split-size, too")
+        if self.continues and self.overwrite:
+            raise ConfigError("--continue and --overwrite contradict each other: give one of them")
+        if len(self.sources) > 1:
+            self._check_several()
+        suffix = self.output.suffix if self.output is not None else ""
+        if suffix == JOURNAL_SUFFIX:
+            raise ConfigError("--output: .arrows is the suffix of journals; use .parquet")
+        if suffix == VIDEO_SUFFIXES["raw"]:
+            raise ConfigError("--output: .mp4 is the suffix of videos; use .parquet")
+
+    def _check_several(self) -> None:
+        source, count = Counter(self.sources).most_common(1)[0]
+        if count > 1:
+            raise ConfigError(f"--source {redact(source)} is given twice")
+        if self.output is not None and "{source}" not in str(self.output):
+            raise ConfigError(
+                "--output names one file for several sources; put {source} into the name, such as "
+                "night-{source}.parquet"
+            )
+        for flag, value in (("--display", self.display), ("--publish", self.publish)):
+            if value:
+                raise ConfigError(f"{flag} takes one source only")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A source and where its session goes, checked but not opened."""
+    """A source and where its session goes, checked but not opened.
+
+    ``options`` are those of the request, with the defaults that depend on the source filled in.
+    """
 
     source: Source
     output: Path
-    #: Those of the request, with what depends on the source.
     options: RecordingOptions
-    #: Whether it goes on with the parts that are there.
     continues: bool = False
 
     @property
@@ -66,11 +126,11 @@ class Plan:
 
 @dataclass
 class Job:
-    """A recording that is ready to run, and what became of it."""
+    """A recording that is ready to run, and its outcome."""
 
     source: Source
     stream: Stream
-    #: Source frames that will be read; None where nobody knows.
+    #: How many source frames will be read; None if unknown.
     expected: int | None
     metadata: Metadata | None = None
     error: DgrecError | None = None
@@ -85,7 +145,7 @@ class Job:
         return self.metadata is not None or self.error is not None
 
     def run(self) -> None:
-        """Record to the end. What goes wrong is in ``error``: other jobs go on."""
+        """Record to the end. An error is kept in ``error``: other jobs go on."""
         started = time.monotonic()
         try:
             self.metadata = self.stream.run()
@@ -105,13 +165,13 @@ def make_plan(
     request: RecordRequest,
     report: Callable[[Path, Recovery | DgrecError], None] = lambda *_: None,
 ) -> Plan:
-    """Return what is to be recorded where, having checked that it can be.
+    """Check that a source can be recorded as requested, and return the plan.
 
     Args:
-        report: Takes what became of journals that earlier runs left (``--continue``).
+        report: Called with the outcome for each journal that an earlier run left (``--continue``).
 
     Raises:
-        DgrecError: There is no such source, or its session cannot go there.
+        DgrecError: There is no such source, or its session cannot be written there.
     """
     source = parse_source(text, named)
     options = _for_source(request.options, source)
@@ -120,7 +180,7 @@ def make_plan(
     if request.continues:
         output = output_path(request.output or DEFAULT_FOLDER / "{source}.parquet", source.name)
         check_folder(output)
-        if output.exists():  # it would stand for the name, not the parts
+        if output.exists():  # opening the recording's name would open this file, not the parts
             raise exists_already(output)
         recover_parts(output, report)
     else:
@@ -135,7 +195,7 @@ def make_plan(
 
 
 def _for_source(options: RecordingOptions, source: Source) -> RecordingOptions:
-    """Return the options with those filled in that depend on the kind of source."""
+    """Return the options with the defaults that depend on the kind of source filled in."""
     video, policy = options.video, options.video_policy
     if video == "auto":
         video = "none" if source.is_file else "raw"
@@ -154,10 +214,10 @@ def prepare(
     stack: ExitStack,
     announce: Callable[[str], None],
 ) -> Job:
-    """Make a recording ready to run; ``stack`` releases what it holds in the end.
+    """Make a recording ready to run; ``stack`` releases what it holds.
 
     Args:
-        announce: Takes a line for whoever watches; it does not wait.
+        announce: Prints a line without waiting.
 
     Raises:
         DgrecError: An output cannot be written.
@@ -172,7 +232,7 @@ def prepare(
     if clock.drift_ns() < -_STAMP_NS:
         announce(
             f"{plan.output}: the system clock is {-clock.drift_ns() / 1e9:.1f} s behind the last "
-            "frame that was recorded; stamps go on from there"
+            "recorded frame; stamps continue from there"
         )
     capture = _capture(reader, source, clock, given, announce)
     stack.callback(capture.release)  # PySDK does it too, unless its loop was left early
@@ -186,7 +246,7 @@ def prepare(
     make_default_folder(plan.output)
     can_wait = reader.has_end
     policy = given.policy or ("block" if can_wait else "drop-oldest")
-    # The last that can go wrong: from here on there is a journal.
+    # Last, since from here on there is a journal.
     recorder = SessionWriter(
         plan.output,
         replace(
@@ -208,7 +268,7 @@ def prepare(
 
 
 def _earlier(plan: Plan, reader: SourceReader) -> Earlier:
-    """Return what there is to go on from."""
+    """Return what earlier runs left, if this recording continues them."""
     if not plan.continues:
         return NOTHING_EARLIER
     earlier = find_earlier(plan.output)
@@ -216,8 +276,8 @@ def _earlier(plan: Plan, reader: SourceReader) -> Earlier:
         return earlier
     if not plan.options.loop:
         raise ConfigError(
-            f"{plan.source.given}: --continue is for what has no end: a live source, or a file "
-            "with --loop"
+            f"{plan.source.given}: --continue needs a source without an end: a live source, or a "
+            "file with --loop"
         )
     return earlier.aligned(plan.output, reader.frame_count)
 
@@ -225,7 +285,7 @@ def _earlier(plan: Plan, reader: SourceReader) -> Earlier:
 def _inference(
     loaded: LoadedModel, request: RecordRequest, announce: Callable[[str], None]
 ) -> Inference:
-    """Return where a model runs: on an AI server of the user's own, or as far as PySDK says."""
+    """Return where a model runs: on the user's own AI server, or wherever PySDK runs it."""
     host = str(loaded.description["inference_host"])
     if host.startswith("@"):
         return HERE
@@ -274,7 +334,7 @@ def _capture(
 
 
 def _expected_frames(reader: SourceReader, options: RecordingOptions) -> int | None:
-    """Return how many source frames will be read, for the bar; None if nobody knows."""
+    """Return how many source frames will be read, for the progress bar; None if unknown."""
     limits = []
     frame_count = reader.frame_count
     if frame_count and not options.loop:

@@ -1,4 +1,4 @@
-"""What a person sees while recording: a live line, or a bar where the source has an end."""
+"""The live display of a recording, and the summary at its end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from queue import SimpleQueue
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Group, RenderableType
@@ -27,6 +26,7 @@ from rich.text import Text
 
 from dgrec.console import Console
 from dgrec.format import Metadata
+from dgrec.paths import VideoKind
 from dgrec.rates import rate_text
 from dgrec.recorder.stream import Stream
 from dgrec.recorder.video import VideoRecorder
@@ -37,15 +37,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Announcer", "LiveView", "summary"]
 
-
-#: How often a recording says how it is doing where stderr is no terminal.
+#: How often a line with the figures is printed where stderr is not a terminal.
 _REPORT_EVERY_S = 60.0
 
 
 class Announcer:
-    """Prints lines that threads `announce`, with the time before them: also into a log.
+    """Prints lines with the time before them, for any thread.
 
-    In a thread of its own: what stderr leads to may be full, and a camera must not wait for that.
+    It has a thread of its own, since stderr may block, and a camera must not wait for that.
     """
 
     def __init__(self, console: Console) -> None:
@@ -64,12 +63,7 @@ class Announcer:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._lines.put(None)
         self._thread.join()
 
@@ -77,15 +71,14 @@ class Announcer:
 class LiveView:
     """Shows the figures of recordings on stderr, twice a second, in rich's own thread.
 
-    One recording has a line, and a bar where its source has an end; several have a table. Where
-    stderr is no terminal, each has a line a minute: a log full of carriage returns helps nobody.
+    One recording has a line, and a progress bar if its source has an end; several have a table.
+    Where stderr is not a terminal, such as in a log, each recording prints a line a minute.
     """
 
     def __init__(self, console: Console, jobs: Sequence[Job], announcer: Announcer) -> None:
         self._jobs = jobs
         self._announcer = announcer
         self._ended = threading.Event()
-        self._reporter: threading.Thread | None = None
         total = jobs[0].expected
         ending = (BarColumn(bar_width=20), TaskProgressColumn(), TimeRemainingColumn(compact=True))
         self._bar = Progress(
@@ -104,8 +97,8 @@ class LiveView:
             redirect_stderr=False,
         )
         self._is_shown = console.is_terminal and not console.quiet
-        if not console.is_terminal and not console.quiet:
-            self._reporter = threading.Thread(target=self._report, name="dgrec-report", daemon=True)
+        self._is_logged = not console.is_terminal and not console.quiet
+        self._reporter = threading.Thread(target=self._report, name="dgrec-report", daemon=True)
 
     def _render(self) -> RenderableType:
         first = self._jobs[0].stream
@@ -116,20 +109,15 @@ class LiveView:
     def __enter__(self) -> Self:
         if self._is_shown:
             self._live.start()
-        if self._reporter is not None:
+        if self._is_logged:
             self._reporter.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._is_shown:
             self._live.stop()
         self._ended.set()
-        if self._reporter is not None:
+        if self._is_logged:
             self._reporter.join()
 
     def _report(self) -> None:
@@ -165,7 +153,7 @@ def _table(jobs: Sequence[Job]) -> Table:
 
 
 def _dropped(stream: Stream) -> str:
-    """Return how many frames were lost once the model had started."""
+    """Return how many frames were lost after the model had started."""
     return f"{max(0, stream.dropped - stream.recorder.dropped_at_start):,}"
 
 
@@ -173,8 +161,8 @@ def _figures(stream: Stream) -> str:
     progress, capture = stream.recorder.progress, stream.capture
     p50, p95 = progress.latency()
     parts = [
-        f"{progress.frames:,} frames",
-        f"{progress.detections:,} detections",
+        counted(progress.frames, "frame"),
+        counted(progress.detections, "detection"),
         f"{rate_text(stream.recent_fps())} fps",
         f"p50 {p50:.0f} ms",
         f"p95 {p95:.0f} ms",
@@ -184,13 +172,13 @@ def _figures(stream: Stream) -> str:
     ]
     video = stream.recorder.video
     if video.options.kinds:
-        left_out = f", {video.left_out:,} frames left out" if video.left_out else ""
+        left_out = f", {counted(video.left_out, 'frame')} left out" if video.left_out else ""
         parts.append(f"video {size_text(video.bytes_written)}{left_out}")
     return "  ".join(parts)
 
 
 def summary(stream: Stream, metadata: Metadata, seconds: float) -> list[str]:
-    """Return the lines that end a recording: what there is now, and what to do with it."""
+    """Return the lines that a recording ends with: what was recorded, and how to replay it."""
     recorder, capture = stream.recorder, stream.capture
     progress = recorder.progress
     p50, p95 = progress.latency()
@@ -208,7 +196,7 @@ def summary(stream: Stream, metadata: Metadata, seconds: float) -> list[str]:
     ]
     if progress.frames:
         recent = len(progress.latencies)
-        of = f"last {recent:,} frames" if progress.frames > recent else "all frames"
+        of = f"last {counted(recent, 'frame')}" if progress.frames > recent else "all frames"
         lines.append(f"Latency p50 {p50:.1f} ms, p95 {p95:.1f} ms ({of}).")
     if progress.gaps:
         lines.append(f"Source lost: {counted(progress.gaps, 'gap')}, {progress.gap_s:.1f} s.")
@@ -231,7 +219,7 @@ def summary(stream: Stream, metadata: Metadata, seconds: float) -> list[str]:
 
 
 def _losses(totals: Mapping[str, int]) -> list[str]:
-    """Return what was skipped and dropped; what comes after the last row is counted apart."""
+    """Return what was skipped and dropped, apart for the start and for after the last row."""
     texts = []
     for name, words in (("skipped", "skipped on purpose"), ("dropped", "dropped")):
         start, after = totals.get(f"{name}_at_start", 0), totals.get(f"{name}_after", 0)
@@ -245,9 +233,10 @@ def _losses(totals: Mapping[str, int]) -> list[str]:
 
 
 def _video_lines(video: VideoRecorder) -> list[str]:
-    """Return a line for each kind of video that was recorded."""
+    """Return a line for each kind of video that was recorded, and one for what was left out."""
     lines = []
-    for kind in video.options.kinds:
+    titles: dict[VideoKind, str] = {"raw": "Video", "annotated": "Annotated video"}
+    for kind, title in titles.items():
         files = [file for file in video.files if file.kind == kind and file.path.exists()]
         if not files:
             continue
@@ -255,8 +244,7 @@ def _video_lines(video: VideoRecorder) -> list[str]:
         size = sum(file.path.stat().st_size for file in files)
         names = _shown(files[0].path)
         if len(files) > 1:
-            names = f"{len(files):,} files, {names} to {files[-1].path.name}"
-        title = "Video" if kind == "raw" else "Annotated video"
+            names = f"{counted(len(files), 'file')}, {names} to {files[-1].path.name}"
         lines.append(f"{title}: {names} ({counted(frames, 'frame')}, {size_text(size)}).")
     if video.left_out:
         why = ", ".join(f"{count:,} {state}" for state, count in sorted(video.states.items()))
@@ -266,11 +254,8 @@ def _video_lines(video: VideoRecorder) -> list[str]:
 
 
 def _parts_text(files: Sequence[Path]) -> str:
-    return (
-        f"1 part: {files[0].name}"
-        if len(files) == 1
-        else (f"{len(files):,} parts: {files[0].name} to {files[-1].name}")
-    )
+    last = f" to {files[-1].name}" if len(files) > 1 else ""
+    return f"{counted(len(files), 'part')}: {files[0].name}{last}"
 
 
 def _shown(path: Path) -> str:

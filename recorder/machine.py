@@ -1,4 +1,4 @@
-"""What recording cost this machine: processor time of the recorder, and how busy all of it was."""
+"""Processor time of the recorder, and how busy the whole machine was meanwhile."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CGROUP_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 
 @dataclass(frozen=True)
 class _Sample:
-    """Sums since some time in the past, in seconds: only differences say anything."""
+    """Counters in seconds, of which only differences mean anything."""
 
     at: float
     process_s: float
@@ -28,13 +28,10 @@ class _Sample:
 
 
 class MachineMeter:
-    """Measures processor time from when it is made until it is asked, and again from there on.
-
-    It looks when it is made and when it is asked only (about a millisecond each): nothing runs
-    meanwhile.
+    """Measures processor time between calls of `lap`; reading the counters takes a millisecond.
 
     Args:
-        sources: How many sources this process records at once: all of them are in the figures.
+        sources: How many sources this process records at once: the figures are of all of them.
     """
 
     def __init__(self, sources: int = 1) -> None:
@@ -42,7 +39,7 @@ class MachineMeter:
         self._before = _sample()
 
     def lap(self) -> dict[str, Any]:
-        """Return what the metadata says under ``machine`` of the time since the last call."""
+        """Return the metadata's ``machine`` for the time since the last call."""
         before, now = self._before, _sample()
         self._before = now
         system_s = now.system_s - before.system_s
@@ -51,16 +48,16 @@ class MachineMeter:
             "cores": usable_cores(),
             "seconds": round(now.at - before.at, 3),
             "process_cpu_s": round(now.process_s - before.process_s, 3),
-            # A worker that ended meanwhile took its time with it.
+            # Less than before where a worker has ended.
             "children_cpu_s": round(max(0.0, now.children_s - before.children_s), 3),
-            # In less than a clock tick nothing is counted.
+            # The counters stand still for less than a clock tick.
             "system_busy": round(1 - idle_s / system_s, 3) if system_s > 0 else None,
             "sources": self._sources,
         }
 
 
 def usable_cores() -> float:
-    """Return how many processors this process may use; a container's limit may be a fraction."""
+    """Return how many processors this process may use; in a container, maybe a fraction."""
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
     else:

@@ -1,4 +1,4 @@
-"""Loading the model, by DeGirum's own words for it."""
+"""Loads the model that DeGirum's own options name, and describes it for the metadata."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ __all__ = [
     "parse_property",
 ]
 
-#: Where the token is read from: the name that degirum_tools uses. Without it PySDK looks into its
-#: own store (`degirum token install`). It is never an option: command lines are seen by others.
+#: The variable that degirum_tools reads the token from. Without it PySDK looks into its own store
+#: (`degirum token install`). There is no option for it: other users can see command lines.
 TOKEN_VARIABLE = "DEGIRUM_CLOUD_TOKEN"
 
-# Six labels a face would cover the face.
+# A label for each of a face's six keypoints would cover the face.
 _BUNDLED_OVERLAY = {
     "overlay_show_labels": False,
     "overlay_show_probabilities": True,
@@ -42,10 +42,10 @@ _BUNDLED_OVERLAY = {
 
 @dataclass(frozen=True)
 class ModelRequest:
-    """The model that was asked for; all empty means the bundled one.
+    """The model to load; all empty means the bundled one.
 
     Raises:
-        ConfigError: It is named twice, or only in part.
+        ConfigError: It is named twice, or incompletely.
     """
 
     model_name: str = ""
@@ -85,7 +85,7 @@ class ModelRequest:
 
 @dataclass
 class LoadedModel:
-    """A PySDK model, and what the session's metadata says of it and of its overlay."""
+    """A PySDK model, with the ``model`` and ``overlay`` of the session's metadata."""
 
     model: Any
     description: dict[str, Any]
@@ -101,14 +101,13 @@ class LoadedModel:
 
     @property
     def notes(self) -> list[str]:
-        """What the user should know of how it was set up, a line each."""
-        colors, backend = (
-            self.description.get(name) for name in ("input_numpy_colorspace", "image_backend")
-        )
-        if colors == "RGB" or (colors == "auto" and backend == "pil"):
+        """Warnings about its settings, a line each."""
+        colors = self.description.get("input_numpy_colorspace")
+        is_pil = self.description.get("image_backend") == "pil"
+        if colors == "RGB" or (colors == "auto" and is_pil):
             return [
-                "This model takes frames for RGB, and they are BGR: it sees blue for red. "
-                "--property input_numpy_colorspace=BGR sets that right."
+                "This model takes frames for RGB, but they are BGR: red and blue are swapped. "
+                "--property input_numpy_colorspace=BGR corrects that."
             ]
         return []
 
@@ -116,22 +115,18 @@ class LoadedModel:
 def parse_property(text: str) -> tuple[str, Any]:
     """Return the key and value of ``key=value``.
 
-    The value is JSON, or what DeGirum's guide shows: Python's ``True``, ``None``, ``('a', 'b')``.
-    What is neither is taken as text.
+    The value is JSON, or Python as in DeGirum's guide (``True``, ``None``, ``('a', 'b')``);
+    anything else is text.
     """
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise ModelError(f"property {text!r}: write it as key=value")
-    for parse in (json.loads, _python_value):
+    for parse in (json.loads, ast.literal_eval):
         try:
-            return key.strip(), parse(value)
+            return key.strip(), parse(value.strip())
         except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
             continue
     return key.strip(), value
-
-
-def _python_value(text: str) -> Any:
-    return ast.literal_eval(text.strip())
 
 
 def load_model(request: ModelRequest) -> LoadedModel:
@@ -204,9 +199,9 @@ def _host_of(model: Any) -> str | None:
 def lead_path_to_this_python() -> None:
     """Put this interpreter's folder first on PATH.
 
-    PySDK runs Python postprocessors in a worker, started with the first ``python3`` on PATH. In
-    a virtual environment that is not activated that is another Python, without PySDK's libraries:
-    the worker dies, and the first inference waits for ever.
+    PySDK runs Python postprocessors in a worker that it starts with the first ``python3`` on PATH.
+    In a virtual environment that is not activated this is another Python, without PySDK's
+    libraries: the worker dies, and the first inference waits for ever.
     """
     folder = str(Path(sys.executable).parent)
     entries = os.environ.get("PATH", "").split(os.pathsep)
@@ -215,10 +210,9 @@ def lead_path_to_this_python() -> None:
 
 
 def _take_timing_property(properties: dict[str, Any]) -> None:
-    """Accept DeGirum's documented spelling of what is always on here.
+    """Remove the property that DeGirum's guide switches timing on with: here it is always on.
 
-    Their guide switches timing on by ``"postprocess": {"timing": {"enable": true}}``, which PySDK
-    1.5 refuses. Anything else below ``postprocess`` is left for PySDK to judge.
+    PySDK 1.5 refuses ``"postprocess": {"timing": {"enable": true}}``.
     """
     postprocess = properties.get("postprocess")
     if isinstance(postprocess, dict) and set(postprocess) == {"timing"}:
@@ -284,7 +278,7 @@ def _load_from_registry(
     except OSError as error:
         raise ModelError(f"{where}: cannot be read: {error.strerror or error}") from None
     except Exception as error:  # jsonschema's, yaml's and requests' own errors
-        # jsonschema's text repeats the schema and the whole file; its message does not.
+        # jsonschema's full text repeats the schema and the whole file; its message does not.
         reason = redact_text(str(getattr(error, "message", ""))) or _one_line(error)
         if isinstance(error, RecursionError):
             reason = "it is nested too deeply"
@@ -294,13 +288,13 @@ def _load_from_registry(
     spec = specs[0]
     host = spec.inference_host_address
     if not request.inference_host_address and host == CLOUD and folder_of(spec.zoo_url):
-        host = LOCAL  # the cloud is what a registry means that names no host
+        host = LOCAL  # a registry that names no host means the cloud
     loaded = _load_at(spec, host, f"{where}: {request.alias}")
     return spec.model_name, redact(spec.zoo_url), host, loaded
 
 
 def _load_at(spec: Any, host: str, name: str) -> Any:
-    """Load a model for inference on ``host``, from where its zoo is for PySDK."""
+    """Load a model for inference on ``host``, with its zoo's address as PySDK expects it."""
     address = zoo_address(spec.zoo_url, host)
     return _load(replace(spec, model_url="", zoo_url=address, inference_host_address=host), name)
 
@@ -309,7 +303,7 @@ def _load(spec: Any, name: str) -> Any:
     try:
         zoo = spec.zoo_connect()
     except Exception as error:  # PySDK's own, and sockets, JSON, missing files below it
-        # Without a scheme it may have been meant for a folder.
+        # Without a scheme it may have been meant as a folder.
         bare = "/" in spec.zoo_url and "://" not in spec.zoo_url and not folder_of(spec.zoo_url)
         folder = f"; nor is there a folder {redact(spec.zoo_url)}" if bare else ""
         raise ModelError(f"{name}: cannot be loaded: {_complaint(error, spec)}{folder}") from None
@@ -320,7 +314,7 @@ def _load(spec: Any, name: str) -> Any:
 
 
 def _explain(error: Exception, zoo: Any, spec: Any, name: str) -> NoReturn:
-    """Raise what to say of a model that cannot be loaded from a zoo that can be reached."""
+    """Raise the error for a model that cannot be loaded from a zoo that can be reached."""
     others = nearest_models(zoo, spec.model_name)
     if others is not None:
         where = redact(spec.zoo_url) or f"the AI server at {redact(spec.inference_host_address)}"
@@ -336,7 +330,7 @@ def _refused_property(zoo: Any, spec: Any) -> str | None:
     """Return which property of the model is refused, and why: PySDK itself may not say which."""
     try:
         zoo.load_model(spec.model_name)
-    except Exception:  # then it is not for a property
+    except Exception:  # then no property is to blame
         return None
     for key, value in spec.model_properties.items():
         try:
@@ -355,7 +349,7 @@ def _complaint(error: Exception, spec: Any) -> str:
 
     kind = "" if isinstance(error, DegirumException) else f"{type(error).__name__}: "
     text = _one_line(error)
-    # PySDK quotes the zoo's address without its scheme: it is no URL any more.
+    # PySDK quotes the zoo's address without its scheme, so that it is not recognised as a URL.
     login, at, _ = spec.zoo_url.partition("://")[2].partition("/")[0].rpartition("@")
     return kind + (text.replace(f"{login}@", "***@") if at else text)
 
@@ -365,7 +359,7 @@ def _which(request: ModelRequest) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    """Return PySDK's complaint without its line breaks, and without secrets."""
+    """Return an error's text on one line and without secrets."""
     lines = [line.strip() for line in redact_text(str(error)).splitlines() if line.strip()]
     return " ".join(lines) or type(error).__name__
 
@@ -385,7 +379,7 @@ def _describe(model: Any) -> dict[str, Any]:
         "labels": labels,
         "parameters": {
             name: json_values.plain(_attribute(model, name))
-            for name in sorted(vars(type(model)).keys() | _base_names(type(model)))
+            for name in dir(type(model))
             if name.startswith(("output_", "input_", "inference_"))
             and name not in ("input_shape", "inference_results_type")
             and isinstance(getattr(type(model), name, None), property)
@@ -393,27 +387,23 @@ def _describe(model: Any) -> dict[str, Any]:
     }
 
 
-def _base_names(cls: type) -> set[str]:
-    return {name for base in cls.__mro__ for name in vars(base)}
-
-
 def _has_python_postprocessor(model: Any) -> bool | None:
-    """Return whether results are made by Python code of the zoo: PySDK has one worker for it."""
+    """Return whether the model has a Python postprocessor, for which PySDK has one worker."""
     try:
         return bool(model._model_parameters.PythonFile)
-    except Exception:  # of PySDK's own, which another version may not have
+    except Exception:  # private to PySDK: another version may not have it
         return None
 
 
 def _attribute(model: Any, name: str) -> Any:
     try:
         return json_values.plain(getattr(model, name))
-    except Exception:  # properties of models that lack the matching parameter
+    except Exception:  # a property that this model has no parameter for
         return None
 
 
 def _describe_overlay(model: Any) -> dict[str, Any]:
-    """Return every setting that decides what an overlay looks like."""
+    """Return the settings of the model's overlay."""
     settings = {name: _attribute(model, f"overlay_{name}") for name in OVERLAY_SETTINGS}
     settings["fill_color"] = _attribute(model, "input_letterbox_fill_color")
     return settings

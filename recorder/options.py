@@ -1,10 +1,10 @@
-"""How a session is recorded: every choice with its name, default, unit and limits."""
+"""The options of a recording, each with its name, default, unit and limits."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from dgrec.errors import ConfigError
 from dgrec.units import Quantity, parse_dimensions, parse_rate, parse_size, parse_time
@@ -29,8 +29,7 @@ QueuePolicy = Literal["block", "drop-oldest"]
 VideoChoice = Literal["auto", "none", "raw", "annotated", "both"]
 VideoPolicy = Literal["block", "leave-out"]
 
-
-#: Of the options that are seconds, bytes or frames a second.
+#: The options that are seconds, bytes or frames per second.
 QUANTITIES = {
     "duration": Quantity(parse_time, "0.001s"),
     "fps": Quantity(parse_rate, "0.000001"),
@@ -43,21 +42,21 @@ QUANTITIES = {
     "min_free": Quantity(parse_size, "1B"),
 }
 
-#: What the options may be that are one of several words.
+#: The options that are one of several words.
 CHOICES: dict[str, tuple[str, ...]] = {
     "masks": ("exact", "bitmap"),
     "durability": ("never", "flush", "frame"),
-    "policy": ("block", "drop-oldest"),
-    "video": ("auto", "none", "raw", "annotated", "both"),
-    "video_policy": ("block", "leave-out"),
+    "policy": get_args(QueuePolicy),
+    "video": get_args(VideoChoice),
+    "video_policy": get_args(VideoPolicy),
 }
-#: Options that say how a video is made, and so nothing without one.
+#: The options that have no effect without a video.
 VIDEO_OPTIONS = ("video_quality", "codec", "video_size", "video_policy")
 
 
 @dataclass(frozen=True)
 class Retention:
-    """How much of a recording in parts is kept: so many seconds of it, so many bytes on disk."""
+    """How much of a recording in parts is kept, in seconds and in bytes on disk."""
 
     last_s: float | None = None
     total: int | None = None
@@ -68,9 +67,9 @@ class Retention:
 
 @dataclass(frozen=True)
 class Splitting:
-    """When a new part begins: after so many seconds, or before it passes so many bytes.
+    """When a new part begins: after ``every_s`` seconds, or before it exceeds ``size`` bytes.
 
-    The bytes are those of its journal and its videos.
+    The size is that of its journal and its videos.
     """
 
     every_s: float | None = None
@@ -83,31 +82,31 @@ class Splitting:
 
 @dataclass(frozen=True, kw_only=True)
 class RecordingOptions:
-    """How a session is recorded. None means that a limit, or an option, is not set.
+    """How a session is recorded. None means that an option is not set.
 
     Args:
-        max_frames: End after so many recorded frames.
-        duration: End after so many seconds: of footage for a file, as they pass for a live source.
-        fps: Leave frames out down to so many a second.
+        max_frames: End after this many recorded frames.
+        duration: End after this many seconds, of footage for a file, of real time otherwise.
+        fps: Leave frames out down to this rate.
         every: Take every n-th frame only.
         loop: Start a file over when it ends.
         reconnect_for: Seconds to try to get a lost live source or AI server back; None: for ever.
         stall_timeout: Seconds of silence after which a live source counts as lost.
         masks: Keep segmentation masks exactly, or as the bitmap that an overlay uses.
         durability: When what is recorded is forced to the disk.
-        policy: What happens when the disk cannot keep up; None: ``block`` for what can wait,
-            ``drop-oldest`` for a live source.
-        split_every: Begin a new part after so many seconds.
-        split_size: Begin a new part before its journal and its videos take so many bytes.
-        keep_last: Remove parts that ended so many seconds ago.
-        keep_total: Remove the oldest parts when all of them take so many bytes.
+        policy: What happens when the disk cannot keep up; None: ``block`` for a source that can
+            wait, ``drop-oldest`` for a live source.
+        split_every: Begin a new part after this many seconds.
+        split_size: Begin a new part before the journal and the videos take this many bytes.
+        keep_last: Remove parts that ended this many seconds ago.
+        keep_total: Remove the oldest parts when all of them take this many bytes.
         min_free: End the recording before the disk has fewer bytes left.
         video: Which videos are recorded; ``auto``: raw for a live source, none for a file.
         video_quality: From 1 (smallest) to 100 (best).
         video_size: Width and height of the videos, both even; None: that of the frames.
         codec: How they are encoded: h264, h265, av1 or vp9.
-        video_policy: What happens when the encoder cannot keep up; None: ``block`` for what can
-            wait, ``leave-out`` for a live source.
+        video_policy: What happens when the encoder cannot keep up; None: ``block`` for a source
+            that can wait, ``leave-out`` for a live source.
 
     Raises:
         ConfigError: A value is out of its limits, or two of them exclude each other.
@@ -165,7 +164,7 @@ class RecordingOptions:
             _check_number("video_size", height, "whole ")
             _check_video_size(width, height)
         if not isinstance(self.codec, str):
-            raise ConfigError(f"--codec: {self.codec!r} is not the name of one")
+            raise ConfigError(f"--codec: {self.codec!r} is not the name of a codec")
         if self.every and self.fps:
             raise ConfigError("--every and --fps both leave frames out: give one of them")
         if self.splitting.keep and not self.splitting:
@@ -180,9 +179,7 @@ class RecordingOptions:
         )
 
     def recorded(self, *, with_video: bool) -> dict[str, Any]:
-        """Return what the metadata says under ``options``; how videos are made only if there are
-        any. (Whether a file is repeated stands with its source.)
-        """
+        """Return the metadata's ``options``. (``loop`` is among the facts of the source.)"""
         hidden = {"loop", *(() if with_video else VIDEO_OPTIONS)}
         options = {each.name: getattr(self, each.name) for each in fields(self)}
         return {k: v for k, v in options.items() if k not in hidden and v is not None}
@@ -192,7 +189,7 @@ def parse_video_size(text: str) -> tuple[int, int]:
     """Return width and height of a video from a text such as ``640x360``.
 
     Raises:
-        ConfigError: It is none, or not one that can be encoded.
+        ConfigError: It is not a size, or not one that can be encoded.
     """
     width, height = parse_dimensions(text)
     if width is None or height is None:

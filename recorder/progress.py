@@ -1,4 +1,4 @@
-"""Figures of a running recording, for whoever watches it."""
+"""The figures of a running recording."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dgrec.rates import RecentRate, frame_rate
 
 __all__ = ["Progress"]
 
-#: Seconds that the rate of a running recording is about.
+#: The current rate is that of the last so many seconds.
 RECENT_S = 10.0
 
 
@@ -22,7 +22,7 @@ class Progress:
     frames: int = 0
     detections: int = 0
     latencies: deque[float] = field(default_factory=lambda: deque(maxlen=1024))
-    #: How often a live source was lost, and for how many seconds in all.
+    #: How often a live source was lost, and for how many seconds in total.
     gaps: int = 0
     gap_s: float = 0.0
     #: Pictures of the source that could not be decoded.
@@ -30,7 +30,7 @@ class Progress:
 
     def __post_init__(self) -> None:
         self._recent = RecentRate(RECENT_S)
-        #: When the first and the last frame were captured and completed.
+        #: (captured, completed) of the first and the last frame.
         self._first_ns = self._last_ns = (0, 0)
 
     def add(
@@ -46,11 +46,11 @@ class Progress:
         self._recent.add(captured_ns / 1e9, completed_ns / 1e9)
 
     def recent_fps(self, now_ns: int) -> float:
-        """Return frames a second over the last `RECENT_S` seconds."""
+        """Return the frames per second of the last `RECENT_S` seconds."""
         return self._recent.fps(now_ns / 1e9)
 
     def fps(self) -> float | None:
-        """Return frames a second over all of the recording; None below two frames."""
+        """Return the frames per second of the whole recording; None below two frames."""
         captured, completed = (
             (last - first) / 1e9 for first, last in zip(self._first_ns, self._last_ns, strict=True)
         )

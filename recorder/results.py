@@ -1,4 +1,4 @@
-"""What is recorded of a result: its detections, and what PySDK and analyzers hung on it."""
+"""Takes from a result, or a list of detections, what is recorded of it."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ __all__ = [
     "stamp_ns",
 ]
 
-# What PySDK's own result objects carry; anything else was put there by an analyzer.
+# Attributes of PySDK's own result objects; any other was added by an analyzer.
 _OWN_ATTRIBUTES = frozenset({"timing", "mask_result", "masks_present"})
 
 
 @dataclass
 class DetectionList:
-    """Detections without a PySDK result around them."""
+    """Detections with the interface of a PySDK result."""
 
-    # Underscores: what an analyzer adds has none (see `added_attributes`).
+    # With an underscore, or it would count as added by an analyzer (see `added_attributes`).
     _results: list[dict[str, Any]]
     timing: Mapping[str, Any] = field(default_factory=dict)
 
@@ -115,10 +115,10 @@ def _copied(value: Any) -> Any:
 
 
 def own_pixels(image: Any) -> Any:
-    """Return a copy of an image that is to be recorded: the caller may go on using its own.
+    """Return a copy of an image that is to be recorded: the caller may change its own.
 
     Raises:
-        DgrecError: It is none.
+        DgrecError: It is not an image.
     """
     if hasattr(image, "getchannel"):  # of PIL
         return np.ascontiguousarray(np.asarray(image.convert("RGB"))[..., ::-1])
@@ -163,7 +163,7 @@ def finite(name: str, number: float) -> float:
     """Return a number of seconds as a Python float.
 
     Raises:
-        ConfigError: It is no finite number.
+        ConfigError: It is not a finite number.
     """
     if isinstance(number, numbers.Real) and math.isfinite(number):
         return float(number)
@@ -209,10 +209,10 @@ def type_string(result_class: type) -> str | None:
 def added_attributes(result: Any) -> str | None:
     """Return what analyzers added to a result, as `json_values.dumps` writes it.
 
-    Now, not when the writer comes to it: an analyzer may go on changing the object that it hung on
-    the result (running totals, say), and every row of a batch would show its last state.
+    It is written out at once: an analyzer may keep changing the object that it added (running
+    totals, for example), and every row of a batch would show its last state.
     """
-    # `dir()` of a PySDK result is a fixed list of six names; its dictionary shows what was added.
+    # Not `dir`: for a PySDK result that is a fixed list of six names.
     added = {
         name: value
         for name, value in vars(result).items()

@@ -256,6 +256,8 @@ class SessionWriter:
             with contextlib.suppress(DgrecError):  # which the writer raises again
                 self._release()
             self._is_closed = True
+        for queue in self.outputs:
+            queue.end()  # while the last rows are written
         try:
             self._metadata = self._end(ending or Ending(reason=self._alarm_reason or "finished"))
         finally:
@@ -303,7 +305,7 @@ class SessionWriter:
 
     @property
     def notes(self) -> list[str]:
-        """What the user should know about the parts, videos and outputs, a line each."""
+        """What the user should know about the parts and videos, a line each."""
         removed = self._journal.removed
         kept = [f"Older parts removed, as asked for: {removed:,}."] if removed else []
         return [*self.video.failures, *kept, *self._journal.notes]
@@ -337,6 +339,8 @@ class SessionWriter:
                 self._writer.close()
             finally:
                 self.video.close()
+            for queue in self.outputs:  # what they missed goes into the metadata
+                queue.close()
             closing = self._closing(ending)
             self._writer.end(closing)
         except DgrecError as error:
@@ -365,6 +369,8 @@ class SessionWriter:
             "totals": totals,
             "machine": self._machine,
         }
+        if notes := [redact_text(queue.note) for queue in self.outputs if queue.note]:
+            closing["notes"] = notes
         if ending.recorded_detail:
             closing["end_detail"] = redact_text(ending.recorded_detail)
         return closing

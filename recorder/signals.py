@@ -1,4 +1,4 @@
-"""Ctrl-C and its relatives: the first ends the recording in good order, the second at once."""
+"""Ctrl-C and its relatives: the first ends and seals the recording, the second exits at once."""
 
 from __future__ import annotations
 
@@ -7,19 +7,17 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import NoReturn, Self
 
 __all__ = ["StopSignals"]
 
-_NUMBERS = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-)
+_NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _END = b"\0"
 
 
 class StopSignals:
-    """While it is entered, the first signal calls ``stop`` and the second ``abandon``.
+    """While it is entered, the first signal calls ``stop``, and the second ``abandon`` and exits.
 
     Terminals, service managers and `timeout` signal a whole process group, PySDK's worker for
     Python postprocessors included: it would die, and PySDK's core with it, before the frames in
@@ -27,8 +25,8 @@ class StopSignals:
     thread and process that PySDK starts from here on.
 
     Python runs signal handlers in the main thread only, once for all signals that have come by
-    then, and that thread may be waiting inside PySDK for a model that hangs. A thread of ours
-    therefore reads from the pipe into which the interpreter writes each signal as it comes.
+    then, and that thread may be waiting inside PySDK for a model that hangs. Therefore a thread
+    reads from the pipe into which the interpreter writes each signal as it comes.
     Enter it before the model is loaded. Until `stop` is set, a signal ends the process: there is
     nothing to save yet.
     """
@@ -45,33 +43,25 @@ class StopSignals:
         self._previous_pipe = signal.set_wakeup_fd(self._pipe[1])
         for number in _NUMBERS:
             signal.signal(number, _leave_it_to_the_thread)
-        if hasattr(signal, "pthread_sigmask"):
-            self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, _NUMBERS)
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, _NUMBERS)
         self._thread = threading.Thread(target=self._wait, name="dgrec-signals", daemon=True)
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         os.write(self._pipe[1], _END)
         self._thread.join()
         signal.set_wakeup_fd(self._previous_pipe)
         for number, handler in self._previous.items():
             signal.signal(number, handler)
-        if hasattr(signal, "pthread_sigmask"):
-            signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
         for end in self._pipe:
             os.close(end)
         _end_workers()
 
     def _wait(self) -> None:
-        if hasattr(signal, "pthread_sigmask"):
-            # Somebody has to take them; threads that were started earlier may do so as well.
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _NUMBERS)
+        # One thread has to receive them; threads that were started earlier may do so as well.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _NUMBERS)
         while (byte := os.read(self._pipe[0], 1)) != _END:
             if byte[0] in _NUMBERS:
                 self._handle(byte[0])
@@ -85,7 +75,7 @@ class StopSignals:
             return
         if self.abandon is not None:
             self.abandon()
-        # Skip everything: whatever hangs, the journal is whole up to its last flush.
+        # Without any clean-up, which may hang: the journal is complete up to its last flush.
         self._leave(number)
 
     def _leave(self, number: int) -> NoReturn:
@@ -96,17 +86,17 @@ class StopSignals:
 
 
 def _leave_it_to_the_thread(number: int, frame: FrameType | None) -> None:
-    """Keep the default action away; without a handler nothing is written to the pipe."""
+    """Replace the default action; without a handler nothing is written to the pipe."""
 
 
 def _end_workers() -> None:
     """End PySDK's worker, which PySDK itself ends with the SIGTERM that is blocked there.
 
-    The model must have been released by then, or PySDK waits for an answer and aborts.
+    The model must have been released, or PySDK waits for an answer and aborts.
 
-    Left alone it goes when it finds its parent gone, but a parent that nobody has waited for yet
-    counts as there: whoever reads our output to its end first would wait for ever, since the
-    worker has that pipe open too.
+    The worker would end by itself once its parent is gone, but a parent that nobody has waited for
+    still exists: a program that reads our output to its end before it waits would never get there,
+    since the worker has that pipe open too.
     """
     import psutil  # type: ignore[import-untyped]  # PySDK depends on it
 

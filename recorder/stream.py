@@ -1,4 +1,4 @@
-"""The loop that runs the real `predict_stream` on a source, and records what comes out."""
+"""The loop that runs the real `predict_stream` on a source and records its results."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from dgrec.recorder.ai_server import HERE, Inference, ServerLostError
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.ending import Ending
 from dgrec.recorder.session_writer import SessionWriter
+from dgrec.units import counted
 
 __all__ = ["Stream"]
 
 
 class Stream:
-    """Records what `predict_stream` makes of one source.
+    """Records the results of `predict_stream` for one source.
 
     Args:
         model: A loaded PySDK model (compound models too: anything `predict_stream` takes).
-        recorder: Takes the results; closed at the end.
-        clock: The recorder's.
-        inference: Where the model runs: on an `AIServer`, if not here.
+        recorder: Takes the results; it is closed at the end.
+        clock: The recorder's clock.
+        inference: Where the model runs: in this process, or on an `AIServer`.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Stream:
 
     @property
     def dropped(self) -> int:
-        """How many frames were lost so far, wherever that was."""
+        """How many frames were lost so far, before and after inference."""
         return self.capture.frames_dropped + self.recorder.dropped
 
     @property
@@ -57,17 +58,16 @@ class Stream:
         """What the user should know of the session, a line each."""
         notes = self.recorder.notes
         if self._outages:
-            count = len(self._outages)
-            times = "once" if count == 1 else f"{count:,} times"
-            notes = [f"AI server lost {times}, {sum(self._outages):.1f} s.", *notes]
+            outages = f"{counted(len(self._outages), 'outage')}, {sum(self._outages):.1f} s"
+            notes = [f"AI server lost: {outages}.", *notes]
         return notes
 
     def recent_fps(self) -> float:
-        """Return frames a second over the last seconds."""
+        """Return the frames per second of the last seconds."""
         return self.recorder.progress.recent_fps(self._clock.now_ns())
 
     def stop(self) -> None:
-        """End the recording in good order; slow outputs are not waited for any more."""
+        """End the recording and seal it; slow outputs are not waited for any more."""
         self.capture.stop()
         for queue in self.recorder.outputs:
             queue.hurry()
@@ -76,13 +76,13 @@ class Stream:
         """Record until the source ends or `stop` is called; seal; return the metadata.
 
         Raises:
-            DgrecError: What ended the recording early. What had been recorded is sealed by then,
-                or, where even that failed, still in the journal: the message says which.
+            DgrecError: What ended the recording early. What had been recorded is sealed, or still
+                in the journal if sealing failed: the message says which.
         """
         failure = self._infer()
         self._take_events()
         capture = self.capture
-        # The source may have come to its end before the model failed at one of its last frames.
+        # The source may have ended before the model failed at one of its last frames.
         has_failed = failure is not None and failure is not capture.error
         metadata = self.recorder.close(
             Ending(
@@ -93,10 +93,8 @@ class Stream:
             )
         )
         if failure is not None:
-            count = self.recorder.kept_frames
-            raise type(failure)(
-                f"{failure}; the {count} frames before are in {self.recorder.output}"
-            )
+            before = counted(self.recorder.kept_frames, "frame", "before is", "before are")
+            raise type(failure)(f"{failure}; the {before} in {self.recorder.output}")
         return metadata
 
     # --- inside ---
@@ -104,7 +102,7 @@ class Stream:
     def _infer(self) -> DgrecError | None:
         """Run `predict_stream` to its end; return what ended it early, if anything did.
 
-        Where an AI server is lost in the middle, it is run again when the server is back.
+        If an AI server is lost in the middle, it is run again when the server is back.
         """
         capture, inference = self.capture, self._inference
         frames = -1
@@ -114,8 +112,8 @@ class Stream:
             except ServerLostError as lost:
                 reason = str(lost)
             else:
-                # Of a connection that broke PySDK says no more than that something failed: with
-                # the server back, the frame that the model itself fails at fails at once again.
+                # PySDK does not say whether the connection broke or the model failed. If the model
+                # failed at a frame, it fails at the same one again once it is loaded again.
                 count = self.recorder.progress.frames
                 if error is None or frames == count or not inference.may_be_lost(error):
                     if error is not None:
@@ -125,11 +123,11 @@ class Stream:
                 frames, reason = count, str(error)
             error = self._reconnect(reason)
             if error is not None or capture.was_interrupted or capture.is_time_up():
-                capture.take_back()  # what was to be handed over again is lost now
+                capture.take_back()  # the frames that were to be inferred again are lost now
                 return error
 
     def _reconnect(self, reason: str) -> DgrecError | None:
-        """Load the model again, and note what happened; return an error if that did not work."""
+        """Load the model again and record the outage; return an error if that did not work."""
         from_ns, capture, inference = self._last_completed_ns, self.capture, self._inference
         waited = capture.take_back()
         loaded, outage = inference.reconnect(reason, capture)
@@ -177,7 +175,7 @@ class Stream:
                 for result in stream:
                     if result is not None:
                         self._record(result)
-                    # The capture had no frame for it, and it no result.
+                    # Neither had the capture a frame, nor the model a result.
                     elif reason := inference.silence(capture, self._model):
                         raise ServerLostError(reason)
         except ServerLostError:
@@ -207,10 +205,10 @@ class Stream:
 
 @contextlib.contextmanager
 def _non_blocking(model: Any) -> Iterator[bool]:
-    """Make a model take None for a frame, and yield what results it has; give whether it can.
+    """Make a model take None for a frame and yield the results it has; yield whether it can.
 
-    Every model of PySDK can, and every compound model of degirum_tools. It is set back afterwards:
-    other users of the model do not expect None.
+    Every model of PySDK and every compound model of degirum_tools can. The setting is restored
+    afterwards: other users of the model do not expect None.
     """
     before = getattr(model, "non_blocking_batch_predict", None)
     if before is None:
@@ -223,12 +221,12 @@ def _non_blocking(model: Any) -> Iterator[bool]:
         model.non_blocking_batch_predict = before
 
 
-# Where in PySDK's C++ code an error passed by; the cause stands in the lines before.
+# Lines of a C++ stack trace in PySDK's errors; the cause is in the lines before.
 _CPP_TRACE = re.compile(r"\S+\.(cpp|h): \d+ \[|When running model ")
 
 
 def _reason(error: BaseException) -> str:
-    """Return what PySDK says of a failure in one line: "Operation failed", and why."""
+    """Return PySDK's error in one line, without its C++ stack trace."""
     lines = [line.strip() for line in redact_text(str(error)).splitlines()]
     reasons = [line for line in lines if line and not _CPP_TRACE.match(line)]
     return ": ".join(reasons) or type(error).__name__

@@ -1,8 +1,7 @@
-"""Where a model zoo is: a folder, an organisation's zoo in the cloud, or that of an AI server.
+"""Model zoos: a folder, an organisation's zoo in the cloud, or the zoo of an AI server.
 
-PySDK takes whatever has exactly one slash for an organisation and its zoo, also where a folder of
-that name exists, and sends the name to the cloud. What is a folder here reaches it as an absolute
-path, which it takes for nothing else.
+PySDK takes any name with exactly one slash for ORGANISATION/ZOO in the cloud, even if a folder of
+that name exists. A folder is therefore given to it as an absolute path.
 """
 
 from __future__ import annotations
@@ -21,21 +20,21 @@ from dgrec.errors import ModelError
 
 __all__ = ["CLOUD", "LOCAL", "folder_of", "nearest_models", "zoo_address"]
 
-#: What PySDK calls this machine, and DeGirum's cloud, as places where inference runs.
+#: PySDK's names for inference on this machine and in DeGirum's cloud.
 LOCAL, CLOUD = "@local", "@cloud"
 _CLOUD_HOST = "https://hub.degirum.com"
 
-# A name that begins with a dot is a path for PySDK, too.
+# PySDK takes a name that begins with a dot for a path.
 _ORGANISATION_AND_ZOO = re.compile(r"[\w-][\w.-]*/[\w.-]+/?")
-#: A hub has thousands of models.
+#: How many models a message lists: a hub has thousands.
 _MOST_NAMES = 8
 
 
 def folder_of(zoo: str) -> Path | None:
-    """Return the absolute path of a zoo that is a folder, or one model's JSON file, that exists."""
+    """Return the absolute path of a zoo that is an existing folder or JSON file of a model."""
     if not zoo:
         return None
-    with contextlib.suppress(OSError, ValueError, RuntimeError):  # no path, or nobody's home
+    with contextlib.suppress(OSError, ValueError, RuntimeError):  # not a path, or unknown ~user
         path = Path(_path_of(zoo)).expanduser()
         if path.exists():
             return Path(os.path.abspath(path))
@@ -43,10 +42,10 @@ def folder_of(zoo: str) -> Path | None:
 
 
 def zoo_address(zoo: str, host: str) -> str:
-    """Return a zoo as PySDK has to be given it for inference on ``host``.
+    """Return a zoo's address as PySDK expects it for inference on ``host``.
 
     Raises:
-        ModelError: It is not there, or PySDK would take it for something else than what it is.
+        ModelError: There is no such zoo, or ``host`` cannot use it.
     """
     folder, shown = folder_of(zoo), redact(zoo)
     if folder is not None:
@@ -62,7 +61,7 @@ def zoo_address(zoo: str, host: str) -> str:
             )
         return str(folder)
     if host.startswith("@") and host not in (LOCAL, CLOUD):
-        return zoo  # a zoo accessor was registered under that name: it knows
+        return zoo  # for the zoo accessor that was registered under that name
     is_server = not host.startswith("@")
     if is_server and (not zoo or zoo.startswith("aiserver://")):
         return zoo
@@ -75,9 +74,9 @@ def zoo_address(zoo: str, host: str) -> str:
 
 
 def nearest_models(zoo: Any, name: str) -> str | None:
-    """Return which models a connected zoo has, nearest to ``name`` first.
+    """Return the names of a connected zoo's models that are most like ``name``, as a text.
 
-    None if it has that one, or does not say what it has.
+    None if the zoo has that model, or does not list its models.
     """
     try:
         names = _names(zoo)
@@ -100,8 +99,8 @@ def nearest_models(zoo: Any, name: str) -> str | None:
 
 
 def _names(zoo: Any) -> list[str]:
-    # The public way leaves out what this machine has no device for, and asks the cloud for every
-    # parameter of every model.
+    # `list_models` leaves out models that this machine has no device for, and asks the cloud for
+    # all parameters of every model.
     with contextlib.suppress(Exception):
         return list(zoo._zoo._assets_mgr.get_model_list(True))
     return list(zoo.list_models())
@@ -115,7 +114,7 @@ def _path_of(zoo: str) -> str:
 
 
 def _full_address(zoo: str) -> str:
-    """Return how to name the zoo in the cloud that a folder here has the name of."""
+    """Return a hint how to name the zoo in the cloud whose name a folder here has."""
     if not _ORGANISATION_AND_ZOO.fullmatch(zoo):
         return ""
     return f" (the zoo of that name in the cloud is {_CLOUD_HOST}/{zoo.rstrip('/')})"

@@ -21,12 +21,12 @@ from typing import Any, Self
 
 import pytest
 
-import dgrec.files
+from dgrec.files import renaming
 
 __all__ = ["Faults", "Kind"]
 
 _real_open, _real_os_open, _real_write = io.open, os.open, os.write
-_real_rename = dgrec.files.rename_exclusively
+_real_rename = renaming.rename_exclusively
 #: What tells the names of new files apart.
 _RANDOM = re.compile(r"\.[0-9a-f]{16}(?=\.new$)")
 
@@ -66,7 +66,7 @@ class Faults:
             self._wrap(name, lambda file, *_: _path_of(file))
         for name in ("replace", "unlink"):
             self._wrap(name, lambda path, *_: os.fspath(path))
-        self._patch.setattr(dgrec.files, "rename_exclusively", self._rename)
+        self._patch.setattr(renaming, "rename_exclusively", self._rename)
         self._patch.setattr(os, "write", self._write)
         self._patch.setattr(io, "open", self._open)
         if self.makes:

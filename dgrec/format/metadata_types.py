@@ -317,5 +317,5 @@ _METADATA: Final[dict[str, _Form]] = {
     **dict.fromkeys(("versions", "options"), _map(_anything)),
     "events": _list(_object(_EVENT)),
     "video": _list(_object(_VIDEO), 10_000),
-    "damage": _list(_text, 10_000),
+    **dict.fromkeys(("damage", "notes"), _list(_text, 10_000)),
 }

@@ -239,7 +239,7 @@ class PartSet:
         merged = {key: value for key, value in first.items() if key not in _OF_ONE_PART}
         merged["session_id"] = self.set_id
         merged["name"] = session_stem(self.path)
-        for key in ("ended_at", "end_reason", "end_detail"):
+        for key in ("ended_at", "end_reason", "end_detail", "notes"):
             if key in last:
                 merged[key] = last[key]
         totals = _totals([part.metadata.get("totals") for part in self.parts])
@@ -401,7 +401,7 @@ class PartSet:
 
 #: What one part says of itself, and the whole does not.
 _OF_ONE_PART = tuple(
-    "part ended_at end_reason end_detail totals machine events video damage is_finite".split()
+    "part ended_at end_reason end_detail notes totals machine events video damage is_finite".split()
 )
 
 

@@ -1,4 +1,4 @@
-"""What watches a recording: JSON lines and a window."""
+"""Outputs, which watch a recording: JSON lines, a window, and the base class for others."""
 
 from dgrec.recorder.outputs.json_lines import JsonLines, check_target
 from dgrec.recorder.outputs.output import Output, OutputQueue

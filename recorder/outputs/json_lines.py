@@ -19,19 +19,19 @@ from dgrec.recorder.outputs.output import Output
 
 __all__ = ["STDOUT", "JsonLines", "check_target", "payload"]
 
-#: What stands for stdout among targets.
+#: The target that means stdout.
 STDOUT = "-"
 
 _KEYS = ("label", "score", "bbox")
-#: Names that sessions and their videos have: lines under one of them would be in their way.
+#: Suffixes of sessions and their videos, which lines must not be written under.
 _SESSION_SUFFIXES = (*SESSION_SUFFIXES, VIDEO_SUFFIXES["raw"])
 
 
 def check_target(target: str, output: Path) -> None:
-    """Raise `OutputError` unless lines can be added to ``target`` and nothing is spoilt by it.
+    """Raise `OutputError` unless lines can be added to ``target`` without spoiling a file.
 
-    That is so for stdout, a new file, an empty one, one that was published to before, and what is
-    no regular file (a FIFO, a device).
+    That is so for stdout, a new or an empty file, one that was published to before, and one that is
+    not regular (a FIFO, a device).
 
     Args:
         output: The session that is recorded at the same time.
@@ -46,12 +46,12 @@ def check_target(target: str, output: Path) -> None:
     same = os.path.realpath(path) == os.path.realpath(output)
     if same or path.suffix.lower() in _SESSION_SUFFIXES:
         raise OutputError(
-            f"--publish {target}: is a name for a session or a video; call the lines NAME.jsonl"
+            f"--publish {target}: is the name of a session or a video; expected NAME.jsonl"
         )
     if not fits:
         raise OutputError(
-            f"--publish {target}: exists already, and is no file of published lines, to which more "
-            "could be added; choose another name"
+            f"--publish {target}: exists already, and does not hold published lines; "
+            "choose another name"
         )
 
 
@@ -84,10 +84,10 @@ class JsonLines(Output):
         try:
             if target == STDOUT:
                 sys.stdout.flush()
-                # Its own: a line that a stuck reader never takes must not hold up the exit.
+                # A descriptor of its own: a line that is never read must not hold up the exit.
                 self._file = os.dup(sys.stdout.fileno())
                 return
-            # By a power cut, say: that line is lost, and must not take ours with it.
+            # After a power cut, for example: ours must not be appended to that line.
             is_cut_off = path.is_file() and not _ends_with_a_line(path)
             self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
             if is_cut_off:
@@ -108,9 +108,9 @@ class JsonLines(Output):
 
 
 def _holds_lines(path: Path) -> bool:
-    """Return whether a file is empty, or begins with a line as they are published."""
+    """Return whether a file is empty, or begins with a published line."""
     with path.open("rb") as file:
-        # A look at one byte first: a video may have no line end for gigabytes.
+        # One byte first: a video may have no line end for gigabytes.
         line = file.readline() if file.peek(1)[:1] == b"{" else file.read(1)
     if not line:
         return True
@@ -130,7 +130,7 @@ def _ends_with_a_line(path: Path) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Return ``value`` as JSON can hold it; numbers that JSON has none for become null."""
+    """Return ``value`` as JSON can hold it; NaN and infinity become null."""
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
     if isinstance(value, float):

@@ -1,4 +1,4 @@
-"""What watches a recording: one small base, and the queue that keeps it out of the way."""
+"""Outputs: a base class for whatever watches a recording, and the queue in front of each."""
 
 from __future__ import annotations
 
@@ -10,22 +10,27 @@ from typing import Any, ClassVar, NamedTuple
 from dgrec.errors import ConfigError, DgrecError
 from dgrec.format import Event, Metadata, Row
 from dgrec.recorder.options import QueuePolicy
+from dgrec.units import counted
 
 __all__ = ["Output", "OutputQueue"]
 
-#: How long an output that takes nothing is waited for at the end.
-_PATIENCE_S = 5.0
-_LOOK_S = 0.1
+#: How long the end of a recording waits for an output that takes nothing: where the recording
+#: waits for its outputs, and otherwise.
+_PATIENCE_S = 60.0
+_PATIENCE_IN_A_HURRY_S = 5.0
+_POLL_S = 0.1
 
 
 class Output:
-    """Watches a recording. Override what is of interest.
+    """Watches a recording. Override the methods that you need.
 
-    All of it is called in a thread of its own, one call after the other: a slow output costs the
-    recording nothing until `capacity` frames wait. Then a recording with the policy ``block`` waits
-    for it, at the end too, unless the program failed; one with ``drop-oldest`` leaves frames out,
-    and gives up an output that takes nothing. One that raises is not called again, but for
-    `close`, and the recording goes on; a `DgrecError` says why in its own words.
+    All of them are called in one thread that does nothing else, one call after the other: a slow
+    output costs the recording nothing until `capacity` frames wait. Then a recording with the
+    policy ``block`` waits for it, and one with ``drop-oldest`` leaves frames out. An output that
+    raises is not called again, except for `close`, and the recording goes on; the message of a
+    `DgrecError` is reported as it is. The end of a recording waits for outputs, but not for one
+    that takes nothing for a minute (5 seconds for a live source, or after Ctrl-C or an error).
+    What an output missed is recorded under ``notes`` in the session's metadata.
 
     Example:
 
@@ -41,30 +46,30 @@ class Output:
         1
     """
 
-    #: In messages.
+    #: Used in messages.
     name = "output"
     #: How many frames may wait.
     capacity: ClassVar[int] = 1024
     #: Whether a recording that can wait (of a file) waits where the queue is full. Otherwise, and
     #: for live sources, the oldest frames are left out.
     is_waited_for: ClassVar[bool] = True
-    #: Whether it gets the results, whose pixels take room while they wait, or None.
+    #: Whether `frame` gets the result, whose pixels take memory while they wait; None otherwise.
     wants_results: ClassVar[bool] = False
     #: Whether it must run in the main thread, as windows must on some systems: whoever makes the
     #: recorder then calls `OutputQueue.run` there.
     needs_main_thread: ClassVar[bool] = False
 
     def start(self, metadata: Metadata) -> None:
-        """Called first, with what is known of the session at its beginning."""
+        """Called first, with the session's metadata as far as it is known at the start."""
 
     def frame(self, row: Row, result: Any) -> None:
         """Called for each frame that is recorded."""
 
     def event(self, event: Event) -> None:
-        """Called for what happens to the source: gaps, damage."""
+        """Called for each event of the source, such as a gap."""
 
     def close(self) -> None:
-        """Called last, whatever happened."""
+        """Called last, whatever happened, and before the session is sealed."""
 
 
 class _Frame(NamedTuple):
@@ -87,9 +92,11 @@ class OutputQueue:
         self._waits = policy == "block" and output.is_waited_for
         self._waiting: deque[_Frame | Event] = deque()
         self._frames = 0
-        self._taken = 0
+        #: When it last finished something, or was asked to end.
+        self._moved_s = 0.0
         self._changed = threading.Condition()
         self._is_closing = False
+        self._is_left_behind = False
         self._has_ended = threading.Event()
         self._metadata: Metadata = {}
 
@@ -121,34 +128,37 @@ class OutputQueue:
                 self._changed.notify_all()
 
     def hurry(self) -> None:
-        """Wait for the output no more than for one that watches a live source."""
+        """Wait for the output no longer than for one that watches a live source."""
         with self._changed:
             self._waits = False
             self._changed.notify_all()
 
-    def close(self) -> None:
-        """Let the output take what waits, and end it; one that takes nothing is given up."""
+    def end(self) -> None:
+        """Let the output take what waits, and then end."""
         with self._changed:
-            if self._is_closing:
-                return
-            self._is_closing = True
-            self._changed.notify_all()
-        taken, since = self._taken, time.monotonic()
-        while not self._has_ended.wait(_LOOK_S):
-            if self._taken != taken or self._waits:
-                taken, since = self._taken, time.monotonic()
-            elif time.monotonic() - since > _PATIENCE_S:
+            if not self._is_closing:
+                self._is_closing = True
+                self._moved_s = time.monotonic()
+                self._changed.notify_all()
+
+    def close(self) -> None:
+        """`end`, and wait for that; an output that takes nothing is left behind."""
+        self.end()
+        while not (self._has_ended.wait(_POLL_S) or self._is_left_behind):
+            patience_s = _PATIENCE_S if self._waits else _PATIENCE_IN_A_HURRY_S
+            if time.monotonic() - self._moved_s > patience_s:
+                self._is_left_behind = True
                 with self._changed:
                     self.left_out += self._frames
-                self.failure = f"{self.output.name}: it takes no more; given up"
-                return
+                self._fail(f"{self.output.name}: left behind: it took nothing for {patience_s:g} s")
 
     @property
     def note(self) -> str:
-        """What the user should know of it, or nothing."""
+        """Why the output ended early, and how many frames it missed; "" if it got all of them."""
         notes = [self.failure] if self.failure else []
         if self.left_out and self.output.is_waited_for:
-            notes.append(f"{self.output.name}: {self.left_out:,} frames left out: it was too slow")
+            missed = counted(self.left_out, "frame")
+            notes.append(f"{self.output.name}: {missed} left out: it was too slow")
         return "; ".join(notes)
 
     # --- in the output's thread ---
@@ -162,7 +172,7 @@ class OutputQueue:
                     self.output.frame(*item)
                 else:
                     self.output.event(item)
-                self._taken += 1
+                self._moved_s = time.monotonic()
         except DgrecError as error:
             self._fail(str(error))
         except (Exception, SystemExit) as error:  # a defect in it must not end the recording

@@ -15,10 +15,9 @@ __all__ = ["OverlayWindow"]
 
 
 class OverlayWindow(Output):
-    """Shows each result's overlay through degirum_tools' Display.
+    """Shows the newest result's overlay with degirum_tools' Display.
 
-    Pressing ``q`` or ``x`` in the window calls ``stop``. It shows what is new: a picture that it
-    has no time for is left out.
+    Pressing ``q`` or ``x`` in the window calls ``stop``.
 
     Raises:
         DgrecError: There is no display.

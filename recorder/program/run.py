@@ -30,8 +30,8 @@ class Recorded:
     """A session that a program left, or the journal of one that could not be sealed."""
 
     path: Path
-    frames: int
-    detections: int
+    frames: int | None
+    detections: int | None
     #: Whether it had to be recovered: the program was killed.
     recovery: Recovery | None = None
     error: DgrecError | None = None
@@ -112,9 +112,7 @@ def _recorded(folder: Path, before: set[Path]) -> list[Recorded]:
         except DgrecError as error:
             found.append(Recorded(journal, 0, 0, error=error))
         else:
-            found.append(
-                Recorded(recovery.output, recovery.frames, recovery.detections, recovery)
-            )
+            found.append(Recorded(recovery.output, recovery.frames, recovery.detections, recovery))
     recovered = {each.path for each in found}
     for path in sorted(folder.glob("*.parquet")):
         if path not in before and path not in recovered:

@@ -16,13 +16,13 @@ from types import ModuleType
 from typing import Any
 
 from dgrec.clock import Clock
-from dgrec.terminal import shown
 from dgrec.errors import DgrecError
 from dgrec.format import Metadata
 from dgrec.recorder.model import describe_model
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.program.session import Capture, ProgramSession, path_beside
 from dgrec.recorder.program.watching import METHODS
+from dgrec.terminal import shown
 
 __all__ = ["FOLDER", "GROUP", "OPTIONS", "record_models_of"]
 
@@ -51,14 +51,16 @@ def _record_classes_below(base: Any) -> None:
     """Have the compound models of other modules, and the program's own, record as well."""
     before = base.__init_subclass__
 
-    def init_subclass(cls: type, **options: Any) -> None:
+    def init_subclass(cls: type, /, **options: Any) -> None:
         before(**options)
         _record_class(cls)
 
     base.__init_subclass__ = classmethod(init_subclass)
 
 
-def _recorded_method(method: Callable[..., Any], recorded: Callable[..., Any]) -> Callable[..., Any]:
+def _recorded_method(
+    method: Callable[..., Any], recorded: Callable[..., Any]
+) -> Callable[..., Any]:
     @functools.wraps(method)
     def run(model: Any, *arguments: Any, **options: Any) -> Any:
         bound = functools.partial(method, model)

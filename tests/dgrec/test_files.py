@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import multiprocessing
 import os
+import secrets
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +14,8 @@ from typing import Any
 
 import pytest
 
-import dgrec.files as files_module
 from dgrec.errors import OutputError
-from dgrec.files import NewFile, NewFolder, check_new_file, is_locked
+from dgrec.files import NewFile, NewFolder, check_new_file, is_locked, lock, renaming
 
 _FORK = multiprocessing.get_context("fork")
 
@@ -127,7 +128,7 @@ def test_names_that_are_foreseen_are_not_followed(
 ) -> None:
     target = tmp_path / "precious"
     target.write_bytes(b"old")
-    monkeypatch.setattr(files_module.secrets, "token_hex", lambda _: "0123456789abcdef")
+    monkeypatch.setattr(secrets, "token_hex", lambda _: "0123456789abcdef")
     foreseen = tmp_path / ".a.txt.0123456789abcdef.new"
     foreseen.symlink_to(target)
     with pytest.raises(FileExistsError):
@@ -175,7 +176,7 @@ def test_a_file_system_that_renames_only_over_what_is_there(
         raise OSError(errno.ENOTSUP, "Operation not supported")
 
     monkeypatch.setattr(os, "link", fail)
-    monkeypatch.setattr(files_module, "rename_exclusively", fail)
+    monkeypatch.setattr(renaming, "rename_exclusively", fail)
     path = tmp_path / "a.txt"
     first, second = NewFile(path), NewFile.__new__(NewFile)
     first.file.write(b"first")
@@ -227,7 +228,7 @@ def test_leftovers_are_left_where_there_are_no_locks(
         raise OSError(37, "No locks available")
 
     killed(lambda: NewFile(tmp_path / "a.txt"))
-    monkeypatch.setattr(files_module.fcntl, "flock", flock)
+    monkeypatch.setattr(fcntl, "flock", flock)
     write(tmp_path / "a.txt", b"whole")
     assert len(names(tmp_path)) == 2
 
@@ -324,11 +325,13 @@ def test_a_folder(tmp_path: Path) -> None:
     assert names(tmp_path) == {"pictures"}
     assert stat.S_ISDIR(path.stat().st_mode)
 
-    with (
-        files_module._locked_folder(path),
-        pytest.raises(OutputError, match="another process is writing to it now"),
-    ):
-        fill(path, b"third", merged.append)
+    other = os.open(path, os.O_RDONLY)
+    try:
+        assert lock(other)
+        with pytest.raises(OutputError, match="another process is writing to it now"):
+            fill(path, b"third", merged.append)
+    finally:
+        os.close(other)
     assert merged == [path]
     assert names(tmp_path) == {"pictures"}
 

@@ -1,4 +1,4 @@
-"""What watches a recording: it gets everything, and costs the recording nothing."""
+"""Outputs get everything that is recorded, and cost the recording nothing."""
 
 from __future__ import annotations
 
@@ -88,6 +88,7 @@ def test_a_slow_output_of_a_live_source_loses_frames_and_no_events(tmp_path: Pat
     assert queue.note == "output: 16 frames left out: it was too slow"
     with dgrec.open(tmp_path / "s.parquet") as session:
         assert len(session) == 21
+        assert session.metadata["notes"] == [queue.note]
 
 
 def test_a_recording_that_can_wait_waits_for_a_slow_output(tmp_path: Path) -> None:
@@ -131,21 +132,61 @@ def test_who_is_in_a_hurry_does_not_wait(tmp_path: Path) -> None:
     assert queue.left_out > 0
 
 
-def test_an_output_that_takes_nothing_is_given_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(output_module, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(output_module, "_PATIENCE_IN_A_HURRY_S", 0.2)
+
+
+@pytest.mark.parametrize("policy", ["block", "drop-oldest"])
+@pytest.mark.parametrize("options", [{}, {"split_every": 3600.0}])
+@pytest.mark.usefixtures("in_a_hurry")
+def test_an_output_that_takes_nothing_is_left_behind(
+    tmp_path: Path, policy: Any, options: dict[str, Any]
+) -> None:
     held = Held()
-    recorder = dgrec.Recorder(tmp_path / "s.parquet", policy="drop-oldest", outputs=[held])
+    recorder = dgrec.Recorder(tmp_path / "s.parquet", policy=policy, outputs=[held], **options)
     recorder.add([])
     assert held.is_held.wait(PATIENCE_S)
     recorder.add([])
-    recorder.close()
-    assert recorder.outputs[0].note.startswith("output: it takes no more; given up; output: 1 ")
+    metadata = recorder.close()
+    (queue,) = recorder.outputs
+    assert queue.note == (
+        "output: left behind: it took nothing for 0.2 s; output: 1 frame left out: it was too slow"
+    )
+    assert metadata["notes"] == [queue.note]
     with dgrec.open(tmp_path / "s.parquet") as session:
-        assert session.sealed
+        assert (session.sealed, session.metadata["notes"]) == (True, [queue.note])
     held.gate.set()
     wait_until(lambda: held.calls[-1] == "close")
+    assert [call[0] for call in held.calls[1:-1]] == [0]  # nothing after it was left behind
+    assert all(thread.daemon for thread in held.threads)
+
+
+@pytest.mark.usefixtures("in_a_hurry")
+def test_an_output_that_never_ends_is_left_behind(tmp_path: Path) -> None:
+    class NeverEnds(Watching):
+        def close(self) -> None:
+            self.gate.clear()
+            assert self.gate.wait(PATIENCE_S)
+
+    output = NeverEnds()
+    with dgrec.Recorder(tmp_path / "s.parquet", outputs=[output]) as recorder:
+        recorder.add([])
+    try:
+        with dgrec.open(tmp_path / "s.parquet") as session:
+            assert session.metadata["notes"] == ["output: left behind: it took nothing for 0.2 s"]
+    finally:
+        output.gate.set()
+    assert len(output.calls) == 2
+    assert recorder.outputs[0]._has_ended.wait(PATIENCE_S)
+
+
+def test_a_session_without_trouble_has_no_notes(tmp_path: Path) -> None:
+    with dgrec.Recorder(tmp_path / "s.parquet", outputs=[Watching()]) as recorder:
+        recorder.add([])
+    with dgrec.open(tmp_path / "s.parquet") as session:
+        assert "notes" not in session.metadata
 
 
 @pytest.mark.parametrize("at", ["start", "frame", "event", "close"])
@@ -178,13 +219,12 @@ def test_a_defect_ends_the_output_and_not_the_recording(
     assert len(watching.calls) == 23
     with dgrec.open(tmp_path / "s.parquet") as session:
         assert len(session) == 20
+        assert session.metadata["notes"] == [recorder.outputs[0].note]
 
 
-def test_lines_that_nobody_reads_hold_nothing_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("in_a_hurry")
+def test_lines_that_nobody_reads_hold_nothing_up(tmp_path: Path) -> None:
     """A pipe takes 64 KB; its reader has stopped reading, and does not close it either."""
-    monkeypatch.setattr(output_module, "_PATIENCE_S", 0.2)
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
@@ -196,15 +236,17 @@ def test_lines_that_nobody_reads_hold_nothing_up(
             for i in range(5000):
                 recorder.add([{"label": "x" * 50, "score": 0.5, "bbox": [0.0, 0.0, 1.0, i]}])
         (queue,) = recorder.outputs
-        assert "it takes no more; given up" in queue.note
+        assert "left behind" in queue.note
         assert queue.left_out > 3000
         with dgrec.open(path) as session:
             assert (len(session), session.sealed) == (5000, True)
+            assert session.metadata["notes"] == [queue.note]
         read = b""
         while not queue._has_ended.is_set():
             read += _read(reading)
+        read += _read(reading)
         written = [json.loads(line) for line in read.splitlines()]
-        assert len(written) + queue.left_out >= 5000
+        assert len(written) + queue.left_out == 5000
     finally:
         os.close(reading)
 
@@ -234,7 +276,7 @@ def test_an_output_that_needs_the_main_thread_is_run_there() -> None:
 def test_a_program_that_fails_does_not_wait_for_a_stuck_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(output_module, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(output_module, "_PATIENCE_IN_A_HURRY_S", 0.2)
     held = Held()
     recorder = dgrec.Recorder(tmp_path / "s.parquet", policy="block", outputs=[held])
 
@@ -249,7 +291,7 @@ def test_a_program_that_fails_does_not_wait_for_a_stuck_output(
             fail()
     finally:
         held.gate.set()
-    assert "given up" in recorder.outputs[0].note
+    assert "left behind" in recorder.outputs[0].note
 
 
 def test_an_output_that_ends_its_thread_does_not_hang_the_recording(tmp_path: Path) -> None:

@@ -573,7 +573,7 @@ def test_a_part_left_behind_is_refused_always(output: Path, overwrite: bool) -> 
 @pytest.mark.parametrize("overwrite", [True, False])
 def test_what_is_no_part_is_not_overwritten(output: Path, overwrite: bool) -> None:
     other = write_session(output.with_name("s-2024.parquet"), ROWS[:3])
-    with pytest.raises(OutputError, match=r"s-2024\.parquet: is called like a part, but is none"):
+    with pytest.raises(OutputError, match=r"s-2024\.parquet: is named like a part, but is not one"):
         check_output(output, overwrite, split=True)
     check_output(output, overwrite, split=False)
     assert other.exists()

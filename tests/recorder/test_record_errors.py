@@ -244,7 +244,7 @@ def test_publishing_to_the_source_or_to_the_output(dgrec: Command, name: str) ->
         (["--inference-host-address", "@local"], "needs a model"),
         (["--min-free", "much"], "'much' is not a valid size; expected 512MB or 20GB"),
         (["--min-free", "-1GB"], "is not a valid size"),
-        (["--output", "s.arrows"], ".arrows is the journal's name"),
+        (["--output", "s.arrows"], ".arrows is the suffix of journals"),
         (["--no-such-option"], "No such option"),
     ],
 )

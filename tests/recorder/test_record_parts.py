@@ -141,6 +141,6 @@ def test_a_session_that_is_no_part_is_in_the_way(tmp_path: Path) -> None:
         *SAMPLE, "--max-frames", "2", "--split-every", "1s", "--output", "s.parquet", "--overwrite"
     )
     assert error_of(done) == (
-        "s-0003.parquet: is called like a part, but is none; choose another name"
+        "s-0003.parquet: is named like a part, but is not one; choose another name"
     )
     assert names(tmp_path) == ["s-0003.parquet"]

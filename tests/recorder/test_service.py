@@ -135,7 +135,7 @@ def test_a_line_a_minute_where_there_is_no_terminal(
     ("arguments", "message"),
     [
         (["--continue"], "--continue adds parts"),
-        (["--continue", "--split-every", "1m", "--overwrite"], "say the opposite"),
+        (["--continue", "--split-every", "1m", "--overwrite"], "contradict each other"),
     ],
 )
 def test_usage(arguments: list[str], message: str) -> None:
@@ -152,7 +152,7 @@ def test_what_cannot_be_continued(tmp_path: Path, there: str) -> None:
         output.write_bytes(b"")
         arguments.append("--loop")
     done = CliRunner().invoke(record_command, arguments)
-    message = "is for what has no end" if there == "footage" else "s.parquet: exists already"
+    message = "needs a source without an end" if there == "footage" else "s.parquet: exists already"
     assert message in str(done.exception) + done.output
     assert done.exit_code == 1
     assert not list(tmp_path.glob("*.arrows"))

@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 
-import dgrec.files
 from dgrec.errors import DgrecError, NotASessionError, OutputError
-from dgrec.files import is_locked, lock
+from dgrec.files import is_locked, lock, renaming
 from dgrec.format import Journal, JournalWriter, is_being_written, verify_checksums
 from dgrec.recorder.options import Splitting
 from dgrec.recorder.recovery import left_behind, recover
@@ -119,14 +118,14 @@ def test_a_journal_is_locked_before_anybody_can_see_it(
     """Else it would be taken for one that was left behind, and recovered while it is written."""
     path = tmp_path / "s.arrows"
     seen = []
-    real = dgrec.files.rename_exclusively
+    real = renaming.rename_exclusively
 
     def rename(old: Path, new: Path) -> None:
         assert is_locked(old)
         real(old, new)
         seen.append((is_being_written(new), left_behind(tmp_path), numbers(new)))
 
-    monkeypatch.setattr(dgrec.files, "rename_exclusively", rename)
+    monkeypatch.setattr(renaming, "rename_exclusively", rename)
     journal = JournalWriter(path, new_metadata())
     assert seen == [(True, [], [])]
     with pytest.raises(OutputError, match="is being recorded now, or recovered"):

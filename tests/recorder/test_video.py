@@ -22,10 +22,9 @@ from dgrec.errors import OutputError, VideoError
 from dgrec.paths import VideoKind
 from dgrec.recorder.capture import Capture, Decimator
 from dgrec.recorder.cli import record_command
-from dgrec.recorder.job import Plan, make_plan
+from dgrec.recorder.job import Plan, RecordRequest, make_plan
 from dgrec.recorder.options import RecordingOptions, Retention, Splitting
 from dgrec.recorder.recovery import recover
-from dgrec.recorder.request import RecordRequest
 from dgrec.recorder.segments import PlacedRow
 from dgrec.recorder.sources import FileSource, Frame, FrameSource, open_source, parse_source
 from dgrec.recorder.video import encoder as video_module
@@ -503,7 +502,7 @@ def test_a_codec_that_there_is_not(dgrec: Command, video: str) -> None:
 def test_options_of_a_video_where_there_is_none(dgrec: Command, given: list[str]) -> None:
     """Also where the value is that by default: who says it wants a video."""
     error = error_of(dgrec.record("--source", "sample", *given))
-    assert error == f"{given[0]}: no video is recorded of sample; say --video raw, too"
+    assert error == f"{given[0]}: no video is recorded of sample; add --video raw"
     assert names(dgrec.folder) == []
 
 

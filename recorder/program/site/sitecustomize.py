@@ -3,12 +3,19 @@
 It stands before the program's own imports, so it does nothing but wait for PySDK to be imported.
 """
 
+from __future__ import annotations
+
 import importlib.abc
 import importlib.machinery
+import importlib.util
 import os
 import sys
 
-_HERE = os.path.dirname(os.path.abspath(__file__))
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_HERE = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH120 - pathlib takes 10 ms
 #: With them come the classes whose results are recorded.
 _AWAITED = ("degirum.model", "degirum_tools.compound_models.compound_models")
 
@@ -16,7 +23,7 @@ _AWAITED = ("degirum.model", "degirum_tools.compound_models.compound_models")
 class _Finder(importlib.abc.MetaPathFinder):
     """Has the classes of a module recorded as soon as they are made."""
 
-    def find_spec(self, name, path=None, target=None):  # type: ignore[no-untyped-def]
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         if name not in _AWAITED:
             return None
         for finder in sys.meta_path:
@@ -30,13 +37,13 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 class _Loader(importlib.abc.Loader):
-    def __init__(self, loader):  # type: ignore[no-untyped-def]
+    def __init__(self, loader: Any) -> None:
         self._loader = loader
 
-    def create_module(self, spec):  # type: ignore[no-untyped-def]
+    def create_module(self, spec: Any) -> Any:
         return self._loader.create_module(spec)
 
-    def exec_module(self, module):  # type: ignore[no-untyped-def]
+    def exec_module(self, module: Any) -> None:
         self._loader.exec_module(module)
         module.__spec__.loader = module.__loader__ = self._loader
         try:
@@ -56,8 +63,6 @@ def _run_own() -> None:
         sys.modules["sitecustomize"] = module
         spec.loader.exec_module(module)
 
-
-import importlib.util  # noqa: E402
 
 if os.environ.get("DGREC_RECORD"):
     sys.meta_path.insert(0, _Finder())

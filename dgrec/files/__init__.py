@@ -1,0 +1,32 @@
+"""Writing files safely: checks beforehand, locks, and files that get their name once complete."""
+
+from dgrec.files.checks import (
+    check_new_file,
+    check_parent,
+    exists_already,
+    is_storage_failure,
+    output_error,
+    read_small_text,
+    resolved,
+    sync_folder,
+    write_error,
+)
+from dgrec.files.locks import is_locked, lock
+from dgrec.files.unfinished import NewFile, NewFolder, Unfinished
+
+__all__ = [
+    "NewFile",
+    "NewFolder",
+    "Unfinished",
+    "check_new_file",
+    "check_parent",
+    "exists_already",
+    "is_locked",
+    "is_storage_failure",
+    "lock",
+    "output_error",
+    "read_small_text",
+    "resolved",
+    "sync_folder",
+    "write_error",
+]

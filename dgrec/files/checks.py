@@ -1,0 +1,124 @@
+"""Checks before a file is written, and what to report when writing fails."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from pathlib import Path
+
+from dgrec.errors import OutputError, StorageError
+from dgrec.files.leftovers import remove_leftovers
+
+__all__ = [
+    "check_new_file",
+    "check_parent",
+    "exists_already",
+    "is_storage_failure",
+    "output_error",
+    "read_small_text",
+    "resolved",
+    "sync_folder",
+    "write_error",
+]
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_FAILED = frozenset({errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO, errno.ESTALE})
+
+
+def resolved(path: Path) -> Path:
+    """Return the absolute path without links; `Path.resolve` raises where links form a circle."""
+    return Path(os.path.realpath(path))
+
+
+def is_storage_failure(error: OSError) -> bool:
+    """Return whether the disk is to blame, rather than a name or a permission."""
+    return error.errno in _FULL or error.errno in _FAILED
+
+
+def write_error(path: Path, error: OSError) -> StorageError:
+    """Return what to raise when writing to a file that was open already has failed."""
+    reason = error.strerror or str(error)
+    return StorageError(f"{path}: cannot be written: {reason}", is_full=error.errno in _FULL)
+
+
+def output_error(path: Path | str, error: Exception) -> OutputError:
+    """Return what to raise when a file cannot be made or written.
+
+    Args:
+        error: An `OSError`, or an error of a library, which may have an ``errno`` as well.
+
+    Returns:
+        A `StorageError` if the disk is to blame.
+    """
+    number, reason = getattr(error, "errno", None), getattr(error, "strerror", None) or str(error)
+    text = f"{path}: cannot be written: {reason}"
+    if number in _FULL or number in _FAILED:
+        return StorageError(text, is_full=number in _FULL)
+    return OutputError(text)
+
+
+def exists_already(path: Path) -> OutputError:
+    """Return what to raise when there is a file of that name, and no ``--overwrite``."""
+    return OutputError(f"{path}: exists already; choose another name or say --overwrite")
+
+
+def check_new_file(path: Path, *, overwrite: bool) -> None:
+    """Raise `OutputError` if no file can be written to ``path``, before any work is done."""
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: there is no folder {path.parent}")
+    remove_leftovers(path.parent)
+    if os.path.lexists(path) and not overwrite:
+        raise exists_already(path)
+    check_parent(path)
+
+
+def check_parent(path: Path) -> None:
+    """Raise `OutputError` if the folder of ``path`` is read-only, before any work is done."""
+    folder = path.absolute().parent
+    if os.access(folder, os.W_OK):
+        return
+    number = errno.EROFS if os.statvfs(folder).f_flag & os.ST_RDONLY else errno.EACCES
+    raise output_error(path, OSError(number, os.strerror(number)))
+
+
+def read_small_text(path: Path, most: int = 1_000_000) -> str:
+    """Return the text of a configuration file, UTF-8 with or without a byte order mark.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is not a regular file of at most ``most`` bytes, or not UTF-8.
+    """
+    # Without O_NONBLOCK, opening a pipe that nobody writes to would wait for ever.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("is not a regular file")
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise ValueError(f"is larger than {most:,} bytes")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError("is not UTF-8 text") from None
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring a folder's list of names to the disk: a new or renamed file survives a power cut.
+
+    Raises:
+        OSError: The disk failed. A file system that cannot sync folders is not an error.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+    except OSError as error:
+        if is_storage_failure(error):
+            raise

@@ -1,0 +1,54 @@
+"""Locks of ``flock``: whether a live process is writing a file."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from pathlib import Path
+
+__all__ = ["OPEN_TO_LOCK", "is_locked", "lock", "try_lock"]
+
+#: Without O_NONBLOCK, opening a FIFO would wait for a writer.
+OPEN_TO_LOCK = os.O_RDONLY | os.O_NONBLOCK
+_ATTEMPTS, _PAUSE_S = 20, 0.005
+
+
+def lock(descriptor: int) -> bool:
+    """Lock an open file until it is closed or this process dies; False if another process has it.
+
+    On a file system without locks nothing is locked, and the answer is True.
+    """
+    for _ in range(_ATTEMPTS):
+        if try_lock(descriptor) is not False:
+            return True
+        time.sleep(_PAUSE_S)  # `is_locked` of another process takes the lock for a moment
+    return False
+
+
+def is_locked(path: Path) -> bool:
+    """Return whether a live process has locked the file ``path``."""
+    try:
+        descriptor = os.open(path, OPEN_TO_LOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def try_lock(descriptor: int) -> bool | None:
+    """Lock an open file if nobody else has; return whether, or None where there are no locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True

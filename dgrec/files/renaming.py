@@ -1,0 +1,90 @@
+"""Giving a temporary file its name: only if nothing has it, or in the place of what has it."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import functools
+import os
+from pathlib import Path
+from typing import Any
+
+from dgrec.files.checks import exists_already
+from dgrec.files.leftovers import CREATE
+
+__all__ = ["link", "link_over", "rename", "rename_exclusively"]
+
+#: What file systems without hard links answer (FAT, some network shares).
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+_AT_FDCWD, _RENAME_NOREPLACE = -100, 1
+_NO_EXCLUSIVE_RENAME = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
+
+
+def link(temporary: Path, path: Path) -> None:
+    """Give a file a second name, if nothing has it."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise exists_already(path) from None
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        rename(temporary, path)
+
+
+def link_over(temporary: Path, path: Path) -> None:
+    """Give a file a second name, in the place of what has that name."""
+    second = temporary.with_suffix(".new")
+    try:
+        os.link(temporary, second)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        second = temporary
+    os.replace(second, path)
+
+
+def rename(temporary: Path, path: Path) -> None:
+    """Give a file a new name instead of the one that it has, if nothing has the new one."""
+    try:
+        rename_exclusively(temporary, path)
+        return
+    except FileExistsError:
+        raise exists_already(path) from None
+    except OSError as error:
+        if error.errno not in _NO_EXCLUSIVE_RENAME:
+            raise
+    # An empty file takes the name, and is then replaced.
+    try:
+        os.close(os.open(path, CREATE, 0o666))
+    except FileExistsError:
+        raise exists_already(path) from None
+    os.replace(temporary, path)
+
+
+def rename_exclusively(old: Path, new: Path) -> None:
+    """Rename a file in one step, unless something has the new name.
+
+    Raises:
+        FileExistsError: Something has it.
+        OSError: It cannot be renamed, or not in one step (`_NO_EXCLUSIVE_RENAME`).
+    """
+    # Not by a hard link: the name that the file was opened by would be removed in a second step,
+    # and /proc, with everything that reads it, would call the open file deleted.
+    call = _renameat2()
+    if call is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    if call(_AT_FDCWD, os.fsencode(old), _AT_FDCWD, os.fsencode(new), _RENAME_NOREPLACE):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(new))
+
+
+@functools.cache
+def _renameat2() -> Any:
+    try:
+        call = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, TypeError, AttributeError):  # not Linux, or an old C library
+        return None
+    name = ctypes.c_char_p
+    call.argtypes = (ctypes.c_int, name, ctypes.c_int, name, ctypes.c_uint)
+    return call
