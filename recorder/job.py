@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -213,11 +213,16 @@ def prepare(
     request: RecordRequest,
     stack: ExitStack,
     announce: Callable[[str], None],
+    *,
+    watching: Sequence[Output] = (),
+    inference: Inference | None = None,
 ) -> Job:
     """Make a recording ready to run; ``stack`` releases what it holds.
 
     Args:
         announce: Prints a line without waiting.
+        watching: Outputs beside those that were requested.
+        inference: Where the model runs, if it was not loaded as requested.
 
     Raises:
         DgrecError: An output cannot be written.
@@ -238,7 +243,7 @@ def prepare(
     stack.callback(capture.release)  # PySDK does it too, unless its loop was left early
     metadata = _metadata(plan, reader, loaded, given)
     earlier.check(plan.output, metadata)
-    outputs: list[Output] = []
+    outputs = list(watching)
     if request.publish is not None:
         outputs.append(JsonLines(request.publish))
     if request.display:
@@ -262,7 +267,7 @@ def prepare(
         sources=len(request.sources),
         outputs=[OutputQueue(each, policy) for each in outputs],
     )
-    inference = _inference(loaded, request, announce)
+    inference = inference or _inference(loaded, request, announce)
     stream = Stream(loaded.model, capture, recorder, clock=clock, inference=inference)
     return Job(source, stream, _expected_frames(reader, given))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 from dgrec.clock import Clock
@@ -14,7 +14,9 @@ from dgrec.format import Metadata, utc_text
 from dgrec.recorder.ai_server import HERE, Inference, ServerLostError
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.ending import Ending
+from dgrec.recorder.results import own_pixels
 from dgrec.recorder.session_writer import SessionWriter
+from dgrec.recorder.sources import Frame
 from dgrec.units import counted
 
 __all__ = ["Stream"]
@@ -45,6 +47,10 @@ class Stream:
         self._clock = clock
         self._inference = inference
         self._outages: list[float] = []
+        self._failure: DgrecError | None = None
+        self._pysdk_error: Exception | None = None
+        #: Whether a program gets the results, and may add to them.
+        self._is_shared = False
         self._last_completed_ns = clock.now_ns()
         recorder.alarm = lambda reason: self.capture.stop(reason)
 
@@ -79,9 +85,45 @@ class Stream:
             DgrecError: What ended the recording early. What had been recorded is sealed, or still
                 in the journal if sealing failed: the message says which.
         """
-        failure = self._infer()
+        for _ in self._infer():
+            pass
+        return self._close()
+
+    def results(self) -> Iterator[Any]:
+        """Yield each result to a program, and record it when the next one is asked for.
+
+        The session is sealed at the end, and also when the program leaves its loop.
+
+        Raises:
+            DegirumException: The model failed.
+            DgrecError: The source was lost, or the session cannot be written.
+        """
+        self._is_shared = True
+        try:
+            yield from self._infer()
+        except BaseException as error:
+            self.capture.stop()
+            try:
+                self._close()
+            except DgrecError as problem:
+                if isinstance(error, GeneratorExit):
+                    raise
+                error.add_note(str(problem))  # the program's own error goes first
+            raise
+        try:
+            self._close()
+        except ModelError as error:
+            if self._pysdk_error is None:
+                raise
+            self._pysdk_error.add_note(str(error))
+            raise self._pysdk_error from None
+
+    # --- inside ---
+
+    def _close(self) -> Metadata:
+        """Seal the session; raise what ended it early."""
+        failure, capture = self._failure, self.capture
         self._take_events()
-        capture = self.capture
         # The source may have ended before the model failed at one of its last frames.
         has_failed = failure is not None and failure is not capture.error
         metadata = self.recorder.close(
@@ -97,10 +139,8 @@ class Stream:
             raise type(failure)(f"{failure}; the {before} in {self.recorder.output}")
         return metadata
 
-    # --- inside ---
-
-    def _infer(self) -> DgrecError | None:
-        """Run `predict_stream` to its end; return what ended it early, if anything did.
+    def _infer(self) -> Iterator[Any]:
+        """Run `predict_stream` to its end; ``_failure`` says what ended it early, if anything did.
 
         If an AI server is lost in the middle, it is run again when the server is back.
         """
@@ -108,7 +148,7 @@ class Stream:
         frames = -1
         while True:
             try:
-                error = self._stream()
+                error = yield from self._stream()
             except ServerLostError as lost:
                 reason = str(lost)
             else:
@@ -119,12 +159,14 @@ class Stream:
                     if error is not None:
                         capture.stop("failed")
                     inference.give_up(capture)
-                    return error
+                    self._failure = error
+                    return
                 frames, reason = count, str(error)
             error = self._reconnect(reason)
             if error is not None or capture.was_interrupted or capture.is_time_up():
                 capture.take_back()  # the frames that were to be inferred again are lost now
-                return error
+                self._failure = error
+                return
 
     def _reconnect(self, reason: str) -> DgrecError | None:
         """Load the model again and record the outage; return an error if that did not work."""
@@ -159,7 +201,7 @@ class Stream:
             capture.stop("limit")
         return None
 
-    def _stream(self) -> DgrecError | None:
+    def _stream(self) -> Generator[Any, None, DgrecError | None]:
         """Run `predict_stream` until it ends; return what ended it early, if anything did.
 
         Raises:
@@ -170,11 +212,20 @@ class Stream:
 
         capture, inference = self.capture, self._inference
         stream = predict_stream(self._model, inference.feed(capture, self._model))
+        is_theirs = False
         try:
             with _non_blocking(self._model) as capture.asks_for_results:
                 for result in stream:
                     if result is not None:
-                        self._record(result)
+                        frame, completed_ns = self._taken(result)
+                        if not self._is_shared:
+                            self.recorder.record(frame, result, completed_ns)
+                            continue
+                        self.recorder.hold(frame, result, completed_ns)
+                        is_theirs = True  # what is raised from here on
+                        yield result
+                        is_theirs = False
+                        self.recorder.release()
                     # Neither had the capture a frame, nor the model a result.
                     elif reason := inference.silence(capture, self._model):
                         raise ServerLostError(reason)
@@ -182,21 +233,33 @@ class Stream:
             inference.abandon(stream)
             raise
         except DegirumException as error:
+            if is_theirs:
+                raise
             # PySDK wraps whatever the capture raised into its own text.
+            self._pysdk_error = error
             return ModelError(f"the model failed: {_reason(error)}")
-        except Exception as error:  # a defect here must not cost what was recorded
+        except BaseException as error:
+            if not isinstance(error, Exception):  # the program leaves its loop, or Ctrl-C
+                capture.stop()
+                inference.end(stream)
+                raise
             capture.stop("failed")
             inference.end(stream)
+            if is_theirs:
+                raise
+            # A defect here must not cost what was recorded.
             if isinstance(error, DgrecError):
                 return error
             return DgrecError(f"recording failed: {type(error).__name__}: {_reason(error)}")
         return capture.error
 
-    def _record(self, result: Any) -> None:
+    def _taken(self, result: Any) -> tuple[Frame, int]:
         completed_ns = self._last_completed_ns = self._clock.now_ns()
         frame = self.capture.take(getattr(result, "image", None))
+        if self._is_shared and self.recorder.video.options.kinds:
+            frame.image = own_pixels(frame.image)  # the program may draw on it
         self._take_events()
-        self.recorder.record(frame, result, completed_ns)
+        return frame, completed_ns
 
     def _take_events(self) -> None:
         for event in self.capture.take_events():

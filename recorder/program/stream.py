@@ -1,0 +1,164 @@
+"""`dgrec.predict_stream`: PySDK's own, which records what it yields."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import weakref
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+from dgrec.errors import ConfigError
+from dgrec.recorder.ai_server import HERE
+from dgrec.recorder.job import Plan, RecordRequest, make_plan, prepare
+from dgrec.recorder.model import LoadedModel, describe_model
+from dgrec.recorder.options import RecordingOptions
+from dgrec.recorder.outputs import Output
+from dgrec.recorder.sources import named_sources, open_patiently, open_source
+
+__all__ = ["RecordedStream", "predict_stream"]
+
+_log = logging.getLogger("dgrec")
+
+#: Streams that the program may leave without closing them.
+_open: weakref.WeakSet[RecordedStream] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    for stream in list(_open):
+        if stream._process == os.getpid():
+            stream.close()
+
+
+def predict_stream(
+    model: Any,
+    video_source_id: int | str | Path,
+    source_type: Any = "auto",
+    *,
+    fps: float | None = None,
+    analyzers: Any = None,
+    output: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    outputs: Sequence[Output] = (),
+    **choices: Any,
+) -> RecordedStream:
+    """Run a model on a source as PySDK's `predict_stream` does, and record what it yields.
+
+    The results are PySDK's own. A result is recorded when the loop asks for the next one, with
+    what the loop has added to it (tracks, zones). The session is sealed at the end of the source,
+    and also when the loop is left, by an exception too.
+
+    Args:
+        model: A PySDK model, or a compound model of degirum_tools.
+        video_source_id: A camera's number, or whatever ``dgrec record --source`` takes: a file, an
+            address, ``sample``, a name from ``dgrec.toml``. It is read by dgrec: cameras that are
+            lost are opened again.
+        source_type: As PySDK has it; dgrec reads all of them by itself.
+        fps: Leave frames out for this rate, exactly.
+        analyzers: One of degirum_tools' analyzers, or a list; attached while the stream runs.
+        output: The session file, with ``{source}`` for the source's name; by default a new one in
+            the folder ``recordings``.
+        overwrite: Replace the session that is there, once there is a new one.
+        outputs: What watches the recording.
+        choices: Options of recording by their names, such as ``video="raw"``, ``max_frames=100``
+            or ``split_every=600``; see `RecordingOptions`.
+
+    Example:
+        >>> for result in dgrec.predict_stream(model, "sample", output="stream.parquet"):
+        ...     print(result)
+
+    Raises:
+        SourceError: There is no such source, or it was lost.
+        ConfigError: The options exclude each other.
+        OutputError: The session cannot be written there.
+    """
+    return RecordedStream(
+        model,
+        _source_text(video_source_id),
+        RecordRequest(
+            sources=("",),
+            output=None if output is None else Path(output),
+            overwrite=overwrite,
+            options=RecordingOptions(fps=fps, **choices),
+        ),
+        analyzers,
+        outputs,
+    )
+
+
+class RecordedStream(Iterator[Any]):
+    """The results of `predict_stream`, one after the other. `close` it, or use it with ``with``,
+    where the loop may be left while something still holds it.
+
+    ``output`` is the session file.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        source: str,
+        request: RecordRequest,
+        analyzers: Any,
+        outputs: Sequence[Output],
+    ) -> None:
+        plan = make_plan(source, named_sources(Path.cwd()), request)
+        self.output = plan.output
+        # Nothing in it knows this object: it is closed as soon as the program drops it.
+        self._results = _recorded(describe_model(model), plan, request, analyzers, outputs)
+        self._process = os.getpid()
+        _open.add(self)
+
+    def __next__(self) -> Any:
+        return next(self._results)
+
+    def close(self) -> None:
+        """Seal the session, if it is not. What the model still has in hand is dropped."""
+        _open.discard(self)
+        self._results.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_process", None) == os.getpid():
+            self.close()
+
+
+def _recorded(
+    loaded: LoadedModel,
+    plan: Plan,
+    request: RecordRequest,
+    analyzers: Any,
+    outputs: Sequence[Output],
+) -> Generator[Any, None, None]:
+    from degirum_tools import attach_analyzers
+
+    with ExitStack() as stack:
+        timeout_s = request.options.stall_timeout
+        opening = partial(open_source, plan.source, stall_timeout_s=timeout_s)
+        reader = open_patiently(plan.source, opening, _log.warning)
+        stack.callback(reader.release)
+        if analyzers is not None:
+            attach_analyzers(loaded.model, analyzers)
+            stack.callback(attach_analyzers, loaded.model, None)
+        say = _log.warning
+        job = prepare(plan, reader, loaded, request, stack, say, watching=outputs, inference=HERE)
+        yield from job.stream.results()
+
+
+def _source_text(source: object) -> str:
+    if isinstance(source, bool) or not isinstance(source, int | str | os.PathLike):
+        raise ConfigError(
+            f"{source!r} is not a source: give a camera's number, a file or an address"
+        )
+    if isinstance(source, int) or (isinstance(source, str) and source.isdecimal()):
+        return f"cam{source}"
+    return os.fspath(source)
