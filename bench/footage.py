@@ -44,7 +44,8 @@ from dgrec.clock import Clock
 from dgrec.errors import DgrecError
 from dgrec.footage import Pixels, find_footage
 from dgrec.recorder.capture import Capture
-from dgrec.recorder.recorder import Recorder
+from dgrec.recorder.options import RecordingOptions
+from dgrec.recorder.session_writer import SessionWriter
 from dgrec.recorder.sources import FileSource, open_source, parse_source
 from dgrec.recorder.stream import Stream
 from dgrec.replay.clip import Span, write_clip
@@ -130,7 +131,7 @@ def record(path: Path, output: Path) -> list[np.ndarray[Any, Any]]:
     source = parse_source(str(path))
     capture = Capture(FileSource(open_source(source), clock))
     metadata = {**model.describe(), "source": source.describe(output.parent)}
-    recorder = Recorder(output, metadata=metadata, clock=clock)
+    recorder = SessionWriter(output, RecordingOptions(), metadata=metadata, clock=clock)
     try:
         Stream(model, capture, recorder, clock=clock).run()
     finally:

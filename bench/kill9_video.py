@@ -28,7 +28,7 @@ from pathlib import Path
 from dgrec.clock import Clock
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.options import RecordingOptions
-from dgrec.recorder.recorder import Recorder
+from dgrec.recorder.session_writer import SessionWriter
 from dgrec.recorder.recovery import left_behind, recover
 from dgrec.recorder.sources import Frame
 from dgrec.recorder.stream import Stream
@@ -90,7 +90,7 @@ def _record(folder: Path, fps: float, split: bool, gap_s: float, frames: int = 0
         video_policy="leave-out",
     )
     metadata = {**model.describe(), "source": source}
-    recorder = Recorder(folder / "s.parquet", options, metadata=metadata, clock=clock)
+    recorder = SessionWriter(folder / "s.parquet", options, metadata=metadata, clock=clock)
     Stream(model, Capture(camera), recorder, clock=clock).run()
 
 

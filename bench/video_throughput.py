@@ -28,7 +28,7 @@ import numpy as np
 from dgrec.clock import Clock
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.options import RecordingOptions
-from dgrec.recorder.recorder import Recorder
+from dgrec.recorder.session_writer import SessionWriter
 from dgrec.recorder.sources import Frame
 from dgrec.recorder.stream import Stream
 from tests.factory import smooth_boxes
@@ -93,7 +93,9 @@ def run(
     model = PysdkDouble("Detection", infer)
     metadata = {**model.describe(), "source": {"given": "pictures", "kind": "camera"}}
     with tempfile.TemporaryDirectory() as folder:
-        recorder = Recorder(Path(folder) / "s.parquet", options, metadata=metadata, clock=clock)
+        recorder = SessionWriter(
+            Path(folder) / "s.parquet", options, metadata=metadata, clock=clock
+        )
         capture = Capture(MovingPictures(frames, size, clock))
         Stream(model, capture, recorder, clock=clock).run()
     return recorder.progress.fps() or 0.0, recorder.video.left_out

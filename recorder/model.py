@@ -197,16 +197,20 @@ def _host_of(model: Any) -> str | None:
 
 
 def lead_path_to_this_python() -> None:
-    """Put this interpreter's folder first on PATH.
+    """Have PySDK run Python postprocessors with this interpreter, and without Ctrl-C.
 
-    PySDK runs Python postprocessors in a worker that it starts with the first ``python3`` on PATH.
-    In a virtual environment that is not activated this is another Python, without PySDK's
-    libraries: the worker dies, and the first inference waits for ever.
+    It runs them in a worker that it starts with the first ``python3`` on PATH. In a virtual
+    environment that is not activated this is another Python, without PySDK's libraries: the worker
+    dies, and the first inference waits for ever. So it does where a terminal sends Ctrl-C to the
+    worker as well. The script in ``worker`` keeps both away.
     """
-    folder = str(Path(sys.executable).parent)
+    worker = Path(__file__).with_name("worker")
+    if not os.access(worker / "python3", os.X_OK):
+        worker = Path(sys.executable).parent
+    os.environ["DGREC_PYTHON"] = sys.executable
     entries = os.environ.get("PATH", "").split(os.pathsep)
-    if entries[0] != folder:
-        os.environ["PATH"] = os.pathsep.join([folder, *entries])
+    if entries[0] != str(worker):
+        os.environ["PATH"] = os.pathsep.join([str(worker), *entries])
 
 
 def _take_timing_property(properties: dict[str, Any]) -> None:

@@ -36,7 +36,7 @@ _ROWS_AT_ONCE = 256
 _PLACES = ("dropped_camera", "dropped_queue", "dropped_writer")
 _COUNTS = ("skipped_before", "dropped_before", *_PLACES)
 _DURATIONS = ("read_ms", "latency_ms", "recorder_ms")
-_NEVER_NULL = ("frame", "source_frame", "captured_at", "completed_at", *_DURATIONS, *_COUNTS)
+_NEVER_NULL = ("frame", "source_frame", "captured_at", "completed_at", "read_ms", "recorder_ms", *_COUNTS)
 #: Stamps are equal to the microsecond; only where several were the same, they are moved by some.
 _SAME_US = 1000
 _CHECKED = (*_NEVER_NULL, "video_frame", "detections")

@@ -21,13 +21,17 @@ from dgrec.format import Metadata
 from dgrec.recorder.model import describe_model
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.program.session import Capture, ProgramSession, path_beside
-from dgrec.recorder.program.watching import METHODS
+from dgrec.recorder.program.watching import METHODS, Watched
 from dgrec.terminal import shown
 
 __all__ = ["FOLDER", "GROUP", "OPTIONS", "record_models_of"]
 
 #: Environment of the program: where sessions go, how, and what they have in common.
 FOLDER, OPTIONS, GROUP = "DGREC_RECORD", "DGREC_RECORD_OPTIONS", "DGREC_RECORD_GROUP"
+
+
+#: Of models that run others, the results of the outermost are recorded.
+_OUTERMOST = "outermost"
 
 
 def record_models_of(module: ModuleType) -> None:
@@ -66,7 +70,8 @@ def _recorded_method(
         bound = functools.partial(method, model)
         functools.update_wrapper(bound, method)
         is_batch = method.__name__ != "predict"
-        return recorded(bound, lambda: _sessions.of(model, is_batch))(*arguments, **options)
+        watched = Watched(lambda: _sessions.of(model, is_batch), _OUTERMOST)
+        return recorded(bound, watched)(*arguments, **options)
 
     return run
 

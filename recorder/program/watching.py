@@ -6,44 +6,60 @@ import contextlib
 import functools
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import Any, Self
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any, NamedTuple, Self
 
 from dgrec.errors import ConfigError, DgrecError
 from dgrec.recorder.program.session import Capture, ProgramSession
 from dgrec.recorder.program.stamps import video_frame
 
-__all__ = ["METHODS", "Watch"]
-
-
-#: What is asked for the session at the first frame; None where nothing is to be recorded.
-SessionOf = Callable[[], ProgramSession | None]
+__all__ = ["METHODS", "Watch", "Watched"]
 
 
 class _Running(threading.local):
-    """Whether this thread is inside a watched model, which may run others for itself."""
+    """What this thread is inside of, by `Recorded.key`: a model runs itself by another method."""
 
-    is_inside = False
+    keys: frozenset[Hashable] = frozenset()
 
 
 _running = _Running()
+_OUTSIDE: frozenset[Hashable] = frozenset()
 
 
 @contextlib.contextmanager
-def _inside(value: bool) -> Iterator[None]:
-    before, _running.is_inside = _running.is_inside, value
+def _inside(keys: frozenset[Hashable]) -> Iterator[None]:
+    before, _running.keys = _running.keys, keys
     try:
         yield
     finally:
-        _running.is_inside = before
+        _running.keys = before
+
+
+class Watched(NamedTuple):
+    """What a model's results are recorded by.
+
+    Args:
+        session_of: Called for each run; returns None where nothing is to be recorded.
+        key: Runs inside a run of the same key are part of it, and not recorded again.
+    """
+
+    session_of: Callable[[], ProgramSession | None]
+    key: Hashable
+
+    def begin(self) -> ProgramSession | None:
+        return None if self.key in _running.keys else self.session_of()
+
+    @property
+    def inside(self) -> frozenset[Hashable]:
+        return _running.keys | {self.key}
 
 
 class Watch:
     """Records what a model yields while it is entered; see `Recorder.watch`."""
 
-    def __init__(self, model: Any, session_of: SessionOf) -> None:
+    def __init__(self, model: Any, session_of: Callable[[], ProgramSession | None]) -> None:
         self._model = model
-        self._session_of = session_of
+        self._watched = Watched(session_of, id(model))
 
     def __enter__(self) -> Self:
         # Not by setattr: compound models hand what they do not know on to the model in them.
@@ -52,47 +68,49 @@ class Watch:
             raise ConfigError(f"{type(self._model).__name__}: this model is watched already")
         for name, recorded in METHODS.items():
             if callable(method := getattr(self._model, name, None)):
-                own[name] = recorded(method, self._session_of)
+                own[name] = recorded(method, self._watched)
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         for name in METHODS:
             vars(self._model).pop(name, None)
-        if (session := self._session_of()) is not None:
+        if (session := self._watched.session_of()) is not None:
             with contextlib.suppress(DgrecError):  # which closing the recorder raises as well
                 session.release()
 
 
-def _recorded_batch(method: Callable[..., Any], session_of: SessionOf) -> Callable[..., Any]:
+def _recorded_batch(method: Callable[..., Any], watched: Watched) -> Callable[..., Any]:
     """Return ``predict_batch`` of a model such that it records what it yields."""
 
     @functools.wraps(method)
     def predict_batch(data: Any) -> Iterator[Any]:
-        if _running.is_inside or (session := session_of()) is None:
+        if (session := watched.begin()) is None:
             return iter(method(data))
         given = _Given(session)
-        return _recorded(method(given.stamped(data)), session, given)
+        return _recorded(method(given.stamped(data)), session, given, watched)
 
     return predict_batch
 
 
-def _recorded_folder(method: Callable[..., Any], session_of: SessionOf) -> Callable[..., Any]:
+def _recorded_folder(method: Callable[..., Any], watched: Watched) -> Callable[..., Any]:
     """Return ``predict_dir`` of a model such that it records what it yields."""
 
     @functools.wraps(method)
     def predict_dir(path: Any, **options: Any) -> Iterator[Any]:
-        if _running.is_inside or (session := session_of()) is None:
+        if (session := watched.begin()) is None:
             return iter(method(path, **options))
-        return _recorded(method(path, **options), session, _Given(session))
+        return _recorded(method(path, **options), session, _Given(session), watched)
 
     return predict_dir
 
 
-def _recorded(results: Any, session: ProgramSession, given: _Given) -> Iterator[Any]:
+def _recorded(
+    results: Any, session: ProgramSession, given: _Given, watched: Watched
+) -> Iterator[Any]:
     """Yield what a model yields, and record it when the program asks for more."""
     try:
         while True:
-            with _inside(True):
+            with _inside(watched.inside):
                 try:
                     result = next(results)
                 except StopIteration:
@@ -110,16 +128,16 @@ def _recorded(results: Any, session: ProgramSession, given: _Given) -> Iterator[
             session.run_ended()
 
 
-def _recorded_call(method: Callable[..., Any], session_of: SessionOf) -> Callable[..., Any]:
+def _recorded_call(method: Callable[..., Any], watched: Watched) -> Callable[..., Any]:
     """Return ``predict`` of a model such that it records the result that it returns."""
 
     @functools.wraps(method)
     def predict(data: Any) -> Any:
-        if _running.is_inside or (session := session_of()) is None:
+        if (session := watched.begin()) is None:
             return method(data)
         session.release()
         capture = Capture(captured_ns=session.clock.now_ns())
-        with _inside(True):
+        with _inside(watched.inside):
             result = method(data)
         if result is not None:
             session.hold(result, capture)
@@ -149,7 +167,7 @@ class _Given:
         items = iter(data)
         while True:
             began_ns = clock.now_ns()
-            with _inside(False):  # the program's own code, which may run another model
+            with _inside(_OUTSIDE):  # the program's own code, which may run another model
                 try:
                     item = next(items)
                 except StopIteration:

@@ -21,7 +21,7 @@ from dgrec.format import Event, Metadata, Row
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.machine import MachineMeter
 from dgrec.recorder.options import RecordingOptions, Splitting
-from dgrec.recorder.recorder import Recorder
+from dgrec.recorder.session_writer import SessionWriter
 from dgrec.recorder.segments import PlacedRow, names_of
 from dgrec.recorder.sources import FileSource, Frame, open_source, parse_source
 from dgrec.recorder.stream import Stream
@@ -275,7 +275,7 @@ def write_rows(journal: PartedJournal, rows: Iterable[Row], events: Sequence[Eve
 Watcher = Callable[[Row, Any], None]
 
 
-class WatchedRecorder(Recorder):
+class WatchedRecorder(SessionWriter):
     """Calls `watchers` with each row and its result, in the loop, once the row is handed over."""
 
     watchers: tuple[Watcher, ...] = ()
