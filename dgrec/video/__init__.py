@@ -9,8 +9,8 @@ library  PyAV, imported in the right order
 """
 
 from dgrec.video.http_body import digest_of_answer, quoted
+from dgrec.video.named_files import named_files
 from dgrec.video.picture import Image, PixelConverter
-from dgrec.video.playlists import named_files
 from dgrec.video.pyav import import_av
 from dgrec.video.reader import Picture, VideoReader, open_container, use_one_thread
 from dgrec.video.writer import (

@@ -15,7 +15,7 @@ from dgrec.format import Metadata, RowTotals, video_entries, write_sealed
 from dgrec.format import metadata as metadata_module
 from dgrec.paths import VIDEO_SUFFIXES, video_path
 from dgrec.replay.clip.packets import VideoTarget
-from dgrec.replay.clip.recorded import ClipReport, recorded_videos
+from dgrec.replay.clip.recorded_videos import ClipReport, recorded_videos
 from dgrec.replay.clip.rows import ClipRows
 from dgrec.replay.clip.spans import Span
 from dgrec.replay.clip.videos import cut, from_source

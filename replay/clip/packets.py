@@ -14,7 +14,7 @@ from typing import Any
 
 from dgrec.errors import VideoError
 from dgrec.files import NewFile, output_error
-from dgrec.replay.clip.recorded import RecordedVideo
+from dgrec.replay.clip.recorded_videos import RecordedVideo
 from dgrec.replay.clip.rows import ClipRows
 from dgrec.video import import_av, repeats
 

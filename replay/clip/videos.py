@@ -11,7 +11,7 @@ from typing import Any
 from dgrec.errors import VideoError
 from dgrec.footage import Pixels, VideoFrames, find_footage
 from dgrec.replay.clip.packets import VideoTarget, copy_packets
-from dgrec.replay.clip.recorded import ClipReport, RecordedVideo
+from dgrec.replay.clip.recorded_videos import ClipReport, RecordedVideo
 from dgrec.replay.clip.rows import ClipRows
 from dgrec.replay.rendering import Canvas
 from dgrec.session import Session

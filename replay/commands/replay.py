@@ -141,7 +141,7 @@ def replay_command(
     import dgrec
     from dgrec.errors import VideoError
     from dgrec.footage import Pixels, files_of, find_footage, refuse_recorded
-    from dgrec.replay.rendering import choose_output, make_cut
+    from dgrec.replay.rendering import choose_output, select_frames
 
     with ExitStack() as closing:
         opened = closing.enter_context(dgrec.open(session))
@@ -150,7 +150,7 @@ def replay_command(
         _say_damage(opened)
         chosen = choose_output(opened, output, pictures, grid, loop=loop)
         _check_playing(chosen, speed, loop)
-        cut = make_cut(opened, start, end, max_frames, frames_where)
+        cut = select_frames(opened, start, end, max_frames, frames_where)
         if grid is not None:
             cut = cut.spread(grid[0] * grid[1])
         pixels = closing.enter_context(Pixels(find_footage(opened, video, annotated=True)))

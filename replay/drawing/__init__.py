@@ -14,7 +14,7 @@ redaction   covers what was detected
 from dgrec.replay.drawing.hud import Corner, Elapsed, Hud, time_text
 from dgrec.replay.drawing.labels import check_labels
 from dgrec.replay.drawing.lettering import Lettering, Line, text_height
-from dgrec.replay.drawing.painting import Filtered, Painter, Resize, SquarePixels, Stack
+from dgrec.replay.drawing.painter import Filtered, Painter, Resize, SquarePixels, Stack
 from dgrec.replay.drawing.redaction import Redaction
 from dgrec.replay.drawing.trails import Trails
 

@@ -13,10 +13,10 @@ contact_sheet  writes many frames as one picture
 =============  =================================================================
 """
 
-from dgrec.replay.rendering.cut import Cut, make_cut
 from dgrec.replay.rendering.outputs import Output, choose_output
 from dgrec.replay.rendering.render import Canvas, canvas_for, write_replay
 from dgrec.replay.rendering.scene import Scene
+from dgrec.replay.rendering.selection import Cut, select_frames
 
 __all__ = [
     "Canvas",
@@ -25,6 +25,6 @@ __all__ = [
     "Scene",
     "canvas_for",
     "choose_output",
-    "make_cut",
+    "select_frames",
     "write_replay",
 ]

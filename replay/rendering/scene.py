@@ -21,8 +21,8 @@ from dgrec.replay.drawing import (
     check_labels,
 )
 from dgrec.replay.query import DetectionFilter
-from dgrec.replay.rendering.beside import SideBySide
 from dgrec.replay.rendering.render import OverlayPainter
+from dgrec.replay.rendering.side_by_side import SideBySide
 from dgrec.session import Session
 
 __all__ = ["Scene"]

@@ -449,7 +449,7 @@ def test_pixels_of_another_video_never_get_into_a_clip(dgrec: Run, tmp_path: Pat
     output = tmp_path / "clip.parquet"
     done = dgrec("clip", camera, "-o", output, "--start", 10, "--end", 60)
     assert done.exit_code == 0, done.output
-    assert "s.mp4 is a video of something else" in done.stderr
+    assert "s.mp4 is another video" in done.stderr
     assert_whole(output)
     assert not output.with_suffix(".mp4").exists()
 

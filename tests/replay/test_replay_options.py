@@ -15,7 +15,7 @@ from PIL import Image as PillowImage
 import dgrec
 from dgrec.footage import Footage, Pixels, parse_position
 from dgrec.replay.drawing import Resize
-from dgrec.replay.rendering import Scene, make_cut
+from dgrec.replay.rendering import Scene, select_frames
 from dgrec.replay.rendering.animation import Animation
 from dgrec.replay.rendering.contact_sheet import spread
 from dgrec.replay.rendering.render import at_speed, frames, usual_step_us
@@ -599,7 +599,7 @@ def test_a_cut_of_a_recovered_session(tmp_path: Path, clip: Path) -> None:
     with dgrec.open(path) as opened:
         there = [result.frame for result in opened]
         assert len(there) < 40
-        cut = make_cut(opened, parse_position("8"), frames_where="frame % 2 = 0")
+        cut = select_frames(opened, parse_position("8"), frames_where="frame % 2 = 0")
         with Pixels(Footage(clip)) as pixels:
             shown = [frame.result.frame for frame in cut.frames(opened, pixels)]
             assert shown == [frame for frame in there[8:] if frame % 2 == 0]

@@ -15,7 +15,7 @@ from dgrec.replay.rendering.contact_sheet import spread
 from dgrec.replay.rendering.render import Frame, at_speed, frames
 from dgrec.session import Session
 
-__all__ = ["Cut", "make_cut"]
+__all__ = ["Cut", "select_frames"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Cut:
         return replace(self, wanted=wanted)
 
 
-def make_cut(
+def select_frames(
     session: Session,
     start: Position | None = None,
     end: Position | None = None,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import dgrec
-from dgrec.replay.rendering.beside import Partners
+from dgrec.replay.rendering.side_by_side import Partners
 from tests.factory import START_NS, make_row, write_session
 from tests.replay.clips import (
     HEIGHT,
