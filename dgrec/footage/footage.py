@@ -129,9 +129,8 @@ def _from_source(source: Mapping[str, Any], folder: Path) -> tuple[Footage | Non
         # The sample is our own file; the others are named by the metadata.
         if path != sample.CLIP and not may_open(path, folder, source):
             if path.is_file():
-                outside = outside or (
-                    f"{path.name} is not below the session's folder, and no recorded digest matches it"
-                )
+                place = "is not below the session's folder, and no recorded digest matches it"
+                outside = outside or f"{path.name} {place}"
             continue
         check = _check_source(path, source)
         if check.uncovered:

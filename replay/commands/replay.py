@@ -45,7 +45,7 @@ Keys in the window:
   space        play, pause
   . ,          one frame on, back
   right left   10 s on, back (or ] [)
-  n p          next, previous event: drop, frame slower than p99, new label
+  n p          next, previous mark: drop, frame slower than p99, new label
   + -          faster, slower
   home end     first, last frame
   l h          labels, HUD
@@ -245,18 +245,18 @@ def _show(
     first = Look(bool(scene.settings.get("show_labels", recorded)), scene.hud)
     painters: dict[Look, Stack] = {}
 
-    def paint(look: Look) -> Stack:
+    def painter_for(look: Look) -> Stack:
         if look not in painters:
             settings = {**scene.settings, "show_labels": look.labels}
-            looked = replace(scene, settings=settings, hud=look.hud)
-            painters[look] = looked.painter(session, closing, beside)
+            shown = replace(scene, settings=settings, hud=look.hud)
+            painters[look] = shown.painter(session, closing, beside)
         return painters[look]
 
     player = play_session(
         session,
         pixels,
-        paint,
-        canvas_for(session, paint(first), cut.start, cut.end),
+        painter_for,
+        canvas_for(session, painter_for(first), cut.start, cut.end),
         line(f"dgrec: {session.path.name}"),
         start=cut.start,
         end=cut.end,
