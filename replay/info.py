@@ -1,4 +1,4 @@
-"""What is known about a recording, and what its columns take."""
+"""Everything that is known about a recording, and the size of its columns."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 __all__ = ["describe", "write_info"]
 
-#: Longer values are cut in the table; JSON has them whole.
+#: Longer values are shortened in the table, not in JSON.
 _LONGEST_VALUE = 160
-#: More events of a kind are not shown one by one.
+#: The most events of a kind that are shown one by one.
 _MOST_EVENTS = 10
 
 
 def describe(session: Session) -> dict[str, Any]:
     """Return what is known about a session; the keys are those that ``--format json`` prints.
 
-    ``bytes`` are those in the file, compressed; ``share`` is of the whole file. A journal is not
-    compressed and holds its columns in turns, so that only its length is known.
+    ``bytes`` are compressed, as in the file; ``share`` is of the whole file. The columns of a
+    journal have no sizes of their own.
 
     Raises:
         SessionError: Part of the file cannot be read.
@@ -117,7 +117,7 @@ def _sections(info: Mapping[str, Any]) -> Iterator[Section]:
     if sizes := list(_size_rows(info["events"])):
         yield Section("Size", (), sizes)
     for name, rows in _metadata_groups(
-        # What the rows add up to, which is what every command shows of them.
+        # Counted from the rows, as in every command.
         {**info["metadata"], "totals": info["totals"]}
     ).items():
         if rows:
@@ -154,7 +154,7 @@ def _file_rows(info: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _video_rows(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield name and facts of each recorded video; of one that is not ended, what is known."""
+    """Yield name and facts of each recorded video, as far as they are known."""
     for video in video_entries(metadata):
         facts = [str(video.get("kind")), str(video.get("codec"))]
         if video.get("width") is not None and video.get("height") is not None:
@@ -169,7 +169,7 @@ def _video_rows(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _gap_rows(events: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
-    """Yield how often and how long the source was lost, and each time of it, or the longest."""
+    """Yield how often and how long the source was lost, and the longest gaps."""
     gaps = [
         (float(event["seconds"]), event)
         for event in events
@@ -188,7 +188,7 @@ def _gap_rows(events: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
 
 
 def _damage_rows(events: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
-    """Yield how many frames of the source could not be decoded, and when the first ones."""
+    """Yield how many frames of the source could not be decoded, and the first such events."""
     damage = damage_events(events)
     if not damage:
         return
@@ -201,7 +201,7 @@ def _damage_rows(events: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str
 
 
 def _size_rows(events: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
-    """Yield from which frame on the source's pictures had another size."""
+    """Yield the frames at which the size of the source's pictures changed."""
     sizes = [event for event in events if event.get("kind") == "size"]
     for event in sizes[:_MOST_EVENTS]:
         size = f"{event.get('width')}x{event.get('height')}"
@@ -210,7 +210,7 @@ def _size_rows(events: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]
         yield "later ones", f"{len(sizes) - _MOST_EVENTS:,} (--format json has them)"
 
 
-#: The order in which groups of the metadata are shown; others follow by their own names.
+#: Groups of the metadata in the order in which they are shown, before all others.
 _GROUPS = ("source", "model", "overlay", "options", "totals", "machine", "versions", "host")
 _SHOWN_ABOVE = tuple(
     "format session_id name started_at ended_at end_reason end_detail damage video events".split()
@@ -264,7 +264,7 @@ def _columns_section(info: Mapping[str, Any]) -> Section:
 
 
 def _has_sizes(info: Mapping[str, Any]) -> bool:
-    """Return whether all of the session is sealed, and its columns have sizes of their own."""
+    """Return whether the columns have sizes: the whole session is sealed."""
     return all(column["bytes"] is not None for column in info["columns"])
 
 

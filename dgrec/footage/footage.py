@@ -304,9 +304,8 @@ def _check_shape(session: Session, video: Path, source: Mapping[str, Any]) -> No
     if not len(session):
         return
     row = session.row(0)
-    opened = VideoFrames(video, changed=True)
-    image, length = opened.read(0), opened.length
-    opened.close()
+    with contextlib.closing(VideoFrames(video, changed=True)) as frames_of:
+        image, length = frames_of.read(0), frames_of.length
     if image is None or not row["width"] or not row["height"]:
         return
     (height, width), recorded = image.shape[:2], (int(row["width"]), int(row["height"]))

@@ -1,4 +1,4 @@
-"""The videos of a clip: copied where the frames can be had that way, encoded anew otherwise."""
+"""The videos of a clip: copied if possible, encoded again otherwise."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def cut(
     report: ClipReport,
     progress: Callable[[int], None],
 ) -> dict[str, Any] | None:
-    """Write the clip's part of a recorded video; return what the metadata says of it."""
+    """Write the clip's part of a recorded video; return its metadata entry."""
     places = copy_packets(video, rows, target)
     copied = places is not None
     if places is None:
@@ -43,7 +43,7 @@ def cut(
         place is not None and rows.video_frames[place] != number
         for number, place in enumerate(places)
     ):
-        # One column numbers both: the raw video's frames are what it counts.
+        # ``video_frame`` numbers the frames of both videos, by the raw one.
         target.path.unlink()
         report.notes.append(f"the {video.kind} video has other frames than the raw one: left out")
         return None
@@ -88,8 +88,8 @@ def _encode_again(
 ) -> list[int | None]:
     """Decode and encode the clip's frames; return their places, as `_write_frames` does.
 
-    `Pixels` holds each against its row: a video that was replaced would give other frames, which
-    nothing could tell from the right ones any more once they are in the clip.
+    `Pixels` compares each with its row: in the clip, wrong frames of a replaced video could not be
+    recognised any more.
     """
     inside = [place for place, frame in enumerate(video.frames) if frame is not None]
     with Pixels(video.footage) as pixels:
@@ -108,16 +108,14 @@ def _write_frames(
 ) -> list[int | None]:
     """Encode the frames that have pixels; return the place in the clip of each picture.
 
-    A picture that is repeated over a long gap has none.
-
-    ``times`` are what `ClipRows.durations` gives: place, microseconds, and for how many.
+    One that is repeated in a long gap has None. ``times`` come from `ClipRows.durations`.
     """
     facts = rows.facts.to_pylist()
     places: list[int | None] = []
     with contextlib.ExitStack() as stack:
         writer: VideoWriter | None = None
         canvas = Canvas(0, 0)
-        zero_us = 0  # of the first frame that there is: it is shown at 0
+        zero_us = 0  # of the first frame with pixels, which is shown at 0
         for place, pts_us, duration_us in times:
             image = pixels_of(facts[place])
             if image is None:
@@ -148,9 +146,8 @@ def _entry(
     old: Mapping[str, Any],
 ) -> dict[str, Any]:
     assert places[0] is not None  # a video does not begin with a repeated picture
-    clip = VideoFrames(path)
-    image = clip.read(0)
-    clip.close()
+    with contextlib.closing(VideoFrames(path)) as video:
+        image = video.read(0)
     assert image is not None  # it was written just now, with at least one frame
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -40,18 +40,18 @@ _POSITION = "A frame (300), a time since the first (12.5s, 00:01:30), or UTC (20
 @click.option(
     "--where",
     metavar="SQL",
-    help="Only moments at which this holds: a condition (DuckDB's) on the columns of a frame.",
+    help="Only frames that match: a condition in SQL on the columns of the view frames.",
 )
 @click.option(
-    "--pad", metavar="TIME", help="With --where: time to keep before and after each, as 2s."
+    "--pad", metavar="TIME", help="With --where: time to keep before and after each, such as 2s."
 )
 @click.option(
     "--with-video",
     is_flag=True,
-    help="Where the pixels are in the source file: put this part of them beside the clip.",
+    help="If the pixels are in a source file, write this part of them beside the clip.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace what is there already.")
-@click.option("--quiet", "-q", is_flag=True, help="Say only what went wrong.")
+@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+@click.option("--quiet", "-q", is_flag=True, help="Print problems only.")
 def clip_command(
     session: Path,
     output: Path,
@@ -65,10 +65,10 @@ def clip_command(
 ) -> None:
     """Cut a part of SESSION, with its part of the video, as a new session.
 
-    Rows stay as they were recorded, but count from 0 again; "clip" in the metadata says which
-    frames they were, and of which session. A recorded video is copied where each cut begins with
-    one of its key frames, and encoded again otherwise; of a session that was recorded from a file,
-    the clip shows the same file.
+    Rows stay as they were recorded, but count from 0 again; "clip" in the metadata names the
+    session and its frames. A recorded video is copied if every part begins with one of its key
+    frames, and encoded again otherwise. The clip of a session that was recorded from a file shows
+    the same file.
     """
     import dgrec
     from dgrec.replay.clip import check_clip_output, write_clip

@@ -29,7 +29,7 @@ from dgrec.units import and_more, counted
 if TYPE_CHECKING:
     from dgrec.footage import Footage, Pixels, Position
     from dgrec.replay.drawing import Stack
-    from dgrec.replay.rendering import Cut, Output, Scene
+    from dgrec.replay.rendering import Output, Scene, Selection
     from dgrec.session import Session
 
 __all__ = ["replay_command"]
@@ -150,9 +150,9 @@ def replay_command(
         _say_damage(opened)
         chosen = choose_output(opened, output, pictures, grid, loop=loop)
         _check_playing(chosen, speed, loop)
-        cut = select_frames(opened, start, end, max_frames, frames_where)
+        selection = select_frames(opened, start, end, max_frames, frames_where)
         if grid is not None:
-            cut = cut.spread(grid[0] * grid[1])
+            selection = selection.spread(grid[0] * grid[1])
         pixels = closing.enter_context(Pixels(find_footage(opened, video, annotated=True)))
         footage = pixels.footage
         notes = [footage.note]
@@ -169,16 +169,16 @@ def replay_command(
         scene = _scene(settings, options, chosen, footage)
         if chosen is None:
             _say(notes)
-            _show(opened, pixels, scene, beside, cut, speed, loop, quiet, closing)
+            _show(opened, pixels, scene, beside, selection, speed, loop, quiet, closing)
             return
         painter = scene.painter(opened, closing, beside)
-        # After all that may be wrong with the options: a mistyped one is the nearer mistake.
+        # After the checks of options: a mistyped one is the more likely mistake.
         chosen.target.check(chosen.path, overwrite=overwrite)
         if beside is not None:
             other, its_pixels = beside
             refuse_recorded(chosen.path, [*files_of(other), *its_pixels.footage.files])
         _say([chosen.note, *notes])
-        _write(opened, pixels, painter, cut, speed, chosen, overwrite, quiet)
+        _write(opened, pixels, painter, selection, speed, chosen, overwrite, quiet)
 
 
 def _say(notes: Iterable[str]) -> None:
@@ -194,7 +194,7 @@ def _say_damage(session: Session) -> None:
 
 
 def _check_playing(output: Output | None, speed: float, loop: bool) -> None:
-    """Refuse --speed and --loop for what does not play, or not in this way."""
+    """Refuse --speed and --loop for outputs that do not play, or not in a loop."""
     if speed != 1 and output is not None and not output.plays:
         raise click.UsageError("--speed is for what plays: a window, a video, a GIF or WebP")
     if loop and output is not None and not output.loops:
@@ -232,7 +232,7 @@ def _show(
     pixels: Pixels,
     scene: Scene,
     beside: tuple[Session, Pixels] | None,
-    cut: Cut,
+    selection: Selection,
     speed: float,
     loop: bool,
     quiet: bool,
@@ -256,11 +256,11 @@ def _show(
         session,
         pixels,
         painter_for,
-        canvas_for(session, painter_for(first), cut.start, cut.end),
+        canvas_for(session, painter_for(first), selection.start, selection.end),
         line(f"dgrec: {session.path.name}"),
-        start=cut.start,
-        end=cut.end,
-        wanted=cut.wanted,
+        start=selection.start,
+        end=selection.end,
+        wanted=selection.wanted,
         speed=speed,
         loop=loop,
         look=first,
@@ -276,7 +276,7 @@ def _write(
     session: Session,
     pixels: Pixels,
     painter: Stack,
-    cut: Cut,
+    selection: Selection,
     speed: float,
     output: Output,
     overwrite: bool,
@@ -284,16 +284,16 @@ def _write(
 ) -> None:
     from dgrec.replay.rendering import write_replay
 
-    with _progress(len(cut), quiet) as advance:
+    with _progress(len(selection), quiet) as advance:
         written, seconds, notes = write_replay(
             session,
             pixels,
             output.path,
             painter=painter,
-            pictures=cut.frames(session, pixels, speed),
+            pictures=selection.frames(session, pixels, speed),
             target=output.target,
-            start=cut.start,
-            end=cut.end,
+            start=selection.start,
+            end=selection.end,
             overwrite=overwrite,
             progress=advance,
         )

@@ -1,13 +1,13 @@
-"""What is drawn on a frame besides its overlay; nothing here reads files.
+"""What is drawn on a frame besides its overlay.
 
 ==========  ====================================================================
-painting    a painter: something that changes a picture; sizes
+painter     the base class of painters; sizes
 lettering   text, drawn fast
-neighbours  what was recorded around a frame
-hud         timing, burnt in
+neighbours  the rows before and after a frame
+hud         timing, as a head-up display
 trails      the paths of tracks
-labels      labels that options name
-redaction   covers what was detected
+labels      checks the labels that options name
+redaction   covers detections
 ==========  ====================================================================
 """
 

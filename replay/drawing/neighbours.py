@@ -1,4 +1,4 @@
-"""What was recorded around a frame, whichever frame is drawn next."""
+"""The rows before and after a frame, for frames in any order."""
 
 from __future__ import annotations
 
@@ -10,20 +10,18 @@ from dgrec.session import RecordedResult, Session
 __all__ = ["Neighbours"]
 
 _T = TypeVar("_T")
-#: Rows remembered: more than any painter looks around itself.
+#: Rows that are remembered: more than any painter needs.
 _REMEMBERED = 4096
 
 
 class Neighbours(Generic[_T]):
     """Looks up the rows before and after a frame, in bounded memory.
 
-    Frames drawn in their order cost nothing to look back to: each is remembered as it comes. Rows
-    that were not (after a jump, or ahead) are read from the session.
+    Rows are remembered as their frames are drawn; others are read from the session.
 
     Args:
-        session: The session. Another thread must not read from it at the same time; one that is
-            opened a second time serves.
-        pick: Returns what is wanted of a row.
+        session: The session, opened for this: no other thread may read from it.
+        pick: Returns what is needed of a row.
     """
 
     def __init__(self, session: Session, pick: Callable[[Mapping[str, Any]], _T]) -> None:
@@ -43,12 +41,12 @@ class Neighbours(Generic[_T]):
         return position
 
     def before(self, position: int) -> Iterator[_T]:
-        """Yield what was picked of the rows before ``position``, the nearest one first."""
+        """Yield what was picked of the rows before ``position``, nearest first."""
         for at in range(position - 1, -1, -1):
             yield self[at]
 
     def after(self, position: int) -> Iterator[_T]:
-        """Yield what was picked of the rows after ``position``, the nearest one first."""
+        """Yield what was picked of the rows after ``position``, nearest first."""
         for at in range(position + 1, len(self._session)):
             yield self[at]
 
@@ -63,7 +61,7 @@ class Neighbours(Generic[_T]):
         self._picked[position] = value
 
     def _position(self, frame: int) -> int:
-        """Return where a frame stands: its number counts on over rows that were lost."""
+        """Return a frame's position, which is less than its number if rows were lost."""
         if self._last is not None and self._last[0] == frame:
             return self._last[1]
         session = self._session

@@ -1,4 +1,4 @@
-"""Where a result goes: a file that appears once it is whole, a device, standard output."""
+"""Where a result goes: a file, a device, or standard output."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Destination:
     is_terminal: bool = False
 
     def write(self, text: str) -> None:
-        """Write a text: as it is into a file or a pipe, on a terminal so that it steers nothing."""
+        """Write a text; on a terminal, control characters are escaped."""
         self.write_styled(shown(text) if self.is_terminal else text)
 
     def write_styled(self, text: str) -> None:
-        """Write a text as it is: one that a `dgrec.console.Console` made."""
+        """Write a text as it is, control characters included: output of a `dgrec.console.Console`."""
         self.file.write(text.encode(self.encoding, "backslashreplace"))
 
 
@@ -41,8 +41,8 @@ def open_output(
 ) -> Iterator[Destination]:
     """Open ``path`` (None or ``-``: standard output) for one result.
 
-    A file appears under its name only once it is whole. ``keep`` is never overwritten: the files of
-    the session that the result is about, and its name.
+    A file appears under its name once it is complete. ``keep`` are files that are never overwritten:
+    those of the session.
 
     Raises:
         OutputError: The file exists and ``overwrite`` is false, or it cannot be written.
@@ -70,7 +70,7 @@ def _is_stdout(path: Path | None) -> bool:
 
 
 def _is_special(path: Path) -> bool:
-    """Return whether ``path`` is a device or a pipe, which must not be replaced by a file."""
+    """Return whether ``path`` is a device or a pipe, which is written to but not replaced."""
     try:
         mode = path.stat().st_mode
     except OSError:
@@ -83,7 +83,7 @@ def _stdout() -> Iterator[Destination]:
     stdout = sys.stdout
     stdout.flush()
     terminal = stdout.isatty()
-    # What a program reads is UTF-8 wherever it runs; what a person reads is the terminal's.
+    # Programs get UTF-8 everywhere; people get the encoding of their terminal.
     encoding = stdout.encoding if terminal else "utf-8"
     yield Destination(stdout.buffer, encoding, terminal)
     stdout.buffer.flush()
@@ -91,7 +91,7 @@ def _stdout() -> Iterator[Destination]:
 
 @contextlib.contextmanager
 def _new_file(path: Path, overwrite: bool) -> Iterator[BinaryIO]:
-    path = resolved(path)  # a link stays one
+    path = resolved(path)  # keeps a link
     if path.is_dir():
         raise OutputError(f"{path}: is a folder; give a file name")
     with NewFile(path, replace=overwrite) as new:

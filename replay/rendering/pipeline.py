@@ -1,4 +1,4 @@
-"""Stages of work side by side, each in a thread, with a few items between them."""
+"""Stages of work in parallel, each in a thread, with a few items between them."""
 
 from __future__ import annotations
 
@@ -13,19 +13,17 @@ _Item = TypeVar("_Item")
 
 
 def ahead(items: Iterable[_Item], name: str, depth: int = 2) -> Generator[_Item, None, None]:
-    """Yield ``items`` in their order, while a thread already works on the next ones.
+    """Yield ``items`` in order, while a thread works on the next ones.
 
-    Stages follow one another by nesting: ``ahead(draw(ahead(decode(), "decode")), "draw")``.
-    What OpenCV, PyAV and NumPy do to a picture runs outside of Python's lock, so the stages really
-    are side by side.
+    Stages are nested: ``ahead(draw(ahead(decode(), "decode")), "draw")``. They run in parallel
+    since OpenCV, PyAV and NumPy release Python's lock.
 
-    Whatever ``items`` raises is raised here, after the items before it. Closing the generator (or
-    leaving it by an exception, with `contextlib.closing`) ends the thread, and closes ``items`` in
-    it.
+    An exception of ``items`` is raised here, after the items before it. Closing the generator, for
+    example by `contextlib.closing`, ends the thread and closes ``items`` in it.
 
     Args:
-        items: What to yield: taken by the thread alone.
-        name: What the thread is called.
+        items: Iterated by the thread alone.
+        name: Of the thread.
         depth: How many items may wait; one more is being made, and one is in use.
     """
     waiting: queue.Queue[tuple[_Item] | None] = queue.Queue(depth)
@@ -38,7 +36,7 @@ def ahead(items: Iterable[_Item], name: str, depth: int = 2) -> Generator[_Item,
                 waiting.put((item,))
                 if stopped.is_set():
                     break
-        except BaseException as error:  # all of it belongs to whoever takes the items
+        except BaseException as error:  # raised below, in the other thread
             failures.append(error)
         finally:
             try:
@@ -54,12 +52,12 @@ def ahead(items: Iterable[_Item], name: str, depth: int = 2) -> Generator[_Item,
     try:
         while (entry := waiting.get()) is not None:
             yield entry[0]
-            # Not kept until the next one is there: it may be a large picture.
+            # It may be a large picture: free it before waiting for the next one.
             del entry
         ended = True
     finally:
         stopped.set()
-        while not ended:  # a thread that waits to put something goes on, and sees the end
+        while not ended:  # lets a thread that is waiting to put an item go on to its end
             ended = waiting.get() is None
         thread.join()
     if failures:
