@@ -183,8 +183,7 @@ def _gap_rows(events: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
         until = "" if event.get("back", True) else ", until the end"
         server = f"{event['server']}, " if "server" in event else ""
         yield str(event.get("from")), f"{seconds:,.1f} s{until}: {server}{event.get('reason')}"
-    if len(gaps) > _MOST_EVENTS:
-        yield "shorter ones", f"{len(gaps) - _MOST_EVENTS:,} (--format json has them)"
+    yield from _later(gaps, "shorter ones")
 
 
 def _damage_rows(events: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
@@ -196,8 +195,7 @@ def _damage_rows(events: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str
     yield "in all", f"{counted(lost, 'frame')} could not be decoded"
     for event in damage[:_MOST_EVENTS]:
         yield str(event.get("from")), f"{event['lost']:,}, before frame {event.get('source_frame')}"
-    if len(damage) > _MOST_EVENTS:
-        yield "later ones", f"{len(damage) - _MOST_EVENTS:,} (--format json has them)"
+    yield from _later(damage)
 
 
 def _size_rows(events: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
@@ -206,8 +204,13 @@ def _size_rows(events: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]
     for event in sizes[:_MOST_EVENTS]:
         size = f"{event.get('width')}x{event.get('height')}"
         yield str(event.get("at")), f"{size} from frame {event.get('source_frame')} of the source"
-    if len(sizes) > _MOST_EVENTS:
-        yield "later ones", f"{len(sizes) - _MOST_EVENTS:,} (--format json has them)"
+    yield from _later(sizes)
+
+
+def _later(events: Sequence[Any], name: str = "later ones") -> Iterator[tuple[str, str]]:
+    """Yield how many events are not shown, if any."""
+    if len(events) > _MOST_EVENTS:
+        yield name, f"{len(events) - _MOST_EVENTS:,} (--format json has them)"
 
 
 #: Groups of the metadata in the order in which they are shown, before all others.

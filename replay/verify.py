@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from dgrec.errors import DamagedSessionError, DgrecError, VideoError
-from dgrec.footage import VideoFrames, base_name, recorded_video
+from dgrec.footage import VideoFrames, base_name, difference_of, recorded_video
 from dgrec.format import (
     AT_START,
     LOSSES,
@@ -157,9 +156,8 @@ class _RowCheck:
         wrong = np.flatnonzero(np.nan_to_num(frame, nan=-1) != expected)
         if len(wrong):
             row = int(wrong[0])
-            self._note(
-                "frame", f"row {self.frames + row} has the frame number {_number_text(frame[row])}"
-            )
+            number = "NULL" if np.isnan(frame[row]) else int(frame[row])
+            self._note("frame", f"row {self.frames + row} has the frame number {number}")
         captured, completed = (_numbers(batch, f"{name}_at") for name in ("captured", "completed"))
         self._increasing("source_frame", _numbers(batch, "source_frame"), expected, strictly=True)
         self._increasing("captured_at", captured, expected, strictly=False)
@@ -322,7 +320,7 @@ def _video_problems(
     if path is None:
         yield f"its video {name} is gone"
         return
-    if video.get("sha256") is not None and _sha256(path) != video["sha256"]:
+    if video.get("sha256") is not None and difference_of(path, {"sha256": video["sha256"]}):
         yield f"its video {name} is not the one that was recorded"
         return
     if video.get("frames") is None and video.get("size") is None:
@@ -361,11 +359,6 @@ def _times_us(path: Path) -> np.ndarray:
             if packet.size and packet.pts is not None:
                 times.append(round(packet.pts * stream.time_base * 1_000_000))
     return np.array(sorted(times), np.float64)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _without_path(text: str, path: Path) -> str:

@@ -87,7 +87,6 @@ def find_footage(
     since: its frames carry the times of their rows, which `Pixels` checks.
 
     Args:
-        session: The session.
         video: The user's choice, used as it is, with a note if it differs from what was recorded.
         annotated: Whether ``video`` may have the overlay in it.
 

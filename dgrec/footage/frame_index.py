@@ -179,15 +179,11 @@ class FrameIndex:
 
     def frame_at(self, pts: int, tolerance: int = 0) -> int | None:
         """Return the number of the frame nearest to a presentation time, if it is near enough."""
-        low, high = 0, self.groups - 1
-        while low < high:  # the last group that does not begin after it
-            middle = (low + high + 1) // 2
-            if int(self.group(middle).pts[0]) <= pts + tolerance:
-                low = middle
-            else:
-                high = middle - 1
+        later = bisect.bisect_right(
+            range(1, self.groups), pts + tolerance, key=lambda at: int(self.group(at).pts[0])
+        )
         nearest = None
-        for group in map(self.group, range(max(low - 1, 0), low + 1)):
+        for group in map(self.group, range(max(later - 1, 0), later + 1)):
             at = int(np.abs(group.pts - pts).argmin())
             distance = abs(int(group.pts[at]) - pts)
             if distance <= tolerance and (nearest is None or distance < nearest[0]):

@@ -102,7 +102,6 @@ def chosen_batches(
     """Yield (positions, rows) of chosen rows, reading only the row groups that hold them.
 
     Args:
-        session: The session.
         positions: Of the rows, ascending.
         columns: As of `Session.batches`.
     """

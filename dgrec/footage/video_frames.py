@@ -37,7 +37,6 @@ class VideoFrames:
     are counted from the start.
 
     Args:
-        path: The file.
         changed: Whether the file may have been damaged since its frames were numbered. Decoders
             yield nothing for some damaged frames, which would shift the count of later ones. So
             the index is used from the beginning, and frames that need lost data are None.
@@ -171,7 +170,6 @@ class _SeekingReader:
     """Reads frames by the file's index.
 
     Args:
-        path: The file.
         whole: Whether the file is unchanged. An error of decoding then means that the index cannot
             be trusted; in a changed file, it only loses frames.
 

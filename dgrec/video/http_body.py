@@ -98,7 +98,6 @@ class HttpBody:
     its last pictures.
 
     Args:
-        address: The address.
         timeout_s: How long the server may be silent.
         part: First byte and the byte to stop before; (0, 0) for all.
 

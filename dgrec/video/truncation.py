@@ -30,7 +30,6 @@ def is_cut_off(path: Path, container: str) -> bool:
     """Return whether the end of a file shows that it was cut off.
 
     Args:
-        path: The file.
         container: FFmpeg's name for its format. Most formats do not show it: False.
     """
     look = {"mpegts": _ts_is_cut, "gif": _gif_is_cut, "ogg": _ogg_is_cut}.get(container)

@@ -30,7 +30,6 @@ def spans_where(
     """Return the spans in which a DuckDB predicate on the view ``frames`` holds.
 
     Args:
-        session: The session.
         predicate: Such as ``latency_ms > 100``.
         pad_us: Microseconds to add before and after each, on the session's time line. Spans that
             then overlap or touch become one.

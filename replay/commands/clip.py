@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from dgrec.options import NamedPath
-from dgrec.replay.options import session_argument
+from dgrec.replay.options import say_damage, session_argument
 from dgrec.terminal import echo
 
 if TYPE_CHECKING:
@@ -77,8 +77,7 @@ def clip_command(
         raise click.UsageError("--pad goes with --where")
     with dgrec.open(session) as opened:
         check_clip_output(opened, output, with_video=with_video, overwrite=overwrite)
-        for line in opened.damage[:1]:
-            echo(f"{session}: {line}; the clip is of what can be read", err=True)
+        say_damage(opened)
         spans = _spans(opened, start, end, where, pad)
         asked = {"start": start, "end": end, "where": where, "pad": pad}
         report = write_clip(
@@ -102,27 +101,20 @@ def _spans(
     session: Session, start: str | None, end: str | None, where: str | None, pad: str | None
 ) -> list[Span]:
     from dgrec.errors import ConfigError
-    from dgrec.footage import parse_position, resolve
+    from dgrec.footage import parse_position
     from dgrec.replay.clip import Span, spans_where
+    from dgrec.replay.rendering import select_frames
     from dgrec.units import parse_time
 
-    def place(text: str | None, default: int) -> int:
-        return default if text is None else resolve(session, parse_position(text))
-
-    def problem(text: str) -> Any:
-        return ConfigError(f"{session.path}: {text}")
-
-    within = Span(place(start, 0), place(end, len(session)))
     if not len(session):
-        raise problem("has no frames")
-    if within.start >= within.end:
-        if within.start >= len(session):
-            raise problem(f"--start {start} is past its end ({len(session):,} frames)")
-        raise problem(f"there is no frame from --start {start or 0} to before --end {end}")
+        raise ConfigError(f"{session.path}: has no frames")
+    first, last = (None if text is None else parse_position(text) for text in (start, end))
+    selection = select_frames(session, first, last)
+    within = Span(selection.start, selection.end)
     if where is None:
         return [within]
     pad_us = 0 if pad is None else round(parse_time(pad) * 1e6)
     spans = spans_where(session, where, pad_us, within)
     if not spans:
-        raise problem(f"there is no frame with {where}")
+        raise ConfigError(f"{session.path}: there is no frame with {where}")
     return spans

@@ -21,10 +21,11 @@ from dgrec.replay.options import (
     overlay_settings,
     parse_grid,
     picture_options,
+    say_damage,
     selection_options,
 )
 from dgrec.terminal import echo, line
-from dgrec.units import and_more, counted
+from dgrec.units import counted
 
 if TYPE_CHECKING:
     from dgrec.footage import Footage, Pixels, Position
@@ -147,7 +148,7 @@ def replay_command(
         opened = closing.enter_context(dgrec.open(session))
         if not len(opened):
             raise VideoError(f"{session}: no frames were recorded, so there is nothing to draw")
-        _say_damage(opened)
+        say_damage(opened)
         chosen = choose_output(opened, output, pictures, grid, loop=loop)
         _check_playing(chosen, speed, loop)
         selection = select_frames(opened, start, end, max_frames, frames_where)
@@ -162,7 +163,7 @@ def replay_command(
         beside = None
         if side_by_side is not None:
             other = closing.enter_context(dgrec.open(side_by_side))
-            _say_damage(other)
+            say_damage(other)
             beside = other, closing.enter_context(Pixels(find_footage(other)))
             if beside[1].footage.note:
                 notes.append(f"{side_by_side.name}: {beside[1].footage.note}")
@@ -185,12 +186,6 @@ def _say(notes: Iterable[str]) -> None:
     for note in notes:
         if note:
             echo(note, err=True)
-
-
-def _say_damage(session: Session) -> None:
-    damage = session.damage
-    if damage:
-        echo(f"{session.path}: {and_more(damage)}; what can be read is drawn", err=True)
 
 
 def _check_playing(output: Output | None, speed: float, loop: bool) -> None:

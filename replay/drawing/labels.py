@@ -15,7 +15,6 @@ def check_labels(option: str, labels: Iterable[str], sessions: Sequence[Session]
 
     Args:
         option: The option that named them.
-        labels: The labels.
         sessions: Each label has to occur in one of them, or be known to its model.
 
     Raises:

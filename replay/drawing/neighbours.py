@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
@@ -70,11 +71,5 @@ class Neighbours(Generic[_T]):
             self._in_step = last - self._first_frame == len(session) - 1
         if self._in_step:
             return frame - self._first_frame
-        low, high = 0, min(frame - self._first_frame, len(session) - 1)
-        while low < high:
-            middle = (low + high) // 2
-            if session.row(middle)["frame"] < frame:
-                low = middle + 1
-            else:
-                high = middle
-        return low
+        last = min(frame - self._first_frame, len(session) - 1)
+        return bisect.bisect_left(range(last), frame, key=lambda at: session.row(at)["frame"])

@@ -31,7 +31,7 @@ class Destination:
         self.write_styled(shown(text) if self.is_terminal else text)
 
     def write_styled(self, text: str) -> None:
-        """Write a text as it is, control characters included: output of a `dgrec.console.Console`."""
+        """Write a text with its control characters, as a `dgrec.console.Console` made it."""
         self.file.write(text.encode(self.encoding, "backslashreplace"))
 
 
@@ -41,8 +41,8 @@ def open_output(
 ) -> Iterator[Destination]:
     """Open ``path`` (None or ``-``: standard output) for one result.
 
-    A file appears under its name once it is complete. ``keep`` are files that are never overwritten:
-    those of the session.
+    A file appears under its name once it is complete. ``keep`` are never overwritten: the files of
+    the session.
 
     Raises:
         OutputError: The file exists and ``overwrite`` is false, or it cannot be written.

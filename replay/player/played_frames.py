@@ -38,7 +38,6 @@ def played_frames(
     """Return the frames from position ``start`` to before ``end``, and their times.
 
     Args:
-        session: The session.
         start: Position of the first frame.
         end: Position to stop before.
         wanted: Positions of the frames to keep; None: all. Those between take no time.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -36,9 +35,6 @@ class Player:
     """Shows the frames of a session in a window, as its user asks.
 
     Args:
-        window: The window.
-        session: The session.
-        pixels: Its pixels.
         head: The frames, and which of them is shown.
         painter_for: Returns what draws frames with a look.
         canvas: The size that drawn frames are brought to.
@@ -176,11 +172,9 @@ class Player:
         for more in range(1, 1000):
             path = self._folder / (f"{stem}.png" if more == 1 else f"{stem}-{more}.png")
             try:
-                if os.path.lexists(path):
-                    continue
                 with NewFile(path) as new:
                     new.file.write(data.tobytes())
-            except OutputError:  # another player came first
+            except OutputError:  # it exists
                 continue
             except OSError as error:
                 # The window may be too narrow for the whole path, which `notes` has.
@@ -217,11 +211,8 @@ def play_session(
     """Play a stretch of a session in a new window and return the `Player`, when it is over.
 
     Args:
-        session: The session.
-        pixels: Its pixels.
         painter_for: Returns what draws the frames with a look that the user chooses.
         canvas: The size of drawn frames.
-        title: Of the window.
         start: Position of the first frame.
         end: Position to stop before.
         wanted: Positions of the frames to show; None: all.

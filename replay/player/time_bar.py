@@ -37,9 +37,7 @@ class TimeBar:
     """Draws the bar of a player below pictures of one size.
 
     Args:
-        frames: The frames.
         width: Of the pictures, in pixels.
-        height: Likewise.
     """
 
     def __init__(self, frames: PlayedFrames, width: int, height: int) -> None:
@@ -192,19 +190,21 @@ class TimeBar:
         """Write a text and return its width with a gap."""
         import cv2
 
-        size = 0.45 * self._scale * shrink
-        weight = max(1, round(self._scale * shrink))
+        size, weight = self._font(shrink)
         plain = text.encode("ascii", "replace").decode()  # the fonts of OpenCV have no more
         cv2.putText(
             image, plain, (x, y), cv2.FONT_HERSHEY_SIMPLEX, size, color, weight, cv2.LINE_AA
         )
         return self._width_of(plain, shrink) + round(14 * self._scale)
 
+    def _font(self, shrink: float) -> tuple[float, int]:
+        """Return the size and the thickness of text."""
+        return 0.45 * self._scale * shrink, max(1, round(self._scale * shrink))
+
     def _width_of(self, text: str, shrink: float = 1.0) -> int:
         import cv2
 
-        size = 0.45 * self._scale * shrink
-        weight = max(1, round(self._scale * shrink))
+        size, weight = self._font(shrink)
         return int(cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, weight)[0][0])
 
 

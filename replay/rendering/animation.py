@@ -53,8 +53,6 @@ class Animation(ContainerFile, Sink):
 
     Args:
         path: The file, which ends in .gif or .webp.
-        width: In pixels.
-        height: In pixels.
         loop: Whether it plays in a loop, or once.
         overwrite: Whether an existing file is replaced.
 

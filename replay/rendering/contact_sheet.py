@@ -29,7 +29,6 @@ class ContactSheet(Sink):
     """One PNG or JPEG with a picture in each cell, its frame number and time below.
 
     Args:
-        path: The file.
         width: Of a picture, in pixels.
         height: Of a picture, in pixels.
         columns: Pictures in a row.

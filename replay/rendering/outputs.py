@@ -52,7 +52,6 @@ def choose_output(
     """Return what to write; None: nothing, a window is opened. The disk is not read yet.
 
     Args:
-        session: The session.
         output: The name, if it was given; one that ends in a slash is a folder.
         pictures: ``png`` or ``jpg`` for a folder of pictures.
         grid: Columns and rows of a contact sheet.

@@ -68,8 +68,6 @@ def replay_frames(
     """Yield the frames from ``start`` to before ``end`` that have pixels, in bounded memory.
 
     Args:
-        session: The session.
-        pixels: Its pixels.
         start: Position of the first frame.
         end: Position to stop before.
         positions: Those of the wanted frames, ascending; None: all. The first one after frames that
@@ -282,9 +280,6 @@ def write_replay(
     returns.
 
     Args:
-        session: The session.
-        pixels: Its pixels.
-        output: The file or folder.
         start: The first frame.
         end: The frame to stop before.
         overwrite: Whether ``output`` may be replaced.

@@ -63,7 +63,6 @@ class Scene:
         """Return the painter of this scene.
 
         Args:
-            session: The session.
             closing: Closes what the painter needs.
             beside: Another session to draw beside it, and its pixels.
 

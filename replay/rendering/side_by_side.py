@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -72,14 +73,11 @@ class Partners:
                 high = low + 256
         else:
             high = self._last
-        while low < high:
-            middle = (low + high) // 2
-            if reached(self._other.row(middle)):
-                high = middle
-            else:
-                low = middle + 1
-        self._last = low
-        return low
+        rows = range(len(self._other))
+        self._last = bisect.bisect_left(
+            rows, True, low, high, key=lambda at: reached(self._other.row(at))
+        )
+        return self._last
 
 
 class SideBySide(Painter):
@@ -88,7 +86,6 @@ class SideBySide(Painter):
     Args:
         session: The frames' session.
         painter: Draws them.
-        other: The other session.
         other_painter: Draws its frames.
         other_pixels: Its pixels.
 

@@ -41,7 +41,6 @@ class Sink(Unfinished):
         """Append ``image``, to be shown ``pts_us`` microseconds after the start.
 
         Args:
-            image: The picture.
             pts_us: When it is shown.
             duration_us: For how long.
             result: The frame that it shows.

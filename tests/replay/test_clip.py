@@ -396,8 +396,8 @@ def test_a_clip_answers_sql(dgrec: Run, camera: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--start", 500], "--start 500 is past its end (100 frames)"),
-        (["--start", 50, "--end", 50], "there is no frame from --start 50 to before --end 50"),
+        (["--start", 500], "has 100 frames; --start 500 is past the end"),
+        (["--start", 50, "--end", 50], "there is no frame from --start 50 to --end 50"),
         (["--start", "3s", "--end", "1s"], "there is no frame from --start 3s"),
         (["--start", "soon"], "'soon' is not a valid position"),
         (["--where", "latency_ms > 9000"], "there is no frame with latency_ms > 9000"),

@@ -151,7 +151,7 @@ def test_a_journal_is_replayed_too(tmp_path: Path, clip: Path) -> None:
     outcome = replay(journal)
     assert outcome.exit_code == 0
     assert outcome.stderr.count("\n") == 1
-    assert "what can be read is drawn" in outcome.stderr
+    assert "the result is of what can be read" in outcome.stderr
     images, _ = pictures(tmp_path / "s.replay.mp4")
     assert [number_drawn(image) for image in images] == list(range(25))
 
