@@ -20,9 +20,8 @@ _BACKGROUND = (24, 24, 24)
 
 def spread(count: int, cells: int) -> list[int]:
     """Return which of ``count`` frames to show in ``cells`` cells, evenly spaced."""
-    if count <= cells:
-        return list(range(count))
-    return [int(at) for at in np.linspace(0, count - 1, cells).round()]
+    chosen: list[int] = np.linspace(0, count - 1, min(count, cells)).round().astype(int).tolist()
+    return chosen
 
 
 class ContactSheet(Sink):

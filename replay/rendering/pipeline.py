@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import queue
-import threading
+from collections import deque
 from collections.abc import Generator, Iterable
-from typing import TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 __all__ = ["ahead"]
 
 _Item = TypeVar("_Item")
+_END: Any = object()
 
 
 def ahead(items: Iterable[_Item], name: str, depth: int = 2) -> Generator[_Item, None, None]:
@@ -26,39 +27,17 @@ def ahead(items: Iterable[_Item], name: str, depth: int = 2) -> Generator[_Item,
         name: Of the thread.
         depth: How many items may wait; one more is being made, and one is in use.
     """
-    waiting: queue.Queue[tuple[_Item] | None] = queue.Queue(depth)
-    stopped = threading.Event()
-    failures: list[BaseException] = []
-
-    def work() -> None:
+    iterator = iter(items)
+    with ThreadPoolExecutor(1, f"dgrec-{name}") as thread:
+        waiting = deque(thread.submit(next, iterator, _END) for _ in range(depth + 1))
         try:
-            for item in items:
-                waiting.put((item,))
-                if stopped.is_set():
-                    break
-        except BaseException as error:  # raised below, in the other thread
-            failures.append(error)
+            while (item := waiting.popleft().result()) is not _END:
+                waiting.append(thread.submit(next, iterator, _END))
+                yield item
+                # It may be a large picture: free it before waiting for the next one.
+                del item
         finally:
-            try:
-                if isinstance(items, Generator):
-                    items.close()
-            except BaseException as error:
-                failures.append(error)
-            waiting.put(None)
-
-    thread = threading.Thread(target=work, name=f"dgrec-{name}", daemon=True)
-    thread.start()
-    ended = False
-    try:
-        while (entry := waiting.get()) is not None:
-            yield entry[0]
-            # It may be a large picture: free it before waiting for the next one.
-            del entry
-        ended = True
-    finally:
-        stopped.set()
-        while not ended:  # lets a thread that is waiting to put an item go on to its end
-            ended = waiting.get() is None
-        thread.join()
-    if failures:
-        raise failures[0]
+            for future in waiting:
+                future.cancel()
+            if isinstance(iterator, Generator):
+                thread.submit(iterator.close).result()
