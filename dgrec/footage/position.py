@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from dgrec.errors import ConfigError
 from dgrec.footage.timeline import column_values, session_times
+from dgrec.format import utc_ns
 from dgrec.units import parse_time
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ __all__ = ["Position", "chosen_batches", "parse_position", "resolve"]
 #: A gap of more rows is jumped over by row group; shorter ones are read.
 _WORTH_A_JUMP = 2048
 
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_MICROSECOND = dt.timedelta(microseconds=1)
 _NUMBER = re.compile(r"\d+\Z", re.ASCII)
 _FRACTION = re.compile(r"[\d.]+\Z", re.ASCII)
 
@@ -66,7 +65,7 @@ def parse_position(text: str) -> Position:
         ) from None
     if stamp.tzinfo is None:
         stamp = stamp.replace(tzinfo=dt.UTC)
-    return Position(stripped, "utc", (stamp - _EPOCH) // _MICROSECOND)
+    return Position(stripped, "utc", utc_ns(stamp) // 1000)
 
 
 def resolve(session: Session, position: Position) -> int:

@@ -30,7 +30,7 @@ from dgrec.units import counted
 if TYPE_CHECKING:
     from dgrec.footage import Footage, Pixels, Position
     from dgrec.replay.drawing import Stack
-    from dgrec.replay.rendering import Output, Scene, Selection
+    from dgrec.replay.rendering import ReplayOutput, Scene, Selection
     from dgrec.session import Session
 
 __all__ = ["replay_command"]
@@ -188,7 +188,7 @@ def _say(notes: Iterable[str]) -> None:
             echo(note, err=True)
 
 
-def _check_playing(output: Output | None, speed: float, loop: bool) -> None:
+def _check_playing(output: ReplayOutput | None, speed: float, loop: bool) -> None:
     """Refuse --speed and --loop for outputs that do not play, or not in a loop."""
     if speed != 1 and output is not None and not output.plays:
         raise click.UsageError("--speed is for what plays: a window, a video, a GIF or WebP")
@@ -197,7 +197,7 @@ def _check_playing(output: Output | None, speed: float, loop: bool) -> None:
 
 
 def _scene(
-    settings: dict[str, Any], options: dict[str, Any], output: Output | None, footage: Footage
+    settings: dict[str, Any], options: dict[str, Any], output: ReplayOutput | None, footage: Footage
 ) -> Scene:
     """Return what to draw, as `picture_options` and the kind of output say."""
     from dgrec.replay.drawing import Resize
@@ -273,7 +273,7 @@ def _write(
     painter: Stack,
     selection: Selection,
     speed: float,
-    output: Output,
+    output: ReplayOutput,
     overwrite: bool,
     quiet: bool,
 ) -> None:

@@ -13,7 +13,7 @@ redaction   covers detections
 
 from dgrec.replay.drawing.hud import Corner, Elapsed, Hud, time_text
 from dgrec.replay.drawing.labels import check_labels
-from dgrec.replay.drawing.lettering import Lettering, Line, text_height
+from dgrec.replay.drawing.lettering import Lettering, Line, paste, text_height
 from dgrec.replay.drawing.painter import Filtered, Painter, Resize, SquarePixels, Stack
 from dgrec.replay.drawing.redaction import Redaction
 from dgrec.replay.drawing.trails import Trails
@@ -32,6 +32,7 @@ __all__ = [
     "Stack",
     "Trails",
     "check_labels",
+    "paste",
     "text_height",
     "time_text",
 ]

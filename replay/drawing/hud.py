@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from dgrec.footage import media_us
+from dgrec.format import utc_ns
 from dgrec.rates import frame_rate, rate_text
 from dgrec.replay.drawing.lettering import Lettering, Line, draw_panel, text_height
 from dgrec.replay.drawing.neighbours import Neighbours
@@ -43,9 +44,6 @@ _HEADROOM = 1.5
 # Blue, green, red.
 _PLAIN, _DIM = (245, 245, 245), (170, 170, 170)
 _BAR, _SLOW, _DROPPED, _P99 = (200, 190, 90), (60, 190, 255), (70, 70, 255), (235, 235, 235)
-
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_MICROSECOND = dt.timedelta(microseconds=1)
 
 
 class Bar(NamedTuple):
@@ -151,7 +149,7 @@ class HudModel:
 
 
 def _us(stamp: dt.datetime | None) -> int | None:
-    return None if stamp is None else (stamp - _EPOCH) // _MICROSECOND
+    return None if stamp is None else utc_ns(stamp) // 1000
 
 
 def _rate(seen: Sequence[_Seen]) -> float | None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from dgrec.video import Image
 
-__all__ = ["Lettering", "Line", "draw_panel", "text_height"]
+__all__ = ["Lettering", "Line", "draw_panel", "paste", "text_height"]
 
 _FIRST, _LAST = 32, 126
 #: Characters are drawn larger by this factor and scaled down, which smooths them.
@@ -83,6 +83,12 @@ class Lettering:
         return Lettering(height)
 
 
+def paste(image: Image, text: Image, left: int, top: int) -> None:
+    """Put bright ``text`` on a darker ``image``; what does not fit is cut off."""
+    place = image[top : top + text.shape[0], left : left + text.shape[1]]
+    np.maximum(place, text[: place.shape[0], : place.shape[1]], out=place)
+
+
 def draw_panel(image: Image, content: Image, left: int, top: int, padding: int) -> None:
     """Put bright ``content`` into ``image`` on a darkened panel; what does not fit is cut off."""
     import cv2
@@ -94,6 +100,4 @@ def draw_panel(image: Image, content: Image, left: int, top: int, padding: int) 
         return
     panel = image[top:bottom, left:right]
     panel[:] = cv2.convertScaleAbs(panel, alpha=0.28)
-    inner: Any = panel[padding : padding + content.shape[0], padding : padding + content.shape[1]]
-    if inner.size:
-        np.maximum(inner, content[: inner.shape[0], : inner.shape[1]], out=inner)
+    paste(panel, content, padding, padding)

@@ -13,14 +13,14 @@ contact_sheet  writes many frames as one picture
 =============  =================================================================
 """
 
-from dgrec.replay.rendering.outputs import Output, choose_output
+from dgrec.replay.rendering.outputs import ReplayOutput, choose_output
 from dgrec.replay.rendering.render import Canvas, canvas_for, write_replay
 from dgrec.replay.rendering.scene import Scene
 from dgrec.replay.rendering.selection import Selection, select_frames
 
 __all__ = [
     "Canvas",
-    "Output",
+    "ReplayOutput",
     "Scene",
     "Selection",
     "canvas_for",

@@ -8,7 +8,7 @@ import numpy as np
 
 from dgrec.errors import OutputError
 from dgrec.files import NewFile, check_new_file
-from dgrec.replay.drawing import Elapsed, Lettering, Line, time_text
+from dgrec.replay.drawing import Elapsed, Lettering, Line, paste, time_text
 from dgrec.replay.rendering.sinks import Sink, encode_picture, output_errors
 from dgrec.session import RecordedResult
 from dgrec.video import Image
@@ -84,9 +84,7 @@ class ContactSheet(Sink):
         if len(text) > room:
             text = text.removeprefix("frame ")
         caption = self._lettering.render([Line(text)], min(len(text), room))
-        place = self._sheet[top + self._height + self._gap // 2 :, left:]
-        place = place[: caption.shape[0], : caption.shape[1]]
-        np.maximum(place, caption[: place.shape[0], : place.shape[1]], out=place)
+        paste(self._sheet, caption, left, top + self._height + self._gap // 2)
         self.frames += 1
 
     def finish(self) -> None:

@@ -16,7 +16,7 @@ from dgrec.replay.rendering.sinks import MP4, Target, picture_folder
 from dgrec.screen import has_display
 from dgrec.session import Session
 
-__all__ = ["Output", "choose_output"]
+__all__ = ["ReplayOutput", "choose_output"]
 
 #: Wider GIFs are too large for most viewers.
 _GIF_WIDTH = 640
@@ -26,7 +26,7 @@ _SHEETS = (".png", ".jpg", ".jpeg")
 
 
 @dataclass(frozen=True)
-class Output:
+class ReplayOutput:
     """A file or folder to write."""
 
     path: Path
@@ -48,7 +48,7 @@ def choose_output(
     grid: tuple[int, int] | None = None,
     *,
     loop: bool = False,
-) -> Output | None:
+) -> ReplayOutput | None:
     """Return what to write; None: nothing, a window is opened. The disk is not read yet.
 
     Args:
@@ -68,26 +68,26 @@ def choose_output(
         sheet = functools.partial(
             ContactSheet, columns=grid[0], rows=grid[1], elapsed=Elapsed(session)
         )
-        return Output(path, Target(sheet), resize=Resize(widest=width, quiet=True))
+        return ReplayOutput(path, Target(sheet), resize=Resize(widest=width, quiet=True))
     if pictures is not None or (output is not None and output.endswith(("/", os.sep))):
         path = Path(output) if output else session.path.with_suffix(FRAMES_SUFFIX)
-        return Output(path, picture_folder(f".{pictures or 'png'}"))
+        return ReplayOutput(path, picture_folder(f".{pictures or 'png'}"))
     if output is None:
         if has_display():
             return None
         path = session.path.with_suffix(REPLAY_SUFFIX)
         display = os.environ.get("DISPLAY")
         note = f"display {display} cannot be opened: writing {path} instead" if display else ""
-        return Output(path, MP4, plays=True, note=note)
+        return ReplayOutput(path, MP4, plays=True, note=note)
     path = Path(output)
     suffix = path.suffix.lower()
     if suffix in (".gif", ".webp"):
         limit = Resize(widest=_GIF_WIDTH) if suffix == ".gif" else None
         target = Target(functools.partial(Animation, loop=loop))
-        return Output(path, target, plays=True, loops=True, resize=limit)
+        return ReplayOutput(path, target, plays=True, loops=True, resize=limit)
     if suffix in _SHEETS:
         raise OutputError(
             f"{path}: is one picture; --contact-sheet 4x3 puts many frames into it, "
             f"--frames {'png' if suffix == '.png' else 'jpg'} writes a folder of pictures"
         )
-    return Output(path, MP4, plays=True)
+    return ReplayOutput(path, MP4, plays=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from dgrec.errors import VideoError
 from dgrec.footage import Pixels
-from dgrec.replay.drawing import Elapsed, Lettering, Line, Painter, text_height
+from dgrec.replay.drawing import Elapsed, Lettering, Line, Painter, paste, text_height
 from dgrec.replay.rendering.render import canvas_for, usual_step_us
 from dgrec.session import RecordedResult, Session
 from dgrec.units import counted
@@ -134,8 +134,7 @@ class SideBySide(Painter):
             columns = max(1, (room - self._gap) // self._text.width)
             # The end of a long path is the more useful part.
             text = self._text.render([Line(name[-columns:])], min(columns, len(name)))
-            place = picture[self._gap : self._gap + text.shape[0], at + self._gap :]
-            np.maximum(place[:, : text.shape[1]], text, out=place[:, : text.shape[1]])
+            paste(picture, text, at + self._gap, self._gap)
         return picture
 
     def _right(self, result: RecordedResult) -> Image:
@@ -158,8 +157,7 @@ class SideBySide(Painter):
         panel = np.full((size[1], size[0], 3), 48, np.uint8)
         text = self._text.render([Line(reason)], len(reason))
         top, left = (max(0, (panel.shape[i] - text.shape[i]) // 2) for i in (0, 1))
-        place = panel[top : top + text.shape[0], left : left + text.shape[1]]
-        np.maximum(place, text[: place.shape[0], : place.shape[1]], out=place)
+        paste(panel, text, left, top)
         return panel
 
     def notes(self) -> list[str]:
