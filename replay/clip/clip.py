@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,6 @@ def write_clip(
     with_video: bool = False,
     overwrite: bool = False,
     description: Mapping[str, Any] | None = None,
-    progress: Callable[[int], None] = lambda place: None,
 ) -> ClipReport:
     """Write some of a session's frames, and their part of its videos, as a new session.
 
@@ -49,7 +48,6 @@ def write_clip(
         with_video: Whether pixels from a source file are written beside the clip.
         overwrite: Whether existing files may be replaced.
         description: How the spans were chosen, for the metadata.
-        progress: Called for each frame that was encoded.
 
     Raises:
         OutputError: A file exists, or cannot be written.
@@ -69,11 +67,11 @@ def write_clip(
     with new:
         for video in recorded_videos(session, rows, report):
             path = video_path(output, video.kind)
-            if entry := cut(video, rows, VideoTarget(path, overwrite, new), report, progress):
+            if entry := cut(video, rows, VideoTarget(path, overwrite, new), report):
                 videos.append(entry)
         if with_video and not any(video["kind"] == "raw" for video in videos):
             target = VideoTarget(video_path(output, "raw"), overwrite, new)
-            videos.append(from_source(session, rows, target, report, progress))
+            videos.append(from_source(session, rows, target, report))
         metadata = _metadata(session, rows, output, videos, dict(description or {}))
         write_sealed(
             output,

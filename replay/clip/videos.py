@@ -25,14 +25,13 @@ def cut(
     rows: ClipRows,
     target: VideoTarget,
     report: ClipReport,
-    progress: Callable[[int], None],
 ) -> dict[str, Any] | None:
     """Write the clip's part of a recorded video; return its metadata entry."""
     places = copy_packets(video, rows, target)
     copied = places is not None
     if places is None:
         try:
-            places = _encode_again(video, rows, target, report, progress)
+            places = _encode_again(video, rows, target, report)
         except VideoError as error:
             report.notes.append(f"{error}: the clip has no {video.kind} video")
             return None
@@ -58,7 +57,6 @@ def from_source(
     rows: ClipRows,
     target: VideoTarget,
     report: ClipReport,
-    progress: Callable[[int], None],
 ) -> dict[str, Any]:
     """Encode the clip's part of the source file beside the clip."""
     check_output(target.path, overwrite=target.overwrite)
@@ -70,7 +68,7 @@ def from_source(
         )
     with Pixels(footage) as pixels:
         times = rows.durations(range(rows.count), of_source=True)
-        places = _write_frames(rows, times, pixels.frame, target, progress)
+        places = _write_frames(rows, times, pixels.frame, target)
         report.notes += pixels.notes()
     if not places:
         raise VideoError(f"{footage.path}: has none of the clip's frames")
@@ -84,7 +82,6 @@ def _encode_again(
     rows: ClipRows,
     target: VideoTarget,
     report: ClipReport,
-    progress: Callable[[int], None],
 ) -> list[int | None]:
     """Decode and encode the clip's frames; return their places, as `_write_frames` does.
 
@@ -94,7 +91,7 @@ def _encode_again(
     inside = [place for place, frame in enumerate(video.frames) if frame is not None]
     with Pixels(video.footage) as pixels:
         times = rows.durations(inside)
-        places = _write_frames(rows, times, pixels.stored, target, progress)
+        places = _write_frames(rows, times, pixels.stored, target)
         report.notes += pixels.notes()
         return places
 
@@ -104,7 +101,6 @@ def _write_frames(
     times: Iterable[tuple[int, int, int]],
     pixels_of: Callable[[dict[str, Any]], Image | None],
     target: VideoTarget,
-    progress: Callable[[int], None],
 ) -> list[int | None]:
     """Encode the frames that have pixels; return the place in the clip of each picture.
 
@@ -134,7 +130,6 @@ def _write_frames(
             number = writer.write(canvas.fit(image), pts_us - zero_us, duration_us)
             places += [None] * (number - len(places))
             places.append(place)
-            progress(place)
     return places
 
 

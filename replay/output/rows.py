@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
 
@@ -223,7 +222,7 @@ def _write_parquet(
     if destination.is_terminal:
         raise OutputError("Parquet is not for a terminal; give --output FILE, or a pipe")
     waiting: list[pa.RecordBatch] = []
-    with pq.ParquetWriter(pa.PythonFile(_Sink(destination.file)), schema, compression="zstd") as w:
+    with pq.ParquetWriter(pa.PythonFile(destination.file, "w"), schema, compression="zstd") as w:
 
         def write_group() -> None:
             w.write_table(pa.Table.from_batches(waiting, schema), row_group_size=_ROW_GROUP_ROWS)
@@ -236,24 +235,3 @@ def _write_parquet(
                 write_group()
         if waiting:
             write_group()
-
-
-class _Sink(io.RawIOBase):
-    """A file that counts its position, also for a pipe, and that Arrow does not close."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        super().__init__()
-        self._file = file
-        self._position = 0
-
-    def writable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def write(self, data: Any) -> int:
-        size = memoryview(data).nbytes
-        self._file.write(data)
-        self._position += size
-        return size

@@ -117,7 +117,7 @@ class SideBySide(Painter):
         self._text = Lettering.of(round(1.4 * text_height(left.width, left.height)))
         self._gap = max(2, left.width // 160)
         self._bar = self._text.height + 2 * self._gap
-        self._unpaired = self._pairs = 0
+        self._unpaired = 0
 
     def extent(self, width: int, height: int) -> tuple[int, int]:
         left = self._canvases[0]
@@ -146,7 +146,6 @@ class SideBySide(Painter):
         if partner is None or image is None:
             self._unpaired += 1
             return self._note("no such frame" if partner is None else "no pixels", size)
-        self._pairs += 1
         picture = self._canvases[1].fit(self._painters[1].draw(partner, image))
         if picture.shape[1::-1] == size:
             return picture
