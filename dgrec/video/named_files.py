@@ -118,6 +118,11 @@ def _look(path: Path, found: _Found, depth: int) -> bool:
             if found.add(listed):
                 _look(listed, found, depth + 1)
         return True
+    return _look_with_ffmpeg(path, found)
+
+
+def _look_with_ffmpeg(path: Path, found: _Found) -> bool:
+    """Add the files that FFmpeg opens for ``path``; return whether there are others."""
     av = import_av()
     opened: dict[Path, None] = {}
     files: list[BinaryIO] = []

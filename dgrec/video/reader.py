@@ -121,27 +121,10 @@ class VideoReader:
         self._files: PlaylistFiles | None = None
         # A pipe cannot be read a second time.
         self._path = source if isinstance(source, Path) and source.is_file() else None
-        if isinstance(source, Path):
-            self._container = open_container(source, self.name)
-        else:
-            self._container = self._connect(source, max(open_timeout_s, 0.001), read_timeout_s)
-        is_there = self._path is not None or not self._is_file
-        if is_there and is_playlist(self._container) and (self._container.duration or 0) > 0:
-            self._open_playlist(source, max(read_timeout_s, 0.001))
-        stream = video_stream(self._container)
-        if stream is None:
-            self._container.close()
-            self._close_sources()
-            raise VideoError(f"{self.name}: has no video")
-        self._stream = stream
-        if is_playlist(self._container):
-            discard_others(self._container, stream)
-        context = self._stream.codec_context
-        use_one_thread(context)
+        self._container = self._open(source, open_timeout_s, max(read_timeout_s, 0.001))
         self.has_end = self._is_file or has_end(str(source), self._container)
-        if not self.has_end and self._container.format.name == JPEG_STREAM:
-            # Otherwise half a JPEG becomes a picture with a grey half.
-            context.options = {"err_detect": "explode"}
+        self._stream = self._open_stream()
+        context = self._stream.codec_context
         self._has_stamps = not self._container.format.flags & _NO_STAMPS
         self.fps = frame_rate(self._stream)
         self.announced = announced_count(self._container, self._stream)
@@ -257,26 +240,49 @@ class VideoReader:
             if source is not None:
                 source.close()
 
-    def _open_playlist(self, source: Path | str, timeout_s: float) -> None:
-        """Open a playlist with an end again, to notice files that are missing or incomplete."""
-        files = PlaylistFiles(timeout_s)
+    def _open(self, source: Path | str, open_timeout_s: float, read_timeout_s: float) -> Any:
+        if isinstance(source, Path):
+            container = open_container(source, self.name)
+        else:
+            container = self._connect(source, max(open_timeout_s, 0.001), read_timeout_s)
+        can_reopen = self._path is not None or not self._is_file
+        if not (can_reopen and is_playlist(container) and (container.duration or 0) > 0):
+            return container
+        # A playlist with an end is opened again, to notice missing and incomplete files.
+        files = PlaylistFiles(read_timeout_s)
         try:
-            container = open_container(source, self.name, files=files)
+            watched = open_container(source, self.name, files=files)
         except VideoError:
             files.close()
-            return
+            return container
         if files.is_refused:
-            container.close()
+            watched.close()
             files.close()
-            return
-        self._container.close()
-        self._container, self._files = container, files
+            return container
+        container.close()
+        self._files = files
         # PyAV frees memory twice if such a container is collected without having been closed.
-        weakref.finalize(self, container.close)
+        weakref.finalize(self, watched.close)
+        return watched
+
+    def _open_stream(self) -> Any:
+        """Return the video stream, with its decoder set up."""
+        container = self._container
+        stream = video_stream(container)
+        if stream is None:
+            container.close()
+            self._close_sources()
+            raise VideoError(f"{self.name}: has no video")
+        if is_playlist(container):
+            discard_others(container, stream)
+        use_one_thread(stream.codec_context)
+        if not self.has_end and container.format.name == JPEG_STREAM:
+            # Otherwise half a JPEG becomes a picture with a grey half.
+            stream.codec_context.options = {"err_detect": "explode"}
+        return stream
 
     def _connect(self, address: str, open_timeout_s: float, read_timeout_s: float) -> Any:
         """Open an address, through FFmpeg if that can read it to its end."""
-        read_timeout_s = max(read_timeout_s, 0.001)
         address = quoted(address)
         try:
             container = open_container(address, self.name, (open_timeout_s, read_timeout_s))

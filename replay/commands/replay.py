@@ -127,17 +127,7 @@ def replay_command(
     check_companions(context, "redact", "redact_style", "redact_margin", "redact_hold")
     check_no_overlay(context)
     settings = overlay_settings(options)
-    if start and end and start.kind == end.kind and end.value <= start.value:
-        raise click.UsageError("--end must come after --start")
-    if options["size"] is not None and options["scale"] is not None:
-        raise click.UsageError("--size and --scale exclude each other")
-    if pictures is not None and grid is not None:
-        raise click.UsageError("--frames and --contact-sheet exclude each other")
-    if options["redact"] and side_by_side is not None:
-        raise click.UsageError(
-            "--redact and --side-by-side exclude each other: what one session covers, the other "
-            "would show"
-        )
+    _check_pairs(context.params)
 
     import dgrec
     from dgrec.errors import VideoError
@@ -180,6 +170,22 @@ def replay_command(
             refuse_recorded(chosen.path, [*files_of(other), *its_pixels.footage.files])
         _say([chosen.note, *notes])
         _write(opened, pixels, painter, selection, speed, chosen, overwrite, quiet)
+
+
+def _check_pairs(given: dict[str, Any]) -> None:
+    """Refuse options that contradict each other."""
+    start, end = given["start"], given["end"]
+    if start and end and start.kind == end.kind and end.value <= start.value:
+        raise click.UsageError("--end must come after --start")
+    if given["size"] is not None and given["scale"] is not None:
+        raise click.UsageError("--size and --scale exclude each other")
+    if given["pictures"] is not None and given["grid"] is not None:
+        raise click.UsageError("--frames and --contact-sheet exclude each other")
+    if given["redact"] and given["side_by_side"] is not None:
+        raise click.UsageError(
+            "--redact and --side-by-side exclude each other: what one session covers, the other "
+            "would show"
+        )
 
 
 def _say(notes: Iterable[str]) -> None:

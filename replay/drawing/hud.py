@@ -38,6 +38,7 @@ BARS = 100
 #: The rate is that of the results in the last two seconds.
 _WINDOW_US = 2_000_000
 _COLUMNS = 22
+_STAGES = ("read", "preprocess", "inference", "postprocess")
 #: Top of the strip, as a multiple of the p99.
 _HEADROOM = 1.5
 
@@ -55,21 +56,14 @@ class Bar(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class HudValues:
-    """The values on the display of one frame; a stage that the runtime did not report is None."""
+    """The values on the display of one frame."""
 
-    frame: int
+    #: Its row; a stage that the runtime did not report is None.
+    row: Mapping[str, Any]
     elapsed_s: float
-    captured_at: dt.datetime | None
     #: Frames a second, over the last two seconds; None for the first frame.
     fps: float | None
-    read_ms: float | None
-    preprocess_ms: float | None
-    inference_ms: float | None
-    postprocess_ms: float | None
-    latency_ms: float | None
     p99_ms: float | None
-    dropped: int | None
-    skipped: int | None
     #: The last frames, this one at the end.
     bars: tuple[Bar, ...]
 
@@ -127,23 +121,13 @@ class HudModel:
         self._neighbours = Neighbours(session, _seen)
 
     def values(self, result: RecordedResult) -> HudValues:
-        row = result.row
         position = self._neighbours.note(result)
-        now = _seen(row)
-        recent = [now, *itertools.islice(self._neighbours.before(position), BARS - 1)]
+        recent = [_seen(result.row), *itertools.islice(self._neighbours.before(position), BARS - 1)]
         return HudValues(
-            frame=result.frame,
-            elapsed_s=self._elapsed.seconds(row),
-            captured_at=result.captured_at,
+            row=result.row,
+            elapsed_s=self._elapsed.seconds(result.row),
             fps=_rate(recent),
-            read_ms=row["read_ms"],
-            preprocess_ms=row["preprocess_ms"],
-            inference_ms=row["inference_ms"],
-            postprocess_ms=row["postprocess_ms"],
-            latency_ms=row["latency_ms"],
             p99_ms=self._p99_ms,
-            dropped=row["dropped_before"],
-            skipped=row["skipped_before"],
             bars=tuple(seen.bar for seen in reversed(recent)),
         )
 
@@ -170,27 +154,22 @@ def _rate(seen: Sequence[_Seen]) -> float | None:
 
 def hud_lines(values: HudValues) -> list[Line]:
     """Return the display's text."""
-    stages = (
-        ("read", values.read_ms),
-        ("preprocess", values.preprocess_ms),
-        ("inference", values.inference_ms),
-        ("postprocess", values.postprocess_ms),
-    )
-    latency_ms = math.nan if values.latency_ms is None else values.latency_ms
-    slow = values.p99_ms is not None and latency_ms > values.p99_ms
+    row = values.row
+    latency_ms, captured_at = row["latency_ms"], row["captured_at"]
+    slow = None not in (values.p99_ms, latency_ms) and latency_ms > values.p99_ms
     time = time_text(values.elapsed_s)
-    number = f"frame {values.frame}"
+    number = f"frame {row['frame']}"
     if len(number) + len(time) >= _COLUMNS:
-        number = str(values.frame)
+        number = str(row["frame"])
     rate = rate_text(values.fps)
-    clock = "-" if values.captured_at is None else f"{values.captured_at:%H:%M:%S} UTC"
-    lost = [f"{values.dropped} dropped"] if values.dropped else []
-    left_out = [f"{values.skipped} skipped"] if values.skipped else []
+    clock = "-" if captured_at is None else f"{captured_at:%H:%M:%S} UTC"
+    lost = [f"{row['dropped_before']} dropped"] if row["dropped_before"] else []
+    left_out = [f"{row['skipped_before']} skipped"] if row["skipped_before"] else []
     return [
         Line(number + time.rjust(_COLUMNS - len(number)), _PLAIN),
         Line(clock.ljust(12) + f"{rate} fps".rjust(_COLUMNS - 12), _DIM),
-        *(Line(_row(name, value), _PLAIN) for name, value in stages),
-        Line(_row("latency", values.latency_ms), _SLOW if slow else _PLAIN),
+        *(Line(_row(stage, row[f"{stage}_ms"]), _PLAIN) for stage in _STAGES),
+        Line(_row("latency", latency_ms), _SLOW if slow else _PLAIN),
         Line(_row("p99", values.p99_ms), _DIM),
         Line(" ".join(lost + left_out), _DROPPED if lost else _DIM),
     ]
