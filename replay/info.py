@@ -154,7 +154,7 @@ def _file_rows(info: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _video_rows(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield name and facts of each recorded video, as far as they are known."""
+    """Yield name and facts of each recorded video, as far as known."""
     for video in video_entries(metadata):
         facts = [str(video.get("kind")), str(video.get("codec"))]
         if video.get("width") is not None and video.get("height") is not None:

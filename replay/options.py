@@ -124,8 +124,8 @@ def clips_option(command: _Command) -> _Command:
     return click.option(
         "--with-clips",
         is_flag=True,
-        help="Count clips in folders and globs, too, whose frames are in other sessions there. "
-        "Without it they are named and left out; a clip that is named itself counts.",
+        help="Also count clips in folders and globs whose frames are in other sessions there. "
+        "By default they are reported and left out, unless the clip itself is named.",
     )(command)
 
 

@@ -36,7 +36,7 @@ _SAMPLES = 16
 
 @dataclass(frozen=True)
 class Footage:
-    """Where a session's pixels are."""
+    """The video with a session's pixels."""
 
     #: The video; None: there is none, and frames are drawn on a blank canvas.
     path: Path | None
@@ -345,7 +345,7 @@ def _candidates(source: Mapping[str, Any], folder: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class _SourceCheck:
-    """How a file compares to the source that was recorded."""
+    """The result of comparing a file to the recorded source."""
 
     #: How it differs; "" if it does not.
     difference: str = ""

@@ -1,4 +1,4 @@
-"""Where the frames of a video file are: key frames and presentation times, without decoding."""
+"""The index of a video file: key frames and presentation times, without decoding."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class FrameIndex:
     without decoding.
 
     Args:
-        container: An open PyAV container that nobody else reads from.
+        container: An open PyAV container, for this index alone.
 
     Raises:
         UntrustedIndexError: Frames have to be counted instead.

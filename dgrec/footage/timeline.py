@@ -1,4 +1,4 @@
-"""When each frame of a session is shown: the time line that its video follows."""
+"""The time line of a session: the times at which its frames are shown."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Timeline:
     An odd stamp shifts its own frame only.
 
     Args:
-        cuts: Numbers of frames that follow the one before at once, whatever their stamps say:
+        cuts: Numbers of frames that directly follow the one before, whatever their stamps say:
             a clip jumps there (`dgrec.format.cuts_of`).
     """
 

@@ -1,7 +1,7 @@
-"""Arrays that are used again: for a frame's layers, and for pictures that nobody holds any more.
+"""Arrays that are reused: those of a frame's layers, and those of freed pictures.
 
-Arrays of megabytes that are allocated for every frame go back to the system each time, and getting
-their pages again takes longer than all of the drawing.
+If they were allocated for every frame, getting their pages from the system would take longer than
+all of the drawing.
 """
 
 from __future__ import annotations

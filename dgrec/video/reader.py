@@ -47,7 +47,7 @@ __all__ = ["Picture", "VideoReader"]
 _NO_STAMPS = 0x80
 #: Formats that mark a packet for any damage, not only if it is incomplete.
 _MARK_DAMAGE = frozenset(("mpegts", "hls", "dash", "mpeg"))
-#: Reading goes on after invalid data, but not for ever.
+#: Reading continues after as many pieces of invalid data.
 _MOST_FAILED_READS = 100
 #: How long an answer of unknown length is examined: footage ends by then, or arrives faster than
 #: it plays.
@@ -169,7 +169,7 @@ class VideoReader:
                 is_key, is_damaged = bool(frame.key_frame), bool(frame.is_corrupt)
                 picture = Picture(image, time_, is_key, is_damaged, lost)
         if self._is_released:
-            self.release()  # now that nobody reads from it
+            self.release()  # a call during this read left it to us
             return None
         return picture
 

@@ -26,7 +26,7 @@ _TIME_TOLERANCE_US = 2
 
 @dataclass(frozen=True)
 class VideoTarget:
-    """Where a video of a clip goes."""
+    """The file of a clip's video."""
 
     path: Path
     overwrite: bool

@@ -18,7 +18,7 @@ __all__ = ["ClipReport", "RecordedVideo", "recorded_videos"]
 
 @dataclass
 class ClipReport:
-    """What a clip consists of, and what the user should know about it."""
+    """The contents of a clip, and what the user should know about it."""
 
     frames: int
     spans: int

@@ -86,7 +86,7 @@ def _encode_again(
     """Decode and encode the clip's frames; return their places, as `_write_frames` does.
 
     `Pixels` compares each with its row: in the clip, wrong frames of a replaced video could not be
-    recognised any more.
+    recognised.
     """
     inside = [place for place, frame in enumerate(video.frames) if frame is not None]
     with Pixels(video.footage) as pixels:

@@ -22,7 +22,7 @@ _POSITION = "A frame (300), a time since the first (12.5s, 00:01:30), or UTC (20
 
 @click.command(
     "clip",
-    short_help="Cut a part of a session, or all moments that match, with its video.",
+    short_help="Cut a part of a session, or all frames that match, with its video.",
     epilog='Example: dgrec clip s.parquet --where "latency_ms > 100" --pad 2s -o reel.parquet',
 )
 @session_argument

@@ -1,4 +1,4 @@
-"""What is drawn on a frame besides its overlay.
+"""Painters of everything on a frame besides its overlay.
 
 ==========  ====================================================================
 painter     the base class of painters; sizes

@@ -29,7 +29,7 @@ _FARTHEST = 600
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """Where a detection is: a rectangle, turned by ``angle`` (radians) about its centre."""
+    """The place of a detection: a rectangle, turned by ``angle`` (radians) about its centre."""
 
     x_min: float
     y_min: float

@@ -1,4 +1,4 @@
-"""Where a result goes: a file, a device, or standard output."""
+"""The destination of a result: a file, a device, or standard output."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Destination", "open_output"]
 
 @dataclass
 class Destination:
-    """Where a result goes."""
+    """The destination of a result."""
 
     file: BinaryIO
     encoding: str = "utf-8"

@@ -28,7 +28,7 @@ _BYTES_AT_ONCE = 32 << 20
 
 
 class Mark(IntFlag):
-    """Why a frame stands out."""
+    """The reason why a frame stands out."""
 
     DROP = 1
     SLOW = 2
@@ -37,7 +37,7 @@ class Mark(IntFlag):
 
 @dataclass(frozen=True)
 class Marks:
-    """Which of a player's frames stand out, and why: by default none."""
+    """The frames of a player that stand out, by default none."""
 
     #: `Mark` flags of each frame.
     kinds: np.ndarray[Any, Any]

@@ -39,7 +39,7 @@ _LATE_S = 0.2
 
 @dataclass(frozen=True)
 class Look:
-    """What is drawn on the frames."""
+    """The parts of the picture that a key switches on and off."""
 
     labels: bool = True
     hud: bool = False

@@ -1,4 +1,4 @@
-"""What is drawn on the frames of a session."""
+"""The scene: everything that is drawn on the frames of a session."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["Scene"]
 
 @dataclass(frozen=True)
 class Scene:
-    """What to draw on the frames of a session.
+    """Everything that is drawn on the frames of a session.
 
     Redaction comes first, so that nothing else sees the covered pixels; the HUD comes last, at the
     final size.
