@@ -144,7 +144,8 @@ def _session_rows(info: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _file_rows(info: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "path", info["path"]
     yield "state", info["state"]
-    yield "size", _bytes_text(info["bytes"])
+    size = info["bytes"]
+    yield "size", f"{size:,} bytes" + (f" ({size_text(size)})" if size >= 1000 else "")
     yield "a frame takes", _bytes_each(info["bytes_per_frame"])
     if _has_sizes(info):
         yield "a detection takes", _bytes_each(info["bytes_per_detection"])
@@ -269,10 +270,6 @@ def _columns_section(info: Mapping[str, Any]) -> Section:
 def _has_sizes(info: Mapping[str, Any]) -> bool:
     """Return whether the columns have sizes: the whole session is sealed."""
     return all(column["bytes"] is not None for column in info["columns"])
-
-
-def _bytes_text(size: int) -> str:
-    return f"{size:,} bytes ({size_text(size)})" if size >= 1000 else f"{size:,} bytes"
 
 
 def _bytes_each(size: float | None) -> str:

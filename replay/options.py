@@ -192,7 +192,7 @@ def say_damage(session: Session) -> None:
 
 
 def _position(text: str) -> Any:
-    from dgrec.footage import parse_position
+    from dgrec.footage import parse_position  # which imports numpy and pyarrow
 
     return parse_position(text)
 

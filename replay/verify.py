@@ -163,7 +163,8 @@ class _RowCheck:
         self._increasing("captured_at", captured, expected, strictly=False)
         self._increasing("completed_at", completed, expected, strictly=False)
         self._first("completed", completed < captured, "was completed before it was captured")
-        self._first("negative", _is_negative(batch), "has a negative count or duration")
+        is_negative = _any([_numbers(batch, name) < 0 for name in (*_DURATIONS, *_COUNTS)])
+        self._first("negative", is_negative, "has a negative count or duration")
         parts = [_numbers(batch, place) for place in _PLACES if place in batch.schema.names]
         if parts:
             unequal = _numbers(batch, "dropped_before") != sum(parts)
@@ -265,10 +266,6 @@ def _numbers(batch: pa.RecordBatch, name: str) -> np.ndarray:
 def _is_null(batch: pa.RecordBatch, names: Sequence[str]) -> np.ndarray:
     there = [name for name in names if name in batch.schema.names]
     return _any([~np.isfinite(_numbers(batch, name)) for name in there])
-
-
-def _is_negative(batch: pa.RecordBatch) -> np.ndarray:
-    return _any([_numbers(batch, name) < 0 for name in (*_DURATIONS, *_COUNTS)])
 
 
 def _any(masks: Sequence[np.ndarray]) -> np.ndarray:

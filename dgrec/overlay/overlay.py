@@ -40,8 +40,11 @@ def image_overlay(result: Any, image: Image | None = None) -> Image:
 
     Raises whatever PySDK and OpenCV raise on invalid values, such as a box of NaN.
     """
-    if _is_of_pil(result):
-        return _drawn_by_pil(result, image)
+    if hasattr(getattr(result, "_input_image", None), "getchannel"):  # of PIL
+        if image is not None:
+            result = copy.copy(result)
+            result._input_image = as_pil(image)
+        return np.ascontiguousarray(np.asarray(result.image_overlay.convert("RGB"))[..., ::-1])
     result_class: Any = type(result)
     draw = _drawing(result_class)
     overlay: Image
@@ -69,17 +72,6 @@ def _has_one_layer(result: Any) -> bool:
     """Return whether PySDK blends nothing, and so is as fast."""
     has_masks = getattr(result, "masks_present", False)
     return type(result).__name__ in _BOXES and not has_masks and result._alpha >= 1.0
-
-
-def _is_of_pil(result: Any) -> bool:
-    return hasattr(getattr(result, "_input_image", None), "getchannel")
-
-
-def _drawn_by_pil(result: Any, image: Image | None) -> Image:
-    if image is not None:
-        result = copy.copy(result)
-        result._input_image = as_pil(image)
-    return np.ascontiguousarray(np.asarray(result.image_overlay.convert("RGB"))[..., ::-1])
 
 
 def is_fast(result_class: type) -> bool:

@@ -47,9 +47,10 @@ def open_output(
     Raises:
         OutputError: The file exists and ``overwrite`` is false, or it cannot be written.
     """
-    name = "standard output" if _is_stdout(path) else str(path)
+    is_stdout = path is None or str(path) == "-"
+    name = "standard output" if is_stdout else str(path)
     try:
-        if path is None or _is_stdout(path):
+        if path is None or is_stdout:
             with _stdout() as destination:
                 yield destination
         elif _is_special(path):
@@ -57,16 +58,15 @@ def open_output(
                 yield Destination(file, is_terminal=file.isatty())
         else:
             refuse_recorded(path, keep)
-            with _new_file(path, overwrite) as file:
-                yield Destination(file)
+            path = resolved(path)  # keeps a link
+            if path.is_dir():
+                raise OutputError(f"{path}: is a folder; give a file name")
+            with NewFile(path, replace=overwrite) as new:
+                yield Destination(new.file)
     except BrokenPipeError:
         raise
     except OSError as error:
         raise output_error(name, error) from None
-
-
-def _is_stdout(path: Path | None) -> bool:
-    return path is None or str(path) == "-"
 
 
 def _is_special(path: Path) -> bool:
@@ -87,12 +87,3 @@ def _stdout() -> Iterator[Destination]:
     encoding = stdout.encoding if terminal else "utf-8"
     yield Destination(stdout.buffer, encoding, terminal)
     stdout.buffer.flush()
-
-
-@contextlib.contextmanager
-def _new_file(path: Path, overwrite: bool) -> Iterator[BinaryIO]:
-    path = resolved(path)  # keeps a link
-    if path.is_dir():
-        raise OutputError(f"{path}: is a folder; give a file name")
-    with NewFile(path, replace=overwrite) as new:
-        yield new.file

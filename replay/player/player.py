@@ -111,27 +111,22 @@ class Player:
 
     def _react(self, key: int | None) -> bool:
         """Do what the user asked for; return whether the picture has to be drawn again."""
-        changed = False
+        head, changed = self.head, False
         action = None if key is None else action_of(key)
         if action is not None:
             if action in ("next_mark", "previous_mark"):
                 self._take_marks()
-            changed = self.head.act(action)
+            changed = head.act(action)
             if action == "save":
                 self._say(self._save())
                 changed = True
-            elif action in ("next_mark", "previous_mark") and not self._stands_out():
+            elif action in ("next_mark", "previous_mark") and not head.marks.kinds[head.frame]:
                 self._say("no other mark " + ("after" if action == "next_mark" else "before"))
         clicks = self.window.clicks()
-        if clicks:
-            fraction = self._bar.fraction_at(*clicks[-1])
-            if fraction is not None:
-                self.head.seek(fraction)
-                changed = True
+        if clicks and (fraction := self._bar.fraction_at(*clicks[-1])) is not None:
+            head.seek(fraction)
+            changed = True
         return changed
-
-    def _stands_out(self) -> bool:
-        return bool(self.head.marks.kinds[self.head.frame])
 
     def _screen(self) -> Image:
         picture = self._picture()

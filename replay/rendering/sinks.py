@@ -126,8 +126,9 @@ class PictureFolder(Sink):
     def _merge(self, folder: Path) -> None:
         if not self._overwrite:
             check_folder(folder, overwrite=False)  # it was empty when this began
-        for old in _pictures(folder):
-            old.unlink()
+        for old in folder.iterdir():
+            if re.fullmatch(r"frame-\d{6,}\.(png|jpg)", old.name):
+                old.unlink()
         for new in sorted(self._new.temporary.iterdir()):
             os.replace(new, folder / new.name)
 
@@ -137,7 +138,6 @@ class PictureFolder(Sink):
 
 def picture_folder(suffix: str) -> Target:
     """Return the target for a folder of pictures; ``suffix`` is ``.png`` or ``.jpg``."""
-
     return Target(
         lambda path, width, height, *, overwrite: PictureFolder(path, suffix, overwrite=overwrite),
         check_folder,
@@ -161,12 +161,6 @@ def check_folder(path: Path, *, overwrite: bool) -> None:
             f"{path}: exists and is not empty; choose another name, or use --overwrite to replace "
             "its frame-NUMBER pictures"
         )
-
-
-def _pictures(folder: Path) -> Iterator[Path]:
-    for file in sorted(folder.iterdir()):
-        if re.fullmatch(r"frame-\d{6,}\.(png|jpg)", file.name):
-            yield file
 
 
 def encode_picture(image: Image, suffix: str) -> bytes:
