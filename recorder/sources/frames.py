@@ -1,4 +1,4 @@
-"""Frames with their stamps, and the footage they are read from."""
+"""Frames with their stamps, and the source that reads them from a file."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ __all__ = ["FileSource", "Frame", "FrameSource", "properties_of", "size_event"]
 
 # OpenCV's numbers for the properties that PySDK may ask for: width, height, frame rate.
 _WIDTH, _HEIGHT, _FPS = 3, 4, 5
-#: How long a frame lasts where nothing says it.
+#: How long a frame lasts if the file does not say, and how long it lasts at most.
 _STEP_NS = 40_000_000
 _GAP_NS = 60_000_000_000
 
 
 @dataclass(slots=True)
 class Frame:
-    """One frame as it was read, and what is known of it by then.
+    """One frame as it was read.
 
-    ``time_s`` is where it stands on the time line by which frames are left out: of the footage for
-    a file, since the first frame for a live source.
+    ``time_s`` is its time for leaving out frames and for ``--duration``: in the footage for a file,
+    since the first frame for a live source.
     """
 
     image: Any
@@ -47,45 +47,45 @@ class Frame:
 
 
 class FrameSource(Protocol):
-    """What frames come from: `FileSource`, or `dgrec.recorder.sources.live.LiveSource`."""
+    """A source of frames: `FileSource`, or `dgrec.recorder.sources.live.LiveSource`."""
 
     @property
     def end_reason(self) -> str:
-        """What it means that `read` returned None."""
+        """Why `read` returned None."""
 
     @property
     def end_detail(self) -> str:
-        """What more there is to say of the end; "" for nothing."""
+        """More about the end; may be empty."""
 
     @property
     def lost_at_end(self) -> int:
         """Frames that were lost after the last one that `read` returned."""
 
     def read(self) -> Frame | None:
-        """Return the next frame, or None at the end. Raises SourceError when it is lost."""
+        """Return the next frame, or None at the end. Raises SourceError if the source is lost."""
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait for the next frame or the end; return whether `read` will not have to wait."""
+        """Wait for the next frame or the end; return whether `read` can return at once."""
 
     def take_events(self) -> list[Event]:
-        """Return what has happened to the source since the last call (gaps, for one)."""
+        """Return the events of the source since the last call, such as gaps."""
 
     def get(self, prop: int) -> float:
         """Return an OpenCV property of the source."""
 
     def interrupt(self) -> None:
-        """Make a `read` that waits return soon."""
+        """Make a waiting `read` return soon."""
 
     def release(self) -> None:
         """Close the source."""
 
 
 class FileSource:
-    """The frames of a file, in order and at the pace at which they are asked for.
+    """The frames of a file, in order, read when they are asked for.
 
     Args:
-        reopen: Opens it again, for ``loop``.
-        loop: Start over when it ends: frame numbers and media time go on counting.
+        reopen: Opens the file again, for ``loop``.
+        loop: Start over when it ends; frame numbers and media time keep counting.
         may_wait: Whether reading may have to wait, as from a network or a pipe.
     """
 
@@ -110,11 +110,10 @@ class FileSource:
         self._first_ns = 0
         self._time = SteadyTime(round(1e9 / self._fps) if self._fps else _STEP_NS, _GAP_NS)
         self._loop_start_s = 0.0
-        self._lost = 0  # at the end of the round before
+        self._lost = 0  # at the end of the previous loop
         self._size: tuple[int, int] | None = None
         self._events: list[Event] = []
         self._damage = DamageLog()
-        self.loops = 0
         self.end_reason = "finished"
         self.end_detail = ""
         self.lost_at_end = 0
@@ -147,7 +146,7 @@ class FileSource:
 
     def interrupt(self) -> None:
         self._is_interrupted = True
-        if self._ahead is not None:  # reading a file does not wait
+        if self._ahead is not None:
             self._ahead.release()
 
     def release(self) -> None:
@@ -202,7 +201,6 @@ class FileSource:
         self.release()
         self._reader = reopen()
         self._ahead = None if self._ahead is None else ReadAhead(self._reader)
-        self.loops += 1
         last_ns = self._time.now
         if last_ns is not None:
             # The last frame is shown for one period before the first is shown again.
@@ -210,13 +208,13 @@ class FileSource:
 
 
 def properties_of(reader: SourceReader) -> dict[int, float]:
-    """Return what PySDK may ask of a source, by OpenCV's numbers."""
+    """Return the properties that PySDK may ask for, by OpenCV's numbers."""
     width, height = reader.size
     return {_WIDTH: width, _HEIGHT: height, _FPS: reader.fps or 0.0}
 
 
 def size_event(at_ns: int, source_frame: int, width: int, height: int) -> Event:
-    """Return the event that a source's pictures have another size from a frame on."""
+    """Return the event for a change of the picture size at a frame."""
     return {
         "kind": "size",
         "at": utc_text(at_ns),

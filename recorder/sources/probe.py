@@ -1,4 +1,4 @@
-"""What a network camera answers when it could not be opened: FFmpeg keeps that to itself."""
+"""Asks a network camera why it could not be opened, which FFmpeg does not report."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _ADVICE = {
 
 
 def ask(url: str, timeout_s: float = 3.0) -> str | None:
-    """Return why ``url`` cannot be opened, without anything secret; None if nobody can tell."""
+    """Return why ``url`` cannot be opened, without anything secret; None if unknown."""
     try:
         parts = urlsplit(quoted(url))
         host, port = parts.hostname, parts.port or _PORTS.get(parts.scheme)
     except ValueError:
-        return "this is no address"
+        return "this is not a valid address"
     if not host or parts.scheme not in _PORTS or port is None:
         return None
     try:
         reply = _request(parts, host, port, timeout_s)
     except socket.gaierror:
-        return f"the host {host} is not known"
+        return f"unknown host {host}"
     except TimeoutError:
         return f"no answer within {timeout_s:g} s"
     except ConnectionRefusedError:
@@ -44,15 +44,19 @@ def ask(url: str, timeout_s: float = 3.0) -> str | None:
         return (error.strerror or type(error).__name__).lower()
     status = _STATUS.match(reply)
     if status is None:
-        return "what answers there is no camera" if reply else "it hung up without an answer"
+        return (
+            "the host answered, but not like a camera"
+            if reply
+            else "the host closed the connection without an answer"
+        )
     code = int(status.group(1))
     if 200 <= code < 300:
-        return "it answers, but sends no video that can be read"
+        return "the camera answered, but sent no video that can be read"
     try:
-        said = f"it answers {code} {HTTPStatus(code).phrase}"  # its own words may be anything
+        answer = f"it answers {code} {HTTPStatus(code).phrase}"  # not its own words: untrusted
     except ValueError:
-        said = f"it answers {code}"
-    return f"{said}; {_ADVICE[code]}" if code in _ADVICE else said
+        answer = f"it answers {code}"
+    return f"{answer}; {_ADVICE[code]}" if code in _ADVICE else answer
 
 
 def _request(parts: SplitResult, host: str, port: int, timeout_s: float) -> bytes:

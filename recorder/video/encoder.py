@@ -1,8 +1,8 @@
-"""Recorded video: a thread that encodes the frames of rows, beside the inference loop.
+"""Encodes the frames of rows in a thread of its own, beside the inference loop.
 
-Whether a frame goes into the video is decided before its row is made, which says so; frames wait in
-a bounded queue. A frame for which there is no room is left out (`VideoState`), or the loop waits:
-for footage that can.
+Whether a frame goes into the video is decided before its row is made, which records it. Frames wait
+in a bounded queue. If that is full, the frame is left out (`VideoState`), or the loop waits if its
+source can.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from dgrec.overlay import image_overlay
 from dgrec.recorder.segments import Names, Segment
 from dgrec.recorder.video.file import VideoFile
 from dgrec.recorder.video.segment import SegmentVideos, VideoOptions
+from dgrec.units import counted
 
 __all__ = ["VideoRecorder", "VideoState"]
 
@@ -31,7 +32,7 @@ VideoState = Literal["encoder_busy", "encoder_failed", "part_not_begun"]
 
 
 class VideoPlace(NamedTuple):
-    """Which frame of the video a frame is, or why it is none of them."""
+    """The number of a frame in the video, or why it is not in there."""
 
     frame: int | None
     state: VideoState | None
@@ -39,25 +40,29 @@ class VideoPlace(NamedTuple):
 
 _NO_VIDEO = VideoPlace(None, None)
 
-#: What may wait for the encoder, whichever is reached first: two seconds at 30 frames a second.
+#: The most that may wait for the encoder: two seconds at 30 frames per second.
 _QUEUE_FRAMES = 60
 _QUEUE_BYTES = 256 << 20
 
-#: Of the encoder's thread beside a live source. On two cores with eight processes that wanted
-#: them, inference kept 0.82 to 0.85 of its rate with it and 0.54 to 0.60 without
+#: For the encoder's thread beside a live source. On two cores with eight other busy processes,
+#: inference kept 0.82 to 0.85 of its rate with it and 0.54 to 0.60 without
 #: (bench/video_throughput.py).
 _NICENESS = 10
 
 
 @dataclass(slots=True)
 class _Job:
-    """What the encoder's thread is to do: a frame, or something with a segment's videos."""
+    """A job of the encoder's thread: a frame, or something with a segment's videos."""
 
     videos: SegmentVideos
     image: Any = None
     result: Any = None
     pts_us: int = 0
     task: Literal["write", "write ahead", "close", "discard"] = "write"
+
+    @property
+    def frames(self) -> int:
+        return 1 if self.task == "write" else 0
 
     @property
     def size(self) -> int:
@@ -67,17 +72,17 @@ class _Job:
 class VideoRecorder:
     """Encodes the frames of rows in its own thread.
 
-    `add` is called by the recording loop, before the row is made. Without kinds of video, all of
-    this does nothing.
+    `add` is called by the recording loop, before the row is made. Without kinds of video it does
+    nothing.
 
     Args:
-        names: Of the sessions that the videos stand beside.
+        names: The names of the sessions that the videos belong to.
         replaces: Videos of an older recording, which stay until the new session is sealed.
     """
 
     def __init__(self, options: VideoOptions, names: Names, replaces: Iterable[Path] = ()) -> None:
         self.options = options
-        #: How many frames are in the video, and how many were left out for which reason.
+        #: How many frames are in the video, and how many were left out, by reason.
         self.recorded = 0
         self.states: Counter[VideoState] = Counter()
         self.all: list[SegmentVideos] = []
@@ -98,9 +103,9 @@ class VideoRecorder:
         return videos
 
     def add(self, segment: Segment, image: Any, result: Any, captured_ns: int) -> VideoPlace:
-        """Take in a frame or leave it out; return which.
+        """Take a frame or leave it out; return which.
 
-        From now on nobody may draw on ``image``, the source's own pixels.
+        From now on ``image``, the source's own pixels, is read-only.
         """
         if not self.options.kinds:
             return _NO_VIDEO
@@ -111,8 +116,8 @@ class VideoRecorder:
             with self._changed:
                 self.states[state] += 1
             return VideoPlace(None, state)
-        # The encoder reads the pixels a little later: whoever draws on them now fails, instead of
-        # changing what is recorded.
+        # The encoder reads the pixels later: drawing on them fails instead of changing what is
+        # recorded.
         image.flags.writeable = False
         frame, pts_us = segment.videos.place(captured_ns)
         with self._changed:
@@ -121,13 +126,13 @@ class VideoRecorder:
         return VideoPlace(frame, None)
 
     def _change(self, segment: Segment) -> None:
-        """End the videos of the segment before, and discard those of parts that are not begun."""
+        """End the videos of the previous segment; discard those of parts that were not begun."""
         if self._segment is not None:
             self._end(self._segment.videos)
         for earlier in self._segments:
-            if earlier.failed:  # this one may be the next try, and its files have those names
+            if earlier.failed:  # the next attempt uses the same file names
                 self._discard(earlier.videos)
-        # Those of which nobody knows yet whether they will be begun.
+        # Those that may still be begun.
         self._segments = [
             other for other in self._segments if not other.begun and not other.videos.is_discarded
         ]
@@ -135,11 +140,11 @@ class VideoRecorder:
         self._segment = segment
 
     def without_part(self, rows: list[Row]) -> list[Row]:
-        """Return rows without their place in the video of a part that there is not."""
+        """Return rows of a part that was not begun, without their places in its video."""
         if not self.options.kinds:
             return rows
         count = sum(row.video_frame is not None for row in rows)
-        with self._changed:  # the writer's thread comes here
+        with self._changed:  # this is the writer's thread
             self.states["part_not_begun"] += count
             self.recorded -= count
         return [
@@ -165,7 +170,7 @@ class VideoRecorder:
 
     @property
     def needed_bytes(self) -> int:
-        """What ending the videos may still take on disk: the frames that wait, and an index."""
+        """What ending the videos may still take on disk: waiting frames, and an index."""
         frame = self.bytes_written // max(1, self.recorded - self._waiting_frames)
         index = 64 * self._segment.videos.frames if self._segment is not None else 0
         return frame * self._waiting_frames + index
@@ -174,7 +179,7 @@ class VideoRecorder:
     def failures(self) -> list[str]:
         """Why videos ended before the recording did, a line each."""
         return [
-            f"{file.path}: {file.failure} (it has {file.frames:,} frames)"
+            f"{file.path}: {file.failure} (it has {counted(file.frames, 'frame')})"
             for videos in self.all
             if not videos.is_discarded
             for file in videos.files
@@ -184,7 +189,7 @@ class VideoRecorder:
     def close(self) -> None:
         """Encode what waits, end the videos, and stop the thread."""
         for segment in self._segments:
-            if not segment.begun:  # its rows went elsewhere
+            if not segment.begun:  # its rows went to another part
                 self._discard(segment.videos)
         for videos in self.all:
             self._end(videos)
@@ -197,7 +202,7 @@ class VideoRecorder:
     # --- inside ---
 
     def _state_of(self, segment: Segment, size: int) -> VideoState | None:
-        """Return why a frame of so many bytes is left out, once there is no more waiting for it."""
+        """Return why a frame of ``size`` bytes is left out, after waiting for room if allowed."""
         videos = segment.videos
         if segment.failed:
             self._discard(videos)
@@ -210,7 +215,7 @@ class VideoRecorder:
         return "encoder_failed" if videos.has_failed else None
 
     def _has_room(self, size: int) -> bool:
-        # One that is larger than all the room there is waits alone.
+        # A frame that is larger than the limit waits alone.
         return self._waiting_frames < _QUEUE_FRAMES and (
             not self._waiting_frames or self._waiting_bytes + size <= _QUEUE_BYTES
         )
@@ -231,14 +236,14 @@ class VideoRecorder:
                 self._thread = threading.Thread(target=self._run, name="dgrec-video", daemon=True)
                 self._thread.start()
             self._jobs.append(job)
-            self._waiting_frames += job.result is not None
+            self._waiting_frames += job.frames
             self._waiting_bytes += job.size
             self._changed.notify_all()
 
     def _run(self) -> None:
         if self.options.policy == "leave-out":
-            _step_back()
-        videos: SegmentVideos | None = None  # that the last frame went to
+            _lower_priority()
+        videos: SegmentVideos | None = None  # those of the last frame
         while (job := self._next_job(videos)) is not None:
             _do(job)
             if job.task == "write":
@@ -246,14 +251,14 @@ class VideoRecorder:
             if job.task == "write ahead":
                 continue
             with self._changed:
-                # Only now: the frame that is being encoded takes room, too.
+                # Only now, since the frame that is being encoded takes memory, too.
                 self._jobs.popleft()
-                self._waiting_frames -= job.result is not None
+                self._waiting_frames -= job.frames
                 self._waiting_bytes -= job.size
                 self._changed.notify_all()
 
     def _next_job(self, videos: SegmentVideos | None) -> _Job | None:
-        """Return what is to be done next; None at the end."""
+        """Return the next job; None at the end."""
         due_s = None if videos is None else videos.ahead_due_s
         with self._changed:
             while not self._jobs:
@@ -266,9 +271,9 @@ class VideoRecorder:
             return self._jobs[0]
 
 
-def _step_back() -> None:
-    """Let this thread, and those of the encoder that it starts, have what inference leaves over."""
-    if sys.platform == "linux":  # elsewhere that would be said of the whole process
+def _lower_priority() -> None:
+    """Let inference go before this thread, and those of the encoder that it starts."""
+    if sys.platform == "linux":  # elsewhere this would concern the whole process
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 

@@ -213,7 +213,7 @@ def test_asking_a_camera_names_no_part_of_the_password(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(socket, "create_connection", refuse)
     source = parse_source("rtsp://admin:QXZJ@0789/1@camera/")
-    assert ask(str(source.target)) == "the host camera is not known"
+    assert ask(str(source.target)) == "unknown host camera"
     assert asked == [("camera", 554)]
 
 

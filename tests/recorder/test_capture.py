@@ -94,7 +94,6 @@ def test_a_loop_goes_on_counting() -> None:
     times = [frame.media_time_s or 0.0 for frame in frames]
     steps = [after - before for before, after in itertools.pairwise(times)]
     assert steps == pytest.approx([FRAME_S] * len(steps), abs=2e-3)
-    assert footage.loops == 2
 
 
 # --- limits and counters ---

@@ -568,7 +568,7 @@ def test_a_camera_whose_every_fifth_picture_is_cut_in_half(
         ("status/401", "it answers 401 Unauthorized; check the user name and the password"),
         ("status/404", "it answers 404 Not Found; check the path in the address"),
         ("status/503", "it answers 503 Service Unavailable; the camera is not ready, or has too"),
-        ("garbage", "it answers, but sends no video that can be read"),
+        ("garbage", "the camera answered, but sent no video that can be read"),
     ],
 )
 def test_what_is_no_video(mjpeg: MjpegCamera, path: str, why: str) -> None:
@@ -592,8 +592,8 @@ def test_no_such_stream_on_an_rtsp_camera(rtsp: RtspCamera) -> None:
     [
         (b"RTSP/1.0 401 Unauthorized\r\n\r\n", "it answers 401 Unauthorized; check the user name"),
         (b"RTSP/1.0 454 s3cret\r\n\r\n", "it answers 454"),
-        (b"SSH-2.0-OpenSSH_9.2\r\n", "what answers there is no camera"),
-        (b"", "it hung up without an answer"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "the host answered, but not like a camera"),
+        (b"", "the host closed the connection without an answer"),
         (None, "no answer within 0.3 s"),
     ],
 )
@@ -624,8 +624,8 @@ def test_what_other_things_answer(reply: bytes | None, why: str) -> None:
 
 def test_nobody_answers() -> None:
     assert ask(f"rtsp://127.0.0.1:{free_port()}/cam") == "connection refused"
-    assert ask("rtsp://camera.invalid/cam") == "the host camera.invalid is not known"
-    assert ask("rtsp://camera:port/cam") == "this is no address"
+    assert ask("rtsp://camera.invalid/cam") == "unknown host camera.invalid"
+    assert ask("rtsp://camera:port/cam") == "this is not a valid address"
     assert ask("udp://127.0.0.1:5000") is None
 
 
