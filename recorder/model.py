@@ -86,10 +86,6 @@ class LoadedModel:
     overlay: dict[str, Any]
 
     @property
-    def result_type(self) -> str:
-        return str(self.description["result_type"])
-
-    @property
     def notes(self) -> list[str]:
         """Warnings about its settings, a line each."""
         colors = self.description.get("input_numpy_colorspace")

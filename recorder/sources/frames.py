@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from dgrec.clock import Clock
 from dgrec.format import Event, utc_text
@@ -16,7 +17,7 @@ from dgrec.timeline import SteadyTime
 if TYPE_CHECKING:
     from dgrec.video import Picture
 
-__all__ = ["FileSource", "Frame", "FrameSource", "properties_of", "size_event"]
+__all__ = ["FileSource", "Frame", "FrameSource"]
 
 # OpenCV's numbers for the properties that PySDK may ask for: width, height, frame rate.
 _WIDTH, _HEIGHT, _FPS = 3, 4, 5
@@ -46,41 +47,68 @@ class Frame:
     dropped_queue: int = 0
 
 
-class FrameSource(Protocol):
-    """A source of frames: `FileSource`, or `dgrec.recorder.sources.live.LiveSource`."""
+class FrameSource(ABC):
+    """The base of the sources of frames, `FileSource` and `dgrec.recorder.sources.live.LiveSource`.
 
-    @property
-    def end_reason(self) -> str:
-        """Why `read` returned None."""
+    Attributes:
+        end_reason: Why `read` returned None.
+        end_detail: More about that; may be empty.
+        lost_at_end: How many frames were lost after the last one that `read` returned.
+    """
 
-    @property
-    def end_detail(self) -> str:
-        """More about the end; may be empty."""
+    end_reason = "finished"
+    end_detail = ""
+    lost_at_end = 0
 
-    @property
-    def lost_at_end(self) -> int:
-        """Frames that were lost after the last one that `read` returned."""
+    def __init__(self, reader: SourceReader, clock: Clock) -> None:
+        width, height = reader.size
+        self._properties = {_WIDTH: width, _HEIGHT: height, _FPS: reader.fps or 0.0}
+        self._clock = clock
+        self._events: list[Event] = []
+        self._damage = DamageLog()
+        self._next_frame = 0
+        self._size: tuple[int, int] | None = None
 
+    @abstractmethod
     def read(self) -> Frame | None:
         """Return the next frame, or None at the end. Raises SourceError if the source is lost."""
 
+    @abstractmethod
     def wait(self, timeout_s: float) -> bool:
         """Wait for the next frame or the end; return whether `read` can return at once."""
 
+    @abstractmethod
     def take_events(self) -> list[Event]:
-        """Return the events of the source since the last call, such as gaps."""
+        """Return the events since the last call, such as gaps."""
 
-    def get(self, prop: int) -> float:
-        """Return an OpenCV property of the source."""
-
+    @abstractmethod
     def interrupt(self) -> None:
         """Make a waiting `read` return soon."""
 
+    @abstractmethod
     def release(self) -> None:
         """Close the source."""
 
+    def get(self, prop: int) -> float:
+        """Return an OpenCV property of the source."""
+        return self._properties.get(prop, 0.0)
 
-class FileSource:
+    def _set_size(self, width: int, height: int, at_ns: int) -> None:
+        """Set the size of the next frame; a change is an event."""
+        if self._size not in (None, (width, height)):
+            self._events.append(
+                {
+                    "kind": "size",
+                    "at": utc_text(at_ns),
+                    "source_frame": self._next_frame,
+                    "width": width,
+                    "height": height,
+                }
+            )
+        self._size = width, height
+
+
+class FileSource(FrameSource):
     """The frames of a file, in order, read when they are asked for.
 
     Args:
@@ -98,40 +126,31 @@ class FileSource:
         loop: bool = False,
         may_wait: bool = False,
     ) -> None:
+        super().__init__(reader, clock)
         self._reader = reader
         self._ahead = ReadAhead(reader) if may_wait else None
         self._is_interrupted = False
-        self._clock = clock
         self._reopen = reopen
         self._loop = loop
         self._fps = reader.fps
-        self._properties = properties_of(reader)
-        self._next_frame = 0
         self._first_ns = 0
         self._time = SteadyTime(round(1e9 / self._fps) if self._fps else _STEP_NS, _GAP_NS)
         self._loop_start_s = 0.0
         self._lost = 0  # at the end of the previous loop
-        self._size: tuple[int, int] | None = None
-        self._events: list[Event] = []
-        self._damage = DamageLog()
-        self.end_reason = "finished"
-        self.end_detail = ""
-        self.lost_at_end = 0
 
     def read(self) -> Frame | None:
         started = self._clock.now_ns()
         picture = self._picture()
-        if picture is None and self._loops_now():
-            assert self._reopen is not None
+        can_loop = self._loop and self._next_frame > 0 and not self._is_interrupted
+        if picture is None and can_loop and self._reopen is not None:
             self._start_over(self._reopen)
             picture = self._picture()
         captured = self._clock.now_ns()
-        if picture is None and self._is_interrupted:
-            return None
-        if picture is None:
+        if picture is not None:
+            return self._frame(picture, started, captured)
+        if not self._is_interrupted:
             self._end(captured)
-            return None
-        return self._frame(picture, started, captured)
+        return None
 
     def wait(self, timeout_s: float) -> bool:
         return self._ahead is None or self._ahead.wait(timeout_s)
@@ -140,9 +159,6 @@ class FileSource:
         events = [*self._events, *self._damage.take(self._clock.now_ns())]
         self._events = []
         return events
-
-    def get(self, prop: int) -> float:
-        return self._properties.get(prop, 0.0)
 
     def interrupt(self) -> None:
         self._is_interrupted = True
@@ -155,14 +171,11 @@ class FileSource:
     def _picture(self) -> Picture | None:
         return (self._ahead or self._reader).read()
 
-    def _loops_now(self) -> bool:
-        can = self._reopen is not None and self._loop
-        return can and self._next_frame > 0 and not self._is_interrupted
-
     def _frame(self, picture: Picture, started: int, captured: int) -> Frame:
         self._first_ns = self._first_ns or captured
         height, width = picture.image.shape[:2]
         index = self._next_frame
+        self._set_size(width, height, captured)
         self._next_frame += 1
         media_s = None if picture.time is None else float(picture.time) + self._loop_start_s
         if media_s is None and not self._fps and self._time.now is None:
@@ -172,9 +185,6 @@ class FileSource:
         lost, self._lost = picture.lost_before + self._lost, 0
         if lost:
             self._damage.add(lost, index, captured, media_s)
-        if self._size not in (None, (width, height)):
-            self._events.append(size_event(captured, index, width, height))
-        self._size = width, height
         return Frame(
             picture.image,
             index,
@@ -205,20 +215,3 @@ class FileSource:
         if last_ns is not None:
             # The last frame is shown for one period before the first is shown again.
             self._loop_start_s = last_ns / 1e9 + (1 / self._fps if self._fps else 0.0)
-
-
-def properties_of(reader: SourceReader) -> dict[int, float]:
-    """Return the properties that PySDK may ask for, by OpenCV's numbers."""
-    width, height = reader.size
-    return {_WIDTH: width, _HEIGHT: height, _FPS: reader.fps or 0.0}
-
-
-def size_event(at_ns: int, source_frame: int, width: int, height: int) -> Event:
-    """Return the event for a change of the picture size at a frame."""
-    return {
-        "kind": "size",
-        "at": utc_text(at_ns),
-        "source_frame": source_frame,
-        "width": width,
-        "height": height,
-    }

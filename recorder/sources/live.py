@@ -13,8 +13,7 @@ from typing import Any
 from dgrec.clock import Clock
 from dgrec.errors import SourceError
 from dgrec.format import Event, utc_text
-from dgrec.recorder.sources.damage import DamageLog
-from dgrec.recorder.sources.frames import Frame, properties_of, size_event
+from dgrec.recorder.sources.frames import Frame, FrameSource
 from dgrec.recorder.sources.source import Source, SourceReader
 
 __all__ = ["LiveSource", "LossMeter"]
@@ -80,7 +79,7 @@ class _Gap:
     refusal: str = ""
 
 
-class LiveSource:
+class LiveSource(FrameSource):
     """Frames of a camera or stream, of which only the newest waits.
 
     When inference is slower than the camera, a queue of frames would only make every result older.
@@ -101,8 +100,8 @@ class LiveSource:
             the camera's thread calls it.
     """
 
-    end_detail = ""
-    lost_at_end = 0
+    #: Unless it was interrupted.
+    end_reason = "limit"
 
     def __init__(
         self,
@@ -116,29 +115,22 @@ class LiveSource:
         max_duration_s: float | None = None,
         announce: Callable[[str], None] = lambda _: None,
     ) -> None:
-        #: Why `read` returned None, unless it was interrupted.
-        self.end_reason = "limit"
+        super().__init__(reader, clock)
         self._source = source
         self._announce = announce
-        self._clock = clock
         self._reopen = reopen
         self._reconnect_for_s = reconnect_for_s
         self._stall_timeout_s = stall_timeout_s
         # The readers give up by themselves after the timeout; opening may wait for it twice.
         self._hanging_ns = int((2 * stall_timeout_s + 1) * 1e9)
         self._max_duration_s = max_duration_s
-        self._properties = properties_of(reader)
         self._changed = threading.Condition()
         self._newest: Frame | None = None
-        self._events: list[Event] = []
-        self._damage = DamageLog()
         self._gap: _Gap | None = None
         self._ending = threading.Event()
         #: Whether it turned out to be footage that has ended.
         self._is_over = False
         self._error: SourceError | None = None
-        self._next_frame = 0
-        self._size: tuple[int, int] | None = None
         self._started_ns = self._last_ns = clock.now_ns()
         self._first_ns: int | None = None
         self._last_media_s: float | None = None
@@ -177,10 +169,6 @@ class LiveSource:
             now = None if self._ending.is_set() else self._clock.now_ns()
             events, self._events = [*self._events, *self._damage.take(now)], []
             return events
-
-    def get(self, prop: int) -> float:
-        # Not from the reader: the camera's thread is using it.
-        return self._properties.get(prop, 0.0)
 
     def interrupt(self) -> None:
         self._ending.set()
@@ -320,9 +308,7 @@ class LiveSource:
         if self._first_ns is None:
             self._first_ns = captured
         height, width = image.shape[:2]
-        if self._size is not None and self._size != (width, height):
-            self._events.append(size_event(captured, self._next_frame, width, height))
-        self._size = (width, height)
+        self._set_size(width, height, captured)
         frame = Frame(
             image=image,
             source_frame=self._next_frame,

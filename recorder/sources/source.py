@@ -17,7 +17,6 @@ from dgrec.credentials import percent_encoded, redact, redact_text, remember
 from dgrec.errors import SourceError, VideoError
 from dgrec.files import resolved
 from dgrec.recorder.sources.config import expand
-from dgrec.recorder.sources.probe import ask
 from dgrec.video import digest_of_answer, named_files
 
 if TYPE_CHECKING:
@@ -35,6 +34,17 @@ _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 _HOST_AND_PATH = re.compile(r"[^:]*://(?:\*\*\*@)?(\[[^]]*\]|[^:/?]*)(?::\d+)?([^?]*)")
 
 _DIGEST_TIMEOUT_S = 3.0
+
+#: What to do about FFmpeg's errors.
+_ADVICE = {
+    "returned 401": "check the user name and the password",
+    "returned 403": "this login may not see the stream",
+    "returned 404": "check the path in the address",
+    "returned 5xx": "the camera is not ready, or has too many viewers",
+    "input/output error": "check the host in the address, and the network",
+    "invalid argument": "check the address",
+    "invalid data found": "no video that can be read came from this address",
+}
 
 
 @dataclass(frozen=True)
@@ -237,15 +247,15 @@ def open_source(source: Source, *, stall_timeout_s: float = 10.0) -> SourceReade
             read_timeout_s=stall_timeout_s,
         )
     except VideoError as error:
-        raise SourceError(_cannot_open(source, error, stall_timeout_s)) from None
+        raise SourceError(_cannot_open(source, error)) from None
 
 
-def _cannot_open(source: Source, error: VideoError, patience_s: float) -> str:
+def _cannot_open(source: Source, error: VideoError) -> str:
+    text = str(error)
     if source.kind == "camera":
-        return f"{source.given}: {error}; `dgrec record --source sample` works without one"
+        return f"{source.given}: {text}; `dgrec record --source sample` works without one"
     if source.is_file or source.kind == "pipe":
-        return redact_text(str(error))
-    why = ask(str(source.target), min(patience_s, 3.0))
-    return (
-        f"{source.given}: cannot be opened: {why or 'check the address, the network and the login'}"
-    )
+        return redact_text(text)
+    # Nothing to redact: the reader does not repeat FFmpeg's text, which holds the address.
+    advice = next((f"; {advice}" for part, advice in _ADVICE.items() if part in text), "")
+    return text.replace("cannot be read as a video", "cannot be opened") + advice

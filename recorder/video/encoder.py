@@ -51,18 +51,18 @@ _NICENESS = 10
 
 
 @dataclass(slots=True)
-class _Job:
-    """A job of the encoder's thread: a frame, or something with a segment's videos."""
+class _Task:
+    """A task of the encoder's thread: a frame, or something with a segment's videos."""
 
     videos: SegmentVideos
     image: Any = None
     result: Any = None
     pts_us: int = 0
-    task: Literal["write", "write ahead", "close", "discard"] = "write"
+    action: Literal["write", "write ahead", "close", "discard"] = "write"
 
     @property
     def frames(self) -> int:
-        return 1 if self.task == "write" else 0
+        return 1 if self.action == "write" else 0
 
     @property
     def size(self) -> int:
@@ -90,7 +90,7 @@ class VideoRecorder:
         self._replaces = tuple(replaces)
         self._segment: Segment | None = None
         self._segments: list[Segment] = []
-        self._jobs: deque[_Job] = deque()
+        self._tasks: deque[_Task] = deque()
         self._waiting_bytes = self._waiting_frames = 0
         self._changed = threading.Condition()
         self._is_closing = False
@@ -122,7 +122,7 @@ class VideoRecorder:
         frame, pts_us = segment.videos.place(captured_ns)
         with self._changed:
             self.recorded += 1
-        self._put(_Job(segment.videos, image, result, pts_us))
+        self._put(_Task(segment.videos, image, result, pts_us))
         return VideoPlace(frame, None)
 
     def _change(self, segment: Segment) -> None:
@@ -223,52 +223,52 @@ class VideoRecorder:
     def _end(self, videos: SegmentVideos) -> None:
         if not (videos.is_ended or videos.is_discarded):
             videos.is_ended = True
-            self._put(_Job(videos, task="close"))
+            self._put(_Task(videos, action="close"))
 
     def _discard(self, videos: SegmentVideos) -> None:
         if not videos.is_discarded:
             videos.is_discarded = True
-            self._put(_Job(videos, task="discard"))
+            self._put(_Task(videos, action="discard"))
 
-    def _put(self, job: _Job) -> None:
+    def _put(self, task: _Task) -> None:
         with self._changed:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="dgrec-video", daemon=True)
                 self._thread.start()
-            self._jobs.append(job)
-            self._waiting_frames += job.frames
-            self._waiting_bytes += job.size
+            self._tasks.append(task)
+            self._waiting_frames += task.frames
+            self._waiting_bytes += task.size
             self._changed.notify_all()
 
     def _run(self) -> None:
         if self.options.policy == "leave-out":
             _lower_priority()
         videos: SegmentVideos | None = None  # those of the last frame
-        while (job := self._next_job(videos)) is not None:
-            _do(job)
-            if job.task == "write":
-                videos = job.videos
-            if job.task == "write ahead":
+        while (task := self._next_task(videos)) is not None:
+            _do(task)
+            if task.action == "write":
+                videos = task.videos
+            if task.action == "write ahead":
                 continue
             with self._changed:
                 # Only now, since the frame that is being encoded takes memory, too.
-                self._jobs.popleft()
-                self._waiting_frames -= job.frames
-                self._waiting_bytes -= job.size
+                self._tasks.popleft()
+                self._waiting_frames -= task.frames
+                self._waiting_bytes -= task.size
                 self._changed.notify_all()
 
-    def _next_job(self, videos: SegmentVideos | None) -> _Job | None:
-        """Return the next job; None at the end."""
+    def _next_task(self, videos: SegmentVideos | None) -> _Task | None:
+        """Return the next task; None at the end."""
         due_s = None if videos is None else videos.ahead_due_s
         with self._changed:
-            while not self._jobs:
+            while not self._tasks:
                 if self._is_closing:
                     return None
                 timeout_s = None if due_s is None else due_s - time.monotonic()
                 if videos is not None and timeout_s is not None and timeout_s <= 0:
-                    return _Job(videos, task="write ahead")
+                    return _Task(videos, action="write ahead")
                 self._changed.wait(timeout_s)
-            return self._jobs[0]
+            return self._tasks[0]
 
 
 def _lower_priority() -> None:
@@ -278,13 +278,13 @@ def _lower_priority() -> None:
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
-def _do(job: _Job) -> None:
-    result, videos = job.result, job.videos
-    if job.task == "close":
+def _do(task: _Task) -> None:
+    result, videos = task.result, task.videos
+    if task.action == "close":
         videos.close()
-    elif job.task == "write ahead":
+    elif task.action == "write ahead":
         videos.write_ahead()
-    elif job.task == "discard":
+    elif task.action == "discard":
         videos.discard()
     elif not videos.is_discarded:
-        videos.write(job.image, lambda: image_overlay(result, job.image), job.pts_us)
+        videos.write(task.image, lambda: image_overlay(result, task.image), task.pts_us)

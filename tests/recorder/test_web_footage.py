@@ -336,5 +336,5 @@ def test_what_is_no_address_is_one_line(dgrec: Command, address: str) -> None:
     done = dgrec.record("--source", address, "--output", "s.parquet")
     assert (done.returncode, done.stderr.splitlines()) == (
         1,
-        ["Error: http://***: cannot be opened: this is not a valid address"],
+        ["Error: http://***: cannot be opened: invalid argument; check the address"],
     )
