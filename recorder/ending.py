@@ -59,7 +59,7 @@ class Ending:
 
     @property
     def recorded_reason(self) -> str:
-        """The reason for the metadata, which tells a disk that was full or failed apart."""
+        """The reason in the metadata, where a full disk has its own."""
         if isinstance(self.failure, StorageError):
             return "disk_full" if self.failure.is_full else "failed"
         return self.reason

@@ -90,9 +90,9 @@ def _end_workers() -> None:
 
     The model must have been released, or PySDK waits for an answer and aborts.
 
-    The worker would end by itself once its parent is gone, but a parent that nobody has waited for
-    still exists: a program that reads our output to its end before it waits would never get there,
-    since the worker has that pipe open too.
+    The worker would end by itself once its parent no longer exists. But a parent exists until its
+    own parent has waited for it, and one that reads our output to its end first waits for ever:
+    the worker has that pipe open too.
     """
     import psutil  # type: ignore[import-untyped]  # PySDK depends on it
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,27 +186,24 @@ def _gather(
             continue
         for candidate in _expand(Path(path), problems):
             file = resolved(candidate.path)
-            if file not in candidates or candidate.named:
+            known = candidates.get(file)
+            if known is None or (candidate.named and not known.named):
                 candidates[file] = candidate
-    sets: dict[tuple[Path, str | None], list[_Candidate]] = {}
-    set_of: dict[Path, tuple[Path, str | None]] = {}
-    for file, candidate in candidates.items():
-        part = part_of(candidate.path)
+    part_of_file = {file: part_of(candidate.path) for file, candidate in candidates.items()}
+    sets: defaultdict[tuple[Path, str | None], list[_Candidate]] = defaultdict(list)
+    for file, part in part_of_file.items():
         if part is not None:
-            set_of[file] = part
-            sets.setdefault(part, []).append(candidate)
+            sets[part].append(candidates[file])
     whole = {part for part, members in sets.items() if _is_whole(part, members)}
     names = {name for name, _ in whole}
-    done = set()
-    for file, candidate in candidates.items():
-        part = set_of.get(file)
-        if part is None or part not in whole:
-            # A set reports its own damaged parts.
-            if part is None or part[1] is not None or part[0] not in names:
-                yield candidate.path, candidate.named
-        elif part not in done:
-            done.add(part)
-            yield part[0], False
+    for file, part in part_of_file.items():
+        candidate = candidates[file]
+        if part in whole:
+            if candidate is sets[part][0]:
+                yield part[0], False
+        # Otherwise it is a damaged part, which its set reports.
+        elif part is None or part[1] is not None or part[0] not in names:
+            yield candidate.path, candidate.named
 
 
 def _is_whole(part: tuple[Path, str | None], members: list[_Candidate]) -> bool:

@@ -17,7 +17,7 @@ from dgrec.errors import (
     QueryError,
     SessionError,
 )
-from dgrec.format import DecodeError, Journal, Metadata
+from dgrec.format import SCHEMA, DecodeError, Journal, Metadata
 from dgrec.paths import JOURNAL_SUFFIX
 from dgrec.session.file import RecordedFile, rows_of
 from dgrec.session.notebook import session_card
@@ -183,7 +183,7 @@ class Session:
         return len(self._rows)
 
     def __repr__(self) -> str:
-        return f"<dgrec session {str(self.path)!r}: {len(self)} frames>"
+        return f"<dgrec session {str(self.path)!r}: {counted(len(self), 'frame')}>"
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows (IPython's protocol)."""
@@ -235,8 +235,10 @@ class Session:
     @property
     def detections(self) -> pa.Table:
         """One row per detection: ``frame``, and the fields of the detection."""
-        tables = [_flat_detections(batch) for batch in self.batches(["frame", "detections"])]
-        return pa.concat_tables(tables) if tables else _flat_detections(self.schema.empty_table())
+        names = ["frame", "detections"]
+        schema = pa.schema([SCHEMA.field(name) for name in names])
+        none = pa.RecordBatch.from_pylist([], schema=schema)
+        return pa.concat_tables(map(_flat_detections, list(self.batches(names)) or [none]))
 
     def _column(self, name: str) -> np.ndarray[Any, Any] | None:
         if name not in self.schema.names:
@@ -420,14 +422,9 @@ class Session:
         self.close()
 
 
-def _flat_detections(rows: pa.RecordBatch | pa.Table) -> pa.Table:
+def _flat_detections(rows: pa.RecordBatch) -> pa.Table:
     import pyarrow.compute as pc
 
-    if isinstance(rows, pa.Table):
-        rows = rows.combine_chunks().to_batches() or [
-            pa.RecordBatch.from_pylist([], schema=rows.schema)
-        ]
-        rows = rows[0]
     column = cast(pa.ListArray, rows.column("detections"))
     values = column.flatten()
     parents = pc.list_parent_indices(column)
