@@ -85,8 +85,8 @@ def _quantity(name: str) -> Parsed:
     "--duration",
     type=_quantity("duration"),
     metavar="TIME",
-    help="End after that time (90s, 10m; seconds without a unit): of footage for a file, as it "
-    "passes for a live source.",
+    help="End after that time (90s, 10m; seconds without a unit): of footage for a file, of real "
+    "time for a live source.",
 )
 @click.option(
     "--fps",
@@ -135,8 +135,8 @@ def _quantity(name: str) -> Parsed:
     "--split-every",
     type=_quantity("split_every"),
     metavar="TIME",
-    help="Begin a new part after that time (90s, 10m, 24h): NAME-0001.parquet, ... It is the time "
-    "that passes, also for a file, which is recorded as fast as the model runs.",
+    help="Begin a new part after that time (90s, 10m, 24h): NAME-0001.parquet, ... It is real "
+    "time, also for a file, which is recorded as fast as the model runs.",
 )
 @click.option(
     "--split-size",
@@ -161,9 +161,9 @@ def _quantity(name: str) -> Parsed:
     "--continue",
     "continues",
     is_flag=True,
-    help="Go on with the parts of that name, for what a service manager starts again and again: "
-    "seal what a killed run left, number parts and frames on, and let --keep-last and --keep-total "
-    "count the parts of all runs. Without --output: recordings/SOURCE.parquet.",
+    help="Continue the parts of that name, for a recorder that a service manager restarts: seal "
+    "what a killed run left, continue the numbers of parts and frames, and let --keep-last and "
+    "--keep-total count the parts of all runs. Without --output: recordings/SOURCE.parquet.",
 )
 @click.option(
     "--min-free",
@@ -221,7 +221,7 @@ def record_command(properties: tuple[str, ...], **given: Any) -> None:
 
     Detections, timing and everything needed to draw the overlays again go into one Parquet file.
     Without a model the bundled face detector runs on the CPU. The DeGirum token is read from
-    DEGIRUM_CLOUD_TOKEN or from PySDK's own store. Ctrl-C ends the recording in good order. When the
+    DEGIRUM_CLOUD_TOKEN or from PySDK's own store. Ctrl-C ends and seals the recording. When the
     disk is full, fails or goes away, what was written before stays readable (exit code 4).
     """
     from dgrec.recorder.command import run_record
@@ -265,11 +265,11 @@ def record_command(properties: tuple[str, ...], **given: Any) -> None:
 def recover_command(journals: tuple[Path, ...], output: Path | None, keep: bool) -> None:
     """Make a session file of everything that is readable in JOURNALS.
 
-    A journal can be read as it is by every command; this is for keeping it. It is removed once the
-    session file is on disk, unless part of it was lost. A video beside it is looked through to its
-    last whole frame, and the session says how far it goes. Exit code 0: all of it was saved. 3:
+    Every command can read a journal as it is; this is for keeping it. The journal is removed once
+    the session file is on disk, unless part of it was lost. A video beside it is cut after its last
+    complete frame, and the session records how far it goes. Exit code 0: everything was saved. 3:
     sealed, but part of the journal is damaged. 1: nothing could be read. 4: the session file could
-    not be written, and the journal is as it was.
+    not be written, and the journal is unchanged.
     """
     if output is not None and len(journals) > 1:
         raise click.UsageError("--output goes with one journal")

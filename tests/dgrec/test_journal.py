@@ -310,7 +310,7 @@ def test_all_looks_at_a_growing_journal_show_the_same(tmp_path: Path) -> None:
         with pytest.raises(SessionError, match=r"a\.arrows: no longer exists: it was removed"):
             list(session)
         path.with_suffix(".parquet").touch()
-        with pytest.raises(SessionError, match=r"it was sealed; name a\.parquet"):
+        with pytest.raises(SessionError, match=r"it was sealed to a\.parquet"):
             list(session)
     writer.close()
 
