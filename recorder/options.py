@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # pyarrow takes 0.4 s, which `dgrec record --help` must not w
 
 __all__ = [
     "CHOICES",
+    "COUNTS",
     "HELP",
     "QUANTITIES",
     "QueuePolicy",
@@ -41,6 +42,13 @@ QUANTITIES = {
     "keep_last": Quantity(parse_time, "1s"),
     "keep_total": Quantity(parse_size, "1MB"),
     "min_free": Quantity(parse_size, "1B"),
+}
+
+#: The options that are whole numbers.
+COUNTS = {
+    "max_frames": Quantity(int, "1"),
+    "every": Quantity(int, "1"),
+    "video_quality": Quantity(int, "1", "100"),
 }
 
 #: The options that are one of several words.
@@ -149,25 +157,15 @@ class RecordingOptions:
     video_policy: VideoPolicy | None = None
 
     def __post_init__(self) -> None:
-        for name, quantity in QUANTITIES.items():
+        for name, quantity in (QUANTITIES | COUNTS).items():
             number = getattr(self, name)
-            if number is not None:
-                _check_number(name, number)
+            if not self._is_unset(name):
+                _check_number(name, number, "whole " if name in COUNTS else "")
                 quantity.check(number, f"{_flag(name)}: {number:g}")
         for name, choices in CHOICES.items():
             choice = getattr(self, name)
-            is_unset = choice is None and name in ("policy", "video_policy")
-            if not is_unset and choice not in choices:
+            if not self._is_unset(name) and choice not in choices:
                 raise ConfigError(f"{name}: {choice!r} is not one of {', '.join(choices)}")
-        for name in ("max_frames", "every"):
-            count = getattr(self, name)
-            if count is not None:
-                _check_number(name, count, "whole ")
-                if count < 1:
-                    raise ConfigError(f"{_flag(name)}: {count} is too little; 1 is the least")
-        _check_number("video_quality", self.video_quality, "whole ")
-        if not 1 <= self.video_quality <= 100:
-            raise ConfigError(f"--video-quality: {self.video_quality} is not between 1 and 100")
         if self.video_size is not None:
             try:
                 width, height = self.video_size
@@ -186,6 +184,10 @@ class RecordingOptions:
             raise ConfigError(
                 "--keep-last and --keep-total remove parts: say --split-every or --split-size, too"
             )
+
+    def _is_unset(self, name: str) -> bool:
+        """Return whether an option that may be None is None."""
+        return getattr(self, name) is None and getattr(type(self), name) is None
 
     @property
     def splitting(self) -> Splitting:
@@ -221,8 +223,10 @@ def _check_video_size(width: int, height: int) -> None:
 
 
 def _check_number(name: str, value: object, kind: Literal["", "whole "] = "") -> None:
-    is_number = isinstance(value, int if kind else int | float) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value):  # type: ignore[arg-type]
+    types = int if kind else int | float
+    is_number = isinstance(value, types) and not isinstance(value, bool)
+    # NaN is not less than anything.
+    if not is_number or not abs(value) <= sys.float_info.max:  # type: ignore[arg-type]
         raise ConfigError(f"{_flag(name)}: {value!r} is not a {kind}number")
 
 
