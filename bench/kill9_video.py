@@ -28,8 +28,8 @@ from pathlib import Path
 from dgrec.clock import Clock
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.options import RecordingOptions
-from dgrec.recorder.session_writer import SessionWriter
 from dgrec.recorder.recovery import left_behind, recover
+from dgrec.recorder.session_writer import SessionWriter
 from dgrec.recorder.sources import Frame
 from dgrec.recorder.stream import Stream
 from dgrec.replay.verify import verify

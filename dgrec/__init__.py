@@ -1,9 +1,9 @@
-"""dgrec: record what an AI camera pipeline did, look at it again, measure it.
+"""dgrec: records what an AI camera pipeline did, replays it, and measures it.
 
-`Recorder` writes a session, and an `Output` watches it; `open` gives a recorded session,
-`open_sessions` many, `connect` SQL over them; `compare` holds recordings against each other; the
-rest of the public names are the errors they may raise. Cameras are recorded, and sessions
-replayed, by the command ``dgrec``.
+`Recorder` writes a session, and an `Output` watches it. `open` opens a session, `open_sessions`
+many, and `connect` connects to them with SQL. `compare` compares recordings. The other public names
+are classes that these return, and errors. The command ``dgrec`` records cameras and replays
+sessions.
 """
 
 from dgrec.errors import (
@@ -59,8 +59,8 @@ if TYPE_CHECKING:
     from dgrec.session import open_session as open
 
 
-#: Where the public names stand. They are imported when they are used: pyarrow takes 0.4 s, which
-#: `dgrec --help` must not wait for.
+#: The modules of the public names, which are imported when they are used: pyarrow takes 0.4 s, and
+#: `dgrec --help` must not wait for it.
 _HOMES = {
     "Comparison": ("dgrec.comparison", "Comparison"),
     "Output": ("dgrec.recorder.outputs", "Output"),

@@ -1,4 +1,4 @@
-"""The command ``dgrec``: gathers the commands of both rooms and turns errors into one line.
+"""The command ``dgrec``: gathers all commands, and turns errors into one line.
 
 Modules named ``cli`` import click and nothing heavy at their top: ``dgrec --help`` must not wait
 for pyarrow, DuckDB or PySDK.
@@ -27,17 +27,17 @@ from dgrec.version import __version__
 
 
 class RootGroup(click.Group):
-    """Prints what went wrong in one line, and exits as the error says (click: 2 for usage)."""
+    """Prints errors in one line, and exits with the error's code (click: 2 for usage)."""
 
     def main(self, args: Sequence[str] | None = None, *more: Any, **extra: Any) -> Any:
-        # Before anything can repeat one of them: a URL may be where no option takes it.
+        # Before anything can print one of them: a URL may also be in the wrong place.
         for argument in sys.argv[1:] if args is None else args:
             value = re.sub(r"--[\w-]+=", "", argument, count=1)
             if "://" in value and not any(c.isspace() for c in value.partition("://")[0]):
                 remember(value)
         try:
             return super().main(args, *more, **extra)
-        except OSError as error:  # of what click prints itself: --help, --version
+        except OSError as error:  # while click itself prints: --help, --version
             _end_of_output(error)
 
     def make_context(
@@ -67,7 +67,7 @@ class RootGroup(click.Group):
 
 @contextlib.contextmanager
 def _one_printable_line() -> Iterator[None]:
-    """Make click's errors printable: they repeat what was typed, or what a script passed on."""
+    """Make click's errors printable: they repeat arguments, which may come from a script."""
     try:
         yield
     except click.ClickException as error:
@@ -78,10 +78,10 @@ def _one_printable_line() -> Iterator[None]:
 
 
 def _end_of_output(error: OSError) -> NoReturn:
-    """End because standard output cannot be written, or because of another file, in one line.
+    """Exit with one line because standard output, or another file, cannot be written.
 
     Raises:
-        SystemExit: Always; 0 for a pipe that nobody reads any more (`dgrec query ... | head`).
+        SystemExit: Always; 0 for a pipe that is no longer read (`dgrec query ... | head`).
     """
     _discard_output()
     if isinstance(error, BrokenPipeError):
@@ -92,7 +92,7 @@ def _end_of_output(error: OSError) -> NoReturn:
 
 
 def _discard_output() -> None:
-    """Lead standard output nowhere: Python would flush it when it exits, and complain."""
+    """Redirect standard output to /dev/null: Python would report that it cannot flush it."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -118,8 +118,7 @@ def root() -> None:
 
 
 def gather() -> click.Group:
-    """Return the root command with the commands of both rooms."""
-    # The front door is the one place in this package that knows the two rooms behind it.
+    """Return the root command with the commands of the recorder and of replay."""
     import dgrec.recorder.cli
     import dgrec.replay.cli
 
@@ -138,19 +137,19 @@ def main() -> None:
         _leave_hanging_thread(end.code)
         try:
             sys.stdout.flush()
-        except (OSError, ValueError):  # whoever wrote it has said so
+        except (OSError, ValueError):  # already reported
             _discard_output()
         raise
-    except Exception:  # one of our own mistakes: where it happened, and nothing secret
+    except Exception:  # a defect in dgrec: print where, without secrets
         for text in redact_text(traceback.format_exc()).splitlines():
             echo(text, err=True)
         raise SystemExit(1) from None
 
 
 def _stop_in_order() -> None:
-    """Let the signals that end a program leave nothing behind: temporary files are removed.
+    """Turn the signals that end a program into `SystemExit`, so that temporary files are removed.
 
-    In the background of a script SIGINT is ignored, and after ``nohup`` SIGHUP: that stays so.
+    Ignored signals stay ignored, such as SIGHUP after ``nohup``.
     """
 
     def stop(number: int, _: object) -> NoReturn:
@@ -162,7 +161,7 @@ def _stop_in_order() -> None:
 
 
 class _StandardError(io.TextIOWrapper):
-    """Standard error that may be full or closed: nothing ends because a message cannot be shown."""
+    """Standard error that may be full or closed: no command fails because of a message."""
 
     def write(self, text: str) -> int:
         with contextlib.suppress(OSError):
@@ -175,10 +174,11 @@ class _StandardError(io.TextIOWrapper):
 
 
 def _open_standard_streams() -> None:
-    """Take the numbers of streams that were closed, or the next file would have them."""
-    closed = [number for number, file in enumerate(_STREAMS) if getattr(sys, file) is None]
+    """Open /dev/null for closed streams, or the next file would get their descriptors."""
+    streams = (sys.stdin, sys.stdout, sys.stderr)
+    closed = [number for number, stream in enumerate(streams) if stream is None]
     for number in closed:
-        # Reading only: writing to it fails, as it should.
+        # Stdout for reading only, so that writing to it fails.
         assert os.open(os.devnull, os.O_WRONLY if number == 2 else os.O_RDONLY) == number
     if 0 in closed:
         sys.stdin = os.fdopen(0, "r", encoding="utf-8", closefd=False)
@@ -189,14 +189,11 @@ def _open_standard_streams() -> None:
     sys.stderr = _StandardError(raw, encoding, "backslashreplace", line_buffering=True)
 
 
-_STREAMS = ("stdin", "stdout", "stderr")
-
-
 def _leave_hanging_thread(code: object) -> None:
-    """End the process here if a thread still hangs in a silent source, or in a statement.
+    """Exit at once if a thread still hangs in a source, an AI server or a SQL statement.
 
-    Should it come back from OpenCV while Python is shutting down, C++ would abort the process; for
-    DuckDB, Python would wait. By now all is sealed and said; what is left is the exit code.
+    If such a thread returned from OpenCV while Python is shutting down, C++ would abort the
+    process; for DuckDB, Python would wait. Everything is sealed and reported at this point.
     """
     hanging = ("dgrec-camera", "dgrec-source", "dgrec-duckdb", "dgrec-server")
     if any(thread.name.startswith(hanging) for thread in threading.enumerate()):

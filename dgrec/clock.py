@@ -9,14 +9,14 @@ __all__ = ["Clock"]
 
 
 class Clock:
-    """Stamps in UTC nanoseconds, read from a monotonic clock that is tied to UTC once.
+    """Stamps in UTC nanoseconds, from a monotonic clock that is set to UTC once.
 
-    A clock that is set while recording (NTP, a person, the end of daylight saving time on
-    a misconfigured device) would otherwise reorder frames and make latencies negative. What the
-    system clock has moved by since the start is `drift_ns`: it belongs in the metadata.
+    If the system clock is set while recording (by NTP, a person, or the end of daylight saving time
+    on a misconfigured device), frames would otherwise be reordered and latencies negative. How far
+    the system clock has moved since the start is `drift_ns`, which goes into the metadata.
 
     Args:
-        after_ns: Stamps are later than this, whatever the system clock says: they continue others.
+        after_ns: Stamps are not before this, whatever the system clock says: they continue others.
     """
 
     def __init__(

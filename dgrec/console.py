@@ -1,4 +1,4 @@
-"""rich's console, for text that comes from anywhere: no markup, no escapes but rich's own."""
+"""rich's console for untrusted text: no markup, and no escape sequences but rich's own."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ __all__ = ["Console"]
 
 
 class Console(rich.console.Console):
-    """A console that prints text as `dgrec.terminal` does, whatever it stands in.
+    """A console that escapes text as `dgrec.terminal` does, wherever it is printed.
 
-    Text that is printed is one line, neither markup (``[bold]``, ``[link=...]``) nor the name of an
-    emoji (``:car:``).
+    Markup (``[bold]``, ``[link=...]``) and names of emoji (``:car:``) are printed as they are.
     """
 
     def __init__(self, **options: Any) -> None:

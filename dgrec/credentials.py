@@ -1,8 +1,8 @@
-"""Passwords and tokens: kept out of everything that is printed, recorded or used as a name.
+"""Keeps passwords and tokens out of everything that is printed, recorded or used as a name.
 
-Before an address is taken apart, `remember` is given the whole of it. From then on `redact_text`
-takes it and its parts out of any text, such as the error of a library that has cut it at a
-character that its password should not have held.
+`remember` is called with every address before it is parsed. From then on `redact_text` removes the
+address and its secret parts from any text, such as the error of a library that split it at a
+special character in the password.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ _SECRET_ITEM = re.compile(rf"(?i)({_KEY}=)(?:(?!_[a-z]+=)[^/&;?\s])+")
 _HEADER = re.compile(
     r"(?i)(authorization\s*[:=]\s*)[^\r\n]+|(\b(?:basic|bearer|digest)\s+)(?=\S*[\d=])\S{4,}"
 )
-# Up to the next blank: a password may hold quotes and brackets. What closes the URL in a sentence
-# is given back by `redact_text`.
+# Up to the next blank, since a password may hold quotes and brackets. `redact_text` keeps the
+# punctuation after a URL in a sentence.
 _URL = re.compile(r"\b[a-zA-Z][a-zA-Z0-9+.-]{0,30}://\S+")
 _CLOSING = "'\"<>()[]{},;.!:"
 
-#: Addresses that were given, and what stands for each; parts of their logins and queries.
+#: Remembered addresses with their redacted forms, and secret parts of them.
 _addresses: dict[str, str] = {}
 _secrets: set[str] = set()
-#: Shorter parts would be found in ordinary words.
+#: Shorter secrets would be found in ordinary words.
 _SHORTEST = 4
-#: What is longer is no address.
+#: Longer texts are not addresses.
 _LONGEST = 10_000
-#: In how many places a login may be cut.
+#: In how many places a login may be split.
 _MOST_CUTS = 60
 
 
@@ -53,8 +53,8 @@ def redact(url: str) -> str:
     """Return ``url`` without user, password, query values and fragment.
 
     The path stays, since it often names the camera; a query keeps its keys (``?token=***``), which
-    tell apart two streams of one device. A password that is not percent-encoded may hold any
-    character: where it cannot be told from what follows it, nothing but the scheme is kept.
+    distinguish two streams of one device. A password that is not percent-encoded may hold any
+    character: if its end is unclear, only the scheme is kept.
     """
     if _NO_ADDRESS.match(url):
         return url
@@ -72,9 +72,9 @@ def redact(url: str) -> str:
 
 
 def _is_login(text: str) -> bool:
-    """Return whether an ``@`` after ``text`` ends a login, as far as anybody can tell.
+    """Return whether an ``@`` after ``text`` surely ends a login.
 
-    One in a query, a fragment or after ``password=`` may stand within something secret.
+    In a query, a fragment or after ``password=`` it may be part of a secret.
     """
     begin = _before_path(text)
     if begin != text and (":" not in begin or _HOST_AND_PORT.match(begin)):
@@ -87,7 +87,7 @@ def _before_path(text: str) -> str:
 
 
 def _redact_without_scheme(url: str) -> str:
-    # No URL, or a mistyped one: `admin:password@host/stream`, `rtsp:/admin:password@host`.
+    # Not a URL, or a mistyped one: `admin:password@host/stream`, `rtsp:/admin:password@host`.
     head, at, tail = url.rpartition("@")
     is_login = at and (":" in head or head.startswith("//"))
     path, mark, query = (f"***@{tail}" if is_login else url).partition("?")
@@ -96,7 +96,7 @@ def _redact_without_scheme(url: str) -> str:
 
 def _redact_query(query: str) -> str:
     items = [item.partition("=") for item in query.split("&") if item]
-    # Without "=" the whole item may be the token; so may a key, of an address of several.
+    # Without "=" the whole item may be the token. So may a key that holds another address.
     return "&".join(
         f"{key}=***" if equals and re.fullmatch(r"[\w.-]+", key) else "***"
         for key, equals, _ in items
@@ -104,7 +104,7 @@ def _redact_query(query: str) -> str:
 
 
 def redact_text(text: str) -> str:
-    """Return ``text`` (an error of a library, say) without logins, tokens and other secrets."""
+    """Return ``text``, such as an error of a library, without logins, tokens and other secrets."""
 
     def replace(match: re.Match[str]) -> str:
         url = match.group()
@@ -116,10 +116,10 @@ def redact_text(text: str) -> str:
 
 
 def redact_remembered(text: str) -> str:
-    """Return ``text`` without what is secret in the addresses that were given to `remember`."""
+    """Return ``text`` without the secrets of remembered addresses."""
     for address in sorted(_addresses, key=len, reverse=True):
         text = text.replace(address, _addresses[address])
-    # All are found before one is replaced: two may overlap.
+    # All are found before any is replaced, since two may overlap.
     found = [span for secret in _secrets if secret in text for span in _spans(secret, text)]
     kept, end = [], 0
     for start, stop in sorted(found):
@@ -137,7 +137,7 @@ def _spans(part: str, text: str) -> Iterator[tuple[int, int]]:
 
 
 def remember(address: str) -> None:
-    """Let `redact_text` take what is secret in ``address`` out of every text from here on."""
+    """Let `redact_text` remove the secrets of ``address`` from every text from now on."""
     if len(address) > _LONGEST:
         return
     redacted = redact(address)
@@ -150,9 +150,8 @@ def remember(address: str) -> None:
 
 
 def _secret_parts(address: str) -> set[str]:
-    """Return the login of an address and the values of its query.
-
-    Of the login also each part that a library may find that cuts the address where it should not.
+    """Return the login of an address, each part that it may wrongly be split into, and the values
+    of its query.
     """
     scheme = _SCHEME.match(address)
     rest = address[scheme.end() :] if scheme else address
@@ -170,11 +169,10 @@ def _secret_parts(address: str) -> set[str]:
 
 
 def percent_encoded(url: str) -> str:
-    """Return ``url`` with its login percent-encoded: anything else would end it too early.
+    """Return ``url`` with its login percent-encoded, so that special characters do not end it.
 
-    One that is encoded already, or has nothing to encode, is returned as it is. Which of several
-    ``@`` ends the login is a guess: the last one, unless what follows an earlier one looks like
-    the address of a host, and what follows the last does not.
+    Characters that are encoded already stay. Which of several ``@`` ends the login is a guess: the
+    last one, unless an address follows an earlier one, and none follows the last.
     """
     scheme = _SCHEME.match(url)
     if scheme is None:
@@ -185,18 +183,18 @@ def percent_encoded(url: str) -> str:
         return url
     has_host = ":" not in begin or (_HOST_AND_PORT.match(begin) and not _is_address(rest))
     if begin != login and has_host:
-        return url  # the "@" is in a path or a query, and there is no login
+        return url  # the "@" is in a path or a query
     user, colon, password = login.partition(":")
     return f"{scheme.group()}{_encoded(user)}{colon}{_encoded(password)}@{rest}"
 
 
 def _is_address(text: str) -> bool:
-    """Return whether ``text`` begins with what is likely a host, and maybe a port."""
+    """Return whether ``text`` probably begins with a host, and maybe a port."""
     return re.match(rf"(?:{_ADDRESS.pattern})(?::\d+)?(?:[/?#\\]|\Z)", text) is not None
 
 
 def _encoded(text: str) -> str:
-    # What is encoded already stays; so does what may stand in a login (RFC 3986).
+    # Encoded characters stay, and so do those that a login may have (RFC 3986).
     parts = re.split(r"(%[0-9a-fA-F]{2})", text)
     parts[::2] = [quote(part, safe="!$&'()*+,;=-._~") for part in parts[::2]]
     return "".join(parts)

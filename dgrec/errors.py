@@ -1,4 +1,4 @@
-"""Every error that dgrec raises on purpose.
+"""The errors that dgrec raises on purpose.
 
 DgrecError
 ├── SourceError            a source cannot be opened, or fails while it is read
@@ -10,12 +10,12 @@ DgrecError
 ├── VideoError             pixels that cannot be found, read or written
 │   └── OverlayError       results that PySDK cannot draw
 └── SessionError           a file that cannot be used as a session
-    ├── NotASessionError   it is something else
-    ├── DamagedSessionError  it was one: truncated, overwritten, bits flipped
+    ├── NotASessionError     missing, or not a session
+    ├── DamagedSessionError  truncated, overwritten, bits flipped
     └── FormatVersionError   written by a newer dgrec
 
-Messages are one line in lower case: they name the thing and say what to do about it. The
-command line prints them as they are and exits with the error's `exit_code`.
+A message is one line in lower case that names the thing and says what to do about it. The
+command line prints it as it is and exits with the error's `exit_code`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ __all__ = [
 
 
 class DgrecError(Exception):
-    """Base of all errors that dgrec raises on purpose."""
+    """The base of all errors that dgrec raises on purpose."""
 
     exit_code = 1
 
@@ -56,10 +56,10 @@ class OutputError(DgrecError):
 
 
 class StorageError(OutputError):
-    """What is written to failed: full, failing, read-only or gone.
+    """A disk is full, failing, read-only or gone.
 
     Args:
-        is_full: There was no room, rather than a fault.
+        is_full: The disk is full.
     """
 
     exit_code = 4
@@ -70,7 +70,7 @@ class StorageError(OutputError):
 
 
 class ConfigError(DgrecError):
-    """A setting in dgrec.toml, or the value of an option, makes no sense."""
+    """A setting in dgrec.toml, or the value of an option, is invalid."""
 
 
 class QueryError(DgrecError):
@@ -90,11 +90,11 @@ class SessionError(DgrecError):
 
 
 class NotASessionError(SessionError):
-    """The file is no dgrec session."""
+    """The file is not a dgrec session."""
 
 
 class DamagedSessionError(SessionError):
-    """The file is a dgrec session, but part of it cannot be trusted."""
+    """The file is a dgrec session, but part of it is damaged."""
 
 
 class FormatVersionError(SessionError):

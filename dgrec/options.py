@@ -1,4 +1,4 @@
-"""Types of options that the commands of both rooms share."""
+"""Types of command line options that several commands share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ else:  # older versions of click know no brackets there
 
 
 class NamedPath(click.Path):
-    """A path that is not empty: that would be a variable that is not set, not this folder."""
+    """A path that is not empty: an empty one comes from a variable that is not set."""
 
     def convert(
         self,
@@ -28,14 +28,14 @@ class NamedPath(click.Path):
         ctx: click.Context | None,
     ) -> Any:
         if not os.fspath(value):
-            self.fail("an empty name names no file", param, ctx)
+            self.fail("the name is empty", param, ctx)
         if "\0" in os.fspath(value):
             self.fail("a name cannot hold a NUL", param, ctx)
         return super().convert(value, param, ctx)
 
 
 class Parsed(_ParamType):
-    """A value that ``parse`` makes of its text; a `ConfigError` of it is an error of usage."""
+    """A value that ``parse`` makes of a text; its `ConfigError` is a usage error."""
 
     name = "text"
 

@@ -1,4 +1,4 @@
-"""Where the sample data is: a small face detection model, a clip, a session recorded from it."""
+"""The sample data: a small face detection model, a clip, and a session recorded from it."""
 
 from __future__ import annotations
 

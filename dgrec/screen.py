@@ -1,4 +1,4 @@
-"""Whether there is a screen to open a window on."""
+"""Checks that a window can be opened."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _PROBE = "import cv2; cv2.namedWindow('dgrec', cv2.WINDOW_NORMAL); cv2.destroyAl
 def has_display() -> bool:
     """Return whether a window can be opened here.
 
-    ``DISPLAY`` may name a display that is gone (an old SSH session's): the window library ends the
-    whole process then, so another process tries first.
+    ``DISPLAY`` may name a display that is gone (an old SSH session's). The window library then
+    ends the whole process, so another process tries it first.
     """
     if sys.platform != "linux":
         return True

@@ -1,7 +1,7 @@
-"""The one way to print text: what comes from files, cameras and libraries cannot steer a terminal.
+"""Prints untrusted text, which must not control the terminal.
 
-Labels, file names, metadata and the messages of libraries may hold escape sequences, marks that
-turn the direction of writing, and ends of lines that forge a line of ours. Whatever dgrec prints
+Labels, file names, metadata and messages of libraries may hold escape sequences, marks that
+reverse the direction of writing, and line breaks that forge a line of ours. Whatever dgrec prints
 goes through `echo`, or through a `dgrec.console.Console`; both show such characters as escapes.
 """
 
@@ -16,24 +16,24 @@ from dgrec.credentials import redact_remembered
 
 __all__ = ["echo", "line", "shortened", "shown"]
 
-#: Longer lines are cut in the middle: a name may have a megabyte.
+#: Longer lines are shortened in the middle: a name may have a megabyte.
 _LONGEST = 4_000
 
-# Control characters but the end of a line, separators of lines, marks of direction, characters
-# without width or without a glyph, tags, and bytes of file names that are no UTF-8.
-# A flag of a region, which tags spell, is kept.
+# Control characters except the line feed, line separators, marks of direction, characters without
+# width or glyph, tags, and bytes of file names that are not UTF-8. The flag of a region, which is
+# spelled with tags, is kept.
 _STEERING = re.compile(
     "(\U0001f3f4[\U000e0020-\U000e007e]{1,6}\U000e007f)|"
     "[\0-\t\x0b-\x1f\x7f-\x9f\u00ad\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
     "\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb"
     "\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e00ff\ud800-\udfff]"
 )
-# Emoji such as families are made with these, and so are words of Persian and Hindi.
+# Used in emoji such as families, and in words of Persian and Hindi.
 _JOINERS = "\u200c\u200d"
 
 
 def shown(text: str) -> str:
-    """Return ``text`` with what would steer a terminal as escapes; ends of lines stay."""
+    """Return ``text`` with escapes for what would control a terminal, except line feeds."""
     if text.isascii() and text.isprintable():
         return text
 
@@ -55,7 +55,7 @@ def line(text: str) -> str:
 
 
 def shortened(text: str, most: int) -> str:
-    """Return ``text``, with its middle left out and counted if it has more than ``most``."""
+    """Return ``text``, without its middle if it is longer than ``most``."""
     if len(text) <= most:
         return text
     half = most // 2
@@ -67,8 +67,8 @@ def echo(text: str = "", *, err: bool = False) -> None:
     """Print one `line` on standard output, or with ``err`` on standard error.
 
     Raises:
-        OSError: Standard output cannot be written. Standard error that cannot be is left alone:
-            there is nowhere to say so.
+        OSError: Standard output cannot be written. For standard error there is no other place to
+            report that.
     """
     if err:
         with contextlib.suppress(OSError):
@@ -87,16 +87,16 @@ def _print(text: str, stream: IO[str] | None) -> None:
 
 
 def _joins(neighbour: str) -> bool:
-    """Return whether a joiner beside this character may change how it looks."""
+    """Return whether a joiner next to this character may change how it looks."""
     import unicodedata
 
     return unicodedata.category(neighbour) in ("So", "Sk", "Lo", "Mn", "Mc") if neighbour else False
 
 
 def _escape(code: int) -> str:
-    if 0xDC80 <= code <= 0xDCFF:  # a byte of a file name that is no UTF-8
+    if 0xDC80 <= code <= 0xDCFF:  # a byte of a file name that is not UTF-8
         return f"\\x{code - 0xDC00:02x}"
-    # From 0x7f on as JSON writes it: these may stand in its texts as they are.
+    # From 0x7f on as in JSON, whose texts may hold these characters unescaped.
     if code < 0x7F:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -1,4 +1,4 @@
-"""A time line that only goes forwards, from stamps of which some may be odd."""
+"""A time line that only goes forwards, from stamps of which some may be invalid."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import numpy as np
 
 __all__ = ["SteadyTime"]
 
-#: So many stamps in a row that do not go on from an earlier one are a new beginning, not odd ones.
+#: So many stamps in a row that do not continue from an earlier one are a new beginning.
 _NEW_BEGINNING = 3
 
 
 class SteadyTime:
-    """Follows a source's stamps, but for those that repeat, go backwards or are missing.
+    """Follows a source's stamps, except those that repeat, go backwards or are missing.
 
-    Such a frame is shown one step after the one before it, and the next one with a good stamp is
-    where its own stamp says: an odd stamp shifts nothing but its own frame.
+    A frame with such an odd stamp is shown one step after the previous one. The next frame with a
+    good stamp is shown at that stamp, so that an odd stamp shifts only its own frame.
 
-    Times are whole numbers of any one unit.
+    Times are whole numbers of any unit.
 
     Args:
-        step: How long a frame lasts as long as no two stamps tell.
-        longest_step: A longer one is a gap, and does not tell how long a frame lasts.
+        step: How long a frame lasts until two stamps show it.
+        longest_step: A longer step is a gap, and does not show how long a frame lasts.
 
     Attributes:
         now: Time of the last frame: its stamp, if all before it were good.
@@ -62,7 +62,7 @@ class SteadyTime:
         return self.now
 
     def at_all(self, stamps: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return what `at` would for the first of these, up to one that may be odd."""
+        """Return the times of the first stamps, up to one that may be odd and needs `at`."""
         none = stamps[:0]
         if self._good is None or self._odd or not len(stamps):
             return none
@@ -80,7 +80,7 @@ class SteadyTime:
         return times
 
     def _begins_anew(self, stamp: int) -> bool:
-        """Return whether the source counts from somewhere else, after some odd stamps."""
+        """Return whether the source counts anew, after several odd stamps."""
         assert self._good is not None
         assert self.now is not None
         is_behind = stamp <= self._good or stamp + self._offset <= self.now

@@ -1,4 +1,4 @@
-"""Sizes, times and rates as people write them: ``512MB``, ``90s``, ``1h30m``, ``00:01:30``, ``15``.
+"""Reads and writes sizes, times, rates and counts: ``512MB``, ``90s``, ``1h30m``, ``00:01:30``.
 
 Units of sizes are decimal (1 KB is 1,000 bytes), as in everything that dgrec prints.
 """
@@ -28,7 +28,7 @@ _PLAIN = re.compile(rf"{_NUMBER}\Z", re.ASCII)
 _SIZE = re.compile(rf"{_NUMBER}\s*([kmgt]?b)\Z", re.ASCII)
 _BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _SECONDS = {"d": 86_400, "h": 3600, "m": 60, "s": 1, "ms": 0.001}
-#: Units from the largest to the smallest, each once at most. The m of ms is no minute.
+#: Units from the largest to the smallest, each at most once. The m of ms is not a minute.
 _TERMS = re.compile(
     r"\s*".join(rf"(?:{_NUMBER}\s*{unit}{'(?!s)' if unit == 'm' else ''})?" for unit in _SECONDS)
     + r"\Z",
@@ -36,7 +36,7 @@ _TERMS = re.compile(
 )
 _CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d+)?)\Z", re.ASCII)
 _DIMENSIONS = re.compile(r"(\d{0,5})x(\d{0,5})\Z", re.ASCII)
-#: More than any disk, recording or camera, and less than what clocks and system calls take.
+#: More than any disk, recording or camera needs, and less than clocks and system calls allow.
 _MOST_BYTES = 10**18
 _LONGEST_S = 36_500 * 86_400
 _FASTEST = 10**6
@@ -44,7 +44,7 @@ _FASTEST = 10**6
 
 @dataclass(frozen=True)
 class Quantity:
-    """A number that is written with a unit: how its text is read, and its limits as texts."""
+    """A number with a unit: the function that reads its text, and its limits as texts."""
 
     parse: Callable[[str], float]
     least: str | None = None
@@ -54,7 +54,7 @@ class Quantity:
         """Return the number that ``text`` names.
 
         Raises:
-            ConfigError: It names none, or one that is out of the limits.
+            ConfigError: It is invalid, or out of the limits.
         """
         number = self.parse(text)
         self.check(number, repr(text))
@@ -72,7 +72,7 @@ def parse_size(text: str) -> int:
     """Return the number of bytes that ``text`` names.
 
     Raises:
-        ConfigError: It names none.
+        ConfigError: It is not a size.
 
     Example:
         >>> parse_size("512MB")
@@ -89,7 +89,7 @@ def parse_time(text: str) -> float:
     """Return the number of seconds that ``text`` names; a number without a unit is seconds.
 
     Raises:
-        ConfigError: It names none.
+        ConfigError: It is not a time.
 
     Example:
         >>> parse_time("1h30m"), parse_time("250ms"), parse_time("00:01:30"), parse_time("90")
@@ -102,10 +102,10 @@ def parse_time(text: str) -> float:
 
 
 def parse_rate(text: str) -> float:
-    """Return the number of frames a second that ``text`` names.
+    """Return the number of frames per second that ``text`` names.
 
     Raises:
-        ConfigError: It names none.
+        ConfigError: It is not a rate.
     """
     match = _PLAIN.match(text.strip())
     rate = float(match[1]) if match else 0
@@ -115,10 +115,10 @@ def parse_rate(text: str) -> float:
 
 
 def parse_dimensions(text: str) -> tuple[int | None, int | None]:
-    """Return width and height as ``640x360`` names them; ``640x`` and ``x360`` name one of them.
+    """Return width and height from ``640x360``; ``640x`` and ``x360`` give one of them.
 
     Raises:
-        ConfigError: It names neither.
+        ConfigError: It is not a size.
     """
     match = _DIMENSIONS.match(text.strip().lower())
     width, height = (
@@ -147,7 +147,7 @@ def _invalid(text: str, kind: str, expected: str) -> ConfigError:
 
 
 def size_text(size: int) -> str:
-    """Return a number of bytes as a person reads it."""
+    """Return a number of bytes for people, such as ``1.5 GB``."""
     value = float(size)
     for unit in ("B", "KB", "MB", "GB"):
         if round(value, 1) < 1000 or unit == "GB":
@@ -157,7 +157,7 @@ def size_text(size: int) -> str:
 
 
 def counted(count: int, noun: str, one: str = "", many: str = "") -> str:
-    """Return a count with its noun, and what follows it of one and of many, such as a verb.
+    """Return a count with its noun, and a following word for one and for many, such as a verb.
 
     Example:
         >>> counted(1, "frame"), counted(2000, "frame", "is", "are")
@@ -179,7 +179,7 @@ def and_more(problems: Sequence[str], what: str = "more") -> str:
 
 
 def digits(value: float) -> str:
-    """Return a number with four digits, or with all those before the point."""
+    """Return a number with four digits, or with all digits before the point."""
     if value == 0:
         return "0"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

@@ -90,12 +90,10 @@ class Capture:
         self._due_since = time.monotonic()
         self._waits: deque[float] = deque(maxlen=30)
         self._first_read: float | None = None
-        self._skipped = self._dropped_camera = self._dropped_queue = 0
-        self.frames_read = 0
         self.frames_given = 0
-        self.frames_skipped = 0
-        self.frames_dropped_camera = 0
-        self.frames_dropped_queue = 0
+        self.counts = SourceCounts()
+        #: Since the last frame that was kept: the next one carries them.
+        self._pending = SourceCounts()
         self.end_reason = "finished"
         #: More about the end; may be empty.
         self.end_detail = ""
@@ -153,37 +151,25 @@ class Capture:
                 return self._finish("source_lost")
             if frame is None:
                 self.end_detail = self._frames.end_detail
-                self.frames_dropped_camera += self._frames.lost_at_end
+                self.counts.dropped_camera += self._frames.lost_at_end
                 return self._finish(self._frames.end_reason)
             if self._max_duration_s is not None and frame.time_s >= self._max_duration_s:
                 return self._finish("limit")
             self._count(frame)
             if not self._decimator.keeps(frame.source_frame, frame.time_s):
-                self.frames_skipped += 1
-                self._skipped += 1
+                self.counts.skipped += 1
+                self._pending.skipped += 1
                 if self._has_results_to_come():
                     return True, None
                 continue
-            self._hand_over(frame)
+            frame.skipped_before = self._pending.skipped
+            frame.dropped_camera = self._pending.dropped_camera
+            frame.dropped_queue = self._pending.dropped_queue
+            self._pending = SourceCounts()
             return True, self._give(frame)
         return False, None
 
     # --- for the recording loop ---
-
-    @property
-    def frames_dropped(self) -> int:
-        """How many frames were lost before PySDK could have them."""
-        return self.frames_dropped_camera + self.frames_dropped_queue
-
-    @property
-    def counts(self) -> SourceCounts:
-        """How many frames were read, skipped and lost so far."""
-        return SourceCounts(
-            read=self.frames_read,
-            skipped=self.frames_skipped,
-            dropped_camera=self.frames_dropped_camera,
-            dropped_queue=self.frames_dropped_queue,
-        )
 
     def stop(self, reason: str = "interrupted") -> None:
         """End the stream at the next read; frames in the pipeline still get their results."""
@@ -239,16 +225,13 @@ class Capture:
         if not self._is_live and not self.was_interrupted:
             self._again.extendleft(reversed(unanswered))
             return len(unanswered)
-        self._lose([*unanswered, *self._again])
+        for frame in (*unanswered, *self._again):
+            self._pending.skipped += frame.skipped_before
+            self._pending.dropped_camera += frame.dropped_camera
+            self._pending.dropped_queue += frame.dropped_queue + 1
+            self.counts.dropped_queue += 1
         self._again.clear()
         return len(unanswered)
-
-    def _lose(self, frames: list[Frame]) -> None:
-        for frame in frames:
-            self._skipped += frame.skipped_before
-            self._dropped_camera += frame.dropped_camera
-            self._dropped_queue += frame.dropped_queue + 1
-        self.frames_dropped_queue += len(frames)
 
     def take_events(self) -> list[Event]:
         """Return the events of the source since the last call."""
@@ -281,18 +264,11 @@ class Capture:
         return self.most_waiting is not None and bool(self._waiting), None
 
     def _count(self, frame: Frame) -> None:
-        self.frames_read += 1
         self._first_read = self._first_read or time.monotonic()
-        self.frames_dropped_camera += frame.dropped_camera
-        self.frames_dropped_queue += frame.dropped_queue
-        self._dropped_camera += frame.dropped_camera
-        self._dropped_queue += frame.dropped_queue
-
-    def _hand_over(self, frame: Frame) -> None:
-        """Attach to a frame what was left out and lost since the last one that was kept."""
-        frame.skipped_before, self._skipped = self._skipped, 0
-        frame.dropped_camera, self._dropped_camera = self._dropped_camera, 0
-        frame.dropped_queue, self._dropped_queue = self._dropped_queue, 0
+        self.counts.read += 1
+        for counts in (self.counts, self._pending):
+            counts.dropped_camera += frame.dropped_camera
+            counts.dropped_queue += frame.dropped_queue
 
     def _give(self, frame: Frame) -> Any:
         """Register that PySDK has a frame, and return its pixels."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -13,18 +14,54 @@ from dgrec.errors import ConfigError
 from dgrec.options import NamedPath, Parsed
 from dgrec.recorder.options import (
     CHOICES,
+    HELP,
     QUANTITIES,
     VIDEO_OPTIONS,
     RecordingOptions,
     parse_video_size,
 )
+from dgrec.units import parse_rate, parse_size, parse_time
 
 __all__ = ["COMMANDS"]
 
 
-def _quantity(name: str) -> Parsed:
-    """Return the type of an option whose text (``512MB``, ``10m``) names a quantity."""
-    return Parsed(QUANTITIES[name].read)
+#: Options that are not called like their fields.
+_FLAGS = {"policy": "--when-full", "video_policy": "--video-when-full"}
+_METAVARS: dict[Callable[[str], float], str] = {
+    parse_time: "TIME",
+    parse_size: "SIZE",
+    parse_rate: "RATE",
+}
+
+
+def _recording_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add an option for each field of `RecordingOptions`."""
+    for each in reversed(fields(RecordingOptions)):
+        name, default = each.name, each.default
+        kind: click.ParamType[Any] | None = None
+        metavar = "N" if name == "every" else None
+        if name in QUANTITIES:
+            kind, metavar = Parsed(QUANTITIES[name].read), _METAVARS[QUANTITIES[name].parse]
+            default = None if default is None else f"{default:g}s"
+        elif name in CHOICES:
+            kind = click.Choice(CHOICES[name])
+        elif name == "video_size":
+            kind, metavar = Parsed(parse_video_size), "WxH"
+        elif name == "video_quality":
+            kind, metavar = click.IntRange(1, 100), "1-100"
+        elif default is None:
+            kind = click.IntRange(min=1)
+        command = click.option(
+            _FLAGS.get(name, "--" + name.replace("_", "-")),
+            name,
+            type=kind,
+            default=default,
+            is_flag=isinstance(default, bool),
+            show_default=default is not None and not isinstance(default, bool),
+            metavar=metavar,
+            help=HELP[name],
+        )(command)
+    return command
 
 
 @click.command(
@@ -41,7 +78,6 @@ def _quantity(name: str) -> Parsed:
     help="cam0 (any camN), a file, a URL (RTSP, HTTP), sample, asset:NAME of DeGirum's example "
     "media, or a name from dgrec.toml. Repeatable: a session for each.  [default: cam0]",
 )
-@click.option("--loop", is_flag=True, help="Start a file over when it ends.")
 @click.option(
     "-o",
     "--output",
@@ -80,133 +116,14 @@ def _quantity(name: str) -> Parsed:
     help="YAML model registry, with --model.",
 )
 @click.option("--model", "alias", default="", metavar="ALIAS", help="Alias in the model registry.")
-@click.option("--max-frames", type=click.IntRange(min=1), help="End after that many frames.")
-@click.option(
-    "--duration",
-    type=_quantity("duration"),
-    metavar="TIME",
-    help="End after that time (90s, 10m; seconds without a unit): of footage for a file, as it "
-    "passes for a live source.",
-)
-@click.option(
-    "--fps",
-    type=_quantity("fps"),
-    metavar="RATE",
-    help="Leave frames out down to this rate.",
-)
-@click.option("--every", type=click.IntRange(min=1), metavar="N", help="Take every Nth frame only.")
-@click.option(
-    "--reconnect-for",
-    type=_quantity("reconnect_for"),
-    metavar="TIME",
-    help="How long to try to get a lost live source, or AI server, back (90s, 10m). One that "
-    "cannot be reached at the start is an error at once.  [default: for ever]",
-)
-@click.option(
-    "--stall-timeout",
-    type=_quantity("stall_timeout"),
-    default=f"{RecordingOptions.stall_timeout:g}s",
-    show_default=True,
-    metavar="TIME",
-    help="Silence after which a live source counts as lost.",
-)
-@click.option(
-    "--masks",
-    type=click.Choice(CHOICES["masks"]),
-    default=RecordingOptions.masks,
-    show_default=True,
-    help="Keep segmentation masks exactly, or as the bitmap that an overlay uses.",
-)
-@click.option(
-    "--durability",
-    type=click.Choice(CHOICES["durability"]),
-    default=RecordingOptions.durability,
-    show_default=True,
-    help="When what is recorded is forced to the disk (fsync).",
-)
-@click.option(
-    "--when-full",
-    "policy",
-    type=click.Choice(CHOICES["policy"]),
-    help="What happens when the disk cannot keep up.  [default: block for files, drop-oldest for "
-    "live sources]",
-)
-@click.option(
-    "--split-every",
-    type=_quantity("split_every"),
-    metavar="TIME",
-    help="Begin a new part after that time (90s, 10m, 24h): NAME-0001.parquet, ... It is the time "
-    "that passes, also for a file, which is recorded as fast as the model runs.",
-)
-@click.option(
-    "--split-size",
-    type=_quantity("split_size"),
-    metavar="SIZE",
-    help="Begin a new part before its journal and its videos take more than that (512MB, 2GB). "
-    "Sealed, the rows are much smaller.",
-)
-@click.option(
-    "--keep-last",
-    type=_quantity("keep_last"),
-    metavar="TIME",
-    help="Remove parts that ended longer ago.",
-)
-@click.option(
-    "--keep-total",
-    type=_quantity("keep_total"),
-    metavar="SIZE",
-    help="Remove the oldest parts when all of them, with their videos, take more.",
-)
+@_recording_options
 @click.option(
     "--continue",
     "continues",
     is_flag=True,
-    help="Go on with the parts of that name, for what a service manager starts again and again: "
-    "seal what a killed run left, number parts and frames on, and let --keep-last and --keep-total "
-    "count the parts of all runs. Without --output: recordings/SOURCE.parquet.",
-)
-@click.option(
-    "--min-free",
-    metavar="SIZE",
-    type=_quantity("min_free"),
-    help="End and seal the recording before the disk has less than SIZE (1GB) left; exit code 5.",
-)
-@click.option(
-    "--video",
-    type=click.Choice(CHOICES["video"]),
-    default=RecordingOptions.video,
-    show_default=True,
-    help="Record the pixels beside the session: as they came (NAME.mp4), with the overlay "
-    "(NAME.annotated.mp4), or both. auto: raw for a live source; nothing for a file, which is the "
-    "video itself.",
-)
-@click.option(
-    "--video-quality",
-    type=click.IntRange(1, 100),
-    default=RecordingOptions.video_quality,
-    show_default=True,
-    metavar="1-100",
-    help="From smallest (1) to best (100). 6 more is twice as good in H.264's own terms, and takes "
-    "about a third more room.",
-)
-@click.option(
-    "--video-size",
-    type=Parsed(parse_video_size),
-    metavar="WxH",
-    help="Scale the video to that size, both numbers even: 640x360.  [default: that of the frames]",
-)
-@click.option(
-    "--codec",
-    default=RecordingOptions.codec,
-    show_default=True,
-    help="h264 (plays anywhere), h265, av1 or vp9, as far as the installed PyAV has them.",
-)
-@click.option(
-    "--video-when-full",
-    "video_policy",
-    type=click.Choice(CHOICES["video_policy"]),
-    help="What happens when the encoder cannot keep up: wait for it, or leave frames out of the "
-    "video, never their rows.  [default: block for files, leave-out for live sources]",
+    help="Continue the parts of that name, for a recorder that a service manager restarts: seal "
+    "what a killed run left, continue the numbers of parts and frames, and let --keep-last and "
+    "--keep-total count the parts of all runs. Without --output: recordings/SOURCE.parquet.",
 )
 @click.option("--display", is_flag=True, help="Show the overlay in a window while recording.")
 @click.option(
@@ -221,7 +138,7 @@ def record_command(properties: tuple[str, ...], **given: Any) -> None:
 
     Detections, timing and everything needed to draw the overlays again go into one Parquet file.
     Without a model the bundled face detector runs on the CPU. The DeGirum token is read from
-    DEGIRUM_CLOUD_TOKEN or from PySDK's own store. Ctrl-C ends the recording in good order. When the
+    DEGIRUM_CLOUD_TOKEN or from PySDK's own store. Ctrl-C ends and seals the recording. When the
     disk is full, fails or goes away, what was written before stays readable (exit code 4).
     """
     from dgrec.recorder.command import run_record
@@ -265,11 +182,11 @@ def record_command(properties: tuple[str, ...], **given: Any) -> None:
 def recover_command(journals: tuple[Path, ...], output: Path | None, keep: bool) -> None:
     """Make a session file of everything that is readable in JOURNALS.
 
-    A journal can be read as it is by every command; this is for keeping it. It is removed once the
-    session file is on disk, unless part of it was lost. A video beside it is looked through to its
-    last whole frame, and the session says how far it goes. Exit code 0: all of it was saved. 3:
+    Every command can read a journal as it is; this is for keeping it. The journal is removed once
+    the session file is on disk, unless part of it was lost. A video beside it is cut after its last
+    complete frame, and the session records how far it goes. Exit code 0: everything was saved. 3:
     sealed, but part of the journal is damaged. 1: nothing could be read. 4: the session file could
-    not be written, and the journal is as it was.
+    not be written, and the journal is unchanged.
     """
     if output is not None and len(journals) > 1:
         raise click.UsageError("--output goes with one journal")

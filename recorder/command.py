@@ -12,11 +12,11 @@ from pathlib import Path
 from dgrec.console import Console
 from dgrec.errors import ConfigError, DgrecError, SourceError
 from dgrec.recorder.job import Job, Plan, RecordRequest, make_plan, prepare
-from dgrec.recorder.live import Announcer, LiveView, summary
 from dgrec.recorder.model import load_model
 from dgrec.recorder.recovery import Recovery, left_behind, recover
 from dgrec.recorder.signals import StopSignals
 from dgrec.recorder.sources import SourceReader, named_sources, open_patiently, open_source
+from dgrec.recorder.status import Announcer, StatusView, summary
 from dgrec.terminal import echo
 from dgrec.terminal import line as printable
 from dgrec.units import counted, size_text
@@ -52,7 +52,9 @@ def run_record(request: RecordRequest) -> int:
         which = " or ".join(plan.source.given for plan in plans)
         raise ConfigError(f"{flag}: no video is recorded of {which}; add --video raw")
     for folder in {plan.output.parent for plan in plans}:
-        _say_left_behind(console, folder)
+        for journal in left_behind(folder):
+            why = "was left by a recording that was cut off"
+            console.say(f"{journal} {why}: dgrec recover {journal}")
     with ExitStack() as stack:
         opened, failed = _open(plans, request.options.stall_timeout, stack, console)
         signals = stack.enter_context(StopSignals())
@@ -72,7 +74,7 @@ def run_record(request: RecordRequest) -> int:
         ]
         signals.stop = lambda: _stop(jobs)
         signals.abandon = lambda: _say_left(jobs)
-        with announcer, LiveView(console, jobs, announcer):
+        with announcer, StatusView(console, jobs, announcer):
             _run(jobs)
         for job in jobs:
             _report(job, console, alone=len(plans) == 1)
@@ -191,8 +193,3 @@ def _recovered(journal: Path, result: Recovery) -> list[str]:
     if not result.journal_removed:
         lines.append(f"The journal was left where it is: {journal}")
     return lines
-
-
-def _say_left_behind(console: Console, folder: Path) -> None:
-    for journal in left_behind(folder):
-        console.say(f"{journal} was left by a recording that was cut off: dgrec recover {journal}")

@@ -9,7 +9,7 @@ from dgrec.errors import DgrecError, StorageError
 __all__ = ["Ending", "SourceCounts"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class SourceCounts:
     """How many frames a source gave, and how many of them were left out and lost."""
 
@@ -18,12 +18,16 @@ class SourceCounts:
     dropped_camera: int = 0
     dropped_queue: int = 0
 
+    @property
+    def dropped(self) -> int:
+        return self.dropped_camera + self.dropped_queue
+
     def totals(self, results: int, dropped_writer: int) -> dict[str, int]:
         """Return them for the metadata's ``totals``; ``results`` is how many results came."""
         return {
             "source_frames": max(self.read, results),
             "skipped": self.skipped,
-            "dropped": self.dropped_camera + self.dropped_queue + dropped_writer,
+            "dropped": self.dropped + dropped_writer,
             "dropped_camera": self.dropped_camera,
             "dropped_queue": self.dropped_queue,
             "dropped_writer": dropped_writer,
@@ -55,7 +59,7 @@ class Ending:
 
     @property
     def recorded_reason(self) -> str:
-        """The reason for the metadata, which tells a disk that was full or failed apart."""
+        """The reason in the metadata, where a full disk has its own."""
         if isinstance(self.failure, StorageError):
             return "disk_full" if self.failure.is_full else "failed"
         return self.reason

@@ -96,10 +96,6 @@ class LoadedModel:
         return {"model": self.description, "overlay": self.overlay}
 
     @property
-    def result_type(self) -> str:
-        return str(self.description["result_type"])
-
-    @property
     def notes(self) -> list[str]:
         """Warnings about its settings, a line each."""
         colors = self.description.get("input_numpy_colorspace")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:  # pyarrow takes 0.4 s, which `dgrec record --help` must not w
 
 __all__ = [
     "CHOICES",
+    "COUNTS",
+    "HELP",
     "QUANTITIES",
     "QueuePolicy",
     "RecordingOptions",
@@ -40,6 +42,13 @@ QUANTITIES = {
     "keep_last": Quantity(parse_time, "1s"),
     "keep_total": Quantity(parse_size, "1MB"),
     "min_free": Quantity(parse_size, "1B"),
+}
+
+#: The options that are whole numbers.
+COUNTS = {
+    "max_frames": Quantity(int, "1"),
+    "every": Quantity(int, "1"),
+    "video_quality": Quantity(int, "1", "100"),
 }
 
 #: The options that are one of several words.
@@ -80,33 +89,47 @@ class Splitting:
         return self.every_s is not None or self.size is not None
 
 
+#: What `dgrec record --help` says of each of the `RecordingOptions`.
+HELP = {
+    "max_frames": "End after that many frames.",
+    "duration": "End after that time (90s, 10m; seconds without a unit): of footage for a file, "
+    "of real time for a live source.",
+    "fps": "Leave frames out down to this rate.",
+    "every": "Take every Nth frame only.",
+    "loop": "Start a file over when it ends.",
+    "reconnect_for": "How long to try to get a lost live source, or AI server, back (90s, 10m). "
+    "One that cannot be reached at the start is an error at once.  [default: for ever]",
+    "stall_timeout": "Silence after which a live source counts as lost.",
+    "masks": "Keep segmentation masks exactly, or as the bitmap that an overlay uses.",
+    "durability": "When what is recorded is forced to the disk (fsync).",
+    "policy": "What happens when the disk cannot keep up.  [default: block for files, drop-oldest "
+    "for live sources]",
+    "split_every": "Begin a new part after that time (90s, 10m, 24h): NAME-0001.parquet, ... It "
+    "is real time, also for a file, which is recorded as fast as the model runs.",
+    "split_size": "Begin a new part before its journal and its videos take more than that (512MB, "
+    "2GB). Sealed, the rows are much smaller.",
+    "keep_last": "Remove parts that ended longer ago.",
+    "keep_total": "Remove the oldest parts when all of them, with their videos, take more.",
+    "min_free": "End and seal the recording before the disk has less than SIZE (1GB) left; exit "
+    "code 5.",
+    "video": "Record the pixels beside the session: as they came (NAME.mp4), with the overlay "
+    "(NAME.annotated.mp4), or both. auto: raw for a live source; nothing for a file, which is the "
+    "video itself.",
+    "video_quality": "From smallest (1) to best (100). 6 more is twice as good in H.264's own "
+    "terms, and takes about a third more room.",
+    "video_size": "Scale the video to that size, both numbers even: 640x360.  [default: that of "
+    "the frames]",
+    "codec": "h264 (plays anywhere), h265, av1 or vp9, as far as the installed PyAV has them.",
+    "video_policy": "What happens when the encoder cannot keep up: wait for it, or leave frames "
+    "out of the video, never their rows.  [default: block for files, leave-out for live sources]",
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class RecordingOptions:
-    """How a session is recorded. None means that an option is not set.
+    """How a session is recorded: the options of ``dgrec record``, which `HELP` explains.
 
-    Args:
-        max_frames: End after this many recorded frames.
-        duration: End after this many seconds, of footage for a file, of real time otherwise.
-        fps: Leave frames out down to this rate.
-        every: Take every n-th frame only.
-        loop: Start a file over when it ends.
-        reconnect_for: Seconds to try to get a lost live source or AI server back; None: for ever.
-        stall_timeout: Seconds of silence after which a live source counts as lost.
-        masks: Keep segmentation masks exactly, or as the bitmap that an overlay uses.
-        durability: When what is recorded is forced to the disk.
-        policy: What happens when the disk cannot keep up; None: ``block`` for a source that can
-            wait, ``drop-oldest`` for a live source.
-        split_every: Begin a new part after this many seconds.
-        split_size: Begin a new part before the journal and the videos take this many bytes.
-        keep_last: Remove parts that ended this many seconds ago.
-        keep_total: Remove the oldest parts when all of them take this many bytes.
-        min_free: End the recording before the disk has fewer bytes left.
-        video: Which videos are recorded; ``auto``: raw for a live source, none for a file.
-        video_quality: From 1 (smallest) to 100 (best).
-        video_size: Width and height of the videos, both even; None: that of the frames.
-        codec: How they are encoded: h264, h265, av1 or vp9.
-        video_policy: What happens when the encoder cannot keep up; None: ``block`` for a source
-            that can wait, ``leave-out`` for a live source.
+    Times are in seconds, sizes in bytes, rates in frames per second; None: not set.
 
     Raises:
         ConfigError: A value is out of its limits, or two of them exclude each other.
@@ -134,25 +157,15 @@ class RecordingOptions:
     video_policy: VideoPolicy | None = None
 
     def __post_init__(self) -> None:
-        for name, quantity in QUANTITIES.items():
+        for name, quantity in (QUANTITIES | COUNTS).items():
             number = getattr(self, name)
-            if number is not None:
-                _check_number(name, number)
+            if not self._is_unset(name):
+                _check_number(name, number, "whole " if name in COUNTS else "")
                 quantity.check(number, f"{_flag(name)}: {number:g}")
         for name, choices in CHOICES.items():
             choice = getattr(self, name)
-            is_unset = choice is None and name in ("policy", "video_policy")
-            if not is_unset and choice not in choices:
+            if not self._is_unset(name) and choice not in choices:
                 raise ConfigError(f"{name}: {choice!r} is not one of {', '.join(choices)}")
-        for name in ("max_frames", "every"):
-            count = getattr(self, name)
-            if count is not None:
-                _check_number(name, count, "whole ")
-                if count < 1:
-                    raise ConfigError(f"{_flag(name)}: {count} is too little; 1 is the least")
-        _check_number("video_quality", self.video_quality, "whole ")
-        if not 1 <= self.video_quality <= 100:
-            raise ConfigError(f"--video-quality: {self.video_quality} is not between 1 and 100")
         if self.video_size is not None:
             try:
                 width, height = self.video_size
@@ -171,6 +184,10 @@ class RecordingOptions:
             raise ConfigError(
                 "--keep-last and --keep-total remove parts: say --split-every or --split-size, too"
             )
+
+    def _is_unset(self, name: str) -> bool:
+        """Return whether an option that may be None is None."""
+        return getattr(self, name) is None and getattr(type(self), name) is None
 
     @property
     def splitting(self) -> Splitting:
@@ -206,8 +223,10 @@ def _check_video_size(width: int, height: int) -> None:
 
 
 def _check_number(name: str, value: object, kind: Literal["", "whole "] = "") -> None:
-    is_number = isinstance(value, int if kind else int | float) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value):  # type: ignore[arg-type]
+    types = int if kind else int | float
+    is_number = isinstance(value, types) and not isinstance(value, bool)
+    # NaN is not less than anything.
+    if not is_number or not abs(value) <= sys.float_info.max:  # type: ignore[arg-type]
         raise ConfigError(f"{_flag(name)}: {value!r} is not a {kind}number")
 
 

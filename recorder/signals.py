@@ -7,7 +7,6 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from types import FrameType
 from typing import NoReturn, Self
 
 __all__ = ["StopSignals"]
@@ -42,7 +41,8 @@ class StopSignals:
         os.set_blocking(self._pipe[1], False)
         self._previous_pipe = signal.set_wakeup_fd(self._pipe[1])
         for number in _NUMBERS:
-            signal.signal(number, _leave_it_to_the_thread)
+            # Instead of the default action; without a handler nothing is written to the pipe.
+            signal.signal(number, lambda *_: None)
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, _NUMBERS)
         self._thread = threading.Thread(target=self._wait, name="dgrec-signals", daemon=True)
         self._thread.start()
@@ -85,18 +85,14 @@ class StopSignals:
             os._exit(128 + number)
 
 
-def _leave_it_to_the_thread(number: int, frame: FrameType | None) -> None:
-    """Replace the default action; without a handler nothing is written to the pipe."""
-
-
 def _end_workers() -> None:
     """End PySDK's worker, which PySDK itself ends with the SIGTERM that is blocked there.
 
     The model must have been released, or PySDK waits for an answer and aborts.
 
-    The worker would end by itself once its parent is gone, but a parent that nobody has waited for
-    still exists: a program that reads our output to its end before it waits would never get there,
-    since the worker has that pipe open too.
+    The worker would end by itself once its parent no longer exists. But a parent exists until its
+    own parent has waited for it, and one that reads our output to its end first waits for ever:
+    the worker has that pipe open too.
     """
     import psutil  # type: ignore[import-untyped]  # PySDK depends on it
 

@@ -57,7 +57,7 @@ class Stream:
     @property
     def dropped(self) -> int:
         """How many frames were lost so far, before and after inference."""
-        return self.capture.frames_dropped + self.recorder.dropped
+        return self.capture.counts.dropped + self.recorder.dropped
 
     @property
     def notes(self) -> list[str]:

@@ -35,7 +35,10 @@ def folder_of(zoo: str) -> Path | None:
     if not zoo:
         return None
     with contextlib.suppress(OSError, ValueError, RuntimeError):  # not a path, or unknown ~user
-        path = Path(_path_of(zoo)).expanduser()
+        if zoo.lower().startswith("file:"):
+            parts = urlsplit(zoo)
+            zoo = url2pathname(parts.netloc + parts.path)
+        path = Path(zoo).expanduser()
         if path.exists():
             return Path(os.path.abspath(path))
     return None
@@ -104,13 +107,6 @@ def _names(zoo: Any) -> list[str]:
     with contextlib.suppress(Exception):
         return list(zoo._zoo._assets_mgr.get_model_list(True))
     return list(zoo.list_models())
-
-
-def _path_of(zoo: str) -> str:
-    if not zoo.lower().startswith("file:"):
-        return zoo
-    parts = urlsplit(zoo)
-    return url2pathname(parts.netloc + parts.path)
 
 
 def _full_address(zoo: str) -> str:

@@ -109,7 +109,7 @@ def test_there_are_paths() -> None:
 
 @pytest.mark.parametrize(("command", "parameter"), PATHS, ids=lambda item: str(item))
 def test_an_empty_path_is_refused(command: str, parameter: click.Parameter) -> None:
-    for value, reason in (("", "an empty name"), ("a\0b", "NUL")):
+    for value, reason in (("", "the name is empty"), ("a\0b", "NUL")):
         given = [value]
         if isinstance(parameter, click.Option):
             given = [parameter.opts[0], value, *(["x"] * _needed(command))]

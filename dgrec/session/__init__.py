@@ -1,4 +1,4 @@
-"""Recorded sessions, for reading: one file, the parts of one recording, or a folder of many."""
+"""Reads recorded sessions: one file, the parts of one recording, or a folder of many."""
 
 from dgrec.session.discovery import connect, names_something, open_sessions, unreadable
 from dgrec.session.file import RecordedFile, rows_of

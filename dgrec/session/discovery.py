@@ -1,10 +1,11 @@
-"""Many sessions at once: which ones files, folders and globs name, and a connection over them."""
+"""Finds the sessions that files, folders and globs name, and opens all of them."""
 
 from __future__ import annotations
 
 import glob
 import os
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,11 +32,11 @@ def connect(
 ) -> duckdb.DuckDBPyConnection:
     """Return a DuckDB connection with the views over all sessions that ``paths`` name.
 
-    It is an ordinary connection, for SQL of your own: nothing is shut off. `open_sessions` says
-    what a path may be; a session that cannot be read is left out with a warning.
+    It is an ordinary connection, for SQL of your own, without a sandbox. For what a path may be see
+    `open_sessions`; a session that cannot be read is left out with a warning.
 
     Args:
-        read_rows: Read every row first, as `open_sessions` does where it is asked to.
+        read_rows: Read every row first; see `open_sessions`.
 
     Raises:
         SessionError: None of them can be read.
@@ -53,7 +54,7 @@ def connect(
         lambda line: _warn(line, 5),
         with_clips=with_clips,
         read_rows=read_rows,
-        check_all=True,  # what the connection will be asked is not known
+        check_all=True,  # the connection may be asked about anything
     )
     return views.connect(sessions, memory_limit)
 
@@ -70,23 +71,22 @@ def open_sessions(
     """Open every session that ``paths`` name, each once.
 
     A path is a session, a folder (the sessions directly in it), or a glob (``**`` for folders
-    within folders). Parts of one recording are one session where all that are there are named; a
+    within folders). If all existing parts of one recording are named, they are one session; a
     part named alone is opened alone. Of two files of one session, such as a copy, or a journal and
     the file it was sealed to, the best is taken: sealed, undamaged, with the most frames.
 
-    Of folders and globs, each recorded frame is taken once: clips of what is there already are left
-    out. A clip that is named itself is opened.
+    From folders and globs, each recorded frame is taken once: clips of a session that is opened
+    anyway are left out. A clip that is named itself is opened.
 
     Args:
-        skipped: Called with one line for each file that is left out; without it, they are warned
-            of (`UserWarning`).
-        with_clips: Take clips, too, wherever they are found.
+        skipped: Called with one line for each file that is left out; None: a `UserWarning` each.
+        with_clips: Open clips, too, wherever they are found.
         on_clip: Called instead of ``skipped`` for clips.
-        read_rows: Read every row first, and leave out what fails at that. It takes as long as
-            reading does. Otherwise only those files are read that nothing vouches for: whoever
-            forges checksums can still make a query fail that reads the damaged part.
-        check_all: Compare all bytes of sealed files with their checksums first; otherwise they are
-            compared when something reads them.
+        read_rows: Read every row first, and leave out files whose rows cannot be read. Otherwise
+            only files without checksums are read: a file with forged checksums can still make a
+            query fail that reads its damaged part.
+        check_all: Compare all bytes of sealed files with their checksums first; otherwise each is
+            compared when it is read.
 
     Raises:
         SessionError: None of them can be read, or nothing is named.
@@ -96,7 +96,7 @@ def open_sessions(
         >>> [session.path.name for session in dgrec.open_sessions(["recordings/"])]
         ['monday.parquet', 'tuesday.parquet']
     """
-    tell = skipped if skipped is not None else _warn
+    report = skipped or _warn
     problems: list[DgrecError] = []
     opened: dict[Path, Session] = {}
     named: set[Path] = set()
@@ -108,10 +108,9 @@ def open_sessions(
             session = Session(path)
             if check_all:
                 session.check()
-            is_vouched_for = not session.sealed or session.has_checksums
             if read_rows:
                 session.check_rows()
-            elif len(found) > 1 and not is_vouched_for:
+            elif len(found) > 1 and session.sealed and not session.has_checksums:
                 for _ in session.batches():
                     pass
             opened[path] = session
@@ -122,13 +121,13 @@ def open_sessions(
     if not opened:
         raise _nothing(problems)
     for problem in problems:
-        tell(f"{problem}; left out")
-    distinct = list(_distinct(opened, tell))
-    return distinct if with_clips else list(_without_clips(distinct, named, on_clip or tell))
+        report(f"{problem}; left out")
+    distinct = list(_distinct(opened, report))
+    return distinct if with_clips else list(_without_clips(distinct, named, on_clip or report))
 
 
 def unreadable(sessions: Iterable[Session]) -> Iterator[tuple[Session, DgrecError]]:
-    """Yield the sessions whose rows cannot be read, and why. They are closed."""
+    """Yield the sessions whose rows cannot be read, closed, and why."""
     for session in sessions:
         try:
             session.check_rows()
@@ -139,7 +138,7 @@ def unreadable(sessions: Iterable[Session]) -> Iterator[tuple[Session, DgrecErro
 
 def names_something(path: str) -> bool:
     """Return whether a file, a folder, a recording in parts or a glob of files has this name."""
-    if not path or "\0" in path:  # Path would take the first for the folder it is in
+    if not path or "\0" in path:  # Path("") is the current folder
         return False
     try:
         return (
@@ -147,7 +146,7 @@ def names_something(path: str) -> bool:
             or bool(numbered_files(Path(path)))
             or (glob.has_magic(path) and any(True for _ in _glob(path)))
         )
-    except (OSError, ValueError):  # no file can have such a name, SQL may
+    except (OSError, ValueError):  # not possible as a file name, such as long SQL
         return False
 
 
@@ -160,62 +159,57 @@ def _nothing(problems: list[DgrecError]) -> DgrecError:
         return NotASessionError("no session is named; give files, folders or globs")
     if len(problems) == 1:
         return problems[0]
-    return NotASessionError(f"none of {len(problems)} can be read; the first: {problems[0]}")
+    return NotASessionError(f"none of {len(problems):,} can be read; the first: {problems[0]}")
 
 
 @dataclass(frozen=True)
 class _Candidate:
     path: Path
-    #: Whether it was named itself, rather than found in a folder or by a glob.
+    #: Whether it was named itself, not found in a folder or by a glob.
     named: bool
 
 
 def _gather(
     paths: Iterable[str | os.PathLike[str]], problems: list[DgrecError]
 ) -> Iterator[tuple[Path, bool]]:
-    """Yield what to open, and whether it was named itself.
+    """Yield the paths to open, each once, and whether they were named themselves.
 
-    Each file is there once, and the parts of a recording are one.
+    All parts of a recording are one path.
     """
     candidates: dict[Path, _Candidate] = {}
     for path in paths:
         if "\0" in os.fspath(path):
             problems.append(NotASessionError("a name cannot hold a NUL"))
             continue
-        if not os.fspath(path):  # a variable that is not set; Path takes it for this folder
-            problems.append(NotASessionError("an empty name stands for no session"))
+        if not os.fspath(path):  # a variable that is not set; Path("") is the current folder
+            problems.append(NotASessionError("the name of a session is empty"))
             continue
-        found = list(_expand(Path(path), problems))
-        for candidate in found:
+        for candidate in _expand(Path(path), problems):
             file = resolved(candidate.path)
             known = candidates.get(file)
             if known is None or (candidate.named and not known.named):
                 candidates[file] = candidate
-    sets: dict[tuple[Path, str | None], list[_Candidate]] = {}
-    set_of: dict[Path, tuple[Path, str | None]] = {}
-    for file, candidate in candidates.items():
-        part = part_of(candidate.path)
+    part_of_file = {file: part_of(candidate.path) for file, candidate in candidates.items()}
+    sets: defaultdict[tuple[Path, str | None], list[_Candidate]] = defaultdict(list)
+    for file, part in part_of_file.items():
         if part is not None:
-            set_of[file] = part
-            sets.setdefault(part, []).append(candidate)
+            sets[part].append(candidates[file])
     whole = {part for part, members in sets.items() if _is_whole(part, members)}
     names = {name for name, _ in whole}
-    done = set()
-    for file, candidate in candidates.items():
-        part = set_of.get(file)
-        if part is None or part not in whole:
-            # What a damaged part is missing from says so itself.
-            if part is None or part[1] is not None or part[0] not in names:
-                yield candidate.path, candidate.named
-        elif part not in done:
-            done.add(part)
-            yield part[0], False
+    for file, part in part_of_file.items():
+        candidate = candidates[file]
+        if part in whole:
+            if candidate is sets[part][0]:
+                yield part[0], False
+        # Otherwise it is a damaged part, which its set reports.
+        elif part is None or part[1] is not None or part[0] not in names:
+            yield candidate.path, candidate.named
 
 
 def _is_whole(part: tuple[Path, str | None], members: list[_Candidate]) -> bool:
-    """Return whether ``members`` are all parts of their recording that are there."""
+    """Return whether ``members`` are all existing parts of their recording."""
     name, set_id = part
-    # A file of the recording's own name is what opening that name would give.
+    # If there is a file of the recording's own name, that name means the file.
     if set_id is None or name.exists() or (len(members) == 1 and members[0].named):
         return False
     named = {member.path.stem for member in members}
@@ -231,7 +225,7 @@ def _expand(path: Path, problems: list[DgrecError]) -> Iterator[_Candidate]:
         yield from (_Candidate(file, False) for file in files)
     elif glob.has_magic(str(path)) and not path.exists():
         files = list(_glob(str(path)))
-        # A wildcard at the end reaches videos and tables beside the sessions, too.
+        # A wildcard at the end also matches videos and tables beside the sessions.
         files = sorted(file for file in files if file.suffix in SESSION_SUFFIXES and file.is_file())
         if not files:
             problems.append(NotASessionError(f"{path}: matches no session"))
@@ -241,7 +235,7 @@ def _expand(path: Path, problems: list[DgrecError]) -> Iterator[_Candidate]:
 
 
 def _glob(pattern: str) -> Iterator[Path]:
-    # Path.glob takes no pattern that starts at the root.
+    # Path.glob does not take absolute patterns.
     return map(Path, glob.iglob(pattern, recursive=True))  # noqa: PTH207
 
 
@@ -254,9 +248,9 @@ def _files_in(folder: Path) -> list[Path]:
 
 
 def _without_clips(
-    sessions: Sequence[Session], named: set[Path], tell: Callable[[str], None]
+    sessions: Sequence[Session], named: set[Path], report: Callable[[str], None]
 ) -> Iterator[Session]:
-    """Yield sessions without the clips, found and not named, whose frames are there already."""
+    """Yield sessions without clips of other sessions, unless the clips were named."""
     originals = {
         session_id: session.path
         for session in sessions
@@ -278,21 +272,21 @@ def _without_clips(
             earlier.append((session.path, spans))
             yield session
             continue
-        tell(f"{session.path}: is a clip with frames of {other}; left out")
+        report(f"{session.path}: is a clip with frames of {other}; left out")
         session.close()
 
 
 def _worth(session: Session) -> tuple[bool, bool, int]:
-    """Return what sorts the better one of two files of the same session before the other."""
+    """Return a sort key that puts the better of two files of one session first."""
     return not session.sealed, bool(session.damage), -len(session)
 
 
-def _distinct(opened: dict[Path, Session], tell: Callable[[str], None]) -> Iterator[Session]:
-    """Yield sessions in their order, without those that are here a second time."""
+def _distinct(opened: dict[Path, Session], report: Callable[[str], None]) -> Iterator[Session]:
+    """Yield sessions in their order, without duplicates."""
     first: dict[str, Session] = {}
     for session in sorted(opened.values(), key=_worth):
         first.setdefault(session.id, session)
-    # Parts named beside the recording that they belong to.
+    # Parts that are named together with the recording that they belong to.
     covered = {resolved(file) for s in opened.values() if s.parts for file in s.files}
     for session in opened.values():
         if not session.parts and resolved(session.path) in covered:
@@ -300,7 +294,7 @@ def _distinct(opened: dict[Path, Session], tell: Callable[[str], None]) -> Itera
             continue
         other = first[session.id]
         if session.id and other is not session:
-            tell(f"{session.path}: is the same session as {other.path}; left out")
+            report(f"{session.path}: is the same session as {other.path}; left out")
             session.close()
             continue
         yield session

@@ -1,4 +1,4 @@
-"""One file of a recording, for reading: sealed, or a journal as it is."""
+"""Reads one file of a recording: a sealed file, or a journal."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ __all__ = ["RecordedFile", "rows_of"]
 
 _ARROW_STREAM = b"\xff\xff\xff\xff"
 _ROWS_AT_ONCE = 256
-#: What is kept of decoded rows: a row group of dgrec's own, three times over.
+#: How much of decoded batches is kept: about three row groups of dgrec's own files.
 _KEPT_BYTES = 96 << 20
 
 
 class RecordedFile:
     """The rows and the metadata in one file.
 
-    Of a journal that is being written, those rows that were there when it was opened.
+    A journal that is being written shows the rows that it had when it was opened.
 
     Args:
-        checksums: Those of a sealed file, where they are known already.
+        checksums: Those of a sealed file, if already known.
         check: Whether a sealed file is compared with its checksums, as it is read.
 
     Raises:
         FileNotFoundError: There is no such file.
-        SessionError: It cannot be read, is no session, damaged, or of a newer format.
+        SessionError: It cannot be read, is not a session, is damaged, or of a newer format.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class RecordedFile:
     ) -> None:
         self.path = path
         self._sealed: SealedFile | None = None
-        # What the last `row` came from: the next one is likely near it.
+        # The rows around the last `row`: the next one is likely near it.
         self._values: tuple[int, list[dict[str, Any]]] | None = None
         self._near: list[tuple[int, pa.RecordBatch]] = []
         self._ahead: Iterator[pa.RecordBatch] | None = None
@@ -69,11 +69,11 @@ class RecordedFile:
             raise
         except OSError as error:
             raise NotASessionError(f"{path}: cannot be read: {error.strerror}") from None
-        #: None of a sealed file.
+        #: None for a sealed file.
         self.journal: Journal | None = None
         if head == _ARROW_STREAM or path.suffix == JOURNAL_SUFFIX:
             self.journal = Journal.open(path)
-            # One pass tells how it ends, what of it cannot be read, and what it adds up to.
+            # One pass finds its end, its damage and its totals.
             self._totals: RowTotals | None = RowTotals()
             for batch in self.journal.batches():
                 self._totals.add(batch)
@@ -89,17 +89,17 @@ class RecordedFile:
 
     @property
     def checksums(self) -> Checksums | None:
-        """What a sealed file vouches for its own bytes with; None if it does not."""
+        """The checksums of a sealed file, if it has any."""
         return None if self._sealed is None else self._sealed.checksums
 
     @property
     def has_checksums(self) -> bool:
-        """Whether a sealed file vouches for its own bytes."""
+        """Whether it is a sealed file with checksums."""
         return self.checksums is not None
 
     @property
     def unchecked_bytes(self) -> int:
-        """How much of a sealed file has not been compared with its checksums yet."""
+        """How many bytes of a sealed file have not been compared with its checksums yet."""
         return 0 if self.checksums is None else self.checksums.unchecked_bytes
 
     def check(self, columns: Collection[str] | None = None) -> None:
@@ -119,21 +119,22 @@ class RecordedFile:
 
     @property
     def totals(self) -> dict[str, int | None]:
-        """What the rows add up to: frames, detections, and what was skipped and dropped.
+        """The sums over all rows: frames, detections, and what was skipped and dropped.
 
-        ``dropped`` is what was lost once the model had started, ``dropped_at_start`` what was lost
-        before. None stands for what the file does not tell.
+        ``dropped`` is what was lost after the model had started, ``dropped_at_start`` what was lost
+        before. None: unknown.
         """
         if self._totals is None:
-            said = self._file.metadata.get("totals", {})
-            known = {name: said.get(name) for name in ("frames", "detections", *LOSSES, *AT_START)}
+            recorded = self._file.metadata.get("totals", {})
+            names = ("frames", "detections", *LOSSES, *AT_START)
+            known = {name: recorded.get(name) for name in names}
             if not (known["dropped"] and loses_at_start(self._file.metadata)):
                 known.update(dict.fromkeys(AT_START, 0))
-            if self.has_checksums and all(type(value) is int for value in known.values()):
+            if self.has_checksums and None not in known.values():
                 shown = since_start(known)
                 if min(shown.values()) >= 0:
                     return shown
-            # Another tool rewrote the file, an older dgrec recovered it, or they make no sense.
+            # Another tool rewrote the file, an older dgrec recovered it, or they are nonsense.
             self._totals = RowTotals()
             there = [name for name in TOTALLED if name in self.schema.names]
             for batch in self._file.batches(there):
@@ -146,15 +147,15 @@ class RecordedFile:
 
     @property
     def ended_at(self) -> str | None:
-        """When the recording ended; None while it goes on.
+        """When the recording ended; None while it continues.
 
-        Where its recorder did not say so, when the last result came.
+        If its recorder did not record that, when the last result came.
         """
         if self.metadata.get("ended_at"):
             return str(self.metadata["ended_at"])
         if self.journal is not None and is_being_written(self.path):
             return None
-        self.totals  # noqa: B018 - goes through the rows, if that was not done yet
+        self.totals  # noqa: B018 - reads the rows, unless that was done before
         return None if self._totals is None else self._totals.ended_at
 
     @property
@@ -172,9 +173,9 @@ class RecordedFile:
 
     @property
     def is_plain(self) -> bool:
-        """Whether any reader of Parquet finds the columns of `SCHEMA` in it, as they are.
+        """Whether any reader of Parquet can read the columns of `SCHEMA` from it unchanged.
 
-        Not if that reader would need gigabytes for one row of them.
+        False if that reader would need gigabytes for a single row.
         """
         if self._sealed is None or not is_utf8(str(self.path)):
             return False
@@ -195,8 +196,8 @@ class RecordedFile:
         """Yield the rows as Arrow record batches, in order.
 
         Args:
-            columns: Their names; known ones that the file lacks are null. Of a nested one, a part
-                can be named as Parquet does. None: those of `schema`.
+            columns: Their names; known ones that the file lacks are null. A field of a nested
+                column can be named as in Parquet. None: those of `schema`.
             start: Position of the first row. Row groups before it are not read.
             end: Position to stop before.
         """
@@ -224,10 +225,10 @@ class RecordedFile:
         return 0 if self._sealed is None else self._sealed.first_at_least(name, value)
 
     def row(self, position: int) -> dict[str, Any]:
-        """Return the columns of `SCHEMA` of one frame, by its position from 0."""
+        """Return the columns of `SCHEMA` of the frame at a position from 0."""
         if self._values is None or not 0 <= position - self._values[0] < len(self._values[1]):
             start, batch = self._batch_with(position)
-            # Turning rows into Python values is what takes the time: only some at once.
+            # Turning rows into Python values is slow: only some at once.
             offset = (position - start) // _ROWS_AT_ONCE * _ROWS_AT_ONCE
             self._values = start + offset, rows_of(batch.slice(offset, _ROWS_AT_ONCE))
         start, rows = self._values
@@ -252,7 +253,7 @@ class RecordedFile:
         self, journal: Journal, columns: list[str] | None
     ) -> Iterator[pa.RecordBatch]:
         left = self._rows
-        if columns is not None:  # of a nested one, a journal has all parts
+        if columns is not None:  # nested columns of a journal are always read whole
             columns = list(dict.fromkeys(name.partition(".")[0] for name in columns))
         try:
             for batch in journal.batches():
@@ -263,15 +264,15 @@ class RecordedFile:
                     return
         except FileNotFoundError:
             sealed = sealed_path(self.path)
-            now = f"it was sealed; name {sealed.name}" if sealed.exists() else "it was taken away"
-            raise SessionError(f"{self.path}: is not there any more: {now}") from None
+            now = f"it was sealed to {sealed.name}" if sealed.exists() else "it was removed"
+            raise SessionError(f"{self.path}: no longer exists: {now}") from None
 
     def _batch_with(self, position: int) -> tuple[int, pa.RecordBatch]:
         """Return a batch that holds a row, and the position of its first row."""
         if self.journal is not None:
             found = self.journal.batch_at(position)
             if found is None:
-                raise IndexError(f"frame {position}: the journal has become shorter")
+                raise IndexError(f"frame {position}: the journal was truncated")
             return found
         for start, batch in self._near:
             if start <= position < start + batch.num_rows:
@@ -293,7 +294,7 @@ class RecordedFile:
         raise IndexError(position)
 
     def _keep(self, start: int, batch: pa.RecordBatch) -> None:
-        """Keep a batch for those who look around: as many of a row group as is sensible."""
+        """Keep a batch for the next `row`, and drop the oldest beyond the limit."""
         self._near.append((start, batch))
         while len(self._near) > 1 and sum(b.nbytes for _, b in self._near) > _KEPT_BYTES:
             self._near.pop(0)
@@ -302,7 +303,7 @@ class RecordedFile:
 def rows_of(batch: pa.RecordBatch) -> list[dict[str, Any]]:
     """Return rows as Python values: the columns of `SCHEMA`, None where the file lacks one.
 
-    With them come columns that dgrec does not know, if Python has values for them.
+    Columns that dgrec does not know are included, if Python has values for them.
     """
     known = with_columns(batch, SCHEMA.names)
     columns = {name: known.column(name).to_pylist() for name in SCHEMA.names}

@@ -1,4 +1,4 @@
-"""What a notebook shows of a session or a comparison: a small table instead of a line of text."""
+"""HTML tables that notebooks show for a session or a comparison."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def session_card(
     totals: Mapping[str, int | None],
     latency_ms: Latencies | None,
 ) -> str:
-    """Return HTML that shows what a session is. Its texts are escaped: they are never markup.
+    """Return an HTML table with the facts of a session. All texts are escaped.
 
     Args:
-        totals: What the rows add up to (`Session.totals`).
-        latency_ms: The latency of every frame, end to end; None to leave it out.
+        totals: See `Session.totals`.
+        latency_ms: The end-to-end latency of every frame; None to leave it out.
     """
     source, model = metadata.get("source", {}), metadata.get("model", {})
     facts = {
@@ -84,7 +84,7 @@ def _latency(latency_ms: Latencies | None) -> str | None:
 def table_card(
     title: str, head: Sequence[str], rows: Iterable[Sequence[str]], notes: Iterable[str]
 ) -> str:
-    """Return HTML of a table with a line below it for each note. Texts are escaped, too."""
+    """Return an HTML table, and a line below it for each note. All texts are escaped."""
     body = "".join(_cells("td", row) for row in rows)
     return (
         f"<table><caption><b>{html.escape(title)}</b></caption>"

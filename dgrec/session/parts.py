@@ -1,14 +1,14 @@
 """Recordings in parts: NAME-0001.parquet, NAME-0002.parquet, ... read as one session.
 
-The name of such a set is NAME.parquet (or NAME), which is no file. Each part is a session of its
-own; what ties them together is ``part.set_id`` in their metadata, so that a file which merely has
-such a name is never taken for a part.
+The name of such a set is NAME.parquet (or NAME), which is not a file. Each part is a session of its
+own. They belong together by ``part.set_id`` in their metadata: another file with such a name is
+never taken for a part.
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
+import itertools
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,7 +50,7 @@ __all__ = [
     "parts_of",
 ]
 
-#: Parts may be sealed or removed by the recorder while they are being opened.
+#: The recorder may seal or remove parts while they are being opened.
 _ATTEMPTS = 5
 
 
@@ -60,9 +60,9 @@ def parts_of(output: Path) -> list[Path]:
 
 
 def part_of(file: Path) -> tuple[Path, str | None] | None:
-    """Return (name of the recording, id of the set) of a part, and None of any other file.
+    """Return (name of the recording, id of the set) of a part; None for any other file.
 
-    The id is None of what has a part's name, and is too damaged to tell.
+    The id is None for a file with a part's name that is too damaged to tell.
     """
     part = part_number(file)
     if part is None:
@@ -74,18 +74,18 @@ def part_of(file: Path) -> tuple[Path, str | None] | None:
 
 
 def is_in_set(path: Path, set_id: str) -> bool:
-    """Return whether a file is a part of that set, as far as it can tell."""
+    """Return whether a file is a part of that set, or too damaged to tell."""
     found, broken = _membership(path)
     return broken or found == set_id
 
 
 def first_frame(metadata: Metadata) -> int:
-    """Return the number of the first frame of a session: not 0 in a later part."""
+    """Return the number of the first frame of a session, which is not 0 in a later part."""
     return metadata.get("part", {}).get("first_frame") or 0
 
 
 def _metadata(path: Path) -> Metadata:
-    """Return what a file says at its head or end, without reading its rows."""
+    """Return the metadata of a file without reading its rows."""
     if path.suffix == JOURNAL_SUFFIX:
         return Journal.open(path).metadata
     sealed = SealedFile(path, check=False)
@@ -98,7 +98,7 @@ def _membership(path: Path) -> tuple[str | None, bool]:
     try:
         part = _metadata(path).get("part")
     except OSError:
-        return None, False  # it is gone
+        return None, False  # it was removed
     except DgrecError:
         return None, True
     return (None if part is None else str(part.get("set_id"))), False
@@ -106,7 +106,7 @@ def _membership(path: Path) -> tuple[str | None, bool]:
 
 @dataclass(frozen=True)
 class Part:
-    """One part as it was when the set was opened."""
+    """One part, as it was when the set was opened; see `RecordedFile`."""
 
     number: int
     path: Path
@@ -116,34 +116,32 @@ class Part:
     has_checksums: bool
     schema: pa.Schema
     metadata: Metadata
-    #: What its rows add up to (`RecordedFile.totals`), and when it ended.
     totals: dict[str, int | None]
     ended_at: str | None
     damage: tuple[str, ...]
-    #: Whether the recorder wrote its end; false for the part it is writing, or was killed in.
+    #: Whether the recorder wrote its end: not while it is being written, or if it was killed.
     ended: bool
-    #: `RecordedFile.is_plain`
     is_plain: bool
     checksums: Checksums | None = field(compare=False, repr=False)
 
     @property
     def is_finite(self) -> bool:
-        """As `Session.is_finite`."""
+        """See `Session.is_finite`."""
         return self.has_checksums and self.sealed and self.metadata.get("is_finite") is True
 
     @property
     def file(self) -> Path:
-        """Where the part is now: it may have been sealed since."""
+        """The part's current path: it may have been sealed meanwhile."""
         if self.sealed or self.path.exists():
             return self.path
         return sealed_path(self.path)
 
 
 class PartSet:
-    """All parts of one recording that are there, in order.
+    """All existing parts of one recording, in order; the interface is that of `RecordedFile`.
 
-    A part that cannot be read is left out and stands in `damage`. Files are opened when their rows
-    are asked for, one at a time: a week of ten-minute parts is more than a process may hold open.
+    A part that cannot be read is left out and listed in `damage`. One file is open at a time: a
+    week of ten-minute parts is more than a process may hold open.
 
     Raises:
         NotASessionError: There is no such file, and no part of it either.
@@ -159,7 +157,7 @@ class PartSet:
             errors: list[DgrecError] = []
             chosen, set_id = parts_in_set(path)
             self.parts = tuple(self._read(chosen, errors))
-            # A part that went away meanwhile was sealed, or removed: the names tell which.
+            # A part that disappeared meanwhile was sealed or removed: look again.
             if attempt == _ATTEMPTS - 1 or all(file.exists() for _, file in chosen):
                 break
         if not self.parts:
@@ -204,7 +202,7 @@ class PartSet:
                 if not isinstance(error, DgrecError):
                     error = NotASessionError(f"{path}: cannot be read: {error.strerror}")
                 errors.append(error)
-                # The recorder has just made it, and nothing of it is written yet.
+                # Not a journal that the recorder has just made, and not written to yet.
                 if path.exists() and not (path.suffix != SESSION_SUFFIX and is_being_written(path)):
                     text = str(error).removeprefix(f"{path}: ")
                     self.damage.append(f"part {number} ({path.name}) cannot be read: {text}")
@@ -217,24 +215,20 @@ class PartSet:
             yield part
 
     def _note_gaps(self) -> None:
-        """Tell of parts missing between two others; those before the first were let go."""
-        told = {line.split(" ")[1] for line in self.damage}
-        for earlier, later in zip(self.parts, self.parts[1:], strict=False):
-            missing = range(earlier.number + 1, later.number)
-            if any(str(number) not in told for number in missing):
-                names = (
-                    f"part {missing[0]} is"
-                    if len(missing) == 1
-                    else (f"parts {missing[0]} to {missing[-1]} are")
-                )
-                end = earlier.first_frame + earlier.rows
-                if later.first_frame > end:  # else nothing was in it that could be read
-                    self.damage.append(
-                        f"{names} missing: frames {end} to {later.first_frame - 1} are lost"
-                    )
+        """Report parts that are missing between others; those before the first were removed."""
+        reported = {line.split(" ")[1] for line in self.damage}
+        for earlier, later in itertools.pairwise(self.parts):
+            first, last = earlier.number + 1, later.number - 1
+            end = earlier.first_frame + earlier.rows
+            is_reported = all(str(number) in reported for number in range(first, last + 1))
+            if is_reported or later.first_frame <= end:  # else no frame was in it
+                continue
+            names = f"part {first} is" if first == last else f"parts {first} to {last} are"
+            lost = f"frames {end} to {later.first_frame - 1} are lost"
+            self.damage.append(f"{names} missing: {lost}")
 
     def _merged(self) -> Metadata:
-        """Return the metadata of the whole: how it began, how it ended, and what is there of it."""
+        """Return the metadata of the whole recording: its beginning, its end, and its parts."""
         first, last = self.parts[0].metadata, self.parts[-1].metadata
         merged = {key: value for key, value in first.items() if key not in _OF_ONE_PART}
         merged["session_id"] = self.set_id
@@ -265,8 +259,6 @@ class PartSet:
             merged["damage"] = list(self.damage)
         return merged
 
-    # --- what it is ---
-
     @property
     def schema(self) -> pa.Schema:
         return self.parts[0].schema
@@ -284,7 +276,7 @@ class PartSet:
 
     @property
     def totals(self) -> dict[str, int | None]:
-        """What the rows of all parts add up to (`RecordedFile.totals`)."""
+        """The sums over all parts."""
         counts = {name: [part.totals[name] for part in self.parts] for name in self.parts[0].totals}
         added = {
             name: None if None in values else sum(value for value in values if value is not None)
@@ -292,21 +284,22 @@ class PartSet:
         }
         for name, at_start in self._at_start.items():
             kept = name.removesuffix("_at_start")
-            if (later := added[kept]) is not None and (counted := added[name]) is not None:
-                added |= {name: at_start, kept: later + counted - at_start}
+            later, of_parts = added[kept], added[name]
+            if later is not None and of_parts is not None:
+                added |= {name: at_start, kept: later + of_parts - at_start}
         return added
 
     def _lost_at_start(self) -> dict[str, int]:
-        """Return what was lost while the model started, where a later part may have some of it.
+        """Return what was lost while the model started, if a later part may have some of it.
 
-        A part by itself does not know: the model had started before it, or so it seems.
+        A later part counts it among its other losses, as if the model had started before.
         """
         later = (part.totals["dropped"] for part in self.parts[1:])
         if not (loses_at_start(self.parts[0].metadata) and any(later)):
             return {}
         losses = StartLosses()
         there = [name for name in TOTALLED if name in self.schema.names]
-        with contextlib.suppress(DgrecError):  # a part that has been removed since
+        with contextlib.suppress(DgrecError):  # a part that was removed meanwhile
             for batch in self.batches(there):
                 losses.add(batch)
                 if losses.is_over:
@@ -322,7 +315,6 @@ class PartSet:
     def batches(
         self, columns: list[str] | None = None, start: int = 0, end: int | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """Yield the rows in order (`RecordedFile.batches`)."""
         end = len(self) if end is None else end
         for part in self.parts:
             if start < part.rows and end > 0:
@@ -336,26 +328,22 @@ class PartSet:
         start: int = 0,
         end: int | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of one part that were there when the set was opened."""
-        # The recorder may have gone on writing: all looks at a session show the same rows.
+        """Yield the rows that one part had when the set was opened."""
         end = part.rows if end is None else min(end, part.rows)
         with self._reopened(part) as file:
             yield from file.batches(columns, start, end)
 
     @property
     def unchecked_bytes(self) -> int:
-        """How much of the sealed parts has not been compared with their checksums yet."""
         return sum(part.checksums.unchecked_bytes for part in self.parts if part.checksums)
 
     def check(self, columns: Collection[str] | None = None) -> None:
-        """Compare columns of the sealed parts with their checksums (`RecordedFile.check`)."""
         for part in self.parts:
             if part.checksums is not None and part.checksums.unchecked_bytes:
                 with self._reopened(part) as file:
                     file.check(columns)
 
     def first_at_least(self, name: str, value: int) -> int:
-        """Return a position before which a column is less than ``value``; see `RecordedFile`."""
         position = 0
         for part in self.parts:
             with self._reopened(part) as file:
@@ -366,7 +354,6 @@ class PartSet:
         return position
 
     def column_bytes(self) -> list[tuple[str, pa.DataType, int]]:
-        """Return name, type and compressed size of every leaf of the columns of sealed parts."""
         sizes: dict[str, tuple[str, pa.DataType, int]] = {}
         for part in self.parts:
             with self._reopened(part) as file:
@@ -376,7 +363,6 @@ class PartSet:
         return list(sizes.values())
 
     def row(self, position: int) -> dict[str, Any]:
-        """Return one row by its position in the set (`Session.result`)."""
         for part in self.parts:
             if position < part.rows:
                 if self._open is None or self._open[0] is not part:
@@ -387,7 +373,7 @@ class PartSet:
         raise IndexError(position)
 
     def _reopened(self, part: Part) -> RecordedFile:
-        """Open a part again, under its new name if it has been sealed since."""
+        """Open a part again, under its new name if it was sealed meanwhile."""
         try:
             return RecordedFile(part.file, checksums=part.checksums)
         except FileNotFoundError:
@@ -399,7 +385,7 @@ class PartSet:
             self._open = None
 
 
-#: What one part says of itself, and the whole does not.
+#: The metadata that are about one part, and are merged differently or not at all.
 _OF_ONE_PART = tuple(
     "part ended_at end_reason end_detail notes totals machine events video damage is_finite".split()
 )
@@ -408,8 +394,8 @@ _OF_ONE_PART = tuple(
 def parts_in_set(path: Path) -> tuple[list[tuple[int, Path]], str | None]:
     """Return (number, path) of the parts of one set, each number once, and the set's id.
 
-    Two sets have one name for as long as the first part of a recording that overwrites an older one
-    is not sealed. Until then the old one counts.
+    Two sets share a name until the first part of a recording that overwrites an older one is
+    sealed. Until then the older one is returned.
     """
     files = [(number, file, *_membership(file)) for number, file in numbered_files(path)]
     ids = [(id_, file.suffix == SESSION_SUFFIX) for _, file, id_, _ in files if id_ is not None]
@@ -419,21 +405,21 @@ def parts_in_set(path: Path) -> tuple[list[tuple[int, Path]], str | None]:
         if id_ is not None and id_ == set_id:
             chosen.setdefault(number, file)
     for number, file, _, broken in files:
-        if broken:  # opening it will say what is wrong with it
+        if broken:  # opening it reports what is wrong with it
             chosen.setdefault(number, file)
     return sorted(chosen.items()), set_id
 
 
 def _totals(parts: list[Any]) -> dict[str, Any]:
-    """Add up what every part tells; nothing while one of them is still being recorded."""
+    """Add up the ``totals`` of all parts; nothing while one of them is still being recorded."""
     if None in parts:
         return {}
     added = {
         key: sum(totals[key] for totals in parts)
         for key in parts[0]
-        if all(isinstance(totals.get(key), int) for totals in parts)  # the drift adds up to nothing
+        if all(isinstance(totals.get(key), int) for totals in parts)
     }
-    # What is true at the end of the whole, or came after its last row.
+    # Values for the end of the whole recording, or for what came after its last row.
     for key in ("clock_drift_ms", *(f"{name}_after" for name in LOSSES)):
         added.pop(key, None)
         if key in parts[-1]:
@@ -442,27 +428,19 @@ def _totals(parts: list[Any]) -> dict[str, Any]:
 
 
 def _machine(parts: list[Any]) -> dict[str, Any]:
-    """Add up what the parts cost the machine; nothing while one of them is still being recorded."""
-    if not all(isinstance(machine, dict) for machine in parts):
+    """Add up the ``machine`` of all parts; nothing while one of them is still being recorded."""
+    if None in parts:
         return {}
     merged = dict(parts[-1])
     for key in ("seconds", "process_cpu_s", "children_cpu_s"):
-        values = [_number(machine.get(key)) for machine in parts]
-        merged[key] = None if None in values else round(sum(filter(None, values)), 3)
-    spans = [
-        (seconds, busy)
+        values = [machine.get(key) for machine in parts]
+        merged[key] = None if None in values else round(sum(values), 3)
+    busy = [
+        (machine["seconds"], machine["system_busy"])
         for machine in parts
-        if (seconds := _number(machine.get("seconds")))
-        and (busy := _number(machine.get("system_busy"))) is not None
+        if machine.get("seconds") and machine.get("system_busy") is not None
     ]
-    seconds_in_all = sum(seconds for seconds, _ in spans)
-    merged["system_busy"] = (
-        round(sum(seconds * busy for seconds, busy in spans) / seconds_in_all, 3)
-        if seconds_in_all
-        else None
-    )
+    seconds = sum(seconds for seconds, _ in busy)
+    busy_s = sum(seconds * share for seconds, share in busy)
+    merged["system_busy"] = round(busy_s / seconds, 3) if seconds else None
     return merged
-
-
-def _number(value: Any) -> float | None:
-    return value if isinstance(value, int | float) and math.isfinite(value) else None

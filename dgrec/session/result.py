@@ -1,4 +1,4 @@
-"""A recorded frame with the face of a PySDK result."""
+"""`RecordedResult`: a recorded frame with the interface of a PySDK result."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from dgrec.overlay import as_pil, image_overlay
 
 __all__ = ["OVERLAY_SETTINGS", "RecordedResult"]
 
-#: Overlay settings of PySDK's models (without the ``overlay_`` that they begin with there), and the
-#: argument of a result's constructor that takes each.
+#: Overlay settings of PySDK's models, without their prefix ``overlay_``, and the argument of a
+#: result's constructor for each.
 OVERLAY_SETTINGS = {
     "color": "draw_color",
     "line_width": "line_width",
@@ -33,8 +33,8 @@ class RecordedResult:
     """One frame of a session, equal to what `predict_stream` yielded for it.
 
     ``results``, ``timing``, ``info`` and whatever analyzers had added (``trails``, ``zone_counts``)
-    are read as on the PySDK object. The row's own columns are in ``row``. A session holds no
-    pixels: ``image`` and ``image_overlay`` are those of a frame that was given them (`with_image`).
+    are read as from the PySDK object. The row's own columns are in ``row``. A session holds no
+    pixels: only a frame made by `with_image` has ``image`` and ``image_overlay``.
 
     Example:
         >>> import dgrec
@@ -53,7 +53,7 @@ class RecordedResult:
 
     @property
     def results(self) -> Any:
-        """What the model found: for detection models a list of dictionaries."""
+        """The model's results: for detection models a list of dictionaries."""
         return self._restored.results
 
     @property
@@ -68,7 +68,7 @@ class RecordedResult:
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """What analyzers had added to the result object, by name."""
+        """The attributes that analyzers had added to the result object."""
         return self._restored.attributes
 
     @property
@@ -78,12 +78,12 @@ class RecordedResult:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of the frame in pixels; 0, 0 where another tool left them out."""
+        """Width and height of the frame in pixels; 0, 0 if unknown."""
         return self.row["width"] or 0, self.row["height"] or 0
 
     @property
     def captured_at(self) -> dt.datetime | None:
-        """When the frame had been read (UTC); None where another tool left it out."""
+        """When the frame had been read (UTC); None if unknown."""
         stamp: dt.datetime | None = self.row["captured_at"]
         return stamp
 
@@ -108,7 +108,7 @@ class RecordedResult:
     def keep(self, indices: Sequence[int]) -> RecordedResult:
         """Return the same frame with only the results at ``indices``, in that order.
 
-        Results that are no list (a few types that no model of PySDK yields) stay whole.
+        Results that are not a list (a few types that no model of PySDK yields) stay whole.
         """
         if not isinstance(self.results, list):
             return self
@@ -123,29 +123,26 @@ class RecordedResult:
     def with_image(
         self, image: np.ndarray[Any, Any], labels: dict[Any, Any] | None = None
     ) -> RecordedResult:
-        """Return the same frame with pixels: ``image`` and ``image_overlay`` as of PySDK's result.
-
-        The arguments are those of `overlay`.
-        """
+        """Return the same frame with pixels; for the arguments see `overlay`."""
         seen = copy.copy(self)
         seen._image, seen._labels = image, labels
         return seen
 
     @property
     def image(self) -> np.ndarray[Any, Any]:
-        """The frame's pixels, which it was given by `with_image`."""
+        """The frame's pixels, if it was made by `with_image`."""
         if self._image is None:
-            raise AttributeError  # `__getattr__` says it in words
+            raise AttributeError  # Python then calls `__getattr__`, which explains it
         return self._image
 
     @property
     def image_overlay(self) -> np.ndarray[Any, Any]:
-        """The frame's pixels with the results drawn, with the recorded settings."""
+        """The frame's pixels with the results drawn with the recorded settings."""
         return self.overlay(self.image, labels=self._labels)
 
     @property
     def label_dictionary(self) -> dict[Any, Any]:
-        """The model's labels by category id, in a dictionary of the caller's own."""
+        """The model's labels by category id, in a new dictionary."""
         labels = self._metadata.get("model", {}).get("labels", {})
         return {int(key): label for key, label in labels.items()}
 
@@ -161,30 +158,30 @@ class RecordedResult:
             image: The frame's pixels, uint8, height x width x 3, in the channel order of the
                 recording (BGR from OpenCV). It is not changed.
             settings: Overlay settings that replace the recorded ones (`OVERLAY_SETTINGS`).
-            labels: A `label_dictionary` that all frames of one pass share. PySDK enters labels
-                that are not the model's (a recognised person's name) into it and picks their
-                colours by the order it met them in; a dictionary for each frame would make such
-                colours jump from frame to frame, which they do not in a live pipeline.
+            labels: A `label_dictionary` that all frames of one pass share. PySDK adds labels that
+                are not the model's (a recognised person's name) to it, and picks their colours by
+                that order; with a dictionary for each frame such colours would change from frame
+                to frame, which they do not in a live pipeline.
 
         Raises:
             OverlayError: PySDK cannot draw these results (a box of NaN).
-            VideoError: ``image`` is no picture, or the installed PySDK does not know the result
-                type that was recorded.
+            VideoError: ``image`` is not a picture, or the installed PySDK does not know the
+                recorded result type.
         """
         if not isinstance(image, np.ndarray) or image.ndim != 3:
             kind = type(image).__name__
             raise VideoError(
-                f"frame {self.frame}: cannot be drawn on {kind}: its pixels are needed, an array "
-                "of height x width x 3 (a frame whose pixels cannot be had is None)"
+                f"frame {self.frame}: cannot be drawn on {kind}; expected pixels, an array of "
+                "height x width x 3 (None stands for a frame whose pixels are missing)"
             )
         picture: Any = image
         if self._metadata.get("model", {}).get("image_backend") == "pil":
-            picture = as_pil(image)  # which draws lines and letters of its own
+            picture = as_pil(image)  # PIL draws lines and letters differently
         try:
             return image_overlay(self.to_pysdk(picture, settings, labels))
         except VideoError:
             raise
-        except Exception as error:  # whatever PySDK and OpenCV raise on what they never expected
+        except Exception as error:  # PySDK and OpenCV raise anything for odd results
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise OverlayError(f"frame {self.frame}: {reason}") from error
 
@@ -194,7 +191,7 @@ class RecordedResult:
         settings: Mapping[str, Any] | None = None,
         labels: dict[Any, Any] | None = None,
     ) -> Any:
-        """Return a real PySDK result object over ``image``, as `predict_stream` had yielded."""
+        """Return a real PySDK result object for ``image``, equal to `predict_stream`'s."""
         from degirum.exceptions import DegirumException
         from degirum.postprocessor import class_from_type_string
 
@@ -215,9 +212,8 @@ class RecordedResult:
             if name in chosen
         }
         results = _with_recorded_hashes(self.results, self._restored.label_hashes)
-        # The constructor converts coordinates and unpacks masks, which has been done here: it is
-        # given nothing to work on, and the finished results afterwards. A class map is the
-        # exception: that class checks what it is given, and leaves it as it is.
+        # The constructor would convert coordinates and unpack masks again, so the results are set
+        # afterwards. A class map is the exception: its class requires it, and does not change it.
         is_class_map = type_name == "Segmentation"
         result = result_class(
             inference_results=results if is_class_map else [],
@@ -236,14 +232,14 @@ class RecordedResult:
                 isinstance(item, dict) and "mask" in item for item in results
             )
         for name, value in self.attributes.items():
-            # Analyzers add names; what PySDK's own object has was never recorded.
+            # Never replace an attribute of PySDK's own.
             if not hasattr(result, name):
                 setattr(result, name, value)
         return result
 
 
 def _as_pysdk(name: str, value: Any) -> Any:
-    """Undo what JSON does to colours: PySDK tells one colour from many by tuple and list."""
+    """Turn JSON's lists into tuples: for PySDK a tuple is one colour, a list is many."""
     if name == "color" and isinstance(value, list):
         if value and isinstance(value[0], list | tuple):
             return [tuple(item) for item in value]
@@ -252,10 +248,9 @@ def _as_pysdk(name: str, value: Any) -> Any:
 
 
 def _conversion(restored: RestoredFrame, results: Any) -> Any:
-    """Return the model-to-image conversion, as far as PySDK's drawing asks for it.
+    """Return a model-to-image conversion that gives the same overlay as the original.
 
-    Only the overlay of a class map does: it samples the conversion at the two points at which it
-    was recorded, so any function through both gives the same picture.
+    Only the overlay of a class map uses it, and only at the two points at which it was recorded.
     """
     samples = restored.conversion
     if samples is None:

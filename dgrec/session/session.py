@@ -1,4 +1,4 @@
-"""A recorded session, for reading."""
+"""`Session`: reads a recorded session."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from dgrec.errors import (
     QueryError,
     SessionError,
 )
-from dgrec.format import DecodeError, Journal, Metadata
+from dgrec.format import SCHEMA, DecodeError, Journal, Metadata
 from dgrec.paths import JOURNAL_SUFFIX
 from dgrec.session.file import RecordedFile, rows_of
 from dgrec.session.notebook import session_card
 from dgrec.session.parts import Part, PartSet, first_frame
 from dgrec.session.result import RecordedResult
+from dgrec.units import counted
 
 if TYPE_CHECKING:
     import duckdb
@@ -31,24 +32,24 @@ if TYPE_CHECKING:
 
 __all__ = ["Session", "open_session"]
 
-#: Latencies of longer sessions are not read just to be shown in passing.
-_MOST_IN_PASSING = 1_000_000
+#: A notebook does not show the latency of longer sessions, which would take too long to read.
+_MOST_SHOWN = 1_000_000
 
 
 class Session:
     """One recording: a sealed file (``.parquet``), a journal (``.arrows``), or a set of parts.
 
-    A recording in parts is named without a number: ``NAME.parquet`` or ``NAME``, where no file has
-    that name but NAME-0001.parquet and so on are there. A part named itself is opened alone.
+    A recording in parts is named without a number: ``NAME.parquet`` or ``NAME``, if no file has
+    that name but NAME-0001.parquet and so on exist. A part named itself is opened alone.
 
     Rows are read when they are asked for. `frames` and `detections` load everything; `batches`,
-    iteration and `sql` go through a file of any length in bounded memory.
+    iteration and `sql` need bounded memory for a file of any length.
 
     Args:
         check: Whether sealed files are compared with their checksums, as they are read.
 
     Raises:
-        SessionError: The file is missing, no session, damaged, or of a newer format.
+        SessionError: The file is missing, not a session, damaged, or of a newer format.
 
     Example:
         >>> import dgrec
@@ -66,32 +67,32 @@ class Session:
         try:
             self._rows = RecordedFile(self.path, check=check)
         except FileNotFoundError:
-            if not _may_name_a_set(self.path):
+            if self.path.suffix == JOURNAL_SUFFIX or not self.path.name:  # cannot name a set
                 raise NotASessionError(f"{path}: cannot be read: No such file") from None
             self._rows = PartSet(self.path)
 
-    # --- what it is ---
+    # --- facts ---
 
     @property
     def sealed(self) -> bool:
-        """Whether this is a finished file rather than a journal (of a set: whether all are)."""
+        """Whether this is a sealed file, not a journal (for a set: whether all parts are)."""
         return self._rows.sealed
 
     @property
     def has_checksums(self) -> bool:
-        """Whether a sealed file vouches for its own bytes (of a set: whether all do)."""
+        """Whether sealed files have checksums (for a set: whether all do)."""
         return self._rows.has_checksums
 
     @property
     def unchecked_bytes(self) -> int:
-        """How much of its sealed files has not been compared with their checksums yet."""
+        """How many bytes of sealed files have not been compared with their checksums yet."""
         return self._rows.unchecked_bytes
 
     def check(self, columns: Collection[str] | None = None) -> None:
-        """Compare sealed files with their checksums, which reading rows does by itself.
+        """Compare sealed files with their checksums, which is also done as rows are read.
 
         Args:
-            columns: The columns to look at; None: all bytes of the files.
+            columns: The columns to compare; None: all bytes of the files.
 
         Raises:
             DamagedSessionError: They differ.
@@ -100,24 +101,24 @@ class Session:
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """The parts of a set, in order; none of a session that is one file."""
+        """The parts of a set, in order; none if the session is one file."""
         return self._rows.parts if isinstance(self._rows, PartSet) else ()
 
     @property
     def is_finite(self) -> bool:
-        """Whether a sealed file vouches for it that none of its numbers is NaN or infinite."""
+        """Whether it is recorded that no number of the rows is NaN, infinite or very large."""
         return self.has_checksums and self.sealed and self.metadata.get("is_finite") is True
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The files that this session consists of, and that are still there."""
+        """The files of this session that still exist."""
         if not self.parts:
             return (self.path,)
         return tuple(file for part in self.parts if (file := part.file).exists())
 
     @property
     def first_frame(self) -> int:
-        """Number of the first frame: 0, unless parts came before it."""
+        """Number of the first frame: 0, unless earlier parts are missing."""
         return self.parts[0].first_frame if self.parts else first_frame(self.metadata)
 
     @property
@@ -139,26 +140,25 @@ class Session:
 
     @property
     def totals(self) -> dict[str, int | None]:
-        """What the rows add up to: ``frames``, ``detections``, and the source's frames that were
+        """The sums over all rows: ``frames``, ``detections``, and the source's frames that were
         ``skipped`` and ``dropped`` (``dropped_camera``, ``dropped_queue``, ``dropped_writer``).
 
-        What a live source lost while the model started is apart (``dropped_at_start``, and so on),
-        as everywhere but in ``totals`` of the metadata. None stands for what the file does not
-        tell. Of a recording that never ended, too.
+        What a live source lost while the model started is separate (``dropped_at_start``, ...), as
+        everywhere except in the metadata's ``totals``. None: unknown.
         """
         return self._rows.totals
 
     @property
     def ended_at(self) -> str | None:
-        """When the recording ended (ISO 8601, UTC); None while it goes on.
+        """When the recording ended (ISO 8601, UTC); None while it continues.
 
-        Of one whose recorder was killed, when its last result came.
+        If its recorder was killed, when its last result came.
         """
         return self._rows.ended_at
 
     @property
     def damage(self) -> list[str]:
-        """One line for each thing that could not be read; empty for a whole session."""
+        """What could not be read, a line each."""
         return list(self._rows.damage)
 
     @property
@@ -167,12 +167,12 @@ class Session:
 
     @property
     def is_plain(self) -> bool:
-        """Whether any reader of Parquet finds dgrec's columns in it (of a set: see `parts`)."""
+        """Whether any reader of Parquet can read dgrec's columns (for a set: see `parts`)."""
         return isinstance(self._rows, RecordedFile) and self._rows.is_plain
 
     @property
     def odd_metadata(self) -> list[str]:
-        """Keys of the metadata whose values are not what they should be, and are left out."""
+        """Keys of the metadata whose values are invalid, and left out."""
         return self._rows.odd_metadata if isinstance(self._rows, RecordedFile) else []
 
     def column_bytes(self) -> list[tuple[str, pa.DataType, int]]:
@@ -183,11 +183,11 @@ class Session:
         return len(self._rows)
 
     def __repr__(self) -> str:
-        return f"<dgrec session {str(self.path)!r}: {len(self)} frames>"
+        return f"<dgrec session {str(self.path)!r}: {counted(len(self), 'frame')}>"
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows (IPython's protocol)."""
-        is_short = len(self) <= _MOST_IN_PASSING
+        is_short = len(self) <= _MOST_SHOWN
         return session_card(
             self.path,
             self.metadata,
@@ -205,18 +205,17 @@ class Session:
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows from position ``start`` to before ``end`` as Arrow record batches.
 
-        Known columns have the types of `dgrec.format.schema.SCHEMA`. Those that are named and
-        that another tool left out are null; without names, the columns are those of `schema`.
+        Known columns have the types of `dgrec.format.schema.SCHEMA`. Named columns that the file
+        lacks are null; without names, the columns are those of `schema`.
 
-        Of a journal that is being written, those that were there when the session was opened: all
-        looks at a session show the same rows.
+        A journal that is being written always shows the rows that it had when it was opened.
         """
         yield from self._rows.batches(columns, start, end)
 
     def first_at_least(self, name: str, value: int) -> int:
         """Return a position before which a column of whole numbers or stamps is below ``value``.
 
-        It comes from the footer, and is the beginning of a row group; 0 where no footer says it.
+        It is the beginning of a row group, taken from the footer; 0 if the footer does not tell.
         Stamps are in microseconds since 1970, and nulls are below any value.
         """
         return self._rows.first_at_least(name, value)
@@ -228,7 +227,7 @@ class Session:
 
     @property
     def frames(self) -> pa.Table:
-        """All rows but for their detections, as an Arrow table in memory."""
+        """All rows without their detections, as an Arrow table in memory."""
         names = [name for name in self.schema.names if name != "detections"]
         schema = pa.schema([self.schema.field(name) for name in names])
         return pa.Table.from_batches(list(self.batches(names)), schema=schema)
@@ -236,8 +235,10 @@ class Session:
     @property
     def detections(self) -> pa.Table:
         """One row per detection: ``frame``, and the fields of the detection."""
-        tables = [_flat_detections(batch) for batch in self.batches(["frame", "detections"])]
-        return pa.concat_tables(tables) if tables else _flat_detections(self.schema.empty_table())
+        names = ["frame", "detections"]
+        schema = pa.schema([SCHEMA.field(name) for name in names])
+        none = pa.RecordBatch.from_pylist([], schema=schema)
+        return pa.concat_tables(map(_flat_detections, list(self.batches(names)) or [none]))
 
     def _column(self, name: str) -> np.ndarray[Any, Any] | None:
         if name not in self.schema.names:
@@ -260,7 +261,7 @@ class Session:
     @overload
     def __getitem__(self, index: slice) -> list[RecordedResult]: ...
     def __getitem__(self, index: int | slice) -> RecordedResult | list[RecordedResult]:
-        """Return a frame (`result`), or those of a slice, all of them in memory."""
+        """Return a frame (`result`), or a list of frames for a slice."""
         if isinstance(index, slice):
             return [self.result(number) for number in range(*index.indices(len(self)))]
         return self.result(index)
@@ -268,8 +269,8 @@ class Session:
     def result(self, index: int) -> RecordedResult:
         """Return frame ``index`` (negative: from the end).
 
-        The index counts the frames that are here, from 0. In a later part alone, or in a set
-        whose oldest parts are gone, the frame's own number (`RecordedResult.frame`) is larger.
+        The index counts the existing frames, from 0. In a later part alone, or in a set whose
+        oldest parts were removed, the frame's own number (`RecordedResult.frame`) is larger.
 
         Raises:
             IndexError: There is no such frame.
@@ -278,15 +279,14 @@ class Session:
         index = operator.index(index)
         position = index + size if index < 0 else index
         if not 0 <= position < size:
-            raise IndexError(f"frame {index} of a session of {size} frames")
+            raise IndexError(f"frame {index} of a session of {counted(size, 'frame')}")
         return self.restored(self.row(position))
 
     def restored(self, row: Mapping[str, Any], metadata: Metadata | None = None) -> RecordedResult:
         """Return the result of one of this session's rows.
 
         Args:
-            row: Its columns.
-            metadata: `metadata`, for who asks for many results.
+            metadata: `metadata`, which is slow to get for every row.
 
         Raises:
             DamagedSessionError: The row does not hold what dgrec writes.
@@ -308,11 +308,11 @@ class Session:
         """Return the pictures of this session's frames; close them, or use them in a `with` block.
 
         They are read from the video that was recorded with the session, or from the file that it
-        was recorded from, where that is still the same file.
+        was recorded from, if that has not changed.
 
         Args:
             video: The file to read them from instead.
-            annotated: Read the video that was recorded with the overlay in it.
+            annotated: Read the video that was recorded with the overlay.
 
         Raises:
             VideoError: There are no pictures, or not those of this session.
@@ -336,8 +336,8 @@ class Session:
     ) -> duckdb.DuckDBPyRelation:
         """Run SQL over the views ``frames``, ``detections`` and ``sessions``, and the library.
 
-        Of a journal that is being written, over the rows that were there when it was opened, and
-        only until it is sealed: open the session again then.
+        A journal that is being written shows the rows that it had when it was opened, and only
+        until it is sealed: then open the session again.
 
         Args:
             parameters: Values for ``$name``, by name, or for ``?``, in their order.
@@ -377,9 +377,9 @@ class Session:
 
         try:
             rows: list[tuple[Any, ...]] = self.sql(query, parameters).fetchall()
-        except (duckdb.Error, QueryError) as error:  # some is found only while rows are read
+        except (duckdb.Error, QueryError) as error:
             if views.is_about_files(error):
-                self.check_rows()  # names the file, which DuckDB may not
+                self.check_rows()  # whose error names the file, as DuckDB's may not
             raise views.query_error(error) from None
         return rows
 
@@ -402,7 +402,7 @@ class Session:
             if views.is_about_files(error):
                 for file in self.files:
                     if not file.exists():
-                        raise SessionError(f"{file}: is not there any more") from None
+                        raise SessionError(f"{file}: no longer exists") from None
                 reason = views.query_error(error)
                 raise DamagedSessionError(f"{self.path}: damaged: {reason}") from None
 
@@ -422,14 +422,9 @@ class Session:
         self.close()
 
 
-def _flat_detections(rows: pa.RecordBatch | pa.Table) -> pa.Table:
+def _flat_detections(rows: pa.RecordBatch) -> pa.Table:
     import pyarrow.compute as pc
 
-    if isinstance(rows, pa.Table):
-        rows = rows.combine_chunks().to_batches() or [
-            pa.RecordBatch.from_pylist([], schema=rows.schema)
-        ]
-        rows = rows[0]
     column = cast(pa.ListArray, rows.column("detections"))
     values = column.flatten()
     parents = pc.list_parent_indices(column)
@@ -440,15 +435,11 @@ def _flat_detections(rows: pa.RecordBatch | pa.Table) -> pa.Table:
     )
 
 
-def _may_name_a_set(path: Path) -> bool:
-    return path.suffix != JOURNAL_SUFFIX and bool(path.name)
-
-
 def open_session(path: str | Path) -> Session:
-    """Open a recorded session: a sealed file, a journal as it is, or all parts of a recording.
+    """Open a recorded session: a sealed file, a journal, or all parts of a recording.
 
     Raises:
-        SessionError: The file is missing, no session, damaged, or of a newer format.
+        SessionError: The file is missing, not a session, damaged, or of a newer format.
 
     Example:
         >>> import dgrec

@@ -1,4 +1,4 @@
-"""What frames come from: files, addresses and cameras."""
+"""Sources of frames: files, addresses and cameras."""
 
 from dgrec.recorder.sources.config import named_sources
 from dgrec.recorder.sources.frames import FileSource, Frame, FrameSource

@@ -14,7 +14,7 @@ __all__ = ["CameraReader"]
 
 
 class CameraReader:
-    """Pictures of a local camera (V4L2), with the interface of `VideoReader`.
+    """Pictures of a local camera (V4L2); see `SourceReader`.
 
     One thread reads; any thread may call `release`.
 
@@ -30,11 +30,11 @@ class CameraReader:
     aspect = Fraction(1)
 
     def __init__(self, index: int) -> None:
-        # OpenCV prints its own complaints on stderr, besides returning them.
+        # OpenCV prints errors on stderr, besides returning them.
         os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
         import cv2
 
-        # Where OpenCV was imported before; 4.10 to 4.12 have no such switch.
+        # In case OpenCV was imported before. OpenCV 4.10 to 4.12 have no such switch.
         logging = getattr(cv2.utils, "logging", None)
         if logging is not None:
             logging.setLogLevel(logging.LOG_LEVEL_SILENT)
@@ -62,7 +62,7 @@ class CameraReader:
                 return None
             ok, image = self._capture.read()
         if self._is_released:
-            self.release()  # now that nobody reads from it
+            self.release()  # which could not close it during the read
             return None
         return Picture(image, None) if ok and image is not None else None
 
@@ -73,7 +73,7 @@ class CameraReader:
         return False
 
     def release(self) -> None:
-        """Close the camera; if a read is going on, as soon as that comes back."""
+        """Close the camera, or let a read that is going on close it when it returns."""
         self._is_released = True
         if self._in_use.acquire(blocking=False):
             try:

@@ -1,10 +1,10 @@
-"""``dgrec.toml``: names for the sources of a place.
+"""``dgrec.toml``, which gives names to sources.
 
     [sources]
     entrance = "rtsp://${CAM_USER}:${CAM_PASSWORD}@192.0.2.10/stream1"
     yard = "cam1"
 
-Environment variables are filled in when a source is opened, so that the file can be shared.
+Environment variables are filled in when a source is opened, so that the file holds no password.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def named_sources(folder: Path) -> dict[str, str]:
     """Return the sources that ``folder/dgrec.toml`` names; none if there is no such file.
 
     Raises:
-        ConfigError: The file is no TOML, or has another form.
+        ConfigError: The file is not TOML, or not of this form.
     """
     path = folder / CONFIG_NAME
     try:
@@ -37,11 +37,9 @@ def named_sources(folder: Path) -> dict[str, str]:
         return {}
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: {error}") from None
     except RecursionError:
         raise ConfigError(f"{path}: is nested too deeply") from None
-    except ValueError as error:
+    except ValueError as error:  # not text, or not TOML
         raise ConfigError(f"{path}: {error}") from None
     sources = table.get("sources", {})
     if not isinstance(sources, dict):
@@ -68,7 +66,7 @@ def expand(text: str) -> str:
 def _target(path: Path, name: str, value: object) -> str:
     if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
         raise ConfigError(
-            f"{path}: {name[:20]!r}... is no name for a source: it has to have 1 to "
+            f"{path}: {name[:20]!r}... is not a valid source name; expected 1 to "
             f"{_LONGEST_NAME} printable characters"
         )
     if not isinstance(value, str) or not value:

@@ -1,4 +1,4 @@
-"""Pictures of a source that could not be decoded, as events."""
+"""Events for pictures of a source that could not be decoded."""
 
 from __future__ import annotations
 
@@ -6,23 +6,20 @@ from dgrec.format import Event, utc_text
 
 __all__ = ["DamageLog"]
 
-#: Losses that are no further apart are one event, which covers no more than the second of these.
+#: Losses closer than the first belong to one event, which lasts no longer than the second.
 _APART_NS = 10_000_000_000
 _LONGEST_NS = 60_000_000_000
 
 
 class DamageLog:
-    """Makes one event of losses that follow each other: a bad line may lose every fifth picture."""
+    """Joins losses into events: a bad connection may lose every fifth picture."""
 
     def __init__(self) -> None:
         self._event: Event | None = None
         self._first_ns = self._last_ns = 0
 
     def add(self, lost: int, source_frame: int, at_ns: int, media_time_s: float | None) -> None:
-        """Note that ``lost`` pictures are missing before the frame that was captured at ``at_ns``.
-
-        ``source_frame`` and ``media_time_s`` are those of that frame.
-        """
+        """Add ``lost`` pictures before a frame, which the other arguments are about."""
         if self._event is None:
             self._first_ns = at_ns
             self._event = {
@@ -37,7 +34,7 @@ class DamageLog:
         self._last_ns = at_ns
 
     def take(self, now_ns: int | None = None) -> list[Event]:
-        """Return the event that is over by ``now_ns``; whatever there is without it."""
+        """Return the event if it is over at ``now_ns``; without that, any event."""
         if self._event is None:
             return []
         if now_ns is not None and (

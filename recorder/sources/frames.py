@@ -1,10 +1,11 @@
-"""Frames with their stamps, and the footage they are read from."""
+"""Frames with their stamps, and the source that reads them from a file."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from dgrec.clock import Clock
 from dgrec.format import Event, utc_text
@@ -16,21 +17,21 @@ from dgrec.timeline import SteadyTime
 if TYPE_CHECKING:
     from dgrec.video import Picture
 
-__all__ = ["FileSource", "Frame", "FrameSource", "properties_of", "size_event"]
+__all__ = ["FileSource", "Frame", "FrameSource"]
 
 # OpenCV's numbers for the properties that PySDK may ask for: width, height, frame rate.
 _WIDTH, _HEIGHT, _FPS = 3, 4, 5
-#: How long a frame lasts where nothing says it.
+#: How long a frame lasts if the file does not say, and how long it lasts at most.
 _STEP_NS = 40_000_000
 _GAP_NS = 60_000_000_000
 
 
 @dataclass(slots=True)
 class Frame:
-    """One frame as it was read, and what is known of it by then.
+    """One frame as it was read.
 
-    ``time_s`` is where it stands on the time line by which frames are left out: of the footage for
-    a file, since the first frame for a live source.
+    ``time_s`` is its time for leaving out frames and for ``--duration``: in the footage for a file,
+    since the first frame for a live source.
     """
 
     image: Any
@@ -48,46 +49,73 @@ class Frame:
     is_capture_known: bool = True
 
 
-class FrameSource(Protocol):
-    """What frames come from: `FileSource`, or `dgrec.recorder.sources.live.LiveSource`."""
+class FrameSource(ABC):
+    """The base of the sources of frames, `FileSource` and `dgrec.recorder.sources.live.LiveSource`.
 
-    @property
-    def end_reason(self) -> str:
-        """What it means that `read` returned None."""
+    Attributes:
+        end_reason: Why `read` returned None.
+        end_detail: More about that; may be empty.
+        lost_at_end: How many frames were lost after the last one that `read` returned.
+    """
 
-    @property
-    def end_detail(self) -> str:
-        """What more there is to say of the end; "" for nothing."""
+    end_reason = "finished"
+    end_detail = ""
+    lost_at_end = 0
 
-    @property
-    def lost_at_end(self) -> int:
-        """Frames that were lost after the last one that `read` returned."""
+    def __init__(self, reader: SourceReader, clock: Clock) -> None:
+        width, height = reader.size
+        self._properties = {_WIDTH: width, _HEIGHT: height, _FPS: reader.fps or 0.0}
+        self._clock = clock
+        self._events: list[Event] = []
+        self._damage = DamageLog()
+        self._next_frame = 0
+        self._size: tuple[int, int] | None = None
 
+    @abstractmethod
     def read(self) -> Frame | None:
-        """Return the next frame, or None at the end. Raises SourceError when it is lost."""
+        """Return the next frame, or None at the end. Raises SourceError if the source is lost."""
 
+    @abstractmethod
     def wait(self, timeout_s: float) -> bool:
-        """Wait for the next frame or the end; return whether `read` will not have to wait."""
+        """Wait for the next frame or the end; return whether `read` can return at once."""
 
+    @abstractmethod
     def take_events(self) -> list[Event]:
-        """Return what has happened to the source since the last call (gaps, for one)."""
+        """Return the events since the last call, such as gaps."""
 
-    def get(self, prop: int) -> float:
-        """Return an OpenCV property of the source."""
-
+    @abstractmethod
     def interrupt(self) -> None:
-        """Make a `read` that waits return soon."""
+        """Make a waiting `read` return soon."""
 
+    @abstractmethod
     def release(self) -> None:
         """Close the source."""
 
+    def get(self, prop: int) -> float:
+        """Return an OpenCV property of the source."""
+        return self._properties.get(prop, 0.0)
 
-class FileSource:
-    """The frames of a file, in order and at the pace at which they are asked for.
+    def _set_size(self, width: int, height: int, at_ns: int) -> None:
+        """Set the size of the next frame; a change is an event."""
+        if self._size not in (None, (width, height)):
+            self._events.append(
+                {
+                    "kind": "size",
+                    "at": utc_text(at_ns),
+                    "source_frame": self._next_frame,
+                    "width": width,
+                    "height": height,
+                }
+            )
+        self._size = width, height
+
+
+class FileSource(FrameSource):
+    """The frames of a file, in order, read when they are asked for.
 
     Args:
-        reopen: Opens it again, for ``loop``.
-        loop: Start over when it ends: frame numbers and media time go on counting.
+        reopen: Opens the file again, for ``loop``.
+        loop: Start over when it ends; frame numbers and media time keep counting.
         may_wait: Whether reading may have to wait, as from a network or a pipe.
     """
 
@@ -100,41 +128,31 @@ class FileSource:
         loop: bool = False,
         may_wait: bool = False,
     ) -> None:
+        super().__init__(reader, clock)
         self._reader = reader
         self._ahead = ReadAhead(reader) if may_wait else None
         self._is_interrupted = False
-        self._clock = clock
         self._reopen = reopen
         self._loop = loop
         self._fps = reader.fps
-        self._properties = properties_of(reader)
-        self._next_frame = 0
         self._first_ns = 0
         self._time = SteadyTime(round(1e9 / self._fps) if self._fps else _STEP_NS, _GAP_NS)
         self._loop_start_s = 0.0
-        self._lost = 0  # at the end of the round before
-        self._size: tuple[int, int] | None = None
-        self._events: list[Event] = []
-        self._damage = DamageLog()
-        self.loops = 0
-        self.end_reason = "finished"
-        self.end_detail = ""
-        self.lost_at_end = 0
+        self._lost = 0  # at the end of the previous loop
 
     def read(self) -> Frame | None:
         started = self._clock.now_ns()
         picture = self._picture()
-        if picture is None and self._loops_now():
-            assert self._reopen is not None
+        can_loop = self._loop and self._next_frame > 0 and not self._is_interrupted
+        if picture is None and can_loop and self._reopen is not None:
             self._start_over(self._reopen)
             picture = self._picture()
         captured = self._clock.now_ns()
-        if picture is None and self._is_interrupted:
-            return None
-        if picture is None:
+        if picture is not None:
+            return self._frame(picture, started, captured)
+        if not self._is_interrupted:
             self._end(captured)
-            return None
-        return self._frame(picture, started, captured)
+        return None
 
     def wait(self, timeout_s: float) -> bool:
         return self._ahead is None or self._ahead.wait(timeout_s)
@@ -144,12 +162,9 @@ class FileSource:
         self._events = []
         return events
 
-    def get(self, prop: int) -> float:
-        return self._properties.get(prop, 0.0)
-
     def interrupt(self) -> None:
         self._is_interrupted = True
-        if self._ahead is not None:  # reading a file does not wait
+        if self._ahead is not None:
             self._ahead.release()
 
     def release(self) -> None:
@@ -158,14 +173,11 @@ class FileSource:
     def _picture(self) -> Picture | None:
         return (self._ahead or self._reader).read()
 
-    def _loops_now(self) -> bool:
-        can = self._reopen is not None and self._loop
-        return can and self._next_frame > 0 and not self._is_interrupted
-
     def _frame(self, picture: Picture, started: int, captured: int) -> Frame:
         self._first_ns = self._first_ns or captured
         height, width = picture.image.shape[:2]
         index = self._next_frame
+        self._set_size(width, height, captured)
         self._next_frame += 1
         media_s = None if picture.time is None else float(picture.time) + self._loop_start_s
         if media_s is None and not self._fps and self._time.now is None:
@@ -175,9 +187,6 @@ class FileSource:
         lost, self._lost = picture.lost_before + self._lost, 0
         if lost:
             self._damage.add(lost, index, captured, media_s)
-        if self._size not in (None, (width, height)):
-            self._events.append(size_event(captured, index, width, height))
-        self._size = width, height
         return Frame(
             picture.image,
             index,
@@ -204,25 +213,7 @@ class FileSource:
         self.release()
         self._reader = reopen()
         self._ahead = None if self._ahead is None else ReadAhead(self._reader)
-        self.loops += 1
         last_ns = self._time.now
         if last_ns is not None:
             # The last frame is shown for one period before the first is shown again.
             self._loop_start_s = last_ns / 1e9 + (1 / self._fps if self._fps else 0.0)
-
-
-def properties_of(reader: SourceReader) -> dict[int, float]:
-    """Return what PySDK may ask of a source, by OpenCV's numbers."""
-    width, height = reader.size
-    return {_WIDTH: width, _HEIGHT: height, _FPS: reader.fps or 0.0}
-
-
-def size_event(at_ns: int, source_frame: int, width: int, height: int) -> Event:
-    """Return the event that a source's pictures have another size from a frame on."""
-    return {
-        "kind": "size",
-        "at": utc_text(at_ns),
-        "source_frame": source_frame,
-        "width": width,
-        "height": height,
-    }

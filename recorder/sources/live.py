@@ -1,4 +1,4 @@
-"""A live camera: the newest frame, read in a thread of its own, and patience when it goes away."""
+"""A live source: keeps the newest frame, and reconnects when the source is lost."""
 
 from __future__ import annotations
 
@@ -13,29 +13,28 @@ from typing import Any
 from dgrec.clock import Clock
 from dgrec.errors import SourceError
 from dgrec.format import Event, utc_text
-from dgrec.recorder.sources.damage import DamageLog
-from dgrec.recorder.sources.frames import Frame, properties_of, size_event
+from dgrec.recorder.sources.frames import Frame, FrameSource
 from dgrec.recorder.sources.source import Source, SourceReader
 
 __all__ = ["LiveSource", "LossMeter"]
 
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 10.0
-#: How often `read` looks whether it has waited long enough.
+#: How often `read` checks whether it has waited long enough.
 _LOOK_S = 0.25
 
 
 class LossMeter:
     """Estimates how many frames a camera lost between two reads, from the stream's own stamps.
 
-    It rather counts too few than too many. The step between two stamps has to be longer than one
-    and a half periods, where the period is the median of the last steps, not the announced rate,
-    which many cameras do not keep. And the step before must have been a regular one: a camera
-    that halves its rate when it gets dark loses nothing.
+    It rather counts too few than too many. A step between two stamps counts as a loss if it is
+    longer than one and a half periods. The period is the median of the last steps, not the
+    announced rate, which many cameras do not keep. The step before must have been a regular one: a
+    camera that halves its rate when it gets dark loses nothing.
 
     Args:
         opening_s: When opening the stream began. Stamps that run ahead of the clock since then
-            were set anew: such a jump says nothing.
+            were reset by the camera: such a jump is not a loss.
     """
 
     _MOST = 30
@@ -80,29 +79,29 @@ class _Gap:
     refusal: str = ""
 
 
-class LiveSource:
+class LiveSource(FrameSource):
     """Frames of a camera or stream, of which only the newest waits.
 
-    When inference is slower than the camera, a queue of frames would only make every result older:
-    here the frame that waits is replaced by the next one, and counted (`Frame.dropped_queue`).
+    When inference is slower than the camera, a queue of frames would only make every result older.
+    So the frame that waits is replaced by the next one, and counted (`Frame.dropped_queue`).
 
-    When the camera stops answering it is opened again, with growing pauses, for up to
-    ``reconnect_for_s`` seconds (None: for ever). Each gap is one entry in `take_events`.
+    A camera that stops answering is opened again, with growing pauses, for up to
+    ``reconnect_for_s`` seconds (None: for ever). Each gap is one event.
 
-    The camera has a thread of its own. A read that does not come back cannot be ended from
-    outside: after a while the thread is left to itself and another one takes over.
+    The camera is read in a thread of its own. A read that hangs cannot be interrupted: after a
+    while its thread is abandoned, and another one takes over.
 
     Args:
-        reader: The opened source. It belongs to this object from here on.
+        reader: The opened source, which this object releases.
         reopen: Opens it again; raises SourceError while that does not work.
-        stall_timeout_s: Silence after which a stream counts as lost, as the readers have it.
-        max_duration_s: End so long after the first frame, also when no frame comes.
-        announce: Takes a line when the camera is lost, and one when it is back. It must not wait:
+        stall_timeout_s: Silence after which a stream counts as lost; the readers use the same.
+        max_duration_s: End this long after the first frame, even if no frame comes.
+        announce: Called with a line when the camera is lost, and when it is back. It must not wait:
             the camera's thread calls it.
     """
 
-    end_detail = ""
-    lost_at_end = 0
+    #: Unless it was interrupted.
+    end_reason = "limit"
 
     def __init__(
         self,
@@ -116,29 +115,22 @@ class LiveSource:
         max_duration_s: float | None = None,
         announce: Callable[[str], None] = lambda _: None,
     ) -> None:
-        #: Why `read` returned None, if nobody had asked for it.
-        self.end_reason = "limit"
+        super().__init__(reader, clock)
         self._source = source
         self._announce = announce
-        self._clock = clock
         self._reopen = reopen
         self._reconnect_for_s = reconnect_for_s
         self._stall_timeout_s = stall_timeout_s
         # The readers give up by themselves after the timeout; opening may wait for it twice.
         self._hanging_ns = int((2 * stall_timeout_s + 1) * 1e9)
         self._max_duration_s = max_duration_s
-        self._properties = properties_of(reader)
         self._changed = threading.Condition()
         self._newest: Frame | None = None
-        self._events: list[Event] = []
-        self._damage = DamageLog()
         self._gap: _Gap | None = None
         self._ending = threading.Event()
-        #: Whether it has come to an end, which shows when it is opened again.
+        #: Whether it turned out to be footage that has ended.
         self._is_over = False
         self._error: SourceError | None = None
-        self._next_frame = 0
-        self._size: tuple[int, int] | None = None
         self._started_ns = self._last_ns = clock.now_ns()
         self._first_ns: int | None = None
         self._last_media_s: float | None = None
@@ -149,7 +141,7 @@ class LiveSource:
         self._thread = self._start(reader)
 
     def read(self) -> Frame | None:
-        """Wait for a frame newer than the last one; None once it was interrupted or time is up.
+        """Wait for a new frame and return it; None once it was interrupted or time is up.
 
         Raises:
             SourceError: The camera went away and did not come back in time.
@@ -166,7 +158,6 @@ class LiveSource:
             return None
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait for the next frame or the end; return whether `read` will not have to wait."""
         with self._changed:
             if not self._is_due():
                 self._changed.wait(timeout_s)
@@ -174,15 +165,10 @@ class LiveSource:
             return self._is_due()
 
     def take_events(self) -> list[Event]:
-        """Return what has happened to the source since the last call."""
         with self._changed:
             now = None if self._ending.is_set() else self._clock.now_ns()
             events, self._events = [*self._events, *self._damage.take(now)], []
             return events
-
-    def get(self, prop: int) -> float:
-        # Not from the reader: the camera's thread is using it.
-        return self._properties.get(prop, 0.0)
 
     def interrupt(self) -> None:
         self._ending.set()
@@ -192,13 +178,13 @@ class LiveSource:
 
     def release(self) -> None:
         self.interrupt()
-        # What hangs in the network cannot be interrupted: the thread is a daemon.
+        # No longer: a read that hangs in the network cannot be interrupted.
         self._thread.join(timeout=1)
 
-    # --- what may not wait for the camera ---
+    # --- in the thread that reads ---
 
     def _is_due(self) -> bool:
-        """Return whether there is something that `read` is waited for."""
+        """Return whether `read` has something to return or to raise."""
         return (
             self._newest is not None
             or self._error is not None
@@ -214,7 +200,7 @@ class LiveSource:
         return self._clock.now_ns() - since >= self._max_duration_s * 1e9
 
     def _look_after_thread(self) -> None:
-        """Give up, or replace a thread that hangs, when it is time to."""
+        """Give up, or replace a thread that hangs, once it is time to."""
         now = self._clock.now_ns()
         if self._newest is not None or self._error is not None:
             return
@@ -236,14 +222,15 @@ class LiveSource:
     def _give_up(self) -> None:
         gap = self._gap
         assert gap is not None
-        why = f" ({gap.refusal})" if gap.refusal else f" ({gap.reason})"
         self._end_gap(self._clock.now_ns(), back=False)
         limit = self._reconnect_for_s or 0
         patience = f", and not back within {limit:g} s" if limit else ""
-        self._turn += 1  # a thread that hangs in an attempt has nothing more to say
-        self._fail(SourceError(f"{self._source.given}: lost{patience}{why}"))
+        self._turn += 1  # ignore a thread that hangs in an attempt
+        self._fail(
+            SourceError(f"{self._source.given}: lost{patience} ({gap.refusal or gap.reason})")
+        )
 
-    # --- the camera's thread ---
+    # --- in the camera's thread ---
 
     def _start(self, reader: SourceReader | None) -> threading.Thread:
         self._turn += 1
@@ -285,7 +272,7 @@ class LiveSource:
         self._media_offset_s = None
         opened_ns = self._clock.now_ns()
         opening_ns = opened_ns - int((time.monotonic() - reader.opening_s) * 1e9)
-        # Now: the first frames of a stream may have no stamp, and move the time of the last one.
+        # Measured now, since first frames without a stamp move the time of the last frame.
         self._gone_s = max(0, opening_ns - self._last_ns) / 1e9
         while self._goes_on(turn):
             started = self._busy_since_ns = self._clock.now_ns()
@@ -300,7 +287,7 @@ class LiveSource:
                     self._open_gap(self._last_ns, captured, stalled)
                     break
                 position_s = None if picture.time is None else float(picture.time)
-                # What arrived and could not be decoded is missing in the stamps, too.
+                # Pictures that arrived and could not be decoded are missing in the stamps, too.
                 lost = max(meter.lost_before(position_s, time.monotonic()), picture.lost_before)
                 if picture.lost_before:
                     self._damage.add(picture.lost_before, self._next_frame, captured, None)
@@ -308,11 +295,11 @@ class LiveSource:
                     self._frame(picture.image, position_s, captured, captured - started, lost)
                 )
                 if stalled and self._source.kind == "url":
-                    # The read timed out, and FFmpeg hands out what it still had before it fails.
+                    # The read timed out: FFmpeg returns what it still had before it fails.
                     self._open_gap(started, captured, stalled)
                     break
         if self._clock.now_ns() - opened_ns < _FIRST_PAUSE_S * 1e9:
-            # It opens and is gone at once: not to be asked as fast as it hangs up.
+            # It opened and was lost at once: do not reconnect as fast as it hangs up.
             self._ending.wait(_FIRST_PAUSE_S)
 
     def _frame(
@@ -321,9 +308,7 @@ class LiveSource:
         if self._first_ns is None:
             self._first_ns = captured
         height, width = image.shape[:2]
-        if self._size is not None and self._size != (width, height):
-            self._events.append(size_event(captured, self._next_frame, width, height))
-        self._size = (width, height)
+        self._set_size(width, height, captured)
         frame = Frame(
             image=image,
             source_frame=self._next_frame,
@@ -339,11 +324,11 @@ class LiveSource:
         return frame
 
     def _media_time(self, position_s: float | None) -> float | None:
-        """Return the stream's own time of the last frame, on one line over all reconnections.
+        """Return the stream's own time of a frame, continued over reconnections.
 
-        A stream that is opened again counts from 0 again: it goes on by as much as the clock went
-        on until it was opened. Not until its first frame came: what comes while the stream is tried
-        (a second or two of RTSP) is kept, and handed out at once.
+        A stream that is opened again counts from 0 again: it continues after the time that passed
+        until it was opened. Not until its first frame came, since frames that come while the stream
+        is probed (a second or two of RTSP) are kept, and handed out at once.
         """
         if position_s is None:
             return None
@@ -363,7 +348,7 @@ class LiveSource:
         self._changed.notify_all()
 
     def _reconnect(self, turn: int) -> SourceReader | None:
-        """Open the camera again; return None if that was given up."""
+        """Open the camera again; return None once there is no more time for that."""
         pause_s = _FIRST_PAUSE_S
         while True:
             with self._changed:
@@ -428,14 +413,14 @@ class LiveSource:
         )
 
     def _finish(self, turn: int) -> None:
-        """End: what seemed to be live had an end, and would now be recorded once more."""
+        """End a source that seemed live, but was footage, which would now be recorded again."""
         with self._changed:
             if not self._goes_on(turn):
                 return
             self._gap = None
             self.end_reason = "finished"
             self._is_over = True
-            self._announce(f"{self._source.given}: not live, but footage that has come to its end")
+            self._announce(f"{self._source.given}: not live, but footage that has ended")
             self._changed.notify_all()
 
     def _fail(self, error: SourceError) -> None:

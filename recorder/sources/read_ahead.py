@@ -1,4 +1,4 @@
-"""Footage that may be waited for, from a network or a pipe, read in a thread of its own."""
+"""Reads footage from a network or a pipe in a thread of its own, since it may have to wait."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ if TYPE_CHECKING:
 
 __all__ = ["ReadAhead", "open_patiently"]
 
-#: Pictures that are read before they are asked for.
+#: How many pictures are read ahead.
 _MOST = 2
 _LOOK_S = 0.05
-#: So long opening takes before a line says what is waited for.
+#: How long opening may take before a line says what it waits for.
 _SAY_AFTER_S = 1.0
 
 
 class ReadAhead:
-    """Reads the pictures of a source one or two ahead, so that nobody has to wait in a read.
+    """Reads the pictures of a source one or two ahead.
 
-    What hangs in the network or in front of a pipe cannot be ended from outside; its thread is left
-    to itself.
+    A read that hangs in the network or on a pipe cannot be interrupted; its thread is abandoned.
     """
 
     def __init__(self, reader: SourceReader) -> None:
@@ -39,7 +38,7 @@ class ReadAhead:
         self._thread.start()
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait for the next picture or the end; return whether `read` will not have to wait."""
+        """Wait for the next picture or the end; return whether `read` can return at once."""
         with self._changed:
             return self._changed.wait_for(self._is_due, timeout_s)
 
@@ -47,7 +46,7 @@ class ReadAhead:
         """Return the next picture; None at the end, or once it is released."""
         with self._changed:
             while not self._changed.wait_for(self._is_due, _LOOK_S):
-                pass  # in steps, for signals
+                pass  # in steps, so that signals are handled
             if self._error is not None:
                 raise self._error
             if not self._pictures:
@@ -77,7 +76,7 @@ class ReadAhead:
                         self._changed.wait()
                     if self._is_released:
                         return
-        except BaseException as error:  # the recording has to end with it, not to wait for ever
+        except BaseException as error:  # `read` raises it, and does not wait for ever
             self._error = error
         finally:
             with self._changed:
@@ -92,13 +91,13 @@ def open_patiently(
 
     Args:
         open_: Opens it.
-        say: Takes a line that says what is waited for, where it takes long.
+        say: Called with a line that says what is waited for, if it takes long.
 
     Raises:
         SourceError: It cannot be opened.
     """
     if source.kind == "camera":
-        return open_()  # some systems ask the user for leave in the main thread only
+        return open_()  # some systems ask the user for permission in the main thread only
     opened: list[SourceReader] = []
     failed: list[BaseException] = []
 

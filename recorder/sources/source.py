@@ -1,4 +1,4 @@
-"""What `--source` may name, and where its frames come from."""
+"""Sources as ``--source`` names them, and opening them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from dgrec.credentials import percent_encoded, redact, redact_text, remember
 from dgrec.errors import SourceError, VideoError
 from dgrec.files import resolved
 from dgrec.recorder.sources.config import expand
-from dgrec.recorder.sources.probe import ask
 from dgrec.video import digest_of_answer, named_files
 
 if TYPE_CHECKING:
@@ -29,20 +28,31 @@ Kind = Literal["camera", "file", "pipe", "url", "sample", "asset"]
 
 _CAMERA = re.compile(r"cam(\d+)\Z", re.ASCII)
 _CAMERA_DIGITS = 4
-#: What the name of a file cannot hold, or should not.
-_NO_FILE_NAME = re.compile(r"[/\\\0-\x1f\x7f:]+")
+#: Characters that the name of a file cannot or should not have.
+_NOT_IN_FILE_NAMES = re.compile(r"[/\\\0-\x1f\x7f:]+")
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 _HOST_AND_PATH = re.compile(r"[^:]*://(?:\*\*\*@)?(\[[^]]*\]|[^:/?]*)(?::\d+)?([^?]*)")
 
 _DIGEST_TIMEOUT_S = 3.0
 
+#: What to do about FFmpeg's errors.
+_ADVICE = {
+    "returned 401": "check the user name and the password",
+    "returned 403": "this login may not see the stream",
+    "returned 404": "check the path in the address",
+    "returned 5xx": "the camera is not ready, or has too many viewers",
+    "input/output error": "check the host in the address, and the network",
+    "invalid argument": "check the address",
+    "invalid data found": "no video that can be read came from this address",
+}
+
 
 @dataclass(frozen=True)
 class Source:
-    """A source as it was asked for, resolved to what can be opened.
+    """A source: ``given`` as the user named it, ``target`` as it is opened.
 
-    ``target`` may hold a password: it is for opening only. Everything that is printed or recorded
-    uses ``given``, from which secrets are gone.
+    ``target`` may hold a password. Whatever is printed or recorded uses ``given``, from which
+    secrets are removed.
     """
 
     given: str
@@ -52,14 +62,11 @@ class Source:
 
     @property
     def is_file(self) -> bool:
-        """Whether it is a regular file on this machine. What others give shows when opened."""
+        """Whether it is a regular file on this machine."""
         return self.kind in ("file", "sample")
 
     def describe(self, session_folder: Path, *, is_live: bool = False) -> dict[str, Any]:
-        """Return what the session's metadata says of this source.
-
-        ``is_live``: an address has turned out to give something without an end.
-        """
+        """Return the facts of the metadata's ``source``; ``is_live`` if it has no end."""
         facts: dict[str, Any] = {"given": self.given, "kind": self.kind, "name": self.name}
         if self.kind in ("file", "sample"):
             path = resolved(Path(str(self.target)))
@@ -70,7 +77,7 @@ class Source:
                 facts["named_files"] = named.facts
             if self.kind == "file":
                 facts["path"] = str(path)
-            # A session that lies near its footage finds it again when both are moved.
+            # With it, a session finds footage that was moved together with it.
             relative = os.path.relpath(path, resolved(session_folder))
             if self.kind == "file" or not relative.startswith(".."):
                 facts["relative"] = Path(relative).as_posix()
@@ -89,15 +96,15 @@ def parse_source(text: str, named: dict[str, str] | None = None) -> Source:
         named: Names from ``dgrec.toml`` and what they stand for.
 
     Raises:
-        SourceError: It names nothing that there is.
+        SourceError: There is no such source.
     """
-    if not _names_a_file(text):  # in the name of a file nothing is a password
+    if not _names_a_file(text):  # a file's name may look like an address with a password
         remember(text)
     if not text.strip() or "\0" in text:
-        raise SourceError("an empty name names no source; give a file, a URL, cam0 or sample")
+        raise SourceError("the source's name is empty; give a file, a URL, cam0 or sample")
     if named and text in named:
         meant = parse_source(expand(named[text]))
-        name = _NO_FILE_NAME.sub("-", text).strip("-. ")[:60] or "source"
+        name = _NOT_IN_FILE_NAMES.sub("-", text).strip("-. ")[:60] or "source"
         return Source(text, meant.kind, meant.target, name)
     camera = _CAMERA.match(text)
     if camera:
@@ -112,14 +119,14 @@ def parse_source(text: str, named: dict[str, str] | None = None) -> Source:
         return parse_source(_local_path(text))
     if _URL.match(text):
         given = redact(text)
-        # Of the redacted form: a password may stand in the path, and this becomes a file name.
+        # From the redacted form: a password may be in the path, and this becomes a file name.
         where = _HOST_AND_PATH.match(given)
         name = _file_name("".join(where.groups()) if where else "")
         return Source(given, "url", percent_encoded(text), name)
     path = Path(text)
     try:
         is_there = path.exists()
-    except OSError as error:  # a name that is too long, say
+    except OSError as error:  # a name that is too long, for example
         raise SourceError(f"{text[:100]}: {(error.strerror or str(error)).lower()}") from None
     if path.is_dir():
         raise SourceError(f"{text}: is a folder; name one video file")
@@ -128,7 +135,6 @@ def parse_source(text: str, named: dict[str, str] | None = None) -> Source:
         raise SourceError(
             f"{redact(text)}: no such source; give a file, a URL, cam0 for a camera, sample{known}"
         )
-    # What a pipe gives can be read once only.
     return Source(text, "file" if path.is_file() else "pipe", str(path), _file_name(path.stem))
 
 
@@ -186,7 +192,7 @@ def _line(error: BaseException) -> str:
 
 
 class SourceReader(Protocol):
-    """What pictures are read from: `dgrec.video.reader.VideoReader`, or a `CameraReader`."""
+    """A reader of pictures: `dgrec.video.reader.VideoReader`, or a `CameraReader`."""
 
     has_end: bool
     announced: int | None
@@ -198,30 +204,29 @@ class SourceReader(Protocol):
 
     @property
     def frame_count(self) -> int | None:
-        """About how many pictures there are; None where nobody knows."""
+        """About how many pictures there are; None if unknown."""
 
     @property
     def lost_at_end(self) -> int:
-        """Pictures that could not be decoded after the last that could."""
+        """How many pictures after the last one could not be decoded."""
 
     def read(self) -> Picture | None:
         """Return the next picture; None at the end (see ``problem``)."""
 
     def missing(self) -> str:
-        """Return what was announced and not there, in words, once the end was read."""
+        """Return what is missing of the announced pictures, as a text, after the end."""
 
     def repeats(self, earlier: Any) -> bool:
-        """Return whether it gives once more what an earlier reader of the same source gave."""
+        """Return whether it starts over with what an earlier reader of the source gave."""
 
     def release(self) -> None:
         """Close the source."""
 
 
 def open_source(source: Source, *, stall_timeout_s: float = 10.0) -> SourceReader:
-    """Open what a source names.
+    """Open a source.
 
     Args:
-        source: The source.
         stall_timeout_s: How long a network stream may stay silent before a read gives up.
 
     Raises:
@@ -242,15 +247,15 @@ def open_source(source: Source, *, stall_timeout_s: float = 10.0) -> SourceReade
             read_timeout_s=stall_timeout_s,
         )
     except VideoError as error:
-        raise SourceError(_cannot_open(source, error, stall_timeout_s)) from None
+        raise SourceError(_cannot_open(source, error)) from None
 
 
-def _cannot_open(source: Source, error: VideoError, patience_s: float) -> str:
+def _cannot_open(source: Source, error: VideoError) -> str:
+    text = str(error)
     if source.kind == "camera":
-        return f"{source.given}: {error}; `dgrec record --source sample` works without one"
+        return f"{source.given}: {text}; `dgrec record --source sample` works without one"
     if source.is_file or source.kind == "pipe":
-        return redact_text(str(error))
-    why = ask(str(source.target), min(patience_s, 3.0))
-    return (
-        f"{source.given}: cannot be opened: {why or 'check the address, the network and the login'}"
-    )
+        return redact_text(text)
+    # Nothing to redact: the reader does not repeat FFmpeg's text, which holds the address.
+    advice = next((f"; {advice}" for part, advice in _ADVICE.items() if part in text), "")
+    return text.replace("cannot be read as a video", "cannot be opened") + advice

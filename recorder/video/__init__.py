@@ -1,4 +1,4 @@
-"""Recorded video: encoding beside the inference loop, one file a kind and part."""
+"""Recorded video, encoded beside the inference loop: one file for each kind and part."""
 
 from dgrec.recorder.video.codecs import check_codec, find_codec
 from dgrec.recorder.video.encoder import VideoRecorder

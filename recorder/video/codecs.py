@@ -1,4 +1,4 @@
-"""Which encoders there are for a recorded video, and what each wants to be fast and in time."""
+"""The encoders for recorded videos, set up to be fast and to keep no frame back."""
 
 from __future__ import annotations
 
@@ -15,19 +15,18 @@ __all__ = ["CODECS", "Codec", "check_codec", "find_codec", "open_stream"]
 
 @dataclass(frozen=True)
 class Codec:
-    """A way to encode: ``name`` as the user says it, ``encoder`` as FFmpeg calls it.
+    """A way to encode: ``name`` for users, ``encoder`` for FFmpeg.
 
-    Every encoder is set up to keep no frame back: what was given is on its way to the disk, or a
-    killed recording would lose it. All are given 8 bits, 4:2:0.
+    No encoder keeps a frame back, which a killed recording would lose. All are given 8 bits, 4:2:0.
     """
 
     name: str
     encoder: str
-    #: The encoder's scale (constant rate factor) at quality 1 and at quality 100.
+    #: The constant rate factor at quality 1 and at quality 100.
     worst: float
     best: float
     options: dict[str, str]
-    is_whole: bool = True  # the scale has whole numbers only
+    is_whole: bool = True  # the factor must be a whole number
 
     def options_for(self, quality: int) -> dict[str, str]:
         """Return the encoder's options for a quality from 1 (smallest) to 100 (best)."""
@@ -35,30 +34,15 @@ class Codec:
         return {**self.options, "crf": f"{round(factor) if self.is_whole else round(factor, 1)}"}
 
 
+_X264 = {"preset": "superfast", "tune": "zerolatency", "forced-idr": "1"}
+_X265 = {**_X264, "preset": "ultrafast", "x265-params": "log-level=error"}
+_AV1 = {"preset": "10", "svtav1-params": "pred-struct=1"}
+_VP9 = {"deadline": "realtime", "cpu-used": "8", "b": "0", "lag-in-frames": "0"}
 CODECS = (
-    Codec(
-        *("h264", "libx264", 46, 12),
-        {"preset": "superfast", "tune": "zerolatency", "forced-idr": "1"},
-        is_whole=False,
-    ),
-    Codec(
-        *("h265", "libx265", 48, 14),
-        {
-            "preset": "ultrafast",
-            "tune": "zerolatency",
-            "forced-idr": "1",
-            "x265-params": "log-level=error",
-        },
-        is_whole=False,
-    ),
-    Codec(
-        *("av1", "libsvtav1", 62, 16),
-        {"preset": "10", "svtav1-params": "pred-struct=1"},
-    ),
-    Codec(
-        *("vp9", "libvpx-vp9", 60, 16),
-        {"deadline": "realtime", "cpu-used": "8", "b": "0", "lag-in-frames": "0"},
-    ),
+    Codec("h264", "libx264", worst=46, best=12, options=_X264, is_whole=False),
+    Codec("h265", "libx265", worst=48, best=14, options=_X265, is_whole=False),
+    Codec("av1", "libsvtav1", worst=62, best=16, options=_AV1),
+    Codec("vp9", "libvpx-vp9", worst=60, best=16, options=_VP9),
 )
 
 
@@ -70,7 +54,7 @@ def find_codec(name: str) -> Codec:
     """
     from dgrec.video import import_av
 
-    os.environ.setdefault("SVT_LOG", "1")  # or SVT-AV1 writes a page about itself to stderr
+    os.environ.setdefault("SVT_LOG", "1")  # without it, SVT-AV1 fills stderr
     there = [codec for codec in CODECS if codec.encoder in import_av().codecs_available]
     for codec in there:
         if name.lower() in (codec.name, codec.encoder):
@@ -80,10 +64,10 @@ def find_codec(name: str) -> Codec:
 
 
 def check_codec(codec: Codec, quality: int, size: tuple[int, int]) -> None:
-    """Encode one black picture, to know before the recording whether that works.
+    """Encode one black picture, to find out before the recording whether that works.
 
     Raises:
-        VideoError: It does not: a size that the encoder refuses, say.
+        VideoError: It does not, for example because of the size.
     """
     from dgrec.video import import_av
 
@@ -102,10 +86,7 @@ def check_codec(codec: Codec, quality: int, size: tuple[int, int]) -> None:
 
 
 def open_stream(container: Any, codec: Codec, quality: int, size: tuple[int, int]) -> Any:
-    """Add a stream of pictures, stamped in microseconds, to a container that is being written.
-
-    The encoder is open then, its threads are there, and no scheduling has changed.
-    """
+    """Add a stream of pictures, stamped in microseconds, to a container, and open its encoder."""
     from dgrec.video import add_stream
 
     stream = add_stream(container, codec.encoder, size, codec.options_for(quality))

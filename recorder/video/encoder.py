@@ -1,8 +1,8 @@
-"""Recorded video: a thread that encodes the frames of rows, beside the inference loop.
+"""Encodes the frames of rows in a thread of its own, beside the inference loop.
 
-Whether a frame goes into the video is decided before its row is made, which says so; frames wait in
-a bounded queue. A frame for which there is no room is left out (`VideoState`), or the loop waits:
-for footage that can.
+Whether a frame goes into the video is decided before its row is made, which records it. Frames wait
+in a bounded queue. If that is full, the frame is left out (`VideoState`), or the loop waits if its
+source can.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from dgrec.overlay import image_overlay
 from dgrec.recorder.segments import Names, Segment
 from dgrec.recorder.video.file import VideoFile
 from dgrec.recorder.video.segment import SegmentVideos, VideoOptions
+from dgrec.units import counted
 
 __all__ = ["VideoRecorder", "VideoState"]
 
@@ -31,7 +32,7 @@ VideoState = Literal["encoder_busy", "encoder_failed", "part_not_begun"]
 
 
 class VideoPlace(NamedTuple):
-    """Which frame of the video a frame is, or why it is none of them."""
+    """The number of a frame in the video, or why it is not in there."""
 
     frame: int | None
     state: VideoState | None
@@ -39,25 +40,29 @@ class VideoPlace(NamedTuple):
 
 _NO_VIDEO = VideoPlace(None, None)
 
-#: What may wait for the encoder, whichever is reached first: two seconds at 30 frames a second.
+#: The most that may wait for the encoder: two seconds at 30 frames per second.
 _QUEUE_FRAMES = 60
 _QUEUE_BYTES = 256 << 20
 
-#: Of the encoder's thread beside a live source. On two cores with eight processes that wanted
-#: them, inference kept 0.82 to 0.85 of its rate with it and 0.54 to 0.60 without
+#: For the encoder's thread beside a live source. On two cores with eight other busy processes,
+#: inference kept 0.82 to 0.85 of its rate with it and 0.54 to 0.60 without
 #: (bench/video_throughput.py).
 _NICENESS = 10
 
 
 @dataclass(slots=True)
-class _Job:
-    """What the encoder's thread is to do: a frame, or something with a segment's videos."""
+class _Task:
+    """A task of the encoder's thread: a frame, or something with a segment's videos."""
 
     videos: SegmentVideos
     image: Any = None
     result: Any = None
     pts_us: int = 0
-    task: Literal["write", "write ahead", "close", "discard"] = "write"
+    action: Literal["write", "write ahead", "close", "discard"] = "write"
+
+    @property
+    def frames(self) -> int:
+        return 1 if self.action == "write" else 0
 
     @property
     def size(self) -> int:
@@ -67,17 +72,17 @@ class _Job:
 class VideoRecorder:
     """Encodes the frames of rows in its own thread.
 
-    `add` is called by the recording loop, before the row is made. Without kinds of video, all of
-    this does nothing.
+    `add` is called by the recording loop, before the row is made. Without kinds of video it does
+    nothing.
 
     Args:
-        names: Of the sessions that the videos stand beside.
+        names: The names of the sessions that the videos belong to.
         replaces: Videos of an older recording, which stay until the new session is sealed.
     """
 
     def __init__(self, options: VideoOptions, names: Names, replaces: Iterable[Path] = ()) -> None:
         self.options = options
-        #: How many frames are in the video, and how many were left out for which reason.
+        #: How many frames are in the video, and how many were left out, by reason.
         self.recorded = 0
         self.states: Counter[VideoState] = Counter()
         self.all: list[SegmentVideos] = []
@@ -85,7 +90,7 @@ class VideoRecorder:
         self._replaces = tuple(replaces)
         self._segment: Segment | None = None
         self._segments: list[Segment] = []
-        self._jobs: deque[_Job] = deque()
+        self._tasks: deque[_Task] = deque()
         self._waiting_bytes = self._waiting_frames = 0
         self._changed = threading.Condition()
         self._is_closing = False
@@ -98,9 +103,9 @@ class VideoRecorder:
         return videos
 
     def add(self, segment: Segment, image: Any, result: Any, captured_ns: int) -> VideoPlace:
-        """Take in a frame or leave it out; return which.
+        """Take a frame or leave it out; return which.
 
-        From now on nobody may draw on ``image``, the source's own pixels.
+        From now on ``image``, the source's own pixels, is read-only.
         """
         if not self.options.kinds:
             return _NO_VIDEO
@@ -111,23 +116,23 @@ class VideoRecorder:
             with self._changed:
                 self.states[state] += 1
             return VideoPlace(None, state)
-        # The encoder reads the pixels a little later: whoever draws on them now fails, instead of
-        # changing what is recorded.
+        # The encoder reads the pixels later: drawing on them fails instead of changing what is
+        # recorded.
         image.flags.writeable = False
         frame, pts_us = segment.videos.place(captured_ns)
         with self._changed:
             self.recorded += 1
-        self._put(_Job(segment.videos, image, result, pts_us))
+        self._put(_Task(segment.videos, image, result, pts_us))
         return VideoPlace(frame, None)
 
     def _change(self, segment: Segment) -> None:
-        """End the videos of the segment before, and discard those of parts that are not begun."""
+        """End the videos of the previous segment; discard those of parts that were not begun."""
         if self._segment is not None:
             self._end(self._segment.videos)
         for earlier in self._segments:
-            if earlier.failed:  # this one may be the next try, and its files have those names
+            if earlier.failed:  # the next attempt uses the same file names
                 self._discard(earlier.videos)
-        # Those of which nobody knows yet whether they will be begun.
+        # Those that may still be begun.
         self._segments = [
             other for other in self._segments if not other.begun and not other.videos.is_discarded
         ]
@@ -135,11 +140,11 @@ class VideoRecorder:
         self._segment = segment
 
     def without_part(self, rows: list[Row]) -> list[Row]:
-        """Return rows without their place in the video of a part that there is not."""
+        """Return rows of a part that was not begun, without their places in its video."""
         if not self.options.kinds:
             return rows
         count = sum(row.video_frame is not None for row in rows)
-        with self._changed:  # the writer's thread comes here
+        with self._changed:  # this is the writer's thread
             self.states["part_not_begun"] += count
             self.recorded -= count
         return [
@@ -165,7 +170,7 @@ class VideoRecorder:
 
     @property
     def needed_bytes(self) -> int:
-        """What ending the videos may still take on disk: the frames that wait, and an index."""
+        """What ending the videos may still take on disk: waiting frames, and an index."""
         frame = self.bytes_written // max(1, self.recorded - self._waiting_frames)
         index = 64 * self._segment.videos.frames if self._segment is not None else 0
         return frame * self._waiting_frames + index
@@ -174,7 +179,7 @@ class VideoRecorder:
     def failures(self) -> list[str]:
         """Why videos ended before the recording did, a line each."""
         return [
-            f"{file.path}: {file.failure} (it has {file.frames:,} frames)"
+            f"{file.path}: {file.failure} (it has {counted(file.frames, 'frame')})"
             for videos in self.all
             if not videos.is_discarded
             for file in videos.files
@@ -184,7 +189,7 @@ class VideoRecorder:
     def close(self) -> None:
         """Encode what waits, end the videos, and stop the thread."""
         for segment in self._segments:
-            if not segment.begun:  # its rows went elsewhere
+            if not segment.begun:  # its rows went to another part
                 self._discard(segment.videos)
         for videos in self.all:
             self._end(videos)
@@ -197,7 +202,7 @@ class VideoRecorder:
     # --- inside ---
 
     def _state_of(self, segment: Segment, size: int) -> VideoState | None:
-        """Return why a frame of so many bytes is left out, once there is no more waiting for it."""
+        """Return why a frame of ``size`` bytes is left out, after waiting for room if allowed."""
         videos = segment.videos
         if segment.failed:
             self._discard(videos)
@@ -210,7 +215,7 @@ class VideoRecorder:
         return "encoder_failed" if videos.has_failed else None
 
     def _has_room(self, size: int) -> bool:
-        # One that is larger than all the room there is waits alone.
+        # A frame that is larger than the limit waits alone.
         return self._waiting_frames < _QUEUE_FRAMES and (
             not self._waiting_frames or self._waiting_bytes + size <= _QUEUE_BYTES
         )
@@ -218,68 +223,68 @@ class VideoRecorder:
     def _end(self, videos: SegmentVideos) -> None:
         if not (videos.is_ended or videos.is_discarded):
             videos.is_ended = True
-            self._put(_Job(videos, task="close"))
+            self._put(_Task(videos, action="close"))
 
     def _discard(self, videos: SegmentVideos) -> None:
         if not videos.is_discarded:
             videos.is_discarded = True
-            self._put(_Job(videos, task="discard"))
+            self._put(_Task(videos, action="discard"))
 
-    def _put(self, job: _Job) -> None:
+    def _put(self, task: _Task) -> None:
         with self._changed:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="dgrec-video", daemon=True)
                 self._thread.start()
-            self._jobs.append(job)
-            self._waiting_frames += job.result is not None
-            self._waiting_bytes += job.size
+            self._tasks.append(task)
+            self._waiting_frames += task.frames
+            self._waiting_bytes += task.size
             self._changed.notify_all()
 
     def _run(self) -> None:
         if self.options.policy == "leave-out":
-            _step_back()
-        videos: SegmentVideos | None = None  # that the last frame went to
-        while (job := self._next_job(videos)) is not None:
-            _do(job)
-            if job.task == "write":
-                videos = job.videos
-            if job.task == "write ahead":
+            _lower_priority()
+        videos: SegmentVideos | None = None  # those of the last frame
+        while (task := self._next_task(videos)) is not None:
+            _do(task)
+            if task.action == "write":
+                videos = task.videos
+            if task.action == "write ahead":
                 continue
             with self._changed:
-                # Only now: the frame that is being encoded takes room, too.
-                self._jobs.popleft()
-                self._waiting_frames -= job.result is not None
-                self._waiting_bytes -= job.size
+                # Only now, since the frame that is being encoded takes memory, too.
+                self._tasks.popleft()
+                self._waiting_frames -= task.frames
+                self._waiting_bytes -= task.size
                 self._changed.notify_all()
 
-    def _next_job(self, videos: SegmentVideos | None) -> _Job | None:
-        """Return what is to be done next; None at the end."""
+    def _next_task(self, videos: SegmentVideos | None) -> _Task | None:
+        """Return the next task; None at the end."""
         due_s = None if videos is None else videos.ahead_due_s
         with self._changed:
-            while not self._jobs:
+            while not self._tasks:
                 if self._is_closing:
                     return None
                 timeout_s = None if due_s is None else due_s - time.monotonic()
                 if videos is not None and timeout_s is not None and timeout_s <= 0:
-                    return _Job(videos, task="write ahead")
+                    return _Task(videos, action="write ahead")
                 self._changed.wait(timeout_s)
-            return self._jobs[0]
+            return self._tasks[0]
 
 
-def _step_back() -> None:
-    """Let this thread, and those of the encoder that it starts, have what inference leaves over."""
-    if sys.platform == "linux":  # elsewhere that would be said of the whole process
+def _lower_priority() -> None:
+    """Let inference go before this thread, and those of the encoder that it starts."""
+    if sys.platform == "linux":  # elsewhere this would concern the whole process
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
-def _do(job: _Job) -> None:
-    result, videos = job.result, job.videos
-    if job.task == "close":
+def _do(task: _Task) -> None:
+    result, videos = task.result, task.videos
+    if task.action == "close":
         videos.close()
-    elif job.task == "write ahead":
+    elif task.action == "write ahead":
         videos.write_ahead()
-    elif job.task == "discard":
+    elif task.action == "discard":
         videos.discard()
     elif not videos.is_discarded:
-        videos.write(job.image, lambda: image_overlay(result, job.image), job.pts_us)
+        videos.write(task.image, lambda: image_overlay(result, task.image), task.pts_us)

@@ -1,4 +1,4 @@
-"""One recorded video: encoded while recording, playable up to its last half second if killed."""
+"""One recorded video: a file that can be played up to its last half second if killed."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ __all__ = [
 
 _MICROSECOND = Fraction(1, 1_000_000)
 _KEY_FRAME_EVERY_US = 1_000_000
-#: What a killed recorder loses of the video: the fragment that is not complete yet.
+#: The duration of a fragment. A killed recorder loses the one that is not complete.
 _FRAGMENT_US = 500_000
-#: When no picture came for so long, the next one is not waited for to complete a fragment. Above
-#: ten pictures a second fragments are complete in time by themselves.
+#: After so long without a picture, an incomplete fragment is written ahead (`write_ahead`). Above
+#: ten pictures per second fragments are completed in time.
 _SILENCE_S = 0.1
 
 
@@ -42,14 +42,14 @@ class VideoFile:
     """Encodes pictures into ``path``, an MP4 in fragments of half a second.
 
     The file is made with the first picture, whose size, made even, is that of the video unless
-    ``size`` says otherwise. Pictures of another size are fitted into it: raw ones are stretched,
-    so that whoever draws on them only has to stretch them back; annotated ones keep their shape.
+    ``size`` is given. Pictures of another size are fitted into it: raw ones are stretched, so that
+    overlays can be drawn once they are stretched back; annotated ones keep their shape.
 
-    FFmpeg completes a fragment when the first picture after it comes. Of a source that falls silent
-    `write_ahead` puts what there is of it behind the file, to be replaced by the fragment itself.
+    FFmpeg completes a fragment when the first picture after it comes. For a source that falls
+    silent, `write_ahead` puts an incomplete fragment at the end of the file, which the complete one
+    replaces.
 
-    ``failure`` is why nothing more can be written, if anything has failed; what was written before
-    can be played.
+    ``failure`` says why nothing more can be written; what was written before can be played.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class VideoFile:
         self._stream: Any = None
         self._reformatter: Any = None
         self._last_picture: Any = None
-        #: Packets that no fragment in the file has yet, and when the first and last of them came.
+        #: Packets that are in no fragment of the file, and when the first and last of them came.
         self._held: list[Any] = []
         self._held_since_s = self._held_until_s = 0.0
         self._has_fragment = self._is_ahead = False
@@ -90,9 +90,9 @@ class VideoFile:
         return self._file.size if self._file is not None else 0
 
     def write(self, image: Image, pts_us: int) -> None:
-        """Append a picture, to be shown ``pts_us`` microseconds after the first one.
+        """Append a picture that is shown ``pts_us`` microseconds after the first one.
 
-        Where that is more than half an hour after the last one, that one is repeated (`repeats`).
+        More than half an hour after the last picture, that one is repeated (`repeats`).
 
         Raises:
             OutputError: The file exists already, or cannot be written.
@@ -104,7 +104,7 @@ class VideoFile:
             for time_us in repeats(self._last_us, pts_us) if self.frames else ():
                 self._append(self._last_picture, time_us, is_key=False)
             picture = self._picture(image)
-            # The next one would come too late to be the key frame of this second.
+            # A key frame at least once a second: the next picture would be too late for that.
             step = pts_us - self._last_us if self.frames else 0
             is_key = pts_us + step - self._key_us > _KEY_FRAME_EVERY_US
             if is_key:
@@ -114,13 +114,13 @@ class VideoFile:
 
     @property
     def ahead_due_s(self) -> float | None:
-        """When `write_ahead` has something to do, if no picture comes before (`time.monotonic`)."""
+        """When to call `write_ahead` if no picture comes before (`time.monotonic`)."""
         if not self._held or self._is_ahead or self._container is None:
             return None
         return max(self._held_since_s + _FRAGMENT_US / 1e6, self._held_until_s + _SILENCE_S)
 
     def write_ahead(self) -> None:
-        """Bring pictures to the disk whose fragment is not complete yet.
+        """Write pictures to the file whose fragment is not complete yet.
 
         Raises:
             OutputError: The file cannot be written.
@@ -133,10 +133,10 @@ class VideoFile:
             self._is_ahead = True
 
     def close(self) -> None:
-        """Write the end: from then on the file is an ordinary MP4. After a failure, do nothing.
+        """Write the end, which makes the file an ordinary MP4. After a failure, do nothing.
 
         Raises:
-            OutputError: The end cannot be written. The file can be played nevertheless.
+            OutputError: The end cannot be written. The file can still be played.
             VideoError: The encoder failed.
         """
         if self._container is None:
@@ -144,11 +144,11 @@ class VideoFile:
         with self._errors():
             self._mux(None)
             self._container.close()
-        self._let_go()
+        self._release()
 
     def discard(self) -> None:
-        """Remove what this object wrote."""
-        self._let_go()
+        """Remove the file."""
+        self._release()
         if self.is_made:
             with contextlib.suppress(OSError):
                 self.path.unlink(missing_ok=True)
@@ -156,7 +156,7 @@ class VideoFile:
     def fail(self, error: Exception) -> None:
         """End the video here: what was written before can be played."""
         self.failure = str(error).removeprefix(f"{self.path}: ")
-        self._let_go()
+        self._release()
         if self.is_made:
             self.frames = 0
             with contextlib.suppress(OSError, VideoError):
@@ -170,7 +170,7 @@ class VideoFile:
             height, width = image.shape[:2]
             self.size = width + width % 2, height + height % 2
         self._file = _CountedFile(self.path)
-        # "hybrid": in the end the fragments become one ordinary MP4, with one index.
+        # "hybrid": closing it turns the fragments into one ordinary MP4, with one index.
         self._container = import_av().open(
             self._file,
             "w",
@@ -191,7 +191,7 @@ class VideoFile:
         assert self.size is not None
         if self.kind == "annotated":
             image = _fitted(image, self.size)
-        # No copy: the pixels are turned into YUV before anything else happens.
+        # No copy, since the pixels are converted to YUV at once.
         given = import_av().VideoFrame.from_numpy_buffer(
             np.ascontiguousarray(image), format="bgr24"
         )
@@ -244,26 +244,25 @@ class VideoFile:
             self.fail(VideoError(text))
             raise VideoError(text) from None
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         container, self._container = self._container, None
-        # An encoder takes memory for as long as it is there.
+        # An encoder takes memory as long as it exists.
         self._stream = self._reformatter = self._last_picture = None
         self._held = []
         if self._file is not None:
             self._file.is_dead = True
         if container is not None:
-            with contextlib.suppress(Exception):  # the end cannot be written, either
+            with contextlib.suppress(Exception):  # the end cannot be written either
                 container.close()
         if self._file is not None:
             self._file.close()
 
 
 class _CountedFile:
-    """A new file in the way in which PyAV writes one.
+    """A new file with the interface that PyAV writes to.
 
     Raises:
-        OutputError: It exists already (nothing of anybody's is ever overwritten), or cannot be
-            made.
+        OutputError: It exists already, or cannot be made.
     """
 
     def __init__(self, path: Path) -> None:
@@ -274,7 +273,7 @@ class _CountedFile:
         except OSError as error:
             raise output_error(path, error) from None
         self.size = 0
-        #: After a failure: what FFmpeg still wants to write would only tear it further.
+        #: Set after a failure: whatever FFmpeg writes then would damage the file further.
         self.is_dead = False
         self._at = 0
         self._is_ahead = False
@@ -292,7 +291,7 @@ class _CountedFile:
         return len(data)
 
     def write_ahead(self, data: bytes) -> None:
-        """Write behind the end what is there until the next write."""
+        """Write behind the end; the next write removes it."""
         self._drop_ahead()
         self._is_ahead = True
         at = self.size
@@ -303,7 +302,7 @@ class _CountedFile:
             view = view[written:]
 
     def _drop_ahead(self) -> None:
-        # What comes may be shorter: the rest would stand behind it, and look like a part of it.
+        # What comes next may be shorter, and a rest of this would follow it.
         if self._is_ahead and not self.is_dead:
             os.ftruncate(self._fd, self.size)
             self._is_ahead = False
@@ -319,12 +318,12 @@ class _CountedFile:
     def close(self) -> None:
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
-            with contextlib.suppress(OSError):  # what it holds has been written, or has failed
+            with contextlib.suppress(OSError):  # its data were written, or have failed
                 os.close(fd)
 
 
 def _fitted(image: Image, size: tuple[int, int]) -> Image:
-    """Return a picture in ``size``: smaller if it must be, with black beside it if it is not."""
+    """Return a picture in ``size``: scaled, with black beside it, and its shape kept."""
     width, height = size
     if image.shape[:2] == (height, width):
         return image
@@ -339,20 +338,20 @@ def _fitted(image: Image, size: tuple[int, int]) -> Image:
     return fitted
 
 
-# --- what is there of a video ------------------------------------------------------------------
+# --- reading a video back ----------------------------------------------------------------------
 
 
 def digest(path: Path) -> str:
-    """Bring a video to the disk and return its SHA-256."""
+    """Force a video to the disk and return its SHA-256."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def drop_torn_end(path: Path) -> None:
-    """Cut an MP4 that lost its writer back to its last whole fragment.
+    """Cut an MP4 that lost its writer after its last complete fragment.
 
-    What is cut off is less than a fragment. Players differ in what they make of half a picture.
+    Players differ in what they make of half a picture.
 
     Raises:
         OSError: The file cannot be read or cut.
@@ -365,7 +364,7 @@ def drop_torn_end(path: Path) -> None:
 
 
 def _whole_boxes(file: BinaryIO, size: int) -> int:
-    """Return where the whole boxes at the top of an MP4 end, a lonely `moof` not counted."""
+    """Return where the complete boxes of an MP4 end, without a `moof` that ends them."""
     position = end = 0
     while position + 8 <= size:
         file.seek(position)
@@ -384,11 +383,11 @@ def _whole_boxes(file: BinaryIO, size: int) -> int:
 def frame_stamps(path: Path) -> list[int]:
     """Return the time of each frame that can be decoded, in microseconds from the first.
 
-    Every packet is looked at, but only those after the last key frame are decoded: that is where
-    a video that lost its writer may be torn.
+    Only the packets after the last key frame are decoded: that is where a video that lost its
+    writer may be torn.
 
     Raises:
-        VideoError: The file is no video.
+        VideoError: The file is not a video.
     """
     with _opened(path) as (container, stream):
         stamps: list[int] = []
@@ -408,7 +407,7 @@ def frame_stamps(path: Path) -> list[int]:
 
 
 def frame_size(path: Path) -> tuple[int, int]:
-    """Return width and height of a video. Raises VideoError where it is none."""
+    """Return width and height of a video. Raises VideoError if it is not one."""
     with _opened(path) as (_, stream):
         return int(stream.width), int(stream.height)
 

@@ -1,4 +1,4 @@
-"""A fragment of an MP4 from packets that FFmpeg's muxer still holds back."""
+"""Makes a fragment of an MP4 from packets that FFmpeg's muxer still holds back."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def fragment_of(stream: Any, packets: Sequence[Any], *, is_first: bool) -> bytes
 
     Args:
         stream: The output stream that the packets come from.
-        packets: In order, the first of them one that no fragment of the file has yet.
-        is_first: Whether the file has no fragment so far, and therefore no index (`moov`) either.
+        packets: In order, beginning with the first that is in no fragment of the file.
+        is_first: Whether the file has no fragment yet, and therefore no index (`moov`) either.
     """
     av = import_av()
     made = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Videos that lost their recorder: how far they go, and whether they are those of the rows."""
+"""Recovers the videos of a journal that lost its recorder."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ from dgrec.errors import VideoError
 from dgrec.footage import base_name, recorded_video
 from dgrec.format import Journal, VideoEntry, utc_text, video_entries
 from dgrec.recorder.video.file import digest, drop_torn_end, frame_size, frame_stamps
+from dgrec.units import counted
 
 __all__ = ["RecoveredVideos", "recover_videos"]
 
-#: Stamps are equal to the microsecond; only where two were the same, one was moved by one.
+#: Stamps agree to the microsecond, except that equal ones were moved apart by one.
 _SAME_US = 1000
-#: Of an entry, when rows point past its end.
+#: The problem of a video that ends before the rows do.
 _CUT_OFF = "its recorder was cut off"
 
 
 @dataclass
 class RecoveredVideos:
-    """What the metadata is to say of the videos, and what the user should know about them."""
+    """The metadata's ``video``, and lines for the user."""
 
     entries: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
 def recover_videos(journal: Journal) -> RecoveredVideos | None:
-    """Complete what the head of ``journal`` says of its videos; None if there is nothing to do.
+    """Complete the entries for the videos of ``journal``; None if there is nothing to do.
 
-    A torn end is cut off. Of a file whose frames do not have the stamps of the rows, nothing is
-    said in the metadata, and nothing in it is changed: it is another one.
+    A torn end is cut off. A file whose frames do not have the stamps of the rows is another video:
+    it is left out of the metadata, and not changed.
 
     Raises:
         OSError: A video cannot be read or cut.
@@ -74,7 +75,7 @@ def _recover(
     if path is None:
         if len(numbers):
             missing = journal.path.with_name(base_name(entry.get("file")) or "its video")
-            found.notes.append(f"{missing}: is not there")
+            found.notes.append(f"{missing}: is missing")
         return
     try:
         if _beginning(frame_stamps(path), numbers, captured) is None:
@@ -84,7 +85,7 @@ def _recover(
         stamps = frame_stamps(path)
         begun_us = _beginning(stamps, numbers, captured)
         width, height = frame_size(path)
-    except VideoError:  # killed before the first half second of it was complete
+    except VideoError:  # the recorder was killed before the first fragment was complete
         found.notes.append(f"{path}: nothing in it can be played; left out")
         return
     if begun_us is None:
@@ -103,8 +104,8 @@ def _recover(
     if without:
         completed["problem"] = _CUT_OFF
     found.entries.append(completed)
-    rest = f"; {without:,} rows after that have no picture" if without else ""
-    found.notes.append(f"{path}: {len(stamps):,} frames{rest}")
+    rest = f"; {counted(without, 'row', 'has', 'have')} no picture" if without else ""
+    found.notes.append(f"{path}: {counted(len(stamps), 'frame')}{rest}")
 
 
 def _beginning(

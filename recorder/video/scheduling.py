@@ -1,4 +1,4 @@
-"""Encoders that would take the processor away from inference: kept to the caller's scheduling."""
+"""Keeps encoders from taking real-time priority away from inference."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _Scheduling = tuple[int, int]
 
 @contextlib.contextmanager
 def kept_scheduling() -> Iterator[None]:
-    """Give all threads of this process the scheduling that they had, and new ones the caller's.
+    """Restore the scheduling of this process's threads; new ones get the caller's.
 
-    SVT-AV1 puts the thread that opens it, and all those that it starts, above every ordinary thread
-    (SCHED_FIFO 99) wherever it may: as root. What the opening thread starts later inherits that,
-    the model's threads too.
+    As root, SVT-AV1 puts the thread that opens it, and all that it starts, above every ordinary
+    thread (SCHED_FIFO 99). Whatever the opening thread starts later inherits that, including the
+    model's threads.
     """
     if sys.platform != "linux":
         yield

@@ -1,4 +1,4 @@
-"""The videos of one segment of a recording: which files there are, and what is said of them."""
+"""The videos of one segment of a recording: their files, and their entries in the metadata."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ Entry = dict[str, Any]
 
 @dataclass(frozen=True)
 class VideoOptions:
-    """What is recorded of the pixels, and how.
+    """Which videos are recorded, and how.
 
     Args:
-        kinds: ``raw``, as they came from the source; ``annotated``, with the overlay; none at all.
+        kinds: ``raw``, as they came from the source; ``annotated``, with the overlay.
         quality: From 1 (smallest) to 100 (best).
-        size: Width and height of the videos; without it, those of the first frame, made even.
-        aspect: Width / height of a pixel, for players; 1 without it.
+        size: Width and height of the videos; None: those of the first frame, made even.
+        aspect: Width / height of a pixel, for players; None: 1.
         policy: Whether the loop waits for the encoder, or leaves frames out of the video.
     """
 
@@ -54,14 +54,14 @@ _KINDS: dict[str, tuple[VideoKind, ...]] = {
 
 
 def video_options(options: RecordingOptions) -> VideoOptions:
-    """Return what is to be recorded of the pixels; of ``auto``, which depends on the source, none.
+    """Return which videos are recorded; none for ``auto``, which depends on the source.
 
     Raises:
         VideoError: The installed PyAV has no encoder for it.
     """
     kinds = _KINDS[options.video]
-    # Looking it up takes PyAV, which a recording without video does without; but a mistyped name
-    # is reported even where there is no video.
+    # A recording without video does not import PyAV, unless a codec was named: a mistyped name is
+    # reported in any case.
     if not kinds and options.codec == RecordingOptions.codec:
         return VideoOptions()
     return VideoOptions(
@@ -79,33 +79,33 @@ class SegmentVideos:
     def __init__(self, options: VideoOptions, session: Path, replaced: Iterable[Path]) -> None:
         taken = set(replaced)
         self.files: list[VideoFile] = []
-        #: Where each file goes once its session has taken the place of an older one.
+        #: The name of each file once its session has replaced an older one.
         self._names: dict[VideoFile, Path] = {}
         for kind in options.kinds:
             path = name = video_path(session, kind)
             if path in taken:
-                # Until there is a new session, the old one keeps its pixels.
+                # The old session keeps its video until there is a new session.
                 path = name.with_suffix(f".new{name.suffix}")
             file = VideoFile(
                 path, kind, options.codec, options.quality, options.size, options.aspect
             )
             self.files.append(file)
             self._names[file] = name
-        #: How many frames were handed over, with those that are repeated over a long gap.
+        #: How many frames were handed over, including repeated ones (`repeats`).
         self.frames = 0
         self.first_us = 0
         self._last_pts = -1
-        #: What the encoder's thread is to do with them in the end.
+        #: What the encoder's thread does with them.
         self.is_ended = self.is_discarded = False
         self._closed = threading.Event()
         self._entries: list[Entry] | None = None
-        if not self.files:  # there is nothing to wait for
+        if not self.files:
             self.is_discarded = True
             self._closed.set()
 
     def place(self, captured_ns: int) -> tuple[int, int]:
         """Return number and time of the next frame; the time in microseconds since the first."""
-        captured_us = captured_ns // 1000  # as the column has it
+        captured_us = captured_ns // 1000  # the resolution of the column
         if not self.frames:
             self.first_us = captured_us
         pts_us = max(captured_us - self.first_us, self._last_pts + 1)
@@ -125,18 +125,14 @@ class SegmentVideos:
         return sum(file.bytes_written for file in self.files)
 
     def header(self, size: tuple[int, int]) -> Metadata:
-        """Return what the journal's metadata says of the videos from the start.
+        """Return the journal's metadata about the videos, as far as it is known at the start.
 
-        ``size`` is that of the frames, 0 where it is not known; that of an overlay is not known
-        before one is drawn.
+        ``size`` is that of the frames, or 0, 0 if unknown; the size of an overlay is unknown until
+        one is drawn.
         """
-        entries = []
+        entries: list[Entry] = []
         for file in self.files:
-            entry: Entry = {
-                "file": file.path.name,
-                "kind": file.kind,
-                "codec": file.codec.name,
-            }
+            entry: Entry = {"file": file.path.name, "kind": file.kind, "codec": file.codec.name}
             width, height = file.size or (size if file.kind == "raw" else (0, 0))
             if width and height:
                 entry |= {"width": width + width % 2, "height": height + height % 2}
@@ -146,11 +142,11 @@ class SegmentVideos:
     # --- in the encoder's thread ---
 
     def write(self, image: Image, draw: Callable[[], Image], pts_us: int) -> None:
-        """Encode one frame into each video that goes on."""
+        """Encode one frame into each video that has not failed."""
         for file in self.files:
             if file.failure is not None:
                 continue
-            with contextlib.suppress(DgrecError):  # `file.failure` keeps it
+            with contextlib.suppress(DgrecError):  # kept in `file.failure`
                 try:
                     picture = draw() if file.kind == "annotated" else image
                 except Exception as error:  # the model's postprocessor, or an analyzer
@@ -160,12 +156,12 @@ class SegmentVideos:
 
     @property
     def ahead_due_s(self) -> float | None:
-        """When `write_ahead` has something to do, if no frame comes before (`time.monotonic`)."""
+        """When to call `write_ahead` if no frame comes before (`time.monotonic`)."""
         due = [file.ahead_due_s for file in self.files]
         return min((at_s for at_s in due if at_s is not None), default=None)
 
     def write_ahead(self) -> None:
-        """Bring frames to the disk that would otherwise wait there for the next one."""
+        """Write frames to the files that would otherwise wait for the next one."""
         for file in self.files:
             with contextlib.suppress(DgrecError):
                 file.write_ahead()
@@ -181,10 +177,10 @@ class SegmentVideos:
             file.discard()
         self._closed.set()
 
-    # --- for whoever seals the segment ---
+    # --- for sealing the segment ---
 
     def described(self) -> Metadata:
-        """Wait for the encoder; return what the session's metadata says of the videos."""
+        """Wait for the encoder; return the session's metadata about the videos."""
         self._closed.wait()
         if self._entries is None:
             made = [] if self.is_discarded else [file for file in self.files if file.is_made]
@@ -210,7 +206,7 @@ class SegmentVideos:
         return {**entry, "problem": problem} if problem else entry
 
     def put_in_place(self) -> list[Path]:
-        """Give the files their names, now that what stood there is replaced; return those.
+        """Give the files their names, now that the old session is replaced; return them.
 
         Raises:
             OSError: A file cannot be renamed.

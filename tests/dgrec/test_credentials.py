@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -16,7 +15,6 @@ from dgrec import credentials
 from dgrec.credentials import percent_encoded, redact, redact_text, remember
 from dgrec.format import metadata
 from dgrec.recorder.sources import parse_source
-from dgrec.recorder.sources.probe import ask
 from dgrec.terminal import line
 
 
@@ -202,19 +200,6 @@ def test_what_is_opened_has_the_whole_password(password: str, host: str) -> None
 )
 def test_an_address_that_is_right_is_opened_as_it_is(url: str) -> None:
     assert percent_encoded(url) == url
-
-
-def test_asking_a_camera_names_no_part_of_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-
-    def refuse(address: tuple[str, int], timeout: float) -> socket.socket:
-        asked.append(address)
-        raise socket.gaierror
-
-    monkeypatch.setattr(socket, "create_connection", refuse)
-    source = parse_source("rtsp://admin:QXZJ@0789/1@camera/")
-    assert ask(str(source.target)) == "the host camera is not known"
-    assert asked == [("camera", 554)]
 
 
 @pytest.mark.parametrize(

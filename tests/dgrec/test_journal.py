@@ -307,10 +307,10 @@ def test_all_looks_at_a_growing_journal_show_the_same(tmp_path: Path) -> None:
         assert sum(1 for _ in session) == 5
         assert session.sql("SELECT count(*), max(frame) FROM frames").fetchall() == [(5, 4)]
         path.unlink()
-        with pytest.raises(SessionError, match=r"a\.arrows: is not there any more: it was taken"):
+        with pytest.raises(SessionError, match=r"a\.arrows: no longer exists: it was removed"):
             list(session)
         path.with_suffix(".parquet").touch()
-        with pytest.raises(SessionError, match=r"it was sealed; name a\.parquet"):
+        with pytest.raises(SessionError, match=r"it was sealed to a\.parquet"):
             list(session)
     writer.close()
 

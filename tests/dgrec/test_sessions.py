@@ -332,7 +332,7 @@ def test_a_relation_goes_to_other_libraries(folder: Path) -> None:
 
 def test_an_empty_name_is_not_this_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
-    with pytest.raises(NotASessionError, match="an empty name stands for no session"):
+    with pytest.raises(NotASessionError, match="the name of a session is empty"):
         open_sessions([""])
 
 

@@ -21,8 +21,8 @@ from dgrec.format import Event, Metadata, Row
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.machine import MachineMeter
 from dgrec.recorder.options import RecordingOptions, Splitting
-from dgrec.recorder.session_writer import SessionWriter
 from dgrec.recorder.segments import PlacedRow, names_of
+from dgrec.recorder.session_writer import SessionWriter
 from dgrec.recorder.sources import FileSource, Frame, open_source, parse_source
 from dgrec.recorder.stream import Stream
 from dgrec.recorder.video import VideoOptions, VideoRecorder

@@ -207,8 +207,8 @@ def test_frames_without_a_result_are_given_again_in_their_order() -> None:
     assert give(capture, 2)[0] is last[0], "also after the end of the source"
     assert [capture.take(image).source_frame for image in last] == [4, 5]
     assert capture.read() == (False, None)
-    assert capture.frames_given == capture.frames_read == 6
-    assert capture.frames_dropped == 0
+    assert capture.frames_given == capture.counts.read == 6
+    assert capture.counts.dropped == 0
 
 
 def test_frames_of_a_live_source_without_a_result_are_lost_and_counted() -> None:
@@ -221,5 +221,5 @@ def test_frames_of_a_live_source_without_a_result_are_lost_and_counted() -> None
     (image,) = give(capture, 1)
     frame = capture.take(image)
     assert (frame.source_frame, frame.dropped_queue) == (3, 2 + 2 + 1)
-    assert capture.frames_dropped_queue == 5
-    assert capture.frames_read == capture.frames_given + 2
+    assert capture.counts.dropped_queue == 5
+    assert capture.counts.read == capture.frames_given + 2

@@ -73,7 +73,7 @@ def test_the_first_frame_is_the_first_of_the_file() -> None:
 
 def test_the_whole_clip() -> None:
     capture = Capture(clip(Clock()))
-    assert len(drain(capture)) == CLIP_FRAMES == capture.frames_read
+    assert len(drain(capture)) == CLIP_FRAMES == capture.counts.read
     assert capture.end_reason == "finished"
     assert capture.error is None
 
@@ -81,7 +81,7 @@ def test_the_whole_clip() -> None:
 def test_a_duration_is_one_of_footage() -> None:
     capture = Capture(clip(Clock()), max_duration_s=2.0)
     frames = drain(capture)
-    assert len(frames) == 60 == capture.frames_read  # 59 * 1001 / 30000 s is the last below 2 s
+    assert len(frames) == 60 == capture.counts.read  # 59 * 1001 / 30000 s is the last below 2 s
     assert capture.end_reason == "limit"
 
 
@@ -94,7 +94,6 @@ def test_a_loop_goes_on_counting() -> None:
     times = [frame.media_time_s or 0.0 for frame in frames]
     steps = [after - before for before, after in itertools.pairwise(times)]
     assert steps == pytest.approx([FRAME_S] * len(steps), abs=2e-3)
-    assert footage.loops == 2
 
 
 # --- limits and counters ---
@@ -103,14 +102,14 @@ def test_a_loop_goes_on_counting() -> None:
 def test_frames_are_limited_without_reading_one_more() -> None:
     capture = Capture(ScriptedFrames(i / 30 for i in range(100)), max_frames=7)
     assert len(drain(capture)) == 7
-    assert capture.frames_read == 7
+    assert capture.counts.read == 7
     assert capture.end_reason == "limit"
 
 
 def test_a_frame_past_the_duration_does_not_count() -> None:
     capture = Capture(ScriptedFrames(i / 10 for i in range(100)), max_duration_s=1.0)
-    assert len(drain(capture)) == 10 == capture.frames_read
-    assert capture.frames_skipped == 0
+    assert len(drain(capture)) == 10 == capture.counts.read
+    assert capture.counts.skipped == 0
 
 
 def test_losses_are_carried_to_the_next_frame_that_is_kept() -> None:
@@ -121,7 +120,7 @@ def test_losses_are_carried_to_the_next_frame_that_is_kept() -> None:
     kept = drain(capture)
     assert [frame.source_frame for frame in kept] == [0, 3, 6]
     assert [frame.dropped_queue for frame in kept] == [0, 2, 5]
-    assert capture.frames_dropped == 7
+    assert capture.counts.dropped == 7
 
 
 # --- what it is to PySDK ---
@@ -166,7 +165,7 @@ def test_stop_ends_the_stream_and_wakes_the_source() -> None:
     assert capture.read() == (False, None)
     assert frames.interrupted
     assert capture.end_reason == "interrupted"
-    assert capture.frames_read == 1
+    assert capture.counts.read == 1
 
 
 # --- through the real pipeline ---

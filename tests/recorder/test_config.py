@@ -28,10 +28,16 @@ ODD: dict[str, tuple[bytes, str]] = {
     "a number": (b"[sources]\na = 7", "must be a text"),
     "empty": (b'[sources]\na = ""', "must be a text"),
     "a table": (b"[sources.a]\nb = 1", "must be a text"),
-    "a name of a megabyte": (b"[sources]\n" + b"n" * 900_000 + b' = "cam0"', "is no name"),
-    "no name": (b'[sources]\n"" = "cam0"', "is no name"),
-    "an escape in a name": (b'[sources]\n"\\u001b]0;x\\u0007" = "cam0"', "is no name"),
-    "a NUL in a name": (b'[sources]\n"a\\u0000b" = "cam0"', "is no name"),
+    "a name of a megabyte": (
+        b"[sources]\n" + b"n" * 900_000 + b' = "cam0"',
+        "is not a valid source name",
+    ),
+    "no name": (b'[sources]\n"" = "cam0"', "is not a valid source name"),
+    "an escape in a name": (
+        b'[sources]\n"\\u001b]0;x\\u0007" = "cam0"',
+        "is not a valid source name",
+    ),
+    "a NUL in a name": (b'[sources]\n"a\\u0000b" = "cam0"', "is not a valid source name"),
 }
 
 

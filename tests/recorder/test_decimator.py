@@ -89,5 +89,5 @@ def test_what_was_skipped_is_counted_where_it_was(options: dict[str, float]) -> 
     gaps = [b.source_frame - a.source_frame for a, b in itertools.pairwise(frames)]
     assert [frame.skipped_before + 1 for frame in frames[1:]] == gaps
     after_the_last = 99 - frames[-1].source_frame
-    assert capture.frames_skipped == sum(f.skipped_before for f in frames) + after_the_last
-    assert capture.frames_read == 100 == len(frames) + capture.frames_skipped
+    assert capture.counts.skipped == sum(f.skipped_before for f in frames) + after_the_last
+    assert capture.counts.read == 100 == len(frames) + capture.counts.skipped

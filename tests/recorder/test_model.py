@@ -50,7 +50,7 @@ def test_the_bundled_model(loaded: LoadedModel) -> None:
     assert ModelRequest().is_bundled
     assert loaded.description["name"] == sample.MODEL_NAME
     assert loaded.description["zoo"] == "sample"
-    assert loaded.result_type == "Detection"
+    assert loaded.description["result_type"] == "Detection"
     assert loaded.model.measure_time is True
 
 

@@ -199,9 +199,9 @@ def test_totals(recorded: Any) -> None:
 def test_losses_after_the_last_frame_are_told_apart(
     totals: dict[str, int], texts: list[str]
 ) -> None:
-    from dgrec.recorder import live
+    from dgrec.recorder import status
 
-    assert live._losses(totals) == texts
+    assert status._losses(totals) == texts
 
 
 def test_what_is_said(recorded: Any) -> None:

@@ -189,10 +189,10 @@ def pretty_json(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "make", "expected"),
     [
-        ("old.parquet", lambda path: path.write_bytes(b"PAR1"), "is a name for a session"),
-        ("s.parquet", lambda _: None, "is a name for a session"),
-        ("s.arrows", lambda _: None, "is a name for a session"),
-        ("s.mp4", lambda _: None, "is a name for a session or a video"),
+        ("old.parquet", lambda path: path.write_bytes(b"PAR1"), "is the name of a session"),
+        ("s.parquet", lambda _: None, "is the name of a session"),
+        ("s.arrows", lambda _: None, "is the name of a session"),
+        ("s.mp4", lambda _: None, "is the name of a session or a video"),
         ("clip.mkv", lambda path: path.write_bytes(sample.CLIP.read_bytes()), "exists already"),
         ("linked.jsonl", lambda path: path.symlink_to(sample.CLIP), "exists already"),
         ("settings.json", pretty_json, "exists already"),

@@ -18,9 +18,9 @@ import pytest
 import dgrec
 from dgrec.errors import OutputError
 from dgrec.format import Row
-from dgrec.recorder.program import recorder as recorder_module
 from dgrec.recorder.ending import Ending
 from dgrec.recorder.outputs import output as output_module
+from dgrec.recorder.program import recorder as recorder_module
 from dgrec.replay.verify import verify
 from tests.factory import make_detection, make_row, write_session
 from tests.recorder.doubles import Options, PysdkDouble

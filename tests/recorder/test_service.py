@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 import dgrec
-from dgrec.recorder import live as live_module
+from dgrec.recorder import status as status_module
 from dgrec.recorder.cli import record_command
 from dgrec.recorder.recovery import left_behind
 from dgrec.replay.verify import verify
@@ -119,7 +119,7 @@ def rows(folder: Path) -> int:
 def test_a_line_a_minute_where_there_is_no_terminal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live_module, "_REPORT_EVERY_S", 0.05)
+    monkeypatch.setattr(status_module, "_REPORT_EVERY_S", 0.05)
     arguments = ["--source", "sample", "--loop", "--max-frames", "60"]
     output = str(tmp_path / "s.parquet")
     done = CliRunner().invoke(record_command, [*arguments, "--output", output])

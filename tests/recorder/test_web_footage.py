@@ -269,7 +269,7 @@ def test_what_seemed_live_is_not_recorded_again(tmp_path: Path, serve: Serve) ->
     live.release()
     seen = sum(1 + frame.dropped_queue for frame in frames)
     assert (seen, live.end_reason, live.take_events()) == (LONG, "finished", [])
-    assert told[-1] == f"{address}: not live, but footage that has come to its end"
+    assert told[-1] == f"{address}: not live, but footage that has ended"
 
 
 def test_a_stream_that_comes_back_with_other_pictures_is_live(tmp_path: Path, serve: Serve) -> None:
@@ -336,5 +336,5 @@ def test_what_is_no_address_is_one_line(dgrec: Command, address: str) -> None:
     done = dgrec.record("--source", address, "--output", "s.parquet")
     assert (done.returncode, done.stderr.splitlines()) == (
         1,
-        ["Error: http://***: cannot be opened: this is no address"],
+        ["Error: http://***: cannot be opened: invalid argument; check the address"],
     )

@@ -225,7 +225,7 @@ def test_a_file_that_goes_away_is_one_line(tmp_path: Path) -> None:
     shutil.copy(sample.SESSION, given)
     with dgrec_package.open(given) as session:
         given.unlink()
-        with pytest.raises(SessionError, match=r"given\.parquet: is not there any more"):
+        with pytest.raises(SessionError, match=r"given\.parquet: no longer exists"):
             SqlReader([session])
 
 

@@ -1,4 +1,4 @@
-"""The live display of a recording, and the summary at its end."""
+"""The status line or table of running recordings, and the summary at the end."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from dgrec.units import counted, size_text
 if TYPE_CHECKING:
     from dgrec.recorder.job import Job
 
-__all__ = ["Announcer", "LiveView", "summary"]
+__all__ = ["Announcer", "StatusView", "summary"]
 
 #: How often a line with the figures is printed where stderr is not a terminal.
 _REPORT_EVERY_S = 60.0
@@ -68,7 +68,7 @@ class Announcer:
         self._thread.join()
 
 
-class LiveView:
+class StatusView:
     """Shows the figures of recordings on stderr, twice a second, in rich's own thread.
 
     One recording has a line, and a progress bar if its source has an end; several have a table.
@@ -102,7 +102,7 @@ class LiveView:
 
     def _render(self) -> RenderableType:
         first = self._jobs[0].stream
-        self._bar.update(self._task, completed=first.capture.frames_read)
+        self._bar.update(self._task, completed=first.capture.counts.read)
         figures = Text(_figures(first)) if len(self._jobs) == 1 else _table(self._jobs)
         return Group(figures, self._bar.get_renderable())
 
@@ -144,7 +144,7 @@ def _table(jobs: Sequence[Job]) -> Table:
             rate_text(stream.recent_fps()),
             f"{p50:.0f}",
             f"{p95:.0f}",
-            f"{stream.capture.frames_skipped:,}",
+            f"{stream.capture.counts.skipped:,}",
             _dropped(stream),
             size_text(stream.recorder.bytes_written),
             "failed" if job.error else "done" if job.has_ended else "recording",
@@ -166,7 +166,7 @@ def _figures(stream: Stream) -> str:
         f"{rate_text(stream.recent_fps())} fps",
         f"p50 {p50:.0f} ms",
         f"p95 {p95:.0f} ms",
-        f"skipped {capture.frames_skipped:,}",
+        f"skipped {capture.counts.skipped:,}",
         f"dropped {_dropped(stream)}",
         size_text(stream.recorder.bytes_written),
     ]
@@ -185,7 +185,10 @@ def summary(stream: Stream, metadata: Metadata, seconds: float) -> list[str]:
     path = _shown(recorder.output)
     files = recorder.files
     size = sum(file.stat().st_size for file in files)
-    parts = "" if files == [recorder.output] else f"{_parts_text(files)}, "
+    parts = ""
+    if files != [recorder.output]:
+        last = f" to {files[-1].name}" if len(files) > 1 else ""
+        parts = f"{counted(len(files), 'part')}: {files[0].name}{last}, "
     rate = progress.fps()
     lost = _losses(metadata["totals"])
     found = f"{counted(progress.frames, 'frame')} with {counted(progress.detections, 'detection')}"
@@ -251,11 +254,6 @@ def _video_lines(video: VideoRecorder) -> list[str]:
         left_out = counted(video.left_out, "frame")
         lines.append(f"Left out of the video: {left_out} ({why}); their rows are recorded.")
     return lines
-
-
-def _parts_text(files: Sequence[Path]) -> str:
-    last = f" to {files[-1].name}" if len(files) > 1 else ""
-    return f"{counted(len(files), 'part')}: {files[0].name}{last}"
 
 
 def _shown(path: Path) -> str:
