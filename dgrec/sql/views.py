@@ -130,6 +130,9 @@ def connect(
         "python_enable_replacements": "false",
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
+        # Exact quantiles take and free tens of megabytes each, which would be kept otherwise.
+        "allocator_bulk_deallocation_flush_threshold": "1MB",
+        "allocator_flush_threshold": "1MB",
     }
     if memory_limit is not None:
         config["memory_limit"] = memory_limit

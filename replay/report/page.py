@@ -11,6 +11,8 @@ import base64
 import datetime as dt
 import hashlib
 import math
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -28,8 +30,8 @@ from dgrec.format import LARGEST_MEASUREMENT
 from dgrec.rates import exact_rate_text, rate_text
 from dgrec.replay.output import cell_text
 from dgrec.replay.query import SqlReader
-from dgrec.replay.report.plots import CHARTS, ChartPlan, Extent, Rows, Spec
-from dgrec.replay.stats import caveats, moments
+from dgrec.replay.report.plots import CHARTS, ChartPlan, Extent, Rows, Spec, span_text
+from dgrec.replay.stats import caveats, explain, moments
 from dgrec.units import counted
 from dgrec.version import __version__
 
@@ -46,6 +48,12 @@ PLOTS = tuple(plan.name for plan in CHARTS)
 _PICTURES = 12
 _PICTURE_WIDTH = 480
 _JPEG_QUALITY = 80
+_BUNDLER = """\
+import sys
+sys.path[:] = sys.argv[1:]
+import vl_convert
+sys.stdout.buffer.write(vl_convert.javascript_bundle().encode())
+"""
 #: The plots are drawn by Vega's interpreter: nothing in the page is evaluated as code.
 _START = """
 for (const source of document.querySelectorAll('script.spec')) {
@@ -193,7 +201,6 @@ def write_report(
     output: Path,
     *,
     pixels: Pixels | None = None,
-    notes: Sequence[str] = (),
     overwrite: bool = False,
 ) -> None:
     """Write the report of ``session`` to ``output``.
@@ -202,8 +209,6 @@ def write_report(
         session: The session.
         output: The HTML file to write; it appears when it is whole.
         pixels: Where the strip of the slowest frames comes from; without it there is none.
-        notes: Sentences that stand first, for whoever reads nothing else. Above them is what has
-            to be known of the session: damage, no end, cuts.
         overwrite: Whether ``output`` may be replaced.
 
     Raises:
@@ -211,17 +216,20 @@ def write_report(
         DgrecError: The libraries that draw the plots are not installed.
     """
     check_file(output, overwrite=overwrite, keep=recorded_files([session]))
-    template, library = _template(), _plot_library()
-    with SqlReader([session]) as reader:
+    template = _template()
+    with _bundling() as bundler, SqlReader([session]) as reader:
         extent = _extent(session, reader)
+        findings = [finding for item in explain([session], reader) for finding in item.findings]
+        reader.keep("session_throughput", f"label_windows({span_text(extent)})")
         summary = _summary(reader, extent, moments(session))
         sections = list(_sections(reader, session, extent, pixels))
+        library = _bundled(bundler)
     page = template.render(
         name=str(session.metadata.get("name") or session.path.stem),
         path=session.path.name,
         summary=summary,
         caveats=caveats(session),
-        findings=list(notes),
+        findings=findings,
         sections=sections,
         library=library,
         start=_START,
@@ -266,10 +274,11 @@ def _sections(
         if plan.name == "stages" and moments(session) == 1:
             for table in _FIRST_TABLES:
                 yield _table(reader, table)
+    # Drawing takes libraries and memory that the statements can do without.
+    tables = [_table(reader, table) for table in _LAST_TABLES]
     if pixels is not None:
         yield _strip(reader, session, pixels)
-    for table in _LAST_TABLES:
-        yield _table(reader, table)
+    yield from tables
 
 
 def _chart(reader: SqlReader, plan: ChartPlan, extent: Extent) -> _Section:
@@ -479,11 +488,25 @@ def _template() -> Any:
     return environment.from_string(text)
 
 
-def _plot_library() -> str:
-    script = str(_import("vl_convert").javascript_bundle())
+def _bundling() -> subprocess.Popen[bytes]:
+    """Start a process that makes one script of the plot libraries.
+
+    It takes a second and 130 MB, in which no other Python code of its process can run.
+    """
+    _import("vl_convert")
+    return subprocess.Popen(
+        [sys.executable, "-c", _BUNDLER, *sys.path], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def _bundled(bundler: subprocess.Popen[bytes]) -> str:
+    script, errors = bundler.communicate()
+    if bundler.returncode:
+        lines = errors.decode(errors="replace").splitlines() or [f"exit code {bundler.returncode}"]
+        raise DgrecError(f"the plot libraries cannot be bundled: {lines[-1]}")
     # Inside a page, this text would end the script.
-    assert "</script" not in script.lower()
-    return script
+    assert b"</script" not in script.lower()
+    return script.decode()
 
 
 def _import(name: str) -> Any:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["CHARTS", "ChartPlan", "Extent", "Rows", "Spec"]
+__all__ = ["CHARTS", "ChartPlan", "Extent", "Rows", "Spec", "span_text"]
 
 Rows = list[dict[str, Any]]
 Spec = dict[str, Any]
@@ -33,7 +33,7 @@ _STAGE_COLORS = (_ORANGE, _BLUE, _GREEN, _GREY)
 _MARKS = ("p50", "p50 to p95", "slowest frame")
 _MARK_COLORS = (_BLUE, "#bfdbeb", _ORANGE)
 #: Seconds since the first frame was captured, for each frame.
-_SECOND = "epoch(captured_at - (SELECT min(captured_at) FROM frames))"
+_SECOND = "((epoch_us(captured_at) - (SELECT min(epoch_us(captured_at)) FROM frames)) / 1e6)"
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,11 @@ def _nice(value: float) -> float:
     return float(f"{step * power:.12g}")
 
 
+def span_text(extent: Extent) -> str:
+    """Return the seconds in a span of time as SQL writes them."""
+    return _number(extent.span_s)
+
+
 def _number(value: float) -> str:
     return f"{value:.12g}"
 
@@ -98,7 +103,7 @@ SELECT frame, {_SECOND} AS second, latency_ms,
        preprocess_ms, inference_ms, postprocess_ms, dropped_before
 FROM frames
 ORDER BY frame"""
-    span = _number(extent.span_s)
+    span = span_text(extent)
     return f"""
 SELECT floor({_SECOND} / {span}) * {span} AS second,
        unnest(_summary(latency_ms)),
@@ -265,7 +270,7 @@ def _histogram_spec(rows: Rows, extent: Extent) -> Spec:
 
 
 def _stages_sql(extent: Extent) -> str:
-    span = _number(extent.span_s)
+    span = span_text(extent)
     return f"""
 SELECT floor({_SECOND} / {span}) * {span} AS second,
        unnest(['preprocess', 'inference', 'postprocess', 'other']) AS stage,
@@ -313,7 +318,7 @@ def _stages_spec(rows: Rows, extent: Extent) -> Spec:
 def _throughput_sql(extent: Extent) -> str:
     # What is left at the end belongs to the last span, if it is less than half of one: a rate over
     # a moment would be a spike.
-    span = _number(extent.span_s)
+    span = span_text(extent)
     return f"""
 SELECT epoch(min(window_start) - (SELECT min(captured_at) FROM frames)) AS second,
        sum(seconds) AS seconds, sum(fps * seconds) / sum(seconds) AS fps, sum(frames) AS frames,
@@ -358,17 +363,14 @@ def _throughput_spec(rows: Rows, extent: Extent) -> Spec:
 
 def _labels_sql(extent: Extent) -> str:
     # The spans are those of the throughput.
-    span = _number(extent.span_s)
+    span = span_text(extent)
     return f"""
 WITH whole AS (
-    SELECT *, greatest(0, round(ended / {span}) - 1) AS last
-    FROM (SELECT min(captured_at) AS started,
-                 epoch(max(completed_at) - min(captured_at)) AS ended FROM frames)
+    SELECT duration_s AS ended, greatest(0, round(ended / {span}) - 1) AS last
+    FROM session_throughput
 ), counted AS MATERIALIZED (
-    SELECT CASE WHEN captured_at IS NOT NULL
-                THEN least(floor(epoch(captured_at - started) / {span}), last) END AS number,
-           label, sum(detections)::BIGINT AS detections
-    FROM whole, frame_labels GROUP BY ALL
+    SELECT CASE WHEN last < number THEN last ELSE number END AS number, label, detections
+    FROM whole, label_windows({span})
 ), ranked AS (
     SELECT label, row_number() OVER (ORDER BY sum(detections) DESC, label) AS place
     FROM counted GROUP BY label
@@ -459,7 +461,7 @@ def _over_time(
             "x2": {"field": "until"},
         }
         # The last one ends with the recording.
-        until = f"datum.second + (datum.seconds || {_number(extent.span_s)})"
+        until = f"datum.second + (datum.seconds || {span_text(extent)})"
         transform.append({"calculate": f"min({until}, {_number(end)}) / {seconds}", "as": "until"})
     zoom = {"name": "zoom", "select": {"type": "interval", "encodings": ["x"]}, "bind": "scales"}
     # The first layer shows the spans; those upon it mark moments.

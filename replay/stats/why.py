@@ -166,6 +166,8 @@ def explain(sessions: Sequence[Session], reader: SqlReader) -> list[Pipeline]:
     Args:
         reader: A connection over these sessions.
     """
+    # Most of these are asked for by others of them.
+    reader.keep("model_start", "warm_up", "running", "pipeline", "stage_load")
     by_id = {session.id: session for session in sessions}
     loads: dict[str, list[Load]] = {}
     for row in reader.rows(LOADS_QUERY):
