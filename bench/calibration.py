@@ -43,7 +43,7 @@ from scipy.signal import lfilter
 from scipy.stats import mannwhitneyu
 
 from dgrec.comparison import Row, Verdict
-from dgrec.comparison.blocks import politis_white
+from dgrec.comparison.blocks import politis_white, ranks
 from dgrec.comparison.comparison import (
     METRICS,
     STALLS,
@@ -208,7 +208,7 @@ def textbook(base: Sample, new: Sample, *, blocks: bool) -> float:
     for side in (base, new):
         series = side.stage("latency_ms")
         n, median = len(series), series.quantile(0.5)
-        length = math.ceil(politis_white(series.ranked)) if blocks else 1
+        length = math.ceil(politis_white(ranks(series.values))) if blocks else 1
         below = (series.values <= median) - 0.5
         sums = np.cumsum(np.concatenate(([0.0], below, below[: length - 1])))
         error = math.sqrt(float(np.mean((sums[length:] - sums[:-length]) ** 2)) / length / n)

@@ -30,8 +30,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dgrec.comparison.blocks import Floats
-from dgrec.comparison.samples import UNKNOWN, Mask
+from dgrec.comparison.blocks import Floats, Mask
+from dgrec.comparison.samples import UNKNOWN
 
 if TYPE_CHECKING:
     from dgrec.session import Session

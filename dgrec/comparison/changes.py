@@ -17,6 +17,7 @@ import numpy as np
 
 from dgrec.comparison.blocks import (
     Floats,
+    Mask,
     block_length,
     degrees_of_freedom,
     effective_size,
@@ -85,19 +86,23 @@ class Series:
     def ordered(self) -> Floats:
         return np.sort(self.values)
 
-    @cached_property
-    def ranked(self) -> Floats:
-        return ranks(self.values)
-
-    @cached_property
+    @property
     def block(self) -> int | None:
         """Frames in a block; None if the series is too short for blocks."""
-        return block_length(self.ranked, self.second) if len(self) > 1 else None
+        return self._correlation[0]
 
-    @cached_property
+    @property
     def effective(self) -> float | None:
         """Effective sample size."""
-        return None if self.block is None else effective_size(self.ranked, self.block)
+        return self._correlation[1]
+
+    @cached_property
+    def _correlation(self) -> tuple[int | None, float | None]:
+        if len(self) < 2:
+            return None, None
+        ranked = ranks(self.values)
+        block = block_length(ranked, self.second)
+        return block, None if block is None else effective_size(ranked, block)
 
     def quantile(self, p: float) -> float:
         """Return the quantile as numpy and DuckDB's ``quantile_cont`` do: interpolated."""
@@ -112,15 +117,16 @@ class Series:
 class Estimate:
     """A value of one side, and how the frames move it.
 
-    The logarithm of the value moves ``up`` and ``down`` times the mean of ``influence`` (mean 0):
-    a quantile does not move the same way in both directions where its neighbours lie closer on one
-    side. In the gap between two modes, that is all the difference.
+    The logarithm of the value moves ``up`` and ``down`` times as far as the mean of ``influence``,
+    whose variance is ``variance``: a quantile does not move the same way in both directions where
+    its neighbours lie closer on one side. In the gap between two modes, that is all the difference.
     """
 
     value: float | None
     #: Why no interval can be given; None if one can.
     problem: str | None = None
-    influence: Floats | None = None
+    influence: Floats | Mask | None = None
+    variance: float = 0.0
     block: int = 1
     up: float = 1.0
     down: float = 1.0
@@ -165,9 +171,9 @@ def quantile_estimate(series: Series, p: float) -> Estimate:
             f"{beyond:.1f} effective samples beyond it, not {MIN_BEYOND:.0f}: takes about "
             f"{_round_up(frames):,} frames",
         )
-    below = (series.values <= value).astype(np.float64)
-    freedom = degrees_of_freedom(len(series), series.block)
-    reach = t_quantile(freedom) * math.sqrt(mean_variance(below, series.block))
+    below = series.values <= value
+    variance = mean_variance(below, series.block)
+    reach = t_quantile(degrees_of_freedom(len(series), series.block)) * math.sqrt(variance)
     low, high = max(p - reach, 0.0), min(p + reach, 1.0)
     lower, upper = series.quantile(low), series.quantile(high)
     if lower <= 0:
@@ -177,7 +183,8 @@ def quantile_estimate(series: Series, p: float) -> Estimate:
         Estimate(
             value,
             None,
-            below.mean() - below,
+            below,
+            variance,
             series.block,
             up=max(both, _slope(value, upper, high - p)),
             down=max(both, _slope(lower, value, p - low)),
@@ -199,7 +206,11 @@ def mean_estimate(series: Series) -> Estimate:
         return Estimate(value, _too_short(series))
     if value <= 0:
         return Estimate(value, "is 0 ms: a ratio needs more")
-    return _with_interval(Estimate(value, None, series.values / value - 1, series.block))
+    variance = mean_variance(series.values, series.block)
+    # The logarithm moves by the share of the value that the mean moves by.
+    return _with_interval(
+        Estimate(value, None, series.values, variance, series.block, up=1 / value, down=1 / value)
+    )
 
 
 def _too_short(series: Series) -> str:
@@ -217,7 +228,7 @@ def _with_interval(estimate: Estimate) -> Estimate:
     assert estimate.influence is not None
     assert estimate.value is not None
     freedom = degrees_of_freedom(len(estimate.influence), estimate.block)
-    reach = t_quantile(freedom) * math.sqrt(mean_variance(estimate.influence, estimate.block))
+    reach = t_quantile(freedom) * math.sqrt(estimate.variance)
     return replace(
         estimate,
         low=estimate.value * math.exp(-reach * estimate.down),
@@ -244,7 +255,6 @@ def series_change(base: Estimate, new: Estimate, *, paired: bool) -> Change:
     assert base.influence is not None
     assert new.influence is not None
     log_ratio = math.log(new.value / base.value)
-    sides = [(base.influence, base.block), (new.influence, new.block)]
     # The change is less than measured where BASE is more and NEW is less (MOVER: Zou and Donner,
     # Statistics in Medicine 27, 2008), and the other way round.
     slopes = [(base.up, new.down), (base.down, new.up)]
@@ -257,8 +267,8 @@ def series_change(base: Estimate, new: Estimate, *, paired: bool) -> Change:
         ]
     else:
         known = [
-            (mean_variance(influence, block), degrees_of_freedom(len(influence), block))
-            for influence, block in sides
+            (base.variance, degrees_of_freedom(len(base.influence), base.block)),
+            (new.variance, degrees_of_freedom(len(new.influence), new.block)),
         ]
         weighted = [
             [(slope**2 * v, freedom) for slope, (v, freedom) in zip(pair, known, strict=True)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -290,7 +289,7 @@ def compare(
             samples = [read_sample(side[0]) for side in sides]
             speed = compare_samples(*samples, same_frames=footage)
             recordings = [
-                (_recording(sample, compared),)
+                (_recording(sample, *compared),)
                 for sample, compared in zip(samples, speed.compared, strict=True)
             ]
             rows, pairs, unpaired = speed.rows, speed.pairs, speed.unpaired
@@ -349,7 +348,7 @@ def _check_apart(base: Sequence[Session], new: Sequence[Session]) -> None:
             )
 
 
-def _recording(sample: Sample, compared: Sample) -> Recording:
+def _recording(sample: Sample, compared: int, effective: float | None) -> Recording:
     return Recording(
         path=sample.path,
         session_id=sample.session_id,
@@ -360,8 +359,8 @@ def _recording(sample: Sample, compared: Sample) -> Recording:
         lost=sample.lost,
         dropped_at_start=sample.dropped_at_start,
         skipped=sample.skipped,
-        compared=len(compared),
-        effective=compared.stage("latency_ms").effective,
+        compared=compared,
+        effective=effective,
         end_reason=sample.end_reason,
         damage=sample.damage,
     )
@@ -386,10 +385,11 @@ class _Measured:
 
 @dataclass(frozen=True)
 class Speed:
-    """What `compare_samples` found; ``compared`` are the frames whose durations were, by side."""
+    """What `compare_samples` found."""
 
     rows: tuple[Row, ...]
-    compared: tuple[Sample, Sample]
+    #: Of each side, how many frames' durations were compared, and the effective size of the latency.
+    compared: tuple[tuple[int, float | None], ...]
     pairs: int = 0
     unpaired: tuple[int, int] = (0, 0)
 
@@ -405,16 +405,23 @@ def compare_samples(base: Sample, new: Sample, *, same_frames: bool = False) -> 
     stretch = _stretch(base.numbered(), new.numbered()) if same_frames else None
     whole = stretch or (base, new)
     compared = whole if stretch is None else _pairs(*stretch)
-    measured = [
-        _throughput(*whole, paired=stretch is not None and _are_pairs(*whole)),
-        *chain.from_iterable(_stage(name, *compared, stretch is not None) for name in STAGES),
-        _stalls(*whole, paired=stretch is not None and _are_pairs(*whole)),
-    ]
+    are_pairs = stretch is not None and _are_pairs(*whole)
+    measured = [_throughput(*whole, paired=are_pairs)]
+    for name in STAGES:
+        series = [sample.stage(name) for sample in compared]
+        # Frames without the duration were left out: what is left must still be the same frames.
+        missing = [np.isnan(sample.stages[name]) for sample in compared]
+        measured += _stage(name, *series, stretch is not None and np.array_equal(*missing))
+        if name == "latency_ms":
+            sizes = tuple(
+                (len(side), x.effective) for side, x in zip(compared, series, strict=True)
+            )
+    measured.append(_stalls(*whole, paired=are_pairs))
     if stretch is None:
-        return Speed(_decided(measured), compared)
+        return Speed(_decided(measured), sizes)
     pairs = len(compared[0])
     unpaired = len(whole[0]) - pairs, len(whole[1]) - pairs
-    return Speed(_decided(measured), compared, pairs, unpaired)
+    return Speed(_decided(measured), sizes, pairs, unpaired)
 
 
 def _stretch(base: Sample, new: Sample) -> tuple[Sample, Sample] | None:
@@ -457,19 +464,19 @@ def _as_rate(interval: Estimate) -> Estimate:
     return Estimate(
         1000 / interval.value,
         interval.problem,
-        None if interval.influence is None else -interval.influence,
+        interval.influence,
+        interval.variance,
         interval.block,
+        up=interval.down,
+        down=interval.up,
         low=None if interval.high is None else 1000 / interval.high,
         high=None if interval.low is None else 1000 / interval.low,
     )
 
 
-def _stage(name: str, base: Sample, new: Sample, paired: bool) -> Iterator[_Measured]:
-    series = base.stage(name), new.stage(name)
-    # Frames without the duration were left out: what is left must still be the same frames.
-    missing = [np.isnan(sample.stages[name]) for sample in (base, new)]
-    paired = paired and np.array_equal(missing[0], missing[1])
-    identical = _is_identical(*series, paired)
+def _stage(name: str, base: Series, new: Series, paired: bool) -> Iterator[_Measured]:
+    series = base, new
+    identical = _is_identical(base, new, paired)
     for label, p in _QUANTILES.items():
         estimates = [quantile_estimate(side, p) for side in series]
         values = [_value(estimate) for estimate in estimates]
@@ -554,7 +561,7 @@ def _compare_sessions(
         read, kept = [], []
         for session in sessions:
             sample = read_sample(session)
-            read.append(_recording(sample, sample))
+            read.append(_recording(sample, len(sample), sample.stage("latency_ms").effective))
             kept.append(_session_values(sample))
         recordings.append(tuple(read))
         sides.append(kept)

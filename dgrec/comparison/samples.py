@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 
-from dgrec.comparison.blocks import Floats, mean_variance
+from dgrec.comparison.blocks import Floats, Mask, mean_variance
 from dgrec.comparison.changes import Series
 from dgrec.errors import NotASessionError
 from dgrec.format import LARGEST_MEASUREMENT, cuts_of
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "UNKNOWN",
-    "Mask",
     "DROP_PLACES",
     "STAGES",
     "STALL_MS",
@@ -32,7 +31,6 @@ __all__ = [
 
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 Numbers = np.ndarray[Any, np.dtype[Any]]
-Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 #: Columns that are compared, in the order of a frame's way. ``recorder_ms`` is not among them: it
 #: is what recording cost, no stage of the pipeline.
@@ -124,7 +122,7 @@ class Sample:
     @property
     def gaps(self) -> Series:
         """Milliseconds from each result to the next."""
-        return Series(self.gap_ms[~np.isnan(self.gap_ms)], self.second)
+        return self._series(self.gap_ms)
 
     @property
     def steps(self) -> Series:
@@ -133,12 +131,14 @@ class Sample:
         The longer of the two in all: one over their mean is the rate (`dgrec.rates.frame_rate`).
         """
         by_capture = np.nansum(self.captured_step_ms) > np.nansum(self.step_ms)
-        values = self.captured_step_ms if by_capture else self.step_ms
-        return Series(values[~np.isnan(values)], self.second)
+        return self._series(self.captured_step_ms if by_capture else self.step_ms)
 
     def stage(self, name: str) -> Series:
-        values = self.stages[name]
-        return Series(values[~np.isnan(values)], self.second)
+        return self._series(self.stages[name])
+
+    def _series(self, values: Floats) -> Series:
+        is_missing = np.isnan(values)
+        return Series(values[~is_missing] if is_missing.any() else values, self.second)
 
 
 def stall_limit(usual_ms: float) -> float:
@@ -151,7 +151,7 @@ def count_stalls(gaps: Series, limit_ms: float) -> tuple[int, float]:
 
     Stalls come in clusters.
     """
-    is_long = (gaps.values > limit_ms).astype(np.float64)
+    is_long = gaps.values > limit_ms
     count = int(is_long.sum())
     if count in (0, len(gaps)) or gaps.block is None:
         return count, float(count)
@@ -167,41 +167,29 @@ def read_sample(session: Session) -> Sample:
     Raises:
         SessionError: Part of the file cannot be read.
     """
-    names = ["frame", "source_frame", "captured_at", "completed_at", *STAGES]
-    there = [name for name in names if name in session.schema.names]
     for name in ("source_frame", "completed_at", "latency_ms", "captured_at", "frame"):
         if name not in session.schema.names:
             raise NotASessionError(f"{session.path}: cannot be compared: it has no column {name!r}")
-    # Another tool may have rewritten the file and left out what it did not need.
-    columns: dict[str, Numbers] = {}
-    at = 0
-    for batch in session.batches(there):
-        for name in there:
-            values = _numbers(batch.column(name))
-            column = columns.setdefault(name, np.empty(len(session), values.dtype))
-            if not np.can_cast(values.dtype, column.dtype):  # floats, where one is not known
-                column = columns[name] = column.astype(values.dtype)
-            column[at : at + batch.num_rows] = values
-        at += batch.num_rows
-    for name in names:
-        columns.setdefault(name, np.full(at, np.nan))
     metadata = session.metadata
-    cuts = cuts_of(metadata)
-    gaps = _gaps(columns["frame"], columns["completed_at"], cuts)
     losses = _losses(session)
     has_settled, warm_up = _warm_up(session)
-    step_ms, captured_step_ms = _steps(columns, cuts, warm_up)
+    cuts = cuts_of(metadata)
+    stamps = _columns(session, ("frame", "captured_at", "completed_at"))
+    gaps = _gaps(stamps["frame"], stamps["completed_at"], cuts)
+    step_ms, captured_step_ms = _steps(stamps, cuts, warm_up)
+    stamps.clear()  # before the others are read: of a day, they take 60 MB
+    others = _columns(session, ("source_frame", *STAGES))
     whole = Sample(
         path=str(session.path),
         session_id=session.id,
         frames=len(gaps),
         warm_up=warm_up,
         has_settled=has_settled,
-        source_frame=_whole_numbers(columns["source_frame"]),
+        source_frame=_whole_numbers(others["source_frame"]),
         gap_ms=gaps,
         step_ms=step_ms,
         captured_step_ms=captured_step_ms,
-        stages={name: columns[name].astype(np.float64, copy=False) for name in STAGES},
+        stages={name: others[name].astype(np.float64, copy=False) for name in STAGES},
         dropped={place: losses[place] for place in DROP_PLACES},
         lost=losses["lost"],
         skipped=losses["skipped"],
@@ -212,6 +200,22 @@ def read_sample(session: Session) -> Sample:
     kept = whole.only(slice(warm_up, None))
     kept.gap_ms[:1] = np.nan
     return kept
+
+
+def _columns(session: Session, names: Sequence[str]) -> dict[str, Numbers]:
+    # Another tool may have rewritten the file and left out what it did not need.
+    there = [name for name in names if name in session.schema.names]
+    columns: dict[str, Numbers] = {}
+    at = 0
+    for batch in session.batches(there):
+        for name in there:
+            values = _numbers(batch.column(name))
+            column = columns.setdefault(name, np.empty(len(session), values.dtype))
+            if not np.can_cast(values.dtype, column.dtype):  # floats, where one is not known
+                column = columns[name] = column.astype(values.dtype)
+            column[at : at + batch.num_rows] = values
+        at += batch.num_rows
+    return {name: columns.get(name, np.full(at, np.nan)) for name in names}
 
 
 def _gaps(frame: Numbers, completed_us: Numbers, cuts: Sequence[int]) -> Floats:
@@ -236,7 +240,7 @@ def _steps(
     known = np.flatnonzero(~np.isnan(stamps[0] + stamps[1]))
     known = known[known >= warm_up]
     begins = np.concatenate([[True], (np.diff(frame) != 1) | np.isin(frame[1:], cuts)])
-    stretch = np.cumsum(begins[: len(frame)])[known]
+    stretch = np.cumsum(begins[: len(frame)], dtype=np.int32)[known]
     found = []
     for values in stamps:
         ordered = values[known]
