@@ -388,7 +388,7 @@ class Speed:
     """What `compare_samples` found."""
 
     rows: tuple[Row, ...]
-    #: Of each side, how many frames' durations were compared, and the effective size of the latency.
+    #: Of each side: frames whose durations were compared, and the effective size of the latency.
     compared: tuple[tuple[int, float | None], ...]
     pairs: int = 0
     unpaired: tuple[int, int] = (0, 0)
@@ -407,16 +407,17 @@ def compare_samples(base: Sample, new: Sample, *, same_frames: bool = False) -> 
     compared = whole if stretch is None else _pairs(*stretch)
     are_pairs = stretch is not None and _are_pairs(*whole)
     measured = [_throughput(*whole, paired=are_pairs)]
+    effective: list[float | None] = []
     for name in STAGES:
-        series = [sample.stage(name) for sample in compared]
         # Frames without the duration were left out: what is left must still be the same frames.
         missing = [np.isnan(sample.stages[name]) for sample in compared]
-        measured += _stage(name, *series, stretch is not None and np.array_equal(*missing))
+        paired = stretch is not None and np.array_equal(missing[0], missing[1])
+        one, other = (sample.stage(name) for sample in compared)
+        measured += _stage(name, one, other, paired)
         if name == "latency_ms":
-            sizes = tuple(
-                (len(side), x.effective) for side, x in zip(compared, series, strict=True)
-            )
+            effective = [one.effective, other.effective]
     measured.append(_stalls(*whole, paired=are_pairs))
+    sizes = tuple(zip(map(len, compared), effective, strict=True))
     if stretch is None:
         return Speed(_decided(measured), sizes)
     pairs = len(compared[0])
