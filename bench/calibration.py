@@ -42,9 +42,9 @@ import numpy as np
 from scipy.signal import lfilter
 from scipy.stats import mannwhitneyu
 
-from dgrec.comparison import Row, Verdict
+from dgrec.comparison import MetricRow, Verdict
 from dgrec.comparison.blocks import politis_white, ranks
-from dgrec.comparison.comparison import (
+from dgrec.comparison.metrics import (
     METRICS,
     STALLS,
     SessionValues,
@@ -198,7 +198,7 @@ def count_false(pairs: Iterator[tuple[Sample, Sample]], same_frames: bool = Fals
     return calls
 
 
-def is_called(row: Row) -> bool:
+def is_called(row: MetricRow) -> bool:
     return row.verdict in (Verdict.FASTER, Verdict.SLOWER)
 
 

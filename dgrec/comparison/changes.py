@@ -1,4 +1,4 @@
-"""What changed from BASE to NEW in one number: how much, how sure, and the verdict.
+"""The change of one metric from BASE to NEW, with its interval.
 
 Everything is computed on logarithms, where 'twice as long' and 'half as long' are the same step,
 and given back as a fraction: 0.1 is 10% more.
@@ -10,7 +10,6 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from functools import cached_property
 
 import numpy as np
@@ -33,15 +32,12 @@ __all__ = [
     "MIN_BEYOND",
     "MIN_SESSIONS",
     "Change",
-    "Decision",
     "Estimate",
     "Series",
-    "Verdict",
-    "decide",
-    "holm",
     "mean_estimate",
     "quantile_estimate",
     "rate_change",
+    "rounded_up",
     "series_change",
     "session_rate_change",
     "welch_change",
@@ -59,13 +55,6 @@ NONE_SECONDS = -60 * math.log((1 - CONFIDENCE) / 2)
 MIN_SESSIONS = 3
 #: Sessions a side that tell what matters (bench.calibration).
 GOOD_SESSIONS = 5
-
-
-class Verdict(StrEnum):
-    FASTER = "FASTER"
-    SLOWER = "SLOWER"
-    SAME = "SAME"
-    UNCLEAR = "UNCLEAR"
 
 
 class Series:
@@ -169,7 +158,7 @@ def quantile_estimate(series: Series, p: float) -> Estimate:
         return Estimate(
             value if p == 0.5 else None,
             f"{beyond:.1f} effective samples beyond it, not {MIN_BEYOND:.0f}: takes about "
-            f"{_round_up(frames):,} frames",
+            f"{rounded_up(frames):,} frames",
         )
     below = series.values <= value
     variance = mean_variance(below, series.block)
@@ -218,7 +207,7 @@ def _too_short(series: Series) -> str:
     return f"{frames} too few: not even four blocks of neighbouring frames"
 
 
-def _round_up(count: int) -> int:
+def rounded_up(count: int) -> int:
     """Return a count as one says it: with two digits."""
     unit = int(10 ** max(len(str(count)) - 2, 0))
     return int(math.ceil(count / unit) * unit)
@@ -450,74 +439,3 @@ def t_quantile(freedom: float) -> float:
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, 0.5 + CONFIDENCE / 2))
-
-
-@dataclass(frozen=True)
-class Decision:
-    """A verdict; ``reason`` says why it is UNCLEAR."""
-
-    verdict: Verdict
-    reason: str | None
-    #: Whether Holm's procedure tells the change from chance.
-    is_significant: bool
-
-
-def decide(changes: Sequence[Change], less_is_better: Sequence[bool]) -> list[Decision]:
-    """Return the verdict on each row of a comparison.
-
-    SAME is what can be shown to be so: the whole interval is within 2% (equivalence), whatever its
-    sign. FASTER and SLOWER stand against Holm's correction: over all rows together the
-    chance of one false call is 5%.
-    """
-    passed = holm([change.p_value for change in changes])
-    rows = len([change for change in changes if change.p_value is not None])
-    return [
-        Decision(*_verdict(change, less, is_significant, rows), is_significant)
-        for change, less, is_significant in zip(changes, less_is_better, passed, strict=True)
-    ]
-
-
-def _verdict(
-    change: Change, less_is_better: bool, is_significant: bool, rows: int
-) -> tuple[Verdict, str | None]:
-    if change.problem is not None:
-        return Verdict.UNCLEAR, change.problem
-    low = -1.0 if change.low is None else change.low
-    high = math.inf if change.high is None else change.high
-    if low >= -MARGIN and high <= MARGIN:
-        return Verdict.SAME, None
-    if is_significant:
-        is_less = change.change is not None and change.change < 0
-        return (Verdict.FASTER if is_less == less_is_better else Verdict.SLOWER), None
-    if low > 0 or high < 0:
-        return Verdict.UNCLEAR, f"may be chance, as one of {rows} rows (Holm)"
-    return Verdict.UNCLEAR, _too_wide(low, high, change.takes)
-
-
-def _too_wide(low: float, high: float, takes: str | None) -> str:
-    if low <= -1 or high == math.inf:
-        return "too few happened"
-    if takes is not None:
-        return f"0 is possible, too; to tell {MARGIN:.0%} takes {takes}"
-    # Intervals shrink with the square root of how much was recorded.
-    times = (math.log((1 + high) / (1 + low)) / 2 / math.log1p(MARGIN)) ** 2
-    if times <= 1:
-        return "more than 2% is possible, and so is none"
-    return f"0 is possible, too; to tell 2%, record {_times(times)} as much"
-
-
-def _times(factor: float) -> str:
-    if factor > 1000:
-        return "over 1,000 times"
-    return f"{factor:.1f} times" if factor < 10 else f"{_round_up(math.ceil(factor)):,} times"
-
-
-def holm(p_values: Sequence[float | None], alpha: float = 1 - CONFIDENCE) -> list[bool]:
-    """Return which hypotheses Holm's step-down procedure (1979) rejects, all taken together."""
-    given = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
-    rejected = [False] * len(p_values)
-    for step, (p, index) in enumerate(given):
-        if p > alpha / (len(given) - step):
-            break
-        rejected[index] = True
-    return rejected

@@ -29,8 +29,10 @@ from difflib import get_close_matches
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
-from dgrec.comparison.changes import CONFIDENCE, holm
-from dgrec.comparison.comparison import METRICS, Comparison, Row
+from dgrec.comparison.changes import CONFIDENCE
+from dgrec.comparison.comparison import Comparison
+from dgrec.comparison.metrics import METRICS, MetricRow
+from dgrec.comparison.verdicts import holm
 from dgrec.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -276,7 +278,7 @@ def _no_agreement(metric: str, agreement: Agreement | None) -> str | None:
 
 
 def _values(
-    metric: str, comparison: Comparison, row: Row | None
+    metric: str, comparison: Comparison, row: MetricRow | None
 ) -> tuple[float | None, float | None]:
     """Return a metric of BASE and of NEW; BASE agrees with itself."""
     if row is not None:

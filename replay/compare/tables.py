@@ -13,7 +13,15 @@ from dgrec.replay.output import Destination, Section, json_text, write_report
 from dgrec.units import and_more, counted, digits
 
 if TYPE_CHECKING:
-    from dgrec.comparison import Agreement, Comparison, Limit, Outcome, Recording, Row, Value
+    from dgrec.comparison import (
+        Agreement,
+        ComparedSession,
+        Comparison,
+        Limit,
+        MetricRow,
+        Outcome,
+        Value,
+    )
 
 __all__ = ["write_comparison"]
 
@@ -105,7 +113,7 @@ def _fact(value: Any) -> str:
     return text if len(text) <= _LONGEST_FACT else text[:_LONGEST_FACT] + "…"
 
 
-def _recording_row(side: str, recording: Recording) -> tuple[str, ...]:
+def _recording_row(side: str, recording: ComparedSession) -> tuple[str, ...]:
     places = ", ".join(f"{place} {n:,}" for place, n in recording.dropped.items() if n)
     more = recording.dropped_at_start
     start = f"; {more:,} more while the model started" if more else ""
@@ -128,13 +136,13 @@ def _count_of(count: int | None) -> str:
     return "-" if count is None else f"{count:,}"
 
 
-def _warm_up(recording: Recording) -> str:
+def _warm_up(recording: ComparedSession) -> str:
     if recording.has_settled is None:
         return "too short"
     return f"{recording.warm_up:,}" if recording.has_settled else "not settled"
 
 
-def _row(row: Row) -> tuple[str, ...]:
+def _row(row: MetricRow) -> tuple[str, ...]:
     change = _percent(row.change)
     if row.change_low is not None or row.change_high is not None:
         low = _percent(row.change_low, "-100%")

@@ -154,7 +154,7 @@ def _cannot_tell(p: Pipeline, setup: Setup) -> str:
             )
         return (
             f"{begin} {STAGE_NAMES[most.stage].capitalize()} may: a frame takes "
-            f"{_ms(most.mean_ms)} there, but how much of that is waiting for its turn is not setup."
+            f"{_ms(most.mean_ms)} there, but how much of that is waiting for its turn is not known."
         )
     timed = [load for load in p.loads if load.busy is not None]
     most = max(timed, key=lambda load: load.busy or 0.0)
@@ -180,7 +180,7 @@ def _has_waited(load: Load) -> bool:
 
 
 def _busy(load: Load) -> str:
-    """Return the share of the time that a part was busy, as far as it is setup."""
+    """Return the share of the time that a part was busy, as far as it is known."""
     if load.busy is None or load.busy_at_least is None:
         return "-"
     if load.busy - load.busy_at_least < _NEAR:

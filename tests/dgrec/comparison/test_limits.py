@@ -11,10 +11,10 @@ import pytest
 import dgrec
 from dgrec.comparison import (
     Agreement,
+    ComparedSession,
     Comparison,
+    MetricRow,
     Outcome,
-    Recording,
-    Row,
     Value,
     Verdict,
     check_limits,
@@ -30,11 +30,11 @@ def row(
     new: float | None,
     significant: bool = True,
     p_value: float | None = None,
-) -> Row:
+) -> MetricRow:
     is_told = base is not None and new is not None
     if p_value is None:
         p_value = 0.01 if significant else 0.3
-    return Row(
+    return MetricRow(
         metric=metric,
         unit="ms",
         less_is_better=True,
@@ -50,9 +50,11 @@ def row(
     )
 
 
-def comparison(*rows: Row, agreement: Agreement | None = None, dropped: int = 7) -> Comparison:
-    def recording(lost: int, frames: int) -> Recording:
-        return Recording("x", "id", frames, 0, True, {"camera": lost}, lost, 0, 100, 100.0)
+def comparison(
+    *rows: MetricRow, agreement: Agreement | None = None, dropped: int = 7
+) -> Comparison:
+    def recording(lost: int, frames: int) -> ComparedSession:
+        return ComparedSession("x", "id", frames, 0, True, {"camera": lost}, lost, 0, 100, 100.0)
 
     return Comparison(
         base=(recording(2, 100),),
