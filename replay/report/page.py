@@ -14,14 +14,11 @@ import math
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from decimal import Decimal
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from dgrec.errors import DgrecError
 from dgrec.files import NewFile, check_new_file, output_error
@@ -30,7 +27,9 @@ from dgrec.format import LARGEST_MEASUREMENT
 from dgrec.rates import exact_rate_text, rate_text
 from dgrec.replay.output import cell_text
 from dgrec.replay.query import SqlReader
-from dgrec.replay.report.plots import CHARTS, ChartPlan, Extent, Rows, Spec, span_text
+from dgrec.replay.report.pictures import SLOWEST, Picture, pictures
+from dgrec.replay.report.plots import CHARTS, ChartPlan
+from dgrec.replay.report.vega import Extent, Rows, Spec, number_text
 from dgrec.replay.stats import caveats, explain, moments
 from dgrec.units import counted
 from dgrec.version import __version__
@@ -44,10 +43,6 @@ __all__ = ["PLOTS", "write_plot", "write_report"]
 #: Names of the plots, in their order.
 PLOTS = tuple(plan.name for plan in CHARTS)
 
-#: Frames in the strip of the slowest, and how wide each is in the file, in pixels.
-_PICTURES = 12
-_PICTURE_WIDTH = 480
-_JPEG_QUALITY = 80
 _BUNDLER = """\
 import sys
 sys.path[:] = sys.argv[1:]
@@ -72,15 +67,6 @@ class _Column:
     number: bool
 
 
-@dataclass(frozen=True)
-class _Picture:
-    frame: int
-    jpeg: str
-    width: int
-    height: int
-    caption: str
-
-
 @dataclass
 class _Section:
     """One part of the page: a plot, a table, or pictures."""
@@ -93,7 +79,7 @@ class _Section:
     spec: Spec | None = None
     columns: list[_Column] = field(default_factory=list)
     rows: list[list[str]] = field(default_factory=list)
-    pictures: list[_Picture] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)
     #: Said instead where there is nothing to show.
     nothing: str = ""
     #: What has to be known of the pictures.
@@ -112,14 +98,6 @@ class _TablePlan:
     #: Rows that are shown at most.
     limit: int | None = None
 
-
-#: The slowest frames: those of the strip.
-_SLOWEST = f"""
-SELECT frame, captured_at, latency_ms, read_ms, preprocess_ms, inference_ms, postprocess_ms,
-       dropped_before
-FROM frames
-ORDER BY latency_ms DESC, frame
-LIMIT {_PICTURES}"""
 
 _FIRST_TABLES = (
     _TablePlan(
@@ -220,7 +198,7 @@ def write_report(
     with _bundling() as bundler, SqlReader([session]) as reader:
         extent = _extent(session, reader)
         findings = [finding for item in explain([session], reader) for finding in item.findings]
-        reader.keep("session_throughput", f"label_windows({span_text(extent)})")
+        reader.keep("session_throughput", f"label_windows({number_text(extent.span_s)})")
         summary = _summary(reader, extent, moments(session))
         sections = list(_sections(reader, session, extent, pixels))
         library = _bundled(bundler)
@@ -371,74 +349,19 @@ def _strip(reader: SqlReader, session: Session, pixels: Pixels) -> _Section:
         "slowest",
         "The slowest frames",
         "With what was found in them, in the order of the recording.",
-        {"SQL": _SLOWEST.strip()},
+        {"SQL": SLOWEST.strip()},
         nothing="No frames.",
     )
-    rows = sorted(reader.rows(_SLOWEST), key=lambda row: int(row["frame"]))
+    rows = sorted(reader.rows(SLOWEST), key=lambda row: int(row["frame"]))
     if not rows:
         return section
-    with ExitStack() as closing:
-        section.pictures = list(_pictures(session, rows, pixels, closing))
+    section.pictures = pictures(session, rows, pixels)
     # That pixels are missing shows; that they are black, or from another file, does not.
     if pixels.footage.note:
         section.caveats = [f"{pixels.footage.note[0].upper()}{pixels.footage.note[1:]}."]
     missing = len(rows) - len(section.pictures)
     section.nothing = f"{missing} of them have no pixels." if missing else ""
     return section
-
-
-def _pictures(
-    session: Session, rows: Rows, pixels: Pixels, closing: ExitStack
-) -> Iterator[_Picture]:
-    import cv2
-
-    from dgrec.replay.rendering import Scene
-
-    painter = Scene().painter(session, closing)
-    positions = _positions(session, [int(row["frame"]) for row in rows])
-    for row in rows:
-        result = session.result(positions[int(row["frame"])])
-        image = pixels.frame(result.row)
-        if image is None:
-            continue
-        picture = painter.draw(result, image)
-        height, width = picture.shape[:2]
-        if width > _PICTURE_WIDTH:
-            height, width = max(1, round(height * _PICTURE_WIDTH / width)), _PICTURE_WIDTH
-            picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-        ok, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-        if ok:
-            yield _Picture(
-                int(row["frame"]),
-                base64.b64encode(data.tobytes()).decode(),
-                width,
-                height,
-                _caption(row),
-            )
-
-
-def _positions(session: Session, frames: list[int]) -> dict[int, int]:
-    """Return where frames stand: numbers count on over rows that were lost or are elsewhere."""
-    found: dict[int, int] = {}
-    start = 0
-    for batch in session.batches(["frame"]):
-        numbers = batch.column("frame").to_numpy()
-        for at in np.flatnonzero(np.isin(numbers, frames)).tolist():
-            found.setdefault(int(numbers[at]), start + at)
-        start += batch.num_rows
-    return found
-
-
-def _caption(row: Mapping[str, Any]) -> str:
-    stages = [
-        f"{name} {row[f'{name}_ms']:,.1f}"
-        for name in ("preprocess", "inference", "postprocess")
-        if row[f"{name}_ms"] is not None
-    ]
-    lost = f"; {row['dropped_before']:,} frames lost before it" if row["dropped_before"] else ""
-    inside = f" ({', '.join(stages)})" if stages else ""
-    latency = "-" if row["latency_ms"] is None else f"{row['latency_ms']:,.1f} ms"
-    return f"frame {row['frame']:,}: {latency}{inside}{lost}"
 
 
 def _extent(session: Session, reader: SqlReader) -> Extent:
