@@ -8,7 +8,7 @@ blocks         how much a mean over autocorrelated frames can be trusted
 changes        one metric: its value and its change, with their intervals
 metrics        all of them, of one session a side or of several
 verdicts       faster, slower, the same, or unclear
-agreement      detections of the same footage, held against each other
+agreement      detections of the same footage, compared
 limits         conditions on a comparison: ``latency_p95_ms > +10%``
 =============  ===================================================================
 """

@@ -42,7 +42,7 @@ Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 #: How much longer blocks are than Politis and White's rule says.
 _LONGER = 1.5
-#: Fewer blocks than this do not tell how much they vary.
+#: Fewer blocks than this do not show how much they vary.
 _FEWEST_BLOCKS = 4
 #: Values that go through one Fourier transform.
 _CHUNK = 1 << 15
@@ -132,7 +132,7 @@ def mean_variance(values: Floats | Mask, length: int) -> float:
 def _block_variance(sums: Floats, n: int, length: int) -> float:
     of_blocks = sums[length : n + length] - sums[:n]
     variance = float(np.dot(of_blocks, of_blocks)) / (n * length * n)
-    # The mean itself was taken from the same frames, which takes away one block's part.
+    # The mean itself was taken from the same frames, which takes away one block's share.
     return variance / (1 - length / n) if length < n else variance
 
 
@@ -142,7 +142,7 @@ def degrees_of_freedom(n: int, length: int) -> float:
 
 
 def effective_size(ranked: Floats, length: int) -> float:
-    """Return how many independent frames would tell as much about the middle as these do."""
+    """Return how many independent frames would say as much about the middle as these do."""
     n = len(ranked)
     variance = mean_variance(ranked, length)
     return float(n) if variance <= 0 else min(float(n), float(ranked.var()) / variance)

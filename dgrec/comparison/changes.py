@@ -51,9 +51,9 @@ MARGIN = 0.02
 MIN_BEYOND = 10.0
 #: Seconds without a stall that show, at this confidence, that there is less than one a minute.
 NONE_SECONDS = -60 * math.log((1 - CONFIDENCE) / 2)
-#: Sessions a side from which their own spread can be told.
+#: Fewer sessions a side do not show their spread.
 MIN_SESSIONS = 3
-#: Sessions a side that tell what matters (bench.calibration).
+#: Sessions a side that show changes that matter (bench.calibration).
 GOOD_SESSIONS = 5
 
 
@@ -126,7 +126,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Change:
-    """The change of one metric, as fractions of BASE; None where it cannot be told."""
+    """The change of one metric, as fractions of BASE; None where it is unknown."""
 
     change: float | None = None
     low: float | None = None
@@ -135,7 +135,7 @@ class Change:
     p_value: float | None = None
     #: Why there is no verdict.
     problem: str | None = None
-    #: What it would take to tell `MARGIN`; None: more of the same frames.
+    #: What it would take to show `MARGIN`; None: more of the same frames.
     takes: str | None = None
 
 

@@ -39,10 +39,10 @@ class ComparedSession:
     frames: int
     #: Frames left out at the beginning; 0 where the session did not settle (``has_settled``).
     warm_up: int
-    #: None: too short to tell, or not timed.
+    #: None: too short, or not timed.
     has_settled: bool | None
     #: Source frames lost once the model had started, by place. None, here and below: the file does
-    #: not tell.
+    #: not have it.
     dropped: dict[str, int | None]
     #: The same, at any place.
     lost: int | None
@@ -50,7 +50,7 @@ class ComparedSession:
     #: Frames whose durations are compared: without the warm-up, and those in both where there are
     #: pairs.
     compared: int
-    #: How many independent frames would tell as much about the latency; None if too short to say.
+    #: How many independent frames would say as much about the latency; None if too short.
     effective: float | None
     #: ``finished``, ``limit``, ...; None if the recording never ended: killed, or still running.
     end_reason: str | None = None
@@ -62,7 +62,7 @@ class ComparedSession:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` found out.
+    """The result of `compare`.
 
     Example:
         >>> import dgrec
@@ -108,7 +108,7 @@ class Comparison:
     def dropped(self) -> tuple[int | None, int | None]:
         """Source frames lost once the model had started, on either side.
 
-        None where a file does not tell.
+        None where a file does not have it.
         """
         base, new = ([recording.lost for recording in side] for side in (self.base, self.new))
         return _sum(base), _sum(new)
@@ -193,7 +193,7 @@ def compare(
 
     Args:
         base: One session, or several: paths, or sessions that are open (and stay so).
-        new: The same, of what is held against ``base``.
+        new: The same, of what is compared with it.
 
     Raises:
         SessionError: A file cannot be used, or of several sessions one is named twice.

@@ -71,7 +71,7 @@ class MetricRow:
     change_low: float | None
     change_high: float | None
     p_value: float | None
-    #: Whether the change is told from chance, all rows taken together (Holm).
+    #: Whether the change is more than chance, all rows taken together (Holm).
     is_significant: bool
     verdict: Verdict
     #: Why the verdict is UNCLEAR, and of how many sessions it is where some have no value.
@@ -91,13 +91,13 @@ class _Measured:
     base: Value
     new: Value
     change: Change
-    #: What its value is of, if not of everything.
+    #: Of how many sessions the value is, if not of all.
     note: str | None = None
 
 
 @dataclass(frozen=True)
 class Speed:
-    """What `compare_samples` found."""
+    """The result of `compare_samples`."""
 
     rows: tuple[MetricRow, ...]
     #: Of each side: frames whose durations were compared, and the effective size of the latency.
@@ -254,7 +254,7 @@ def _decided(measured: Sequence[_Measured]) -> tuple[MetricRow, ...]:
 
 @dataclass(frozen=True)
 class SessionValues:
-    """What is kept of one of several sessions: one value of each metric; None if it has none."""
+    """One of several sessions: one value of each metric; None if it has none."""
 
     values: Mapping[str, float | None]
     #: Median time between two results; None if there are none.

@@ -1,4 +1,4 @@
-"""What a comparison reads of one session: durations and stamps of each frame, warm-up apart."""
+"""The durations and steps of one session's frames, without its warm-up."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Sample:
     captured_step_ms: Floats
     stages: Mapping[str, Floats]
     #: Source frames lost once the model had started, by place, and left out on purpose; None: the
-    #: file does not tell. ``lost`` are those lost at any place.
+    #: file does not have it. ``lost`` are those lost at any place.
     dropped: Mapping[str, int | None] = field(default_factory=dict)
     lost: int | None = 0
     skipped: int | None = 0
@@ -104,7 +104,7 @@ class Sample:
     def between(self, first: int, last: int) -> Sample:
         """Return the same with only the frames from one ``source_frame`` to another."""
         kept = self.only((self.source_frame >= first) & (self.source_frame <= last))
-        # What came before the first one is no part of it.
+        # What came before the first one does not count.
         kept.gap_ms[:1] = kept.step_ms[:1] = kept.captured_step_ms[:1] = np.nan
         return kept
 
@@ -233,7 +233,7 @@ def _steps(
     """Return the milliseconds from one row with both stamps to the next, by results and captures.
 
     Each in their own order, should they run backwards: they add up to the time from the first to
-    the last, of each stretch of frames that follow one another. The warm-up is no part of them.
+    the last, of each stretch of frames that follow one another. The warm-up does not count.
     """
     frame = columns["frame"]
     stamps = columns["completed_at"], columns["captured_at"]
@@ -255,7 +255,7 @@ def _steps(
 def _losses(session: Session) -> dict[str, int | None]:
     """Return what the source sent and is not there; ``at_start``: lost while the model started.
 
-    None where the file does not tell.
+    None where the file does not have it.
     """
     names = ("lost", "at_start", "skipped", *DROP_PLACES)
     found = session.sql_rows(
@@ -267,7 +267,7 @@ def _losses(session: Session) -> dict[str, int | None]:
 def _warm_up(session: Session) -> tuple[bool | None, int]:
     """Return whether a session settled, and how many rows come before that (docs/sql.md).
 
-    None where it is too short to tell.
+    None where it is too short.
     """
     # The rule stands in SQL, where everybody can read it.
     rows = session.sql_rows("SELECT has_settled, warm_up_frames FROM warm_up")
@@ -283,7 +283,7 @@ def _numbers(column: pa.Array) -> np.ndarray[Any, Any]:
         column = column.cast(pa.float64(), safe=False)
     values: np.ndarray[Any, Any] = column.to_numpy(zero_copy_only=False)
     if np.issubdtype(values.dtype, np.floating):
-        # Whole numbers and stamps with gaps are floats by now, too.
+        # Whole numbers and stamps with gaps are floats here, too.
         largest = LARGEST_MEASUREMENT if pa.types.is_floating(type_) else np.inf
         is_measured = np.isfinite(values) & (np.abs(values) <= largest)
         if not is_measured.all():

@@ -25,7 +25,7 @@ class Decision:
 
     verdict: Verdict
     reason: str | None
-    #: Whether Holm's procedure tells the change from chance.
+    #: Whether the change is more than chance by Holm's procedure.
     is_significant: bool
 
 

@@ -1,11 +1,11 @@
 -- dgrec's library: questions that are asked of every recording, as views and table macros over the
 -- views frames, detections and sessions. docs/sql.md shows each of them at work.
 --
--- Everything is told per session_id. Names that end in _ms are milliseconds, in _s seconds.
+-- Every answer is per session_id. Names that end in _ms are milliseconds, in _s seconds.
 -- lag(...) OVER () is the row before: rows come in the order of the sessions, and in each by frame, as
 -- they stand in the files. So nothing has to be sorted, nor held in memory.
 -- Each entry is the comment above it and one statement; "SELECT sql FROM library" shows them, and
--- whoever needs another rule copies the statement and changes it.
+-- for another rule, copy the statement and change it.
 
 -- A number, but no less than low. What is unknown stays so: greatest(low, NULL) would be low.
 CREATE MACRO _at_least(low, value) AS CASE WHEN value < low THEN low ELSE value END;
@@ -327,7 +327,7 @@ FROM (
 
 -- Times without a result: gaps longer than factor times the session's median and longer than
 -- at_least_ms. frame is the first one after the gap; captured_gap_ms, how far apart the two frames
--- were captured, tells a source that stood still from a pipeline that did.
+-- were captured, shows whether the source or the pipeline stood still.
 CREATE MACRO stalls(factor := 3, at_least_ms := 100) AS TABLE
 WITH gaps AS NOT MATERIALIZED (
     SELECT session_id, frame, lag(completed_at) OVER () AS from_at, completed_at AS to_at,
@@ -539,7 +539,7 @@ FROM (
     ) GROUP BY session_id
 );
 
--- How busy each part of the pipeline was, once the session ran. frames_in_it is how many frames were
+-- How busy each stage of the pipeline was, once the session ran. frames_in_it is how many frames were
 -- in it at a time (Little's law again); workers, how many it can take at once (inference: the
 -- model's devices; postprocess: PySDK's one worker for postprocessors in Python; NULL: unknown, or
 -- a live source, which is waited for and not worked on).

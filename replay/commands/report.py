@@ -84,7 +84,7 @@ def _write_page(
     from dgrec.footage import Pixels, find_footage, recorded_files
     from dgrec.replay.report import check_file, write_report
 
-    # What takes time comes after what can be refused at once.
+    # Bad arguments are refused before anything takes time.
     footage = find_footage(session, video) if pictures else None
     keep = [*recorded_files([session]), *(footage.files if footage is not None else ())]
     check_file(output, overwrite=overwrite, keep=keep)

@@ -145,7 +145,7 @@ def stats_command(
                 raise click.UsageError(_CHARTS)
             query = _query("session", None, None)
         if query is not None or form in ("json", "csv"):
-            # Rows have no place for them, and of what a program reads nobody may see them.
+            # Rows have no place for them, and a program that reads the rest may not show them.
             for session in opened:
                 for caveat in caveats(session):
                     echo(f"{session.path}: {caveat}", err=True)
@@ -175,7 +175,7 @@ def _say_what_is_missing(session: Session) -> None:
     missing = [name for name in MEASURED if name not in session.schema.names]
     if missing:
         what = ", ".join(missing)
-        echo(f"{session.path}: has no {what}: what needs that cannot be told", err=True)
+        echo(f"{session.path}: has no {what}: figures that need it are missing", err=True)
 
 
 def _query(by: str | None, window: float | None, late: int | None) -> str | None:

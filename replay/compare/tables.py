@@ -50,7 +50,7 @@ def write_comparison(
     """Write a comparison as ``table``, ``markdown`` or ``json``.
 
     Args:
-        checked: The conditions that it was held against.
+        checked: The conditions of ``--fail-on``, and whether each holds.
     """
     if form != "json":
         write_report(_sections(comparison), _notes(comparison, checked), form, destination)
@@ -270,7 +270,7 @@ def _notes(comparison: Comparison, checked: Sequence[tuple[Limit, Outcome]]) -> 
         yield (
             "This is a difference between these two recordings. How much runs of the same thing "
             f"differ is not in it: --base A1 A2 ... --new B1 B2 ... ({GOOD_SESSIONS} a side or "
-            "more) tells."
+            "more) shows it."
         )
     else:
         yield (
@@ -279,7 +279,7 @@ def _notes(comparison: Comparison, checked: Sequence[tuple[Limit, Outcome]]) -> 
         )
     yield from _pair_notes(comparison)
     yield (
-        "Effective: how many independent frames would tell as much; a frame's latency is like that "
+        "Effective: how many independent frames would say as much; a frame's latency is like that "
         "of the one before."
     )
     recordings = (*comparison.base, *comparison.new)
@@ -312,12 +312,12 @@ def _summary(comparison: Comparison) -> str:
     """Return how many rows have which verdict, the worst first."""
     order = (Verdict.SLOWER, Verdict.FASTER, Verdict.SAME, Verdict.UNCLEAR)
     counts = Counter(row.verdict for row in comparison.rows)
-    told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in order if counts[verdict])
+    verdicts = ", ".join(f"{counts[verdict]} {verdict}" for verdict in order if counts[verdict])
     agreement = comparison.agreement
     if agreement is not None:
         is_known = agreement.f1 is not None
-        told += f"; agreement {_share(agreement.f1) if is_known else 'cannot be told'}"
-    return f"In short: {told}."
+        verdicts += f"; agreement {_share(agreement.f1) if is_known else 'unknown'}"
+    return f"In short: {verdicts}."
 
 
 def _pair_notes(comparison: Comparison) -> Iterator[str]:

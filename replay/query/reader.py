@@ -32,7 +32,7 @@ _T = TypeVar("_T")
 _BATCH_ROWS = 2048
 #: Threads that run statements are called so, and a number.
 WORKER_NAME = "dgrec-duckdb"
-#: How long a statement that was told to stop may go on.
+#: How long an interrupted statement may go on.
 _PATIENCE_S = 3.0
 #: Bytes of intermediate results on the disk, unless there is little room.
 _MOST_SPILLED = 8 * 10**9
@@ -125,7 +125,7 @@ class SqlReader:
     def answer(
         self, text: str, parameters: Mapping[str, Any] | None = None, *, all_used: bool = False
     ) -> QueryResult:
-        """Run one statement of a stranger: checked first, unless this reader is ``unsafe``.
+        """Run one untrusted statement: checked first, unless this reader is ``unsafe``.
 
         Args:
             parameters: Values for ``$name`` in the text.
@@ -190,7 +190,7 @@ class SqlReader:
         """Return the statements in a text that may hold several.
 
         Raises:
-            QueryError: It is no SQL.
+            QueryError: It is not SQL.
         """
         self._start()
         found = self._wait(lambda: self.connection.extract_statements(text))

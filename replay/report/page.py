@@ -74,7 +74,7 @@ class _Section:
     name: str
     title: str
     text: str
-    #: What made it, by what it is called.
+    #: The SQL that made it, by its name.
     statements: dict[str, str] = field(default_factory=dict)
     spec: Spec | None = None
     columns: list[_Column] = field(default_factory=list)
@@ -82,7 +82,7 @@ class _Section:
     pictures: list[Picture] = field(default_factory=list)
     #: Said instead where there is nothing to show.
     nothing: str = ""
-    #: What has to be known of the pictures.
+    #: Warnings about the pictures.
     caveats: list[str] = field(default_factory=list)
     #: Said below a table that does not show every row.
     rest: str = ""

@@ -288,7 +288,8 @@ SELECT epoch(min(window_start) - (SELECT min(captured_at) FROM frames)) AS secon
        sum(dropped) AS dropped, sum(dropped_at_start) AS dropped_at_start,
        sum(skipped) AS skipped
 FROM (
-    SELECT *, row_number() OVER (ORDER BY window_start) - (2 * seconds < {span})::INT AS number
+    SELECT *, row_number() OVER (ORDER BY window_start)
+              - CASE WHEN 2 * seconds < {span} THEN 1 ELSE 0 END AS number
     FROM throughput({span})
 )
 GROUP BY greatest(number, 1)

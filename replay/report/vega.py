@@ -1,4 +1,4 @@
-"""What the plots of a report have in common: Vega-Lite specifications over time."""
+"""Vega-Lite specifications that the plots of a report share."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def over_time(
             {"calculate": f"min({until}, {number_text(end)}) / {seconds}", "as": "until"}
         )
     zoom = {"name": "zoom", "select": {"type": "interval", "encodings": ["x"]}, "bind": "scales"}
-    # The first layer shows the spans; those upon it mark moments.
+    # The first layer shows the spans; the others mark moments.
     encodings = [span or {"x": x}, *({"x": x} for _ in layers[1:])]
     placed = [
         {**layer, "encoding": {**place, **layer["encoding"]}}

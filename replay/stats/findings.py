@@ -1,4 +1,4 @@
-"""What limited a recording, in sentences with its own numbers."""
+"""Sentences on what limited a recording, with its own numbers."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def findings(p: Pipeline, setup: Setup) -> Iterator[str]:
         yield f"{frames}, and no telling at what rate: captured_at or completed_at is missing."
         return
     if p.frames < 2 or p.seconds < _SHORTEST_S:
-        yield f"{frames} in {_ms(p.seconds * 1e3)}: too little to tell a rate from."
+        yield f"{frames} in {_ms(p.seconds * 1e3)}: too little for a rate."
         return
     if p.fps is None:
-        yield "From moments of a recording, its rate and what limits it cannot be told."
+        yield "From moments of a recording, its rate and what limits it is unknown."
     else:
         yield _fps(p.fps) + _headline(p, setup)
     if p.latency_ms is None:
-        yield "How many frames were on their way at a time cannot be told: latency_ms is missing."
+        yield "How many frames were on their way at a time is unknown: latency_ms is missing."
     elif p.fps is not None and p.in_flight is not None:
         yield _law(p, p.fps, p.latency_ms, p.in_flight)
     if p.latency_ms:
@@ -130,12 +130,12 @@ def _headline(p: Pipeline, setup: Setup) -> str:
 
 
 def _cannot_tell(p: Pipeline, setup: Setup) -> str:
-    """Return what is known where nothing is known to have been the limit."""
+    """Return what there is to say where the limit is unknown."""
     inference = p.load("inference")
     if p.fps is not None and setup.is_live and p.replaced > REPLACED:
-        begin = "what limits it cannot be told, but it is not the source."
+        begin = "what limits it is unknown, but it is not the source."
     else:
-        begin = "what limits it cannot be told."
+        begin = "what limits it is unknown."
     # All of the pipeline is a part, too: whatever in it is not timed is in its latency.
     if not setup.is_live and p.in_flight is not None and p.in_flight < IDLE:
         return (
@@ -143,7 +143,7 @@ def _cannot_tell(p: Pipeline, setup: Setup) -> str:
             "on its way."
         )
     if inference is None or inference.mean_ms is None:
-        return "the runtime reported no times of inference, so what limits it cannot be told."
+        return "the runtime reported no times of inference, so what limits it is unknown."
     unsure = [load for load in p.loads if load.stage != "waiting" and _may_be_busy(load)]
     if unsure:
         most = max(unsure, key=lambda load: load.frames_in_it or 0.0)
@@ -206,11 +206,11 @@ def _latency(p: Pipeline, latency_ms: float) -> str:
     ]
     if not parts:
         return f"Of the {_ms(latency_ms)} nothing is known: the runtime reported no times."
-    told = ", ".join(
+    shares = ", ".join(
         f"{STAGE_NAMES[stage]} {_ms(mean)} ({mean / latency_ms:.0%})"
         for mean, stage in sorted(parts, key=lambda part: (-part[0], part[1]))
     )
-    return f"Where the {_ms(latency_ms)} go: {told}."
+    return f"Where the {_ms(latency_ms)} go: {shares}."
 
 
 def _fps(value: float | None) -> str:
@@ -245,7 +245,7 @@ def write_pipelines(pipelines: Sequence[Pipeline], form: str, destination: Desti
 
 def _section(p: Pipeline) -> Section:
     return Section(
-        "How busy each part was",
+        "How busy each stage was",
         ("part", "mean ms", "frames in it", "workers", "busy", "at most fps"),
         [
             (

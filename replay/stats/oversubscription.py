@@ -27,7 +27,7 @@ _FAR_ABOVE = 3.0
 
 _TRY = (
     "try a single device (--property devices_selected=[0]), fewer threads, or fewer sources at "
-    "once, and hold both against each other with dgrec compare"
+    "once, and compare both with dgrec compare"
 )
 
 

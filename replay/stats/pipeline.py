@@ -16,7 +16,7 @@ REPLACED = 0.02
 
 @dataclass(frozen=True)
 class Load:
-    """How busy one part of the pipeline was; None where the session does not tell."""
+    """How busy one stage of the pipeline was; None where the session does not have it."""
 
     stage: str
     mean_ms: float | None
@@ -35,8 +35,8 @@ class Load:
         """Return the load with its capacity, known from the rate at which it was measured."""
         if fps is None or not self.busy_at_least:
             return self
-        # Not from mean_ms: the source is read for frames, too, that nobody takes. And no part can
-        # do less than what it did.
+        # Not from mean_ms: frames that are not inferred are read, too. And no stage can do less
+        # than what it did.
         return replace(self, capacity_fps=fps / min(1.0, self.busy_at_least))
 
 
@@ -49,11 +49,11 @@ class Pipeline:
     frames: int
     #: Frames before the session ran (`running` in the library), which none of the numbers counts.
     left_out: int
-    #: None where the session is too short to tell, or was not timed.
+    #: None where the session is too short, or was not timed.
     has_settled: bool | None
     #: Of the warm-up's windows, of which it takes three.
     window_frames: int | None
-    #: None, here and below: the session does not tell it.
+    #: None, here and below: the session does not have it.
     seconds: float | None
     fps: float | None
     #: Counting the rows that were lost in front of the disk.
@@ -72,9 +72,9 @@ class Pipeline:
     dropped_at_start: int | None
     loads: tuple[Load, ...]
     #: A stage, ``asked`` (--fps or --every), ``thread`` (reading and recording in turns),
-    #: ``writer`` (rows were lost in front of the disk), or None: that cannot be told.
+    #: ``writer`` (rows were lost in front of the disk), or None: unknown.
     limit: str | None
-    #: What the rate can be at most if the limit is taken away, and the part that can do no more.
+    #: What the rate can be at most without the limit, and the stage that can do no more.
     next_fps: float | None
     next_limit: str | None
     findings: tuple[str, ...]
@@ -97,7 +97,7 @@ class Pipeline:
 
 @dataclass(frozen=True)
 class Setup:
-    """What the metadata says of the pipeline."""
+    """How the recording was set up, by its metadata."""
 
     is_live: bool
     is_local: bool
