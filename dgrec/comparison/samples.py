@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import pyarrow as pa
 
 from dgrec.comparison.blocks import Floats, Mask, mean_variance
 from dgrec.comparison.changes import Series
@@ -30,7 +29,6 @@ __all__ = [
 ]
 
 Integers = np.ndarray[Any, np.dtype[np.int64]]
-Numbers = np.ndarray[Any, np.dtype[Any]]
 
 #: Columns that are compared, in the order of a frame's way. ``recorder_ms`` is not among them: it
 #: is what recording cost, no stage of the pipeline.
@@ -43,6 +41,7 @@ UNKNOWN: Final = -1
 #: A gap between two results longer than so many times the median one, and so long, is a stall.
 STALL_TIMES: Final = 3.0
 STALL_MS: Final = 100.0
+_ROWS_AT_ONCE: Final = 65_536
 
 
 @dataclass
@@ -174,22 +173,31 @@ def read_sample(session: Session) -> Sample:
     losses = _losses(session)
     has_settled, warm_up = _warm_up(session)
     cuts = cuts_of(metadata)
-    stamps = _columns(session, ("frame", "captured_at", "completed_at"))
+    stamps = _columns(
+        session,
+        frame="frame",
+        captured_at="epoch_us(captured_at)",
+        completed_at="epoch_us(completed_at)",
+    )
     gaps = _gaps(stamps["frame"], stamps["completed_at"], cuts)
     step_ms, captured_step_ms = _steps(stamps, cuts, warm_up)
     stamps.clear()  # before the others are read: of a day, they take 60 MB
-    others = _columns(session, ("source_frame", *STAGES))
+    others = _columns(session, source_frame="source_frame", **{name: name for name in STAGES})
+    source_frame = others.pop("source_frame")
+    source_frame[np.isnan(source_frame)] = UNKNOWN
+    for values in others.values():  # a file may claim wrongly that all of its numbers are finite
+        values[~(np.abs(values) <= LARGEST_MEASUREMENT)] = np.nan
     whole = Sample(
         path=str(session.path),
         session_id=session.id,
         frames=len(gaps),
         warm_up=warm_up,
         has_settled=has_settled,
-        source_frame=_whole_numbers(others["source_frame"]),
+        source_frame=source_frame.astype(np.int64),
         gap_ms=gaps,
         step_ms=step_ms,
         captured_step_ms=captured_step_ms,
-        stages={name: others[name].astype(np.float64, copy=False) for name in STAGES},
+        stages=others,
         dropped={place: losses[place] for place in DROP_PLACES},
         lost=losses["lost"],
         skipped=losses["skipped"],
@@ -202,23 +210,28 @@ def read_sample(session: Session) -> Sample:
     return kept
 
 
-def _columns(session: Session, names: Sequence[str]) -> dict[str, Numbers]:
-    # Another tool may have rewritten the file and left out what it did not need.
-    there = [name for name in names if name in session.schema.names]
-    columns: dict[str, Numbers] = {}
+def _columns(session: Session, **columns: str) -> dict[str, Floats]:
+    """Return columns of the view ``frames``, by name their SQL; NaN where nothing is known."""
+    import duckdb
+    import pyarrow as pa
+
+    from dgrec.sql import views
+
+    found = {name: np.full(len(session), np.nan) for name in columns}
+    values = ", ".join(f"({sql})::DOUBLE AS {name}" for name, sql in columns.items())
     at = 0
-    for batch in session.batches(there):
-        for name in there:
-            values = _numbers(batch.column(name))
-            column = columns.setdefault(name, np.empty(len(session), values.dtype))
-            if not np.can_cast(values.dtype, column.dtype):  # floats, where one is not known
-                column = columns[name] = column.astype(values.dtype)
-            column[at : at + batch.num_rows] = values
-        at += batch.num_rows
-    return {name: columns.get(name, np.full(at, np.nan)) for name in names}
+    try:
+        for batch in session.sql(f"SELECT {values} FROM frames").to_arrow_reader(_ROWS_AT_ONCE):
+            for name, column in zip(columns, batch.columns, strict=True):
+                found[name][at : at + batch.num_rows] = column.to_numpy(zero_copy_only=False)
+            at += batch.num_rows
+    except (duckdb.Error, pa.ArrowException, OSError) as error:
+        session.check_rows()  # names the file, which DuckDB may not
+        raise views.query_error(error) from None
+    return found
 
 
-def _gaps(frame: Numbers, completed_us: Numbers, cuts: Sequence[int]) -> Floats:
+def _gaps(frame: Floats, completed_us: Floats, cuts: Sequence[int]) -> Floats:
     """Return the milliseconds from the row before, where that is the frame before."""
     gaps = np.full(len(frame), np.nan)
     steps = np.diff(completed_us)
@@ -228,7 +241,7 @@ def _gaps(frame: Numbers, completed_us: Numbers, cuts: Sequence[int]) -> Floats:
 
 
 def _steps(
-    columns: Mapping[str, Numbers], cuts: Sequence[int], warm_up: int
+    columns: Mapping[str, Floats], cuts: Sequence[int], warm_up: int
 ) -> tuple[Floats, Floats]:
     """Return the milliseconds from one row with both stamps to the next, by results and captures.
 
@@ -272,28 +285,3 @@ def _warm_up(session: Session) -> tuple[bool | None, int]:
     # The rule stands in SQL, where everybody can read it.
     rows = session.sql_rows("SELECT has_settled, warm_up_frames FROM warm_up")
     return (rows[0][0], int(rows[0][1] or 0)) if rows else (None, 0)
-
-
-def _numbers(column: pa.Array) -> np.ndarray[Any, Any]:
-    """Return a column as numbers: stamps in microseconds; NaN where nothing was measured."""
-    type_ = column.type
-    if pa.types.is_timestamp(type_):
-        column = column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.int64())
-    elif not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
-        column = column.cast(pa.float64(), safe=False)
-    values: np.ndarray[Any, Any] = column.to_numpy(zero_copy_only=False)
-    if np.issubdtype(values.dtype, np.floating):
-        # Whole numbers and stamps with gaps are floats here, too.
-        largest = LARGEST_MEASUREMENT if pa.types.is_floating(type_) else np.inf
-        is_measured = np.isfinite(values) & (np.abs(values) <= largest)
-        if not is_measured.all():
-            values = np.where(is_measured, values, np.nan)
-    return values
-
-
-def _whole_numbers(values: Numbers) -> Integers:
-    """Return numbers of frames; `UNKNOWN` for those that are not known."""
-    if np.issubdtype(values.dtype, np.integer):
-        return values.astype(np.int64, copy=False)
-    is_known = np.abs(values) < 2**53
-    return np.where(is_known, values, UNKNOWN).astype(np.int64)
