@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import hashlib
-import math
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -278,17 +277,11 @@ def _chart(reader: SqlReader, plan: ChartPlan, extent: Extent) -> _Section:
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row whose values JSON knows: no NaN, no decimals, no stamps."""
+    """Return a row whose values JSON knows: no decimals."""
     return {
-        key: value if value is None or isinstance(value, str) else _finite(float(value))
+        key: value if value is None or isinstance(value, str) else float(value)
         for key, value in row.items()
     }
-
-
-def _finite(value: float) -> float | int | None:
-    if not math.isfinite(value):
-        return None
-    return int(value) if value.is_integer() else value
 
 
 def _table(reader: SqlReader, plan: _TablePlan) -> _Section:
