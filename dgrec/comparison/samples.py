@@ -183,17 +183,16 @@ def read_sample(session: Session) -> Sample:
     step_ms, captured_step_ms = _steps(stamps, cuts, warm_up)
     stamps.clear()  # before the others are read: of a day, they take 60 MB
     others = _columns(session, source_frame="source_frame", **{name: name for name in STAGES})
-    source_frame = others.pop("source_frame")
-    source_frame[np.isnan(source_frame)] = UNKNOWN
+    source_frame = np.nan_to_num(others.pop("source_frame"), nan=UNKNOWN).astype(np.int64)
     for values in others.values():  # a file may claim wrongly that all of its numbers are finite
-        values[~(np.abs(values) <= LARGEST_MEASUREMENT)] = np.nan
+        values[(values > LARGEST_MEASUREMENT) | (values < -LARGEST_MEASUREMENT)] = np.nan
     whole = Sample(
         path=str(session.path),
         session_id=session.id,
         frames=len(gaps),
         warm_up=warm_up,
         has_settled=has_settled,
-        source_frame=source_frame.astype(np.int64),
+        source_frame=source_frame,
         gap_ms=gaps,
         step_ms=step_ms,
         captured_step_ms=captured_step_ms,
