@@ -94,25 +94,8 @@ def stats_command(
     Every frame counts, the first ones too; how many are warm-up is said. Only --why leaves those
     out.
     """
-    chosen = [
-        name
-        for name, given in (
-            ("--by", by),
-            ("--window", window),
-            ("--why", why),
-            ("--late", late),
-            ("--follow", follow),
-        )
-        if given
-    ]
-    if len(chosen) > 1:
-        raise click.UsageError(f"{' and '.join(chosen)} cannot be combined: choose one")
-    if show_sql and follow:
-        raise click.UsageError("--follow reads the journal itself: there is no SQL to show")
-    if why and form == "csv":
-        raise click.UsageError("--why is written as table, json or markdown")
-    if charts and (form != "table" or show_sql or set(chosen) - {"--follow"}):
-        raise click.UsageError(_CHARTS)
+    asked = {"--by": by, "--window": window, "--why": why, "--late": late, "--follow": follow}
+    _check_combination([name for name, given in asked.items() if given], form, show_sql, charts)
 
     query = _query(by, window, late)
     if show_sql:
@@ -163,6 +146,17 @@ def stats_command(
                 from dgrec.replay.stats import explain, write_pipelines
 
                 write_pipelines(explain(opened, reader), form, destination)
+
+
+def _check_combination(asked: list[str], form: str, show_sql: bool, charts: bool | None) -> None:
+    if len(asked) > 1:
+        raise click.UsageError(f"{' and '.join(asked)} cannot be combined: choose one")
+    if show_sql and "--follow" in asked:
+        raise click.UsageError("--follow reads the journal itself: there is no SQL to show")
+    if "--why" in asked and form == "csv":
+        raise click.UsageError("--why is written as table, json or markdown")
+    if charts and (form != "table" or show_sql or set(asked) - {"--follow"}):
+        raise click.UsageError(_CHARTS)
 
 
 def _warn(line: str) -> None:

@@ -246,7 +246,7 @@ def write_pipelines(pipelines: Sequence[Pipeline], form: str, destination: Desti
 def _section(p: Pipeline) -> Section:
     return Section(
         "How busy each stage was",
-        ("part", "mean ms", "frames in it", "workers", "busy", "at most fps"),
+        ("stage", "mean ms", "frames in it", "workers", "busy", "at most fps"),
         [
             (
                 load.stage,
