@@ -10,7 +10,7 @@ import pytest
 import dgrec
 from dgrec.replay.query import SqlReader
 from dgrec.replay.stats import explain
-from dgrec.replay.stats.why import Pipeline
+from dgrec.replay.stats.pipeline import Pipeline
 from tests.recorder.command import Command
 from tests.recorder.network_camera import MjpegCamera
 from tests.recorder.zoo import broken_model

@@ -126,7 +126,7 @@ def test_of_a_clip_of_moments_no_rate_is_told(dgrec: Run, tmp_path: Path) -> Non
     assert (found["fps"], found["in_flight"], found["limit"]) == (None, None, None)
     assert {load["busy"] for load in found["loads"]} == {None}
     told, latency, *_ = found["findings"]
-    assert told == "From moments of a recording, its rate and what limits it cannot be told."
+    assert told == "From moments of a recording, its rate and what limits it is unknown."
     assert latency.startswith("Where the 12.")
     assert dgrec("report", clip, "--no-pictures").exit_code == 0
     page = (tmp_path / "clip.report.html").read_text()

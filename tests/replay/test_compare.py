@@ -273,7 +273,7 @@ def test_fail_on(dgrec: Run, base: Path, tmp_path: Path) -> None:
     ]
     wrong = dgrec("compare", base, new, "--fail-on", "speed > +1%")
     assert wrong.exit_code == 2
-    assert "'speed' is no metric; there are throughput_fps," in wrong.stderr
+    assert "'speed' is not a metric; there are throughput_fps," in wrong.stderr
 
 
 def test_too_few_frames_fail_a_build(dgrec: Run, base: Path, tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ def test_too_few_frames_fail_a_build(dgrec: Run, base: Path, tmp_path: Path) -> 
     path = write_session(tmp_path / "short.parquet", timed_rows(60, 5, factor=3), metadata())
     result = dgrec("compare", base, path, "--fail-on", "latency_p50_ms > +10%")
     assert result.exit_code == 1
-    assert "cannot be told: BASE and NEW: 60 frames are too few" in result.stderr
+    assert "unknown: BASE and NEW: 60 frames are too few" in result.stderr
     early = ("--fail-on", "agreement < 0.99", "--fail-on", "frames < -1%")
     result = dgrec("compare", base, path, *early)
     assert result.exit_code == 3
@@ -441,7 +441,7 @@ def test_missing_timing_and_no_detections(dgrec: Run, base: Path, tmp_path: Path
     assert (value["agreement"]["frames"], value["agreement"]["only_base_frames"]) == (600, 600)
     failed = dgrec("compare", base, path, "--fail-on", "inference_p50_ms > +5%")
     assert failed.exit_code == 1
-    assert failed.stderr.endswith("cannot be told: NEW: not measured\n")
+    assert failed.stderr.endswith("unknown: NEW: not measured\n")
     assert "UNKNOWN: --fail-on 'inference_p50_ms > +5%'" in failed.stdout
 
 

@@ -13,7 +13,7 @@ import pytest
 import dgrec
 from dgrec.replay.query import SqlReader
 from dgrec.replay.stats import explain
-from dgrec.replay.stats.why import Pipeline
+from dgrec.replay.stats.pipeline import Pipeline
 from tests.factory import rate_of
 from tests.pipeline_simulation import (
     LIMITS,

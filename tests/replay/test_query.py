@@ -614,3 +614,26 @@ def test_memory_does_not_grow_with_the_result(session: Path) -> None:
         return int(done.stderr) / 1024
 
     assert peak_mb(20_000_000) < peak_mb(1_000_000) + 80
+
+
+# --- what is asked for several times -----------------------------------------------------------
+
+
+def test_kept_views_answer_as_before(session: Path) -> None:
+    asked = [
+        "FROM warm_up",
+        "FROM running",
+        "FROM stage_load ORDER BY stage",
+        "FROM label_windows(0.2) ORDER BY ALL",
+        "SELECT label, frames, per_second, scored, round(mean_score, 12) FROM label_rate",
+    ]
+    with dgrec_package.open(session) as opened, SqlReader([opened]) as reader:
+        before = [reader.rows(text) for text in asked]
+        reader.keep("warm_up", "running", "label_windows(0.2)")
+        reader.keep("warm_up", "stage_load")  # kept already: not computed again
+        assert [reader.rows(text) for text in asked] == before
+        tables = {
+            row["table_name"] for row in reader.rows("SELECT table_name FROM duckdb_tables()")
+        }
+    assert {"_warm_up", "_running", "_label_windows", "_stage_load"} <= tables
+    assert len(before[3]) > len(before[4]) > 0

@@ -132,7 +132,7 @@ def why(dgrec: Run, path: Path) -> dict[str, Any]:
         (
             None,
             {"every_ms": 100, "waiting_ms": 300},
-            "what limits it cannot be told. No part that is timed was busy all the time (inference "
+            "what limits it is unknown. No part that is timed was busy all the time (inference "
             "most, 12%); the rest may go where nothing measures it, such as resizing before "
             "inference, a network, an AI server, or a busy processor.",
         ),
@@ -239,7 +239,7 @@ def test_one_frame_and_none(dgrec: Run, tmp_path: Path) -> None:
     one = write_session(tmp_path / "one.parquet", [make_row(0, [], timing={})])
     none = write_session(tmp_path / "none.parquet", [])
     (finding,) = why(dgrec, one)["findings"]
-    assert finding == "1 frame in 12.3 ms: too little to tell a rate from."
+    assert finding == "1 frame in 12.3 ms: too little for a rate."
     rows = [make_row(i, captured_ns=START_NS, completed_ns=START_NS) for i in range(3)]
     (finding,) = why(dgrec, write_session(tmp_path / "at_once.parquet", rows))["findings"]
     assert finding.startswith("3 frames in 0.001 ms: too little")
@@ -324,7 +324,7 @@ def test_a_recording_may_be_too_short_to_settle(dgrec: Run, tmp_path: Path) -> N
     [
         ("completed_at", "60 frames, and no telling at what rate: captured_at or completed_at is"),
         ("captured_at", "60 frames, and no telling at what rate: captured_at or completed_at is"),
-        ("latency_ms", "How many frames were on their way at a time cannot be told: latency_ms"),
+        ("latency_ms", "How many frames were on their way at a time is unknown: latency_ms"),
         *((name, "fps is not 1/latency") for name in ("read_ms", "recorder_ms", "inference_ms")),
         *((name, "fps is not 1/latency") for name in ("skipped_before", "dropped_before")),
         *((f"dropped_{place}", "fps is not 1/latency") for place in ("camera", "queue", "writer")),
@@ -339,7 +339,7 @@ def test_what_a_file_does_not_tell_is_said_and_not_made_up(
     done = dgrec("stats", path, other, "--why")
     assert (done.exit_code, done.stderr) == (
         0,
-        f"{path}: has no {column}: what needs that cannot be told\n",
+        f"{path}: has no {column}: figures that need it are missing\n",
     )
     assert said in "\n".join(why(dgrec, path)["findings"])
     stats = json.loads(dgrec("stats", path, "--format", "json").stdout)
@@ -385,6 +385,6 @@ def test_a_short_recording_does_not_show_how_busy_a_part_was(dgrec: Run, tmp_pat
     found = why(dgrec, write_session(tmp_path / "cloud.parquet", rows, cloud))
     assert found["limit"] is None
     assert (
-        "what limits it cannot be told. Inference may: it was busy 48% to 100% of the time, and in "
+        "what limits it is unknown. Inference may: it was busy 48% to 100% of the time, and in "
         "so short a recording that is as much as can be known." in found["findings"][0]
     )

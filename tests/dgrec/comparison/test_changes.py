@@ -11,11 +11,10 @@ import pytest
 import scipy.stats
 
 from bench.calibration import autoregressive, count_equal_runs, is_called, runs, sample
-from dgrec.comparison import Row, Verdict
+from dgrec.comparison import MetricRow, Verdict
 from dgrec.comparison.changes import (
     Change,
     Series,
-    decide,
     mean_estimate,
     quantile_estimate,
     rate_change,
@@ -23,7 +22,8 @@ from dgrec.comparison.changes import (
     session_rate_change,
     welch_change,
 )
-from dgrec.comparison.comparison import compare_samples
+from dgrec.comparison.metrics import compare_samples
+from dgrec.comparison.verdicts import decide
 
 Array = np.ndarray[Any, Any]
 
@@ -314,7 +314,7 @@ def test_an_interval_reaches_into_the_other_mode(share: float) -> None:
 # --- calibration, in short (bench.calibration has all of it) -------------------------------------
 
 
-def rows_of(correlation: float, seed: int, factor: float = 1.0) -> tuple[Row, ...]:
+def rows_of(correlation: float, seed: int, factor: float = 1.0) -> tuple[MetricRow, ...]:
     rng = np.random.default_rng(seed)
     process = partial(autoregressive, correlation)
     sides = sample(process, rng, 1800), sample(process, rng, 1800, factor)
