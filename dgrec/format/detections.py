@@ -10,13 +10,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from dgrec.format import json_values
-from dgrec.format.arrays import compact, is_utf8, number_array
+from dgrec.format.arrays import (
+    NullColumns,
+    compact,
+    is_utf8,
+    nested_array,
+    number_array,
+    repeated_text,
+)
 from dgrec.format.masks import MaskMode, is_packable, pack_array
 from dgrec.format.packing import pack_boxes, pack_floats, pack_int32
 from dgrec.format.schema import DETECTION, LANDMARK, MASK, SCHEMA
@@ -32,7 +39,8 @@ _LANDMARK_KEYS = frozenset({"label", "category_id", "score", "landmark", "connec
 _TYPED_KEYS = frozenset(
     {"label", "category_id", "score", "bbox", "angle", "track_id", "landmarks", "mask", "data"}
 )
-_DETECTION_FIELDS = list(DETECTION)
+_FIELD_NAMES = [field.name for field in DETECTION]
+_NULLS = NullColumns(DETECTION)
 _DETECTION_LIST = SCHEMA.field("detections").type
 _LANDMARK_LIST = pa.list_(LANDMARK)
 
@@ -77,7 +85,7 @@ class _Detections:
 
     def gather(self, key: str) -> list[Any]:
         """Return the value of ``key`` in each detection, `_ABSENT` where there is none."""
-        if self._flat is None:
+        if self._flat is None or key not in self.names:
             return [detection.get(key, _ABSENT) for detection in self.detections]
         return self._flat[self._order.index(key) :: len(self._order)]
 
@@ -107,69 +115,51 @@ def detections_column(results: Sequence[list[Any]], masks: MaskMode) -> pa.Array
     names, size, gather = found.names, len(found), found.gather
     extras = _Extras()
     columns: dict[str, pa.Array] = {}
-    for key, pa_type, accepted, fits in _SCALARS:
-        columns[key] = (
-            _scalar_column(gather(key), key, pa_type, accepted, fits, extras)
-            if key in names
-            else pa.nulls(size, pa_type)
-        )
-    columns.update(
-        _bbox_columns(gather("bbox"), extras)
-        if "bbox" in names
-        else {name: pa.nulls(size, pa.float64()) for name in BBOX}
-    )
+    for key in names & _SCALARS.keys():
+        columns[key] = _scalar_column(gather(key), key, _SCALARS[key], extras)
+    if "bbox" in names:
+        columns.update(_bbox_columns(gather("bbox"), extras))
     landmark_keys: dict[int, tuple[str, ...]] = {}
-    columns["landmarks"] = (
-        _landmarks_column(gather("landmarks"), extras, landmark_keys)
-        if "landmarks" in names
-        else pa.nulls(size, _LANDMARK_LIST)
-    )
-    columns["mask"] = (
-        _mask_column(
-            gather("mask") if "mask" in names else [_ABSENT] * size,
-            gather("data") if "data" in names else [_ABSENT] * size,
-            masks,
-            extras,
-        )
-        if names & {"mask", "data"}
-        else pa.nulls(size, MASK)
-    )
+    if "landmarks" in names:
+        columns["landmarks"] = _landmarks_column(gather("landmarks"), extras, landmark_keys)
+    if names & {"mask", "data"}:
+        columns["mask"] = _mask_column(gather("mask"), gather("data"), masks, extras)
     for key in names - _TYPED_KEYS:
         for index, value in enumerate(gather(key)):
             if value is not _ABSENT:
                 extras.add(index, key, value)
     _note_label_hashes(found, extras)
     columns["keys"] = _keys_column(found, landmark_keys)
-    columns["extra"] = _extra_column(size, extras, found.whole)
-    struct = pa.StructArray.from_arrays(
-        [columns[f.name] for f in _DETECTION_FIELDS], fields=_DETECTION_FIELDS
-    )
-    return pa.ListArray.from_arrays(number_array(offsets, pa.int32()), struct, type=_DETECTION_LIST)
+    if extras.by_index or found.whole:
+        columns["extra"] = _extra_column(size, extras, found.whole)
+    fields = [
+        columns[name] if name in columns else _NULLS.get(name, size) for name in _FIELD_NAMES
+    ]
+    structs = nested_array(DETECTION, size, fields)
+    return nested_array(_DETECTION_LIST, len(results), [structs], offsets)
 
 
-_SCALARS: tuple[tuple[str, pa.DataType, type, Callable[[Any], bool]], ...] = (
-    ("label", pa.string(), str, lambda v: v.isascii() or is_utf8(v)),
-    ("category_id", pa.int32(), int, _INT32.__contains__),
-    ("score", pa.float64(), float, lambda v: True),
-    ("angle", pa.float64(), float, lambda v: True),
-    ("track_id", pa.int64(), int, _INT64.__contains__),
-)
+class _Scalar(NamedTuple):
+    """What a field of a detection takes, and how."""
 
-_PACKERS: dict[pa.DataType, Callable[[list[Any]], np.ndarray[Any, Any] | None]] = {
-    pa.float64(): pack_floats,
-    pa.int32(): pack_int32,
+    type: pa.DataType
+    accepted: type
+    fits: Callable[[Any], bool]
+    pack: Callable[[list[Any]], np.ndarray[Any, Any] | None] = lambda _: None
+
+
+_SCALARS = {
+    "label": _Scalar(pa.string(), str, lambda v: v.isascii() or is_utf8(v)),
+    "category_id": _Scalar(pa.int32(), int, _INT32.__contains__, pack_int32),
+    "score": _Scalar(pa.float64(), float, lambda v: True, pack_floats),
+    "angle": _Scalar(pa.float64(), float, lambda v: True, pack_floats),
+    "track_id": _Scalar(pa.int64(), int, _INT64.__contains__),
 }
 
 
-def _scalar_column(
-    values: list[Any],
-    key: str,
-    pa_type: pa.DataType,
-    accepted: type,
-    fits: Callable[[Any], bool],
-    extras: _Extras,
-) -> pa.Array:
-    packed = _PACKERS[pa_type](values) if pa_type in _PACKERS else None
+def _scalar_column(values: list[Any], key: str, scalar: _Scalar, extras: _Extras) -> pa.Array:
+    pa_type, accepted, fits, pack = scalar
+    packed = pack(values)
     if packed is not None:
         return number_array(packed, pa_type)
     if set(map(type, values)) == {accepted}:
@@ -319,7 +309,7 @@ def _keys_column(found: _Detections, landmark_keys: dict[int, tuple[str, ...]]) 
     """Return each detection's keys in their order as JSON; null for what is kept as a whole."""
     if len(found.orders) == 1 and not landmark_keys and not found.whole:
         (order,) = found.orders
-        return pa.repeat(pa.scalar(_keys_text(order, None), pa.string()), len(found))
+        return repeated_text(_keys_text(order, None), len(found))
     texts: dict[Any, str] = {}
     column: list[str | None] = []
     for index, detection in enumerate(found.detections):
@@ -344,8 +334,6 @@ def _keys_text(order: tuple[str, ...], points: tuple[str, ...] | None) -> str:
 
 
 def _extra_column(size: int, extras: _Extras, whole: dict[int, Any]) -> pa.Array:
-    if not extras.by_index and not whole:
-        return pa.nulls(size, pa.string())
     texts: list[str | None] = [None] * size
     for index, values in extras.by_index.items():
         texts[index] = compact({key: json.loads(json_values.dumps(v)) for key, v in values.items()})

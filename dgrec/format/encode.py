@@ -19,15 +19,18 @@ import numpy as np
 import pyarrow as pa
 
 from dgrec.format import json_values
-from dgrec.format.arrays import compact, is_utf8, number_array
+from dgrec.format.arrays import NullColumns, compact, is_utf8, nested_array, number_array
 from dgrec.format.detections import detections_column
 from dgrec.format.masks import MaskMode
 from dgrec.format.schema import SCHEMA, STAGE_KEYS
 
 __all__ = ["Row", "build_batch"]
 
-_TYPES = [(column.name, column.type) for column in SCHEMA]
-_UTC = SCHEMA.field("captured_at").type
+_TYPES = {column.name: column.type for column in SCHEMA}
+_ROW = pa.struct(list(SCHEMA))
+_NULLS = NullColumns(SCHEMA)
+_TIMING: pa.DataType = _TYPES["timing"]
+_TIMING_ITEM = _TIMING.field(0).type
 #: Integers up to here have a double of their own.
 _EXACT_IN_DOUBLE = 2**53
 
@@ -65,6 +68,7 @@ class Row(NamedTuple):
     video_state: str | None = None
 
 
+_DROPPED_NAMES = ("dropped_camera", "dropped_queue", "dropped_writer")
 _COPIED_NAMES = (
     "source_frame",
     "media_time_s",
@@ -73,9 +77,7 @@ _COPIED_NAMES = (
     "height",
     "video_frame",
     "video_state",
-    "dropped_camera",
-    "dropped_queue",
-    "dropped_writer",
+    *_DROPPED_NAMES,
 )
 _NANOSECOND_NAMES = ("captured_ns", "completed_ns", "read_ns", "recorder_ns")
 
@@ -89,58 +91,60 @@ def build_batch(rows: Sequence[Row], first_frame: int, masks: MaskMode = "exact"
     captured, completed, read, recorder = (
         np.array(fields[name], np.int64) for name in _NANOSECOND_NAMES
     )
-    durations = _milliseconds(np.stack([read, completed - captured, recorder]))
-    dropped = [fields[name] for name in ("dropped_camera", "dropped_queue", "dropped_writer")]
+    numbers = {
+        "frame": np.arange(first_frame, first_frame + len(rows)),
+        "captured_at": captured // 1000,
+        "completed_at": completed // 1000,
+        "read_ms": _milliseconds(read),
+        "latency_ms": _milliseconds(completed - captured),
+        "recorder_ms": _milliseconds(recorder),
+    }
+    dropped = zip(*(fields[name] for name in _DROPPED_NAMES), strict=True)
     stages, timing, timing_notes = _timing_columns(fields["timing"])
     for index, note in timing_notes.items():
         restores[index] = {**(restores[index] or {}), **note}
-    columns = {
+    values = {
         **{name: fields[name] for name in _COPIED_NAMES},
-        **stages,
-        "frame": number_array(np.arange(first_frame, first_frame + len(rows)), pa.int64()),
-        "captured_at": number_array(captured // 1000, _UTC),
-        "completed_at": number_array(completed // 1000, _UTC),
-        "read_ms": number_array(durations[0], pa.float64()),
-        "latency_ms": number_array(durations[1], pa.float64()),
-        "recorder_ms": number_array(durations[2], pa.float64()),
-        "timing": timing,
-        "dropped_before": number_array(np.array(dropped, np.int32).sum(0, np.int32), pa.int32()),
-        "detections": detections_column(results, masks),
+        "dropped_before": tuple(map(sum, dropped)),
         "attributes": [_attributes_text(item) if item else None for item in fields["attributes"]],
         "restore": [compact(note) if note else None for note in restores],
     }
-    return pa.record_batch(
-        [
-            column if isinstance(column, pa.Array) else _column(name, column, type_)
-            for name, column, type_ in ((name, columns[name], type_) for name, type_ in _TYPES)
-        ],
-        schema=SCHEMA,
-    )
+    columns = {
+        **{name: number_array(column, _TYPES[name]) for name, column in numbers.items()},
+        **{name: _column(name, column) for name, column in values.items()},
+        **stages,
+        "timing": timing,
+        "detections": detections_column(results, masks),
+    }
+    struct = nested_array(_ROW, len(rows), [columns[name] for name in _TYPES])
+    return pa.RecordBatch.from_struct_array(struct)
 
 
-def _column(name: str, values: Sequence[Any], type_: pa.DataType) -> pa.Array:
+def _column(name: str, values: Sequence[Any]) -> pa.Array:
     # Sizes, drop counts and the columns for the odd case hardly ever change within a batch.
     first = values[0]
     # What is kept in memory for the next batch must be small.
     is_small = type(first) in (int, type(None)) or (type(first) is str and len(first) < 100)
-    if is_small and len(values) > 1 and len(set(values)) == 1:
+    if is_small and len(values) > 1 and values.count(first) == len(values):
         return _constant(name, first, len(values))
-    return pa.array(values, type_)
+    return pa.array(values, _TYPES[name])
 
 
 @lru_cache(maxsize=128)
 def _constant(name: str, value: Any, size: int) -> pa.Array:
-    return pa.array([value] * size, SCHEMA.field(name).type)
+    return pa.array([value] * size, _TYPES[name])
 
 
-def _milliseconds(nanoseconds: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _milliseconds(
+    nanoseconds: np.ndarray[Any, np.dtype[np.int64]],
+) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Return durations in milliseconds, rounded to 1/4096 ms.
 
     A quarter of a microsecond is finer than a clock reading in Python; rounding to a power of two
     (rather than to decimals) leaves most bytes of the double zero, so that the three durations
     that dgrec measures itself cost 3 bytes each in the sealed file instead of 8.
     """
-    return np.asarray(np.rint(np.asarray(nanoseconds, np.float64) * (4096 / 1e6)) / 4096)
+    return np.rint(nanoseconds * (4096 / 1e6)) / 4096
 
 
 def _attributes_text(attributes: Mapping[str, Any] | str) -> str:
@@ -202,7 +206,8 @@ def _timing_columns(
         values += map(float, numbers.values())
         offsets.append(len(keys))
     columns = {name: _durations(np.array(column, np.float64)) for name, column in stages.items()}
-    return columns, _map_array(offsets, keys, np.array(values, np.float64)), notes
+    names = pa.array(keys, pa.string())
+    return columns, _map_array(np.array(offsets, np.int32), names, np.array(values)), notes
 
 
 def _durations(values: np.ndarray[Any, np.dtype[np.float64]]) -> pa.Array:
@@ -218,46 +223,47 @@ def _uniform_timing(
     """Return what `_timing_columns` does if all are alike, as they are in practice, else None."""
     if set(map(type, timings)) != {dict}:
         return None
-    orders = set(map(tuple, timings))
-    if len(orders) > 1:
+    keys, size = tuple(timings[0]), len(timings)
+    if list(chain.from_iterable(timings)) != list(keys) * size:
         return None
-    keys: tuple[Any, ...] = orders.pop()
-    values = list(chain.from_iterable(timing.values() for timing in timings))
-    if set(map(type, keys)) - {str} or set(map(type, values)) - {float, int}:
+    values = list(chain.from_iterable(map(dict.values, timings)))
+    kinds = list(map(type, values))
+    if set(map(type, keys)) - {str} or set(kinds) - {float, int} or not _are_utf8(keys):
         return None
-    if not all(map(is_utf8, keys)):
-        return None
-    columns = {key: values[index :: len(keys)] for index, key in enumerate(keys)}
     integers = []
-    for key, column in columns.items():
-        kinds = set(map(type, column))
-        if kinds == {int} and max(map(abs, column)) <= _EXACT_IN_DOUBLE:
+    for index, key in enumerate(keys if int in kinds else ()):
+        of_key = set(kinds[index :: len(keys)])
+        if of_key == {int} and max(map(abs, values[index :: len(keys)])) <= _EXACT_IN_DOUBLE:
             integers.append(key)
-        elif kinds != {float}:
+        elif of_key != {float}:
             return None
-    numbers = np.array(values, np.float64)
-    size = len(timings)
+    numbers = np.array(values, np.float64).reshape(size, len(keys))
     stages = {}
     for name, names in STAGE_KEYS.items():
-        found = next((key for key in names if key in columns), None)
-        stages[name] = (
-            pa.nulls(size, pa.float64())
-            if found is None
-            else _durations(numbers[keys.index(found) :: len(keys)])
-        )
-    offsets = np.arange(0, size * len(keys) + 1, len(keys)) if keys else np.zeros(size + 1)
+        found = next((keys.index(key) for key in names if key in keys), None)
+        stages[name] = _NULLS.get(name, size) if found is None else _durations(numbers[:, found])
+    offsets = np.arange(size + 1, dtype=np.int32) * len(keys)
     notes = {index: {"timing_int": integers} for index in range(size)} if integers else {}
-    return stages, _map_array(offsets, keys * size, numbers), notes
+    return stages, _map_array(offsets, _repeated(keys, size), numbers.reshape(-1)), notes
+
+
+@lru_cache(maxsize=64)
+def _are_utf8(keys: tuple[str, ...]) -> bool:
+    return all(map(is_utf8, keys))
+
+
+@lru_cache(maxsize=64)
+def _repeated(keys: tuple[str, ...], size: int) -> pa.Array:
+    return pa.array(keys * size, pa.string())
 
 
 def _map_array(
-    offsets: Any, keys: Sequence[str], values: np.ndarray[Any, np.dtype[np.float64]]
+    offsets: np.ndarray[Any, np.dtype[np.int32]],
+    keys: pa.Array,
+    values: np.ndarray[Any, np.dtype[np.float64]],
 ) -> pa.Array:
-    return pa.MapArray.from_arrays(
-        number_array(np.asarray(offsets, np.int32), pa.int32()),
-        pa.array(keys, pa.string()),
-        number_array(values, pa.float64()),
-    )
+    items = nested_array(_TIMING_ITEM, len(keys), [keys, number_array(values, pa.float64())])
+    return nested_array(_TIMING, len(offsets) - 1, [items], offsets)
 
 
 def _is_number(key: Any, value: Any) -> bool:
