@@ -1125,7 +1125,7 @@ def _foreign_journals(base: Base) -> Iterator[Path]:
         data = bytearray(buffer.getvalue())
         if data.endswith(END_OF_STREAM):
             del data[-8:]
-        set_checksums(memoryview(data))
+        set_checksums(data)
         path = base.folder / f"j_{name}.arrows"
         path.write_bytes(data + END_OF_STREAM)
         return path

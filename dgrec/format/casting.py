@@ -102,19 +102,18 @@ def cast_batches(batch: pa.RecordBatch, schema: pa.Schema, path: Path) -> Iterat
         raise DamagedSessionError(f"{path}: damaged: {reason}") from None
 
 
-def check_required(batch: pa.RecordBatch) -> None:
-    """Raise `ValueError` for what a batch of `SCHEMA` never has, whoever wrote it.
+def check_required(rows: pa.RecordBatch | pa.Table) -> None:
+    """Raise `ValueError` for what rows of `SCHEMA` never have, whoever wrote them.
 
     `cast_batches` sees to the same for files that other tools write.
     """
     for name in ("frame", "detections", "timing"):
-        if batch.column(name).null_count:
+        if rows.column(name).null_count:
             raise ValueError(f"column {name!r} has nulls")
-    if cast(pa.ListArray, batch.column("detections")).flatten().null_count:
+    if pc.list_flatten(rows.column("detections")).null_count:
         raise ValueError("a detection is null")
     for name in ("captured_at", "completed_at"):
-        stamps = batch.column(name)
-        if _within(stamps, _FIRST_US, _LAST_US) is not stamps:
+        if not _is_within(rows.column(name), _FIRST_US, _LAST_US):
             raise ValueError(f"column {name!r} has stamps beyond all dates")
 
 
@@ -337,13 +336,18 @@ def _cast_numbers(array: pa.Array, wanted: pa.DataType) -> pa.Array:
 
 def _within(array: pa.Array, low: int, high: int) -> pa.Array:
     """Return integers or stamps, those outside a range as its nearer end."""
-    numbers = array if pa.types.is_integer(array.type) else array.view(pa.int64())
-    ends = pc.min_max(numbers)
-    if ends["min"].as_py() is None or (low <= ends["min"].as_py() and ends["max"].as_py() <= high):
+    if _is_within(array, low, high):
         return array
+    numbers = array if pa.types.is_integer(array.type) else array.view(pa.int64())
     kept = pc.max_element_wise(numbers, low, skip_nulls=False)
     kept = pc.min_element_wise(kept, high, skip_nulls=False)
     return kept if array is numbers else kept.view(array.type)
+
+
+def _is_within(array: pa.Array | pa.ChunkedArray, low: int, high: int) -> bool:
+    ends = pc.min_max(array if pa.types.is_integer(array.type) else array.cast(pa.int64()))
+    least, most = ends["min"].as_py(), ends["max"].as_py()
+    return least is None or (low <= least and most <= high)
 
 
 def _without_nulls(array: pa.Array) -> pa.Array:

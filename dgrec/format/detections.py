@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from itertools import chain
+from functools import lru_cache
+from itertools import accumulate, chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -109,8 +110,7 @@ def _is_plain_name(name: Any) -> bool:
 
 def detections_column(results: Sequence[list[Any]], masks: MaskMode) -> pa.Array:
     """Return the detections of frames as a column of `SCHEMA`: a list of structs for each frame."""
-    offsets = np.zeros(len(results) + 1, np.int32)
-    np.cumsum(list(map(len, results)), out=offsets[1:])
+    offsets = np.array([0, *accumulate(map(len, results))], np.int32)
     found = _Detections(list(chain.from_iterable(results)))
     names, size, gather = found.names, len(found), found.gather
     extras = _Extras()
@@ -132,9 +132,7 @@ def detections_column(results: Sequence[list[Any]], masks: MaskMode) -> pa.Array
     columns["keys"] = _keys_column(found, landmark_keys)
     if extras.by_index or found.whole:
         columns["extra"] = _extra_column(size, extras, found.whole)
-    fields = [
-        columns[name] if name in columns else _NULLS.get(name, size) for name in _FIELD_NAMES
-    ]
+    fields = [columns[name] if name in columns else _NULLS.get(name, size) for name in _FIELD_NAMES]
     structs = nested_array(DETECTION, size, fields)
     return nested_array(_DETECTION_LIST, len(results), [structs], offsets)
 
@@ -233,8 +231,7 @@ def _landmarks_column(
     struct = pa.StructArray.from_arrays(
         [child(f.name, f.type) for f in LANDMARK], fields=list(LANDMARK)
     )
-    offsets = np.zeros(len(plain) + 1, np.int32)
-    np.cumsum([len(points or ()) for points in plain], out=offsets[1:])
+    offsets = np.array([0, *accumulate(len(points or ()) for points in plain)], np.int32)
     missing = pa.array([points is None for points in plain], pa.bool_())
     return pa.ListArray.from_arrays(offsets, struct, type=_LANDMARK_LIST, mask=missing)
 
@@ -310,20 +307,14 @@ def _keys_column(found: _Detections, landmark_keys: dict[int, tuple[str, ...]]) 
     if len(found.orders) == 1 and not landmark_keys and not found.whole:
         (order,) = found.orders
         return repeated_text(_keys_text(order, None), len(found))
-    texts: dict[Any, str] = {}
-    column: list[str | None] = []
-    for index, detection in enumerate(found.detections):
-        if index in found.whole:
-            column.append(None)
-            continue
-        shape = (tuple(detection), landmark_keys.get(index))
-        text = texts.get(shape)
-        if text is None:
-            text = texts[shape] = _keys_text(*shape)
-        column.append(text)
+    column = [
+        None if index in found.whole else _keys_text(tuple(detection), landmark_keys.get(index))
+        for index, detection in enumerate(found.detections)
+    ]
     return pa.array(column, pa.string())
 
 
+@lru_cache(maxsize=64)
 def _keys_text(order: tuple[str, ...], points: tuple[str, ...] | None) -> str:
     return compact(
         [

@@ -88,16 +88,17 @@ def build_batch(rows: Sequence[Row], first_frame: int, masks: MaskMode = "exact"
         return pa.RecordBatch.from_pylist([], schema=SCHEMA)
     fields = dict(zip(Row._fields, zip(*rows, strict=True), strict=True))
     results, restores = _results_column(rows, fields)
-    captured, completed, read, recorder = (
-        np.array(fields[name], np.int64) for name in _NANOSECOND_NAMES
-    )
+    times = np.array([fields[name] for name in _NANOSECOND_NAMES], np.int64)
+    captured_us, completed_us = times[:2] // 1000
+    times[1] -= times[0]
+    latency_ms, read_ms, recorder_ms = _milliseconds(times[1:])
     numbers = {
         "frame": np.arange(first_frame, first_frame + len(rows)),
-        "captured_at": captured // 1000,
-        "completed_at": completed // 1000,
-        "read_ms": _milliseconds(read),
-        "latency_ms": _milliseconds(completed - captured),
-        "recorder_ms": _milliseconds(recorder),
+        "captured_at": captured_us,
+        "completed_at": completed_us,
+        "read_ms": read_ms,
+        "latency_ms": latency_ms,
+        "recorder_ms": recorder_ms,
     }
     dropped = zip(*(fields[name] for name in _DROPPED_NAMES), strict=True)
     stages, timing, timing_notes = _timing_columns(fields["timing"])
@@ -144,7 +145,8 @@ def _milliseconds(
     (rather than to decimals) leaves most bytes of the double zero, so that the three durations
     that dgrec measures itself cost 3 bytes each in the sealed file instead of 8.
     """
-    return np.rint(nanoseconds * (4096 / 1e6)) / 4096
+    milliseconds: np.ndarray[Any, np.dtype[np.float64]] = np.rint(nanoseconds * (4096 / 1e6)) / 4096
+    return milliseconds
 
 
 def _attributes_text(attributes: Mapping[str, Any] | str) -> str:
@@ -226,7 +228,7 @@ def _uniform_timing(
     keys, size = tuple(timings[0]), len(timings)
     if list(chain.from_iterable(timings)) != list(keys) * size:
         return None
-    values = list(chain.from_iterable(map(dict.values, timings)))
+    values = list(chain.from_iterable(timing.values() for timing in timings))
     kinds = list(map(type, values))
     if set(map(type, keys)) - {str} or set(kinds) - {float, int} or not _are_utf8(keys):
         return None
@@ -237,14 +239,14 @@ def _uniform_timing(
             integers.append(key)
         elif of_key != {float}:
             return None
-    numbers = np.array(values, np.float64).reshape(size, len(keys))
-    stages = {}
-    for name, names in STAGE_KEYS.items():
-        found = next((keys.index(key) for key in names if key in keys), None)
-        stages[name] = _NULLS.get(name, size) if found is None else _durations(numbers[:, found])
-    offsets = np.arange(size + 1, dtype=np.int32) * len(keys)
+    numbers = np.array(values, np.float64)
+    stages, names, offsets = _timing_layout(keys, size)
+    columns = {
+        name: _durations(numbers[column :: len(keys)].copy()) if type(column) is int else column
+        for name, column in stages.items()
+    }
     notes = {index: {"timing_int": integers} for index in range(size)} if integers else {}
-    return stages, _map_array(offsets, _repeated(keys, size), numbers.reshape(-1)), notes
+    return columns, _map_array(offsets, names, numbers), notes
 
 
 @lru_cache(maxsize=64)
@@ -253,8 +255,20 @@ def _are_utf8(keys: tuple[str, ...]) -> bool:
 
 
 @lru_cache(maxsize=64)
-def _repeated(keys: tuple[str, ...], size: int) -> pa.Array:
-    return pa.array(keys * size, pa.string())
+def _timing_layout(
+    keys: tuple[str, ...], size: int
+) -> tuple[dict[str, int | pa.Array], pa.Array, np.ndarray[Any, np.dtype[np.int32]]]:
+    """Return what rows with the same keys have in common.
+
+    Of each stage which of the keys says how long it took, or a column of nulls; the keys of all
+    rows; where each row's begin.
+    """
+    stages: dict[str, int | pa.Array] = {}
+    for name, names in STAGE_KEYS.items():
+        found = next((keys.index(key) for key in names if key in keys), None)
+        stages[name] = _NULLS.get(name, size) if found is None else found
+    offsets = np.arange(size + 1, dtype=np.int32) * len(keys)
+    return stages, pa.array(keys * size, pa.string()), offsets
 
 
 def _map_array(

@@ -13,17 +13,18 @@ import bisect
 import contextlib
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 
 from dgrec.errors import NotASessionError, OutputError, StorageError
 from dgrec.files import NewFile, is_locked, output_error, sync_folder, write_error
 from dgrec.format import metadata as metadata_module
+from dgrec.format.arrays import compact
 from dgrec.format.casting import check_required
 from dgrec.format.encode import Row, build_batch
 from dgrec.format.masks import MaskMode
@@ -45,6 +46,7 @@ __all__ = ["Durability", "Journal", "JournalTail", "JournalWriter", "is_being_wr
 Durability = Literal["never", "flush", "frame"]
 
 _NOTE_KEY = "dgrec.batch"
+_DETECTIONS = SCHEMA.get_field_index("detections")
 #: Half a second of rows is a few KB: a day of them is read in half the time this way.
 _READ_AHEAD = 1 << 20
 
@@ -86,7 +88,10 @@ class JournalWriter:
         self.durability = durability
         self._sync = durability != "never"
         self._sequence = 0
-        self._id = _stream_id(metadata)
+        # In every batch, so that a reader who has lost the head does not take the frames of earlier
+        # parts for lost.
+        start = {"start": first_frame} if first_frame else {}
+        self._constant = compact({"id": _stream_id(metadata), **start})[1:]
         self._schema = SCHEMA.with_metadata(
             {METADATA_KEY: metadata_module.dumps(metadata), CRC_KEY: CRC_ZEROS}
         )
@@ -100,6 +105,7 @@ class JournalWriter:
             self._file = new.descriptor
             self._put(head)
             self._file = new.release()  # the journal appears with its head, and locked
+        self._stat = os.fstat(self._file)
         self._sequence = 1
         try:
             if self._sync:
@@ -118,7 +124,7 @@ class JournalWriter:
         # All of this before anything can fail: what is in the file must not come again.
         self._sequence += 1
         self.frames += batch.num_rows
-        self.detections += len(batch.column("detections").values)
+        self.detections += len(batch.column(_DETECTIONS).values)
         self.flushes += 1
         self._check_place()
 
@@ -140,20 +146,11 @@ class JournalWriter:
 
     def _encode(self, batch: pa.RecordBatch, note: dict[str, Any]) -> bytearray:
         """Return the messages that bring ``batch`` to the journal; the first has the schema too."""
-        note = {
-            "seq": self._sequence,
-            "id": self._id,
-            "first": self.first_frame + self.frames,
-            "rows": batch.num_rows,
-            # In every batch, so that a reader who has lost the head does not take the frames of
-            # earlier parts for lost.
-            **({"start": self.first_frame} if self.first_frame else {}),
-            **note,
-        }
-        self._stream.write_batch(
-            batch,
-            custom_metadata={_NOTE_KEY: metadata_module.dumps(note), CRC_KEY: CRC_ZEROS},
-        )
+        first = self.first_frame + self.frames
+        text = f'{{"seq":{self._sequence},"first":{first},"rows":{batch.num_rows},{self._constant}'
+        if note:
+            text = f"{text[:-1]},{metadata_module.dumps(note)[1:]}"
+        self._stream.write_batch(batch, custom_metadata={_NOTE_KEY: text, CRC_KEY: CRC_ZEROS})
         self._gather.flush()
         size = self._buffer.tell()
         # Back to the start before anything can fail: these rows must not come again with the next.
@@ -162,7 +159,7 @@ class JournalWriter:
         # still in use somewhere cannot grow for the next rows.
         with self._buffer.getbuffer() as buffer:
             data = bytearray(buffer[:size])
-        set_checksums(memoryview(data))
+        set_checksums(data)
         return data
 
     def _put(self, data: bytes | bytearray) -> None:
@@ -184,7 +181,7 @@ class JournalWriter:
     def _check_place(self) -> None:
         """Notice that the file was removed or moved: writing to it goes on without an error."""
         with contextlib.suppress(OSError):
-            if os.path.samestat(self.path.stat(), os.fstat(self._file)):
+            if os.path.samestat(self.path.stat(), self._stat):
                 return
         moved = self.moved_to()
         where = f"it is {moved} now" if moved else "removed, moved or unmounted"
@@ -277,38 +274,23 @@ class Journal:
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield the record batches that are whole; note in ``damage`` what is not.
 
-        ``closing``, ``damage``, ``events``, ``lost_frames`` and ``places`` change when the pass is
-        complete: one that stops early, or another at the same time, leaves them as they were.
+        Small ones come together as larger ones. ``closing``, ``damage``, ``events``,
+        ``lost_frames`` and ``places`` change when the pass is complete: one that stops early, or
+        another at the same time, leaves them as they were.
         """
-        found = _Pass(_stream_id(self.metadata) if self.metadata else None)
-        places: list[tuple[int, int]] = []
-        rows = 0
+        found = _Pass(self.metadata, self.schema)
         if not self.metadata:
             found.damage.append("the head is damaged: the session's metadata is lost")
         with BufferedReader(open_file(self.path, buffering=0), _READ_AHEAD) as file:
-            for start, message, skipped in whole_messages(file):
-                if message is None and not self.is_ours and is_being_written(self.path):
-                    break  # the recorder is in the middle of a write
-                if skipped:
-                    found.damage.append(f"{skipped:,} bytes before byte {start:,} are damaged")
-                if message is None:
-                    break
-                if start == 0 and self.metadata:  # the schema, which `open` has read
-                    continue
-                try:
-                    batch, note = _decoded(message, self.schema)
-                except _UNDECODABLE:
-                    found.damage.append(f"the message at byte {start:,} cannot be decoded")
-                    continue
-                if found.takes(note, start) and batch.num_rows:
-                    places.append((rows, start))
-                    rows += batch.num_rows
-                    yield batch
+            # A damaged end, of a journal that is being written, is half a write.
+            yield from found.batches(
+                file, is_growing=lambda: not self.is_ours and is_being_written(self.path)
+            )
         self.closing = found.closing
         self.damage = found.damage
         self.events = found.events
         self.lost_frames = found.lost_frames
-        self.places = places
+        self.places = found.places
 
     def batch_at(self, row: int) -> tuple[int, pa.RecordBatch] | None:
         """Return the batch that holds a row, and the position of its first row.
@@ -326,7 +308,8 @@ class Journal:
         if message is None:
             return None
         try:
-            batch, _ = _decoded(message, self.schema)
+            batch, _ = decode(message, self.schema)
+            check_required(batch)
         except _UNDECODABLE:  # it has changed since
             return None
         return (first, batch) if row < first + batch.num_rows else None
@@ -347,6 +330,8 @@ def _read_schema(message: pa.Buffer, path: Path) -> pa.Schema:
 
 def _check_schema(schema: pa.Schema, path: Path) -> None:
     """Raise `NotASessionError` for columns that no dgrec, newer ones included, would write."""
+    if schema.equals(SCHEMA):
+        return
     names = schema.names
     if len(set(names)) != len(names):
         raise NotASessionError(f"{path}: not a dgrec journal (a column is there twice)")
@@ -392,10 +377,8 @@ class JournalTail:
         self.path = path
         journal = Journal.open(path)
         self.metadata = journal.metadata
-        self._schema = journal.schema
-        self._found = _Pass(_stream_id(journal.metadata) if journal.metadata else None)
+        self._found = _Pass(journal.metadata, journal.schema)
         self._file = BufferedReader(open_file(path, buffering=0), _READ_AHEAD)
-        self._position = 0
 
     @property
     def closing(self) -> Metadata | None:
@@ -409,21 +392,8 @@ class JournalTail:
 
     def read(self) -> Iterator[pa.RecordBatch]:
         """Yield the batches that are whole by now, and that no earlier call has given."""
-        for start, message, skipped in whole_messages(self._file, self._position):
-            if message is None:
-                break  # half a batch, which the next call may find whole
-            if skipped:
-                self._found.damage.append(f"{skipped:,} bytes before byte {start:,} are damaged")
-            self._position = start + message.size
-            if start == 0 and self.metadata:  # the schema
-                continue
-            try:
-                batch, note = _decoded(message, self._schema)
-            except _UNDECODABLE:
-                self._found.damage.append(f"the message at byte {start:,} cannot be decoded")
-                continue
-            if self._found.takes(note, start) and batch.num_rows:
-                yield batch
+        # Half a batch at the end may be whole at the next call.
+        return self._found.batches(self._file, is_growing=lambda: True)
 
     def close(self) -> None:
         self._file.close()
@@ -431,18 +401,13 @@ class JournalTail:
 
 #: What a message raises that is not what its header says.
 _UNDECODABLE = (pa.ArrowException, OSError, ValueError, LookupError, TypeError, OverflowError)
+#: How much of small batches is given as one.
+_TOGETHER_BYTES = 1 << 20
 #: Numbers of frames and batches stay far below.
 _LARGEST_COUNT = 2**53
 
 
-def _decoded(message: pa.Buffer, schema: pa.Schema) -> tuple[pa.RecordBatch, _Note]:
-    batch, note = decode(message, schema)
-    check_required(batch)
-    return batch, _Note.of(note, batch.num_rows)
-
-
-@dataclass(frozen=True)
-class _Note:
+class _Note(NamedTuple):
     """What a batch's own metadata says of it."""
 
     sequence: int
@@ -465,7 +430,10 @@ class _Note:
             raise ValueError("a batch's note has no numbers")
         if note["rows"] != rows or type(note.get("id")) is not str:
             raise ValueError("a batch's note is about another batch")
-        checked = metadata_module.part_of_metadata({key: note.get(key) for key in ("events",)})
+        events: list[Any] = []
+        if "events" in note:
+            checked = metadata_module.part_of_metadata({"events": note["events"]})
+            events = checked.get("events", [])
         end = note.get("end")
         return cls(
             sequence=note["seq"],
@@ -473,25 +441,109 @@ class _Note:
             first=note["first"],
             rows=rows,
             start=note.get("start", 0),
-            events=checked.get("events", []),
+            events=events,
             end=metadata_module.part_of_metadata(end) if isinstance(end, dict) else None,
         )
+
+
+class _Found(NamedTuple):
+    """A batch that was read, and where it begins in the file."""
+
+    start: int
+    batch: pa.RecordBatch
+    note: _Note
+
+
+def _together(found: list[_Found]) -> pa.RecordBatch | None:
+    if len(found) > 1:
+        return pa.concat_batches([item.batch for item in found])
+    return found[0].batch if found else None
 
 
 class _Pass:
     """What one reading of a journal has found so far."""
 
-    def __init__(self, stream_id: str | None) -> None:
+    def __init__(self, metadata: Metadata, schema: pa.Schema) -> None:
         self.closing: Metadata | None = None
         self.damage: list[str] = []
         self.events: list[dict[str, Any]] = []
         self.lost_frames = 0
-        self._stream_id = stream_id
+        self.places: list[tuple[int, int]] = []
+        self._has_head = bool(metadata)
+        self._schema = schema
+        self._position = 0
+        self._rows = 0
+        self._stream_id = _stream_id(metadata) if metadata else None
         self._next_frame: int | None = None
         self._next_sequence = 0
 
-    def takes(self, note: _Note, start: int) -> bool:
+    def batches(
+        self, file: BufferedReader[Any], is_growing: Callable[[], bool]
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield what follows in the file, from where the last call ended."""
+        # A day at 15 rows a batch has 172,800: what is done for each takes the time of reading.
+        waiting: list[_Found] = []
+        size = 0
+        for start, message, skipped in whole_messages(file, self._position):
+            if message is None and is_growing():
+                break
+            if skipped:
+                yield from self._taken(waiting)
+                self.damage.append(f"{skipped:,} bytes before byte {start:,} are damaged")
+            if message is None:
+                break
+            self._position = start + message.size
+            if start == 0 and self._has_head:  # the schema
+                continue
+            try:
+                batch, note = decode(message, self._schema)
+                found = _Found(start, batch, _Note.of(note, batch.num_rows))
+            except _UNDECODABLE:
+                yield from self._taken(waiting)
+                self._cannot_decode(start)
+                continue
+            taken = batch.get_total_buffer_size()  # more than the message, if that is compressed
+            if size + taken > _TOGETHER_BYTES:
+                yield from self._taken(waiting)
+                size = 0
+            waiting.append(found)
+            size += taken
+        yield from self._taken(waiting)
+
+    def _cannot_decode(self, start: int) -> None:
+        self.damage.append(f"the message at byte {start:,} cannot be decoded")
+
+    def _taken(self, waiting: list[_Found]) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of batches that belong here, as one, and empty the list."""
+        found = waiting.copy()
+        waiting.clear()
+        rows = _together(found)
+        if rows is None:
+            return
+        try:
+            check_required(rows)
+            are_complete = True
+        except ValueError:
+            are_complete = False
+        if not are_complete:
+            found = [item for item in found if self._is_complete(item)]
+        taken = [item for item in found if self._takes(item)]
+        if not are_complete or len(taken) < len(found):
+            rows = _together(taken)
+        if rows is not None and rows.num_rows:
+            yield rows
+
+    def _is_complete(self, found: _Found) -> bool:
+        try:
+            check_required(found.batch)
+        except ValueError:
+            self._cannot_decode(found.start)
+            return False
+        return True
+
+    def _takes(self, found: _Found) -> bool:
         """Take in a batch's note; return whether the batch belongs here."""
+        note, start = found.note, found.start
         if self._stream_id is None:
             self._stream_id = note.stream_id
         if note.stream_id != self._stream_id:
@@ -511,4 +563,7 @@ class _Pass:
         self.events += note.events
         if note.end is not None:
             self.closing = note.end
+        if note.rows:
+            self.places.append((self._rows, start))
+            self._rows += note.rows
         return True

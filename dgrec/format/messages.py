@@ -45,17 +45,17 @@ _CHUNK, _HEAD = 1 << 18, 1 << 16
 _IN_VAIN, _IN_VAIN_A_BYTE = 256 << 20, 16
 
 
-def set_checksums(data: memoryview) -> None:
+def set_checksums(data: bytearray) -> None:
     """Fill in the CRC of each message in a run of whole IPC messages."""
     start = 0
-    while start < len(data):
-        (header_length,) = struct.unpack_from("<i", data, start + 4)
-        header = bytes(data[start : start + 8 + header_length])
-        length = _message_length(header)
-        assert length is not None
-        at = start + header.index(CRC_ZEROS) + len(_CRC_MARK)
-        data[at : at + 8] = b"%08x" % zlib.crc32(data[start : start + length])
-        start += length
+    with memoryview(data) as view:
+        while start < len(data):
+            (header_length,) = struct.unpack_from("<i", data, start + 4)
+            length = _length_from(view[start + 8 :], header_length)
+            assert length is not None
+            at = data.index(CRC_ZEROS, start) + len(_CRC_MARK)
+            data[at : at + 8] = b"%08x" % zlib.crc32(view[start : start + length])
+            start += length
 
 
 def _has_valid_crc(message: memoryview, head: bytes) -> bool:
@@ -90,10 +90,10 @@ def _custom_metadata(message: pa.Buffer) -> dict[str, Any]:
     this length-prefixed mark.
     """
     (header_length,) = struct.unpack_from("<i", message, 4)
-    header = bytes(memoryview(message).cast("B")[8 : 8 + header_length])
+    header = bytes(memoryview(message)[8 : 8 + header_length])
     at = header.index(b'{"seq":')
     (length,) = struct.unpack_from("<I", header, at - 4)
-    note = parse_json(header[at : at + length])
+    note = parse_json(header[at : at + length].decode())
     if not isinstance(note, dict):
         raise ValueError("its note is no object")
     return note
@@ -243,7 +243,7 @@ def _message_length(head: bytes) -> int | None:
     return _length_from(header, header_length) if len(header) >= header_length else None
 
 
-def _length_from(header: bytes, header_length: int) -> int | None:
+def _length_from(header: bytes | memoryview, header_length: int) -> int | None:
     """Return the length of a message from its header, of which the beginning is enough."""
     try:
         (table,) = struct.unpack_from("<I", header, 0)

@@ -7,6 +7,7 @@ totals) follows in the journal's last batch. Sealing merges the two.
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import json
 import os
 import platform
@@ -40,9 +41,9 @@ __all__ = [
     "dumps",
     "loads",
     "new",
+    "parse",
     "part_of_metadata",
     "pixel_aspect",
-    "problems",
     "result_type",
     "source_size",
     "utc_ns",
@@ -135,7 +136,12 @@ def _without_secrets(value: Any) -> Any:
 
 
 def loads(text: bytes | str, path: str) -> Metadata:
-    """Return the metadata in ``text``, which was found in the file ``path``.
+    """Return the metadata in ``text``, which was found in the file ``path``, as `parse` does."""
+    return parse(text, path)[0]
+
+
+def parse(text: bytes | str, path: str) -> tuple[Metadata, list[str]]:
+    """Return the metadata in ``text``, and the keys whose values are not what they should be.
 
     Known keys have the types of `dgrec.format.metadata_types` or are absent.
 
@@ -144,7 +150,7 @@ def loads(text: bytes | str, path: str) -> Metadata:
         NotASessionError: It is JSON, but not dgrec's.
         FormatVersionError: It was written by a newer dgrec.
     """
-    return checked(_parse(text, path))[0]
+    return checked(_read_object(text, path))
 
 
 def given(value: Mapping[str, Any]) -> Metadata:
@@ -171,12 +177,7 @@ def part_of_metadata(value: Mapping[str, Any]) -> Metadata:
     return checked(value)[0]
 
 
-def problems(text: bytes | str, path: str) -> list[str]:
-    """Return the keys in ``text`` whose values are not what they should be."""
-    return checked(_parse(text, path))[1]
-
-
-def _parse(text: bytes | str, path: str) -> dict[str, Any]:
+def _read_object(text: bytes | str, path: str) -> dict[str, Any]:
     try:
         if len(text) > _LONGEST_TEXT:
             raise ValueError("too long")
@@ -272,6 +273,7 @@ def uuid7() -> uuid.UUID:
     return uuid.UUID(int=value)
 
 
+@functools.cache  # each takes a millisecond or two
 def _version(distribution: str) -> str | None:
     try:
         return distributions.version(distribution)

@@ -6,8 +6,8 @@ objects; `marshal` does both in one, in C: it writes a tag for the exact type be
 a fixed distance. What `marshal` writes never leaves this module. Should another Python write
 something else, the tags are not where they are expected, and the caller takes its slow path.
 
-Of 15 frames with ten boxes each, 150 detections, this takes 13 us of the 39 that a pass for the types
-and one for the values would take.
+For the ten boxes of each of 15 frames this takes 13 us; a pass for the types and another for the
+values would take 43.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from dgrec.files import NewFile, write_error
 from dgrec.format import metadata as metadata_module
 from dgrec.format.arrays import is_utf8
 from dgrec.format.casting import cast_batches, cast_schema, with_columns
-from dgrec.format.checksums import Checksums, append_checksums, verify_checksums
+from dgrec.format.checksums import Checksums, append_checksums
 from dgrec.format.journal import Journal
 from dgrec.format.metadata import Metadata
 from dgrec.format.nested import MOST_IN_GROUP, NestedValues
@@ -95,8 +95,10 @@ def write_sealed(
     def read_back(temporary: Path) -> None:
         # Before it takes the place of anything, and before the journal goes.
         try:
-            verify_checksums(temporary)
-            sealed = SealedFile(temporary)
+            checksums = Checksums.read(temporary)
+            if checksums is not None:
+                checksums.check()
+            sealed = SealedFile(temporary, checksums=checksums)
         except SessionError as error:
             reason = str(error).removeprefix(f"{temporary}: ")
             raise StorageError(f"{path}: what was written cannot be read back: {reason}") from None
@@ -244,9 +246,10 @@ class SealedFile:
                 raise NotASessionError(
                     f"{path}: a Parquet file, but not a dgrec session (it has no dgrec metadata)"
                 )
-            self.metadata: Metadata = metadata_module.loads(text, str(path))
+            self.metadata: Metadata
             #: Keys of the metadata whose values are not what they should be.
-            self.odd_metadata = metadata_module.problems(text, str(path))
+            self.odd_metadata: list[str]
+            self.metadata, self.odd_metadata = metadata_module.parse(text, str(path))
             self.schema: pa.Schema = cast_schema(self.stored_schema, path)
         except SessionError:
             self.close()

@@ -42,7 +42,6 @@ AT_START = {
 FLOATS = frozenset(column.name for column in SCHEMA if pa.types.is_floating(column.type))
 #: A larger number in one of them is no measurement: sums and squares of 1e308 are infinite.
 LARGEST_MEASUREMENT = 1e15
-_AT_ONCE = 16
 #: Columns that `RowTotals.add` looks at.
 TOTALLED = ("frame", "captured_at", "completed_at", *LOSSES.values(), "detections")
 #: More than any stamp.
@@ -57,32 +56,18 @@ class RowTotals:
 
     def __init__(self) -> None:
         self.frames = 0
-        self._detections = 0
+        self.detections = 0
         self._losses: dict[str, int] = {}
         self._last_us: int | None = None
         self._start = StartLosses()
-        self._is_finite = True
-        # A journal has a batch for every half second: one at a time would take as long as reading.
-        self._waiting: list[pa.RecordBatch] = []
+        #: Whether every number of the rows' own columns is a measurement, or null.
+        self.is_finite = True
 
     def add(self, rows: pa.RecordBatch | pa.Table) -> None:
         self.frames += rows.num_rows
-        if isinstance(rows, pa.Table):
-            self._add(rows)
-            return
-        self._waiting.append(rows)
-        if len(self._waiting) >= _AT_ONCE:
-            self._add_waiting()
-
-    def _add_waiting(self) -> None:
-        if self._waiting:
-            rows, self._waiting = pa.Table.from_batches(self._waiting), []
-            self._add(rows)
-
-    def _add(self, rows: pa.Table) -> None:
         lists = rows.column("detections")
         if not pa.types.is_null(lists.type):
-            self._detections += pc.sum(pc.list_value_length(lists)).as_py() or 0
+            self.detections += pc.sum(pc.list_value_length(lists)).as_py() or 0
         for name, column in LOSSES.items():
             if column in rows.schema.names:
                 total = pc.sum(rows.column(column)).as_py()
@@ -97,29 +82,17 @@ class RowTotals:
                 last = pc.max(stamps.cast(pa.int64())).as_py()
                 if last is not None:
                     self._last_us = max(last, self._last_us or last)
-        if self._is_finite:
+        if self.is_finite:
             floats = (rows.column(name) for name in rows.schema.names if name in FLOATS)
-            self._is_finite = all(
+            self.is_finite = all(
                 _is_measured(column) for column in floats if pa.types.is_floating(column.type)
             )
-
-    @property
-    def detections(self) -> int:
-        self._add_waiting()
-        return self._detections
-
-    @property
-    def is_finite(self) -> bool:
-        """Whether every number of the rows' own columns is a measurement, or null."""
-        self._add_waiting()
-        return self._is_finite
 
     def losses(self, metadata: Mapping[str, Any]) -> dict[str, int | None]:
         """Return what the recording of ``metadata`` left out and lost before these rows.
 
         By the names of `LOSSES`, in all, and of `AT_START`.
         """
-        self._add_waiting()
         losses = {name: self._losses.get(name, None if self.frames else 0) for name in LOSSES}
         at_start = self._start.counts() if loses_at_start(metadata) else {}
         for name in AT_START:
@@ -130,13 +103,11 @@ class RowTotals:
     @property
     def is_start_over(self) -> bool:
         """Whether no row that follows can have lost anything while the model started."""
-        self._add_waiting()
         return self._start.is_over
 
     @property
     def ended_at(self) -> str | None:
         """When the last result came, as the metadata writes stamps; None if no row says."""
-        self._add_waiting()
         if self._last_us is None:
             return None
         with contextlib.suppress(ValueError, OverflowError, OSError):
