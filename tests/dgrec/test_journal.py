@@ -355,7 +355,7 @@ def test_a_killed_writer_leaves_a_readable_journal(tmp_path: Path) -> None:
     path = tmp_path / "a.arrows"
     code = (
         "import os, pathlib, sys\n"
-        "from dgrec.format.journal import JournalWriter\n"
+        "from dgrec.format import JournalWriter\n"
         "from tests.factory import make_rows, new_metadata\n"
         "writer = JournalWriter(pathlib.Path(sys.argv[1]), new_metadata(), durability='never')\n"
         "writer.write(make_rows(7))\n"
