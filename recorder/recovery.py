@@ -94,8 +94,8 @@ def recover(journal_path: Path, output: Path | None = None, *, keep: bool = Fals
                 metadata = _existing(output, journal)
             else:
                 videos = recover_videos(journal)
-                known = {} if videos is None else {"video": videos.entries}
-                metadata = seal(journal, output, known=known)
+                overrides = {} if videos is None else {"video": videos.entries}
+                metadata = seal(journal, output, overrides=overrides)
             damage = tuple(journal.damage)
             if not damage and not keep:
                 with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
-"""What columns of every kind are made with.
+"""Arrow arrays from buffers.
 
-At a camera's pace a batch has 15 rows, and what takes the time is calling Arrow, not the values: so
-columns are put together from buffers, and what is the same in every batch is kept.
+At a camera's pace a batch has 15 rows, and calls of Arrow take more time than its values do: arrays
+are made from buffers, and those that are the same in every batch are kept.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ __all__ = ["NullColumns", "compact", "is_utf8", "nested_array", "number_array", 
 
 _KEPT_NULLS = 4096
 _ZEROS = pa.py_buffer(bytes(4 * (_KEPT_NULLS + 1)))
-_from_buffers: Any = pa.Array.from_buffers  # its stubs know no children
+_from_buffers: Any = pa.Array.from_buffers  # the stubs lack ``children``
 
 
 class NullColumns:
-    """Columns without any value: making nested ones anew takes longer than all others together."""
+    """Columns of nulls. Making the nested ones anew would take longer than all other columns."""
 
     def __init__(self, fields: Iterable[pa.Field]) -> None:
         self._kept = {field.name: pa.nulls(_KEPT_NULLS, field.type) for field in fields}
@@ -40,7 +40,7 @@ class NullColumns:
             return pa.nulls(size, kept.type)
         if name not in self._items:
             return kept.slice(0, size)
-        # Of a slice of lists Arrow writes all that is kept of their items.
+        # Of sliced lists, Arrow would write all items that are kept.
         buffers = [_ZEROS.slice(0, size // 8 + 1), _ZEROS.slice(0, 4 * (size + 1))]
         return _from_buffers(kept.type, size, buffers, size, children=[self._items[name]])
 
@@ -56,7 +56,7 @@ def nested_array(
     children: Sequence[pa.Array],
     offsets: np.ndarray[Any, np.dtype[np.int32]] | None = None,
 ) -> pa.Array:
-    """Return structs, or lists (``offsets``), of which none is null, from arrays of their parts."""
+    """Return structs or (with ``offsets``) lists, none of them null."""
     buffers = [None] if offsets is None else [None, pa.py_buffer(offsets)]
     return _from_buffers(type_, size, buffers, 0, children=list(children))
 

@@ -1,11 +1,10 @@
 """Results to rows: what `predict_stream` yielded, as Arrow record batches.
 
-Nothing is lost on the way: `dgrec.format.decode` turns a row back into results, timing and
-attributes that are equal to the originals in keys, their order, values and types.
+Nothing is lost: `dgrec.format.decode` turns a row back into results, timing and attributes that are
+equal to the originals in keys, their order, values and types.
 
-Rows are converted many at a time and column by column, in C-level passes; only values that do not
-fit their typed column are looked at one by one. That is what keeps recording at a few microseconds
-a frame without giving up a single odd value.
+Rows are converted many at a time and column by column. Only values that do not fit their typed
+column are looked at one by one.
 """
 
 from __future__ import annotations
@@ -31,18 +30,18 @@ _ROW = pa.struct(list(SCHEMA))
 _NULLS = NullColumns(SCHEMA)
 _TIMING: pa.DataType = _TYPES["timing"]
 _TIMING_ITEM = _TIMING.field(0).type
-#: Integers up to here have a double of their own.
+#: Integers up to here are exact as a double.
 _EXACT_IN_DOUBLE = 2**53
 
 
 class Row(NamedTuple):
-    """One inferred frame on its way into a session: whole when it is made, and never changed.
+    """An inferred frame on its way into a session; never changed.
 
-    (A frozen dataclass would say the same and take three times as long to make.)
+    (A frozen dataclass takes three times as long to make.)
 
-    Times are nanoseconds of the session's clock: UTC that only ever runs forward
+    Times are nanoseconds of the session's clock, UTC that never runs backwards
     (`dgrec.clock.Clock`). ``results``, ``timing``, ``attributes`` and ``info`` are the objects
-    that PySDK yielded, untouched; the pixels are not held.
+    that PySDK yielded.
     """
 
     source_frame: int
@@ -55,10 +54,10 @@ class Row(NamedTuple):
     height: int
     results: Any
     timing: Mapping[str, Any]
-    #: What analyzers added, or that as `json_values.dumps` writes it.
+    #: Added by analyzers, or the text that `json_values.dumps` made of it.
     attributes: Mapping[str, Any] | str | None = None
     info: Any = ""
-    #: Model-to-image conversion, sampled as PySDK's semantic overlay does; else None.
+    #: Model-to-image conversion, sampled where PySDK's semantic overlay does.
     conversion: tuple[float, float, float, float] | None = None
     skipped_before: int = 0
     dropped_camera: int = 0
@@ -122,9 +121,9 @@ def build_batch(rows: Sequence[Row], first_frame: int, masks: MaskMode = "exact"
 
 
 def _column(name: str, values: Sequence[Any]) -> pa.Array:
-    # Sizes, drop counts and the columns for the odd case hardly ever change within a batch.
+    # Sizes, drop counts and attributes hardly ever change within a batch.
     first = values[0]
-    # What is kept in memory for the next batch must be small.
+    # Kept for the next batch, so it must be small.
     is_small = type(first) in (int, type(None)) or (type(first) is str and len(first) < 100)
     if is_small and len(values) > 1 and values.count(first) == len(values):
         return _constant(name, first, len(values))
@@ -141,9 +140,8 @@ def _milliseconds(
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Return durations in milliseconds, rounded to 1/4096 ms.
 
-    A quarter of a microsecond is finer than a clock reading in Python; rounding to a power of two
-    (rather than to decimals) leaves most bytes of the double zero, so that the three durations
-    that dgrec measures itself cost 3 bytes each in the sealed file instead of 8.
+    That is finer than a clock reading in Python, and leaves most bytes of the double zero: the
+    durations that dgrec measures take 3 bytes each in the sealed file instead of 8.
     """
     milliseconds: np.ndarray[Any, np.dtype[np.float64]] = np.rint(nanoseconds * (4096 / 1e6)) / 4096
     return milliseconds
@@ -156,7 +154,7 @@ def _attributes_text(attributes: Mapping[str, Any] | str) -> str:
 def _results_column(
     rows: Sequence[Row], fields: Mapping[str, Sequence[Any]]
 ) -> tuple[Sequence[list[Any]], list[dict[str, Any] | None]]:
-    """Return (each frame's detections, what only the JSON column can hold of it or None)."""
+    """Return (each frame's detections, what goes into its column ``restore`` or None)."""
     results: Sequence[Any] = fields["results"]
     infos = fields["info"]
     is_plain = (
@@ -165,14 +163,14 @@ def _results_column(
         and not any(infos)
         and set(fields["conversion"]) == {None}
     )
-    if is_plain:  # one look at all of them is much quicker than one at each
+    if is_plain:  # checked for all at once, which is much faster
         return results, [None] * len(rows)
     lists = [item if type(item) is list else [] for item in results]
     return lists, list(map(_frame_restore, rows))
 
 
 def _frame_restore(row: Row) -> dict[str, Any] | None:
-    """Return what only the JSON column can hold of a frame, or None if there is nothing."""
+    """Return what goes into the column ``restore`` of a frame, or None."""
     note: dict[str, Any] = {}
     if type(row.results) is not list:
         note["results"] = json_values.dumps(row.results)
@@ -186,7 +184,7 @@ def _frame_restore(row: Row) -> dict[str, Any] | None:
 def _timing_columns(
     timings: Sequence[Mapping[str, Any]],
 ) -> tuple[dict[str, Any], pa.Array, dict[int, dict[str, Any]]]:
-    """Return (stage columns, the map column, notes on values that are no floats)."""
+    """Return (columns of the stages, the map, what goes into ``restore`` by row)."""
     uniform = _uniform_timing(timings)
     if uniform is not None:
         return uniform
@@ -200,7 +198,7 @@ def _timing_columns(
         for name, names in STAGE_KEYS.items():
             stages[name].append(next((float(numbers[k]) for k in names if k in numbers), None))
         if len(numbers) < len(timing) or type(timing) is not dict:
-            # JSON has all of it; the map column what SQL can use.
+            # All of it as JSON, and in the map what SQL can use.
             notes[index] = {"timing": json_values.dumps(dict(timing))}
         elif integers := [key for key, value in numbers.items() if type(value) is int]:
             notes[index] = {"timing_int": integers}
@@ -213,7 +211,7 @@ def _timing_columns(
 
 
 def _durations(values: np.ndarray[Any, np.dtype[np.float64]]) -> pa.Array:
-    """Return a stage's column, in which NaN is null: no measurement. ``timing`` keeps it."""
+    """Return the column of a stage, in which NaN becomes null. ``timing`` keeps it."""
     if np.isnan(values).any():
         return pa.array(values, pa.float64(), from_pandas=True)
     return number_array(values, pa.float64())
@@ -222,7 +220,7 @@ def _durations(values: np.ndarray[Any, np.dtype[np.float64]]) -> pa.Array:
 def _uniform_timing(
     timings: Sequence[Mapping[str, Any]],
 ) -> tuple[dict[str, Any], pa.Array, dict[int, dict[str, Any]]] | None:
-    """Return what `_timing_columns` does if all are alike, as they are in practice, else None."""
+    """Return what `_timing_columns` does if all rows have the same keys, as usual; else None."""
     if set(map(type, timings)) != {dict}:
         return None
     keys, size = tuple(timings[0]), len(timings)
@@ -258,11 +256,7 @@ def _are_utf8(keys: tuple[str, ...]) -> bool:
 def _timing_layout(
     keys: tuple[str, ...], size: int
 ) -> tuple[dict[str, int | pa.Array], pa.Array, np.ndarray[Any, np.dtype[np.int32]]]:
-    """Return what rows with the same keys have in common.
-
-    Of each stage which of the keys says how long it took, or a column of nulls; the keys of all
-    rows; where each row's begin.
-    """
+    """Return (for each stage the number of its key or a column of nulls, all keys, offsets)."""
     stages: dict[str, int | pa.Array] = {}
     for name, names in STAGE_KEYS.items():
         found = next((keys.index(key) for key in names if key in keys), None)
@@ -281,7 +275,7 @@ def _map_array(
 
 
 def _is_number(key: Any, value: Any) -> bool:
-    """Return whether the map column gives this item back (but for the type of an integer)."""
+    """Return whether the map column can hold an item (but for the type of an integer)."""
     return (
         type(key) is str
         and (type(value) is float or (type(value) is int and abs(value) <= _EXACT_IN_DOUBLE))

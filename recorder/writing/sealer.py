@@ -213,7 +213,7 @@ class Sealer:
         try:
             written = Journal.open(journal.path, is_ours=True)
             replace = path in self._replaceable or _is_sealed_from(written, path)
-            metadata = seal(written, path, replace=replace, known=videos.described())
+            metadata = seal(written, path, replace=replace, overrides=videos.described())
         except Exception as error:  # a defect here must not end the sealing of other parts
             self._failures[journal.path] = _failure(error, journal.path)
             with self._lock:
