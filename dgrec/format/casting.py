@@ -89,7 +89,7 @@ def cast_batches(batch: pa.RecordBatch, schema: pa.Schema, path: Path) -> Iterat
             too large.
     """
     try:
-        # Texts that are no UTF-8, and offsets that lead out of their buffers.
+        # Checks for texts that are not UTF-8, and offsets that lead out of their buffers.
         batch.validate(full=True)
         for part in _small_parts(batch):
             fields = [schema.field(name) for name in part.schema.names]

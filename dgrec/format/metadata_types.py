@@ -22,7 +22,7 @@ _LARGEST_COUNT: Final = 2**53
 _LARGEST_NUMBER: Final = 1e15
 _LARGEST_INTEGER: Final = 2**64
 
-#: What stands for a value that does not fit.
+#: Marks a value that does not fit.
 _ABSENT: Final = object()
 
 #: Takes a value and its depth; returns it as it may be used, or `_ABSENT`.
