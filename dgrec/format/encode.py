@@ -9,7 +9,7 @@ column are looked at one by one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import Any, NamedTuple
@@ -103,15 +103,13 @@ def build_batch(rows: Sequence[Row], first_frame: int, masks: MaskMode = "exact"
     stages, timing, timing_notes = _timing_columns(fields["timing"])
     for index, note in timing_notes.items():
         restores[index] = {**(restores[index] or {}), **note}
-    values = {
-        **{name: fields[name] for name in _COPIED_NAMES},
-        "dropped_before": tuple(map(sum, dropped)),
-        "attributes": [_attributes_text(item) if item else None for item in fields["attributes"]],
-        "restore": [compact(note) if note else None for note in restores],
-    }
+    values = {name: fields[name] for name in _COPIED_NAMES}
+    values["dropped_before"] = tuple(map(sum, dropped))
     columns = {
         **{name: number_array(column, _TYPES[name]) for name, column in numbers.items()},
         **{name: _column(name, column) for name, column in values.items()},
+        "attributes": _texts("attributes", fields["attributes"], _attributes_text),
+        "restore": _texts("restore", restores, compact),
         **stages,
         "timing": timing,
         "detections": detections_column(results, masks),
@@ -120,8 +118,14 @@ def build_batch(rows: Sequence[Row], first_frame: int, masks: MaskMode = "exact"
     return pa.RecordBatch.from_struct_array(struct)
 
 
+def _texts(name: str, values: Sequence[Any], text_of: Callable[[Any], str]) -> pa.Array:
+    if not any(values):
+        return _NULLS.get(name, len(values))
+    return pa.array([text_of(value) if value else None for value in values], pa.string())
+
+
 def _column(name: str, values: Sequence[Any]) -> pa.Array:
-    # Sizes, drop counts and attributes hardly ever change within a batch.
+    # Sizes and drop counts hardly ever change within a batch.
     first = values[0]
     # Kept for the next batch, so it must be small.
     is_small = type(first) in (int, type(None)) or (type(first) is str and len(first) < 100)
