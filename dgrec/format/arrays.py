@@ -36,11 +36,12 @@ class NullColumns:
 
     def _get(self, name: str, size: int) -> pa.Array:
         kept = self._kept[name]
-        if size > _KEPT_NULLS:
+        # Of an empty slice of texts, Arrow would write all that is kept of them.
+        if not 0 < size <= _KEPT_NULLS:
             return pa.nulls(size, kept.type)
         if name not in self._items:
             return kept.slice(0, size)
-        # Of sliced lists, Arrow would write all items that are kept.
+        # Likewise of any slice of lists.
         buffers = [_ZEROS.slice(0, size // 8 + 1), _ZEROS.slice(0, 4 * (size + 1))]
         return _from_buffers(kept.type, size, buffers, size, children=[self._items[name]])
 

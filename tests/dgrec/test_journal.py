@@ -27,7 +27,8 @@ from dgrec.errors import (
     OutputError,
     SessionError,
 )
-from dgrec.format import SCHEMA, Journal, JournalWriter, is_being_written
+from dgrec.format import SCHEMA, Journal, JournalTail, JournalWriter, is_being_written
+from dgrec.format.encode import build_batch
 from dgrec.format.messages import whole_messages
 from dgrec.format.schema import FORMAT_VERSION
 from dgrec.session import open_session
@@ -134,6 +135,39 @@ def test_a_pass_that_stops_early_changes_nothing(
     list(journal.batches())
     passes = journal.batches(), journal.batches()
     assert [[b.num_rows for b in pair] for pair in zip(*passes, strict=True)] == [[3, 3]] * 4
+
+
+def test_one_bad_batch_among_small_ones(tmp_path: Path, expected: list[dict[str, Any]]) -> None:
+    """Stamps beyond all dates are looked for in many batches at once."""
+    path = tmp_path / "a.arrows"
+    writer = JournalWriter(path, new_metadata(), durability="never")
+    writer.write(ROWS[:3])
+    at = writer.bytes_written
+    good = build_batch(ROWS[3:6], 3)
+    never = pa.array([2**62] * 3).view(SCHEMA.field("captured_at").type)
+    columns = {**dict(zip(SCHEMA.names, good.columns, strict=True)), "captured_at": never}
+    bad = pa.RecordBatch.from_arrays(list(columns.values()), schema=SCHEMA)
+    writer._put(writer._encode(bad, {}))
+    writer.frames += 3
+    writer._sequence += 1
+    writer.write(ROWS[6:9])
+    writer.end(CLOSING)
+    writer.close()
+    journal = Journal.open(path)
+    assert [batch.to_pylist() for batch in journal.batches()] == [expected[:3] + expected[6:9]]
+    damage = [f"the message at byte {at:,} cannot be decoded", "frames 3 to 5 are lost"]
+    assert journal.damage == damage
+
+
+def test_a_tail_that_is_left_early_loses_no_rows(
+    whole: Path, expected: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "_TOGETHER_BYTES", 0)
+    tail = JournalTail(whole)
+    first = next(iter(tail.read())).to_pylist()
+    rest = [row for batch in tail.read() for row in batch.to_pylist()]
+    tail.close()
+    assert first + rest == expected
 
 
 def test_counts(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ SIZE = 16_000
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sealer_module, "_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(sealer_module, "_CHECK_SECONDS", 0.05)
 
 
 @pytest.fixture
