@@ -19,7 +19,7 @@ from typing import Any
 
 import dgrec
 from dgrec.footage import Footage, Pixels
-from dgrec.replay.rendering import Scene, make_cut
+from dgrec.replay.rendering import Scene, select_frames
 from dgrec.video import VideoWriter
 from tests.factory import make_row, new_metadata, smooth_boxes, write_session
 
@@ -51,7 +51,7 @@ def draw(path: Path, scene: Scene, encoded: Path | None = None) -> float:
         session = closing.enter_context(dgrec.open(path))
         pixels = closing.enter_context(Pixels(Footage(None)))
         painter = scene.painter(session, closing)
-        pictures = make_cut(session).frames(session, pixels)
+        pictures = select_frames(session).frames(session, pixels)
         first = next(pictures)
         picture = painter.draw(first.result, first.image)  # imports PySDK
         writer = None

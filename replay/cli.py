@@ -1,4 +1,4 @@
-"""The commands of this room: look at a session again, and measure it."""
+"""The commands that read sessions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["COMMANDS"]
 
 @click.command(
     "info",
-    short_help="What is known about a recording, and what its columns take.",
+    short_help="Show what is known about a recording, and the size of its columns.",
     epilog="Example: dgrec info session.parquet",
 )
 @session_argument
@@ -44,7 +44,7 @@ def info_command(session: Path, form: str, output: Path | None, overwrite: bool)
 
 @click.command(
     "verify",
-    short_help="Tell whether sessions are whole, and true to their metadata.",
+    short_help="Check whether sessions are whole, and true to their metadata.",
     epilog="Example: dgrec verify session.parquet",
 )
 @click.argument("sessions", nargs=-1, required=True, type=NamedPath(path_type=Path))

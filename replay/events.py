@@ -1,4 +1,4 @@
-"""What happened to a session's source while it was recorded."""
+"""The events of a session: what happened to its source while it was recorded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["damage_events", "source_events"]
 
 
 def source_events(session: Session) -> list[dict[str, Any]]:
-    """Return what happened to the source; of a journal, as far as it has been read."""
+    """Return the events of a session; of a journal, those that have been read so far."""
     events = list(session.metadata.get("events", []))
     if not session.parts and not session.sealed:
         events += session.journal.events
@@ -19,5 +19,5 @@ def source_events(session: Session) -> list[dict[str, Any]]:
 
 
 def damage_events(events: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return those that say how many frames of the source could not be decoded."""
+    """Return the events with a number of frames that could not be decoded."""
     return [event for event in events if event.get("kind") == "damage" and event.get("lost")]

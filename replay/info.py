@@ -1,4 +1,4 @@
-"""What is known about a recording, and what its columns take."""
+"""Everything that is known about a recording, and the size of its columns."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 __all__ = ["describe", "write_info"]
 
-#: Longer values are cut in the table; JSON has them whole.
+#: Longer values are shortened in the table, not in JSON.
 _LONGEST_VALUE = 160
-#: More events of a kind are not shown one by one.
+#: The most events of a kind that are shown one by one.
 _MOST_EVENTS = 10
 
 
 def describe(session: Session) -> dict[str, Any]:
     """Return what is known about a session; the keys are those that ``--format json`` prints.
 
-    ``bytes`` are those in the file, compressed; ``share`` is of the whole file. A journal is not
-    compressed and holds its columns in turns, so that only its length is known.
+    ``bytes`` are compressed, as in the file; ``share`` is of the whole file. The columns of a
+    journal have no sizes of their own.
 
     Raises:
         SessionError: Part of the file cannot be read.
@@ -117,7 +117,7 @@ def _sections(info: Mapping[str, Any]) -> Iterator[Section]:
     if sizes := list(_size_rows(info["events"])):
         yield Section("Size", (), sizes)
     for name, rows in _metadata_groups(
-        # What the rows add up to, which is what every command shows of them.
+        # Counted from the rows, as in every command.
         {**info["metadata"], "totals": info["totals"]}
     ).items():
         if rows:
@@ -144,7 +144,8 @@ def _session_rows(info: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _file_rows(info: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "path", info["path"]
     yield "state", info["state"]
-    yield "size", _bytes_text(info["bytes"])
+    size = info["bytes"]
+    yield "size", f"{size:,} bytes" + (f" ({size_text(size)})" if size >= 1000 else "")
     yield "a frame takes", _bytes_each(info["bytes_per_frame"])
     if _has_sizes(info):
         yield "a detection takes", _bytes_each(info["bytes_per_detection"])
@@ -154,7 +155,7 @@ def _file_rows(info: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _video_rows(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield name and facts of each recorded video; of one that is not ended, what is known."""
+    """Yield name and facts of each recorded video, as far as known."""
     for video in video_entries(metadata):
         facts = [str(video.get("kind")), str(video.get("codec"))]
         if video.get("width") is not None and video.get("height") is not None:
@@ -169,7 +170,7 @@ def _video_rows(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _gap_rows(events: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
-    """Yield how often and how long the source was lost, and each time of it, or the longest."""
+    """Yield how often and how long the source was lost, and the longest gaps."""
     gaps = [
         (float(event["seconds"]), event)
         for event in events
@@ -183,12 +184,11 @@ def _gap_rows(events: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
         until = "" if event.get("back", True) else ", until the end"
         server = f"{event['server']}, " if "server" in event else ""
         yield str(event.get("from")), f"{seconds:,.1f} s{until}: {server}{event.get('reason')}"
-    if len(gaps) > _MOST_EVENTS:
-        yield "shorter ones", f"{len(gaps) - _MOST_EVENTS:,} (--format json has them)"
+    yield from _later(gaps, "shorter ones")
 
 
 def _damage_rows(events: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
-    """Yield how many frames of the source could not be decoded, and when the first ones."""
+    """Yield how many frames of the source could not be decoded, and the first such events."""
     damage = damage_events(events)
     if not damage:
         return
@@ -196,21 +196,25 @@ def _damage_rows(events: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str
     yield "in all", f"{counted(lost, 'frame')} could not be decoded"
     for event in damage[:_MOST_EVENTS]:
         yield str(event.get("from")), f"{event['lost']:,}, before frame {event.get('source_frame')}"
-    if len(damage) > _MOST_EVENTS:
-        yield "later ones", f"{len(damage) - _MOST_EVENTS:,} (--format json has them)"
+    yield from _later(damage)
 
 
 def _size_rows(events: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
-    """Yield from which frame on the source's pictures had another size."""
+    """Yield the frames at which the size of the source's pictures changed."""
     sizes = [event for event in events if event.get("kind") == "size"]
     for event in sizes[:_MOST_EVENTS]:
         size = f"{event.get('width')}x{event.get('height')}"
         yield str(event.get("at")), f"{size} from frame {event.get('source_frame')} of the source"
-    if len(sizes) > _MOST_EVENTS:
-        yield "later ones", f"{len(sizes) - _MOST_EVENTS:,} (--format json has them)"
+    yield from _later(sizes)
 
 
-#: The order in which groups of the metadata are shown; others follow by their own names.
+def _later(events: Sequence[Any], name: str = "later ones") -> Iterator[tuple[str, str]]:
+    """Yield how many events are not shown, if any."""
+    if len(events) > _MOST_EVENTS:
+        yield name, f"{len(events) - _MOST_EVENTS:,} (--format json has them)"
+
+
+#: Groups of the metadata in the order in which they are shown, before all others.
 _GROUPS = ("source", "model", "overlay", "options", "totals", "machine", "versions", "host")
 _SHOWN_ABOVE = tuple(
     "format session_id name started_at ended_at end_reason end_detail damage video events".split()
@@ -264,12 +268,8 @@ def _columns_section(info: Mapping[str, Any]) -> Section:
 
 
 def _has_sizes(info: Mapping[str, Any]) -> bool:
-    """Return whether all of the session is sealed, and its columns have sizes of their own."""
+    """Return whether the columns have sizes: the whole session is sealed."""
     return all(column["bytes"] is not None for column in info["columns"])
-
-
-def _bytes_text(size: int) -> str:
-    return f"{size:,} bytes ({size_text(size)})" if size >= 1000 else f"{size:,} bytes"
 
 
 def _bytes_each(size: float | None) -> str:

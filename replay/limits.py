@@ -1,4 +1,4 @@
-"""Limits that the operating system holds this process to."""
+"""Limits on memory and time of statements, also by the operating system."""
 
 from __future__ import annotations
 
@@ -9,23 +9,22 @@ from pathlib import Path
 
 __all__ = ["MEMORY", "TIMEOUT_S", "bounded_memory"]
 
-#: What DuckDB may hold for a statement, as it writes sizes, and how long one may take.
+#: DuckDB's memory for a statement, in its own notation, and the longest time that one may take.
 MEMORY = "2GB"
 TIMEOUT_S = 300.0
 
-#: What this program itself may take beside DuckDB: results on their way out, buffers.
+#: Memory of this program beside DuckDB's: results on their way out, buffers.
 _BESIDE = 10**9
-#: For each processor, DuckDB and Arrow start threads, whose stacks count in full.
+#: DuckDB and Arrow start threads for each processor, whose stacks count in full.
 _PER_PROCESSOR = 32 << 20
 
 
 @contextlib.contextmanager
 def bounded_memory(size: int) -> Iterator[None]:
-    """Let the process take ``size`` bytes, and what it needs itself, beyond what it has now.
+    """Limit the process to ``size`` bytes, and what it needs itself, beyond its present memory.
 
-    DuckDB's own limit leaves out the memory in which functions build a text or a list: one
-    ``repeat`` may ask for gigabytes. Where there is no such limit (other than Linux), nothing
-    happens.
+    DuckDB's own limit leaves out memory of functions that build a text or a list: one ``repeat``
+    may take gigabytes. Only Linux has such a limit.
     """
     try:
         import resource
@@ -37,9 +36,8 @@ def bounded_memory(size: int) -> Iterator[None]:
     before = resource.getrlimit(resource.RLIMIT_DATA)
     beside = _BESIDE + (os.cpu_count() or 1) * _PER_PROCESSOR
     wanted = pages * os.sysconf("SC_PAGE_SIZE") + size + beside
-    hard = before[1]
     soft = wanted if before[0] == resource.RLIM_INFINITY else min(wanted, before[0])
-    resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+    resource.setrlimit(resource.RLIMIT_DATA, (soft, before[1]))
     try:
         yield
     finally:

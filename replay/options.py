@@ -40,7 +40,7 @@ __all__ = [
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-#: What a suffix of --output says about the format.
+#: Format by the suffix of --output.
 _SUFFIXES = {
     **dict.fromkeys(("", ".txt", ".log", ".sql"), "table"),
     ".csv": "csv",
@@ -54,8 +54,15 @@ _SUFFIXES = {
 TABLE_ROWS = 1000
 
 
+def _with_options(command: _Command, options: Sequence[Callable[..., Any]]) -> _Command:
+    """Add options to a command, in the order of its help."""
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 class FiniteRange(click.FloatRange):
-    """A number in a range. click's own lets NaN through, which no comparison keeps out later."""
+    """A number in a range. click's own type accepts NaN."""
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -67,7 +74,7 @@ class FiniteRange(click.FloatRange):
 
 
 def check_companions(context: click.Context, needed: str, *names: str) -> None:
-    """Refuse options that do nothing because the one that they go with was not given.
+    """Refuse options that have no effect without another one.
 
     Raises:
         UsageError: One of ``names`` was given, and ``needed`` was not.
@@ -79,18 +86,18 @@ def check_companions(context: click.Context, needed: str, *names: str) -> None:
 
 
 def check_no_overlay(context: click.Context) -> None:
-    """Refuse settings of the overlay where --no-overlay says that none is drawn."""
-    # --where says which trails are drawn, too.
+    """Refuse settings of the overlay beside --no-overlay."""
+    # --where also selects trails.
     names = _OVERLAY if context.params["trails"] else (*_OVERLAY, "where")
     for flag in _given(context, names) if context.params["no_overlay"] else ():
         raise click.UsageError(f"{flag} does nothing with --no-overlay")
 
 
 def check_annotated(context: click.Context, video: Path | None) -> None:
-    """Refuse what cannot be drawn, or hidden, on a video that has the overlay in it already.
+    """Refuse options that need the pixels without the overlay, for a video that has it.
 
     Raises:
-        VideoError: An option that needs the pixels without it was given.
+        VideoError: One of them was given.
     """
     from dgrec.errors import VideoError
 
@@ -103,7 +110,7 @@ def check_annotated(context: click.Context, video: Path | None) -> None:
 
 
 def _given(context: click.Context, names: Sequence[str]) -> list[str]:
-    """Return those of the options, as they are written, that stand on the command line."""
+    """Return those of the options that were given, as they are written."""
     default = click.core.ParameterSource.DEFAULT
     return [_flag(name) for name in names if context.get_parameter_source(name) is not default]
 
@@ -117,25 +124,25 @@ def clips_option(command: _Command) -> _Command:
     return click.option(
         "--with-clips",
         is_flag=True,
-        help="Count clips in folders and globs, too, whose frames are in other sessions there. "
-        "Without it they are named and left out; a clip that is named itself counts.",
+        help="Also count clips in folders and globs whose frames are in other sessions there. "
+        "By default they are reported and left out, unless the clip itself is named.",
     )(command)
 
 
 def say_clip(line: str) -> None:
-    """Name a clip that is not counted."""
+    """Report a clip that is not counted."""
     echo(f"{line} (--with-clips counts it)", err=True)
 
 
 def session_argument(command: _Command) -> _Command:
-    """Add SESSION. The library says whether it can be read, so that the exit code is 1, not 2."""
+    """Add SESSION. The library opens it, not click, so that the exit code is 1 instead of 2."""
     return click.argument("session", type=NamedPath(path_type=Path))(command)
 
 
 def output_options(*formats: str) -> Callable[[_Command], _Command]:
     """Add ``--format`` with these choices, ``--output`` and ``--overwrite``.
 
-    The command gets as ``form`` the format to write: the chosen one, or what the suffix says.
+    The command gets the format as ``form``: the given one, or that of the suffix.
     """
 
     def decorate(command: _Command) -> _Command:
@@ -143,24 +150,23 @@ def output_options(*formats: str) -> Callable[[_Command], _Command]:
         def with_format(*, form: str | None, output: Path | None, **options: Any) -> Any:
             return command(form=form or _by_suffix(output, formats), output=output, **options)
 
-        decorated = with_format
-        for option in (
-            click.option("--overwrite", is_flag=True, help="Replace the output if it exists."),
-            click.option(
-                "--output",
-                "-o",
-                type=NamedPath(path_type=Path),
-                help="File to write; - is standard output.  [default: -]",
-            ),
-            click.option(
-                "--format",
-                "form",
-                type=click.Choice(formats),
-                help="[default: what the suffix of --output says, else table]",
-            ),
-        ):
-            decorated = option(decorated)
-        return cast(_Command, decorated)
+        return cast(_Command, _with_options(with_format, options))
+
+    options = [
+        click.option(
+            "--format",
+            "form",
+            type=click.Choice(formats),
+            help="[default: what the suffix of --output says, else table]",
+        ),
+        click.option(
+            "--output",
+            "-o",
+            type=NamedPath(path_type=Path),
+            help="File to write; - is standard output.  [default: -]",
+        ),
+        click.option("--overwrite", is_flag=True, help="Replace the output if it exists."),
+    ]
 
     return decorate
 
@@ -178,7 +184,7 @@ def _by_suffix(output: Path | None, formats: Sequence[str]) -> str:
 
 
 def say_damage(session: Session) -> None:
-    """Say on stderr what of a session cannot be read, and so is missing from what follows."""
+    """Report on stderr what of a session cannot be read, and is missing in the result."""
     damage = session.damage
     if damage:
         shown = and_more(damage, "more: dgrec info")
@@ -186,7 +192,7 @@ def say_damage(session: Session) -> None:
 
 
 def _position(text: str) -> Any:
-    from dgrec.footage import parse_position
+    from dgrec.footage import parse_position  # which imports numpy and pyarrow
 
     return parse_position(text)
 
@@ -196,7 +202,7 @@ POSITION = Parsed(_position)
 
 
 def parse_grid(text: str) -> tuple[int, int]:
-    """Return the columns and rows that ``4x3`` names."""
+    """Return columns and rows of a grid such as ``4x3``."""
     match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text.strip(), re.IGNORECASE | re.ASCII)
     if match is None:
         raise click.BadParameter(
@@ -209,7 +215,7 @@ _HEX_COLOR = re.compile(r"#?([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})\Z")
 
 
 def parse_color(text: str) -> tuple[int, int, int]:
-    """Return the color (red, green, blue) that ``R,G,B`` or ``#RRGGBB`` names."""
+    """Return a color (red, green, blue) written as ``R,G,B`` or ``#RRGGBB``."""
     match = _HEX_COLOR.match(text)
     parts = [str(int(item, 16)) for item in match.groups()] if match else text.split(",")
     values = [int(part) for part in parts if part.strip().isdecimal()]
@@ -235,7 +241,7 @@ def parse_alpha(text: str) -> float | str:
     return alpha
 
 
-#: What `overlay_options` adds, by parameter.
+#: The parameters of `overlay_options`.
 _OVERLAY = tuple(
     "line_width show_labels show_probabilities alpha font_scale color blur no_blur".split()
 )
@@ -270,13 +276,11 @@ def overlay_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--no-blur", is_flag=True, help="Do not blur what was blurred live."),
     ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return _with_options(command, options)
 
 
 def overlay_settings(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the overlay settings that were asked for, by PySDK's names (`OVERLAY_SETTINGS`)."""
+    """Return the given overlay settings by PySDK's names (`OVERLAY_SETTINGS`)."""
     colors, blur, no_blur = (options.pop(name) for name in ("color", "blur", "no_blur"))
     names = ("line_width", "show_labels", "show_probabilities", "alpha", "font_scale")
     settings = {name: value for name in names if (value := options.pop(name)) is not None}
@@ -292,7 +296,7 @@ def overlay_settings(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def selection_options(command: _Command) -> _Command:
-    """Add the options that say which frames are drawn, and which of their detections."""
+    """Add the options that select frames and detections."""
     options = [
         click.option(
             "--start",
@@ -316,13 +320,11 @@ def selection_options(command: _Command) -> _Command:
             "such as \"score > 0.5 and label = 'face'\". The frames all stay.",
         ),
     ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return _with_options(command, options)
 
 
 def picture_options(command: _Command) -> _Command:
-    """Add the options that say what is drawn besides the overlay, and at what size."""
+    """Add the options of what is drawn besides the overlay, and of its size."""
     options = [
         click.option("--no-overlay", is_flag=True, help="Do not draw what the model found."),
         click.option(
@@ -392,6 +394,4 @@ def picture_options(command: _Command) -> _Command:
             help="Size of the pictures, as a multiple of their own.",
         ),
     ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return _with_options(command, options)

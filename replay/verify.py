@@ -1,9 +1,8 @@
-"""Whether a session is whole, and whether what it says of itself is true."""
+"""Checks whether a session is whole, and whether its metadata is true."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from dgrec.errors import DamagedSessionError, DgrecError, VideoError
-from dgrec.footage import VideoFrames, base_name, recorded_video
+from dgrec.footage import VideoFrames, base_name, difference_of, recorded_video
 from dgrec.format import (
     AT_START,
     LOSSES,
@@ -32,36 +31,35 @@ from dgrec.video import import_av, open_container
 __all__ = ["Findings", "check", "verify"]
 
 _ROWS_AT_ONCE = 256
-#: What every row has, and what is counted of it.
 _PLACES = ("dropped_camera", "dropped_queue", "dropped_writer")
 _COUNTS = ("skipped_before", "dropped_before", *_PLACES)
 _DURATIONS = ("read_ms", "latency_ms", "recorder_ms")
 _NEVER_NULL = ("frame", "source_frame", "captured_at", "completed_at", *_DURATIONS, *_COUNTS)
-#: Stamps are equal to the microsecond; only where several were the same, they are moved by some.
+#: Times are equal to the microsecond, except that equal stamps were moved by a few.
 _SAME_US = 1000
 _CHECKED = (*_NEVER_NULL, "video_frame", "detections")
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What checking a session has found, a line each."""
+    """The results of checking a session, a line each."""
 
-    #: What is wrong with the session.
+    #: Faults of the session.
     problems: list[str]
-    #: What was wrong with its source: the session is whole, the footage was not.
+    #: Faults of its source, which do not make the session less whole.
     notes: list[str]
 
 
 def verify(path: Path) -> list[str]:
-    """Return one line for each thing that is wrong with the session at ``path``; none if whole.
+    """Return the faults of the session at ``path``, a line each; none if it is whole.
 
-    Reads all of it: checksums of the file, of each page or batch, and the rows themselves.
+    Reads all of it: the checksums of the file and of each page or batch, and the rows.
     """
     return check(path).problems
 
 
 def check(path: Path) -> Findings:
-    """Return what is wrong with the session at ``path``, and what was with its source."""
+    """Return the faults of the session at ``path``, and those of its source."""
     try:
         with open_session(path) as session:
             return Findings(list(_problems(session)), list(_source_notes(session)))
@@ -80,7 +78,7 @@ def _source_notes(session: Session) -> Iterator[str]:
 
 def _problems(session: Session) -> Iterator[str]:
     for key in session.odd_metadata:
-        yield f"its metadata has something else than it should under {key!r}: left out"
+        yield f"its metadata has an invalid value for {key!r}: left out"
     if session.sealed:
         if not session.has_checksums:
             yield "has no checksums of its own: rewritten by another tool"
@@ -91,7 +89,7 @@ def _problems(session: Session) -> Iterator[str]:
     rows = _RowCheck(session.first_frame, starts)
     can_be_restored = True
     for batch in session.batches():
-        # Decoding every column is what checks its pages.
+        # Reading all columns checks all pages.
         rows.add(with_columns(batch, _CHECKED))
         if can_be_restored:
             problem = _results(session, batch)
@@ -106,19 +104,19 @@ def _problems(session: Session) -> Iterator[str]:
         yield from session.journal.damage
         if session.journal.closing is None and _is_left(session.path):
             yield "its recorder was cut off (dgrec recover seals what is there)"
-    # Where rows are known to be lost, a jump in the numbering is no news.
+    # If rows are known to be lost, a jump in the numbers needs no line of its own.
     yield from (text for kind, text in rows.problems if kind != "frame" or not session.damage)
     yield from _totals(session, rows)
     yield from _videos(session, rows)
 
 
 def _is_left(journal: Path) -> bool:
-    """Return whether nobody writes a journal any more, and nobody has sealed it meanwhile."""
+    """Return whether a journal is neither being written nor sealed meanwhile."""
     return not is_being_written(journal) and journal.exists()
 
 
 def _results(session: Session, batch: pa.RecordBatch) -> str | None:
-    """Return what is wrong with the first row whose results cannot be given back."""
+    """Return the problem of the first row whose results cannot be restored."""
     metadata = session.metadata
     for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
         for row in rows_of(batch.slice(start, _ROWS_AT_ONCE)):
@@ -130,13 +128,13 @@ def _results(session: Session, batch: pa.RecordBatch) -> str | None:
 
 
 class _RowCheck:
-    """Goes through the rows in order and keeps the first problem of each kind."""
+    """Checks the rows in order and keeps the first problem of each kind."""
 
     def __init__(self, first_frame: int = 0, part_starts: Sequence[int] = ()) -> None:
         self._first_frame = first_frame
         self.frames = 0
         self._part_starts = part_starts or (first_frame,)
-        #: The video frames that the rows of each part name.
+        #: The video frames of each part's rows.
         self.video_rows = [_VideoRows() for _ in self._part_starts]
         self.totals = RowTotals()
         self._last: dict[str, int] = {}
@@ -144,7 +142,7 @@ class _RowCheck:
 
     @property
     def problems(self) -> list[tuple[str, str]]:
-        """Each kind of problem, and the first of it in words."""
+        """Each kind of problem, and the first one of it in words."""
         return list(self._found.items())
 
     def add(self, batch: pa.RecordBatch) -> None:
@@ -158,13 +156,15 @@ class _RowCheck:
         wrong = np.flatnonzero(np.nan_to_num(frame, nan=-1) != expected)
         if len(wrong):
             row = int(wrong[0])
-            self._note("frame", f"row {self.frames + row} has the frame number {_said(frame[row])}")
+            number = "NULL" if np.isnan(frame[row]) else int(frame[row])
+            self._note("frame", f"row {self.frames + row} has the frame number {number}")
         captured, completed = (_numbers(batch, f"{name}_at") for name in ("captured", "completed"))
         self._increasing("source_frame", _numbers(batch, "source_frame"), expected, strictly=True)
         self._increasing("captured_at", captured, expected, strictly=False)
         self._increasing("completed_at", completed, expected, strictly=False)
         self._first("completed", completed < captured, "was completed before it was captured")
-        self._first("negative", _is_negative(batch), "has a negative count or duration")
+        is_negative = _any([_numbers(batch, name) < 0 for name in (*_DURATIONS, *_COUNTS)])
+        self._first("negative", is_negative, "has a negative count or duration")
         parts = [_numbers(batch, place) for place in _PLACES if place in batch.schema.names]
         if parts:
             unequal = _numbers(batch, "dropped_before") != sum(parts)
@@ -174,7 +174,7 @@ class _RowCheck:
         self.frames += batch.num_rows
 
     def _look_for_gaps(self, batch: pa.RecordBatch) -> None:
-        """Note what the recorder always writes and is not there: another tool has edited it."""
+        """Note nulls that the recorder never writes: another tool has edited the file."""
         for name in _NEVER_NULL:
             if name in batch.schema.names:
                 self._first(f"{name} is null", _is_null(batch, (name,)), f"has no {name}")
@@ -185,8 +185,8 @@ class _RowCheck:
             self._note(kind, f"frame {self._first_frame + self.frames + int(wrong[0])}: {text}")
 
     def _follow_video(self, column: pa.Array, frame: np.ndarray, captured: np.ndarray) -> None:
-        # Rows of frames in the video name them in their order. A number may be missing: its row
-        # was lost in front of the disk. Each part has a video of its own.
+        # Video frames are ascending; some may be missing, since their rows were lost before they
+        # were written. Each part has a video of its own.
         there = column.is_valid().to_numpy(zero_copy_only=False)
         numbers = column.drop_null().to_numpy(zero_copy_only=False)
         part_of = np.searchsorted(self._part_starts, frame[there], side="right") - 1
@@ -219,7 +219,7 @@ class _RowCheck:
 
 
 class _VideoRows:
-    """The rows of a part that name a frame of its video: which, and when it was captured."""
+    """The video frames of a part's rows, and when they were captured."""
 
     def __init__(self) -> None:
         self.numbers: list[np.ndarray] = []
@@ -227,11 +227,11 @@ class _VideoRows:
 
     @property
     def last(self) -> int:
-        """The last frame that is named; -1 where none is."""
+        """The last video frame of a row; -1 if there is none."""
         return int(self.numbers[-1][-1]) if self.numbers else -1
 
     def problem(self, times_us: np.ndarray) -> str:
-        """Return how the times of a video's frames differ from those of the rows; "" if not."""
+        """Return how the video's times differ from those of the rows; "" if they do not."""
         if not self.numbers:
             return ""
         numbers, captured = np.concatenate(self.numbers), np.concatenate(self.captured_us)
@@ -252,13 +252,13 @@ class _VideoRows:
 
 
 def _numbers(batch: pa.RecordBatch, name: str) -> np.ndarray:
-    """Return a column as floats, stamps in microseconds; NaN for null and where there is none."""
+    """Return a column as floats, stamps in microseconds; NaN for nulls and a missing column."""
     if name not in batch.schema.names:
         return np.full(batch.num_rows, np.nan)
     column = batch.column(name)
     if pa.types.is_timestamp(column.type):
         column = column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.int64())
-    # Exact: counts, and the microseconds of this century, are less than 2^53.
+    # Counts, and microseconds of this century, are less than 2^53: floats are exact.
     values: np.ndarray = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     return values
 
@@ -268,21 +268,13 @@ def _is_null(batch: pa.RecordBatch, names: Sequence[str]) -> np.ndarray:
     return _any([~np.isfinite(_numbers(batch, name)) for name in there])
 
 
-def _is_negative(batch: pa.RecordBatch) -> np.ndarray:
-    return _any([_numbers(batch, name) < 0 for name in (*_DURATIONS, *_COUNTS)])
-
-
 def _any(masks: Sequence[np.ndarray]) -> np.ndarray:
-    """Return where any of some masks, of which there is one at least, is true."""
+    """Return where at least one of the masks is true."""
     found: np.ndarray = np.logical_or.reduce(masks)
     return found
 
 
-def _said(value: float) -> str:
-    return "NULL" if np.isnan(value) else str(int(value))
-
-
-#: Totals by what they are called in a sentence, where that is something else.
+#: Totals whose name in a sentence differs.
 _TOTALS = {
     "dropped_camera": "dropped by the camera",
     "dropped_queue": "dropped by the queue",
@@ -301,8 +293,8 @@ def _totals(session: Session, rows: _RowCheck) -> Iterator[str]:
         if said is None or said == count:
             continue
         if name in AT_START and not loses_at_start(session.metadata):
-            continue  # footage was said to lose frames then, once
-        # The recorder itself counts what comes after the last row, too.
+            continue  # older recorders counted frames of footage as lost there
+        # The recorder also counts losses after the last row.
         is_its_own = session.has_checksums or not session.sealed
         if name in LOSSES and is_its_own and isinstance(said, int) and said > count:
             continue
@@ -319,44 +311,41 @@ def _videos(session: Session, rows: _RowCheck) -> Iterator[str]:
 def _video_problems(
     folder: Path, video: VideoEntry, rows: _VideoRows, is_clip: bool
 ) -> Iterator[str]:
-    """Yield what is wrong with one video; ``rows`` are those that name its frames."""
+    """Yield the faults of one video; ``rows`` are those with its frames."""
     name = base_name(video.get("file"))
     path = recorded_video(folder, video)
     if path is None:
         yield f"its video {name} is gone"
         return
-    if video.get("sha256") is not None and _sha256(path) != video["sha256"]:
+    if video.get("sha256") is not None and difference_of(path, {"sha256": video["sha256"]}):
         yield f"its video {name} is not the one that was recorded"
         return
     if video.get("frames") is None and video.get("size") is None:
-        return  # it is being recorded, or was when the recorder was cut off
+        return  # it is being recorded, or its recorder was cut off
     count = _frames_in(path)
     if video.get("frames") is not None and count != video["frames"]:
         yield f"its video {name} has {count} frames instead of {video['frames']}"
     elif rows.last >= count and "problem" not in video:
         yield f"its video {name} has {count} frames, but a row says video frame {rows.last}"
-    elif not is_clip:  # which closes gaps
+    elif not is_clip:  # a clip closes gaps
         times_us = _times_us(path)
         if len(times_us) == count and (problem := rows.problem(times_us)):
             yield f"its video {name} {problem}"
 
 
 def _frames_in(path: Path) -> int:
-    """Return how many frames of a video can be decoded; 0 if it is none."""
+    """Return how many frames of a video can be decoded; 0 if it is not a video."""
     try:
-        clip = VideoFrames(path)
+        with contextlib.closing(VideoFrames(path)) as frames:
+            frames.count_frames()  # by decoding, not by the index
+            frames.read(sys.maxsize)  # past any end, which makes the length known
+            return frames.length or 0
     except VideoError:
         return 0
-    try:
-        clip.count_frames()  # what its index promises is not what is being asked
-        clip.read(sys.maxsize)  # past any end: now the length is known
-        return clip.length or 0
-    finally:
-        clip.close()
 
 
 def _times_us(path: Path) -> np.ndarray:
-    """Return the time of each picture of a video, in microseconds; as far as it can be read."""
+    """Return the times of a video's pictures in microseconds, as far as it can be read."""
     times: list[int] = []
     with (
         contextlib.suppress(VideoError, IndexError, OSError, import_av().FFmpegError),
@@ -367,11 +356,6 @@ def _times_us(path: Path) -> np.ndarray:
             if packet.size and packet.pts is not None:
                 times.append(round(packet.pts * stream.time_base * 1_000_000))
     return np.array(sorted(times), np.float64)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _without_path(text: str, path: Path) -> str:

@@ -1,19 +1,28 @@
 """The pixels of a recording: which there are, and which belong to which row.
 
-===========  ===================================================================
-frame_index  where the frames of a video file are
-video        a frame of a video file, by its number
-finding      where a session's pixels are
-pixels       the picture of each row
-timeline     when each frame was recorded
-selection    which part of a session is meant: frames, times
-===========  ===================================================================
+==============  ================================================================
+recorded_files  files that metadata names: may they be opened, or replaced?
+footage         finds the video with a session's pixels
+video_frames    a frame of a video file, by its number
+frame_index     key frames and presentation times, without decoding
+pixels          the picture of each row
+timeline        when each frame is shown
+position        a point in a session: a frame, a time
+==============  ================================================================
 """
 
-from dgrec.footage.finding import Footage, files_of, find_footage, find_recorded
-from dgrec.footage.originals import recorded_files, refuse_recorded
+from dgrec.footage.footage import Footage, files_of, find_footage, find_recorded
 from dgrec.footage.pixels import Pixels, pixel_aspect_of
-from dgrec.footage.selection import Position, chosen_batches, parse_position, resolve
+from dgrec.footage.position import Position, chosen_batches, parse_position, resolve
+from dgrec.footage.recorded_files import (
+    base_name,
+    difference_of,
+    may_open,
+    recorded_files,
+    recorded_video,
+    refuse_recorded,
+    videos_beside,
+)
 from dgrec.footage.timeline import (
     FIRST_STEP_US,
     LONGEST_USUAL_STEP_US,
@@ -22,8 +31,7 @@ from dgrec.footage.timeline import (
     media_us,
     session_times,
 )
-from dgrec.footage.video import VideoFrames
-from dgrec.footage.videos import base_name, difference_of, may_open, recorded_video, videos_beside
+from dgrec.footage.video_frames import VideoFrames
 
 __all__ = [
     "FIRST_STEP_US",

@@ -1,4 +1,4 @@
-"""Where the frames of a video file are: key frames and presentation times, without decoding."""
+"""The index of a video file: key frames and presentation times, without decoding."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ import numpy as np
 
 __all__ = ["FrameIndex", "UntrustedIndexError", "is_random_access_point"]
 
-#: Codecs of which one packet is one picture, and whose key frames are known to be what they say.
+#: Codecs whose packets are one picture each, and whose key frames can be trusted.
 _CODECS = frozenset(
     "h264 hevc av1 libdav1d vp8 libvpx vp9 libvpx-vp9 mpeg4 mjpeg prores ffv1".split()
 )
-#: Containers whose packets carry presentation times of their own. AVI has none, MPEG-TS and
-#: raw streams have no table of key frames to seek by.
+#: Containers whose packets carry presentation times. AVI has none; MPEG-TS and raw streams have no
+#: table of key frames to seek by.
 _WITH_TABLE = "mp4"
 _CONTAINERS = (_WITH_TABLE, "matroska")
 _GROUPS_KEPT = 64
 
 
 class UntrustedIndexError(Exception):
-    """The file's own account of its frames is missing, or does not agree with itself."""
+    """The file's index is missing or contradicts itself."""
 
 
 @dataclass(frozen=True)
 class Group:
     """The packets from one key frame to before the next: the same frames, in presentation order.
 
-    Pictures that precede their key frame in presentation (open GOPs) count to its group.
+    Pictures shown before their key frame (open GOPs) belong to its group.
     """
 
-    #: Position in the file, and number in presentation, of its first frame.
+    #: Number of its first frame, in the file and in presentation.
     first: int
     #: Presentation times in the stream's time base, sorted.
     pts: np.ndarray[Any, Any]
@@ -45,15 +45,15 @@ class Group:
 class FrameIndex:
     """The frames of a video file by number: which key frame each needs, and its exact time.
 
-    An MP4 tells its key frames in a table that is in memory once the file is open; only the packets
-    around a wanted frame are read for their times. Other files (fragmented MP4, Matroska) are read
-    through once, without decoding.
+    An MP4 has a table of key frames, in memory once the file is open; only the packets around a
+    wanted frame are read for their times. Other files (fragmented MP4, Matroska) are read once,
+    without decoding.
 
     Args:
-        container: An open PyAV container that nobody else reads from.
+        container: An open PyAV container, for this index alone.
 
     Raises:
-        UntrustedIndexError: Numbers cannot be told from the index: frames have to be counted.
+        UntrustedIndexError: Frames have to be counted instead.
     """
 
     def __init__(self, container: Any) -> None:
@@ -70,9 +70,9 @@ class FrameIndex:
         #: Number of frames.
         self.count = 0
         self._keys: list[int] = []  # position of each key frame in the file
-        self._key_times: list[int] = []  # its DTS, or its PTS where the file had to be read
+        self._key_times: list[int] = []  # its DTS; its PTS if the file had to be read
         self._end_time = 0
-        #: Presentation times in the order of the file, where the file had to be read for them.
+        #: Presentation times in the order of the file, if the file had to be read.
         self._pts: np.ndarray[Any, Any] | None = None
         self._groups: OrderedDict[int, Group] = OrderedDict()
         #: The group that the demuxer has come to, and its packets.
@@ -84,10 +84,8 @@ class FrameIndex:
         if self.group(0).key_pts != int(self.group(0).pts[0]):
             raise UntrustedIndexError("begins with pictures that lack their reference")
 
-    # --- building ---
-
     def _read_table(self) -> bool:
-        """Take the sample table, if it is whole; a fragmented file has it only in pieces."""
+        """Read the sample table; return False if it is not whole, as in a fragmented file."""
         stream = self._stream
         entries = stream.index_entries
         if not stream.frames or len(entries) != stream.frames:
@@ -122,28 +120,26 @@ class FrameIndex:
             raise UntrustedIndexError("two frames of one time")
         self.count = len(pts)
 
-    # --- asking ---
-
     @property
     def groups(self) -> int:
         return len(self._keys)
 
     def group_of(self, frame: int) -> int:
-        """Return the number of the group that holds a frame; they are counted from 0."""
+        """Return the number of the group that holds a frame."""
         return bisect.bisect_right(self._keys, frame) - 1
 
     def packets(self, container: Any, group: int) -> Iterator[Any]:
-        """Yield the packets of a container of the same file, from the key packet of a group on.
+        """Yield the packets of another container of the file, from the key packet of a group on.
 
-        The last one, without data, is PyAV's way of telling the decoder that this is the end.
+        The last one has no data and flushes the decoder.
 
         Raises:
-            UntrustedIndexError: The key packet is not where it should be.
+            UntrustedIndexError: The key packet is not where the index says.
         """
         stream = container.streams.video[0]
         wanted = self._key_times[group]
-        # An MP4 is sought by presentation time, which its table does not tell: any time before the
-        # next key frame is decoded will do, and an earlier key frame does no harm.
+        # FFmpeg seeks an MP4 by presentation time, which the table lacks. Any time before the next
+        # key frame's DTS will do, and landing on an earlier key frame does no harm.
         times = [wanted]
         if self._pts is None:
             is_last = group + 1 == self.groups
@@ -183,15 +179,11 @@ class FrameIndex:
 
     def frame_at(self, pts: int, tolerance: int = 0) -> int | None:
         """Return the number of the frame nearest to a presentation time, if it is near enough."""
-        low, high = 0, self.groups - 1
-        while low < high:  # the last group that does not begin after it
-            middle = (low + high + 1) // 2
-            if int(self.group(middle).pts[0]) <= pts + tolerance:
-                low = middle
-            else:
-                high = middle - 1
+        later = bisect.bisect_right(
+            range(1, self.groups), pts + tolerance, key=lambda at: int(self.group(at).pts[0])
+        )
         nearest = None
-        for group in map(self.group, range(max(low - 1, 0), low + 1)):
+        for group in map(self.group, range(max(later - 1, 0), later + 1)):
             at = int(np.abs(group.pts - pts).argmin())
             distance = abs(int(group.pts[at]) - pts)
             if distance <= tolerance and (nearest is None or distance < nearest[0]):
@@ -246,14 +238,14 @@ def is_random_access_point(
 ) -> bool:
     """Return whether decoding may begin at a key packet and be exact from its picture on.
 
-    Encoders mark pictures as key that are not (an I picture that later ones look past): in H.264
-    only an IDR picture is one, or a recovery point at once and exact; in HEVC any IRAP.
+    Some encoders mark I pictures as key although later pictures refer to earlier ones. In H.264
+    only an IDR picture or an immediate, exact recovery point counts; in HEVC any IRAP.
 
     Args:
         codec: FFmpeg's name of the codec.
         data: The packet.
         nal_length_size: Bytes before each NAL unit that give its length; None for start codes.
-        closed: Whether no picture after it may need one before it, not even one shown before it.
+        closed: Whether no later picture may need an earlier one, not even one that is shown first.
     """
     if codec not in ("h264", "hevc"):
         return True
@@ -281,24 +273,27 @@ def _nal_units(data: bytes, nal_length_size: int | None) -> list[bytes]:
     while at + nal_length_size < len(data):
         length = int.from_bytes(data[at : at + nal_length_size], "big")
         at += nal_length_size
-        units.append(data[at : at + min(length, 4096)])  # what decides stands at the beginning
+        units.append(data[at : at + min(length, 4096)])  # only the beginning is needed
         at += length
     return units
 
 
 def _is_exact_recovery_point(unit: bytes) -> bool:
-    """Return whether an H.264 SEI unit says: exact from here on (recovery_frame_cnt is 0)."""
-    at = 1
-    while at + 2 < len(unit):
-        kind = size = 0
-        while at < len(unit) and unit[at] == 255:
-            kind, at = kind + 255, at + 1
-        kind, at = kind + (unit[at] if at < len(unit) else 0), at + 1
-        while at < len(unit) and unit[at] == 255:
-            size, at = size + 255, at + 1
-        size, at = size + (unit[at] if at < len(unit) else 0), at + 1
+    """Return whether an H.264 SEI unit marks an immediate recovery point with an exact match."""
+    data = iter(unit[1:])
+
+    def number() -> int:
+        """Read a number of SEI: bytes of 255 and a last one, which add up."""
+        total = 0
+        while (byte := next(data, 0)) == 255:
+            total += 255
+        return total + byte
+
+    while True:
+        kind, size = number(), number()
+        payload = bytes(itertools.islice(data, size))
         if kind == 6:
             # ue(v) of 0 is one set bit; exact_match_flag is the next.
-            return at < len(unit) and unit[at] & 0xC0 == 0xC0
-        at += size
-    return False
+            return bool(payload) and payload[0] & 0xC0 == 0xC0
+        if len(payload) < size or kind == size == 0:
+            return False

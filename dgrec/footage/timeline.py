@@ -1,4 +1,4 @@
-"""When each frame of a session is shown: the time line that its video follows."""
+"""The time line of a session: the times at which its frames are shown."""
 
 from __future__ import annotations
 
@@ -26,35 +26,35 @@ __all__ = [
 
 _Array = np.ndarray[Any, Any]
 
-#: A year, which a gap of damaged stamps is cut down to: sums of them have to stay within 64 bits.
+#: A year: longer steps between damaged stamps are shortened, so that sums fit 64 bits.
 LONGEST_STEP_US = 365 * 86_400_000_000
 #: A longer step is a gap, and says nothing about how long a frame lasts.
 LONGEST_USUAL_STEP_US = 60_000_000
-#: How long a frame lasts that has no neighbour to tell, in microseconds.
+#: How long a frame without neighbours lasts, in microseconds.
 FIRST_STEP_US = 40_000
-#: Rows that are computed at once, and those computed one by one where a stamp is odd.
+#: Rows that are computed at once, and one by one after an odd stamp.
 _ROWS_AT_ONCE, _ROWS_ONE_BY_ONE = 4096, 64
-#: No stamp of a source is later: 30,000 years, in seconds.
+#: No source has a later stamp: 30,000 years, in seconds.
 _LATEST_S = 1e12
 
 
 def media_us(media_s: float) -> int | None:
-    """Return a stamp of the source in microseconds; None if no source can have it (NaN, 1e300)."""
+    """Return a source's stamp in microseconds; None for an impossible one (NaN, 1e300)."""
     return round(media_s * 1e6) if abs(media_s) <= _LATEST_S else None
 
 
 class Timeline:
     """Turns the recorded times of rows into microseconds since the first one.
 
-    The source's own time line is what a video should follow; a source that has none (a camera, as
-    a rule) is followed by when its frames were captured. An odd stamp shifts its own frame only.
+    They follow the source's own stamps, or the times of capture if it has none, as most cameras.
+    An odd stamp shifts its own frame only.
 
     Args:
-        cuts: Numbers of frames that follow the one before at once, whatever their
-            stamps say: with them a part begins that was cut out elsewhere.
+        cuts: Numbers of frames that directly follow the one before, whatever their stamps say:
+            a clip jumps there (`dgrec.format.cuts_of`).
     """
 
-    #: The columns of rows that it needs.
+    #: The columns that it needs.
     COLUMNS = ("frame", "media_time_s", "captured_at")
 
     def __init__(self, cuts: Collection[int] = ()) -> None:
@@ -62,15 +62,14 @@ class Timeline:
         self._pts: int | None = None
         self._media = SteadyTime(FIRST_STEP_US, LONGEST_USUAL_STEP_US)
         self._captured = 0
-        #: How long the last frame lasts if nothing else tells: as long as the one before it did
-        #: that no gap followed, in microseconds.
+        #: How long the last frame lasts: the last step that was not a gap, in microseconds.
         self.step_us = FIRST_STEP_US
 
     def times_us(self, rows: pa.RecordBatch | pa.Table) -> _Array:
         """Return the times of the next rows (int64); each is later than the one before it.
 
         Args:
-            rows: With `COLUMNS`. Stamps may be null: another tool may have left them out.
+            rows: With `COLUMNS`. Stamps may be null.
         """
         media_s, has_media = column_values(rows.column("media_time_s"))
         captured, is_captured = column_values(rows.column("captured_at"))
@@ -121,7 +120,7 @@ class Timeline:
         if is_cut:
             self._media = SteadyTime(self._media.step, LONGEST_USUAL_STEP_US)
         before = self._media.now
-        # Before the first stamp of the source there is only when frames were captured.
+        # Until the source's first stamp, only the times of capture are known.
         now = None if before is None and media is None else self._media.at(media)
         if self._pts is None:
             self._pts = 0
@@ -140,10 +139,7 @@ class Timeline:
 
 
 def column_values(column: pa.Array | pa.ChunkedArray) -> tuple[_Array, _Array]:
-    """Return the numbers of a column, stamps in microseconds, and where there are any.
-
-    A null is 0.
-    """
+    """Return a column as numbers (stamps in microseconds, null as 0), and where it is not null."""
     if pa.types.is_timestamp(column.type):
         column = column.cast(pa.int64())
     is_there = np.ones(len(column), bool)
@@ -156,16 +152,13 @@ def column_values(column: pa.Array | pa.ChunkedArray) -> tuple[_Array, _Array]:
 
 
 def _leading(flags: _Array) -> int:
-    """Return how many of the first are true."""
+    """Return how many are true before the first that is not."""
     first = int(np.argmin(flags)) if len(flags) else 0
     return first if len(flags) and not flags[first] else len(flags)
 
 
 def session_times(session: Session, start: int = 0, end: int | None = None) -> Iterator[_Array]:
-    """Yield the times of a session's rows, a few thousand at once, the first of which is 0.
-
-    Of the file only two or three columns are read.
-    """
+    """Yield the times of a session's rows in blocks, in microseconds since the first of them."""
     cuts = cuts_of(session.metadata)
     timeline = Timeline(cuts)
     columns = [name for name in Timeline.COLUMNS if cuts or name != "frame"]

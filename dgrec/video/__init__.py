@@ -1,18 +1,25 @@
 """Video files and streams: reading every picture of one, and writing one.
 
-=======  =======================================================================
-reader   the pictures of a file or a network stream, one after the other
-picture  pixels of a decoded picture as a player shows them: BGR, upright
-writer   H.264 that plays anywhere, one exact time for each frame
-library  PyAV, imported in the right order
-=======  =======================================================================
+===========  ===================================================================
+reader       the pictures of a file or a stream, one after the other
+container    opening a file or an address, and what its container says
+losses       counts pictures that cannot be decoded
+truncation   files that were cut off
+http_body    a web server's answer as a file
+playlist     opens a playlist's files, to notice missing ones
+named_files  the files that a playlist or list names, and their digest
+picture      decoded pixels as a player shows them: BGR, upright
+writer       H.264 that plays anywhere, one exact time for each frame
+pyav         PyAV, imported in the right order
+===========  ===================================================================
 """
 
+from dgrec.video.container import open_container, use_one_thread
 from dgrec.video.http_body import digest_of_answer, quoted
+from dgrec.video.named_files import named_files
 from dgrec.video.picture import Image, PixelConverter
-from dgrec.video.playlists import named_files
 from dgrec.video.pyav import import_av
-from dgrec.video.reader import Picture, VideoReader, open_container, use_one_thread
+from dgrec.video.reader import Picture, VideoReader
 from dgrec.video.writer import (
     ContainerFile,
     Repeats,

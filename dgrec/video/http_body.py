@@ -12,27 +12,26 @@ import urllib.request
 from typing import IO, Any
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-__all__ = ["HttpBody", "digest_of_answer", "load_mp4", "quoted"]
+__all__ = ["HttpBody", "digest_of_answer", "is_web_address", "load_mp4", "quoted"]
 
-
-#: Of a longer answer nobody takes the digest: it would be loaded twice.
+#: A longer answer gets no digest, since that means loading it twice.
 _MOST_BYTES = 256 << 20
 _MOST_S = 10.0
-#: What stands for itself in an address; what is quoted already stays as it is.
+#: Characters of an address that are not quoted; %, so that nothing is quoted twice.
 _ALLOWED = "%/?#:@!$&'()*+,;=~[]|"
 #: A longer MP4 is not loaded into a temporary file.
 _MOST_LOADED = 4 << 30
-#: How answers begin that only name others: their digest would say nothing about the pictures.
+#: Beginnings of playlists: their digest says nothing about the pictures.
 _PLAYLISTS = (b"#EXTM3U", b"<?xml", b"<MPD", b"ffconcat")
 
 
-def _is_web_address(address: str) -> bool:
+def is_web_address(address: str) -> bool:
     return address.partition(":")[0].lower() in ("http", "https")
 
 
 def quoted(address: str) -> str:
-    """Return a web address as a browser would ask for it: spaces, umlauts and the like as %XX."""
-    if not _is_web_address(address):
+    """Return a web address as browsers send it, with spaces, umlauts and the like as %XX."""
+    if not is_web_address(address):
         return address
     scheme, separator, rest = address.partition("://")
     host, slash, path = rest.partition("/")
@@ -40,8 +39,8 @@ def quoted(address: str) -> str:
 
 
 def digest_of_answer(address: str, timeout_s: float) -> tuple[int, str] | None:
-    """Return size and SHA-256 of what an address gives; None where that would take long."""
-    if not _is_web_address(address):
+    """Return size and SHA-256 of an address's content; None if that would take long."""
+    if not is_web_address(address):
         return None
     try:
         with contextlib.closing(HttpBody(address, timeout_s)) as body:
@@ -61,11 +60,11 @@ def digest_of_answer(address: str, timeout_s: float) -> tuple[int, str] | None:
 
 
 def load_mp4(address: str, timeout_s: float) -> IO[bytes] | None:
-    """Load an MP4 whose index stands at its end from a server that gives files from the start only.
+    """Load an MP4 into a temporary file, for servers that only send files from their start.
 
-    Returns a temporary file, which goes when it is closed; None if there is no MP4, or a huge one.
+    FFmpeg needs the index, which may be at the end. None if it is not an MP4, or too large.
     """
-    if not _is_web_address(address):
+    if not is_web_address(address):
         return None
     file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - it is handed on
     try:
@@ -93,15 +92,14 @@ def _is_mp4(file: IO[bytes]) -> bool:
 
 
 class HttpBody:
-    """Reads what an address gives, once, from its beginning.
+    """Reads an address's content once, from its beginning.
 
-    FFmpeg's own reader takes the end of an answer whose length nobody said for an error, and loses
-    the pictures that it had not handed out by then.
+    FFmpeg's own reader takes the end of an answer of unknown length for an error, and then loses
+    its last pictures.
 
     Args:
-        address: What to ask for.
         timeout_s: How long the server may be silent.
-        part: Where to begin and to end, in bytes; (0, 0) for all of it.
+        part: First byte and the byte to stop before; (0, 0) for all.
 
     Raises:
         OSError: The server cannot be reached, or refuses.
@@ -120,19 +118,19 @@ class HttpBody:
         if start or end:
             request.add_header("Range", f"bytes={start}-{end - 1 if end else ''}")
         self._answer: Any = urllib.request.urlopen(request, timeout=timeout_s)
-        #: Where the server sent us for it; None if it is where it was asked for.
+        #: The address that the server redirected to, if it did.
         self.moved_to: str | None = None
         if self._answer.url != request.full_url:
             self.moved_to = self._answer.url
-        #: Bytes that the server says it sends; None if it does not.
+        #: Announced length in bytes, if the server sends it.
         length = self._answer.headers.get("Content-Length", "")
         self.length = int(length) if length.isdecimal() else None
         #: Whether the answer broke off before its end.
         self.is_broken = False
-        #: Bytes that are still to come, where that is known.
+        #: Bytes still to come, if known.
         self._left = self.length
         if (start or end) and self._answer.status != http.client.PARTIAL_CONTENT:
-            self._pass_over(start)  # the server gives whole files only
+            self._skip(start)  # the server sends whole files only
             self._left = end - start if end else self._left
 
     def read(self, size: int) -> bytes:
@@ -145,10 +143,10 @@ class HttpBody:
         if self._left is not None:
             self._left -= len(data)
             if not data and self._left:
-                self.is_broken = True  # http.client takes that for an ordinary end
+                self.is_broken = True  # to http.client this is an ordinary end
         return data
 
-    def _pass_over(self, count: int) -> None:
+    def _skip(self, count: int) -> None:
         while count > 0 and (data := self.read(min(count, 1 << 16))):
             count -= len(data)
 

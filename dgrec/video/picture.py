@@ -15,32 +15,31 @@ __all__ = ["AS_STORED", "Image", "PixelConverter", "Turn", "pixel_aspect", "turn
 #: Pixels: uint8, height x width x 3, BGR.
 Image = np.ndarray[Any, Any]
 
-#: How to turn a stored picture upright: (transpose, then mirror left to right, then top to bottom).
+#: How to turn a stored picture upright: transpose, then mirror left to right, then top to bottom.
 Turn = tuple[bool, bool, bool]
 
 #: A picture that is stored upright.
 AS_STORED: Turn = (False, False, False)
 
-#: FFmpeg's number for a colour space that nobody named.
+#: FFmpeg's number for an unknown colour space.
 _UNSPECIFIED = 2
 
 
 class PixelConverter:
-    """Turns decoded pictures into BGR arrays, as OpenCV does with progressive ones, bit for bit.
+    """Turns decoded pictures into BGR arrays, bit for bit as OpenCV does with progressive ones.
 
-    It is used by one thread at a time: FFmpeg's scaler is kept from picture to picture.
+    For one thread at a time: FFmpeg's scaler is reused.
     """
 
     def __init__(self) -> None:
         self._reformatter = import_av().video.reformatter.VideoReformatter()
 
     def image(self, frame: Any, turn: Turn | None = None) -> Image:
-        """Return the pixels of a PyAV frame, turned and mirrored as its display matrix says.
+        """Return the pixels of a PyAV frame, upright by ``turn`` or its own `turn_of`.
 
-        ``turn`` is what `turn_of` says of the frame, where that is known. Pixels that are not
-        square stay as they are stored (see `pixel_aspect`).
+        Pixels that are not square stay as they are stored (see `pixel_aspect`).
         """
-        # What OpenCV does: bicubic, and BT.601 whatever the file says.
+        # As OpenCV: bicubic, and BT.601 whatever the file says.
         try:
             image = self._bgr(frame)
         except OSError:
@@ -68,10 +67,7 @@ class PixelConverter:
 
 
 def turn_of(frame: Any) -> Turn:
-    """Return how FFmpeg's own player turns a frame, by its display matrix.
-
-    Only right angles and mirror images; other angles are shown as they are stored.
-    """
+    """Return how players turn a frame, by its display matrix: right angles and mirroring only."""
     for data in frame.side_data:
         if data.type.name == "DISPLAYMATRIX":
             return _turn(struct.unpack_from("=9i", bytes(data)))
@@ -79,19 +75,19 @@ def turn_of(frame: Any) -> Turn:
 
 
 def _turn(matrix: tuple[int, ...]) -> Turn:
-    # x' = a x + c y, y' = b x + d y; only which of them are there, and their signs, count.
-    slack = max(map(abs, matrix[:5])) // 64  # FFmpeg takes a degree beside for a right angle, too
+    # x' = a x + c y, y' = b x + d y; what counts is which of them are 0, and the signs.
+    slack = max(map(abs, matrix[:5])) // 64  # as FFmpeg, which tolerates a degree
     a, b, c, d = (0 if abs(value) <= slack else value for value in (*matrix[:2], *matrix[3:5]))
     if a and d and not b and not c:
         return False, a < 0, d < 0
     if b and c and not a and not d:
-        # A transposed picture has its columns where y was, and its rows where x was.
+        # Transposing has swapped x and y.
         return True, c < 0, b < 0
     return AS_STORED
 
 
 def pixel_aspect(ratio: Fraction | None, turn: Turn) -> Fraction:
-    """Return width / height of a pixel as it is shown; 1 where the stream does not say."""
+    """Return width / height of a pixel as it is shown; 1 if the stream does not say."""
     if ratio is None or ratio <= 0:
         return Fraction(1)
     return 1 / ratio if turn[0] else ratio

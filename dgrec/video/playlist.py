@@ -1,6 +1,6 @@
-"""The files that a playlist names (HLS), opened so that a missing or a cut one is noticed.
+"""The files that a playlist names (HLS), opened so that missing and incomplete ones are noticed.
 
-FFmpeg passes over a segment that it cannot open, or that breaks off, without an error.
+FFmpeg skips a segment that it cannot open, or that ends early, without an error.
 """
 
 from __future__ import annotations
@@ -25,21 +25,20 @@ class PlaylistFiles:
         timeout_s: How long a web server may be silent.
 
     Attributes:
-        is_refused: Whether something was asked for that FFmpeg has to open itself, such as
-            encrypted segments.
+        is_refused: Whether FFmpeg has to open something itself, such as encrypted segments.
     """
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._files: list[_File] = []
         self._missing: list[str] = []
-        #: Folders of playlists that were redirected: what they name is there.
+        #: Folders of playlists, and where they were redirected to.
         self._moved: dict[str, str] = {}
         self.is_refused = False
 
     @property
     def problems(self) -> list[str]:
-        """What was not there or not whole, a line each, without folders and logins."""
+        """The files that were missing or incomplete, a line each, without folders and logins."""
         return [*self._missing, *(f"{f.name}: {f.problem}" for f in self._files if f.problem)]
 
     def __call__(self, url: str, flags: int, options: Mapping[str, str]) -> Any:
@@ -59,7 +58,7 @@ class PlaylistFiles:
         except (OSError, ValueError, http.client.HTTPException) as error:
             reason = getattr(error, "strerror", None) or getattr(error, "reason", None)
             self._missing.append(f"{name}: {str(reason or 'no answer').lower()}")
-            return io.BytesIO()  # holds nothing: FFmpeg goes on with the next one
+            return io.BytesIO()  # empty, so that FFmpeg goes on with the next one
         self._files.append(_File(name, source))
         return self._files[-1]
 
@@ -75,13 +74,13 @@ class PlaylistFiles:
         address = urlsplit(url)
         is_playlist = address.path.lower().endswith((".m3u8", ".m3u"))
         if body.moved_to is not None and is_playlist and address.username is None:
-            # FFmpeg goes by the address that it asked for.
+            # FFmpeg would look for segments beside the address that it asked for.
             self._moved[_folder(url)] = _folder(body.moved_to)
         return body
 
 
 class _File:
-    """One file, and whether it was whole, which shows where its end has been read."""
+    """One file, and whether it was complete, which is known once its end was read."""
 
     def __init__(self, name: str, source: HttpBody | BinaryIO) -> None:
         self.name = name

@@ -11,8 +11,8 @@ __all__ = ["import_av"]
 def import_av() -> Any:
     """Import PyAV, after OpenCV.
 
-    Where the wheels of both bring their own libxcb (Linux), OpenCV's first window hangs the
-    process if PyAV's came first: PyAV-Org/PyAV#1050, opencv/opencv#29195.
+    On Linux both wheels bring their own libxcb, and OpenCV's first window hangs if PyAV's was
+    loaded first: PyAV-Org/PyAV#1050, opencv/opencv#29195.
     """
     import cv2  # noqa: F401, I001
     import av
@@ -23,10 +23,10 @@ def import_av() -> Any:
 
 
 def _take_any_side_data(known: type[Enum]) -> None:
-    """Let PyAV hand out side data of kinds that it has no name for.
+    """Let PyAV return side data of kinds that it does not know.
 
-    It otherwise raises an error for all that a picture carries beside its pixels, as soon as there
-    is one kind that is newer than its list: the EXIF of photographs, which many cameras send.
+    Otherwise one unknown kind, such as the EXIF data that many cameras send, makes all of a
+    picture's side data unreadable.
     """
 
     def unnamed(cls: type[Enum], value: object) -> Enum:

@@ -1,4 +1,4 @@
-"""Whether a file was cut off, where its container announces neither frames nor a duration."""
+"""Finds out whether a file was cut off, if its container announces neither frames nor duration."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from pathlib import Path
 
 __all__ = ["EndWatch", "is_cut_off"]
 
-#: MPEG-TS: the size of a packet, and the byte that each begins with.
+#: MPEG-TS: the size of a packet, and its first byte.
 _TS_PACKET = 188
 _TS_SYNC = 0x47
-#: The same with four bytes of time in front (Blu-ray, cameras), or 16 of error correction behind.
+#: Variants: with four bytes of time before each packet (Blu-ray, cameras), or 16 of error
+#: correction after it.
 _TS_TIMED = 192
 _TS_STEPS = (_TS_PACKET, _TS_TIMED, 204)
-#: So many packets in a row show where they begin.
+#: How many packets in a row show where they begin.
 _TS_SURE = 5
 _TAIL_BYTES = 1 << 16
 _GIF_END = b";"
 _OGG_PAGE = b"OggS"
-#: What segments of MP4 begin with, and the longest head of a box.
+#: First boxes of MP4 segments, and the longest header of a box.
 _MP4_BEGINNINGS = frozenset((b"ftyp", b"styp", b"sidx", b"moof"))
 _MP4_HEAD = 16
-#: Bit of a page's flags: the last of its stream.
+#: Flag of the last page of a stream.
 _OGG_LAST = 4
 
 
 def is_cut_off(path: Path, container: str) -> bool:
-    """Return whether a file shows at its end that it was longer.
+    """Return whether the end of a file shows that it was cut off.
 
     Args:
-        path: The file.
-        container: FFmpeg's name for its format. False for most of them: they do not show it.
+        container: FFmpeg's name for its format. Most formats do not show it: False.
     """
     look = {"mpegts": _ts_is_cut, "gif": _gif_is_cut, "ogg": _ogg_is_cut}.get(container)
     if look is None:
@@ -44,9 +44,9 @@ def is_cut_off(path: Path, container: str) -> bool:
 
 
 def _ts_is_cut(tail: bytes) -> bool:
-    """Return whether the last packet is not whole.
+    """Return whether the last packet is incomplete.
 
-    Packets are found from the end: a recording may begin in the middle of one.
+    Packets are searched from the end: a recording may begin in the middle of one.
     """
     for last in range(len(tail) - 1, max(-1, len(tail) - 1 - max(_TS_STEPS)), -1):
         for step in _TS_STEPS:
@@ -73,37 +73,37 @@ def _ogg_is_cut(tail: bytes) -> bool:
 
 
 class EndWatch:
-    """Sees a segment go by, MPEG-TS or fragments of MP4, and knows whether its end was cut off."""
+    """Finds out from the bytes of a segment (MPEG-TS or fragmented MP4) whether it was cut off."""
 
     def __init__(self) -> None:
         self._at = 0
         self._is_begun = False
         self._is_ts = False
         self._is_mp4 = False
-        #: MP4: where the next box begins, and its first bytes, as far as they have come.
+        #: MP4: where the next box begins, and what was read of its header.
         self._first_box = self._next_box = 0
         self._head = b""
 
     def see(self, data: bytes) -> None:
-        """Take the bytes that come next."""
+        """Process the next bytes."""
         if not self._is_begun and data:
             self._is_begun = True
             # A segment may be a range of a file.
             self._is_ts = data[-self._at % _TS_PACKET :][:1] == bytes([_TS_SYNC])
-            self._is_mp4 = not self._is_ts  # until its first box shows that it is not
+            self._is_mp4 = not self._is_ts  # until the first box says otherwise
             self._first_box = self._next_box = self._at
         if self._is_mp4:
             self._follow_boxes(data)
         self._at += len(data)
 
     def go_to(self, position: int) -> None:
-        """Take that the next bytes are from elsewhere."""
+        """Note a seek: the next bytes are those at ``position``."""
         self._at = position
         self._is_mp4 = self._is_mp4 and position == self._next_box and not self._head
 
     @property
     def is_cut_off(self) -> bool:
-        """Whether it is, once all of it went by."""
+        """Whether the segment was cut off, once all of it was processed."""
         if self._is_ts:
             return self._at % _TS_PACKET != 0
         return self._is_mp4 and (bool(self._head) or self._at < self._next_box)
@@ -122,7 +122,7 @@ class EndWatch:
             if size == 1:
                 size = int.from_bytes(self._head[8:], "big")
             self._head = b""
-            if size < _MP4_HEAD // 2:  # up to the end of the file, or nonsense
+            if size < _MP4_HEAD // 2:  # 0: up to the end of the file; else invalid
                 self._is_mp4 = False
                 return
             self._next_box += size

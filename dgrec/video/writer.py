@@ -18,21 +18,19 @@ from dgrec.video.pyav import import_av
 
 __all__ = ["ContainerFile", "Repeats", "VideoWriter", "add_stream", "check_output", "repeats"]
 
-#: Encoders of H.264 that a build of PyAV may have, and how to make each fast and sharp enough.
+#: Encoders of H.264 that a build of PyAV may have, with options for good pictures at speed.
 _ENCODERS = {
     "libx264": {"preset": "veryfast", "crf": "20", "forced-idr": "1"},
     "libopenh264": {"rc_mode": "quality"},
 }
 _MICROSECOND = Fraction(1, 1_000_000)
-#: A player that jumps decodes from the key frame before: at most this much of the video.
+#: The most that a player has to decode after a jump.
 _KEY_FRAME_EVERY_US = 1_000_000
-#: The longest step between two pictures in an MP4. FFmpeg's muxer replaces one of 2**31 units or
-#: more (35 min 47 s) by a single unit, and every later time is then wrong.
+#: The longest step between two pictures in an MP4. FFmpeg's muxer replaces a step of 2**31 units
+#: (35 min 47 s) or more by a single unit, and every later time is wrong.
 _LONGEST_STEP_US = 1_800_000_000
-
-
-#: So many times a picture may be repeated in one file: over a year of gaps. Damaged stamps would
-#: otherwise fill the disk.
+#: How often a picture may be repeated in one file: over a year of gaps. Without a limit, damaged
+#: stamps would fill the disk.
 _MOST_REPEATS = 20_000
 
 
@@ -52,7 +50,7 @@ class Repeats:
         """Return `repeats` between two pictures.
 
         Raises:
-            OutputError: There are too many of them in the file.
+            OutputError: The file has too many repeats.
         """
         times = repeats(last, following, self._longest)
         self._count += len(times)
@@ -65,11 +63,10 @@ class Repeats:
 
 
 def repeats(last: int, following: int, longest: int = _LONGEST_STEP_US) -> range:
-    """Return when the picture of time ``last`` is repeated, before the one at ``following``.
+    """Return when the picture of time ``last`` is repeated before the one at ``following``.
 
-    No format can express every step between two pictures, an MP4 in microseconds none of 36 minutes
-    or more. A picture without a successor is therefore written once more after ``longest`` (in an
-    MP4 half an hour), and so on.
+    Every format limits the step between two pictures. So a picture is written again after each
+    ``longest`` (half an hour in an MP4) without a successor.
     """
     return range(last + longest, following, longest)
 
@@ -83,7 +80,7 @@ def add_stream(container: Any, encoder: str, size: tuple[int, int], options: Any
     stream.time_base = context.time_base = _MICROSECOND
     context.options = options
     context.max_b_frames = 0
-    # Say which YUV this is: players guess differently for small and large pictures.
+    # Without these, players guess the colour space by the size of the picture.
     context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
     context.color_range = 1  # 16 to 235
     return stream
@@ -135,14 +132,14 @@ class ContainerFile(Unfinished):
 class VideoWriter(ContainerFile):
     """Writes an MP4 (H.264, yuv420p) that browsers play, one exact time per frame.
 
-    Where the next picture comes more than half an hour later, the last one is repeated (`repeats`).
+    In gaps of more than half an hour, the last picture is repeated (`repeats`).
 
     Args:
         path: The file to write; it ends in ``.mp4``.
         width: In pixels, even.
         height: In pixels, even.
         overwrite: Whether an existing file is replaced.
-        owner: The session that the video belongs to, if it counts only together with that.
+        owner: The session that the video belongs to, if it is only kept together with that.
 
     Raises:
         OutputError: The file exists, or cannot be written.
@@ -177,7 +174,7 @@ class VideoWriter(ContainerFile):
     def write(self, image: Image, pts_us: int, duration_us: int = 40_000) -> int:
         """Append ``image``, to be shown ``pts_us`` microseconds after the start.
 
-        ``duration_us`` counts for the last picture; each other one lasts until the next.
+        ``duration_us`` only counts for the last picture; the others last until the next one.
 
         Returns:
             Its number in the video: how many pictures come before it, repeated ones included.
@@ -189,7 +186,7 @@ class VideoWriter(ContainerFile):
             raise ValueError(f"pts {pts_us} does not come after {self._last_pts}")
         av = self._av
         frame = self._reformatter.reformat(
-            # Without a copy: the picture is converted before this returns.
+            # No copy is needed: the picture is converted before this returns.
             av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(image), format="bgr24"),
             format="yuv420p",
             dst_colorspace="ITU709",
@@ -213,7 +210,7 @@ class VideoWriter(ContainerFile):
         kinds = self._av.video.frame.PictureType
         frame.pts, frame.time_base = pts_us, _MICROSECOND
         frame.pict_type = kinds.I if is_key else kinds.NONE
-        # A longer one than the muxer can express would count for the last picture only.
+        # The muxer cannot express a longer one.
         self._duration_us[pts_us] = min(duration_us, _LONGEST_STEP_US)
         self._encode(frame)
         self._last_pts = pts_us
@@ -222,7 +219,7 @@ class VideoWriter(ContainerFile):
     def _encode(self, frame: Any) -> None:
         with self._errors():
             for packet in self._stream.encode(frame):
-                # libx264 reports the nominal frame time; a player goes by what stands here.
+                # libx264 reports the nominal frame time, but players use this one.
                 packet.duration = self._duration_us.pop(packet.pts, packet.duration)
                 self._container.mux(packet)
 

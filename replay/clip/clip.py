@@ -1,21 +1,20 @@
-"""A part of a session, or all of its moments that match, as a session of its own."""
+"""Writes a clip: spans of a session as a new session."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dgrec.errors import OutputError, VideoError
 from dgrec.files import NewFile, check_new_file, output_error, resolved
 from dgrec.footage import files_of, refuse_recorded
-from dgrec.format import Metadata, RowTotals, video_entries, write_sealed
-from dgrec.format import metadata as metadata_module
+from dgrec.format import Metadata, RowTotals, uuid7, video_entries, write_sealed
 from dgrec.paths import VIDEO_SUFFIXES, video_path
 from dgrec.replay.clip.packets import VideoTarget
-from dgrec.replay.clip.recorded import ClipReport, recorded_videos
+from dgrec.replay.clip.recorded_videos import ClipReport, recorded_videos
 from dgrec.replay.clip.rows import ClipRows
 from dgrec.replay.clip.spans import Span
 from dgrec.replay.clip.videos import cut, from_source
@@ -23,17 +22,8 @@ from dgrec.session import Session, parts_of
 
 __all__ = ["check_clip_output", "write_clip"]
 
-#: What the metadata says of the whole recording, or of one part of it, and not of a clip.
-_NOT_OF_A_CLIP = (
-    "part",
-    "parts",
-    "damage",
-    "video",
-    "end_detail",
-    "totals",
-    "machine",
-    "is_finite",
-)
+#: Metadata of a whole recording or of one of its parts, which is not true of a clip.
+_NOT_OF_A_CLIP = frozenset("part parts damage video end_detail totals machine is_finite".split())
 
 
 def write_clip(
@@ -44,27 +34,24 @@ def write_clip(
     with_video: bool = False,
     overwrite: bool = False,
     description: Mapping[str, Any] | None = None,
-    progress: Callable[[int], None] = lambda place: None,
 ) -> ClipReport:
     """Write some of a session's frames, and their part of its videos, as a new session.
 
-    Rows stay as they are but for ``frame``, which counts from 0 again, and ``video_frame``, which
-    counts in the clip's own video. Recorded videos are copied, bit by bit, where every span begins
-    with a key frame of theirs, and encoded anew otherwise. Pixels of a session that was recorded
-    from a file stay in that file.
+    Rows stay as they are except ``frame``, which counts from 0, and ``video_frame``, which counts
+    in the clip's own video. Recorded videos are copied bit by bit if every span begins with one of
+    their key frames, and encoded again otherwise. Pixels in a source file stay there.
 
     Args:
-        session: Where from; of any form, a journal too.
-        spans: In order, and apart from each other.
-        output: The clip; it ends in ``.parquet``.
-        with_video: Whether pixels that stand in a source file are written beside the clip too.
-        overwrite: Whether what is there already may be replaced.
-        description: What the metadata says of how the spans were chosen.
-        progress: Called for each frame that was encoded.
+        session: The session, in any form.
+        spans: Ascending and disjoint.
+        output: The clip, which ends in ``.parquet``.
+        with_video: Whether pixels from a source file are written beside the clip.
+        overwrite: Whether existing files may be replaced.
+        description: How the spans were chosen, for the metadata.
 
     Raises:
-        OutputError: Something is there already, or cannot be written.
-        VideoError: There are no pixels to put beside it, or they cannot be encoded.
+        OutputError: A file exists, or cannot be written.
+        VideoError: There are no pixels to put beside the clip, or they cannot be encoded.
     """
     if not spans:
         raise VideoError(f"{session.path}: no frames are selected")
@@ -76,16 +63,15 @@ def write_clip(
         new = NewFile(output, replace=overwrite)
     except OSError as error:
         raise output_error(output, error) from None
-    # Without their session the videos are nothing: what is left of them after a kill is no more in
-    # the way of the next try than the session that was not finished.
+    # The videos belong to the session: after a kill, neither is in the way of the next attempt.
     with new:
         for video in recorded_videos(session, rows, report):
             path = video_path(output, video.kind)
-            if entry := cut(video, rows, VideoTarget(path, overwrite, new), report, progress):
+            if entry := cut(video, rows, VideoTarget(path, overwrite, new), report):
                 videos.append(entry)
         if with_video and not any(video["kind"] == "raw" for video in videos):
             target = VideoTarget(video_path(output, "raw"), overwrite, new)
-            videos.append(from_source(session, rows, target, report, progress))
+            videos.append(from_source(session, rows, target, report))
         metadata = _metadata(session, rows, output, videos, dict(description or {}))
         write_sealed(
             output,
@@ -122,7 +108,7 @@ def _metadata(
     videos: list[dict[str, Any]],
     description: dict[str, Any],
 ) -> Metadata:
-    """Return what the clip says of itself; what it was recorded with stays as it is."""
+    """Return the clip's metadata; most of it is that of the recording."""
     old = session.metadata
     metadata = {key: value for key, value in old.items() if key not in _NOT_OF_A_CLIP}
     ends = [*rows.starts[1:], rows.count]
@@ -137,7 +123,7 @@ def _metadata(
     if session.damage:
         clip["damage"] = list(session.damage)
     metadata |= {
-        "session_id": str(metadata_module.uuid7()),
+        "session_id": str(uuid7()),
         "name": output.stem,
         "started_at": rows.captured_at(0),
         "end_reason": "clip",
@@ -165,7 +151,7 @@ def _totals(rows: RowTotals, metadata: Metadata) -> dict[str, Any]:
 
 
 def _moved(source: Mapping[str, Any], session: Path, output: Path) -> dict[str, Any]:
-    """Return the facts about the source with its path as the clip sees it."""
+    """Return the entry of the source, with its path relative to the clip."""
     moved = dict(source)
     if source.get("relative"):
         path = session.absolute().parent / source["relative"]

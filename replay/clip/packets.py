@@ -1,4 +1,4 @@
-"""Copies frames of a recorded video into another without decoding them."""
+"""Copies frames of recorded videos into another without decoding them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from dgrec.errors import VideoError
 from dgrec.files import NewFile, output_error
-from dgrec.replay.clip.recorded import RecordedVideo
+from dgrec.replay.clip.recorded_videos import RecordedVideo
 from dgrec.replay.clip.rows import ClipRows
 from dgrec.video import import_av, repeats
 
@@ -26,7 +26,7 @@ _TIME_TOLERANCE_US = 2
 
 @dataclass(frozen=True)
 class VideoTarget:
-    """Where a video of a clip goes."""
+    """The file of a clip's video."""
 
     path: Path
     overwrite: bool
@@ -35,8 +35,8 @@ class VideoTarget:
 
 
 @dataclass(frozen=True, slots=True)
-class _Frame:
-    """A frame of the clip: its place in it, and where it stands in the recorded video."""
+class _ClipFrame:
+    """A frame of the clip: its place there, and its number in a recorded video."""
 
     place: int
     path: Path
@@ -45,9 +45,9 @@ class _Frame:
 
 @dataclass(frozen=True, slots=True)
 class _Picture:
-    """A picture of the clip's video, and where it stands in the recorded one.
+    """A picture of the clip's video, and its number in a recorded one.
 
-    One that is repeated over a long gap has no place in the clip: no row is about it.
+    One that is repeated in a long gap belongs to no row of the clip: its place is None.
     """
 
     place: int | None
@@ -61,31 +61,31 @@ class _Picture:
 def copy_packets(
     video: RecordedVideo, rows: ClipRows, target: VideoTarget
 ) -> list[int | None] | None:
-    """Copy the clip's frames without decoding them; return the place of each, in order.
+    """Copy the clip's frames without decoding them; return the place of each picture, in order.
 
-    A picture that is repeated over a long gap has no place. Instead of the list None, and nothing
-    written, where a copy would not give the very frames: a span does not begin with a key frame,
-    frames are stored out of order, or files were encoded differently.
+    The place of a picture that is repeated in a long gap is None. Returns None, with nothing
+    written, if a copy would differ: a span does not begin with a key frame, frames are stored out
+    of order, or files were encoded differently.
 
     Raises:
         OutputError: It cannot be written.
     """
     av = import_av()
     frames = [
-        _Frame(place, *found) for place, found in enumerate(video.frames) if found is not None
+        _ClipFrame(place, *found) for place, found in enumerate(video.frames) if found is not None
     ]
     parts = [video.footage.part_with(rows.from_frames[frame.place]) for frame in frames]
     if any(part.note for part in parts):
-        return None  # it is not as it was recorded: each frame has to be held against its row
+        return None  # it was changed: each frame has to be compared with its row
     try:
         files = {name: _Packets(name) for name in dict.fromkeys(frame.path for frame in frames)}
     except (OSError, av.FFmpegError, VideoError):
-        return None  # decoding may still get at some of it
+        return None  # decoding may still read some of it
     if not all(file.in_order for file in files.values()):
         return None
     if len({file.facts for file in files.values()}) > 1:
         return None
-    # A video may have ended early: then the clip's ends early, too.
+    # If a video ended early, so does the clip's.
     frames = [frame for frame in frames if frame.number < len(files[frame.path].keys)]
     if not _are_of_their_rows(frames, files, video, rows):
         return None
@@ -103,10 +103,10 @@ def copy_packets(
     return [picture.place for picture in pictures]
 
 
-def _pictures(frames: Sequence[_Frame], rows: ClipRows) -> list[_Picture] | None:
-    """Return the pictures of the clip's video, those included that fill long gaps.
+def _pictures(frames: Sequence[_ClipFrame], rows: ClipRows) -> list[_Picture] | None:
+    """Return the pictures of the clip's video, including repeats in long gaps.
 
-    None where a gap has to be filled with pictures that the recorded video does not have.
+    None if a gap needs repeats that the recorded video does not have.
     """
     pictures: list[_Picture] = []
     durations = rows.durations([frame.place for frame in frames])
@@ -125,9 +125,12 @@ def _pictures(frames: Sequence[_Frame], rows: ClipRows) -> list[_Picture] | None
 
 
 def _are_of_their_rows(
-    frames: Sequence[_Frame], files: Mapping[Path, _Packets], video: RecordedVideo, rows: ClipRows
+    frames: Sequence[_ClipFrame],
+    files: Mapping[Path, _Packets],
+    video: RecordedVideo,
+    rows: ClipRows,
 ) -> bool:
-    """Return whether nothing speaks against it. Where nobody took a digest, the times tell."""
+    """Return whether the frames have the times of their rows, in videos without a known digest."""
     stamps = rows.facts["captured_at"].to_pylist()
     for frame in frames:
         part = video.footage.part_with(rows.from_frames[frame.place])
@@ -138,9 +141,9 @@ def _are_of_their_rows(
     return True
 
 
-def _first_of_runs(frames: Sequence[_Frame]) -> Iterator[_Frame]:
-    """Yield the frames that do not stand after the one before them in the recorded video."""
-    before: _Frame | None = None
+def _first_of_runs(frames: Sequence[_ClipFrame]) -> Iterator[_ClipFrame]:
+    """Yield the frames that do not directly follow the one before in the recorded video."""
+    before: _ClipFrame | None = None
     for frame in frames:
         if before is None or (frame.path, frame.number) != (before.path, before.number + 1):
             yield frame
@@ -178,7 +181,7 @@ def _write(target: VideoTarget, pictures: Sequence[_Picture]) -> None:
 
 
 class _Packets:
-    """What the packets of a video are like, one for each frame."""
+    """The packets of a video, one for each frame."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -187,13 +190,13 @@ class _Packets:
                 raise VideoError(f"{path}: has no video")
             stream = container.streams.video[0]
             context = stream.codec_context
-            #: What must be equal for packets of two files to go into one.
+            #: Must be equal for packets of two files to be copied into one.
             self.facts = (context.name, context.width, context.height, context.extradata)
             #: Whether each is a key frame.
             self.keys: list[bool] = []
             #: When each is shown.
             self.times_us: list[int] = []
-            #: Whether frames are stored in the order they are shown in.
+            #: Whether frames are stored in the order of presentation.
             self.in_order = True
             for packet in container.demux(stream):
                 if packet.size:

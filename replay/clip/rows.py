@@ -1,18 +1,16 @@
-"""The rows of a clip, and where in its video each will be."""
+"""The rows of a clip, and their frames in its video."""
 
 from __future__ import annotations
 
-import datetime as dt
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dgrec.footage import LONGEST_USUAL_STEP_US, Timeline, chosen_batches
-from dgrec.format import cuts_of
+from dgrec.format import cuts_of, utc_ns, utc_text
 from dgrec.replay.clip.spans import Span
 from dgrec.session import Session
 
@@ -20,36 +18,37 @@ __all__ = ["ClipRows"]
 
 
 class ClipRows:
-    """The chosen rows, and where in the clip's video each will be."""
+    """The rows of a clip, and their frames in its video."""
 
     def __init__(self, session: Session, spans: Sequence[Span]) -> None:
         self.session = session
-        self.spans = list(spans)
-        self.count = sum(span.end - span.start for span in spans)
+        #: Positions of the rows in the session.
+        self._positions = np.concatenate([np.arange(span.start, span.end) for span in spans])
+        self.count = len(self._positions)
         columns = ["frame", "source_frame", "media_time_s", "captured_at", "completed_at"]
         columns += ["video_frame", "width", "height"]
-        #: Small columns of the chosen rows, in order: all that cutting a video needs.
+        #: The columns of the rows that cutting a video needs.
         self.facts = pa.Table.from_batches(
-            part for _, part in chosen_batches(session, self._positions(), columns)
+            part for _, part in chosen_batches(session, self._positions, columns)
         )
         self.from_frames = self.facts["frame"].to_pylist()
         #: Place of the first row of each span in the clip.
         self.starts = np.cumsum([0, *(span.end - span.start for span in spans)])[:-1].tolist()
         ends = [*self.starts[1:], self.count]
-        #: What the metadata says of the spans.
+        #: The spans as the metadata describes them.
         self.ranges = [
             {"first_frame": start, "frames": end - start, "from_frame": self.from_frames[start]}
             for start, end in zip(self.starts, ends, strict=True)
         ]
         clip = {"ranges": self.ranges, "clip": session.metadata.get("clip")}
         self._cuts = cuts_of({"clip": clip})
-        #: By place in the clip: the frame of the clip's video; -1 if it is not in it.
+        #: The frame of the clip's video of each row; -1 if there is none.
         self.video_frames = np.full(self.count, -1, np.int64)
 
     def times_us(self, *, of_source: bool) -> list[int]:
-        """Return the time of each row in a video: on the source's time line, or as captured.
+        """Return each row's time in a video, by the source's stamps or by capture, and its end.
 
-        The last one is where the video ends. Spans follow each other without a gap.
+        Spans follow each other without a gap.
         """
         timeline = Timeline(self._cuts)
         media = self.facts["media_time_s"] if of_source else pa.nulls(self.count, pa.float64())
@@ -69,25 +68,21 @@ class ClipRows:
             yield place, time, following - time
 
     def captured_at(self, place: int) -> str | None:
-        """Return when a frame was captured, as the metadata writes it; None if nothing says so."""
+        """Return when a frame was captured, as text for the metadata; None if unknown."""
         stamp = self.facts["captured_at"][place].as_py()
-        return None if stamp is None else _utc_text(stamp)
+        return None if stamp is None else utc_text(utc_ns(stamp))
 
     def number_video(self, places: Sequence[int | None]) -> None:
-        """Say which frames are in the clip's video, in its order; None for one that no row has."""
+        """Note the places of the frames of the clip's video, in order; None for repeated ones."""
         for index, place in enumerate(places):
             if place is not None:
                 self.video_frames[place] = index
 
-    def _positions(self) -> np.ndarray[Any, Any]:
-        """Return where the rows are in the session."""
-        return np.concatenate([np.arange(span.start, span.end) for span in self.spans])
-
     def batches(self, *, has_video: bool) -> Iterator[pa.RecordBatch]:
-        """Yield the rows as they stand in the clip."""
+        """Yield the rows of the clip."""
         lost = "not in the video that the clip was cut from" if has_video else "not cut"
         place = 0
-        for _, batch in chosen_batches(self.session, self._positions()):
+        for _, batch in chosen_batches(self.session, self._positions):
             end = place + batch.num_rows
             replaced = {"frame": pa.array(np.arange(place, end))}
             names = set(batch.schema.names)
@@ -100,9 +95,3 @@ class ClipRows:
             arrays = [replaced.get(name, batch.column(name)) for name in batch.schema.names]
             yield pa.RecordBatch.from_arrays(arrays, schema=batch.schema)
             place = end
-
-
-def _utc_text(stamp: dt.datetime) -> str:
-    """Return a stamp as the metadata writes it: ISO 8601, UTC, with microseconds."""
-    text = stamp.astimezone(dt.UTC).isoformat(timespec="microseconds")
-    return text.replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""Which moments of a session a clip is made of."""
+"""The spans of a session that a clip is made of."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Span", "spans_where"]
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Frames that follow one another: places in the session, from 0; ``end`` is not in it."""
+    """Consecutive frames, by position in the session, from ``start`` to before ``end``."""
 
     start: int
     end: int
@@ -27,14 +27,13 @@ class Span:
 def spans_where(
     session: Session, predicate: str, pad_us: int = 0, within: Span | None = None
 ) -> list[Span]:
-    """Return the moments at which a DuckDB predicate on the view ``frames`` holds.
+    """Return the spans in which a DuckDB predicate on the view ``frames`` holds.
 
     Args:
-        session: The session.
         predicate: Such as ``latency_ms > 100``.
-        pad_us: Microseconds to add before and after each, on the session's time line. Moments
-            that then overlap, or touch, become one.
-        within: Where to look, and to end; everywhere by default.
+        pad_us: Microseconds to add before and after each, on the session's time line. Spans that
+            then overlap or touch become one.
+        within: Limits of all spans; by default the whole session.
 
     Raises:
         QueryError: DuckDB refuses the predicate.
@@ -58,7 +57,7 @@ def spans_where(
         starts = np.searchsorted(times, times[places] - pad_us, "left")
         ends = np.searchsorted(times, times[places] + pad_us, "right")
     starts, ends = np.maximum(starts, limit.start), np.minimum(ends, limit.end)
-    # Both go up: a new span begins where one starts after all before it have ended.
+    # Both are ascending: a new span begins where one starts after the end of the one before.
     begins = np.concatenate([[True], starts[1:] > ends[:-1]])
     last = np.append(np.flatnonzero(begins)[1:] - 1, len(ends) - 1)
     return list(map(Span, starts[begins].tolist(), ends[last].tolist()))

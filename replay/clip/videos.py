@@ -1,4 +1,4 @@
-"""The videos of a clip: copied where the frames can be had that way, encoded anew otherwise."""
+"""The videos of a clip: copied if possible, encoded again otherwise."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from dgrec.errors import VideoError
 from dgrec.footage import Pixels, VideoFrames, find_footage
 from dgrec.replay.clip.packets import VideoTarget, copy_packets
-from dgrec.replay.clip.recorded import ClipReport, RecordedVideo
+from dgrec.replay.clip.recorded_videos import ClipReport, RecordedVideo
 from dgrec.replay.clip.rows import ClipRows
 from dgrec.replay.rendering import Canvas
 from dgrec.session import Session
@@ -25,14 +25,13 @@ def cut(
     rows: ClipRows,
     target: VideoTarget,
     report: ClipReport,
-    progress: Callable[[int], None],
 ) -> dict[str, Any] | None:
-    """Write the clip's part of a recorded video; return what the metadata says of it."""
+    """Write the clip's part of a recorded video; return its metadata entry."""
     places = copy_packets(video, rows, target)
     copied = places is not None
     if places is None:
         try:
-            places = _encode_again(video, rows, target, report, progress)
+            places = _encode_again(video, rows, target, report)
         except VideoError as error:
             report.notes.append(f"{error}: the clip has no {video.kind} video")
             return None
@@ -43,7 +42,7 @@ def cut(
         place is not None and rows.video_frames[place] != number
         for number, place in enumerate(places)
     ):
-        # One column numbers both: the raw video's frames are what it counts.
+        # ``video_frame`` numbers the frames of both videos, by the raw one.
         target.path.unlink()
         report.notes.append(f"the {video.kind} video has other frames than the raw one: left out")
         return None
@@ -58,7 +57,6 @@ def from_source(
     rows: ClipRows,
     target: VideoTarget,
     report: ClipReport,
-    progress: Callable[[int], None],
 ) -> dict[str, Any]:
     """Encode the clip's part of the source file beside the clip."""
     check_output(target.path, overwrite=target.overwrite)
@@ -70,7 +68,7 @@ def from_source(
         )
     with Pixels(footage) as pixels:
         times = rows.durations(range(rows.count), of_source=True)
-        places = _write_frames(rows, times, pixels.frame, target, progress)
+        places = _write_frames(rows, times, pixels.frame, target)
         report.notes += pixels.notes()
     if not places:
         raise VideoError(f"{footage.path}: has none of the clip's frames")
@@ -84,17 +82,16 @@ def _encode_again(
     rows: ClipRows,
     target: VideoTarget,
     report: ClipReport,
-    progress: Callable[[int], None],
 ) -> list[int | None]:
     """Decode and encode the clip's frames; return their places, as `_write_frames` does.
 
-    `Pixels` holds each against its row: a video that was replaced would give other frames, which
-    nothing could tell from the right ones any more once they are in the clip.
+    `Pixels` compares each with its row: in the clip, wrong frames of a replaced video could not be
+    recognised.
     """
     inside = [place for place, frame in enumerate(video.frames) if frame is not None]
     with Pixels(video.footage) as pixels:
         times = rows.durations(inside)
-        places = _write_frames(rows, times, pixels.stored, target, progress)
+        places = _write_frames(rows, times, pixels.stored, target)
         report.notes += pixels.notes()
         return places
 
@@ -104,20 +101,17 @@ def _write_frames(
     times: Iterable[tuple[int, int, int]],
     pixels_of: Callable[[dict[str, Any]], Image | None],
     target: VideoTarget,
-    progress: Callable[[int], None],
 ) -> list[int | None]:
     """Encode the frames that have pixels; return the place in the clip of each picture.
 
-    A picture that is repeated over a long gap has none.
-
-    ``times`` are what `ClipRows.durations` gives: place, microseconds, and for how many.
+    One that is repeated in a long gap has None. ``times`` come from `ClipRows.durations`.
     """
     facts = rows.facts.to_pylist()
     places: list[int | None] = []
     with contextlib.ExitStack() as stack:
         writer: VideoWriter | None = None
         canvas = Canvas(0, 0)
-        zero_us = 0  # of the first frame that there is: it is shown at 0
+        zero_us = 0  # of the first frame with pixels, which is shown at 0
         for place, pts_us, duration_us in times:
             image = pixels_of(facts[place])
             if image is None:
@@ -136,7 +130,6 @@ def _write_frames(
             number = writer.write(canvas.fit(image), pts_us - zero_us, duration_us)
             places += [None] * (number - len(places))
             places.append(place)
-            progress(place)
     return places
 
 
@@ -148,9 +141,8 @@ def _entry(
     old: Mapping[str, Any],
 ) -> dict[str, Any]:
     assert places[0] is not None  # a video does not begin with a repeated picture
-    clip = VideoFrames(path)
-    image = clip.read(0)
-    clip.close()
+    with contextlib.closing(VideoFrames(path)) as video:
+        image = video.read(0)
     assert image is not None  # it was written just now, with at least one frame
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()

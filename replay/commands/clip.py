@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from dgrec.options import NamedPath
-from dgrec.replay.options import session_argument
+from dgrec.replay.options import say_damage, session_argument
 from dgrec.terminal import echo
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _POSITION = "A frame (300), a time since the first (12.5s, 00:01:30), or UTC (20
 
 @click.command(
     "clip",
-    short_help="Cut a part of a session, or all moments that match, with its video.",
+    short_help="Cut a part of a session, or all frames that match, with its video.",
     epilog='Example: dgrec clip s.parquet --where "latency_ms > 100" --pad 2s -o reel.parquet',
 )
 @session_argument
@@ -40,18 +40,18 @@ _POSITION = "A frame (300), a time since the first (12.5s, 00:01:30), or UTC (20
 @click.option(
     "--where",
     metavar="SQL",
-    help="Only moments at which this holds: a condition (DuckDB's) on the columns of a frame.",
+    help="Only frames that match: a condition in SQL on the columns of the view frames.",
 )
 @click.option(
-    "--pad", metavar="TIME", help="With --where: time to keep before and after each, as 2s."
+    "--pad", metavar="TIME", help="With --where: time to keep before and after each, such as 2s."
 )
 @click.option(
     "--with-video",
     is_flag=True,
-    help="Where the pixels are in the source file: put this part of them beside the clip.",
+    help="If the pixels are in a source file, write this part of them beside the clip.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace what is there already.")
-@click.option("--quiet", "-q", is_flag=True, help="Say only what went wrong.")
+@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+@click.option("--quiet", "-q", is_flag=True, help="Print problems only.")
 def clip_command(
     session: Path,
     output: Path,
@@ -65,10 +65,10 @@ def clip_command(
 ) -> None:
     """Cut a part of SESSION, with its part of the video, as a new session.
 
-    Rows stay as they were recorded, but count from 0 again; "clip" in the metadata says which
-    frames they were, and of which session. A recorded video is copied where each cut begins with
-    one of its key frames, and encoded again otherwise; of a session that was recorded from a file,
-    the clip shows the same file.
+    Rows stay as they were recorded, but count from 0 again; "clip" in the metadata names the
+    session and its frames. A recorded video is copied if every part begins with one of its key
+    frames, and encoded again otherwise. The clip of a session that was recorded from a file shows
+    the same file.
     """
     import dgrec
     from dgrec.replay.clip import check_clip_output, write_clip
@@ -77,8 +77,7 @@ def clip_command(
         raise click.UsageError("--pad goes with --where")
     with dgrec.open(session) as opened:
         check_clip_output(opened, output, with_video=with_video, overwrite=overwrite)
-        for line in opened.damage[:1]:
-            echo(f"{session}: {line}; the clip is of what can be read", err=True)
+        say_damage(opened)
         spans = _spans(opened, start, end, where, pad)
         asked = {"start": start, "end": end, "where": where, "pad": pad}
         report = write_clip(
@@ -102,27 +101,20 @@ def _spans(
     session: Session, start: str | None, end: str | None, where: str | None, pad: str | None
 ) -> list[Span]:
     from dgrec.errors import ConfigError
-    from dgrec.footage import parse_position, resolve
+    from dgrec.footage import parse_position
     from dgrec.replay.clip import Span, spans_where
+    from dgrec.replay.rendering import select_frames
     from dgrec.units import parse_time
 
-    def place(text: str | None, default: int) -> int:
-        return default if text is None else resolve(session, parse_position(text))
-
-    def problem(text: str) -> Any:
-        return ConfigError(f"{session.path}: {text}")
-
-    within = Span(place(start, 0), place(end, len(session)))
     if not len(session):
-        raise problem("has no frames")
-    if within.start >= within.end:
-        if within.start >= len(session):
-            raise problem(f"--start {start} is past its end ({len(session):,} frames)")
-        raise problem(f"there is no frame from --start {start or 0} to before --end {end}")
+        raise ConfigError(f"{session.path}: has no frames")
+    first, last = (None if text is None else parse_position(text) for text in (start, end))
+    selection = select_frames(session, first, last)
+    within = Span(selection.start, selection.end)
     if where is None:
         return [within]
     pad_us = 0 if pad is None else round(parse_time(pad) * 1e6)
     spans = spans_where(session, where, pad_us, within)
     if not spans:
-        raise problem(f"there is no frame with {where}")
+        raise ConfigError(f"{session.path}: there is no frame with {where}")
     return spans

@@ -21,15 +21,16 @@ from dgrec.replay.options import (
     overlay_settings,
     parse_grid,
     picture_options,
+    say_damage,
     selection_options,
 )
 from dgrec.terminal import echo, line
-from dgrec.units import and_more, counted
+from dgrec.units import counted
 
 if TYPE_CHECKING:
     from dgrec.footage import Footage, Pixels, Position
     from dgrec.replay.drawing import Stack
-    from dgrec.replay.rendering import Cut, Output, Scene
+    from dgrec.replay.rendering import ReplayOutput, Scene, Selection
     from dgrec.session import Session
 
 __all__ = ["replay_command"]
@@ -45,7 +46,7 @@ Keys in the window:
   space        play, pause
   . ,          one frame on, back
   right left   10 s on, back (or ] [)
-  n p          next, previous event: drop, frame slower than p99, new label
+  n p          next, previous mark: drop, frame slower than p99, new label
   + -          faster, slower
   home end     first, last frame
   l h          labels, HUD
@@ -126,33 +127,23 @@ def replay_command(
     check_companions(context, "redact", "redact_style", "redact_margin", "redact_hold")
     check_no_overlay(context)
     settings = overlay_settings(options)
-    if start and end and start.kind == end.kind and end.value <= start.value:
-        raise click.UsageError("--end must come after --start")
-    if options["size"] is not None and options["scale"] is not None:
-        raise click.UsageError("--size and --scale exclude each other")
-    if pictures is not None and grid is not None:
-        raise click.UsageError("--frames and --contact-sheet exclude each other")
-    if options["redact"] and side_by_side is not None:
-        raise click.UsageError(
-            "--redact and --side-by-side exclude each other: what one session covers, the other "
-            "would show"
-        )
+    _check_pairs(context.params)
 
     import dgrec
     from dgrec.errors import VideoError
     from dgrec.footage import Pixels, files_of, find_footage, refuse_recorded
-    from dgrec.replay.rendering import choose_output, make_cut
+    from dgrec.replay.rendering import choose_output, select_frames
 
     with ExitStack() as closing:
         opened = closing.enter_context(dgrec.open(session))
         if not len(opened):
             raise VideoError(f"{session}: no frames were recorded, so there is nothing to draw")
-        _say_damage(opened)
+        say_damage(opened)
         chosen = choose_output(opened, output, pictures, grid, loop=loop)
         _check_playing(chosen, speed, loop)
-        cut = make_cut(opened, start, end, max_frames, frames_where)
+        selection = select_frames(opened, start, end, max_frames, frames_where)
         if grid is not None:
-            cut = cut.spread(grid[0] * grid[1])
+            selection = selection.spread(grid[0] * grid[1])
         pixels = closing.enter_context(Pixels(find_footage(opened, video, annotated=True)))
         footage = pixels.footage
         notes = [footage.note]
@@ -162,23 +153,39 @@ def replay_command(
         beside = None
         if side_by_side is not None:
             other = closing.enter_context(dgrec.open(side_by_side))
-            _say_damage(other)
+            say_damage(other)
             beside = other, closing.enter_context(Pixels(find_footage(other)))
             if beside[1].footage.note:
                 notes.append(f"{side_by_side.name}: {beside[1].footage.note}")
         scene = _scene(settings, options, chosen, footage)
         if chosen is None:
             _say(notes)
-            _show(opened, pixels, scene, beside, cut, speed, loop, quiet, closing)
+            _show(opened, pixels, scene, beside, selection, speed, loop, quiet, closing)
             return
         painter = scene.painter(opened, closing, beside)
-        # After all that may be wrong with the options: a mistyped one is the nearer mistake.
+        # After the checks of options: a mistyped one is the more likely mistake.
         chosen.target.check(chosen.path, overwrite=overwrite)
         if beside is not None:
             other, its_pixels = beside
             refuse_recorded(chosen.path, [*files_of(other), *its_pixels.footage.files])
         _say([chosen.note, *notes])
-        _write(opened, pixels, painter, cut, speed, chosen, overwrite, quiet)
+        _write(opened, pixels, painter, selection, speed, chosen, overwrite, quiet)
+
+
+def _check_pairs(given: dict[str, Any]) -> None:
+    """Refuse options that contradict each other."""
+    start, end = given["start"], given["end"]
+    if start and end and start.kind == end.kind and end.value <= start.value:
+        raise click.UsageError("--end must come after --start")
+    if given["size"] is not None and given["scale"] is not None:
+        raise click.UsageError("--size and --scale exclude each other")
+    if given["pictures"] is not None and given["grid"] is not None:
+        raise click.UsageError("--frames and --contact-sheet exclude each other")
+    if given["redact"] and given["side_by_side"] is not None:
+        raise click.UsageError(
+            "--redact and --side-by-side exclude each other: what one session covers, the other "
+            "would show"
+        )
 
 
 def _say(notes: Iterable[str]) -> None:
@@ -187,14 +194,8 @@ def _say(notes: Iterable[str]) -> None:
             echo(note, err=True)
 
 
-def _say_damage(session: Session) -> None:
-    damage = session.damage
-    if damage:
-        echo(f"{session.path}: {and_more(damage)}; what can be read is drawn", err=True)
-
-
-def _check_playing(output: Output | None, speed: float, loop: bool) -> None:
-    """Refuse --speed and --loop for what does not play, or not in this way."""
+def _check_playing(output: ReplayOutput | None, speed: float, loop: bool) -> None:
+    """Refuse --speed and --loop for outputs that do not play, or not in a loop."""
     if speed != 1 and output is not None and not output.plays:
         raise click.UsageError("--speed is for what plays: a window, a video, a GIF or WebP")
     if loop and output is not None and not output.loops:
@@ -202,7 +203,7 @@ def _check_playing(output: Output | None, speed: float, loop: bool) -> None:
 
 
 def _scene(
-    settings: dict[str, Any], options: dict[str, Any], output: Output | None, footage: Footage
+    settings: dict[str, Any], options: dict[str, Any], output: ReplayOutput | None, footage: Footage
 ) -> Scene:
     """Return what to draw, as `picture_options` and the kind of output say."""
     from dgrec.replay.drawing import Resize
@@ -232,7 +233,7 @@ def _show(
     pixels: Pixels,
     scene: Scene,
     beside: tuple[Session, Pixels] | None,
-    cut: Cut,
+    selection: Selection,
     speed: float,
     loop: bool,
     quiet: bool,
@@ -245,22 +246,22 @@ def _show(
     first = Look(bool(scene.settings.get("show_labels", recorded)), scene.hud)
     painters: dict[Look, Stack] = {}
 
-    def paint(look: Look) -> Stack:
+    def painter_for(look: Look) -> Stack:
         if look not in painters:
             settings = {**scene.settings, "show_labels": look.labels}
-            looked = replace(scene, settings=settings, hud=look.hud)
-            painters[look] = looked.painter(session, closing, beside)
+            shown = replace(scene, settings=settings, hud=look.hud)
+            painters[look] = shown.painter(session, closing, beside)
         return painters[look]
 
     player = play_session(
         session,
         pixels,
-        paint,
-        canvas_for(session, paint(first), cut.start, cut.end),
+        painter_for,
+        canvas_for(session, painter_for(first), selection.start, selection.end),
         line(f"dgrec: {session.path.name}"),
-        start=cut.start,
-        end=cut.end,
-        wanted=cut.wanted,
+        start=selection.start,
+        end=selection.end,
+        wanted=selection.wanted,
         speed=speed,
         loop=loop,
         look=first,
@@ -276,24 +277,24 @@ def _write(
     session: Session,
     pixels: Pixels,
     painter: Stack,
-    cut: Cut,
+    selection: Selection,
     speed: float,
-    output: Output,
+    output: ReplayOutput,
     overwrite: bool,
     quiet: bool,
 ) -> None:
     from dgrec.replay.rendering import write_replay
 
-    with _progress(len(cut), quiet) as advance:
+    with _progress(len(selection), quiet) as advance:
         written, seconds, notes = write_replay(
             session,
             pixels,
             output.path,
             painter=painter,
-            pictures=cut.frames(session, pixels, speed),
+            pictures=selection.frames(session, pixels, speed),
             target=output.target,
-            start=cut.start,
-            end=cut.end,
+            start=selection.start,
+            end=selection.end,
             overwrite=overwrite,
             progress=advance,
         )

@@ -1,20 +1,20 @@
-"""What is drawn on a frame besides its overlay; nothing here reads files.
+"""Painters of everything on a frame besides its overlay.
 
 ==========  ====================================================================
-painting    a painter: something that changes a picture; sizes
+painter     the base class of painters; sizes
 lettering   text, drawn fast
-neighbours  what was recorded around a frame
-hud         timing, burnt in
+neighbours  the rows before and after a frame
+hud         timing, as a head-up display
 trails      the paths of tracks
-labels      labels that options name
-redaction   covers what was detected
+labels      checks the labels that options name
+redaction   covers detections
 ==========  ====================================================================
 """
 
 from dgrec.replay.drawing.hud import Corner, Elapsed, Hud, time_text
 from dgrec.replay.drawing.labels import check_labels
-from dgrec.replay.drawing.lettering import Lettering, Line, text_height
-from dgrec.replay.drawing.painting import Filtered, Painter, Resize, SquarePixels, Stack
+from dgrec.replay.drawing.lettering import Lettering, Line, paste, text_height
+from dgrec.replay.drawing.painter import Filtered, Painter, Resize, SquarePixels, Stack
 from dgrec.replay.drawing.redaction import Redaction
 from dgrec.replay.drawing.trails import Trails
 
@@ -32,6 +32,7 @@ __all__ = [
     "Stack",
     "Trails",
     "check_labels",
+    "paste",
     "text_height",
     "time_text",
 ]

@@ -1,4 +1,4 @@
-"""The head-up display: a frame's timing, burnt into its picture."""
+"""The head-up display: a frame's timing, drawn on its picture."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from dgrec.footage import media_us
+from dgrec.format import utc_ns
 from dgrec.rates import frame_rate, rate_text
 from dgrec.replay.drawing.lettering import Lettering, Line, draw_panel, text_height
 from dgrec.replay.drawing.neighbours import Neighbours
+from dgrec.replay.drawing.painter import Painter
 from dgrec.session import RecordedResult, Session
 from dgrec.video import Image
 
@@ -33,18 +35,16 @@ __all__ = [
 Corner = Literal["top-left", "top-right", "bottom-left", "bottom-right"]
 #: Frames in the latency strip.
 BARS = 100
-#: The rate is that of the results in this time.
+#: The rate is that of the results in the last two seconds.
 _WINDOW_US = 2_000_000
 _COLUMNS = 22
-#: The strip reaches up to so many times the p99.
+_STAGES = ("read", "preprocess", "inference", "postprocess")
+#: Top of the strip, as a multiple of the p99.
 _HEADROOM = 1.5
 
 # Blue, green, red.
 _PLAIN, _DIM = (245, 245, 245), (170, 170, 170)
 _BAR, _SLOW, _DROPPED, _P99 = (200, 190, 90), (60, 190, 255), (70, 70, 255), (235, 235, 235)
-
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_MICROSECOND = dt.timedelta(microseconds=1)
 
 
 class Bar(NamedTuple):
@@ -56,21 +56,14 @@ class Bar(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class HudValues:
-    """What the display of one frame says; a stage that the runtime did not report is None."""
+    """The values on the display of one frame."""
 
-    frame: int
+    #: Its row; a stage that the runtime did not report is None.
+    row: Mapping[str, Any]
     elapsed_s: float
-    captured_at: dt.datetime | None
     #: Frames a second, over the last two seconds; None for the first frame.
     fps: float | None
-    read_ms: float | None
-    preprocess_ms: float | None
-    inference_ms: float | None
-    postprocess_ms: float | None
-    latency_ms: float | None
     p99_ms: float | None
-    dropped: int | None
-    skipped: int | None
     #: The last frames, this one at the end.
     bars: tuple[Bar, ...]
 
@@ -82,7 +75,7 @@ class _Seen(NamedTuple):
 
 
 def _seen(row: Mapping[str, Any]) -> _Seen:
-    """Return what the display needs of a row; another tool may have left stamps out."""
+    """Return what the display needs of a row. Stamps may be missing."""
     latency_ms = row["latency_ms"]
     return _Seen(
         _us(row["captured_at"]),
@@ -92,9 +85,9 @@ def _seen(row: Mapping[str, Any]) -> _Seen:
 
 
 class Elapsed:
-    """Tells the time of a frame since the session's first, on the source's own time line.
+    """Seconds from the session's first frame to another, by the source's own stamps.
 
-    A source that has none (a camera, as a rule) is followed by when its frames were captured.
+    Without them, as with most cameras, by the times of capture.
     """
 
     def __init__(self, session: Session) -> None:
@@ -117,44 +110,34 @@ def _media_s(row: Mapping[str, Any]) -> float | None:
 
 
 class HudModel:
-    """Finds out what the display has to say of each frame, in whatever order they come."""
+    """Finds the values to display for frames in any order."""
 
     def __init__(self, session: Session) -> None:
         self._elapsed = Elapsed(session)
         p99 = session.sql_rows("SELECT p99_ms FROM end_to_end_latency")
         value = p99[0][0] if p99 else None
-        # A file may claim wrongly that its numbers are finite.
+        # Files of other tools may hold infinite latencies.
         self._p99_ms: float | None = value if value is None or math.isfinite(value) else None
         self._neighbours = Neighbours(session, _seen)
 
     def values(self, result: RecordedResult) -> HudValues:
-        row = result.row
         position = self._neighbours.note(result)
-        now = _seen(row)
-        recent = [now, *itertools.islice(self._neighbours.before(position), BARS - 1)]
+        recent = [_seen(result.row), *itertools.islice(self._neighbours.before(position), BARS - 1)]
         return HudValues(
-            frame=result.frame,
-            elapsed_s=self._elapsed.seconds(row),
-            captured_at=result.captured_at,
+            row=result.row,
+            elapsed_s=self._elapsed.seconds(result.row),
             fps=_rate(recent),
-            read_ms=row["read_ms"],
-            preprocess_ms=row["preprocess_ms"],
-            inference_ms=row["inference_ms"],
-            postprocess_ms=row["postprocess_ms"],
-            latency_ms=row["latency_ms"],
             p99_ms=self._p99_ms,
-            dropped=row["dropped_before"],
-            skipped=row["skipped_before"],
             bars=tuple(seen.bar for seen in reversed(recent)),
         )
 
 
 def _us(stamp: dt.datetime | None) -> int | None:
-    return None if stamp is None else (stamp - _EPOCH) // _MICROSECOND
+    return None if stamp is None else utc_ns(stamp) // 1000
 
 
 def _rate(seen: Sequence[_Seen]) -> float | None:
-    """Return frames a second over the last ones, the newest first."""
+    """Return the rate of the last frames, which come newest first."""
     stamps = [
         (captured, completed)
         for captured, completed, _ in seen
@@ -162,7 +145,7 @@ def _rate(seen: Sequence[_Seen]) -> float | None:
     ]
     recent = [pair for pair in stamps if pair[1] >= stamps[0][1] - _WINDOW_US]
     if len(recent) < 2:
-        recent = stamps[:2]  # slower than the window: the last step is all that can be said
+        recent = stamps[:2]  # slower than the window
     if not recent:
         return None
     spans = ((max(times) - min(times)) / 1e6 for times in zip(*recent, strict=True))
@@ -171,27 +154,22 @@ def _rate(seen: Sequence[_Seen]) -> float | None:
 
 def hud_lines(values: HudValues) -> list[Line]:
     """Return the display's text."""
-    stages = (
-        ("read", values.read_ms),
-        ("preprocess", values.preprocess_ms),
-        ("inference", values.inference_ms),
-        ("postprocess", values.postprocess_ms),
-    )
-    latency_ms = math.nan if values.latency_ms is None else values.latency_ms
-    slow = values.p99_ms is not None and latency_ms > values.p99_ms
+    row = values.row
+    latency_ms, captured_at = row["latency_ms"], row["captured_at"]
+    slow = None not in (values.p99_ms, latency_ms) and latency_ms > values.p99_ms
     time = time_text(values.elapsed_s)
-    number = f"frame {values.frame}"
+    number = f"frame {row['frame']}"
     if len(number) + len(time) >= _COLUMNS:
-        number = str(values.frame)
+        number = str(row["frame"])
     rate = rate_text(values.fps)
-    clock = "-" if values.captured_at is None else f"{values.captured_at:%H:%M:%S} UTC"
-    lost = [f"{values.dropped} dropped"] if values.dropped else []
-    left_out = [f"{values.skipped} skipped"] if values.skipped else []
+    clock = "-" if captured_at is None else f"{captured_at:%H:%M:%S} UTC"
+    lost = [f"{row['dropped_before']} dropped"] if row["dropped_before"] else []
+    left_out = [f"{row['skipped_before']} skipped"] if row["skipped_before"] else []
     return [
         Line(number + time.rjust(_COLUMNS - len(number)), _PLAIN),
         Line(clock.ljust(12) + f"{rate} fps".rjust(_COLUMNS - 12), _DIM),
-        *(Line(_row(name, value), _PLAIN) for name, value in stages),
-        Line(_row("latency", values.latency_ms), _SLOW if slow else _PLAIN),
+        *(Line(_row(stage, row[f"{stage}_ms"]), _PLAIN) for stage in _STAGES),
+        Line(_row("latency", latency_ms), _SLOW if slow else _PLAIN),
         Line(_row("p99", values.p99_ms), _DIM),
         Line(" ".join(lost + left_out), _DROPPED if lost else _DIM),
     ]
@@ -214,8 +192,7 @@ def time_text(seconds: float) -> str:
 def strip_image(values: HudValues, width: int, height: int) -> Image:
     """Return the latency strip: a bar for each frame, the newest at the right.
 
-    Bars are red where frames were dropped before, orange above the p99, which is a dashed line;
-    what is higher than the strip is cut off.
+    Bars are red after drops and orange above the p99, a dashed line; higher ones are cut off.
     """
     import cv2
 
@@ -232,11 +209,11 @@ def strip_image(values: HudValues, width: int, height: int) -> Image:
         ],
         np.uint8,
     )
-    # One column of pixels for each bar; they are made as wide as they should be at the end.
+    # One column of pixels for each bar; widened at the end.
     narrow = np.zeros((height, BARS, 3), np.uint8)
     filled = np.arange(height)[:, None] >= height - heights[None, :]
     narrow[:, BARS - len(bars) :] = np.where(filled[..., None], colors[None], 0)
-    # A drop is marked at the top: the bar itself may be a short one.
+    # A drop is marked at the top as well: its bar may be short.
     lost = BARS - len(bars) + np.flatnonzero([bar.dropped for bar in bars])
     narrow[: max(1, height // 6), lost] = _DROPPED
     image: Image = cv2.resize(narrow, (width, height), interpolation=cv2.INTER_NEAREST)
@@ -247,12 +224,12 @@ def strip_image(values: HudValues, width: int, height: int) -> Image:
     return image
 
 
-class Hud:
-    """Burns timing into pictures: stages, rate, time, drops, and the latency of the last frames.
+class Hud(Painter):
+    """Draws timing on pictures: stages, rate, time, drops, and the latency of the last frames.
 
     Args:
-        session: Where the frames come from; nobody else reads from it at the same time.
-        corner: Where the display stands; what is there is hidden.
+        session: The frames' session, which no other thread reads from.
+        corner: The corner that the display covers.
     """
 
     draws_in_place = True
@@ -274,6 +251,3 @@ class Hud:
         top = image.shape[0] - content.shape[0] - 2 * gap if "bottom" in self._corner else 0
         draw_panel(image, content, max(left, 0), max(top, 0), gap)
         return image
-
-    def notes(self) -> list[str]:
-        return []

@@ -1,4 +1,4 @@
-"""Labels that options name."""
+"""Checks the labels that options name."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ __all__ = ["check_labels"]
 
 
 def check_labels(option: str, labels: Iterable[str], sessions: Sequence[Session]) -> None:
-    """Refuse labels that never occur: a mistyped one would leave everything to be seen.
+    """Refuse labels that never occur: a mistyped one would leave everything visible.
 
     Args:
-        option: What named them.
-        labels: The labels.
-        sessions: Where one of them has to occur, or be known to the model.
+        option: The option that named them.
+        sessions: Each label has to occur in one of them, or be known to its model.
 
     Raises:
         VideoError: A label was never recorded.

@@ -1,21 +1,21 @@
-"""Text drawn fast: every character is rendered once, and copied afterwards."""
+"""Text drawn fast: every character is rendered once and then copied."""
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from dgrec.video import Image
 
-__all__ = ["Lettering", "Line", "draw_panel", "text_height"]
+__all__ = ["Lettering", "Line", "draw_panel", "paste", "text_height"]
 
 _FIRST, _LAST = 32, 126
-#: Characters are drawn this many times as large and scaled down, which smooths them.
+#: Characters are drawn larger by this factor and scaled down, which smooths them.
 _OVERSAMPLED = 4
 
-#: Red, green, blue as OpenCV has them.
+#: Blue, green, red.
 WHITE = (245, 245, 245)
 
 
@@ -27,12 +27,12 @@ class Line(NamedTuple):
 
 
 def text_height(width: int, height: int) -> int:
-    """Return how high text should be, in pixels, to be read on a picture of this size."""
+    """Return a readable height of text, in pixels, on a picture of this size."""
     return max(10, round(min(width / 64, height / 40)))
 
 
 class Lettering:
-    """Characters of one size, each in a cell of its own: numbers stay where they are.
+    """Characters of one size, in cells of one width, so that changing numbers stay in place.
 
     Args:
         height: Of a line, in pixels.
@@ -48,13 +48,13 @@ class Lettering:
         glyphs = []
         for code in range(_FIRST, _LAST + 1):
             (wide, _), _ = cv2.getTextSize(chr(code), font, scale, thickness)
-            # Wide characters (m, W, @) are drawn as they are and squeezed into the cell.
+            # Wide characters (m, W, @) are squeezed into the cell.
             canvas = np.zeros((cell[0], max(wide, cell[1])), np.uint8)
             at = ((canvas.shape[1] - wide) // 2, round(cell[0] * 0.76))
             cv2.putText(canvas, chr(code), at, font, scale, 255, thickness, cv2.LINE_AA)
             glyphs.append(cv2.resize(canvas, (self.width, height), interpolation=cv2.INTER_AREA))
         self._by_color: dict[tuple[int, int, int], Image] = {}
-        # Smoothing takes brightness from thin strokes: give it back.
+        # Smoothing darkens thin strokes.
         self._glyphs = np.minimum(np.array(glyphs).astype(np.uint16) * 3 // 2, 255).astype(np.uint8)
 
     def render(self, lines: tuple[Line, ...] | list[Line], columns: int) -> Image:
@@ -70,7 +70,7 @@ class Lettering:
         return image.reshape(len(lines) * self.height, columns * self.width, 3)
 
     def _colored(self, color: tuple[int, int, int]) -> Image:
-        """Return all characters in a color; they are made once."""
+        """Return all characters in a color (cached)."""
         if color not in self._by_color:
             tinted = self._glyphs[..., None] * np.array(color, np.uint16) >> 8
             self._by_color[color] = tinted.astype(np.uint8)
@@ -79,8 +79,14 @@ class Lettering:
     @staticmethod
     @lru_cache(maxsize=8)
     def of(height: int) -> Lettering:
-        """Return characters of this height; they are made once."""
+        """Return characters of this height (cached)."""
         return Lettering(height)
+
+
+def paste(image: Image, text: Image, left: int, top: int) -> None:
+    """Put bright ``text`` on a darker ``image``; what does not fit is cut off."""
+    place = image[top : top + text.shape[0], left : left + text.shape[1]]
+    np.maximum(place, text[: place.shape[0], : place.shape[1]], out=place)
 
 
 def draw_panel(image: Image, content: Image, left: int, top: int, padding: int) -> None:
@@ -94,6 +100,4 @@ def draw_panel(image: Image, content: Image, left: int, top: int, padding: int) 
         return
     panel = image[top:bottom, left:right]
     panel[:] = cv2.convertScaleAbs(panel, alpha=0.28)
-    inner: Any = panel[padding : padding + content.shape[0], padding : padding + content.shape[1]]
-    if inner.size:
-        np.maximum(inner, content[: inner.shape[0], : inner.shape[1]], out=inner)
+    paste(panel, content, padding, padding)

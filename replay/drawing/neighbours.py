@@ -1,7 +1,8 @@
-"""What was recorded around a frame, whichever frame is drawn next."""
+"""The rows before and after a frame, for frames in any order."""
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
@@ -10,20 +11,18 @@ from dgrec.session import RecordedResult, Session
 __all__ = ["Neighbours"]
 
 _T = TypeVar("_T")
-#: Rows remembered: more than any painter looks around itself.
+#: Rows that are remembered: more than any painter needs.
 _REMEMBERED = 4096
 
 
 class Neighbours(Generic[_T]):
     """Looks up the rows before and after a frame, in bounded memory.
 
-    Frames drawn in their order cost nothing to look back to: each is remembered as it comes. Rows
-    that were not (after a jump, or ahead) are read from the session.
+    Rows are remembered as their frames are drawn; others are read from the session.
 
     Args:
-        session: The session. Another thread must not read from it at the same time; one that is
-            opened a second time serves.
-        pick: Returns what is wanted of a row.
+        session: The session, opened for this: no other thread may read from it.
+        pick: Returns what is needed of a row.
     """
 
     def __init__(self, session: Session, pick: Callable[[Mapping[str, Any]], _T]) -> None:
@@ -43,12 +42,12 @@ class Neighbours(Generic[_T]):
         return position
 
     def before(self, position: int) -> Iterator[_T]:
-        """Yield what was picked of the rows before ``position``, the nearest one first."""
+        """Yield what was picked of the rows before ``position``, nearest first."""
         for at in range(position - 1, -1, -1):
             yield self[at]
 
     def after(self, position: int) -> Iterator[_T]:
-        """Yield what was picked of the rows after ``position``, the nearest one first."""
+        """Yield what was picked of the rows after ``position``, nearest first."""
         for at in range(position + 1, len(self._session)):
             yield self[at]
 
@@ -63,7 +62,7 @@ class Neighbours(Generic[_T]):
         self._picked[position] = value
 
     def _position(self, frame: int) -> int:
-        """Return where a frame stands: its number counts on over rows that were lost."""
+        """Return a frame's position, which is less than its number if rows were lost."""
         if self._last is not None and self._last[0] == frame:
             return self._last[1]
         session = self._session
@@ -72,11 +71,5 @@ class Neighbours(Generic[_T]):
             self._in_step = last - self._first_frame == len(session) - 1
         if self._in_step:
             return frame - self._first_frame
-        low, high = 0, min(frame - self._first_frame, len(session) - 1)
-        while low < high:
-            middle = (low + high) // 2
-            if session.row(middle)["frame"] < frame:
-                low = middle + 1
-            else:
-                high = middle
-        return low
+        last = min(frame - self._first_frame, len(session) - 1)
+        return bisect.bisect_left(range(last), frame, key=lambda at: session.row(at)["frame"])

@@ -1,4 +1,4 @@
-"""Covering what was detected, for pictures that may be shared."""
+"""Covers detections, for pictures that are to be shared."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from dgrec.footage import media_us
 from dgrec.format import restore
 from dgrec.replay.drawing.labels import check_labels
 from dgrec.replay.drawing.neighbours import Neighbours
+from dgrec.replay.drawing.painter import Painter
 from dgrec.session import RecordedResult, Session
 from dgrec.video import Image
 
 __all__ = ["Redaction", "Region", "regions_of"]
 
-#: Blocks across the longer side of a box: too few to know a face or to read a plate by.
+#: Blocks across the longer side of a box: too few to recognise a face or read a plate.
 _BLOCKS = 5
-#: Rows looked at before and after a frame, at most.
+#: The most rows that are looked at before and after a frame.
 _FARTHEST = 600
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """Where a detection is: a rectangle, turned by ``angle`` (radians) about its centre."""
+    """The place of a detection: a rectangle, turned by ``angle`` (radians) about its centre."""
 
     x_min: float
     y_min: float
@@ -59,7 +60,7 @@ class Region:
         )
 
     def towards(self, other: Region, share: float) -> Region:
-        """Return where a thing is that has done ``share`` of its way to ``other``."""
+        """Return the region at ``share`` of the way to ``other``."""
         names = ("x_min", "y_min", "x_max", "y_max")
         values = {
             name: getattr(self, name) * (1 - share) + getattr(other, name) * share for name in names
@@ -76,17 +77,16 @@ class Region:
 
 
 def regions_of(row: Mapping[str, Any], labels: frozenset[str] | None) -> list[Region]:
-    """Return where a row's detections with one of ``labels`` are (None: all detections).
+    """Return the regions of a row's detections with one of ``labels`` (None: all detections).
 
-    A detection is where its box is, its mask and its key points; one with none of them cannot be
-    covered.
+    A detection covers its box, its mask and its key points.
 
     Raises:
-        VideoError: Such a detection has no place.
+        VideoError: A detection has none of them, so it cannot be covered.
     """
     if row["restore"] and "results" in json.loads(row["restore"]):
         raise VideoError(
-            f"--redact: the results of frame {row['frame']} are no list of detections, "
+            f"--redact: the results of frame {row['frame']} are not a list of detections, "
             "so they cannot be covered"
         )
     regions = []
@@ -95,7 +95,7 @@ def regions_of(row: Mapping[str, Any], labels: frozenset[str] | None) -> list[Re
             continue
         found = list(_places(item))
         if not found and item["extra"]:
-            # What the columns cannot hold (key points of hands) is in the restored result.
+            # Key points of hands do not fit the columns; the restored result has them.
             found = list(_key_points(restore(row).results[index].get("landmarks") or ()))
         if not found:
             name = item["label"] or "a result"
@@ -130,7 +130,7 @@ def _key_points(landmarks: Iterable[Mapping[str, Any]]) -> Iterator[Region]:
     ]
     if points:
         x, y = zip(*points, strict=True)
-        # Key points lie inside of what they belong to.
+        # Key points lie inside the object.
         yield Region(min(x), min(y), max(x), max(y)).grown(0.15)
 
 
@@ -142,22 +142,22 @@ class _Sighting:
     regions: list[Region]
 
 
-class Redaction:
-    """Covers detections before anything is drawn, also where the detector missed one for a moment.
+class Redaction(Painter):
+    """Covers detections before anything is drawn, also in frames where the detector missed one.
 
-    What is covered is what was detected: its box grown by a margin; between two frames in which it
-    was seen, at most ``hold_s`` apart, the way between them; and for ``hold_s`` before it was first
-    and after it was last seen, the place where that was. What was never detected is not covered.
+    Covered are: a detection's box with a margin; between two frames with it, at most ``hold_s``
+    apart, the way between them; and for ``hold_s`` before its first and after its last frame, its
+    place there. What was never detected is not covered.
 
     Args:
-        session: Where the frames come from; nobody else reads from it at the same time.
+        session: The frames' session, which no other thread reads from.
         labels: Classes to cover; None: everything.
         style: ``solid`` leaves nothing; ``mosaic`` leaves some blocks of mean color.
-        margin: Part of the longer side of a box that is added on every side.
-        hold_s: Seconds that a gap in the detections may have.
+        margin: Added on every side, as a part of the longer side of the box.
+        hold_s: The longest gap between detections in seconds.
 
     Raises:
-        ValueError: Margin or time is negative or no number: a box of NaN would cover nothing.
+        ValueError: Margin or time is negative or NaN, which would cover nothing.
         VideoError: None of the labels was recorded.
     """
 
@@ -186,12 +186,13 @@ class Redaction:
         media_s, captured = row["media_time_s"], row["captured_at"]
         time_us = None if media_s is None else media_us(media_s)
         if time_us is None:
-            # Without any time every row is as near as can be: rather cover too much.
+            # Rows without any time count as simultaneous, which covers too much rather than too
+            # little.
             time_us = 0 if captured is None else round(captured.timestamp() * 1e6)
         return _Sighting(time_us, regions_of(row, self._labels))
 
     def regions(self, result: RecordedResult) -> list[Region]:
-        """Return what to cover on a frame, margins included."""
+        """Return the regions to cover on a frame, margins included."""
         position = self._neighbours.note(result)
         now = self._neighbours[position]
         covered = [region.grown(self._margin) for region in now.regions]
@@ -199,7 +200,7 @@ class Redaction:
             return covered
         past = _unseen_since(now, self._near(now, self._neighbours.before(position)))
         coming = _unseen_since(now, self._near(now, self._neighbours.after(position)))
-        # In doubt more is covered: where it was, where it will be, and the way between.
+        # Cover generously: its last place, its next one, and the way between.
         missed = [region for region, _ in past] + [region for region, _ in coming]
         for (before, since), (after, until) in _pairs(past, coming):
             missed.append(before.towards(after, since / (since + until)))
@@ -216,15 +217,12 @@ class Redaction:
             _cover(image, region, mosaic=self._mosaic)
         return image
 
-    def notes(self) -> list[str]:
-        return []
-
 
 def _unseen_since(now: _Sighting, sightings: Iterable[_Sighting]) -> list[tuple[Region, int]]:
-    """Return what was seen in ``sightings``, nearest first, but is not seen now.
+    """Return what was seen in ``sightings``, nearest first, but not now, and how long ago in us.
 
-    Each with the microseconds between. Things are followed from row to row, away from now: what
-    leads back to something that is seen now has not been missed.
+    Regions are followed from row to row, away from now; one that leads to a region of now has not
+    been missed.
     """
     followed = list(now.regions)
     missed = []
@@ -243,9 +241,9 @@ def _unseen_since(now: _Sighting, sightings: Iterable[_Sighting]) -> list[tuple[
 
 
 def _match(known: Sequence[Region], seen: Sequence[Region], reach: float = 0.5) -> dict[int, int]:
-    """Return which of ``known`` each of ``seen`` is, by index; each is taken once, nearest first.
+    """Match regions, nearest first; return the index in ``known`` by the index in ``seen``.
 
-    ``reach`` is how far something may have gone, as a part of its size.
+    ``reach`` is how far a region may have moved, as a part of its size.
     """
     candidates = []
     for i, one in enumerate(seen):
@@ -271,7 +269,7 @@ def _match(known: Sequence[Region], seen: Sequence[Region], reach: float = 0.5) 
 def _pairs(
     past: Sequence[tuple[Region, int]], coming: Sequence[tuple[Region, int]]
 ) -> Iterator[tuple[tuple[Region, int], tuple[Region, int]]]:
-    """Yield what was seen before with what is seen afterwards, where both may be the same."""
+    """Yield regions seen before and after that may be the same object."""
     matches = _match([region for region, _ in past], [region for region, _ in coming], reach=3.0)
     for after, before in matches.items():
         yield past[before], coming[after]

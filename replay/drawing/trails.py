@@ -11,18 +11,19 @@ from typing import Any
 import numpy as np
 
 from dgrec.replay.drawing.neighbours import Neighbours
+from dgrec.replay.drawing.painter import Painter
 from dgrec.session import RecordedResult, Session
 from dgrec.video import Image
 
 __all__ = ["Trails", "track_color", "trails_of"]
 
-#: Where the centre of a track's box was, by track.
+#: The centre of each track's box.
 _Centres = dict[int, tuple[float, float]]
 _GOLDEN = 0.618033988749895
 
 
 def track_color(track: int) -> tuple[int, int, int]:
-    """Return a track's color (blue, green, red): always the same, and far from its neighbours'."""
+    """Return a track's color (blue, green, red), constant and unlike those of the next tracks."""
     red, green, blue = colorsys.hsv_to_rgb(track * _GOLDEN % 1.0, 0.75, 1.0)
     return round(blue * 255), round(green * 255), round(red * 255)
 
@@ -36,13 +37,13 @@ def trails_of(centres: Sequence[_Centres]) -> dict[int, list[tuple[float, float]
     return paths
 
 
-class Trails:
-    """Draws where the centre of each track's box was in the last frames.
+class Trails(Painter):
+    """Draws the path of each track's centre over the last frames.
 
     Args:
-        session: Where the frames come from; nobody else reads from it at the same time.
-        length: Frames to look back over, the one that is drawn included.
-        kept: Returns the indices of the detections of a frame that count; None: all of them.
+        session: The frames' session, which no other thread reads from.
+        length: Number of frames, the current one included.
+        kept: Returns the indices of a frame's detections to use; None: all.
     """
 
     draws_in_place = True
@@ -66,10 +67,8 @@ class Trails:
                 value is None or not math.isfinite(value) for value in corners
             ):
                 continue
-            centres[item["track_id"]] = (
-                (corners[0] + corners[2]) / 2,
-                (corners[1] + corners[3]) / 2,
-            )
+            x_min, y_min, x_max, y_max = corners
+            centres[item["track_id"]] = (x_min + x_max) / 2, (y_min + y_max) / 2
         return centres
 
     def paths(self, result: RecordedResult) -> dict[int, list[tuple[float, float]]]:
@@ -83,7 +82,7 @@ class Trails:
         import cv2
 
         thickness = max(2, round(min(result.size) / 240))
-        # OpenCV takes sixteenths of a pixel, in 32 bits.
+        # In sixteenths of a pixel, which OpenCV keeps in 32 bits.
         limit = 2**26
         for track, path in self.paths(result).items():
             self._found = True

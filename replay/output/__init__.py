@@ -1,24 +1,24 @@
-"""Rows to text and files: the one place that writes results, in every format.
+"""Writes results as text and files, in every format.
 
 =========  ==================================================================================
-table      for people: aligned, a row below another where the terminal is too narrow
+table      for people: aligned; a block for each row if the terminal is too narrow
 markdown   for people: a GitHub table
-csv        RFC 4180 with a header; nothing for null, ``""`` for an empty text
+csv        RFC 4180 with a header; null is empty, an empty text is ``""``
 json       one array of objects
 jsonl      one object a line
 parquet    Arrow types as they are
 =========  ==================================================================================
 
-Stamps are ISO 8601 and end in ``Z``; lists, structs and maps are JSON text outside of JSON; bytes
-are Base64; NaN and the infinities, which JSON does not have, are null there. Tables show six
-decimals, every other format all digits.
+Stamps are ISO 8601 and end in ``Z``. Lists, structs and maps are JSON, as text in other formats.
+Bytes are Base64. NaN and the infinities are null in JSON, which lacks them. Tables show six
+decimals, other formats all digits.
 
 ===========  ================================================================================
 destination  where a result goes
-values       a value as text
+values       values as text
 tables       texts in columns
-rows         rows as they come, in every format
-sections     small tables and notes
+rows         writes rows as they are computed
+sections     writes small tables and notes
 ===========  ================================================================================
 """
 

@@ -1,4 +1,4 @@
-"""Where a result goes: a file that appears once it is whole, a device, standard output."""
+"""The destination of a result: a file, a device, or standard output."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ __all__ = ["Destination", "open_output"]
 
 @dataclass
 class Destination:
-    """Where a result goes."""
+    """The destination of a result."""
 
     file: BinaryIO
     encoding: str = "utf-8"
     is_terminal: bool = False
 
     def write(self, text: str) -> None:
-        """Write a text: as it is into a file or a pipe, on a terminal so that it steers nothing."""
+        """Write a text; on a terminal, control characters are escaped."""
         self.write_styled(shown(text) if self.is_terminal else text)
 
     def write_styled(self, text: str) -> None:
-        """Write a text as it is: one that a `dgrec.console.Console` made."""
+        """Write a text with its control characters, as a `dgrec.console.Console` made it."""
         self.file.write(text.encode(self.encoding, "backslashreplace"))
 
 
@@ -41,15 +41,16 @@ def open_output(
 ) -> Iterator[Destination]:
     """Open ``path`` (None or ``-``: standard output) for one result.
 
-    A file appears under its name only once it is whole. ``keep`` is never overwritten: the files of
-    the session that the result is about, and its name.
+    A file appears under its name once it is complete. ``keep`` are never overwritten: the files of
+    the session.
 
     Raises:
         OutputError: The file exists and ``overwrite`` is false, or it cannot be written.
     """
-    name = "standard output" if _is_stdout(path) else str(path)
+    is_stdout = path is None or str(path) == "-"
+    name = "standard output" if is_stdout else str(path)
     try:
-        if path is None or _is_stdout(path):
+        if path is None or is_stdout:
             with _stdout() as destination:
                 yield destination
         elif _is_special(path):
@@ -57,20 +58,19 @@ def open_output(
                 yield Destination(file, is_terminal=file.isatty())
         else:
             refuse_recorded(path, keep)
-            with _new_file(path, overwrite) as file:
-                yield Destination(file)
+            path = resolved(path)  # keeps a link
+            if path.is_dir():
+                raise OutputError(f"{path}: is a folder; give a file name")
+            with NewFile(path, replace=overwrite) as new:
+                yield Destination(new.file)
     except BrokenPipeError:
         raise
     except OSError as error:
         raise output_error(name, error) from None
 
 
-def _is_stdout(path: Path | None) -> bool:
-    return path is None or str(path) == "-"
-
-
 def _is_special(path: Path) -> bool:
-    """Return whether ``path`` is a device or a pipe, which must not be replaced by a file."""
+    """Return whether ``path`` is a device or a pipe, which is written to but not replaced."""
     try:
         mode = path.stat().st_mode
     except OSError:
@@ -83,16 +83,7 @@ def _stdout() -> Iterator[Destination]:
     stdout = sys.stdout
     stdout.flush()
     terminal = stdout.isatty()
-    # What a program reads is UTF-8 wherever it runs; what a person reads is the terminal's.
+    # Programs get UTF-8 everywhere; people get the encoding of their terminal.
     encoding = stdout.encoding if terminal else "utf-8"
     yield Destination(stdout.buffer, encoding, terminal)
     stdout.buffer.flush()
-
-
-@contextlib.contextmanager
-def _new_file(path: Path, overwrite: bool) -> Iterator[BinaryIO]:
-    path = resolved(path)  # a link stays one
-    if path.is_dir():
-        raise OutputError(f"{path}: is a folder; give a file name")
-    with NewFile(path, replace=overwrite) as new:
-        yield new.file

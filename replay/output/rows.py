@@ -1,12 +1,11 @@
-"""Rows as they come, in every format."""
+"""Writes rows as they are computed, in every format."""
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
 
@@ -32,13 +31,13 @@ _PAGE_ROWS = 1000
 _ROW_GROUP_ROWS = 122_880
 _ROW_GROUP_BYTES = 64 << 20
 _PIECE_BYTES = 16 << 20
-#: A longer cell of a table is cut in the middle.
+#: Longer cells of a table are shortened in the middle.
 _LONGEST_CELL = 20_000
 
 
 @dataclass
 class QueryResult:
-    """The columns of a result, and its rows as they are computed; they can be read once."""
+    """The columns of a result, and its rows, which can be read once."""
 
     schema: pa.Schema
     batches: Iterator[pa.RecordBatch]
@@ -50,14 +49,13 @@ def write_rows(
     destination: Destination,
     limit: int | None = None,
 ) -> int:
-    """Write rows as they come and return how many were left out after the first ``limit``.
+    """Write at most ``limit`` rows and return how many were left out.
 
-    Memory holds a batch at a time; for a table, 1,000 rows, which share their column widths (a
-    longer table starts anew after them).
+    Only a batch is in memory at a time; of a table 1,000 rows, which share their column widths.
 
     Raises:
         QueryError: A value cannot be written in this format.
-        OutputError: Parquet was to go to a terminal.
+        OutputError: The destination of Parquet is a terminal.
     """
     schema, head = result.schema, _Head(_in_pieces(result.batches), limit)
     try:
@@ -79,7 +77,7 @@ def write_rows(
 
 
 def _in_pieces(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Yield the same rows, fewer at a time where they are large: Python values take more."""
+    """Yield the same rows in small batches: as Python values they take much more memory."""
     for batch in batches:
         rows = max(1, batch.num_rows * _PIECE_BYTES // max(1, batch.nbytes))
         if rows >= batch.num_rows:
@@ -90,7 +88,7 @@ def _in_pieces(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 
 class _Head:
-    """The first rows of ``batches``, and afterwards how many there were beyond them."""
+    """Yields the first rows of ``batches``, and counts the rest."""
 
     def __init__(self, batches: Iterable[pa.RecordBatch], limit: int | None) -> None:
         self._batches = iter(batches)
@@ -152,14 +150,14 @@ def csv_line(row: Sequence[Any], destination: Destination) -> str:
 
 
 def _csv_join(cells: Sequence[str], destination: Destination) -> str:
-    # To most readers an empty line is no row.
+    # Most readers skip an empty line.
     text = ",".join(cells) or '""'
-    # On a terminal, a cell of several lines could pass for rows.
+    # On a terminal, the lines of a cell could be mistaken for rows.
     return (text.replace("\n", "\\n") if destination.is_terminal else text) + "\n"
 
 
 def _csv_cells(column: pa.Array) -> list[str]:
-    """Return a column's values as CSV; by column, since most of its types need no quotes."""
+    """Return a column's values as CSV. Numbers and stamps need no quotes."""
     if column.null_count == len(column):
         return [""] * len(column)
     values = values_of(column)
@@ -224,7 +222,7 @@ def _write_parquet(
     if destination.is_terminal:
         raise OutputError("Parquet is not for a terminal; give --output FILE, or a pipe")
     waiting: list[pa.RecordBatch] = []
-    with pq.ParquetWriter(pa.PythonFile(_Sink(destination.file)), schema, compression="zstd") as w:
+    with pq.ParquetWriter(pa.PythonFile(destination.file, "w"), schema, compression="zstd") as w:
 
         def write_group() -> None:
             w.write_table(pa.Table.from_batches(waiting, schema), row_group_size=_ROW_GROUP_ROWS)
@@ -232,31 +230,8 @@ def _write_parquet(
 
         for batch in batches:
             waiting.append(batch)
-            if (
-                sum(part.num_rows for part in waiting) >= _ROW_GROUP_ROWS
-                or sum(part.nbytes for part in waiting) >= _ROW_GROUP_BYTES
-            ):
+            group = pa.Table.from_batches(waiting, schema)
+            if group.num_rows >= _ROW_GROUP_ROWS or group.nbytes >= _ROW_GROUP_BYTES:
                 write_group()
         if waiting:
             write_group()
-
-
-class _Sink(io.RawIOBase):
-    """A file that knows its position, which a pipe does not, and is not closed by its user."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        super().__init__()
-        self._file = file
-        self._position = 0
-
-    def writable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def write(self, data: Any) -> int:
-        size = memoryview(data).nbytes
-        self._file.write(data)
-        self._position += size
-        return size

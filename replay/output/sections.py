@@ -1,4 +1,4 @@
-"""Small tables one below the other, and notes after them."""
+"""Writes small tables, and notes after them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ __all__ = ["Section", "write_report"]
 
 @dataclass
 class Section:
-    """A small table of a report; without ``names`` its rows are pairs of a key and a value."""
+    """A small table; without ``names`` its rows are pairs of a key and a value."""
 
     title: str
     names: Sequence[str]
     rows: Sequence[Sequence[str]]
-    #: Which columns hold numbers; all but the first unless given.
+    #: Which columns hold numbers; by default all but the first.
     numeric: Sequence[bool] | None = None
 
     def right(self, column: int) -> bool:
@@ -37,7 +37,7 @@ class Section:
 def write_report(
     sections: Iterable[Section], notes: Iterable[str], form: str, destination: Destination
 ) -> None:
-    """Write the tables of a report, then its notes, as ``table`` or ``markdown``."""
+    """Write tables, then notes, as ``table`` or ``markdown``."""
     if form == "markdown":
         for section in sections:
             names = section.names or ("", "")
@@ -49,7 +49,7 @@ def write_report(
         return
     from dgrec.console import Console
 
-    # A file gets every table as wide as it has to be.
+    # In a file, tables are as wide as necessary.
     width = terminal_width() if destination.is_terminal else 10_000
     console = Console(
         file=io.StringIO(),
@@ -63,7 +63,7 @@ def write_report(
             console.print()
         for note in notes:
             console.print(line(note))
-    # rich pads lines to the width of their table.
+    # rich pads lines to the width of the table.
     text = capture.get()
     destination.write_styled("".join(row.rstrip(" ") + "\n" for row in text.split("\n")[:-1]))
 

@@ -1,4 +1,4 @@
-"""A value as text: JSON, a cell for a program, a cell for a person, Markdown."""
+"""Values as text: JSON, cells for programs and for people, Markdown."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def rows_of(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[Any, ...]]:
 
 
 def values_of(column: pa.Array) -> list[Any]:
-    """Return Python values; stamps and maps in the form in which they are written."""
+    """Return a column as Python values, stamps as texts and maps as dictionaries."""
     type_ = column.type
     if pa.types.is_timestamp(type_):
         return _stamps(column)
@@ -59,7 +59,7 @@ def _has_map(type_: pa.DataType) -> bool:
 
 
 def _with_dicts(value: Any, type_: pa.DataType) -> Any:
-    """Return ``value`` with maps as dictionaries: Arrow gives them as lists of pairs."""
+    """Return ``value`` with maps, which Arrow gives as lists of pairs, as dictionaries."""
     if value is None:
         return None
     if pa.types.is_map(type_):
@@ -126,7 +126,7 @@ def cell_text(value: Any) -> str:
 
 
 def person_text(value: Any) -> str:
-    """Return a value as text with six decimals; a number too small for them keeps its digits."""
+    """Return a value as text; numbers that are not too small or large get six decimals."""
     if isinstance(value, float) and (value == 0 or 1e-3 <= abs(value) < 1e15):
         text = f"{value:.6f}".rstrip("0")
         return text + "0" if text.endswith(".") else text
@@ -134,18 +134,18 @@ def person_text(value: Any) -> str:
 
 
 def is_numeric(type_: pa.DataType) -> bool:
-    """Return whether values of a type stand to the right in a column."""
+    """Return whether values of a type are numbers, which are aligned right."""
     return bool(
         pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_decimal(type_)
     )
 
 
-#: What GitHub takes for markup; not an underscore within a word, as in the names of columns.
+#: GitHub's markup; an underscore within a word, as in names of columns, is none.
 _MARKUP = re.compile(r"[\[\]`*~]|(?<!\w)_|_(?!\w)|\\(?=[!-/:-@\[-`{-~])")
 _ENTITY = re.compile(r"&(?=#?\w+;)")
 
 
 def in_markdown(text: str) -> str:
-    """Return ``text`` so that GitHub shows it as it is: a label is no tag, link or emphasis."""
+    """Escape GitHub's markup: labels must not become tags, links or emphasis."""
     text = _MARKUP.sub(r"\\\g<0>", shown(text))
     return _ENTITY.sub("&amp;", text).replace("<", "&lt;").replace(">", "&gt;")

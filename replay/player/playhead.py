@@ -1,11 +1,14 @@
-"""Where a player stands and what it does next: everything about it but its window."""
+"""The frame that a player shows, and where it goes next: at its pace, or as its user asks."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from dgrec.replay.player.moments import Moments
+import numpy as np
+
+from dgrec.replay.player.marks import Marks
+from dgrec.replay.player.played_frames import PlayedFrames
 
 __all__ = ["Action", "Look", "Playhead"]
 
@@ -18,8 +21,8 @@ Action = Literal[
     "jump_back",
     "faster",
     "slower",
-    "next_event",
-    "previous_event",
+    "next_mark",
+    "previous_mark",
     "labels",
     "hud",
     "help",
@@ -30,34 +33,41 @@ Action = Literal[
 
 SPEEDS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 _JUMP_US = 10_000_000
-#: Playing that is later than this passes over frames rather than turn into slow motion.
+#: Playing that is later than this skips frames rather than turn into slow motion.
 _LATE_S = 0.2
 
 
 @dataclass(frozen=True)
 class Look:
-    """What is drawn on the frames."""
+    """The parts of the picture that a key switches on and off."""
 
     labels: bool = True
     hud: bool = False
 
 
 class Playhead:
-    """Goes through frames at their pace, and wherever its user wants.
+    """Goes through frames at their pace, or to where its user sends it.
 
-    Times that it is given are seconds of any clock that goes on evenly.
+    ``now`` is in seconds of any steady clock.
 
     Args:
-        moments: The frames, at least one.
+        frames: The frames, at least one.
         speed: Times the recorded pace.
         loop: Begin again after the last frame.
         look: What is drawn at first.
     """
 
     def __init__(
-        self, moments: Moments, *, speed: float = 1.0, loop: bool = False, look: Look | None = None
+        self,
+        frames: PlayedFrames,
+        *,
+        speed: float = 1.0,
+        loop: bool = False,
+        look: Look | None = None,
     ) -> None:
-        self.moments = moments
+        self.frames = frames
+        #: Which of them stand out; none until they were searched for.
+        self.marks = Marks(np.zeros(len(frames), np.uint8))
         self.frame = 0
         self.speed = speed
         self.loop = loop
@@ -67,24 +77,22 @@ class Playhead:
         self.is_over = False
         #: Frames that were not shown because drawing could not keep pace.
         self.passed_over = 0
-        # Whether someone sits there: then the end is a place to stay at.
+        # Whether keys were pressed: then the player stays open at the end.
         self._is_used = False
         self._anchor: tuple[float, float] | None = None  # clock, and microseconds in the session
 
-    # --- at its pace ---
-
     def due(self, now: float) -> float:
-        """Return the seconds until `advance` has something to do; 0 if it has already."""
+        """Return the seconds until `advance` has something to do, at least 0."""
         if not self.is_playing or self.is_over:
             return float("inf")
         time, place = self._anchored(now)
         return max(0.0, time + (self._end_of(self.frame) - place) / 1e6 / self.speed - now)
 
     def advance(self, now: float) -> bool:
-        """Go on to the frame that is due; return whether there is a new one to show."""
+        """Go on to the frame that is due; return whether it is a new one."""
         if self.due(now) > 0:
             return False
-        last = len(self.moments) - 1
+        last = len(self.frames) - 1
         if self.frame >= last:
             if self.loop:
                 self._move(0)
@@ -93,18 +101,18 @@ class Playhead:
             return False
         time, place = self._anchored(now)
         following = self.frame + 1
-        late_s = now - time - (self.moments.times_us[following] - place) / 1e6 / self.speed
+        late_s = now - time - (self.frames.times_us[following] - place) / 1e6 / self.speed
         if late_s > _LATE_S:
             now_us = place + (now - time) * 1e6 * self.speed
-            reached = max(self.moments.at(now_us), following)
-            if self.speed <= 1:  # faster, it is what was asked for
+            reached = max(self.frames.at(now_us), following)
+            if self.speed <= 1:  # when played faster, frames are skipped on purpose
                 self.passed_over += reached - following
             following = reached
         self.frame = following
         return True
 
     def _end_of(self, frame: int) -> float:
-        times = self.moments.times_us
+        times = self.frames.times_us
         if frame + 1 < len(times):
             return float(times[frame + 1])
         # The last one stays for as long as the one before it.
@@ -113,15 +121,13 @@ class Playhead:
 
     def _anchored(self, now: float) -> tuple[float, float]:
         if self._anchor is None:
-            self._anchor = now, float(self.moments.times_us[self.frame])
+            self._anchor = now, float(self.frames.times_us[self.frame])
         return self._anchor
 
-    # --- as its user wants ---
-
     def act(self, action: Action) -> bool:
-        """Do what was asked for; return whether the picture has to be drawn anew."""
+        """Do what a key asks for; return whether the picture has to be drawn again."""
         self._is_used = True
-        moments, last = self.moments, len(self.moments) - 1
+        frames, last = self.frames, len(self.frames) - 1
         match action:
             case "quit":
                 self.is_over = True
@@ -136,13 +142,13 @@ class Playhead:
                 self._pause_at(max(self.frame - 1, 0))
             case "jump" | "jump_back":
                 by = _JUMP_US if action == "jump" else -_JUMP_US
-                self._move(moments.at(moments.times_us[self.frame] + by))
+                self._move(frames.at(frames.times_us[self.frame] + by))
             case "faster" | "slower":
                 self._change_speed(up=action == "faster")
-            case "next_event":
-                self._pause_at(moments.after(self.frame))
-            case "previous_event":
-                self._pause_at(moments.before(self.frame))
+            case "next_mark":
+                self._pause_at(self.marks.after(self.frame))
+            case "previous_mark":
+                self._pause_at(self.marks.before(self.frame))
             case "labels":
                 self.look = replace(self.look, labels=not self.look.labels)
             case "hud":
@@ -160,7 +166,7 @@ class Playhead:
     def seek(self, fraction: float) -> None:
         """Go to a place on the time line: 0 is its beginning, 1 its end."""
         self._is_used = True
-        self._move(self.moments.at(fraction * self.moments.times_us[-1]))
+        self._move(self.frames.at(fraction * self.frames.times_us[-1]))
 
     def _pause_at(self, frame: int | None) -> None:
         self.is_playing = False

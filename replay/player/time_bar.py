@@ -1,4 +1,4 @@
-"""What a player shows below a frame: where it stands, and what is marked on the time line."""
+"""The bar below a player's picture: the time line with its marks, the position, the help."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from dgrec.replay.player.moments import Kind, Moments
+from dgrec.replay.player.marks import Mark, Marks
+from dgrec.replay.player.played_frames import PlayedFrames
 from dgrec.replay.player.playhead import Playhead
 from dgrec.video import Image
 
@@ -17,7 +18,7 @@ HELP = (
     ("space", "play, pause"),
     (". ,", "one frame on, back"),
     ("right left", "10 s on, back (or ] [)"),
-    ("n p", "next, previous event"),
+    ("n p", "next, previous mark"),
     ("+ -", "faster, slower"),
     ("home end", "first, last frame"),
     ("l h", "labels, HUD"),
@@ -28,31 +29,30 @@ HELP = (
 # Blue, green, red.
 _BACK, _TRACK, _PLAYED = (28, 28, 28), (70, 70, 70), (150, 130, 90)
 _TEXT, _DIM, _HEAD = (235, 235, 235), (160, 160, 160), (255, 255, 255)
-_MARKS = ((Kind.LABEL, (200, 170, 60)), (Kind.SLOW, (60, 190, 255)), (Kind.DROP, (70, 70, 255)))
-_LEGEND = ((Kind.DROP, "drop"), (Kind.SLOW, "slow (over p99)"), (Kind.LABEL, "label appears"))
+_MARKS = ((Mark.LABEL, (200, 170, 60)), (Mark.SLOW, (60, 190, 255)), (Mark.DROP, (70, 70, 255)))
+_LEGEND = ((Mark.DROP, "drop"), (Mark.SLOW, "slow (over p99)"), (Mark.LABEL, "label appears"))
 
 
 class TimeBar:
     """Draws the bar of a player below pictures of one size.
 
     Args:
-        moments: The frames; their events are marked.
         width: Of the pictures, in pixels.
-        height: Likewise.
     """
 
-    def __init__(self, moments: Moments, width: int, height: int) -> None:
-        self._moments = moments
+    def __init__(self, frames: PlayedFrames, width: int, height: int) -> None:
+        self._frames = frames
         self.width = width
         self.picture_height = height
-        # A window shows large pictures smaller: what is written on them has to grow with them.
+        # Windows shrink large pictures, so text has to grow with them.
         self._scale = max(1.0, width / 1200, height / 800)
         unit = self._scale
         self._margin = round(10 * unit)
         self._track = round(8 * unit), round(22 * unit)  # top and bottom, from the bar's top
         #: Of the bar alone, in pixels.
         self.height = round(48 * unit)
-        self._empty = self._draw_empty()
+        #: The bar without a position, and the marks on it.
+        self._empty: tuple[Image, Marks] | None = None
 
     @property
     def span(self) -> tuple[int, int]:
@@ -60,7 +60,7 @@ class TimeBar:
         return self._margin, max(self._margin + 1, self.width - self._margin)
 
     def fraction_at(self, x: int, y: int) -> float | None:
-        """Return the place on the time line, 0 to 1, at a pixel of the whole; None beside it."""
+        """Return the place on the time line, 0 to 1, at a pixel of the screen; None beside it."""
         top = y - self.picture_height
         if not 0 <= top < self._track[1] + self._margin // 2:
             return None
@@ -68,45 +68,48 @@ class TimeBar:
         return min(max((x - first) / max(1, end - 1 - first), 0.0), 1.0)
 
     def column_of(self, time_us: float) -> int:
-        """Return the column of the time line that a time since the first frame is at."""
+        """Return the column of a time since the first frame."""
         first, end = self.span
-        length = max(1, int(self._moments.times_us[-1]))
+        length = max(1, int(self._frames.times_us[-1]))
         return first + round(time_us / length * (end - 1 - first))
 
     def draw(self, picture: Image, head: Playhead, message: str = "") -> Image:
-        """Return ``picture`` with the bar below, and the help over it if that is shown."""
+        """Return ``picture`` with the bar below, and the help on it if that is shown."""
         height = self.picture_height
         screen = np.empty((height + self.height, self.width, 3), np.uint8)
         screen[:height] = picture
         bar = screen[height:]
-        bar[:] = self._empty
+        if self._empty is None or self._empty[1] is not head.marks:
+            self._empty = self._draw_empty(head.marks), head.marks
+        bar[:] = self._empty[0]
         self._draw_position(bar, head)
         self._draw_text(bar, head, message)
         if head.shows_help:
             self._draw_help(screen[:height])
         return screen
 
-    def _draw_empty(self) -> Image:
+    def _draw_empty(self, marks: Marks) -> Image:
         bar = np.empty((self.height, self.width, 3), np.uint8)
         bar[:] = _BACK
         first, end = self.span
         top, bottom = self._track
         bar[top:bottom, first:end] = _TRACK
-        moments = self._moments
-        length = max(1, int(moments.times_us[-1]))
-        columns = first + np.round(moments.times_us / length * (end - 1 - first)).astype(np.int64)
+        times_us = self._frames.times_us
+        length = max(1, int(times_us[-1]))
         thick = max(2, round(2 * self._scale))
-        # The graver the taller, and on top.
+        # More serious marks are taller, and on top.
         for share, (kind, color) in zip((0.35, 0.65, 1.0), _MARKS, strict=True):
             rows = slice(bottom - round((bottom - top) * share), bottom)
-            for column in np.unique(columns[moments.kinds & np.uint8(kind) > 0]):
+            times = times_us[marks.kinds & np.uint8(kind) > 0]
+            columns = first + np.round(times / length * (end - 1 - first)).astype(np.int64)
+            for column in np.unique(columns):
                 bar[rows, column : min(column + thick, end)] = color
         return bar
 
     def _draw_position(self, bar: Image, head: Playhead) -> None:
         first, end = self.span
         top, bottom = self._track
-        at = self.column_of(float(self._moments.times_us[head.frame]))
+        at = self.column_of(float(self._frames.times_us[head.frame]))
         played = bar[top:bottom, first:at]
         played[(played == _TRACK).all(axis=2)] = _PLAYED
         half = max(1, round(self._scale))
@@ -114,22 +117,22 @@ class TimeBar:
         bar[top - over : bottom + over, max(at - half, first) : min(at + half, end)] = _HEAD
 
     def _draw_text(self, bar: Image, head: Playhead, message: str) -> None:
-        moments, frame = self._moments, head.frame
+        frames, marks, frame = self._frames, head.marks, head.frame
         base = self.height - round(9 * self._scale)
         left = self._margin
         self._draw_state(bar, left, base, playing=head.is_playing)
         left += round(20 * self._scale)
-        elapsed, total = (_clock(int(moments.times_us[at])) for at in (frame, -1))
+        elapsed, total = (_clock(int(frames.times_us[at])) for at in (frame, -1))
         left += self._write(bar, f"{elapsed} / {total}", left, base, _TEXT)
-        place = f"frame {int(moments.positions[frame]):,}"
+        place = f"frame {int(frames.positions[frame]):,}"
         if head.speed != 1:
             place += f"   x{head.speed:g}"
         left += self._write(bar, place, left, base, _DIM)
-        text = message or moments.describe(frame)
+        text = message or marks.describe(frame)
         if text:
             color = _TEXT
             for kind, tone in () if message else _MARKS:
-                if moments.kinds[frame] & np.uint8(kind):
+                if marks.kinds[frame] & np.uint8(kind):
                     color = tone
             self._write(bar, text, left, base, color)
         elif self._width_of("? help") + left < self.width - self._margin:
@@ -184,22 +187,24 @@ class TimeBar:
     def _write(
         self, image: Image, text: str, x: int, y: int, color: Any, shrink: float = 1.0
     ) -> int:
-        """Write, and return how far to go for what comes next."""
+        """Write a text and return its width with a gap."""
         import cv2
 
-        size = 0.45 * self._scale * shrink
-        weight = max(1, round(self._scale * shrink))
+        size, weight = self._font(shrink)
         plain = text.encode("ascii", "replace").decode()  # the fonts of OpenCV have no more
         cv2.putText(
             image, plain, (x, y), cv2.FONT_HERSHEY_SIMPLEX, size, color, weight, cv2.LINE_AA
         )
         return self._width_of(plain, shrink) + round(14 * self._scale)
 
+    def _font(self, shrink: float) -> tuple[float, int]:
+        """Return the size and the thickness of text."""
+        return 0.45 * self._scale * shrink, max(1, round(self._scale * shrink))
+
     def _width_of(self, text: str, shrink: float = 1.0) -> int:
         import cv2
 
-        size = 0.45 * self._scale * shrink
-        weight = max(1, round(self._scale * shrink))
+        size, weight = self._font(shrink)
         return int(cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, weight)[0][0])
 
 

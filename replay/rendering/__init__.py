@@ -1,30 +1,30 @@
-"""Frames with their results drawn, one after the other, and where they go.
+"""Draws frames with their results and writes them.
 
 =============  =================================================================
-scene          everything that is drawn, chosen once
-render         frames, drawn, each at its own time
-pipeline       stages that work side by side
-beside         two sessions of the same footage
-cut            which frames of a session are drawn
-outputs        what a path stands for: a video, an animation, a folder, a sheet
-sinks          writes an MP4 or pictures
+selection      which frames of a session are drawn
+scene          what is drawn on them
+side_by_side   two sessions of the same footage in one picture
+render         draws the frames and writes them, each at its own time
+pipeline       stages that run in parallel
+outputs        the kind of output by its name: video, animation, folder, sheet
+sinks          writes an MP4 or a folder of pictures
 animation      writes GIF and WebP
 contact_sheet  writes many frames as one picture
 =============  =================================================================
 """
 
-from dgrec.replay.rendering.cut import Cut, make_cut
-from dgrec.replay.rendering.outputs import Output, choose_output
+from dgrec.replay.rendering.outputs import ReplayOutput, choose_output
 from dgrec.replay.rendering.render import Canvas, canvas_for, write_replay
 from dgrec.replay.rendering.scene import Scene
+from dgrec.replay.rendering.selection import Selection, select_frames
 
 __all__ = [
     "Canvas",
-    "Cut",
-    "Output",
+    "ReplayOutput",
     "Scene",
+    "Selection",
     "canvas_for",
     "choose_output",
-    "make_cut",
+    "select_frames",
     "write_replay",
 ]

@@ -11,13 +11,13 @@ import numpy as np
 
 from dgrec.errors import VideoError
 from dgrec.files import check_new_file
-from dgrec.replay.rendering.sinks import Sink, Target
+from dgrec.replay.rendering.sinks import Sink
 from dgrec.session import RecordedResult
 from dgrec.video import ContainerFile, Image, Repeats
 
-__all__ = ["Animation", "animation"]
+__all__ = ["Animation"]
 
-#: Browsers show pictures that are to last less than this for 0.1 s instead.
+#: Browsers show pictures of a shorter duration for 0.1 s instead.
 _SHORTEST_US = 20_000
 
 
@@ -26,9 +26,9 @@ class _Format(NamedTuple):
     ticks: int  # a second
     pix_fmt: str
     options: dict[str, str]
-    #: What the muxer calls playing once.
+    #: The muxer's value of ``loop`` for playing once.
     once: str
-    #: How long one picture can be shown, in ticks.
+    #: The longest duration of a picture, in ticks.
     longest: int
 
 
@@ -43,8 +43,8 @@ _FORMATS = {
         longest=2**24 - 2,
     ),
 }
-#: A palette for each picture (for all of them, all would have to be held), dithered in a fixed
-#: pattern: noise would crawl.
+#: A palette for each picture (one for all would need all in memory), dithered in a fixed pattern,
+#: since noise would flicker.
 _PALETTE = (("palettegen", "stats_mode=single"), ("paletteuse", "new=1:dither=bayer:bayer_scale=5"))
 
 
@@ -52,10 +52,8 @@ class Animation(ContainerFile, Sink):
     """Writes a GIF or WebP in bounded memory (of a WebP, libwebp holds the compressed pictures).
 
     Args:
-        path: The file; its suffix says which.
-        width: In pixels.
-        height: In pixels.
-        loop: Whether it plays again and again, or once.
+        path: The file, which ends in .gif or .webp.
+        loop: Whether it plays in a loop, or once.
         overwrite: Whether an existing file is replaced.
 
     Raises:
@@ -78,7 +76,7 @@ class Animation(ContainerFile, Sink):
         self._last_tick = 0
         self._last_frame: Any = None
         self._repeats = Repeats(path, self._format.longest)
-        #: Pictures that would have been too short to be shown.
+        #: Pictures that were left out as too short.
         self._passed_over = 0
         with self._errors():
             options = {"loop": "0" if loop else self._format.once}
@@ -114,7 +112,7 @@ class Animation(ContainerFile, Sink):
             self._passed_over += 1
             return
         self._last_pts_us, self._last_duration_us = pts_us, duration_us
-        # Rounding half up, not to even: equal steps stay equal.
+        # Rounded half up, not half to even, so that equal steps stay equal.
         tick = (pts_us * self._format.ticks + 500_000) // 1_000_000
         frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
         with self._errors():
@@ -142,7 +140,7 @@ class Animation(ContainerFile, Sink):
 
     def _encode(self, frame: Any) -> None:
         for packet in self._stream.encode(frame):
-            # What counts is when the next one begins; for the last one, it is this.
+            # Only the last one's duration counts: others last until the next begins.
             packet.duration = self._last_duration
             self._container.mux(packet)
 
@@ -173,19 +171,10 @@ class Animation(ContainerFile, Sink):
         ]
 
 
-def animation(*, loop: bool) -> Target:
-    """Return the target for a GIF or WebP, which plays again and again or once."""
-
-    def open_animation(path: Path, width: int, height: int, *, overwrite: bool) -> Sink:
-        return Animation(path, width, height, loop=loop, overwrite=overwrite)
-
-    return Target(open_animation)
-
-
 def _set_end(file: BinaryIO, end_ms: int) -> None:
-    """Say in a WebP when its last picture ends: FFmpeg leaves that to chance.
+    """Set the duration of a WebP's last picture, which FFmpeg leaves undefined.
 
-    Equal pictures that follow one another are one in the file.
+    It may stand for several: equal pictures in a row are stored as one.
     """
     last, last_ms = None, 0
     file.seek(12)  # RIFF, its length, WEBP

@@ -8,33 +8,31 @@ import numpy as np
 
 from dgrec.errors import OutputError
 from dgrec.files import NewFile, check_new_file
-from dgrec.replay.drawing import Elapsed, Lettering, Line, time_text
-from dgrec.replay.rendering.sinks import Sink, Target, encode_picture, output_errors
-from dgrec.session import RecordedResult, Session
+from dgrec.replay.drawing import Elapsed, Lettering, Line, paste, time_text
+from dgrec.replay.rendering.sinks import Sink, encode_picture, output_errors
+from dgrec.session import RecordedResult
 from dgrec.video import Image
 
-__all__ = ["ContactSheet", "contact_sheet", "spread"]
+__all__ = ["ContactSheet", "spread"]
 
 _BACKGROUND = (24, 24, 24)
 
 
 def spread(count: int, cells: int) -> list[int]:
-    """Return which of ``count`` frames to show in ``cells`` cells: evenly spaced, or all."""
-    if count <= cells:
-        return list(range(count))
-    return [int(at) for at in np.linspace(0, count - 1, cells).round()]
+    """Return which of ``count`` frames to show in ``cells`` cells, evenly spaced."""
+    chosen: list[int] = np.linspace(0, count - 1, min(count, cells)).round().astype(int).tolist()
+    return chosen
 
 
 class ContactSheet(Sink):
     """One PNG or JPEG with a picture in each cell, its frame number and time below.
 
     Args:
-        path: The file.
         width: Of a picture, in pixels.
         height: Of a picture, in pixels.
         columns: Pictures in a row.
-        rows: Rows, at most.
-        elapsed: Tells the time of a frame.
+        rows: The most rows.
+        elapsed: Returns the time of a frame.
         overwrite: Whether an existing file is replaced.
 
     Raises:
@@ -86,9 +84,7 @@ class ContactSheet(Sink):
         if len(text) > room:
             text = text.removeprefix("frame ")
         caption = self._lettering.render([Line(text)], min(len(text), room))
-        place = self._sheet[top + self._height + self._gap // 2 :, left:]
-        place = place[: caption.shape[0], : caption.shape[1]]
-        np.maximum(place, caption[: place.shape[0], : place.shape[1]], out=place)
+        paste(self._sheet, caption, left, top + self._height + self._gap // 2)
         self.frames += 1
 
     def finish(self) -> None:
@@ -102,21 +98,3 @@ class ContactSheet(Sink):
 
     def discard(self) -> None:
         self._new.discard()
-
-
-def contact_sheet(session: Session, columns: int, rows: int) -> Target:
-    """Return the target for a contact sheet of ``columns`` x ``rows`` frames of a session."""
-    elapsed = Elapsed(session)
-
-    def open_sheet(path: Path, width: int, height: int, *, overwrite: bool) -> Sink:
-        return ContactSheet(
-            path,
-            width,
-            height,
-            columns=columns,
-            rows=rows,
-            elapsed=elapsed,
-            overwrite=overwrite,
-        )
-
-    return Target(open_sheet)

@@ -1,66 +1,43 @@
-"""Stages of work side by side, each in a thread, with a few items between them."""
+"""Stages of work in parallel, each in a thread, with a few items between them."""
 
 from __future__ import annotations
 
-import queue
-import threading
+from collections import deque
 from collections.abc import Generator, Iterable
-from typing import TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 __all__ = ["ahead"]
 
 _Item = TypeVar("_Item")
+_END: Any = object()
 
 
 def ahead(items: Iterable[_Item], name: str, depth: int = 2) -> Generator[_Item, None, None]:
-    """Yield ``items`` in their order, while a thread already works on the next ones.
+    """Yield ``items`` in order, while a thread works on the next ones.
 
-    Stages follow one another by nesting: ``ahead(draw(ahead(decode(), "decode")), "draw")``.
-    What OpenCV, PyAV and NumPy do to a picture runs outside of Python's lock, so the stages really
-    are side by side.
+    Stages are nested: ``ahead(draw(ahead(decode(), "decode")), "draw")``. They run in parallel
+    since OpenCV, PyAV and NumPy release Python's lock.
 
-    Whatever ``items`` raises is raised here, after the items before it. Closing the generator (or
-    leaving it by an exception, with `contextlib.closing`) ends the thread, and closes ``items`` in
-    it.
+    An exception of ``items`` is raised here, after the items before it. Closing the generator, for
+    example by `contextlib.closing`, ends the thread and closes ``items`` in it.
 
     Args:
-        items: What to yield: taken by the thread alone.
-        name: What the thread is called.
+        items: Iterated by the thread alone.
+        name: Of the thread.
         depth: How many items may wait; one more is being made, and one is in use.
     """
-    waiting: queue.Queue[tuple[_Item] | None] = queue.Queue(depth)
-    stopped = threading.Event()
-    failures: list[BaseException] = []
-
-    def work() -> None:
+    iterator = iter(items)
+    with ThreadPoolExecutor(1, f"dgrec-{name}") as thread:
+        waiting = deque(thread.submit(next, iterator, _END) for _ in range(depth + 1))
         try:
-            for item in items:
-                waiting.put((item,))
-                if stopped.is_set():
-                    break
-        except BaseException as error:  # all of it belongs to whoever takes the items
-            failures.append(error)
+            while (item := waiting.popleft().result()) is not _END:
+                waiting.append(thread.submit(next, iterator, _END))
+                yield item
+                # It may be a large picture: free it before waiting for the next one.
+                del item
         finally:
-            try:
-                if isinstance(items, Generator):
-                    items.close()
-            except BaseException as error:
-                failures.append(error)
-            waiting.put(None)
-
-    thread = threading.Thread(target=work, name=f"dgrec-{name}", daemon=True)
-    thread.start()
-    ended = False
-    try:
-        while (entry := waiting.get()) is not None:
-            yield entry[0]
-            # Not kept until the next one is there: it may be a large picture.
-            del entry
-        ended = True
-    finally:
-        stopped.set()
-        while not ended:  # a thread that waits to put something goes on, and sees the end
-            ended = waiting.get() is None
-        thread.join()
-    if failures:
-        raise failures[0]
+            for future in waiting:
+                future.cancel()
+            if isinstance(iterator, Generator):
+                thread.submit(iterator.close).result()

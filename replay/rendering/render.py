@@ -1,8 +1,9 @@
-"""A session's frames with their results drawn, each at its own time."""
+"""Draws the frames of a session and writes them, each at its own time."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from dgrec.footage import (
     session_times,
 )
 from dgrec.format import LABEL_LEAF, cuts_of, with_columns
-from dgrec.replay.drawing import Painter, Stack
+from dgrec.replay.drawing import Painter
 from dgrec.replay.rendering.pipeline import ahead
 from dgrec.replay.rendering.sinks import MP4, Target
 from dgrec.session import RecordedResult, Session, rows_of
@@ -32,24 +33,24 @@ from dgrec.video import Image
 
 __all__ = [
     "Canvas",
-    "Frame",
+    "ReplayFrame",
     "OverlayPainter",
     "at_speed",
     "canvas_for",
-    "frames",
+    "replay_frames",
     "usual_step_us",
     "write_replay",
 ]
 
-#: What encoders take: WebP has 14 bits for a side. And several pictures are in memory at a time.
+#: WebP has 14 bits for a side, and several pictures are in memory at a time.
 _LONGEST_SIDE, _MOST_PIXELS = 16_383, 70_000_000
-#: Rows that are Python values at a time.
+#: Rows that are converted to Python values at once.
 _ROWS_IN_PYTHON = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
-    """One recorded frame, with its pixels and its time."""
+class ReplayFrame:
+    """A recorded frame with its pixels and the time at which it is shown."""
 
     result: RecordedResult
     image: Image
@@ -57,22 +58,20 @@ class Frame:
     pts_us: int
 
 
-def frames(
+def replay_frames(
     session: Session,
     pixels: Pixels,
     start: int = 0,
     end: int | None = None,
     positions: np.ndarray[Any, Any] | None = None,
-) -> Iterator[Frame]:
-    """Yield the frames ``start`` to before ``end`` that have pixels, in bounded memory.
+) -> Iterator[ReplayFrame]:
+    """Yield the frames from ``start`` to before ``end`` that have pixels, in bounded memory.
 
     Args:
-        session: The session.
-        pixels: Its pixels.
         start: Position of the first frame.
         end: Position to stop before.
-        positions: Those of the frames that are wanted, ascending; None: all. Where frames are left
-            out between two others, the second follows the first after the usual time between two.
+        positions: Those of the wanted frames, ascending; None: all. The first one after frames that
+            are left out follows after the usual step.
     """
     if positions is not None:
         yield from _chosen_frames(session, pixels, positions, start)
@@ -85,12 +84,12 @@ def frames(
             image = pixels.frame(row)
             if image is not None:
                 zero_us = pts_us if zero_us is None else zero_us
-                yield Frame(session.restored(row, metadata), image, pts_us - zero_us)
+                yield ReplayFrame(session.restored(row, metadata), image, pts_us - zero_us)
 
 
 def _chosen_frames(
     session: Session, pixels: Pixels, positions: np.ndarray[Any, Any], start: int
-) -> Iterator[Frame]:
+) -> Iterator[ReplayFrame]:
     metadata, usual_us = session.metadata, usual_step_us(session)
     steps = _steps_us(session, positions, start)
     last: int | None = None
@@ -103,11 +102,11 @@ def _chosen_frames(
             if last is not None:
                 pts_us += steps[position] if last == position - 1 else usual_us
             last = position
-            yield Frame(session.restored(row, metadata), image, pts_us)
+            yield ReplayFrame(session.restored(row, metadata), image, pts_us)
 
 
 def _steps_us(session: Session, positions: np.ndarray[Any, Any], start: int) -> Mapping[int, int]:
-    """Return the time from the row before, for those whose row before is wanted, too."""
+    """Return the time since the row before, of wanted rows that follow another wanted one."""
     followers = positions[1:][np.diff(positions) == 1]
     if not len(followers):
         return {}
@@ -117,12 +116,12 @@ def _steps_us(session: Session, positions: np.ndarray[Any, Any], start: int) -> 
 
 
 def usual_step_us(session: Session) -> int:
-    """Return the median time between two of the session's first frames, in microseconds."""
+    """Return the median step between the session's first frames, in microseconds."""
     steps = np.diff(np.concatenate([[], *session_times(session, end=1000)]))
     return int(np.median(steps)) if len(steps) else FIRST_STEP_US
 
 
-def at_speed(pictures: Iterable[Frame], speed: float) -> Iterator[Frame]:
+def at_speed(pictures: Iterable[ReplayFrame], speed: float) -> Iterator[ReplayFrame]:
     """Yield the frames with their times divided by ``speed``."""
     last = -1
     for frame in pictures:
@@ -142,7 +141,7 @@ def _rows_of(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
         yield from rows_of(batch.slice(at, _ROWS_IN_PYTHON))
 
 
-class OverlayPainter:
+class OverlayPainter(Painter):
     """Draws results as PySDK does, with the recorded settings.
 
     Args:
@@ -158,7 +157,7 @@ class OverlayPainter:
     def draw(self, result: RecordedResult, image: Image) -> Image:
         """Return ``image`` with the results drawn; a classification's labels enlarge it.
 
-        Results that PySDK cannot draw (a box of NaN) leave the picture as it is: `notes` tells.
+        Results that PySDK cannot draw (a box of NaN) are left out and reported in `notes`.
 
         Raises:
             VideoError: The installed PySDK does not know the recorded result type.
@@ -173,7 +172,6 @@ class OverlayPainter:
             return image
 
     def notes(self) -> list[str]:
-        """Return what the user should know after the last frame, a line each."""
         if not self._failed:
             return []
         frames_ = counted(self._failed, "frame")
@@ -181,16 +179,15 @@ class OverlayPainter:
 
 
 class Canvas:
-    """One picture size for all frames, even in both directions, as H.264 with 4:2:0 wants it.
+    """One picture size for all frames, by default rounded up to even, as H.264 needs it.
 
-    With ``even=False`` any size is left as it is.
-
-    Smaller pictures go into the upper left corner; larger ones are scaled down to fit.
+    Smaller pictures go into the upper left corner; larger ones are scaled down.
     """
 
     def __init__(self, width: int, height: int, *, even: bool = True) -> None:
-        self.width = width + width % 2 * even
-        self.height = height + height % 2 * even
+        multiple = 2 if even else 1
+        self.width = math.ceil(width / multiple) * multiple
+        self.height = math.ceil(height / multiple) * multiple
 
     def fit(self, image: Image) -> Image:
         height, width = image.shape[:2]
@@ -215,10 +212,9 @@ def canvas_for(
     *,
     even: bool = True,
 ) -> Canvas:
-    """Return a canvas that the session's drawn frames fit.
+    """Return a canvas for the session's drawn frames.
 
-    Pictures are as large as the frames, except where PySDK writes the labels below: there the
-    frame with the most labels says how much room they take.
+    If PySDK writes labels below the picture, it has room for those of the frame with the most.
     """
     first = next(_results(session, start, end), None)
     if first is None:
@@ -226,8 +222,7 @@ def canvas_for(
     width, height = first.size
     if width < 1 or height < 1:
         raise VideoError(f"{session.path}: cannot be drawn: its frames have no size")
-    if isinstance(painter, Stack):
-        width, height = painter.extent(width, height)
+    width, height = painter.extent(width, height)
     if max(width, height) > _LONGEST_SIDE or width * height > _MOST_PIXELS:
         raise OutputError(
             f"{session.path}: cannot be drawn at {width:,}x{height:,} pixels: "
@@ -250,12 +245,12 @@ def _writes_labels_below(session: Session) -> bool:
     try:
         result_class = class_from_type_string(session.metadata.get("model", {}).get("result_type"))
     except DegirumException:
-        return False  # drawing says so, in better words
+        return False  # drawing raises a better error
     return hasattr(result_class, "overlay_show_labels_below")
 
 
 def _busiest(session: Session, start: int, end: int | None) -> int:
-    """Return the number of the frame with the most entries in its results."""
+    """Return the position of the frame with the most detections."""
     best, most, position = start, -1, start
     for batch in session.batches([LABEL_LEAF], start, end):
         counts = batch.column("detections").value_lengths().to_numpy()
@@ -271,32 +266,27 @@ def write_replay(
     pixels: Pixels,
     output: Path,
     *,
-    settings: Mapping[str, Any] | None = None,
     start: int = 0,
     end: int | None = None,
     overwrite: bool = False,
     progress: Callable[[int], None] = lambda frame: None,
     painter: Painter | None = None,
-    pictures: Iterable[Frame] | None = None,
+    pictures: Iterable[ReplayFrame] | None = None,
     target: Target | None = None,
 ) -> tuple[int, float, list[str]]:
     """Write the session's frames with their results drawn.
 
-    Decoding, drawing and encoding run side by side, with a few frames between them. ``pixels`` is
-    read in another thread until this returns.
+    Decoding, drawing and encoding run in parallel. Another thread reads ``pixels`` until this
+    returns.
 
     Args:
-        session: The session.
-        pixels: Its pixels.
-        output: The file or folder to write.
-        settings: Overlay settings that replace the recorded ones.
         start: The first frame.
         end: The frame to stop before.
         overwrite: Whether ``output`` may be replaced.
         progress: Called with each frame's number in the session once it is written.
-        painter: Draws the frames; else PySDK's overlay is drawn, with ``settings``.
-        pictures: The frames, where they are not all from ``start`` to ``end`` at their own times.
-        target: What to write; else an MP4.
+        painter: Draws the frames; by default PySDK's overlay.
+        pictures: The frames; by default all from ``start`` to ``end`` at their own times.
+        target: The kind of output; by default an MP4.
 
     Returns:
         Frames written, the video's length in seconds, and notes for the user, a line each.
@@ -308,10 +298,10 @@ def write_replay(
     target = target or MP4
     target.check(output, overwrite=overwrite)
     refuse_recorded(output, [*files_of(session), *pixels.footage.files])
-    painter = painter or OverlayPainter(settings)
+    painter = painter or OverlayPainter()
     canvas = canvas_for(session, painter, start, end, even=target.even)
     if pictures is None:
-        pictures = frames(session, pixels, start, end)
+        pictures = replay_frames(session, pixels, start, end)
     drawn = _drawn(pictures, painter, canvas if target.one_size else None)
     waiting: _Drawn | None = None
     step = FIRST_STEP_US
@@ -324,13 +314,13 @@ def write_replay(
             sink.write(drawn_frame.picture, drawn_frame.pts_us, duration_us, drawn_frame.result)
             progress(drawn_frame.result.frame)
 
-        # A frame lasts until the next one, which therefore has to be known before it is written.
+        # A frame lasts until the next one, so it is written once that is known.
         for following in drawn:
             if waiting is not None:
                 duration = following.pts_us - waiting.pts_us
                 write(waiting, duration)
                 if duration <= LONGEST_USUAL_STEP_US:
-                    step = duration  # of the last picture, which is followed by none
+                    step = duration  # the last picture lasts as long
             waiting = following
         if waiting is None:
             raise VideoError("; ".join(pixels.notes()) or f"{session.path}: no frames to draw")
@@ -340,7 +330,7 @@ def write_replay(
 
 
 class _Drawn(NamedTuple):
-    """A finished picture, and no more than encoding it takes: pictures are large."""
+    """A finished picture, without the frame's pixels, which take much memory."""
 
     result: RecordedResult
     pts_us: int
@@ -348,9 +338,9 @@ class _Drawn(NamedTuple):
 
 
 def _drawn(
-    pictures: Iterable[Frame], painter: Painter, canvas: Canvas | None
+    pictures: Iterable[ReplayFrame], painter: Painter, canvas: Canvas | None
 ) -> Generator[_Drawn, None, None]:
-    """Yield finished pictures: decoded in one thread, drawn in another."""
+    """Yield finished pictures, decoded in one thread and drawn in another."""
 
     def draw() -> Iterator[_Drawn]:
         with contextlib.closing(ahead(pictures, "decode")) as decoded:

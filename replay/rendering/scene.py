@@ -1,4 +1,4 @@
-"""Everything that is drawn of a session, put together from what was asked for."""
+"""The scene: everything that is drawn on the frames of a session."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from dgrec.replay.drawing import (
     check_labels,
 )
 from dgrec.replay.query import DetectionFilter
-from dgrec.replay.rendering.beside import SideBySide
 from dgrec.replay.rendering.render import OverlayPainter
+from dgrec.replay.rendering.side_by_side import SideBySide
 from dgrec.session import Session
 
 __all__ = ["Scene"]
@@ -30,10 +30,10 @@ __all__ = ["Scene"]
 
 @dataclass(frozen=True)
 class Scene:
-    """What to draw on the frames of a session.
+    """Everything that is drawn on the frames of a session.
 
-    Painters are made in the order in which they draw: what is covered is covered before anything
-    else sees the pixels, and the display comes last, at the size at which it will be read.
+    Redaction comes first, so that nothing else sees the covered pixels; the HUD comes last, at the
+    final size.
     """
 
     #: Overlay settings that replace the recorded ones.
@@ -42,11 +42,11 @@ class Scene:
     overlay: bool = True
     #: A predicate on the detections to draw.
     where: str | None = None
-    #: Frames that trails go back; 0: no trails.
+    #: Length of trails in frames; 0: none.
     trails: int = 0
     hud: bool = False
     hud_at: Corner = "top-left"
-    #: Labels to cover (``all``: everything); none: nothing is covered.
+    #: Labels to cover; ``all``: everything.
     redact: tuple[str, ...] = ()
     redact_style: Literal["solid", "mosaic"] = "solid"
     redact_margin: float = 0.1
@@ -60,11 +60,10 @@ class Scene:
         closing: ExitStack,
         beside: tuple[Session, Pixels] | None = None,
     ) -> Stack:
-        """Return what draws this scene on a session's frames.
+        """Return the painter of this scene.
 
         Args:
-            session: The session.
-            closing: Takes care of what has to be closed in the end.
+            closing: Closes what the painter needs.
             beside: Another session to draw beside it, and its pixels.
 
         Raises:
@@ -91,11 +90,10 @@ class Scene:
     def _painters(
         self, session: Session, closing: ExitStack
     ) -> tuple[list[Painter], list[Painter]]:
-        """Return what draws on frames in their own size, and what does afterwards."""
+        """Return the painters for frames in their own size, and those for finished pictures."""
         painters: list[Painter] = []
-        looks_around = self.redact or self.trails or self.hud
-        if looks_around:
-            # Opened again: frames are read from the other one while these look around.
+        if self.redact or self.trails or self.hud:
+            # Opened again: another thread reads frames from the first one.
             around = closing.enter_context(Session(session.path))
         if self.redact:
             labels = None if "all" in self.redact else self.redact
@@ -114,7 +112,7 @@ class Scene:
                 overlay = Filtered(overlay, self._filter(session, closing).choose)
             painters.append(overlay)
         if self.trails:
-            # A filter of its own: trails look back, and each goes through the frames in order.
+            # Another filter: each goes through the frames in order, and trails look back.
             kept = None if self.where is None else self._filter(session, closing).kept
             painters.append(Trails(around, self.trails, kept))
         return painters, [Hud(around, self.hud_at)] if self.hud else []
@@ -126,6 +124,6 @@ class Scene:
 
 
 def _shape(session: Session) -> list[Painter]:
-    """Return what brings drawn pictures into the shape in which the source is shown."""
+    """Return the painter that stretches pictures to the shape of the source, if that is needed."""
     aspect = pixel_aspect_of(session)
     return [] if aspect == 1 else [SquarePixels(aspect)]

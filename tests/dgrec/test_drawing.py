@@ -13,8 +13,8 @@ from degirum.postprocessor import class_from_type_string
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dgrec import overlay
-from dgrec.overlay import fingerprint, image_overlay, is_fast
+from dgrec.overlay import canvas, image_overlay, is_fast, overlay
+from dgrec.overlay.canvas import fingerprint
 
 WIDTH, HEIGHT = 97, 61
 LABELS = {0: "cat", 1: "dog", 2: "car"}
@@ -162,7 +162,7 @@ def assert_drawn_alike(one: Any, other: Any) -> None:
 def test_every_type_is_drawn_as_pysdk_draws_it(
     type_name: str, area_work: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(overlay, "_AREA_WORK", area_work)
+    monkeypatch.setattr(canvas, "_AREA_WORK", area_work)
     if class_from_type_string(type_name) is not postprocessor.InferenceResults:
         assert is_fast(class_from_type_string(type_name))
 
@@ -346,16 +346,16 @@ def test_other_classes_draw_themselves() -> None:
 
 
 def test_another_pysdk_draws_itself(monkeypatch: pytest.MonkeyPatch, blends: list[str]) -> None:
-    assert fingerprint() in overlay._COMPARED_WITH, "compare this PySDK's drawing, then add it"
-    monkeypatch.setattr(overlay, "_COMPARED_WITH", frozenset({"of another version"}))
-    overlay._canvas_class.cache_clear()
+    assert fingerprint() in canvas._COMPARED_WITH, "compare this PySDK's drawing, then add it"
+    monkeypatch.setattr(canvas, "_COMPARED_WITH", frozenset({"of another version"}))
+    canvas.canvas_class.cache_clear()
     overlay._drawing.cache_clear()
     try:
         assert not is_fast(postprocessor.DetectionResults)
         image_overlay(new_result("SegmentationYoloV8", masked(), alpha=0.4))
         assert len(blends) == 2
     finally:
-        overlay._canvas_class.cache_clear()
+        canvas.canvas_class.cache_clear()
         overlay._drawing.cache_clear()
 
 
@@ -363,8 +363,8 @@ def test_a_pysdk_without_its_source_is_another_one(monkeypatch: pytest.MonkeyPat
     def no_source(_: object) -> str:
         raise OSError("could not get source code")
 
-    monkeypatch.setattr(overlay.inspect, "getsource", no_source)
-    assert fingerprint() not in overlay._COMPARED_WITH
+    monkeypatch.setattr(canvas.inspect, "getsource", no_source)
+    assert fingerprint() not in canvas._COMPARED_WITH
 
 
 def test_a_frame_that_cannot_be_drawn_leaves_no_trace_on_the_next() -> None:

@@ -13,7 +13,7 @@ import dgrec
 from dgrec.footage import files_of, find_footage
 from dgrec.recorder.sources import parse_source
 from dgrec.video import import_av, named_files
-from dgrec.video.playlists import NamedFiles
+from dgrec.video.named_files import NamedFiles
 from tests.factory import write_session
 from tests.replay.clips import HEIGHT, WIDTH, numbered_image, numbered_metadata, numbered_row
 
@@ -179,8 +179,8 @@ def test_a_replay_says_that_it_cannot_tell(folder: Path) -> None:
     assert footage.note.startswith("live.m3u8 only names other files (it has no end yet: ")
     assert given.path == source
     assert given.note == (
-        "live.m3u8 only names other files, and it is not known whether they are still those that "
-        "were recorded (it has no end yet: it is live, or still being written)"
+        "live.m3u8 only names other files, and it is not known whether they are still the "
+        "recorded ones (it has no end yet: it is live, or still being written)"
     )
 
 

@@ -318,7 +318,7 @@ def test_it_is_recorded_once(dgrec: Command, tmp_path: Path, serve: Serve) -> No
         # The very file may be given for it, and no other.
         assert find_footage(session, path).column == "source_frame"
         other = encode(tmp_path / "b.mp4", Encoding(size=(320, 240)), first=1)
-        with pytest.raises(VideoError, match="is not a video that was recorded with"):
+        with pytest.raises(VideoError, match="was not recorded with"):
             find_footage(session, other)
 
 

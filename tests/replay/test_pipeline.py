@@ -36,11 +36,11 @@ def test_work_is_done_in_the_named_thread_and_a_few_items_ahead() -> None:
 
     with contextlib.closing(ahead(make(), "make", depth=3)) as items:
         assert next(items) == 0
-        for _ in range(5):  # one in use, three that wait, one being put
+        for _ in range(5):  # one in use, three that wait, one being made
             assert more.acquire(timeout=PATIENCE_S)
         assert not more.acquire(timeout=0.05)
         assert len(made) == 5
-    assert names == {"dgrec-make"}
+    assert names == {"dgrec-make_0"}
     assert not stage_threads()
 
 
@@ -68,7 +68,7 @@ def test_leaving_early_closes_every_stage_in_its_own_thread() -> None:
 
     with contextlib.closing(ahead(ahead(make(), "inner"), "outer")) as items:
         assert next(items) == 0
-    assert closed == ["dgrec-inner"]
+    assert closed == ["dgrec-inner_0"]
     assert not stage_threads()
 
 

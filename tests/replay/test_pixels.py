@@ -428,7 +428,7 @@ def test_another_video_in_its_place_is_not_drawn_on(tmp_path: Path) -> None:
     assert numbers_ == [None] * 30, "not even frame 0, whose time any video begins with"
     assert notes[0].startswith("s.mp4 is not as it was recorded (")
     assert notes[1] == (
-        "s.mp4 is a video of something else: its frames have other times than the rows: "
+        "s.mp4 is another video: no frame has the time of a row: "
         "30 recorded frames have no pixels and are left out"
     )
 
@@ -586,8 +586,8 @@ def test_footage_that_is_plainly_other_is_refused(
         with pytest.raises(dgrec.VideoError) as error:
             find_footage(session, video)
     assert str(error.value) == (
-        f"{video}: is not the footage that was recorded: {size[0]}x{size[1]} instead of "
-        f"{WIDTH}x{HEIGHT}, and no scaled copy of it: {why}"
+        f"{video}: is not the footage that was recorded, nor a scaled copy: {size[0]}x{size[1]} "
+        f"instead of {WIDTH}x{HEIGHT}, {why}"
     )
 
 
@@ -684,6 +684,6 @@ def test_nothing_but_what_was_recorded_with_it_goes_with_a_stream(
     path = write_session(tmp_path / "s.parquet", [numbered_row(i, i) for i in range(8)], metadata)
     with (
         dgrec.open(path) as session,
-        pytest.raises(VideoError, match=r"other\.mp4: is not a video that was recorded with s\."),
+        pytest.raises(VideoError, match=r"other\.mp4: was not recorded with s\."),
     ):
         find_footage(session, other)

@@ -19,7 +19,8 @@ from PIL import ImageGrab
 import dgrec
 from dgrec.footage import Footage, Pixels
 from dgrec.replay.player import player as player_module
-from dgrec.replay.player.moments import Moments, find_moments
+from dgrec.replay.player.marks import Marks, find_marks
+from dgrec.replay.player.played_frames import PlayedFrames, played_frames
 from dgrec.replay.player.player import Player
 from dgrec.replay.player.playhead import Playhead
 from dgrec.replay.player.time_bar import TimeBar
@@ -98,9 +99,9 @@ def eventful_session(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_session(folder / "e.parquet", rows, numbered_metadata(file_source(clip)))
 
 
-def moments_of(path: Path) -> Moments:
+def frames_of(path: Path) -> PlayedFrames:
     with dgrec.open(path) as opened:
-        return find_moments(opened)
+        return played_frames(opened)
 
 
 #: What X answered to requests that came too early or too late. Xlib would end this process.
@@ -418,12 +419,12 @@ def test_keys_go_to_exact_frames(display: str, eventful_session: Path) -> None:
 def test_a_click_on_the_time_line_goes_there(display: str, eventful_session: Path) -> None:
     with Replay(display, eventful_session) as run:
         run.press("space")
-        moments = moments_of(eventful_session)
-        bar = TimeBar(moments, WIDTH, HEIGHT)
-        column = bar.column_of(float(moments.times_us[123]))
+        frames = frames_of(eventful_session)
+        bar = TimeBar(frames, WIDTH, HEIGHT)
+        column = bar.column_of(float(frames.times_us[123]))
         fraction = bar.fraction_at(column, HEIGHT + 12)
         assert fraction is not None
-        expected = moments.at(fraction * moments.times_us[-1])
+        expected = frames.at(fraction * frames.times_us[-1])
         assert abs(expected - 123) <= 1, "one column is about one frame here"
         run.click(column, HEIGHT + 12)
         picture = settled(run, expected)
@@ -463,7 +464,9 @@ class FakeTime:
 
     def show(self, image: Any) -> None:
         self.screens.append(image)
-        self.pictures.append((round(self.now - 100, 2), number_in(image)))
+        number = number_in(image)
+        if not self.pictures or self.pictures[-1][1] != number:  # else only the bar is new
+            self.pictures.append((round(self.now - 100, 2), number))
 
     def draw(self, result: Any, image: Any) -> Any:
         self.now += self.painting
@@ -480,7 +483,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
 def play(clock: FakeTime, session: Path, count: int = 30, **options: Any) -> Player:
     window: Any = clock
     with dgrec.open(session) as opened, Pixels(Footage(session.with_name("numbered.mp4"))) as px:
-        head = Playhead(find_moments(opened, 0, count), **options)
+        head = Playhead(played_frames(opened, 0, count), **options)
         player = Player(
             window, opened, px, head, lambda look: clock, Canvas(WIDTH, HEIGHT), session.parent
         )
@@ -494,6 +497,39 @@ def test_pace(clock: FakeTime, session: Path) -> None:
     for i, (at, number) in enumerate(clock.pictures):
         assert number == i
         assert at == pytest.approx(i * 1001 / 30000, abs=0.012)
+
+
+def test_the_first_picture_does_not_wait_for_marks(
+    clock: FakeTime, eventful_session: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown_before = []
+
+    def search(*arguments: Any) -> Marks:
+        shown_before.append(len(clock.screens))
+        return find_marks(*arguments)
+
+    monkeypatch.setattr(player_module, "find_marks", search)
+    # The key that goes to a mark waits for them.
+    clock.keys = {100.1: ord(" "), 100.2: ord("n"), 100.4: ord("n"), 100.6: ord("q")}
+    player = play(clock, eventful_session, FRAMES)
+    assert shown_before == [1]
+    assert player.head.frame == 150
+    assert [number for _, number in clock.pictures[-2:]] == [60, 150]
+    bars = [screen[HEIGHT:] for screen in (clock.screens[0], clock.screens[-1])]
+    red = [bool(((bar[:, :, 2] > 200) & (bar[:, :, 0] < 100)).any()) for bar in bars]
+    assert red == [False, True]
+
+
+def test_an_error_of_the_search_ends_the_player(
+    clock: FakeTime, session: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def search(*_: Any) -> Marks:
+        raise dgrec.SessionError("damaged")
+
+    monkeypatch.setattr(player_module, "find_marks", search)
+    clock.keys = {100.2: ord("n")}
+    with pytest.raises(dgrec.SessionError, match="damaged"):
+        play(clock, session)
 
 
 def test_twice_the_pace(clock: FakeTime, session: Path) -> None:
@@ -565,7 +601,7 @@ def test_a_frame_that_cannot_be_saved_is_said(clock: FakeTime, session: Path) ->
             window,
             opened,
             px,
-            Playhead(find_moments(opened)),
+            Playhead(played_frames(opened)),
             lambda look: clock,
             Canvas(WIDTH, HEIGHT),
             session / "no folder",

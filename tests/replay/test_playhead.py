@@ -1,4 +1,4 @@
-"""What stands out in a session, and where a player goes."""
+"""Which frames of a session are marked, and where a player goes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 
 import dgrec
 from dgrec.format import Row
-from dgrec.replay.player.moments import Kind, Moments, find_moments
+from dgrec.replay.player.marks import Mark, Marks, find_marks
+from dgrec.replay.player.played_frames import PlayedFrames, played_frames
 from dgrec.replay.player.playhead import SPEEDS, Look, Playhead
 from dgrec.replay.player.time_bar import TimeBar
 from tests.dgrec.test_parts import write_set
@@ -19,9 +20,17 @@ from tests.replay.conftest import uneven_rows
 from tests.replay.test_timeline import RowByRow
 
 
-def moments_of(path: Path, *arguments: Any) -> Moments:
+def marked(path: Path, *arguments: Any) -> tuple[PlayedFrames, Marks]:
     with dgrec.open(path) as session:
-        return find_moments(session, *arguments)
+        frames = played_frames(session, *arguments)
+    return frames, find_marks(path, frames)
+
+
+def head_of(path: Path) -> Playhead:
+    frames, marks = marked(path)
+    head = Playhead(frames)
+    head.marks = marks
+    return head
 
 
 def labelled(labels: str) -> list[Row]:
@@ -49,31 +58,31 @@ def write(folder: Path, rows: list[Row], form: str) -> Path:
 def test_drops_and_slow_frames(tmp_path: Path, form: str) -> None:
     rows = uneven_rows(200)
     path = write(tmp_path, rows, form)
-    moments = moments_of(path)
+    frames, marks = marked(path)
     with dgrec.open(path) as session:
         recorded = [result.row for result in session]
     latency = np.array([row["latency_ms"] for row in recorded])
     p99 = np.percentile(latency, 99)
-    assert len(moments) == 200
-    assert moments.p99_ms == pytest.approx(p99)
+    assert len(frames) == 200
+    assert marks.p99_ms == pytest.approx(p99)
     for i, row in enumerate(recorded):
-        assert bool(moments.kinds[i] & np.uint8(Kind.DROP)) == (row["dropped_before"] > 0)
-        assert bool(moments.kinds[i] & np.uint8(Kind.SLOW)) == (row["latency_ms"] > p99)
+        assert bool(marks.kinds[i] & np.uint8(Mark.DROP)) == (row["dropped_before"] > 0)
+        assert bool(marks.kinds[i] & np.uint8(Mark.SLOW)) == (row["latency_ms"] > p99)
     slow = int(np.argmax(latency))
-    assert f"latency {latency[slow]:.1f} ms, p99 is {p99:.1f}" in moments.describe(slow)
+    assert f"latency {latency[slow]:.1f} ms, p99 is {p99:.1f}" in marks.describe(slow)
     seven = recorded[7]["dropped_before"]
-    assert moments.describe(7).startswith(f"{seven:,} frame")
+    assert marks.describe(7).startswith(f"{seven:,} frame")
 
 
 @pytest.mark.parametrize("form", ["sealed", "journal"])
 def test_a_label_appears_when_it_was_away_for_a_second(tmp_path: Path, form: str) -> None:
     words = "- a ab a - a " + "- " * 9 + "a b " + "- " * 10 + "b a ab"
-    moments = moments_of(write(tmp_path, labelled(words), form))
-    found = {i: moments.appearing[i] for i in sorted(moments.appearing)}
+    _, marks = marked(write(tmp_path, labelled(words), form))
+    found = {i: marks.appearing[i] for i in sorted(marks.appearing)}
     # a: 1, kept until 5, again at 15 after exactly a second, again at 28; b: 2, 16, 27.
     assert found == {1: ("a",), 2: ("b",), 16: ("b",), 27: ("b",), 28: ("a",)}
-    assert all(moments.kinds[i] & np.uint8(Kind.LABEL) for i in found)
-    assert moments.describe(2) == "b appears"
+    assert all(marks.kinds[i] & np.uint8(Mark.LABEL) for i in found)
+    assert marks.describe(2) == "b appears"
 
 
 def test_times_are_those_of_a_replay(tmp_path: Path) -> None:
@@ -99,18 +108,18 @@ def test_times_are_those_of_a_replay(tmp_path: Path) -> None:
     for row in rows:
         row["captured_at"] = round(row["captured_at"].timestamp() * 1e6)
     expected = [timeline.pts_us(row) for row in rows]
-    assert moments_of(path).times_us.tolist() == expected
+    assert marked(path)[0].times_us.tolist() == expected
 
 
 def test_a_stretch_and_chosen_frames(tmp_path: Path) -> None:
     path = write_session(tmp_path / "s.parquet", labelled("a " * 50))
-    part = moments_of(path, 10, 20)
+    part, marks = marked(path, 10, 20)
     assert part.positions.tolist() == list(range(10, 20))
     assert part.times_us[0] == 0
-    assert part.describe(0) == "a appears"
-    chosen = moments_of(path, 0, 40, [3, 30, 31, 45])
+    assert marks.describe(0) == "a appears"
+    chosen, _ = marked(path, 0, 40, [3, 30, 31, 45])
     assert chosen.positions.tolist() == [3, 30, 31]
-    assert moments_of(path, 0, 50, []).positions.tolist() == []
+    assert marked(path, 0, 50, [])[0].positions.tolist() == []
 
 
 def test_chosen_frames_of_a_recording_in_parts(tmp_path: Path) -> None:
@@ -119,10 +128,10 @@ def test_chosen_frames_of_a_recording_in_parts(tmp_path: Path) -> None:
     with dgrec.open(output) as session:
         latency = np.asarray(session.frames["latency_ms"].to_pylist())
         for start, end in ((0, 100), (11, 77)):
-            chosen = find_moments(session, start, end, wanted)
+            chosen, marks = marked(output, start, end, wanted)
             positions = np.sort(wanted[(wanted >= start) & (wanted < end)])
             assert chosen.positions.tolist() == positions.tolist()
-            assert chosen.latency_ms.tolist() == latency[positions].tolist()
+            assert marks.latency_ms.tolist() == latency[positions].tolist()
 
 
 # --- where a player goes ---
@@ -137,19 +146,19 @@ def head(tmp_path: Path) -> Playhead:
     for row in rows:
         row.completed_ns = row.captured_ns + 5_000_000
     rows[150].completed_ns += 1_000_000
-    return Playhead(moments_of(write_session(tmp_path / "s.parquet", rows)))
+    return head_of(write_session(tmp_path / "s.parquet", rows))
 
 
-def test_events_come_in_order(head: Playhead) -> None:
-    assert head.act("next_event")
+def test_marks_come_in_order(head: Playhead) -> None:
+    assert head.act("next_mark")
     assert (head.frame, head.is_playing) == (20, False)
     for action, frame in [
-        ("next_event", 150),
-        ("next_event", 299),
-        ("next_event", 299),
-        ("previous_event", 150),
-        ("previous_event", 20),
-        ("previous_event", 20),
+        ("next_mark", 150),
+        ("next_mark", 299),
+        ("next_mark", 299),
+        ("previous_mark", 150),
+        ("previous_mark", 20),
+        ("previous_mark", 20),
     ]:
         head.act(action)  # type: ignore[arg-type]
         assert head.frame == frame
@@ -192,7 +201,7 @@ def test_speeds(head: Playhead) -> None:
         head.act("slower")
     assert head.speed == 0.1
     assert head.due(5.0) == pytest.approx(1.0)
-    uneven = Playhead(head.moments, speed=3.0)
+    uneven = Playhead(head.frames, speed=3.0)
     uneven.act("slower")
     assert uneven.speed == 2.0
 
@@ -202,14 +211,14 @@ def test_fast_playing_is_not_called_late(head: Playhead) -> None:
     head.due(0.0)
     assert head.advance(1.0)
     assert (head.frame, head.passed_over) == (20, 0)
-    slow = Playhead(head.moments)
+    slow = Playhead(head.frames)
     slow.due(0.0)
     assert slow.advance(1.0)
     assert (slow.frame, slow.passed_over) == (10, 9)
 
 
 def test_the_end(head: Playhead) -> None:
-    alone = Playhead(head.moments)
+    alone = Playhead(head.frames)
     now = 0.0
     while not alone.is_over:
         now += 0.1 + 1e-9
@@ -241,12 +250,12 @@ def test_looks(head: Playhead) -> None:
 
 
 def test_one_frame(tmp_path: Path) -> None:
-    head = Playhead(moments_of(write_session(tmp_path / "s.parquet", [make_row(0)])))
-    bar = TimeBar(head.moments, 64, 48)
+    head = head_of(write_session(tmp_path / "s.parquet", [make_row(0)]))
+    bar = TimeBar(head.frames, 64, 48)
     screen = bar.draw(np.zeros((48, 64, 3), np.uint8), head)
     assert screen.shape == (48 + bar.height, 64, 3)
     head.seek(1.0)
-    for action in ("step", "step_back", "jump", "next_event", "end", "home"):
+    for action in ("step", "step_back", "jump", "next_mark", "end", "home"):
         head.act(action)  # type: ignore[arg-type]
         assert head.frame == 0
 
@@ -255,13 +264,13 @@ def test_one_frame(tmp_path: Path) -> None:
 
 
 def test_marks_stand_at_their_times(head: Playhead) -> None:
-    bar = TimeBar(head.moments, 640, 360)
+    bar = TimeBar(head.frames, 640, 360)
     black = np.zeros((360, 640, 3), np.uint8)
     screen = bar.draw(black, head)
     line = screen[360:]
     red = [int(x) for x in np.flatnonzero((line == (70, 70, 255)).all(-1).any(0))]
     amber = [int(x) for x in np.flatnonzero((line[:24] == (60, 190, 255)).all(-1).any(0))]
-    at = [bar.column_of(float(head.moments.times_us[frame])) for frame in (20, 150, 299)]
+    at = [bar.column_of(float(head.frames.times_us[frame])) for frame in (20, 150, 299)]
     assert red[0] == at[0]
     assert at[2] in red
     assert amber[0] == at[1]
@@ -277,7 +286,7 @@ def test_marks_stand_at_their_times(head: Playhead) -> None:
 
 
 def test_the_bar_says_why_a_frame_is_marked_and_where_help_is(head: Playhead) -> None:
-    bar = TimeBar(head.moments, 640, 360)
+    bar = TimeBar(head.frames, 640, 360)
     black = np.zeros((360, 640, 3), np.uint8)
 
     def text() -> np.ndarray[Any, Any]:
@@ -289,11 +298,11 @@ def test_the_bar_says_why_a_frame_is_marked_and_where_help_is(head: Playhead) ->
     plain = text()
     assert plain[:, 560:].max() > 100, "? help stands at the right"
     assert colored(plain) == 0
-    head.act("next_event")  # two frames were dropped before it
+    head.act("next_mark")  # two frames were dropped before it
     dropped = text()
     assert colored(dropped) > 50
     assert np.median(dropped[dropped[:, :, 2] > 200], axis=0)[1] < 100, "red"
-    head.act("next_event")  # a slow one
+    head.act("next_mark")  # a slow one
     slow = text()
     assert colored(slow) > 50
     assert not np.array_equal(slow, dropped)
@@ -301,7 +310,7 @@ def test_the_bar_says_why_a_frame_is_marked_and_where_help_is(head: Playhead) ->
 
 def test_help_covers_the_picture_and_goes_again(head: Playhead) -> None:
     picture = np.full((360, 640, 3), 200, np.uint8)
-    bar = TimeBar(head.moments, 640, 360)
+    bar = TimeBar(head.frames, 640, 360)
     head.act("help")
     screen = bar.draw(picture, head)
     assert (screen[:360] != 200).any()
@@ -310,5 +319,5 @@ def test_help_covers_the_picture_and_goes_again(head: Playhead) -> None:
     assert (bar.draw(picture, head)[:360] == 200).all()
     # However small the picture is.
     head.act("help")
-    small = TimeBar(head.moments, 40, 30)
+    small = TimeBar(head.frames, 40, 30)
     assert small.draw(np.zeros((30, 40, 3), np.uint8), head, "a message").shape[1] == 40

@@ -27,7 +27,7 @@ from dgrec.cli import RootGroup
 from dgrec.footage import Footage, Pixels, Timeline
 from dgrec.replay.commands.replay import replay_command
 from dgrec.replay.rendering import Canvas, canvas_for, write_replay
-from dgrec.replay.rendering.render import OverlayPainter, frames
+from dgrec.replay.rendering.render import OverlayPainter, replay_frames
 from dgrec.video import VideoWriter, writer
 from tests.factory import START_NS, make_row, new_metadata, write_journal, write_session
 from tests.replay.clips import (
@@ -151,7 +151,7 @@ def test_a_journal_is_replayed_too(tmp_path: Path, clip: Path) -> None:
     outcome = replay(journal)
     assert outcome.exit_code == 0
     assert outcome.stderr.count("\n") == 1
-    assert "what can be read is drawn" in outcome.stderr
+    assert "the result is of what can be read" in outcome.stderr
     images, _ = pictures(tmp_path / "s.replay.mp4")
     assert [number_drawn(image) for image in images] == list(range(25))
 
@@ -591,7 +591,9 @@ def test_labels_below_get_room(tmp_path: Path) -> None:
     with dgrec.open(path) as session, Pixels(Footage(None)) as pixels:
         painter = OverlayPainter()
         canvas = canvas_for(session, painter)
-        drawn = [painter.draw(frame.result, frame.image) for frame in frames(session, pixels)]
+        drawn = [
+            painter.draw(frame.result, frame.image) for frame in replay_frames(session, pixels)
+        ]
         assert drawn[0].shape == (101, 200, 3)
         assert len({picture.shape for picture in drawn}) == len(counts)
         largest = drawn[2].shape

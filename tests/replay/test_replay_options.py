@@ -15,10 +15,10 @@ from PIL import Image as PillowImage
 import dgrec
 from dgrec.footage import Footage, Pixels, parse_position
 from dgrec.replay.drawing import Resize
-from dgrec.replay.rendering import Scene, make_cut
+from dgrec.replay.rendering import Scene, select_frames
 from dgrec.replay.rendering.animation import Animation
 from dgrec.replay.rendering.contact_sheet import spread
-from dgrec.replay.rendering.render import at_speed, frames, usual_step_us
+from dgrec.replay.rendering.render import at_speed, replay_frames, usual_step_us
 from tests.factory import make_row, new_metadata, write_journal, write_session
 from tests.replay.clips import (
     HEIGHT,
@@ -247,7 +247,7 @@ def test_speed(tmp_path: Path, session: Path, speed: float) -> None:
 
 def test_times_go_forward_at_any_speed(session: Path) -> None:
     with dgrec.open(session) as opened, Pixels(Footage(None)) as pixels:
-        fast = [frame.pts_us for frame in at_speed(frames(opened, pixels), 1e9)]
+        fast = [frame.pts_us for frame in at_speed(replay_frames(opened, pixels), 1e9)]
     assert fast == list(range(FRAMES))
 
 
@@ -362,7 +362,7 @@ def test_a_folder_of_pictures(tmp_path: Path, session: Path, kind: str) -> None:
 def test_png_pictures_are_what_pysdk_draws(tmp_path: Path, session: Path, clip: Path) -> None:
     done(session, "-o", f"{tmp_path}/out/", "--start", 20, "--end", 23)
     with dgrec.open(session) as opened, Pixels(Footage(clip)) as pixels:
-        for frame in frames(opened, pixels, 20, 23):
+        for frame in replay_frames(opened, pixels, 20, 23):
             saved = cv2.imread(str(tmp_path / "out" / f"frame-{frame.result.frame:06}.png"))
             assert np.array_equal(saved, frame.result.overlay(frame.image))
 
@@ -374,7 +374,7 @@ def test_a_folder_that_is_there(tmp_path: Path, session: Path) -> None:
     (output / "mine.txt").write_text("mine")
     outcome = replay(session, "-o", f"{output}/", "--start", 5, "--end", 6)
     assert outcome.exit_code == 1
-    assert outcome.stderr.startswith(f"Error: {output}: is there already and not empty; ")
+    assert outcome.stderr.startswith(f"Error: {output}: exists and is not empty; ")
     assert len(list(output.iterdir())) == 4
     done(session, "-o", f"{output}/", "--start", 5, "--end", 6, "--overwrite")
     assert {file.name for file in output.iterdir()} == {"mine.txt", "frame-000005.png"}
@@ -599,7 +599,7 @@ def test_a_cut_of_a_recovered_session(tmp_path: Path, clip: Path) -> None:
     with dgrec.open(path) as opened:
         there = [result.frame for result in opened]
         assert len(there) < 40
-        cut = make_cut(opened, parse_position("8"), frames_where="frame % 2 = 0")
+        cut = select_frames(opened, parse_position("8"), frames_where="frame % 2 = 0")
         with Pixels(Footage(clip)) as pixels:
             shown = [frame.result.frame for frame in cut.frames(opened, pixels)]
             assert shown == [frame for frame in there[8:] if frame % 2 == 0]

@@ -1,4 +1,4 @@
-"""Where a session's pixels are: the file that it was recorded from, or a video beside it."""
+"""Finds a session's pixels: the file that it was recorded from, or a video beside it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dgrec import sample
 from dgrec.errors import VideoError
-from dgrec.footage.originals import recorded_files
-from dgrec.footage.video import VideoFrames
-from dgrec.footage.videos import base_name, difference_of, may_open, recorded_video
+from dgrec.footage.recorded_files import (
+    base_name,
+    difference_of,
+    may_open,
+    recorded_files,
+    recorded_video,
+)
+from dgrec.footage.video_frames import VideoFrames
 from dgrec.format import video_entries
 from dgrec.units import and_more
 from dgrec.video import named_files
@@ -25,37 +30,36 @@ if TYPE_CHECKING:
 
 __all__ = ["Footage", "files_of", "find_footage", "find_recorded"]
 
-#: As many rows tell whether a changed video is of this session at all.
+#: Rows whose times show whether a changed video belongs to the session.
 _SAMPLES = 16
 
 
 @dataclass(frozen=True)
 class Footage:
-    """Where a session's pixels are."""
+    """The video with a session's pixels."""
 
-    #: The video; None when there is none, and a blank canvas has to do.
+    #: The video; None: there is none, and frames are drawn on a blank canvas.
     path: Path | None
-    #: The column that says which of its frames a row is about.
+    #: The column with the number of each row's frame in the video.
     column: Literal["source_frame", "video_frame"] = "source_frame"
-    #: Whether the recording went through the file again and again, counting on.
+    #: Whether the recording repeated the file, counting on.
     loops: bool = False
     #: What the user should know about the choice, in one line; "" for nothing.
     note: str = ""
-    #: Whether it may not be, byte for byte, what the rows were recorded with: every frame's time
-    #: then has to be that of its row.
+    #: Whether the file may differ from the recorded one. Each frame's time is then checked against
+    #: its row.
     changed: bool = False
-    #: When frame 0 of a recorded video was captured, where that is known.
+    #: When frame 0 of a recorded video was captured, if known.
     started_at: dt.datetime | None = field(default=None, compare=False)
-    #: Seconds of some of its frames, by the rows: of a changed one, to see whether it is the same.
+    #: Times of some of its rows in seconds, if it is a changed one (see `Pixels`).
     times_s: tuple[float, ...] = field(default=(), compare=False)
-    #: The files that the footage names, where it does not hold the pixels itself: a playlist.
+    #: The files that ``path`` names, if it is a playlist.
     named: tuple[Path, ...] = field(default=(), compare=False)
-    #: How many frames were recorded into it, where that is known.
+    #: How many frames were recorded into it, if known.
     frames: int | None = field(default=None, compare=False)
-    #: Whether its frames have the overlay in them already.
+    #: Whether its frames have the overlay in them.
     annotated: bool = False
-    #: Of a recording in parts: the number of each part's first frame, and the part's own footage.
-    #: ``path`` is then one of them.
+    #: Of a recording in parts: each part's first frame and footage. ``path`` is one of theirs.
     parts: tuple[tuple[int, Footage], ...] = ()
 
     def part_with(self, frame: int) -> Footage:
@@ -78,82 +82,76 @@ def find_footage(
 ) -> Footage:
     """Find the video that the session was recorded from, or one recorded beside it.
 
-    The source counts only if its size and digest are still those of the recording; results drawn
-    over other pixels would look right and be wrong. A recorded video, whose frames carry the times
-    of their rows, is taken even if it was damaged since: `Pixels` holds each frame against its row.
+    The source is used only if its size and digest are still the recorded ones: results drawn on
+    other pixels would look right and be wrong. A recorded video is used even if it was damaged
+    since: its frames carry the times of their rows, which `Pixels` checks.
 
     Args:
-        session: The session.
-        video: Where the user says the pixels are: taken as it is, with a note if it differs.
-        annotated: Whether ``video`` may be one with the overlay in it (`Footage.annotated`).
+        video: The user's choice, used as it is, with a note if it differs from what was recorded.
+        annotated: Whether ``video`` may have the overlay in it.
 
     Raises:
         VideoError: ``video`` does not exist, cannot be what was recorded, or has the overlay in it.
     """
-    metadata = session.metadata
-    source = metadata.get("source", {})
-    loops = bool(source.get("loop"))
-    folder = session.path.absolute().parent
+    source = session.metadata.get("source", {})
     if video is not None:
-        found = _given(session, video, source, loops)
+        found = _given(session, video, source)
         if found.annotated and not annotated:
             raise VideoError(
                 f"{video}: has the overlay in it already, as it was drawn live; "
                 "the pixels without it are needed"
             )
         return found
-    changed = outside = None
-    uncovered = ""
-    for path in _candidates(source, folder):
-        # The sample is our own file; all others are those that the metadata names.
-        if path != sample.CLIP and not may_open(path, folder, source):
-            outside = outside or (path if path.is_file() else None)
-            continue
-        held = _held_against(path, source)
-        if held.uncovered:
-            uncovered = uncovered or f"{path.name} only names other files ({held.uncovered})"
-        elif not held.difference:
-            return Footage(path, "source_frame", loops, held.doubt, named=held.named)
-        else:
-            changed = changed or (path, f" ({held.difference})" if held.named else "")
-    if uncovered:
-        reason = uncovered
-    elif changed is not None:
-        reason = f"{changed[0].name} is no longer the file that was recorded{changed[1]}"
-    elif outside is not None:
-        reason = (
-            f"{outside.name} is not below the session's folder, and nothing tells that it is what "
-            "was recorded"
-        )
-    elif source.get("kind") in ("camera", "url"):
-        reason = f"the source was a {'camera' if source['kind'] == 'camera' else 'stream'}"
-    else:
-        reason = f"{source.get('file') or 'the source'} is not where it was"
-    beside, lacking = _beside(session, folder)
+    folder = session.path.absolute().parent
+    footage, reason = _from_source(source, folder)
+    if footage is not None:
+        return footage
+    beside, lacking = find_recorded(session)
     if beside is not None and beside.path is not None:
-        # For a camera this is how it should be; a file that is gone is worth a word.
         notes = [beside.note, lacking]
-        if source.get("kind") not in ("camera", "url"):
+        if source.get("kind") not in ("camera", "url"):  # their video is always beside the session
             notes.insert(0, f"{reason}: using {beside.path.name}")
         return replace(beside, note="; ".join(note for note in notes if note))
+    drawn = filter(
+        None, (recorded_video(folder, v) for v in video_entries(session.metadata, "annotated"))
+    )
     hint = "--video PATH says where the pixels are"
-    for item in video_entries(metadata, "annotated"):
-        if (drawn := recorded_video(folder, item)) is not None:
-            hint = f"--video {drawn} shows what was drawn live"
-            break
+    if (path := next(drawn, None)) is not None:
+        hint = f"--video {path} shows what was drawn live"
     return Footage(None, note=f"{lacking or reason}: drawing on a blank canvas ({hint})")
+
+
+def _from_source(source: Mapping[str, Any], folder: Path) -> tuple[Footage | None, str]:
+    """Return the source file as footage, or None and the reason why it is not used."""
+    changed = outside = uncovered = ""
+    for path in _candidates(source, folder):
+        # The sample is our own file; the others are named by the metadata.
+        if path != sample.CLIP and not may_open(path, folder, source):
+            if path.is_file():
+                place = "is not below the session's folder, and no recorded digest matches it"
+                outside = outside or f"{path.name} {place}"
+            continue
+        check = _check_source(path, source)
+        if check.uncovered:
+            uncovered = uncovered or f"{path.name} only names other files ({check.uncovered})"
+        elif not check.difference:
+            loops = bool(source.get("loop"))
+            return Footage(path, "source_frame", loops, check.doubt, named=check.named), ""
+        else:
+            why = f" ({check.difference})" if check.named else ""
+            changed = changed or f"{path.name} is no longer the file that was recorded{why}"
+    missing = f"{source.get('file') or 'the source'} is not where it was"
+    if source.get("kind") in ("camera", "url"):
+        missing = f"the source was a {'camera' if source['kind'] == 'camera' else 'stream'}"
+    return None, uncovered or changed or outside or missing
 
 
 def find_recorded(session: Session, kind: str = "raw") -> tuple[Footage | None, str]:
     """Return the video of a kind (``raw``, ``annotated``) that was recorded beside the session.
 
-    With it, what of it is not there, in a few words; "" if nothing lacks.
+    Also returns which of its files are missing, in a few words; "" if none.
     """
-    return _beside(session, session.path.absolute().parent, kind)
-
-
-def _beside(session: Session, folder: Path, kind: str = "raw") -> tuple[Footage | None, str]:
-    """Return the video recorded beside the session, and what of it is not there."""
+    folder = session.path.absolute().parent
     if not session.parts:
         found = _recorded(session.metadata, folder, session.batches, kind)
         if found is None and (recorded := video_entries(session.metadata, kind)):
@@ -183,7 +181,7 @@ def _beside(session: Session, folder: Path, kind: str = "raw") -> tuple[Footage 
 def _recorded(
     metadata: Mapping[str, Any], folder: Path, batches: Callable[[], Iterator[Any]], kind: str
 ) -> Footage | None:
-    """Return the video that stands beside a session or part; ``batches`` yields its rows."""
+    """Return the video beside a session or part; ``batches`` yields its rows."""
     for item in video_entries(metadata, kind):
         path = recorded_video(folder, item)
         if path is None:
@@ -197,8 +195,7 @@ def _recorded(
 def _recorded_footage(
     path: Path, item: Mapping[str, Any], note: str, batches: Callable[[], Iterator[Any]]
 ) -> Footage:
-    frames = item.get("frames")
-    # Of a recording that was killed nobody took the digest.
+    # A recorder that was killed left no digest.
     changed = bool(note) or not item.get("sha256")
     started_at = _time(item.get("started_at"))
     captured = _captured(batches) if changed else []
@@ -212,13 +209,13 @@ def _recorded_footage(
         changed=changed,
         started_at=started_at,
         times_s=tuple(time_s for time_s in times_s if time_s > 0),
-        frames=frames,
+        frames=item.get("frames"),
         annotated=item.get("kind") == "annotated",
     )
 
 
 def _captured(batches: Callable[[], Iterator[Any]]) -> list[tuple[int, dt.datetime]]:
-    """Return (number in the video, when captured) of the first rows that are in the video."""
+    """Return (video frame, capture time) of the first rows that are in the video."""
     found: list[tuple[int, dt.datetime]] = []
     for batch in batches():
         if "video_frame" not in batch.schema.names:
@@ -236,29 +233,29 @@ def _captured(batches: Callable[[], Iterator[Any]]) -> list[tuple[int, dt.dateti
     return found
 
 
-def _given(session: Session, video: Path, source: Mapping[str, Any], loops: bool) -> Footage:
+def _given(session: Session, video: Path, source: Mapping[str, Any]) -> Footage:
     if not video.exists():
         raise VideoError(f"{video}: no such file")
     if not video.is_file():
         raise VideoError(f"{video}: not a video file")
     known = _recorded_as(session, video)
-    # An address that gave a file has the digest of it.
-    is_that_file = bool(source.get("sha256")) and not difference_of(video, source)
-    if known is None and source.get("kind") in ("camera", "url") and not is_that_file:
-        # Frames of a stream are counted from when it was opened: nothing else begins there.
-        raise VideoError(
-            f"{video}: is not a video that was recorded with {session.path.name}: of a camera or a "
-            "stream, nothing tells which of its frames a row is about"
-        )
     if known is None:
-        held = _held_against(video, source)
-        note = held.doubt
-        if held.difference:
-            note = f"{video.name} is not the file that was recorded: {held.difference}"
-        unknown = bool(held.difference) or not source.get("sha256")
-        if unknown:
+        # A stream has no frame 0 that a file could begin with; an address that gave a file has.
+        is_that_file = bool(source.get("sha256")) and not difference_of(video, source)
+        if source.get("kind") in ("camera", "url") and not is_that_file:
+            raise VideoError(
+                f"{video}: was not recorded with {session.path.name}: the frames of a camera or "
+                "stream can only be matched in a video that was"
+            )
+        check = _check_source(video, source)
+        note = check.doubt
+        if check.difference:
+            note = f"{video.name} is not the file that was recorded: {check.difference}"
+        changed = bool(check.difference) or not source.get("sha256")
+        if changed:
             _check_shape(session, video, source)
-        return Footage(video, "source_frame", loops, note, changed=unknown, named=held.named)
+        loops = bool(source.get("loop"))
+        return Footage(video, "source_frame", loops, note, changed=changed, named=check.named)
     number, item, difference = known
     note = f"{video.name} is not the video that was recorded: {difference}" if difference else ""
     if not session.parts:
@@ -271,11 +268,11 @@ def _given(session: Session, video: Path, source: Mapping[str, Any], loops: bool
 
 
 def _recorded_as(session: Session, video: Path) -> tuple[int, Mapping[str, Any], str] | None:
-    """Return which of the videos that were recorded beside the session a file is.
+    """Return which of the session's recorded videos a file is, by its digest or else its name.
 
-    The number of its part (0 if there are none), what the metadata says of it, and how it differs
-    from that. Its digest tells, else its name. Of a recording that was killed nobody took digests:
-    any file may be its video then, and has to have the times of its rows.
+    The result is the index of its part (0 if there are none), its metadata entry, and how the file
+    differs from that. A recorder that was killed left no digests: any file may be its video, and
+    the times of its frames decide.
     """
     members = [part.metadata for part in session.parts] or [session.metadata]
     recorded = [
@@ -298,17 +295,16 @@ def _recorded_as(session: Session, video: Path) -> tuple[int, Mapping[str, Any],
 
 
 def _check_shape(session: Session, video: Path, source: Mapping[str, Any]) -> None:
-    """Refuse footage of another size than the frames had, unless it may be a scaled copy.
+    """Refuse a video whose size shows that it is not the footage, nor a scaled copy of it.
 
     Raises:
-        VideoError: It is plainly something else, or no video.
+        VideoError: It is other footage, or not a video.
     """
     if not len(session):
         return
     row = session.row(0)
-    clip = VideoFrames(video, changed=True)
-    image, length = clip.read(0), clip.length
-    clip.close()
+    with contextlib.closing(VideoFrames(video, changed=True)) as frames_of:
+        image, length = frames_of.read(0), frames_of.length
     if image is None or not row["width"] or not row["height"]:
         return
     (height, width), recorded = image.shape[:2], (int(row["width"]), int(row["height"]))
@@ -324,13 +320,13 @@ def _check_shape(session: Session, video: Path, source: Mapping[str, Any]) -> No
         why = f"with {count} frames instead of {frames:,}"
     if why:
         raise VideoError(
-            f"{video}: is not the footage that was recorded: {width}x{height} instead of "
-            f"{recorded[0]}x{recorded[1]}, and no scaled copy of it: {why}"
+            f"{video}: is not the footage that was recorded, nor a scaled copy: {width}x{height} "
+            f"instead of {recorded[0]}x{recorded[1]}, {why}"
         )
 
 
 def files_of(session: Session) -> list[Path]:
-    """Return what no output may replace: what was recorded, and what it was recorded from."""
+    """Return the files that no output may replace: the recording, and its footage."""
     files = recorded_files([session])
     with contextlib.suppress(VideoError):
         files += find_footage(session).files
@@ -338,49 +334,48 @@ def files_of(session: Session) -> list[Path]:
 
 
 def _candidates(source: Mapping[str, Any], folder: Path) -> Iterator[Path]:
-    """Yield where the source file may be, the most telling place first."""
-    relative, path = source.get("relative"), source.get("path")
-    if relative:
+    """Yield the paths where the source file may be, the most likely one first."""
+    if relative := source.get("relative"):
         yield folder / relative
     if source.get("kind") == "sample":
         yield sample.CLIP
-    if path:
+    if path := source.get("path"):
         yield Path(path)
 
 
 @dataclass(frozen=True)
-class _Held:
-    """What holding a file against the source that was recorded has shown."""
+class _SourceCheck:
+    """The result of comparing a file to the recorded source."""
 
     #: How it differs; "" if it does not.
     difference: str = ""
-    #: Why nobody can tell whether it does, as a note; "" if that is known.
+    #: Why that cannot be known, as a note; "" if it is.
     doubt: str = ""
     named: tuple[Path, ...] = ()
-    #: Why it may lead to any other file; "" if it names only such as lie below its own folder.
+    #: Why it may lead to any other file; "" if it only names files below its own folder.
     uncovered: str = ""
 
 
-def _held_against(path: Path, source: Mapping[str, Any]) -> _Held:
-    """Hold a file against the recorded source, and what it names against what that named."""
+def _check_source(path: Path, source: Mapping[str, Any]) -> _SourceCheck:
+    """Compare a file, and the files that it names, to what the metadata says of the source."""
     if difference := difference_of(path, source):
-        return _Held(difference)
+        return _SourceCheck(difference)
     recorded = source.get("named_files", {})
     try:
         named = named_files(path)
     except OSError as error:
-        return _Held(f"it cannot be read ({error.strerror})")
+        return _SourceCheck(f"it cannot be read ({error.strerror})")
     if named is None:
-        return _Held()
+        return _SourceCheck()
     if recorded.get("sha256"):
-        return _Held(named.difference(recorded), named=named.paths)
+        return _SourceCheck(named.difference(recorded), named=named.paths)
     reason = recorded.get("problem")
     why = f" ({reason})" if reason else ""
     doubt = (
-        f"{path.name} only names other files, and it is not known whether they are still those "
-        f"that were recorded{why}"
+        f"{path.name} only names other files, and it is not known whether they are still the "
+        f"recorded ones{why}"
     )
-    return _Held(doubt=doubt, named=named.paths, uncovered=named.problem)
+    return _SourceCheck(doubt=doubt, named=named.paths, uncovered=named.problem)
 
 
 def _time(text: str | None) -> dt.datetime | None:

@@ -1,7 +1,7 @@
 """Files that only name others: playlists and lists of files.
 
-A digest of such a file says nothing about the pictures. FFmpeg reports each file that it opens;
-only of its own list format (concat), which opens them without a report, the list is read here.
+A digest of such a file says nothing about the pictures. FFmpeg reports each file that it opens,
+except those of its own list format (concat): such lists are read here.
 """
 
 from __future__ import annotations
@@ -21,37 +21,37 @@ from dgrec.video.pyav import import_av
 __all__ = ["NamedFiles", "named_files"]
 
 _HEAD_BYTES = 4096
-#: What FFmpeg knows its own list format (concat) by.
+#: The beginning of FFmpeg's own list format (concat).
 _LIST_HEAD = b"ffconcat version"
-#: Lists of lists: more is a list that names itself.
+#: Lists in lists; a deeper one probably names itself.
 _DEEPEST = 8
-#: Seconds that opening, and a read, may take: of local files neither waits for anything.
+#: Seconds that opening and a read may take; with local files, neither waits for anything.
 _PATIENCE_S = (10, 10)
-#: A file that is called frame%03d.jpg is that file, as it is for `dgrec.video.reader`.
+#: A file called frame%03d.jpg is that file, as for `dgrec.video.container`.
 _OPTIONS = {"protocol_whitelist": "file,crypto,data", "pattern_type": "none"}
 
 
 @dataclass(frozen=True)
 class NamedFiles:
-    """What a file that only names others has named."""
+    """The files that a playlist or list names."""
 
     #: In the order in which they were opened.
     paths: tuple[Path, ...]
     size: int = 0
-    #: Of the SHA-256 digests (32 bytes each) of all of them, in order.
+    #: Digest of their SHA-256 digests (32 bytes each), in order.
     sha256: str = ""
-    #: Why nothing can be said about them; "" if all are covered.
+    #: Why the digest does not cover all of them; "" if it does.
     problem: str = ""
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What a session's metadata says of them."""
+        """Their entry in a session's metadata."""
         if self.problem:
             return {"problem": self.problem}
         return {"count": len(self.paths), "size": self.size, "sha256": self.sha256}
 
     def difference(self, recorded: Mapping[str, Any]) -> str:
-        """Return how they differ from what was recorded of them (`facts`); "" if they do not."""
+        """Return how they differ from the recorded `facts`; "" if they do not."""
         if self.problem:
             return f"of the files that it names: {self.problem}"
         if recorded.get("sha256") == self.sha256:
@@ -60,7 +60,7 @@ class NamedFiles:
 
 
 def named_files(path: Path) -> NamedFiles | None:
-    """Return the files that ``path`` names, and a digest of them; None where it is footage itself.
+    """Return the files that ``path`` names, and their digest; None if it is footage itself.
 
     All of them are read. Only regular files below the folder of ``path`` are opened.
 
@@ -79,7 +79,7 @@ def named_files(path: Path) -> NamedFiles | None:
 
 @dataclass
 class _Found:
-    """The files that were opened, each once, and the folder that they have to be in."""
+    """The files that were opened, without repeats, and the folder that they have to be in."""
 
     folder: Path
     paths: dict[Path, None] = field(default_factory=dict)
@@ -102,21 +102,27 @@ class _Found:
 
 
 class _UncoveredError(Exception):
-    """A digest cannot cover what a file names; the text says why."""
+    """The digest cannot cover the named files; the text says why."""
 
 
 def _look(path: Path, found: _Found, depth: int) -> bool:
     """Add the files that ``path`` names; return whether it does name others."""
     if depth > _DEEPEST:
         raise _UncoveredError("lists that name lists without end")
-    head = _head(path)
-    if b"\0" in head:  # everything that names others is text
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    if b"\0" in head:  # files that name others are text
         return False
     if head.startswith(_LIST_HEAD):
-        for file in _listed(path):
-            if found.add(file):
-                _look(file, found, depth + 1)
+        for listed in _listed(path):
+            if found.add(listed):
+                _look(listed, found, depth + 1)
         return True
+    return _look_with_ffmpeg(path, found)
+
+
+def _look_with_ffmpeg(path: Path, found: _Found) -> bool:
+    """Add the files that FFmpeg opens for ``path``; return whether there are others."""
     av = import_av()
     opened: dict[Path, None] = {}
     files: list[BinaryIO] = []
@@ -137,7 +143,7 @@ def _look(path: Path, found: _Found, depth: int) -> bool:
                 return False
             if container.duration is None:
                 raise _UncoveredError("it has no end yet: it is live, or still being written")
-            for _ in container.demux():  # which opens the rest, one after the other
+            for _ in container.demux():  # opens the rest, one after the other
                 pass
             return True
     except _UncoveredError:
@@ -148,11 +154,6 @@ def _look(path: Path, found: _Found, depth: int) -> bool:
     finally:
         for opened_file in files:  # PyAV leaves some open
             opened_file.close()
-
-
-def _head(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(_HEAD_BYTES)
 
 
 def _listed(path: Path) -> list[Path]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import dgrec
-from dgrec.replay.rendering.beside import Partners
+from dgrec.replay.rendering.side_by_side import Partners
 from tests.factory import START_NS, make_row, write_session
 from tests.replay.clips import (
     HEIGHT,
@@ -101,7 +101,7 @@ def test_cameras_meet_by_time(tmp_path: Path) -> None:
         paths.append(write_session(tmp_path / f"{name}.parquet", rows, numbered_metadata(source)))
     outcome = replay(paths[0], "--side-by-side", paths[1], "-o", tmp_path / "a.mp4")
     assert outcome.exit_code == 0
-    note = "two.parquet is not known to be of the same file: its frames are paired by the time"
+    note = "two.parquet may be of another file: its frames are paired by the time"
     assert note in outcome.stderr
     images, _ = pictures(tmp_path / "a.mp4")
     drawn = [number_drawn(halves(image)[1]) for image in images[:5]]

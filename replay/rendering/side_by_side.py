@@ -1,7 +1,8 @@
-"""Two sessions of the same footage, drawn beside each other."""
+"""Two sessions of the same footage, drawn side by side."""
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from dgrec.errors import VideoError
 from dgrec.footage import Pixels
-from dgrec.replay.drawing import Elapsed, Lettering, Line, Painter, text_height
+from dgrec.replay.drawing import Elapsed, Lettering, Line, Painter, paste, text_height
 from dgrec.replay.rendering.render import canvas_for, usual_step_us
 from dgrec.session import RecordedResult, Session
 from dgrec.units import counted
@@ -19,10 +20,10 @@ __all__ = ["Partners", "SideBySide"]
 
 
 class Partners:
-    """Finds for each row of one session the frame of another that shows the same moment.
+    """Finds the frame of another session that was recorded at the same time as a row.
 
-    Sessions of the same file are paired by the number of the source frame; others by the time
-    since their first frames: the nearest one, if it is not farther than the usual time between two.
+    Sessions of the same file are paired by source frame. Others are paired by the time since the
+    first frame: the nearest frame is taken, if it is at most half the usual step away.
 
     Raises:
         VideoError: The sessions were recorded from different files.
@@ -35,8 +36,8 @@ class Partners:
         self.by_source_frame = bool(digests[0]) and digests[0] == digests[1]
         if all(digests) and not self.by_source_frame:
             raise VideoError(
-                f"{other.path}: was recorded from {_name(second)}, {session.path} from "
-                f"{_name(first)}: their frames have nothing to do with each other"
+                f"{other.path}: was recorded from {_name(second)}, and {session.path} from "
+                f"{_name(first)}: their frames cannot be paired"
             )
         self._elapsed, self._other_elapsed = Elapsed(session), Elapsed(other)
         self._reach_s = max(usual_step_us(session), usual_step_us(other)) / 1e6
@@ -63,32 +64,28 @@ class Partners:
         return self._other.result(nearest) if distance <= self._reach_s / 2 else None
 
     def _search(self, reached: Callable[[Mapping[str, Any]], bool]) -> int:
-        """Return the position of the first row that has ``reached`` what is searched."""
+        """Return the position of the first row for which ``reached`` is true."""
         low, high = 0, len(self._other)
-        # Most likely it is near the last one, whose row group is in memory.
+        # It is probably near the last one, whose row group is in memory.
         if not (self._last > 0 and reached(self._other.row(self._last - 1))):
             low = self._last
             if low + 256 < high and reached(self._other.row(low + 256)):
                 high = low + 256
         else:
             high = self._last
-        while low < high:
-            middle = (low + high) // 2
-            if reached(self._other.row(middle)):
-                high = middle
-            else:
-                low = middle + 1
-        self._last = low
-        return low
+        rows = range(len(self._other))
+        self._last = bisect.bisect_left(
+            rows, True, low, high, key=lambda at: reached(self._other.row(at))
+        )
+        return self._last
 
 
-class SideBySide:
-    """Draws a frame and its partner in another session beside each other, names above.
+class SideBySide(Painter):
+    """Draws a frame and its partner in another session side by side, with names above.
 
     Args:
-        session: The session that frames come from.
+        session: The frames' session.
         painter: Draws them.
-        other: The other session.
         other_painter: Draws its frames.
         other_pixels: Its pixels.
 
@@ -120,7 +117,7 @@ class SideBySide:
         self._text = Lettering.of(round(1.4 * text_height(left.width, left.height)))
         self._gap = max(2, left.width // 160)
         self._bar = self._text.height + 2 * self._gap
-        self._unpaired = self._pairs = 0
+        self._unpaired = 0
 
     def extent(self, width: int, height: int) -> tuple[int, int]:
         left = self._canvases[0]
@@ -135,10 +132,9 @@ class SideBySide:
         picture[top:, start:] = self._right(result)
         for name, at, room in zip(self._names, (0, start), (left.width, self._width), strict=True):
             columns = max(1, (room - self._gap) // self._text.width)
-            # The end of a path tells more than its beginning.
+            # The end of a long path is the more useful part.
             text = self._text.render([Line(name[-columns:])], min(columns, len(name)))
-            place = picture[self._gap : self._gap + text.shape[0], at + self._gap :]
-            np.maximum(place[:, : text.shape[1]], text, out=place[:, : text.shape[1]])
+            paste(picture, text, at + self._gap, self._gap)
         return picture
 
     def _right(self, result: RecordedResult) -> Image:
@@ -150,7 +146,6 @@ class SideBySide:
         if partner is None or image is None:
             self._unpaired += 1
             return self._note("no such frame" if partner is None else "no pixels", size)
-        self._pairs += 1
         picture = self._canvases[1].fit(self._painters[1].draw(partner, image))
         if picture.shape[1::-1] == size:
             return picture
@@ -161,8 +156,7 @@ class SideBySide:
         panel = np.full((size[1], size[0], 3), 48, np.uint8)
         text = self._text.render([Line(reason)], len(reason))
         top, left = (max(0, (panel.shape[i] - text.shape[i]) // 2) for i in (0, 1))
-        place = panel[top : top + text.shape[0], left : left + text.shape[1]]
-        np.maximum(place, text[: place.shape[0], : place.shape[1]], out=place)
+        paste(panel, text, left, top)
         return panel
 
     def notes(self) -> list[str]:
@@ -170,8 +164,7 @@ class SideBySide:
         name = self._other.path.name
         if not self._partners.by_source_frame:
             notes.append(
-                f"{name} is not known to be of the same file: "
-                "its frames are paired by the time since the first one"
+                f"{name} may be of another file: its frames are paired by the time since the first"
             )
         if self._unpaired:
             frames = counted(self._unpaired, "frame")

@@ -1,4 +1,4 @@
-"""Which frames of a session are replayed."""
+"""The frames of a session that are replayed."""
 
 from __future__ import annotations
 
@@ -12,51 +12,51 @@ from dgrec.errors import QueryError, VideoError
 from dgrec.footage import Pixels, Position, resolve
 from dgrec.replay.query import matching_frames
 from dgrec.replay.rendering.contact_sheet import spread
-from dgrec.replay.rendering.render import Frame, at_speed, frames
+from dgrec.replay.rendering.render import ReplayFrame, at_speed, replay_frames
 from dgrec.session import Session
 
-__all__ = ["Cut", "make_cut"]
+__all__ = ["Selection", "select_frames"]
 
 
 @dataclass(frozen=True)
-class Cut:
-    """Frames of a session: a stretch, and which of it."""
+class Selection:
+    """Frames of a session: all of a range, or some of it."""
 
     #: Positions of the first frame and of the frame to stop before.
     start: int
     end: int
-    #: Positions of the frames that are wanted, ascending; None: all of the stretch.
+    #: Positions of the wanted frames, ascending; None: all of the range.
     wanted: np.ndarray[Any, Any] | None = None
 
     def __len__(self) -> int:
         return self.end - self.start if self.wanted is None else len(self.wanted)
 
-    def frames(self, session: Session, pixels: Pixels, speed: float = 1.0) -> Iterator[Frame]:
+    def frames(self, session: Session, pixels: Pixels, speed: float = 1.0) -> Iterator[ReplayFrame]:
         """Yield these frames, in bounded memory, at ``speed`` times their pace."""
-        pictures = frames(session, pixels, self.start, self.end, self.wanted)
+        pictures = replay_frames(session, pixels, self.start, self.end, self.wanted)
         return pictures if speed == 1 else at_speed(pictures, speed)
 
-    def spread(self, count: int) -> Cut:
-        """Return ``count`` of these frames, evenly spaced; all, if there are no more."""
+    def spread(self, count: int) -> Selection:
+        """Return ``count`` of these frames, evenly spaced, or all if there are fewer."""
         chosen = np.array(spread(len(self), count))
         wanted = self.start + chosen if self.wanted is None else self.wanted[chosen]
         return replace(self, wanted=wanted)
 
 
-def make_cut(
+def select_frames(
     session: Session,
     start: Position | None = None,
     end: Position | None = None,
     max_frames: int | None = None,
     frames_where: str | None = None,
-) -> Cut:
-    """Return the frames that are asked for.
+) -> Selection:
+    """Return the frames that the options of a replay select.
 
     Args:
         session: The session, with frames in it.
-        start: Where the first frame is; None: at the beginning.
-        end: Where to stop before; None: at the end.
-        max_frames: How many frames at most, of those that match.
+        start: The first frame; None: the beginning.
+        end: The frame to stop before; None: the end.
+        max_frames: The most frames, of those that match.
         frames_where: A DuckDB predicate over the view ``frames``.
 
     Raises:
@@ -74,18 +74,18 @@ def make_cut(
         begin = "the first frame" if start is None else f"--start {start.text}"
         raise VideoError(f"{session.path}: there is no frame from {begin} to --end {end.text}")
     if frames_where is None:
-        return Cut(first, min(last, first + max_frames) if max_frames else last)
+        return Selection(first, min(last, first + max_frames) if max_frames else last)
     numbers = session.row(first)["frame"], session.row(last - 1)["frame"] + 1
     wanted = matching_frames(session, frames_where, *numbers)
     if not len(wanted):
         raise QueryError(f"--frames-where {frames_where!r}: no frame matches")
-    return Cut(first, last, _positions(session, wanted[:max_frames], first, last))
+    return Selection(first, last, _positions(session, wanted[:max_frames], first, last))
 
 
 def _positions(
     session: Session, numbers: np.ndarray[Any, Any], start: int, end: int
 ) -> np.ndarray[Any, Any]:
-    """Return where the frames with these numbers are."""
+    """Return the positions of the frames with these numbers."""
     found, position = [], start
     for batch in session.batches(["frame"], start, end):
         frame = batch.column(0).to_numpy()

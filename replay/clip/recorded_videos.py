@@ -1,4 +1,4 @@
-"""The videos that were recorded with a session, as far as a clip has frames of them."""
+"""The recorded videos that a clip has frames of."""
 
 from __future__ import annotations
 
@@ -18,23 +18,22 @@ __all__ = ["ClipReport", "RecordedVideo", "recorded_videos"]
 
 @dataclass
 class ClipReport:
-    """What was written."""
+    """The contents of a clip, and what the user should know about it."""
 
     frames: int
     spans: int
-    #: Videos beside the clip, and whether each is a copy of the recorded one, bit by bit.
+    #: Videos beside the clip, and whether each is a copy, bit by bit.
     videos: list[tuple[Path, bool]] = field(default_factory=list)
-    #: What the user should know, a line each.
     notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class RecordedVideo:
-    """A video that was recorded, in as many files as the recording has parts."""
+    """A recorded video: one file for each part of the recording."""
 
     kind: VideoKind
     footage: Footage
-    #: By place in the clip: file and number of the frame in it; None where it has none.
+    #: File and number of each frame of the clip; None if it is not in the video.
     frames: list[tuple[Path, int] | None]
     entry: VideoEntry
 
@@ -42,7 +41,7 @@ class RecordedVideo:
 def recorded_videos(
     session: Session, rows: ClipRows, report: ClipReport
 ) -> Iterator[RecordedVideo]:
-    """Yield the raw and the annotated video, where the session has them."""
+    """Yield the raw and the annotated video, if the session has them."""
     if "video_frame" not in rows.facts.schema.names:
         return
     numbers = rows.facts["video_frame"].to_pylist()

@@ -1,10 +1,10 @@
-"""What is drawn on a frame: painters, one after the other."""
+"""Painters: what draws on a frame's picture, or changes its size."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import Protocol
 
 import numpy as np
 
@@ -14,26 +14,33 @@ from dgrec.video import Image
 __all__ = ["Filtered", "Painter", "Resize", "SquarePixels", "Stack"]
 
 
-class Painter(Protocol):
+class Painter(ABC):
     """Draws something of a frame's results.
 
-    Frames may come in any order: a player jumps. What a painter needs of the frames before, it
-    looks up in the session.
+    Frames may come in any order, as in a player. What a painter needs of earlier frames, it looks
+    up in the session.
     """
 
+    #: Whether `draw` draws on the array that it is given.
+    draws_in_place = False
+
+    @abstractmethod
     def draw(self, result: RecordedResult, image: Image) -> Image:
-        """Return ``image`` with something drawn; only where `draws_in_place` is it changed."""
-        ...
+        """Return ``image`` with something drawn."""
+
+    def extent(self, width: int, height: int) -> tuple[int, int]:
+        """Return the size of the picture drawn from one of this size, labels below left out."""
+        return width, height
 
     def notes(self) -> list[str]:
         """Return what the user should know after the last frame, a line each."""
-        ...
+        return []
 
 
-class Stack:
-    """Painters, each of which draws on what the one before it has left.
+class Stack(Painter):
+    """Painters, each of which draws on the picture of the one before it.
 
-    The picture that is given is never changed, so that it can be drawn on again.
+    The first picture is never changed, so that it can be drawn on again.
     """
 
     def __init__(self, painters: Sequence[Painter]) -> None:
@@ -42,7 +49,7 @@ class Stack:
     def draw(self, result: RecordedResult, image: Image) -> Image:
         picture = image
         for painter in self._painters:
-            if getattr(painter, "draws_in_place", False) and (
+            if painter.draws_in_place and (
                 np.may_share_memory(picture, image) or not picture.flags.writeable
             ):
                 picture = picture.copy()
@@ -50,21 +57,19 @@ class Stack:
         return picture
 
     def extent(self, width: int, height: int) -> tuple[int, int]:
-        """Return the size of what is drawn on a frame of this size (labels below left out)."""
         for painter in self._painters:
-            if hasattr(painter, "extent"):
-                width, height = painter.extent(width, height)
+            width, height = painter.extent(width, height)
         return width, height
 
     def notes(self) -> list[str]:
         return [note for painter in self._painters for note in painter.notes()]
 
 
-class Filtered:
-    """Draws only those results that a filter keeps.
+class Filtered(Painter):
+    """Draws only the results that a filter keeps.
 
     Args:
-        painter: Draws what is left.
+        painter: Draws the results that are kept.
         choose: Returns the indices of the results to keep; None for all of them.
     """
 
@@ -78,7 +83,7 @@ class Filtered:
         indices = self._choose(result)
         if indices is None:
             return self._painter.draw(result, image)
-        # A class map or a list of classes of which nothing is left is no result that PySDK draws.
+        # PySDK cannot draw a class map or a list of classes without entries.
         if not indices and result.results:
             return image
         return self._painter.draw(result.keep(indices), image)
@@ -87,11 +92,11 @@ class Filtered:
         return self._painter.notes()
 
 
-class SquarePixels:
-    """Stretches pictures of which a pixel is not square to the shape in which they are shown.
+class SquarePixels(Painter):
+    """Stretches pictures whose pixels are not square to the shape in which they are shown.
 
     Args:
-        aspect: Width / height of a pixel. The longer of both stays as it is.
+        aspect: Width / height of a pixel. The picture becomes wider or higher, never smaller.
     """
 
     def __init__(self, aspect: Fraction) -> None:
@@ -109,19 +114,16 @@ class SquarePixels:
         stretched: Image = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
         return stretched
 
-    def notes(self) -> list[str]:
-        return []
 
-
-class Resize:
-    """Brings finished pictures to another size.
+class Resize(Painter):
+    """Resizes finished pictures.
 
     Args:
-        width: In pixels; None: as the height says.
-        height: In pixels; None: as the width says.
-        scale: Instead of both: how many times as large.
-        widest: Instead: make only those smaller that are wider than this, and say so in the end.
-        quiet: Do not say so.
+        width: In pixels; None: by the height, keeping the shape.
+        height: In pixels; None: by the width, keeping the shape.
+        scale: A factor, instead of both.
+        widest: Instead of all: shrink pictures to this width, and report that in `notes`.
+        quiet: Do not report it.
     """
 
     def __init__(

@@ -21,9 +21,9 @@ from dgrec.video import (
 
 __all__ = ["VideoFrames"]
 
-#: Going on decoding costs less than opening the index and seeking, up to about here.
+#: Up to about here, decoding on is faster than opening the index and seeking.
 _NEAR = 100
-#: Frames before a wanted one that are kept, so that stepping back need not decode for each.
+#: Frames before a wanted one that are kept, so that steps back need no decoding.
 _KEPT_FRAMES = 24
 _KEPT_BYTES = 128 << 20
 
@@ -31,24 +31,23 @@ _KEPT_BYTES = 128 << 20
 class VideoFrames:
     """The frames of a video file, by their number in decoding order, from 0.
 
-    Frame ``i`` is the ``i``-th that `VideoReader`, which the recorder reads with, yields from the
-    start, bit for bit. Read forwards, frames are counted while it yields them. A
-    jump goes by the file's own index instead: to the key frame at or before, and on to the exact
-    presentation time. Where the index cannot be trusted, frames are counted, however long it takes.
+    Frame ``i`` is the ``i``-th that the recorder's `VideoReader` yields, bit for bit. Reading
+    forwards, frames are counted. A jump uses the file's index: decoding starts at the key frame
+    before and ends at the exact presentation time. Without an index that can be trusted, frames
+    are counted from the start.
 
     Args:
-        path: The file.
-        changed: Whether the file may have been damaged since its frames were numbered. A decoder
-            yields nothing for some damaged frames, so that counting would be off by one from
-            there on: the index then comes first, and frames that need lost data are None.
+        changed: Whether the file may have been damaged since its frames were numbered. Decoders
+            yield nothing for some damaged frames, which would shift the count of later ones. So
+            the index is used from the beginning, and frames that need lost data are None.
 
     Raises:
-        VideoError: The file is no video.
+        VideoError: The file is not a video.
     """
 
     def __init__(self, path: Path, *, changed: bool = False) -> None:
         self.path = path
-        #: Number of frames; known once the end has been reached, or the index was read.
+        #: Number of frames, once the index was read or the end was reached.
         self.length: int | None = None
         #: Presentation time of the frame last read in seconds, from 0 at the stream's start.
         self.time_s: float | None = None
@@ -88,18 +87,18 @@ class VideoFrames:
 
     @property
     def has_index(self) -> bool:
-        """Whether frames are found by the file's index at present, rather than by counting."""
+        """Whether frames are found by the file's index rather than by counting."""
         return self._seeking is not None
 
     @property
     def tick_s(self) -> float:
-        """The unit in which the file keeps times, in seconds; 0 where there is no index."""
+        """The file's unit of time in seconds; 0 without an index."""
         return 0.0 if self._seeking is None else self._seeking.tick_s
 
     def find(self, time_s: float, tolerance_s: float = 0.0) -> int | None:
-        """Return the number of the frame nearest to a presentation time, by the index.
+        """Return the number of the frame nearest to a time, within ``tolerance_s``.
 
-        None if there is none as near as ``tolerance_s``, or no index.
+        None if there is no such frame, or no index.
         """
         if self._seeking is None and self._open_index() is None:
             return None
@@ -111,7 +110,7 @@ class VideoFrames:
             return None
 
     def count_frames(self) -> None:
-        """From now on count frames from the start: whatever the index says is wrong."""
+        """Count frames from now on: the index is wrong."""
         self._may_seek = False
         if self._seeking is not None:
             self._seeking.close()
@@ -134,7 +133,7 @@ class VideoFrames:
 
 
 class _CountingReader:
-    """Frames as the recorder read them, one after the other."""
+    """Reads frames one after the other, as the recorder did."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -144,9 +143,9 @@ class _CountingReader:
         self._reader = VideoReader(path)
 
     def read(self, index: int) -> Image | None:
-        """Return frame ``index``, or None if the video ends before it; `position` is then its end.
+        """Return frame ``index``, decoding those before it; None if the video ends earlier.
 
-        Going forwards costs the decoding of the frames between; going back starts over.
+        `position` is then the number of frames.
         """
         if index < self.position:
             self._reader.release()
@@ -168,15 +167,14 @@ class _CountingReader:
 
 
 class _SeekingReader:
-    """Frames by the file's index: from the key frame at or before, to the exact time.
+    """Reads frames by the file's index.
 
     Args:
-        path: The file.
-        whole: Whether the file is as it was when its frames were numbered. What cannot be decoded
-            then puts the numbers in doubt (`UntrustedIndexError`); otherwise it only loses frames.
+        whole: Whether the file is unchanged. An error of decoding then means that the index cannot
+            be trusted; in a changed file, it only loses frames.
 
     Raises:
-        UntrustedIndexError: There is no index, or none to go by.
+        UntrustedIndexError: There is no index that can be trusted.
     """
 
     def __init__(self, path: Path, *, whole: bool) -> None:
@@ -185,7 +183,7 @@ class _SeekingReader:
         self._containers: list[Any] = []
         self.time_s: float | None = None
         try:
-            # One to read the index from, one that stands where it was decoded last.
+            # One to read the index from, and one to decode from.
             for _ in range(2):
                 self._containers.append(open_container(path, str(path)))
             self.index = FrameIndex(self._containers[0])
@@ -200,14 +198,14 @@ class _SeekingReader:
         self.tick_s = float(self._stream.time_base)
         use_one_thread(self._context)  # as the recorder decodes
         if not whole:
-            # A decoder rather makes something up than fail.
+            # By default decoders make pixels up rather than fail.
             self._context.options = {"err_detect": "explode"}
         self._codec = self._context.name
         self._nal_length_size = _nal_length_size(self._codec, bytes(self._context.extradata or b""))
         self._converter = PixelConverter()
         self._decoder: Iterator[Any] | None = None
         self._asked = -1
-        self._front = -1  # number of the frame that the decoder came to last
+        self._front = -1  # number of the frame that was decoded last
         self._skip_before: int | None = None
         self._kept: OrderedDict[int, Any] = OrderedDict()  # decoded frames by their time
         self._kept_limit = _KEPT_FRAMES
@@ -244,14 +242,14 @@ class _SeekingReader:
 
     def _decode(self, frame: int, pts: int) -> Any:
         group = self.index.group_of(frame)
-        # What comes before the key frame in presentation needs the group before as well.
+        # Frames shown before their key frame need the group before as well.
         start = group if pts >= self.index.group(group).key_pts else max(group - 1, 0)
         ahead = frame - self._front
         if self._decoder is None or not 0 < ahead <= frame - self.index.first(start) + 8:
             self._decoder = self._decode_from(start)
             self._kept.clear()
-        # Pictures that no other refers to need not be decoded on the way there, but for those
-        # before the frame when its user steps back: they will be asked for next.
+        # On the way there, pictures that no other refers to are skipped, except the last ones if
+        # the user steps back: they will be needed next.
         self._skip_before = None
         if self._codec == "h264" and ahead != 1:
             kept = self._kept_limit if frame == self._asked - 1 else 1
@@ -271,7 +269,7 @@ class _SeekingReader:
         return None
 
     def _decode_from(self, group: int) -> Iterator[Any]:
-        """Yield decoded frames from the group on, or from one before it where that is no start."""
+        """Yield decoded frames from a group on, or an earlier one where decoding can start."""
         while True:
             packets = self.index.packets(self._containers[1], group)
             key = next(packets, None)
@@ -280,7 +278,7 @@ class _SeekingReader:
             if group == 0 or self._may_start(key):
                 break
             group -= 1
-        # Pictures after an open start, and shown before it, refer to others that are not there.
+        # Pictures after an open start that are shown before it refer to missing ones.
         is_broken, broken_before = False, key.pts
         lost: set[int] = set()
         packet = key
@@ -326,7 +324,7 @@ class _SeekingReader:
 
 
 def _nal_length_size(codec: str, extradata: bytes) -> int | None:
-    """Return the size of the lengths before NAL units, by the codec's configuration record."""
+    """Return how many bytes give the length of a NAL unit, from the codec's configuration."""
     if codec == "h264" and len(extradata) > 4 and extradata[0] == 1:
         return (extradata[4] & 3) + 1
     if codec == "hevc" and len(extradata) > 21 and extradata[0] == 1:

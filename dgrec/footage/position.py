@@ -1,4 +1,4 @@
-"""Which part of a session is meant: by frame, by time since its first frame, or by UTC."""
+"""A point in a session: a frame, a time since the first frame, or a time in UTC."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from dgrec.errors import ConfigError
 from dgrec.footage.timeline import column_values, session_times
+from dgrec.format import utc_ns
 from dgrec.units import parse_time
 
 if TYPE_CHECKING:
@@ -21,41 +22,39 @@ if TYPE_CHECKING:
 
 __all__ = ["Position", "chosen_batches", "parse_position", "resolve"]
 
-#: So many rows are read over before the row group of the next chosen one is looked up.
+#: A gap of more rows is jumped over by row group; shorter ones are read.
 _WORTH_A_JUMP = 2048
 
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_MICROSECOND = dt.timedelta(microseconds=1)
 _NUMBER = re.compile(r"\d+\Z", re.ASCII)
 _FRACTION = re.compile(r"[\d.]+\Z", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A point in a session as a user wrote it: `resolve` says which frame it is."""
+    """A point in a session as a user wrote it; `resolve` finds its frame."""
 
     text: str
     kind: Literal["frame", "time", "utc"]
-    #: By kind: the frame's place among those that are there, from 0; microseconds since the first
-    #: frame on the session's time line; microseconds since 1970.
+    #: For a frame its place in the session, from 0; for a time microseconds since the first frame
+    #: on the session's time line; for UTC microseconds since 1970.
     value: int
 
 
 def parse_position(text: str) -> Position:
-    """Return the position that ``text`` names.
+    """Parse a position.
 
     A plain number is a frame (``300``); ``12.5s``, ``1m30s``, ``1h``, ``1:30`` and ``00:01:30.5``
     are times since the first frame; an ISO 8601 date and time is UTC unless it says another zone
     (``2026-01-02T03:04:05Z``).
 
     Raises:
-        ConfigError: It names none.
+        ConfigError: It is not one.
     """
     stripped = text.strip()
     if _NUMBER.match(stripped):
         return Position(stripped, "frame", int(stripped))
     with contextlib.suppress(ConfigError):
-        if not _FRACTION.match(stripped):  # neither a frame nor, without a unit, a time
+        if not _FRACTION.match(stripped):  # 12.5 is not a frame, and lacks a unit
             return Position(stripped, "time", round(parse_time(stripped) * 1_000_000))
     try:
         stamp = dt.datetime.fromisoformat(stripped)
@@ -66,14 +65,14 @@ def parse_position(text: str) -> Position:
         ) from None
     if stamp.tzinfo is None:
         stamp = stamp.replace(tzinfo=dt.UTC)
-    return Position(stripped, "utc", (stamp - _EPOCH) // _MICROSECOND)
+    return Position(stripped, "utc", utc_ns(stamp) // 1000)
 
 
 def resolve(session: Session, position: Position) -> int:
     """Return the place of the first frame at or after ``position``, counted from 0.
 
-    The number of frames if all are before it. Times are those of the session's time line, which
-    a replayed video follows (`Timeline`); UTC is when frames were captured.
+    The number of frames if all are before it. Times are on the session's time line (`Timeline`);
+    UTC is the time of capture.
     """
     if position.kind == "frame":
         return min(position.value, len(session))
@@ -99,10 +98,9 @@ def resolve(session: Session, position: Position) -> int:
 def chosen_batches(
     session: Session, positions: np.ndarray[Any, Any], columns: list[str] | None = None
 ) -> Iterator[tuple[np.ndarray[Any, Any], pa.RecordBatch]]:
-    """Yield (positions, rows) of chosen rows; row groups without any are not read.
+    """Yield (positions, rows) of chosen rows, reading only the row groups that hold them.
 
     Args:
-        session: The session.
         positions: Of the rows, ascending.
         columns: As of `Session.batches`.
     """

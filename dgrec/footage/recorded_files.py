@@ -1,0 +1,126 @@
+"""The files of a recording that its metadata names: which may be opened, and which never replaced.
+
+Sessions are shared, so their metadata may name any file of whoever opens them: a private video, a
+device, a pipe that nobody writes to. Only two kinds are opened: a regular file below the session's
+folder, links resolved, and one that has the recorded size and digest. Whoever recorded a digest had
+the file already. Any other file has to be named by the user.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING, Any
+
+from dgrec.errors import OutputError
+from dgrec.files import resolved
+from dgrec.format import video_entries
+from dgrec.video import named_files
+
+if TYPE_CHECKING:
+    from dgrec.session import Session
+
+__all__ = [
+    "base_name",
+    "difference_of",
+    "may_open",
+    "recorded_files",
+    "recorded_video",
+    "refuse_recorded",
+    "videos_beside",
+]
+
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}\Z")
+
+
+def may_open(path: Path, folder: Path, recorded: Mapping[str, Any]) -> bool:
+    """Return whether a file that a session's metadata names may be opened.
+
+    Args:
+        path: The file. It is not read unless its size is the recorded one.
+        folder: The session's folder.
+        recorded: The metadata's entry for the file: its ``size`` and ``sha256``.
+    """
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            return False
+        if resolved(path).is_relative_to(resolved(folder)):
+            return True
+    except (OSError, ValueError):  # no such file, a NUL in it, links in a circle
+        return False
+    size, sha256 = recorded.get("size"), recorded.get("sha256")
+    has_digest = isinstance(sha256, str) and _SHA256.match(sha256) is not None
+    # Files of /proc have size 0: they are never opened.
+    return has_digest and size == found.st_size > 0 and not difference_of(path, recorded)
+
+
+def videos_beside(session: Path, metadata: Mapping[str, Any]) -> list[Path]:
+    """Return the paths of the videos that were recorded with ``session``.
+
+    Only those that the metadata names: another file with a similar name may be somebody's footage.
+    """
+    names = [base_name(video.get("file")) for video in video_entries(metadata)]
+    return [session.with_name(name) for name in names if name]
+
+
+def recorded_video(folder: Path, item: Mapping[str, Any]) -> Path | None:
+    """Return the video of a metadata entry, in the session's folder; None if it is not there.
+
+    The folder that the entry names does not count. A playlist in the video's place is refused: it
+    would lead to other files.
+    """
+    name = base_name(item.get("file"))
+    path = folder / name
+    with contextlib.suppress(OSError):
+        if name and may_open(path, folder, item) and named_files(path) is None:
+            return path
+    return None
+
+
+def recorded_files(sessions: Iterable[Session]) -> list[Path]:
+    """Return the files, names and videos of ``sessions``, which no output may replace."""
+    found = []
+    for session in sessions:
+        found += [session.path, *session.files]
+        found += videos_beside(session.path, session.metadata)
+    return found
+
+
+def refuse_recorded(path: Path, recorded: Sequence[Path]) -> None:
+    """Raise `OutputError` if ``path`` is one of ``recorded``, by whatever name."""
+    # A session in parts has no file of its name, but such a file would hide it.
+    if path.absolute() in [name.absolute() for name in recorded] or any(
+        path.exists() and file.exists() and path.samefile(file) for file in recorded
+    ):
+        raise OutputError(f"{path}: is the session itself, or its video; choose another name")
+
+
+def difference_of(path: Path, recorded: Mapping[str, Any]) -> str:
+    """Return how a file differs from its recorded size and digest; "" if it does not."""
+    try:
+        size, sha256 = recorded.get("size"), recorded.get("sha256")
+        # Opening must not wait if the file has been replaced by a pipe.
+        with open(path, "rb", opener=lambda p, flags: os.open(p, flags | os.O_NONBLOCK)) as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                return "it is not a regular file"
+            if isinstance(size, int) and found.st_size != size:
+                return f"{found.st_size:,} bytes instead of {size:,}"
+            wanted = sha256.lower() if isinstance(sha256, str) else ""
+            if wanted and hashlib.file_digest(file, "sha256").hexdigest() != wanted:
+                return "its contents have changed"
+    except OSError as error:
+        return f"it cannot be read ({error.strerror})"
+    return ""
+
+
+def base_name(name: object) -> str:
+    """Return the last part of a POSIX or Windows path; "" if there is none."""
+    text = PureWindowsPath(PurePosixPath(name if isinstance(name, str) else "").name).name
+    return "" if "\0" in text else text

@@ -1,0 +1,148 @@
+"""The frames of a session that stand out: after drops, slow ones, those where a label appears."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import IntFlag
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from dgrec.footage import chosen_batches
+from dgrec.format import LABEL_LEAF, labels_of, rows_with_labels
+from dgrec.replay.player.played_frames import PlayedFrames
+from dgrec.session import Session
+from dgrec.units import counted
+
+__all__ = ["Mark", "Marks", "find_marks"]
+
+#: How long a label has to be absent before it appears: detections flicker.
+_ABSENT_US = 1_000_000
+_COLUMNS = ["dropped_before", "latency_ms", LABEL_LEAF]
+_ROWS_AT_ONCE = 4096
+_BYTES_AT_ONCE = 32 << 20
+
+
+class Mark(IntFlag):
+    """The reason why a frame stands out."""
+
+    DROP = 1
+    SLOW = 2
+    LABEL = 4
+
+
+@dataclass(frozen=True)
+class Marks:
+    """The frames of a player that stand out, by default none."""
+
+    #: `Mark` flags of each frame.
+    kinds: np.ndarray[Any, Any]
+    #: Source frames lost before each, where there are any.
+    dropped: dict[int, int] = field(default_factory=dict)
+    #: Labels that appear in a frame, where there are any.
+    appearing: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    latency_ms: np.ndarray[Any, Any] = field(default_factory=lambda: np.empty(0))
+    #: 99% of the frames were at least as fast; None without frames.
+    p99_ms: float | None = None
+
+    def after(self, frame: int) -> int | None:
+        """Return the next frame that stands out, or None."""
+        found = np.flatnonzero(self.kinds[frame + 1 :])
+        return frame + 1 + int(found[0]) if len(found) else None
+
+    def before(self, frame: int) -> int | None:
+        """Return the previous frame that stands out, or None."""
+        found = np.flatnonzero(self.kinds[:frame])
+        return int(found[-1]) if len(found) else None
+
+    def describe(self, frame: int) -> str:
+        """Return why a frame stands out, in a few words; "" if it does not."""
+        kinds = int(self.kinds[frame])
+        parts = []
+        if kinds & Mark.DROP:
+            parts.append(f"{counted(self.dropped[frame], 'frame')} dropped before")
+        if kinds & Mark.SLOW:
+            parts.append(f"latency {self.latency_ms[frame]:.1f} ms, p99 is {self.p99_ms:.1f}")
+        if kinds & Mark.LABEL:
+            parts.append(f"{', '.join(self.appearing[frame])} appears")
+        return "; ".join(parts)
+
+
+def find_marks(path: Path, frames: PlayedFrames, stop: threading.Event | None = None) -> Marks:
+    """Read the columns of a session's frames once and return which stand out.
+
+    The session is opened here, so that its player can go on reading from its own.
+
+    Args:
+        path: The session.
+        frames: The frames that are played.
+        stop: Ends the search early, with the marks of fewer frames.
+    """
+    labels = _Labels()
+    dropped, latency = np.empty(len(frames), np.int64), np.empty(len(frames))
+    count = 0
+    with Session(path) as session:
+        chosen = chosen_batches(session, frames.positions, _COLUMNS)
+        for batch in _merged(rows for _, rows in chosen):
+            if stop is not None and stop.is_set():
+                break
+            here = slice(count, count + batch.num_rows)
+            labels.look(batch, frames.times_us[here], count)
+            dropped[here] = batch.column("dropped_before").fill_null(0)
+            latency[here] = batch.column("latency_ms").to_numpy(zero_copy_only=False)
+            count += batch.num_rows
+    dropped, latency = dropped[:count], latency[:count]
+    kinds = np.zeros(len(frames), np.uint8)
+    kinds[np.flatnonzero(dropped > 0)] |= np.uint8(Mark.DROP)
+    p99 = float(np.percentile(latency, 99)) if count else None
+    if p99 is not None:
+        kinds[np.flatnonzero(latency > p99)] |= np.uint8(Mark.SLOW)
+    kinds[list(labels.appearing)] |= np.uint8(Mark.LABEL)
+    return Marks(
+        kinds=kinds,
+        dropped={int(at): int(dropped[at]) for at in np.flatnonzero(dropped > 0)},
+        appearing={at: tuple(names) for at, names in labels.appearing.items()},
+        latency_ms=latency,
+        p99_ms=p99,
+    )
+
+
+def _merged(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yield the same rows in fewer batches: those of a journal are small."""
+    waiting: list[pa.RecordBatch] = []
+    rows = size = 0
+    for batch in batches:
+        is_enough = rows >= _ROWS_AT_ONCE or size >= _BYTES_AT_ONCE
+        if waiting and (is_enough or not batch.schema.equals(waiting[0].schema)):
+            yield pa.concat_batches(waiting)
+            waiting, rows, size = [], 0, 0
+        waiting.append(batch)
+        rows += batch.num_rows
+        size += batch.nbytes
+    if waiting:
+        yield pa.concat_batches(waiting)
+
+
+class _Labels:
+    """Finds the frames in which a label appears that was absent for a while."""
+
+    def __init__(self) -> None:
+        self.appearing: dict[int, list[str]] = {}
+        self._last_us: dict[str, int] = {}
+
+    def look(self, batch: pa.RecordBatch, times_us: np.ndarray[Any, Any], first_frame: int) -> None:
+        names, codes, rows = labels_of(batch.column("detections"))
+        found = rows_with_labels(codes, rows, len(names), batch.num_rows)
+        for label, frames_with in zip(names, found, strict=True):
+            if label is None or not len(frames_with):
+                continue
+            times = times_us[frames_with]
+            last = self._last_us.get(label)
+            gaps = np.diff(times, prepend=times[0] - _ABSENT_US - 1 if last is None else last)
+            for frame in frames_with[gaps > _ABSENT_US]:
+                self.appearing.setdefault(first_frame + int(frame), []).append(label)
+            self._last_us[label] = int(times[-1])
