@@ -1,4 +1,4 @@
-"""`Recorder`: writes a session, whatever its results come from."""
+"""`Recorder`: writes a session from results of any origin."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ from dgrec.recorder.writing import (
 
 __all__ = ["Recorder"]
 
-#: Recorders of programs, which may end without closing them.
+#: Recorders that a program added frames to; it may end without closing them.
 _added_to: weakref.WeakSet[Recorder] = weakref.WeakSet()
 
 
@@ -75,9 +75,9 @@ def _close_all() -> None:
 
 
 class Recorder:
-    """Writes a session: rows through a journal, videos, parts, and what its metadata says.
+    """Writes a session: rows through a journal, videos, parts, metadata.
 
-    Whatever is added reaches the disk within half a second, and is sealed by `close`, or where the
+    Frames are on the disk within half a second. The session is sealed by `close`, or when the
     program ends without it.
 
     Example:
@@ -92,16 +92,15 @@ class Recorder:
 
     Args:
         output: The session file, such as ``session.parquet``; its videos and parts stand beside it.
-        options: How it is recorded. Single options can be given by their names instead, as in
-            ``video="raw"`` or ``split_every=600``; see `RecordingOptions`. Those of the source
-            (``max_frames``, ``duration``, ``fps``, ``every``) are for whoever reads it: all that
-            is added is recorded.
-        metadata: What is known of the ``source``, the ``model`` and its ``overlay``.
-        overwrite: Replace the session that is there, once there is a new one.
-        clock: What frames are stamped with.
-        earlier: What runs before this one left, which it continues (of a recording in parts).
+        options: See `RecordingOptions`. Single options can be given by their names instead, as in
+            ``video="raw"`` or ``split_every=600``. Those of the source (``max_frames``,
+            ``duration``, ``fps``, ``every``) have no effect: every added frame is recorded.
+        metadata: Facts about the ``source``, the ``model`` and its ``overlay``.
+        overwrite: Replace an existing session, once the new one is complete.
+        clock: The clock for stamps.
+        earlier: The earlier runs that this one continues (of a recording in parts).
         sources: How many recordings this process writes at once.
-        outputs: What watches the recording.
+        outputs: Outputs that get each frame and event as well.
 
     Raises:
         ConfigError: The options exclude each other, or the metadata cannot be recorded.
@@ -125,7 +124,7 @@ class Recorder:
         self.options = options = replace(options or RecordingOptions(), **choices)
         self.output = Path(output)
         self.progress = Progress()
-        #: Called, from another thread, with the reason for which the recording has to end.
+        #: Called in another thread with the reason why the recording has to end.
         self.alarm: Callable[[str], None] = lambda _: None
         self._alarm_reason = ""
         self._clock = clock or Clock()
@@ -184,8 +183,8 @@ class Recorder:
             earlier=self._earlier,
         )
         if not overwrite and names.path(journal.number).exists():
-            # Another recording of this name was sealed since it was looked for: its journal is
-            # gone, and this one could never be sealed.
+            # Another recording of this name was sealed since the check: its journal is gone, and
+            # this one could never be sealed.
             journal.path.unlink()
             journal.close()
             raise exists_already(self.output)
@@ -201,25 +200,24 @@ class Recorder:
         captured_at: datetime | float | None = None,
         media_time_s: float | None = None,
     ) -> None:
-        """Record one frame. Threads may share a recorder; frames are numbered as they come.
+        """Record a frame. Threads may share a recorder; frames are numbered as they come.
 
         Args:
             result: A PySDK result, or a list of detections as PySDK has them in ``results``.
             image: The pixels (height, width, 3; BGR, bytes), if the result does not have them.
             captured_at: When the frame was captured: a datetime with a time zone, or seconds since
-                1970. A session has no unknown stamps: without it the frame counts as captured when
-                it is added, with a latency of 0.
-            media_time_s: Where the frame stands in its footage, in seconds.
+                1970. By default it is when the frame is added, with a latency of 0.
+            media_time_s: The position of the frame in its footage, in seconds.
 
         Raises:
-            DgrecError: It cannot be recorded, or the recorder takes no more.
+            DgrecError: It cannot be recorded, or the recorder accepts no more frames.
         """
         result = recordable(result)
         image = getattr(result, "image", None) if image is None else image
         kinds = self.video.options.kinds
         pixels = own_pixels(image) if kinds else None
         if "annotated" in kinds and isinstance(result, DetectionList):
-            raise DgrecError("an annotated video is recorded, so every result must be one of PySDK")
+            raise DgrecError("an annotated video needs results of PySDK, not lists of detections")
         if media_time_s is not None:
             media_time_s = finite("media_time_s", media_time_s)
         width, height = size_of(image) or source_size(self._metadata)
@@ -242,9 +240,10 @@ class Recorder:
             self.record(frame, result, completed_ns)
 
     def record(self, frame: Frame, result: Any, completed_ns: int) -> Row:
-        """Record a frame of which everything is known; for one thread. Return its row.
+        """Record a frame from a single thread, and return its row.
 
-        ``result`` came at ``completed_ns`` by the recorder's clock, and is not changed any more.
+        ``result`` was completed at ``completed_ns`` of the recorder's clock, and must not change
+        afterwards.
         """
         segment = self._journal.cutter.segment_of(completed_ns)
         place = self.video.add(segment, frame.image, result, frame.captured_ns)
@@ -258,7 +257,7 @@ class Recorder:
             captured_ns=frame.captured_ns,
             completed_ns=completed_ns,
             read_ns=frame.read_ns,
-            # Handing over can only be measured once it is done: it counts for the next row.
+            # The time of handing over a row is known afterwards: it counts for the next row.
             recorder_ns=now - completed_ns + self._carried_ns,
             width=frame.width,
             height=frame.height,
@@ -293,7 +292,7 @@ class Recorder:
         self._keep(self._continuation.event(event))
 
     def close(self, ending: Ending | None = None) -> Metadata:
-        """Write what waits, seal the session, and return its metadata. Closing twice is fine.
+        """Write the waiting rows, seal the session, and return its metadata. May be called twice.
 
         Raises:
             DgrecError: It could not be written or sealed; the message says where the rows are.
@@ -325,7 +324,7 @@ class Recorder:
             return
         try:
             self.close(Ending.after(error))
-        except DgrecError as problem:  # the program's own error goes first
+        except DgrecError as problem:  # the program's own error is more important
             error.add_note(str(problem))
 
     # --- what became of it ---
@@ -341,22 +340,22 @@ class Recorder:
 
     @property
     def files(self) -> list[Path]:
-        """What there is of the session once it has ended: one file, or the parts that were kept."""
+        """The files of the session after its end: one, or the parts that were kept."""
         return self._journal.sealed
 
     @property
     def dropped(self) -> int:
-        """How many rows were dropped because the disk could not keep up."""
+        """Rows that were dropped because the disk was too slow."""
         return self._writer.dropped
 
     @property
     def dropped_at_start(self) -> int:
-        """How many frames were lost while the model started (`frame_losses` in docs/sql.md)."""
+        """Frames lost while the model started (``frame_losses`` in docs/sql.md)."""
         return self._lost_at_start["dropped_at_start"]
 
     @property
     def _lost_at_start(self) -> dict[str, int]:
-        # A recording that goes on where an earlier run ended has its start there.
+        # The start of a continued recording was in its first run.
         if loses_at_start(self._metadata) and not self._earlier.frames:
             return self._writer.lost_at_start
         return dict.fromkeys(AT_START, 0)
@@ -371,7 +370,7 @@ class Recorder:
     # --- inside ---
 
     def _check_process(self) -> None:
-        if self._process != os.getpid():  # after a fork: two that write would spoil the journal
+        if self._process != os.getpid():  # after a fork, two processes would write the journal
             raise DgrecError(f"{self.output}: the recorder belongs to another process")
 
     def _check_open(self) -> None:
@@ -434,9 +433,9 @@ class Recorder:
         return closing
 
     def _leave(self, error: DgrecError, ending: Ending) -> OutputError:
-        """End a journal that cannot be written any more; return what to say of it."""
-        # It is not sealed: that would need more room, and more of the disk, than has just failed.
-        with contextlib.suppress(DgrecError):  # an ending may fit where the last rows did not
+        """End a journal that can no longer be written; return the error for the user."""
+        # Sealing it would need more of the disk than what has just failed.
+        with contextlib.suppress(DgrecError):  # the ending may fit even if the rows did not
             self._writer.end(self._closing(replace(ending, reason="failed", failure=error)))
         with contextlib.suppress(DgrecError):
             self._journal.close()
@@ -445,5 +444,5 @@ class Recorder:
 
     @property
     def kept_frames(self) -> int:
-        """How many of the frames that were recorded are still there."""
+        """How many of the recorded frames were not removed."""
         return self._journal.kept_frames

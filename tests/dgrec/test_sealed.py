@@ -33,6 +33,9 @@ from dgrec.format import (
     seal,
     verify_checksums,
 )
+from dgrec.format import (
+    journal as journal_module,
+)
 from dgrec.format.schema import FORMAT_VERSION
 from dgrec.session import open_session
 from tests.dgrec.damage import read_all, wrong_rows
@@ -204,6 +207,7 @@ def test_row_groups_are_cut_by_frames(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_row_groups_are_cut_by_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Masks are megabytes a second: a group of 16,384 frames would not fit into memory."""
     monkeypatch.setattr(parquet, "_ROW_GROUP_BYTES", 100_000)
+    monkeypatch.setattr(journal_module, "_TOGETHER_BYTES", 100_000)
     rng = np.random.default_rng(0)
     data = rng.random((100, 100)).astype(np.float32)
     results = [make_detection(mask={"x_min": 0, "y_min": 0, "data": data})]

@@ -31,7 +31,7 @@ SIZE = 16_000
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sealer_module, "_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(sealer_module, "_CHECK_SECONDS", 0.05)
 
 
 @pytest.fixture
@@ -224,7 +224,7 @@ def test_what_took_the_name_of_a_part_is_not_removed(output: Path) -> None:
     recording.recorder._writer.end = end_and_keep_less  # type: ignore[method-assign]
     recording.run()
     assert names(output.parent) == ["s-0001.parquet", "s-0006.parquet"]
-    assert f"{part}: is another file by now; not removed" in recording.notes
+    assert f"{part}: was replaced by another file; not removed" in recording.notes
     with dgrec.open(part) as session:
         assert len(session) == 3
 

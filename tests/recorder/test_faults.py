@@ -376,7 +376,7 @@ def test_a_folder_that_vanishes_before_sealing(tmp_path: Path) -> None:
 def test_an_empty_journal_says_so(tmp_path: Path) -> None:
     """What a recorder leaves that is killed between making its file and the first write."""
     (tmp_path / "s.arrows").touch()
-    with pytest.raises(DgrecError, match=r"is empty: its recorder was cut off"):
+    with pytest.raises(DgrecError, match=r"is empty: its recorder was killed"):
         recover(tmp_path / "s.arrows")
 
 

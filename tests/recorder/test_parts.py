@@ -69,7 +69,7 @@ RECORDED_NS = START_NS + 21_100_000_000
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sealer_module, "_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(sealer_module, "_CHECK_SECONDS", 0.05)
 
 
 class SetClock(Clock):

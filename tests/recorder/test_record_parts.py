@@ -64,7 +64,7 @@ def test_killed_in_the_middle(tmp_path: Path) -> None:
 
     with pytest.raises(NotASessionError, match=f"in parts; its journal is {journals[-1]}"):
         recover(output)
-    with pytest.raises(NotASessionError, match="is no journal"):
+    with pytest.raises(NotASessionError, match="is not a journal"):
         recover(sealed[0])
     for journal in journals:
         assert recover(journal).damage == ()

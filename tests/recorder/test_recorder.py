@@ -333,7 +333,7 @@ def test_what_cannot_be_recorded_costs_nothing_else(
 def test_an_annotated_video_needs_results_of_pysdk(output: Path) -> None:
     with (
         dgrec.Recorder(output, video="annotated") as recorder,
-        pytest.raises(dgrec.DgrecError, match="must be one of PySDK"),
+        pytest.raises(dgrec.DgrecError, match="needs results of PySDK"),
     ):
         recorder.add([], picture(1))
 

@@ -298,7 +298,7 @@ def test_split_by_the_size_of_the_video(tmp_path: Path) -> None:
         check(tmp_path / part.metadata["video"][0]["file"], rows_of(part.path))
 
 
-def test_parts_are_let_go_with_their_videos(tmp_path: Path) -> None:
+def test_parts_are_removed_with_their_videos(tmp_path: Path) -> None:
     splitting = Splitting(every_s=0.4, keep=Retention(total=300_000))
     _, metadata = run(
         tmp_path / "s.parquet", NoisyFrames(), options(), pause_s=0.02, splitting=splitting

@@ -116,7 +116,7 @@ def test_verify(dgrec: Run, parts: Path) -> None:
     ]
 
 
-def test_verify_after_the_oldest_parts_were_let_go(parts: Path) -> None:
+def test_verify_after_the_oldest_parts_were_removed(parts: Path) -> None:
     part_path(parts, 1).unlink()
     part_path(parts, 2).unlink()
     assert verify(parts) == []
