@@ -183,6 +183,7 @@ def test_counts(tmp_path: Path) -> None:
 # --- cut, flipped, overwritten -----------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_cut_at_every_byte(tmp_path: Path) -> None:
     """Thousands of times: batches are compared as they are, without Python values."""
     path = write_journal(tmp_path / "small.arrows", ROWS[:4], batch=2)
@@ -216,6 +217,7 @@ def message_ends(data: bytes) -> list[int]:
         ends.append(stream.tell())
 
 
+@pytest.mark.slow
 def test_bit_flips(whole: Path, expected: list[dict[str, Any]], tmp_path: Path) -> None:
     data = whole.read_bytes()
     rng = random.Random(7)
@@ -385,6 +387,7 @@ def test_is_being_written(tmp_path: Path) -> None:
     assert not is_being_written(tmp_path / "missing.arrows")
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_a_readable_journal(tmp_path: Path) -> None:
     path = tmp_path / "a.arrows"
     code = (
@@ -438,6 +441,7 @@ if sys.argv[3] == "again":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("again", ["again", "not"])
 def test_a_full_disk_costs_nothing_that_was_written(tmp_path: Path, again: str) -> None:
     path = tmp_path / "a.arrows"
@@ -452,6 +456,7 @@ def test_a_full_disk_costs_nothing_that_was_written(tmp_path: Path, again: str) 
     assert [frame.frame for frame in session] == list(range(len(session)))
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_from_the_start_leaves_no_file(tmp_path: Path) -> None:
     path = tmp_path / "a.arrows"
     command = [sys.executable, "-c", FULL_DISK, str(path), "100", "not"]
@@ -548,6 +553,7 @@ GARBAGE: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", GARBAGE)
 def test_searching_is_linear(
     tmp_path: Path, kind: str, looked_at: Callable[[Path], tuple[int, list[Any]]]

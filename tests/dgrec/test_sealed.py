@@ -170,6 +170,7 @@ seal(Journal.open(folder / "a.arrows"), folder / "a.parquet", replace=True)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", [0, 0.01, 0.3, 0.6, 0.9, 0.99])
 def test_a_seal_that_fails_leaves_everything_as_it_was(
     whole: Path, tmp_path: Path, part: float
@@ -247,6 +248,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_recording(tmp_path: Path) -> None:
     """Past the size of one row group, that is: 32 MB, which is 9,000 frames of 20 boxes."""
 
@@ -344,6 +346,7 @@ def test_a_file_that_another_tool_rewrote(
     assert session.result(3).results == ROWS[3].results
 
 
+@pytest.mark.slow
 def test_damage_inside_a_file_without_checksums(whole: Path, tmp_path: Path) -> None:
     path = tmp_path / "rewritten.parquet"
     stored = pq.read_metadata(whole).metadata

@@ -222,6 +222,7 @@ def test_a_defect_ends_the_output_and_not_the_recording(
         assert session.metadata["notes"] == [recorder.outputs[0].note]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_a_hurry")
 def test_lines_that_nobody_reads_hold_nothing_up(tmp_path: Path) -> None:
     """A pipe takes 64 KB; its reader has stopped reading, and does not close it either."""

@@ -204,6 +204,7 @@ def test_choices_are_checked(output: Path, choices: dict[str, Any]) -> None:
         dgrec.Recorder(output, vidoe="raw")
 
 
+@pytest.mark.slow
 def test_parts(output: Path) -> None:
     with dgrec.Recorder(output, Options(split_size=20_000, durability="frame")) as recorder:
         for i in range(30):
@@ -353,6 +354,7 @@ recorder.add([])
 """
 
 
+@pytest.mark.slow
 def test_a_program_that_ends_without_closing_leaves_a_sealed_session(output: Path) -> None:
     program = [sys.executable, "-c", _UNCLOSED, str(output)]
     ended = subprocess.run(program, capture_output=True, text=True, timeout=120, check=True)

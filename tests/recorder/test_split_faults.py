@@ -126,6 +126,7 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return made.__getitem__
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
 def test_every_call_of_a_split_recording_fails_once(
     tmp_path: Path, before: Callable[[str], Path], scenario: Scenario
@@ -206,6 +207,7 @@ def test_every_call_of_a_split_recording_fails_once(
     assert 15 < failed < 45, "writing rows must fail, and all else not"
 
 
+@pytest.mark.slow
 def test_every_call_of_a_split_recording_fails_for_good(tmp_path: Path) -> None:
     """No part is sealed from then on: what was is, and the journals of the others are read."""
     for faults in sweep(tmp_path, Kind(errno.EIO, for_good=True, torn=True)):
@@ -234,6 +236,7 @@ def test_every_call_of_a_split_recording_fails_for_good(tmp_path: Path) -> None:
 # --- what is said ---
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_while_sealing_says_so(tmp_path: Path) -> None:
     with Faults(tmp_path) as seen:
         split(tmp_path).run()

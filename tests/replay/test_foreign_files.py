@@ -229,6 +229,7 @@ def opened_by(*arguments: object, cwd: Path) -> set[Path]:
     return {Path(path) for path in re.findall(r"= \d+<([^>]+)>", text)}
 
 
+@pytest.mark.slow
 def test_no_command_opens_a_foreign_file(places: tuple[Path, Path]) -> None:
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed")

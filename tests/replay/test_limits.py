@@ -98,6 +98,7 @@ def test_the_limit_of_a_quiet_machine_is_named(recorded: Recorded, name: str) ->
         assert load.busy >= busy * 0.9, load
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LIMITS)
 @pytest.mark.parametrize("variant", [name for name in VARIANTS if name != "quiet"])
 def test_what_is_said_under_bad_conditions_is_right_or_not_said(

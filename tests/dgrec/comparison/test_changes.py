@@ -40,6 +40,7 @@ def test_quantiles_are_numpys(p: float) -> None:
     assert Series(values, 30).quantile(p) == pytest.approx(np.quantile(values, p), rel=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("p", [0.5, 0.95])
 def test_interval_of_independent_frames_is_scipys(p: float) -> None:
     values = latencies(4000, 2)
@@ -58,6 +59,7 @@ def test_interval_of_independent_frames_is_scipys(p: float) -> None:
     assert estimate.high == pytest.approx(expected.high, abs=0.25 * width)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("correlation", [0.0, 0.8])
 def test_interval_of_a_change_is_that_of_drawn_blocks(correlation: float) -> None:
     """Against the bootstrap done: blocks drawn, quantiles of each draw, log ratio of the two."""
@@ -265,6 +267,7 @@ def test_interval_of_a_rate_of_sessions_covers() -> None:
     assert covered >= 280
 
 
+@pytest.mark.slow
 def test_runs_of_the_same_thing_are_hardly_ever_called_different() -> None:
     rng = np.random.default_rng(5)
     calls = count_equal_runs(300, partial(runs, rng, 5))
@@ -321,6 +324,7 @@ def rows_of(correlation: float, seed: int, factor: float = 1.0) -> tuple[MetricR
     return compare_samples(*sides).rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9, 0.97])
 def test_equal_runs_are_hardly_ever_called_different(correlation: float) -> None:
     wrong = sum(any(map(is_called, rows_of(correlation, seed))) for seed in range(60))
@@ -328,6 +332,7 @@ def test_equal_runs_are_hardly_ever_called_different(correlation: float) -> None
     assert wrong <= 6
 
 
+@pytest.mark.slow
 def test_ten_percent_are_found() -> None:
     found = 0
     for seed in range(30):

@@ -218,6 +218,7 @@ def test_nothing_to_compare_is_no_agreement() -> None:
     assert problem("recall < 0.9", frames=5, new=3) == told + "BASE has no detections"
 
 
+@pytest.mark.slow
 def test_every_metric_of_a_comparison_can_be_named(tmp_path: Path) -> None:
     path = write_session(tmp_path / "s.parquet", make_rows(200))
     found = dgrec.compare(path, path)
