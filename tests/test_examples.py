@@ -41,6 +41,7 @@ def run(name: str, folder: Path, *arguments: object) -> subprocess.CompletedProc
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAYS)
 def test_example_runs(name: str, tmp_path: Path) -> None:
     done = run(name, tmp_path)
@@ -50,6 +51,7 @@ def test_example_runs(name: str, tmp_path: Path) -> None:
         assert cv2.imread(str(picture)) is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAYS)
 def test_a_session_that_is_not_there(name: str, tmp_path: Path) -> None:
     done = run(name, tmp_path, *["nosuch.parquet"] * (2 if name == "did_it_change.py" else 1))
@@ -59,6 +61,7 @@ def test_a_session_that_is_not_there(name: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in SAYS if name != "did_it_change.py"])
 def test_results_of_another_kind(name: str, tmp_path: Path) -> None:
     """Neither boxes nor labels nor pixels; scores that are missing."""
@@ -76,6 +79,7 @@ def test_results_of_another_kind(name: str, tmp_path: Path) -> None:
         assert "no boxes with a score" in done.stdout
 
 
+@pytest.mark.slow
 def test_boxes_without_a_score_do_not_count(tmp_path: Path) -> None:
     """NumPy's correlation takes no notice of what a masked array masks."""
     boxes = [[0.0, 0.0, 10.0, side] for side in (10.0, 20.0, 30.0, 99.0)]

@@ -1,4 +1,4 @@
-"""Recording from a program: `dgrec.predict_stream`, `Recorder.watch`, `Recorder.gizmo`, `dgrec run`."""
+"""Recording from a program: `dgrec.predict_stream`, `Recorder.watch` and `gizmo`, `dgrec run`."""
 
 from __future__ import annotations
 
@@ -162,15 +162,6 @@ def test_a_loop_that_is_left(model: Any, clip: str, output: Path) -> None:
         assert session.metadata["end_reason"] == "interrupted"
 
 
-def _raise_in_source(model: Any, clip: str, output: Path, error: Exception) -> None:
-    class Fails(dgrec.Output):
-        def frame(self, row: Any, result: Any) -> None:
-            raise error
-
-    for _ in dgrec.predict_stream(model, clip, output=output, outputs=[Fails()]):
-        pass
-
-
 @pytest.mark.parametrize("at", [0, 5, FRAMES - 1])
 @pytest.mark.parametrize(
     "error", [ZeroDivisionError("mine"), KeyboardInterrupt(), dgrec.QueryError("x")]
@@ -178,10 +169,13 @@ def _raise_in_source(model: Any, clip: str, output: Path, error: Exception) -> N
 def test_an_error_of_the_program_goes_through(
     model: Any, clip: str, output: Path, error: BaseException, at: int
 ) -> None:
-    with pytest.raises(type(error)) as raised:
+    def run() -> None:
         for number, _ in enumerate(dgrec.predict_stream(model, clip, output=output)):
             if number == at:
                 raise error
+
+    with pytest.raises(type(error)) as raised:
+        run()
     assert raised.value is error
     assert not hasattr(error, "__notes__")
     with dgrec.open(output) as session:
@@ -209,7 +203,11 @@ def test_an_error_of_an_analyzer_goes_through(model: Any, clip: str, output: Pat
 
 
 def test_an_output_that_fails_does_not_end_the_stream(model: Any, clip: str, output: Path) -> None:
-    _raise_in_source(model, clip, output, ValueError("an output's own"))
+    class Fails(dgrec.Output):
+        def frame(self, row: Any, result: Any) -> None:
+            raise ValueError("an output's own")
+
+    assert len(list(dgrec.predict_stream(model, clip, output=output, outputs=[Fails()]))) == FRAMES
     with dgrec.open(output) as session:
         assert len(session) == FRAMES
 
@@ -452,9 +450,12 @@ def test_models_that_feed_each_other(
 
 
 def test_a_model_is_watched_once(model: Any, output: Path) -> None:
-    with dgrec.Recorder(output) as recorder, recorder.watch(model):
-        with pytest.raises(dgrec.ConfigError, match="this model is watched already"):
-            recorder.watch(model).__enter__()
+    with (
+        dgrec.Recorder(output) as recorder,
+        recorder.watch(model),
+        pytest.raises(dgrec.ConfigError, match="this model is watched already"),
+    ):
+        recorder.watch(model).__enter__()
     assert "predict_batch" not in vars(model)
 
 
@@ -487,10 +488,13 @@ def test_a_result_that_the_program_works_on_for_long_is_not_lost(output: Path) -
 
 
 def test_an_error_in_a_watched_loop_goes_through(model: Any, clip: str, output: Path) -> None:
-    with pytest.raises(ZeroDivisionError) as raised:
+    def run() -> None:
         with dgrec.Recorder(output) as recorder, recorder.watch(model):
             for number, _ in enumerate(model.predict_batch(pictures(clip))):
                 print(1 / (3 - number))
+
+    with pytest.raises(ZeroDivisionError) as raised:
+        run()
     assert not hasattr(raised.value, "__notes__")
     assert "predict_batch" not in vars(model)
     with dgrec.open(output) as session:
@@ -504,9 +508,12 @@ def test_an_error_of_the_frames_goes_through(model: Any, output: Path) -> None:
         yield np.zeros((360, 640, 3), np.uint8)
         raise RuntimeError("the camera is on fire")
 
-    with pytest.raises(Exception, match="the camera is on fire"):
+    def run() -> None:
         with dgrec.Recorder(output) as recorder, recorder.watch(model):
             list(model.predict_batch(frames()))
+
+    with pytest.raises(Exception, match="the camera is on fire"):
+        run()
     with dgrec.open(output) as session:
         assert session.metadata["end_reason"] == "failed"
 
