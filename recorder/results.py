@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import math
 import numbers
 from collections.abc import Mapping
@@ -14,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from dgrec.errors import ConfigError, DgrecError
-from dgrec.format import Metadata, json_values, utc_ns
-from dgrec.session import OVERLAY_SETTINGS
+from dgrec.format import Metadata, json_values, result_values, utc_ns
 
 __all__ = [
     "DetectionList",
@@ -24,14 +22,10 @@ __all__ = [
     "finite",
     "own_pixels",
     "recordable",
-    "sampled_conversion",
     "size_of",
     "snapshot",
     "stamp_ns",
 ]
-
-# Attributes of PySDK's own result objects; any other was added by an analyzer.
-_OWN_ATTRIBUTES = frozenset({"timing", "mask_result", "masks_present"})
 
 
 @dataclass
@@ -174,51 +168,18 @@ def describe_result(result: Any) -> Metadata:
     """Return what a PySDK result says of its model, and of how its overlay is drawn."""
     if isinstance(result, DetectionList):
         return {}
-    settings = {
-        name: getattr(result, _OVERLAY_ATTRIBUTES.get(name, f"_{name}"), None)
-        for name in (*OVERLAY_SETTINGS, "fill_color")
-    }
-    labels = getattr(result, "_label_dictionary", None) or {}
-    backend = "pil" if hasattr(getattr(result, "image", None), "getchannel") else "opencv"
-    return {
-        "model": {
-            "result_type": type_string(type(result)),
-            "labels": {str(key): value for key, value in labels.items()},
-            "input_shape": json_values.plain(getattr(result, "_input_shape", None)),
-            "image_backend": backend,
-        },
-        "overlay": {name: json_values.plain(value) for name, value in settings.items()},
-    }
+    plain: Metadata = json_values.plain(result_values.described(result))
+    return plain
 
 
-#: Where a PySDK result has overlay settings under other names than its model.
-_OVERLAY_ATTRIBUTES = {"color": "_overlay_color"}
-
-
-def type_string(result_class: type) -> str | None:
-    """Return PySDK's name of a result type: that of the class of PySDK's own nearest to it."""
-    from degirum import postprocessor
-
-    for base in result_class.__mro__:
-        if base.__module__.startswith(postprocessor.__name__):
-            names = base.supported_types()  # type: ignore[attr-defined]
-            return names if isinstance(names, str) else next(n for n in names if n != "None")
-    return None
-
-
-def added_attributes(result: Any) -> str | None:
+def added_attributes(result: Any, losses: json_values.Losses | None = None) -> str | None:
     """Return what analyzers added to a result, as `json_values.dumps` writes it.
 
     It is written out at once: an analyzer may keep changing the object that it added (running
     totals, for example), and every row of a batch would show its last state.
     """
-    # Not `dir`: for a PySDK result that is a fixed list of six names.
-    added = {
-        name: value
-        for name, value in vars(result).items()
-        if name[0] != "_" and name not in _OWN_ATTRIBUTES
-    }
-    return json_values.dumps(added) if added else None
+    added = result_values.added_values(result)
+    return json_values.dumps(added, "result", losses) if added else None
 
 
 def is_supervision(value: Any) -> bool:
@@ -260,15 +221,3 @@ def _cut_out(mask: np.ndarray[Any, Any]) -> dict[str, Any]:
         return {"x_min": 0, "y_min": 0, "data": np.zeros((1, 1), np.float32)}
     area = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     return {"x_min": int(columns[0]), "y_min": int(rows[0]), "data": area.astype(np.float32)}
-
-
-def sampled_conversion(result: Any) -> tuple[float, float, float, float] | None:
-    """Return the model-to-image conversion at the two points where PySDK's overlay samples it."""
-    try:
-        height, width = result.results[0]["data"].squeeze().shape
-        convert = result._conversion
-        points = [convert(width / 2, height / 2), convert(width / 2 - 1, height / 2 - 1)]
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
-        return None
-    (x1, y1), (x2, y2) = itertools.islice(points, 2)
-    return float(x1), float(y1), float(x2), float(y2)

@@ -1,6 +1,6 @@
 """What is on disk: the columns of a session, its metadata, journals and sealed files."""
 
-from dgrec.format import json_values, metadata
+from dgrec.format import json_values, metadata, result_values
 from dgrec.format.arrays import is_utf8
 from dgrec.format.casting import is_cast, with_columns
 from dgrec.format.checksums import Checksums, verify_checksums
@@ -95,6 +95,7 @@ __all__ = [
     "recorded_spans",
     "restore",
     "result_type",
+    "result_values",
     "rows_with_labels",
     "seal",
     "since_start",

@@ -12,21 +12,10 @@ import numpy as np
 
 from dgrec.errors import OverlayError, VideoError
 from dgrec.format import Metadata, RestoredFrame, restore
+from dgrec.format.result_values import OVERLAY_SETTINGS
 from dgrec.overlay import as_pil, image_overlay
 
 __all__ = ["OVERLAY_SETTINGS", "RecordedResult"]
-
-#: Overlay settings of PySDK's models, without their prefix ``overlay_``, and the argument of a
-#: result's constructor for each.
-OVERLAY_SETTINGS = {
-    "color": "draw_color",
-    "line_width": "line_width",
-    "show_labels": "show_labels",
-    "show_probabilities": "show_probabilities",
-    "alpha": "alpha",
-    "blur": "blur",
-    "font_scale": "font_scale",
-}
 
 
 class RecordedResult:
