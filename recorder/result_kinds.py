@@ -37,6 +37,14 @@ class _Kind:
     #: None: the session's metadata describes them.
     described: Metadata | None
 
+    def has(self, labels: Mapping[Any, Any]) -> bool:
+        """Return whether the model's own labels are these: PySDK adds further names."""
+        return (
+            labels is self.labels
+            or labels == self.labels
+            or _own_labels(labels) == _own_labels(self.labels)
+        )
+
     @property
     def is_class_map(self) -> bool:
         return getattr(self.result_class, "__name__", "") == "SegmentationResults"
@@ -62,9 +70,8 @@ class ResultKinds:
             return self._of_list() if isinstance(result, DetectionList) else _AS_THE_SESSION
         settings, labels = _settings_of(result), result._label_dictionary or {}
         for kind in self._kinds:
-            if found is kind.result_class and settings == kind.settings:
-                if labels is kind.labels or _same_labels(labels, kind.labels):
-                    return kind
+            if found is kind.result_class and settings == kind.settings and kind.has(labels):
+                return kind
         is_of_session = self._is_first and self._session_type in _names(found)
         described = None if is_of_session else describe_result(result)
         kind = _Kind(found, settings, labels, described)
@@ -93,11 +100,6 @@ def _boxes() -> list[str]:
     from degirum.postprocessor import DetectionResults
 
     return _names(DetectionResults)
-
-
-def _same_labels(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> bool:
-    """Return whether the model's own labels are the same: PySDK adds further names."""
-    return one == other or _own_labels(one) == _own_labels(other)
 
 
 def _own_labels(labels: Mapping[Any, Any]) -> dict[int, Any]:

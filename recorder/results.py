@@ -13,7 +13,14 @@ from typing import Any
 import numpy as np
 
 from dgrec.errors import ConfigError, DgrecError
-from dgrec.format import Metadata, json_values, result_values, utc_ns
+from dgrec.format import (
+    Metadata,
+    is_result,
+    is_stream_meta,
+    json_values,
+    result_values,
+    utc_ns,
+)
 
 __all__ = [
     "DetectionList",
@@ -74,38 +81,65 @@ def snapshot(result: Any) -> Any:
     Raises:
         DgrecError: Something in it cannot be copied.
     """
-    frozen = copy.copy(result)
-    own = vars(frozen)
-    name = "_results" if isinstance(result, DetectionList) else "_inference_results"
     try:
-        if name in own:
-            own[name] = _copied(own[name])
-        own["timing"] = dict(result.timing)
+        return _Copier().result(result)
     except Exception as error:  # by what is in it: a lock, or a list that is too deep
         raise DgrecError(f"detections that cannot be copied are not recorded: {error}") from None
-    return frozen
 
 
 #: What cannot change.
 _FIXED = frozenset({str, int, float, bool, type(None), bytes})
 
 
-def _copied(value: Any) -> Any:
-    """Return a copy of a value of lists, dictionaries and arrays; `copy.deepcopy` takes 10 times
-    as long.
-    """
-    kind = type(value)
-    if kind in _FIXED:
-        return value
-    if kind is dict:
-        return {key: item if type(item) in _FIXED else _copied(item) for key, item in value.items()}
-    if kind is list:
-        if set(map(type, value)) <= _FIXED:
+class _Copier:
+    """Copies what results hold, but for pixels; `copy.deepcopy` takes 10 times as long."""
+
+    def __init__(self) -> None:
+        #: Results and notes of gizmos by id: they refer to one another.
+        self._copies: dict[int, Any] = {}
+
+    def result(self, result: Any) -> Any:
+        frozen = copy.copy(result)
+        self._copies[id(result)] = frozen
+        own = vars(frozen)
+        for name in ("_results", "_inference_results"):
+            if name in own:
+                own[name] = self.value(own[name])
+        own["timing"] = dict(result.timing)
+        info = own.get("_frame_info")
+        if type(info) not in _FIXED and is_stream_meta(info):
+            own["_frame_info"] = self.value(info)
+        return frozen
+
+    def value(self, value: Any) -> Any:
+        kind = type(value)
+        if kind in _FIXED:
+            return value
+        if kind is dict:
+            return {k: v if type(v) in _FIXED else self.value(v) for k, v in value.items()}
+        if kind is list:
+            if set(map(type, value)) <= _FIXED:
+                return value.copy()
+            return [self.value(item) for item in value]
+        if kind is np.ndarray and not value.dtype.hasobject:
             return value.copy()
-        return [_copied(item) for item in value]
-    if kind is np.ndarray and not value.dtype.hasobject:
-        return value.copy()
-    return copy.deepcopy(value)
+        if is_stream_meta(value) or is_result(value):
+            return self._copies.get(id(value)) or self._shared(value)
+        return copy.deepcopy(value)
+
+    def _shared(self, value: Any) -> Any:
+        if is_result(value):
+            return self.result(value)
+        notes = self._copies[id(value)] = copy.copy(value)
+        # Other things in the notes (pictures, functions) are not the program's to change.
+        notes._meta_list = [self._note(item) for item in value._meta_list]
+        notes._tags = {tag: list(places) for tag, places in value._tags.items()}
+        return notes
+
+    def _note(self, note: Any) -> Any:
+        if type(note) is dict:
+            return {key: self._note(item) for key, item in note.items()}
+        return self.value(note) if is_result(note) or is_stream_meta(note) else note
 
 
 def own_pixels(image: Any) -> Any:

@@ -33,6 +33,8 @@ from dgrec.format.metadata import (
     video_entries,
 )
 from dgrec.format.parquet import SealedFile, leaves_of, seal, write_sealed
+from dgrec.format.recorded_objects import InnerResult, is_result, is_stream_meta
+from dgrec.format.result_values import OVERLAY_SETTINGS
 from dgrec.format.schema import DETECTION, LABEL_LEAF, SCHEMA
 from dgrec.format.totals import (
     AT_START,
@@ -58,6 +60,7 @@ __all__ = [
     "FLOATS",
     "FRAME_LABELS",
     "FRAME_LABELS_COLUMNS",
+    "InnerResult",
     "Journal",
     "JournalTail",
     "JournalWriter",
@@ -66,6 +69,7 @@ __all__ = [
     "LOSSES",
     "MaskMode",
     "Metadata",
+    "OVERLAY_SETTINGS",
     "RestoredFrame",
     "Row",
     "RowTotals",
@@ -83,6 +87,8 @@ __all__ = [
     "is_being_written",
     "is_cast",
     "is_live",
+    "is_result",
+    "is_stream_meta",
     "is_utf8",
     "json_values",
     "labels_of",

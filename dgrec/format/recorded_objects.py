@@ -123,8 +123,8 @@ class _RecordedInt(int):
     _text: str
     name: str | None
     value: int
-    __repr__ = RecordedEnum.__repr__  # type: ignore[assignment]
-    __str__ = RecordedEnum.__str__  # type: ignore[assignment]
+    __repr__ = RecordedEnum.__repr__
+    __str__ = RecordedEnum.__str__
 
 
 class _RecordedStr(str):
@@ -134,8 +134,8 @@ class _RecordedStr(str):
     _text: str
     name: str | None
     value: str
-    __repr__ = RecordedEnum.__repr__  # type: ignore[assignment]
-    __str__ = RecordedEnum.__str__  # type: ignore[assignment]
+    __repr__ = RecordedEnum.__repr__
+    __str__ = RecordedEnum.__str__
 
 
 def enum_member(class_name: str, name: str | None, value: Any, text: str, is_plain: bool) -> Any:
@@ -186,8 +186,8 @@ class InnerResult:
         self.timing = timing
         self.info = info
         self.attributes = attributes
-        self._conversion = conversion
-        self._label_hashes = label_hashes or {}
+        self.conversion = conversion
+        self.label_hashes = label_hashes or {}
 
     def __getattr__(self, name: str) -> Any:
         attributes = self.__dict__.get("attributes", {})
