@@ -68,7 +68,10 @@ def recordable(result: Any) -> Any:
     if has_all and isinstance(result.timing, Mapping):
         return result
     if is_supervision(result):
-        return DetectionList(detections_of_supervision(result))
+        made = DetectionList(detections_of_supervision(result))
+        if metadata := getattr(result, "metadata", None):  # of all detections of the frame
+            vars(made)["metadata"] = dict(metadata)
+        return made
     raise DgrecError(
         f"a {type(result).__name__} cannot be recorded: expected a PySDK result, a list of "
         "detections (each a dictionary), or supervision.Detections"
