@@ -82,7 +82,7 @@ class ResultKinds:
 
     def _of_list(self) -> _Kind:
         """Return the kind of a list of detections, which are drawn as the session's results."""
-        is_drawn = self._session_type is None or self._session_type in _boxes()
+        is_drawn = self._session_type is not None and self._session_type in _boxes()
         return _AS_THE_SESSION if is_drawn else _DETECTIONS
 
 

@@ -203,8 +203,8 @@ def finite(name: str, number: float) -> float:
 
 def describe_result(result: Any) -> Metadata:
     """Return what a PySDK result says of its model, and of how its overlay is drawn."""
-    if isinstance(result, DetectionList):
-        return {}
+    if isinstance(result, DetectionList):  # drawn as PySDK draws such detections
+        return {"model": {"result_type": "Detection"}, "overlay": {"alpha": "auto"}}
     plain: Metadata = json_values.plain(result_values.described(result))
     return plain
 

@@ -338,6 +338,23 @@ def test_results_of_two_models_of_a_kind(output: Path) -> None:
         assert session[3].label_dictionary == LABELS
 
 
+def test_lists_of_detections_are_drawn(output: Path) -> None:
+    """As PySDK draws such detections: masks let the picture through."""
+    found = [{**BOXES[0], "mask": {"x_min": 6, "y_min": 8, "data": MASK.astype(np.float32)}}]
+    with dgrec.Recorder(output) as recorder:
+        recorder.add(copy.deepcopy(found), picture())
+        recorder.add([], picture())
+    with dgrec.open(output) as session:
+        shown = session[0].overlay(picture())
+        assert session.metadata["model"] == {"result_type": "Detection"}
+        assert session[1].overlay(picture()).tobytes() == picture().tobytes()
+    changed = (shown != picture()).any(axis=2)
+    assert changed[5:40, 4:31].any()
+    assert not changed[:, 40:].any()
+    inside = shown[8:18, 6:18][MASK > 0]
+    assert ((inside > 0) & (inside < 200)).any()
+
+
 def test_detections_after_results_of_another_kind(output: Path) -> None:
     with dgrec.Recorder(output) as recorder:
         recorder.add(result_of("Classification", KINDS["Classification"]))
