@@ -129,7 +129,8 @@ def _results(session: Session, batch: pa.RecordBatch) -> str | None:
 
 
 def _is_of_program(session: Session) -> bool:
-    return session.metadata.get("source", {}).get("kind") == "program"
+    kind: str | None = session.metadata.get("source", {}).get("kind")
+    return kind == "program"
 
 
 class _RowCheck:

@@ -107,6 +107,7 @@ def crops(few: str, model: Any, second: Any, last: Callable[[], Any], combined: 
     return data
 
 
+@pytest.mark.slow
 def test_results_about_crops_come_back_and_are_drawn(
     model: Any, second_model: Any, few: str, output: Path
 ) -> None:
@@ -140,6 +141,7 @@ def test_results_about_crops_come_back_and_are_drawn(
     assert output.stat().st_size < 200_000  # no pixels
 
 
+@pytest.mark.slow
 def test_results_in_the_notes_of_gizmos_come_back(
     model: Any, second_model: Any, few: str, output: Path
 ) -> None:
@@ -162,6 +164,7 @@ def test_results_in_the_notes_of_gizmos_come_back(
     assert len(sizes) > 1
 
 
+@pytest.mark.slow
 def test_results_that_were_combined(model: Any, second_model: Any, few: str, output: Path) -> None:
     from degirum_tools.streams import (
         AiResultCombiningGizmo,
@@ -190,6 +193,7 @@ def test_results_that_were_combined(model: Any, second_model: Any, few: str, out
         assert [frame.info for frame in session] == [result.info for result in results]
 
 
+@pytest.mark.slow
 def test_watched_models_of_a_graph_keep_its_notes(model: Any, few: str, output: Path) -> None:
     from degirum_tools.streams import AiSimpleGizmo, tag_inference
 
@@ -219,6 +223,7 @@ def own_class(base: str) -> type:
     return Own
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("base", ["DetectionResults", "InferenceResults"])
 @pytest.mark.parametrize("door", ["watch", "add", "predict_stream"])
 def test_results_of_a_custom_postprocessor(

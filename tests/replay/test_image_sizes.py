@@ -143,6 +143,7 @@ def test_pictures_in_a_folder_keep_their_sizes(session: Path, dgrec: Run) -> Non
     assert found == SIZES
 
 
+@pytest.mark.slow
 def test_clips_reports_and_comparisons(session: Path, dgrec: Run) -> None:
     clip = session.with_name("clip.parquet")
     run = dgrec("clip", session, "--start", "1", "--end", "4", "-o", clip)
