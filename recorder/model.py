@@ -96,6 +96,11 @@ class LoadedModel:
         return {"model": self.description, "overlay": self.overlay}
 
     @property
+    def labels(self) -> list[str]:
+        """What the model finds, as far as it says so."""
+        return [str(label) for label in (self.description.get("labels") or {}).values()]
+
+    @property
     def notes(self) -> list[str]:
         """Warnings about its settings, a line each."""
         colors = self.description.get("input_numpy_colorspace")

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from dgrec.analyzers import analyzers_of_result, describe
 from dgrec.errors import ConfigError, DgrecError
 from dgrec.format import Metadata, json_values, utc_ns
 from dgrec.session import OVERLAY_SETTINGS
@@ -180,7 +181,9 @@ def describe_result(result: Any) -> Metadata:
     }
     labels = getattr(result, "_label_dictionary", None) or {}
     backend = "pil" if hasattr(getattr(result, "image", None), "getchannel") else "opencv"
+    analyzers = describe(analyzers_of_result(result))
     return {
+        **({"analyzers": analyzers} if analyzers else {}),
         "model": {
             "result_type": type_string(type(result)),
             "labels": {str(key): value for key, value in labels.items()},

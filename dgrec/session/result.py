@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from dgrec.analyzers import drawing_of, with_degirum_counts
 from dgrec.errors import OverlayError, VideoError
 from dgrec.format import Metadata, RestoredFrame, restore
 from dgrec.overlay import as_pil, image_overlay
@@ -106,7 +107,7 @@ class RecordedResult:
             return f"<frame {self.frame}: {len(self.results)} results>"
 
     def keep(self, indices: Sequence[int]) -> RecordedResult:
-        """Return the same frame with only the results at ``indices``, in that order.
+        """Return the same frame with only the results at ``indices``, in that order, and trails.
 
         Results that are not a list (a few types that no model of PySDK yields) stay whole.
         """
@@ -115,9 +116,13 @@ class RecordedResult:
         kept = copy.copy(self)
         detections = self.row["detections"]
         kept.row = {**self.row, "detections": [detections[index] for index in indices]}
-        kept._restored = dataclasses.replace(
-            self._restored, results=[self.results[index] for index in indices]
-        )
+        results = [self.results[index] for index in indices]
+        attributes = self.attributes
+        if isinstance(trails := attributes.get("trails"), dict):
+            tracks = {item.get("track_id") for item in results if isinstance(item, dict)}
+            trails = {track: trail for track, trail in trails.items() if track in tracks}
+            attributes = {**attributes, "trails": trails}
+        kept._restored = dataclasses.replace(self._restored, results=results, attributes=attributes)
         return kept
 
     def with_image(
@@ -151,8 +156,11 @@ class RecordedResult:
         image: np.ndarray[Any, Any],
         settings: Mapping[str, Any] | None = None,
         labels: dict[Any, Any] | None = None,
+        analyzers: Sequence[Any] = (),
     ) -> np.ndarray[Any, Any]:
         """Return ``image`` with this frame's results drawn as PySDK draws them.
+
+        What analyzers had added is drawn as well, by degirum_tools, with the recorded settings.
 
         Args:
             image: The frame's pixels, uint8, height x width x 3, in the channel order of the
@@ -162,6 +170,8 @@ class RecordedResult:
                 are not the model's (a recognised person's name) to it, and picks their colours by
                 that order; with a dictionary for each frame such colours would change from frame
                 to frame, which they do not in a live pipeline.
+            analyzers: Analyzers to draw with: for classes that are not degirum_tools' own, which
+                are never built from a file, or for other settings than the recorded ones.
 
         Raises:
             OverlayError: PySDK cannot draw these results (a box of NaN).
@@ -177,8 +187,15 @@ class RecordedResult:
         picture: Any = image
         if self._metadata.get("model", {}).get("image_backend") == "pil":
             picture = as_pil(image)  # PIL draws lines and letters differently
+        drawing = drawing_of(self._metadata, analyzers)
         try:
-            return image_overlay(self.to_pysdk(picture, settings, labels))
+            result = self.to_pysdk(picture, settings, labels)
+            drawn = image_overlay(result)
+            if drawing.analyzers:
+                if np.may_share_memory(drawn, image):
+                    drawn = drawn.copy()
+                drawn = drawing.draw(result, drawn)
+            return drawn
         except VideoError:
             raise
         except Exception as error:  # PySDK and OpenCV raise anything for odd results
@@ -234,7 +251,7 @@ class RecordedResult:
         for name, value in self.attributes.items():
             # Never replace an attribute of PySDK's own.
             if not hasattr(result, name):
-                setattr(result, name, value)
+                setattr(result, name, with_degirum_counts(value))
         return result
 
 

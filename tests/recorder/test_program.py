@@ -32,12 +32,15 @@ FRAMES = 16
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The part of the sample clip in which faces are seen, `FRAMES` pictures long."""
-    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    return make_clip(tmp_path_factory.mktemp("clip") / "clip.mp4")
+
+
+def make_clip(path: Path, step: int = 1) -> str:
+    """Make a clip of the part of the sample in which faces are seen, `FRAMES` pictures long."""
     with av.open(str(sample.CLIP)) as source, av.open(str(path), "w") as target:
         stream = target.add_stream("libx264", rate=30)
         stream.width, stream.height, stream.pix_fmt = 640, 360, "yuv420p"
-        for frame in itertools.islice(source.decode(video=0), 240, 240 + FRAMES):
+        for frame in itertools.islice(source.decode(video=0), 240, 240 + FRAMES * step, step):
             target.mux(stream.encode(frame.reformat(640, 360, "yuv420p")))
         target.mux(stream.encode(None))
     return str(path)

@@ -1,0 +1,34 @@
+"""Analyzers of degirum_tools: which ran, how they draw, and how they are named on a command line.
+
+========  =================================================================
+settings  analyzers of a model, and what the metadata says of them
+drawing   draws what analyzers added, from recorded values
+request   ``--tracker`` and ``--analyzers``: analyzers that a command is given
+========  =================================================================
+"""
+
+from dgrec.analyzers.drawing import Drawing, drawing_of, with_degirum_counts
+from dgrec.analyzers.request import AnalyzerRequest
+from dgrec.analyzers.settings import (
+    added_by,
+    analyzers_of_model,
+    analyzers_of_result,
+    as_list,
+    attach,
+    describe,
+    detach,
+)
+
+__all__ = [
+    "AnalyzerRequest",
+    "Drawing",
+    "added_by",
+    "analyzers_of_model",
+    "analyzers_of_result",
+    "as_list",
+    "attach",
+    "describe",
+    "detach",
+    "drawing_of",
+    "with_degirum_counts",
+]
