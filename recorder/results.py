@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from dgrec.analyzers import analyzers_of_result, describe
+from dgrec import analyzers
 from dgrec.errors import ConfigError, DgrecError
 from dgrec.format import Metadata, json_values, utc_ns
 from dgrec.session import OVERLAY_SETTINGS
@@ -30,9 +30,6 @@ __all__ = [
     "snapshot",
     "stamp_ns",
 ]
-
-# Attributes of PySDK's own result objects; any other was added by an analyzer.
-_OWN_ATTRIBUTES = frozenset({"timing", "mask_result", "masks_present"})
 
 
 @dataclass
@@ -181,9 +178,9 @@ def describe_result(result: Any) -> Metadata:
     }
     labels = getattr(result, "_label_dictionary", None) or {}
     backend = "pil" if hasattr(getattr(result, "image", None), "getchannel") else "opencv"
-    analyzers = describe(analyzers_of_result(result))
+    drawing = analyzers.describe(analyzers.analyzers_of_result(result))
     return {
-        **({"analyzers": analyzers} if analyzers else {}),
+        **({"analyzers": drawing} if drawing else {}),
         "model": {
             "result_type": type_string(type(result)),
             "labels": {str(key): value for key, value in labels.items()},
@@ -215,12 +212,7 @@ def added_attributes(result: Any) -> str | None:
     It is written out at once: an analyzer may keep changing the object that it added (running
     totals, for example), and every row of a batch would show its last state.
     """
-    # Not `dir`: for a PySDK result that is a fixed list of six names.
-    added = {
-        name: value
-        for name, value in vars(result).items()
-        if name[0] != "_" and name not in _OWN_ATTRIBUTES
-    }
+    added = analyzers.added_attributes(result)
     return json_values.dumps(added) if added else None
 
 

@@ -10,11 +10,13 @@ request   ``--tracker`` and ``--analyzers``: analyzers that a command is given
 from dgrec.analyzers.drawing import Drawing, drawing_of, with_degirum_counts
 from dgrec.analyzers.request import AnalyzerRequest
 from dgrec.analyzers.settings import (
+    added_attributes,
     added_by,
     analyzers_of_model,
     analyzers_of_result,
     as_list,
     attach,
+    class_of,
     describe,
     detach,
 )
@@ -22,11 +24,13 @@ from dgrec.analyzers.settings import (
 __all__ = [
     "AnalyzerRequest",
     "Drawing",
+    "added_attributes",
     "added_by",
     "analyzers_of_model",
     "analyzers_of_result",
     "as_list",
     "attach",
+    "class_of",
     "describe",
     "detach",
     "drawing_of",

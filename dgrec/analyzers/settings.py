@@ -19,11 +19,13 @@ from dgrec.credentials import redact_text
 
 __all__ = [
     "PACKAGE",
+    "added_attributes",
     "added_by",
     "analyzers_of_model",
     "analyzers_of_result",
     "as_list",
     "attach",
+    "class_of",
     "describe",
     "detach",
 ]
@@ -131,6 +133,27 @@ def _of_class(result_class: type | None) -> list[Any]:
     return [each for cls in classes for each in as_list(vars(cls).get("_analyzers"))]
 
 
+def class_of(analyzer: Any) -> str:
+    """Return the name of an analyzer's class, as the metadata has it."""
+    kind = type(analyzer)
+    package = PACKAGE if kind.__module__.startswith(f"{PACKAGE}.") else kind.__module__
+    return f"{package}.{kind.__qualname__}"
+
+
+#: Attributes of PySDK's own result objects; any other was added by an analyzer.
+_OWN_ATTRIBUTES = frozenset({"timing", "mask_result", "masks_present"})
+
+
+def added_attributes(result: Any) -> dict[str, Any]:
+    """Return what analyzers added to a result."""
+    # Not `dir`: for a PySDK result that is a fixed list of six names.
+    return {
+        name: value
+        for name, value in vars(result).items()
+        if name[0] != "_" and name not in _OWN_ATTRIBUTES
+    }
+
+
 def describe(analyzers: Iterable[Any]) -> list[dict[str, Any]]:
     """Return what the metadata says of analyzers: class and plain settings of each.
 
@@ -162,8 +185,7 @@ def _described(analyzer: Any) -> dict[str, Any]:
             parameters[name] = _plain(value)
         except (AttributeError, LookupError, TypeError, ValueError):
             continue
-    package = PACKAGE if kind.__module__.startswith(f"{PACKAGE}.") else kind.__module__
-    return {"class": f"{package}.{kind.__qualname__}", "parameters": parameters}
+    return {"class": class_of(analyzer), "parameters": parameters}
 
 
 def _arguments(kind: type) -> list[str]:

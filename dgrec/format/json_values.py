@@ -159,6 +159,8 @@ def _encode(value: Any, depth: int) -> Any:
 
 def _encode_object(value: Any, depth: int) -> Any:
     """Encode an instance of a class that `loads` does not rebuild."""
+    if isinstance(value, RecordedObject):  # again
+        return {"$object": [value._class_name, _encode(value._state, depth)]}
     if callable(getattr(value, "to_dict", None)):
         # Somebody else's code runs here: its failure must not end a recording.
         try:

@@ -355,6 +355,7 @@ _METADATA: Final[dict[str, _Form]] = {
     "model": _object(_MODEL),
     "overlay": _object(_OVERLAY),
     "analyzers": _list(_analyzer, 1000),
+    "analyzed": _object(dict.fromkeys(("session_id", "name"), _text)),
     "totals": _object(_TOTALS),
     "machine": _object(_MACHINE),
     "clip": _clip,

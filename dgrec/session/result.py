@@ -73,6 +73,11 @@ class RecordedResult:
         return self._restored.attributes
 
     @property
+    def conversion(self) -> tuple[float, float, float, float] | None:
+        """The model-to-image conversion, as far as the overlay of a class map uses it."""
+        return self._restored.conversion
+
+    @property
     def frame(self) -> int:
         """Number of the frame in the session, from 0."""
         return int(self.row["frame"])

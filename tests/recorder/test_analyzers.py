@@ -25,6 +25,7 @@ from degirum_tools import (
 import dgrec
 from dgrec.analyzers import AnalyzerRequest, describe, drawing_of
 from dgrec.format.metadata import given as checked
+from dgrec.replay.analysis import write_analysis
 from dgrec.replay.verify import verify
 from tests.recorder.command import Command, error_of
 from tests.recorder.test_program import FRAMES, load, make_clip, pictures
@@ -152,6 +153,34 @@ def test_overlays_are_those_that_were_seen_live(
             with pixels:
                 seen = [frame.image_overlay.tobytes() for frame in pixels.results(session)]
             assert seen == [result.image_overlay.tobytes() for result in live]
+
+
+#: What depends on when the model ran.
+TIMES = ("time_in_zone", "zone_events")
+
+
+@pytest.mark.parametrize("name", ["trails", "lines by class", "zones", "events", "the best track"])
+def test_later_equals_live(model: Any, clip: str, tmp_path: Path, name: str) -> None:
+    live, bare, later = (tmp_path / f"{name}.parquet" for name in ("live", "bare", "later"))
+    images = [
+        result.image
+        for result in dgrec.predict_stream(model, clip, output=live, analyzers=ANALYZERS[name]())
+    ]
+    list(dgrec.predict_stream(model, clip, output=bare))
+    with dgrec.open(bare) as session:
+        write_analysis(session, ANALYZERS[name](), later)
+    assert verify(later) == []
+    with dgrec.open(live) as first, dgrec.open(later) as second:
+        for one, other, image in zip(first, second, images, strict=True):
+            assert list(map(without_times, one.results)) == list(map(without_times, other.results))
+            assert without_times(one.attributes) == without_times(other.attributes)
+            if name != "zones":  # which shows seconds
+                assert one.overlay(image).tobytes() == other.overlay(image).tobytes()
+        assert first.metadata["analyzers"] == second.metadata["analyzers"]
+
+
+def without_times(item: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in item.items() if key not in TIMES}
 
 
 def test_a_frame_without_detections_is_not_drawn_on(model: Any, clip: str, output: Path) -> None:
