@@ -7,6 +7,7 @@ that their drawing needs. Nothing else that a file names is ever imported or bui
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -41,6 +42,9 @@ class Drawing:
 
         Raises whatever degirum_tools and OpenCV raise on invalid values.
         """
+        if isinstance(result._overlay_color, list):  # of which degirum_tools can take one only
+            result = copy.copy(result)
+            result._overlay_color = result._overlay_color[0]
         for analyzer in self.analyzers:
             if _has_what_it_draws(analyzer, result):
                 image = analyzer.annotate(result, image)

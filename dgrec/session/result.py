@@ -207,6 +207,10 @@ class RecordedResult:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise OverlayError(f"frame {self.frame}: {reason}") from error
 
+    def analyzers_not_drawn(self, analyzers: Sequence[Any] = ()) -> tuple[str, ...]:
+        """Return the classes of analyzers that ran, but that `overlay` cannot draw by itself."""
+        return drawing_of(self._metadata, analyzers).missing
+
     def to_pysdk(
         self,
         image: np.ndarray[Any, Any],

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -27,6 +28,7 @@ import dgrec
 from dgrec.errors import OutputError, VideoError
 from dgrec.replay.analysis import write_analysis
 from dgrec.replay.cli import COMMANDS
+from dgrec.replay.commands.replay import replay_command
 from dgrec.replay.verify import verify
 from tests.analyzed import SIZE, record_analyzed
 from tests.factory import make_detection, make_row, write_session
@@ -361,3 +363,76 @@ def test_the_metadata_is_json(tmp_path: Path) -> None:
     record_analyzed(tmp_path / "s.parquet", KINDS["zones"](), frames=2)
     with dgrec.open(tmp_path / "s.parquet") as session:
         assert json.loads(json.dumps(session.metadata)) == session.metadata
+
+
+# --- drawing it ---
+
+
+def test_replay_draws_a_users_own_where_it_is_named(tmp_path: Path) -> None:
+    code = """
+from degirum_tools import ObjectTracker, ResultAnalyzerBase
+
+
+class Bar(ResultAnalyzerBase):
+    def analyze(self, result):
+        result.bar = len(result.results)
+
+    def annotate(self, result, image):
+        image[:10, : 20 * result.bar] = (0, 0, 255)
+        return image
+
+
+def bar():
+    return Bar()
+
+
+def red():
+    return [Bar(), ObjectTracker(annotation_color=(255, 0, 0), trail_depth=1)]
+"""
+    (tmp_path / "own.py").write_text(code)
+    source, output = tmp_path / "s.parquet", tmp_path / "out.parquet"
+    record_analyzed(source, [], frames=6, video="raw")
+    own = f"{tmp_path / 'own.py'}:bar"
+    assert (
+        run(source, "-o", output, "--tracker", "trail_depth=5", "--analyzers", own).exit_code == 0
+    )
+
+    def pictures(*arguments: str) -> tuple[list[np.ndarray[Any, Any]], str]:
+        folder = tmp_path / "pictures"
+        given = (str(output), "--frames", "png", "-o", f"{folder}/", "--overwrite", *arguments)
+        done = CliRunner().invoke(replay_command, given)
+        assert done.exit_code == 0, done.output
+        return [cv2.imread(str(path)) for path in sorted(folder.iterdir())], done.stderr
+
+    without, said = pictures()
+    assert "what own.Bar drew is not shown" in said
+    drawn, said = pictures("--analyzers", own)
+    assert said == ""
+    assert all((one[:10, :20] == (0, 0, 255)).all() for one in drawn)
+    for one, other in zip(drawn, without, strict=True):
+        assert not (other[:10, :20] == (0, 0, 255)).all()
+        assert (one[10:] == other[10:]).all()
+    red, _ = pictures("--analyzers", own.replace(":bar", ":red"))
+    assert (red[5][10:] == (0, 0, 255)).all(axis=2).sum() > 5
+    assert not (drawn[5][10:] == (0, 0, 255)).all(axis=2).any()
+    bare, _ = pictures("--no-overlay")
+    assert any((one != other).any() for one, other in zip(bare, without, strict=True))
+
+
+def test_several_colors_are_no_obstacle(tmp_path: Path) -> None:
+    """degirum_tools takes a complement of one colour only; live such a model fails."""
+    [result, *_] = record_analyzed(tmp_path / "s.parquet", KINDS["tracker"](), frames=3)
+    with dgrec.open(tmp_path / "s.parquet") as session:
+        colors = {"color": [(255, 0, 0), (0, 255, 0)]}
+        assert session[2].overlay(result.image, colors).any()
+
+
+def test_filtered_detections_have_their_own_trails_only(tmp_path: Path) -> None:
+    results = record_analyzed(tmp_path / "s.parquet", [ObjectTracker(trail_depth=5)], frames=6)
+    with dgrec.open(tmp_path / "s.parquet") as session:
+        frame = session[5]
+        kept = frame.keep([0])
+        assert [found["label"] for found in kept.results] == ["person"]
+        assert kept.trails == {kept.results[0]["track_id"]: frame.trails[1]}
+        assert len(frame.trails) == 2
+        assert kept.overlay(results[5].image).any()
