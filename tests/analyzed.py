@@ -10,10 +10,12 @@ import numpy as np
 
 import dgrec
 
-__all__ = ["SIZE", "moving", "record_analyzed"]
+__all__ = ["SIZE", "everything", "moving", "record_analyzed"]
 
 #: Width and height of a frame.
 SIZE = (320, 240)
+LINES = [(160, 0, 160, 239), (100, 239, 100, 0)]
+LEFT, RIGHT = [[0, 0], [150, 0], [150, 239], [0, 239]], [[170, 0], [319, 0], [319, 239], [170, 239]]
 
 
 def moving(frames: int = 30) -> Iterator[Any]:
@@ -59,3 +61,37 @@ def record_analyzed(
             recorder.add(result)
             results.append(result)
     return results
+
+
+def everything(is_named: bool = True, absolute: bool = False) -> list[Any]:
+    """Return analyzers of every kind that adds something."""
+    from degirum_tools import (
+        EventDetector,
+        LineCounter,
+        ObjectTracker,
+        SceneCutDetector,
+        ZoneCounter,
+    )
+
+    zones: Any = {"left": LEFT, "right": RIGHT} if is_named else [LEFT, RIGHT]
+    event = {"Trigger": "car there", "when": "ObjectCount", "with": {"classes": ["car"]}}
+    event |= {"is greater than": 0, "during": [1, "frame"]}
+    return [
+        SceneCutDetector(min_content_val=0.5, adaptive_threshold=1.01, min_scene_len=3),
+        ObjectTracker(trail_depth=4),
+        ZoneCounter(
+            zones,
+            class_list=["person", "car"],
+            per_class_display=True,
+            use_tracking=True,
+            enable_zone_events=True,
+        ),
+        LineCounter(
+            LINES,
+            absolute_directions=absolute,
+            per_class_display=True,
+            return_direction_in_results=True,
+        ),
+        EventDetector(event),
+        EventDetector({**event, "Trigger": "anything", "with": {}}),
+    ]

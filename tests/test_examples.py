@@ -9,7 +9,9 @@ from pathlib import Path
 import cv2
 import pytest
 
+from dgrec.replay.verify import verify
 from tests.factory import make_detection, make_row, write_session
+from tests.recorder.test_program import make_clip
 from tests.waiting import PATIENCE_S
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -21,11 +23,17 @@ SAYS = {
     "slowest_frames.py": "slowest/frame-0000",
     "walkthrough.py": "frames are on their way",
 }
+#: Those that record, and what each says of faces that move through the picture.
+RECORDS = {
+    "line_count.py": "frame 5: track 1 crosses line 0 to the",
+    "tracker.py": "track 2: frames 0 to 8",
+    "zone_count.py": "right half: at most 2, not empty in 56% of the frames",
+}
 
 
 def test_each_is_listed_and_checked() -> None:
     scripts = {path.name for path in EXAMPLES.glob("*.py")}
-    assert scripts == set(SAYS)
+    assert scripts == {*SAYS, *RECORDS}
     listed = (EXAMPLES / "README.md").read_text()
     assert all(f"({name})" in listed for name in scripts)
 
@@ -48,6 +56,22 @@ def test_example_runs(name: str, tmp_path: Path) -> None:
     assert SAYS[name] in done.stdout
     for picture in tmp_path.rglob("*.png"):
         assert cv2.imread(str(picture)) is not None
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_example_that_records(name: str, tmp_path: Path) -> None:
+    done = run(name, tmp_path, make_clip(tmp_path / "clip.mp4", step=6))
+    assert done.returncode == 0, done.stderr
+    assert RECORDS[name] in done.stdout
+    assert verify(tmp_path / name.replace(".py", ".parquet")) == []
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_a_source_that_is_not_there(name: str, tmp_path: Path) -> None:
+    done = run(name, tmp_path, "nosuch.mp4")
+    assert done.returncode == 1
+    assert "Error: nosuch.mp4: no such source" in done.stderr
+    assert not list(tmp_path.glob("*.parquet"))
 
 
 @pytest.mark.parametrize("name", SAYS)

@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 
 from dgrec.analyzers.settings import PACKAGE
-from dgrec.format import Metadata
-from dgrec.format.json_values import RecordedObject
+from dgrec.format import Metadata, json_values
 
 __all__ = ["Drawing", "drawing_of", "with_degirum_counts"]
 
@@ -226,12 +225,13 @@ _COUNTS = {
 
 def with_degirum_counts(value: Any) -> Any:
     """Return an attribute of a result with the counts of lines as degirum_tools' own objects."""
-    if isinstance(value, list) and any(isinstance(item, RecordedObject) for item in value):
-        return [_counts(item) if isinstance(item, RecordedObject) else item for item in value]
+    kind = json_values.RecordedObject
+    if isinstance(value, list) and any(isinstance(item, kind) for item in value):
+        return [_counts(item) if isinstance(item, kind) else item for item in value]
     return value
 
 
-def _counts(recorded: RecordedObject) -> Any:
+def _counts(recorded: json_values.RecordedObject) -> Any:
     from degirum_tools.analyzers import line_count
 
     module, _, name = recorded._class_name.rpartition(".")

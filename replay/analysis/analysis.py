@@ -17,11 +17,20 @@ from dgrec.analyzers import added_attributes, added_by, class_of, describe
 from dgrec.errors import DgrecError, OutputError, VideoError
 from dgrec.files import check_new_file
 from dgrec.footage import Pixels, files_of, find_footage, refuse_recorded
-from dgrec.format import SCHEMA, MaskMode, Metadata, Row, json_values, utc_ns, uuid7, write_sealed
-from dgrec.format.encode import build_batch
+from dgrec.format import (
+    SCHEMA,
+    MaskMode,
+    Metadata,
+    Row,
+    build_batch,
+    json_values,
+    utc_ns,
+    uuid7,
+    write_sealed,
+)
 from dgrec.paths import SESSION_SUFFIX, numbered_files, part_path
 from dgrec.replay.analysis.recorded_time import recorded_time
-from dgrec.replay.clip.clip import moved_source
+from dgrec.replay.clip import moved_source
 from dgrec.session import RecordedResult, Session, parts_of, rows_of
 
 __all__ = ["check_analysis_output", "write_analysis"]

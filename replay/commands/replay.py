@@ -146,6 +146,8 @@ def replay_command(
     from dgrec.footage import Pixels, files_of, find_footage, refuse_recorded
     from dgrec.replay.rendering import choose_output, select_frames
 
+    if analyzer_functions and options["no_overlay"]:
+        raise click.UsageError("--analyzers does nothing with --no-overlay")
     try:
         request = AnalyzerRequest(functions=analyzer_functions)
     except ConfigError as error:

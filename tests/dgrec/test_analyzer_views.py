@@ -9,45 +9,10 @@ from typing import Any
 import pytest
 
 import dgrec
-from tests.analyzed import record_analyzed
+from tests.analyzed import everything, record_analyzed
 from tests.factory import make_detection, make_row, write_session
 
-LINES = [(160, 0, 160, 239), (100, 239, 100, 0)]
-LEFT, RIGHT = [[0, 0], [150, 0], [150, 239], [0, 239]], [[170, 0], [319, 0], [319, 239], [170, 239]]
 VIEWS = ("zones", "lines", "line_crossings", "zone_events", "detected_events", "scene_cuts")
-
-
-def analyzers(is_named: bool, absolute: bool) -> list[Any]:
-    from degirum_tools import (
-        EventDetector,
-        LineCounter,
-        ObjectTracker,
-        SceneCutDetector,
-        ZoneCounter,
-    )
-
-    zones: Any = {"left": LEFT, "right": RIGHT} if is_named else [LEFT, RIGHT]
-    event = {"Trigger": "car there", "when": "ObjectCount", "with": {"classes": ["car"]}}
-    event |= {"is greater than": 0, "during": [1, "frame"]}
-    return [
-        SceneCutDetector(min_content_val=0.5, adaptive_threshold=1.01, min_scene_len=3),
-        ObjectTracker(trail_depth=4),
-        ZoneCounter(
-            zones,
-            class_list=["person", "car"],
-            per_class_display=True,
-            use_tracking=True,
-            enable_zone_events=True,
-        ),
-        LineCounter(
-            LINES,
-            absolute_directions=absolute,
-            per_class_display=True,
-            return_direction_in_results=True,
-        ),
-        EventDetector(event),
-        EventDetector({**event, "Trigger": "anything", "with": {}}),
-    ]
 
 
 @pytest.fixture(scope="module", params=[(True, False), (False, True)])
@@ -55,7 +20,7 @@ def recorded(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[dgrec.Session, list[Any]]]:
     path = tmp_path_factory.mktemp("analyzed") / "s.parquet"
-    results = record_analyzed(path, analyzers(*request.param))
+    results = record_analyzed(path, everything(*request.param))
     with dgrec.open(path) as session:
         yield session, results
 

@@ -1,0 +1,50 @@
+"""Count what is in two zones of the picture, and ask the recording when each was busy.
+
+Zones are polygons in pixels. With a tracker before it, ZoneCounter also tells who came and went.
+
+python examples/zone_count.py [source]     a camera (0), a file, an address; the sample clip without
+"""
+
+import sys
+
+import degirum
+import degirum_tools
+
+import dgrec
+from dgrec import predict_stream, sample
+
+OUTPUT = "zone_count.parquet"
+ZONES = {
+    "left half": [[0, 0], [320, 0], [320, 360], [0, 360]],
+    "right half": [[320, 0], [640, 0], [640, 360], [320, 360]],
+}
+
+
+def main(source: str) -> None:
+    model = degirum.load_model(sample.MODEL_NAME, "@local", str(sample.ZOO))
+    model.devices_selected = [0]  # two copies of the sample's model hinder each other
+    analyzers = [
+        degirum_tools.ObjectTracker(track_thresh=0.35, track_buffer=10),
+        degirum_tools.ZoneCounter(ZONES, use_tracking=True, enable_zone_events=True),
+    ]
+    most = 0
+    for result in predict_stream(model, source, output=OUTPUT, overwrite=True, analyzers=analyzers):
+        most = max(most, result.zone_counts["left half"]["total"])
+    print(f"at most {most} in the left half")
+    with dgrec.open(OUTPUT) as session:
+        for zone, busiest, share in session.sql_rows(
+            "SELECT zone, max(count), avg(CASE WHEN count > 0 THEN 1 ELSE 0 END) "
+            "FROM zones WHERE label IS NULL GROUP BY zone ORDER BY zone"
+        ):
+            print(f"{zone}: at most {busiest}, not empty in {share:.0%} of the frames")
+        [(visits,)] = session.sql_rows(
+            "SELECT count(*) FROM zone_events WHERE event = 'zone_entry'"
+        )
+    print(f"{visits} entries")
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1] if len(sys.argv) > 1 else "sample")
+    except dgrec.DgrecError as error:
+        sys.exit(f"Error: {error}")
