@@ -2,7 +2,7 @@
 
 LineCounter goes by trails, so that a tracker with a trail comes before it.
 
-python examples/line_count.py [source]     a camera (0), a file, an address; the sample clip without
+python examples/line_count.py [VIDEO] [SESSION]
 """
 
 import sys
@@ -13,23 +13,22 @@ import degirum_tools
 import dgrec
 from dgrec import predict_stream, sample
 
-OUTPUT = "line_count.parquet"
 # x and y of their beginnings and their ends, in pixels.
 LINES = [(110, 0, 110, 359), (540, 0, 540, 359)]
 
 
-def main(source: str) -> None:
+def main(source: str, output: str) -> None:
     model = degirum.load_model(sample.MODEL_NAME, "@local", str(sample.ZOO))
     model.devices_selected = [0]  # two copies of the sample's model hinder each other
     analyzers = [
         degirum_tools.ObjectTracker(track_thresh=0.35, track_buffer=10, trail_depth=20),
         degirum_tools.LineCounter(LINES, return_direction_in_results=True),
     ]
-    for result in predict_stream(model, source, output=OUTPUT, overwrite=True, analyzers=analyzers):
+    for result in predict_stream(model, source, output=output, overwrite=True, analyzers=analyzers):
         counts = result.line_counts
     for number, count in enumerate(counts):
         print(f"line {number}: {count.left} to its left, {count.right} to its right")
-    with dgrec.open(OUTPUT) as session:
+    with dgrec.open(output) as session:
         for frame, track, line, direction in session.sql_rows(
             "SELECT frame, track_id, line, direction FROM line_crossings ORDER BY frame, track_id"
         ):
@@ -37,7 +36,4 @@ def main(source: str) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1] if len(sys.argv) > 1 else "sample")
-    except dgrec.DgrecError as error:
-        sys.exit(f"Error: {error}")
+    main(*(sys.argv[1:] + ["sample", "line_count.parquet"][len(sys.argv) - 1 :]))

@@ -2,7 +2,7 @@
 
 Zones are polygons in pixels. With a tracker before it, ZoneCounter also tells who came and went.
 
-python examples/zone_count.py [source]     a camera (0), a file, an address; the sample clip without
+python examples/zone_count.py [VIDEO] [SESSION]
 """
 
 import sys
@@ -13,14 +13,13 @@ import degirum_tools
 import dgrec
 from dgrec import predict_stream, sample
 
-OUTPUT = "zone_count.parquet"
 ZONES = {
     "left half": [[0, 0], [320, 0], [320, 360], [0, 360]],
     "right half": [[320, 0], [640, 0], [640, 360], [320, 360]],
 }
 
 
-def main(source: str) -> None:
+def main(source: str, output: str) -> None:
     model = degirum.load_model(sample.MODEL_NAME, "@local", str(sample.ZOO))
     model.devices_selected = [0]  # two copies of the sample's model hinder each other
     analyzers = [
@@ -28,10 +27,10 @@ def main(source: str) -> None:
         degirum_tools.ZoneCounter(ZONES, use_tracking=True, enable_zone_events=True),
     ]
     most = 0
-    for result in predict_stream(model, source, output=OUTPUT, overwrite=True, analyzers=analyzers):
+    for result in predict_stream(model, source, output=output, overwrite=True, analyzers=analyzers):
         most = max(most, result.zone_counts["left half"]["total"])
     print(f"at most {most} in the left half")
-    with dgrec.open(OUTPUT) as session:
+    with dgrec.open(output) as session:
         for zone, busiest, share in session.sql_rows(
             "SELECT zone, max(count), avg(CASE WHEN count > 0 THEN 1 ELSE 0 END) "
             "FROM zones WHERE label IS NULL GROUP BY zone ORDER BY zone"
@@ -44,7 +43,4 @@ def main(source: str) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1] if len(sys.argv) > 1 else "sample")
-    except dgrec.DgrecError as error:
-        sys.exit(f"Error: {error}")
+    main(*(sys.argv[1:] + ["sample", "zone_count.parquet"][len(sys.argv) - 1 :]))

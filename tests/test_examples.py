@@ -10,8 +10,8 @@ import cv2
 import pytest
 
 from dgrec.replay.verify import verify
+from tests.clips import short_clip
 from tests.factory import make_detection, make_row, write_session
-from tests.recorder.test_program import make_clip
 from tests.waiting import PATIENCE_S
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -23,17 +23,23 @@ SAYS = {
     "slowest_frames.py": "slowest/frame-0000",
     "walkthrough.py": "frames are on their way",
 }
-#: Those that record, and what each says of faces that move through the picture.
+
+
+#: What those that record say of a clip of 16 frames, in each of which there are faces.
 RECORDS = {
-    "line_count.py": "frame 5: track 1 crosses line 0 to the",
-    "tracker.py": "track 2: frames 0 to 8",
-    "zone_count.py": "right half: at most 2, not empty in 56% of the frames",
+    "line_count.py": "frame 14: track 3 crosses line 1 to the left",
+    "tracker.py": "track 3: frames 0 to 15",
+    "zone_count.py": "right half: at most 2, not empty in 100% of the frames",
+    "record_gizmos.py": "s-left.parquet: 16 frames\ns-right.parquet: 16 frames",
+    "record_own_loop.py": "16 frames, somebody looked in 16 of them",
+    "record_tiles.py": "faces; recorded in s.parquet",
+    "record_two_models.py": "s-coarse.parquet: 16 frames of blazeface",
 }
 
 
 def test_each_is_listed_and_checked() -> None:
     scripts = {path.name for path in EXAMPLES.glob("*.py")}
-    assert scripts == {*SAYS, *RECORDS}
+    assert scripts == {*SAYS, *RECORDS, "record_images.py"}
     listed = (EXAMPLES / "README.md").read_text()
     assert all(f"({name})" in listed for name in scripts)
 
@@ -49,6 +55,7 @@ def run(name: str, folder: Path, *arguments: object) -> subprocess.CompletedProc
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAYS)
 def test_example_runs(name: str, tmp_path: Path) -> None:
     done = run(name, tmp_path)
@@ -58,22 +65,7 @@ def test_example_runs(name: str, tmp_path: Path) -> None:
         assert cv2.imread(str(picture)) is not None
 
 
-@pytest.mark.parametrize("name", RECORDS)
-def test_example_that_records(name: str, tmp_path: Path) -> None:
-    done = run(name, tmp_path, make_clip(tmp_path / "clip.mp4", step=6))
-    assert done.returncode == 0, done.stderr
-    assert RECORDS[name] in done.stdout
-    assert verify(tmp_path / name.replace(".py", ".parquet")) == []
-
-
-@pytest.mark.parametrize("name", RECORDS)
-def test_a_source_that_is_not_there(name: str, tmp_path: Path) -> None:
-    done = run(name, tmp_path, "nosuch.mp4")
-    assert done.returncode == 1
-    assert "Error: nosuch.mp4: no such source" in done.stderr
-    assert not list(tmp_path.glob("*.parquet"))
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAYS)
 def test_a_session_that_is_not_there(name: str, tmp_path: Path) -> None:
     done = run(name, tmp_path, *["nosuch.parquet"] * (2 if name == "did_it_change.py" else 1))
@@ -83,6 +75,7 @@ def test_a_session_that_is_not_there(name: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in SAYS if name != "did_it_change.py"])
 def test_results_of_another_kind(name: str, tmp_path: Path) -> None:
     """Neither boxes nor labels nor pixels; scores that are missing."""
@@ -100,6 +93,7 @@ def test_results_of_another_kind(name: str, tmp_path: Path) -> None:
         assert "no boxes with a score" in done.stdout
 
 
+@pytest.mark.slow
 def test_boxes_without_a_score_do_not_count(tmp_path: Path) -> None:
     """NumPy's correlation takes no notice of what a masked array masks."""
     boxes = [[0.0, 0.0, 10.0, side] for side in (10.0, 20.0, 30.0, 99.0)]
@@ -110,3 +104,22 @@ def test_boxes_without_a_score_do_not_count(tmp_path: Path) -> None:
     path = write_session(tmp_path / "s.parquet", [make_row(0, found)])
     said = run("own_question.py", tmp_path, path).stdout.splitlines()
     assert said[-2:] == ["3 boxes, median area 200 px", "correlation of area and score: 1.00"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RECORDS)
+def test_what_records_a_video(name: str, tmp_path: Path) -> None:
+    clip = short_clip(tmp_path / "clip.mp4")
+    done = run(name, tmp_path, clip, "s.parquet")
+    assert done.returncode == 0, done.stderr
+    assert RECORDS[name] in done.stdout
+    for path in tmp_path.glob("*.parquet"):
+        assert verify(path) == []
+
+
+@pytest.mark.slow
+def test_what_records_images(tmp_path: Path) -> None:
+    done = run("record_images.py", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "240.png: 640x360, 3 faces"
+    assert verify(tmp_path / "images.parquet") == []

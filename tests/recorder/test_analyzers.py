@@ -27,8 +27,9 @@ from dgrec.analyzers import AnalyzerRequest, describe, drawing_of
 from dgrec.format.metadata import given as checked
 from dgrec.replay.analysis import write_analysis
 from dgrec.replay.verify import verify
+from tests.clips import FRAMES, short_clip
 from tests.recorder.command import Command, error_of
-from tests.recorder.test_program import FRAMES, load, make_clip, pictures
+from tests.recorder.test_program import load, pictures
 
 LEFT = [[0, 100], [160, 100], [160, 300], [0, 300]]
 MIDDLE = [[200, 100], [400, 100], [400, 300], [200, 300]]
@@ -38,7 +39,7 @@ LINES = [(550, 200, 550, 300), (110, 300, 110, 200), (0, 250, 639, 255)]
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Every sixth picture: faces move, cross `LINES`, and leave."""
-    return make_clip(tmp_path_factory.mktemp("clip") / "clip.mp4", step=6)
+    return str(short_clip(tmp_path_factory.mktemp("clip") / "clip.mp4", step=6))
 
 
 @pytest.fixture(scope="module")
