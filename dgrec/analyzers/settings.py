@@ -116,7 +116,7 @@ def detach(model: Any, analyzers: list[Any]) -> None:
 
 def analyzers_of_model(model: Any) -> list[Any]:
     """Return the analyzers that are attached to a model or a compound model, in their order."""
-    own = vars(model)
+    own = getattr(model, "__dict__", {})
     if attached := own.get("_analyzers"):  # of a compound model
         return as_list(attached)
     return _of_class(own.get("_custom_postprocessor"))

@@ -12,7 +12,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from dgrec.analyzers import analyzers_of_model, describe
 from dgrec.clock import Clock
 from dgrec.errors import ConfigError, DgrecError
 from dgrec.format import Metadata, utc_text, uuid7
@@ -172,7 +171,7 @@ class Recorder:
         described = describe_model(model)
 
         def session() -> ProgramSession | None:
-            return self._session_of(model, name, lambda: _as_it_runs(model, described.metadata))
+            return self._session_of(model, name, lambda: described.metadata)
 
         return Watch(model, session)
 
@@ -319,9 +318,3 @@ class Recorder:
     def _hurry(self) -> None:
         for session in self._sessions.values():
             session.writer.hurry()
-
-
-def _as_it_runs(model: Any, described: Metadata) -> Metadata:
-    """Return what is known of a model that begins to run, with the analyzers attached by then."""
-    analyzers = describe(analyzers_of_model(model))
-    return {**described, "analyzers": analyzers} if analyzers else described
