@@ -1,13 +1,15 @@
 """Analyzers of degirum_tools: which ran, how they draw, and how they are named on a command line.
 
-========  =================================================================
-settings  analyzers of a model, and what the metadata says of them
-drawing   draws what analyzers added, from recorded values
-request   ``--tracker`` and ``--analyzers``: analyzers that a command is given
-========  =================================================================
+=============  =================================================================
+settings       analyzers of a model, and what the metadata says of them
+drawing        draws what analyzers added, from recorded values
+recorded_time  gives analyzers the time of a frame where they ask for now
+request        ``--tracker`` and ``--analyzers``: analyzers that a command is given
+=============  =================================================================
 """
 
 from dgrec.analyzers.drawing import Drawing, drawing_of, with_degirum_counts
+from dgrec.analyzers.recorded_time import recorded_time
 from dgrec.analyzers.request import AnalyzerRequest
 from dgrec.analyzers.settings import (
     added_attributes,
@@ -34,5 +36,6 @@ __all__ = [
     "describe",
     "detach",
     "drawing_of",
+    "recorded_time",
     "with_degirum_counts",
 ]

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from dgrec.analyzers import drawing_of, with_degirum_counts
+from dgrec.analyzers import drawing_of, recorded_time, with_degirum_counts
 from dgrec.errors import OverlayError, VideoError
-from dgrec.format import Metadata, RestoredFrame, restore
+from dgrec.format import Metadata, RestoredFrame, restore, utc_ns
 from dgrec.overlay import as_pil, image_overlay
 
 __all__ = ["OVERLAY_SETTINGS", "RecordedResult"]
@@ -92,6 +92,12 @@ class RecordedResult:
         """When the frame had been read (UTC); None if unknown."""
         stamp: dt.datetime | None = self.row["captured_at"]
         return stamp
+
+    @property
+    def completed_ns(self) -> int | None:
+        """When the result came out, in nanoseconds since 1970; None if unknown."""
+        stamp = self.row["completed_at"] or self.row["captured_at"]
+        return None if stamp is None else utc_ns(stamp)
 
     def __getattr__(self, name: str) -> Any:
         restored = self.__dict__.get("_restored")
@@ -199,7 +205,9 @@ class RecordedResult:
             if drawing.analyzers:
                 if np.may_share_memory(drawn, image):
                     drawn = drawn.copy()
-                drawn = drawing.draw(result, drawn)
+                # Only analyzers of the user's may ask for the time.
+                with recorded_time(self.completed_ns if analyzers else None):
+                    drawn = drawing.draw(result, drawn)
             return drawn
         except VideoError:
             raise

@@ -1,9 +1,8 @@
 """Analyzers of degirum_tools, run over recorded results.
 
-=============  ==========================================================
-recorded_time  gives analyzers the time of a frame where they ask for now
-analysis       runs them over a session, and writes a new one
-=============  ==========================================================
+========  ===========================================
+analysis  runs them over a session, and writes a new one
+========  ===========================================
 """
 
 from dgrec.replay.analysis.analysis import check_analysis_output, write_analysis

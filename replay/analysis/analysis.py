@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dgrec.analyzers import added_attributes, added_by, class_of, describe
+from dgrec.analyzers import added_attributes, added_by, class_of, describe, recorded_time
 from dgrec.errors import DgrecError, OutputError, VideoError
 from dgrec.files import check_new_file
 from dgrec.footage import Pixels, files_of, find_footage, refuse_recorded
@@ -24,12 +24,10 @@ from dgrec.format import (
     Row,
     build_batch,
     json_values,
-    utc_ns,
     uuid7,
     write_sealed,
 )
 from dgrec.paths import SESSION_SUFFIX, numbered_files, part_path
-from dgrec.replay.analysis.recorded_time import recorded_time
 from dgrec.replay.clip import moved_source
 from dgrec.session import RecordedResult, Session, parts_of, rows_of
 
@@ -205,9 +203,7 @@ class _Runner:
         result = frame.to_pysdk(None, labels=self._labels)  # type: ignore[arg-type]
         kind: Any = type(result)
         result.__class__ = _with_recorded_pixels(kind)
-        completed = row.get("completed_at") or row.get("captured_at")
-        with recorded_time() as now:
-            now.ns = None if completed is None else utc_ns(completed)
+        with recorded_time(frame.completed_ns):
             for each in self._analyzers:
                 result._dgrec_pixels = functools.partial(self._pixels_for, each, row)
                 try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -436,3 +437,39 @@ def test_filtered_detections_have_their_own_trails_only(tmp_path: Path) -> None:
         assert kept.trails == {kept.results[0]["track_id"]: frame.trails[1]}
         assert len(frame.trails) == 2
         assert kept.overlay(results[5].image).any()
+
+
+def test_a_users_own_drawing_gets_the_recorded_time(tmp_path: Path) -> None:
+    """In several threads at once, too: a player draws ahead."""
+
+    class Clock(ResultAnalyzerBase):
+        def __init__(self) -> None:
+            self.asked: list[float] = []
+
+        def analyze(self, result: Any) -> None:
+            pass
+
+        def annotate(self, result: Any, image: Any) -> Any:
+            self.asked.append(time.time())
+            return image
+
+    record_analyzed(tmp_path / "s.parquet", [], frames=20)
+    real = time.time, time.time_ns
+    picture = np.zeros((SIZE[1], SIZE[0], 3), np.uint8)
+    with dgrec.open(tmp_path / "s.parquet") as session:
+        frames = list(session)
+
+    def draw(clock: Clock) -> None:
+        for frame in frames:
+            frame.overlay(picture, analyzers=[clock])
+
+    clocks = [Clock() for _ in range(4)]
+    threads = [threading.Thread(target=draw, args=[clock]) for clock in clocks]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (time.time, time.time_ns) == real
+    expected = [frame.row["completed_at"].timestamp() for frame in frames]
+    for clock in clocks:
+        assert clock.asked == pytest.approx(expected, abs=1e-5)
