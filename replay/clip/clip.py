@@ -23,7 +23,9 @@ from dgrec.session import Session, parts_of
 __all__ = ["check_clip_output", "moved_source", "write_clip"]
 
 #: Metadata of a whole recording or of one of its parts, which is not true of a clip.
-_NOT_OF_A_CLIP = frozenset("part parts damage video end_detail totals machine is_finite".split())
+_NOT_OF_A_CLIP = frozenset(
+    "analyzed part parts damage video end_detail totals machine is_finite".split()
+)
 
 
 def write_clip(

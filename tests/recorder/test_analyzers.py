@@ -343,30 +343,69 @@ def test_an_analyzer_that_fails_at_its_end(model: Any, clip: str, output: Path) 
 
 # --- files from somebody else ---
 
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "os.system",
+        "builtins.exec",
+        "degirum_tools.EventNotifier",
+        "degirum_tools.ClipSaver.mro",
+        "degirum_tools.tools.ObjectTracker",
+        "degirum_tools.analyzers.object_tracker.ObjectTracker",
+        "ObjectTracker",
+        "",
+    ],
+)
+def test_a_file_names_no_other_class(name: str) -> None:
+    [entry] = describe([tracker()])
+    drawing = drawing_of(checked({"analyzers": [{**entry, "class": name}]}))
+    assert (drawing.analyzers, drawing.missing) == ((), (name,))
+
+
 HOSTILE: list[tuple[str, dict[str, Any]]] = [
-    ("os.system", {"command": "true"}),
-    ("degirum_tools.EventNotifier", {"name": "x"}),
-    ("degirum_tools.ClipSaver.mro", {}),
-    ("degirum_tools.analyzers.object_tracker.ObjectTracker", {"trail_depth": 3}),
-    ("degirum_tools.ObjectTracker", {}),
-    ("degirum_tools.ObjectTracker", {"anchor_point": "__class__", "trail_depth": 3}),
-    ("degirum_tools.LineCounter", {"lines": [[0, 0, 1e30, 1]]}),
-    ("degirum_tools.LineCounter", {"lines": [["a", 0, 1, 1]]}),
-    ("degirum_tools.LineCounter", {"lines": "x" * 100}),
-    ("degirum_tools.ZoneCounter", {"zones": {"a": [[0, 0]] * 100_000}}),
-    ("degirum_tools.ZoneCounter", {"zones": [[[0, 0, 0]]]}),
-    ("degirum_tools.ZoneCounter", {"zones": [[]], "annotation_line_width": 10**9}),
-    ("degirum_tools.EventDetector", {"event_description": "&a [*a, *a]"}),
-    ("degirum_tools.ObjectSelector", {"annotation_color": "red"}),
+    ("trails", {"anchor_point": "__class__"}),
+    ("trails", {"anchor_point": 5}),
+    ("trails", {"trail_depth": 10**12}),
+    ("trails", {"trail_depth": "5"}),
+    ("trails", {"annotation_color": [1, 2, 256]}),
+    ("trails", {"annotation_color": "red"}),
+    ("trails", {"show_overlay": "yes"}),
+    ("lines", {"lines": [[0, 0, 1e30, 1]]}),
+    ("lines", {"lines": [["a", 0, 1, 1]]}),
+    ("lines", {"lines": [[0, 0, 1]]}),
+    ("lines", {"lines": [[0, 0, 1, 1]] * 300}),
+    ("lines", {"lines": "x" * 100}),
+    ("lines", {"annotation_line_width": 10**9}),
+    ("old zones", {"zones": [[[0, 0, 0]]]}),
+    ("old zones", {"zones": {"a": [[0, 0]] * 100_000}}),
+    ("old zones", {"zones": {str(i): MIDDLE for i in range(300)}}),
+    ("old zones", {"zones": {"a": MIDDLE, "b": [["x", 1]]}}),
+    ("old zones", {"show_inzone_counters": "everything"}),
+    ("old zones", {"class_list": ["a"] * 300}),
+    ("events", {"event_description": "&a [*a, *a]"}),
+    ("events", {"event_description": {"Trigger": ["a"]}}),
+    ("events", {"annotation_pos": "nowhere"}),
+    ("events", {"annotation_pos": [1, 2, 3]}),
+    ("events", {"annotation_font_scale": 1e9}),
+    ("the best", {"annotation_color": {"a": 1}}),
 ]
 
 
-@pytest.mark.parametrize(("name", "parameters"), HOSTILE)
-def test_what_a_file_cannot_have_built(name: str, parameters: dict[str, Any]) -> None:
-    entry = {"class": name, "parameters": parameters}
+@pytest.mark.parametrize(("name", "settings"), HOSTILE)
+def test_settings_that_a_file_cannot_have(name: str, settings: dict[str, Any]) -> None:
+    entry = describe(ANALYZERS[name]())[-1]
+    assert len(drawing_of(checked({"analyzers": [entry]})).analyzers) == 1
+    entry["parameters"] |= settings
     drawing = drawing_of(checked({"analyzers": [entry]}))
-    assert drawing.analyzers == ()
-    assert drawing.missing == (() if "SceneCut" in name else (name,))
+    assert (drawing.analyzers, drawing.missing) == ((), (entry["class"],))
+
+
+@pytest.mark.parametrize("name", ANALYZERS)
+def test_a_setting_that_is_missing_is_not_guessed(name: str) -> None:
+    entry = describe(ANALYZERS[name]())[-1]
+    del entry["parameters"]["show_overlay"]
+    assert drawing_of(checked({"analyzers": [entry]})).missing == (entry["class"],)
 
 
 def test_recorded_values_that_cannot_be_drawn(model: Any, clip: str, output: Path) -> None:

@@ -29,6 +29,7 @@ import dgrec
 from dgrec.errors import OutputError, VideoError
 from dgrec.replay.analysis import write_analysis
 from dgrec.replay.cli import COMMANDS
+from dgrec.replay.clip import Span, write_clip
 from dgrec.replay.commands.replay import replay_command
 from dgrec.replay.verify import verify
 from tests.analyzed import SIZE, record_analyzed
@@ -295,6 +296,22 @@ def test_columns_of_another_tool_stay(tmp_path: Path) -> None:
             (i,) for i in range(5)
         ]
         assert session[4].trails
+
+
+def test_a_clip_of_it_draws_the_same(tmp_path: Path) -> None:
+    """Trails and totals of a frame need no frame before it."""
+    results = record_analyzed(tmp_path / "s.parquet", KINDS["lines"](), video="raw")
+    with dgrec.open(tmp_path / "s.parquet") as session:
+        write_clip(session, [Span(18, 24)], tmp_path / "clip.parquet")
+    analyze(tmp_path / "clip.parquet", [Count()], tmp_path / "counted.parquet")
+    for name in ("clip", "counted"):
+        with dgrec.open(tmp_path / f"{name}.parquet") as session:
+            for frame, result in zip(session, results[18:24], strict=True):
+                assert frame.overlay(result.image).tobytes() == result.image_overlay.tobytes()
+    with dgrec.open(tmp_path / "counted.parquet") as session:
+        write_clip(session, [Span(0, 3)], tmp_path / "again.parquet")
+    with dgrec.open(tmp_path / "again.parquet") as session:
+        assert "analyzed" not in session.metadata  # its video is its own
 
 
 # --- the command ---
