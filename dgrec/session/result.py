@@ -73,7 +73,7 @@ class RecordedResult:
         return self._restored.attributes
 
     @property
-    def conversion(self) -> tuple[float, float, float, float] | None:
+    def sampled_conversion(self) -> tuple[float, float, float, float] | None:
         """The model-to-image conversion, as far as the overlay of a class map uses it."""
         return self._restored.conversion
 
@@ -221,7 +221,7 @@ class RecordedResult:
 
     def to_pysdk(
         self,
-        image: np.ndarray[Any, Any],
+        image: np.ndarray[Any, Any] | None,
         settings: Mapping[str, Any] | None = None,
         labels: dict[Any, Any] | None = None,
     ) -> Any:

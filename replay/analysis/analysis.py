@@ -200,7 +200,7 @@ class _Runner:
         self._remove_replaced(frame)
         if self._labels is None:
             self._labels = frame.label_dictionary
-        result = frame.to_pysdk(None, labels=self._labels)  # type: ignore[arg-type]
+        result = frame.to_pysdk(None, labels=self._labels)
         kind: Any = type(result)
         result.__class__ = _with_recorded_pixels(kind)
         with recorded_time(frame.completed_ns):
@@ -226,7 +226,7 @@ class _Runner:
             timing=frame.timing,
             attributes=json_values.dumps(attributes) if attributes else None,
             info=frame.info,
-            conversion=frame.conversion,
+            conversion=frame.sampled_conversion,
         )
 
     def _remove_replaced(self, frame: RecordedResult) -> None:
