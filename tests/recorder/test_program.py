@@ -27,6 +27,8 @@ from tests.factory import make_detection
 from tests.recorder.doubles import PysdkDouble
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
