@@ -132,6 +132,7 @@ ANALYZERS: dict[str, Callable[[], list[Any]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ANALYZERS)
 def test_overlays_are_those_that_were_seen_live(
     model: Any, clip: str, output: Path, name: str
@@ -160,6 +161,7 @@ def test_overlays_are_those_that_were_seen_live(
 TIMES = ("time_in_zone", "zone_events")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["trails", "lines by class", "zones", "events", "the best track"])
 def test_later_equals_live(model: Any, clip: str, tmp_path: Path, name: str) -> None:
     live, bare, later = (tmp_path / f"{name}.parquet" for name in ("live", "bare", "later"))
@@ -184,6 +186,7 @@ def without_times(item: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in item.items() if key not in TIMES}
 
 
+@pytest.mark.slow
 def test_a_frame_without_detections_is_not_drawn_on(model: Any, clip: str, output: Path) -> None:
     """PySDK gives the picture itself back where there is nothing to draw."""
     live = list(
@@ -198,6 +201,7 @@ def test_a_frame_without_detections_is_not_drawn_on(model: Any, clip: str, outpu
             assert not picture.any()
 
 
+@pytest.mark.slow
 def test_what_the_metadata_says(model: Any, clip: str, output: Path) -> None:
     analyzers = [
         tracker(class_list=["face"]),
@@ -248,6 +252,7 @@ def test_every_setting_of_the_installed_degirum_tools_is_known(kind: str) -> Non
     assert set(entry["parameters"]) == settings - {"count_polygons"}
 
 
+@pytest.mark.slow
 def test_a_watched_model(model: Any, clip: str, output: Path) -> None:
     with dgrec.Recorder(output) as recorder, recorder.watch(model):
         live = list(
@@ -259,6 +264,7 @@ def test_a_watched_model(model: Any, clip: str, output: Path) -> None:
         assert len(session.metadata["analyzers"]) == 2
 
 
+@pytest.mark.slow
 def test_results_that_a_program_adds(model: Any, clip: str, output: Path) -> None:
     degirum_tools.attach_analyzers(model, ANALYZERS["zones"]())
     try:
@@ -273,6 +279,7 @@ def test_results_that_a_program_adds(model: Any, clip: str, output: Path) -> Non
             assert frame.overlay(result.image).tobytes() == result.image_overlay.tobytes()
 
 
+@pytest.mark.slow
 def test_an_annotated_video_shows_them(model: Any, clip: str, output: Path) -> None:
     """The encoder changes pixels, so that only large differences count."""
     analyzers = [LineCounter([(20, 20, 620, 20)], annotation_line_width=9)]
@@ -287,6 +294,7 @@ def test_an_annotated_video_shows_them(model: Any, clip: str, output: Path) -> N
         assert np.abs(picture[20, 100:500].astype(int) - result.image[20, 100:500]).max() > 100
 
 
+@pytest.mark.slow
 def test_a_users_own_analyzer_draws_where_it_is_named(model: Any, clip: str, output: Path) -> None:
     analyzers = [Stamp(), tracker()]
     live = list(dgrec.predict_stream(model, clip, output=output, analyzers=analyzers))
@@ -299,6 +307,7 @@ def test_a_users_own_analyzer_draws_where_it_is_named(model: Any, clip: str, out
             assert (without[:4, :10] != 255).any()
 
 
+@pytest.mark.slow
 def test_analyzers_are_detached_and_finalized(model: Any, clip: str, output: Path) -> None:
     class Ends(Stamp):
         ended = 0
@@ -313,6 +322,7 @@ def test_analyzers_are_detached_and_finalized(model: Any, clip: str, output: Pat
     assert model._custom_postprocessor is None
 
 
+@pytest.mark.slow
 def test_an_analyzer_that_fails_at_its_end(model: Any, clip: str, output: Path) -> None:
     class Fails(Stamp):
         is_broken = True
@@ -408,6 +418,7 @@ def test_a_setting_that_is_missing_is_not_guessed(name: str) -> None:
     assert drawing_of(checked({"analyzers": [entry]})).missing == (entry["class"],)
 
 
+@pytest.mark.slow
 def test_recorded_values_that_cannot_be_drawn(model: Any, clip: str, output: Path) -> None:
     list(dgrec.predict_stream(model, clip, output=output, analyzers=ANALYZERS["lines"]()))
     picture = np.zeros((360, 640, 3), np.uint8)
@@ -526,6 +537,7 @@ def test_a_function_that_is_none(text: str) -> None:
         AnalyzerRequest(functions=(text,))
 
 
+@pytest.mark.slow
 def test_the_command_records_with_a_tracker_and_a_file(
     dgrec: Command, clip: str, tmp_path: Path
 ) -> None:
@@ -546,6 +558,7 @@ def test_the_command_records_with_a_tracker_and_a_file(
         assert session[-1].line_counts[0].to_dict() == {"right": 0, "left": 1, "for_class": {}}
 
 
+@pytest.mark.slow
 def test_an_analyzer_that_fails_in_the_middle(dgrec: Command, clip: str, tmp_path: Path) -> None:
     import dgrec as library
 
@@ -562,6 +575,7 @@ def test_an_analyzer_that_fails_in_the_middle(dgrec: Command, clip: str, tmp_pat
         assert 3 not in [row["source_frame"] for row in rows]
 
 
+@pytest.mark.slow
 def test_a_usage_error(dgrec: Command) -> None:
     done = dgrec.record("--source", "sample", "--tracker", "trails=5")
     assert done.returncode == 2

@@ -69,6 +69,7 @@ def untimed(item: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in item.items() if key != "time_in_zone"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_later_equals_live(tmp_path: Path, kind: str) -> None:
     live, bare, later = (tmp_path / f"{name}.parquet" for name in ("live", "bare", "later"))
@@ -261,6 +262,7 @@ def test_results_of_every_kind_stay(tmp_path: Path) -> None:
             assert one._restored.label_hashes == other._restored.label_hashes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("journal", [False, True])
 def test_of_a_recording_in_parts(tmp_path: Path, journal: bool) -> None:
     """One tracker follows the objects through all of them, and every part stays one."""
