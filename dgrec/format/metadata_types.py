@@ -284,13 +284,19 @@ _POINT: Final = _whole_list(_PIXEL, length=2)
 _POLYGON: Final = _whole_list(_POINT, 1000)
 #: Zones, lines and labels that are drawn: each label may be written for each zone of a frame.
 _MOST_DRAWN: Final = 256
+_LONGEST_DRAWN: Final = 200
+
+
+def _drawn_text(value: Any, depth: int) -> Any:
+    fits = isinstance(value, str) and len(value) <= _LONGEST_DRAWN
+    return _without_surrogates(value) if fits else _ABSENT
 
 
 def _named_polygons(value: Any, depth: int) -> Any:
     if not isinstance(value, dict) or depth >= _DEEPEST or len(value) > _MOST_DRAWN:
         return _ABSENT
-    found = {_without_surrogates(key): _POLYGON(item, depth + 1) for key, item in value.items()}
-    return _ABSENT if _ABSENT in found.values() else found
+    found = {_drawn_text(key, depth): _POLYGON(item, depth + 1) for key, item in value.items()}
+    return _ABSENT if _ABSENT in found or _ABSENT in found.values() else found
 
 
 #: Settings that the drawing of degirum_tools' analyzers uses, by any of their names.
@@ -303,10 +309,10 @@ _ANALYZER_PARAMETERS: Final[dict[str, _Form]] = {
     "annotation_line_width": _between(0, 1000, _count),
     "annotation_font_scale": _between(0.01, 100),
     "annotation_pos": _either(_text, _POINT),
-    "class_list": _or_null(_whole_list(_text, _MOST_DRAWN)),
+    "class_list": _or_null(_whole_list(_drawn_text, _MOST_DRAWN)),
     "lines": _whole_list(_whole_list(_PIXEL, length=4), _MOST_DRAWN),
     "zones": _either(_named_polygons, _whole_list(_POLYGON, _MOST_DRAWN)),
-    "event_description": _object({"Trigger": _text}),
+    "event_description": _object({"Trigger": _drawn_text}),
 }
 
 
