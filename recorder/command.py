@@ -69,9 +69,11 @@ def run_record(request: RecordRequest) -> int:
         for loaded in models:
             stack.enter_context(loaded.model)  # releases its worker before `signals` ends it
         announcer = Announcer(console)
+        # Each source has analyzers of its own, too: a tracker follows the objects of one.
+        analyzers = [request.analyzers.make(loaded.labels) for loaded in models]
         jobs = [
-            prepare(plan, reader, loaded, request, stack, announcer.announce)
-            for (plan, reader), loaded in zip(opened, models, strict=True)
+            prepare(plan, reader, loaded, request, stack, announcer.announce, analyzers=attached)
+            for (plan, reader), loaded, attached in zip(opened, models, analyzers, strict=True)
         ]
         signals.stop = lambda: _stop(jobs)
         signals.abandon = lambda: _say_left(jobs)

@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+from dgrec.analyzers import AnalyzerRequest, analyzers_of_model, describe
 from dgrec.clock import Clock
 from dgrec.credentials import redact
 from dgrec.errors import ConfigError, DgrecError
@@ -76,6 +78,7 @@ class RecordRequest:
     quiet: bool = False
     options: RecordingOptions = field(default_factory=RecordingOptions)
     model: ModelRequest = field(default_factory=ModelRequest)
+    analyzers: AnalyzerRequest = field(default_factory=AnalyzerRequest)
     video_flags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -216,6 +219,7 @@ def prepare(
     *,
     watching: Sequence[Output] = (),
     inference: Inference | None = None,
+    analyzers: Sequence[Any] = (),
 ) -> Job:
     """Make a recording ready to run; ``stack`` releases what it holds.
 
@@ -223,6 +227,7 @@ def prepare(
         announce: Prints a line without waiting.
         watching: Outputs beside those that were requested.
         inference: Where the model runs, if it was not loaded as requested.
+        analyzers: Those that are attached while the model runs.
 
     Raises:
         DgrecError: An output cannot be written.
@@ -242,6 +247,8 @@ def prepare(
     capture = _capture(reader, source, clock, given, announce)
     stack.callback(capture.release)  # PySDK does it too, unless its loop was left early
     metadata = _metadata(plan, reader, loaded, given)
+    if every := [*analyzers_of_model(loaded.model), *analyzers]:
+        metadata["analyzers"] = describe(every)
     earlier.check(plan.output, metadata)
     outputs = list(watching)
     if request.publish is not None:
@@ -268,7 +275,9 @@ def prepare(
         outputs=[OutputQueue(each, policy) for each in outputs],
     )
     inference = inference or _inference(loaded, request, announce)
-    stream = Stream(loaded.model, capture, recorder, clock=clock, inference=inference)
+    stream = Stream(
+        loaded.model, capture, recorder, clock=clock, inference=inference, analyzers=analyzers
+    )
     return Job(source, stream, _expected_frames(reader, given))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from dgrec import analyzers
 from dgrec.errors import ConfigError, DgrecError
 from dgrec.format import (
     Metadata,
@@ -206,7 +207,8 @@ def describe_result(result: Any) -> Metadata:
     if isinstance(result, DetectionList):  # drawn as PySDK draws such detections
         return {"model": {"result_type": "Detection"}, "overlay": {"alpha": "auto"}}
     plain: Metadata = json_values.plain(result_values.described(result))
-    return plain
+    drawing = analyzers.describe(analyzers.analyzers_of_result(result))
+    return {**({"analyzers": drawing} if drawing else {}), **plain}
 
 
 def added_attributes(result: Any, losses: json_values.Losses | None = None) -> str | None:

@@ -227,7 +227,12 @@ def _metadata_groups(metadata: Mapping[str, Any]) -> dict[str, list[tuple[str, s
     for key, value in metadata.items():
         if key in _SHOWN_ABOVE:
             continue
-        if isinstance(value, dict) and key != "other":
+        if key == "analyzers":
+            groups[key] = [
+                (_value_text(each.get("class")), _value_text(each.get("parameters")))
+                for each in value
+            ]
+        elif isinstance(value, dict) and key != "other":
             groups[key] = [(name, _value_text(item)) for name, item in value.items()]
         else:
             other.append((key, _value_text(value)))

@@ -6,7 +6,7 @@ from dgrec.format.casting import is_cast, with_columns
 from dgrec.format.checksums import Checksums, verify_checksums
 from dgrec.format.clips import Span, have_common_frames, original_of, recorded_spans
 from dgrec.format.decode import RestoredFrame, restore
-from dgrec.format.encode import Row
+from dgrec.format.encode import Row, build_batch
 from dgrec.format.journal import Journal, JournalTail, is_being_written
 from dgrec.format.journal_writer import Durability, JournalWriter
 from dgrec.format.labels import (
@@ -80,6 +80,7 @@ __all__ = [
     "TOTALLED",
     "VideoEntry",
     "add_rows",
+    "build_batch",
     "cuts_of",
     "dumps",
     "frame_labels",

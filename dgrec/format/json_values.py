@@ -211,6 +211,8 @@ class _Encoder:
 
     def _object(self, value: Any, depth: int) -> Any:
         """Encode an instance of a class that has no type of JSON."""
+        if isinstance(value, RecordedObject):  # of a session that is written again
+            return {"$object": [value._class_name, self.encode(value.to_dict(), depth)]}
         for kind, (key, encoder) in _ENCODERS_BY_BASE.items():
             if isinstance(value, kind):
                 return {key: encoder(self, value, depth)}

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from dgrec.analyzers import drawing_of, recorded_time, with_degirum_counts
 from dgrec.errors import OverlayError, VideoError
-from dgrec.format import OVERLAY_SETTINGS, Metadata, RestoredFrame, restore
+from dgrec.format import OVERLAY_SETTINGS, Metadata, RestoredFrame, restore, utc_ns
 from dgrec.overlay import as_pil, image_overlay, pysdk_result
 
 __all__ = ["OVERLAY_SETTINGS", "RecordedResult"]
@@ -60,6 +61,11 @@ class RecordedResult:
         return self._restored.attributes
 
     @property
+    def sampled_conversion(self) -> tuple[float, float, float, float] | None:
+        """The model-to-image conversion, as far as the overlay of a class map uses it."""
+        return self._restored.conversion
+
+    @property
     def frame(self) -> int:
         """Number of the frame in the session, from 0."""
         return int(self.row["frame"])
@@ -74,6 +80,12 @@ class RecordedResult:
         """When the frame had been read (UTC); None if unknown."""
         stamp: dt.datetime | None = self.row["captured_at"]
         return stamp
+
+    @property
+    def completed_ns(self) -> int | None:
+        """When the result came out, in nanoseconds since 1970; None if unknown."""
+        stamp = self.row["completed_at"] or self.row["captured_at"]
+        return None if stamp is None else utc_ns(stamp)
 
     def __getattr__(self, name: str) -> Any:
         restored = self.__dict__.get("_restored")
@@ -101,7 +113,7 @@ class RecordedResult:
             return repr(self)
 
     def keep(self, indices: Sequence[int]) -> RecordedResult:
-        """Return the same frame with only the results at ``indices``, in that order.
+        """Return the same frame with only the results at ``indices``, in that order, and trails.
 
         Results that are not a list (a few types that no model of PySDK yields) stay whole.
         """
@@ -110,9 +122,13 @@ class RecordedResult:
         kept = copy.copy(self)
         detections = self.row["detections"]
         kept.row = {**self.row, "detections": [detections[index] for index in indices]}
-        kept._restored = dataclasses.replace(
-            self._restored, results=[self.results[index] for index in indices]
-        )
+        results = [self.results[index] for index in indices]
+        attributes = self.attributes
+        if isinstance(trails := attributes.get("trails"), dict):
+            tracks = {item.get("track_id") for item in results if isinstance(item, dict)}
+            trails = {track: trail for track, trail in trails.items() if track in tracks}
+            attributes = {**attributes, "trails": trails}
+        kept._restored = dataclasses.replace(self._restored, results=results, attributes=attributes)
         return kept
 
     def with_image(
@@ -146,8 +162,11 @@ class RecordedResult:
         image: np.ndarray[Any, Any],
         settings: Mapping[str, Any] | None = None,
         labels: dict[Any, Any] | None = None,
+        analyzers: Sequence[Any] = (),
     ) -> np.ndarray[Any, Any]:
         """Return ``image`` with this frame's results drawn as PySDK draws them.
+
+        What analyzers had added is drawn as well, by degirum_tools, with the recorded settings.
 
         Args:
             image: The frame's pixels, uint8, height x width x 3, in the channel order of the
@@ -157,6 +176,8 @@ class RecordedResult:
                 are not the model's (a recognised person's name) to it, and picks their colours by
                 that order; with a dictionary for each frame such colours would change from frame
                 to frame, which they do not in a live pipeline.
+            analyzers: Analyzers to draw with: for classes that are not degirum_tools' own, which
+                are never built from a file, or for other settings than the recorded ones.
 
         Raises:
             OverlayError: PySDK cannot draw these results (a box of NaN).
@@ -172,13 +193,26 @@ class RecordedResult:
         picture: Any = image
         if self._described["model"].get("image_backend") == "pil":
             picture = as_pil(image)  # PIL draws lines and letters differently
+        drawing = drawing_of(self._metadata, analyzers)
         try:
-            return image_overlay(self.to_pysdk(picture, settings, labels))
+            result = self.to_pysdk(picture, settings, labels)
+            drawn = image_overlay(result)
+            if drawing.analyzers:
+                if np.may_share_memory(drawn, image):
+                    drawn = drawn.copy()
+                # Only analyzers of the user's may ask for the time.
+                with recorded_time(self.completed_ns if analyzers else None):
+                    drawn = drawing.draw(result, drawn)
+            return drawn
         except VideoError:
             raise
         except Exception as error:  # PySDK and OpenCV raise anything for odd results
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise OverlayError(f"frame {self.frame}: {reason}") from error
+
+    def analyzers_not_drawn(self, analyzers: Sequence[Any] = ()) -> tuple[str, ...]:
+        """Return the classes of analyzers that ran, but that `overlay` cannot draw by itself."""
+        return drawing_of(self._metadata, analyzers).missing
 
     def to_pysdk(
         self,
@@ -189,7 +223,7 @@ class RecordedResult:
         """Return a real PySDK result object for ``image``, equal to `predict_stream`'s."""
         restored = self._restored
         is_own = "model" in restored.described
-        return pysdk_result(
+        result = pysdk_result(
             self._described,
             restored,
             image,
@@ -197,6 +231,10 @@ class RecordedResult:
             # The session's labels are not those of a result of another kind.
             self.label_dictionary if labels is None or is_own else labels,
         )
+        for name, value in self.attributes.items():
+            if getattr(result, name, None) is value:
+                setattr(result, name, with_degirum_counts(value))
+        return result
 
     @property
     def _described(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import atexit
 import os
 import threading
 import weakref
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -169,7 +169,11 @@ class Recorder:
             DgrecError: It is watched already, or the recorder takes no more.
         """
         described = describe_model(model)
-        return Watch(model, lambda: self._session_of(model, name, described.metadata))
+
+        def session() -> ProgramSession | None:
+            return self._session_of(model, name, lambda: described.metadata)
+
+        return Watch(model, session)
 
     def gizmo(self, *, name: str | None = None) -> Gizmo:
         """Return a gizmo that records the results which pass it, and hands everything on.
@@ -188,7 +192,9 @@ class Recorder:
         from dgrec.recorder.program.gizmo import recorder_gizmo
 
         key = object()
-        return recorder_gizmo(lambda result: self._session_of(key, name, describe_result(result)))
+        return recorder_gizmo(
+            lambda result: self._session_of(key, name, lambda: describe_result(result))
+        )
 
     def mark(self, text: str, **details: Any) -> None:
         """Put an event on the time line.
@@ -271,7 +277,7 @@ class Recorder:
         return next(iter(self._sessions.values()), None)
 
     def _session_of(
-        self, key: Hashable, name: str | None, described: Metadata
+        self, key: Hashable, name: str | None, described: Callable[[], Metadata]
     ) -> ProgramSession | None:
         """Return the session of a model or gizmo; None in a process that was forked."""
         if self._process != os.getpid():
@@ -279,7 +285,7 @@ class Recorder:
         with self._lock:
             self._check_open()
             key = name if name is not None else key
-            return self._sessions.get(key) or self._begin(key, described, name)
+            return self._sessions.get(key) or self._begin(key, described(), name)
 
     def _begin(self, key: Hashable, described: Metadata, name: str | None = None) -> ProgramSession:
         output = self.output

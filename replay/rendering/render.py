@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -146,10 +146,15 @@ class OverlayPainter(Painter):
 
     Args:
         settings: Overlay settings that replace the recorded ones (`dgrec.session.result`).
+        analyzers: The user's own, to draw what they had added.
     """
 
-    def __init__(self, settings: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, settings: Mapping[str, Any] | None = None, analyzers: Sequence[Any] = ()
+    ) -> None:
         self._settings = dict(settings or {})
+        self._analyzers = tuple(analyzers)
+        self._missing: tuple[str, ...] = ()
         self._labels: dict[Any, Any] | None = None
         self._failed = 0
         self._failure = ""
@@ -165,17 +170,25 @@ class OverlayPainter(Painter):
         try:
             if self._labels is None:
                 self._labels = result.label_dictionary
-            return result.overlay(image, self._settings, self._labels)
+                self._missing = result.analyzers_not_drawn(self._analyzers)
+            return result.overlay(image, self._settings, self._labels, self._analyzers)
         except OverlayError as error:
             self._failure = self._failure or str(error)
             self._failed += 1
             return image
 
     def notes(self) -> list[str]:
-        if not self._failed:
-            return []
-        frames_ = counted(self._failed, "frame")
-        return [f"the results of {frames_} cannot be drawn ({self._failure})"]
+        notes = []
+        if self._missing:
+            names = ", ".join(self._missing)
+            notes.append(
+                f"what {names} drew is not shown: code is never taken from a session; --analyzers "
+                "FILE.py:FUNCTION names yours"
+            )
+        if self._failed:
+            frames_ = counted(self._failed, "frame")
+            notes.append(f"the results of {frames_} cannot be drawn ({self._failure})")
+        return notes
 
 
 class Canvas:

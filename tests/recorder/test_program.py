@@ -258,6 +258,12 @@ def pysdk_stream(model: Any, clip: str) -> list[Any]:
     return list(predict_stream(model, clip))
 
 
+def pysdk_stream_with_tracker(model: Any, clip: str) -> list[Any]:
+    from degirum_tools import predict_stream
+
+    return list(predict_stream(model, clip, analyzers=tracker()))
+
+
 def single_calls(model: Any, clip: str) -> list[Any]:
     return [model.predict(image) for image in pictures(clip)]
 
@@ -283,6 +289,7 @@ LOOPS = [
     own_loop,
     own_loop_with_info,
     pysdk_stream,
+    pysdk_stream_with_tracker,
     single_calls,
     called,
     non_blocking,
@@ -843,13 +850,13 @@ def test_ctrl_c_ends_the_program_and_seals_the_session(clip: str, output: Path, 
 
 APP = """
 import sys
-from tests.recorder.test_program import combining, load, pictures
+from tests.recorder.test_program import combining, load, pictures, tracker
 from degirum_tools import predict_stream
 
 clip = sys.argv[1]
 model, second = load(), load()
 compound = combining(model, second)
-seen = [len(list(predict_stream(compound, clip)))]
+seen = [len(list(predict_stream(compound, clip, analyzers=tracker())))]
 for number, result in enumerate(model.predict_batch(pictures(clip))):
     if number == 4:
         break
@@ -880,6 +887,8 @@ def test_an_unchanged_program_is_recorded(
         assert verify(each.path) == []
         with dgrec.open(each.path) as session:
             names[len(session)] = session.metadata["model"]["name"]
+            analyzers = [each["class"] for each in session.metadata.get("analyzers", [])]
+            assert analyzers == ["degirum_tools.ObjectTracker"] * (len(session) == FRAMES)
             assert len(session.metadata["video"]) == 1
             assert session.metadata["end_reason"] == "finished"
     assert names[FRAMES].startswith("CombiningCompoundModel")
