@@ -19,6 +19,7 @@ from dgrec.format import (
     Event,
     Metadata,
     Row,
+    Signal,
     add_rows,
     loses_at_start,
     pixel_aspect,
@@ -242,6 +243,12 @@ class SessionWriter:
             self.progress.damaged += event["lost"]
         self._keep(self._continuation.event(event))
 
+    def log(self, signal: Signal) -> None:
+        """Record a value over time. Any thread may call this."""
+        if self._is_closed or self._alarm_reason or self._process != os.getpid():
+            self._check_open()
+        self._writer.log(signal)
+
     def close(self, ending: Ending | None = None) -> Metadata:
         """Write the waiting rows, seal the session, and return its metadata. May be called twice.
 
@@ -362,6 +369,8 @@ class SessionWriter:
         }
         if self.video.options.kinds:
             totals["video_left_out"] = self.video.left_out
+        if lost := self._writer.lost_signals:
+            totals["signals_left_out"] = lost
         self._machine = self._machine or self._meter.lap()
         closing: Metadata = {
             "ended_at": utc_text(self._clock.now_ns()),

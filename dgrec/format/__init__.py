@@ -33,7 +33,14 @@ from dgrec.format.metadata import (
     video_entries,
 )
 from dgrec.format.parquet import SealedFile, leaves_of, seal, write_sealed
-from dgrec.format.schema import DETECTION, LABEL_LEAF, SCHEMA
+from dgrec.format.schema import DETECTION, LABEL_LEAF, SCHEMA, SIGNAL
+from dgrec.format.signals import (
+    LONGEST_NAME,
+    MOST_WITHOUT_ROW,
+    Signal,
+    as_note,
+    from_metadata,
+)
 from dgrec.format.totals import (
     AT_START,
     FLOATS,
@@ -62,6 +69,8 @@ __all__ = [
     "JournalTail",
     "JournalWriter",
     "LABEL_LEAF",
+    "LONGEST_NAME",
+    "MOST_WITHOUT_ROW",
     "LARGEST_MEASUREMENT",
     "LOSSES",
     "MaskMode",
@@ -70,15 +79,19 @@ __all__ = [
     "Row",
     "RowTotals",
     "SCHEMA",
+    "SIGNAL",
     "SealedFile",
+    "Signal",
     "Span",
     "StartLosses",
     "TOTALLED",
     "VideoEntry",
     "add_rows",
+    "as_note",
     "cuts_of",
     "dumps",
     "frame_labels",
+    "from_metadata",
     "have_common_frames",
     "is_being_written",
     "is_cast",

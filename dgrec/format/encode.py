@@ -22,6 +22,7 @@ from dgrec.format.arrays import NullColumns, compact, is_utf8, nested_array, num
 from dgrec.format.detections import detections_column
 from dgrec.format.masks import MaskMode
 from dgrec.format.schema import SCHEMA, STAGE_KEYS
+from dgrec.format.signals import Signal, signals_column
 
 __all__ = ["Row", "build_batch"]
 
@@ -67,6 +68,8 @@ class Row(NamedTuple):
     video_state: str | None = None
     #: Otherwise ``captured_ns`` is when it completed, and there is no latency.
     is_capture_known: bool = True
+    #: What was logged before it was written, and is in no earlier row.
+    signals: Sequence[Signal] = ()
 
 
 _DROPPED_NAMES = ("dropped_camera", "dropped_queue", "dropped_writer")
@@ -117,6 +120,11 @@ def build_batch(rows: Sequence[Row], first_frame: int, masks: MaskMode = "exact"
         "latency_ms": _durations(latency_ms),
         "timing": timing,
         "detections": detections_column(results, masks),
+        "signals": (
+            signals_column(fields["signals"])
+            if any(fields["signals"])
+            else _NULLS.get("signals", len(rows))
+        ),
     }
     struct = nested_array(_ROW, len(rows), [columns[name] for name in _TYPES])
     return pa.RecordBatch.from_struct_array(struct)

@@ -12,7 +12,17 @@ from typing import Any
 
 from dgrec.clock import Clock
 from dgrec.errors import DgrecError, OutputError
-from dgrec.format import LOSSES, Event, JournalWriter, Metadata, Row, source_size, utc_text
+from dgrec.format import (
+    LOSSES,
+    Event,
+    JournalWriter,
+    Metadata,
+    Row,
+    Signal,
+    as_note,
+    source_size,
+    utc_text,
+)
 from dgrec.paths import journal_path
 from dgrec.recorder.machine import MachineMeter
 from dgrec.recorder.options import RecordingOptions
@@ -133,9 +143,19 @@ class PartedJournal:
         """The size of the journals that are still to be sealed."""
         return self._current.bytes_written + self._sealer.waiting_bytes
 
-    def write(self, placed: Sequence[PlacedRow], events: Sequence[Event] = ()) -> None:
-        """Append rows to the journals of their segments, in order; events go with the first."""
-        note = {"events": list(events)} if events else {}
+    def write(
+        self,
+        placed: Sequence[PlacedRow],
+        signals: Sequence[Signal] = (),
+        events: Sequence[Event] = (),
+    ) -> None:
+        """Append rows to the journals of their segments, in order; events go with the first.
+
+        ``signals`` were logged while there were no rows.
+        """
+        note: dict[str, Any] = {"events": list(events)} if events else {}
+        if signals:
+            note["signals"] = as_note(signals)
         if not placed:
             self._current.write([], **note)
         for segment, group in groupby(placed, key=lambda item: item.segment):
