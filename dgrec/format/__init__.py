@@ -40,6 +40,8 @@ from dgrec.format.signals import (
     Signal,
     as_note,
     from_metadata,
+    signals_of,
+    with_signals,
 )
 from dgrec.format.totals import (
     AT_START,
@@ -110,6 +112,7 @@ __all__ = [
     "result_type",
     "rows_with_labels",
     "seal",
+    "signals_of",
     "since_start",
     "source_size",
     "utc_ns",
@@ -118,5 +121,6 @@ __all__ = [
     "verify_checksums",
     "video_entries",
     "with_columns",
+    "with_signals",
     "write_sealed",
 ]

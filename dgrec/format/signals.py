@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate, chain
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -31,7 +30,9 @@ __all__ = [
     "from_metadata",
     "from_note",
     "signals_column",
+    "signals_of",
     "with_earlier",
+    "with_signals",
 ]
 
 #: How many values are kept of a time without frames: ten names at 1 Hz for almost three hours.
@@ -66,20 +67,28 @@ def signals_column(signals: Sequence[Sequence[Signal]]) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), items, type=_LIST, mask=mask)
 
 
-def with_earlier(rows: pa.RecordBatch, earlier: pa.StructArray) -> pa.RecordBatch:
-    """Return rows of which the first also has signals that were logged before its own."""
+def signals_of(rows: pa.RecordBatch, index: int) -> pa.StructArray:
+    """Return what the row at ``index`` has in its column ``signals``."""
+    return rows.column("signals").slice(index, 1).flatten()
+
+
+def with_signals(rows: pa.RecordBatch, found: Mapping[int, pa.StructArray]) -> pa.RecordBatch:
+    """Return rows of which some, given by their index, have other signals."""
     at = rows.schema.get_field_index("signals")
     column = rows.column(at)
-    counts = np.array(pc.fill_null(pc.list_value_length(column), 0))
-    mask = np.array(column.is_null())
-    counts[0] += len(earlier)
-    mask[0] = False
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-    items = pa.concat_arrays([earlier, column.flatten()])
-    joined = pa.ListArray.from_arrays(
-        pa.array(offsets), items, type=column.type, mask=pa.array(mask)
-    )
+    chunks, done = [], 0
+    for index in sorted(found):
+        ends = pa.array([0, len(found[index])], pa.int32())
+        own = pa.ListArray.from_arrays(ends, found[index], type=column.type)
+        chunks += [column.slice(done, index - done), own]
+        done = index + 1
+    joined = pa.concat_arrays([*chunks, column.slice(done)])
     return rows.set_column(at, rows.schema.field(at), joined)
+
+
+def with_earlier(rows: pa.RecordBatch, earlier: pa.StructArray) -> pa.RecordBatch:
+    """Return rows of which the first also has signals that were logged before its own."""
+    return with_signals(rows, {0: pa.concat_arrays([earlier, signals_of(rows, 0)])})
 
 
 class WaitingSignals:

@@ -387,7 +387,8 @@ class PartSet:
 
 #: The metadata that are about one part, and are merged differently or not at all.
 _OF_ONE_PART = tuple(
-    "part ended_at end_reason end_detail notes totals machine events signals video damage is_finite".split()
+    "part ended_at end_reason end_detail notes totals machine events signals video damage "
+    "is_finite".split()
 )
 
 

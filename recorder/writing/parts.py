@@ -89,6 +89,7 @@ class PartedJournal:
         self.durability = options.durability
         self.number = earlier.number
         self._names = names
+        self._clock = clock
         self._metadata = metadata
         self._masks = options.masks
         self._video = video
@@ -116,6 +117,9 @@ class PartedJournal:
         )
 
     # --- for the writer ---
+
+    def now_ns(self) -> int:
+        return self._clock.now_ns()
 
     @property
     def path(self) -> Path:

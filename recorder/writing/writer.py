@@ -31,6 +31,8 @@ __all__ = ["FLUSH_BYTES", "FLUSH_SECONDS", "RowWriter"]
 FLUSH_SECONDS = 0.5
 FLUSH_BYTES = 1 << 20
 _MOST_SIGNALS = 1_000_000
+#: How long a result may be held before it is a row (`dgrec.recorder.held`), and a little more.
+_LONGEST_ON_ITS_WAY_NS = 400_000_000
 
 
 class RowWriter:
@@ -202,6 +204,23 @@ class RowWriter:
     def _is_half_full(self) -> bool:
         return len(self._rows) * 2 >= self._capacity
 
+    def _take_signals(self, rows: list[PlacedRow]) -> list[Signal]:
+        """Return the values to be written with these rows.
+
+        A value that is newer than all of them waits for the next flush: the row that it belongs to
+        may be on its way.
+        """
+        if not self._signals:
+            return []
+        until = 2**63
+        if rows and not self._closing:
+            oldest_ns = self.journal.now_ns() - _LONGEST_ON_ITS_WAY_NS
+            until = max(rows[-1].row.completed_ns, oldest_ns)
+        taken: list[Signal] = []
+        while self._signals and len(taken) < MOST_WITHOUT_ROW and self._signals[0].at_ns < until:
+            taken.append(self._signals.popleft())
+        return taken
+
     def _next_batch(self) -> tuple[list[PlacedRow], list[Event], list[Signal], bool]:
         """Wait until a flush is due; return what it writes, and whether it is the last."""
         with self._changed:
@@ -221,15 +240,12 @@ class RowWriter:
                 self._last_segment = placed.segment
             self._waiting_bytes = sum(_estimate(placed.row) for placed in self._rows)
             events, self._events = self._events, []
-            count = min(len(self._signals), MOST_WITHOUT_ROW)
-            signals = [self._signals.popleft() for _ in range(count)]
+            signals = self._take_signals(rows)
             self._changed.notify_all()  # the queue has room again
             return rows, events, signals, self._closing and not (self._rows or self._signals)
 
 
-def _placed(
-    rows: list[PlacedRow], signals: list[Signal]
-) -> tuple[list[PlacedRow], list[Signal]]:
+def _placed(rows: list[PlacedRow], signals: list[Signal]) -> tuple[list[PlacedRow], list[Signal]]:
     """Return the rows of a batch with what was logged, and what was logged if there are no rows.
 
     A value goes to the last row whose result had come out by then; to the first one, if that was

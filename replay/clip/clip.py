@@ -23,7 +23,9 @@ from dgrec.session import Session, parts_of
 __all__ = ["check_clip_output", "write_clip"]
 
 #: Metadata of a whole recording or of one of its parts, which is not true of a clip.
-_NOT_OF_A_CLIP = frozenset("part parts damage video end_detail totals machine is_finite".split())
+_NOT_OF_A_CLIP = frozenset(
+    "part parts damage video end_detail totals machine is_finite signals".split()
+)
 
 
 def write_clip(
@@ -131,6 +133,8 @@ def _metadata(
     }
     if videos:
         metadata["video"] = videos
+    if "signals" in old and rows.has_last:
+        metadata["signals"] = old["signals"]
     if "source" in old:
         metadata["source"] = _moved(old["source"], session.path, output)
     if "events" in old:
