@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dgrec.console import Console
 from dgrec.errors import ConfigError, DgrecError, SourceError
-from dgrec.recorder.job import Job, Plan, RecordRequest, make_plan, prepare
+from dgrec.recorder.job import Job, Plan, RecordRequest, make_group, make_plan, prepare
 from dgrec.recorder.model import load_model
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.recovery import Recovery, left_behind, recover
@@ -69,8 +69,9 @@ def run_record(request: RecordRequest) -> int:
         for loaded in models:
             stack.enter_context(loaded.model)  # releases its worker before `signals` ends it
         announcer = Announcer(console)
+        group = make_group([plan for plan, _ in opened], request)
         jobs = [
-            prepare(plan, reader, loaded, request, stack, announcer.announce)
+            prepare(plan, reader, loaded, request, stack, announcer.announce, group=group)
             for (plan, reader), loaded in zip(opened, models, strict=True)
         ]
         signals.stop = lambda: _stop(jobs)

@@ -320,7 +320,11 @@ class Recorder:
         session = ProgramSession(
             output,
             self.options,
-            metadata={"group": {"id": self._group}, **described, **self._metadata},
+            metadata={
+                "group": {"id": self._group, "name": self.output.stem},
+                **described,
+                **self._metadata,
+            },
             overwrite=self._overwrite,
             clock=self._clock,
             outputs=outputs,
