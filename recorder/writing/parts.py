@@ -150,8 +150,8 @@ class PartedJournal:
     def write(
         self,
         placed: Sequence[PlacedRow],
-        signals: Sequence[Signal] = (),
         events: Sequence[Event] = (),
+        signals: Sequence[Signal] = (),
     ) -> None:
         """Append rows to the journals of their segments, in order; events go with the first.
 

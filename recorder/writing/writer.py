@@ -178,7 +178,8 @@ class RowWriter:
                 if rows or events or signals:
                     for placed in rows:
                         self._start_losses.add(placed.row)
-                    self.journal.write(*_placed(rows, signals), events)
+                    rows, signals = _placed(rows, signals)
+                    self.journal.write(rows, events, signals)
                     self._look_at_disk()
                 if last:
                     return
