@@ -30,6 +30,7 @@ from dgrec.format import metadata as metadata_module
 from dgrec.recorder.destination import check_output, check_videos, replaced_files
 from dgrec.recorder.ending import Ending
 from dgrec.recorder.held import HeldResult
+from dgrec.recorder.host_signals import HostSignals
 from dgrec.recorder.machine import MachineMeter
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.outputs import OutputQueue
@@ -123,6 +124,7 @@ class SessionWriter:
         )
         for queue in self.outputs:
             queue.start(self._metadata)
+        self._host = HostSignals(self.log, self._clock.now_ns) if options.signals else None
 
     def _check_names(self, video: VideoOptions, overwrite: bool) -> None:
         if self._earlier == NOTHING_EARLIER:
@@ -260,6 +262,8 @@ class SessionWriter:
             if self._is_closed:
                 return self._metadata
             self._held.close()
+            if self._host is not None:
+                self._host.close()
             with contextlib.suppress(DgrecError):  # which the writer raises again
                 self._release()
             self._is_closed = True

@@ -15,8 +15,7 @@ from dgrec.terminal import echo
 
 if TYPE_CHECKING:
     from dgrec.footage import Position
-    from dgrec.replay.clip import Span
-    from dgrec.replay.clip.recorded_videos import ClipReport
+    from dgrec.replay.clip import ClipReport, Span
     from dgrec.session import Session
 
 __all__ = ["clip_command"]

@@ -12,9 +12,11 @@ import threading
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import psutil  # type: ignore[import-untyped]
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -32,6 +34,7 @@ from dgrec.format import (
 )
 from dgrec.format import signals as signals_module
 from dgrec.format.schema import METADATA_KEY
+from dgrec.recorder import host_signals
 from dgrec.recorder.recovery import recover
 from dgrec.replay.clip import Span, write_clip
 from dgrec.replay.verify import verify
@@ -185,6 +188,41 @@ def test_each_value_is_in_one_part(tmp_path: Path) -> None:
         recorder.log("n", 9)
     assert len(recorder.files) > 1
     assert logged(output) == {"n": [float(n) for n in range(10)]}
+
+
+def test_the_machine_s_own_values_are_logged(tmp_path: Path) -> None:
+    output = tmp_path / "s.parquet"
+    with dgrec.Recorder(output, signals="host") as recorder:
+        recorder.add([])
+        assert recorder._main is not None
+        journal = recorder._main.writer.journal
+        wait_until(lambda: "host.cpu" in logged(journal))
+    found = logged(output)
+    assert all(0 <= share <= 1 for share in found["host.cpu"] + found["host.memory"])
+    sensors = getattr(psutil, "sensors_temperatures", dict)()
+    temperatures = [name for name in found if name.endswith(".celsius")]
+    assert len(temperatures) == sum(map(len, sensors.values()))
+    with dgrec.open(output) as session:
+        assert session.metadata["options"]["signals"] == "host"
+
+
+def test_sensors_have_names_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    sensors = {
+        "coretemp": [SimpleNamespace(label="Core 0", current=51.0)] * 2,
+        "soc": [SimpleNamespace(label="", current=40.5), SimpleNamespace(label="", current=None)],
+    }
+    monkeypatch.setattr(psutil, "sensors_temperatures", lambda: sensors, raising=False)
+    assert dict(host_signals._temperatures()) == {
+        "host.coretemp.Core 0.celsius": 51.0,
+        "host.coretemp.Core 0.2.celsius": 51.0,
+        "host.soc.celsius": 40.5,
+    }
+
+    def without_sensors() -> None:
+        raise OSError("no such device")
+
+    monkeypatch.setattr(psutil, "sensors_temperatures", without_sensors, raising=False)
+    assert list(host_signals._temperatures()) == []
 
 
 # --- what becomes of it ------------------------------------------------------------------------
