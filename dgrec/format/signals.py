@@ -73,13 +73,15 @@ def signals_of(rows: pa.RecordBatch, index: int) -> pa.StructArray:
 
 
 def with_signals(rows: pa.RecordBatch, found: Mapping[int, pa.StructArray]) -> pa.RecordBatch:
-    """Return rows of which some, given by their index, have other signals."""
+    """Return rows of which some, given by their index, have other signals; null where none."""
     at = rows.schema.get_field_index("signals")
     column = rows.column(at)
     chunks, done = [], 0
     for index in sorted(found):
-        ends = pa.array([0, len(found[index])], pa.int32())
-        own = pa.ListArray.from_arrays(ends, found[index], type=column.type)
+        own = pa.nulls(1, column.type)
+        if count := len(found[index]):
+            ends = pa.array([0, count], pa.int32())
+            own = pa.ListArray.from_arrays(ends, found[index], type=column.type)
         chunks += [column.slice(done, index - done), own]
         done = index + 1
     joined = pa.concat_arrays([*chunks, column.slice(done)])
