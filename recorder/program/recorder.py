@@ -167,7 +167,7 @@ class Recorder:
 
         Args:
             model: A PySDK model, or a compound model.
-            name: Of the session, if it is not the first one: ``NAME`` in ``output-NAME.parquet``.
+            name: Puts its session into ``output-NAME.parquet``.
 
         Example::
 
@@ -189,7 +189,7 @@ class Recorder:
         read them. Each gizmo of a recorder records a session of its own.
 
         Args:
-            name: Of the session, if it is not the first one: ``NAME`` in ``output-NAME.parquet``.
+            name: Puts its session into ``output-NAME.parquet``.
 
         Example::
 
@@ -314,9 +314,10 @@ class Recorder:
             return self._sessions.get(key) or self._begin(key, described, name)
 
     def _begin(self, key: Hashable, described: Metadata, name: str | None = None) -> ProgramSession:
-        output, outputs = self.output, self._outputs
-        if self._sessions:
-            output, outputs = path_beside(output, name, described), []
+        output = self.output
+        if self._sessions or name is not None:
+            output = path_beside(output, name, described)
+        outputs = [] if self._sessions else self._outputs
         session = ProgramSession(
             output,
             self.options,
