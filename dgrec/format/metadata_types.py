@@ -287,7 +287,7 @@ _TOTALS: Final[dict[str, _Form]] = {
     **dict.fromkeys(("dropped_camera", "dropped_queue", "dropped_writer"), _count),
     **dict.fromkeys(("dropped_at_start", "dropped_camera_at_start"), _count),
     **dict.fromkeys(("dropped_queue_at_start", "dropped_writer_at_start"), _count),
-    **dict.fromkeys(("flushes", "video_left_out", "signals_left_out"), _count),
+    **dict.fromkeys(("flushes", "video_left_out", "signals", "signals_left_out"), _count),
     **dict.fromkeys(("skipped_after", "dropped_after", "dropped_camera_after"), _count),
     **dict.fromkeys(("dropped_queue_after", "dropped_writer_after"), _count),
     "clock_drift_ms": _number,

@@ -420,8 +420,9 @@ def _totals(parts: list[Any]) -> dict[str, Any]:
         for key in parts[0]
         if all(isinstance(totals.get(key), int) for totals in parts)
     }
-    if left_out := sum(totals.get("signals_left_out") or 0 for totals in parts):
-        added["signals_left_out"] = left_out
+    for key in ("signals", "signals_left_out"):  # absent where there are none
+        if count := sum(totals.get(key) or 0 for totals in parts):
+            added[key] = count
     # Values for the end of the whole recording, or for what came after its last row.
     for key in ("clock_drift_ms", *(f"{name}_after" for name in LOSSES)):
         added.pop(key, None)

@@ -47,7 +47,7 @@ Keys in the window:
   space        play, pause
   . ,          one frame on, back
   right left   10 s on, back (or ] [)
-  n p          next, previous mark: drop, frame slower than p99, new label
+  n p          next, previous mark: drop, slower than p99, new label, mark
   + -          faster, slower
   home end     first, last frame
   l h          labels, HUD

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 import psutil  # type: ignore[import-untyped]
 import pyarrow as pa
@@ -31,12 +33,15 @@ from dgrec.format import (
     Signal,
     as_note,
     seal,
+    utc_text,
 )
 from dgrec.format import signals as signals_module
 from dgrec.format.schema import METADATA_KEY
 from dgrec.recorder import host_signals
 from dgrec.recorder.recovery import recover
 from dgrec.replay.clip import Span, write_clip
+from dgrec.replay.info import _sections, describe
+from dgrec.replay.report import write_plot, write_report
 from dgrec.replay.verify import verify
 from tests.factory import (
     CLOSING,
@@ -489,3 +494,71 @@ def test_a_journal_without_signals_has_none(tmp_path: Path) -> None:
     with dgrec.open(path) as session:
         assert [row.row["signals"] for row in session] == [None] * 4
     assert "signals" not in session.metadata
+
+
+# --- what shows them ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def marked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A session with two signals and a mark, whose names are markup."""
+    rows = [
+        make_row(i, [], signals=[Signal("rpm", at(i), 50.0 * i), Signal("<b>load", at(i), 0.5)])
+        for i in range(30)
+    ]
+    mark = {"kind": "mark", "at": utc_text(at(15)), "text": "lamp <b>on"}
+    metadata = {**new_metadata(), "events": [mark]}
+    return write_session(tmp_path_factory.mktemp("marked") / "s.parquet", rows, metadata)
+
+
+def test_info_counts_them(marked: Path) -> None:
+    with dgrec.open(marked) as session:
+        assert session.metadata["totals"]["signals"] == 60
+        info = describe(session)
+        assert info["signals"] == {"<b>load": 30, "rpm": 30}
+        sections = {section.title: section.rows for section in _sections(info)}
+    assert sections["Signals"] == [("<b>load", "30 values"), ("rpm", "30 values")]
+    assert sections["Marks"] == [(utc_text(at(15)), "lamp <b>on")]
+    with dgrec.open(DATA / "format-1.parquet") as session:
+        assert describe(session)["signals"] == {}
+
+
+def test_the_report_draws_them(marked: Path, tmp_path: Path) -> None:
+    output = tmp_path / "report.html"
+    with dgrec.open(marked) as session:
+        write_report(session, output)
+    page = output.read_text(encoding="utf-8")
+    assert "<b>" not in page.partition("<script")[0]
+    specs = [
+        json.loads(text)
+        for text in re.findall(r'class="spec"[^>]*>(.*?)</script>', page, re.DOTALL)
+    ]
+    (signals,) = [spec for spec in specs if "facet" in spec]
+    names = {row["name"] for row in signals["data"]["values"]}
+    assert names == {"<b>load", "rpm"}
+    lines = [
+        layer["data"]["values"]
+        for spec in specs
+        for layer in spec.get("layer", ())
+        if layer["mark"]["type"] == "rule" and "mark" in layer["data"]["values"][0]
+    ]
+    second = (at(15) // 1000 - START_NS // 1000) / 1e6
+    assert lines == [[{"time": pytest.approx(second), "second": second, "mark": "lamp <b>on"}]]
+
+
+def test_a_report_without_signals_does_not_mention_them(tmp_path: Path) -> None:
+    path, output = write_session(tmp_path / "s.parquet", make_rows(30)), tmp_path / "report.html"
+    with dgrec.open(path) as session:
+        write_report(session, output)
+    page = output.read_text(encoding="utf-8")
+    assert "What was logged" not in page
+    assert "SQL of the marks" not in page
+    assert "Latency over time" in page
+
+
+def test_a_plot_of_them_is_a_picture(marked: Path, tmp_path: Path) -> None:
+    output = tmp_path / "signals.png"
+    with dgrec.open(marked) as session:
+        write_plot(session, "signals", output)
+    picture = cv2.imread(str(output))
+    assert (picture == (178, 114, 0)).all(axis=2).any(), "the line, in blue"
