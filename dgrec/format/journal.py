@@ -55,8 +55,9 @@ class Journal:
     damage: list[str] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     lost_frames: int = 0
-    #: What was logged after the last row.
-    late_signals: WaitingSignals = field(default_factory=WaitingSignals)
+    #: What was logged after the last row, and how many such values were left out.
+    late_signals: list[dict[str, Any]] = field(default_factory=list)
+    signals_left_out: int = 0
     #: Of each batch the position of its first row, and its offset in the file.
     places: list[tuple[int, int]] = field(default_factory=list)
     #: What was logged while no frames came, by the position of the row that it is given to.
@@ -106,7 +107,8 @@ class Journal:
         self.events = found.events
         self.lost_frames = found.lost_frames
         self.places = found.places
-        self.late_signals = found.signals
+        self.late_signals = as_metadata(found.signals.joined())
+        self.signals_left_out = found.signals.left_out
         self.signals_before = found.signals_before
 
     @property
@@ -116,8 +118,8 @@ class Journal:
         if self.events:
             metadata["events"] = [*self.metadata.get("events", []), *self.events]
         if self.late_signals:
-            metadata["signals"] = as_metadata(self.late_signals.joined())
-        if left_out := self.late_signals.left_out:
+            metadata["signals"] = self.late_signals
+        if left_out := self.signals_left_out:
             totals = metadata.get("totals", {})
             left_out += totals.get("signals_left_out") or 0
             metadata["totals"] = {**totals, "signals_left_out": left_out}

@@ -135,7 +135,7 @@ def _marked(
     for event in events:
         text = str(event.get("text") or "")
         with contextlib.suppress(ValueError, TypeError, OverflowError):
-            moment = dt.datetime.fromisoformat(event.get("at"))
+            moment = dt.datetime.fromisoformat(str(event.get("at")))
             at_us = utc_ns(moment) // 1000
             frame = int(np.searchsorted(captured_us, at_us, side="right")) - 1
             if frame >= 0:
