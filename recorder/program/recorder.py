@@ -228,7 +228,7 @@ class Recorder:
         """Record a value over time, such as a speed or a temperature, beside the frames.
 
         It takes about a microsecond, in any thread. The view ``signals`` has the values
-        (docs/sql.md).
+        (docs/sql.md); of several sessions that of the first one.
 
         Args:
             name: What it is the value of.
