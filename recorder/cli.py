@@ -96,6 +96,13 @@ def _recording_options(
     help="Session file to write; {source} in it stands for the source's name.  [default: "
     "recordings/SOURCE-TIME.parquet]",
 )
+@click.option(
+    "--together",
+    is_flag=True,
+    help="The sessions of several sources are one recording, with one clock and one group: replay "
+    "shows them side by side in time, SQL joins them, clip cuts all at once. --output walk.parquet "
+    "then stands for walk-{source}.parquet.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the session file if it exists.")
 @click.option("--model-name", default="", help="Name of the model in its zoo.")
 @click.option(

@@ -15,9 +15,11 @@ import numpy as np
 from dgrec import analyzers
 from dgrec.errors import ConfigError, DgrecError
 from dgrec.format import (
+    LONGEST_NAME,
     Metadata,
     is_result,
     is_stream_meta,
+    is_utf8,
     json_values,
     result_values,
     utc_ns,
@@ -30,6 +32,8 @@ __all__ = [
     "finite",
     "own_pixels",
     "recordable",
+    "signal_name",
+    "signal_value",
     "size_of",
     "snapshot",
     "stamp_ns",
@@ -200,6 +204,37 @@ def finite(name: str, number: float) -> float:
     if isinstance(number, numbers.Real) and math.isfinite(number):
         return float(number)
     raise ConfigError(f"{name}: {number!r} is not a number of seconds")
+
+
+def signal_name(name: object) -> str:
+    """Return the name of a signal.
+
+    Raises:
+        ConfigError: It is not a text that can be one.
+    """
+    if type(name) is str and 0 < len(name) <= LONGEST_NAME and (name.isascii() or is_utf8(name)):
+        return name
+    if isinstance(name, str) and len(name) > LONGEST_NAME:
+        raise ConfigError(f"log: the name of a signal is longer than {LONGEST_NAME} characters")
+    raise ConfigError(f"log: {name!r} is not the name of a signal")
+
+
+def signal_value(name: str, value: object) -> float:
+    """Return the value of a signal.
+
+    Raises:
+        ConfigError: It is not a finite number.
+    """
+    if type(value) is not float:
+        if not isinstance(value, numbers.Real):
+            raise ConfigError(f"log: {name}: {value!r} is not a number")
+        try:
+            value = float(value)
+        except OverflowError:
+            value = math.inf
+    if math.isfinite(value):
+        return value
+    raise ConfigError(f"log: {name}: {value!r} is not a finite number")
 
 
 def describe_result(result: Any) -> Metadata:

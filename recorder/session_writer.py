@@ -19,6 +19,7 @@ from dgrec.format import (
     Event,
     Metadata,
     Row,
+    Signal,
     add_rows,
     loses_at_start,
     pixel_aspect,
@@ -30,6 +31,7 @@ from dgrec.format import metadata as metadata_module
 from dgrec.recorder.destination import check_output, check_videos, replaced_files
 from dgrec.recorder.ending import Ending
 from dgrec.recorder.held import HeldResult
+from dgrec.recorder.host_signals import HostSignals
 from dgrec.recorder.machine import MachineMeter
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.outputs import OutputQueue
@@ -124,6 +126,7 @@ class SessionWriter:
         )
         for queue in self.outputs:
             queue.start(self._metadata)
+        self._host = HostSignals(self.log, self._clock.now_ns) if options.signals else None
 
     def _check_names(self, video: VideoOptions, overwrite: bool) -> None:
         if self._earlier == NOTHING_EARLIER:
@@ -246,6 +249,12 @@ class SessionWriter:
             self.progress.damaged += event["lost"]
         self._keep(self._continuation.event(event))
 
+    def log(self, signal: Signal) -> None:
+        """Record a value over time. Any thread may call this."""
+        if self._is_closed or self._alarm_reason or self._process != os.getpid():
+            self._check_open()
+        self._writer.log(signal)
+
     def close(self, ending: Ending | None = None) -> Metadata:
         """Write the waiting rows, seal the session, and return its metadata. May be called twice.
 
@@ -257,6 +266,8 @@ class SessionWriter:
             if self._is_closed:
                 return self._metadata
             self._held.close()
+            if self._host is not None:
+                self._host.close()
             with contextlib.suppress(DgrecError):  # which the writer raises again
                 self._release()
             self._is_closed = True
@@ -366,6 +377,8 @@ class SessionWriter:
         }
         if self.video.options.kinds:
             totals["video_left_out"] = self.video.left_out
+        if lost := self._writer.lost_signals:
+            totals["signals_left_out"] = lost
         self._machine = self._machine or self._meter.lap()
         closing: Metadata = {
             "ended_at": utc_text(self._clock.now_ns()),

@@ -35,7 +35,16 @@ from dgrec.format.metadata import (
 from dgrec.format.parquet import SealedFile, leaves_of, seal, write_sealed
 from dgrec.format.recorded_objects import InnerResult, is_result, is_stream_meta
 from dgrec.format.result_values import OVERLAY_SETTINGS
-from dgrec.format.schema import DETECTION, LABEL_LEAF, SCHEMA
+from dgrec.format.schema import DETECTION, LABEL_LEAF, SCHEMA, SIGNAL
+from dgrec.format.signals import (
+    LONGEST_NAME,
+    MOST_WITHOUT_ROW,
+    Signal,
+    as_note,
+    from_metadata,
+    signals_of,
+    with_signals,
+)
 from dgrec.format.totals import (
     AT_START,
     FLOATS,
@@ -65,6 +74,8 @@ __all__ = [
     "JournalTail",
     "JournalWriter",
     "LABEL_LEAF",
+    "LONGEST_NAME",
+    "MOST_WITHOUT_ROW",
     "LARGEST_MEASUREMENT",
     "LOSSES",
     "MaskMode",
@@ -74,16 +85,20 @@ __all__ = [
     "Row",
     "RowTotals",
     "SCHEMA",
+    "SIGNAL",
     "SealedFile",
+    "Signal",
     "Span",
     "StartLosses",
     "TOTALLED",
     "VideoEntry",
     "add_rows",
+    "as_note",
     "build_batch",
     "cuts_of",
     "dumps",
     "frame_labels",
+    "from_metadata",
     "have_common_frames",
     "is_being_written",
     "is_cast",
@@ -105,6 +120,7 @@ __all__ = [
     "result_values",
     "rows_with_labels",
     "seal",
+    "signals_of",
     "since_start",
     "source_size",
     "utc_ns",
@@ -113,5 +129,6 @@ __all__ = [
     "verify_checksums",
     "video_entries",
     "with_columns",
+    "with_signals",
     "write_sealed",
 ]

@@ -22,6 +22,7 @@ from dgrec.format.arrays import NullColumns, compact, is_utf8, nested_array, num
 from dgrec.format.detections import detections_column
 from dgrec.format.masks import MaskMode
 from dgrec.format.schema import SCHEMA, STAGE_KEYS
+from dgrec.format.signals import Signal, signals_column
 
 __all__ = ["Row", "build_batch"]
 
@@ -69,6 +70,8 @@ class Row(NamedTuple):
     is_capture_known: bool = True
     #: ``model`` and ``overlay`` of a result that is of another kind than the session's.
     described: Mapping[str, Any] | None = None
+    #: What was logged before it was written, and is in no earlier row.
+    signals: Sequence[Signal] = ()
 
 
 _DROPPED_NAMES = ("dropped_camera", "dropped_queue", "dropped_writer")
@@ -130,6 +133,11 @@ def build_batch(
         "latency_ms": _durations(latency_ms),
         "timing": timing,
         "detections": detections_column(results, masks, losses),
+        "signals": (
+            signals_column(fields["signals"])
+            if any(fields["signals"])
+            else _NULLS.get("signals", len(rows))
+        ),
     }
     struct = nested_array(_ROW, len(rows), [columns[name] for name in _TYPES])
     return pa.RecordBatch.from_struct_array(struct)

@@ -7,6 +7,7 @@ named here or is absent. Nothing else has to check types.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -74,6 +75,15 @@ def _number(value: Any, depth: int) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return _ABSENT
     return value if abs(value) <= _LARGEST_NUMBER else _ABSENT
+
+
+def _finite(value: Any, depth: int) -> Any:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return _ABSENT
+    fits = abs(value) <= sys.float_info.max  # false of NaN, too
+    return float(value) if fits else _ABSENT
 
 
 def _flag(value: Any, depth: int) -> Any:
@@ -235,12 +245,16 @@ _CLIP: Final[dict[str, _Form]] = {
 _CLIP["clip"] = _object(_CLIP)  # a clip of a clip
 
 _EVENT: Final[dict[str, _Form]] = {
-    **dict.fromkeys(("kind", "from", "to", "at", "reason"), _text),
+    **dict.fromkeys(("kind", "from", "to", "at", "reason", "text"), _text),
     "seconds": _number,
     "back": _flag,
     "media_time_s": _number,
     **dict.fromkeys(("attempts", "source_frame", "lost", "width", "height"), _count),
 }
+
+_SIGNAL: Final[dict[str, _Form]] = {"name": _text, "at": _text, "value": _finite}
+
+_GROUP: Final[dict[str, _Form]] = {"id": _text, "name": _text, "members": _list(_path, 10_000)}
 
 _VIDEO: Final[dict[str, _Form]] = {
     "file": _path,
@@ -334,7 +348,7 @@ _TOTALS: Final[dict[str, _Form]] = {
     **dict.fromkeys(("dropped_camera", "dropped_queue", "dropped_writer"), _count),
     **dict.fromkeys(("dropped_at_start", "dropped_camera_at_start"), _count),
     **dict.fromkeys(("dropped_queue_at_start", "dropped_writer_at_start"), _count),
-    **dict.fromkeys(("flushes", "video_left_out"), _count),
+    **dict.fromkeys(("flushes", "video_left_out", "signals", "signals_left_out"), _count),
     **dict.fromkeys(("skipped_after", "dropped_after", "dropped_camera_after"), _count),
     **dict.fromkeys(("dropped_queue_after", "dropped_writer_after"), _count),
     "clock_drift_ms": _number,
@@ -361,6 +375,8 @@ _METADATA: Final[dict[str, _Form]] = {
     "host": _object({"name": _text}),
     **dict.fromkeys(("versions", "options"), _object({})),
     "events": _list(_object(_EVENT)),
+    "signals": _list(_object(_SIGNAL)),
+    "group": _object(_GROUP),
     "video": _list(_object(_VIDEO), 10_000),
     **dict.fromkeys(("damage", "notes"), _list(_text, 10_000)),
 }

@@ -19,6 +19,8 @@ from dgrec.format import (
     JournalWriter,
     Metadata,
     Row,
+    Signal,
+    as_note,
     json_values,
     source_size,
     utc_text,
@@ -91,6 +93,7 @@ class PartedJournal:
         self.losses = json_values.Losses()
         self.number = earlier.number
         self._names = names
+        self._clock = clock
         self._metadata = metadata
         self._masks = options.masks
         self._video = video
@@ -119,6 +122,9 @@ class PartedJournal:
 
     # --- for the writer ---
 
+    def now_ns(self) -> int:
+        return self._clock.now_ns()
+
     @property
     def path(self) -> Path:
         """The journal that is being written."""
@@ -145,9 +151,19 @@ class PartedJournal:
         """The size of the journals that are still to be sealed."""
         return self._current.bytes_written + self._sealer.waiting_bytes
 
-    def write(self, placed: Sequence[PlacedRow], events: Sequence[Event] = ()) -> None:
-        """Append rows to the journals of their segments, in order; events go with the first."""
-        note = {"events": list(events)} if events else {}
+    def write(
+        self,
+        placed: Sequence[PlacedRow],
+        events: Sequence[Event] = (),
+        signals: Sequence[Signal] = (),
+    ) -> None:
+        """Append rows to the journals of their segments, in order; events go with the first.
+
+        ``signals`` were logged while there were no rows.
+        """
+        note: dict[str, Any] = {"events": list(events)} if events else {}
+        if signals:
+            note["signals"] = as_note(signals)
         if not placed:
             self._current.write([], **note)
         for segment, group in groupby(placed, key=lambda item: item.segment):

@@ -24,7 +24,7 @@ __all__ = ["check_clip_output", "moved_source", "write_clip"]
 
 #: Metadata of a whole recording or of one of its parts, which is not true of a clip.
 _NOT_OF_A_CLIP = frozenset(
-    "analyzed part parts damage video end_detail totals machine is_finite".split()
+    "analyzed part parts damage video end_detail totals machine is_finite signals".split()
 )
 
 
@@ -36,6 +36,7 @@ def write_clip(
     with_video: bool = False,
     overwrite: bool = False,
     description: Mapping[str, Any] | None = None,
+    members: Sequence[str] = (),
 ) -> ClipReport:
     """Write some of a session's frames, and their part of its videos, as a new session.
 
@@ -50,6 +51,7 @@ def write_clip(
         with_video: Whether pixels from a source file are written beside the clip.
         overwrite: Whether existing files may be replaced.
         description: How the spans were chosen, for the metadata.
+        members: The names of all clips that were cut together, of sessions recorded together.
 
     Raises:
         OutputError: A file exists, or cannot be written.
@@ -75,6 +77,9 @@ def write_clip(
             target = VideoTarget(video_path(output, "raw"), overwrite, new)
             videos.append(from_source(session, rows, target, report))
         metadata = _metadata(session, rows, output, videos, dict(description or {}))
+        if group := metadata.pop("group", None):
+            group = {key: value for key, value in group.items() if key != "members"}
+            metadata["group"] = {**group, "members": list(members)} if members else group
         write_sealed(
             output,
             session.schema,
@@ -133,6 +138,8 @@ def _metadata(
     }
     if videos:
         metadata["video"] = videos
+    if "signals" in old and rows.has_last:
+        metadata["signals"] = old["signals"]
     if "source" in old:
         metadata["source"] = moved_source(old["source"], session.path, output)
     if "events" in old:
