@@ -229,8 +229,9 @@ def prepare(
     """
     source, given = plan.source, request.options
     video = video_options(plan.options)
+    packets = reader.keep_packets() if _keeps_packets(plan, request) else None
     width, height = video.size or reader.size
-    if video.kinds and width and height:
+    if video.kinds and packets is None and width and height:
         check_codec(video.codec, video.quality, (width + width % 2, height + height % 2))
     earlier = _earlier(plan, reader)
     clock = Clock(after_ns=earlier.completed_ns + _STAMP_NS)
@@ -239,7 +240,7 @@ def prepare(
             f"{plan.output}: the system clock is {-clock.drift_ns() / 1e9:.1f} s behind the last "
             "recorded frame; stamps continue from there"
         )
-    capture = _capture(reader, source, clock, given, announce)
+    capture = _capture(reader, source, clock, given, announce, keeps=packets is not None)
     stack.callback(capture.release)  # PySDK does it too, unless its loop was left early
     metadata = _metadata(plan, reader, loaded, given)
     earlier.check(plan.output, metadata)
@@ -266,10 +267,26 @@ def prepare(
         earlier=earlier,
         sources=len(request.sources),
         outputs=[OutputQueue(each, policy) for each in outputs],
+        packets=packets,
     )
     inference = inference or _inference(loaded, request, announce)
     stream = Stream(loaded.model, capture, recorder, clock=clock, inference=inference)
     return Job(source, stream, _expected_frames(reader, given))
+
+
+def _keeps_packets(plan: Plan, request: RecordRequest) -> bool:
+    """Return whether the source's packets are to be kept, if it has any.
+
+    Who names a codec, a quality or a size wants the pictures encoded.
+    """
+    asks = [flag for flag in request.video_flags if flag != "--video-when-full"]
+    given, usual = plan.options, RecordingOptions()
+    names = ("codec", "video_quality", "video_size")
+    return (
+        given.video == "raw"
+        and not asks
+        and all(getattr(given, name) == getattr(usual, name) for name in names)
+    )
 
 
 def _earlier(plan: Plan, reader: SourceReader) -> Earlier:
@@ -308,11 +325,16 @@ def _capture(
     clock: Clock,
     options: RecordingOptions,
     announce: Callable[[str], None],
+    *,
+    keeps: bool,
 ) -> Capture:
     frames: FrameSource
 
     def reopen() -> SourceReader:
-        return open_source(source, stall_timeout_s=options.stall_timeout)
+        again = open_source(source, stall_timeout_s=options.stall_timeout)
+        if keeps:
+            again.keep_packets()
+        return again
 
     if reader.has_end:
         frames = FileSource(

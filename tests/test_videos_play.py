@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dgrec.recorder.video import find_codec
-from dgrec.recorder.video.file import VideoFile, frame_stamps
+from dgrec.recorder.video.file import EncodedVideo, frame_stamps
 from tests.browser import Browser, needs_chromium
 from tests.recorder.network_camera import MjpegCamera
 from tests.replay.clips import numbered_image
@@ -121,7 +121,7 @@ def test_a_browser_plays_and_seeks(folder: Path, tmp_path: Path, name: str) -> N
 @pytest.mark.parametrize("is_finished", [True, False])
 def test_a_browser_seeks_behind_a_gap_of_days(tmp_path: Path, is_finished: bool) -> None:
     """Also in a file whose recorder was killed while the camera was silent."""
-    file = VideoFile(tmp_path / "v.mp4", "raw", find_codec("h264"), 70)
+    file = EncodedVideo(tmp_path / "v.mp4", "raw", find_codec("h264"), 70)
     stamps = [start + i * 40_000 for start in (0, 3 * 86_400_000_000) for i in range(30)]
     for number, stamp in enumerate(stamps):
         file.write(numbered_image(number), stamp)

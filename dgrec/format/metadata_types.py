@@ -245,7 +245,7 @@ _EVENT: Final[dict[str, _Form]] = {
 
 _VIDEO: Final[dict[str, _Form]] = {
     "file": _path,
-    **dict.fromkeys(("kind", "codec", "started_at", "sha256", "problem"), _text),
+    **dict.fromkeys(("kind", "codec", "packets", "started_at", "sha256", "problem"), _text),
     **dict.fromkeys(("width", "height", "frames", "size"), _count),
 }
 

@@ -1,0 +1,89 @@
+"""Recordings of kept packets, and the comparison of their pictures to what the model saw."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import dgrec
+from dgrec.clock import Clock
+from dgrec.recorder.capture import Capture, Decimator
+from dgrec.recorder.sources import FileSource, LiveSource, open_source, parse_source
+from tests.recorder.doubles import PysdkDouble, new_stream
+
+__all__ = ["DETECTION", "digest_of", "differing", "record_kept"]
+
+DETECTION = {"bbox": [1.0, 2.0, 9.0, 9.0], "category_id": 0, "label": "person", "score": 0.5}
+
+
+def digest_of(image: np.ndarray[Any, Any]) -> str:
+    return hashlib.md5(np.ascontiguousarray(image)).hexdigest()
+
+
+def record_kept(
+    source: Path | str,
+    output: Path,
+    *,
+    every: int = 1,
+    loop: bool = False,
+    watch: Callable[[int], None] = lambda count: None,
+    max_frames: int | None = None,
+    **choices: Any,
+) -> dict[int, str]:
+    """Record a source with its packets; return the digest of each frame as the model saw it."""
+    seen: dict[int, str] = {}
+    clock = Clock()
+    parsed = parse_source(str(source))
+
+    def opened() -> Any:
+        reader = open_source(parsed, stall_timeout_s=choices.get("stall_timeout", 10.0))
+        reader.keep_packets()
+        return reader
+
+    reader = open_source(parsed, stall_timeout_s=choices.get("stall_timeout", 10.0))
+    packets = reader.keep_packets()
+    assert packets is not None
+    frames: Any
+    if reader.has_end:
+        frames = FileSource(reader, clock, reopen=opened, loop=loop)
+    else:
+        frames = LiveSource(reader, parsed, clock, reopen=opened)
+    capture = Capture(frames, decimator=Decimator(every=every), max_frames=max_frames)
+
+    def note(row: Any, result: Any) -> None:
+        seen[len(seen)] = digest_of(result.image)
+        watch(len(seen))
+
+    model = PysdkDouble("Detection", lambda index: [dict(DETECTION)])
+    stream = new_stream(
+        model,
+        capture,
+        output,
+        model.describe(),
+        clock=clock,
+        watchers=(note,),
+        packets=packets,
+        video="raw",
+        **choices,
+    )
+    stream.run()
+    capture.release()
+    return seen
+
+
+def differing(session: dgrec.Session, seen: dict[int, str], *, start: int = 0) -> tuple[int, int]:
+    """Return how many rows have other pixels than were seen, and how many have none."""
+    other = without = 0
+    with session.pixels() as pixels:
+        for row in range(len(session)):
+            facts = session.row(row)
+            image = pixels.frame(facts)
+            if image is None:
+                without += 1
+            elif digest_of(image) != seen[facts["frame"] + start]:
+                other += 1
+    return other, without
