@@ -21,8 +21,6 @@ from dgrec.video import (
 
 __all__ = ["KeptFrames"]
 
-#: Up to about here, decoding on is faster than seeking.
-_NEAR = 100
 #: Decoded frames that are kept, so that steps back need no decoding.
 _KEPT_FRAMES = 24
 _KEPT_BYTES = 128 << 20
@@ -47,8 +45,8 @@ class KeptFrames:
         self.time_s: float | None = None
         self._containers: list[Any] = []
         try:
-            # One to read the index from, and one to decode from.
-            for _ in range(2):
+            # To read the index from, to decode from, and to look at key frames.
+            for _ in range(3):
                 self._containers.append(open_container(path, str(path)))
             self._index = FrameIndex(self._containers[0], any_start=True)
             self._zero = self._index.pts(0)
@@ -68,9 +66,11 @@ class KeptFrames:
         self._converter = PixelConverter()
         self._decoder: Iterator[Any] | None = None
         self._began_at = 0  # the group that decoding began with
+        self._wanted = 0  # the group of the frame that is looked for
         self._key_pts = 0  # presentation time of its key frame
         self._front = 0  # presentation time of what was decoded last
-        self._number = -1  # what was read last
+        self._starts: dict[int, bool] = {}  # whether decoding can begin at a group
+        self._broken: set[int] = set()  # groups that begin what is damaged
         #: Whether something could not be decoded since.
         self._is_broken = False
         self._recent: OrderedDict[int, Any] = OrderedDict()
@@ -117,12 +117,20 @@ class KeptFrames:
         return float((pts - self._zero) * self._stream.time_base)
 
     def _find(self, number: int, pts: int) -> Any:
-        ahead, self._number = number - self._number, number
-        if self._decoder is None or pts <= self._front or not 0 < ahead < _NEAR:
-            self._begin(self._start_of(number, pts))
-        frame = self._decode_to(pts)
-        if self._is_broken and self._began_at > 0:
+        self._wanted = self._index.group_of(number)
+        start = self._start_of(number, pts)
+        if start in self._broken:
+            start = 0
+        # Decoding never goes on from one such point to the next: what was cut together there may
+        # confuse a decoder.
+        goes_on = self._decoder is not None and start == self._began_at and pts > self._front
+        frame = self._decode_to(pts) if goes_on else None
+        if frame is None and (self._decoder is None or not goes_on):
+            self._begin(start)
+            frame = self._decode_to(pts)
+        if self._is_broken and start > 0:
             # Decoders make lost parts up from whatever they decoded before.
+            self._broken.add(start)
             self._begin(0)
             frame = self._decode_to(pts)
         return frame
@@ -131,13 +139,17 @@ class KeptFrames:
         """Return the last group from which on a frame is decoded exactly."""
         index = self._index
         group = index.group_of(number)
-        while group > 0 and not (pts >= index.group(group).key_pts and self._starts(group)):
+        while group > 0 and not (pts >= index.group(group).key_pts and self._may_start(group)):
             group -= 1
         return group
 
-    def _starts(self, group: int) -> bool:
-        key = next(self._index.packets(self._containers[1], group), None)
-        return key is not None and is_random_access_point(self._codec, bytes(key), self._nal_length)
+    def _may_start(self, group: int) -> bool:
+        if group not in self._starts:
+            key = next(self._index.packets(self._containers[2], group), None)
+            self._starts[group] = key is not None and is_random_access_point(
+                self._codec, bytes(key), self._nal_length
+            )
+        return self._starts[group]
 
     def _begin(self, group: int) -> None:
         self._recent.clear()
@@ -149,7 +161,16 @@ class KeptFrames:
         self._decoder = self._frames(group)
 
     def _frames(self, group: int) -> Iterator[Any]:
-        for packet in self._index.packets(self._containers[1], group):
+        index = self._index
+        at, following = index.first(group), group + 1
+        for packet in index.packets(self._containers[1], group):
+            if following < index.groups and at == index.first(following):
+                if following > self._wanted and self._may_start(following):
+                    # What is left in the decoder comes before, whatever the next pictures say.
+                    yield from self._stream.codec_context.decode(None)
+                    return
+                following += 1
+            at += 1
             self._is_broken = self._is_broken or packet.is_corrupt
             try:
                 yield from packet.decode()
@@ -157,6 +178,7 @@ class KeptFrames:
                 self._is_broken = True
 
     def _decode_to(self, pts: int) -> Any:
+        """Return the picture of a time; None if it is passed, or decoding has come to its end."""
         assert self._decoder is not None
         for frame in self._decoder:
             if frame.pts is None or frame.pts < self._key_pts:
