@@ -236,8 +236,9 @@ class Capture:
             self._pending.skipped += frame.skipped_before
             self._pending.dropped_camera += frame.dropped_camera
             self._pending.dropped_queue += frame.dropped_queue + 1
-            self._leave_packets(frame)
             self.counts.dropped_queue += 1
+        lost = [packet for frame in (*unanswered, *self._again) for packet in frame.packets]
+        self._pending_packets = lost + self._pending_packets
         self._again.clear()
         return len(unanswered)
 

@@ -114,7 +114,9 @@ HELP = {
     "code 5.",
     "video": "Record the pixels beside the session: as they came (NAME.mp4), with the overlay "
     "(NAME.annotated.mp4), or both. auto: raw for a live source; nothing for a file, which is the "
-    "video itself.",
+    "video itself. raw keeps the source's own packets where it sends H.264, H.265 or JPEG, which "
+    "costs nearly nothing and gives back the very pixels (browsers do not play H.265); with "
+    "--codec, --video-quality or --video-size, and of other sources, pictures are encoded.",
     "video_quality": "From smallest (1) to best (100). 6 more is twice as good in H.264's own "
     "terms, and takes about a third more room.",
     "video_size": "Scale the video to that size, both numbers even: 640x360.  [default: that of "

@@ -73,6 +73,8 @@ class FrameIndex:
         self.count = 0
         self._keys: list[int] = []  # position of each key frame in the file
         self._key_times: list[int] = []  # its DTS; its PTS if the file had to be read
+        #: Where to seek for each key frame, if the file had to be read.
+        self._seek_times: list[int] = []
         self._end_time = 0
         #: Presentation times in the order of the file, if the file had to be read.
         self._pts: np.ndarray[Any, Any] | None = None
@@ -116,6 +118,10 @@ class FrameIndex:
             if packet.is_keyframe:
                 self._keys.append(len(pts))
                 self._key_times.append(packet.pts)
+                # FFmpeg seeks a fragmented MP4 by decoding time.
+                is_mp4 = _WITH_TABLE in self._container.format.name.split(",")
+                has_dts = is_mp4 and packet.dts is not None
+                self._seek_times.append(packet.dts if has_dts else packet.pts)
             pts.append(packet.pts)
         self._pts = np.asarray(pts, np.int64)
         if len(np.unique(self._pts)) != len(pts):
@@ -142,12 +148,14 @@ class FrameIndex:
         wanted = self._key_times[group]
         # FFmpeg seeks an MP4 by presentation time, which the table lacks. Any time before the next
         # key frame's DTS will do, and landing on an earlier key frame does no harm.
-        times = [wanted]
-        if self._pts is None:
+        if self._pts is not None:
+            times = [self._seek_times[group]]
+        else:
             is_last = group + 1 == self.groups
-            times.insert(0, self._end_time if is_last else self._key_times[group + 1] - 1)
+            following = self._end_time if is_last else self._key_times[group + 1] - 1
+            times = [max(following, wanted), wanted]
         for time in times:
-            container.seek(max(time, wanted), stream=stream, backward=True)
+            container.seek(time, stream=stream, backward=True)
             is_there = False
             for packet in container.demux(stream):
                 if not is_there:

@@ -24,7 +24,7 @@ _WIDTH, _HEIGHT, _FPS = 3, 4, 5
 #: How long a frame lasts if the file does not say, and how long it lasts at most.
 _STEP_NS = 40_000_000
 _GAP_NS = 60_000_000_000
-#: The most packets that wait for a frame to be inferred, and how often that is looked at.
+#: The most packets that wait for a frame to be inferred, and how often their size is looked at.
 _MOST_PACKETS = 1000
 _MOST_BYTES = 64 << 20
 _LOOK_EVERY = 32
@@ -70,8 +70,9 @@ class Frame:
         """
         packets.extend(self.packets)
         self.packets = packets
-        if len(packets) % _LOOK_EVERY == 0 and (
-            len(packets) > _MOST_PACKETS or sum(each.size for each in packets) > _MOST_BYTES
+        looks = len(packets) % _LOOK_EVERY == 0
+        if len(packets) > _MOST_PACKETS or (
+            looks and sum(packet.size for packet in packets) > _MOST_BYTES
         ):
             starts = [at for at, packet in enumerate(packets) if packet.starts]
             del packets[: starts[-1] if starts and starts[-1] else len(packets)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 import dgrec
 from dgrec.clock import Clock
+from dgrec.footage import Pixels, find_footage, find_recorded
 from dgrec.recorder.capture import Capture, Decimator
 from dgrec.recorder.sources import FileSource, LiveSource, open_source, parse_source
 from tests.recorder.doubles import PysdkDouble, new_stream
@@ -75,15 +76,25 @@ def record_kept(
     return seen
 
 
-def differing(session: dgrec.Session, seen: dict[int, str], *, start: int = 0) -> tuple[int, int]:
-    """Return how many rows have other pixels than were seen, and how many have none."""
+def differing(
+    session: dgrec.Session,
+    seen: dict[int, str],
+    video: Path | None = None,
+    order: Iterable[int] | None = None,
+) -> tuple[int, int]:
+    """Return how many rows have other pixels than were seen, and how many have none.
+
+    The source is there too: ``video``, or else the videos of the parts, are read.
+    """
     other = without = 0
-    with session.pixels() as pixels:
-        for row in range(len(session)):
+    footage = find_recorded(session)[0] if video is None else find_footage(session, video)
+    assert footage is not None
+    with Pixels(footage) as pixels:
+        for row in range(len(session)) if order is None else order:
             facts = session.row(row)
             image = pixels.frame(facts)
             if image is None:
                 without += 1
-            elif digest_of(image) != seen[facts["frame"] + start]:
+            elif digest_of(image) != seen[facts["frame"]]:
                 other += 1
     return other, without
