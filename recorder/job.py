@@ -27,7 +27,7 @@ from dgrec.recorder.destination import (
     output_path,
 )
 from dgrec.recorder.model import LoadedModel, ModelRequest, load_model
-from dgrec.recorder.options import RecordingOptions
+from dgrec.recorder.options import LOSSLESS_IS_FIXED, RecordingOptions
 from dgrec.recorder.outputs import JsonLines, Output, OutputQueue, OverlayWindow, check_target
 from dgrec.recorder.recovery import Recovery
 from dgrec.recorder.session_writer import SessionWriter
@@ -85,6 +85,8 @@ class RecordRequest:
             raise ConfigError("--continue adds parts: say --split-every or --split-size, too")
         if self.continues and self.overwrite:
             raise ConfigError("--continue and --overwrite contradict each other: give one of them")
+        if self.options.video == "lossless" and self.shapes_video:
+            raise ConfigError(LOSSLESS_IS_FIXED)
         if len(self.sources) > 1:
             self._check_several()
         suffix = self.output.suffix if self.output is not None else ""
@@ -92,6 +94,11 @@ class RecordRequest:
             raise ConfigError("--output: .arrows is the suffix of journals; use .parquet")
         if suffix == VIDEO_SUFFIXES["raw"]:
             raise ConfigError("--output: .mp4 is the suffix of videos; use .parquet")
+
+    @property
+    def shapes_video(self) -> bool:
+        """Whether a codec, a quality or a size was named."""
+        return any(flag != "--video-when-full" for flag in self.video_flags)
 
     def _check_several(self) -> None:
         source, count = Counter(self.sources).most_common(1)[0]
@@ -232,7 +239,10 @@ def prepare(
     packets = reader.keep_packets() if _keeps_packets(plan, request) else None
     width, height = video.size or reader.size
     if video.kinds and packets is None and width and height:
-        check_codec(video.codec, video.quality, (width + width % 2, height + height % 2))
+        odd = 0 if video.codec.is_lossless else 1
+        check_codec(
+            video.codec, video.quality, (width + width % 2 * odd, height + height % 2 * odd)
+        )
     earlier = _earlier(plan, reader)
     clock = Clock(after_ns=earlier.completed_ns + _STAMP_NS)
     if clock.drift_ns() < -_STAMP_NS:
@@ -279,14 +289,7 @@ def _keeps_packets(plan: Plan, request: RecordRequest) -> bool:
 
     Who names a codec, a quality or a size wants the pictures encoded.
     """
-    asks = [flag for flag in request.video_flags if flag != "--video-when-full"]
-    given, usual = plan.options, RecordingOptions()
-    names = ("codec", "video_quality", "video_size")
-    return (
-        given.video == "raw"
-        and not asks
-        and all(getattr(given, name) == getattr(usual, name) for name in names)
-    )
+    return not request.shapes_video and not plan.options.encodes_as_asked
 
 
 def _earlier(plan: Plan, reader: SourceReader) -> Earlier:

@@ -235,9 +235,10 @@ class KeptVideo(VideoFile):
 class EncodedVideo(VideoFile):
     """Encodes pictures.
 
-    The file is made with the first picture, whose size, made even, is that of the video unless
-    ``size`` is given. Pictures of another size are fitted into it: raw ones are stretched, so that
-    overlays can be drawn once they are stretched back; annotated ones keep their shape.
+    The file is made with the first picture, whose size (made even, unless nothing may be lost) is
+    that of the video if no ``size`` is given. Pictures of another size are fitted into it: raw ones
+    are stretched, so that overlays can be drawn once they are stretched back; annotated ones keep
+    their shape.
     """
 
     def __init__(
@@ -286,7 +287,9 @@ class EncodedVideo(VideoFile):
     def _begin(self, image: Image) -> None:
         if self.size is None:
             height, width = image.shape[:2]
-            self.size = width + width % 2, height + height % 2
+            self.size = width, height
+            if not self._encoder.is_lossless:
+                self.size = width + width % 2, height + height % 2
         self._open()
         self._stream = open_stream(self._container, self._encoder, self._quality, self.size)
         if self._aspect is not None:
@@ -302,11 +305,13 @@ class EncodedVideo(VideoFile):
             np.ascontiguousarray(image), format="bgr24"
         )
         width, height = self.size
+        if self._encoder.is_lossless and (given.width, given.height) == self.size:
+            return self._reformatter.reformat(given, format=self._encoder.pix_fmt)
         return self._reformatter.reformat(
             given,
             width,
             height,
-            "yuv420p",
+            self._encoder.pix_fmt,
             dst_colorspace="ITU709",
             dst_color_range="MPEG",
             interpolation="AREA" if (given.width, given.height) != self.size else None,

@@ -15,7 +15,7 @@ from dgrec.errors import DgrecError, VideoError
 from dgrec.format import Metadata, utc_text
 from dgrec.paths import VideoKind, video_path
 from dgrec.recorder.options import RecordingOptions, VideoPolicy
-from dgrec.recorder.video.codecs import CODECS, Codec, find_codec
+from dgrec.recorder.video.codecs import CODECS, LOSSLESS, Codec, find_codec
 from dgrec.recorder.video.file import EncodedVideo, KeptVideo, VideoFile, digest
 from dgrec.recorder.video.kept import Group, KeptOrder, KeptPlace, TimedPacket
 from dgrec.video import Image, KeptPacket, PacketFormat, repeats
@@ -52,6 +52,7 @@ _KINDS: dict[str, tuple[VideoKind, ...]] = {
     "auto": (),
     "none": (),
     "raw": ("raw",),
+    "lossless": ("raw",),
     "annotated": ("annotated",),
     "both": ("raw", "annotated"),
 }
@@ -70,7 +71,7 @@ def video_options(options: RecordingOptions) -> VideoOptions:
         return VideoOptions()
     return VideoOptions(
         kinds,
-        find_codec(options.codec),
+        LOSSLESS if options.video == "lossless" else find_codec(options.codec),
         options.video_quality,
         options.video_size,
         options.video_policy or "block",
@@ -83,6 +84,7 @@ class SegmentVideos:
     def __init__(self, options: VideoOptions, session: Path, replaced: Iterable[Path]) -> None:
         taken = set(replaced)
         self.files: list[VideoFile] = []
+        self._is_lossless = options.codec.is_lossless
         self._encoded: list[EncodedVideo] = []
         self._kept: KeptVideo | None = None
         self._order: KeptOrder | None = None
@@ -168,6 +170,8 @@ class SegmentVideos:
             width, height = file.size or (size if file.kind == "raw" else (0, 0))
             if file is self._kept:
                 entry |= {"packets": "kept", "width": width, "height": height}
+            elif width and height and self._is_lossless:
+                entry |= {"width": width, "height": height}
             elif width and height:
                 entry |= {"width": width + width % 2, "height": height + height % 2}
             entries.append(entry)

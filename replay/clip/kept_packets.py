@@ -64,15 +64,20 @@ def copy_kept(video: RecordedVideo, rows: ClipRows, target: VideoTarget) -> Kept
     av = import_av()
     found = [(place, *frame) for place, frame in enumerate(video.frames) if frame is not None]
     parts = [video.footage.part_with(rows.from_frames[place]) for place, _, _ in found]
-    if not all(part.kept and not part.note for part in parts):
-        return None
+    if not all(part.kept and not part.note and not part.changed for part in parts):
+        return None  # each frame has to be compared with its row
     try:
         files = {path: _KeptFile(path) for path in dict.fromkeys(path for _, path, _ in found)}
     except (OSError, av.FFmpegError, VideoError):
         return None
     if len({file.facts for file in files.values()}) > 1:
         return None
-    found = [frame for frame in found if frame[2] < len(files[frame[1]].pts)]
+    # If a video ended early, so does the clip's. Behind a torn end numbers mean nothing.
+    found = [
+        frame
+        for frame, part in zip(found, parts, strict=True)
+        if frame[2] < min(len(files[frame[1]].pts), part.frames or 0)
+    ]
     if not found:
         return KeptClip([], [], [])
     ranges = _ranges(found, files, rows.starts)

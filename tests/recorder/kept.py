@@ -16,7 +16,26 @@ from dgrec.recorder.capture import Capture, Decimator
 from dgrec.recorder.sources import FileSource, LiveSource, open_source, parse_source
 from tests.recorder.doubles import PysdkDouble, new_stream
 
-__all__ = ["DETECTION", "digest_of", "differing", "record_kept"]
+__all__ = ["DETECTION", "KILLED", "digest_of", "differing", "record_kept"]
+
+#: A program that records SOURCE to OUTPUT and kills itself at row COUNT; it prints digests.
+KILLED = """
+import os, signal, sys, time
+from pathlib import Path
+from tests.recorder import kept
+
+digest = kept.digest_of
+def digest_of(image):
+    found = digest(image)
+    print(found, flush=True)
+    return found
+kept.digest_of = digest_of
+def watch(count):
+    time.sleep(0.008)
+    if count == int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+kept.record_kept(Path(sys.argv[1]), Path(sys.argv[2]), watch=watch, loop=True, every=2)
+"""
 
 DETECTION = {"bbox": [1.0, 2.0, 9.0, 9.0], "category_id": 0, "label": "person", "score": 0.5}
 
@@ -33,21 +52,30 @@ def record_kept(
     loop: bool = False,
     watch: Callable[[int], None] = lambda count: None,
     max_frames: int | None = None,
+    video: str = "raw",
+    keeps: bool = True,
+    digests: bool = True,
     **choices: Any,
 ) -> dict[int, str]:
-    """Record a source with its packets; return the digest of each frame as the model saw it."""
+    """Record a source with its packets; return the digest of each frame as the model saw it.
+
+    Args:
+        watch: Called after each row, with how many there are.
+        keeps: Whether packets are kept; otherwise pictures are encoded.
+    """
     seen: dict[int, str] = {}
     clock = Clock()
     parsed = parse_source(str(source))
 
     def opened() -> Any:
         reader = open_source(parsed, stall_timeout_s=choices.get("stall_timeout", 10.0))
-        reader.keep_packets()
+        if keeps:
+            reader.keep_packets()
         return reader
 
     reader = open_source(parsed, stall_timeout_s=choices.get("stall_timeout", 10.0))
-    packets = reader.keep_packets()
-    assert packets is not None
+    packets = reader.keep_packets() if keeps else None
+    assert (packets is not None) is keeps
     frames: Any
     if reader.has_end:
         frames = FileSource(reader, clock, reopen=opened, loop=loop)
@@ -56,7 +84,7 @@ def record_kept(
     capture = Capture(frames, decimator=Decimator(every=every), max_frames=max_frames)
 
     def note(row: Any, result: Any) -> None:
-        seen[len(seen)] = digest_of(result.image)
+        seen[len(seen)] = digest_of(result.image) if digests else ""
         watch(len(seen))
 
     model = PysdkDouble("Detection", lambda index: [dict(DETECTION)])
@@ -68,7 +96,7 @@ def record_kept(
         clock=clock,
         watchers=(note,),
         packets=packets,
-        video="raw",
+        video=video,
         **choices,
     )
     stream.run()

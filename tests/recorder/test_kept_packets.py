@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 
 import dgrec
+from dgrec.errors import ConfigError
 from dgrec.recorder.job import RecordRequest, _keeps_packets, make_plan
 from dgrec.recorder.options import RecordingOptions, Splitting
 from dgrec.recorder.recovery import recover
@@ -31,7 +32,7 @@ from dgrec.replay.clip import Span, write_clip
 from dgrec.replay.verify import verify
 from dgrec.video import KeptPacket, PacketFormat, VideoReader
 from tests.footage import FRAMES, Encoding, encode, kinds
-from tests.recorder.kept import differing, digest_of, record_kept
+from tests.recorder.kept import KILLED, differing, digest_of, record_kept
 from tests.recorder.network_camera import MjpegCamera, RtspCamera
 
 #: Footage of each kind, as `tests.footage` names it, and the codec's name in metadata.
@@ -56,7 +57,9 @@ OPEN = Encoding(
 def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("footage")
     for kind in kinds():
-        if kind.name in {*KEPT, "h264.ts"} or kind.name.startswith(("interlaced-h264.t", "mirr")):
+        if kind.name in {*KEPT, "h264.ts", "odd-size.mp4"} or kind.name.startswith(
+            ("interlaced-h264.t", "mirr")
+        ):
             kind.make(folder / kind.name)
     encode(folder / "open.ts", OPEN, 60)
     return folder
@@ -174,30 +177,11 @@ def test_clips_are_copied(
     assert_exact(clip, of_clip, len(of_clip))
 
 
-_KILLED = """
-import os, signal, sys, time
-from pathlib import Path
-from tests.recorder import kept
-
-digest = kept.digest_of
-def digest_of(image):
-    found = digest(image)
-    print(found, flush=True)
-    return found
-kept.digest_of = digest_of
-def watch(count):
-    time.sleep(0.008)
-    if count == int(sys.argv[3]):
-        os.kill(os.getpid(), signal.SIGKILL)
-kept.record_kept(Path(sys.argv[1]), Path(sys.argv[2]), watch=watch, loop=True, every=2)
-"""
-
-
 @pytest.mark.parametrize("name", ["open.ts", "h264.ts"])
 def test_killed_and_recovered(name: str, footage: Path, tmp_path: Path) -> None:
     output = tmp_path / "s.parquet"
     killed = subprocess.run(
-        [sys.executable, "-c", _KILLED, str(footage / name), str(output), "150"],
+        [sys.executable, "-c", KILLED, str(footage / name), str(output), "150"],
         capture_output=True,
         text=True,
         timeout=120,
@@ -219,6 +203,11 @@ def test_killed_and_recovered(name: str, footage: Path, tmp_path: Path) -> None:
         assert other == 0
         assert without < len(session)
         assert session.metadata["video"][0]["packets"] == "kept"
+        clip = tmp_path / "clip.parquet"
+        write_clip(session, [Span(3, len(session))], clip)
+    with dgrec.open(clip) as session:
+        of_clip = {row: seen[row + 3] for row in range(len(session))}
+        assert differing(session, of_clip, tmp_path / "clip.mp4")[0] == 0
 
 
 class _Server(http.server.SimpleHTTPRequestHandler):
@@ -273,6 +262,7 @@ def test_cameras_and_a_lost_connection(kind: str, tmp_path: Path) -> None:
         ({"video": "raw", "video_size": (64, 64)}, (), False),
         ({"video": "both"}, (), False),
         ({"video": "annotated"}, (), False),
+        ({"video": "lossless"}, (), False),
     ],
 )
 def test_who_asks_for_encoding_gets_it(
@@ -300,6 +290,36 @@ def test_what_cannot_be_kept_exactly_is_encoded(name: str, footage: Path) -> Non
 class _Released:
     def __init__(self, reader: VideoReader) -> None:
         self.close = reader.release
+
+
+@pytest.mark.parametrize("name", ["odd-size.mp4", "interlaced-h264.ts"])
+def test_lossless(name: str, footage: Path, tmp_path: Path) -> None:
+    output = tmp_path / "s.parquet"
+    seen = record_kept(footage / name, output, video="lossless", keeps=False)
+
+    assert_exact(output, seen, FRAMES)
+    assert verify(output) == []
+    assert recorded_pictures(tmp_path / "s.mp4") == list(seen.values())
+    with dgrec.open(output) as session:
+        (video,) = session.metadata["video"]
+        assert (video["kind"], video["codec"]) == ("raw", "ffv1")
+        assert (video["width"], video["height"]) == (
+            session.row(0)["width"],
+            session.row(0)["height"],
+        )
+
+
+@pytest.mark.parametrize(
+    ("options", "flags"),
+    [({"video_size": (64, 64)}, ()), ({"codec": "h265"}, ()), ({}, ("--video-quality",))],
+)
+def test_lossless_takes_no_codec(options: dict[str, Any], flags: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError, match="leave out --codec"):
+        RecordRequest(
+            sources=("sample",),
+            options=RecordingOptions(video="lossless", **options),
+            video_flags=flags,
+        )
 
 
 # --- numbers and times, by hand --------------------------------------------------------------
