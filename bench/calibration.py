@@ -42,9 +42,9 @@ import numpy as np
 from scipy.signal import lfilter
 from scipy.stats import mannwhitneyu
 
-from dgrec.comparison import Row, Verdict
-from dgrec.comparison.blocks import politis_white
-from dgrec.comparison.comparison import (
+from dgrec.comparison import MetricRow, Verdict
+from dgrec.comparison.blocks import politis_white, ranks
+from dgrec.comparison.metrics import (
     METRICS,
     STALLS,
     SessionValues,
@@ -198,7 +198,7 @@ def count_false(pairs: Iterator[tuple[Sample, Sample]], same_frames: bool = Fals
     return calls
 
 
-def is_called(row: Row) -> bool:
+def is_called(row: MetricRow) -> bool:
     return row.verdict in (Verdict.FASTER, Verdict.SLOWER)
 
 
@@ -208,7 +208,7 @@ def textbook(base: Sample, new: Sample, *, blocks: bool) -> float:
     for side in (base, new):
         series = side.stage("latency_ms")
         n, median = len(series), series.quantile(0.5)
-        length = math.ceil(politis_white(series.ranked)) if blocks else 1
+        length = math.ceil(politis_white(ranks(series.values))) if blocks else 1
         below = (series.values <= median) - 0.5
         sums = np.cumsum(np.concatenate(([0.0], below, below[: length - 1])))
         error = math.sqrt(float(np.mean((sums[length:] - sums[:-length]) ** 2)) / length / n)

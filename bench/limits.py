@@ -17,7 +17,7 @@ from pathlib import Path
 import dgrec
 from dgrec.replay.query import SqlReader
 from dgrec.replay.stats import explain
-from dgrec.replay.stats.why import Pipeline
+from dgrec.replay.stats.pipeline import Pipeline
 from tests.pipeline_simulation import LIMITS, VARIANTS, Simulated, simulate, write
 
 

@@ -1,9 +1,10 @@
-"""The command ``dgrec record``."""
+"""The commands that record: ``record``, ``run`` and ``recover``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,20 @@ _METAVARS: dict[Callable[[str], float], str] = {
 }
 
 
-def _recording_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add an option for each field of `RecordingOptions`."""
+#: Options that say how a source is read: a program reads its own.
+_OF_SOURCE = frozenset(
+    {"max_frames", "duration", "fps", "every", "loop", "reconnect_for", "stall_timeout"}
+)
+
+
+def _recording_options(
+    command: Callable[..., None], left_out: frozenset[str] = frozenset()
+) -> Callable[..., None]:
+    """Add an option for each field of `RecordingOptions`, but for those left out."""
     for each in reversed(fields(RecordingOptions)):
         name, default = each.name, each.default
+        if name in left_out:
+            continue
         kind: click.ParamType[Any] | None = None
         metavar = "N" if name == "every" else None
         if name in QUANTITIES:
@@ -196,4 +207,41 @@ def recover_command(journals: tuple[Path, ...], output: Path | None, keep: bool)
     raise SystemExit(code)
 
 
-COMMANDS: tuple[click.Command, ...] = (record_command, recover_command)
+@click.command(
+    "run",
+    epilog="Example: dgrec run -o recordings -- python app.py",
+    short_help="Run a program and record what its models yield.",
+    context_settings={"ignore_unknown_options": True},
+)
+@click.option(
+    "-o",
+    "--output",
+    "folder",
+    type=NamedPath(path_type=Path, file_okay=False),
+    default=Path("recordings"),
+    envvar="DGREC_RECORD",
+    show_default=True,
+    show_envvar=True,
+    help="Folder for the sessions; made if it does not exist.",
+)
+@partial(_recording_options, left_out=_OF_SOURCE)
+@click.option("--quiet", is_flag=True, help="Print nothing about the sessions.")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def run_command(folder: Path, command: tuple[str, ...], quiet: bool, **given: Any) -> None:
+    """Run COMMAND, an unchanged Python program, and record the results of its PySDK models.
+
+    Each run of a model (predict_batch, predict_stream, a gizmo) makes a session in the folder, and
+    the single calls of a model make one together. Of a compound model the combined results are
+    recorded. The program behaves as without dgrec; if recording fails, the program goes on. The
+    exit code is the program's.
+    """
+    from dgrec.recorder.command import run_run
+
+    try:
+        options = RecordingOptions(**given)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None
+    raise SystemExit(run_run(command, folder, options, quiet=quiet))
+
+
+COMMANDS: tuple[click.Command, ...] = (record_command, run_command, recover_command)

@@ -13,6 +13,7 @@ from dgrec.console import Console
 from dgrec.errors import ConfigError, DgrecError, SourceError
 from dgrec.recorder.job import Job, Plan, RecordRequest, make_plan, prepare
 from dgrec.recorder.model import load_model
+from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.recovery import Recovery, left_behind, recover
 from dgrec.recorder.signals import StopSignals
 from dgrec.recorder.sources import SourceReader, named_sources, open_patiently, open_source
@@ -165,6 +166,29 @@ def _exit_code(job: Job, console: Console, min_free: int | None) -> int:
     left = size_text(min_free)
     console.say(f"Ended early: sealing it leaves hardly more than {left} free (--min-free).")
     return _DISK_LOW
+
+
+def run_run(command: Sequence[str], folder: Path, options: RecordingOptions, *, quiet: bool) -> int:
+    """Run a program, say on stderr what was recorded of it, and return its exit code."""
+    from dgrec.recorder.program.run import run_program
+
+    console = Console(stderr=True, quiet=quiet)
+    code, found = run_program(command, folder, options)
+    for each in found:
+        if each.error is not None:
+            _say_error(each.error)
+        elif each.recovery is not None:
+            for line in _recovered(each.journal, each.recovery):
+                console.say(line)
+        else:
+            frames, detections = (
+                counted(number, noun)
+                for number, noun in ((each.frames, "frame"), (each.detections, "detection"))
+            )
+            console.say(f"{each.path}: {frames}, {detections}.")
+    if not found:
+        console.say(f"Nothing was recorded: no PySDK model ran in {command[0]}.")
+    return code
 
 
 def run_recover(journal: Path, output: Path | None, keep: bool) -> int:

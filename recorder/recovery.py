@@ -1,4 +1,4 @@
-"""Journals that lost their recorder: finding them, and sealing what they hold."""
+"""Finding journals whose recorder was killed, and sealing what they hold."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ __all__ = ["Recovery", "is_journal", "left_behind", "recover"]
 
 @dataclass(frozen=True)
 class Recovery:
-    """What became of a journal.
+    """The result of recovering a journal.
 
-    ``complete`` says that every byte of it could be read. ``ended`` says that the recorder had come
-    to its end; if not, what it had in memory when it was cut off (less than a second) never
-    reached the journal.
+    ``complete``: every byte of it could be read. ``ended``: the recorder had finished; if not, what
+    it had in memory when it was killed (less than a second) is lost.
     """
 
     output: Path
@@ -33,7 +32,7 @@ class Recovery:
     ended: bool
     damage: tuple[str, ...]
     journal_removed: bool
-    #: What there is of its videos, a line each.
+    #: What was recovered of its videos, a line each.
     videos: tuple[str, ...] = ()
 
     @property
@@ -42,7 +41,7 @@ class Recovery:
 
 
 def left_behind(folder: Path) -> list[Path]:
-    """Return the journals in ``folder`` that nobody is writing."""
+    """Return the journals in ``folder`` that no process is writing."""
     return [
         path
         for path in sorted(folder.glob(f"*{JOURNAL_SUFFIX}"))
@@ -51,7 +50,7 @@ def left_behind(folder: Path) -> list[Path]:
 
 
 def is_journal(path: Path) -> bool:
-    """Return whether there is something of a recording in the file ``path``."""
+    """Return whether the file ``path`` has anything of a recording."""
     try:
         Journal.open(path)
     except (NotASessionError, OSError):
@@ -62,31 +61,31 @@ def is_journal(path: Path) -> bool:
 
 
 def recover(journal_path: Path, output: Path | None = None, *, keep: bool = False) -> Recovery:
-    """Seal what is readable in a journal, and say in it how far its videos go.
+    """Seal what is readable in a journal, with what can be recovered of its videos.
 
-    The journal is removed only when the sealed file is on disk and nothing of it was lost.
+    The journal is removed only if the sealed file is on disk and nothing was lost.
 
     Raises:
         NotASessionError: Nothing in the file is readable.
-        OutputError: The sealed file exists already, or the journal is being recorded into or
-            recovered by another process.
-        StorageError: The journal cannot be read, or the sealed file not be written. Everything is
-            as it was.
+        OutputError: The sealed file exists already, or another process is writing or recovering the
+            journal.
+        StorageError: The journal cannot be read, or the sealed file not be written. Both are as
+            before.
     """
     if not journal_path.is_file():
         raise NotASessionError(_no_journal(journal_path))
     output = output or sealed_path(journal_path)
     if journal_path.suffix == SESSION_SUFFIX:
         raise NotASessionError(
-            f"{journal_path}: is no journal ({JOURNAL_SUFFIX}); "
-            f"`dgrec verify {journal_path}` tells whether it is whole"
+            f"{journal_path}: is not a journal ({JOURNAL_SUFFIX}); "
+            f"`dgrec verify {journal_path}` checks whether it is whole"
         )
     removed = False
     try:
         with _locked(journal_path):
             if journal_path.stat().st_size == 0:
                 raise NotASessionError(
-                    f"{journal_path}: is empty: its recorder was cut off before its first write"
+                    f"{journal_path}: is empty: its recorder was killed before its first write"
                 )
             journal = Journal.open(journal_path, is_ours=True)
             videos = None
@@ -94,8 +93,8 @@ def recover(journal_path: Path, output: Path | None = None, *, keep: bool = Fals
                 metadata = _existing(output, journal)
             else:
                 videos = recover_videos(journal)
-                known = {} if videos is None else {"video": videos.entries}
-                metadata = seal(journal, output, known=known)
+                overrides = {} if videos is None else {"video": videos.entries}
+                metadata = seal(journal, output, overrides=overrides)
             damage = tuple(journal.damage)
             if not damage and not keep:
                 with contextlib.suppress(OSError):
@@ -118,7 +117,7 @@ def recover(journal_path: Path, output: Path | None = None, *, keep: bool = Fals
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Keep a journal to this process: two would seal it, and one remove what the other reads."""
+    """Lock a journal, so that no other process seals or removes it meanwhile."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         if not lock(descriptor):
@@ -126,7 +125,7 @@ def _locked(path: Path) -> Iterator[None]:
                 f"{path}: is being recorded now, or recovered by another process; "
                 "stop that first, or wait for it"
             )
-        # Whoever had it may have sealed it.
+        # Another process may have sealed it before.
         if not path.exists() or not os.path.samestat(path.stat(), os.fstat(descriptor)):
             raise NotASessionError(_no_journal(path))
         yield
@@ -135,7 +134,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _no_journal(path: Path) -> str:
-    """Say so, and which journal is meant where the name is that of a recording in parts."""
+    """Return the message for a missing journal; of a recording in parts it names the journal."""
     if path.is_dir():
         return f"{path}: is a folder; name one journal in it"
     left = [part for part in parts_of(path) if part.suffix == JOURNAL_SUFFIX]
@@ -147,9 +146,9 @@ def _no_journal(path: Path) -> str:
 
 
 def _existing(output: Path, journal: Journal) -> Metadata:
-    """Return the metadata of ``output`` if it is this very journal, sealed before.
+    """Return the metadata of ``output`` if it was sealed from this journal.
 
-    The recorder may have been killed after sealing and before it removed the journal.
+    The recorder may have been killed after sealing, before it removed the journal.
     """
     refusal = OutputError(f"{output}: exists already; choose another name with --output")
     frames = sum(batch.num_rows for batch in journal.batches())

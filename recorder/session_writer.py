@@ -69,7 +69,7 @@ class SessionWriter:
         clock: What frames are stamped with.
         earlier: What runs before this one left, which it continues (of a recording in parts).
         sources: How many recordings this process writes at once.
-        outputs: What watches the recording.
+        outputs: Outputs that get each frame and event as well.
         packets: The format of the source's packets, if they are kept as its raw video.
 
     Raises:
@@ -94,7 +94,7 @@ class SessionWriter:
         self.options = options
         self.output = output
         self.progress = Progress()
-        #: Called, from another thread, with the reason for which the recording has to end.
+        #: Called in another thread with the reason why the recording has to end.
         self.alarm: Callable[[str], None] = lambda _: None
         self._alarm_reason = ""
         self._clock = clock or Clock()
@@ -153,8 +153,8 @@ class SessionWriter:
             earlier=self._earlier,
         )
         if not overwrite and names.path(journal.number).exists():
-            # Another recording of this name was sealed since it was looked for: its journal is
-            # gone, and this one could never be sealed.
+            # Another recording of this name was sealed since the check: its journal is gone, and
+            # this one could never be sealed.
             journal.path.unlink()
             journal.close()
             raise exists_already(self.output)
@@ -251,7 +251,7 @@ class SessionWriter:
         self._keep(self._continuation.event(event))
 
     def close(self, ending: Ending | None = None) -> Metadata:
-        """Write what waits, seal the session, and return its metadata. Closing twice is fine.
+        """Write the waiting rows, seal the session, and return its metadata. May be called twice.
 
         Raises:
             DgrecError: It could not be written or sealed; the message says where the rows are.
@@ -291,22 +291,22 @@ class SessionWriter:
 
     @property
     def files(self) -> list[Path]:
-        """What there is of the session once it has ended: one file, or the parts that were kept."""
+        """The files of the session after its end: one, or the parts that were kept."""
         return self._journal.sealed
 
     @property
     def dropped(self) -> int:
-        """How many rows were dropped because the disk could not keep up."""
+        """Rows that were dropped because the disk was too slow."""
         return self._writer.dropped
 
     @property
     def dropped_at_start(self) -> int:
-        """How many frames were lost while the model started (`frame_losses` in docs/sql.md)."""
+        """Frames lost while the model started (``frame_losses`` in docs/sql.md)."""
         return self._lost_at_start["dropped_at_start"]
 
     @property
     def _lost_at_start(self) -> dict[str, int]:
-        # A recording that goes on where an earlier run ended has its start there.
+        # The start of a continued recording was in its first run.
         if loses_at_start(self._metadata) and not self._earlier.frames:
             return self._writer.lost_at_start
         return dict.fromkeys(AT_START, 0)
@@ -321,7 +321,7 @@ class SessionWriter:
     # --- inside ---
 
     def _check_process(self) -> None:
-        if self._process != os.getpid():  # after a fork: two that write would spoil the journal
+        if self._process != os.getpid():  # after a fork, two processes would write the journal
             raise DgrecError(f"{self.output}: the recorder belongs to another process")
 
     def _check_open(self) -> None:
@@ -384,9 +384,9 @@ class SessionWriter:
         return closing
 
     def _leave(self, error: DgrecError, ending: Ending) -> OutputError:
-        """End a journal that cannot be written any more; return what to say of it."""
-        # It is not sealed: that would need more room, and more of the disk, than has just failed.
-        with contextlib.suppress(DgrecError):  # an ending may fit where the last rows did not
+        """End a journal that can no longer be written; return the error for the user."""
+        # Sealing it would need more of the disk than what has just failed.
+        with contextlib.suppress(DgrecError):  # the ending may fit even if the rows did not
             self._writer.end(self._closing(replace(ending, reason="failed", failure=error)))
         with contextlib.suppress(DgrecError):
             self._journal.close()
@@ -395,5 +395,5 @@ class SessionWriter:
 
     @property
     def kept_frames(self) -> int:
-        """How many of the frames that were recorded are still there."""
+        """How many of the recorded frames were not removed."""
         return self._journal.kept_frames

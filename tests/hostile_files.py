@@ -1109,7 +1109,7 @@ def _foreign_journals(base: Base) -> Iterator[Path]:
     import io
 
     from dgrec.format import metadata as metadata_module
-    from dgrec.format.journal import _stream_id
+    from dgrec.format.journal_writer import stream_id
 
     def write(name: str, table: pa.Table, **options: Any) -> Path:
         buffer = io.BytesIO()
@@ -1119,13 +1119,13 @@ def _foreign_journals(base: Base) -> Iterator[Path]:
         table = table.cast(schema) if table.schema.equals(schema) else table
         with pa.ipc.new_stream(buffer, schema, options=pa.ipc.IpcWriteOptions(**options)) as stream:
             for batch in table.combine_chunks().to_batches():
-                note = {"seq": 0, "id": _stream_id(base.metadata), "first": 0, "rows": len(batch)}
+                note = {"seq": 0, "id": stream_id(base.metadata), "first": 0, "rows": len(batch)}
                 custom = {"dgrec.batch": json.dumps(note, separators=(",", ":"))}
                 stream.write_batch(batch, custom_metadata={**custom, "dgrec.crc32": CRC_ZEROS})
         data = bytearray(buffer.getvalue())
         if data.endswith(END_OF_STREAM):
             del data[-8:]
-        set_checksums(memoryview(data))
+        set_checksums(data)
         path = base.folder / f"j_{name}.arrows"
         path.write_bytes(data + END_OF_STREAM)
         return path

@@ -194,7 +194,8 @@ def prepare() -> None:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     # It takes 1.7 s for each page, and nothing of a file goes into it.
-    page._plot_library = lambda: library
+    page._bundling = contextlib.nullcontext  # type: ignore[assignment]
+    page._bundled = lambda _: library  # type: ignore[assignment]
 
 
 def _looked_up(path: Path) -> tuple[list[str], str]:
@@ -220,7 +221,8 @@ def _look_up(path: Path, found: TextIO) -> None:
     for command in COMMANDS.values():
         _outcome_of(command, path)
     names = [name for name in sys.modules if name not in before]
-    found.write("\n".join(names) + _SEPARATOR + page._plot_library())
+    with page._bundling() as bundler:
+        found.write("\n".join(names) + _SEPARATOR + page._bundled(bundler))
     found.flush()
     os._exit(0)
 

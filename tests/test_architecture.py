@@ -70,6 +70,7 @@ def test_all_rooms_are_looked_at() -> None:
     assert len(MODULES) > 150
 
 
+@pytest.mark.slow
 def test_pysdk_is_imported_where_it_is_used() -> None:
     """It takes 1.2 s: ``dgrec query`` must not wait for it."""
     heavy = [
@@ -81,6 +82,7 @@ def test_pysdk_is_imported_where_it_is_used() -> None:
     assert heavy == []
 
 
+@pytest.mark.slow
 def test_from_outside_a_folder_is_imported_by_its_face() -> None:
     """`from dgrec.format import Row`: what a folder's ``__init__`` has is what others may use."""
     deep = [
@@ -94,6 +96,7 @@ def test_from_outside_a_folder_is_imported_by_its_face() -> None:
     assert deep == []
 
 
+@pytest.mark.slow
 def test_inside_a_folder_modules_are_imported() -> None:
     """By way of its face they would import each other in a circle."""
     circular = [
@@ -107,6 +110,7 @@ def test_inside_a_folder_modules_are_imported() -> None:
     assert circular == []
 
 
+@pytest.mark.slow
 def test_everything_is_imported_from_dgrec() -> None:
     """``import recorder`` would find a user's own ``recorder.py``, or a second copy of ours."""
     files = subprocess.run(
@@ -146,6 +150,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_dgrec_and_nothing_else(built: Path) -> None:
     (wheel,) = built.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
@@ -174,6 +179,7 @@ def test_the_sdist_has_all_that_a_wheel_is_built_from(built: Path) -> None:
     assert {"tests/test_architecture.py", "dgrec/sample_data/faces.mp4"} <= names
 
 
+@pytest.mark.slow
 def test_files_beside_a_user_s_program_are_not_taken_for_ours(tmp_path: Path) -> None:
     for name in ("recorder.py", "replay.py", "format.py", "session.py"):
         (tmp_path / name).write_text("raise AssertionError('this is the user\\'s own')\n")

@@ -27,6 +27,7 @@ def _blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_sql_examples_run_and_find_something(page: Path, tmp_path: Path) -> None:
     rows = make_rows(60)
@@ -44,6 +45,7 @@ def test_sql_examples_run_and_find_something(page: Path, tmp_path: Path) -> None
         assert rows, query
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_python_examples_run(page: Path, tmp_path: Path) -> None:
     code = "\n".join(_blocks(page, "python"))
@@ -62,6 +64,7 @@ def test_python_examples_run(page: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", ["make_commands.py", "make_architecture.py"])
 def test_pages_that_are_made_are_up_to_date(program: str) -> None:
     done = subprocess.run(

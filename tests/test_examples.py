@@ -9,6 +9,8 @@ from pathlib import Path
 import cv2
 import pytest
 
+from dgrec.replay.verify import verify
+from tests.clips import short_clip
 from tests.factory import make_detection, make_row, write_session
 from tests.waiting import PATIENCE_S
 
@@ -23,9 +25,18 @@ SAYS = {
 }
 
 
+#: What those that record say of a clip of 16 frames, in each of which there are faces.
+RECORDS = {
+    "record_gizmos.py": "s-left.parquet: 16 frames\ns-right.parquet: 16 frames",
+    "record_own_loop.py": "16 frames, somebody looked in 16 of them",
+    "record_tiles.py": "faces; recorded in s.parquet",
+    "record_two_models.py": "s-coarse.parquet: 16 frames of blazeface",
+}
+
+
 def test_each_is_listed_and_checked() -> None:
     scripts = {path.name for path in EXAMPLES.glob("*.py")}
-    assert scripts == set(SAYS)
+    assert scripts == {*SAYS, *RECORDS, "record_images.py"}
     listed = (EXAMPLES / "README.md").read_text()
     assert all(f"({name})" in listed for name in scripts)
 
@@ -41,6 +52,7 @@ def run(name: str, folder: Path, *arguments: object) -> subprocess.CompletedProc
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAYS)
 def test_example_runs(name: str, tmp_path: Path) -> None:
     done = run(name, tmp_path)
@@ -50,6 +62,7 @@ def test_example_runs(name: str, tmp_path: Path) -> None:
         assert cv2.imread(str(picture)) is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAYS)
 def test_a_session_that_is_not_there(name: str, tmp_path: Path) -> None:
     done = run(name, tmp_path, *["nosuch.parquet"] * (2 if name == "did_it_change.py" else 1))
@@ -59,6 +72,7 @@ def test_a_session_that_is_not_there(name: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in SAYS if name != "did_it_change.py"])
 def test_results_of_another_kind(name: str, tmp_path: Path) -> None:
     """Neither boxes nor labels nor pixels; scores that are missing."""
@@ -76,6 +90,7 @@ def test_results_of_another_kind(name: str, tmp_path: Path) -> None:
         assert "no boxes with a score" in done.stdout
 
 
+@pytest.mark.slow
 def test_boxes_without_a_score_do_not_count(tmp_path: Path) -> None:
     """NumPy's correlation takes no notice of what a masked array masks."""
     boxes = [[0.0, 0.0, 10.0, side] for side in (10.0, 20.0, 30.0, 99.0)]
@@ -86,3 +101,22 @@ def test_boxes_without_a_score_do_not_count(tmp_path: Path) -> None:
     path = write_session(tmp_path / "s.parquet", [make_row(0, found)])
     said = run("own_question.py", tmp_path, path).stdout.splitlines()
     assert said[-2:] == ["3 boxes, median area 200 px", "correlation of area and score: 1.00"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RECORDS)
+def test_what_records_a_video(name: str, tmp_path: Path) -> None:
+    clip = short_clip(tmp_path / "clip.mp4")
+    done = run(name, tmp_path, clip, "s.parquet")
+    assert done.returncode == 0, done.stderr
+    assert RECORDS[name] in done.stdout
+    for path in tmp_path.glob("*.parquet"):
+        assert verify(path) == []
+
+
+@pytest.mark.slow
+def test_what_records_images(tmp_path: Path) -> None:
+    done = run("record_images.py", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "240.png: 640x360, 3 faces"
+    assert verify(tmp_path / "images.parquet") == []

@@ -49,6 +49,7 @@ def read(path: Path) -> tuple[list[Picture], VideoReader]:
     return pictures, reader
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHECKED)
 def test_it_is_what_pyav_decodes(tmp_path: Path, name: str) -> None:
     kind: Kind = KINDS[name]

@@ -153,6 +153,7 @@ def ffprobe_times(path: Path) -> list[int]:
     return [int(frame["best_effort_timestamp"]) for frame in frames]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gaps", GAPS)
 def test_a_camera_that_was_away(tmp_path: Path, gaps: str, dgrec_command: Run) -> None:
     output = tmp_path / "s.parquet"
@@ -194,6 +195,7 @@ def check_clip(path: Path, rows: list[dict[str, Any]]) -> None:
     check_video(path, numbers)
 
 
+@pytest.mark.slow
 def test_parts_across_a_gap(tmp_path: Path) -> None:
     output = tmp_path / "s.parquet"
     rows = record_gaps(output, {10: 5_000_000_000, 30: DAY_US}, splitting=Splitting(every_s=6000))
@@ -208,6 +210,7 @@ def test_parts_across_a_gap(tmp_path: Path) -> None:
         check_video(part.path.with_suffix(".mp4"), rows_of(part.path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", [codec.name for codec in CODECS])
 def test_every_codec_keeps_the_times(tmp_path: Path, codec: str) -> None:
     file = EncodedVideo(tmp_path / "v.mp4", "raw", find_codec(codec), 70)
@@ -235,6 +238,7 @@ def test_what_reaches_the_disk_after_a_gap(tmp_path: Path) -> None:
     file.discard()
 
 
+@pytest.mark.slow
 def test_killed_after_a_gap(tmp_path: Path) -> None:
     gap_s = 200_000.0
     found, wrong, lost_s = run_once(tmp_path, 5, 30.0, False, gap_s=gap_s)
@@ -282,6 +286,7 @@ def gapped(tmp_path: Path) -> Path:
     )
 
 
+@pytest.mark.slow
 def test_footage_with_gaps(gapped: Path, dgrec_command: Run) -> None:
     output = gapped.with_name("r.mp4")
     done = dgrec_command("replay", gapped, "-o", output)
@@ -299,6 +304,7 @@ def test_footage_with_gaps(gapped: Path, dgrec_command: Run) -> None:
         assert (at, number_in(image)) == (time_us - times_us[1], row["source_frame"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["gif", "webp"])
 def test_animations_keep_gaps(gapped: Path, suffix: str, dgrec_command: Run) -> None:
     output = gapped.with_name(f"r.{suffix}")
@@ -373,6 +379,7 @@ def test_repeats() -> None:
 # --- a source that falls silent ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", [codec.name for codec in CODECS])
 def test_what_is_held_back_can_be_written_ahead(tmp_path: Path, codec: str) -> None:
     """Also before the first fragment, behind later ones, and behind a gap."""
@@ -405,6 +412,7 @@ def test_what_is_held_back_can_be_written_ahead(tmp_path: Path, codec: str) -> N
         assert apart[0] == min(apart)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frames", [1, 20])
 def test_a_silent_camera_loses_nothing(tmp_path: Path, frames: int) -> None:
     """What it sent before is on the disk although no picture follows."""

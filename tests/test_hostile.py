@@ -63,6 +63,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]
     shutil.rmtree(folder)
 
 
+@pytest.mark.slow
 def test_numbers_that_are_not_finite_although_the_file_says_so(cases: dict[str, Path]) -> None:
     names = ("v_latency_ms", "v_same_latency_ms")
     assert (
@@ -76,6 +77,7 @@ def test_there_are_hundreds_of_kinds(cases: dict[str, Path]) -> None:
     assert set(_NAMES) <= set(cases)
 
 
+@pytest.mark.slow
 def test_no_file_ends_a_command_in_another_way(cases: dict[str, Path]) -> None:
     """No traceback, no crash, no silence, no hang, no gigabytes."""
     assert list(run([cases[name] for name in _NAMES], _COMMANDS)) == []
@@ -117,6 +119,7 @@ def test_deflated_data_is_not_unpacked_beyond_its_size() -> None:
             inflate(data, most)
 
 
+@pytest.mark.slow
 def test_masks_take_no_more_than_a_frame_can_hold() -> None:
     """Those of a large picture come back; what claims more is refused before it is made."""
     frame = Allowance.for_frame(3840, 2160)
@@ -183,6 +186,7 @@ def test_pages_of_any_writer_are_counted(options: dict[str, Any] | None, tmp_pat
         assert file.metadata.row_group(0).num_rows == len(table)
 
 
+@pytest.mark.slow
 def test_long_rows_are_read_a_few_at_a_time(tmp_path: Path) -> None:
     """Many frames of 1,000 detections, as another tool writes them: in one row group."""
     rows = make_rows(150)
@@ -231,6 +235,7 @@ def _count(session: dgrec.Session) -> Any:
     return session.sql("SELECT count(*), sum(width), max(epoch_us(captured_at)) FROM frames")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
@@ -249,6 +254,7 @@ def test_other_types_give_the_same_rows(cases: dict[str, Path], name: str) -> No
             assert [d["label"] for d in two.results] == [d["label"] for d in one.results]
 
 
+@pytest.mark.slow
 def test_detections_that_are_null_are_empty(cases: dict[str, Path], tmp_path: Path) -> None:
     path = cases["c_null_structs"]
     with dgrec.open(path) as session:
@@ -267,6 +273,7 @@ def test_missing_columns_are_null_in_rows(cases: dict[str, Path]) -> None:
         assert batch.column("width").null_count == len(session)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["c_one_row", "v_backwards"])
 def test_a_report_shows_the_rows_that_are_there(
     cases: dict[str, Path], tmp_path: Path, name: str
@@ -313,6 +320,7 @@ def _beside_a_good_one(cases: dict[str, Path], column: str, folder: Path) -> Pat
     return Path(shutil.copy(cases[f"p_damaged_{column}"], folder / "forged.parquet"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("column", "arguments"),
     [
@@ -339,6 +347,7 @@ def test_forged_checksums_do_not_end_an_answer_about_others(
         assert done.stdout == alone.stdout
 
 
+@pytest.mark.slow
 def test_a_connection_reads_all_rows_first_if_asked(cases: dict[str, Path], tmp_path: Path) -> None:
     _beside_a_good_one(cases, "latency_ms", tmp_path)
     with pytest.warns(UserWarning, match=r"forged\.parquet: damaged: .*; left out"):
@@ -348,6 +357,7 @@ def test_a_connection_reads_all_rows_first_if_asked(cases: dict[str, Path], tmp_
     assert count == [(420, 420)]
 
 
+@pytest.mark.slow
 def test_what_only_duckdb_cannot_read_is_named_and_left_out(
     cases: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -394,6 +404,7 @@ def test_links_in_a_circle_are_named(tmp_path: Path) -> None:
         dgrec.connect(tmp_path / "loop.parquet")
 
 
+@pytest.mark.slow
 def test_a_name_that_is_no_utf_8_stands_in_a_report(tmp_path: Path) -> None:
     session = write_session(tmp_path / "n_\udcff.parquet", make_rows(12))
     page = tmp_path / "page.html"
@@ -402,6 +413,7 @@ def test_a_name_that_is_no_utf_8_stands_in_a_report(tmp_path: Path) -> None:
     assert "n_\\udcff" in page.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["table", "csv", "jsonl"])
 def test_long_cells_are_written_a_few_rows_at_a_time(form: str, tmp_path: Path) -> None:
     """A table cuts them in the middle, and says so; other formats write all of them."""

@@ -40,6 +40,7 @@ def in_shell(arguments: tuple[str, ...], streams: str) -> subprocess.CompletedPr
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WRITING)
 def test_stdout_that_is_full(name: str) -> None:
     done = in_shell(WRITING[name], ">/dev/full 2>&3")
@@ -47,6 +48,7 @@ def test_stdout_that_is_full(name: str) -> None:
     assert done.stdout == ("Error: standard output: cannot be written: No space left on device\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WRITING)
 def test_stdout_that_is_closed(name: str) -> None:
     done = in_shell(WRITING[name], "2>&3 >&-")
@@ -54,6 +56,7 @@ def test_stdout_that_is_closed(name: str) -> None:
     assert done.stdout == "Error: standard output: cannot be written: Bad file descriptor\n"
 
 
+@pytest.mark.slow
 def test_stdout_that_nobody_reads_any_more() -> None:
     rows = ("query", SESSION, "FROM range(3000000)", "--format", "csv")
     done = in_shell(rows, "2>&3 | head -1; exit ${PIPESTATUS[0]}")
@@ -61,6 +64,7 @@ def test_stdout_that_nobody_reads_any_more() -> None:
     assert done.stdout == "range\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streams", ["2>/dev/full", "2>&-", "2>&- >&- <&-"])
 def test_stderr_that_cannot_be_written_changes_no_exit_code(streams: str, tmp_path: Path) -> None:
     assert in_shell(("info", str(tmp_path / "none")), streams).returncode == 1
@@ -69,6 +73,7 @@ def test_stderr_that_cannot_be_written_changes_no_exit_code(streams: str, tmp_pa
     assert (tmp_path / "n.csv").read_text() == "n\n1\n"
 
 
+@pytest.mark.slow
 def test_no_file_takes_the_number_of_a_closed_stream() -> None:
     code = (
         "import os, sys; from dgrec.cli import _open_standard_streams as streams; streams();"

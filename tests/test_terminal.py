@@ -135,6 +135,7 @@ COMMANDS: dict[str, tuple[object, ...]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_no_command_lets_it_through(folder: Path, tmp_path: Path, name: str) -> None:
     for file in folder.iterdir():
@@ -144,12 +145,14 @@ def test_no_command_lets_it_through(folder: Path, tmp_path: Path, name: str) -> 
     assert_harmless(printed)
 
 
+@pytest.mark.slow
 def test_the_sessions_of_that_test_are_read(folder: Path) -> None:
     printed = on_terminal("stats", "a.parquet", cwd=folder)
     assert "\\x1b]0;TITLE\\x07" in printed
     assert ":car: Zo\u00eb \u8eca \U0001f697" in printed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["csv", "json", "jsonl"])
 def test_pipes_and_files_get_the_values_as_they_are(
     folder: Path, tmp_path: Path, form: str
@@ -244,6 +247,7 @@ def test_echo_on_a_terminal_that_knows_only_ascii(monkeypatch: pytest.MonkeyPatc
     assert stream.read() == "\\u8eca \\x1b[31m\n"
 
 
+@pytest.mark.slow
 def test_there_is_no_other_way_to_print() -> None:
     """Text that comes from anywhere reaches a person through `dgrec.terminal` or a `Console`."""
     found = []

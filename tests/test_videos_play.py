@@ -69,6 +69,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_ffprobe_has_nothing_to_complain_about(folder: Path, name: str) -> None:
     ffprobe = shutil.which("ffprobe")
@@ -93,6 +94,7 @@ def test_ffprobe_has_nothing_to_complain_about(folder: Path, name: str) -> None:
     assert stamps[0] == 0
 
 
+@pytest.mark.slow
 @needs_chromium
 @pytest.mark.parametrize("name", NAMES)
 def test_a_browser_plays_and_seeks(folder: Path, tmp_path: Path, name: str) -> None:
@@ -117,6 +119,7 @@ def test_a_browser_plays_and_seeks(folder: Path, tmp_path: Path, name: str) -> N
         assert browser.console == []
 
 
+@pytest.mark.slow
 @needs_chromium
 @pytest.mark.parametrize("is_finished", [True, False])
 def test_a_browser_seeks_behind_a_gap_of_days(tmp_path: Path, is_finished: bool) -> None:

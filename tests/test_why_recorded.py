@@ -10,7 +10,7 @@ import pytest
 import dgrec
 from dgrec.replay.query import SqlReader
 from dgrec.replay.stats import explain
-from dgrec.replay.stats.why import Pipeline
+from dgrec.replay.stats.pipeline import Pipeline
 from tests.recorder.command import Command
 from tests.recorder.network_camera import MjpegCamera
 from tests.recorder.zoo import broken_model
@@ -33,6 +33,7 @@ def holds(found: Pipeline) -> None:
         assert found.next_fps >= found.fps * (1 - 1e-9)
 
 
+@pytest.mark.slow
 def test_a_slow_postprocessor_in_python(tmp_path: Path) -> None:
     slow = broken_model(tmp_path, "import time; time.sleep(0.15)", 0)
     found, metadata, _ = recorded(tmp_path, "--source", "sample", *slow, "--max-frames", "60")
@@ -47,6 +48,7 @@ def test_a_slow_postprocessor_in_python(tmp_path: Path) -> None:
     assert post.capacity_fps is not None
 
 
+@pytest.mark.slow
 def test_a_camera_is_never_said_to_send_more_than_it_does(tmp_path: Path) -> None:
     with MjpegCamera(fps=5.0) as camera:
         found, metadata, said = recorded(

@@ -5,27 +5,31 @@ comparison     `compare`: the whole answer
 provenance     what differs in how the recordings were made
 samples        durations and stamps of one session, without its warm-up
 blocks         how much a mean over autocorrelated frames can be trusted
-changes        one metric: its value, its change, the verdict
-agreement      detections of the same footage, held against each other
+changes        one metric: its value and its change, with their intervals
+metrics        all of them, of one session a side or of several
+verdicts       faster, slower, the same, or unclear
+agreement      detections of the same footage, compared
 limits         conditions on a comparison: ``latency_p95_ms > +10%``
 =============  ===================================================================
 """
 
 from dgrec.comparison.agreement import KINDS, Agreement
-from dgrec.comparison.changes import GOOD_SESSIONS, MARGIN, Verdict
-from dgrec.comparison.comparison import Comparison, Recording, Row, Value, compare
+from dgrec.comparison.changes import GOOD_SESSIONS, MARGIN
+from dgrec.comparison.comparison import ComparedSession, Comparison, compare
 from dgrec.comparison.limits import Limit, Outcome, check_limits, parse_limit
+from dgrec.comparison.metrics import MetricRow, Value
+from dgrec.comparison.verdicts import Verdict
 
 __all__ = [
     "Agreement",
+    "ComparedSession",
     "Comparison",
     "GOOD_SESSIONS",
     "KINDS",
     "Limit",
     "MARGIN",
+    "MetricRow",
     "Outcome",
-    "Recording",
-    "Row",
     "Value",
     "Verdict",
     "check_limits",

@@ -30,18 +30,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dgrec.comparison.blocks import Floats
-from dgrec.comparison.samples import UNKNOWN, Mask
+from dgrec.comparison.blocks import Floats, Mask
+from dgrec.comparison.samples import UNKNOWN
 
 if TYPE_CHECKING:
     from dgrec.session import Session
 
 __all__ = ["KINDS", "Agreement", "ChangedFrame", "LabelAgreement", "compare_detections"]
 
-#: IoU from which two boxes are the same one, and from which they have to do with each other.
+#: IoU from which two boxes are the same one, and from which they are related.
 SAME_IOU: Final = 0.5
 NEAR_IOU: Final = 0.1
-#: What becomes of a detection; the first one is agreement.
+#: The kinds of (dis)agreement on a detection.
 KINDS: Final = (
     "same",
     "label_flip",
@@ -52,15 +52,13 @@ KINDS: Final = (
     "only_base",
     "only_new",
 )
-#: Kinds in which a detection of one side has a partner on the other.
-_MATCHED: Final = KINDS[:4]
 #: Pairs of boxes that one frame may have: 2,000 against 2,000 take 300 MB.
 _MOST_PAIRS: Final = 4_000_000
 #: Frames that are named.
 _CHANGED_FRAMES: Final = 10
 _BBOX: Final = ("x_min", "y_min", "x_max", "y_max")
 _FIELDS: Final = ("label", "score", *_BBOX, "angle")
-#: What tells whether there is a mask and whether there are key points, without reading them.
+#: Leaves that show whether there is a mask or key points, without reading these.
 _SHAPES: Final = ("mask.width", "landmarks.list.element.category_id")
 
 
@@ -103,7 +101,7 @@ class ChangedFrame:
 
 @dataclass
 class Agreement:
-    """Detections of NEW held against those of BASE, over the frames that both have."""
+    """Detections of NEW compared with those of BASE, over the frames that both have."""
 
     #: Frames that both sides inferred.
     frames: int = 0
@@ -261,7 +259,7 @@ class _Tally:
             partner_a[i] = j
             same_label = a.labels[boxes_a[i]] == b.labels[boxes_b[j]]
             close = iou >= SAME_IOU
-            kind = _MATCHED[(not same_label) + 2 * (not close)]
+            kind = _kind(same_label, close)
             self._ious.add(iou)
             self._pair(kind, a, boxes_a[i], b, boxes_b[j], kinds)
         taken_b = set(partner_a.values())
@@ -333,6 +331,12 @@ class _Tally:
         return agreement
 
 
+def _kind(same_label: bool, close: bool) -> str:
+    if close:
+        return "same" if same_label else "label_flip"
+    return "box_shift" if same_label else "both"
+
+
 class _Mean:
     def __init__(self) -> None:
         self._sum = 0.0
@@ -368,7 +372,7 @@ def _iou(a: Floats, b: Floats) -> Floats:
     """Return the IoU of every box of ``a`` (n, 4) with every one of ``b`` (m, 4), as (n, m)."""
     left_a, top_a, right_a, bottom_a = a.T[:, :, None]
     left_b, top_b, right_b, bottom_b = b.T[:, None, :]
-    # Boxes may have infinite corners: their IoU is then not told, unless they are the same.
+    # Boxes may have infinite corners: their IoU is then 0, unless they are the same.
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         inside = _area(
             np.minimum(right_a, right_b) - np.maximum(left_a, left_b),
@@ -395,7 +399,7 @@ def _assign(
     """Yield the pairs (row, column) that go together."""
     if not overlap.size:
         return
-    # Below, boxes have nothing to do with each other.
+    # Below, boxes are unrelated.
     near = overlap >= NEAR_IOU
     if near.sum(axis=0).max() <= 1 and near.sum(axis=1).max() <= 1:
         # No box has a choice.

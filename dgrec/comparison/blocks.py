@@ -28,6 +28,7 @@ import numpy as np
 
 __all__ = [
     "Floats",
+    "Mask",
     "block_length",
     "degrees_of_freedom",
     "effective_size",
@@ -37,13 +38,14 @@ __all__ = [
 ]
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 #: How much longer blocks are than Politis and White's rule says.
 _LONGER = 1.5
-#: Fewer blocks than this do not tell how much they vary.
+#: Fewer blocks than this do not show how much they vary.
 _FEWEST_BLOCKS = 4
 #: Values that go through one Fourier transform.
-_CHUNK = 1 << 18
+_CHUNK = 1 << 15
 
 
 def block_length(ranked: Floats, second: int) -> int | None:
@@ -86,7 +88,7 @@ def politis_white(values: Floats) -> float:
     return min(max(best, 1.0), float(longest))
 
 
-def _last_large_lag(small: np.ndarray[Any, np.dtype[np.bool_]], in_a_row: int) -> int:
+def _last_large_lag(small: Mask, in_a_row: int) -> int:
     """Return the lag after which so many in a row have next to no correlation."""
     runs = np.lib.stride_tricks.sliding_window_view(small, min(in_a_row, len(small))).all(axis=1)
     if runs.any():
@@ -99,16 +101,19 @@ def _autocovariance(values: Floats, lags: int) -> Floats:
     """Return the autocovariances at lags 0 to ``lags``, a stretch of the values at a time."""
     centred = values - values.mean()
     total = np.zeros(lags + 1)
-    for start in range(0, len(centred), _CHUNK):
-        chunk = centred[start : start + _CHUNK]
-        ahead = centred[start : start + _CHUNK + lags]
-        size = 1 << (len(ahead) + lags).bit_length()
+    # With what lies ahead of them, and as much of nothing, they fill a transform whose size is a
+    # power of two.
+    step = max(_CHUNK, 8 << lags.bit_length()) - 2 * lags
+    for start in range(0, len(centred), step):
+        chunk = centred[start : start + step]
+        ahead = centred[start : start + step + lags]
+        size = 1 << (len(ahead) + lags - 1).bit_length()
         product = np.fft.rfft(ahead, size) * np.conj(np.fft.rfft(chunk, size))
         total += np.fft.irfft(product, size)[: lags + 1]
     return total / len(centred)
 
 
-def mean_variance(values: Floats, length: int) -> float:
+def mean_variance(values: Floats | Mask, length: int) -> float:
     """Return the variance of the mean of ``values``, from blocks of ``length`` frames."""
     # One running sum serves blocks of any length; they go round from the last frame to the first.
     n = len(values)
@@ -127,7 +132,7 @@ def mean_variance(values: Floats, length: int) -> float:
 def _block_variance(sums: Floats, n: int, length: int) -> float:
     of_blocks = sums[length : n + length] - sums[:n]
     variance = float(np.dot(of_blocks, of_blocks)) / (n * length * n)
-    # The mean itself was taken from the same frames, which takes away one block's part.
+    # The mean itself was taken from the same frames, which takes away one block's share.
     return variance / (1 - length / n) if length < n else variance
 
 
@@ -137,7 +142,7 @@ def degrees_of_freedom(n: int, length: int) -> float:
 
 
 def effective_size(ranked: Floats, length: int) -> float:
-    """Return how many independent frames would tell as much about the middle as these do."""
+    """Return how many independent frames would say as much about the middle as these do."""
     n = len(ranked)
     variance = mean_variance(ranked, length)
     return float(n) if variance <= 0 else min(float(n), float(ranked.var()) / variance)
@@ -148,6 +153,7 @@ def ranks(values: Floats) -> Floats:
     order = np.argsort(values)
     ordered = values[order]
     is_first = np.concatenate(([True], ordered[1:] != ordered[:-1]))[: len(values)]
+    del ordered  # of a day, each of these takes 20 MB
     starts = np.flatnonzero(is_first)
     sizes = np.diff(starts, append=len(values))
     ranked = np.empty(len(values))

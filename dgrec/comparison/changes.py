@@ -1,4 +1,4 @@
-"""What changed from BASE to NEW in one number: how much, how sure, and the verdict.
+"""The change of one metric from BASE to NEW, with its interval.
 
 Everything is computed on logarithms, where 'twice as long' and 'half as long' are the same step,
 and given back as a fraction: 0.1 is 10% more.
@@ -10,13 +10,13 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from functools import cached_property
 
 import numpy as np
 
 from dgrec.comparison.blocks import (
     Floats,
+    Mask,
     block_length,
     degrees_of_freedom,
     effective_size,
@@ -32,15 +32,12 @@ __all__ = [
     "MIN_BEYOND",
     "MIN_SESSIONS",
     "Change",
-    "Decision",
     "Estimate",
     "Series",
-    "Verdict",
-    "decide",
-    "holm",
     "mean_estimate",
     "quantile_estimate",
     "rate_change",
+    "rounded_up",
     "series_change",
     "session_rate_change",
     "welch_change",
@@ -54,17 +51,10 @@ MARGIN = 0.02
 MIN_BEYOND = 10.0
 #: Seconds without a stall that show, at this confidence, that there is less than one a minute.
 NONE_SECONDS = -60 * math.log((1 - CONFIDENCE) / 2)
-#: Sessions a side from which their own spread can be told.
+#: Fewer sessions a side do not show their spread.
 MIN_SESSIONS = 3
-#: Sessions a side that tell what matters (bench.calibration).
+#: Sessions a side that show changes that matter (bench.calibration).
 GOOD_SESSIONS = 5
-
-
-class Verdict(StrEnum):
-    FASTER = "FASTER"
-    SLOWER = "SLOWER"
-    SAME = "SAME"
-    UNCLEAR = "UNCLEAR"
 
 
 class Series:
@@ -85,19 +75,23 @@ class Series:
     def ordered(self) -> Floats:
         return np.sort(self.values)
 
-    @cached_property
-    def ranked(self) -> Floats:
-        return ranks(self.values)
-
-    @cached_property
+    @property
     def block(self) -> int | None:
         """Frames in a block; None if the series is too short for blocks."""
-        return block_length(self.ranked, self.second) if len(self) > 1 else None
+        return self._correlation[0]
 
-    @cached_property
+    @property
     def effective(self) -> float | None:
         """Effective sample size."""
-        return None if self.block is None else effective_size(self.ranked, self.block)
+        return self._correlation[1]
+
+    @cached_property
+    def _correlation(self) -> tuple[int | None, float | None]:
+        if len(self) < 2:
+            return None, None
+        ranked = ranks(self.values)
+        block = block_length(ranked, self.second)
+        return block, None if block is None else effective_size(ranked, block)
 
     def quantile(self, p: float) -> float:
         """Return the quantile as numpy and DuckDB's ``quantile_cont`` do: interpolated."""
@@ -112,15 +106,16 @@ class Series:
 class Estimate:
     """A value of one side, and how the frames move it.
 
-    The logarithm of the value moves ``up`` and ``down`` times the mean of ``influence`` (mean 0):
-    a quantile does not move the same way in both directions where its neighbours lie closer on one
-    side. In the gap between two modes, that is all the difference.
+    The logarithm of the value moves ``up`` and ``down`` times as far as the mean of ``influence``,
+    whose variance is ``variance``: a quantile does not move the same way in both directions where
+    its neighbours lie closer on one side. In the gap between two modes, that is all the difference.
     """
 
     value: float | None
     #: Why no interval can be given; None if one can.
     problem: str | None = None
-    influence: Floats | None = None
+    influence: Floats | Mask | None = None
+    variance: float = 0.0
     block: int = 1
     up: float = 1.0
     down: float = 1.0
@@ -131,7 +126,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Change:
-    """The change of one metric, as fractions of BASE; None where it cannot be told."""
+    """The change of one metric, as fractions of BASE; None where it is unknown."""
 
     change: float | None = None
     low: float | None = None
@@ -140,7 +135,7 @@ class Change:
     p_value: float | None = None
     #: Why there is no verdict.
     problem: str | None = None
-    #: What it would take to tell `MARGIN`; None: more of the same frames.
+    #: What it would take to show `MARGIN`; None: more of the same frames.
     takes: str | None = None
 
 
@@ -163,11 +158,11 @@ def quantile_estimate(series: Series, p: float) -> Estimate:
         return Estimate(
             value if p == 0.5 else None,
             f"{beyond:.1f} effective samples beyond it, not {MIN_BEYOND:.0f}: takes about "
-            f"{_round_up(frames):,} frames",
+            f"{rounded_up(frames):,} frames",
         )
-    below = (series.values <= value).astype(np.float64)
-    freedom = degrees_of_freedom(len(series), series.block)
-    reach = t_quantile(freedom) * math.sqrt(mean_variance(below, series.block))
+    below = series.values <= value
+    variance = mean_variance(below, series.block)
+    reach = t_quantile(degrees_of_freedom(len(series), series.block)) * math.sqrt(variance)
     low, high = max(p - reach, 0.0), min(p + reach, 1.0)
     lower, upper = series.quantile(low), series.quantile(high)
     if lower <= 0:
@@ -177,7 +172,8 @@ def quantile_estimate(series: Series, p: float) -> Estimate:
         Estimate(
             value,
             None,
-            below.mean() - below,
+            below,
+            variance,
             series.block,
             up=max(both, _slope(value, upper, high - p)),
             down=max(both, _slope(lower, value, p - low)),
@@ -199,7 +195,11 @@ def mean_estimate(series: Series) -> Estimate:
         return Estimate(value, _too_short(series))
     if value <= 0:
         return Estimate(value, "is 0 ms: a ratio needs more")
-    return _with_interval(Estimate(value, None, series.values / value - 1, series.block))
+    variance = mean_variance(series.values, series.block)
+    # The logarithm moves by the share of the value that the mean moves by.
+    return _with_interval(
+        Estimate(value, None, series.values, variance, series.block, up=1 / value, down=1 / value)
+    )
 
 
 def _too_short(series: Series) -> str:
@@ -207,7 +207,7 @@ def _too_short(series: Series) -> str:
     return f"{frames} too few: not even four blocks of neighbouring frames"
 
 
-def _round_up(count: int) -> int:
+def rounded_up(count: int) -> int:
     """Return a count as one says it: with two digits."""
     unit = int(10 ** max(len(str(count)) - 2, 0))
     return int(math.ceil(count / unit) * unit)
@@ -217,7 +217,7 @@ def _with_interval(estimate: Estimate) -> Estimate:
     assert estimate.influence is not None
     assert estimate.value is not None
     freedom = degrees_of_freedom(len(estimate.influence), estimate.block)
-    reach = t_quantile(freedom) * math.sqrt(mean_variance(estimate.influence, estimate.block))
+    reach = t_quantile(freedom) * math.sqrt(estimate.variance)
     return replace(
         estimate,
         low=estimate.value * math.exp(-reach * estimate.down),
@@ -244,7 +244,6 @@ def series_change(base: Estimate, new: Estimate, *, paired: bool) -> Change:
     assert base.influence is not None
     assert new.influence is not None
     log_ratio = math.log(new.value / base.value)
-    sides = [(base.influence, base.block), (new.influence, new.block)]
     # The change is less than measured where BASE is more and NEW is less (MOVER: Zou and Donner,
     # Statistics in Medicine 27, 2008), and the other way round.
     slopes = [(base.up, new.down), (base.down, new.up)]
@@ -257,8 +256,8 @@ def series_change(base: Estimate, new: Estimate, *, paired: bool) -> Change:
         ]
     else:
         known = [
-            (mean_variance(influence, block), degrees_of_freedom(len(influence), block))
-            for influence, block in sides
+            (base.variance, degrees_of_freedom(len(base.influence), base.block)),
+            (new.variance, degrees_of_freedom(len(new.influence), new.block)),
         ]
         weighted = [
             [(slope**2 * v, freedom) for slope, (v, freedom) in zip(pair, known, strict=True)]
@@ -440,74 +439,3 @@ def t_quantile(freedom: float) -> float:
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, 0.5 + CONFIDENCE / 2))
-
-
-@dataclass(frozen=True)
-class Decision:
-    """A verdict; ``reason`` says why it is UNCLEAR."""
-
-    verdict: Verdict
-    reason: str | None
-    #: Whether Holm's procedure tells the change from chance.
-    is_significant: bool
-
-
-def decide(changes: Sequence[Change], less_is_better: Sequence[bool]) -> list[Decision]:
-    """Return the verdict on each row of a comparison.
-
-    SAME is what can be shown to be so: the whole interval is within 2% (equivalence), whatever its
-    sign. FASTER and SLOWER stand against Holm's correction: over all rows together the
-    chance of one false call is 5%.
-    """
-    passed = holm([change.p_value for change in changes])
-    rows = len([change for change in changes if change.p_value is not None])
-    return [
-        Decision(*_verdict(change, less, is_significant, rows), is_significant)
-        for change, less, is_significant in zip(changes, less_is_better, passed, strict=True)
-    ]
-
-
-def _verdict(
-    change: Change, less_is_better: bool, is_significant: bool, rows: int
-) -> tuple[Verdict, str | None]:
-    if change.problem is not None:
-        return Verdict.UNCLEAR, change.problem
-    low = -1.0 if change.low is None else change.low
-    high = math.inf if change.high is None else change.high
-    if low >= -MARGIN and high <= MARGIN:
-        return Verdict.SAME, None
-    if is_significant:
-        is_less = change.change is not None and change.change < 0
-        return (Verdict.FASTER if is_less == less_is_better else Verdict.SLOWER), None
-    if low > 0 or high < 0:
-        return Verdict.UNCLEAR, f"may be chance, as one of {rows} rows (Holm)"
-    return Verdict.UNCLEAR, _too_wide(low, high, change.takes)
-
-
-def _too_wide(low: float, high: float, takes: str | None) -> str:
-    if low <= -1 or high == math.inf:
-        return "too few happened"
-    if takes is not None:
-        return f"0 is possible, too; to tell {MARGIN:.0%} takes {takes}"
-    # Intervals shrink with the square root of how much was recorded.
-    times = (math.log((1 + high) / (1 + low)) / 2 / math.log1p(MARGIN)) ** 2
-    if times <= 1:
-        return "more than 2% is possible, and so is none"
-    return f"0 is possible, too; to tell 2%, record {_times(times)} as much"
-
-
-def _times(factor: float) -> str:
-    if factor > 1000:
-        return "over 1,000 times"
-    return f"{factor:.1f} times" if factor < 10 else f"{_round_up(math.ceil(factor)):,} times"
-
-
-def holm(p_values: Sequence[float | None], alpha: float = 1 - CONFIDENCE) -> list[bool]:
-    """Return which hypotheses Holm's step-down procedure (1979) rejects, all taken together."""
-    given = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
-    rejected = [False] * len(p_values)
-    for step, (p, index) in enumerate(given):
-        if p > alpha / (len(given) - step):
-            break
-        rejected[index] = True
-    return rejected

@@ -11,7 +11,7 @@ A number with a sign is a change from BASE to NEW: in per cent of BASE (``+10%``
 own unit (``+2ms``). A number without one is the value of NEW (``> 50ms``, ``agreement < 0.99``). A
 clause without a metric is about the metric of the clause before it.
 
-A change counts where it is told from chance: the change that was measured must lie beyond the
+A change counts where it is more than chance: the change that was measured must lie beyond the
 number *and* be significant. Holm's correction takes the metrics of which a change is named in the
 conditions, not all rows: who asks for one metric need not pay for seventeen. So a run that happened
 to be slow does not fail a build; `Outcome.doubtful` names such clauses. What was not measured, or
@@ -29,8 +29,10 @@ from difflib import get_close_matches
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
-from dgrec.comparison.changes import CONFIDENCE, holm
-from dgrec.comparison.comparison import METRICS, Comparison, Row
+from dgrec.comparison.changes import CONFIDENCE
+from dgrec.comparison.comparison import Comparison
+from dgrec.comparison.metrics import METRICS, MetricRow
+from dgrec.comparison.verdicts import holm
 from dgrec.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -82,7 +84,7 @@ class Outcome:
     holds: bool
     #: Clauses beyond their numbers by what may be chance.
     doubtful: tuple[str, ...] = ()
-    #: Why it cannot be told, if it does not hold anyway.
+    #: Why it is unknown, if it does not hold anyway.
     problem: str | None = None
 
 
@@ -93,12 +95,12 @@ class Limit:
     text: str
     groups: tuple[tuple[Clause, ...], ...]
 
-    def _check(self, comparison: Comparison, told: Mapping[str, bool]) -> Outcome:
+    def _check(self, comparison: Comparison, significant: Mapping[str, bool]) -> Outcome:
         doubtful: list[str] = []
         problems: list[str] = []
         holds = False
         for group in self.groups:
-            states = [_state(clause, comparison, told) for clause in group]
+            states = [_state(clause, comparison, significant) for clause in group]
             if not all(state.is_beyond for state in states):
                 continue
             group_problems = [state.problem for state in states if state.problem is not None]
@@ -122,8 +124,8 @@ def check_limits(limits: Sequence[Limit], comparison: Comparison) -> list[Outcom
     named = {clause.metric for clause in clauses if clause.is_change}
     rows = [row for row in comparison.rows if row.metric in named]
     passed = holm([row.p_value for row in rows])
-    told = {row.metric: is_told for row, is_told in zip(rows, passed, strict=True)}
-    return [limit._check(comparison, told) for limit in limits]
+    significant = dict(zip((row.metric for row in rows), passed, strict=True))
+    return [limit._check(comparison, significant) for limit in limits]
 
 
 def parse_limit(text: str) -> Limit:
@@ -213,7 +215,7 @@ def _metric_unit(metric: str) -> str:
     if metric not in units:
         close = get_close_matches(metric.lower(), units, n=3, cutoff=0.7)
         raise ConfigError(
-            f"{metric!r} is no metric; "
+            f"{metric!r} is not a metric; "
             + (f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(units)}")
         )
     return units[metric]
@@ -228,7 +230,7 @@ class _State:
     problem: str | None = None
 
 
-def _state(clause: Clause, comparison: Comparison, told: Mapping[str, bool]) -> _State:
+def _state(clause: Clause, comparison: Comparison, significant: Mapping[str, bool]) -> _State:
     row = next((row for row in comparison.rows if row.metric == clause.metric), None)
     agreement = comparison.agreement
     if clause.metric in _OF_AGREEMENT and agreement is None:
@@ -238,7 +240,7 @@ def _state(clause: Clause, comparison: Comparison, told: Mapping[str, bool]) -> 
         # A condition that cannot be looked at must not pass for one that was met.
         reason = row.reason if row is not None else _no_agreement(clause.metric, agreement)
         if clause.metric in _COUNTS:
-            reason = "a file does not tell it"
+            reason = "a file does not have it"
         return _unknown(clause, reason or "there is no such value")
     compare = _COMPARE[clause.compare]
     if not clause.is_change or base is None:
@@ -251,17 +253,17 @@ def _state(clause: Clause, comparison: Comparison, told: Mapping[str, bool]) -> 
         # From nothing, any more is more than any per cent.
         changed = 100 * changed / base if base else changed * math.inf
     is_beyond = compare(changed, clause.number)
-    if row is None or told[row.metric] or not is_beyond:
+    if row is None or significant[row.metric] or not is_beyond:
         return _State(is_beyond)
-    reason = row.reason or "the change is too small to tell from chance"
+    reason = row.reason or "the change is too small to rule out chance"
     if row.p_value is not None and row.p_value < 1 - CONFIDENCE:
-        reason = f"may be chance, as one of {len(told)} metrics asked for (Holm)"
+        reason = f"may be chance, as one of {len(significant)} metrics asked for (Holm)"
     unit = "%" if clause.is_percent else ""
     return _State(True, doubt=f"{clause.text}: {changed:+.3g}{unit}, but {reason}")
 
 
 def _unknown(clause: Clause, reason: str) -> _State:
-    return _State(True, problem=f"{clause.text}: cannot be told: {reason}")
+    return _State(True, problem=f"{clause.text}: unknown: {reason}")
 
 
 def _no_agreement(metric: str, agreement: Agreement | None) -> str | None:
@@ -276,7 +278,7 @@ def _no_agreement(metric: str, agreement: Agreement | None) -> str | None:
 
 
 def _values(
-    metric: str, comparison: Comparison, row: Row | None
+    metric: str, comparison: Comparison, row: MetricRow | None
 ) -> tuple[float | None, float | None]:
     """Return a metric of BASE and of NEW; BASE agrees with itself."""
     if row is not None:

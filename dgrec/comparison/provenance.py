@@ -1,4 +1,4 @@
-"""What is known to differ between the recordings themselves, before any number is compared."""
+"""How recordings differ by their metadata: model, source, versions, options, host."""
 
 from __future__ import annotations
 

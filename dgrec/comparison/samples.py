@@ -1,4 +1,4 @@
-"""What a comparison reads of one session: durations and stamps of each frame, warm-up apart."""
+"""The durations and steps of one session's frames, without its warm-up."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import pyarrow as pa
 
-from dgrec.comparison.blocks import Floats, mean_variance
+from dgrec.comparison.blocks import Floats, Mask, mean_variance
 from dgrec.comparison.changes import Series
 from dgrec.errors import NotASessionError
 from dgrec.format import LARGEST_MEASUREMENT, cuts_of
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "UNKNOWN",
-    "Mask",
     "DROP_PLACES",
     "STAGES",
     "STALL_MS",
@@ -31,8 +29,6 @@ __all__ = [
 ]
 
 Integers = np.ndarray[Any, np.dtype[np.int64]]
-Numbers = np.ndarray[Any, np.dtype[Any]]
-Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 #: Columns that are compared, in the order of a frame's way. ``recorder_ms`` is not among them: it
 #: is what recording cost, no stage of the pipeline.
@@ -45,6 +41,7 @@ UNKNOWN: Final = -1
 #: A gap between two results longer than so many times the median one, and so long, is a stall.
 STALL_TIMES: Final = 3.0
 STALL_MS: Final = 100.0
+_ROWS_AT_ONCE: Final = 65_536
 
 
 @dataclass
@@ -73,7 +70,7 @@ class Sample:
     captured_step_ms: Floats
     stages: Mapping[str, Floats]
     #: Source frames lost once the model had started, by place, and left out on purpose; None: the
-    #: file does not tell. ``lost`` are those lost at any place.
+    #: file does not have it. ``lost`` are those lost at any place.
     dropped: Mapping[str, int | None] = field(default_factory=dict)
     lost: int | None = 0
     skipped: int | None = 0
@@ -106,7 +103,7 @@ class Sample:
     def between(self, first: int, last: int) -> Sample:
         """Return the same with only the frames from one ``source_frame`` to another."""
         kept = self.only((self.source_frame >= first) & (self.source_frame <= last))
-        # What came before the first one is no part of it.
+        # What came before the first one does not count.
         kept.gap_ms[:1] = kept.step_ms[:1] = kept.captured_step_ms[:1] = np.nan
         return kept
 
@@ -124,7 +121,7 @@ class Sample:
     @property
     def gaps(self) -> Series:
         """Milliseconds from each result to the next."""
-        return Series(self.gap_ms[~np.isnan(self.gap_ms)], self.second)
+        return self._series(self.gap_ms)
 
     @property
     def steps(self) -> Series:
@@ -133,12 +130,14 @@ class Sample:
         The longer of the two in all: one over their mean is the rate (`dgrec.rates.frame_rate`).
         """
         by_capture = np.nansum(self.captured_step_ms) > np.nansum(self.step_ms)
-        values = self.captured_step_ms if by_capture else self.step_ms
-        return Series(values[~np.isnan(values)], self.second)
+        return self._series(self.captured_step_ms if by_capture else self.step_ms)
 
     def stage(self, name: str) -> Series:
-        values = self.stages[name]
-        return Series(values[~np.isnan(values)], self.second)
+        return self._series(self.stages[name])
+
+    def _series(self, values: Floats) -> Series:
+        is_missing = np.isnan(values)
+        return Series(values[~is_missing] if is_missing.any() else values, self.second)
 
 
 def stall_limit(usual_ms: float) -> float:
@@ -151,7 +150,7 @@ def count_stalls(gaps: Series, limit_ms: float) -> tuple[int, float]:
 
     Stalls come in clusters.
     """
-    is_long = (gaps.values > limit_ms).astype(np.float64)
+    is_long = gaps.values > limit_ms
     count = int(is_long.sum())
     if count in (0, len(gaps)) or gaps.block is None:
         return count, float(count)
@@ -167,41 +166,37 @@ def read_sample(session: Session) -> Sample:
     Raises:
         SessionError: Part of the file cannot be read.
     """
-    names = ["frame", "source_frame", "captured_at", "completed_at", *STAGES]
-    there = [name for name in names if name in session.schema.names]
     for name in ("source_frame", "completed_at", "latency_ms", "captured_at", "frame"):
         if name not in session.schema.names:
             raise NotASessionError(f"{session.path}: cannot be compared: it has no column {name!r}")
-    # Another tool may have rewritten the file and left out what it did not need.
-    columns: dict[str, Numbers] = {}
-    at = 0
-    for batch in session.batches(there):
-        for name in there:
-            values = _numbers(batch.column(name))
-            column = columns.setdefault(name, np.empty(len(session), values.dtype))
-            if not np.can_cast(values.dtype, column.dtype):  # floats, where one is not known
-                column = columns[name] = column.astype(values.dtype)
-            column[at : at + batch.num_rows] = values
-        at += batch.num_rows
-    for name in names:
-        columns.setdefault(name, np.full(at, np.nan))
     metadata = session.metadata
-    cuts = cuts_of(metadata)
-    gaps = _gaps(columns["frame"], columns["completed_at"], cuts)
     losses = _losses(session)
     has_settled, warm_up = _warm_up(session)
-    step_ms, captured_step_ms = _steps(columns, cuts, warm_up)
+    cuts = cuts_of(metadata)
+    stamps = _columns(
+        session,
+        frame="frame",
+        captured_at="epoch_us(captured_at)",
+        completed_at="epoch_us(completed_at)",
+    )
+    gaps = _gaps(stamps["frame"], stamps["completed_at"], cuts)
+    step_ms, captured_step_ms = _steps(stamps, cuts, warm_up)
+    stamps.clear()  # before the others are read: of a day, they take 60 MB
+    others = _columns(session, source_frame="source_frame", **{name: name for name in STAGES})
+    source_frame = np.nan_to_num(others.pop("source_frame"), nan=UNKNOWN).astype(np.int64)
+    for values in others.values():  # a file may claim wrongly that all of its numbers are finite
+        values[(values > LARGEST_MEASUREMENT) | (values < -LARGEST_MEASUREMENT)] = np.nan
     whole = Sample(
         path=str(session.path),
         session_id=session.id,
         frames=len(gaps),
         warm_up=warm_up,
         has_settled=has_settled,
-        source_frame=_whole_numbers(columns["source_frame"]),
+        source_frame=source_frame,
         gap_ms=gaps,
         step_ms=step_ms,
         captured_step_ms=captured_step_ms,
-        stages={name: columns[name].astype(np.float64, copy=False) for name in STAGES},
+        stages=others,
         dropped={place: losses[place] for place in DROP_PLACES},
         lost=losses["lost"],
         skipped=losses["skipped"],
@@ -214,7 +209,28 @@ def read_sample(session: Session) -> Sample:
     return kept
 
 
-def _gaps(frame: Numbers, completed_us: Numbers, cuts: Sequence[int]) -> Floats:
+def _columns(session: Session, **columns: str) -> dict[str, Floats]:
+    """Return columns of the view ``frames``, by name their SQL; NaN where nothing is known."""
+    import duckdb
+    import pyarrow as pa
+
+    from dgrec.sql import views
+
+    found = {name: np.full(len(session), np.nan) for name in columns}
+    values = ", ".join(f"({sql})::DOUBLE AS {name}" for name, sql in columns.items())
+    at = 0
+    try:
+        for batch in session.sql(f"SELECT {values} FROM frames").to_arrow_reader(_ROWS_AT_ONCE):
+            for name, column in zip(columns, batch.columns, strict=True):
+                found[name][at : at + batch.num_rows] = column.to_numpy(zero_copy_only=False)
+            at += batch.num_rows
+    except (duckdb.Error, pa.ArrowException, OSError) as error:
+        session.check_rows()  # names the file, which DuckDB may not
+        raise views.query_error(error) from None
+    return found
+
+
+def _gaps(frame: Floats, completed_us: Floats, cuts: Sequence[int]) -> Floats:
     """Return the milliseconds from the row before, where that is the frame before."""
     gaps = np.full(len(frame), np.nan)
     steps = np.diff(completed_us)
@@ -224,19 +240,19 @@ def _gaps(frame: Numbers, completed_us: Numbers, cuts: Sequence[int]) -> Floats:
 
 
 def _steps(
-    columns: Mapping[str, Numbers], cuts: Sequence[int], warm_up: int
+    columns: Mapping[str, Floats], cuts: Sequence[int], warm_up: int
 ) -> tuple[Floats, Floats]:
     """Return the milliseconds from one row with both stamps to the next, by results and captures.
 
     Each in their own order, should they run backwards: they add up to the time from the first to
-    the last, of each stretch of frames that follow one another. The warm-up is no part of them.
+    the last, of each stretch of frames that follow one another. The warm-up does not count.
     """
     frame = columns["frame"]
     stamps = columns["completed_at"], columns["captured_at"]
     known = np.flatnonzero(~np.isnan(stamps[0] + stamps[1]))
     known = known[known >= warm_up]
     begins = np.concatenate([[True], (np.diff(frame) != 1) | np.isin(frame[1:], cuts)])
-    stretch = np.cumsum(begins[: len(frame)])[known]
+    stretch = np.cumsum(begins[: len(frame)], dtype=np.int32)[known]
     found = []
     for values in stamps:
         ordered = values[known]
@@ -251,7 +267,7 @@ def _steps(
 def _losses(session: Session) -> dict[str, int | None]:
     """Return what the source sent and is not there; ``at_start``: lost while the model started.
 
-    None where the file does not tell.
+    None where the file does not have it.
     """
     names = ("lost", "at_start", "skipped", *DROP_PLACES)
     found = session.sql_rows(
@@ -263,33 +279,8 @@ def _losses(session: Session) -> dict[str, int | None]:
 def _warm_up(session: Session) -> tuple[bool | None, int]:
     """Return whether a session settled, and how many rows come before that (docs/sql.md).
 
-    None where it is too short to tell.
+    None where it is too short.
     """
     # The rule stands in SQL, where everybody can read it.
     rows = session.sql_rows("SELECT has_settled, warm_up_frames FROM warm_up")
     return (rows[0][0], int(rows[0][1] or 0)) if rows else (None, 0)
-
-
-def _numbers(column: pa.Array) -> np.ndarray[Any, Any]:
-    """Return a column as numbers: stamps in microseconds; NaN where nothing was measured."""
-    type_ = column.type
-    if pa.types.is_timestamp(type_):
-        column = column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.int64())
-    elif not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
-        column = column.cast(pa.float64(), safe=False)
-    values: np.ndarray[Any, Any] = column.to_numpy(zero_copy_only=False)
-    if np.issubdtype(values.dtype, np.floating):
-        # Whole numbers and stamps with gaps are floats by now, too.
-        largest = LARGEST_MEASUREMENT if pa.types.is_floating(type_) else np.inf
-        is_measured = np.isfinite(values) & (np.abs(values) <= largest)
-        if not is_measured.all():
-            values = np.where(is_measured, values, np.nan)
-    return values
-
-
-def _whole_numbers(values: Numbers) -> Integers:
-    """Return numbers of frames; `UNKNOWN` for those that are not known."""
-    if np.issubdtype(values.dtype, np.integer):
-        return values.astype(np.int64, copy=False)
-    is_known = np.abs(values) < 2**53
-    return np.where(is_known, values, UNKNOWN).astype(np.int64)

@@ -81,6 +81,10 @@ class Footage:
         return () if self.path is None else (self.path, *self.named)
 
 
+#: Kinds of sources that leave no file behind.
+_NOT_FILES = {"camera": "camera", "url": "stream", "program": "program"}
+
+
 def find_footage(
     session: Session, video: Path | None = None, *, annotated: bool = False
 ) -> Footage:
@@ -113,7 +117,7 @@ def find_footage(
     beside, lacking = find_recorded(session)
     if beside is not None and beside.path is not None:
         notes = [beside.note, lacking]
-        if source.get("kind") not in ("camera", "url"):  # their video is always beside the session
+        if source.get("kind") not in _NOT_FILES:  # their video is always beside the session
             notes.insert(0, f"{reason}: using {beside.path.name}")
         return replace(beside, note="; ".join(note for note in notes if note))
     drawn = filter(
@@ -145,8 +149,8 @@ def _from_source(source: Mapping[str, Any], folder: Path) -> tuple[Footage | Non
             why = f" ({check.difference})" if check.named else ""
             changed = changed or f"{path.name} is no longer the file that was recorded{why}"
     missing = f"{source.get('file') or 'the source'} is not where it was"
-    if source.get("kind") in ("camera", "url"):
-        missing = f"the source was a {'camera' if source['kind'] == 'camera' else 'stream'}"
+    if source.get("kind") in _NOT_FILES:
+        missing = f"the source was a {_NOT_FILES[source['kind']]}"
     return None, uncovered or changed or outside or missing
 
 

@@ -7,7 +7,8 @@ from dgrec.format.checksums import Checksums, verify_checksums
 from dgrec.format.clips import Span, have_common_frames, original_of, recorded_spans
 from dgrec.format.decode import RestoredFrame, restore
 from dgrec.format.encode import Row
-from dgrec.format.journal import Durability, Journal, JournalTail, JournalWriter, is_being_written
+from dgrec.format.journal import Journal, JournalTail, is_being_written
+from dgrec.format.journal_writer import Durability, JournalWriter
 from dgrec.format.labels import (
     FRAME_LABELS,
     FRAME_LABELS_COLUMNS,

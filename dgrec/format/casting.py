@@ -1,8 +1,8 @@
 """Columns as other tools write them, brought to the types of `SCHEMA`.
 
-Valid Parquet comes in many dresses: wider or narrower numbers, large or dictionary-encoded text,
-stamps in other units and zones or without one, structs with more or fewer fields. All of it is read
-as far as it goes: a value that its column cannot hold is null.
+Valid Parquet may have wider or narrower numbers, large or dictionary-encoded text, stamps in other
+units and zones or without one, structs with more or fewer fields. A value that its column cannot
+hold is null.
 """
 
 from __future__ import annotations
@@ -27,14 +27,16 @@ __all__ = [
     "with_columns",
 ]
 
-#: Microseconds from 1970 to the years 2 and 9999. Python has no dates a year before and after.
+#: Microseconds from 1970 to the years 2 and 9999, a year within what Python's dates can hold.
 _FIRST_US, _LAST_US = -62_104_060_800_000_000, 253_370_764_800_000_000
 _UNITS_PER_SECOND = {"s": 1, "ms": 1000, "us": 1_000_000, "ns": 1_000_000_000}
-#: Without these a file is no session.
+_Check = Callable[[pa.DataType], bool]
+#: Without these a file is not a session.
 _NEEDED = ("frame", "detections")
-#: One long text, named by every row, is small in a file: rows that stand for more are split up.
+#: Batches that are larger once decoded are split: one long text that every row names is small in
+#: a file.
 _BATCH_BYTES = 64 << 20
-#: What a single row may take.
+#: The largest row that is decoded.
 _ROW_BYTES = 256 << 20
 
 
@@ -42,7 +44,7 @@ def cast_schema(schema: pa.Schema, path: Path) -> pa.Schema:
     """Return ``schema`` (of the file ``path``) with the types that `cast_batches` gives.
 
     Raises:
-        NotASessionError: A column is missing, there twice, or of quite another kind.
+        NotASessionError: A column is missing, there twice, or of a type that cannot be cast.
     """
     names = set(schema.names)
     if len(names) != len(schema.names):
@@ -62,14 +64,14 @@ def cast_schema(schema: pa.Schema, path: Path) -> pa.Schema:
                 f"{path}: not a dgrec session (column {field.name!r} is {field.type}, not "
                 f"{wanted.type})"
             )
-        # Another tool may have written nulls where dgrec writes none, or numbers that do not fit.
+        # Another tool may have written nulls, or numbers that do not fit and become null.
         may_be_null = wanted.nullable or field.nullable or not field.type.equals(wanted.type)
         fields.append(wanted.with_nullable(may_be_null))
     return pa.schema(fields)
 
 
 def is_cast(schema: pa.Schema) -> bool:
-    """Return whether the known columns of a file have the types of `SCHEMA` already."""
+    """Return whether the known columns have the types of `SCHEMA`."""
     return all(
         (wanted := _wanted(field.name)) is None or field.type.equals(wanted.type)
         for field in schema
@@ -79,16 +81,15 @@ def is_cast(schema: pa.Schema) -> bool:
 def cast_batches(batch: pa.RecordBatch, schema: pa.Schema, path: Path) -> Iterator[pa.RecordBatch]:
     """Yield the rows of a batch with the types of ``schema``, which `cast_schema` returned.
 
-    Detections, lists of them and timings are never null, nor are numbers of frames; stamps that
-    Python has no date for become the first or the last one. Texts may be dictionary-encoded in
-    ``batch``.
+    Detections, lists of them and timings that are null become empty. Stamps beyond Python's dates
+    become the first or the last date. Texts may be dictionary-encoded in ``batch``.
 
     Raises:
-        DamagedSessionError: Its content is not what its schema says, a row has no number, or stands
-            for more than a row may.
+        DamagedSessionError: The content contradicts the schema, or a row has no frame number or is
+            too large.
     """
     try:
-        # Texts that are no UTF-8, and offsets that lead out of their buffers.
+        # Checks for texts that are not UTF-8, and offsets that lead out of their buffers.
         batch.validate(full=True)
         for part in _small_parts(batch):
             fields = [schema.field(name) for name in part.schema.names]
@@ -102,24 +103,23 @@ def cast_batches(batch: pa.RecordBatch, schema: pa.Schema, path: Path) -> Iterat
         raise DamagedSessionError(f"{path}: damaged: {reason}") from None
 
 
-def check_required(batch: pa.RecordBatch) -> None:
-    """Raise `ValueError` for what a batch of `SCHEMA` never has, whoever wrote it.
+def check_required(rows: pa.RecordBatch | pa.Table) -> None:
+    """Raise `ValueError` for nulls and stamps that a journal never has.
 
-    `cast_batches` sees to the same for files that other tools write.
+    (In sealed files, which other tools may have written, `cast_batches` replaces them.)
     """
     for name in ("frame", "detections", "timing"):
-        if batch.column(name).null_count:
+        if rows.column(name).null_count:
             raise ValueError(f"column {name!r} has nulls")
-    if cast(pa.ListArray, batch.column("detections")).flatten().null_count:
+    if pc.list_flatten(rows.column("detections")).null_count:
         raise ValueError("a detection is null")
     for name in ("captured_at", "completed_at"):
-        stamps = batch.column(name)
-        if _within(stamps, _FIRST_US, _LAST_US) is not stamps:
+        if not _is_within(rows.column(name), _FIRST_US, _LAST_US):
             raise ValueError(f"column {name!r} has stamps beyond all dates")
 
 
 def with_columns(batch: pa.RecordBatch, names: Sequence[str]) -> pa.RecordBatch:
-    """Return these columns of a batch; known ones that it lacks are null."""
+    """Return columns of a batch; those of `SCHEMA` that it lacks are null."""
     fields, arrays = [], []
     for name in names:
         index = batch.schema.get_field_index(name)
@@ -138,7 +138,7 @@ def _small_parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     if size <= _BATCH_BYTES or (batch.num_rows == 1 and size <= _ROW_BYTES):
         yield batch
     elif batch.num_rows == 1:
-        raise ValueError(f"a row stands for {size:,} bytes")
+        raise ValueError(f"a row decodes to {size:,} bytes")
     else:
         half = batch.num_rows // 2
         yield from _small_parts(batch.slice(0, half))
@@ -146,7 +146,7 @@ def _small_parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 
 
 def _decoded_bytes(array: Any) -> int:
-    """Return how long the texts are that a column's dictionaries stand for."""
+    """Return how many bytes the texts of a column take once its dictionaries are decoded."""
     type_ = array.type
     if pa.types.is_dictionary(type_):
         if not _is_text(type_) and not _is_binary(type_):
@@ -168,7 +168,7 @@ def _wanted(name: str) -> pa.Field | None:
 
 
 def _holds_structs(field: pa.Field) -> bool:
-    """Return whether a column of detections can be one: a list of structs, or of nothing."""
+    """Return whether a column, if it is that of detections, is a list of structs or of nulls."""
     if field.name != "detections" or pa.types.is_null(field.type):
         return True
     item = field.type.value_type
@@ -199,45 +199,36 @@ def _is_castable(found: pa.DataType, wanted: pa.DataType) -> bool:
     return any(belongs(found) and belongs(wanted) for belongs in _KINDS)
 
 
-def _is_number(type_: pa.DataType) -> bool:
-    is_whole = pa.types.is_integer(type_)
-    return bool(is_whole or pa.types.is_floating(type_) or pa.types.is_decimal(type_))
+def _one_of(*checks: _Check, encoded: bool = False) -> _Check:
+    """Return a check for several types; ``encoded``: also in a dictionary."""
+
+    def belongs(type_: pa.DataType) -> bool:
+        plain = type_.value_type if encoded and pa.types.is_dictionary(type_) else type_
+        return any(check(plain) for check in checks)
+
+    return belongs
 
 
-def _is_text(type_: pa.DataType) -> bool:
-    if pa.types.is_dictionary(type_):
-        return _is_text(type_.value_type)
-    return bool(
-        pa.types.is_string(type_)
-        or pa.types.is_large_string(type_)
-        or pa.types.is_string_view(type_)
-    )
-
-
-def _is_list(type_: pa.DataType) -> bool:
-    # A tool without maps writes their pairs as a list.
-    return bool(
-        pa.types.is_list(type_)
-        or pa.types.is_large_list(type_)
-        or pa.types.is_fixed_size_list(type_)
-        or pa.types.is_map(type_)
-    )
-
-
-def _is_binary(type_: pa.DataType) -> bool:
-    if pa.types.is_dictionary(type_):
-        return _is_binary(type_.value_type)
-    return bool(
-        pa.types.is_binary(type_)
-        or pa.types.is_large_binary(type_)
-        or pa.types.is_binary_view(type_)
-        or pa.types.is_fixed_size_binary(type_)
-    )
-
-
-_KINDS: tuple[Callable[[pa.DataType], bool], ...] = (
-    *(_is_number, _is_text, _is_list, _is_binary),
-    *(pa.types.is_timestamp, pa.types.is_boolean, pa.types.is_struct),
+_types = pa.types
+_is_number = _one_of(_types.is_integer, _types.is_floating, _types.is_decimal)
+_is_text = _one_of(_types.is_string, _types.is_large_string, _types.is_string_view, encoded=True)
+_is_binary = _one_of(
+    _types.is_binary,
+    _types.is_large_binary,
+    _types.is_binary_view,
+    _types.is_fixed_size_binary,
+    encoded=True,
+)
+# A tool without maps writes their pairs as a list.
+_is_list = _one_of(_types.is_list, _types.is_large_list, _types.is_fixed_size_list, _types.is_map)
+_KINDS: tuple[_Check, ...] = (
+    _is_number,
+    _is_text,
+    _is_list,
+    _is_binary,
+    _types.is_timestamp,
+    _types.is_boolean,
+    _types.is_struct,
 )
 
 
@@ -245,7 +236,7 @@ _KINDS: tuple[Callable[[pa.DataType], bool], ...] = (
 
 
 def _cast(array: pa.Array, wanted: pa.DataType) -> pa.Array:
-    """Return an array with another type; what cannot be cast is null."""
+    """Return an array with another type; values that cannot be cast are null."""
     found = array.type
     if found.equals(wanted):
         return array
@@ -266,7 +257,7 @@ def _cast(array: pa.Array, wanted: pa.DataType) -> pa.Array:
         return _cast_stamps(array)
     try:
         return array.cast(wanted)
-    except pa.ArrowInvalid:  # one value is enough
+    except pa.ArrowInvalid:  # raised for a single value that does not fit
         if not _is_number(wanted):
             return pa.nulls(len(array), wanted)
         return _cast_numbers(array, wanted)
@@ -296,7 +287,7 @@ def _cast_map(array: pa.Array, wanted: pa.MapType) -> pa.Array:
 
 
 def taken_apart(array: Any) -> tuple[pa.Array, pa.Array]:
-    """Return offsets and items of a list of any kind; where it is null there are no items."""
+    """Return offsets and items of a list of any kind; a null list has no items."""
     if pa.types.is_map(array.type):
         array = array.cast(_pairs_type(array.type))
     counts = pc.list_value_length(array).fill_null(0).cast(pa.int64())
@@ -310,7 +301,7 @@ def _pairs_type(type_: pa.MapType) -> pa.DataType:
 
 
 def _cast_stamps(array: pa.Array) -> pa.Array:
-    """Return stamps as microseconds of UTC, which those without a zone are taken for."""
+    """Return stamps in microseconds of UTC, which is assumed for those without a zone."""
     wanted = SCHEMA.field("captured_at").type
     per_second = _UNITS_PER_SECOND[array.type.unit]
     numbers = array.view(pa.int64())
@@ -324,7 +315,7 @@ def _cast_stamps(array: pa.Array) -> pa.Array:
 
 
 def _cast_numbers(array: pa.Array, wanted: pa.DataType) -> pa.Array:
-    """Return numbers one by one as far as they fit."""
+    """Cast numbers one by one; those that do not fit are null."""
     values = []
     for value in array.to_pylist():
         try:
@@ -336,18 +327,23 @@ def _cast_numbers(array: pa.Array, wanted: pa.DataType) -> pa.Array:
 
 
 def _within(array: pa.Array, low: int, high: int) -> pa.Array:
-    """Return integers or stamps, those outside a range as its nearer end."""
-    numbers = array if pa.types.is_integer(array.type) else array.view(pa.int64())
-    ends = pc.min_max(numbers)
-    if ends["min"].as_py() is None or (low <= ends["min"].as_py() and ends["max"].as_py() <= high):
+    """Return integers or stamps, clipped to a range."""
+    if _is_within(array, low, high):
         return array
+    numbers = array if pa.types.is_integer(array.type) else array.view(pa.int64())
     kept = pc.max_element_wise(numbers, low, skip_nulls=False)
     kept = pc.min_element_wise(kept, high, skip_nulls=False)
     return kept if array is numbers else kept.view(array.type)
 
 
+def _is_within(array: pa.Array | pa.ChunkedArray, low: int, high: int) -> bool:
+    ends = pc.min_max(array if pa.types.is_integer(array.type) else array.cast(pa.int64()))
+    least, most = ends["min"].as_py(), ends["max"].as_py()
+    return least is None or (low <= least and most <= high)
+
+
 def _without_nulls(array: pa.Array) -> pa.Array:
-    """Return lists or maps with empty ones for those that are null."""
+    """Return lists or maps, the null ones as empty ones."""
     offsets, values = taken_apart(array)
     if pa.types.is_map(array.type):
         keys, items = values.flatten()
@@ -356,7 +352,7 @@ def _without_nulls(array: pa.Array) -> pa.Array:
 
 
 def _without_null_items(array: pa.Array) -> pa.Array:
-    """Return lists with structs of nulls for those structs in them that are null."""
+    """Return lists whose null structs are structs of nulls."""
     offsets, values = taken_apart(array)
     items = pa.StructArray.from_arrays(values.flatten(), fields=list(values.type))
     mask = array.is_null() if array.null_count else None

@@ -1,9 +1,8 @@
 """Checksums of a whole sealed file, inside that file.
 
-Parquet's own page checksums cover the data of pages but neither page headers nor the footer, and
-most readers do not look at them. dgrec therefore puts a block between the last page and the
-footer, where Parquet allows anything: the CRC-32 of every MiB before it and of the footer after
-it. The file stays ordinary Parquet.
+Parquet's page checksums cover neither page headers nor the footer, and most readers ignore them.
+dgrec therefore puts a block between the last page and the footer, where Parquet allows anything:
+the CRC-32 of every MiB before it and of the footer after it. The file stays ordinary Parquet.
 
 Layout of the block, little-endian: one u32 per MiB, u32 CRC of footer, u32 number of MiBs, u32 CRC
 of the block up to here, 8 bytes ``DGRCSUM1``.
@@ -40,10 +39,10 @@ def append_checksums(file: BinaryIO) -> None:
 def verify_checksums(path: Path) -> bool:
     """Check every byte of a sealed file; return False if it has no checksums.
 
-    A file without them was rewritten by another tool: readable, but nothing vouches for it.
+    A file without them was rewritten by another tool.
 
     Raises:
-        NotASessionError: The file is no Parquet file at all.
+        NotASessionError: It is not a Parquet file.
         DamagedSessionError: A checksum differs; the message names the damaged bytes.
     """
     checksums = Checksums.read(path)
@@ -53,22 +52,22 @@ def verify_checksums(path: Path) -> bool:
 
 
 class Checksums:
-    """The checksums of a sealed file: each of its blocks is compared once, when it is asked for."""
+    """The checksums of a sealed file. Each block is compared once, when it is needed."""
 
     def __init__(self, path: Path, sums: Sequence[int], end: int, file: os.stat_result) -> None:
         self.path = path
         self._file = file
-        #: Where the bytes end that they are about.
+        #: Offset of the end of the bytes that they cover.
         self.end = end
         self._sums = sums
         self._is_checked = bytearray(len(sums))
 
     @classmethod
     def read(cls, path: Path) -> Checksums | None:
-        """Check the footer and return the checksums of what is before it; None if there are none.
+        """Check the footer and return the checksums of the bytes before it, if the file has any.
 
         Raises:
-            NotASessionError: The file is no Parquet file at all.
+            NotASessionError: It is not a Parquet file.
             DamagedSessionError: The footer or the checksums are damaged.
         """
         with path.open("rb") as file:
@@ -102,11 +101,11 @@ class Checksums:
         return self._is_checked.count(0) * _BLOCK
 
     def check(self, ranges: Iterable[tuple[int, int]] | None = None) -> None:
-        """Compare the blocks that hold these ranges of bytes, all blocks by default.
+        """Compare the blocks that hold these ranges of bytes; all blocks by default.
 
         Raises:
             DamagedSessionError: A checksum differs; the message names the damaged bytes.
-            SessionError: It is another file by now, or gone.
+            SessionError: The file was replaced or removed.
         """
         wanted: set[int] = set()
         for start, end in [(0, self.end)] if ranges is None else ranges:
@@ -159,12 +158,4 @@ def _footer(file: BinaryIO, name: str) -> tuple[int, bytes]:
 
 def _block_sums(file: BinaryIO, end: int) -> list[int]:
     file.seek(0)
-    sums = []
-    position = 0
-    while position < end:
-        chunk = file.read(min(_BLOCK, end - position))
-        if not chunk:
-            break
-        sums.append(zlib.crc32(chunk))
-        position += len(chunk)
-    return sums
+    return [zlib.crc32(file.read(min(_BLOCK, end - at))) for at in range(0, end, _BLOCK)]

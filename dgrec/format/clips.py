@@ -1,4 +1,4 @@
-"""Which frames of which recording a clip holds."""
+"""The frames of a recording that a clip holds."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import Any
 
 __all__ = ["Span", "have_common_frames", "original_of", "recorded_spans"]
 
-#: Number of the first frame, and of the one after the last.
+#: First frame, and the one after the last.
 Span = tuple[int, int]
 
 
 def original_of(metadata: Mapping[str, Any]) -> str | None:
-    """Return the id of the recording that a clip was cut from, if need be by way of other clips.
+    """Return the id of the recording that a clip, or a clip of a clip, was cut from.
 
-    None of what is no clip.
+    None for what is not a clip.
     """
     clips = list(_clips(metadata))
     return str(clips[-1].get("session_id") or "") or None if clips else None
 
 
 def recorded_spans(metadata: Mapping[str, Any]) -> list[Span]:
-    """Return which frames of that recording are in the clip, as far as it says so."""
+    """Return the frames of that recording that are in the clip, as far as known."""
     first, *earlier = [*_clips(metadata)] or [{}]
     spans = [(start, start + frames) for _, frames, start in _ranges(first)]
     for clip in earlier:
@@ -39,7 +39,7 @@ def have_common_frames(one: Sequence[Span], other: Sequence[Span]) -> bool:
 
 
 def _clips(metadata: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield what a clip says of the session it was cut from, then what that said, and so on."""
+    """Yield the ``clip`` of a session, then that of the session it was cut from, and so on."""
     clip = metadata.get("clip")
     while clip is not None:
         yield clip
@@ -47,7 +47,7 @@ def _clips(metadata: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def _ranges(clip: Mapping[str, Any]) -> Iterator[tuple[int, int, int]]:
-    """Yield (first frame in the clip, number of frames, first frame in what it was cut from)."""
+    """Yield (first frame in the clip, number of frames, first frame in its source)."""
     for item in clip.get("ranges", []):
         if item.get("from_frame") is not None:
             yield item["first_frame"], item["frames"], item["from_frame"]

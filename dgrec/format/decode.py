@@ -1,7 +1,7 @@
 """Rows back to results, equal to what `predict_stream` yielded.
 
-The one way from a row to a result. Rows have the types of `SCHEMA` (`dgrec.conformity`); what
-stands in their JSON and mask columns is checked here, since anybody may have written it.
+Rows have the types of `SCHEMA` (`dgrec.format.casting`). Their JSON and mask columns are checked
+here: anybody may have written them.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from dgrec.format.untrusted import Allowance, DecodeError, parse_json
 
 __all__ = ["RestoredFrame", "restore"]
 
-#: The keys of a detection whose row has no ``keys``: another tool left them out.
+#: The keys of a detection that has no ``keys``, which another tool may have left out.
 _USUAL_KEYS = ("bbox", "category_id", "label", "score", "angle", "track_id")
-#: Longer ones are not kept: a file could name endlessly many.
+#: Longest text of keys that is kept, and how many are: a file may have any number.
 _LONGEST_KEPT = 1000
 _MOST_KEPT = 4096
 
 
 @dataclass(slots=True)
 class RestoredFrame:
-    """What a row gives back: equal to what `predict_stream` yielded for that frame."""
+    """What `predict_stream` yielded for a frame."""
 
     results: Any
     timing: dict[str, Any]
@@ -42,10 +42,10 @@ def restore(row: Mapping[str, Any]) -> RestoredFrame:
     """Return what ``row`` (a row of `SCHEMA` as Python values) was made from.
 
     Raises:
-        DecodeError: Its JSON or a mask is not what dgrec writes, or stands for more than a frame
-            of its size can hold.
+        DecodeError: dgrec did not write its JSON or a mask, or they decode to more than a frame of
+            this size can hold.
     """
-    # Of many new lists, looking for cycles again and again takes two thirds of the time.
+    # Among so many new lists, the garbage collector would take two thirds of the time.
     is_collecting = gc.isenabled()
     gc.disable()
     try:
@@ -69,14 +69,14 @@ def _restore(row: Mapping[str, Any], allowance: Allowance) -> RestoredFrame:
     if "timing" in note:
         timing = json_values.loads(note["timing"], allowance)
         if not isinstance(timing, dict):
-            raise DecodeError("its timing is no dictionary")
+            raise DecodeError("its timing is not a dictionary")
     else:
         timing = dict(row["timing"])
         for key in note.get("timing_int", ()):
             timing[key] = int(timing[key])
     attributes = _json_object(row.get("attributes"), "attributes", allowance)
     attributes = json_values.decode(attributes, allowance)
-    if isinstance(attributes, json_values.RecordedObject):  # they held themselves: nothing was kept
+    if isinstance(attributes, json_values.RecordedObject):  # they held themselves and were not kept
         attributes = {}
     names = attributes if isinstance(attributes, dict) else {"_": attributes}
     if not all(type(name) is str and not name.startswith("_") for name in names):
@@ -96,7 +96,7 @@ def _json_object(text: str | None, column: str, allowance: Allowance) -> dict[st
         return {}
     value = parse_json(text, allowance)
     if not isinstance(value, dict):
-        raise DecodeError(f"{column!r} is no JSON object")
+        raise DecodeError(f"{column!r} is not a JSON object")
     return value
 
 
@@ -126,13 +126,13 @@ def _restore_detection(
     if "$hash" in extra:
         label, number = detection.get("label"), extra["$hash"]
         if not isinstance(label, str) or type(number) is not int:
-            raise DecodeError("a label's hash is no number")
+            raise DecodeError("a label's hash is not a number")
         hashes[label] = number
     return detection
 
 
 def _field(name: str, points: list[str], value: Mapping[str, Any], allowance: Allowance) -> Any:
-    """Return what the typed columns say of a key; None if it is not there."""
+    """Return the value of a key from the typed columns; None if it is absent."""
     if name == "bbox":
         box = [value[corner] for corner in BBOX]
         return None if None in box else box
@@ -154,7 +154,7 @@ _KEY_ORDERS: dict[str, list[list[str]]] = {}
 
 
 def _keys(value: Mapping[str, Any], allowance: Allowance) -> list[list[str]]:
-    """Return a detection's keys in their order, each in a list; with landmarks, those of points."""
+    """Return a detection's keys in order, each in a list; after landmarks the keys of a point."""
     text = value["keys"]
     if text is None:
         return [[name] for name in _USUAL_KEYS]
@@ -171,9 +171,9 @@ def _keys(value: Mapping[str, Any], allowance: Allowance) -> list[list[str]]:
 def _parse_keys(text: str, allowance: Allowance) -> list[list[str]]:
     parsed = parse_json(text, allowance)
     if not isinstance(parsed, list):
-        raise DecodeError("'keys' is no list")
+        raise DecodeError("'keys' is not a list")
     order = [[item] if isinstance(item, str) else item for item in parsed]
     for item in order:
         if type(item) is not list or not item or not all(type(name) is str for name in item):
-            raise DecodeError("'keys' holds something else than names")
+            raise DecodeError("'keys' does not consist of names")
     return order

@@ -1,22 +1,31 @@
 """Detections as columns: the nested column ``detections`` of a record batch.
 
-Each column is gathered in one C-level pass and checked in another (`dgrec.format.packing`,
-``set(map(type, column))``); only values that do not fit their typed column take the slow path into
-the JSON column ``extra``.
+Each column is gathered and its types are checked without a loop in Python
+(`dgrec.format.packing`, ``set(map(type, column))``). Only values that do not fit their typed column
+are looked at one by one, and go into the JSON column ``extra``.
 """
 
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Sequence
-from itertools import chain
-from typing import Any
+from functools import lru_cache
+from itertools import accumulate, chain
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from dgrec.format import json_values
-from dgrec.format.arrays import compact, is_utf8, number_array
+from dgrec.format.arrays import (
+    NullColumns,
+    compact,
+    is_utf8,
+    nested_array,
+    number_array,
+    repeated_text,
+)
 from dgrec.format.masks import MaskMode, is_packable, pack_array
 from dgrec.format.packing import pack_boxes, pack_floats, pack_int32
 from dgrec.format.schema import DETECTION, LANDMARK, MASK, SCHEMA
@@ -26,25 +35,20 @@ __all__ = ["BBOX", "detections_column"]
 _ABSENT: Any = object()
 _INT32 = range(-(2**31), 2**31)
 _INT64 = range(-(2**63), 2**63)
-#: Fields that `bbox` becomes, in its order.
+#: The fields of ``bbox``, in its order.
 BBOX = ("x_min", "y_min", "x_max", "y_max")
 _LANDMARK_KEYS = frozenset({"label", "category_id", "score", "landmark", "connect"})
 _TYPED_KEYS = frozenset(
     {"label", "category_id", "score", "bbox", "angle", "track_id", "landmarks", "mask", "data"}
 )
-_DETECTION_FIELDS = list(DETECTION)
+_FIELD_NAMES = [field.name for field in DETECTION]
+_NULLS = NullColumns(DETECTION)
 _DETECTION_LIST = SCHEMA.field("detections").type
 _LANDMARK_LIST = pa.list_(LANDMARK)
 
 
-class _Extras:
-    """Collects, per detection, the keys that the typed columns cannot give back."""
-
-    def __init__(self) -> None:
-        self.by_index: dict[int, dict[str, Any]] = {}
-
-    def add(self, index: int, key: str, value: Any) -> None:
-        self.by_index.setdefault(index, {})[key] = value
+#: Per detection, the keys that the typed columns cannot give back, and their values.
+_Extras = defaultdict[int, dict[str, Any]]
 
 
 class _Detections:
@@ -52,11 +56,11 @@ class _Detections:
 
     def __init__(self, detections: list[Any]) -> None:
         self.detections = detections
-        #: What is no dictionary with plain names, and is therefore kept as JSON altogether.
+        #: Kept as JSON altogether: anything but a dictionary with plain names.
         self.whole: dict[int, Any] = {}
         if set(map(type, detections)) - {dict}:
             self._set_aside(lambda value: type(value) is not dict)
-        #: The different key orders: hardly ever more than one or two.
+        #: The different orders of keys, hardly ever more than one or two.
         self.orders = _orders(detections)
         if not all(map(_is_plain_name, chain.from_iterable(self.orders))):
             self._set_aside(lambda value: not all(map(_is_plain_name, value)))
@@ -76,123 +80,103 @@ class _Detections:
                 self.whole[index], self.detections[index] = value, {}
 
     def gather(self, key: str) -> list[Any]:
-        """Return the value of ``key`` in each detection, `_ABSENT` where there is none."""
-        if self._flat is None:
+        """Return the value of ``key`` in each detection, or `_ABSENT`."""
+        if self._flat is None or key not in self.names:
             return [detection.get(key, _ABSENT) for detection in self.detections]
         return self._flat[self._order.index(key) :: len(self._order)]
 
 
 def _orders(detections: list[dict[Any, Any]]) -> set[tuple[Any, ...]]:
-    """Return the different key orders: one comparison of all keys where they are all alike."""
+    """Return the different orders of keys."""
     if not detections:
         return set()
     first = list(detections[0])
-    # Names do not repeat within a dictionary, so none can hold more than all of them: if all
-    # names in a row are those of the first over and over, each has the same in the same order.
+    # One comparison where all are alike. It cannot be deceived: names do not repeat within a
+    # dictionary.
     if list(chain.from_iterable(detections)) == first * len(detections):
         return {tuple(first)}
     return set(map(tuple, detections))
 
 
 def _is_plain_name(name: Any) -> bool:
-    # "$" is what marks dgrec's own keys in the JSON column.
+    # "$" marks dgrec's own keys in the JSON column.
     return type(name) is str and not name.startswith("$")
 
 
 def detections_column(results: Sequence[list[Any]], masks: MaskMode) -> pa.Array:
     """Return the detections of frames as a column of `SCHEMA`: a list of structs for each frame."""
-    offsets = np.zeros(len(results) + 1, np.int32)
-    np.cumsum(list(map(len, results)), out=offsets[1:])
+    offsets = np.array([0, *accumulate(map(len, results))], np.int32)
     found = _Detections(list(chain.from_iterable(results)))
     names, size, gather = found.names, len(found), found.gather
-    extras = _Extras()
+    extras: _Extras = defaultdict(dict)
     columns: dict[str, pa.Array] = {}
-    for key, pa_type, accepted, fits in _SCALARS:
-        columns[key] = (
-            _scalar_column(gather(key), key, pa_type, accepted, fits, extras)
-            if key in names
-            else pa.nulls(size, pa_type)
-        )
-    columns.update(
-        _bbox_columns(gather("bbox"), extras)
-        if "bbox" in names
-        else {name: pa.nulls(size, pa.float64()) for name in BBOX}
-    )
+    for key, scalar in _SCALARS.items():
+        if key in names:
+            columns[key] = _scalar_column(gather(key), key, scalar, extras)
+    if "bbox" in names:
+        columns.update(_bbox_columns(gather("bbox"), extras))
     landmark_keys: dict[int, tuple[str, ...]] = {}
-    columns["landmarks"] = (
-        _landmarks_column(gather("landmarks"), extras, landmark_keys)
-        if "landmarks" in names
-        else pa.nulls(size, _LANDMARK_LIST)
-    )
-    columns["mask"] = (
-        _mask_column(
-            gather("mask") if "mask" in names else [_ABSENT] * size,
-            gather("data") if "data" in names else [_ABSENT] * size,
-            masks,
-            extras,
-        )
-        if names & {"mask", "data"}
-        else pa.nulls(size, MASK)
-    )
+    if "landmarks" in names:
+        columns["landmarks"] = _landmarks_column(gather("landmarks"), extras, landmark_keys)
+    if names & {"mask", "data"}:
+        columns["mask"] = _mask_column(gather("mask"), gather("data"), masks, extras)
     for key in names - _TYPED_KEYS:
         for index, value in enumerate(gather(key)):
             if value is not _ABSENT:
-                extras.add(index, key, value)
+                extras[index][key] = value
     _note_label_hashes(found, extras)
     columns["keys"] = _keys_column(found, landmark_keys)
-    columns["extra"] = _extra_column(size, extras, found.whole)
-    struct = pa.StructArray.from_arrays(
-        [columns[f.name] for f in _DETECTION_FIELDS], fields=_DETECTION_FIELDS
-    )
-    return pa.ListArray.from_arrays(number_array(offsets, pa.int32()), struct, type=_DETECTION_LIST)
+    if extras or found.whole:
+        columns["extra"] = _extra_column(size, extras, found.whole)
+    fields = [columns[name] if name in columns else _NULLS.get(name, size) for name in _FIELD_NAMES]
+    structs = nested_array(DETECTION, size, fields)
+    return nested_array(_DETECTION_LIST, len(results), [structs], offsets)
 
 
-_SCALARS: tuple[tuple[str, pa.DataType, type, Callable[[Any], bool]], ...] = (
-    ("label", pa.string(), str, lambda v: v.isascii() or is_utf8(v)),
-    ("category_id", pa.int32(), int, _INT32.__contains__),
-    ("score", pa.float64(), float, lambda v: True),
-    ("angle", pa.float64(), float, lambda v: True),
-    ("track_id", pa.int64(), int, _INT64.__contains__),
-)
+class _Scalar(NamedTuple):
+    """The values that a field of a detection can hold."""
 
-_PACKERS: dict[pa.DataType, Callable[[list[Any]], np.ndarray[Any, Any] | None]] = {
-    pa.float64(): pack_floats,
-    pa.int32(): pack_int32,
+    type: pa.DataType
+    accepted: type
+    fits: Callable[[Any], bool]
+    pack: Callable[[list[Any]], np.ndarray[Any, Any] | None] = lambda _: None
+
+
+_SCALARS = {
+    "label": _Scalar(pa.string(), str, lambda v: v.isascii() or is_utf8(v)),
+    "category_id": _Scalar(pa.int32(), int, _INT32.__contains__, pack_int32),
+    "score": _Scalar(pa.float64(), float, lambda v: True, pack_floats),
+    "angle": _Scalar(pa.float64(), float, lambda v: True, pack_floats),
+    "track_id": _Scalar(pa.int64(), int, _INT64.__contains__),
 }
 
 
-def _scalar_column(
-    values: list[Any],
-    key: str,
-    pa_type: pa.DataType,
-    accepted: type,
-    fits: Callable[[Any], bool],
-    extras: _Extras,
-) -> pa.Array:
-    packed = _PACKERS[pa_type](values) if pa_type in _PACKERS else None
+def _scalar_column(values: list[Any], key: str, scalar: _Scalar, extras: _Extras) -> pa.Array:
+    pa_type, accepted, fits, pack = scalar
+    packed = pack(values)
     if packed is not None:
         return number_array(packed, pa_type)
     if set(map(type, values)) == {accepted}:
         try:
             return pa.array(values, pa_type)
         except (pa.ArrowInvalid, OverflowError, UnicodeEncodeError):
-            pass  # out of range, or not encodable: sort out which below
+            pass  # a value is out of range or has lone surrogates
     for index, value in enumerate(values):
         if value is _ABSENT:
             values[index] = None
         elif type(value) is not accepted or not fits(value):
-            extras.add(index, key, value)
+            extras[index][key] = value
             values[index] = _nearest(value, accepted, fits)
     return pa.array(values, pa_type)
 
 
 def _nearest(value: Any, accepted: type, fits: Callable[[Any], bool]) -> Any:
-    """Return what SQL should see of a value whose exact form is in ``extra``, or None."""
+    """Return what SQL sees of a value that is in ``extra``, or None."""
     if value is None or (accepted is str and not isinstance(value, str)):
         return None
     try:
         converted = accepted(value)
-    except Exception:  # the value may be anything, with conversions of its own
+    except Exception:  # the value may be of any class, with conversions of its own
         return None
     return converted if fits(converted) else None
 
@@ -207,13 +191,13 @@ def _bbox_columns(values: list[Any], extras: _Extras) -> dict[str, pa.Array]:
             boxes.append(value)
             continue
         if value is not _ABSENT:
-            extras.add(index, "bbox", value)
+            extras[index]["bbox"] = value
         boxes.append(_nearest_box(value))
     return {name: pa.array([box[i] for box in boxes], pa.float64()) for i, name in enumerate(BBOX)}
 
 
 def _nearest_box(value: Any) -> Sequence[float | None]:
-    """Return what SQL should see of a box whose exact form is in ``extra``."""
+    """Return what SQL sees of a box that is in ``extra``."""
     try:
         numbers = [float(item) for item in value]
     except Exception:  # the value may be anything
@@ -224,7 +208,7 @@ def _nearest_box(value: Any) -> Sequence[float | None]:
 def _landmarks_column(
     values: list[Any], extras: _Extras, landmark_keys: dict[int, tuple[str, ...]]
 ) -> pa.Array:
-    """Fill ``landmark_keys`` with the key order of each detection's landmarks."""
+    """Return the column; add the order of keys of each detection's points to ``landmark_keys``."""
     plain: list[list[dict[str, Any]] | None] = []
     for index, value in enumerate(values):
         if value is _ABSENT:
@@ -234,7 +218,7 @@ def _landmarks_column(
             landmark_keys[index] = tuple(value[0]) if value else ()
         else:
             plain.append(None)
-            extras.add(index, "landmarks", value)
+            extras[index]["landmarks"] = value
     flat: list[dict[str, Any]] = [point for points in plain if points for point in points]
 
     def child(key: str, pa_type: pa.DataType) -> pa.Array:
@@ -243,8 +227,7 @@ def _landmarks_column(
     struct = pa.StructArray.from_arrays(
         [child(f.name, f.type) for f in LANDMARK], fields=list(LANDMARK)
     )
-    offsets = np.zeros(len(plain) + 1, np.int32)
-    np.cumsum([len(points or ()) for points in plain], out=offsets[1:])
+    offsets = np.array([0, *accumulate(len(points or ()) for points in plain)], np.int32)
     missing = pa.array([points is None for points in plain], pa.bool_())
     return pa.ListArray.from_arrays(offsets, struct, type=_LANDMARK_LIST, mask=missing)
 
@@ -270,7 +253,7 @@ def _is_plain_landmarks(value: Any) -> bool:
 
 
 def _mask_column(masks: list[Any], maps: list[Any], mode: MaskMode, extras: _Extras) -> pa.Array:
-    """Instance masks (key ``mask``) and semantic class maps (key ``data``) share one column."""
+    """Return the column that instance masks (``mask``) and class maps (``data``) share."""
     column: list[dict[str, Any] | None] = []
     for index, (mask, class_map) in enumerate(zip(masks, maps, strict=True)):
         packed = None
@@ -278,12 +261,12 @@ def _mask_column(masks: list[Any], maps: list[Any], mode: MaskMode, extras: _Ext
             if _is_plain_mask(mask):
                 packed = {**pack_array(mask["data"], mode), **_mask_origin(mask)}
             else:
-                extras.add(index, "mask", mask)
+                extras[index]["mask"] = mask
         if class_map is not _ABSENT:
             if packed is None and is_packable(class_map):
                 packed = pack_array(class_map, "exact")
             else:
-                extras.add(index, "data", class_map)
+                extras[index]["data"] = class_map
         column.append(packed)
     return pa.array(column, MASK)
 
@@ -305,35 +288,29 @@ def _is_plain_mask(value: Any) -> bool:
 
 
 def _note_label_hashes(found: _Detections, extras: _Extras) -> None:
-    """Keep ``hash(label)`` where PySDK takes the overlay colour from it: a label without an id.
+    """Keep ``hash(label)`` of a label without an id: PySDK derives the overlay colour from it.
 
-    Python salts the hash of strings per process, so the colour could not be repeated otherwise.
+    Python salts the hash of strings in each process, so it cannot be computed again.
     """
     if any("label" in order and "category_id" not in order for order in found.orders):
         for index, detection in enumerate(found.detections):
             if "category_id" not in detection and isinstance(detection.get("label"), str):
-                extras.add(index, "$hash", hash(detection["label"]))
+                extras[index]["$hash"] = hash(detection["label"])
 
 
 def _keys_column(found: _Detections, landmark_keys: dict[int, tuple[str, ...]]) -> pa.Array:
-    """Return each detection's keys in their order as JSON; null for what is kept as a whole."""
+    """Return each detection's keys in order, as JSON; null for one that is kept as a whole."""
     if len(found.orders) == 1 and not landmark_keys and not found.whole:
         (order,) = found.orders
-        return pa.repeat(pa.scalar(_keys_text(order, None), pa.string()), len(found))
-    texts: dict[Any, str] = {}
-    column: list[str | None] = []
-    for index, detection in enumerate(found.detections):
-        if index in found.whole:
-            column.append(None)
-            continue
-        shape = (tuple(detection), landmark_keys.get(index))
-        text = texts.get(shape)
-        if text is None:
-            text = texts[shape] = _keys_text(*shape)
-        column.append(text)
+        return repeated_text(_keys_text(order, None), len(found))
+    column = [
+        None if index in found.whole else _keys_text(tuple(detection), landmark_keys.get(index))
+        for index, detection in enumerate(found.detections)
+    ]
     return pa.array(column, pa.string())
 
 
+@lru_cache(maxsize=64)
 def _keys_text(order: tuple[str, ...], points: tuple[str, ...] | None) -> str:
     return compact(
         [
@@ -344,10 +321,8 @@ def _keys_text(order: tuple[str, ...], points: tuple[str, ...] | None) -> str:
 
 
 def _extra_column(size: int, extras: _Extras, whole: dict[int, Any]) -> pa.Array:
-    if not extras.by_index and not whole:
-        return pa.nulls(size, pa.string())
     texts: list[str | None] = [None] * size
-    for index, values in extras.by_index.items():
+    for index, values in extras.items():
         texts[index] = compact({key: json.loads(json_values.dumps(v)) for key, v in values.items()})
     for index, value in whole.items():
         texts[index] = compact({"$value": json.loads(json_values.dumps(value))})

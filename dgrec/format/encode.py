@@ -1,16 +1,15 @@
 """Results to rows: what `predict_stream` yielded, as Arrow record batches.
 
-Nothing is lost on the way: `dgrec.format.decode` turns a row back into results, timing and
-attributes that are equal to the originals in keys, their order, values and types.
+Nothing is lost: `dgrec.format.decode` turns a row back into results, timing and attributes that are
+equal to the originals in keys, their order, values and types.
 
-Rows are converted many at a time and column by column, in C-level passes; only values that do not
-fit their typed column are looked at one by one. That is what keeps recording at a few microseconds
-a frame without giving up a single odd value.
+Rows are converted many at a time and column by column. Only values that do not fit their typed
+column are looked at one by one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import Any, NamedTuple
@@ -19,27 +18,30 @@ import numpy as np
 import pyarrow as pa
 
 from dgrec.format import json_values
-from dgrec.format.arrays import compact, is_utf8, number_array
+from dgrec.format.arrays import NullColumns, compact, is_utf8, nested_array, number_array
 from dgrec.format.detections import detections_column
 from dgrec.format.masks import MaskMode
 from dgrec.format.schema import SCHEMA, STAGE_KEYS
 
 __all__ = ["Row", "build_batch"]
 
-_TYPES = [(column.name, column.type) for column in SCHEMA]
-_UTC = SCHEMA.field("captured_at").type
-#: Integers up to here have a double of their own.
+_TYPES = {column.name: column.type for column in SCHEMA}
+_ROW = pa.struct(list(SCHEMA))
+_NULLS = NullColumns(SCHEMA)
+_TIMING: pa.DataType = _TYPES["timing"]
+_TIMING_ITEM = _TIMING.field(0).type
+#: Integers up to here are exact as a double.
 _EXACT_IN_DOUBLE = 2**53
 
 
 class Row(NamedTuple):
-    """One inferred frame on its way into a session: whole when it is made, and never changed.
+    """An inferred frame on its way into a session; never changed.
 
-    (A frozen dataclass would say the same and take three times as long to make.)
+    (A frozen dataclass takes three times as long to make.)
 
-    Times are nanoseconds of the session's clock: UTC that only ever runs forward
+    Times are nanoseconds of the session's clock, UTC that never runs backwards
     (`dgrec.clock.Clock`). ``results``, ``timing``, ``attributes`` and ``info`` are the objects
-    that PySDK yielded, untouched; the pixels are not held.
+    that PySDK yielded.
     """
 
     source_frame: int
@@ -52,10 +54,10 @@ class Row(NamedTuple):
     height: int
     results: Any
     timing: Mapping[str, Any]
-    #: What analyzers added, or that as `json_values.dumps` writes it.
+    #: Added by analyzers, or the text that `json_values.dumps` made of it.
     attributes: Mapping[str, Any] | str | None = None
     info: Any = ""
-    #: Model-to-image conversion, sampled as PySDK's semantic overlay does; else None.
+    #: Model-to-image conversion, sampled where PySDK's semantic overlay does.
     conversion: tuple[float, float, float, float] | None = None
     skipped_before: int = 0
     dropped_camera: int = 0
@@ -67,6 +69,7 @@ class Row(NamedTuple):
     is_capture_known: bool = True
 
 
+_DROPPED_NAMES = ("dropped_camera", "dropped_queue", "dropped_writer")
 _COPIED_NAMES = (
     "source_frame",
     "media_time_s",
@@ -75,9 +78,7 @@ _COPIED_NAMES = (
     "height",
     "video_frame",
     "video_state",
-    "dropped_camera",
-    "dropped_queue",
-    "dropped_writer",
+    *_DROPPED_NAMES,
 )
 _NANOSECOND_NAMES = ("captured_ns", "completed_ns", "read_ns", "recorder_ns")
 
@@ -88,67 +89,70 @@ def build_batch(rows: Sequence[Row], first_frame: int, masks: MaskMode = "exact"
         return pa.RecordBatch.from_pylist([], schema=SCHEMA)
     fields = dict(zip(Row._fields, zip(*rows, strict=True), strict=True))
     results, restores = _results_column(rows, fields)
-    captured, completed, read, recorder = (
-        np.array(fields[name], np.int64) for name in _NANOSECOND_NAMES
-    )
-    durations = _milliseconds(np.stack([read, completed - captured, recorder]))
-    dropped = [fields[name] for name in ("dropped_camera", "dropped_queue", "dropped_writer")]
+    times = np.array([fields[name] for name in _NANOSECOND_NAMES], np.int64)
+    captured_us, completed_us = times[:2] // 1000
+    times[1] -= times[0]
+    latency_ms, read_ms, recorder_ms = _milliseconds(times[1:])
+    if False in (known := fields["is_capture_known"]):
+        latency_ms[~np.array(known)] = np.nan
+    numbers = {
+        "frame": np.arange(first_frame, first_frame + len(rows)),
+        "captured_at": captured_us,
+        "completed_at": completed_us,
+        "read_ms": read_ms,
+        "recorder_ms": recorder_ms,
+    }
+    dropped = zip(*(fields[name] for name in _DROPPED_NAMES), strict=True)
     stages, timing, timing_notes = _timing_columns(fields["timing"])
     for index, note in timing_notes.items():
         restores[index] = {**(restores[index] or {}), **note}
+    values = {name: fields[name] for name in _COPIED_NAMES}
+    values["dropped_before"] = tuple(map(sum, dropped))
     columns = {
-        **{name: fields[name] for name in _COPIED_NAMES},
+        **{name: number_array(column, _TYPES[name]) for name, column in numbers.items()},
+        **{name: _column(name, column) for name, column in values.items()},
+        "attributes": _texts("attributes", fields["attributes"], _attributes_text),
+        "restore": _texts("restore", restores, compact),
         **stages,
-        "frame": number_array(np.arange(first_frame, first_frame + len(rows)), pa.int64()),
-        "captured_at": number_array(captured // 1000, _UTC),
-        "completed_at": number_array(completed // 1000, _UTC),
-        "read_ms": number_array(durations[0], pa.float64()),
-        "latency_ms": _latency(durations[1], fields["is_capture_known"]),
-        "recorder_ms": number_array(durations[2], pa.float64()),
+        "latency_ms": _durations(latency_ms),
         "timing": timing,
-        "dropped_before": number_array(np.array(dropped, np.int32).sum(0, np.int32), pa.int32()),
         "detections": detections_column(results, masks),
-        "attributes": [_attributes_text(item) if item else None for item in fields["attributes"]],
-        "restore": [compact(note) if note else None for note in restores],
     }
-    return pa.record_batch(
-        [
-            column if isinstance(column, pa.Array) else _column(name, column, type_)
-            for name, column, type_ in ((name, columns[name], type_) for name, type_ in _TYPES)
-        ],
-        schema=SCHEMA,
-    )
+    struct = nested_array(_ROW, len(rows), [columns[name] for name in _TYPES])
+    return pa.RecordBatch.from_struct_array(struct)
 
 
-def _column(name: str, values: Sequence[Any], type_: pa.DataType) -> pa.Array:
-    # Sizes, drop counts and the columns for the odd case hardly ever change within a batch.
+def _texts(name: str, values: Sequence[Any], text_of: Callable[[Any], str]) -> pa.Array:
+    if not any(values):
+        return _NULLS.get(name, len(values))
+    return pa.array([text_of(value) if value else None for value in values], pa.string())
+
+
+def _column(name: str, values: Sequence[Any]) -> pa.Array:
+    # Sizes and drop counts hardly ever change within a batch.
     first = values[0]
-    # What is kept in memory for the next batch must be small.
+    # Kept for the next batch, so it must be small.
     is_small = type(first) in (int, type(None)) or (type(first) is str and len(first) < 100)
-    if is_small and len(values) > 1 and len(set(values)) == 1:
+    if is_small and len(values) > 1 and values.count(first) == len(values):
         return _constant(name, first, len(values))
-    return pa.array(values, type_)
+    return pa.array(values, _TYPES[name])
 
 
 @lru_cache(maxsize=128)
 def _constant(name: str, value: Any, size: int) -> pa.Array:
-    return pa.array([value] * size, SCHEMA.field(name).type)
+    return pa.array([value] * size, _TYPES[name])
 
 
-def _milliseconds(nanoseconds: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _milliseconds(
+    nanoseconds: np.ndarray[Any, np.dtype[np.int64]],
+) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Return durations in milliseconds, rounded to 1/4096 ms.
 
-    A quarter of a microsecond is finer than a clock reading in Python; rounding to a power of two
-    (rather than to decimals) leaves most bytes of the double zero, so that the three durations
-    that dgrec measures itself cost 3 bytes each in the sealed file instead of 8.
+    That is finer than a clock reading in Python, and leaves most bytes of the double zero: the
+    durations that dgrec measures take 3 bytes each in the sealed file instead of 8.
     """
-    return np.asarray(np.rint(np.asarray(nanoseconds, np.float64) * (4096 / 1e6)) / 4096)
-
-
-def _latency(durations: np.ndarray[Any, np.dtype[np.float64]], known: Sequence[bool]) -> pa.Array:
-    if all(known):
-        return number_array(durations, pa.float64())
-    return pa.array(durations, pa.float64(), mask=~np.array(known))
+    milliseconds: np.ndarray[Any, np.dtype[np.float64]] = np.rint(nanoseconds * (4096 / 1e6)) / 4096
+    return milliseconds
 
 
 def _attributes_text(attributes: Mapping[str, Any] | str) -> str:
@@ -158,7 +162,7 @@ def _attributes_text(attributes: Mapping[str, Any] | str) -> str:
 def _results_column(
     rows: Sequence[Row], fields: Mapping[str, Sequence[Any]]
 ) -> tuple[Sequence[list[Any]], list[dict[str, Any] | None]]:
-    """Return (each frame's detections, what only the JSON column can hold of it or None)."""
+    """Return (each frame's detections, what goes into its column ``restore`` or None)."""
     results: Sequence[Any] = fields["results"]
     infos = fields["info"]
     is_plain = (
@@ -167,14 +171,14 @@ def _results_column(
         and not any(infos)
         and set(fields["conversion"]) == {None}
     )
-    if is_plain:  # one look at all of them is much quicker than one at each
+    if is_plain:  # checked for all at once, which is much faster
         return results, [None] * len(rows)
     lists = [item if type(item) is list else [] for item in results]
     return lists, list(map(_frame_restore, rows))
 
 
 def _frame_restore(row: Row) -> dict[str, Any] | None:
-    """Return what only the JSON column can hold of a frame, or None if there is nothing."""
+    """Return what goes into the column ``restore`` of a frame, or None."""
     note: dict[str, Any] = {}
     if type(row.results) is not list:
         note["results"] = json_values.dumps(row.results)
@@ -188,7 +192,7 @@ def _frame_restore(row: Row) -> dict[str, Any] | None:
 def _timing_columns(
     timings: Sequence[Mapping[str, Any]],
 ) -> tuple[dict[str, Any], pa.Array, dict[int, dict[str, Any]]]:
-    """Return (stage columns, the map column, notes on values that are no floats)."""
+    """Return (columns of the stages, the map, what goes into ``restore`` by row)."""
     uniform = _uniform_timing(timings)
     if uniform is not None:
         return uniform
@@ -202,7 +206,7 @@ def _timing_columns(
         for name, names in STAGE_KEYS.items():
             stages[name].append(next((float(numbers[k]) for k in names if k in numbers), None))
         if len(numbers) < len(timing) or type(timing) is not dict:
-            # JSON has all of it; the map column what SQL can use.
+            # All of it as JSON, and in the map what SQL can use.
             notes[index] = {"timing": json_values.dumps(dict(timing))}
         elif integers := [key for key, value in numbers.items() if type(value) is int]:
             notes[index] = {"timing_int": integers}
@@ -210,11 +214,12 @@ def _timing_columns(
         values += map(float, numbers.values())
         offsets.append(len(keys))
     columns = {name: _durations(np.array(column, np.float64)) for name, column in stages.items()}
-    return columns, _map_array(offsets, keys, np.array(values, np.float64)), notes
+    names = pa.array(keys, pa.string())
+    return columns, _map_array(np.array(offsets, np.int32), names, np.array(values)), notes
 
 
 def _durations(values: np.ndarray[Any, np.dtype[np.float64]]) -> pa.Array:
-    """Return a stage's column, in which NaN is null: no measurement. ``timing`` keeps it."""
+    """Return the column of a stage, in which NaN becomes null. ``timing`` keeps it."""
     if np.isnan(values).any():
         return pa.array(values, pa.float64(), from_pandas=True)
     return number_array(values, pa.float64())
@@ -223,53 +228,62 @@ def _durations(values: np.ndarray[Any, np.dtype[np.float64]]) -> pa.Array:
 def _uniform_timing(
     timings: Sequence[Mapping[str, Any]],
 ) -> tuple[dict[str, Any], pa.Array, dict[int, dict[str, Any]]] | None:
-    """Return what `_timing_columns` does if all are alike, as they are in practice, else None."""
+    """Return what `_timing_columns` does if all rows have the same keys, as usual; else None."""
     if set(map(type, timings)) != {dict}:
         return None
-    orders = set(map(tuple, timings))
-    if len(orders) > 1:
+    keys, size = tuple(timings[0]), len(timings)
+    if list(chain.from_iterable(timings)) != list(keys) * size:
         return None
-    keys: tuple[Any, ...] = orders.pop()
     values = list(chain.from_iterable(timing.values() for timing in timings))
-    if set(map(type, keys)) - {str} or set(map(type, values)) - {float, int}:
+    kinds = list(map(type, values))
+    if set(map(type, keys)) - {str} or set(kinds) - {float, int} or not _are_utf8(keys):
         return None
-    if not all(map(is_utf8, keys)):
-        return None
-    columns = {key: values[index :: len(keys)] for index, key in enumerate(keys)}
     integers = []
-    for key, column in columns.items():
-        kinds = set(map(type, column))
-        if kinds == {int} and max(map(abs, column)) <= _EXACT_IN_DOUBLE:
+    for index, key in enumerate(keys if int in kinds else ()):
+        of_key = set(kinds[index :: len(keys)])
+        if of_key == {int} and max(map(abs, values[index :: len(keys)])) <= _EXACT_IN_DOUBLE:
             integers.append(key)
-        elif kinds != {float}:
+        elif of_key != {float}:
             return None
     numbers = np.array(values, np.float64)
-    size = len(timings)
-    stages = {}
-    for name, names in STAGE_KEYS.items():
-        found = next((key for key in names if key in columns), None)
-        stages[name] = (
-            pa.nulls(size, pa.float64())
-            if found is None
-            else _durations(numbers[keys.index(found) :: len(keys)])
-        )
-    offsets = np.arange(0, size * len(keys) + 1, len(keys)) if keys else np.zeros(size + 1)
+    stages, names, offsets = _timing_layout(keys, size)
+    columns = {
+        name: _durations(numbers[column :: len(keys)].copy()) if type(column) is int else column
+        for name, column in stages.items()
+    }
     notes = {index: {"timing_int": integers} for index in range(size)} if integers else {}
-    return stages, _map_array(offsets, keys * size, numbers), notes
+    return columns, _map_array(offsets, names, numbers), notes
+
+
+@lru_cache(maxsize=64)
+def _are_utf8(keys: tuple[str, ...]) -> bool:
+    return all(map(is_utf8, keys))
+
+
+@lru_cache(maxsize=64)
+def _timing_layout(
+    keys: tuple[str, ...], size: int
+) -> tuple[dict[str, int | pa.Array], pa.Array, np.ndarray[Any, np.dtype[np.int32]]]:
+    """Return (for each stage the number of its key or a column of nulls, all keys, offsets)."""
+    stages: dict[str, int | pa.Array] = {}
+    for name, names in STAGE_KEYS.items():
+        found = next((keys.index(key) for key in names if key in keys), None)
+        stages[name] = _NULLS.get(name, size) if found is None else found
+    offsets = np.arange(size + 1, dtype=np.int32) * len(keys)
+    return stages, pa.array(keys * size, pa.string()), offsets
 
 
 def _map_array(
-    offsets: Any, keys: Sequence[str], values: np.ndarray[Any, np.dtype[np.float64]]
+    offsets: np.ndarray[Any, np.dtype[np.int32]],
+    keys: pa.Array,
+    values: np.ndarray[Any, np.dtype[np.float64]],
 ) -> pa.Array:
-    return pa.MapArray.from_arrays(
-        number_array(np.asarray(offsets, np.int32), pa.int32()),
-        pa.array(keys, pa.string()),
-        number_array(values, pa.float64()),
-    )
+    items = nested_array(_TIMING_ITEM, len(keys), [keys, number_array(values, pa.float64())])
+    return nested_array(_TIMING, len(offsets) - 1, [items], offsets)
 
 
 def _is_number(key: Any, value: Any) -> bool:
-    """Return whether the map column gives this item back (but for the type of an integer)."""
+    """Return whether the map column can hold an item (but for the type of an integer)."""
     return (
         type(key) is str
         and (type(value) is float or (type(value) is int and abs(value) <= _EXACT_IN_DOUBLE))

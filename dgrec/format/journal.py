@@ -1,224 +1,35 @@
-"""The journal: what a session is while it is being recorded.
-
-An Arrow IPC stream that any Arrow reader takes, to which whole record batches are appended with
-one write each. A Parquet file that loses its writer has no footer and cannot be read at all; of
-a journal, everything that was flushed is there.
-
-Each message has a checksum of its own (`dgrec.format.messages`), which tells torn from whole.
-"""
+"""Reading a journal (`dgrec.format.journal_writer`), which may be damaged or still growing."""
 
 from __future__ import annotations
 
 import bisect
-import contextlib
-import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from dgrec.errors import NotASessionError, OutputError, StorageError
-from dgrec.files import NewFile, is_locked, output_error, sync_folder, write_error
+from dgrec.errors import NotASessionError
+from dgrec.files import is_locked
 from dgrec.format import metadata as metadata_module
 from dgrec.format.casting import check_required
-from dgrec.format.encode import Row, build_batch
-from dgrec.format.masks import MaskMode
-from dgrec.format.messages import (
-    CRC_KEY,
-    CRC_ZEROS,
-    END_OF_STREAM,
-    decode,
-    read_message,
-    set_checksums,
-    whole_messages,
-)
+from dgrec.format.journal_writer import stream_id
+from dgrec.format.messages import decode, read_message, whole_messages
 from dgrec.format.metadata import Metadata
 from dgrec.format.schema import METADATA_KEY, SCHEMA
 from dgrec.format.untrusted import open_file
 
-__all__ = ["Durability", "Journal", "JournalTail", "JournalWriter", "is_being_written"]
+__all__ = ["Journal", "JournalTail", "is_being_written"]
 
-Durability = Literal["never", "flush", "frame"]
-
-_NOTE_KEY = "dgrec.batch"
-#: Half a second of rows is a few KB: a day of them is read in half the time this way.
 _READ_AHEAD = 1 << 20
-
-
-# --- writing -----------------------------------------------------------------------------------
-
-
-class JournalWriter:
-    """Appends rows to a new journal.
-
-    Every call of `write` reaches the operating system before it returns: from then on the rows
-    survive a crash of this process (and of the machine, once synced to disk: ``durability``).
-
-    Args:
-        first_frame: Number of the first row: a later part of a recording goes on counting.
-
-    Raises:
-        OutputError: The file exists, or cannot be made.
-        StorageError: It cannot be written any more, or is not there any more. After a failed write
-            it is cut back to the last whole batch: what was written before stays readable.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        metadata: Metadata,
-        *,
-        masks: MaskMode = "exact",
-        durability: Durability = "flush",
-        first_frame: int = 0,
-    ) -> None:
-        self.path = path
-        self.first_frame = first_frame
-        self.frames = 0
-        self.detections = 0
-        self.flushes = 0
-        self.bytes_written = 0
-        self._masks = masks
-        self.durability = durability
-        self._sync = durability != "never"
-        self._sequence = 0
-        self._id = _stream_id(metadata)
-        self._schema = SCHEMA.with_metadata(
-            {METADATA_KEY: metadata_module.dumps(metadata), CRC_KEY: CRC_ZEROS}
-        )
-        self._buffer = io.BytesIO()
-        # Arrow writes each of a hundred small buffers by itself: gathered, that is one call.
-        self._gather = pa.BufferedOutputStream(pa.PythonFile(self._buffer, mode="w"), 1 << 20)
-        self._stream = pa.ipc.new_stream(self._gather, self._schema)
-        # An empty batch makes Arrow write the schema now, not with the first rows.
-        head = self._encode(build_batch([], 0), {})
-        with _making(path), NewFile(path) as new:
-            self._file = new.descriptor
-            self._put(head)
-            self._file = new.release()  # the journal appears with its head, and locked
-        self._sequence = 1
-        try:
-            if self._sync:
-                sync_folder(path.parent)
-        except OSError as error:
-            with contextlib.suppress(OutputError):
-                self.close()
-            with contextlib.suppress(OSError):
-                path.unlink()  # it holds nothing
-            raise write_error(path, error) from None
-
-    def write(self, rows: Sequence[Row], **note: Any) -> None:
-        """Append ``rows`` as one batch. ``note`` goes into the batch's own metadata as JSON."""
-        batch = build_batch(rows, self.first_frame + self.frames, self._masks)
-        self._put(self._encode(batch, note))
-        # All of this before anything can fail: what is in the file must not come again.
-        self._sequence += 1
-        self.frames += batch.num_rows
-        self.detections += len(batch.column("detections").values)
-        self.flushes += 1
-        self._check_place()
-
-    def end(self, closing: Metadata) -> None:
-        """Append what is only known at the end, and the end of the stream."""
-        self._put(self._encode(build_batch([], 0), {"end": closing}) + END_OF_STREAM)
-        self._sequence += 1
-        self._check_place()
-
-    def close(self) -> None:
-        """Close the file; without `end` before, it stays a journal that lost its writer."""
-        if self._file < 0:
-            return
-        file, self._file = self._file, -1
-        try:
-            os.close(file)
-        except OSError as error:  # a network file system may say only now that it has failed
-            raise write_error(self.path, error) from error
-
-    def _encode(self, batch: pa.RecordBatch, note: dict[str, Any]) -> bytearray:
-        """Return the messages that bring ``batch`` to the journal; the first has the schema too."""
-        note = {
-            "seq": self._sequence,
-            "id": self._id,
-            "first": self.first_frame + self.frames,
-            "rows": batch.num_rows,
-            # In every batch, so that a reader who has lost the head does not take the frames of
-            # earlier parts for lost.
-            **({"start": self.first_frame} if self.first_frame else {}),
-            **note,
-        }
-        self._stream.write_batch(
-            batch,
-            custom_metadata={_NOTE_KEY: metadata_module.dumps(note), CRC_KEY: CRC_ZEROS},
-        )
-        self._gather.flush()
-        size = self._buffer.tell()
-        # Back to the start before anything can fail: these rows must not come again with the next.
-        self._buffer.seek(0)
-        # A copy: an error that is kept somewhere keeps what it was about, and a buffer that is
-        # still in use somewhere cannot grow for the next rows.
-        with self._buffer.getbuffer() as buffer:
-            data = bytearray(buffer[:size])
-        set_checksums(memoryview(data))
-        return data
-
-    def _put(self, data: bytes | bytearray) -> None:
-        """Append ``data``, all of it or nothing."""
-        try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(self._file, view) :]
-            if self._sync:
-                os.fsync(self._file)
-        except OSError as error:
-            # Half a batch at the end would do no harm, but what follows it would be lost.
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._file, self.bytes_written)
-                os.lseek(self._file, self.bytes_written, os.SEEK_SET)
-            raise write_error(self.path, error) from error
-        self.bytes_written += len(data)
-
-    def _check_place(self) -> None:
-        """Notice that the file was removed or moved: writing to it goes on without an error."""
-        with contextlib.suppress(OSError):
-            if os.path.samestat(self.path.stat(), os.fstat(self._file)):
-                return
-        moved = self.moved_to()
-        where = f"it is {moved} now" if moved else "removed, moved or unmounted"
-        raise StorageError(f"{self.path}: is not there any more: {where}")
-
-    def moved_to(self) -> Path | None:
-        """Return where the file is now, if it has another name and the system tells which."""
-        with contextlib.suppress(OSError):
-            now = Path(f"/proc/self/fd/{self._file}").readlink()
-            if os.path.samestat(now.stat(), os.fstat(self._file)):
-                return now
-        return None
-
-
-@contextlib.contextmanager
-def _making(path: Path) -> Iterator[None]:
-    """Say why a journal cannot be made: nothing ever replaces one."""
-    try:
-        yield
-    except OSError as error:
-        raise output_error(path, error) from None
-    except OutputError as error:
-        if os.path.lexists(path) and not isinstance(error, StorageError):
-            raise OutputError(f"{path}: exists already; choose another name") from None
-        raise
-
-
-def _stream_id(metadata: Metadata) -> str:
-    """Return what tells the batches of one session from those of another.
-
-    After a crash, a file system may show old blocks of a deleted file in the place of new ones:
-    batches of another journal, whole and with valid checksums.
-    """
-    return str(metadata.get("session_id", ""))[-12:]
+#: Batches of half a second are put together up to this size: a day has 172,800.
+_TOGETHER_BYTES = 1 << 20
+_LARGEST_COUNT = 2**53
+#: What decoding raises on a message that contradicts its header.
+_UNDECODABLE = (pa.ArrowException, OSError, ValueError, LookupError, TypeError, OverflowError)
 
 
 def is_being_written(path: Path) -> bool:
@@ -226,27 +37,24 @@ def is_being_written(path: Path) -> bool:
     return is_locked(path)
 
 
-# --- reading -----------------------------------------------------------------------------------
-
-
 @dataclass
 class Journal:
-    """A journal on disk: read from the start, as often as wanted, one batch in memory at a time.
+    """A journal on disk, read from the start by each call of `batches`.
 
-    After a pass of `batches`, ``closing`` holds what the recorder said at the end
-    (None when it was killed) and ``damage`` one line for each thing that could not be read.
+    After a complete pass, ``closing`` is the closing metadata (None if the recorder was killed),
+    and ``damage`` has a line for each thing that could not be read.
     """
 
     path: Path
     metadata: Metadata = field(default_factory=dict)
-    #: Whether it is locked by this very process, which does not write to it: its end is its end.
+    #: Whether this process has locked it and does not write to it: it cannot grow.
     is_ours: bool = False
     schema: pa.Schema = SCHEMA
     closing: Metadata | None = None
     damage: list[str] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     lost_frames: int = 0
-    #: Where each batch is: the position of its first row, and its byte in the file.
+    #: Of each batch the position of its first row, and its offset in the file.
     places: list[tuple[int, int]] = field(default_factory=list)
 
     @classmethod
@@ -269,51 +77,35 @@ class Journal:
             _check_schema(schema, path)
             journal.schema = schema.remove_metadata()
             return journal
-        # The head is damaged. Batches carry their own checksums and can be read without it.
+        # Without the head, batches can still be read: each has its own checksum.
         if next(journal.batches(), None) is None:
             raise NotASessionError(f"{path}: not a dgrec session, or nothing in it is readable")
         return journal
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Yield the record batches that are whole; note in ``damage`` what is not.
+        """Yield the rows of all batches that are whole, those of small batches together.
 
         ``closing``, ``damage``, ``events``, ``lost_frames`` and ``places`` change when the pass is
-        complete: one that stops early, or another at the same time, leaves them as they were.
+        complete, so that passes at the same time do not disturb each other.
         """
-        found = _Pass(_stream_id(self.metadata) if self.metadata else None)
-        places: list[tuple[int, int]] = []
-        rows = 0
+        found = _Pass(self.metadata, self.schema)
         if not self.metadata:
             found.damage.append("the head is damaged: the session's metadata is lost")
         with BufferedReader(open_file(self.path, buffering=0), _READ_AHEAD) as file:
-            for start, message, skipped in whole_messages(file):
-                if message is None and not self.is_ours and is_being_written(self.path):
-                    break  # the recorder is in the middle of a write
-                if skipped:
-                    found.damage.append(f"{skipped:,} bytes before byte {start:,} are damaged")
-                if message is None:
-                    break
-                if start == 0 and self.metadata:  # the schema, which `open` has read
-                    continue
-                try:
-                    batch, note = _decoded(message, self.schema)
-                except _UNDECODABLE:
-                    found.damage.append(f"the message at byte {start:,} cannot be decoded")
-                    continue
-                if found.takes(note, start) and batch.num_rows:
-                    places.append((rows, start))
-                    rows += batch.num_rows
-                    yield batch
+            # A damaged end, of a journal that is being written, is half a write.
+            yield from found.batches(
+                file, is_growing=lambda: not self.is_ours and is_being_written(self.path)
+            )
         self.closing = found.closing
         self.damage = found.damage
         self.events = found.events
         self.lost_frames = found.lost_frames
-        self.places = places
+        self.places = found.places
 
     def batch_at(self, row: int) -> tuple[int, pa.RecordBatch] | None:
-        """Return the batch that holds a row, and the position of its first row.
+        """Return the position of the first row of the batch with a row, and that batch.
 
-        None if the last pass of `batches` found no such row, or it is not there any more.
+        None if the last pass of `batches` found no such row, or it is gone.
         """
         at = bisect.bisect_right(self.places, row, key=lambda place: place[0]) - 1
         if at < 0:
@@ -326,13 +118,14 @@ class Journal:
         if message is None:
             return None
         try:
-            batch, _ = _decoded(message, self.schema)
-        except _UNDECODABLE:  # it has changed since
+            batch, _ = decode(message, self.schema)
+            check_required(batch)
+        except _UNDECODABLE:  # the file has changed since
             return None
         return (first, batch) if row < first + batch.num_rows else None
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        """Give a new stream each time, so that a query engine may scan the journal repeatedly."""
+        """Return a new stream each time: a query engine may scan the journal repeatedly."""
         reader = pa.RecordBatchReader.from_batches(self.schema, self.batches())
         return reader.__arrow_c_stream__(requested_schema)
 
@@ -346,7 +139,9 @@ def _read_schema(message: pa.Buffer, path: Path) -> pa.Schema:
 
 
 def _check_schema(schema: pa.Schema, path: Path) -> None:
-    """Raise `NotASessionError` for columns that no dgrec, newer ones included, would write."""
+    """Raise `NotASessionError` for columns that neither this nor a newer dgrec writes."""
+    if schema.equals(SCHEMA):
+        return
     names = schema.names
     if len(set(names)) != len(names):
         raise NotASessionError(f"{path}: not a dgrec journal (a column is there twice)")
@@ -379,9 +174,9 @@ def _is_plain(type_: pa.DataType) -> bool:
 
 
 class JournalTail:
-    """A journal that is still being written: each `read` gives only the rows that have come since.
+    """A journal that is still being written: each `read` yields the rows added since the last.
 
-    The file stays open: what was written before it was sealed and removed can still be read.
+    The file stays open, and can be read to its end after it was sealed and removed.
 
     Raises:
         NotASessionError: The file holds nothing that dgrec wrote.
@@ -392,58 +187,31 @@ class JournalTail:
         self.path = path
         journal = Journal.open(path)
         self.metadata = journal.metadata
-        self._schema = journal.schema
-        self._found = _Pass(_stream_id(journal.metadata) if journal.metadata else None)
+        self._found = _Pass(journal.metadata, journal.schema)
         self._file = BufferedReader(open_file(path, buffering=0), _READ_AHEAD)
-        self._position = 0
 
     @property
     def closing(self) -> Metadata | None:
-        """What the recorder wrote at the end; None while it records, or if it was killed."""
+        """The closing metadata; None while recording goes on, or if the recorder was killed."""
         return self._found.closing
 
     @property
     def damage(self) -> list[str]:
-        """One line for each thing that could not be read so far."""
+        """A line for each thing that could not be read so far."""
         return list(self._found.damage)
 
     def read(self) -> Iterator[pa.RecordBatch]:
-        """Yield the batches that are whole by now, and that no earlier call has given."""
-        for start, message, skipped in whole_messages(self._file, self._position):
-            if message is None:
-                break  # half a batch, which the next call may find whole
-            if skipped:
-                self._found.damage.append(f"{skipped:,} bytes before byte {start:,} are damaged")
-            self._position = start + message.size
-            if start == 0 and self.metadata:  # the schema
-                continue
-            try:
-                batch, note = _decoded(message, self._schema)
-            except _UNDECODABLE:
-                self._found.damage.append(f"the message at byte {start:,} cannot be decoded")
-                continue
-            if self._found.takes(note, start) and batch.num_rows:
-                yield batch
+        """Yield the rows of batches that no earlier call has yielded."""
+        # Half a batch at the end may be whole at the next call.
+        yield from self._found.batches(self._file, is_growing=lambda: True)
+        self._found.places.clear()
 
     def close(self) -> None:
         self._file.close()
 
 
-#: What a message raises that is not what its header says.
-_UNDECODABLE = (pa.ArrowException, OSError, ValueError, LookupError, TypeError, OverflowError)
-#: Numbers of frames and batches stay far below.
-_LARGEST_COUNT = 2**53
-
-
-def _decoded(message: pa.Buffer, schema: pa.Schema) -> tuple[pa.RecordBatch, _Note]:
-    batch, note = decode(message, schema)
-    check_required(batch)
-    return batch, _Note.of(note, batch.num_rows)
-
-
-@dataclass(frozen=True)
-class _Note:
-    """What a batch's own metadata says of it."""
+class _Note(NamedTuple):
+    """The metadata of a batch."""
 
     sequence: int
     stream_id: str
@@ -455,17 +223,20 @@ class _Note:
 
     @classmethod
     def of(cls, note: dict[str, Any], rows: int) -> _Note:
-        """Check a note and return it.
+        """Return the checked metadata of a batch.
 
         Raises:
-            ValueError: It is none of dgrec's.
+            ValueError: dgrec did not write it.
         """
         counts = [note.get("seq"), note.get("first"), note.get("rows"), note.get("start", 0)]
         if not all(type(count) is int and 0 <= count <= _LARGEST_COUNT for count in counts):
-            raise ValueError("a batch's note has no numbers")
+            raise ValueError("a batch's metadata lacks its numbers")
         if note["rows"] != rows or type(note.get("id")) is not str:
-            raise ValueError("a batch's note is about another batch")
-        checked = metadata_module.part_of_metadata({key: note.get(key) for key in ("events",)})
+            raise ValueError("a batch's metadata belongs to another batch")
+        events: list[Any] = []
+        if "events" in note:
+            checked = metadata_module.part_of_metadata({"events": note["events"]})
+            events = checked.get("events", [])
         end = note.get("end")
         return cls(
             sequence=note["seq"],
@@ -473,25 +244,113 @@ class _Note:
             first=note["first"],
             rows=rows,
             start=note.get("start", 0),
-            events=checked.get("events", []),
+            events=events,
             end=metadata_module.part_of_metadata(end) if isinstance(end, dict) else None,
         )
 
 
-class _Pass:
-    """What one reading of a journal has found so far."""
+class _Found(NamedTuple):
+    """A batch, and where it is in the file."""
 
-    def __init__(self, stream_id: str | None) -> None:
+    start: int
+    end: int
+    batch: pa.RecordBatch
+    note: _Note
+
+
+def _joined(found: list[_Found]) -> pa.RecordBatch:
+    # Arrow copies even a single batch.
+    return found[0].batch if len(found) == 1 else pa.concat_batches([f.batch for f in found])
+
+
+class _Pass:
+    """One pass over a journal, and what it has found so far."""
+
+    def __init__(self, metadata: Metadata, schema: pa.Schema) -> None:
         self.closing: Metadata | None = None
         self.damage: list[str] = []
         self.events: list[dict[str, Any]] = []
         self.lost_frames = 0
-        self._stream_id = stream_id
+        self.places: list[tuple[int, int]] = []
+        self._has_head = bool(metadata)
+        self._schema = schema
+        self._position = 0
+        self._rows = 0
+        self._stream_id = stream_id(metadata) if metadata else None
         self._next_frame: int | None = None
         self._next_sequence = 0
 
-    def takes(self, note: _Note, start: int) -> bool:
-        """Take in a batch's note; return whether the batch belongs here."""
+    def batches(
+        self, file: BufferedReader[Any], is_growing: Callable[[], bool]
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows from where the last call ended.
+
+        Args:
+            file: The journal.
+            is_growing: Whether a damaged end may be a write that is not finished.
+        """
+        waiting: list[_Found] = []
+        size = 0
+        for start, message, skipped in whole_messages(file, self._position):
+            if message is None and is_growing():
+                break
+            if skipped:
+                yield from self._taken(waiting)
+                self.damage.append(f"{skipped:,} bytes before byte {start:,} are damaged")
+            if message is None:
+                break
+            end = start + message.size
+            if start == 0 and self._has_head:  # the schema
+                continue
+            try:
+                batch, note = decode(message, self._schema)
+                found = _Found(start, end, batch, _Note.of(note, batch.num_rows))
+            except _UNDECODABLE:
+                yield from self._taken(waiting)
+                self._cannot_decode(start)
+                self._position = end
+                continue
+            taken = batch.get_total_buffer_size()  # larger than a message that is compressed
+            if size + taken > _TOGETHER_BYTES:
+                yield from self._taken(waiting)
+                size = 0
+            waiting.append(found)
+            size += taken
+        yield from self._taken(waiting)
+
+    def _cannot_decode(self, start: int) -> None:
+        self.damage.append(f"the message at byte {start:,} cannot be decoded")
+
+    def _taken(self, waiting: list[_Found]) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of the batches that belong here as one batch; empty the list."""
+        if not waiting:
+            return
+        found = waiting.copy()
+        waiting.clear()
+        self._position = found[-1].end
+        rows = _joined(found)
+        taken = found
+        try:
+            check_required(rows)
+        except ValueError:
+            taken = [item for item in found if self._is_complete(item)]
+        taken = [item for item in taken if self._takes(item)]
+        if taken and len(taken) < len(found):
+            rows = _joined(taken)
+        if taken and rows.num_rows:
+            yield rows
+
+    def _is_complete(self, found: _Found) -> bool:
+        try:
+            check_required(found.batch)
+        except ValueError:
+            self._cannot_decode(found.start)
+            return False
+        return True
+
+    def _takes(self, found: _Found) -> bool:
+        """Take over a batch's metadata; return whether the batch belongs here."""
+        note, start = found.note, found.start
         if self._stream_id is None:
             self._stream_id = note.stream_id
         if note.stream_id != self._stream_id:
@@ -511,4 +370,7 @@ class _Pass:
         self.events += note.events
         if note.end is not None:
             self.closing = note.end
+        if note.rows:
+            self.places.append((self._rows, start))
+            self._rows += note.rows
         return True

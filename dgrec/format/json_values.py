@@ -1,10 +1,9 @@
 """Any Python value to JSON and back, without losing its type.
 
-Sessions keep what the typed columns cannot hold (keys that an analyzer invented, NumPy values,
-tuples, sets) as JSON text. Plain JSON would turn a tuple into a list and refuse an array, so
-values that JSON has no form for become an object with one key that starts with ``$``.
-Objects of unknown classes come back as `RecordedObject`: dgrec never imports or builds a class
-that a file names.
+What the typed columns cannot hold (keys that an analyzer invented, NumPy values, tuples, sets) is
+kept as JSON text. Plain JSON would turn a tuple into a list and refuse an array: such a value
+becomes an object with one key that starts with ``$``. Objects of unknown classes come back as
+`RecordedObject`: dgrec never imports or builds a class that a file names.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import math
 import re
 import zlib
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,7 @@ from dgrec.format.untrusted import Allowance, DecodeError, inflate, parse_json
 __all__ = ["RecordedObject", "decode", "dumps", "loads", "plain"]
 
 _PLAIN = frozenset({type(None), bool, str})
-# Deeper than anything that is data, and far from Python's own limit, which depends on the caller.
+# Deeper than any data, and far from Python's own limit, which depends on the caller.
 _DEEPEST = 100
 # Python refuses to turn longer integers into decimal digits (and back).
 _LONGEST_DECIMAL_BITS = 10_000
@@ -35,10 +34,10 @@ _ARRAY_KINDS = "biufcSUmM"
 
 
 class RecordedObject:
-    """Stands for an object whose class dgrec does not rebuild (a line counter's totals, say).
+    """An object whose class dgrec does not rebuild, such as a line counter's totals.
 
-    `to_dict` gives the state it had when it was recorded, whose items can also be read as
-    attributes. It is equal to any object whose ``to_dict()`` gives the same.
+    `to_dict` returns its state when it was recorded; the items of a dictionary can also be read as
+    attributes. It is equal to any object whose ``to_dict()`` returns the same.
     """
 
     def __init__(self, class_name: str, state: Any) -> None:
@@ -61,7 +60,7 @@ class RecordedObject:
         state = to_dict()
         try:
             return bool(self._state == state)
-        except ValueError:  # arrays do not compare to one truth value
+        except ValueError:  # comparing arrays gives an array
             return dumps(self._state) == dumps(state)
 
     def __hash__(self) -> int:
@@ -85,10 +84,10 @@ def loads(text: str, allowance: Allowance | None = None) -> Any:
     """Return the value that `dumps` wrote.
 
     Args:
-        allowance: What it may take in memory; it is counted down.
+        allowance: How much memory it may take; it is counted down.
 
     Raises:
-        DecodeError: `dumps` did not write it, or it takes more.
+        DecodeError: `dumps` did not write it, or it takes more memory.
     """
     allowance = Allowance() if allowance is None else allowance
     return decode(parse_json(text, allowance), allowance)
@@ -114,7 +113,7 @@ def _class_name(value: Any) -> str:
 
 
 class _TooDeepError(Exception):
-    """A value holds itself, most likely."""
+    """A value is nested too deeply: most likely it holds itself."""
 
 
 def _encode(value: Any, depth: int) -> Any:
@@ -129,38 +128,52 @@ def _encode(value: Any, depth: int) -> Any:
         raise _TooDeepError
     depth += 1
     if kind is list:
-        return [_encode(item, depth) for item in value]
+        return _items(value, depth)
     if kind is dict:
         if all(type(key) is str and not key.startswith("$") for key in value):
             return {key: _encode(item, depth) for key, item in value.items()}
-        pairs = [[_encode(key, depth), _encode(item, depth)] for key, item in value.items()]
-        return {"$dict": pairs}
-    if kind is tuple:
-        return {"$tuple": [_encode(item, depth) for item in value]}
-    if kind in (set, frozenset):
-        # Sorted where that is possible, so that equal sets make equal text.
-        items = sorted(value, key=lambda item: (str(type(item)), _repr(item)))
-        return {"$" + kind.__name__: [_encode(item, depth) for item in items]}
-    if kind is deque:  # trails are often kept in one
-        return {"$deque": [[_encode(item, depth) for item in value], value.maxlen]}
-    if kind in (bytes, bytearray):
-        return {"$" + kind.__name__: base64.b64encode(value).decode()}
-    if kind is complex:
-        return {"$complex": [_encode(value.real, depth), _encode(value.imag, depth)]}
+        return {"$dict": [_items(pair, depth) for pair in value.items()]}
+    if kind in _ENCODERS:
+        key, encoder = _ENCODERS[kind]
+        return {key: encoder(value, depth)}
     if kind is dt.datetime and value.tzinfo in (None, dt.UTC):
         return {"$datetime": value.isoformat()}
     if kind is np.ndarray and value.dtype.kind in _ARRAY_KINDS:
         packed = zlib.compress(np.ascontiguousarray(value).tobytes(), 3)
-        return {"$ndarray": [value.dtype.str, list(value.shape), base64.b64encode(packed).decode()]}
+        return {"$ndarray": [value.dtype.str, list(value.shape), _base64(packed, depth)]}
     if isinstance(value, np.generic) and value.dtype.kind in _ARRAY_KINDS:
-        return {"$scalar": [value.dtype.str, base64.b64encode(value.tobytes()).decode()]}
+        return {"$scalar": [value.dtype.str, _base64(value.tobytes(), depth)]}
     return _encode_object(value, depth)
+
+
+def _items(values: Iterable[Any], depth: int) -> list[Any]:
+    return [_encode(item, depth) for item in values]
+
+
+def _sorted_items(values: Iterable[Any], depth: int) -> list[Any]:
+    # Sorted where that is possible, so that equal sets make equal text.
+    return _items(sorted(values, key=lambda item: (str(type(item)), _repr(item))), depth)
+
+
+def _base64(value: bytes, depth: int) -> str:
+    return base64.b64encode(value).decode()
+
+
+_ENCODERS: dict[type, tuple[str, Callable[[Any, int], Any]]] = {
+    tuple: ("$tuple", _items),
+    set: ("$set", _sorted_items),
+    frozenset: ("$frozenset", _sorted_items),
+    deque: ("$deque", lambda value, depth: [_items(value, depth), value.maxlen]),
+    bytes: ("$bytes", _base64),
+    bytearray: ("$bytearray", _base64),
+    complex: ("$complex", lambda value, depth: _items([value.real, value.imag], depth)),
+}
 
 
 def _encode_object(value: Any, depth: int) -> Any:
     """Encode an instance of a class that `loads` does not rebuild."""
     if callable(getattr(value, "to_dict", None)):
-        # Somebody else's code runs here: its failure must not end a recording.
+        # This is code of other people, whose failure must not end a recording.
         try:
             return {"$object": [_class_name(value), _encode(value.to_dict(), depth)]}
         except _TooDeepError:
@@ -194,26 +207,19 @@ def _repr(value: Any) -> str:
 
 # --- decoding ----------------------------------------------------------------------------------
 
-#: The types of arrays and scalars that are rebuilt: numbers, truth values, text, stamps. Of others
-#: (objects above all, whose bytes NumPy takes for addresses) none ever is.
+#: The types of arrays and scalars that are rebuilt: numbers, truth values, text, stamps. Never
+#: objects: NumPy would take their bytes for addresses.
 _DTYPE = re.compile(
     r"[<>|=]?(?:b1|[iu][1248]|f(?:2|4|8|12|16)|c(?:8|16|24|32)|[SU]\d{1,7}"
     r"|[mM]8(?:\[\d{0,9}(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?)"
 )
 _LAST_CODE_POINT = 0x10FFFF
-#: Objects that dgrec does not rebuild all have one hash: a set of them compares each with each.
+#: `RecordedObject`s all have the same hash: a set of them compares each with each.
 _MOST_OBJECTS_IN_SET = 1000
 
 
 def decode(value: Any, allowance: Allowance) -> Any:
-    """Return the value that `dumps` wrote, from its text as JSON was parsed.
-
-    Args:
-        allowance: What it may take in memory; it is counted down.
-
-    Raises:
-        DecodeError: `dumps` did not write it, or it takes more.
-    """
+    """Return the value that `dumps` wrote, from its parsed JSON, as `loads` does."""
     try:
         return _Decoder(allowance).decode(value, 0)
     except DecodeError:
@@ -241,18 +247,12 @@ class _Decoder:
 
     def _items(self, values: Any, depth: int) -> list[Any]:
         if type(values) is not list:
-            raise DecodeError(f"a list is missing: {type(values).__name__}")
+            raise DecodeError(f"expected a list, not {type(values).__name__}")
         depth = _deeper(depth)
         return [self.decode(item, depth) for item in values]
 
-    def _tuple(self, items: Any, depth: int) -> tuple[Any, ...]:
-        return tuple(self._items(items, depth))
-
-    def _set(self, items: Any, depth: int) -> set[Any]:
-        return set(_hashable(self._items(items, depth)))
-
-    def _frozenset(self, items: Any, depth: int) -> frozenset[Any]:
-        return frozenset(_hashable(self._items(items, depth)))
+    def _unique(self, items: Any, depth: int) -> list[Any]:
+        return _hashable(self._items(items, depth))
 
     def _dict(self, pairs: Any, depth: int) -> dict[Any, Any]:
         items = self._items(pairs, depth)
@@ -262,12 +262,8 @@ class _Decoder:
     def _deque(self, spec: Any, depth: int) -> deque[Any]:
         items, longest = spec
         if longest is not None and type(longest) is not int:
-            raise DecodeError("a deque's length is no number")
+            raise DecodeError("a deque's length is not a number")
         return deque(self._items(items, depth), longest)
-
-    def _complex(self, parts: Any, depth: int) -> complex:
-        real, imaginary = self._items(parts, depth)
-        return complex(real, imaginary)
 
     def _object(self, spec: Any, depth: int) -> RecordedObject:
         name, state = spec
@@ -280,16 +276,13 @@ class _Decoder:
     def _bytes(self, text: Any, depth: int) -> bytes:
         return base64.b64decode(_text(text), validate=True)
 
-    def _bytearray(self, text: Any, depth: int) -> bytearray:
-        return bytearray(self._bytes(text, depth))
-
     def _array(self, spec: Any, depth: int) -> np.ndarray[Any, Any]:
         name, shape, text = spec
         dtype = _dtype(name)
         if type(shape) is not list or not all(type(n) is int and n >= 0 for n in shape):
             raise DecodeError("an array's shape is not a list of sizes")
         size = math.prod(shape) * dtype.itemsize
-        # Items of no bytes (texts without characters) take memory, too, once they are used.
+        # Items of no bytes (empty texts) also take memory once they are used.
         self._allowance.take(max(size, math.prod(shape)))
         data = inflate(self._bytes(text, depth), size)
         return _elements(dtype, shape, data)
@@ -298,7 +291,7 @@ class _Decoder:
         name, text = spec
         dtype = _dtype(name)
         self._allowance.take(dtype.itemsize)
-        # NumPy gives a text without characters one of zeros.
+        # NumPy stores an empty text as one zero character.
         return _elements(dtype, [1], self._bytes(text, depth)[: dtype.itemsize])[0]
 
 
@@ -306,13 +299,13 @@ _DECODERS: dict[str, Callable[[_Decoder, Any, int], Any]] = {
     "$int": lambda _, text, __: int(_text(text), 16),
     "$float": lambda _, text, __: float(_text(text)),
     "$dict": _Decoder._dict,
-    "$tuple": _Decoder._tuple,
-    "$set": _Decoder._set,
-    "$frozenset": _Decoder._frozenset,
+    "$tuple": lambda decoder, items, depth: tuple(decoder._items(items, depth)),
+    "$set": lambda decoder, items, depth: set(decoder._unique(items, depth)),
+    "$frozenset": lambda decoder, items, depth: frozenset(decoder._unique(items, depth)),
     "$deque": _Decoder._deque,
     "$bytes": _Decoder._bytes,
-    "$bytearray": _Decoder._bytearray,
-    "$complex": _Decoder._complex,
+    "$bytearray": lambda decoder, text, depth: bytearray(decoder._bytes(text, depth)),
+    "$complex": lambda decoder, parts, depth: complex(*decoder._items(parts, depth)),
     "$datetime": lambda _, text, __: dt.datetime.fromisoformat(_text(text)),
     "$ndarray": _Decoder._array,
     "$scalar": _Decoder._scalar,
@@ -329,7 +322,7 @@ def _deeper(depth: int) -> int:
 
 def _text(value: Any) -> str:
     if type(value) is not str:
-        raise DecodeError(f"a text is missing: {type(value).__name__}")
+        raise DecodeError(f"expected a text, not {type(value).__name__}")
     return value
 
 
@@ -341,13 +334,13 @@ def _hashable(items: list[Any]) -> list[Any]:
 
 def _dtype(name: Any) -> np.dtype[Any]:
     if _DTYPE.fullmatch(_text(name)) is None:
-        raise DecodeError(f"type {name[:40]!r} is none that dgrec rebuilds")
+        raise DecodeError(f"dgrec does not rebuild the type {name[:40]!r}")
     dtype: np.dtype[Any] = np.dtype(name)
     return dtype
 
 
 def _elements(dtype: np.dtype[Any], shape: list[int], data: bytes) -> np.ndarray[Any, Any]:
-    """Return the array in ``data``, which is exactly as long as it has to be."""
+    """Return the array in ``data``, whose length must fit exactly."""
     if len(data) != math.prod(shape) * dtype.itemsize:
         raise DecodeError("an array is shorter or longer than its shape says")
     if dtype.kind == "b":
@@ -355,6 +348,6 @@ def _elements(dtype: np.dtype[Any], shape: list[int], data: bytes) -> np.ndarray
     if dtype.kind == "U":
         points = np.frombuffer(data, np.dtype(np.uint32).newbyteorder(dtype.byteorder))
         if points.max(initial=0) > _LAST_CODE_POINT:
-            raise DecodeError("a text has characters that there are not")
+            raise DecodeError("a text has characters that do not exist")
     # np.ndarray takes what np.frombuffer refuses: no elements, strings of no characters.
     return np.ndarray(shape, dtype, data).copy()

@@ -1,4 +1,4 @@
-"""The labels of many frames at once, as numbers that numpy counts."""
+"""Labels of many frames at once, as numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dgrec.format.schema import LABEL_LEAF, SCHEMA, SCORE_LEAF
 
 __all__ = ["FRAME_LABELS", "FRAME_LABELS_COLUMNS", "frame_labels", "labels_of", "rows_with_labels"]
 
-#: Of each label in a frame: how many detections have it, how many of them a score, and its sum.
+#: For each label in a frame: its detections, how many of them have a score, the sum of scores.
 FRAME_LABELS = pa.schema(
     [
         ("frame", pa.int64()),
@@ -23,17 +23,17 @@ FRAME_LABELS = pa.schema(
         ("score", pa.float64()),
     ]
 )
-#: What it takes to count them.
+#: The columns needed for it.
 FRAME_LABELS_COLUMNS = ["frame", "captured_at", LABEL_LEAF, SCORE_LEAF]
 _Array = np.ndarray[Any, Any]
-#: Pairs of label and row that have a byte each; where there may be more, they are sorted.
+#: Up to so many possible pairs of label and row are marked in a byte each; more are sorted.
 _MOST_PAIRS = 4_000_000
 
 
 def labels_of(detections: pa.ListArray) -> tuple[list[str | None], _Array, _Array]:
-    """Return the labels in a column of detections; of each detection, which it has and its row.
+    """Return the labels in a column of detections; for each detection, its label's number and row.
 
-    The last label is None: detections that have none.
+    The last label is None, for detections without one.
     """
     labels = pc.struct_field(detections.flatten(), "label").dictionary_encode()
     names = [*labels.dictionary.to_pylist(), None]
@@ -43,7 +43,7 @@ def labels_of(detections: pa.ListArray) -> tuple[list[str | None], _Array, _Arra
 
 
 def rows_with_labels(codes: _Array, rows: _Array, labels: int, count: int) -> list[_Array]:
-    """Return for each of some labels in which of ``count`` rows it is, ascending."""
+    """Return for each label the rows (of ``count``) that have it, ascending."""
     pairs, _ = _pairs(codes * count + rows, labels * count)
     bounds = np.searchsorted(pairs, np.arange(1, labels) * count)
     return [part - code * count for code, part in enumerate(np.split(pairs, bounds))]
@@ -62,7 +62,6 @@ def frame_labels(batch: pa.RecordBatch) -> pa.RecordBatch:
     is_scored = np.isfinite(score)
     code, row = np.divmod(pairs, batch.num_rows) if len(pairs) else (pairs, pairs)
     scored = np.bincount(at[is_scored], minlength=len(pairs))
-    # Of no scores there is no sum.
     total = np.bincount(at, np.where(is_scored, score, 0), len(pairs))
     arrays = [
         batch.column("frame").take(pa.array(row)),
@@ -79,7 +78,7 @@ def frame_labels(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _pairs(pairs: _Array, most: int) -> tuple[_Array, _Array]:
-    """Return the different ones of some numbers below ``most``, and which each of them is."""
+    """Return the different numbers (below ``most``), and the index of each number among them."""
     if most > _MOST_PAIRS:
         return np.unique(pairs, return_inverse=True)
     is_there = np.zeros(most, bool)

@@ -1,4 +1,4 @@
-"""Segmentation masks and class maps, packed into the fields of the mask column and back."""
+"""Segmentation masks and class maps in the fields of the mask column."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ["MaskMode", "is_packable", "pack_array", "unpack_array"]
 
 MaskMode = Literal["exact", "bitmap"]
 
-#: The types that `is_packable` takes.
+#: Types of arrays that `is_packable` accepts.
 _DTYPE = re.compile(r"[<>|=]?(?:b1|[iu][1248]|f[248])")
 _MOST_COLORS = 256
 
 
 def is_packable(value: Any) -> bool:
-    """Return whether `pack_array` takes this value: a 2-D array of plain numbers."""
-    # Wider than 8 bytes (long double) has no integer type to compare bit patterns with.
+    """Return whether `pack_array` accepts this value: a 2-D array of plain numbers."""
+    # Numbers of more than 8 bytes have no integer type to compare their bits with.
     return (
         type(value) is np.ndarray
         and value.ndim == 2
@@ -34,9 +34,9 @@ def is_packable(value: Any) -> bool:
 def pack_array(array: np.ndarray[Any, Any], mode: MaskMode) -> dict[str, Any]:
     """Pack a 2-D array as the fields width, height, encoding and data of the mask column.
 
-    A mask that was resized from a coarse model output has a few dozen distinct values, so one
-    byte a pixel into a palette of them is exact and deflates well. Bit patterns are compared
-    rather than values: -0.0 and NaN come back as they were.
+    A mask that was resized from a coarse model output has a few dozen distinct values: a palette
+    with one byte a pixel is exact and deflates well. Bits are compared, not values, so that -0.0
+    and NaN come back as they were.
     """
     height, width = array.shape
     size = {"width": width, "height": height}
@@ -87,7 +87,7 @@ def unpack_array(mask: Mapping[str, Any], allowance: Allowance) -> np.ndarray[An
         palette = np.frombuffer(plain, dtype, size, 2)
         indices = np.frombuffer(plain, np.uint8, count, start)
         if indices.max(initial=0) >= size:
-            raise DecodeError("a mask has values that it does not define")
+            raise DecodeError("a mask has values that are not in its palette")
         return palette[indices].reshape(shape)
     if kind == "array":
         plain = _inflated(data, count * dtype.itemsize)

@@ -1,8 +1,8 @@
 """Checksummed messages of an Arrow IPC stream: what a journal is made of.
 
-Arrow IPC has no checksums, so after a torn write garbage would be accepted as data. Each message
-therefore carries a CRC-32 of itself in its own custom metadata, taken while that place held
-zeros: header and body are covered, and the stream is still plain Arrow IPC.
+Arrow IPC has no checksums: after a torn write, garbage would be accepted as data. Each message
+therefore carries a CRC-32 of its header and body in its custom metadata, computed while that place
+held zeros. The stream is still plain Arrow IPC.
 """
 
 from __future__ import annotations
@@ -31,31 +31,31 @@ __all__ = [
 
 _CONTINUATION = b"\xff\xff\xff\xff"
 END_OF_STREAM = _CONTINUATION + b"\0\0\0\0"
-# The unit separator cannot occur in JSON text, so nothing recorded can look like this.
+# JSON text cannot contain the unit separator, so nothing recorded looks like this.
 _CRC_MARK = b"\x1fcrc32:"
 CRC_ZEROS = _CRC_MARK + b"00000000"
 CRC_KEY = "dgrec.crc32"
-#: No header is anywhere near this; a larger length is garbage.
+#: A larger length is garbage.
 _LARGEST_HEADER = 64 << 20
-#: How a message begins, wherever a length that is none is not worth a closer look.
+#: A message may begin here: the length of its header is plausible.
 _BEGINNING = re.compile(rb"(?=\xff\xff\xff\xff...[\x00-\x04])", re.DOTALL)
-#: How much is searched at a time, and how long a header may be to be searched with it.
+#: Bytes that are searched at a time, and those after them in which headers may end.
 _CHUNK, _HEAD = 1 << 18, 1 << 16
-#: How many bytes may be read for messages that are none, in all and for each byte of the file.
+#: Bytes that may be read in vain while searching for messages: in all, and per byte of the file.
 _IN_VAIN, _IN_VAIN_A_BYTE = 256 << 20, 16
 
 
-def set_checksums(data: memoryview) -> None:
+def set_checksums(data: bytearray) -> None:
     """Fill in the CRC of each message in a run of whole IPC messages."""
     start = 0
-    while start < len(data):
-        (header_length,) = struct.unpack_from("<i", data, start + 4)
-        header = bytes(data[start : start + 8 + header_length])
-        length = _message_length(header)
-        assert length is not None
-        at = start + header.index(CRC_ZEROS) + len(_CRC_MARK)
-        data[at : at + 8] = b"%08x" % zlib.crc32(data[start : start + length])
-        start += length
+    with memoryview(data) as view:
+        while start < len(data):
+            (header_length,) = struct.unpack_from("<i", data, start + 4)
+            length = _length_from(view[start + 8 :], header_length)
+            assert length is not None
+            at = data.index(CRC_ZEROS, start) + len(_CRC_MARK)
+            data[at : at + 8] = b"%08x" % zlib.crc32(view[start : start + length])
+            start += length
 
 
 def _has_valid_crc(message: memoryview, head: bytes) -> bool:
@@ -67,46 +67,45 @@ def _has_valid_crc(message: memoryview, head: bytes) -> bool:
 
 
 def decode(message: pa.Buffer, schema: pa.Schema) -> tuple[pa.RecordBatch, dict[str, Any]]:
-    """Return a message's batch and dgrec's note on it.
+    """Return a message's batch and dgrec's metadata of it.
 
     Raises:
-        pa.ArrowException, ValueError: It is not what its header says. A checksum tells that a
-            message is whole, not that whoever wrote it meant well.
+        pa.ArrowException, ValueError: It contradicts its header. (A valid checksum shows that a
+            message is whole, not that it is harmless.)
     """
     parsed = pa.ipc.read_message(message)
     if parsed.type != "record batch":
         raise ValueError("not a record batch")
     batch = pa.ipc.read_record_batch(parsed, schema)
-    # Offsets that lead out of their buffers would end the process when they are followed.
+    # Following offsets that lead out of their buffers would crash the process.
     batch.validate(full=True)
     return batch, _custom_metadata(message)
 
 
 def _custom_metadata(message: pa.Buffer) -> dict[str, Any]:
-    """Return dgrec's JSON note from the message's header.
+    """Return dgrec's JSON object from the message's header.
 
-    pyarrow only gives a batch's custom metadata when it reads a stream from its start, which
-    a damaged stream does not allow. The note is the one JSON object in the header that follows
-    this length-prefixed mark.
+    pyarrow returns a batch's custom metadata only when it reads a stream from its start, which
+    a damaged stream does not allow. The text is preceded by its length.
     """
     (header_length,) = struct.unpack_from("<i", message, 4)
-    header = bytes(memoryview(message).cast("B")[8 : 8 + header_length])
+    header = bytes(memoryview(message)[8 : 8 + header_length])
     at = header.index(b'{"seq":')
     (length,) = struct.unpack_from("<I", header, at - 4)
-    note = parse_json(header[at : at + length])
+    note = parse_json(header[at : at + length].decode())
     if not isinstance(note, dict):
-        raise ValueError("its note is no object")
+        raise ValueError("its metadata is not an object")
     return note
 
 
 def whole_messages(
     file: BufferedReader[Any], position: int = 0
 ) -> Iterator[tuple[int, pa.Buffer | None, int]]:
-    """Yield (offset, message, damaged bytes before it); a last None stands for a damaged end.
+    """Yield (offset, message, damaged bytes before it); the message is None for a damaged end.
 
-    What is read and summed up in vain is bounded by the file's size: whatever is in it, a message
-    that fails may have claimed to be as long as the rest of the file, and the next one again. No
-    damage comes near the bound; in a file that was made to reach it, the rest counts as damaged.
+    What is read in vain is bounded: each of many broken messages may claim to be as long as the
+    rest of the file. Real damage stays far from the bound; in a hostile file that reaches it, the
+    rest counts as damaged.
     """
     size = os.fstat(file.fileno()).st_size
     search = _Search(file.fileno(), size)
@@ -131,7 +130,7 @@ def whole_messages(
 
 
 class _Search:
-    """Finds the next message that is whole, where others are damaged; for one pass over a file."""
+    """Finds the next whole message after a damaged one, during one pass over a file."""
 
     def __init__(self, file: int, size: int) -> None:
         self._file = file
@@ -140,7 +139,7 @@ class _Search:
         self._left = _IN_VAIN + _IN_VAIN_A_BYTE * size
 
     def next_whole(self, start: int) -> int:
-        """Return where it begins, or the file's size: messages are aligned to 8 bytes."""
+        """Return its offset, a multiple of 8, or the file's size if there is none."""
         position = start
         while position < self._size and self._left >= 0:
             chunk = os.pread(self._file, _CHUNK + _HEAD, position)
@@ -157,11 +156,11 @@ class _Search:
         return self._size
 
     def _is_likely(self, chunk: bytes, at: int, there: int) -> bool:
-        """Return whether a message may begin ``at`` this byte, from what a chunk has of it."""
+        """Return whether a message may begin at this byte of a chunk."""
         (header_length,) = struct.unpack_from("<i", chunk, at + 4)
         if not 0 < header_length <= min(_LARGEST_HEADER, there - 8):
             return False
-        # What says how long the message is stands at the beginning of its header.
+        # The length of the message is near the beginning of its header.
         length = _length_from(chunk[at + 8 : at + 8 + min(header_length, 256)], header_length)
         if length is None or length > there:
             return False
@@ -179,7 +178,7 @@ class _Search:
 
 
 class _At:
-    """Reads a file from some place on, and only what it is asked for."""
+    """Reads a file from an offset, without reading ahead."""
 
     def __init__(self, file: int, position: int) -> None:
         self._file = file
@@ -200,13 +199,13 @@ class _At:
 def read_message(file: BufferedReader[Any] | _At, there: int) -> pa.Buffer | None:
     """Return the message at the file's position, or None if it is not whole.
 
-    ``there`` is how many bytes the file has from here on: no more are ever asked for.
+    ``there`` is how many bytes follow in the file: no longer message is read.
     """
     head = _message_head(file)
     length = _message_length(head)
     if length is None or length > there:
         return None
-    # Arrow's own memory: the batch is used where it lies, and the next one takes its place.
+    # In Arrow's memory, the batch is used without a copy.
     message = pa.allocate_buffer(length)
     view = memoryview(message).cast("B")
     view[: len(head)] = head
@@ -220,7 +219,7 @@ def read_message(file: BufferedReader[Any] | _At, there: int) -> pa.Buffer | Non
 
 
 def _message_head(file: BufferedReader[Any] | _At) -> bytes:
-    """Return the prefix and the header of the message that begins here; b"" if none does."""
+    """Return prefix and header of the message that begins here, or b""."""
     prefix = file.read(8)
     if len(prefix) < 8 or prefix[:4] != _CONTINUATION:
         return b""
@@ -233,8 +232,8 @@ def _message_head(file: BufferedReader[Any] | _At) -> bytes:
 def _message_length(head: bytes) -> int | None:
     """Return the length of the IPC message whose prefix and header these are, or None.
 
-    Reads the two fields that say so from the flatbuffer header (``Message.bodyLength`` is the
-    fourth field of its table: Arrow's Message.fbs) without trusting anything else in it.
+    Of the flatbuffer header only ``Message.bodyLength`` is used, the fourth field of its table
+    (Arrow's Message.fbs).
     """
     if len(head) < 8:
         return None
@@ -243,8 +242,8 @@ def _message_length(head: bytes) -> int | None:
     return _length_from(header, header_length) if len(header) >= header_length else None
 
 
-def _length_from(header: bytes, header_length: int) -> int | None:
-    """Return the length of a message from its header, of which the beginning is enough."""
+def _length_from(header: bytes | memoryview, header_length: int) -> int | None:
+    """Return the length of a message from the beginning of its header."""
     try:
         (table,) = struct.unpack_from("<I", header, 0)
         (back,) = struct.unpack_from("<i", header, table)
@@ -252,7 +251,7 @@ def _length_from(header: bytes, header_length: int) -> int | None:
         if vtable < 0:
             return None
         (vtable_size,) = struct.unpack_from("<H", header, vtable)
-        # A schema has no body: its table then ends before that field.
+        # A schema has no body, and its table ends before that field.
         field_offset = struct.unpack_from("<H", header, vtable + 10)[0] if vtable_size > 10 else 0
         body: int = struct.unpack_from("<q", header, table + field_offset)[0] if field_offset else 0
     except struct.error:

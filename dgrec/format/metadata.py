@@ -1,12 +1,13 @@
 """The metadata of a session: one JSON object, kept inside its file.
 
-While recording it stands in the journal's schema; what is only known at the end (end reason,
-totals) follows in the journal's last batch. Sealing merges the two.
+A journal has it in its schema; what is only known at the end (end reason, totals) follows in the
+last batch. Sealing merges the two.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import json
 import os
 import platform
@@ -40,9 +41,9 @@ __all__ = [
     "dumps",
     "loads",
     "new",
+    "parse",
     "part_of_metadata",
     "pixel_aspect",
-    "problems",
     "result_type",
     "source_size",
     "utc_ns",
@@ -52,12 +53,12 @@ __all__ = [
 ]
 
 Metadata = dict[str, Any]
-#: What happened while recording: its ``kind``, times, and what else is known of it.
+#: Something that happened while recording: its ``kind``, times and more (docs/format.md).
 Event = dict[str, Any]
 
 
 class VideoEntry(TypedDict, total=False):
-    """A video that was recorded with a session; of one that is not ended, what is known."""
+    """A video that was recorded with a session; keys that are not known yet are absent."""
 
     file: str
     #: ``raw`` or ``annotated``.
@@ -75,23 +76,23 @@ class VideoEntry(TypedDict, total=False):
 
 
 def video_entries(metadata: Mapping[str, Any], kind: str | None = None) -> list[VideoEntry]:
-    """Return what a session's metadata says of its videos: of all, or those of one kind."""
+    """Return the videos in a session's metadata, all or those of one kind."""
     entries: list[VideoEntry] = metadata.get("video", [])
     return [entry for entry in entries if kind is None or entry.get("kind") == kind]
 
 
 _EPOCH = dt.datetime.fromtimestamp(0, dt.UTC)
-#: Shapes of a pixel beyond this are no shapes of pixels.
+#: More elongated pixels do not exist.
 _ODDEST_ASPECT = 16
 
-#: Longer texts are not read: a recording that is years long comes to a tenth of it.
+#: Longer texts are refused: the metadata of years of recording has a tenth of it.
 _LONGEST_TEXT = 32 << 20
-#: Python refuses to read longer integers.
+#: Longer integers become null: Python cannot convert the longest.
 _LONGEST_INTEGER = 40
 
 
 def new(name: str, started_ns: int) -> Metadata:
-    """Return the metadata that every session starts with; the recorder adds what it knows."""
+    """Return the metadata that every session starts with; the recorder adds more."""
     return {
         "format": {"name": "dgrec", "version": FORMAT_VERSION},
         "session_id": str(uuid7()),
@@ -116,8 +117,8 @@ def _host() -> dict[str, Any]:
         "machine": platform.machine(),
         "cpus": os.cpu_count(),
     }
-    # A container's host name says nothing: DGREC_HOST gives it a better one, or ("") none, and
-    # then the kernel, which may name the company that built it, is left out too.
+    # A container's host name is meaningless: DGREC_HOST replaces it, or removes it (""), and then
+    # also the kernel's release, which may name the company that built it.
     name = os.environ.get("DGREC_HOST", socket.gethostname())
     return {"name": name, "release": platform.release(), **facts} if name else facts
 
@@ -137,24 +138,29 @@ def _without_secrets(value: Any) -> Any:
 
 
 def loads(text: bytes | str, path: str) -> Metadata:
-    """Return the metadata in ``text``, which was found in the file ``path``.
+    """Return the metadata in ``text``, which was found in the file ``path``, as `parse` does."""
+    return parse(text, path)[0]
+
+
+def parse(text: bytes | str, path: str) -> tuple[Metadata, list[str]]:
+    """Return the metadata in ``text``, and the keys whose values are not what they should be.
 
     Known keys have the types of `dgrec.format.metadata_types` or are absent.
 
     Raises:
-        DamagedSessionError: The text is no JSON object.
+        DamagedSessionError: The text is not JSON.
         NotASessionError: It is JSON, but not dgrec's.
         FormatVersionError: It was written by a newer dgrec.
     """
-    return checked(_parse(text, path))[0]
+    return checked(_read_object(text, path))
 
 
 def given(value: Mapping[str, Any]) -> Metadata:
-    """Return metadata that a program gives to a recorder, as a reader of the session gets it.
+    """Return metadata that a program gives to a recorder, as readers of the session get it.
 
     Raises:
-        ConfigError: It is no dictionary, JSON cannot hold it, or a key has a value of another type
-            than docs/format.md names.
+        ConfigError: It is not a dictionary, JSON cannot hold it, or a value does not have the type
+            in docs/format.md.
     """
     try:
         found: Any = json.loads(json.dumps(value), parse_constant=lambda _: None)
@@ -164,28 +170,23 @@ def given(value: Mapping[str, Any]) -> Metadata:
         raise ConfigError(f"metadata: a {type(value).__name__} is not a dictionary")
     fits = checked(found)[0]
     for key in found.keys() - fits.keys():
-        raise ConfigError(f"metadata: {key!r} is not what docs/format.md says of it")
+        raise ConfigError(f"metadata: {key!r} does not have the type in docs/format.md")
     return fits
 
 
 def part_of_metadata(value: Mapping[str, Any]) -> Metadata:
-    """Return some keys of metadata, read from elsewhere, as `loads` would."""
+    """Return some keys of metadata that come from elsewhere, as `loads` would."""
     return checked(value)[0]
 
 
-def problems(text: bytes | str, path: str) -> list[str]:
-    """Return the keys in ``text`` whose values are not what they should be."""
-    return checked(_parse(text, path))[1]
-
-
-def _parse(text: bytes | str, path: str) -> dict[str, Any]:
+def _read_object(text: bytes | str, path: str) -> dict[str, Any]:
     try:
         if len(text) > _LONGEST_TEXT:
             raise ValueError("too long")
         value: Any = json.loads(text, parse_int=_integer, parse_constant=lambda _: None)
     except (ValueError, RecursionError):
         raise DamagedSessionError(
-            f"{path}: the session's metadata is damaged; `dgrec verify` tells what can be read"
+            f"{path}: the session's metadata is damaged; `dgrec verify` shows what can be read"
         ) from None
     form = value.get("format") if isinstance(value, dict) else None
     if not isinstance(form, dict) or form.get("name") != "dgrec":
@@ -216,26 +217,26 @@ def cuts_of(metadata: Mapping[str, Any]) -> list[int]:
         found.add(first)
         if start is None:
             continue
-        # Ranges do not overlap: each jump of what this was cut from is in one of them at most.
+        # Ranges do not overlap: each earlier jump is in one of them at most.
         within = slice(bisect_right(earlier, start), bisect_left(earlier, start + item["frames"]))
         found.update(first + cut - start for cut in earlier[within])
     return sorted(found - {0})
 
 
 def source_size(metadata: Mapping[str, Any]) -> tuple[int, int]:
-    """Return width and height of the source's frames, as far as they are known, or 0."""
+    """Return width and height of the source's frames, 0 if unknown."""
     source = metadata.get("source", {})
     return source.get("width") or 0, source.get("height") or 0
 
 
 def result_type(metadata: Mapping[str, Any]) -> str | None:
-    """Return PySDK's name for what the model yields, such as ``Segmentation``."""
+    """Return PySDK's name for the kind of results, such as ``Segmentation``."""
     kind = metadata.get("model", {}).get("result_type")
     return kind if isinstance(kind, str) else None
 
 
 def pixel_aspect(metadata: Mapping[str, Any]) -> Fraction:
-    """Return width / height of a pixel of the source as it is shown; 1 where nothing is known."""
+    """Return width / height of a pixel of the source; 1 if unknown."""
     text = metadata.get("source", {}).get("pixel_aspect") or ""
     found = re.fullmatch(r"([1-9]\d{0,8})(?::([1-9]\d{0,8}))?", text)
     if found is None:
@@ -250,9 +251,9 @@ def utc_ns(moment: dt.datetime) -> int:
 
 
 def is_live(metadata: Mapping[str, Any]) -> bool:
-    """Return whether the frames came by themselves, and did not wait to be read.
+    """Return whether the frames came from a live source, which does not wait to be read.
 
-    Recorders before `source.live` did not say so; an address gave something live then.
+    (Sessions without ``source.live`` are older: then all addresses were taken for live.)
     """
     source = metadata.get("source", {})
     live = source.get("live")
@@ -274,6 +275,7 @@ def uuid7() -> uuid.UUID:
     return uuid.UUID(int=value)
 
 
+@functools.cache  # each takes a millisecond or two
 def _version(distribution: str) -> str | None:
     try:
         return distributions.version(distribution)

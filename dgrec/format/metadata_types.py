@@ -1,8 +1,7 @@
-"""What a session's metadata may hold, and how what does not fit is left out.
+"""The types of a session's metadata.
 
-The one way from the metadata's text to values: `checked` returns what the rest of dgrec reads, with
-every known key of the type that stands here or absent. So nobody has to look at types again, and
-one odd value costs no more than itself.
+Everything that reads metadata gets it from `checked`, in which each known key has the type that is
+named here or is absent. Nothing else has to check types.
 """
 
 from __future__ import annotations
@@ -13,17 +12,17 @@ from typing import Any, Final
 
 __all__ = ["checked"]
 
-#: Deeper values are left out. A clip of a clip adds one level.
+#: Deeper values are left out. Each clip of a clip adds a level.
 _DEEPEST: Final = 64
 _LONGEST_TEXT: Final = 16_384
 _LONGEST_PATH: Final = 4096
 _LONGEST_LIST: Final = 100_000
-#: Counts up to here have a double of their own, and their sums fit into 64 bits.
+#: Counts up to here are exact as a double, and their sums fit into 64 bits.
 _LARGEST_COUNT: Final = 2**53
 _LARGEST_NUMBER: Final = 1e15
 _LARGEST_INTEGER: Final = 2**64
 
-#: What stands for a value that does not fit.
+#: Marks a value that does not fit.
 _ABSENT: Final = object()
 
 #: Takes a value and its depth; returns it as it may be used, or `_ABSENT`.
@@ -31,10 +30,10 @@ _Form = Callable[[Any, int], Any]
 
 
 def checked(value: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return the metadata that fits, and the places of what does not.
+    """Return the values that have the right type, and the keys of those that do not.
 
-    Null stays where a text may be, since that says that something is not known (yet); an object or
-    a list that is null is absent.
+    A text or number that is null stays so: it is not known (yet). An object or a list that is null
+    is absent.
     """
     problems: list[str] = []
     return _object(_METADATA, problems)(value, 0), problems
@@ -53,7 +52,7 @@ def _text(value: Any, depth: int) -> Any:
 
 
 def _path(value: Any, depth: int) -> Any:
-    """Names of files stay as they are: Python writes bytes that are no UTF-8 as surrogates."""
+    """File names keep their surrogates, which stand for bytes that are not UTF-8."""
     if value is None:
         return None
     fits = isinstance(value, str) and len(value) <= _LONGEST_PATH and "\0" not in value
@@ -82,7 +81,7 @@ def _flag(value: Any, depth: int) -> Any:
 
 
 def _anything(value: Any, depth: int) -> Any:
-    """Take any JSON value, without what cannot be printed or written as JSON again."""
+    """Take any JSON value; what cannot be printed or written as JSON again becomes null."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
@@ -115,11 +114,11 @@ def _is_file_name(text: str) -> bool:
     return True
 
 
-# --- what is made of others --------------------------------------------------------------------
+# --- objects and lists -------------------------------------------------------------------------
 
 
 def _object(forms: Mapping[str, _Form], problems: list[str] | None = None) -> _Form:
-    """Take an object: known keys have a form, others are anything."""
+    """Take an object; keys without a form may have any value."""
 
     def take(value: Any, depth: int) -> Any:
         if not isinstance(value, dict) or depth >= _DEEPEST:
@@ -149,19 +148,6 @@ def _list(form: _Form, most: int = _LONGEST_LIST) -> _Form:
     return take
 
 
-def _map(form: _Form) -> _Form:
-    """Take an object whose keys may be anything, without the values that do not fit."""
-
-    def take(value: Any, depth: int) -> Any:
-        if not isinstance(value, dict) or depth >= _DEEPEST:
-            return _ABSENT
-        items = list(value.items())[:_LONGEST_LIST]
-        found = {_without_surrogates(key): form(item, depth + 1) for key, item in items}
-        return {key: item for key, item in found.items() if item is not _ABSENT}
-
-    return take
-
-
 def _either(*forms: _Form) -> _Form:
     """Take what the first of some forms takes."""
 
@@ -176,7 +162,7 @@ def _either(*forms: _Form) -> _Form:
 
 
 def _labels(value: Any, depth: int) -> Any:
-    """Labels by category id, which JSON writes as a text."""
+    """Labels by category id, which is a text in JSON."""
     if not isinstance(value, dict):
         return _ABSENT
     return {
@@ -205,7 +191,7 @@ def _auto(value: Any, depth: int) -> Any:
 
 
 def _ranges(value: Any, depth: int) -> Any:
-    """Ranges of a clip: one after the other, in the clip as in what it was cut from."""
+    """Ranges of a clip, ascending and not overlapping, also in the session it was cut from."""
     items = _list(_object(_RANGE))(value, depth)
     if items is _ABSENT:
         return _ABSENT
@@ -222,18 +208,14 @@ def _ranges(value: Any, depth: int) -> Any:
     return items
 
 
-def _clip(value: Any, depth: int) -> Any:
-    return _object(_CLIP)(value, depth)
-
-
 _RANGE: Final[dict[str, _Form]] = dict.fromkeys(("first_frame", "frames", "from_frame"), _count)
 
 _CLIP: Final[dict[str, _Form]] = {
     **dict.fromkeys(("session_id", "name"), _text),
     "ranges": _ranges,
     "damage": _list(_text),
-    "clip": _clip,
 }
+_CLIP["clip"] = _object(_CLIP)  # a clip of a clip
 
 _EVENT: Final[dict[str, _Form]] = {
     **dict.fromkeys(("kind", "from", "to", "at", "reason"), _text),
@@ -311,10 +293,10 @@ _METADATA: Final[dict[str, _Form]] = {
     "overlay": _object(_OVERLAY),
     "totals": _object(_TOTALS),
     "machine": _object(_MACHINE),
-    "clip": _clip,
+    "clip": _object(_CLIP),
     "part": _object(_PART),
     "host": _object({"name": _text}),
-    **dict.fromkeys(("versions", "options"), _map(_anything)),
+    **dict.fromkeys(("versions", "options"), _object({})),
     "events": _list(_object(_EVENT)),
     "video": _list(_object(_VIDEO), 10_000),
     **dict.fromkeys(("damage", "notes"), _list(_text, 10_000)),

@@ -1,8 +1,7 @@
-"""How many values the lists in rows of a Parquet file stand for, before they are read.
+"""Numbers of values in the lists of a Parquet file's rows, found before the rows are decoded.
 
-Twenty kilobytes can say that one row has fifty million detections, all null. The footer tells how
-many values a row group has, but not in which rows they are: for that, one leaf of each list is
-read.
+Twenty kilobytes can claim fifty million detections in one row, all null. The footer has the number
+of values in a row group, but not in which rows they are: for that, one leaf of each list is read.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ from dgrec.format.pages import check_page_counts
 
 __all__ = ["MOST_IN_GROUP", "NestedValues"]
 
-#: Values of one leaf in a row group. Finding out in which rows they are takes 30 bytes for each.
+#: Values of one leaf in a row group. Locating them takes 30 bytes for each.
 MOST_IN_GROUP = 16_000_000
 #: Values of all leaves together: 40,000 detections in a frame, or 500 with all landmarks of a face.
 MOST_IN_ROW = 1_000_000
-#: What is decoded at a time.
+#: Values that are decoded at a time.
 _MOST_AT_ONCE = 2_000_000
 _ROWS_AT_ONCE = 4096
-#: As much as dgrec's own row groups can have, which nobody has to look into.
+#: dgrec's own row groups never have more.
 _FEW = 8_000_000
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8}
 
@@ -38,14 +37,14 @@ _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8}
 class _List:
     """A list at some depth of some column."""
 
-    #: The leaf that tells how long it is.
+    #: The leaf that its length is read from.
     path: str
-    #: How many leaves are as long.
+    #: How many leaves it has.
     leaves: int
 
 
 class NestedValues:
-    """Says how many rows of a file can be decoded at a time.
+    """Finds out how many rows of a file can be decoded at a time.
 
     Args:
         path: The file.
@@ -63,7 +62,7 @@ class NestedValues:
             if list_ is not None:
                 inside.setdefault(list_, []).append(file.schema.column(index))
         for list_, found in inside.items():
-            # Texts take the most memory, even where they are null.
+            # Texts take the most memory, even if they are null.
             shortest = min(found, key=lambda leaf: _WIDTHS.get(leaf.physical_type, 16))
             self._lists.setdefault(list_[0], []).append(_List(shortest.path, len(found)))
         #: Leaves that are in lists, and their paths.
@@ -85,8 +84,8 @@ class NestedValues:
                     return False
                 check_page_counts(self._path, self._file, group, list(self._nested))
         except FileNotFoundError:
-            return True  # whoever opens it will say that it is gone
-        except (OSError, ValueError):  # reading it will tell
+            return True  # opening it reports that it is gone
+        except (OSError, ValueError):  # reading it reports why
             return False
         return True
 
@@ -104,12 +103,12 @@ class NestedValues:
         lists = [list_ for name in self._lists if name in columns for list_ in self._lists[name]]
         if not lists:
             return _ROWS_AT_ONCE
-        with contextlib.suppress(FileNotFoundError):  # what is open can be read to its end
+        with contextlib.suppress(FileNotFoundError):  # an open file can be read to its end
             check_page_counts(self._path, self._file, group, list(self._read(names)))
         if sum(self._counts(group, names)) <= MOST_IN_ROW:
             return _ROWS_AT_ONCE
         values = np.zeros(self._file.metadata.row_group(group).num_rows, np.int64)
-        for list_ in lists:  # those that are inside of others come later
+        for list_ in lists:  # inner ones after outer ones
             values += list_.leaves * self._values_in_rows(group, list_.path)
             if values.max(initial=0) > MOST_IN_ROW:
                 raise ValueError(f"a frame with more than {MOST_IN_ROW:,} values in its lists")

@@ -1,7 +1,7 @@
-"""What the page headers of a Parquet column say: how many values the pages have.
+"""Numbers of values in the pages of a Parquet column, from the page headers.
 
-Arrow and DuckDB go by the pages, not by the footer, so that a footer which says less does not keep
-them from decoding millions of values. Neither shows the headers to Python.
+Arrow and DuckDB decode what the pages have, whatever the footer says, and neither gives Python the
+headers: a hostile footer could hide millions of values.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 __all__ = ["check_page_counts"]
 
 _READ_AT_ONCE = 1 << 14
-#: Bounds and their texts are in a header, too.
+#: A header also has bounds, which may be texts.
 _LONGEST_HEADER = 1 << 24
-#: Fields of Parquet's PageHeader (parquet.thrift): sizes, and the two kinds of data pages, whose
-#: first field is the number of values.
+#: Fields of Parquet's PageHeader (parquet.thrift): the size, and the two kinds of data pages. The
+#: first field of those is the number of values.
 _COMPRESSED_SIZE = 3
 _DATA_PAGES = (5, 8)
 #: Types of Thrift's compact protocol.
@@ -41,7 +41,7 @@ def check_page_counts(path: Path, file: pq.ParquetFile, group: int, leaves: list
         OSError: The file cannot be read.
     """
     footer = file.metadata.row_group(group)
-    if not footer.num_rows:  # no reader looks at its pages
+    if not footer.num_rows:  # no reader decodes its pages
         return
     with path.open("rb", 0) as opened:
         for index in leaves:
@@ -70,7 +70,7 @@ def _values(file: int, start: int, end: int) -> int:
             try:
                 page = _Header(data, 0)
             except IndexError:
-                raise ValueError("a page header is torn") from None
+                raise ValueError("a page header is incomplete") from None
         if page.values < 0 or page.compressed_size < 0:
             raise ValueError("a page header contradicts itself")
         values += page.values
@@ -79,11 +79,11 @@ def _values(file: int, start: int, end: int) -> int:
 
 
 class _Header:
-    """One page header, at an offset of some bytes.
+    """A page header, at an offset in some bytes.
 
     Raises:
-        IndexError: It goes on after the bytes.
-        ValueError: It is no page header.
+        IndexError: The bytes end before it does.
+        ValueError: It is not a page header.
     """
 
     def __init__(self, data: bytes, at: int) -> None:
@@ -119,7 +119,7 @@ class _Header:
         elif type_ == _BINARY:
             length = self._varint()
             self.end += length
-        elif type_ not in _TRUTH_VALUES:  # lists and maps: no page header has any
+        elif type_ not in _TRUTH_VALUES:  # lists and maps, which no page header has
             raise ValueError("not a page header")
         if self.end > len(self._data):
             raise IndexError

@@ -1,9 +1,10 @@
-"""Sealed sessions: Parquet, written once, atomically."""
+"""Sealed sessions: Parquet files, which are written once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from dgrec.files import NewFile, write_error
 from dgrec.format import metadata as metadata_module
 from dgrec.format.arrays import is_utf8
 from dgrec.format.casting import cast_batches, cast_schema, with_columns
-from dgrec.format.checksums import Checksums, append_checksums, verify_checksums
+from dgrec.format.checksums import Checksums, append_checksums
 from dgrec.format.journal import Journal
 from dgrec.format.metadata import Metadata
 from dgrec.format.nested import MOST_IN_GROUP, NestedValues
@@ -30,39 +31,38 @@ from dgrec.format.untrusted import check_file
 
 __all__ = ["SealedFile", "leaves_of", "seal", "write_sealed"]
 
-# One row group is what a jump to a frame must read: 16,384 frames are nine minutes at 30 fps.
+# A jump to a frame reads a row group: nine minutes at 30 frames a second.
 _ROW_GROUP_FRAMES = 16_384
-# Masks and key points make rows large; memory while sealing and reading stays bounded.
+# Masks and key points make rows large, and a row group has to fit in memory.
 _ROW_GROUP_BYTES = 32 << 20
 _MANY_BATCHES = 64
 
-#: What a footer may hold: the metadata is one text of it.
+#: Limits of the footer, of which the metadata is one text.
 _LONGEST_FOOTER_TEXT = 48 << 20
 _MOST_FOOTER_ITEMS = 4_000_000
-#: A file of this size is checked as a whole when it is opened.
+#: Smaller files are checked as a whole when they are opened.
 _LITTLE_BYTES = 256 << 10
 
 
 def seal(
-    journal: Journal, path: Path, *, replace: bool = False, known: Metadata | None = None
+    journal: Journal, path: Path, *, replace: bool = False, overrides: Metadata | None = None
 ) -> Metadata:
     """Write everything readable in ``journal`` to the sealed file ``path``; return its metadata.
 
-    ``known`` is metadata that is known better by now than when the journal was written.
-
-    The journal stays where it is: removing it is for the caller, once this has returned.
+    ``overrides`` replaces metadata of the journal, as with the digests of its videos. The journal
+    stays: removing it is up to the caller.
 
     Raises:
         OutputError: ``path`` exists and ``replace`` is false.
-        StorageError: It cannot be written, or the journal not be read. Both are as they were.
+        StorageError: It cannot be written, or the journal not be read. Both are as before.
     """
 
     def closing(totals: RowTotals) -> Metadata:
         end = journal.closing
         if end is None:
-            # What the recorder would have written at the end, as far as the rows tell it.
+            # What the recorder would have written at the end, from the rows.
             end = {"end_reason": "recovered", "ended_at": totals.ended_at}
-        metadata = {**journal.metadata, **end, **(known or {})}
+        metadata = {**journal.metadata, **end, **(overrides or {})}
         if journal.events:
             metadata["events"] = [*journal.metadata.get("events", []), *journal.events]
         if journal.damage:
@@ -83,20 +83,22 @@ def write_sealed(
 ) -> Metadata:
     """Write ``batches`` to ``path`` and return its metadata.
 
-    ``closing`` is called after the last batch, with what the rows add up to, and returns the
-    metadata; its ``totals`` are then those of the rows. The file appears under its name only when
-    it is whole and on disk.
+    The file gets its name only when it is whole and on disk.
 
     Args:
-        new: The file to write, where others (its videos) belong to it; made here otherwise.
+        closing: Returns the metadata, of which the totals are replaced by those of the rows. Called
+            with these after the last batch.
+        new: The file to write, if others (its videos) belong to it.
     """
     metadata: Metadata = {}
 
     def read_back(temporary: Path) -> None:
-        # Before it takes the place of anything, and before the journal goes.
+        # Before it replaces anything, and before the journal is removed.
         try:
-            verify_checksums(temporary)
-            sealed = SealedFile(temporary)
+            checksums = Checksums.read(temporary)
+            if checksums is not None:
+                checksums.check()
+            sealed = SealedFile(temporary, checksums=checksums)
         except SessionError as error:
             reason = str(error).removeprefix(f"{temporary}: ")
             raise StorageError(f"{path}: what was written cannot be read back: {reason}") from None
@@ -140,12 +142,11 @@ def _write_parquet(
 
         def write(group: list[pa.RecordBatch]) -> None:
             table = _one_table(group)
-            group.clear()  # or its rows would be in memory twice
+            group.clear()  # frees what was copied into the table
             writer.write_table(table, row_group_size=_ROW_GROUP_FRAMES)
             totals.add(table)
 
-        # Reading the next row group is mostly Python's work, encoding this one Arrow's: side by
-        # side they take little more than half the time.
+        # A thread encodes a row group while the next one is read, which nearly halves the time.
         with ThreadPoolExecutor(1, thread_name_prefix="dgrec-seal") as encoder:
             written: Future[None] | None = None
             for group in _row_groups(batches):
@@ -153,7 +154,7 @@ def _write_parquet(
                     written.result()
                 try:
                     written = encoder.submit(write, group)
-                except RuntimeError:  # the program is ending: no thread begins any more
+                except RuntimeError:  # the program is ending and starts no more threads
                     write(group)
                     written = None
             if written is not None:
@@ -186,13 +187,13 @@ def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBat
 
 
 def _split(batch: pa.RecordBatch, rows: int) -> tuple[pa.RecordBatch, pa.RecordBatch | None]:
-    if batch.num_rows <= rows:  # nearly always; a slice takes as long as all the rest here
+    if batch.num_rows <= rows:
         return batch, None
     return batch.slice(0, rows), batch.slice(rows)
 
 
 def _one_table(batches: list[pa.RecordBatch]) -> pa.Table:
-    # Hundreds of small chunks take Parquet's writer twice as long as one that was put together.
+    # Parquet's writer takes twice as long for hundreds of small chunks. (A clip may have them.)
     if len(batches) > _MANY_BATCHES:
         batches = [pa.concat_batches(batches)]
     return pa.Table.from_batches(batches)
@@ -201,15 +202,15 @@ def _one_table(batches: list[pa.RecordBatch]) -> pa.Table:
 class SealedFile:
     """A sealed session on disk, its known columns with the types of `SCHEMA`.
 
-    Opening it reads and checks the footer, and all of a file that is hardly longer. What is read
-    of a row group is compared with the checksums first.
+    Opening it reads and checks the footer (and all of a small file). Row groups are compared with
+    the checksums before they are read.
 
     Args:
-        checksums: Those of the file, where they are known already.
+        checksums: Those of the file, if they were read before.
         check: Whether anything is compared with checksums.
 
     Raises:
-        NotASessionError: The file is Parquet, but no session.
+        NotASessionError: The file is Parquet, but not a session.
         DamagedSessionError: Its footer cannot be read.
         FormatVersionError: It was written by a newer dgrec.
         OSError: There is no such file.
@@ -224,14 +225,14 @@ class SealedFile:
             checksums = Checksums.read(path)
             if checksums is not None and checksums.end <= _LITTLE_BYTES:
                 checksums.check()
-        #: None of a file without: another tool has rewritten it, and nothing vouches for it.
+        #: None if the file has none: another tool has rewritten it.
         self.checksums = checksums
-        # Arrow takes no names that are no UTF-8, and reads through Python if it is given a file.
+        # Arrow takes only names that are UTF-8. Giving it an open file is slower.
         self._opened = None if is_utf8(str(path)) else path.open("rb")
         try:
             self._file = self._open_parquet()
             stored = self._file.metadata.metadata or {}
-            #: The columns as they stand in the file.
+            #: The columns as they are in the file.
             self.stored_schema: pa.Schema = self._file.schema_arrow.remove_metadata()
             self._nested = NestedValues(path, self._decoded, self.stored_schema)
             self._check_footer()
@@ -244,9 +245,10 @@ class SealedFile:
                 raise NotASessionError(
                     f"{path}: a Parquet file, but not a dgrec session (it has no dgrec metadata)"
                 )
-            self.metadata: Metadata = metadata_module.loads(text, str(path))
+            self.metadata: Metadata
             #: Keys of the metadata whose values are not what they should be.
-            self.odd_metadata = metadata_module.problems(text, str(path))
+            self.odd_metadata: list[str]
+            self.metadata, self.odd_metadata = metadata_module.parse(text, str(path))
             self.schema: pa.Schema = cast_schema(self.stored_schema, path)
         except SessionError:
             self.close()
@@ -263,19 +265,23 @@ class SealedFile:
         leaves = [footer.schema.column(index) for index in range(len(footer.schema))]
         self._leaves = [leaf.path for leaf in leaves]
         texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
-        # One long text, named by every row, is small in the file: it stays so until its size is
-        # known (`dgrec.format.casting`).
+        # A long text that every row names is small in the file, and stays so until the decoded size
+        # was checked (`dgrec.format.casting`).
         self._decoded = pq.ParquetFile(
             file, metadata=footer.metadata, read_dictionary=texts, **limits
         )
         return footer
 
-    def _check_footer(self) -> None:
+    @property
+    def _groups(self) -> list[pq.RowGroupMetaData]:
         footer = self._file.metadata
-        counts = [footer.row_group(index).num_rows for index in range(footer.num_row_groups)]
-        if min(counts, default=0) < 0 or sum(counts) != footer.num_rows:
+        return [footer.row_group(index) for index in range(footer.num_row_groups)]
+
+    def _check_footer(self) -> None:
+        counts = [group.num_rows for group in self._groups]
+        if min(counts, default=0) < 0 or sum(counts) != self.num_rows:
             raise ValueError("its footer contradicts itself")
-        for index in range(footer.num_row_groups):
+        for index in range(len(counts)):
             values = self._nested.longest(index)
             if values > MOST_IN_GROUP:
                 raise ValueError(f"{values:,} values in one list column of a row group")
@@ -286,19 +292,12 @@ class SealedFile:
         return self._nested.are_few()
 
     @property
-    def parquet(self) -> pq.ParquetFile:
-        return self._file
-
-    @property
     def num_rows(self) -> int:
         return int(self._file.metadata.num_rows)
 
     def group_starts(self) -> list[int]:
         """Return the number of the first row of each row group, then the number of rows."""
-        starts = [0]
-        for index in range(self._file.metadata.num_row_groups):
-            starts.append(starts[-1] + self._file.metadata.row_group(index).num_rows)
-        return starts
+        return [0, *accumulate(group.num_rows for group in self._groups)]
 
     def check(self, columns: Collection[str] | None = None) -> None:
         """Compare columns of all row groups with the checksums; everything by default.
@@ -311,41 +310,41 @@ class SealedFile:
         if columns is None:
             self.checksums.check()
             return
-        groups = range(self._file.metadata.num_row_groups)
+        groups = self._groups
         data_end = max((end for _, end in self._places(None, groups[-1:])), default=0)
         indexes = data_end, self.checksums.end
         self.checksums.check([*self._places(columns, groups), indexes])
 
     def _places(
-        self, columns: Collection[str] | None, groups: Iterable[int]
+        self, columns: Collection[str] | None, groups: Iterable[pq.RowGroupMetaData]
     ) -> Iterator[tuple[int, int]]:
-        """Yield where (first byte, byte after the last) columns of row groups are in the file."""
+        """Yield offset and end of the columns of row groups in the file."""
         leaves = [
             index
             for index, leaf in enumerate(self._leaves)
             if columns is None or leaf in columns or leaf.partition(".")[0] in columns
         ]
-        for group in map(self._file.metadata.row_group, groups):
+        for group in groups:
             for chunk in map(group.column, leaves):
                 start = chunk.dictionary_page_offset or chunk.data_page_offset
                 start = min(start, chunk.data_page_offset)
                 yield start, start + chunk.total_compressed_size
 
     def first_at_least(self, name: str, value: int) -> int:
-        """Return the first row of the first row group that may hold a ``value`` or a larger one.
+        """Return the first row of the first row group that may hold ``value`` or more.
 
-        The number of rows if the statistics of all say that they hold less.
+        The number of rows if the statistics of all row groups exclude it.
 
         Args:
-            name: A column of whole numbers, or of stamps: in microseconds since 1970.
-            value: The least that is wanted.
+            name: A column of integers, or of stamps (in microseconds since 1970).
+            value: The least value that is wanted.
         """
         index = self.stored_schema.get_field_index(name)
         if index < 0 or self.stored_schema.field(index).type != SCHEMA.field(name).type:
-            return 0  # what another type is cast to may be larger
-        footer, start = self._file.metadata, 0
+            return 0  # casting another type may give larger values
+        start = 0
         leaf = self._leaves.index(name)
-        for group in map(footer.row_group, range(footer.num_row_groups)):
+        for group in self._groups:
             statistics = group.column(leaf).statistics
             if statistics is None or not statistics.has_min_max or statistics.max_raw >= value:
                 break
@@ -358,9 +357,9 @@ class SealedFile:
         """Yield the rows in order, at most a few thousand at a time.
 
         Args:
-            columns: Their names; known ones that the file lacks are null. Of a nested one, parts
-                can be named, as Parquet does; others of it may be null or not there, and texts
-                dictionaries. None: those of `schema`.
+            columns: Their names; those of `SCHEMA` that the file lacks are null. A part of a nested
+                column can be named as in Parquet; its other parts may then be null or absent, and
+                its texts dictionaries. None: those of `schema`.
             first_group: Row group to begin with.
         """
         for index in range(first_group, self._file.metadata.num_row_groups):
@@ -370,12 +369,13 @@ class SealedFile:
         there = columns
         if columns is not None:
             there = [name for name in map(self._stored_name, columns) if name is not None]
-            if not there:  # of nothing, Arrow reads no rows
+            if not there:  # without a column, Arrow reads no rows
                 there = ["frame"]
             columns = list(dict.fromkeys(name.partition(".")[0] for name in columns))
-        left = self._file.metadata.row_group(index).num_rows
+        group = self._file.metadata.row_group(index)
+        left = group.num_rows
         if self.checksums is not None:
-            self.checksums.check(self._places(there, [index]))
+            self.checksums.check(self._places(there, [group]))
         try:
             found = self._decoded.iter_batches(
                 batch_size=self._nested.rows_at_once(
@@ -394,9 +394,9 @@ class SealedFile:
             raise DamagedSessionError(f"{self.path}: damaged: rows are missing")
 
     def _narrowed(self, stored: pa.Schema, names: list[str] | None) -> pa.Schema:
-        """Return the types that rows are cast to: of detections of which parts were read, theirs.
+        """Return the schema that rows are cast to, with detections as read if only parts were.
 
-        Filling in the others and decoding texts would take several times as long as reading.
+        Filling in the other parts and decoding texts would take several times as long as reading.
         """
         at = self.schema.get_field_index("detections")
         if not any(name.startswith("detections.") for name in names or ()):
@@ -407,21 +407,20 @@ class SealedFile:
         return self.schema.set(at, self.schema.field(at).with_type(narrow))
 
     def _stored_name(self, name: str) -> str | None:
-        """Return what Arrow calls a column or a leaf of one; None if there is none."""
+        """Return the name under which Arrow reads a column or a leaf; None if there is none."""
         column = name.partition(".")[0]
         if column not in self.schema.names:
             return None
-        # Another tool may call the items of a list otherwise, or have left this one out.
+        # Another tool may have other names for the items of a list, or have left out this leaf.
         return name if name in self._leaves else column
 
     def column_bytes(self) -> list[tuple[str, pa.DataType, int]]:
         """Return name, type and compressed size of every leaf of the stored columns."""
-        footer = self._file.metadata
         leaves = [
             leaf for field in self.stored_schema for leaf in leaves_of(field.name, field.type)
         ]
         taken = [0] * len(leaves)
-        for group in map(footer.row_group, range(footer.num_row_groups)):
+        for group in self._groups:
             # Parquet stores leaves in the order of the schema.
             for index in range(min(len(leaves), group.num_columns)):
                 taken[index] += group.column(index).total_compressed_size
@@ -456,7 +455,7 @@ def leaves_of(name: str, type_: pa.DataType) -> list[tuple[str, pa.DataType]]:
     return [(name, type_)]
 
 
-#: What Arrow raises on a file that is not what it says.
+#: What Arrow raises on a damaged or hostile file.
 _UNREADABLE = (pa.ArrowException, OSError, ValueError, ArithmeticError, LookupError, MemoryError)
 
 

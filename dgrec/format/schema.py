@@ -1,8 +1,4 @@
-"""The columns of a session, and how they are encoded when it is sealed.
-
-This module is the one place in code that says what a session looks like; ``docs/format.md`` says
-the same in words.
-"""
+"""The columns of a session, and their encodings in a sealed file (``docs/format.md``)."""
 
 from __future__ import annotations
 
@@ -27,15 +23,14 @@ FORMAT_VERSION: Final = 1
 #: Key of the schema's metadata that holds the session's metadata as JSON.
 METADATA_KEY: Final = b"dgrec"
 
-#: Names under which runtimes report the duration of each stage, in milliseconds: PySDK 1.5 first,
-#: then those that DeGirum's guide prints.
+#: Names of the duration of each stage in milliseconds: in PySDK 1.5, and in DeGirum's guide.
 STAGE_KEYS: Final = {
     "preprocess_ms": ("CorePreprocessDuration_ms", "preprocess"),
     "inference_ms": ("CoreInferenceDuration_ms", "inference"),
     "postprocess_ms": ("CorePostprocessDuration_ms", "postprocess"),
 }
 
-#: Parts of detections, for who needs no others: boxes and masks are most of a file.
+#: Parts of detections that can be read alone: boxes and masks are most of a file.
 LABEL_LEAF: Final = "detections.list.element.label"
 SCORE_LEAF: Final = "detections.list.element.score"
 
@@ -127,8 +122,7 @@ def _leaves(prefix: str, type_: pa.DataType) -> list[tuple[str, pa.DataType]]:
 def parquet_bounds(schema: pa.Schema) -> list[str]:
     """Return the columns of a sealed file that get bounds (the smallest and the largest value).
 
-    Floats get none: bounds leave NaN out, and readers that skip what is not within them (DuckDB)
-    would not find one.
+    Floats get none: bounds leave NaN out, and readers that skip by bounds (DuckDB) would miss it.
     """
     return [
         path
@@ -144,9 +138,9 @@ _COUNTERS: Final = ("frame", "source_frame", "video_frame", "captured_at", "comp
 def parquet_encodings(schema: pa.Schema) -> tuple[list[str], dict[str, str]]:
     """Return (columns with a dictionary, encoding of the others) for a sealed file.
 
-    Floats are split into byte streams, which is what makes float64 cost hardly more than float32
-    under zstd; stamps and counters are stored as differences. Columns that hardly ever change
-    (sizes, drop counts, category ids) take a dictionary: runs of one value then cost nothing.
+    Floats are split into byte streams, with which zstd makes float64 hardly larger than float32;
+    stamps and counters are stored as differences. Columns that hardly ever change (sizes, drop
+    counts, category ids) have a dictionary: a run of one value takes no room.
     """
     dictionary: list[str] = []
     encodings: dict[str, str] = {}

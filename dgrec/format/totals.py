@@ -1,4 +1,4 @@
-"""What the rows of a session add up to: the figures that every command shows of it."""
+"""Totals of a session's rows, which every command shows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = [
     "since_start",
 ]
 
-#: Totals of source frames that are not among the rows, and the column that each adds up.
+#: Totals of source frames that have no row, and the column that each adds up.
 LOSSES = {
     "skipped": "skipped_before",
     "dropped": "dropped_before",
@@ -34,55 +34,40 @@ LOSSES = {
     "dropped_queue": "dropped_queue",
     "dropped_writer": "dropped_writer",
 }
-#: Totals of those frames among them that were lost while the model started.
+#: Of these frames, those lost while the model started.
 AT_START = {
     f"{name}_at_start": column for name, column in LOSSES.items() if name.startswith("dropped")
 }
-#: Columns of numbers that may not be finite.
+#: Columns that may hold NaN or infinities.
 FLOATS = frozenset(column.name for column in SCHEMA if pa.types.is_floating(column.type))
-#: A larger number in one of them is no measurement: sums and squares of 1e308 are infinite.
+#: Larger numbers are not measurements: sums and squares of 1e308 are infinite.
 LARGEST_MEASUREMENT = 1e15
-_AT_ONCE = 16
 #: Columns that `RowTotals.add` looks at.
 TOTALLED = ("frame", "captured_at", "completed_at", *LOSSES.values(), "detections")
-#: More than any stamp.
+#: Later than any stamp.
 _NEVER = 2**63 - 1
 
 
 class RowTotals:
     """Adds up rows, batch by batch.
 
-    A count that no row has (NULL in all of them, or no such column) is not known: None, not 0.
+    A count that is null in every row, or has no column, is unknown: None, not 0.
     """
 
     def __init__(self) -> None:
         self.frames = 0
-        self._detections = 0
+        self.detections = 0
         self._losses: dict[str, int] = {}
         self._last_us: int | None = None
         self._start = StartLosses()
-        self._is_finite = True
-        # A journal has a batch for every half second: one at a time would take as long as reading.
-        self._waiting: list[pa.RecordBatch] = []
+        #: Whether every float of the rows' own columns is a measurement, or null.
+        self.is_finite = True
 
     def add(self, rows: pa.RecordBatch | pa.Table) -> None:
         self.frames += rows.num_rows
-        if isinstance(rows, pa.Table):
-            self._add(rows)
-            return
-        self._waiting.append(rows)
-        if len(self._waiting) >= _AT_ONCE:
-            self._add_waiting()
-
-    def _add_waiting(self) -> None:
-        if self._waiting:
-            rows, self._waiting = pa.Table.from_batches(self._waiting), []
-            self._add(rows)
-
-    def _add(self, rows: pa.Table) -> None:
         lists = rows.column("detections")
         if not pa.types.is_null(lists.type):
-            self._detections += pc.sum(pc.list_value_length(lists)).as_py() or 0
+            self.detections += pc.sum(pc.list_value_length(lists)).as_py() or 0
         for name, column in LOSSES.items():
             if column in rows.schema.names:
                 total = pc.sum(rows.column(column)).as_py()
@@ -97,29 +82,14 @@ class RowTotals:
                 last = pc.max(stamps.cast(pa.int64())).as_py()
                 if last is not None:
                     self._last_us = max(last, self._last_us or last)
-        if self._is_finite:
+        if self.is_finite:
             floats = (rows.column(name) for name in rows.schema.names if name in FLOATS)
-            self._is_finite = all(
+            self.is_finite = all(
                 _is_measured(column) for column in floats if pa.types.is_floating(column.type)
             )
 
-    @property
-    def detections(self) -> int:
-        self._add_waiting()
-        return self._detections
-
-    @property
-    def is_finite(self) -> bool:
-        """Whether every number of the rows' own columns is a measurement, or null."""
-        self._add_waiting()
-        return self._is_finite
-
     def losses(self, metadata: Mapping[str, Any]) -> dict[str, int | None]:
-        """Return what the recording of ``metadata`` left out and lost before these rows.
-
-        By the names of `LOSSES`, in all, and of `AT_START`.
-        """
-        self._add_waiting()
+        """Return the frames left out and lost before these rows: `LOSSES` and `AT_START`."""
         losses = {name: self._losses.get(name, None if self.frames else 0) for name in LOSSES}
         at_start = self._start.counts() if loses_at_start(metadata) else {}
         for name in AT_START:
@@ -129,14 +99,12 @@ class RowTotals:
 
     @property
     def is_start_over(self) -> bool:
-        """Whether no row that follows can have lost anything while the model started."""
-        self._add_waiting()
+        """Whether no later row can have lost anything while the model started."""
         return self._start.is_over
 
     @property
     def ended_at(self) -> str | None:
-        """When the last result came, as the metadata writes stamps; None if no row says."""
-        self._add_waiting()
+        """When the last result came, as metadata writes stamps; None if unknown."""
         if self._last_us is None:
             return None
         with contextlib.suppress(ValueError, OverflowError, OSError):
@@ -144,7 +112,7 @@ class RowTotals:
         return None
 
     def to_dict(self, metadata: Mapping[str, Any]) -> dict[str, Any]:
-        """Return them as ``totals`` of the metadata, without what is not known."""
+        """Return the known ones as ``totals`` of the metadata."""
         losses = self.losses(metadata).items()
         known = {name: count for name, count in losses if count is not None}
         return {"frames": self.frames, "detections": self.detections, **known}
@@ -156,18 +124,17 @@ def _is_measured(column: pa.ChunkedArray) -> bool:
 
 
 def loses_at_start(metadata: Mapping[str, Any]) -> bool:
-    """Return whether what a recording lost while its model started is counted apart.
+    """Return whether losses while the model started are counted apart.
 
-    Footage waits for the model: whatever it lost was lost to damage. A clip does not begin with its
-    recording, nor do rows whose first frame has another number than 0.
+    Footage waits for the model, and a clip does not begin with its recording.
     """
     return is_live(metadata) and "clip" not in metadata
 
 
 def since_start(totals: Mapping[str, Any]) -> dict[str, Any]:
-    """Return totals of which ``dropped`` is what was lost once the model had started.
+    """Return totals whose ``dropped`` leaves out losses while the model started.
 
-    That is what every command calls so. In the metadata's ``totals`` it is what was lost in all.
+    That is how every command counts it. In the metadata's ``totals``, ``dropped`` has all losses.
     """
     found = dict(totals)
     for name in AT_START:
@@ -178,14 +145,14 @@ def since_start(totals: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class StartLosses:
-    """Counts what was lost while the model started, as ``frame_losses`` of the SQL library does."""
+    """Counts losses while the model started, as ``frame_losses`` of the SQL library does."""
 
     def __init__(self) -> None:
         self._is_begun = False
         self._before_us = _NEVER
         self._first_result_us = _NEVER
-        #: Of rows that may belong to the start: when the frame before was captured, and the frames
-        #: lost, a row for each of `AT_START`.
+        #: Of rows that may belong to the start: when the frame before was captured, and what was
+        #: lost, in a row for each of `AT_START`.
         self._before = np.empty(0, np.int64)
         self._lost = np.empty((len(AT_START), 0), np.int64)
 
@@ -198,7 +165,7 @@ class StartLosses:
         if not self._is_begun and frame[0] == 0:
             before[0] = -_NEVER
         elif not self._is_begun:
-            self._first_result_us = -_NEVER  # others went before: the model had started
+            self._first_result_us = -_NEVER  # earlier rows exist: the model had started
         self._is_begun, self._before_us = True, int(captured[-1])
         self._first_result_us = min(self._first_result_us, int(completed.min()))
         early = (before <= self._first_result_us) & lost.any(axis=0)
@@ -207,7 +174,7 @@ class StartLosses:
 
     @property
     def is_over(self) -> bool:
-        """Whether no row that follows can have lost anything while the model started."""
+        """Whether no later row can have lost anything while the model started."""
         return self._is_begun and self._before_us > self._first_result_us
 
     def counts(self) -> dict[str, int]:
@@ -234,11 +201,10 @@ def _integers(
 def add_rows(
     counted: Mapping[str, Any], rows: Mapping[str, int], *, damaged: bool = False
 ) -> dict[str, Any]:
-    """Return the recorder's totals with those of the rows in their place.
+    """Return the recorder's totals, corrected by those of the rows.
 
-    The recorder also counts source frames that it left out or lost after the last row. No row tells
-    of them: they are ``skipped_after``, ``dropped_after`` and so on. Not where the session is
-    ``damaged``: rows that are lost may have told of them.
+    Frames that the recorder counted after the last row are ``skipped_after``, ``dropped_after`` and
+    so on; not in a ``damaged`` session, where they may belong to rows that are missing.
     """
     totals = {**counted, **rows}
     for name in LOSSES:

@@ -1,7 +1,6 @@
-"""Reading what may have been made to do harm: JSON, deflated data, sizes that a file claims.
+"""Reading untrusted JSON, deflated data and sizes: sessions come from other people.
 
-Sessions are shared, so nothing in a file is trusted. Whatever stands for more than it takes in the
-file is counted against an `Allowance` before it is made.
+Whatever is larger in memory than in the file is counted against an `Allowance` first.
 """
 
 from __future__ import annotations
@@ -18,29 +17,28 @@ from dgrec.errors import NotASessionError
 __all__ = ["Allowance", "DecodeError", "check_file", "inflate", "open_file", "parse_json"]
 
 _MB: Final = 1 << 20
-#: What the arrays of one frame may take, whatever its size, and however large it is.
+#: Memory for the arrays of a frame, whatever its size: the least and the most.
 _LEAST_BYTES: Final = 64 * _MB
 _MOST_BYTES: Final = 512 * _MB
 #: Sixteen masks of the frame's own size, in float64.
 _BYTES_PER_PIXEL: Final = 16 * 8
-#: Lists and objects in the JSON of one frame: outlines of a thousand objects, 500 points each,
-#: are half as many. Python takes half a second for them.
+#: Lists and objects in the JSON of a frame, which Python parses in half a second. Outlines of a
+#: thousand objects with 500 points each are half as many.
 _MOST_CONTAINERS: Final = 1_000_000
-#: Values in it: four lists of the numbers of a picture of two megapixels.
+#: Values in it: as many as four pictures of two megapixels.
 _MOST_VALUES: Final = 8_000_000
 
 
 class DecodeError(ValueError):
-    """Data that dgrec did not write, or that stands for more than it may."""
+    """Data that dgrec did not write, or that is too large once decoded."""
 
 
 @dataclass
 class Allowance:
-    """How much may still be made of what a row holds: bytes of arrays, values in JSON.
+    """How many bytes of arrays and values of JSON may still be decoded from a row.
 
-    A few hundred bytes of deflated zeros can stand for gigabytes. What a frame's results can be is
-    bounded by its pixels: an object's mask lies inside the frame, and a class map has the size of
-    the model's output.
+    A few hundred bytes of deflated zeros can become gigabytes. Real results are bounded by the
+    frame's pixels: a mask lies inside the frame, a class map has the size of the model's output.
     """
 
     bytes_left: int = _LEAST_BYTES
@@ -49,25 +47,25 @@ class Allowance:
 
     @classmethod
     def for_frame(cls, width: int | None, height: int | None) -> Allowance:
-        """Return what the results of a frame of this size may take: 64 to 512 MiB."""
+        """Return the allowance for a frame of this size: 64 to 512 MiB."""
         pixels = max(0, width or 0) * max(0, height or 0)
         return cls(min(max(_LEAST_BYTES, pixels * _BYTES_PER_PIXEL), _MOST_BYTES))
 
     def take(self, size: int) -> None:
-        """Count ``size`` bytes that are about to be made.
+        """Count ``size`` bytes that are about to be allocated.
 
         Raises:
-            DecodeError: They are more than what is left.
+            DecodeError: They are too many.
         """
         if not 0 <= size <= self.bytes_left:
-            raise DecodeError(f"stands for {size:,} bytes, more than such a frame can hold")
+            raise DecodeError(f"decodes to {size:,} bytes, more than such a frame can hold")
         self.bytes_left -= size
 
     def take_text(self, text: str) -> None:
-        """Count what a JSON text stands for that is about to be parsed.
+        """Count the values of a JSON text that is about to be parsed.
 
         Raises:
-            DecodeError: They are more than what is left.
+            DecodeError: They are too many.
         """
         self.containers_left -= text.count("{") + text.count("[")
         self.values_left -= text.count(",")
@@ -78,10 +76,10 @@ class Allowance:
 
 
 def inflate(data: bytes, most: int) -> bytes:
-    """Return deflated ``data``, which must not be longer than ``most`` bytes.
+    """Return inflated ``data`` of at most ``most`` bytes.
 
     Raises:
-        DecodeError: It is longer, torn, or not deflated.
+        DecodeError: It is longer, incomplete, or not deflated.
     """
     unpacker = zlib.decompressobj()
     try:
@@ -99,10 +97,10 @@ def parse_json(text: str | bytes, allowance: Allowance | None = None) -> Any:
     """Return the value of a JSON text.
 
     Args:
-        allowance: What it may hold, where it is part of a frame; it is counted down.
+        allowance: How much it may hold, if it is part of a frame; it is counted down.
 
     Raises:
-        DecodeError: It is no JSON, nested deeper than Python can read, or holds more.
+        DecodeError: It is not JSON, is nested too deeply for Python, or holds too much.
     """
     if allowance is not None and isinstance(text, str):
         allowance.take_text(text)
@@ -117,7 +115,7 @@ def open_file(path: Path, buffering: int = -1) -> Any:
     """Open a file for reading, in binary.
 
     Raises:
-        NotASessionError: It is something else.
+        NotASessionError: It is a folder, a pipe or a device.
         OSError: There is no such file, or it cannot be opened.
     """
     check_file(path)
@@ -125,11 +123,10 @@ def open_file(path: Path, buffering: int = -1) -> Any:
 
 
 def check_file(path: Path) -> None:
-    """Check that a file is none of the special kinds.
+    """Check that a path is a plain file: opening a pipe may wait, and a device may have no end.
 
     Raises:
-        NotASessionError: It is a folder, a pipe, a device. Opening a pipe would wait for somebody
-            to write to it, and a device may have no end.
+        NotASessionError: It is a folder, a pipe or a device.
         OSError: There is no such file.
     """
     kind = path.stat().st_mode

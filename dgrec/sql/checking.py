@@ -63,7 +63,7 @@ def _columns_read(
     parameters: Mapping[str, Any] | Sequence[Any] | None,
     names: Collection[str],
 ) -> set[str] | None:
-    """Return which columns of files a statement may read; None where its plan does not tell."""
+    """Return which columns of files a statement may read; None where its plan does not say."""
     import duckdb
 
     try:
@@ -82,7 +82,7 @@ def _columns_read(
         projected = [projected] if isinstance(projected, str) else projected
         if projected is None or not {*projected} <= {*names, ""}:
             return None
-        # What it filters by is there as SQL. A name that is part of another does no harm.
+        # What it filters by is there as SQL. A name inside another one does no harm.
         columns |= {name for name in names if name in projected or name in str(info)}
     return columns
 

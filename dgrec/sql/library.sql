@@ -1,11 +1,11 @@
 -- dgrec's library: questions that are asked of every recording, as views and table macros over the
 -- views frames, detections and sessions. docs/sql.md shows each of them at work.
 --
--- Everything is told per session_id. Names that end in _ms are milliseconds, in _s seconds.
+-- Every answer is per session_id. Names that end in _ms are milliseconds, in _s seconds.
 -- lag(...) OVER () is the row before: rows come in the order of the sessions, and in each by frame, as
 -- they stand in the files. So nothing has to be sorted, nor held in memory.
 -- Each entry is the comment above it and one statement; "SELECT sql FROM library" shows them, and
--- whoever needs another rule copies the statement and changes it.
+-- for another rule, copy the statement and change it.
 
 -- A number, but no less than low. What is unknown stays so: greatest(low, NULL) would be low.
 CREATE MACRO _at_least(low, value) AS CASE WHEN value < low THEN low ELSE value END;
@@ -142,12 +142,25 @@ SELECT frames.* FROM frames JOIN warm_up USING (session_id) WHERE frame >= first
 -- inference, postprocess, waiting (what of the latency none of those three is), latency (end to
 -- end, from captured to completed) and recorder. Quantiles are interpolated, as numpy's are.
 CREATE VIEW stage_latency AS
-SELECT session_id, unnest(['read', 'preprocess', 'inference', 'postprocess', 'waiting', 'latency',
-                           'recorder']) AS stage,
-       unnest([_summary(read_ms), _summary(preprocess_ms), _summary(inference_ms),
-               _summary(postprocess_ms),
-               _summary(_waiting_ms(latency_ms, preprocess_ms, inference_ms, postprocess_ms)),
-               _summary(latency_ms), _summary(recorder_ms)], recursive := true)
+SELECT session_id, 'read' AS stage, unnest(_summary(read_ms))
+FROM frames GROUP BY session_id
+UNION ALL
+SELECT session_id, 'preprocess' AS stage, unnest(_summary(preprocess_ms))
+FROM frames GROUP BY session_id
+UNION ALL
+SELECT session_id, 'inference' AS stage, unnest(_summary(inference_ms))
+FROM frames GROUP BY session_id
+UNION ALL
+SELECT session_id, 'postprocess' AS stage, unnest(_summary(postprocess_ms))
+FROM frames GROUP BY session_id
+UNION ALL
+SELECT session_id, 'waiting' AS stage, unnest(_summary(_waiting_ms(latency_ms, preprocess_ms, inference_ms, postprocess_ms)))
+FROM frames GROUP BY session_id
+UNION ALL
+SELECT session_id, 'latency' AS stage, unnest(_summary(latency_ms))
+FROM frames GROUP BY session_id
+UNION ALL
+SELECT session_id, 'recorder' AS stage, unnest(_summary(recorder_ms))
 FROM frames GROUP BY session_id;
 
 -- The latency end to end alone: stage_latency has it too, but works out every stage.
@@ -314,7 +327,7 @@ FROM (
 
 -- Times without a result: gaps longer than factor times the session's median and longer than
 -- at_least_ms. frame is the first one after the gap; captured_gap_ms, how far apart the two frames
--- were captured, tells a source that stood still from a pipeline that did.
+-- were captured, shows whether the source or the pipeline stood still.
 CREATE MACRO stalls(factor := 3, at_least_ms := 100) AS TABLE
 WITH gaps AS NOT MATERIALIZED (
     SELECT session_id, frame, lag(completed_at) OVER () AS from_at, completed_at AS to_at,
@@ -357,15 +370,19 @@ FROM waiting;
 -- median and at least at_least_ms above it. Blamed is the part that was furthest above its own
 -- median; blame_ms, by how much.
 CREATE MACRO late_frames(factor := 1.5, at_least_ms := 10) AS TABLE
-WITH parts AS MATERIALIZED (FROM frame_parts),
-usual AS (
-    SELECT session_id, median(total_ms) AS total, median(capture_ms) AS capture,
-           median(preprocess_ms) AS preprocess, median(inference_ms) AS inference,
-           median(postprocess_ms) AS postprocess, median(queue_ms) AS queue,
-           median(consumer_ms) AS consumer, median(untimed_ms) AS untimed
-    FROM parts GROUP BY session_id
+WITH usual AS (
+    -- Twice half of the medians: each holds its column in memory.
+    SELECT * FROM (
+        SELECT session_id, median(total_ms) AS total, median(queue_ms) AS queue,
+               median(consumer_ms) AS consumer, median(untimed_ms) AS untimed
+        FROM frame_parts GROUP BY session_id
+    ) JOIN (
+        SELECT session_id, median(capture_ms) AS capture, median(preprocess_ms) AS preprocess,
+               median(inference_ms) AS inference, median(postprocess_ms) AS postprocess
+        FROM frame_parts GROUP BY session_id
+    ) USING (session_id)
 ), late AS (
-    SELECT parts.*, total AS usual_ms, total_ms - total AS late_by_ms, list_max(list_filter([
+    SELECT frame_parts.*, total AS usual_ms, total_ms - total AS late_by_ms, list_max(list_filter([
         {'ms': capture_ms - capture, 'part': 'capture'},
         {'ms': preprocess_ms - preprocess, 'part': 'preprocess'},
         {'ms': inference_ms - inference, 'part': 'inference'},
@@ -374,7 +391,7 @@ usual AS (
         {'ms': consumer_ms - consumer, 'part': 'consumer'},
         {'ms': untimed_ms - coalesce(untimed, 0), 'part': 'untimed'}
     ], lambda over: over.ms IS NOT NULL)) AS blamed
-    FROM parts JOIN usual USING (session_id)
+    FROM frame_parts JOIN usual USING (session_id)
     WHERE total_ms > factor * total AND total_ms - total >= at_least_ms
 )
 SELECT session_id, frame, captured_at, total_ms, usual_ms, late_by_ms, blamed.part AS blame,
@@ -438,13 +455,24 @@ SELECT session_id, sum(len(detections))::BIGINT AS detections, avg(len(detection
        sum(len(detections)) / nullif(_seconds(captured_at, completed_at), 0) AS per_second
 FROM frames GROUP BY session_id;
 
+-- Detections of each label in windows of so many seconds: number counts them from the first frame's
+-- capture, NULL where a frame has no captured_at. score is the sum of the scored detections' scores.
+CREATE MACRO label_windows(seconds := 10) AS TABLE
+SELECT session_id, (epoch_us(captured_at) - started) // (seconds * 1e6)::BIGINT AS number, label,
+       sum(detections)::BIGINT AS detections, count(*) AS frames,
+       sum(scored)::BIGINT AS scored, sum(score) AS score
+FROM frame_labels JOIN (
+    SELECT session_id, epoch_us(min(captured_at)) AS started FROM frames GROUP BY session_id
+) USING (session_id)
+GROUP BY ALL;
+
 -- Detections of each label: how many, in how many frames, how many a second, how sure. mean_score
 -- is of those that have a score (scored of them).
 CREATE VIEW label_rate AS
 WITH counted AS (
-    SELECT session_id, label, sum(detections)::BIGINT AS detections, count(*) AS frames,
+    SELECT session_id, label, sum(detections)::BIGINT AS detections, sum(frames)::BIGINT AS frames,
            sum(scored)::BIGINT AS scored, sum(score) / nullif(sum(scored), 0) AS mean_score
-    FROM frame_labels GROUP BY session_id, label
+    FROM label_windows(86400) GROUP BY session_id, label
 )
 SELECT session_id, label, detections, counted.frames, detections / nullif(duration_s, 0) AS per_second,
        scored, mean_score
@@ -511,7 +539,7 @@ FROM (
     ) GROUP BY session_id
 );
 
--- How busy each part of the pipeline was, once the session ran. frames_in_it is how many frames were
+-- How busy each stage of the pipeline was, once the session ran. frames_in_it is how many frames were
 -- in it at a time (Little's law again); workers, how many it can take at once (inference: the
 -- model's devices; postprocess: PySDK's one worker for postprocessors in Python; NULL: unknown, or
 -- a live source, which is waited for and not worked on).

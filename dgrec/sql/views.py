@@ -45,16 +45,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Queryable", "connect", "is_about_files", "query_error"]
 
-#: What can be asked, besides the library.
+#: The views besides the library.
 _VIEWS = ("frames", "detections", "sessions", "frame_labels")
-#: How DuckDB ends its complaint about a table that is not there, with its guess where it has one.
+#: DuckDB's error for a table that does not exist, with its guess where it has one.
 _NO_TABLE = re.compile(
     r"(?P<complaint>Catalog Error: Table with name (?P<name>.+) does not exist!)"
     r'(?: Did you mean "(?P<guess>.*)"\?)?',
     re.DOTALL,
 )
-#: What DuckDB puts before a complaint, but for those about files: such come with one of a few of
-#: these, or none.
+#: DuckDB's errors begin with their kind; those about files with one of a few kinds, or none.
 _KIND_OF_ERROR = re.compile(r"[A-Z][A-Za-z ]* Error: ")
 _OF_FILES = ("Invalid Input Error: ", "IO Error: ", "INTERNAL Error: ", "Serialization Error: ")
 _DETECTION_COLUMNS = ", ".join(
@@ -67,7 +66,7 @@ _DETECTION_COLUMNS = ", ".join(
 
 
 class Queryable(Protocol):
-    """What SQL is asked of: a `Session`, as far as it takes part in it."""
+    """The interface of a `Session` that SQL needs."""
 
     path: Path
 
@@ -125,11 +124,14 @@ def connect(
 
     config = {
         # DuckDB would spill into the working directory, which may be read-only or watched.
-        # It makes the folder when it needs it, and removes it; nobody else can know the name.
+        # It makes the folder when it needs it, and removes it. The name cannot be guessed.
         "temp_directory": str(spill or Path(tempfile.gettempdir()) / f"dgrec-{uuid.uuid4()}"),
         "python_enable_replacements": "false",
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
+        # Exact quantiles take and free tens of megabytes each, which would be kept otherwise.
+        "allocator_bulk_deallocation_flush_threshold": "1MB",
+        "allocator_flush_threshold": "1MB",
     }
     if memory_limit is not None:
         config["memory_limit"] = memory_limit
@@ -238,7 +240,7 @@ class _RowStream:
             self._kept = read
 
 
-#: The first column tells sessions apart.
+#: The first column says which session a row is of.
 _FRAME_LABELS = pa.schema([("session_id", pa.dictionary(pa.int32(), pa.string())), *FRAME_LABELS])
 
 
@@ -330,7 +332,7 @@ def _finite(schema: pa.Schema, source: str, also: str = "") -> str:
     """Return a query for the rows of ``source`` in which numbers that are not finite are NULL.
 
     So are those beyond `LARGEST_MEASUREMENT`, stamps that Python has no datetime for, and numbers
-    of source frames that nobody counts to. The bounds of a Parquet column do not tell of NaN:
+    of source frames too large to be counts. The bounds of a Parquet column leave out NaN:
     whether ``isnan`` or a comparison finds it depends on whether DuckDB looks at them. It does not
     for ``isfinite``.
     """
@@ -465,7 +467,7 @@ def query_error(error: Exception) -> QueryError:
     if missing and kinds.get(missing["name"].lower()) == "table macro":
         return QueryError(f"{missing['name']} is a table macro: write {missing['name']}()")
     if missing and missing["guess"] not in {*_VIEWS, *kinds}:
-        # One of DuckDB's own tables, which it proposes, is hardly what was meant.
+        # One of DuckDB's own tables, which it proposes, is unlikely to be meant.
         views = ", ".join(_VIEWS)
         message = (
             f'{missing["complaint"]} There are {views}, and those of the library ("SHOW TABLES")'

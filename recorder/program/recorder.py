@@ -25,6 +25,7 @@ from dgrec.recorder.program.session import Capture, ProgramSession, path_beside
 from dgrec.recorder.program.watching import Watch
 from dgrec.recorder.results import describe_result, finite, recordable, stamp_ns
 from dgrec.recorder.video import video_options
+from dgrec.terminal import echo
 
 if TYPE_CHECKING:
     from degirum_tools.streams import Gizmo
@@ -38,9 +39,12 @@ _open: weakref.WeakSet[Recorder] = weakref.WeakSet()
 @atexit.register
 def _close_all() -> None:
     for recorder in list(_open):
-        if recorder._process == os.getpid():
+        if recorder._process == os.getpid() and recorder._sessions:
             recorder._hurry()
-            recorder.close(Ending(reason="interrupted", detail="the program ended"))
+            try:
+                recorder.close(Ending(reason="interrupted", detail="the program ended"))
+            except DgrecError as error:  # nobody is left to catch it
+                echo(f"dgrec: {error}", err=True)
 
 
 class Recorder:
@@ -138,8 +142,8 @@ class Recorder:
         with self._lock:
             self._check_open()
             session = self._main or self._begin(None, describe_result(result))
-            capture = Capture(captured_ns=captured_ns, media_time_s=media_time_s)
-            session.add(result, image, capture)
+        capture = Capture(captured_ns=captured_ns, media_time_s=media_time_s)
+        session.add(result, image, capture)
 
     def watch(self, model: Any, *, name: str | None = None) -> Watch:
         """Record what a model yields while the returned context is entered, whoever runs it.
@@ -152,12 +156,13 @@ class Recorder:
 
         Args:
             model: A PySDK model, or a compound model.
-            name: Of the session, if it is not the first one: ``NAME`` in ``output-NAME.parquet``.
+            name: Puts its session into ``output-NAME.parquet``.
 
-        Example:
-            >>> with dgrec.Recorder("watched.parquet") as recorder, recorder.watch(model):
-            ...     for result in model.predict_batch(["a.jpg", "b.jpg"]):
-            ...         print(result)
+        Example::
+
+            with dgrec.Recorder("watched.parquet") as recorder, recorder.watch(model):
+                for result in model.predict_batch(["a.jpg", "b.jpg"]):
+                    print(result)
 
         Raises:
             ConfigError: It is not a model.
@@ -173,12 +178,12 @@ class Recorder:
         read them. Each gizmo of a recorder records a session of its own.
 
         Args:
-            name: Of the session, if it is not the first one: ``NAME`` in ``output-NAME.parquet``.
+            name: Puts its session into ``output-NAME.parquet``.
 
-        Example:
-            >>> recorder = dgrec.Recorder("graph.parquet")
-            >>> with recorder:
-            ...     Composition(camera >> ai >> recorder.gizmo() >> display).start()
+        Example::
+
+            with dgrec.Recorder("graph.parquet") as recorder:
+                Composition(camera >> ai >> recorder.gizmo() >> display).start()
         """
         from dgrec.recorder.program.gizmo import recorder_gizmo
 
@@ -277,9 +282,10 @@ class Recorder:
             return self._sessions.get(key) or self._begin(key, described, name)
 
     def _begin(self, key: Hashable, described: Metadata, name: str | None = None) -> ProgramSession:
-        output, outputs = self.output, self._outputs
-        if self._sessions:
-            output, outputs = path_beside(output, name, described), []
+        output = self.output
+        if self._sessions or name is not None:
+            output = path_beside(output, name, described)
+        outputs = [] if self._sessions else self._outputs
         session = ProgramSession(
             output,
             self.options,

@@ -30,10 +30,11 @@ class Recorded:
     """A session that a program left, or the journal of one that could not be sealed."""
 
     path: Path
-    frames: int | None
-    detections: int | None
-    #: Whether it had to be recovered: the program was killed.
+    frames: int
+    detections: int
+    #: Where the program was killed.
     recovery: Recovery | None = None
+    journal: Path = Path()
     error: DgrecError | None = None
 
 
@@ -112,11 +113,14 @@ def _recorded(folder: Path, before: set[Path]) -> list[Recorded]:
         except DgrecError as error:
             found.append(Recorded(journal, 0, 0, error=error))
         else:
-            found.append(Recorded(recovery.output, recovery.frames, recovery.detections, recovery))
+            found.append(
+                Recorded(recovery.output, recovery.frames, recovery.detections, recovery, journal)
+            )
     recovered = {each.path for each in found}
     for path in sorted(folder.glob("*.parquet")):
         if path not in before and path not in recovered:
             with open_session(path) as session:
                 totals = session.totals
-                found.append(Recorded(path, totals["frames"], totals["detections"]))
+                frames, detections = totals["frames"] or 0, totals["detections"] or 0
+                found.append(Recorded(path, frames, detections))
     return found

@@ -90,7 +90,7 @@ class ProgramSession:
 
     def _frame(self, result: Any, image: Any, capture: Capture, completed_ns: int) -> Frame:
         if "annotated" in self._kinds and isinstance(result, DetectionList):
-            raise DgrecError("an annotated video is recorded, so every result must be one of PySDK")
+            raise DgrecError("an annotated video needs results of PySDK, not lists of detections")
         image = getattr(result, "image", None) if image is None else image
         pixels = own_pixels(image) if self._kinds else None
         width, height = size_of(image) or self._size

@@ -12,13 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from dgrec.errors import ConfigError
+from dgrec.errors import ConfigError, DgrecError
 from dgrec.recorder.ai_server import HERE
 from dgrec.recorder.job import Plan, RecordRequest, make_plan, prepare
 from dgrec.recorder.model import LoadedModel, describe_model
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.outputs import Output
 from dgrec.recorder.sources import named_sources, open_patiently, open_source
+from dgrec.terminal import echo
 
 __all__ = ["RecordedStream", "predict_stream"]
 
@@ -32,7 +33,10 @@ _open: weakref.WeakSet[RecordedStream] = weakref.WeakSet()
 def _close_all() -> None:
     for stream in list(_open):
         if stream._process == os.getpid():
-            stream.close()
+            try:
+                stream.close()
+            except DgrecError as error:  # nobody is left to catch it
+                echo(f"dgrec: {error}", err=True)
 
 
 def predict_stream(
@@ -69,8 +73,21 @@ def predict_stream(
             or ``split_every=600``; see `RecordingOptions`.
 
     Example:
-        >>> for result in dgrec.predict_stream(model, "sample", output="stream.parquet"):
-        ...     print(result)
+        >>> import dgrec
+        >>> from dgrec import sample
+        >>> from degirum_tools import ModelSpec
+        >>> spec = ModelSpec(
+        ...     model_name=sample.MODEL_NAME,
+        ...     zoo_url=str(sample.ZOO),
+        ...     inference_host_address="@local",
+        ... )
+        >>> with spec.load_model() as model:
+        ...     stream = dgrec.predict_stream(model, "sample", output="own.parquet", max_frames=3)
+        ...     for result in stream:
+        ...         print(len(result.results))
+        0
+        0
+        0
 
     Raises:
         SourceError: There is no such source, or it was lost.

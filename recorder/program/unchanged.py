@@ -22,7 +22,7 @@ from dgrec.recorder.model import describe_model
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.program.session import Capture, ProgramSession, path_beside
 from dgrec.recorder.program.watching import METHODS, Watched
-from dgrec.terminal import shown
+from dgrec.terminal import echo
 
 __all__ = ["FOLDER", "GROUP", "OPTIONS", "record_models_of"]
 
@@ -170,7 +170,7 @@ class _Sessions:
 
 
 def _say(text: str) -> None:
-    print(shown(f"dgrec run: {text}"), file=sys.stderr)
+    echo(f"dgrec run: {text}", err=True)
 
 
 _sessions = _Sessions()

@@ -1,7 +1,7 @@
-"""What earlier runs of a recording in parts left, from which the next one goes on (``--continue``).
+"""Continuing a recording in parts after earlier runs (``--continue``).
 
-All runs are one recording: parts go on counting, and so do frames, source frames and stamps, as
-over a gap of the camera. Whoever reads the parts needs to know nothing of runs.
+All runs are one recording: the numbers of parts, frames and source frames, and the stamps, go on as
+over a gap of the camera. Readers of the parts do not see runs.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ __all__ = ["NOTHING_EARLIER", "Continuation", "Earlier", "find_earlier", "recove
 
 @dataclass(frozen=True)
 class Earlier:
-    """Where the next run goes on; as it is made without arguments: at the beginning."""
+    """What earlier runs left; without arguments, nothing."""
 
-    #: The last number that any file has which is called like a part.
+    #: The highest number of a file that is named like a part.
     number: int = 0
     set_id: str | None = None
-    #: Of the newest part.
+    #: Metadata and columns of the newest part.
     metadata: Metadata | None = None
     columns: tuple[str, ...] = ()
-    #: How many frames there were, and of the source.
+    #: Frames so far, and frames of the source.
     frames: int = 0
     source_frames: int = 0
-    #: Of the last row; 0 where there is none.
+    #: Times of the last row; 0 without one.
     media_time_s: float | None = None
     captured_ns: int = 0
     completed_ns: int = 0
-    #: What is to be removed when it is too old or too much, the oldest first.
+    #: Parts that may be removed when they are too old or too many, the oldest first.
     parts: tuple[SealedPart, ...] = ()
 
     def check(self, output: Path, metadata: Metadata) -> None:
@@ -70,10 +70,10 @@ class Earlier:
                 )
 
     def aligned(self, output: Path, frame_count: int | None) -> Earlier:
-        """Return where to go on with footage that is repeated: at its first frame.
+        """Return this, continued at the first frame of repeated footage.
 
         Raises:
-            ConfigError: Nobody knows how many frames it has.
+            ConfigError: The number of its frames is unknown.
         """
         if not self.source_frames:
             return self
@@ -104,11 +104,11 @@ NOTHING_EARLIER = Earlier()
 
 
 class Continuation:
-    """Goes on counting what a source counts, from where the runs before ended."""
+    """Continues the numbers and times of a source after those of earlier runs."""
 
     def __init__(self, earlier: Earlier) -> None:
         self._earlier = earlier
-        #: What is added to the source's own times, once the first frame has shown it.
+        #: Added to the source's times; known from its first frame on.
         self._offset_s: float | None = None
 
     def source_frame(self, number: int) -> int:
@@ -119,7 +119,7 @@ class Continuation:
             return None
         if self._offset_s is None:
             before, self._offset_s = self._earlier.media_time_s, 0.0
-            if before is not None:  # as where a camera was away: by the time that passed
+            if before is not None:  # as after a gap of a camera: the time that passed
                 passed_s = (captured_ns - self._earlier.captured_ns) / 1e9
                 self._offset_s = before + passed_s - time_s
         return self._offset_s + time_s
@@ -131,10 +131,10 @@ class Continuation:
 
 
 def recover_parts(output: Path, report: Callable[[Path, Recovery | DgrecError], None]) -> None:
-    """Seal the journals that killed runs left; those that cannot be sealed stay, and are reported.
+    """Seal the journals that killed runs left, and report each; those that cannot be sealed stay.
 
     Raises:
-        OutputError: One of them is being written: another process is recording under this name.
+        OutputError: Another process is recording under this name.
     """
     for journal in parts_of(output):
         if journal.suffix != JOURNAL_SUFFIX:
@@ -149,11 +149,11 @@ def recover_parts(output: Path, report: Callable[[Path, Recovery | DgrecError], 
 
 
 def find_earlier(output: Path) -> Earlier:
-    """Return what is there of a recording in parts."""
+    """Return what earlier runs left of a recording in parts."""
     chosen, set_id = parts_in_set(output)
     earlier = Earlier(max(_numbers(output), default=0), set_id)
     for _, path in chosen:
-        # What is damaged cannot be gone on from, and is nothing that anybody asked to remove.
+        # A damaged part cannot be continued, and must not be removed.
         with contextlib.suppress(DgrecError, OSError), RecordedFile(path, check=False) as file:
             earlier = replace(
                 _after(earlier, file),
@@ -162,7 +162,7 @@ def find_earlier(output: Path) -> Earlier:
                 parts=(*earlier.parts, _kept(path, file, str(set_id))),
             )
     for _, path in chosen:
-        _check_free(path)  # begun by another process since the journals were looked at
+        _check_free(path)  # another process may have begun it meanwhile
     return earlier
 
 
@@ -172,7 +172,7 @@ def _check_free(path: Path) -> None:
 
 
 def _after(earlier: Earlier, file: RecordedFile) -> Earlier:
-    """Return where to go on after the rows of one more part."""
+    """Return ``earlier`` with the rows of one more part."""
     frames = max(earlier.frames, first_frame(file.metadata))
     if not len(file):
         return replace(earlier, frames=frames)
@@ -191,7 +191,7 @@ def _after(earlier: Earlier, file: RecordedFile) -> Earlier:
 def _kept(path: Path, file: RecordedFile, set_id: str) -> SealedPart:
     beside = videos_beside(path, file.metadata)
     journal = journal_path(path)
-    if journal != path and journal.exists():  # part of it could not be read
+    if journal != path and journal.exists():  # it could not be read completely
         beside.append(journal)
     ended_ns = 0
     if len(file):
@@ -203,7 +203,7 @@ def _kept(path: Path, file: RecordedFile, set_id: str) -> SealedPart:
 
 
 def _numbers(output: Path) -> Iterator[int]:
-    """Yield the numbers of all files that stand where a part or its videos would go."""
+    """Yield the numbers of all files that have the name of a part or of its videos."""
     yield from (number for number, _ in numbered_files(output))
     stem = session_stem(output)
     for ending in VIDEO_SUFFIXES.values():

@@ -1,4 +1,4 @@
-"""Long recordings: a new part every so often, sealed while the next one is being written."""
+"""Recordings in parts: each part is sealed while the next one is being written."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from dgrec.recorder.writing.sealer import Sealer
 
 __all__ = ["PartedJournal"]
 
-#: How long to go on with a part after the next one could not be begun.
+#: How long a part goes on after the next one could not be begun.
 _RETRY_NS = 5_000_000_000
-#: What a row is taken to need before the first ones are written.
+#: Estimated size of a row before any was written.
 _ROW_BYTES = 1000.0
 
 
 @dataclass
 class _Counts:
-    """What has been written, in the words of the metadata's totals."""
+    """Counts of what was written, by their names in the metadata's totals."""
 
     frames: int = 0
     detections: int = 0
@@ -46,22 +46,22 @@ class _Counts:
 
 
 class PartedJournal:
-    """Writes one journal after the other, and has each sealed; a single file is a set of one.
+    """Writes one journal after the other and has each sealed; a single file is a set of one.
 
-    Rows come from the writer thread (`RowWriter`) with the segment that the `cutter` gave each of
-    them. Beginning a part takes two small writes; sealing the one before is done in `Sealer`'s
-    thread. Frame numbers go on counting.
+    Rows come from the writer thread (`RowWriter`), each with the segment that the `cutter` gave it.
+    Beginning a part takes two small writes; `Sealer` seals the one before in its own thread. Frames
+    are numbered across parts.
 
     Args:
         metadata: Of the whole recording.
-        video: What records the frames of the rows.
-        meter: Measures what each part costs this machine.
+        video: Records the frames of the rows.
+        meter: Measures the load that each part puts on this machine.
         replaces: Files of an older recording, to be removed once the first part is sealed.
-        earlier: What runs before this one left, which it continues.
+        earlier: The earlier runs that this one continues.
 
     Raises:
-        OutputError: A journal exists, or cannot be written. A part that cannot be *begun* later on
-            is no error: the one before goes on, and `notes` says so.
+        OutputError: A journal exists, or cannot be written. If a later part cannot be *begun*, the
+            one before goes on, and `notes` says so.
     """
 
     def __init__(
@@ -85,14 +85,14 @@ class PartedJournal:
         self._meter = meter
         self._frames_before = earlier.frames
         self._counts = _Counts()
-        #: What the ends of earlier parts have reported already.
+        #: Counts in the closing metadata of earlier parts.
         self._reported = _Counts()
         self._bytes_before = 0
         self._last_write = 0
         self._row_bytes = _ROW_BYTES
         self._last_completed_ns = 0
         self._begin_problem = ""
-        #: Decides where parts begin, before a row is made.
+        #: Decides which part a row belongs to, before the row is made.
         self.cutter = Cutter(options.splitting, video.begin, self._bytes_of, earlier.number + 1)
         self._segment = self.cutter.current
         self._current = self._begin(metadata["started_at"], self._segment, source_size(metadata))
@@ -130,7 +130,7 @@ class PartedJournal:
 
     @property
     def unsealed_bytes(self) -> int:
-        """What the journals take for which sealing still needs room."""
+        """The size of the journals that are still to be sealed."""
         return self._current.bytes_written + self._sealer.waiting_bytes
 
     def write(self, placed: Sequence[PlacedRow], events: Sequence[Event] = ()) -> None:
@@ -149,7 +149,7 @@ class PartedJournal:
             note = {}
 
     def end(self, closing: Metadata) -> None:
-        """Write the end of the last part. ``closing`` is about the whole recording."""
+        """Write the end of the last part. ``closing`` describes the whole recording."""
         totals = dict(closing.get("totals", {}))
         for key, reported in vars(self._reported).items():
             if key in totals:
@@ -157,14 +157,14 @@ class PartedJournal:
         self._current.end({**closing, "totals": totals, **self._segment.videos.described()})
 
     def close(self) -> None:
-        """Close the journal, sealed or not, after all that was handed over is sealed."""
+        """Close the current journal, once those handed over are sealed."""
         self._sealer.close()
         self._current.close()
 
     # --- the end of a recording ---
 
     def seal(self) -> list[OutputError]:
-        """Seal the last part, wait for all others, and return why any of them was not sealed."""
+        """Seal the last part, wait for all others, and return why any could not be sealed."""
         self._sealer.add(
             self._current,
             self._last_completed_ns,
@@ -177,28 +177,23 @@ class PartedJournal:
 
     @property
     def notes(self) -> list[str]:
-        """What else went wrong, a line each; nothing is lost by it."""
+        """Other problems, a line each; no rows are lost by them."""
         begin = [self._begin_problem] if self._begin_problem else []
         return [*begin, *self._sealer.notes]
 
     @property
     def sealed(self) -> list[Path]:
-        """The parts that are sealed and were not removed."""
+        """The sealed parts that still exist."""
         return self._sealer.sealed
 
     @property
-    def files(self) -> list[Path]:
-        """All files with rows, but for the journal that is being written."""
-        return [*self._sealer.sealed, *self._sealer.unsealed]
-
-    @property
     def removed(self) -> int:
-        """How many parts were removed, as the options asked for."""
+        """How many parts were removed, as the options demand."""
         return self._sealer.removed
 
     @property
     def kept_frames(self) -> int:
-        """How many of the frames that were written were not removed."""
+        """How many of the written frames were not removed."""
         return self.frames - self._sealer.removed_frames
 
     @property
@@ -208,27 +203,22 @@ class PartedJournal:
 
     @property
     def row_totals(self) -> dict[str, int]:
-        """What the rows of all parts add up to."""
+        """Totals of the rows of all parts."""
         return {name: getattr(self._counts, name) for name in LOSSES}
 
-    @property
-    def current_frames(self) -> int:
-        """How many frames are in the journal that is being written."""
-        return self._current.frames
-
     def what_is_left(self, output: Path) -> str:
-        """Return how many frames are where, once a journal that failed is closed."""
+        """Return which frames are in which files, once a journal that failed is closed."""
         is_there = False
-        with contextlib.suppress(OSError):  # where the disk is failing, even this may
+        with contextlib.suppress(OSError):  # on a failing disk even this may fail
             is_there = self.path.exists()
-        count = self.kept_frames - (0 if is_there else self.current_frames)
+        count = self.kept_frames - (0 if is_there else self._current.frames)
         what = f"the {count} frames {'kept of those ' if self.removed else ''}written before"
-        if not any(map(os.path.exists, self.files)):  # nothing is sealed
+        if not any(map(os.path.exists, [*self._sealer.sealed, *self._sealer.unsealed])):
             if is_there:
                 return f"{what} are in {self.path}"
             return f"the {self.frames} frames written before went with it"
         text = f"{what} are in the parts of {output}"
-        has_last = is_there and self.current_frames
+        has_last = is_there and self._current.frames
         return f"{text}, the last of them in {self.path}" if has_last else text
 
     # --- inside ---
@@ -238,7 +228,7 @@ class PartedJournal:
         try:
             self._current.write(rows, **note)
         finally:
-            if self._current.frames > frames:  # also where it was moved away after that
+            if self._current.frames > frames:  # also if the file was moved away after that
                 self._count(rows)
         self._last_write = self._current.bytes_written - before
         self._row_bytes = self._last_write / len(rows)
@@ -248,7 +238,7 @@ class PartedJournal:
         counts = self._counts
         counts.frames += len(rows)
         for row in rows:
-            # Rows that the writer dropped had been read, too.
+            # Rows that the writer dropped had also been read.
             counts.source_frames += 1 + row.skipped_before + row.dropped_writer
             counts.skipped += row.skipped_before
             counts.dropped += row.dropped_camera + row.dropped_queue + row.dropped_writer
@@ -258,9 +248,9 @@ class PartedJournal:
             counts.video_left_out += row.video_state is not None
 
     def _bytes_of(self, segment: Segment) -> int:
-        """Return what a segment takes with its videos, the rows that wait and one more included.
+        """Return the size of a segment with its videos, waiting rows and one more row.
 
-        They will be about as large as those that were written last.
+        Waiting rows are assumed to be as large as those written last.
         """
         waiting = round((segment.rows - segment.written + 1) * self._row_bytes)
         current = self._current
@@ -273,14 +263,14 @@ class PartedJournal:
         finished, videos = self._current, self._segment.videos
         try:
             if segment.number != self.number + 1:
-                # The one before could not be begun, or the writer dropped all of its rows.
+                # The part before could not be begun, or the writer dropped all of its rows.
                 raise OutputError(f"part {self.number + 1} is not there yet")
             following = self._begin(utc_text(row.captured_ns), segment, (row.width, row.height))
         except DgrecError as error:
-            # Rather a part that is too long than a recording that ends.
+            # A part that is too long is better than a recording that ends.
             self._begin_problem = f"part {self.number + 1} could not be begun: {error}"
             segment.retry_ns = row.completed_ns + _RETRY_NS
-            segment.number = self.number + 1  # which is to be tried next, whatever this one was
+            segment.number = self.number + 1  # to be tried next
             segment.failed = True
             return
         segment.begun = True
@@ -312,7 +302,7 @@ class PartedJournal:
         return journal
 
     def _closing(self) -> Metadata:
-        """Return the end of a part that another one follows."""
+        """Return the closing metadata of a part that another one follows."""
         now = replace(self._counts, detections=self.detections, flushes=self.flushes)
         totals = {key: value - getattr(self._reported, key) for key, value in vars(now).items()}
         self._reported = now

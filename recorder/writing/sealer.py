@@ -23,18 +23,18 @@ from dgrec.session import is_in_set
 if TYPE_CHECKING:
     from dgrec.recorder.video import SegmentVideos
 
-__all__ = ["SealedPart", "Sealer", "recorded_videos", "remove", "unsealed"]
+__all__ = ["SealedPart", "Sealer", "recorded_videos", "unsealed"]
 
-#: How often it is looked whether a part has become too old, or all of them too large.
-_LOOK_SECONDS = 2.0
+#: Interval of checking whether parts are too old or too large.
+_CHECK_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
 class SealedPart:
-    """A part that can be removed when it is too old, or all of them too much."""
+    """A part that may be removed when it is too old, or when all parts take too much."""
 
     path: Path
-    #: Its videos, and what else goes with it.
+    #: Its videos, and other files that are removed with it.
     videos: tuple[Path, ...]
     ended_ns: int
     first_frame: int
@@ -43,7 +43,7 @@ class SealedPart:
 
     @property
     def is_gone(self) -> bool:
-        """Whether something else has its name now."""
+        """Whether another file has its name now."""
         return self.path.exists() and not is_in_set(self.path, self.set_id)
 
     @property
@@ -53,7 +53,7 @@ class SealedPart:
 
 @dataclass(frozen=True, eq=False)
 class _Finished:
-    """A journal at its end, and the videos that were recorded with it."""
+    """A finished journal, and the videos that were recorded with it."""
 
     journal: JournalWriter
     path: Path
@@ -64,20 +64,18 @@ class _Finished:
 class Sealer:
     """Seals journals in a thread of its own, in the order in which they are added.
 
-    A journal stays locked until it is sealed: nobody takes it for one that was left behind. One
-    that cannot be sealed stays as it is and is tried once more at the end, or before newer
-    parts would have to be removed; recording goes on. Before a part is sealed its videos are waited
-    for, so that it can say what they are.
-    With a `Retention` the oldest sealed parts are removed, with the videos that their metadata
-    names; journals never are, nor the part with the newest rows. What cannot be removed is tried
-    again, at the latest at the end.
+    A journal stays locked until it is sealed, so that nobody takes it for an abandoned one. If it
+    cannot be sealed, it stays; recording goes on, and sealing is tried again at the end, or before
+    newer parts would be removed. A part is sealed after its videos, which its metadata describes.
+
+    With a `Retention` the oldest sealed parts are removed with their videos, but never journals or
+    the part with the newest rows. What cannot be removed is tried again, at the latest at the end.
 
     Args:
-        current_bytes: What the journal takes that is being written.
-        has_rows: Whether there are rows in it, which then are the newest.
+        current_bytes: Returns the size of the journal that is being written.
+        has_rows: Returns whether it has rows, which are then the newest.
         replaces: Files of an older recording, to be removed once a part is sealed.
-        earlier: Parts of the same recording from before, the oldest first: they are removed as the
-            others are.
+        earlier: Parts of earlier runs of the recording, the oldest first; they may be removed too.
     """
 
     def __init__(
@@ -96,25 +94,24 @@ class Sealer:
         self._replaces = list(replaces)
         # Read now: the old files may be gone when their videos are removed.
         self._replaced_videos = {old: recorded_videos(old) for old in replaces}
-        # Any other file that has a part's name by then belongs to somebody else.
+        # Any other file that has a part's name is not replaced.
         self._replaceable = set(replaces)
-        #: In the order of their rows, whenever they were sealed.
+        #: In the order of their rows.
         self._sealed: list[SealedPart] = list(earlier)
         self._earlier = {part.path for part in earlier}
         self._failed: list[_Finished] = []
         self._failures: dict[Path, OutputError] = {}
         self._notes: list[str] = []
-        #: What could not be removed yet, and why.
+        #: Files that could not be removed yet, and why.
         self._stuck: dict[Path, str] = {}
-        # SimpleQueue: adding never waits.
         self._finished: queue.SimpleQueue[_Finished | None] = queue.SimpleQueue()
         self._waiting: list[_Finished] = []
         self._lock = threading.Lock()
         self._is_closed = False
         self._has_last = False
-        #: Of the part that was sealed last.
+        #: Metadata of the part that was sealed last.
         self.last_metadata: Metadata = {}
-        #: How many parts were removed, and how many frames with them.
+        #: Parts that were removed, and their frames.
         self.removed = 0
         self.removed_frames = 0
         self._thread = threading.Thread(target=self._run, name="dgrec-sealer", daemon=True)
@@ -122,32 +119,32 @@ class Sealer:
 
     @property
     def failures(self) -> list[OutputError]:
-        """Why journals could not be sealed: a `StorageError` where the disk is to blame."""
+        """Why journals could not be sealed: a `StorageError` if the disk is the cause."""
         return list(self._failures.values())
 
     @property
     def notes(self) -> list[str]:
-        """What else went wrong, a line each; nothing is lost by it."""
+        """Other problems, a line each; no rows are lost by them."""
         return [*self._notes, *self._stuck.values()]
 
     @property
     def sealed(self) -> list[Path]:
-        """The parts that were sealed here and have not been removed."""
+        """The parts that were sealed by this recorder and still exist."""
         return [part.path for part in self._sealed if part.path not in self._earlier]
 
     @property
     def unsealed(self) -> list[Path]:
-        """The journals that are waiting to be sealed, or could not be."""
+        """The journals that wait for sealing, or could not be sealed."""
         return [finished.journal.path for finished in self._unsealed()]
 
     @property
     def waiting_bytes(self) -> int:
-        """What the journals take that are waiting to be sealed, or could not be."""
+        """The size of the journals that are not sealed."""
         return sum(map(_size, self.unsealed))
 
     @property
     def waiting_video_bytes(self) -> int:
-        """What the videos take that belong to those journals."""
+        """The size of the videos of the journals that are not sealed."""
         return sum(item.videos.bytes_written for item in self._unsealed())
 
     def note(self, problem: str) -> None:
@@ -162,9 +159,12 @@ class Sealer:
         path: Path | None = None,
         last: bool = False,
     ) -> None:
-        """Hand over a journal that is at its end; ``path`` is where it goes, if not beside it.
+        """Hand over a finished journal.
 
-        ``ended_ns`` is when its last row was completed; after the ``last`` nothing is written.
+        Args:
+            ended_ns: When its last row was completed.
+            path: The sealed file, if it is not beside the journal.
+            last: Whether it is the last journal of the recording.
         """
         self._has_last = self._has_last or last
         finished = _Finished(journal, path or sealed_path(journal.path), ended_ns, videos)
@@ -173,7 +173,7 @@ class Sealer:
         self._finished.put(finished)
 
     def close(self) -> None:
-        """Wait until everything that was added is sealed or has failed; end the thread."""
+        """Wait until all journals are sealed or have failed, and end the thread."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -182,7 +182,7 @@ class Sealer:
         self._try_again()
         for finished in self._failed:
             _close(finished.journal)
-        self._let_go()
+        self._remove_oldest()
         self._remove(())
 
     # --- inside ---
@@ -190,19 +190,19 @@ class Sealer:
     def _run(self) -> None:
         while True:
             try:
-                item = self._finished.get(timeout=_LOOK_SECONDS if self._keep else None)
+                item = self._finished.get(timeout=_CHECK_SECONDS if self._keep else None)
             except queue.Empty:
-                self._let_go()
+                self._remove_oldest()
                 continue
             if item is None:
                 return
             self._seal(item)
             with self._lock:
                 self._waiting.remove(item)
-            # Rather seal an older part than remove a newer one for the room its journal takes.
+            # Sealing an older part may make enough room to keep a newer one.
             if item not in self._failed and self._sealed and self._is_too_much():
                 self._try_again()
-            self._let_go()
+            self._remove_oldest()
 
     def _unsealed(self) -> list[_Finished]:
         with self._lock:
@@ -213,20 +213,20 @@ class Sealer:
         try:
             written = Journal.open(journal.path, is_ours=True)
             replace = path in self._replaceable or _is_sealed_from(written, path)
-            metadata = seal(written, path, replace=replace, known=videos.described())
-        except Exception as error:  # a defect here must not end the sealing of other parts
+            metadata = seal(written, path, replace=replace, overrides=videos.described())
+        except Exception as error:  # a defect must not prevent the sealing of other parts
             self._failures[journal.path] = _failure(error, journal.path)
             with self._lock:
                 self._failed.append(finished)
             return
         self._failures.pop(journal.path, None)
-        # In its place stands a part of this recording now, which nothing may replace or remove.
+        # This name now belongs to the new part, which must not be replaced or removed.
         self._replaceable.discard(path)
         self._stuck.pop(path, None)
         self.last_metadata = metadata
         self._put_in_place(videos)
         if written.damage or metadata["totals"]["frames"] != journal.frames:
-            # It was whole a moment ago. What cannot be read now may be readable once more.
+            # What cannot be read now may be readable later: it was written a moment ago.
             what = written.damage[0] if written.damage else "frames are missing"
             self._failures[journal.path] = StorageError(
                 f"{journal.path}: what was written cannot be read back ({what}); the journal was "
@@ -243,9 +243,9 @@ class Sealer:
             journal.frames,
             str(metadata.get("part", {}).get("set_id")),
         )
-        # One that is sealed at the second try is older than some that were at the first.
+        # A part that was sealed at the second attempt may be older than others.
         bisect.insort(self._sealed, part, key=lambda part: part.first_frame)
-        # Only now is there something in the place of what is to be overwritten.
+        # Only now does the new recording have a sealed file.
         replaced, self._replaces = self._replaces, []
         for old in replaced:
             files = {*self._replaced_videos.get(old, ()), old} - {path, *part.videos}
@@ -266,14 +266,14 @@ class Sealer:
         for finished in again:
             self._seal(finished)
 
-    def _let_go(self) -> None:
-        """Remove the oldest sealed parts that are past what is to be kept."""
-        # While recording goes on, what is newest is in a journal, but for the moment in which the
-        # next part has no rows yet. Should writing them fail, that moment lasts.
+    def _remove_oldest(self) -> None:
+        """Remove the oldest sealed parts that exceed the retention."""
+        # The newest rows are in the current journal, unless it has no rows yet: then the newest
+        # sealed part has to stay.
         while len(self._sealed) > (self._has_last or not self._has_rows()) and self._is_too_much():
             oldest = self._sealed.pop(0)
-            if oldest.is_gone:  # the folder was replaced, say, while recording went on
-                self._notes.append(f"{oldest.path}: is another file by now; not removed")
+            if oldest.is_gone:  # the folder was replaced while recording went on, for example
+                self._notes.append(f"{oldest.path}: was replaced by another file; not removed")
                 continue
             self._remove((*oldest.videos, oldest.path))
             self.removed += 1
@@ -303,7 +303,7 @@ class Sealer:
 
 
 def recorded_videos(path: Path) -> list[Path]:
-    """Return the videos of a session file that may be there, and may be damaged."""
+    """Return the videos of a session file; none if it is damaged or absent."""
     with contextlib.suppress(DgrecError, OSError, KeyError, TypeError):
         sealed = SealedFile(path)
         sealed.close()
@@ -311,13 +311,8 @@ def recorded_videos(path: Path) -> list[Path]:
     return []
 
 
-def remove(paths: Iterable[Path]) -> list[str]:
-    """Remove files; return what could not be removed, a line each."""
-    return [problem for path in paths if (problem := _remove(path))]
-
-
 def _remove(path: Path) -> str:
-    """Remove a file; return why that could not be done, or nothing."""
+    """Remove a file; return why that failed, or ""."""
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
@@ -326,10 +321,10 @@ def _remove(path: Path) -> str:
 
 
 def unsealed(problems: Sequence[OutputError], failure: DgrecError | None) -> OutputError:
-    """Return what to say of journals that could not be sealed, after what ended the recording."""
+    """Return the error for journals that could not be sealed after ``failure`` of the recording."""
     more = f" (and {len(problems) - 1} more parts)" if len(problems) > 1 else ""
     reason = f"{failure}; then sealing failed: " if failure is not None else ""
-    # The disk, if it is to blame for any of them: that is what there is to be seen to.
+    # If the disk is the cause of any, that is what the user has to mend.
     first = next((p for p in problems if isinstance(p, StorageError)), problems[0])
     text = f"{reason}{first}{more}"
     if isinstance(first, StorageError):
@@ -338,7 +333,7 @@ def unsealed(problems: Sequence[OutputError], failure: DgrecError | None) -> Out
 
 
 def _failure(error: Exception, journal: Path) -> OutputError:
-    """Return what to say of a journal that could not be sealed."""
+    """Return the error for a journal that could not be sealed."""
     text = str(error) if isinstance(error, DgrecError | OSError) else repr(error)
     text = f"{text}; what it holds is in {journal}"
     if isinstance(error, OSError):  # the journal could not be read
@@ -349,21 +344,21 @@ def _failure(error: Exception, journal: Path) -> OutputError:
 
 
 def _is_sealed_from(journal: Journal, path: Path) -> bool:
-    """Return whether ``path`` came from this very journal, by a try that failed after that.
+    """Return whether ``path`` was sealed from this journal by an attempt that failed afterwards.
 
-    It has its name by then, but it may not be on the disk: it is to be made again.
+    It may not be on the disk completely, and has to be written again.
     """
     session_id = journal.metadata.get("session_id")
     try:
         sealed = SealedFile(path)
-    except (DgrecError, OSError):  # nearly always there is nothing of that name
+    except (DgrecError, OSError):  # usually no file has that name
         return False
     sealed.close()
     return session_id is not None and sealed.metadata.get("session_id") == session_id
 
 
 def _close(journal: JournalWriter) -> None:
-    # Nothing of it is needed any more, or it is left as it is: neither can fail the recording.
+    # It is sealed, or left for recovery: an error here does not matter.
     with contextlib.suppress(DgrecError, OSError):
         journal.close()
 

@@ -8,10 +8,10 @@ __all__ = ["StartLosses"]
 
 
 class StartLosses:
-    """Counts, from the rows as they are written, what `frame_losses` in the SQL library counts.
+    """Counts from the written rows what ``frame_losses`` in the SQL library counts.
 
     A loss belongs to the start of a live source if it came before the first row, or after a frame
-    that was captured no later than the first result came out.
+    that was captured before the first result came out.
     """
 
     def __init__(self) -> None:
@@ -19,10 +19,6 @@ class StartLosses:
         self.counts = dict.fromkeys(AT_START, 0)
         self._first_result_us = 0
         self._captured_before_us: int | None = None
-
-    @property
-    def frames(self) -> int:
-        return self.counts["dropped_at_start"]
 
     def add(self, row: Row) -> None:
         if self._captured_before_us is None:

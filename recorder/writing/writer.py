@@ -1,8 +1,8 @@
-"""The writer: a thread that brings rows to the journal, beside the inference loop.
+"""The thread that writes rows to the journal, beside the inference loop.
 
-A slow disk must not slow down `predict_stream`. Rows wait in a bounded queue; when it is full, the
-policy decides: ``block`` waits (footage can wait), ``drop-oldest`` loses the oldest row that
-waits and counts it (a live camera cannot).
+A slow disk must not slow down `predict_stream`. Rows wait in a bounded queue. When it is full,
+``block`` waits (for footage), and ``drop-oldest`` drops and counts the oldest row (for a live
+source, which does not wait).
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from dgrec.recorder.writing.start_losses import StartLosses
 
 __all__ = ["FLUSH_BYTES", "FLUSH_SECONDS", "RowWriter"]
 
-#: Rows reach the operating system at least this often, whichever comes first. The promise is one
-#: second; half of it leaves room for a machine that is busy.
+#: Rows are written after this time or size, whichever comes first. The promise is one second: half
+#: of it is left for a busy machine.
 FLUSH_SECONDS = 0.5
 FLUSH_BYTES = 1 << 20
 
@@ -36,9 +36,9 @@ class RowWriter:
 
     Args:
         min_free: Bytes that are to stay free on the disk: see `is_disk_low`.
-        reserve: Returns how many bytes others still want to write before the recording has ended.
-        alarm: Called, in the writer's thread, with the reason for which recording has to end: where
-            a source has gone silent, nobody calls `put` and gets an error there.
+        reserve: Returns how many bytes others will write before the recording has ended.
+        alarm: Called in the writer's thread with the reason why recording has to end. (While a
+            source is silent, nobody calls `put` and gets the error.)
 
     Raises (from `put` and `close`):
         OutputError: The journal could not be written; nothing more will be.
@@ -55,8 +55,8 @@ class RowWriter:
         alarm: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.journal = journal
-        #: Becomes true at a flush when recording has to end for the session to be sealed and
-        #: ``min_free`` to be left. What is put after that is still written.
+        #: Set at a flush when recording has to end, so that the session can be sealed with
+        #: ``min_free`` left. Rows that are put after that are still written.
         self.is_disk_low = False
         self._min_free = min_free
         self._reserve = reserve
@@ -71,7 +71,7 @@ class RowWriter:
         self._changed = threading.Condition()
         self._closing = False
         self._error: DgrecError | None = None
-        #: Of the row that was taken last.
+        #: Segment of the row that was taken last.
         self._last_segment: Segment | None = None
         self._waiting_bytes = 0
         self._idle = False
@@ -80,19 +80,16 @@ class RowWriter:
 
     @property
     def error(self) -> DgrecError | None:
-        """What stopped the writer, if anything did."""
+        """The error that stopped the writer, if any."""
         return self._error
 
     @property
     def lost_at_start(self) -> dict[str, int]:
-        """Of the frames lost before the rows written so far, those lost while the model started.
-
-        By the names of `dgrec.format.totals.AT_START`.
-        """
+        """Frames lost while the model started, among those before the written rows (`AT_START`)."""
         return dict(self._start_losses.counts)
 
     def put(self, row: Row, segment: Segment) -> None:
-        """Hand over one row; wait only if the queue is full and the policy is ``block``."""
+        """Hand over a row; wait only if the queue is full and the policy is ``block``."""
         with self._changed:
             while len(self._rows) >= self._capacity and self._error is None:
                 if self._policy == "drop-oldest":
@@ -103,7 +100,7 @@ class RowWriter:
                 raise self._error
             self._rows.append(PlacedRow(row, segment))
             self._waiting_bytes += _estimate(row)
-            # Waking the writer for every row would cost more than writing it.
+            # Waking the thread for every row would take more time than writing it.
             if self._idle or self._waiting_bytes >= FLUSH_BYTES or self._is_half_full():
                 self._changed.notify_all()
 
@@ -111,11 +108,11 @@ class RowWriter:
         """Keep an event (a camera that was lost, say) with the rows of its time."""
         with self._changed:
             self._events.append(event)
-            if self._idle:  # rows may not come for a long time: most events say just that
+            if self._idle:  # after most events, no rows come for a long time
                 self._changed.notify_all()
 
     def close(self) -> None:
-        """Write what waits, and stop the thread."""
+        """Write the waiting rows, and stop the thread."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -124,12 +121,13 @@ class RowWriter:
             raise self._error
 
     def end(self, closing: Metadata) -> None:
-        """Write the journal's end. Call after `close`."""
+        """Write the journal's end, after `close`."""
         self.journal.end(closing)
 
     def _drop_oldest(self, newest: Row) -> Row:
-        """Drop a row that waits. The next one, which may be the newest, carries the count: it then
-        stands where the loss was. Return the newest row.
+        """Drop a waiting row, and count it in the next one. Return the newest row.
+
+        (The next one may be the newest.)
         """
         index = self._to_drop()
         dropped, segment = self._rows[index]
@@ -143,9 +141,9 @@ class RowWriter:
         return newest
 
     def _to_drop(self) -> int:
-        """Return which row to drop: the oldest, but for the only one of its segment.
+        """Return which row to drop: the oldest that is not the first of its segment.
 
-        A part without rows would not be begun, and its video belong to nobody.
+        A part without rows would not be begun, and its video would belong to no session.
         """
         before = self._last_segment
         for index, placed in enumerate(self._rows):
@@ -167,7 +165,7 @@ class RowWriter:
                     return
         except DgrecError as error:
             failure = error
-        except Exception as error:  # a defect here must not hang the recording
+        except Exception as error:  # a defect must not hang the recording
             failure = DgrecError(f"{self.journal.path}: the writer failed: {error!r}")
         with self._changed:
             self._error = failure
@@ -177,9 +175,9 @@ class RowWriter:
     def _look_at_disk(self) -> None:
         if self._min_free is None or self.is_disk_low:
             return
-        # Sealing needs room beside the journal: for masks, which are compressed already, as much.
+        # Sealing needs room beside the journal; for masks, which are compressed, as much again.
         needed = self._min_free + self.journal.unsealed_bytes + self._reserve()
-        with contextlib.suppress(OSError):  # a disk that is gone makes the next write fail
+        with contextlib.suppress(OSError):  # if the disk is gone, the next write fails
             self.is_disk_low = shutil.disk_usage(self.journal.path.parent).free < needed
         if self.is_disk_low:
             self._alarm("disk_full")
@@ -188,7 +186,7 @@ class RowWriter:
         return len(self._rows) * 2 >= self._capacity
 
     def _next_batch(self) -> tuple[list[PlacedRow], list[Event], bool]:
-        """Wait until a flush is due; return its rows and events, and True at the very end."""
+        """Wait until a flush is due; return its rows and events, and whether it is the last."""
         with self._changed:
             self._idle = True
             while not (self._rows or self._events or self._closing):
@@ -206,12 +204,12 @@ class RowWriter:
                 self._last_segment = placed.segment
             self._waiting_bytes = sum(_estimate(placed.row) for placed in self._rows)
             events, self._events = self._events, []
-            self._changed.notify_all()  # there is room again
+            self._changed.notify_all()  # the queue has room again
             return rows, events, self._closing and not self._rows
 
 
 def _with_losses(row: Row, dropped: Row) -> Row:
-    """Return ``row`` with the loss of the row before it, and with what that one carried."""
+    """Return ``row`` with the loss of the row before it, and the losses that row had counted."""
     return row._replace(
         skipped_before=row.skipped_before + dropped.skipped_before,
         dropped_camera=row.dropped_camera + dropped.dropped_camera,

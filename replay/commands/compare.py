@@ -78,8 +78,8 @@ class _SeveralValues(click.Command):
     multiple=True,
     metavar="CONDITION",
     help='Exit with 3 if this holds: "latency_p95_ms > +10% and > +2ms", "agreement < 0.99". '
-    "With a sign it is the change, which must be told from chance; without one, the value of NEW. "
-    "Exit with 1 if that cannot be told.",
+    "With a sign it is the change, which must be more than chance; without one, the value of NEW. "
+    "Exit with 1 if that is unknown.",
 )
 @clips_option
 @output_options("table", "json", "markdown")
@@ -99,7 +99,7 @@ def compare_command(
     Every metric has an interval and one verdict: FASTER, SLOWER, SAME (the change is within 2%,
     whole interval) or UNCLEAR, with the reason. Frames of the warm-up are left out and counted.
 
-    One session a side tells the difference between these two recordings. Runs of the same thing
+    One session a side shows the difference between these two recordings. Runs of the same thing
     differ, too: --base A1 A2 ... --new B1 B2 ... takes that into account, with three a side at
     least, better five. A folder or a glob in quotes stands for all sessions in it.
 

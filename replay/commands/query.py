@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["query_command"]
 
 _FORMATS = ("table", "json", "jsonl", "csv", "markdown", "parquet")
-#: What may be a name or an address, but no statement.
+#: A name or an address, but not a statement.
 _WORD = re.compile(r"[^\s()'\"]+")
 
 
@@ -205,7 +205,7 @@ def _converse(reader: SqlReader, parameters: dict[str, Any], form: str, limit: i
 
 
 def _paths_and_sql(arguments: tuple[str, ...], *, has_file: bool) -> tuple[list[str], str | None]:
-    """Return the sessions, and the SQL: the last argument, where that is no session too."""
+    """Return the sessions, and the SQL: the last argument, where that is not a session too."""
     from dgrec.session import names_something
 
     *paths, last = arguments

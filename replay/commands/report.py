@@ -84,26 +84,16 @@ def _write_page(
     from dgrec.footage import Pixels, find_footage, recorded_files
     from dgrec.replay.report import check_file, write_report
 
-    # What takes time comes after what can be refused at once.
+    # Bad arguments are refused before anything takes time.
     footage = find_footage(session, video) if pictures else None
     keep = [*recorded_files([session]), *(footage.files if footage is not None else ())]
     check_file(output, overwrite=overwrite, keep=keep)
-    notes = _findings(session)
     if footage is None:
-        write_report(session, output, notes=notes, overwrite=overwrite)
+        write_report(session, output, overwrite=overwrite)
         return
     if footage.note:
         echo(footage.note, err=True)
     with Pixels(footage) as pixels:
-        write_report(session, output, pixels=pixels, notes=notes, overwrite=overwrite)
+        write_report(session, output, pixels=pixels, overwrite=overwrite)
         for note in pixels.notes():
             echo(note, err=True)
-
-
-def _findings(session: Session) -> list[str]:
-    """Return what limits the rate, in sentences; none of a session without frames."""
-    from dgrec.replay.query import SqlReader
-    from dgrec.replay.stats import explain
-
-    with SqlReader([session]) as reader:
-        return [finding for pipeline in explain([session], reader) for finding in pipeline.findings]

@@ -94,25 +94,8 @@ def stats_command(
     Every frame counts, the first ones too; how many are warm-up is said. Only --why leaves those
     out.
     """
-    chosen = [
-        name
-        for name, given in (
-            ("--by", by),
-            ("--window", window),
-            ("--why", why),
-            ("--late", late),
-            ("--follow", follow),
-        )
-        if given
-    ]
-    if len(chosen) > 1:
-        raise click.UsageError(f"{' and '.join(chosen)} cannot be combined: choose one")
-    if show_sql and follow:
-        raise click.UsageError("--follow reads the journal itself: there is no SQL to show")
-    if why and form == "csv":
-        raise click.UsageError("--why is written as table, json or markdown")
-    if charts and (form != "table" or show_sql or set(chosen) - {"--follow"}):
-        raise click.UsageError(_CHARTS)
+    asked = {"--by": by, "--window": window, "--why": why, "--late": late, "--follow": follow}
+    _check_combination([name for name, given in asked.items() if given], form, show_sql, charts)
 
     query = _query(by, window, late)
     if show_sql:
@@ -145,7 +128,7 @@ def stats_command(
                 raise click.UsageError(_CHARTS)
             query = _query("session", None, None)
         if query is not None or form in ("json", "csv"):
-            # Rows have no place for them, and of what a program reads nobody may see them.
+            # Rows have no place for them, and a program that reads the rest may not show them.
             for session in opened:
                 for caveat in caveats(session):
                     echo(f"{session.path}: {caveat}", err=True)
@@ -165,6 +148,17 @@ def stats_command(
                 write_pipelines(explain(opened, reader), form, destination)
 
 
+def _check_combination(asked: list[str], form: str, show_sql: bool, charts: bool | None) -> None:
+    if len(asked) > 1:
+        raise click.UsageError(f"{' and '.join(asked)} cannot be combined: choose one")
+    if show_sql and "--follow" in asked:
+        raise click.UsageError("--follow reads the journal itself: there is no SQL to show")
+    if "--why" in asked and form == "csv":
+        raise click.UsageError("--why is written as table, json or markdown")
+    if charts and (form != "table" or show_sql or set(asked) - {"--follow"}):
+        raise click.UsageError(_CHARTS)
+
+
 def _warn(line: str) -> None:
     echo(f"Warning: {line}", err=True)
 
@@ -175,7 +169,7 @@ def _say_what_is_missing(session: Session) -> None:
     missing = [name for name in MEASURED if name not in session.schema.names]
     if missing:
         what = ", ".join(missing)
-        echo(f"{session.path}: has no {what}: what needs that cannot be told", err=True)
+        echo(f"{session.path}: has no {what}: figures that need it are missing", err=True)
 
 
 def _query(by: str | None, window: float | None, late: int | None) -> str | None:

@@ -13,7 +13,15 @@ from dgrec.replay.output import Destination, Section, json_text, write_report
 from dgrec.units import and_more, counted, digits
 
 if TYPE_CHECKING:
-    from dgrec.comparison import Agreement, Comparison, Limit, Outcome, Recording, Row, Value
+    from dgrec.comparison import (
+        Agreement,
+        ComparedSession,
+        Comparison,
+        Limit,
+        MetricRow,
+        Outcome,
+        Value,
+    )
 
 __all__ = ["write_comparison"]
 
@@ -42,7 +50,7 @@ def write_comparison(
     """Write a comparison as ``table``, ``markdown`` or ``json``.
 
     Args:
-        checked: The conditions that it was held against.
+        checked: The conditions of ``--fail-on``, and whether each holds.
     """
     if form != "json":
         write_report(_sections(comparison), _notes(comparison, checked), form, destination)
@@ -105,7 +113,7 @@ def _fact(value: Any) -> str:
     return text if len(text) <= _LONGEST_FACT else text[:_LONGEST_FACT] + "…"
 
 
-def _recording_row(side: str, recording: Recording) -> tuple[str, ...]:
+def _recording_row(side: str, recording: ComparedSession) -> tuple[str, ...]:
     places = ", ".join(f"{place} {n:,}" for place, n in recording.dropped.items() if n)
     more = recording.dropped_at_start
     start = f"; {more:,} more while the model started" if more else ""
@@ -128,13 +136,13 @@ def _count_of(count: int | None) -> str:
     return "-" if count is None else f"{count:,}"
 
 
-def _warm_up(recording: Recording) -> str:
+def _warm_up(recording: ComparedSession) -> str:
     if recording.has_settled is None:
         return "too short"
     return f"{recording.warm_up:,}" if recording.has_settled else "not settled"
 
 
-def _row(row: Row) -> tuple[str, ...]:
+def _row(row: MetricRow) -> tuple[str, ...]:
     change = _percent(row.change)
     if row.change_low is not None or row.change_high is not None:
         low = _percent(row.change_low, "-100%")
@@ -262,7 +270,7 @@ def _notes(comparison: Comparison, checked: Sequence[tuple[Limit, Outcome]]) -> 
         yield (
             "This is a difference between these two recordings. How much runs of the same thing "
             f"differ is not in it: --base A1 A2 ... --new B1 B2 ... ({GOOD_SESSIONS} a side or "
-            "more) tells."
+            "more) shows it."
         )
     else:
         yield (
@@ -271,7 +279,7 @@ def _notes(comparison: Comparison, checked: Sequence[tuple[Limit, Outcome]]) -> 
         )
     yield from _pair_notes(comparison)
     yield (
-        "Effective: how many independent frames would tell as much; a frame's latency is like that "
+        "Effective: how many independent frames would say as much; a frame's latency is like that "
         "of the one before."
     )
     recordings = (*comparison.base, *comparison.new)
@@ -304,12 +312,12 @@ def _summary(comparison: Comparison) -> str:
     """Return how many rows have which verdict, the worst first."""
     order = (Verdict.SLOWER, Verdict.FASTER, Verdict.SAME, Verdict.UNCLEAR)
     counts = Counter(row.verdict for row in comparison.rows)
-    told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in order if counts[verdict])
+    verdicts = ", ".join(f"{counts[verdict]} {verdict}" for verdict in order if counts[verdict])
     agreement = comparison.agreement
     if agreement is not None:
         is_known = agreement.f1 is not None
-        told += f"; agreement {_share(agreement.f1) if is_known else 'cannot be told'}"
-    return f"In short: {told}."
+        verdicts += f"; agreement {_share(agreement.f1) if is_known else 'unknown'}"
+    return f"In short: {verdicts}."
 
 
 def _pair_notes(comparison: Comparison) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""SQL over recordings: what a stranger may ask, and the prompt where it is asked.
+"""SQL over recordings: reading statements, from anybody, and the prompt to type them.
 
 =========  =====================================================================
 reader     `SqlReader`: a connection that streams results and can be stopped

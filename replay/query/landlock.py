@@ -1,4 +1,4 @@
-"""Linux's Landlock: a thread gives up what it may do, and the kernel holds it to that."""
+"""Linux's Landlock: the kernel keeps a thread from writing files and from the network."""
 
 from __future__ import annotations
 

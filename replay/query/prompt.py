@@ -103,7 +103,7 @@ class Prompt:
     def run(self) -> None:
         """Take statements until the user leaves."""
         session = self._session()
-        echo("SQL over frames, detections and sessions; .help tells more, Ctrl-D leaves")
+        echo("SQL over frames, detections and sessions; .help lists the commands, Ctrl-D leaves")
         while not self._reader.is_stuck:
             try:
                 text = session.prompt("dgrec> ").strip()
@@ -195,7 +195,7 @@ class Prompt:
 
 
 def _is_command(text: str) -> bool:
-    # Words that other prompts know: nobody means a statement by them.
+    # Words that other prompts know, and that are no statements.
     return text.startswith(".") or text.removesuffix(";") in ("quit", "exit", "help")
 
 

@@ -32,7 +32,7 @@ _T = TypeVar("_T")
 _BATCH_ROWS = 2048
 #: Threads that run statements are called so, and a number.
 WORKER_NAME = "dgrec-duckdb"
-#: How long a statement that was told to stop may go on.
+#: How long an interrupted statement may go on.
 _PATIENCE_S = 3.0
 #: Bytes of intermediate results on the disk, unless there is little room.
 _MOST_SPILLED = 8 * 10**9
@@ -125,7 +125,7 @@ class SqlReader:
     def answer(
         self, text: str, parameters: Mapping[str, Any] | None = None, *, all_used: bool = False
     ) -> QueryResult:
-        """Run one statement of a stranger: checked first, unless this reader is ``unsafe``.
+        """Run one untrusted statement: checked first, unless this reader is ``unsafe``.
 
         Args:
             parameters: Values for ``$name`` in the text.
@@ -159,6 +159,22 @@ class SqlReader:
         self._start()
         return self._result(text, {})
 
+    def keep(self, *names: str) -> None:
+        """Compute views of few rows now, and answer from these rows what asks for them later.
+
+        A table macro is given with its arguments. Later calls give the same rows, whatever their
+        arguments are.
+        """
+        for name in names:
+            plain, bracket, _ = name.partition("(")
+            kind = f"MACRO {plain}(_ := 0) AS TABLE" if bracket else f"VIEW {plain} AS"
+            for statement in (
+                f"CREATE TABLE IF NOT EXISTS _{plain} AS FROM {name}",
+                f"CREATE OR REPLACE {kind} FROM _{plain}",
+            ):
+                self._start()
+                self._run(statement, {})
+
     def rows(self, text: str) -> list[dict[str, Any]]:
         """Run one statement and return all its rows; for results that are known to be small.
 
@@ -174,7 +190,7 @@ class SqlReader:
         """Return the statements in a text that may hold several.
 
         Raises:
-            QueryError: It is no SQL.
+            QueryError: It is not SQL.
         """
         self._start()
         found = self._wait(lambda: self.connection.extract_statements(text))
@@ -222,21 +238,25 @@ class SqlReader:
         return {name: parameters[name] for name in wanted}
 
     def _result(self, text: str, parameters: Mapping[str, Any]) -> QueryResult:
-        if damaged := self._wait(lambda: self._damaged(text, parameters)):
-            self._leave_out(damaged)
-            self._connect_anew()
-        while True:
-            try:
-                reader, first = self._wait(lambda: self._begin(text, parameters))
-                break
-            except _FileError as error:
-                self._leave_out_unreadable(error)
-                self._connect_anew()
+        reader, first = self._run(text, parameters)
         if reader is None:
             if self._unsafe:
                 return QueryResult(pa.schema([]), iter(()))
             raise QueryError("the statement gives no rows; only reading statements can be run")
         return QueryResult(reader.schema, self._batches(reader, first))
+
+    def _run(
+        self, text: str, parameters: Mapping[str, Any]
+    ) -> tuple[pa.RecordBatchReader | None, pa.RecordBatch | None]:
+        if damaged := self._wait(lambda: self._damaged(text, parameters)):
+            self._leave_out(damaged)
+            self._connect_anew()
+        while True:
+            try:
+                return self._wait(lambda: self._begin(text, parameters))
+            except _FileError as error:
+                self._leave_out_unreadable(error)
+                self._connect_anew()
 
     def _begin(
         self, text: str, parameters: Mapping[str, Any]

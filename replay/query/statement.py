@@ -1,9 +1,9 @@
-"""What a stranger's statement may be: one that reads rows, and nothing else.
+"""Refuses every statement that does more than read rows.
 
 DuckDB's own settings shut off files, the network and extensions (`dgrec.sql.views.connect`), but
 not everything: it may write to the files it may read, ``WITH c AS (COPY ...)`` counts as a SELECT,
-and functions have side effects. So DuckDB parses the statement, and what it has understood is held
-against lists of what may be in it.
+and functions have side effects. So DuckDB parses the statement, and its syntax tree is
+compared with lists of what may be in it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _REFUSED_FUNCTIONS = frozenset(
     json_execute_serialized_sql getvariable pg_sleep json_serialize_plan
     """.split()
 )
-#: Views of DuckDB's own that tell of more than the sessions.
+#: Views of DuckDB's own that show more than the sessions.
 _REFUSED_VIEWS = frozenset(
     ("pg_settings", "duckdb_logs", "duckdb_settings", "duckdb_secrets", "pragma_database_list")
 )
@@ -69,7 +69,7 @@ def one_statement(connection: duckdb.DuckDBPyConnection, text: str) -> duckdb.St
     """Return the only statement of ``text``.
 
     Raises:
-        QueryError: The text is no valid SQL, or no or several statements.
+        QueryError: The text is not valid SQL, or no or several statements.
     """
     try:
         statements = connection.extract_statements(text)
@@ -89,7 +89,7 @@ def check_only_reads(
     """Refuse everything but one statement that reads, with functions that only compute.
 
     Raises:
-        QueryError: The text is no valid SQL, no or several statements, or more than reading.
+        QueryError: The text is not valid SQL, no or several statements, or more than reading.
     """
     statement = one_statement(connection, text)
     body = statement.query

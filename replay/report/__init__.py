@@ -1,4 +1,4 @@
-"""A recording as one HTML file that opens offline: `page`, its `plots`, and `cli`."""
+"""A recording as one HTML file that opens offline."""
 
 from dgrec.replay.report.page import check_file, write_plot, write_report
 

@@ -10,16 +10,14 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import hashlib
-import math
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from decimal import Decimal
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from dgrec.errors import DgrecError
 from dgrec.files import NewFile, check_new_file, output_error
@@ -28,8 +26,10 @@ from dgrec.format import LARGEST_MEASUREMENT
 from dgrec.rates import exact_rate_text, rate_text
 from dgrec.replay.output import cell_text
 from dgrec.replay.query import SqlReader
-from dgrec.replay.report.plots import CHARTS, ChartPlan, Extent, Rows, Spec
-from dgrec.replay.stats import caveats, moments
+from dgrec.replay.report.pictures import SLOWEST, Picture, pictures
+from dgrec.replay.report.plots import CHARTS, ChartPlan
+from dgrec.replay.report.vega import Extent, Rows, Spec, number_text
+from dgrec.replay.stats import caveats, explain, moments
 from dgrec.units import counted
 from dgrec.version import __version__
 
@@ -42,10 +42,12 @@ __all__ = ["PLOTS", "write_plot", "write_report"]
 #: Names of the plots, in their order.
 PLOTS = tuple(plan.name for plan in CHARTS)
 
-#: Frames in the strip of the slowest, and how wide each is in the file, in pixels.
-_PICTURES = 12
-_PICTURE_WIDTH = 480
-_JPEG_QUALITY = 80
+_BUNDLER = """\
+import sys
+sys.path[:] = sys.argv[1:]
+import vl_convert
+sys.stdout.buffer.write(vl_convert.javascript_bundle().encode())
+"""
 #: The plots are drawn by Vega's interpreter: nothing in the page is evaluated as code.
 _START = """
 for (const source of document.querySelectorAll('script.spec')) {
@@ -64,15 +66,6 @@ class _Column:
     number: bool
 
 
-@dataclass(frozen=True)
-class _Picture:
-    frame: int
-    jpeg: str
-    width: int
-    height: int
-    caption: str
-
-
 @dataclass
 class _Section:
     """One part of the page: a plot, a table, or pictures."""
@@ -80,15 +73,15 @@ class _Section:
     name: str
     title: str
     text: str
-    #: What made it, by what it is called.
+    #: The SQL that made it, by its name.
     statements: dict[str, str] = field(default_factory=dict)
     spec: Spec | None = None
     columns: list[_Column] = field(default_factory=list)
     rows: list[list[str]] = field(default_factory=list)
-    pictures: list[_Picture] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)
     #: Said instead where there is nothing to show.
     nothing: str = ""
-    #: What has to be known of the pictures.
+    #: Warnings about the pictures.
     caveats: list[str] = field(default_factory=list)
     #: Said below a table that does not show every row.
     rest: str = ""
@@ -104,14 +97,6 @@ class _TablePlan:
     #: Rows that are shown at most.
     limit: int | None = None
 
-
-#: The slowest frames: those of the strip.
-_SLOWEST = f"""
-SELECT frame, captured_at, latency_ms, read_ms, preprocess_ms, inference_ms, postprocess_ms,
-       dropped_before
-FROM frames
-ORDER BY latency_ms DESC, frame
-LIMIT {_PICTURES}"""
 
 _FIRST_TABLES = (
     _TablePlan(
@@ -193,7 +178,6 @@ def write_report(
     output: Path,
     *,
     pixels: Pixels | None = None,
-    notes: Sequence[str] = (),
     overwrite: bool = False,
 ) -> None:
     """Write the report of ``session`` to ``output``.
@@ -202,8 +186,6 @@ def write_report(
         session: The session.
         output: The HTML file to write; it appears when it is whole.
         pixels: Where the strip of the slowest frames comes from; without it there is none.
-        notes: Sentences that stand first, for whoever reads nothing else. Above them is what has
-            to be known of the session: damage, no end, cuts.
         overwrite: Whether ``output`` may be replaced.
 
     Raises:
@@ -211,17 +193,20 @@ def write_report(
         DgrecError: The libraries that draw the plots are not installed.
     """
     check_file(output, overwrite=overwrite, keep=recorded_files([session]))
-    template, library = _template(), _plot_library()
-    with SqlReader([session]) as reader:
+    template = _template()
+    with _bundling() as bundler, SqlReader([session]) as reader:
         extent = _extent(session, reader)
+        findings = [finding for item in explain([session], reader) for finding in item.findings]
+        reader.keep("session_throughput", f"label_windows({number_text(extent.span_s)})")
         summary = _summary(reader, extent, moments(session))
         sections = list(_sections(reader, session, extent, pixels))
+        library = _bundled(bundler)
     page = template.render(
         name=str(session.metadata.get("name") or session.path.stem),
         path=session.path.name,
         summary=summary,
         caveats=caveats(session),
-        findings=list(notes),
+        findings=findings,
         sections=sections,
         library=library,
         start=_START,
@@ -266,10 +251,11 @@ def _sections(
         if plan.name == "stages" and moments(session) == 1:
             for table in _FIRST_TABLES:
                 yield _table(reader, table)
+    # Drawing takes libraries and memory that the statements can do without.
+    tables = [_table(reader, table) for table in _LAST_TABLES]
     if pixels is not None:
         yield _strip(reader, session, pixels)
-    for table in _LAST_TABLES:
-        yield _table(reader, table)
+    yield from tables
 
 
 def _chart(reader: SqlReader, plan: ChartPlan, extent: Extent) -> _Section:
@@ -291,17 +277,11 @@ def _chart(reader: SqlReader, plan: ChartPlan, extent: Extent) -> _Section:
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row whose values JSON knows: no NaN, no decimals, no stamps."""
+    """Return a row whose values JSON knows: no decimals."""
     return {
-        key: value if value is None or isinstance(value, str) else _finite(float(value))
+        key: value if value is None or isinstance(value, str) else float(value)
         for key, value in row.items()
     }
-
-
-def _finite(value: float) -> float | int | None:
-    if not math.isfinite(value):
-        return None
-    return int(value) if value.is_integer() else value
 
 
 def _table(reader: SqlReader, plan: _TablePlan) -> _Section:
@@ -362,74 +342,19 @@ def _strip(reader: SqlReader, session: Session, pixels: Pixels) -> _Section:
         "slowest",
         "The slowest frames",
         "With what was found in them, in the order of the recording.",
-        {"SQL": _SLOWEST.strip()},
+        {"SQL": SLOWEST.strip()},
         nothing="No frames.",
     )
-    rows = sorted(reader.rows(_SLOWEST), key=lambda row: int(row["frame"]))
+    rows = sorted(reader.rows(SLOWEST), key=lambda row: int(row["frame"]))
     if not rows:
         return section
-    with ExitStack() as closing:
-        section.pictures = list(_pictures(session, rows, pixels, closing))
+    section.pictures = pictures(session, rows, pixels)
     # That pixels are missing shows; that they are black, or from another file, does not.
     if pixels.footage.note:
         section.caveats = [f"{pixels.footage.note[0].upper()}{pixels.footage.note[1:]}."]
     missing = len(rows) - len(section.pictures)
     section.nothing = f"{missing} of them have no pixels." if missing else ""
     return section
-
-
-def _pictures(
-    session: Session, rows: Rows, pixels: Pixels, closing: ExitStack
-) -> Iterator[_Picture]:
-    import cv2
-
-    from dgrec.replay.rendering import Scene
-
-    painter = Scene().painter(session, closing)
-    positions = _positions(session, [int(row["frame"]) for row in rows])
-    for row in rows:
-        result = session.result(positions[int(row["frame"])])
-        image = pixels.frame(result.row)
-        if image is None:
-            continue
-        picture = painter.draw(result, image)
-        height, width = picture.shape[:2]
-        if width > _PICTURE_WIDTH:
-            height, width = max(1, round(height * _PICTURE_WIDTH / width)), _PICTURE_WIDTH
-            picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-        ok, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-        if ok:
-            yield _Picture(
-                int(row["frame"]),
-                base64.b64encode(data.tobytes()).decode(),
-                width,
-                height,
-                _caption(row),
-            )
-
-
-def _positions(session: Session, frames: list[int]) -> dict[int, int]:
-    """Return where frames stand: numbers count on over rows that were lost or are elsewhere."""
-    found: dict[int, int] = {}
-    start = 0
-    for batch in session.batches(["frame"]):
-        numbers = batch.column("frame").to_numpy()
-        for at in np.flatnonzero(np.isin(numbers, frames)).tolist():
-            found.setdefault(int(numbers[at]), start + at)
-        start += batch.num_rows
-    return found
-
-
-def _caption(row: Mapping[str, Any]) -> str:
-    stages = [
-        f"{name} {row[f'{name}_ms']:,.1f}"
-        for name in ("preprocess", "inference", "postprocess")
-        if row[f"{name}_ms"] is not None
-    ]
-    lost = f"; {row['dropped_before']:,} frames lost before it" if row["dropped_before"] else ""
-    inside = f" ({', '.join(stages)})" if stages else ""
-    latency = "-" if row["latency_ms"] is None else f"{row['latency_ms']:,.1f} ms"
-    return f"frame {row['frame']:,}: {latency}{inside}{lost}"
 
 
 def _extent(session: Session, reader: SqlReader) -> Extent:
@@ -479,11 +404,25 @@ def _template() -> Any:
     return environment.from_string(text)
 
 
-def _plot_library() -> str:
-    script = str(_import("vl_convert").javascript_bundle())
+def _bundling() -> subprocess.Popen[bytes]:
+    """Start a process that makes one script of the plot libraries.
+
+    It takes a second and 130 MB, in which no other Python code of its process can run.
+    """
+    _import("vl_convert")
+    return subprocess.Popen(
+        [sys.executable, "-c", _BUNDLER, *sys.path], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def _bundled(bundler: subprocess.Popen[bytes]) -> str:
+    script, errors = bundler.communicate()
+    if bundler.returncode:
+        lines = errors.decode(errors="replace").splitlines() or [f"exit code {bundler.returncode}"]
+        raise DgrecError(f"the plot libraries cannot be bundled: {lines[-1]}")
     # Inside a page, this text would end the script.
-    assert "</script" not in script.lower()
-    return script
+    assert b"</script" not in script.lower()
+    return script.decode()
 
 
 def _import(name: str) -> Any:

@@ -7,24 +7,26 @@ length give plots of one size: frames are counted into at most a few hundred spa
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-__all__ = ["CHARTS", "ChartPlan", "Extent", "Rows", "Spec"]
+from dgrec.replay.report.vega import (
+    FRAMES_IN_SPAN,
+    Extent,
+    Rows,
+    Spec,
+    base_spec,
+    number_text,
+    over_time,
+    tooltip,
+)
 
-Rows = list[dict[str, Any]]
-Spec = dict[str, Any]
+__all__ = ["CHARTS", "ChartPlan"]
 
-#: Spans of time that a plot is cut into, at most.
-_SPANS = 240
-#: Fewer frames than this say little about a span of time.
-_FRAMES_IN_SPAN = 8
 #: Up to here every frame is a point of its own.
 _POINTS = 3000
 #: Labels with a colour of their own; the rest is drawn together.
 _LABELS = 9
-_WIDTH = 860
 #: Colours that keep apart for colour-blind readers too (Okabe and Ito).
 _BLUE, _ORANGE, _GREEN, _RED = "#0072b2", "#e69f00", "#009e73", "#d55e00"
 _GREY = "#9aa0a6"
@@ -33,30 +35,7 @@ _STAGE_COLORS = (_ORANGE, _BLUE, _GREEN, _GREY)
 _MARKS = ("p50", "p50 to p95", "slowest frame")
 _MARK_COLORS = (_BLUE, "#bfdbeb", _ORANGE)
 #: Seconds since the first frame was captured, for each frame.
-_SECOND = "epoch(captured_at - (SELECT min(captured_at) FROM frames))"
-
-
-@dataclass(frozen=True)
-class Extent:
-    """How long a session is, and how large its latencies are: what plots are cut by."""
-
-    frames: int
-    #: From the first frame's capture to the last result.
-    seconds: float
-    #: Latency below which 99.5% of the frames are, in ms; None without frames.
-    latency_ms: float | None
-    detections: int
-
-    @property
-    def span_s(self) -> float:
-        """Seconds in one span of time: 1, 2 or 5 times a power of ten."""
-        spans = min(_SPANS, max(1, self.frames // _FRAMES_IN_SPAN))
-        return _nice(max(self.seconds / spans, 0.001))
-
-    @property
-    def bin_ms(self) -> float:
-        """Milliseconds in one bar of a histogram."""
-        return _nice(max((self.latency_ms or 1.0) / 60, 0.001))
+_SECOND = "((epoch_us(captured_at) - (SELECT min(epoch_us(captured_at)) FROM frames)) / 1e6)"
 
 
 @dataclass(frozen=True)
@@ -77,17 +56,6 @@ class ChartPlan:
     more: Mapping[str, Callable[[Extent], str]] = field(default_factory=dict)
 
 
-def _nice(value: float) -> float:
-    """Return the next larger of 1, 2 and 5 times a power of ten."""
-    power = 10.0 ** math.floor(math.log10(value))
-    step = next(step for step in (1, 2, 5, 10) if step * power >= value * (1 - 1e-9))
-    return float(f"{step * power:.12g}")
-
-
-def _number(value: float) -> str:
-    return f"{value:.12g}"
-
-
 # --- latency over time ---------------------------------------------------------------------------
 
 
@@ -98,7 +66,7 @@ SELECT frame, {_SECOND} AS second, latency_ms,
        preprocess_ms, inference_ms, postprocess_ms, dropped_before
 FROM frames
 ORDER BY frame"""
-    span = _number(extent.span_s)
+    span = number_text(extent.span_s)
     return f"""
 SELECT floor({_SECOND} / {span}) * {span} AS second,
        unnest(_summary(latency_ms)),
@@ -112,7 +80,7 @@ ORDER BY second"""
 def _latency_spec(rows: Rows, extent: Extent) -> Spec:
     y = {"type": "quantitative", "axis": {"title": "latency, ms"}}
     if "latency_ms" in rows[0]:
-        tooltip = _tooltip(
+        shown = tooltip(
             frame="frame",
             second="s",
             latency_ms="latency, ms",
@@ -128,12 +96,12 @@ def _latency_spec(rows: Rows, extent: Extent) -> Spec:
             },
             {
                 "mark": {"type": "point", "filled": True, "size": 14, "color": _BLUE},
-                "encoding": {"y": {"field": "latency_ms", **y}, "tooltip": tooltip},
+                "encoding": {"y": {"field": "latency_ms", **y}, "tooltip": shown},
             },
             _drop_marks("dropped_before"),
         ]
     else:
-        tooltip = _tooltip(
+        shown = tooltip(
             second="from second",
             frames="frames",
             p50_ms="p50, ms",
@@ -160,12 +128,12 @@ def _latency_spec(rows: Rows, extent: Extent) -> Spec:
                 "encoding": {
                     "y": {"field": "max_ms", **y},
                     "color": _named("slowest frame"),
-                    "tooltip": tooltip,
+                    "tooltip": shown,
                 },
             },
             _drop_marks("dropped"),
         ]
-    return _over_time(rows, extent, layers, height=240)
+    return over_time(rows, extent, layers, height=240)
 
 
 def _named(mark: str) -> Spec:
@@ -185,7 +153,7 @@ def _drop_marks(name: str) -> Spec:
         "mark": {"type": "tick", "color": _RED, "thickness": 2, "orient": "vertical", "size": 16},
         "encoding": {
             "y": {"value": "height"},
-            "tooltip": _tooltip(second="s", **{name: "frames lost"}),
+            "tooltip": tooltip(second="s", **{name: "frames lost"}),
         },
     }
 
@@ -194,8 +162,8 @@ def _drop_marks(name: str) -> Spec:
 
 
 def _histogram_sql(extent: Extent) -> str:
-    width = _number(extent.bin_ms)
-    last = _number(extent.bin_ms * math.ceil((extent.latency_ms or 1.0) / extent.bin_ms))
+    width = number_text(extent.bin_ms)
+    last = number_text(extent.bin_ms * math.ceil((extent.latency_ms or 1.0) / extent.bin_ms))
     return f"""
 SELECT least(floor(latency_ms / {width}) * {width}, {last}) AS from_ms,
        count(*) AS frames
@@ -220,7 +188,7 @@ def _histogram_spec(rows: Rows, extent: Extent) -> Spec:
     ]
     marks = [row for row in rows if "name" in row and row["ms"] is not None]
     return {
-        **_base(220),
+        **base_spec(220),
         "layer": [
             {
                 "data": {"values": bars},
@@ -238,7 +206,7 @@ def _histogram_spec(rows: Rows, extent: Extent) -> Spec:
                         "type": "quantitative",
                         "axis": {"title": "frames"},
                     },
-                    "tooltip": _tooltip(from_ms="from, ms", to_ms="to, ms", frames="frames"),
+                    "tooltip": tooltip(from_ms="from, ms", to_ms="to, ms", frames="frames"),
                 },
             },
             {
@@ -246,7 +214,7 @@ def _histogram_spec(rows: Rows, extent: Extent) -> Spec:
                 "mark": {"type": "rule", "color": _RED, "strokeDash": [4, 3]},
                 "encoding": {
                     "x": {"field": "ms", "type": "quantitative"},
-                    "tooltip": _tooltip(name="quantile", ms="ms"),
+                    "tooltip": tooltip(name="quantile", ms="ms"),
                 },
             },
             {
@@ -265,7 +233,7 @@ def _histogram_spec(rows: Rows, extent: Extent) -> Spec:
 
 
 def _stages_sql(extent: Extent) -> str:
-    span = _number(extent.span_s)
+    span = number_text(extent.span_s)
     return f"""
 SELECT floor({_SECOND} / {span}) * {span} AS second,
        unnest(['preprocess', 'inference', 'postprocess', 'other']) AS stage,
@@ -297,14 +265,14 @@ def _stages_spec(rows: Rows, extent: Extent) -> Spec:
                 "legend": {"title": None, "orient": "top"},
             },
             "order": {"field": "order"},
-            "tooltip": _tooltip(second="from second", stage="stage", mean_ms="mean, ms"),
+            "tooltip": tooltip(second="from second", stage="stage", mean_ms="mean, ms"),
         },
     }
     ordered = [
         {**row, "mean_ms": row["mean_ms"] or 0.0, "order": _STAGES.index(row["stage"])}
         for row in rows
     ]
-    return _over_time(ordered, extent, [layer], height=220, spans=True)
+    return over_time(ordered, extent, [layer], height=220, spans=True)
 
 
 # --- throughput ----------------------------------------------------------------------------------
@@ -313,14 +281,15 @@ def _stages_spec(rows: Rows, extent: Extent) -> Spec:
 def _throughput_sql(extent: Extent) -> str:
     # What is left at the end belongs to the last span, if it is less than half of one: a rate over
     # a moment would be a spike.
-    span = _number(extent.span_s)
+    span = number_text(extent.span_s)
     return f"""
 SELECT epoch(min(window_start) - (SELECT min(captured_at) FROM frames)) AS second,
        sum(seconds) AS seconds, sum(fps * seconds) / sum(seconds) AS fps, sum(frames) AS frames,
        sum(dropped) AS dropped, sum(dropped_at_start) AS dropped_at_start,
        sum(skipped) AS skipped
 FROM (
-    SELECT *, row_number() OVER (ORDER BY window_start) - (2 * seconds < {span})::INT AS number
+    SELECT *, row_number() OVER (ORDER BY window_start)
+              - CASE WHEN 2 * seconds < {span} THEN 1 ELSE 0 END AS number
     FROM throughput({span})
 )
 GROUP BY greatest(number, 1)
@@ -328,7 +297,7 @@ ORDER BY second"""
 
 
 def _throughput_spec(rows: Rows, extent: Extent) -> Spec:
-    tooltip = _tooltip(
+    shown = tooltip(
         second="from second",
         frames="results",
         fps="frames/s",
@@ -345,12 +314,12 @@ def _throughput_spec(rows: Rows, extent: Extent) -> Spec:
                     "type": "quantitative",
                     "axis": {"title": "frames, 1/s"},
                 },
-                "tooltip": tooltip,
+                "tooltip": shown,
             },
         },
         _drop_marks("dropped"),
     ]
-    return _over_time(rows, extent, layers, height=180, spans=True)
+    return over_time(rows, extent, layers, height=180, spans=True)
 
 
 # --- detections ----------------------------------------------------------------------------------
@@ -358,17 +327,14 @@ def _throughput_spec(rows: Rows, extent: Extent) -> Spec:
 
 def _labels_sql(extent: Extent) -> str:
     # The spans are those of the throughput.
-    span = _number(extent.span_s)
+    span = number_text(extent.span_s)
     return f"""
 WITH whole AS (
-    SELECT *, greatest(0, round(ended / {span}) - 1) AS last
-    FROM (SELECT min(captured_at) AS started,
-                 epoch(max(completed_at) - min(captured_at)) AS ended FROM frames)
+    SELECT duration_s AS ended, greatest(0, round(ended / {span}) - 1) AS last
+    FROM session_throughput
 ), counted AS MATERIALIZED (
-    SELECT CASE WHEN captured_at IS NOT NULL
-                THEN least(floor(epoch(captured_at - started) / {span}), last) END AS number,
-           label, sum(detections)::BIGINT AS detections
-    FROM whole, frame_labels GROUP BY ALL
+    SELECT CASE WHEN last < number THEN last ELSE number END AS number, label, detections
+    FROM whole, label_windows({span})
 ), ranked AS (
     SELECT label, row_number() OVER (ORDER BY sum(detections) DESC, label) AS place
     FROM counted GROUP BY label
@@ -402,90 +368,12 @@ def _labels_spec(rows: Rows, extent: Extent) -> Spec:
                 "scale": {"scheme": "tableau10"},
                 "legend": {"title": None, "orient": "top", "columns": 5},
             },
-            "tooltip": _tooltip(
+            "tooltip": tooltip(
                 second="from second", label="label", detections="detections", per_second="1/s"
             ),
         },
     }
-    return _over_time(rows, extent, [layer], height=200, spans=True)
-
-
-# --- what they share -----------------------------------------------------------------------------
-
-
-def _base(height: int) -> Spec:
-    return {
-        "width": _WIDTH,
-        "height": height,
-        "background": None,
-        "config": {
-            "font": "system-ui, sans-serif",
-            "view": {"stroke": None},
-            "axis": {"gridColor": "#e8eaed", "labelColor": "#3c4043", "titleColor": "#3c4043"},
-        },
-    }
-
-
-def _over_time(
-    rows: Sequence[Mapping[str, Any]],
-    extent: Extent,
-    layers: list[Spec],
-    *,
-    height: int,
-    spans: bool = False,
-) -> Spec:
-    """Return ``layers`` over the time since the first frame; the wheel zooms, dragging moves."""
-    unit, seconds = next(
-        (unit, seconds)
-        for unit, seconds, limit in (
-            ("seconds", 1, 600),
-            ("minutes", 60, 4 * 3600),
-            ("hours", 3600, math.inf),
-        )
-        if extent.seconds <= limit
-    )
-    end = max(extent.seconds, extent.span_s)
-    x: Spec = {
-        "field": "time",
-        "type": "quantitative",
-        "axis": {"title": f"{unit} since the first frame"},
-        "scale": {"domain": [0, end / seconds], "nice": False},
-    }
-    transform = [{"calculate": f"datum.second / {seconds}", "as": "time"}]
-    span: Spec = {}
-    if spans:
-        span = {
-            "x": {**x, "bin": {"binned": True}},
-            "x2": {"field": "until"},
-        }
-        # The last one ends with the recording.
-        until = f"datum.second + (datum.seconds || {_number(extent.span_s)})"
-        transform.append({"calculate": f"min({until}, {_number(end)}) / {seconds}", "as": "until"})
-    zoom = {"name": "zoom", "select": {"type": "interval", "encodings": ["x"]}, "bind": "scales"}
-    # The first layer shows the spans; those upon it mark moments.
-    encodings = [span or {"x": x}, *({"x": x} for _ in layers[1:])]
-    placed = [
-        {**layer, "encoding": {**place, **layer["encoding"]}}
-        for layer, place in zip(layers, encodings, strict=True)
-    ]
-    placed[0]["params"] = [zoom]
-    return {
-        **_base(height),
-        "data": {"values": list(rows)},
-        "transform": transform,
-        "layer": placed,
-    }
-
-
-def _tooltip(**titles: str) -> list[Spec]:
-    return [
-        {"field": name, "title": title, **({"format": ".4~g"} if _is_measured(name) else {})}
-        for name, title in titles.items()
-    ]
-
-
-def _is_measured(name: str) -> bool:
-    return name.endswith("ms") or name in ("second", "per_second", "fps")
+    return over_time(rows, extent, [layer], height=200, spans=True)
 
 
 CHARTS = (
@@ -513,7 +401,7 @@ CHARTS = (
         "transport.",
         _stages_sql,
         _stages_spec,
-        at_least=_FRAMES_IN_SPAN,
+        at_least=FRAMES_IN_SPAN,
     ),
     ChartPlan(
         "throughput",
@@ -521,7 +409,7 @@ CHARTS = (
         "Results as they came out. Red marks at the foot: frames lost there.",
         _throughput_sql,
         _throughput_spec,
-        at_least=_FRAMES_IN_SPAN,
+        at_least=FRAMES_IN_SPAN,
     ),
     ChartPlan(
         "detections",
@@ -530,6 +418,6 @@ CHARTS = (
         _labels_sql,
         _labels_spec,
         nothing="Nothing was detected.",
-        at_least=_FRAMES_IN_SPAN,
+        at_least=FRAMES_IN_SPAN,
     ),
 )

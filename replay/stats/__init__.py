@@ -1,19 +1,23 @@
-"""What recordings measured: tables, charts of text, and why the rate is what it is.
+"""The numbers of recordings: tables, charts of text, and what limited the rate.
 
-=========  =====================================================================
-summary    one recording in numbers
-questions  the SQL of `dgrec stats`, made of the library
-why        what limited the rate, in sentences
-caveats    what has to be known before numbers are believed
-charts     a histogram and a time line in the terminal
-follow     the numbers of a recording that is still going on
-cli        `dgrec stats`
-=========  =====================================================================
+================  ==============================================================
+summary           one recording in numbers
+questions         the SQL of `dgrec stats`, made of the library
+pipeline          how busy each stage was
+bottleneck        which of them limited the rate
+findings          the same in sentences
+oversubscription  more work at a time than the machine has cores
+caveats           what has to be known before numbers are believed
+charts            a histogram and a time line in the terminal
+follow            the numbers of a recording that is still going on
+================  ==============================================================
 """
 
 from dgrec.replay.stats import questions
+from dgrec.replay.stats.bottleneck import LOADS_QUERY, PIPELINES_QUERY, explain
 from dgrec.replay.stats.caveats import caveats, moments
 from dgrec.replay.stats.charts import can_show_blocks, histogram, time_line
+from dgrec.replay.stats.findings import write_pipelines
 from dgrec.replay.stats.follow import (
     SEALING_S,
     Follower,
@@ -24,7 +28,6 @@ from dgrec.replay.stats.follow import (
 )
 from dgrec.replay.stats.questions import script
 from dgrec.replay.stats.summary import MEASURED, measure, queries, write_stats
-from dgrec.replay.stats.why import LOADS_QUERY, PIPELINES_QUERY, explain, write_pipelines
 
 __all__ = [
     "Follower",

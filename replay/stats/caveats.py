@@ -1,4 +1,4 @@
-"""What has to be known of a session before its numbers are believed."""
+"""Reasons why the numbers of a session may be less, or of something else, than they seem."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["caveats", "moments"]
 
-#: Ends that nobody asked for.
+#: How recordings end unintended.
 _ENDED_EARLY = {
     "source_lost": "the source was lost",
     "disk_full": "there was no room left",

@@ -21,7 +21,7 @@ _ASCII = " .:#"
 _MARGIN = 10
 _HISTOGRAM_HEIGHT = 6
 _LINE_HEIGHT = 3
-#: More columns than this tell no more, and windows would hold a frame or two each.
+#: With more columns, windows would hold a frame or two each.
 _MOST_COLUMNS = 120
 
 
@@ -59,7 +59,7 @@ class TimeLine:
     fps: tuple[float, ...]
     #: 95th percentile of the latency; None where nothing came out.
     latency_p95_ms: tuple[float | None, ...]
-    #: Source frames lost; None where the file does not tell.
+    #: Source frames lost; None where the file does not have it.
     dropped: tuple[int | None, ...]
 
     def lines(self, *, blocks: bool) -> Iterator[str]:

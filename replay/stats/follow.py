@@ -53,7 +53,7 @@ _Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What is known of a recording so far. The recent numbers are of the last `RECENT_S` seconds,
+    """The numbers of a recording so far. The recent numbers are of the last `RECENT_S` seconds,
     before ``now``: while nothing comes, the recent rate goes down."""
 
     frames: int
@@ -93,7 +93,7 @@ class Follower:
         self._tail = JournalTail(path)
         self._recent: deque[tuple[_Floats, _Floats, _Floats]] = deque()
         self._rows = RowTotals()
-        #: What the parts add up to that ended before this began.
+        #: Totals of the parts that ended before this one began.
         self._before: Counter[str] = Counter()
         self._rate = RecentRate(RECENT_S)
         self._first_s = self._last_s = 0.0
@@ -113,7 +113,7 @@ class Follower:
 
     def poll(self) -> bool:
         """Read what has come since; return whether the recording goes on."""
-        # Asked first: what was written before the recorder let go of the journal is read below.
+        # Asked first: whatever was written before the recorder closed the journal is read below.
         is_written = is_being_written(self.path)
         for batch in self._tail.read():
             self._take(batch)

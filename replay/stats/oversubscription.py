@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from dgrec.format import video_entries
+from dgrec.replay.stats.pipeline import Load
 
 if TYPE_CHECKING:
     from dgrec.session import Session
@@ -26,17 +27,8 @@ _FAR_ABOVE = 3.0
 
 _TRY = (
     "try a single device (--property devices_selected=[0]), fewer threads, or fewer sources at "
-    "once, and hold both against each other with dgrec compare"
+    "once, and compare both with dgrec compare"
 )
-
-
-class StageLoad(Protocol):
-    """What is looked at of `dgrec.replay.stats.why.Load`."""
-
-    @property
-    def stage(self) -> str: ...
-    @property
-    def mean_ms(self) -> float | None: ...
 
 
 @dataclass(frozen=True)
@@ -84,9 +76,7 @@ FROM thirds GROUP BY session_id
 HAVING count(*) >= 40 AND count(DISTINCT third) > 1 AND bool_or(third = 'slow')"""
 
 
-def oversubscription(
-    session: Session, loads: Sequence[StageLoad], humps: Humps | None
-) -> Iterator[str]:
+def oversubscription(session: Session, loads: Sequence[Load], humps: Humps | None) -> Iterator[str]:
     """Yield a sentence for each sign, the last one with what to try."""
     metadata = session.metadata
     model = _mapping(metadata.get("model"))
@@ -134,7 +124,7 @@ def oversubscription(
 def _far_above_work(
     session: Session,
     machine: Mapping[str, Any],
-    loads: Sequence[StageLoad],
+    loads: Sequence[Load],
     humps: Humps | None,
 ) -> tuple[float, float] | None:
     """Return processor time of a frame, and what it takes at most where nothing is in its way.

@@ -1,4 +1,4 @@
-"""What `dgrec stats` asks the SQL library, as SQL that can be read, copied and changed."""
+"""The statements of `dgrec stats`, made of the SQL library, to be read, copied and changed."""
 
 from __future__ import annotations
 
@@ -111,11 +111,11 @@ def script(*queries: str) -> str:
                 waiting.append(entry.sql)
     end = ";\n" if len(queries) > 1 else "\n"
     order = [entry for entry in library.entries() if entry in used]
-    told = [
+    comments = [
         "".join(f"-- {line}\n".replace("--  \n", "--\n") for line in _lines(entry))
         for entry in order
     ]
-    return "\n".join([*told, *(query.rstrip() + end for query in queries)])
+    return "\n".join([*comments, *(query.rstrip() + end for query in queries)])
 
 
 def _lines(entry: library.Entry) -> list[str]:

@@ -39,7 +39,7 @@ STAGES = (
 )
 #: Places at which a frame can be lost.
 DROP_PLACES = ("camera", "queue", "writer")
-#: What is measured: a file that another tool has rewritten may lack some of it.
+#: The columns that are measured: a file that another tool has rewritten may lack some.
 MEASURED = (
     "captured_at",
     "completed_at",
@@ -91,7 +91,7 @@ class LabelStats:
 
 @dataclass(frozen=True)
 class SessionStats:
-    """What `measure` found out. Rates are per second, durations named ``_ms`` in milliseconds."""
+    """The result of `measure`. Rates are per second, durations named ``_ms`` in milliseconds."""
 
     session: str
     session_id: str
@@ -100,7 +100,7 @@ class SessionStats:
     duration_s: float | None
     #: Frames per second (``rate`` in the library). None below two frames.
     throughput_fps: float | None
-    #: Source frames left out on purpose. None, here and below: the file does not tell it.
+    #: Source frames left out on purpose. None, here and below: the file does not have it.
     skipped: int | None
     #: Source frames lost once the model had started, in total and by place; ``at_start``: while it
     #: did.
@@ -108,7 +108,7 @@ class SessionStats:
     #: ``latency_ms`` of the first frame, and how many times the median that is.
     first_frame: Mapping[str, float | None]
     #: ``frames`` before the session had settled (`warm_up` in the library); ``has_settled``, None
-    #: where it is too short to tell or not timed; ``window_frames``, three times which it takes.
+    #: where it is too short or not timed; ``window_frames``, three times which it takes.
     warm_up: Mapping[str, int | bool | None]
     #: ``exact`` or ``estimated``.
     quantiles: str
@@ -302,7 +302,7 @@ def _settled(stats: SessionStats) -> str:
 def unsettled(window_frames: int | None) -> str:
     """Return why it is not known whether a session settled."""
     if window_frames is None:
-        return "not timed, so whether it settled cannot be told"
+        return "not timed, so whether it settled is unknown"
     return f"too short to tell (that takes 3 windows of {window_frames:,} frames)"
 
 

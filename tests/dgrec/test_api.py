@@ -47,6 +47,7 @@ def test_every_error_is_public_and_of_one_family() -> None:
 HEAVY = ("pyarrow", "numpy", "degirum", "degirum_tools", "duckdb", "cv2", "av", "click", "rich")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("statement", "allowed"),
     [

@@ -116,6 +116,7 @@ def test_a_file_that_was_replaced_is_another(tmp_path: Path) -> None:
             session.check()
 
 
+@pytest.mark.slow
 def test_a_damaged_session_of_a_folder_is_left_out(tmp_path: Path) -> None:
     for name in "abc":
         made(tmp_path / f"{name}.parquet")
@@ -143,6 +144,7 @@ def test_a_damaged_session_of_a_folder_is_left_out(tmp_path: Path) -> None:
     connection.close()
 
 
+@pytest.mark.slow
 def test_a_damaged_part_is_named_when_it_is_read(tmp_path: Path) -> None:
     output = write_set(tmp_path)
     bad = flipped(tmp_path / "s-0003.parquet", "latency_ms", 0)

@@ -135,6 +135,7 @@ def assert_nothing_of(password: str, *texts: str) -> None:
             assert part not in text, (part, text)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(
     _PASSWORDS,

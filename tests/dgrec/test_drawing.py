@@ -157,6 +157,7 @@ def assert_drawn_alike(one: Any, other: Any) -> None:
         assert np.array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("area_work", [0, 4000], ids=["in parts", "at once"])
 @pytest.mark.parametrize("type_name", TYPES)
 def test_every_type_is_drawn_as_pysdk_draws_it(

@@ -42,6 +42,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_session(tmp_path_factory.mktemp("plain") / "s.parquet", make_rows(12))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["folder", "file"])
 def test_a_session_says_the_same_whatever_it_is_called(
     tmp_path: Path, plain: Path, kind: str
@@ -66,6 +67,7 @@ def test_a_session_says_the_same_whatever_it_is_called(
     assert detections == sorted(expected[1] * len(NAMES), key=lambda row: row[0])
 
 
+@pytest.mark.slow
 def test_parts_and_journals_say_the_same(tmp_path: Path) -> None:
     place = tmp_path / "latency_ms=5"
     place.mkdir()

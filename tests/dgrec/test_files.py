@@ -350,6 +350,7 @@ def _compete(path: Path, number: int, replace: bool, barrier: Any, won: Any) -> 
     won.put(number)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("replace", [False, True])
 def test_many_at_once(tmp_path: Path, replace: bool) -> None:
     """No file ever holds the lines of two, and of those that may not replace exactly one wins."""

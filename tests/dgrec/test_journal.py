@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+import dgrec.format.journal as journal_module
 import dgrec.format.messages as messages_module
 from dgrec.errors import (
     DgrecError,
@@ -26,7 +27,8 @@ from dgrec.errors import (
     OutputError,
     SessionError,
 )
-from dgrec.format import SCHEMA, Journal, JournalWriter, is_being_written
+from dgrec.format import SCHEMA, Journal, JournalTail, JournalWriter, is_being_written
+from dgrec.format.encode import build_batch
 from dgrec.format.messages import whole_messages
 from dgrec.format.schema import FORMAT_VERSION
 from dgrec.session import open_session
@@ -109,7 +111,22 @@ def test_events_between_batches(tmp_path: Path) -> None:
     assert journal.events == [{"kind": "reconnect"}, {"kind": "second"}]
 
 
-def test_a_pass_that_stops_early_changes_nothing(whole: Path) -> None:
+def test_small_batches_come_together_and_are_found_alone(
+    whole: Path, expected: list[dict[str, Any]]
+) -> None:
+    journal = Journal.open(whole)
+    assert [batch.to_pylist() for batch in journal.batches()] == [expected]
+    assert [row for row, _ in journal.places] == [0, 3, 6, 9]
+    found = [journal.batch_at(row) for row in range(12)]
+    assert [place and (place[0], place[1].to_pylist()) for place in found] == [
+        (row // 3 * 3, expected[row // 3 * 3 :][:3]) for row in range(12)
+    ]
+
+
+def test_a_pass_that_stops_early_changes_nothing(
+    whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "_TOGETHER_BYTES", 0)
     session = open_session(whole)
     session.result(0)
     next(iter(session))
@@ -118,6 +135,39 @@ def test_a_pass_that_stops_early_changes_nothing(whole: Path) -> None:
     list(journal.batches())
     passes = journal.batches(), journal.batches()
     assert [[b.num_rows for b in pair] for pair in zip(*passes, strict=True)] == [[3, 3]] * 4
+
+
+def test_one_bad_batch_among_small_ones(tmp_path: Path, expected: list[dict[str, Any]]) -> None:
+    """Stamps beyond all dates are looked for in many batches at once."""
+    path = tmp_path / "a.arrows"
+    writer = JournalWriter(path, new_metadata(), durability="never")
+    writer.write(ROWS[:3])
+    at = writer.bytes_written
+    good = build_batch(ROWS[3:6], 3)
+    never = pa.array([2**62] * 3).view(SCHEMA.field("captured_at").type)
+    columns = {**dict(zip(SCHEMA.names, good.columns, strict=True)), "captured_at": never}
+    bad = pa.RecordBatch.from_arrays(list(columns.values()), schema=SCHEMA)
+    writer._put(writer._encode(bad, {}))
+    writer.frames += 3
+    writer._sequence += 1
+    writer.write(ROWS[6:9])
+    writer.end(CLOSING)
+    writer.close()
+    journal = Journal.open(path)
+    assert [batch.to_pylist() for batch in journal.batches()] == [expected[:3] + expected[6:9]]
+    damage = [f"the message at byte {at:,} cannot be decoded", "frames 3 to 5 are lost"]
+    assert journal.damage == damage
+
+
+def test_a_tail_that_is_left_early_loses_no_rows(
+    whole: Path, expected: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "_TOGETHER_BYTES", 0)
+    tail = JournalTail(whole)
+    first = next(iter(tail.read())).to_pylist()
+    rest = [row for batch in tail.read() for row in batch.to_pylist()]
+    tail.close()
+    assert first + rest == expected
 
 
 def test_counts(tmp_path: Path) -> None:
@@ -133,23 +183,24 @@ def test_counts(tmp_path: Path) -> None:
 # --- cut, flipped, overwritten -----------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_cut_at_every_byte(tmp_path: Path) -> None:
     """Thousands of times: batches are compared as they are, without Python values."""
     path = write_journal(tmp_path / "small.arrows", ROWS[:4], batch=2)
     data = path.read_bytes()
-    written = list(Journal.open(path).batches())
+    written = pa.Table.from_batches(Journal.open(path).batches())
     borders = message_ends(data)
     batch_borders = borders[2:4]  # after the schema and the empty batch; the end note follows
     for size in range(len(data) - 1, -1, -1):
         os.truncate(path, size)
         try:
             journal = Journal.open(path)
-            batches, damage = list(journal.batches()), journal.damage
+            rows = pa.Table.from_batches(journal.batches(), written.schema)
+            damage = journal.damage
         except NotASessionError as error:
-            batches, damage = [], [str(error)]
+            rows, damage = written[:0], [str(error)]
         complete = sum(end <= size for end in batch_borders)
-        assert len(batches) == complete, size
-        assert all(map(pa.RecordBatch.equals, batches, written)), size
+        assert rows.equals(written[: 2 * complete]), size
         # At a border nothing is missing that anybody could know of.
         assert damage or size in borders or size >= len(data) - 8, f"cut at {size}: not reported"
 
@@ -166,6 +217,7 @@ def message_ends(data: bytes) -> list[int]:
         ends.append(stream.tell())
 
 
+@pytest.mark.slow
 def test_bit_flips(whole: Path, expected: list[dict[str, Any]], tmp_path: Path) -> None:
     data = whole.read_bytes()
     rng = random.Random(7)
@@ -335,11 +387,12 @@ def test_is_being_written(tmp_path: Path) -> None:
     assert not is_being_written(tmp_path / "missing.arrows")
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_a_readable_journal(tmp_path: Path) -> None:
     path = tmp_path / "a.arrows"
     code = (
         "import os, pathlib, sys\n"
-        "from dgrec.format.journal import JournalWriter\n"
+        "from dgrec.format import JournalWriter\n"
         "from tests.factory import make_rows, new_metadata\n"
         "writer = JournalWriter(pathlib.Path(sys.argv[1]), new_metadata(), durability='never')\n"
         "writer.write(make_rows(7))\n"
@@ -388,6 +441,7 @@ if sys.argv[3] == "again":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("again", ["again", "not"])
 def test_a_full_disk_costs_nothing_that_was_written(tmp_path: Path, again: str) -> None:
     path = tmp_path / "a.arrows"
@@ -402,6 +456,7 @@ def test_a_full_disk_costs_nothing_that_was_written(tmp_path: Path, again: str) 
     assert [frame.frame for frame in session] == list(range(len(session)))
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_from_the_start_leaves_no_file(tmp_path: Path) -> None:
     path = tmp_path / "a.arrows"
     command = [sys.executable, "-c", FULL_DISK, str(path), "100", "not"]
@@ -498,6 +553,7 @@ GARBAGE: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", GARBAGE)
 def test_searching_is_linear(
     tmp_path: Path, kind: str, looked_at: Callable[[Path], tuple[int, list[Any]]]

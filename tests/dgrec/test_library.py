@@ -194,6 +194,7 @@ def reference_warm_up(r: Recording) -> tuple[int, bool | None, int]:
     return window, False if len(rates) >= 3 else None, 0
 
 
+@pytest.mark.slow
 def test_warm_up(recording: Recording) -> None:
     window, has_settled, frames = reference_warm_up(recording)
     assert recording.one("FROM warm_up") == {
@@ -207,6 +208,7 @@ def test_warm_up(recording: Recording) -> None:
     assert sorted(steady) == list(recording["frame"][frames:])
 
 
+@pytest.mark.slow
 def test_a_warm_up_is_found_where_it_is_and_nothing_is_deleted(paths: dict[str, Path]) -> None:
     with contextlib.closing(Recording(paths["settling"])) as r:
         found = r.one("FROM warm_up")
@@ -217,6 +219,7 @@ def test_a_warm_up_is_found_where_it_is_and_nothing_is_deleted(paths: dict[str, 
         assert r.ask("SELECT count(*) AS n FROM steady_frames") == [{"n": 325}]
 
 
+@pytest.mark.slow
 def test_what_settles_only_in_the_second_half_has_not_settled(tmp_path: Path) -> None:
     rows = _settling(400, slow=300)
     with contextlib.closing(Recording(write_session(tmp_path / "s.parquet", rows))) as r:
@@ -224,6 +227,7 @@ def test_what_settles_only_in_the_second_half_has_not_settled(tmp_path: Path) ->
         assert (found["has_settled"], found["warm_up_frames"]) == (False, 0)
 
 
+@pytest.mark.slow
 def test_a_rate_that_settles_ends_the_warm_up_though_the_latency_is_level(tmp_path: Path) -> None:
     at, rows = START_NS, []
     for i in range(300):
@@ -248,6 +252,7 @@ def test_exactly_four_windows_are_all_looked_at(tmp_path: Path) -> None:
     assert (found["window_frames"], found["has_settled"], found["warm_up_frames"]) == (10, True, 10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unknown", ["rate", "latency"])
 def test_a_window_of_which_nothing_is_known_settles_nothing(tmp_path: Path, unknown: str) -> None:
     rows = [make_row(i) for i in range(90)]
@@ -359,6 +364,7 @@ def test_throughput_in_windows(recording: Recording, width: float) -> None:
     assert sum(row["frames"] for row in rows) == len(recording["frame"])
 
 
+@pytest.mark.slow
 def test_a_window_without_results_is_there(tmp_path: Path) -> None:
     rows = [make_row(0), make_row(1, captured_ns=START_NS + 10_000 * MS)]
     rows[1].completed_ns = START_NS + 10_010 * MS
@@ -368,6 +374,7 @@ def test_a_window_without_results_is_there(tmp_path: Path) -> None:
         assert found[1] == {"frames": 0, "fps": 0.0, "latency_p50_ms": None}
 
 
+@pytest.mark.slow
 def test_the_last_window_ends_with_the_last_result(tmp_path: Path) -> None:
     rows = [make_row(i, captured_ns=START_NS + i * 1000 * MS) for i in range(10)]
     rows = [row._replace(completed_ns=row.captured_ns + 1000 * MS) for row in rows]
@@ -493,6 +500,7 @@ def _one_late(**late: Any) -> list[Row]:
     return rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("blame", "late"),
     [
@@ -586,6 +594,7 @@ def test_tracks(recording: Recording) -> None:
         assert labels[row["label"]] == max(labels.values())
 
 
+@pytest.mark.slow
 def test_there_are_tracks_in_what_is_tested(paths: dict[str, Path]) -> None:
     with contextlib.closing(Recording(paths["tracks"])) as r:
         assert len(r.ask("FROM tracks")) == 4
@@ -689,6 +698,7 @@ def test_what_was_lost_counts_once(recording: Recording) -> None:
         assert row[f"{name}_at_start" if name != "dropped" else "at_start"] == lost[at_start].sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left_out", ["Preprocess", "Inference", "Postprocess"])
 def test_what_late_frames_waited_behind_where_a_stage_is_not_timed(
     tmp_path: Path, left_out: str
@@ -711,6 +721,7 @@ def test_what_late_frames_waited_behind_where_a_stage_is_not_timed(
     assert behind == {20}
 
 
+@pytest.mark.slow
 def test_labels_come_with_the_most_frequent_first(tmp_path: Path) -> None:
     labels = [*["b"] * 3, *["a"] * 3, *["c"] * 7, "d"]
     rows = [make_row(i, [make_detection(label=label)]) for i, label in enumerate(labels)]
@@ -727,6 +738,7 @@ def _calls() -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_many_sessions_at_once_give_what_each_gives_alone(paths: dict[str, Path]) -> None:
     with contextlib.ExitStack() as stack:
         alone = [stack.enter_context(contextlib.closing(Recording(p))) for p in paths.values()]
@@ -755,6 +767,7 @@ def _rounded(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_a_session_without_frames_breaks_nothing(tmp_path: Path) -> None:
     with contextlib.closing(Recording(write_session(tmp_path / "s.parquet", []))) as r:
         for call in _calls():
@@ -767,6 +780,7 @@ def test_a_session_without_frames_breaks_nothing(tmp_path: Path) -> None:
 _LOSSES = ("skipped_before", "dropped_before", "dropped_camera", "dropped_queue", "dropped_writer")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("column", "unknown"),
     [
@@ -807,6 +821,7 @@ def test_what_a_file_does_not_have_is_null_and_never_zero(
             assert (loads["read"]["busy"], loads["read"]["mean_ms"] is None) == (None, False)
 
 
+@pytest.mark.slow
 def test_a_time_that_is_no_number_is_none(tmp_path: Path) -> None:
     timing = {"CoreInferenceDuration_ms": math.nan, "CorePreprocessDuration_ms": 1.0}
     rows = [make_row(i, timing=timing, read_ns=(90 if i == 9 else 2) * MS) for i in range(20)]
@@ -819,6 +834,7 @@ def test_a_time_that_is_no_number_is_none(tmp_path: Path) -> None:
         assert [row["blame"] for row in r.ask("FROM late_frames()")] == ["capture"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", ["0", "-1", "NULL", "0.0000001"])
 def test_windows_of_no_length_are_refused(paths: dict[str, Path], width: str) -> None:
     with (
@@ -828,6 +844,7 @@ def test_windows_of_no_length_are_refused(paths: dict[str, Path], width: str) ->
         r.ask(f"FROM throughput({width})")
 
 
+@pytest.mark.slow
 def test_the_library_lists_and_documents_itself(paths: dict[str, Path]) -> None:
     page = (Path(__file__).parents[2] / "docs" / "sql.md").read_text(encoding="utf-8")
     with contextlib.closing(Recording(paths["one frame"])) as r:
@@ -841,6 +858,7 @@ def test_the_library_lists_and_documents_itself(paths: dict[str, Path]) -> None:
     assert library.text().count("\nCREATE ") == len(library.entries())
 
 
+@pytest.mark.slow
 def test_creating_the_library_leaves_only_its_names_behind(paths: dict[str, Path]) -> None:
     with contextlib.closing(Recording(paths["one frame"])) as r:
         names = {

@@ -60,11 +60,11 @@ def test_a_value_of_another_type_is_left_out_and_named(key: str, value: Any) -> 
     made = metadata.new("s", 0)
     text = metadata.dumps({**made, key: value})
     assert metadata.loads(text, "s.parquet") == {k: v for k, v in made.items() if k != key}
-    assert metadata.problems(text, "s.parquet") == [key]
+    assert metadata.parse(text, "s.parquet")[1] == [key]
     # Null is what was not known.
     text = metadata.dumps({**made, "model": None})
     assert metadata.loads(text, "s") == made
-    assert metadata.problems(text, "s") == []
+    assert metadata.parse(text, "s")[1] == []
 
 
 def test_new(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,6 +74,7 @@ def test_integers(values: list[int]) -> None:
     assert packed.tolist() == values
 
 
+@pytest.mark.slow
 @given(st.lists(st.lists(floats, min_size=4, max_size=4)))
 def test_boxes_come_as_columns(values: list[list[float]]) -> None:
     packed = pack_boxes(values)

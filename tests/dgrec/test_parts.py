@@ -83,6 +83,7 @@ def whole(tmp_path: Path) -> Session:
 # --- as one session ---
 
 
+@pytest.mark.slow
 def test_rows_are_those_of_one_file(parts: Path, whole: Session) -> None:
     with dgrec.open(parts) as session:
         assert len(session.parts) == 13
@@ -99,6 +100,7 @@ def test_rows_are_those_of_one_file(parts: Path, whole: Session) -> None:
         assert [result.frame for result in session] == list(range(100))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", [0, 7, 8, 50, 99, -1, -100])
 def test_results_are_those_of_one_file(parts: Path, whole: Session, index: int) -> None:
     with dgrec.open(parts) as session:
@@ -106,6 +108,7 @@ def test_results_are_those_of_one_file(parts: Path, whole: Session, index: int) 
         assert_same(session.result(index).results, whole.result(index).results)
 
 
+@pytest.mark.slow
 def test_results_in_any_order(parts: Path) -> None:
     with dgrec.open(parts) as session:
         for index in (99, 0, 98, 15, 16, 15, 3):
@@ -115,6 +118,7 @@ def test_results_in_any_order(parts: Path) -> None:
                 session.result(index)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "query",
     [
@@ -129,6 +133,7 @@ def test_sql_is_that_of_one_file(parts: Path, whole: Session, query: str) -> Non
             assert session.sql(query).fetchall() == whole.sql(query).fetchall()
 
 
+@pytest.mark.slow
 def test_sql_knows_one_session(parts: Path) -> None:
     with dgrec.open(parts) as session:
         assert session.sql("SELECT DISTINCT session_id FROM frames").fetchall() == [("set-1",)]
@@ -137,6 +142,7 @@ def test_sql_knows_one_session(parts: Path) -> None:
         assert row == ("set-1", "s", size)
 
 
+@pytest.mark.slow
 def test_metadata_of_the_whole(tmp_path: Path) -> None:
     with dgrec.open(write_set(tmp_path)) as session:
         metadata = session.metadata
@@ -169,6 +175,7 @@ def test_metadata_of_the_whole(tmp_path: Path) -> None:
             _ = session.journal
 
 
+@pytest.mark.slow
 def test_metadata_while_the_last_part_is_open(tmp_path: Path) -> None:
     with dgrec.open(write_set(tmp_path, journal=True)) as session:
         assert not session.sealed
@@ -197,6 +204,7 @@ def test_events_and_videos_of_all_parts(tmp_path: Path) -> None:
         ]
 
 
+@pytest.mark.slow
 def test_a_part_alone(tmp_path: Path) -> None:
     output = write_set(tmp_path)
     with dgrec.open(part_path(output, 3)) as session:
@@ -230,6 +238,7 @@ def test_a_part_whose_head_is_gone_has_lost_no_earlier_frames(tmp_path: Path) ->
 # --- names ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["s", "s.parquet"])
 def test_the_name_without_number_opens_the_set(tmp_path: Path, name: str) -> None:
     write_set(tmp_path)
@@ -238,6 +247,7 @@ def test_the_name_without_number_opens_the_set(tmp_path: Path, name: str) -> Non
         assert session.path == tmp_path / name
 
 
+@pytest.mark.slow
 def test_a_relative_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_set(tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -246,6 +256,7 @@ def test_a_relative_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         assert session.sql("SELECT count(*) FROM frames").fetchall() == [(100,)]
 
 
+@pytest.mark.slow
 def test_a_file_of_that_name_comes_first(tmp_path: Path) -> None:
     output = write_set(tmp_path)
     write_session(output, ROWS[:3])
@@ -254,6 +265,7 @@ def test_a_file_of_that_name_comes_first(tmp_path: Path) -> None:
         assert session.parts == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["t.parquet", "s.arrows", "nowhere/s.parquet", "s-0001", ""])
 def test_names_that_open_nothing(tmp_path: Path, name: str) -> None:
     write_set(tmp_path)
@@ -293,6 +305,7 @@ def test_ten_thousand_parts_stay_in_order(tmp_path: Path) -> None:
 # --- parts that are missing, damaged, or of another recording ---
 
 
+@pytest.mark.slow
 def test_the_oldest_parts_may_be_gone(tmp_path: Path) -> None:
     output = write_set(tmp_path)
     part_path(output, 1).unlink()
@@ -304,6 +317,7 @@ def test_the_oldest_parts_may_be_gone(tmp_path: Path) -> None:
         assert session.metadata["totals"]["frames"] == 84
 
 
+@pytest.mark.slow
 def test_a_part_missing_between_two_is_damage(tmp_path: Path) -> None:
     output = write_set(tmp_path)
     for number in (3, 4, 9):
@@ -317,6 +331,7 @@ def test_a_part_missing_between_two_is_damage(tmp_path: Path) -> None:
         assert len(session) == 76
 
 
+@pytest.mark.slow
 def test_a_damaged_part_does_not_hide_the_others(tmp_path: Path) -> None:
     output = write_set(tmp_path)
     data = bytearray(part_path(output, 3).read_bytes())
@@ -338,6 +353,7 @@ def test_only_damaged_parts(tmp_path: Path) -> None:
         dgrec.open(tmp_path / "s.parquet")
 
 
+@pytest.mark.slow
 def test_a_part_with_other_columns(tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
@@ -350,6 +366,7 @@ def test_a_part_with_other_columns(tmp_path: Path) -> None:
         assert session.damage == ["part 2 (s-0002.parquet) has other columns: left out"]
 
 
+@pytest.mark.slow
 def test_damage_inside_a_part_is_told_with_its_number(tmp_path: Path) -> None:
     output = write_set(tmp_path, journal=True)
     (path,) = tmp_path.glob("*.arrows")
@@ -404,6 +421,7 @@ def test_a_journal_that_has_just_been_made(tmp_path: Path) -> None:
 # --- read while the recorder goes on ---
 
 
+@pytest.mark.slow
 def test_a_part_that_is_sealed_after_opening(tmp_path: Path) -> None:
     output = write_set(tmp_path, journal=True)
     with dgrec.open(output) as session:
@@ -418,6 +436,7 @@ def test_a_part_that_is_sealed_after_opening(tmp_path: Path) -> None:
         assert [file.name for file in session.files] == [f"s-{n:04}.parquet" for n in range(1, 14)]
 
 
+@pytest.mark.slow
 def test_rows_written_after_opening_are_not_seen(tmp_path: Path) -> None:
     """All looks at one session show the same rows, so that sums agree."""
     output = write_set(tmp_path, size=50)
@@ -441,6 +460,7 @@ def test_rows_written_after_opening_are_not_seen(tmp_path: Path) -> None:
         assert session.sql("SELECT count(*) FROM frames").fetchall() == [(104,)]
 
 
+@pytest.mark.slow
 def test_more_parts_than_files_may_be_open(tmp_path: Path) -> None:
     import resource
 

@@ -61,6 +61,7 @@ def asked(path: Path, query: str) -> list[dict[str, Any]]:
         return rows
 
 
+@pytest.mark.slow
 @_EXAMPLES
 @given(recording=live_recordings(), seconds=st.sampled_from([0.1, 0.7, 3]))
 def test_no_rate_of_a_camera_is_more_than_it_sends(
@@ -89,6 +90,7 @@ def test_no_rate_of_a_camera_is_more_than_it_sends(
         assert recent.fps(row.completed_ns / 1e9) <= sent * (1 + 1e-3)
 
 
+@pytest.mark.slow
 @_EXAMPLES
 @given(recording=live_recordings())
 def test_no_rate_is_more_than_what_came_out(

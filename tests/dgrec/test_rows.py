@@ -443,6 +443,17 @@ def test_frame_columns() -> None:
     assert restore(table[1]).conversion is None
 
 
+@pytest.mark.parametrize("boxes", [0, 1, 10, 9000])
+def test_a_batch_is_as_arrow_makes_it(boxes: int) -> None:
+    """Columns are kept from batch to batch, but only the bytes of the rows are written."""
+    rows = [make_row(i, [make_detection(score=n / 7) for n in range(boxes)]) for i in range(2)]
+    batch = build_batch(rows, 5)
+    batch.validate(full=True)
+    expected = pa.RecordBatch.from_pylist(batch.to_pylist(), SCHEMA)
+    assert batch.equals(expected)
+    assert batch.serialize().size < 1.1 * expected.serialize().size
+
+
 def test_no_rows() -> None:
     batch = build_batch([], 0)
     assert batch.num_rows == 0

@@ -72,6 +72,7 @@ FRAMES = st.lists(st.one_of(st.lists(DETECTIONS, max_size=4), ANYTHING), min_siz
 TIMINGS = st.dictionaries(st.text(max_size=5), st.one_of(NUMBERS, SCALARS), max_size=3)
 
 
+@pytest.mark.slow
 @settings(
     derandomize=True,
     deadline=None,

@@ -33,6 +33,9 @@ from dgrec.format import (
     seal,
     verify_checksums,
 )
+from dgrec.format import (
+    journal as journal_module,
+)
 from dgrec.format.schema import FORMAT_VERSION
 from dgrec.session import open_session
 from tests.dgrec.damage import read_all, wrong_rows
@@ -167,6 +170,7 @@ seal(Journal.open(folder / "a.arrows"), folder / "a.parquet", replace=True)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", [0, 0.01, 0.3, 0.6, 0.9, 0.99])
 def test_a_seal_that_fails_leaves_everything_as_it_was(
     whole: Path, tmp_path: Path, part: float
@@ -204,6 +208,7 @@ def test_row_groups_are_cut_by_frames(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_row_groups_are_cut_by_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Masks are megabytes a second: a group of 16,384 frames would not fit into memory."""
     monkeypatch.setattr(parquet, "_ROW_GROUP_BYTES", 100_000)
+    monkeypatch.setattr(journal_module, "_TOGETHER_BYTES", 100_000)
     rng = np.random.default_rng(0)
     data = rng.random((100, 100)).astype(np.float32)
     results = [make_detection(mask={"x_min": 0, "y_min": 0, "data": data})]
@@ -243,6 +248,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_recording(tmp_path: Path) -> None:
     """Past the size of one row group, that is: 32 MB, which is 9,000 frames of 20 boxes."""
 
@@ -340,6 +346,7 @@ def test_a_file_that_another_tool_rewrote(
     assert session.result(3).results == ROWS[3].results
 
 
+@pytest.mark.slow
 def test_damage_inside_a_file_without_checksums(whole: Path, tmp_path: Path) -> None:
     path = tmp_path / "rewritten.parquet"
     stored = pq.read_metadata(whole).metadata

@@ -95,6 +95,7 @@ def test_batches_of_chosen_columns(session: Session) -> None:
     assert batches[0].schema.names == ["frame", "latency_ms"]
 
 
+@pytest.mark.slow
 def test_sql(session: Session) -> None:
     counts = session.sql(
         "SELECT (SELECT count(*) FROM frames), (SELECT count(*) FROM detections), "
@@ -109,11 +110,13 @@ def test_sql(session: Session) -> None:
     assert session.sql("SELECT frame FROM frames WHERE frame = 577").fetchall() == [(577,)]
 
 
+@pytest.mark.slow
 def test_sql_keeps_frames_without_detections(session: Session) -> None:
     rows = session.sql("SELECT len(detections), count(*) FROM frames GROUP BY 1 ORDER BY 1")
     assert rows.fetchall() == [(0, 200), (1, 200), (2, 200)]
 
 
+@pytest.mark.slow
 def test_sessions_view(session: Session) -> None:
     (row,) = session.sql(
         "SELECT session_id, name, end_reason, source, model, device, started_at FROM sessions"
@@ -219,6 +222,7 @@ def test_frames_by_index_and_by_slice(session: Session) -> None:
         session.result("a")  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_rows_that_duckdb_cannot_read_are_read_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

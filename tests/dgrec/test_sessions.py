@@ -71,6 +71,7 @@ def opened(*paths: object) -> tuple[dict[str, int], list[str]]:
 ALL = {"a.parquet": 10, "b.parquet": 20, "c.arrows": 30, "d.parquet": 15}
 
 
+@pytest.mark.slow
 def test_a_folder_is_its_sessions(folder: Path) -> None:
     assert opened(folder) == (ALL, [])
 
@@ -193,6 +194,7 @@ def test_one_bad_file_is_named_and_left_out(folder: Path, kind: str) -> None:
     assert "\n" not in line
 
 
+@pytest.mark.slow
 def test_without_somebody_to_tell_it_is_a_warning(folder: Path) -> None:
     BAD["cut"](folder / "a.parquet")
     with pytest.warns(UserWarning, match=r"a\.parquet: .*left out") as caught:
@@ -233,6 +235,7 @@ def test_what_names_something(folder: Path, name: str, is_one: bool) -> None:
 # --- SQL ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_sql_over_all_of_them(folder: Path) -> None:
     connection = dgrec.connect(folder)
     rows = connection.sql(
@@ -247,6 +250,7 @@ def test_sql_over_all_of_them(folder: Path) -> None:
     connection.close()
 
 
+@pytest.mark.slow
 def test_rows_come_in_the_order_of_the_sessions(folder: Path) -> None:
     connection = dgrec.connect(folder / "b.parquet", folder / "a.parquet", folder / "d")
     frames = [row[0] for row in connection.sql("SELECT frame FROM frames").fetchall()]
@@ -265,6 +269,7 @@ def _without(table: pa.Table, names: Sequence[str]) -> pa.Table:
     return table.drop_columns(list(names))
 
 
+@pytest.mark.slow
 def test_a_column_missing_somewhere_is_null_there(folder: Path) -> None:
     _rewritten(folder / "a.parquet", lambda t: _without(t, ["video_frame", "inference_ms"]))
     _rewritten(folder / "b.parquet", lambda t: t.append_column("later", pa.array(["x"] * len(t))))
@@ -277,6 +282,7 @@ def test_a_column_missing_somewhere_is_null_there(folder: Path) -> None:
     connection.close()
 
 
+@pytest.mark.slow
 def test_a_column_of_another_type_takes_one_that_holds_both(folder: Path) -> None:
     def narrower(table: pa.Table) -> pa.Table:
         index = table.schema.get_field_index("latency_ms")
@@ -308,6 +314,7 @@ def test_a_column_of_another_type_takes_one_that_holds_both(folder: Path) -> Non
     connection.close()
 
 
+@pytest.mark.slow
 def test_hundreds_are_one_scan(tmp_path: Path) -> None:
     for number in range(30):
         write_session(tmp_path / f"s{number:03}.parquet", make_rows(3), new_metadata(f"s{number}"))
@@ -321,6 +328,7 @@ def test_hundreds_are_one_scan(tmp_path: Path) -> None:
     connection.close()
 
 
+@pytest.mark.slow
 def test_a_relation_goes_to_other_libraries(folder: Path) -> None:
     with dgrec.open(folder / "a.parquet") as session:
         relation = session.sql("SELECT frame, label FROM detections ORDER BY ALL")
@@ -365,6 +373,7 @@ def test_a_column_of_another_kind_is_named_and_its_file_left_out(folder: Path) -
     assert "a.parquet: not a dgrec session (column 'frame' is string, not int64)" in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a[1].parquet", "a?.parquet", "*.parquet", "a[[1].parquet"])
 def test_a_name_that_is_a_pattern_stands_for_that_file_only(tmp_path: Path, name: str) -> None:
     write_session(tmp_path / "a1.parquet", make_rows(10))
@@ -435,6 +444,7 @@ def test_clips_count_where_they_are_asked_for(clips: Path) -> None:
     assert set(opened(clips)[0]) == {"b.parquet", "d.parquet", "f.parquet"}
 
 
+@pytest.mark.slow
 def test_sessions_say_what_they_are_clips_of(clips: Path) -> None:
     with Session(clips / "a.parquet") as session:
         original = session.id

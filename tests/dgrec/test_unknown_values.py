@@ -38,6 +38,7 @@ def written_by_another(path: Path) -> Path:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [written_by_dgrec, written_by_another])
 def test_a_duration_of_nan_is_no_measurement(tmp_path: Path, write: Any) -> None:
     path = write(tmp_path / "s.parquet")
@@ -74,6 +75,7 @@ def test_dgrec_writes_no_nan_into_a_stage_and_loses_none(tmp_path: Path) -> None
     assert np.array_equal(timings, INFERENCE, equal_nan=True)
 
 
+@pytest.mark.slow
 def test_whoever_reads_the_file_itself_finds_its_nan(tmp_path: Path) -> None:
     """In scores and corners, which are kept as the model gave them."""
     import duckdb
@@ -94,6 +96,7 @@ def test_whoever_reads_the_file_itself_finds_its_nan(tmp_path: Path) -> None:
         assert session.sql("SELECT count(*) FROM detections WHERE score > 0.9").fetchall() == [(0,)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("type_", [pa.float32(), pa.int16(), pa.decimal128(22, 3), pa.null()])
 def test_durations_of_other_types(tmp_path: Path, type_: pa.DataType) -> None:
     path = write_session(tmp_path / "s.parquet", make_rows(12))
@@ -117,6 +120,7 @@ def stamps(count: int, missing: set[int]) -> list[int | None]:
     return [None if i in missing else first + i * 160_000 for i in range(count)]
 
 
+@pytest.mark.slow
 def test_a_row_without_a_stamp_is_in_no_window_and_makes_no_stall(tmp_path: Path) -> None:
     missing = {i for i in range(300) if i % 5 == 3}
     path = edited(
@@ -136,6 +140,7 @@ def test_a_row_without_a_stamp_is_in_no_window_and_makes_no_stall(tmp_path: Path
     assert jitter == (300 - 1 - 2 * 60, 160.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("column", "values", "problem"),
     [
@@ -163,6 +168,7 @@ def test_verify_finds_what_was_edited_and_compare_ends_in_an_answer(
     assert len(dgrec.compare([path, whole], [other]).rows) == 17
 
 
+@pytest.mark.slow
 def test_what_no_row_says_is_not_known(tmp_path: Path) -> None:
     columns = {name: [None] * 40 for name in ("dropped_before", "dropped_queue", "skipped_before")}
     path = edited(write_session(tmp_path / "s.parquet", make_rows(40)), columns)
@@ -176,6 +182,7 @@ def test_what_no_row_says_is_not_known(tmp_path: Path) -> None:
     assert found == [(None, None, 40)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [written_by_dgrec, written_by_another])
 def test_a_number_that_nothing_can_measure_is_no_measurement(tmp_path: Path, write: Any) -> None:
     """Squares and sums of such numbers are infinite."""
@@ -199,6 +206,7 @@ def test_a_number_that_nothing_can_measure_is_no_measurement(tmp_path: Path, wri
             assert list(line.lines(blocks=True))
 
 
+@pytest.mark.slow
 def test_stamps_and_numbers_at_the_ends_of_their_types(tmp_path: Path) -> None:
     ends = [-(2**63), 2**63 - 1, -(2**62)]
     path = write_session(tmp_path / "s.parquet", make_rows(40))
@@ -220,6 +228,7 @@ def test_stamps_and_numbers_at_the_ends_of_their_types(tmp_path: Path) -> None:
         assert dgrec.compare(session, session).rows
 
 
+@pytest.mark.slow
 def test_numbers_of_frames_that_overflow_are_an_error_of_ours(tmp_path: Path) -> None:
     frames = [-(2**63), *range(1, 40)]
     path = edited(write_session(tmp_path / "s.parquet", make_rows(40)), {"frame": frames})

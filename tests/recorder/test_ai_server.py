@@ -72,6 +72,7 @@ def server_events(session: Session) -> list[dict[str, Any]]:
     return [e for e in session.metadata["events"] if e["kind"] == "server_lost"]
 
 
+@pytest.mark.slow
 def test_a_file_goes_on_where_it_was_when_the_server_is_back(
     dgrec: Command, server: AiServer, recordings: list[subprocess.Popen[str]]
 ) -> None:
@@ -109,6 +110,7 @@ def test_a_file_goes_on_where_it_was_when_the_server_is_back(
     assert sum(faces) > 50
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fate", ["killed", "hanging"])
 def test_ctrl_c_while_the_server_is_gone(
     fate: str, dgrec: Command, server: AiServer, recordings: list[subprocess.Popen[str]]
@@ -138,6 +140,7 @@ def test_ctrl_c_while_the_server_is_gone(
         assert totals["source_frames"] == totals["frames"] + lost
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_come_back(
     dgrec: Command, server: AiServer, recordings: list[subprocess.Popen[str]]
 ) -> None:
@@ -155,6 +158,7 @@ def test_a_server_that_does_not_come_back(
         assert f"the {len(session)} frames before are in " in last
 
 
+@pytest.mark.slow
 def test_a_live_source_goes_on_dropping_and_counts_what_the_server_had(
     dgrec: Command, server: AiServer, recordings: list[subprocess.Popen[str]]
 ) -> None:

@@ -71,6 +71,7 @@ def test_the_first_frame_is_the_first_of_the_file() -> None:
     footage.release()
 
 
+@pytest.mark.slow
 def test_the_whole_clip() -> None:
     capture = Capture(clip(Clock()))
     assert len(drain(capture)) == CLIP_FRAMES == capture.counts.read
@@ -85,6 +86,7 @@ def test_a_duration_is_one_of_footage() -> None:
     assert capture.end_reason == "limit"
 
 
+@pytest.mark.slow
 def test_a_loop_goes_on_counting() -> None:
     footage = clip(Clock(), skip=CLIP_FRAMES - 5, loop=True)
     capture = Capture(footage, max_frames=5 + CLIP_FRAMES + 5)
@@ -171,6 +173,7 @@ def test_stop_ends_the_stream_and_wakes_the_source() -> None:
 # --- through the real pipeline ---
 
 
+@pytest.mark.slow
 def test_stopping_brings_out_every_frame_that_was_read(loaded: LoadedModel, tmp_path: Path) -> None:
     clock = Clock()
     capture = Capture(clip(clock))
@@ -200,6 +203,7 @@ def test_stopping_brings_out_every_frame_that_was_read(loaded: LoadedModel, tmp_
         assert metadata["totals"]["source_frames"] == capture.frames_given == len(session)
 
 
+@pytest.mark.slow
 def test_a_source_that_fails_in_the_middle(loaded: LoadedModel, tmp_path: Path) -> None:
     clock = Clock()
     footage = clip(clock)

@@ -31,7 +31,7 @@ SIZE = 16_000
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sealer_module, "_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(sealer_module, "_CHECK_SECONDS", 0.05)
 
 
 @pytest.fixture
@@ -101,6 +101,7 @@ def metadata_of(output: Path) -> Metadata:
         return session.metadata
 
 
+@pytest.mark.slow
 def test_three_runs_are_one_recording(output: Path) -> None:
     for _ in range(3):
         begin(output).run()
@@ -135,6 +136,7 @@ def test_three_runs_are_one_recording(output: Path) -> None:
     assert sets == {metadata["session_id"]}
 
 
+@pytest.mark.slow
 def test_sql_and_statistics_over_runs(output: Path) -> None:
     for _ in range(2):
         begin(output).run()
@@ -147,6 +149,7 @@ def test_sql_and_statistics_over_runs(output: Path) -> None:
         assert session[FRAMES].results[0]["bbox"] == session[0].results[0]["bbox"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [1, 3, 4])
 def test_after_a_kill(output: Path, after: int) -> None:
     TOLD.clear()
@@ -164,6 +167,7 @@ def test_after_a_kill(output: Path, after: int) -> None:
     assert verify(output) == []
 
 
+@pytest.mark.slow
 def test_killed_again_and_again(output: Path) -> None:
     for _ in range(4):
         kill(output)
@@ -182,6 +186,7 @@ def test_a_kill_before_the_first_row(output: Path) -> None:
     assert "events" not in metadata_of(output)
 
 
+@pytest.mark.slow
 def test_retention_counts_the_parts_of_all_runs(output: Path) -> None:
     begin(output).run()
     size = sum(path.stat().st_size for path in output.parent.iterdir())
@@ -202,6 +207,7 @@ def test_retention_counts_the_parts_of_all_runs(output: Path) -> None:
     assert frame[0] > 0
 
 
+@pytest.mark.slow
 def test_what_took_the_name_of_a_part_is_not_removed(output: Path) -> None:
     begin(output).run()
     part = output.with_name("s-0001.parquet")
@@ -224,11 +230,12 @@ def test_what_took_the_name_of_a_part_is_not_removed(output: Path) -> None:
     recording.recorder._writer.end = end_and_keep_less  # type: ignore[method-assign]
     recording.run()
     assert names(output.parent) == ["s-0001.parquet", "s-0006.parquet"]
-    assert f"{part}: is another file by now; not removed" in recording.notes
+    assert f"{part}: was replaced by another file; not removed" in recording.notes
     with dgrec.open(part) as session:
         assert len(session) == 3
 
 
+@pytest.mark.slow
 def test_retention_by_age_counts_from_when_a_part_ended(output: Path) -> None:
     begin(output).run()
     hour_ns = 3_600_000_000_000
@@ -240,6 +247,7 @@ def test_retention_by_age_counts_from_when_a_part_ended(output: Path) -> None:
     assert len(names(output.parent)) == 6
 
 
+@pytest.mark.slow
 def test_a_clock_that_was_set_back(output: Path) -> None:
     """A device without a battery for its clock may wake up in the past."""
     ahead_ns = 7_200_000_000_000
@@ -292,6 +300,7 @@ def fail() -> None:
     raise OutputError("the disk is full")
 
 
+@pytest.mark.slow
 def test_a_damaged_journal_goes_with_its_part(output: Path) -> None:
     kill(output)
     (journal,) = output.parent.glob("*.arrows")

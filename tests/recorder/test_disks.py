@@ -71,6 +71,7 @@ def last_line(done: subprocess.CompletedProcess[str]) -> str:
     return done.stderr.strip().splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_while_recording(
     dgrec: Command, new_disk: Callable[[int], Disk]
 ) -> None:
@@ -95,6 +96,7 @@ def test_a_disk_that_fills_up_while_recording(
     assert verify_checksums(dgrec.folder / "s.parquet")
 
 
+@pytest.mark.slow
 def test_min_free_seals_while_there_is_room(
     dgrec: Command, new_disk: Callable[[int], Disk]
 ) -> None:
@@ -126,6 +128,7 @@ def fill(disk: Disk, leave: int) -> None:
         file.truncate(max(0, (disk.path / "full").stat().st_size - leave))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", [0, 4096, 12_288, 24_576])
 def test_recovering_on_a_full_disk_leaves_everything(
     dgrec: Command, new_disk: Callable[[int], Disk], left: int
@@ -142,6 +145,7 @@ def test_recovering_on_a_full_disk_leaves_everything(
     assert journal.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_recovering_on_a_read_only_disk_leaves_everything(
     dgrec: Command, new_disk: Callable[[int], Disk]
 ) -> None:
@@ -166,6 +170,7 @@ WRITERS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", WRITERS, ids=lambda a: f"{a[0]}-{a[-1][5:]}")
 @pytest.mark.parametrize("state", ["full", "read-only"])
 def test_exit_code_4_means_the_disk(

@@ -82,6 +82,7 @@ def sweep(folder: Path, kind: Kind) -> Iterator[Faults]:
 # --- recording and sealing ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_every_call_of_a_recording_fails_once(tmp_path: Path, kind: Kind) -> None:
     failed = 0
@@ -123,6 +124,7 @@ def test_every_call_of_a_recording_fails_once(tmp_path: Path, kind: Kind) -> Non
     assert failed >= faults.at - healed, "most of the failures must have been noticed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS[1:3], ids=str)
 def test_an_overwritten_session_is_there_until_the_new_one_is(tmp_path: Path, kind: Kind) -> None:
     for faults in sweep(tmp_path, kind):
@@ -132,6 +134,7 @@ def test_an_overwritten_session_is_there_until_the_new_one_is(tmp_path: Path, ki
         assert is_whole(session, 3) or is_whole(session, FRAMES), faults.calls[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_every_call_of_recover_fails_once(tmp_path: Path, kind: Kind) -> None:
     for faults in sweep(tmp_path, kind):
@@ -251,6 +254,7 @@ def test_the_session_is_on_the_disk_before_the_journal_goes(tmp_path: Path) -> N
 # --- a disk that fills up, or goes away ---
 
 
+@pytest.mark.slow
 def test_min_free_ends_and_seals_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import shutil
 
@@ -376,7 +380,7 @@ def test_a_folder_that_vanishes_before_sealing(tmp_path: Path) -> None:
 def test_an_empty_journal_says_so(tmp_path: Path) -> None:
     """What a recorder leaves that is killed between making its file and the first write."""
     (tmp_path / "s.arrows").touch()
-    with pytest.raises(DgrecError, match=r"is empty: its recorder was cut off"):
+    with pytest.raises(DgrecError, match=r"is empty: its recorder was killed"):
         recover(tmp_path / "s.arrows")
 
 

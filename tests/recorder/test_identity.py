@@ -34,6 +34,7 @@ def assert_recorded(path: Path, seen: list[Seen]) -> None:
             assert np.array_equal(overlay, expected.overlay), f"overlay of frame {index}"
 
 
+@pytest.mark.slow
 def test_faces(loaded: LoadedModel, tmp_path: Path) -> None:
     clock = Clock()
     capture = Capture(clip(clock, skip=CROWDED), decimator=Decimator(every=3), max_frames=60)
@@ -60,6 +61,7 @@ def analyzers(loaded: LoadedModel) -> Any:
     attach_analyzers(loaded.model, None)
 
 
+@pytest.mark.slow
 def test_analyzers(loaded: LoadedModel, analyzers: Any, tmp_path: Path) -> None:
     from degirum_tools import LineCounter, ObjectTracker, ZoneCounter
 
@@ -110,6 +112,7 @@ def test_analyzers(loaded: LoadedModel, analyzers: Any, tmp_path: Path) -> None:
             assert result.line_counts == expected.attributes["line_counts"]
 
 
+@pytest.mark.slow
 def test_an_analyzer_that_keeps_adding_to_one_object(
     loaded: LoadedModel, analyzers: Any, tmp_path: Path
 ) -> None:

@@ -16,6 +16,7 @@ from tests.waiting import PATIENCE_S
 _ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_a_few_dozen_killed_recordings() -> None:
     # In a process of its own: recordings are forked, and this one may have threads by now.
     done = subprocess.run(

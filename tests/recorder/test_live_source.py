@@ -155,6 +155,7 @@ def no_boxes(frame: int) -> list[Any]:
     return []
 
 
+@pytest.mark.slow
 def test_mjpeg_camera_killed_and_restarted(mjpeg: MjpegCamera, tmp_path: Path) -> None:
     model = PysdkDouble("Detection", no_boxes)
     story = camera_loss.run(mjpeg, 2, tmp_path / "s.parquet", model, model.describe())
@@ -162,6 +163,7 @@ def test_mjpeg_camera_killed_and_restarted(mjpeg: MjpegCamera, tmp_path: Path) -
     assert {row["media_time_s"] for row in story.rows} == {None}, "JPEG over HTTP has no stamps"
 
 
+@pytest.mark.slow
 def test_rtsp_camera_killed_and_restarted(rtsp: RtspCamera, tmp_path: Path) -> None:
     model = PysdkDouble("Detection", no_boxes)
     story = camera_loss.run(rtsp, 2, tmp_path / "s.parquet", model, model.describe())
@@ -198,6 +200,7 @@ def test_what_explains_nothing_is_found() -> None:
     assert len(check([row(0)], [5, 6], [])) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mjpeg", "rtsp"])
 def test_a_pause_longer_than_the_stall_timeout(
     kind: str, request: pytest.FixtureRequest, live: Callable[..., LiveSource]
@@ -229,6 +232,7 @@ def test_a_pause_longer_than_the_stall_timeout(
     assert 1.5 < gap["seconds"] < 20
 
 
+@pytest.mark.slow
 def test_a_pause_that_the_stall_timeout_allows(
     mjpeg: MjpegCamera, live: Callable[..., LiveSource]
 ) -> None:
@@ -242,6 +246,7 @@ def test_a_pause_that_the_stall_timeout_allows(
     assert max(frame.read_ns for frame in frames) > 0.8e9
 
 
+@pytest.mark.slow
 def test_a_camera_that_becomes_slow(mjpeg: MjpegCamera, live: Callable[..., LiveSource]) -> None:
     source = live(mjpeg.url)
     frames = take(source, 10)
@@ -257,6 +262,7 @@ def test_a_camera_that_becomes_slow(mjpeg: MjpegCamera, live: Callable[..., Live
 # --- lost for good ---
 
 
+@pytest.mark.slow
 def test_a_camera_that_does_not_come_back(
     mjpeg: MjpegCamera, live: Callable[..., LiveSource]
 ) -> None:
@@ -288,6 +294,7 @@ def test_no_patience_at_all(mjpeg: MjpegCamera, live: Callable[..., LiveSource])
     assert source.take_events()[0]["attempts"] == 0
 
 
+@pytest.mark.slow
 def test_a_duration_ends_in_a_gap(mjpeg: MjpegCamera, live: Callable[..., LiveSource]) -> None:
     capture = Capture(live(mjpeg.url, max_duration_s=1.5), max_duration_s=1.5)
     count = 0
@@ -413,6 +420,7 @@ def test_a_read_that_never_comes_back_does_not_hold_up_the_end() -> None:
     assert readers[0].released
 
 
+@pytest.mark.slow
 def test_a_reader_is_not_released_while_it_reads(mjpeg: MjpegCamera) -> None:
     reader = open_source(parse_source(mjpeg.url), stall_timeout_s=2.0)
     assert isinstance(reader, VideoReader)
@@ -434,6 +442,7 @@ def test_a_reader_is_not_released_while_it_reads(mjpeg: MjpegCamera) -> None:
 # --- what the camera lost ---
 
 
+@pytest.mark.slow
 def test_frames_lost_by_the_camera(rtsp: RtspCamera, live: Callable[..., LiveSource]) -> None:
     source = live(rtsp.url)
     frames = take(source, 30)
@@ -498,6 +507,7 @@ def test_a_frame_without_a_stamp_is_not_one_that_was_lost() -> None:
 # --- other things that cameras do ---
 
 
+@pytest.mark.slow
 def test_a_camera_that_comes_back_with_another_picture(
     mjpeg: MjpegCamera, live: Callable[..., LiveSource], loaded: LoadedModel, tmp_path: Path
 ) -> None:
@@ -528,6 +538,7 @@ def test_a_camera_that_comes_back_with_another_picture(
     assert (change["kind"], change["width"], change["height"]) == ("size", 640, 480)
 
 
+@pytest.mark.slow
 def test_a_camera_that_changes_its_picture_in_one_connection(
     mjpeg: MjpegCamera, live: Callable[..., LiveSource]
 ) -> None:
@@ -544,6 +555,7 @@ def test_a_camera_that_changes_its_picture_in_one_connection(
     assert (event["kind"], event["width"], event["height"]) == ("size", 640, 480)
 
 
+@pytest.mark.slow
 def test_a_camera_whose_every_fifth_picture_is_cut_in_half(
     mjpeg: MjpegCamera, live: Callable[..., LiveSource]
 ) -> None:
@@ -561,6 +573,7 @@ def test_a_camera_whose_every_fifth_picture_is_cut_in_half(
     assert events[0]["lost"] >= counted > 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "why"),
     [
@@ -636,6 +649,7 @@ def test_nobody_answers(url: str, why: str) -> None:
 # --- latency ---
 
 
+@pytest.mark.slow
 def test_latency_does_not_grow_when_inference_is_slow(
     loaded: LoadedModel, live: Callable[..., LiveSource], tmp_path: Path
 ) -> None:
@@ -679,6 +693,7 @@ def is_recording(journal: Path) -> bool:
         return len(session) > 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trouble", ["gone", "silent"])
 def test_ctrl_c_while_the_camera_is_away(dgrec: Command, mjpeg: MjpegCamera, trouble: str) -> None:
     journal = dgrec.folder / "s.arrows"
@@ -708,6 +723,7 @@ def test_ctrl_c_while_the_camera_is_away(dgrec: Command, mjpeg: MjpegCamera, tro
     assert [event["back"] for event in events] == ([False] if trouble == "gone" else [])
 
 
+@pytest.mark.slow
 def test_an_outage_is_told_while_it_lasts_and_at_the_end(
     dgrec: Command, mjpeg: MjpegCamera
 ) -> None:
@@ -740,6 +756,7 @@ def test_an_outage_is_told_while_it_lasts_and_at_the_end(
     assert f"Source lost: 1 gap, {gap['seconds']:.1f} s." in rest
 
 
+@pytest.mark.slow
 def test_the_command_gives_up(dgrec: Command, mjpeg: MjpegCamera) -> None:
     journal = dgrec.folder / "s.arrows"
     recorder = dgrec.start(
@@ -768,6 +785,7 @@ def test_the_command_gives_up(dgrec: Command, mjpeg: MjpegCamera) -> None:
         assert "s3cret" not in said + str(session.metadata)
 
 
+@pytest.mark.slow
 def test_a_camera_that_is_down_at_the_start(dgrec: Command) -> None:
     url = f"rtsp://admin:s3cret@127.0.0.1:{free_port()}/cam"
     error = error_of(dgrec.record("--source", url, "--reconnect-for", "60"))

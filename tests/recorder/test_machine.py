@@ -43,6 +43,7 @@ def busy_child() -> Iterator[float]:
         child.kill()
 
 
+@pytest.mark.slow
 def test_processor_time_of_this_process() -> None:
     meter = MachineMeter()
     wall, started = time.monotonic(), time.process_time()
@@ -59,6 +60,7 @@ def test_processor_time_of_this_process() -> None:
     assert again["process_cpu_s"] < found["process_cpu_s"], "each lap from the one before"
 
 
+@pytest.mark.slow
 def test_processor_time_of_a_child(request: pytest.FixtureRequest) -> None:
     meter = MachineMeter()
     used = request.getfixturevalue("busy_child")
@@ -83,6 +85,7 @@ def test_cores_that_this_process_may_use(tmp_path: Path, monkeypatch: pytest.Mon
     assert usable_cores() == 0.5
 
 
+@pytest.mark.slow
 def test_every_part_says_it_and_the_whole_adds_it_up(tmp_path: Path) -> None:
     model = PysdkDouble("Detection", lambda _: time.sleep(0.02) or [])
     path = tmp_path / "s.parquet"
@@ -104,6 +107,7 @@ def test_every_part_says_it_and_the_whole_adds_it_up(tmp_path: Path) -> None:
     assert whole["system_busy"] == pytest.approx(weighted, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_nobody_knows_it_of_a_recording_that_was_cut_off(tmp_path: Path) -> None:
     """A journal without an end says nothing of it, and so does what is recovered from it."""
     model = PysdkDouble("Detection", lambda _: [])

@@ -82,6 +82,7 @@ def test_a_registry(tmp_path: Path) -> None:
     assert loaded.description["parameters"]["output_max_detections"] == 7
 
 
+@pytest.mark.slow
 def test_a_registry_on_the_command_line(dgrec: Command) -> None:
     (dgrec.folder / "models.yaml").write_text(REGISTRY)
     options = ["--model-registry", "models.yaml", "--model", "faces"]

@@ -28,6 +28,7 @@ def make(name: str, folder: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_faces_are_found_in_interlaced_footage(dgrec: Command) -> None:
     """OpenCV 4.13 and newer return True and a black picture."""
     av = import_av()
@@ -87,6 +88,7 @@ def test_a_file_that_was_cut_short_is_not_finished(tmp_path: Path, name: str) ->
     assert f"its source was incomplete: {metadata['end_detail']}" in check(output).notes
 
 
+@pytest.mark.slow
 def test_the_summary_says_what_is_missing(dgrec: Command) -> None:
     make("cut-short.mp4", dgrec.folder)
     done = dgrec.record("--source", "cut-short.mp4", "--output", "s.parquet")

@@ -15,6 +15,7 @@ from dgrec.errors import DgrecError
 from dgrec.format import Event, Metadata, Row
 from dgrec.recorder.outputs import JsonLines, Output, OutputQueue
 from dgrec.recorder.outputs import output as output_module
+from dgrec.recorder.session_writer import SessionWriter
 from tests.factory import make_row
 from tests.waiting import PATIENCE_S, wait_until
 
@@ -54,12 +55,17 @@ class Held(Watching):
         self.gate.clear()
 
 
+def writer_of(recorder: dgrec.Recorder) -> SessionWriter:
+    """Return what a recorder writes its session with, begun if it is not."""
+    return (recorder._main or recorder._begin(None, {})).writer
+
+
 def test_an_output_sees_all_of_it_in_order(tmp_path: Path) -> None:
     watching = Watching()
     gap = {"kind": "gap", "seconds": 1.5, "source_frame": 1}
     with dgrec.Recorder(tmp_path / "s.parquet", outputs=[watching]) as recorder:
         recorder.add([{"label": "cat"}])
-        recorder.note(gap)
+        writer_of(recorder).note(gap)
         recorder.add([])
     start, first, event, second, close = watching.calls
     assert start == ("start", "s")
@@ -77,8 +83,8 @@ def test_a_slow_output_of_a_live_source_loses_frames_and_no_events(tmp_path: Pat
     assert held.is_held.wait(PATIENCE_S)
     for _ in range(20):
         recorder.add([])
-    recorder.note({"kind": "gap", "seconds": 2.0})
-    (queue,) = recorder.outputs
+    writer_of(recorder).note({"kind": "gap", "seconds": 2.0})
+    (queue,) = writer_of(recorder).outputs
     assert queue.left_out == 16
     held.gate.set()
     recorder.close()
@@ -102,19 +108,20 @@ def test_a_recording_that_can_wait_waits_for_a_slow_output(tmp_path: Path) -> No
     adding = threading.Thread(target=add)
     adding.start()
     assert held.is_held.wait(PATIENCE_S)
-    wait_until(lambda: recorder.outputs[0]._frames == Held.capacity)
+    wait_until(lambda: writer_of(recorder).outputs[0]._frames == Held.capacity)
     assert adding.is_alive()
     held.gate.set()
     adding.join(PATIENCE_S)
     recorder.close()
     assert [call[0] for call in held.calls[1:-1]] == list(range(20))
-    assert recorder.outputs[0].note == ""
+    assert writer_of(recorder).outputs[0].note == ""
 
 
 def test_who_is_in_a_hurry_does_not_wait(tmp_path: Path) -> None:
     """Ctrl-C ends a recording whose lines nobody reads, and the session is sealed."""
     held = Held()
     recorder = dgrec.Recorder(tmp_path / "s.parquet", outputs=[held])
+    recorder.add([])
 
     def add() -> None:
         for _ in range(20):
@@ -122,7 +129,7 @@ def test_who_is_in_a_hurry_does_not_wait(tmp_path: Path) -> None:
 
     adding = threading.Thread(target=add)
     adding.start()
-    (queue,) = recorder.outputs
+    (queue,) = writer_of(recorder).outputs
     wait_until(lambda: queue._frames == Held.capacity)
     queue.hurry()
     adding.join(PATIENCE_S)
@@ -150,7 +157,7 @@ def test_an_output_that_takes_nothing_is_left_behind(
     assert held.is_held.wait(PATIENCE_S)
     recorder.add([])
     metadata = recorder.close()
-    (queue,) = recorder.outputs
+    (queue,) = writer_of(recorder).outputs
     assert queue.note == (
         "output: left behind: it took nothing for 0.2 s; output: 1 frame left out: it was too slow"
     )
@@ -179,7 +186,7 @@ def test_an_output_that_never_ends_is_left_behind(tmp_path: Path) -> None:
     finally:
         output.gate.set()
     assert len(output.calls) == 2
-    assert recorder.outputs[0]._has_ended.wait(PATIENCE_S)
+    assert writer_of(recorder).outputs[0]._has_ended.wait(PATIENCE_S)
 
 
 def test_a_session_without_trouble_has_no_notes(tmp_path: Path) -> None:
@@ -212,16 +219,17 @@ def test_a_defect_ends_the_output_and_not_the_recording(
     with dgrec.Recorder(tmp_path / "s.parquet", outputs=outputs) as recorder:
         for _ in range(20):
             recorder.add([])
-        recorder.note({"kind": "gap", "seconds": 1.0})
-    assert note in recorder.outputs[0].note
+        writer_of(recorder).note({"kind": "gap", "seconds": 1.0})
+    assert note in writer_of(recorder).outputs[0].note
     assert at == "close" or broken.calls[-1] == "close"
-    assert recorder.outputs[1].note == ""
+    assert writer_of(recorder).outputs[1].note == ""
     assert len(watching.calls) == 23
     with dgrec.open(tmp_path / "s.parquet") as session:
         assert len(session) == 20
-        assert session.metadata["notes"] == [recorder.outputs[0].note]
+        assert session.metadata["notes"] == [writer_of(recorder).outputs[0].note]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_a_hurry")
 def test_lines_that_nobody_reads_hold_nothing_up(tmp_path: Path) -> None:
     """A pipe takes 64 KB; its reader has stopped reading, and does not close it either."""
@@ -232,10 +240,10 @@ def test_lines_that_nobody_reads_hold_nothing_up(tmp_path: Path) -> None:
         lines = JsonLines(str(pipe))
         path = tmp_path / "s.parquet"
         with dgrec.Recorder(path, outputs=[lines]) as recorder:
-            recorder.outputs[0].hurry()  # rows are waited for, lines are not
+            writer_of(recorder).outputs[0].hurry()  # rows are waited for, lines are not
             for i in range(5000):
                 recorder.add([{"label": "x" * 50, "score": 0.5, "bbox": [0.0, 0.0, 1.0, i]}])
-        (queue,) = recorder.outputs
+        (queue,) = writer_of(recorder).outputs
         assert "left behind" in queue.note
         assert queue.left_out > 3000
         with dgrec.open(path) as session:
@@ -291,7 +299,7 @@ def test_a_program_that_fails_does_not_wait_for_a_stuck_output(
             fail()
     finally:
         held.gate.set()
-    assert "left behind" in recorder.outputs[0].note
+    assert "left behind" in writer_of(recorder).outputs[0].note
 
 
 def test_an_output_that_ends_its_thread_does_not_hang_the_recording(tmp_path: Path) -> None:
@@ -301,7 +309,7 @@ def test_an_output_that_ends_its_thread_does_not_hang_the_recording(tmp_path: Pa
 
     with dgrec.Recorder(tmp_path / "s.parquet", policy="block", outputs=[Leaves()]) as recorder:
         recorder.add([])
-    assert "SystemExit" in recorder.outputs[0].note
+    assert "SystemExit" in writer_of(recorder).outputs[0].note
 
 
 def test_there_is_room_for_one_frame_at_least(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ RECORDED_NS = START_NS + 21_100_000_000
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sealer_module, "_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(sealer_module, "_CHECK_SECONDS", 0.05)
 
 
 class SetClock(Clock):
@@ -129,6 +129,7 @@ BY_SIZE = Splitting(size=50_000)
 BY_BOTH = Splitting(every_s=2, size=50_000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("splitting", "batch"),
     # Batches of 128 rows are too few for ten parts by size.
@@ -157,6 +158,7 @@ def test_rows_are_those_of_a_recording_in_one_file(
     assert not [name for name in open_files() if str(tmp_path) in name]
 
 
+@pytest.mark.slow
 def test_a_part_ends_between_two_rows(output: Path) -> None:
     """By the rows' own stamps, wherever the writer's batches happen to end."""
     write(output, Splitting(every_s=2), batch=97)
@@ -183,6 +185,7 @@ def test_parts_stay_on_the_grid_after_a_pause(output: Path) -> None:
         assert [part.number for part in session.parts] == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_part_is_no_larger_than_asked_for(tmp_path: Path, output: Path) -> None:
     sizes = []
     journal = journal_of(output, Splitting(size=100_000))
@@ -199,6 +202,7 @@ def test_a_part_is_no_larger_than_asked_for(tmp_path: Path, output: Path) -> Non
     assert min(sizes) > 80_000
 
 
+@pytest.mark.slow
 def test_metadata_of_the_parts(output: Path) -> None:
     write(output, Splitting(every_s=5))
     metadatas = []
@@ -270,6 +274,7 @@ def test_an_empty_recording_has_one_part(output: Path) -> None:
 # --- beside the writer ---
 
 
+@pytest.mark.slow
 def test_neither_the_writer_nor_the_recording_waits_for_sealing(
     output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -305,6 +310,7 @@ def test_neither_the_writer_nor_the_recording_waits_for_sealing(
         assert session.frames.column("source_frame").to_pylist() == list(range(0, 1260, 2))
 
 
+@pytest.mark.slow
 def test_a_part_that_cannot_be_sealed_stays_a_journal(
     output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -340,6 +346,7 @@ def test_a_part_that_cannot_be_sealed_stays_a_journal(
         assert session.metadata["totals"]["frames"] == len(session) == 630
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", ["middle", "end"])
 def test_a_journal_that_cannot_be_read_back_is_left(
     output: Path, monkeypatch: pytest.MonkeyPatch, at: str
@@ -448,6 +455,7 @@ def test_a_writer_that_fails_leaves_the_sealed_parts(output: Path) -> None:
 # --- what is kept ---
 
 
+@pytest.mark.slow
 def test_keep_last_removes_what_ended_before(output: Path) -> None:
     keep = Retention(last_s=8.0)  # of 21 s, in parts of 2
     journal = write(output, Splitting(every_s=2, keep=keep))
@@ -479,6 +487,7 @@ def test_keep_last_removes_while_no_new_part_comes(output: Path) -> None:
     assert names(output.parent) == ["s-0005.parquet"], "the last part is what was recorded last"
 
 
+@pytest.mark.slow
 def test_keep_total_counts_journals_and_removes_only_sealed_parts(output: Path) -> None:
     whole = write(output.with_name("all.parquet"), Splitting(every_s=2))
     sizes = [path.stat().st_size for path in whole.sealed]
@@ -493,6 +502,7 @@ def test_keep_total_counts_journals_and_removes_only_sealed_parts(output: Path) 
     assert kept[-1].name == "s-0011.parquet"
 
 
+@pytest.mark.slow
 def test_the_part_being_written_is_never_removed(output: Path) -> None:
     journal = journal_of(output, Splitting(every_s=2, keep=Retention(last_s=0.001, total=1)))
     for start in range(0, 630, 10):
@@ -504,6 +514,7 @@ def test_the_part_being_written_is_never_removed(output: Path) -> None:
     assert names(output.parent) == ["s-0011.parquet"]
 
 
+@pytest.mark.slow
 def test_a_part_goes_with_its_videos(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     original = sealer_module.seal
 
@@ -526,6 +537,7 @@ def test_a_part_goes_with_its_videos(output: Path, monkeypatch: pytest.MonkeyPat
     assert len([name for name in left if name.endswith(".replay.mp4")]) == 6
 
 
+@pytest.mark.slow
 def test_videos_count_in_keep_total(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     original = sealer_module.seal
 
@@ -579,6 +591,7 @@ def test_what_is_no_part_is_not_overwritten(output: Path, overwrite: bool) -> No
     assert other.exists()
 
 
+@pytest.mark.slow
 def test_old_parts_stay_until_the_first_new_one_is_sealed(output: Path) -> None:
     write(output, Splitting(every_s=4))
     old = sorted(output.parent.glob("*.parquet"))
@@ -605,6 +618,7 @@ def test_old_parts_stay_until_the_first_new_one_is_sealed(output: Path) -> None:
         assert len(session) == 300
 
 
+@pytest.mark.slow
 def test_only_what_was_to_be_replaced_is(output: Path) -> None:
     """A file that came to have a part's name while recording is somebody's."""
     write(output, Splitting(every_s=10))
@@ -620,6 +634,7 @@ def test_only_what_was_to_be_replaced_is(output: Path) -> None:
         assert len(session) == 3
 
 
+@pytest.mark.slow
 def test_overwriting_parts_with_one_file(tmp_path: Path) -> None:
     output = tmp_path / "s.parquet"
     write(output, Splitting(every_s=4))
@@ -656,6 +671,7 @@ def looped(loaded: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield seen, metadata, session
 
 
+@pytest.mark.slow
 def test_no_frame_is_lost_between_parts(looped: Any) -> None:
     seen, metadata, session = looped
     assert len(session.parts) >= 10

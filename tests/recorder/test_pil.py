@@ -41,6 +41,7 @@ class Kept:
         self.overlays.append(np.asarray(result.image_overlay)[..., ::-1])
 
 
+@pytest.mark.slow
 def test_every_frame_and_its_result(pil: LoadedModel, tmp_path: Path) -> None:
     frames = clip(Clock(), skip=FRAMES.start)
     images = [frame.image for _ in FRAMES if (frame := frames.read())]
@@ -63,6 +64,7 @@ def test_every_frame_and_its_result(pil: LoadedModel, tmp_path: Path) -> None:
                 assert np.array_equal(session.result(index).overlay(image), kept.overlays[index])
 
 
+@pytest.mark.slow
 def test_videos_have_the_colors_of_the_source(dgrec: Command) -> None:
     """Unless it is said otherwise, PySDK takes a frame of OpenCV for RGB there."""
     done = dgrec.record(
@@ -87,6 +89,7 @@ def test_videos_have_the_colors_of_the_source(dgrec: Command) -> None:
         assert not np.array_equal(drawn, source[100])
 
 
+@pytest.mark.slow
 def test_a_model_told_that_frames_are_bgr_is_not_warned_about(dgrec: Command) -> None:
     for colors, warned in (("BGR", False), ("RGB", True)):
         done = dgrec.record(

@@ -1,4 +1,4 @@
-"""Recording from a program: `dgrec.predict_stream`, `Recorder.watch`, `Recorder.gizmo`, `dgrec run`."""
+"""Recording from a program: `dgrec.predict_stream`, `Recorder.watch` and `gizmo`, `dgrec run`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 
@@ -23,24 +22,15 @@ from dgrec import sample
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.program.run import run_program
 from dgrec.replay.verify import verify
+from tests.clips import FRAMES, short_clip
 from tests.factory import make_detection
 from tests.recorder.doubles import PysdkDouble
 from tests.waiting import wait_until
 
-FRAMES = 16
-
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The part of the sample clip in which faces are seen, `FRAMES` pictures long."""
-    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
-    with av.open(str(sample.CLIP)) as source, av.open(str(path), "w") as target:
-        stream = target.add_stream("libx264", rate=30)
-        stream.width, stream.height, stream.pix_fmt = 640, 360, "yuv420p"
-        for frame in itertools.islice(source.decode(video=0), 240, 240 + FRAMES):
-            target.mux(stream.encode(frame.reformat(640, 360, "yuv420p")))
-        target.mux(stream.encode(None))
-    return str(path)
+    return str(short_clip(tmp_path_factory.mktemp("clip") / "clip.mp4"))
 
 
 def load() -> Any:
@@ -162,15 +152,6 @@ def test_a_loop_that_is_left(model: Any, clip: str, output: Path) -> None:
         assert session.metadata["end_reason"] == "interrupted"
 
 
-def _raise_in_source(model: Any, clip: str, output: Path, error: Exception) -> None:
-    class Fails(dgrec.Output):
-        def frame(self, row: Any, result: Any) -> None:
-            raise error
-
-    for _ in dgrec.predict_stream(model, clip, output=output, outputs=[Fails()]):
-        pass
-
-
 @pytest.mark.parametrize("at", [0, 5, FRAMES - 1])
 @pytest.mark.parametrize(
     "error", [ZeroDivisionError("mine"), KeyboardInterrupt(), dgrec.QueryError("x")]
@@ -178,10 +159,13 @@ def _raise_in_source(model: Any, clip: str, output: Path, error: Exception) -> N
 def test_an_error_of_the_program_goes_through(
     model: Any, clip: str, output: Path, error: BaseException, at: int
 ) -> None:
-    with pytest.raises(type(error)) as raised:
+    def run() -> None:
         for number, _ in enumerate(dgrec.predict_stream(model, clip, output=output)):
             if number == at:
                 raise error
+
+    with pytest.raises(type(error)) as raised:
+        run()
     assert raised.value is error
     assert not hasattr(error, "__notes__")
     with dgrec.open(output) as session:
@@ -209,7 +193,11 @@ def test_an_error_of_an_analyzer_goes_through(model: Any, clip: str, output: Pat
 
 
 def test_an_output_that_fails_does_not_end_the_stream(model: Any, clip: str, output: Path) -> None:
-    _raise_in_source(model, clip, output, ValueError("an output's own"))
+    class Fails(dgrec.Output):
+        def frame(self, row: Any, result: Any) -> None:
+            raise ValueError("an output's own")
+
+    assert len(list(dgrec.predict_stream(model, clip, output=output, outputs=[Fails()]))) == FRAMES
     with dgrec.open(output) as session:
         assert len(session) == FRAMES
 
@@ -391,8 +379,10 @@ def tiles(first: Any, second: Any) -> Any:
     return TileModel(extractor, first)
 
 
-@pytest.mark.parametrize("make", [combining, cropping, tiles])
-@pytest.mark.parametrize("loop", [own_loop, pysdk_stream, called])
+@pytest.mark.parametrize(
+    ("make", "loop"),
+    [(combining, own_loop), (cropping, pysdk_stream), (tiles, called), (tiles, own_loop)],
+)
 def test_of_a_compound_model_the_outermost_result_is_recorded_once(
     model: Any,
     second_model: Any,
@@ -452,9 +442,12 @@ def test_models_that_feed_each_other(
 
 
 def test_a_model_is_watched_once(model: Any, output: Path) -> None:
-    with dgrec.Recorder(output) as recorder, recorder.watch(model):
-        with pytest.raises(dgrec.ConfigError, match="this model is watched already"):
-            recorder.watch(model).__enter__()
+    with (
+        dgrec.Recorder(output) as recorder,
+        recorder.watch(model),
+        pytest.raises(dgrec.ConfigError, match="this model is watched already"),
+    ):
+        recorder.watch(model).__enter__()
     assert "predict_batch" not in vars(model)
 
 
@@ -487,10 +480,13 @@ def test_a_result_that_the_program_works_on_for_long_is_not_lost(output: Path) -
 
 
 def test_an_error_in_a_watched_loop_goes_through(model: Any, clip: str, output: Path) -> None:
-    with pytest.raises(ZeroDivisionError) as raised:
+    def run() -> None:
         with dgrec.Recorder(output) as recorder, recorder.watch(model):
             for number, _ in enumerate(model.predict_batch(pictures(clip))):
                 print(1 / (3 - number))
+
+    with pytest.raises(ZeroDivisionError) as raised:
+        run()
     assert not hasattr(raised.value, "__notes__")
     assert "predict_batch" not in vars(model)
     with dgrec.open(output) as session:
@@ -504,9 +500,12 @@ def test_an_error_of_the_frames_goes_through(model: Any, output: Path) -> None:
         yield np.zeros((360, 640, 3), np.uint8)
         raise RuntimeError("the camera is on fire")
 
-    with pytest.raises(Exception, match="the camera is on fire"):
+    def run() -> None:
         with dgrec.Recorder(output) as recorder, recorder.watch(model):
             list(model.predict_batch(frames()))
+
+    with pytest.raises(Exception, match="the camera is on fire"):
+        run()
     with dgrec.open(output) as session:
         assert session.metadata["end_reason"] == "failed"
 
@@ -578,7 +577,7 @@ def test_a_graph_of_two_cameras(model: Any, second_model: Any, clip: str, output
             list(sink())
         composition.wait()
     found = sorted(output.parent.iterdir())
-    assert len(found) == 2
+    assert [path.name for path in found] == ["s-cam0.parquet", "s-cam1.parquet"]
     groups = set()
     for path in found:
         with dgrec.open(path) as session:

@@ -39,6 +39,7 @@ def rows_in(path: Path) -> int:
         return 0
 
 
+@pytest.mark.slow
 def test_a_pipe_is_recorded_once_and_with_its_pixels(dgrec: Command, tmp_path: Path) -> None:
     pipe = dgrec.folder / "pipe"
     os.mkfifo(pipe)
@@ -55,6 +56,7 @@ def test_a_pipe_is_recorded_once_and_with_its_pixels(dgrec: Command, tmp_path: P
         assert session.metadata["video"][0]["frames"] == FRAMES
 
 
+@pytest.mark.slow
 def test_a_pipe_that_nobody_writes_to(dgrec: Command, started: list[subprocess.Popen[str]]) -> None:
     os.mkfifo(dgrec.folder / "pipe")
     process = dgrec.start("--source", "pipe", "--output", "s.parquet")
@@ -104,6 +106,7 @@ def silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         thread.join()
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_footage_is_waited_for(
     dgrec: Command, silent: str, started: list[subprocess.Popen[str]]
 ) -> None:
@@ -121,6 +124,7 @@ def test_ctrl_c_while_footage_is_waited_for(
         assert FRAMES // 3 <= len(session) < FRAMES
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_opening(
     dgrec: Command, silent: str, started: list[subprocess.Popen[str]]
 ) -> None:

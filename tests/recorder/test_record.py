@@ -58,6 +58,7 @@ def recorded(
         yield done, session
 
 
+@pytest.mark.slow
 def test_rows(recorded: Any) -> None:
     _, session = recorded
     rows = session.frames.to_pylist()
@@ -286,6 +287,7 @@ def test_a_line_that_was_cut_off_takes_no_other_with_it(tmp_path: Path) -> None:
     assert json.loads(last) == payload(make_row(1))
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_does_not_end_the_recording(dgrec: Command) -> None:
     process = dgrec.start(
         *OPTIONS, "--output", "s.parquet", "--publish", "-", stdout=subprocess.PIPE
@@ -312,6 +314,7 @@ def open_session(path: Path) -> Session:
 # --- names of the session file ---
 
 
+@pytest.mark.slow
 def test_a_name_is_made_and_the_summary_tells_it(dgrec: Command) -> None:
     (dgrec.folder / "my clip (1).mp4").symlink_to(sample.CLIP)
     arguments = ["--source", "my clip (1).mp4", "--duration", "0.1s", "--quiet"]
@@ -336,6 +339,7 @@ def test_a_name_is_made_and_the_summary_tells_it(dgrec: Command) -> None:
         assert footage.resolve() == sample.CLIP.resolve()
 
 
+@pytest.mark.slow
 def test_one_frame_of_so_many_seconds(dgrec: Command) -> None:
     arguments = ["--source", "sample", "--every", "300", "--duration", "1s", "-o", "s.parquet"]
     done = dgrec.record(*arguments)
@@ -344,6 +348,7 @@ def test_one_frame_of_so_many_seconds(dgrec: Command) -> None:
     assert ", ended by --duration)." in done.stderr
 
 
+@pytest.mark.slow
 def test_overwrite(dgrec: Command) -> None:
     path = dgrec.folder / "s.parquet"
     path.write_bytes(b"something of worth")

@@ -28,12 +28,14 @@ from tests.waiting import PATIENCE_S
 # --- sources ---
 
 
+@pytest.mark.slow
 def test_a_missing_file(dgrec: Command) -> None:
     error = error_of(dgrec.record("--source", "nowhere.mp4"))
     assert error.startswith("nowhere.mp4: no such source")
     assert not (dgrec.folder / "recordings").exists()
 
 
+@pytest.mark.slow
 def test_a_text_file(dgrec: Command) -> None:
     (dgrec.folder / "notes.mp4").write_text("no video\n" * 1000)
     assert error_of(dgrec.record("--source", "notes.mp4")) == (
@@ -41,6 +43,7 @@ def test_a_text_file(dgrec: Command) -> None:
     )
 
 
+@pytest.mark.slow
 def test_footage_without_a_frame(dgrec: Command) -> None:
     """A container whose index is whole, but not one picture: a copy that was cut off early."""
     (dgrec.folder / "cut.mp4").write_bytes(sample.CLIP.read_bytes()[:3000].ljust(3000))
@@ -49,16 +52,19 @@ def test_footage_without_a_frame(dgrec: Command) -> None:
     assert names(dgrec.folder) == ["cut.mp4"]
 
 
+@pytest.mark.slow
 def test_a_folder_as_source(dgrec: Command) -> None:
     assert "is a folder" in error_of(dgrec.record("--source", "."))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(Path("/dev/video9").exists(), reason="there is a camera 9")
 def test_no_camera(dgrec: Command) -> None:
     error = error_of(dgrec.record("--source", "cam9"))
     assert error.startswith("cam9: there is no camera with index 9")
 
 
+@pytest.mark.slow
 def test_an_asset_without_a_network(dgrec: Command) -> None:
     error = error_of(dgrec.record("--source", "asset:traffic"))
     assert error.startswith("asset:traffic: DeGirum's media list cannot be fetched")
@@ -87,6 +93,7 @@ def test_named_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert named_sources(tmp_path / "elsewhere") == {}
 
 
+@pytest.mark.slow
 def test_a_named_source_is_recorded_by_its_name(dgrec: Command) -> None:
     (dgrec.folder / "dgrec.toml").write_text('[sources]\nlobby = "${FOOTAGE}/faces.mp4"\n')
     done = dgrec.record(
@@ -100,6 +107,7 @@ def test_a_named_source_is_recorded_by_its_name(dgrec: Command) -> None:
         assert session.metadata["source"]["file"] == "faces.mp4"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("toml", "source", "expected"),
     [
@@ -118,6 +126,7 @@ def test_what_may_be_wrong_with_it(dgrec: Command, toml: str, source: str, expec
 # --- the session file ---
 
 
+@pytest.mark.slow
 def test_an_output_that_exists(dgrec: Command) -> None:
     (dgrec.folder / "s.parquet").write_bytes(b"something of worth")
     error = error_of(dgrec.record("--source", "sample", "--output", "s.parquet"))
@@ -125,6 +134,7 @@ def test_an_output_that_exists(dgrec: Command) -> None:
     assert (dgrec.folder / "s.parquet").read_bytes() == b"something of worth"
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_missing(dgrec: Command) -> None:
     error = error_of(dgrec.record("--source", "sample", "--output", "nowhere/s.parquet"))
     assert error == "nowhere: no such folder; make it first"
@@ -138,6 +148,7 @@ def test_a_folder_that_cannot_be_written(dgrec: Command) -> None:
     assert error == "locked/s.parquet: cannot be written: Permission denied"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that takes no files")
 def test_a_folder_that_takes_no_files(dgrec: Command) -> None:
     """Root is not asked for permission; it finds out when the journal is opened."""
@@ -146,6 +157,7 @@ def test_a_folder_that_takes_no_files(dgrec: Command) -> None:
     assert "cannot be written: " in error
 
 
+@pytest.mark.slow
 def test_a_journal_that_was_left_behind(dgrec: Command) -> None:
     journal = write_journal(dgrec.folder / "s.arrows", make_rows(5), end=False)
     before = journal.read_bytes()
@@ -157,6 +169,7 @@ def test_a_journal_that_was_left_behind(dgrec: Command) -> None:
     assert journal.read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [b"", b"something else\n" * 1000])
 def test_a_file_that_is_only_called_like_a_journal(dgrec: Command, content: bytes) -> None:
     (dgrec.folder / "s.arrows").write_bytes(content)
@@ -168,6 +181,7 @@ def test_a_file_that_is_only_called_like_a_journal(dgrec: Command, content: byte
     assert (dgrec.folder / "s.arrows").read_bytes() == content
 
 
+@pytest.mark.slow
 def test_a_journal_that_is_being_written(dgrec: Command) -> None:
     journal = JournalWriter(dgrec.folder / "s.arrows", new_metadata())
     error = error_of(dgrec.record("--source", "sample", "--output", "s.parquet"))
@@ -175,6 +189,7 @@ def test_a_journal_that_is_being_written(dgrec: Command) -> None:
     assert error.startswith("s.arrows: is being recorded now")
 
 
+@pytest.mark.slow
 def test_a_publish_file_that_cannot_be_opened(dgrec: Command) -> None:
     arguments = ["--source", "sample", "--output", "s.parquet", "--publish", "nowhere/lines.jsonl"]
     error = error_of(dgrec.record(*arguments))
@@ -212,6 +227,7 @@ def test_a_publish_file_that_is_something_else(
     assert (path.read_bytes() if path.exists() else None) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["footage.mkv", "both.jsonl"])
 def test_publishing_to_the_source_or_to_the_output(dgrec: Command, name: str) -> None:
     footage = dgrec.folder / "footage.mkv"
@@ -292,6 +308,7 @@ def test_help_does_not_wait_for_heavy_libraries(dgrec: Command) -> None:
 # --- models ---
 
 
+@pytest.mark.slow
 def test_an_unknown_model(dgrec: Command) -> None:
     arguments = ["--source", "sample", "--model-name", "yolo99", "--zoo-url", str(sample.ZOO)]
     error = error_of(dgrec.record(*arguments))
@@ -300,6 +317,7 @@ def test_an_unknown_model(dgrec: Command) -> None:
     assert names(dgrec.folder) in ([], ["recordings"])
 
 
+@pytest.mark.slow
 def test_an_unknown_property(dgrec: Command) -> None:
     arguments = ["--source", "sample", "--output", "s.parquet", "--property", "confidence=0.4"]
     error = error_of(dgrec.record(*arguments))
@@ -307,11 +325,13 @@ def test_an_unknown_property(dgrec: Command) -> None:
     assert not (dgrec.folder / "s.arrows").exists()
 
 
+@pytest.mark.slow
 def test_a_property_that_is_none(dgrec: Command) -> None:
     error = error_of(dgrec.record("--source", "sample", "--property", "threshold"))
     assert error == "property 'threshold': write it as key=value"
 
 
+@pytest.mark.slow
 def test_a_model_that_fails_in_the_middle(dgrec: Command) -> None:
     options = broken_model(dgrec.folder, 'raise ValueError("the lens cap is on")', after=12)
     error = error_of(dgrec.record("--source", "sample", "--output", "s.parquet", *options))

@@ -46,6 +46,7 @@ print(json.dumps(seen))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="scheduling of single threads is Linux's")
 @pytest.mark.parametrize("codec", [codec.name for codec in CODECS])
 def test_no_thread_gets_ahead(tmp_path: Path, codec: str) -> None:

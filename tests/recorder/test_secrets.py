@@ -39,6 +39,7 @@ def assert_no_secret(dgrec: Command, *texts: str) -> None:
             assert secret not in text, text[:500]
 
 
+@pytest.mark.slow
 def test_a_stream_that_cannot_be_opened(dgrec: Command) -> None:
     done = dgrec.record("--source", URL, "--stall-timeout", "5", env={"DEGIRUM_CLOUD_TOKEN": TOKEN})
     error = error_of(done)
@@ -46,6 +47,7 @@ def test_a_stream_that_cannot_be_opened(dgrec: Command) -> None:
     assert_no_secret(dgrec, done.stdout, done.stderr)
 
 
+@pytest.mark.slow
 def test_a_stream_from_dgrec_toml(dgrec: Command) -> None:
     (dgrec.folder / "dgrec.toml").write_text('[sources]\nyard = "${CAMERA}"\n')
     done = dgrec.record("--source", "yard", env={"CAMERA": URL})
@@ -79,6 +81,7 @@ def test_a_password_that_was_not_escaped(url: str, tmp_path: Path) -> None:
         assert PASSWORD not in text
 
 
+@pytest.mark.slow
 def test_the_token_is_used_and_not_told(dgrec: Command) -> None:
     """The cloud cannot be reached: whatever PySDK says of that must not hold the token."""
     done = dgrec.record(
@@ -97,6 +100,7 @@ def test_the_token_is_used_and_not_told(dgrec: Command) -> None:
     assert_no_secret(dgrec, done.stdout, done.stderr)
 
 
+@pytest.mark.slow
 def test_a_recording_does_not_hold_the_token(dgrec: Command) -> None:
     done = dgrec.record(
         *("--source", "sample", "--max-frames", "2", "--output", "s.parquet"),

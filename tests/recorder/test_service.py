@@ -53,6 +53,7 @@ def test_it_ends_and_is_started_again_as_it_should() -> None:
     assert unit.get("KillSignal", "SIGTERM") == "SIGTERM"
 
 
+@pytest.mark.slow
 def test_its_command_line_is_started_again_and_again(tmp_path: Path) -> None:
     """Stopped, killed and stopped: one recording, of which nothing is lost."""
     program, command, *arguments = shlex.split(settings()["ExecStart"])
@@ -116,6 +117,7 @@ def rows(folder: Path) -> int:
     return count
 
 
+@pytest.mark.slow
 def test_a_line_a_minute_where_there_is_no_terminal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,7 @@ def clip(dgrec: Command) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_each_source_has_its_own_session(dgrec: Command, clip: Path) -> None:
     done = dgrec.record(
         *("--source", "sample", "--source", clip.name),
@@ -48,6 +49,7 @@ def test_each_source_has_its_own_session(dgrec: Command, clip: Path) -> None:
     assert "yard.mp4:\n" in done.stderr
 
 
+@pytest.mark.slow
 def test_one_that_cannot_be_opened_is_left_out(dgrec: Command) -> None:
     done = dgrec.record(
         *("--source", "cam97", "--source", "sample"),
@@ -61,6 +63,7 @@ def test_one_that_cannot_be_opened_is_left_out(dgrec: Command) -> None:
         assert len(session) == 5
 
 
+@pytest.mark.slow
 def test_none_that_can_be_opened(dgrec: Command) -> None:
     done = dgrec.record("--source", "cam97", "--source", "cam98")
     assert done.returncode == 1
@@ -70,6 +73,7 @@ def test_none_that_can_be_opened(dgrec: Command) -> None:
     assert names(dgrec.folder) == []
 
 
+@pytest.mark.slow
 def test_one_that_is_lost_does_not_stop_the_others(dgrec: Command) -> None:
     camera = MjpegCamera(fps=20)
     camera.start()
@@ -101,6 +105,7 @@ def test_one_that_is_lost_does_not_stop_the_others(dgrec: Command) -> None:
         assert frames == list(range(len(frames)))
 
 
+@pytest.mark.slow
 def test_a_signal_ends_all(dgrec: Command, clip: Path) -> None:
     process = dgrec.start(
         *("--source", "sample", "--source", clip.name, "--loop", "--output", "{source}.parquet")
@@ -116,6 +121,7 @@ def test_a_signal_ends_all(dgrec: Command, clip: Path) -> None:
         assert not (dgrec.folder / f"{name}.arrows").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

@@ -52,6 +52,7 @@ def assert_sealed(folder: Path, end_reason: str) -> None:
         assert metadata["totals"]["source_frames"] == len(session)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_ends_in_good_order(
     number: signal.Signals, dgrec: Command, start: Start
@@ -69,6 +70,7 @@ def test_the_first_signal_ends_in_good_order(
     assert_sealed(dgrec.folder, "interrupted")
 
 
+@pytest.mark.slow
 def test_a_service_manager_may_tell_the_main_process_only(dgrec: Command, start: Start) -> None:
     process = start()
     wait_until(lambda: frames_in(dgrec.folder / "s.arrows") >= 30, process=process)
@@ -78,6 +80,7 @@ def test_a_service_manager_may_tell_the_main_process_only(dgrec: Command, start:
     assert_sealed(dgrec.folder, "interrupted")
 
 
+@pytest.mark.slow
 def test_the_second_signal_leaves_the_journal(dgrec: Command, start: Start) -> None:
     """The model hangs: the first signal waits for the frames that are in the pipeline."""
     model = broken_model(dgrec.folder, "import time; time.sleep(3)", after=25)
@@ -109,6 +112,7 @@ def _stamps_in(lines: Path) -> list[float]:
     return [json.loads(line)["timestamp"] for line in complete]
 
 
+@pytest.mark.slow
 def test_kill_9_leaves_what_was_written_and_it_is_written_all_the_time(
     dgrec: Command, start: Start
 ) -> None:
@@ -134,6 +138,7 @@ def test_kill_9_leaves_what_was_written_and_it_is_written_all_the_time(
         assert recorded[:together] == pytest.approx(stamps[:together], abs=2e-6)
 
 
+@pytest.mark.slow
 def test_a_signal_while_the_model_loads_leaves_nothing(dgrec: Command, start: Start) -> None:
     process = start()
     assert process.stderr is not None

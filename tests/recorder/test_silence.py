@@ -83,6 +83,7 @@ def model_of(kind: str, first: LoadedModel, second: LoadedModel) -> Any:
     return first.model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "held_back"), [("plain", 0), ("combined", 0), ("cropped", 1)])
 def test_results_come_out_while_there_is_no_frame(
     kind: str,
@@ -163,6 +164,7 @@ def test_a_model_that_cannot_be_asked_gets_frames_only(tmp_path: Path) -> None:
     assert all(isinstance(frame, np.ndarray) for frame in given)
 
 
+@pytest.mark.slow
 def test_the_journal_has_every_frame_of_a_camera_that_fell_silent(
     loaded: LoadedModel, tmp_path: Path
 ) -> None:

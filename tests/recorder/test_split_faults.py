@@ -78,7 +78,7 @@ SCENARIOS = [
 @pytest.fixture(autouse=True)
 def in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let writing wait for sealing: call number n is then the same call in every run."""
-    add, let_go, done = Sealer.add, Sealer._let_go, [0]
+    add, let_go, done = Sealer.add, Sealer._remove_oldest, [0]
 
     def add_and_wait(self: Sealer, *arguments: Any, **options: Any) -> None:
         before = done[0]
@@ -90,7 +90,7 @@ def in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
         done[0] += 1
 
     monkeypatch.setattr(Sealer, "add", add_and_wait)
-    monkeypatch.setattr(Sealer, "_let_go", counted)
+    monkeypatch.setattr(Sealer, "_remove_oldest", counted)
 
 
 def split(folder: Path, keep: Retention | None = None, **options: Any) -> Stream:
@@ -126,6 +126,7 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return made.__getitem__
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
 def test_every_call_of_a_split_recording_fails_once(
     tmp_path: Path, before: Callable[[str], Path], scenario: Scenario
@@ -206,6 +207,7 @@ def test_every_call_of_a_split_recording_fails_once(
     assert 15 < failed < 45, "writing rows must fail, and all else not"
 
 
+@pytest.mark.slow
 def test_every_call_of_a_split_recording_fails_for_good(tmp_path: Path) -> None:
     """No part is sealed from then on: what was is, and the journals of the others are read."""
     for faults in sweep(tmp_path, Kind(errno.EIO, for_good=True, torn=True)):
@@ -234,6 +236,7 @@ def test_every_call_of_a_split_recording_fails_for_good(tmp_path: Path) -> None:
 # --- what is said ---
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_while_sealing_says_so(tmp_path: Path) -> None:
     with Faults(tmp_path) as seen:
         split(tmp_path).run()
@@ -278,7 +281,7 @@ def test_the_disk_is_named_before_a_file_in_the_way(
         split(tmp_path).run()
 
 
-def test_frames_that_were_let_go_are_not_told_to_be_there(tmp_path: Path) -> None:
+def test_frames_that_were_removed_are_not_counted(tmp_path: Path) -> None:
     keep = Retention(total=1)
     with Faults(tmp_path) as seen:
         split(tmp_path / ".", keep).run()
@@ -298,7 +301,7 @@ def test_frames_that_were_let_go_are_not_told_to_be_there(tmp_path: Path) -> Non
 # --- what is kept ---
 
 
-def test_a_part_sealed_at_the_second_try_is_let_go_before_newer_ones(
+def test_a_part_sealed_at_the_second_try_is_removed_before_newer_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original, failures = sealer_module.seal, [StorageError("full")]

@@ -49,6 +49,7 @@ def together(work: Callable[[], Any], count: int = 2) -> list[str]:
     return sorted(said.get() for _ in range(count))
 
 
+@pytest.mark.slow
 def test_two_recoveries_of_one_journal(tmp_path: Path) -> None:
     seen: Counter[str] = Counter()
     for attempt in range(12):
@@ -85,6 +86,7 @@ def test_a_journal_that_was_recovered_between_two_looks(
     assert not (tmp_path / "s.parquet").exists()
 
 
+@pytest.mark.slow
 def test_recovering_into_other_names(tmp_path: Path) -> None:
     """Only one of them has the journal, wherever it puts what it reads."""
     journal = write_journal(tmp_path / "s.arrows", make_rows(300), batch=50, end=False)
@@ -189,6 +191,7 @@ def test_a_recording_is_nobodys_until_it_is_sealed(
     assert numbers(tmp_path / "s.parquet")
 
 
+@pytest.mark.slow
 def test_two_recordings_of_one_name(tmp_path: Path) -> None:
     for attempt in range(4):
         folder = tmp_path / str(attempt)

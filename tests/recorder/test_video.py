@@ -163,6 +163,7 @@ def check(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     assert shown[0][1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [1, 3])
 def test_each_row_names_its_frame(tmp_path: Path, footage: Path, every: int) -> None:
     output = tmp_path / "s.parquet"
@@ -193,6 +194,7 @@ def test_key_frames_by_the_clock(tmp_path: Path) -> None:
     assert keys[-2:] == [9_000_000, 12_500_000]
 
 
+@pytest.mark.slow
 def test_frames_left_out_keep_their_rows(
     tmp_path: Path, footage: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,6 +262,7 @@ def test_nobody_draws_on_what_waits(tmp_path: Path, footage: Path) -> None:
         kept[0].image[:] = 0
 
 
+@pytest.mark.slow
 def test_parts_are_cut_where_rows_are(tmp_path: Path, footage: Path) -> None:
     output = tmp_path / "s.parquet"
     splitting = Splitting(every_s=0.12)
@@ -281,6 +284,7 @@ def test_parts_are_cut_where_rows_are(tmp_path: Path, footage: Path) -> None:
     assert len(names(tmp_path)) == 3 * len(parts)
 
 
+@pytest.mark.slow
 def test_split_by_the_size_of_the_video(tmp_path: Path) -> None:
     size = 250_000
     run(
@@ -298,7 +302,7 @@ def test_split_by_the_size_of_the_video(tmp_path: Path) -> None:
         check(tmp_path / part.metadata["video"][0]["file"], rows_of(part.path))
 
 
-def test_parts_are_let_go_with_their_videos(tmp_path: Path) -> None:
+def test_parts_are_removed_with_their_videos(tmp_path: Path) -> None:
     splitting = Splitting(every_s=0.4, keep=Retention(total=300_000))
     _, metadata = run(
         tmp_path / "s.parquet", NoisyFrames(), options(), pause_s=0.02, splitting=splitting
@@ -313,6 +317,7 @@ def test_parts_are_let_go_with_their_videos(tmp_path: Path) -> None:
     assert metadata["totals"]["frames"] == FRAMES
 
 
+@pytest.mark.slow
 def test_a_part_that_cannot_be_begun(
     tmp_path: Path, footage: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -342,6 +347,7 @@ def test_a_part_that_cannot_be_begun(
     assert len(names(tmp_path)) == 2 * len(parts)  # no video without its part
 
 
+@pytest.mark.slow
 def test_two_parts_that_cannot_be_begun(tmp_path: Path) -> None:
     """The second was cut before the writer came to the first: neither may be left out."""
     blocker = tmp_path / "s-0002.arrows"
@@ -366,6 +372,7 @@ def test_two_parts_that_cannot_be_begun(tmp_path: Path) -> None:
     assert counts[2:-1] == [30] * (len(counts) - 3)
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_video_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = _CountedFile.write
 
@@ -406,6 +413,7 @@ def test_an_overlay_that_cannot_be_drawn(tmp_path: Path, footage: Path) -> None:
     assert verify(tmp_path / "s.parquet") == []
 
 
+@pytest.mark.slow
 def test_overwriting(tmp_path: Path, footage: Path) -> None:
     """The old session keeps its pixels until there is a new one, and leaves nothing behind."""
     output = tmp_path / "s.parquet"
@@ -481,6 +489,7 @@ def test_codecs(tmp_path: Path, codec: str) -> None:
     assert sizes[0] * 1.3 < sizes[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("video", ["raw", "auto"])
 def test_a_codec_that_there_is_not(dgrec: Command, video: str) -> None:
     with pytest.raises(VideoError, match="the installed PyAV offers h264"):
@@ -490,6 +499,7 @@ def test_a_codec_that_there_is_not(dgrec: Command, video: str) -> None:
     assert names(dgrec.folder) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "given",
     [
@@ -560,6 +570,7 @@ def test_a_torn_end_is_cut_off(tmp_path: Path) -> None:
     assert len(counts) > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", [False, True])
 def test_killed_and_recovered(tmp_path: Path, split: bool) -> None:
     found, wrong, lost_s = run_once(tmp_path, 5, 30.0, split)
@@ -568,6 +579,7 @@ def test_killed_and_recovered(tmp_path: Path, split: bool) -> None:
     assert lost_s < 3  # one second, but for a machine that is busy
 
 
+@pytest.mark.slow
 def test_recovering_beside_another_video(tmp_path: Path, footage: Path) -> None:
     """What has the video's name and other frames is somebody's."""
     output = tmp_path / "s.parquet"
@@ -593,6 +605,7 @@ def test_recovering_beside_another_video(tmp_path: Path, footage: Path) -> None:
     assert note == f"{tmp_path}/v.mp4: nothing in it can be played; left out"
 
 
+@pytest.mark.slow
 def test_a_camera_is_recorded_with_its_pictures(dgrec: Command) -> None:
     with MjpegCamera(fps=12.0) as camera:
         done = dgrec.record(

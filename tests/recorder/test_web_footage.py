@@ -236,6 +236,7 @@ def test_an_address_may_have_odd_characters(tmp_path: Path, serve: Serve) -> Non
         assert (count, reader.missing()) == (FRAMES, "")
 
 
+@pytest.mark.slow
 def test_a_stream_without_an_end_is_live(tmp_path: Path, serve: Serve) -> None:
     path = encode(tmp_path / "a.ts", Encoding(), frames=100)
     reader = open_source(parse_source(serve(path, "live")), stall_timeout_s=5)
@@ -261,6 +262,7 @@ def play(address: str, tell: Callable[[str], None]) -> LiveSource:
     )
 
 
+@pytest.mark.slow
 def test_what_seemed_live_is_not_recorded_again(tmp_path: Path, serve: Serve) -> None:
     told: list[str] = []
     address = serve(encode(tmp_path / "a.ts", Encoding(), frames=LONG), "slowly")
@@ -272,6 +274,7 @@ def test_what_seemed_live_is_not_recorded_again(tmp_path: Path, serve: Serve) ->
     assert told[-1] == f"{address}: not live, but footage that has ended"
 
 
+@pytest.mark.slow
 def test_a_stream_that_comes_back_with_other_pictures_is_live(tmp_path: Path, serve: Serve) -> None:
     address = serve(encode(tmp_path / "a.ts", Encoding(), frames=LONG), "slowly")
     told: list[str] = []
@@ -286,6 +289,7 @@ def test_a_stream_that_comes_back_with_other_pictures_is_live(tmp_path: Path, se
     assert live.end_reason == "limit"
 
 
+@pytest.mark.slow
 def test_a_live_playlist_that_gets_an_end(tmp_path: Path, serve: Serve) -> None:
     path = playlist(tmp_path)
     whole = path.read_text()
@@ -303,6 +307,7 @@ def test_a_live_playlist_that_gets_an_end(tmp_path: Path, serve: Serve) -> None:
     assert (live.end_reason, live.take_events()) == ("finished", [])
 
 
+@pytest.mark.slow
 def test_it_is_recorded_once(dgrec: Command, tmp_path: Path, serve: Serve) -> None:
     path = encode(tmp_path / "a.mp4", Encoding(size=(320, 240)))
     reachable = {"NO_PROXY": "127.0.0.1"}
@@ -331,6 +336,7 @@ def test_a_file_address_is_a_file(tmp_path: Path) -> None:
         assert (count, reader.has_end) == (FRAMES, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("address", ["http://[::1", "http://[::1/a.mp4", "http://127.0.0.1:x/a"])
 def test_what_is_no_address_is_one_line(dgrec: Command, address: str) -> None:
     done = dgrec.record("--source", address, "--output", "s.parquet")

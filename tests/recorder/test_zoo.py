@@ -91,6 +91,7 @@ def test_addresses_in_the_cloud(
     assert asked == [expected]
 
 
+@pytest.mark.slow
 def test_a_model_of_a_zoo_on_http_runs_here(dgrec: Command) -> None:
     """PySDK's runtime fetches it by itself; it asks with the token that it was given."""
     line = ("--source", "sample", "--max-frames", "80", "--output")
@@ -199,6 +200,7 @@ def test_what_is_neither_a_folder_nor_an_address(
     assert asked == hub.requests == []
 
 
+@pytest.mark.slow
 def test_an_address_that_cannot_be_reached_may_have_been_meant_for_a_folder(
     dgrec: Command,
 ) -> None:
@@ -244,6 +246,7 @@ def test_a_registered_accessor_is_given_the_zoo(zoo: str, folder: Path) -> None:
 # --- names ---
 
 
+@pytest.mark.slow
 def test_an_unknown_model_lists_the_nearest_of_many() -> None:
     names = tuple(f"other_net_{number}" for number in range(2000))
     near = ("yolov8n_coco--640x640", "yolov8s_coco--640x640")

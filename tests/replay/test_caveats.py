@@ -74,6 +74,7 @@ def test_an_end_that_nobody_asked_for(tmp_path: Path) -> None:
         assert of(write_session(tmp_path / f"{reason}.parquet", [], closing=closing)) == ()
 
 
+@pytest.mark.slow
 def test_clips(dgrec: Run, tmp_path: Path) -> None:
     path = write_session(tmp_path / "s.parquet", make_rows(300))
     one = clip_of(dgrec, path, "frame BETWEEN 50 AND 99", "one.parquet")
@@ -101,6 +102,7 @@ def test_what_comes_from_the_session_is_one_line_and_steers_no_terminal(tmp_path
     assert of(path) == ("The recording ended early: it failed (a [31m b).",)
 
 
+@pytest.mark.slow
 def test_they_are_the_same_wherever_numbers_are(dgrec: Run, tmp_path: Path) -> None:
     path = damaged(tmp_path / "s.arrows")
     (caveat,) = of(path)
@@ -118,6 +120,7 @@ def test_they_are_the_same_wherever_numbers_are(dgrec: Run, tmp_path: Path) -> N
     assert f'<p class="caveat">{caveat}</p>' in (tmp_path / "s.report.html").read_text()
 
 
+@pytest.mark.slow
 def test_of_a_clip_of_moments_no_rate_is_told(dgrec: Run, tmp_path: Path) -> None:
     path = write_session(tmp_path / "s.parquet", make_rows(300))
     clip = clip_of(dgrec, path, "frame % 100 < 20", "clip.parquet")
@@ -126,7 +129,7 @@ def test_of_a_clip_of_moments_no_rate_is_told(dgrec: Run, tmp_path: Path) -> Non
     assert (found["fps"], found["in_flight"], found["limit"]) == (None, None, None)
     assert {load["busy"] for load in found["loads"]} == {None}
     told, latency, *_ = found["findings"]
-    assert told == "From moments of a recording, its rate and what limits it cannot be told."
+    assert told == "From moments of a recording, its rate and what limits it is unknown."
     assert latency.startswith("Where the 12.")
     assert dgrec("report", clip, "--no-pictures").exit_code == 0
     page = (tmp_path / "clip.report.html").read_text()

@@ -44,6 +44,7 @@ def of_session(path: Path, width: int) -> tuple[Any, Any]:
         return histogram(reader, width), time_line(reader, width)
 
 
+@pytest.mark.slow
 def test_the_histogram_counts_every_frame(tmp_path: Path) -> None:
     rows = uneven_rows(300, seed=31)
     path = write_session(tmp_path / "s.parquet", rows)
@@ -60,6 +61,7 @@ def test_the_histogram_counts_every_frame(tmp_path: Path) -> None:
     assert np.abs(np.cumsum(expected) - np.cumsum(found.counts)).max() <= 1
 
 
+@pytest.mark.slow
 def test_the_time_line_adds_up(tmp_path: Path) -> None:
     rows = uneven_rows(300, seed=32)
     _, found = of_session(write_session(tmp_path / "s.parquet", rows), 60)
@@ -72,6 +74,7 @@ def test_the_time_line_adds_up(tmp_path: Path) -> None:
     assert sum(found.dropped) == lost
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1, 40, 80, 300])
 def test_no_line_is_wider_than_the_terminal(tmp_path: Path, width: int) -> None:
     path = write_session(tmp_path / "s.parquet", uneven_rows(100))
@@ -97,12 +100,14 @@ def test_few_and_equal_values(tmp_path: Path, rows: list[Row]) -> None:
         assert list(chart.lines(blocks=True))
 
 
+@pytest.mark.slow
 def test_no_frames_no_chart(dgrec: Run, tmp_path: Path) -> None:
     path = write_session(tmp_path / "s.parquet", [])
     assert of_session(path, 80) == (None, None)
     assert dgrec("stats", path, "--charts").exit_code == 0
 
 
+@pytest.mark.slow
 def test_charts_are_drawn_when_asked_for(dgrec: Run, session: Path) -> None:
     plain = dgrec("stats", session).stdout
     drawn = dgrec("stats", session, "--charts").stdout

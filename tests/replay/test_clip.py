@@ -155,6 +155,7 @@ def key_frames(path: Path) -> list[int]:
     return [number for number, packet in enumerate(packets) if packet.is_keyframe]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "frames"),
     [
@@ -190,6 +191,7 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
         return [session.row(place) for place in range(len(session))]
 
 
+@pytest.mark.slow
 def test_utc_is_when_frames_were_captured(dgrec: Run, camera: Path, tmp_path: Path) -> None:
     start = dt.datetime.fromtimestamp(captured_ns(30) // 10**9, dt.UTC)
     start += dt.timedelta(microseconds=captured_ns(30) % 10**9 // 1000)
@@ -198,6 +200,7 @@ def test_utc_is_when_frames_were_captured(dgrec: Run, camera: Path, tmp_path: Pa
     assert frames_shown(clip, tmp_path) == seen(range(30, 100))
 
 
+@pytest.mark.slow
 def test_a_reel_of_moments(dgrec: Run, camera: Path, tmp_path: Path) -> None:
     clip = tmp_path / "reel.parquet"
     where = "latency_ms > 100 OR frame IN (10, 90)  -- the odd ones"
@@ -231,6 +234,7 @@ def test_a_reel_of_moments(dgrec: Run, camera: Path, tmp_path: Path) -> None:
     assert max(np.diff(pts)) < 200_000
 
 
+@pytest.mark.slow
 def test_moments_that_touch_become_one(dgrec: Run, camera: Path, tmp_path: Path) -> None:
     clip = tmp_path / "reel.parquet"
     where = "frame IN (20, 24)"
@@ -245,6 +249,7 @@ def test_moments_that_touch_become_one(dgrec: Run, camera: Path, tmp_path: Path)
     assert frames_shown(inside, tmp_path) == [19, 20, 21]
 
 
+@pytest.mark.slow
 def test_video_is_copied_where_it_begins_with_a_key_frame(
     dgrec: Run, camera: Path, tmp_path: Path
 ) -> None:
@@ -265,6 +270,7 @@ def test_video_is_copied_where_it_begins_with_a_key_frame(
     assert np.array_equal(copied, recorded[video_frame : video_frame + len(copied)])
 
 
+@pytest.mark.slow
 def test_a_clip_of_a_clip(dgrec: Run, camera: Path, tmp_path: Path) -> None:
     first, second = tmp_path / "one.parquet", tmp_path / "two.parquet"
     where = ["--where", "frame IN (20, 60)", "--pad", "400ms"]
@@ -282,6 +288,7 @@ def test_a_clip_of_a_clip(dgrec: Run, camera: Path, tmp_path: Path) -> None:
     assert clip["ranges"] == [{"first_frame": 0, "frames": 20, "from_frame": 5}]
 
 
+@pytest.mark.slow
 def test_a_clip_of_a_recording_in_parts(dgrec: Run, tmp_path: Path) -> None:
     name = tmp_path / "s.parquet"
     for number, start in enumerate(range(0, 90, 30), 1):
@@ -316,6 +323,7 @@ def test_a_clip_of_a_recording_in_parts(dgrec: Run, tmp_path: Path) -> None:
     assert metadata_of(late)["clip"]["ranges"][0]["from_frame"] == 70
 
 
+@pytest.mark.slow
 def test_a_clip_of_a_journal_whose_recorder_was_killed(dgrec: Run, tmp_path: Path) -> None:
     path = tmp_path / "s.arrows"
     inside = seen(range(60))
@@ -334,6 +342,7 @@ def test_a_clip_of_a_journal_whose_recorder_was_killed(dgrec: Run, tmp_path: Pat
     assert rows_of(clip)[-2]["video_state"] == "not in the video that the clip was cut from"
 
 
+@pytest.mark.slow
 def test_pixels_stay_in_the_source_file(dgrec: Run, tmp_path: Path) -> None:
     media = tmp_path / "media"
     media.mkdir()
@@ -366,6 +375,7 @@ def test_pixels_stay_in_the_source_file(dgrec: Run, tmp_path: Path) -> None:
     assert not (tmp_path / "no.parquet").exists()
 
 
+@pytest.mark.slow
 def test_an_annotated_video_is_cut_at_the_same_frames(dgrec: Run, tmp_path: Path) -> None:
     path = tmp_path / "s.parquet"
     videos = [
@@ -417,6 +427,7 @@ def test_what_cannot_be_cut_is_said_in_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_outputs_are_not_replaced_unasked(dgrec: Run, camera: Path, tmp_path: Path) -> None:
     clip = tmp_path / "clip.parquet"
     assert dgrec("clip", camera, "-o", clip, "--end", 30).exit_code == 0
@@ -463,6 +474,7 @@ def test_a_video_that_is_gone_is_said(dgrec: Run, tmp_path: Path) -> None:
     assert done.stderr == f"s.mp4, {words}\n"
 
 
+@pytest.mark.slow
 def test_a_damaged_video_is_held_against_the_rows(dgrec: Run, tmp_path: Path) -> None:
     camera = camera_session(tmp_path / "s.parquet")
     video = camera.with_suffix(".mp4")
@@ -479,6 +491,7 @@ def test_a_damaged_video_is_held_against_the_rows(dgrec: Run, tmp_path: Path) ->
     assert 0 < len(shown) < len(seen(range(FRAMES)))
 
 
+@pytest.mark.slow
 def test_a_clip_that_begins_without_pixels_shows_the_rest_in_time(
     dgrec: Run, tmp_path: Path
 ) -> None:
@@ -499,6 +512,7 @@ def test_a_clip_that_begins_without_pixels_shows_the_rest_in_time(
     clip.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [("query", "SELECT 1"), ("stats",)])
 def test_an_answer_does_not_replace_a_recorded_video(
     dgrec: Run, tmp_path: Path, command: tuple[str, ...]
@@ -538,6 +552,7 @@ def named_before(stop: int, work: Callable[[], Any]) -> None:
     assert os.WIFSIGNALED(status), "it came to its end"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", range(4))
 @pytest.mark.parametrize("start", [0, 20], ids=["copied", "encoded"])
 def test_a_clip_that_was_killed_is_in_nobodys_way(

@@ -53,9 +53,9 @@ def test_each_read_gives_what_is_new(writer: JournalWriter) -> None:
     for start in range(0, 100, 20):
         writer.write(ROWS[start : start + 10])
         writer.write(ROWS[start + 10 : start + 20])
-        new = [batch.column("frame").to_pylist() for batch in tail.read()]
-        assert new == [list(range(start, start + 10)), list(range(start + 10, start + 20))]
-        frames += [frame for batch in new for frame in batch]
+        new = [frame for batch in tail.read() for frame in batch.column("frame").to_pylist()]
+        assert new == list(range(start, start + 20))
+        frames += new
         assert list(tail.read()) == []
         assert tail.closing is None
     writer.end(CLOSING)
@@ -225,6 +225,7 @@ def test_parts_follow_each_other(tmp_path: Path) -> None:
     follower.close()
 
 
+@pytest.mark.slow
 def test_what_the_parts_before_hold_counts_from_the_start(tmp_path: Path, dgrec: Run) -> None:
     name = tmp_path / "s.parquet"
     now = ROWS[119].completed_ns / 1e9
@@ -343,6 +344,7 @@ def test_a_part_that_never_comes_ends_it(tmp_path: Path, monkeypatch: pytest.Mon
 # --- the command -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_command_follows_and_then_measures(
     tmp_path: Path, writer: JournalWriter, dgrec_process: Callable[..., subprocess.Popen[str]]
 ) -> None:
@@ -362,6 +364,7 @@ def test_the_command_follows_and_then_measures(
     assert json.loads(out)["frames"] == 90
 
 
+@pytest.mark.slow
 def test_control_c_ends_it_cleanly(
     writer: JournalWriter, dgrec_process: Callable[..., subprocess.Popen[str]]
 ) -> None:
@@ -376,6 +379,7 @@ def test_control_c_ends_it_cleanly(
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_what_is_not_being_recorded_is_measured_at_once(
     dgrec: Run, session: Path, tmp_path: Path
 ) -> None:

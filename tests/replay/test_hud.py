@@ -74,6 +74,7 @@ def assert_says(found: HudValues, wanted: HudValues) -> None:
             assert one == other, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "order",
     [
@@ -92,6 +93,7 @@ def test_values_are_those_of_the_rows(path: Path, order: Any) -> None:
             assert_says(model.values(session.result(frame)), wanted[frame])
 
 
+@pytest.mark.slow
 def test_frames_with_gaps_in_their_numbers(tmp_path: Path) -> None:
     """Recovered rows: the strip goes on over what was lost."""
     journal = write_journal(tmp_path / "s.arrows", uneven_rows(60), batch=6)
@@ -224,6 +226,7 @@ def test_the_strip_of_the_first_frames() -> None:
     assert not strip[:-1, -2:].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(320, 240), (640, 480), (1920, 1080), (3840, 2160), (90, 40)])
 def test_the_display_stays_in_its_corner(tmp_path: Path, size: tuple[int, int]) -> None:
     width, height = size
@@ -244,6 +247,7 @@ def test_the_display_stays_in_its_corner(tmp_path: Path, size: tuple[int, int]) 
     assert text_height(width, height) >= 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("corner", ["top-left", "top-right", "bottom-left", "bottom-right"])
 def test_the_corner_can_be_chosen(tmp_path: Path, corner: Corner) -> None:
     path = write_session(tmp_path / "s.parquet", [make_row(0, [])], new_metadata())
@@ -278,6 +282,7 @@ def test_a_camera_is_timed_by_when_its_frames_were_captured(tmp_path: Path) -> N
         assert [model.values(result).elapsed_s for result in session] == [0, 0.25, 0.5, 0.75, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("media_s", [1e308, -1e300, float("inf"), float("nan")])
 def test_a_stamp_that_no_source_can_have_is_not_used(tmp_path: Path, media_s: float) -> None:
     rows = [make_row(i, captured_ns=START_NS + i * 250_000_000) for i in range(4)]

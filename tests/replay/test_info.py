@@ -81,6 +81,7 @@ def test_bytes_per_frame_and_detection(dgrec: Run, session: Path) -> None:
     assert info["bytes_per_detection"] == pytest.approx(taken / detections)
 
 
+@pytest.mark.slow
 def test_several_row_groups_are_added_up(dgrec: Run, tmp_path: Path) -> None:
     path = write_session(tmp_path / "s.parquet", make_rows(16_384 + 10), batch=4096)
     footer = pq.read_metadata(path)

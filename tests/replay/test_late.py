@@ -50,6 +50,7 @@ def late(dgrec: Run, path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hiccup_ms", [60, 200, 600])
 def test_all_who_waited_name_the_frame_that_began_it(
     dgrec: Run, tmp_path: Path, hiccup_ms: float
@@ -66,6 +67,7 @@ def test_all_who_waited_name_the_frame_that_began_it(
     assert {row["behind_frame"] for row in rows if row["frame"] in (50, 130)} == {None}
 
 
+@pytest.mark.slow
 def test_a_second_hiccup_in_a_backlog_did_not_begin_it(dgrec: Run, tmp_path: Path) -> None:
     rows = late(dgrec, with_hiccups(tmp_path / "s.parquet", {50: 300, 60: 500}))
     waited = [row for row in rows if row["blame"] == "queue"]
@@ -73,6 +75,7 @@ def test_a_second_hiccup_in_a_backlog_did_not_begin_it(dgrec: Run, tmp_path: Pat
     assert {row["behind_frame"] for row in waited} == {50}
 
 
+@pytest.mark.slow
 def test_hiccups_of_any_kind(dgrec: Run, tmp_path: Path) -> None:
     """Each late frame names the hiccup before which the worker was last free."""
     for seed in range(6):

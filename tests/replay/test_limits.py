@@ -13,7 +13,7 @@ import pytest
 import dgrec
 from dgrec.replay.query import SqlReader
 from dgrec.replay.stats import explain
-from dgrec.replay.stats.why import Pipeline
+from dgrec.replay.stats.pipeline import Pipeline
 from tests.factory import rate_of
 from tests.pipeline_simulation import (
     LIMITS,
@@ -98,6 +98,7 @@ def test_the_limit_of_a_quiet_machine_is_named(recorded: Recorded, name: str) ->
         assert load.busy >= busy * 0.9, load
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LIMITS)
 @pytest.mark.parametrize("variant", [name for name in VARIANTS if name != "quiet"])
 def test_what_is_said_under_bad_conditions_is_right_or_not_said(

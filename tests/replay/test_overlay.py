@@ -275,6 +275,7 @@ def test_results_come_back_equal(tmp_path: Path, case: str) -> None:
         assert_same(session.result(0).results, original.results)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", SETTINGS)
 @pytest.mark.parametrize("case", CASES)
 def test_overlays_are_identical(tmp_path: Path, case: str, settings: str) -> None:
@@ -394,6 +395,7 @@ def record_in_another_process(folder: Path) -> None:
     np.save(folder / "live.npy", original.image_overlay)
 
 
+@pytest.mark.slow
 def test_label_colors_are_those_of_the_recording_process(tmp_path: Path) -> None:
     """PySDK picks the colour of a label without id by its hash, which differs per process."""
     live = []

@@ -62,6 +62,7 @@ def two_humps(count: int = 300) -> list[float]:
     return np.where(slow, random.normal(400, 8, count), random.gamma(16, 0.22, count)).tolist()
 
 
+@pytest.mark.slow
 def test_two_devices_of_one_processor(dgrec: Run, tmp_path: Path) -> None:
     text = findings(dgrec, tmp_path / "s.parquet", two_humps(), process_cpu_s=19.0)
     assert "Inference has two humps: " in text
@@ -72,6 +73,7 @@ def test_two_devices_of_one_processor(dgrec: Run, tmp_path: Path) -> None:
     assert "--property devices_selected=[0]" in text
 
 
+@pytest.mark.slow
 def test_elsewhere_nothing_is_advised(dgrec: Run, tmp_path: Path) -> None:
     for number, where in enumerate(({"device": "HAILORT/HAILO8"}, {"host": "10.0.0.1"})):
         text = findings(dgrec, tmp_path / f"{number}.parquet", two_humps(), **where)
@@ -79,6 +81,7 @@ def test_elsewhere_nothing_is_advised(dgrec: Run, tmp_path: Path) -> None:
         assert "try a single device" not in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "draw",
     [
@@ -99,6 +102,7 @@ def test_one_hump_is_not_two(
     assert "try a single device" not in text
 
 
+@pytest.mark.slow
 def test_a_machine_that_is_busy_with_other_work(dgrec: Run, tmp_path: Path) -> None:
     text = findings(
         dgrec, tmp_path / "s.parquet", [20.0] * 100, system_busy=0.97, process_cpu_s=3.0
@@ -107,6 +111,7 @@ def test_a_machine_that_is_busy_with_other_work(dgrec: Run, tmp_path: Path) -> N
     assert "0.3 of 2 cores by this recording" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "machine",
     [

@@ -69,6 +69,7 @@ def rounded(value: Any) -> Any:
     return float(f"{value:.12g}") if isinstance(value, float) else value
 
 
+@pytest.mark.slow
 def test_query(dgrec: Run, parts: Path, one: Path) -> None:
     query = "SELECT * EXCLUDE (session_id) FROM frames"
     whole = output_of(dgrec("query", one, query, "--format", "jsonl"))
@@ -76,6 +77,7 @@ def test_query(dgrec: Run, parts: Path, one: Path) -> None:
     assert output_of(dgrec("query", parts.with_suffix(""), query, "--format", "jsonl")) == whole
 
 
+@pytest.mark.slow
 def test_stats(dgrec: Run, parts: Path, one: Path) -> None:
     stats, expected = (
         json.loads(output_of(dgrec("stats", path, "--format", "json"))) for path in (parts, one)
@@ -85,6 +87,7 @@ def test_stats(dgrec: Run, parts: Path, one: Path) -> None:
     assert rounded(stats) == rounded(expected)
 
 
+@pytest.mark.slow
 def test_info(dgrec: Run, parts: Path) -> None:
     info = json.loads(output_of(dgrec("info", parts, "--format", "json")))
     assert info["form"] == "parts"
@@ -100,6 +103,7 @@ def test_info(dgrec: Run, parts: Path) -> None:
     assert "all correct" in table
 
 
+@pytest.mark.slow
 def test_info_of_a_set_that_was_cut_off(dgrec: Run, tmp_path: Path) -> None:
     write_parts(tmp_path / "s.parquet", journal=True)
     info = json.loads(output_of(dgrec("info", tmp_path / "s", "--format", "json")))
@@ -109,6 +113,7 @@ def test_info_of_a_set_that_was_cut_off(dgrec: Run, tmp_path: Path) -> None:
     assert "12 parts, cut off" in output_of(dgrec("info", tmp_path / "s"))
 
 
+@pytest.mark.slow
 def test_verify(dgrec: Run, parts: Path) -> None:
     assert output_of(dgrec("verify", parts, part_path(parts, 5))).splitlines() == [
         f"{parts}: whole",
@@ -116,12 +121,13 @@ def test_verify(dgrec: Run, parts: Path) -> None:
     ]
 
 
-def test_verify_after_the_oldest_parts_were_let_go(parts: Path) -> None:
+def test_verify_after_the_oldest_parts_were_removed(parts: Path) -> None:
     part_path(parts, 1).unlink()
     part_path(parts, 2).unlink()
     assert verify(parts) == []
 
 
+@pytest.mark.slow
 def test_verify_finds_what_is_wrong(parts: Path) -> None:
     part_path(parts, 4).unlink()
     data = bytearray(part_path(parts, 7).read_bytes())
@@ -149,12 +155,14 @@ def test_verify_finds_rows_missing_between_two_parts(tmp_path: Path) -> None:
     assert verify(output) == ["row 5 has the frame number 8"]
 
 
+@pytest.mark.slow
 def test_verify_tells_of_a_part_that_was_cut_off(tmp_path: Path) -> None:
     output = write_parts(tmp_path / "s.parquet", journal=True)
     (problem,) = verify(output)
     assert problem.startswith("part 12: its recorder was cut off (dgrec recover ")
 
 
+@pytest.mark.slow
 def test_replay(dgrec: Run, parts: Path) -> None:
     video = parts.parent / "out.mp4"
     arguments = ["--start", 5, "--max-frames", 20, "--output", video]  # over three parts
@@ -167,6 +175,7 @@ def test_replay(dgrec: Run, parts: Path) -> None:
         assert sum(1 for _ in container.decode(video=0)) == 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["s.parquet", "s-0003.parquet"])
 def test_the_set_is_not_overwritten_with_an_answer(dgrec: Run, parts: Path, name: str) -> None:
     before = part_path(parts, 3).read_bytes()

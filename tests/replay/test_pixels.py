@@ -591,6 +591,7 @@ def test_footage_that_is_plainly_other_is_refused(
     )
 
 
+@pytest.mark.slow
 def test_each_part_has_its_own_video(tmp_path: Path) -> None:
     metadata: Metadata = numbered_metadata({"given": "cam0", "kind": "camera"})
     counts = [30, 20, 40, 10]

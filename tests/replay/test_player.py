@@ -272,6 +272,7 @@ def paused(run: Replay) -> Any:
     return pictures[-1][:HEIGHT, :WIDTH]
 
 
+@pytest.mark.slow
 def test_it_shows_the_frames_at_the_recorded_pace(display: str, session: Path) -> None:
     with Replay(display, session, "--end", "90") as run:
         run.window()
@@ -288,6 +289,7 @@ def test_it_shows_the_frames_at_the_recorded_pace(display: str, session: Path) -
     assert taken > 90 / 30 - 1, "frames must not fly past"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["q", "Escape"])
 def test_a_paused_window_shows_the_frame_as_it_was_drawn(
     display: str, session: Path, key: str
@@ -310,6 +312,7 @@ def test_a_paused_window_shows_the_frame_as_it_was_drawn(
     assert number + 1 < shown < FRAMES
 
 
+@pytest.mark.slow
 def test_closing_the_window_ends_it(display: str, session: Path) -> None:
     with Replay(display, session) as run:
         run.close_window()
@@ -318,6 +321,7 @@ def test_closing_the_window_ends_it(display: str, session: Path) -> None:
     assert int(out.split()[0]) < FRAMES
 
 
+@pytest.mark.slow
 def test_with_an_output_no_window_opens(display: str, session: Path, tmp_path: Path) -> None:
     with Replay(display, session, "--output", tmp_path / "a.mp4", "--end", "5") as run:
         code, out, _ = run.end()
@@ -325,6 +329,7 @@ def test_with_an_output_no_window_opens(display: str, session: Path, tmp_path: P
     assert out == f"{tmp_path / 'a.mp4'}: 5 frames, 0.2 s\n"
 
 
+@pytest.mark.slow
 def test_a_window_opens_after_a_video_was_written(display: str, tmp_path: Path) -> None:
     """PyAV loaded before OpenCV makes the first window hang, at full CPU and beyond Ctrl-C."""
     code = (
@@ -344,6 +349,7 @@ def test_a_window_opens_after_a_video_was_written(display: str, tmp_path: Path) 
     assert (run.stdout, run.stderr) == ("closed\n", "")
 
 
+@pytest.mark.slow
 def test_displays(display: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     monkeypatch.setenv("DISPLAY", display)
@@ -356,6 +362,7 @@ def test_displays(display: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not has_display()
 
 
+@pytest.mark.slow
 def test_a_display_that_is_gone_gives_a_file(session: Path, tmp_path: Path) -> None:
     copy = tmp_path / "s.parquet"
     shutil.copy(session, copy)
@@ -380,6 +387,7 @@ def settled(run: Replay, expected: int) -> Any:
     return run.screen()[:HEIGHT, :WIDTH]
 
 
+@pytest.mark.slow
 def test_keys_go_to_exact_frames(display: str, eventful_session: Path) -> None:
     with Replay(display, eventful_session) as run:
         run.press("space")
@@ -416,6 +424,7 @@ def test_keys_go_to_exact_frames(display: str, eventful_session: Path) -> None:
     assert number_drawn(cv2.imread(str(saved))) == 149
 
 
+@pytest.mark.slow
 def test_a_click_on_the_time_line_goes_there(display: str, eventful_session: Path) -> None:
     with Replay(display, eventful_session) as run:
         run.press("space")
@@ -594,6 +603,7 @@ def test_a_frame_without_pixels_is_black_and_said(clock: FakeTime, tmp_path: Pat
     assert number_in(drawn) == 3
 
 
+@pytest.mark.slow
 def test_a_frame_that_cannot_be_saved_is_said(clock: FakeTime, session: Path) -> None:
     window: Any = clock
     with dgrec.open(session) as opened, Pixels(Footage(session.with_name("numbered.mp4"))) as px:

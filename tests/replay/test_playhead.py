@@ -122,6 +122,7 @@ def test_a_stretch_and_chosen_frames(tmp_path: Path) -> None:
     assert marked(path, 0, 50, [])[0].positions.tolist() == []
 
 
+@pytest.mark.slow
 def test_chosen_frames_of_a_recording_in_parts(tmp_path: Path) -> None:
     output = write_set(tmp_path, size=8)  # 100 rows in 13 parts, a batch each
     wanted = np.random.default_rng(5).choice(100, 40, replace=False)

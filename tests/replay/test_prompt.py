@@ -66,6 +66,7 @@ def terminal(session: Path, tmp_path: Path) -> Iterator[Terminal]:
     terminal.child.close(force=True)
 
 
+@pytest.mark.slow
 def test_a_conversation(terminal: Terminal, tmp_path: Path) -> None:
     assert "40" in terminal.ask("SELECT count(*) AS n FROM frames;", r"─+\s+40")
     # Over several lines; a semicolon inside a text ends nothing.
@@ -104,18 +105,21 @@ def test_a_conversation(terminal: Terminal, tmp_path: Path) -> None:
     assert "SELECT 8 AS n;" in (tmp_path / "state" / "dgrec" / "query_history").read_text()
 
 
+@pytest.mark.slow
 def test_names_are_completed(terminal: Terminal) -> None:
     terminal.child.send("SELECT max(preproc\t")
     terminal.child.expect_exact("ess_ms")
     assert terminal.ask(") AS slowest FROM frames;", "slowest")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("word", [".quit", "quit", "exit;"])
 def test_quit(terminal: Terminal, word: str) -> None:
     terminal.child.sendline(word)
     assert terminal.leave() == 0
 
 
+@pytest.mark.slow
 def test_history_comes_back_and_may_fail(session: Path, tmp_path: Path) -> None:
     state = tmp_path / "state"
     first = Terminal(session, state)
@@ -137,6 +141,7 @@ def test_history_comes_back_and_may_fail(session: Path, tmp_path: Path) -> None:
 # --- from a pipe -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_statements_from_a_pipe(dgrec: Run, session: Path) -> None:
     text = "-- two;\nSELECT 1 AS n; -- and\nSELECT 'a;b' AS t;\n"
     done = dgrec("query", session, "--format", "jsonl", input=text)
@@ -146,6 +151,7 @@ def test_statements_from_a_pipe(dgrec: Run, session: Path) -> None:
     assert dgrec("query", session, input="").stdout == ""
 
 
+@pytest.mark.slow
 def test_a_pipe_ends_at_the_first_error(dgrec: Run, session: Path) -> None:
     text = "SELECT 1 AS n; SELECT nothing; SELECT 2 AS n;"
     done = dgrec("query", session, "--format", "jsonl", input=text)
@@ -178,6 +184,7 @@ def test_a_parameter_is_a_value_and_no_sql(dgrec: Run, session: Path) -> None:
     assert done.stdout == f"t\n{text}\n"
 
 
+@pytest.mark.slow
 def test_parameters_filter_rows_and_unusual_types(dgrec: Run, session: Path) -> None:
     sql = "SELECT count(*) AS n, INTERVAL 1 DAY AS d FROM frames WHERE frame < $n"
     done = dgrec("query", session, sql, "-p", "n=7", "--format", "jsonl")
@@ -216,6 +223,7 @@ def test_odd_values_are_taken_or_refused_in_one_line(
 # --- which of the arguments is the SQL ---------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_sessions_then_sql(dgrec: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("a", "b"):

@@ -124,6 +124,7 @@ def test_parquet_keeps_arrow_types(dgrec: Run, session: Path, tmp_path: Path) ->
     assert table.schema.field("captured_at").type == pa.timestamp("us", "UTC")
 
 
+@pytest.mark.slow
 def test_parquet_goes_through_a_pipe(session: Path) -> None:
     command = [sys.executable, "-m", "dgrec", "query", str(session)]
     command += ["FROM frames", "--format", "parquet"]
@@ -142,6 +143,7 @@ def test_table_is_aligned_and_takes_wide_characters(dgrec: Run, session: Path) -
     assert ok(dgrec("query", session, sql)) == ("   n  t\n────  ───\n   1  人\n 100  xyz\nNULL\n")
 
 
+@pytest.mark.slow
 def test_a_label_cannot_steer_the_terminal(dgrec: Run, session: Path) -> None:
     for form in ("table", "markdown"):
         text = ok(dgrec("query", session, r"SELECT E'\x1b[31mred' AS t", "--format", form))
@@ -154,6 +156,7 @@ def test_a_number_that_is_added_to_a_name_is_free(dgrec: Run, session: Path) -> 
     assert text.splitlines()[0] == "n,n_2,n_1,n_3"
 
 
+@pytest.mark.slow
 def test_a_semicolon_in_a_comment_or_a_text_ends_nothing(dgrec: Run, session: Path) -> None:
     for sql in (
         "SELECT ';' AS a -- ; ;",
@@ -163,6 +166,7 @@ def test_a_semicolon_in_a_comment_or_a_text_ends_nothing(dgrec: Run, session: Pa
         ok(dgrec("query", session, sql))
 
 
+@pytest.mark.slow
 def test_no_rows(dgrec: Run, session: Path) -> None:
     sql = "SELECT frame FROM frames WHERE false"
     assert ok(dgrec("query", session, sql)) == "frame\n─────\n(no rows)\n"
@@ -170,6 +174,7 @@ def test_no_rows(dgrec: Run, session: Path) -> None:
     assert ok(dgrec("query", session, sql, "--format", "csv")) == "frame\n"
 
 
+@pytest.mark.slow
 def test_a_long_table_is_cut_and_says_so(dgrec: Run, session: Path) -> None:
     sql = "SELECT range AS i FROM range(2500)"
     lines = ok(dgrec("query", session, sql)).splitlines()
@@ -180,6 +185,7 @@ def test_a_long_table_is_cut_and_says_so(dgrec: Run, session: Path) -> None:
     assert numbers == list(range(2500))
 
 
+@pytest.mark.slow
 def test_limit_of_a_machine_format_is_said_on_stderr(dgrec: Run, session: Path) -> None:
     result = dgrec("query", session, "FROM range(5)", "--limit", "2", "--format", "csv")
     assert result.stdout == "range\n0\n1\n"
@@ -202,6 +208,7 @@ def test_the_suffix_of_the_output_chooses_the_format(
 # --- SQL ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_sql_from_a_file_and_from_stdin(dgrec: Run, session: Path, tmp_path: Path) -> None:
     file = tmp_path / "q.sql"
     file.write_text("-- how many; really\nSELECT count(*) AS n FROM frames; -- done; yes\n")
@@ -215,6 +222,7 @@ def test_sql_from_a_file_and_from_stdin(dgrec: Run, session: Path, tmp_path: Pat
         assert "no statement on standard input" in result.stderr
 
 
+@pytest.mark.slow
 def test_what_could_be_meant_by_a_missing_table(dgrec: Run, session: Path) -> None:
     result = dgrec("query", session, "SELECT * FROM nosuch")
     assert result.exit_code == 1
@@ -223,6 +231,7 @@ def test_what_could_be_meant_by_a_missing_table(dgrec: Run, session: Path) -> No
     assert 'Did you mean "label_rate"?' in dgrec("query", session, "FROM label_rat").stderr
 
 
+@pytest.mark.slow
 def test_videos_of_the_session_are_not_written_over(dgrec: Run, tmp_path: Path) -> None:
     video = tmp_path / "s.mp4"
     video.write_bytes(b"footage")
@@ -301,6 +310,7 @@ def test_wrong_sql_names_what_is_wrong(dgrec: Run, session: Path) -> None:
     assert "LINE 1" not in line
 
 
+@pytest.mark.slow
 def test_the_check_alone_runs_nothing(session: Path) -> None:
     with dgrec_package.open(session) as opened, SqlReader([opened]) as reader:
         check_only_reads(reader.connection, "SELECT error('this ran')")
@@ -326,6 +336,7 @@ def test_views_agree_with_what_was_written(dgrec: Run, session: Path) -> None:
     assert rows == [{"label": name, "n": labels.count(name)} for name in ("car", "person", None)]
 
 
+@pytest.mark.slow
 def test_a_name_with_brackets_is_that_file(dgrec: Run, tmp_path: Path) -> None:
     write_session(tmp_path / "a1.parquet", make_rows(10))
     named = write_session(tmp_path / "a[1].parquet", make_rows(3))
@@ -333,6 +344,7 @@ def test_a_name_with_brackets_is_that_file(dgrec: Run, tmp_path: Path) -> None:
     assert json.loads(ok(dgrec("query", named, query, "--format", "json"))) == [{"n": 3, "m": 3}]
 
 
+@pytest.mark.slow
 def test_a_journal_being_written(dgrec: Run, tmp_path: Path) -> None:
     path = tmp_path / "live.arrows"
     writer = JournalWriter(path, new_metadata(), durability="never")
@@ -427,6 +439,7 @@ def test_usage_errors(dgrec: Run, session: Path, arguments: tuple[str, ...]) -> 
 # --- output files ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_existing_output_is_kept_unless_told_otherwise(
     dgrec: Run, session: Path, tmp_path: Path
 ) -> None:
@@ -438,6 +451,7 @@ def test_an_existing_output_is_kept_unless_told_otherwise(
     assert output.read_text() == "n\n1\n"
 
 
+@pytest.mark.slow
 def test_a_failed_query_leaves_no_output(dgrec: Run, session: Path, tmp_path: Path) -> None:
     sql = "SELECT CASE WHEN range > 99999 THEN error('late') ELSE range END FROM range(1000000)"
     output = tmp_path / "out.csv"
@@ -447,6 +461,7 @@ def test_a_failed_query_leaves_no_output(dgrec: Run, session: Path, tmp_path: Pa
     assert list(tmp_path.iterdir()) == [output]
 
 
+@pytest.mark.slow
 def test_the_session_itself_is_never_the_output(dgrec: Run, tmp_path: Path) -> None:
     path = write_session(tmp_path / "s.parquet", make_rows(3))
     before = path.read_bytes()
@@ -458,6 +473,7 @@ def test_the_session_itself_is_never_the_output(dgrec: Run, tmp_path: Path) -> N
     assert path.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_outputs_that_cannot_be_written(dgrec: Run, session: Path, tmp_path: Path) -> None:
     assert "folder" in refusal(dgrec("query", session, "SELECT 1", "-o", tmp_path))
     missing = tmp_path / "none" / "out.csv"
@@ -513,6 +529,7 @@ def test_a_parameter_that_the_sql_does_not_use(dgrec: Run, session: Path) -> Non
     assert said == "--param b: the SQL has no $b"
 
 
+@pytest.mark.slow
 def test_a_device_is_written_to_and_not_replaced(dgrec: Run, session: Path) -> None:
     ok(dgrec("query", session, "SELECT 1", "-o", "/dev/null", "--overwrite"))
     assert Path("/dev/null").is_char_device()
@@ -523,6 +540,7 @@ def test_a_device_is_written_to_and_not_replaced(dgrec: Run, session: Path) -> N
 # --- as a process ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments", [("query", "SELECT * FROM detections"), ("stats",), ("info",)]
 )
@@ -552,6 +570,7 @@ def test_pysdk_is_not_imported_and_nothing_is_said_at_exit(
     assert done.stdout
 
 
+@pytest.mark.slow
 def test_a_reader_that_stops_early_is_no_error(
     dgrec_process: Callable[..., subprocess.Popen[str]], session: Path
 ) -> None:
@@ -565,6 +584,7 @@ def test_a_reader_that_stops_early_is_no_error(
     assert process.wait(20) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sql",
     [
@@ -590,6 +610,7 @@ def test_ctrl_c_ends_a_query_at_once(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_result(session: Path) -> None:
     """The larger result, 20 million rows of 16 bytes, would take 320 MB at once."""
 
@@ -614,3 +635,26 @@ def test_memory_does_not_grow_with_the_result(session: Path) -> None:
         return int(done.stderr) / 1024
 
     assert peak_mb(20_000_000) < peak_mb(1_000_000) + 80
+
+
+# --- what is asked for several times -----------------------------------------------------------
+
+
+def test_kept_views_answer_as_before(session: Path) -> None:
+    asked = [
+        "FROM warm_up",
+        "FROM running",
+        "FROM stage_load ORDER BY stage",
+        "FROM label_windows(0.2) ORDER BY ALL",
+        "SELECT label, frames, per_second, scored, round(mean_score, 12) FROM label_rate",
+    ]
+    with dgrec_package.open(session) as opened, SqlReader([opened]) as reader:
+        before = [reader.rows(text) for text in asked]
+        reader.keep("warm_up", "running", "label_windows(0.2)")
+        reader.keep("warm_up", "stage_load")  # kept already: not computed again
+        assert [reader.rows(text) for text in asked] == before
+        tables = {
+            row["table_name"] for row in reader.rows("SELECT table_name FROM duckdb_tables()")
+        }
+    assert {"_warm_up", "_running", "_label_windows", "_stage_load"} <= tables
+    assert len(before[3]) > len(before[4]) > 0

@@ -64,6 +64,7 @@ def written(tmp_path: Path, rows: list[Row]) -> Path:
     return write_session(tmp_path / "s.parquet", rows, new_metadata())
 
 
+@pytest.mark.slow
 def test_every_box_is_covered_with_its_margin(tmp_path: Path) -> None:
     path = written(tmp_path, rows_of(10, lambda i: [moving(i), standing(i)]))
     for i, mask in enumerate(covered(path, ["face"], margin=0.1)):
@@ -76,6 +77,7 @@ def test_every_box_is_covered_with_its_margin(tmp_path: Path) -> None:
         assert mask.sum() < area, "what lies elsewhere is left alone"
 
 
+@pytest.mark.slow
 def test_only_the_labels_that_are_named(tmp_path: Path) -> None:
     rows = rows_of(4, lambda i: [moving(i)])
     for row in rows:
@@ -89,6 +91,7 @@ def test_only_the_labels_that_are_named(tmp_path: Path) -> None:
         assert within(mask, standing(i)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("track", [{}, {"track_id": 3}], ids=["no tracks", "tracks"])
 @pytest.mark.parametrize("missed", [[10], [10, 11, 12], [5, 10, 15], list(range(8, 20))])
 def test_what_the_model_misses_for_a_moment_stays_covered(
@@ -102,6 +105,7 @@ def test_what_the_model_misses_for_a_moment_stays_covered(
     assert not within(shown[missed[0]], moving(missed[0])).any()
 
 
+@pytest.mark.slow
 def test_two_that_are_near_each_other_do_not_stand_in_for_each_other(tmp_path: Path) -> None:
     left, right = [100.0, 100.0, 160.0, 170.0], [125.0, 100.0, 185.0, 170.0]
     path = written(tmp_path, rows_of(20, lambda i: [right] if i in (8, 9) else [left, right]))
@@ -110,6 +114,7 @@ def test_two_that_are_near_each_other_do_not_stand_in_for_each_other(tmp_path: P
         assert within(mask, right).all()
 
 
+@pytest.mark.slow
 def test_before_it_is_first_seen_and_after_it_was_last_seen(tmp_path: Path) -> None:
     path = written(tmp_path, rows_of(60, lambda i: [standing(i)] if 20 <= i < 30 else []))
     masks = covered(path, ["face"], hold_s=0.2)  # 6 frames at 29.97 a second, less a little
@@ -118,6 +123,7 @@ def test_before_it_is_first_seen_and_after_it_was_last_seen(tmp_path: Path) -> N
     assert not any(mask.any() for i, mask in enumerate(masks) if i not in held)
 
 
+@pytest.mark.slow
 def test_the_gap_counts_in_time_not_in_frames(tmp_path: Path) -> None:
     rows = rows_of(5, lambda i: [standing(i)] if i == 0 else [])
     for row, at in zip(rows, [0.0, 0.4, 0.6, 5.0, 9.0], strict=True):
@@ -126,6 +132,7 @@ def test_the_gap_counts_in_time_not_in_frames(tmp_path: Path) -> None:
     assert [bool(mask.any()) for mask in masks] == [True, True, False, False, False]
 
 
+@pytest.mark.slow
 def test_in_any_order(tmp_path: Path) -> None:
     path = written(tmp_path, rows_of(30, lambda i: [] if i % 4 == 0 else [moving(i)]))
     in_order = covered(path, ["face"])
@@ -223,6 +230,7 @@ def test_a_mosaic_leaves_a_few_blocks(tmp_path: Path) -> None:
     assert np.array_equal(picture[:250], noise()[:250])
 
 
+@pytest.mark.slow
 def test_a_label_that_was_never_recorded_is_refused(tmp_path: Path) -> None:
     """A mistyped label would leave everything to be seen, and look as if it had been dealt with."""
     path = written(tmp_path, rows_of(2, lambda i: [moving(i)]))
@@ -244,6 +252,7 @@ def test_numbers_that_would_cover_nothing(tmp_path: Path, option: str, value: fl
         Redaction(session, None, **{option: value})  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_on_the_command_line(tmp_path: Path) -> None:
     """Covered in what is written, though --where draws other detections, in every frame."""
     clip = write_clip(tmp_path / "clip.mp4", 12, size=(WIDTH, HEIGHT))

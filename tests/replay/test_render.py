@@ -208,6 +208,7 @@ def run_ffprobe(path: Path, *arguments: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_the_file_plays_in_browsers(tmp_path: Path, clip: Path, uneven_ms: list[int]) -> None:
     session = session_at(tmp_path / "s.parquet", clip, list(range(FRAMES)), uneven_ms)
     assert replay(session).exit_code == 0
@@ -241,6 +242,7 @@ def test_the_file_plays_in_browsers(tmp_path: Path, clip: Path, uneven_ms: list[
     assert float(stream["duration"]) == pytest.approx(length / 1e6, abs=2e-6)
 
 
+@pytest.mark.slow
 def test_decoders_find_nothing_wrong(tmp_path: Path, clip: Path) -> None:
     if shutil.which("ffmpeg") is None:
         pytest.skip("ffmpeg is not installed")
@@ -432,6 +434,7 @@ def test_no_encoder(tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch)
     assert outcome.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_killed_replay_leaves_no_file(tmp_path: Path, clip: Path) -> None:
     session = session_at(tmp_path / "s.parquet", clip, list(range(20_000)), loop=True)
     code = "from tests.replay.test_render import replay; import sys; replay(sys.argv[1])"
@@ -545,6 +548,7 @@ def test_overlay_options_replace_what_was_recorded(tmp_path: Path, clip: Path) -
         assert np.abs(block.mean(0) - color).max() < 25
 
 
+@pytest.mark.slow
 def test_all_overlay_options(tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[dict[str, Any]] = []
     init = OverlayPainter.__init__

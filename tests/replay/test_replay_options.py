@@ -108,6 +108,7 @@ def test_frames_are_the_right_ones(
     assert numbers(pictures(output)[0]) == list(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["journal", "part"])
 def test_frames_where_in_other_forms_of_a_session(tmp_path: Path, clip: Path, kind: str) -> None:
     rows = [numbered_row(i, i) for i in range(30)]
@@ -143,6 +144,7 @@ def test_a_reel_closes_its_gaps(tmp_path: Path, session: Path) -> None:
     assert times == [0, 40_000, 80_000, 120_000, 160_000, 200_000]
 
 
+@pytest.mark.slow
 def test_a_reel_keeps_uneven_steps_between_neighbours(tmp_path: Path, clip: Path) -> None:
     """The gap is closed by the usual step; what follows each other keeps its own."""
     media = [0.0, 0.01, 0.05, 0.09, 0.13, 5.0, 5.2, 5.24]
@@ -171,6 +173,7 @@ def test_positions_that_cannot_be(tmp_path: Path, session: Path) -> None:
 # --- which detections ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("condition", "mask"),
     [
@@ -221,6 +224,7 @@ def test_conditions_that_cannot_be(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_filter_answers_out_of_order(session: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dgrec.replay.query import where
 
@@ -298,6 +302,7 @@ def test_the_last_picture_of_an_animation_lasts_as_long_as_its_frame(
     assert durations == (100, 300, 700)
 
 
+@pytest.mark.slow
 def test_an_uneven_animation_keeps_its_times(tmp_path: Path, clip: Path) -> None:
     media = [0.0, 0.04, 0.3, 0.346, 1.0]
     rows = [numbered_row(i, i, media_time_s=at) for i, at in enumerate(media)]
@@ -325,6 +330,7 @@ def test_what_is_too_fast_for_an_animation_is_left_out(
     assert set(durations[:-1]) == {20}
 
 
+@pytest.mark.slow
 def test_wide_gifs_are_made_smaller(tmp_path: Path) -> None:
     rows = [make_row(i, width=1280, height=720) for i in range(2)]
     path = write_session(
@@ -345,6 +351,7 @@ def test_wide_gifs_are_made_smaller(tmp_path: Path) -> None:
 # --- pictures ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["png", "jpg"])
 def test_a_folder_of_pictures(tmp_path: Path, session: Path, kind: str) -> None:
     output = tmp_path / "out"
@@ -391,6 +398,7 @@ def test_a_contact_sheet(tmp_path: Path, session: Path) -> None:
     assert numbers(list(cells(sheet, 3, 6))) == expected
 
 
+@pytest.mark.slow
 def test_a_contact_sheet_of_few_frames(tmp_path: Path, session: Path) -> None:
     output = tmp_path / "sheet.jpg"
     done(session, "-o", output, "--contact-sheet", "2x9", "--frames-where", "frame % 20 = 3")
@@ -439,6 +447,7 @@ def test_outputs_that_cannot_be(
     assert [file.read_text() for file in tmp_path.iterdir()] == ["mine"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", ["a.gif", "a.webp", "out/", "sheet.png"])
 def test_what_fails_in_the_middle_leaves_nothing(
     tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch, output: str
@@ -515,6 +524,7 @@ def test_options_that_would_do_nothing(session: Path, options: list[str], messag
     assert not list(session.parent.glob("s.*.*"))
 
 
+@pytest.mark.slow
 def test_a_label_to_blur_that_was_never_recorded(tmp_path: Path, session: Path) -> None:
     """With a mistyped one nothing would be blurred, and look as if it had been."""
     output = tmp_path / "a.mp4"
@@ -559,6 +569,7 @@ def test_sizes_that_are_too_large(tmp_path: Path, session: Path, size: str) -> N
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_picture_that_is_given_is_never_changed(session: Path) -> None:
     """A player draws on the same picture again."""
     with dgrec.open(session) as opened, ExitStack() as closing:
@@ -584,6 +595,7 @@ def test_no_overlay(tmp_path: Path, session: Path) -> None:
     assert {number_drawn(image) for image in images} == {0}
 
 
+@pytest.mark.slow
 def test_a_cut_of_a_recovered_session(tmp_path: Path, clip: Path) -> None:
     """Rows that were lost leave a gap in the numbers: positions count what is there."""
     path = write_journal(

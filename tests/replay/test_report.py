@@ -104,6 +104,7 @@ def values_of(spec: dict[str, Any]) -> list[dict[str, Any]]:
     return [value for layer in spec["layer"] for value in layer["data"]["values"]]
 
 
+@pytest.mark.slow
 def test_plots_hold_what_was_recorded(sample_report: Path) -> None:
     page = Page(sample_report.read_text())
     assert tuple(page.specs) == report.PLOTS
@@ -134,6 +135,7 @@ def test_plots_hold_what_was_recorded(sample_report: Path) -> None:
     assert {row["stage"] for row in stages} == {"preprocess", "inference", "postprocess", "other"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frames", [96, 93])
 def test_the_last_span_is_as_long_as_it_was_recorded(frames: int, tmp_path: Path) -> None:
     """Ten frames a second in spans of one: no bar is lower because there was less time for it."""
@@ -158,6 +160,7 @@ def test_the_last_span_is_as_long_as_it_was_recorded(frames: int, tmp_path: Path
     assert {row["second"] for row in labels} == {row["second"] for row in rates}
 
 
+@pytest.mark.slow
 def test_statements_run_as_they_stand(sample_report: Path) -> None:
     """What the page shows as its SQL is what `dgrec query` takes."""
     text = sample_report.read_text().split("<footer>")[0]
@@ -195,6 +198,7 @@ def test_strip_shows_the_slowest(sample_report: Path) -> None:
         assert np.abs(seen.astype(int) - small).mean() < 6  # JPEG
 
 
+@pytest.mark.slow
 def test_pictures_on_a_blank_canvas_are_said_to_be(tmp_path: Path) -> None:
     path = write_session(tmp_path / "s.parquet", make_rows(20))
     with dgrec.open(path) as session, Pixels(find_footage(session)) as pixels:
@@ -216,6 +220,7 @@ def test_nothing_is_loaded(sample_report: Path) -> None:
     assert "unsafe-eval" not in policy
 
 
+@pytest.mark.slow
 def test_session_texts_are_no_markup(hostile_session: Path, tmp_path: Path) -> None:
     output = tmp_path / "hostile.html"
     with dgrec.open(hostile_session) as session:
@@ -236,6 +241,7 @@ def test_session_texts_are_no_markup(hostile_session: Path, tmp_path: Path) -> N
         )
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_browser_draws_all_of_it(sample_report: Path, tmp_path: Path) -> None:
     with Browser(tmp_path / "browser") as browser:
@@ -256,6 +262,7 @@ def test_browser_draws_all_of_it(sample_report: Path, tmp_path: Path) -> None:
             assert points > len(session)
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_browser_runs_nothing_of_the_session(hostile_session: Path, tmp_path: Path) -> None:
     output = tmp_path / "hostile.html"
@@ -301,6 +308,7 @@ def sessions() -> Iterator[Any]:
     yield pytest.param(lost, id="all lose frames")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", list(sessions()))
 def test_odd_sessions(rows: list[Any], tmp_path: Path) -> None:
     path = write_session(tmp_path / "odd.parquet", rows)
@@ -318,6 +326,7 @@ def test_odd_sessions(rows: list[Any], tmp_path: Path) -> None:
     json.dumps(page.specs, allow_nan=False)
 
 
+@pytest.mark.slow
 def test_long_session_is_drawn_in_spans(tmp_path: Path) -> None:
     rows = [make_row(i) for i in range(4000)]
     rows[1234].completed_ns = rows[1234].captured_ns + 5_000_000_000
@@ -341,6 +350,7 @@ def test_long_session_is_drawn_in_spans(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_tables_say_what_they_leave_out(tmp_path: Path) -> None:
     rows = []
     for i in range(300):
@@ -366,6 +376,7 @@ def test_tables_say_what_they_leave_out(tmp_path: Path) -> None:
     assert "The first 50 of 60." in labels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plot", report.PLOTS)
 def test_plots_as_png(plot: str, tmp_path: Path) -> None:
     output = tmp_path / "plot.png"
@@ -381,6 +392,7 @@ def test_plots_as_png(plot: str, tmp_path: Path) -> None:
     assert saturated.mean() > 0.002
 
 
+@pytest.mark.slow
 def test_command(tmp_path: Path, run: Callable[..., Result]) -> None:
     path = tmp_path / "s.parquet"
     path.write_bytes(SESSION.read_bytes())
@@ -430,6 +442,7 @@ def test_bad_input(tmp_path: Path, run: Callable[..., Result]) -> None:
     assert {p.name for p in tmp_path.iterdir()} == {"none.parquet", "footage.mp4"}
 
 
+@pytest.mark.slow
 def test_without_the_libraries(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Callable[..., Result]
 ) -> None:
@@ -463,6 +476,7 @@ WHOLE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ranges", "sections"),
     [

@@ -410,10 +410,12 @@ def agree(values: Mapping[str, Any]) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_there_are_sessions_of_every_kind(made: dict[str, Path]) -> None:
     assert len(made) > 60
 
 
+@pytest.mark.slow
 def test_every_command_shows_the_same_number(made: dict[str, Path]) -> None:
     with contextlib.ExitStack() as stack:
         sessions = {name: stack.enter_context(dgrec.open(path)) for name, path in made.items()}
@@ -428,6 +430,7 @@ def test_every_command_shows_the_same_number(made: dict[str, Path]) -> None:
     assert sum(len(values) > 1 for of_one in found.values() for values in of_one.values()) > 2000
 
 
+@pytest.mark.slow
 def test_several_sessions_have_the_rates_that_each_has_alone(tmp_path: Path) -> None:
     """Results that come faster than the frames, after a late first one, are a backlog."""
     paths = []
@@ -458,6 +461,7 @@ def _rounded(text: str) -> Any:
     return json.loads(text, parse_float=lambda number: float(f"{float(number):.9g}"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["uneven 101", "inference_ms NaN", "killed journal", "no rows"])
 def test_what_is_printed_is_what_was_measured(
     run: Callable[..., Result], made: dict[str, Path], name: str, tmp_path: Path

@@ -100,6 +100,7 @@ def test_the_check_refuses(
     refused(reader, filled(statement, folder), folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("statement", BY_CHECK)
 def test_the_check_needs_no_settings(folder: Path, statement: str) -> None:
     """None of these is left to what DuckDB shuts off."""
@@ -123,6 +124,7 @@ def test_settings_shut_off_files_and_python(
     assert table_of_python
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("statement", BY_LIMITS)
 def test_memory_and_time_are_bounded(reader: SqlReader, folder: Path, statement: str) -> None:
     line = refused(reader, statement, folder)
@@ -172,6 +174,7 @@ def test_only_the_thread_that_gave_it_up_is_kept_from_writing(tmp_path: Path) ->
     assert write(tmp_path / "a")
 
 
+@pytest.mark.slow
 def test_what_is_computed_beyond_memory_goes_to_the_disk_and_is_removed(folder: Path) -> None:
     with dgrec_package.open(folder / "given.parquet") as session:
         with SqlReader([session], "60MB") as reader:
@@ -208,6 +211,7 @@ def test_memory_is_bounded_only_meanwhile() -> None:
     assert resource.getrlimit(resource.RLIMIT_DATA) == before
 
 
+@pytest.mark.slow
 def test_leaving_does_not_wait_for_what_is_half_read(folder: Path) -> None:
     endless = "SELECT sum(a.range * b.range) FROM range(10000000) a, range(10000000) b"
     with (
@@ -336,6 +340,7 @@ def ask(session: dgrec_package.Session, option: str, condition: str) -> None:
         chosen.kept(0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["--where", "--frames-where"])
 @pytest.mark.parametrize(
     ("condition", "reason"),
@@ -373,6 +378,7 @@ def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("statement", "reason"),
     [
@@ -396,6 +402,7 @@ def test_the_command_refuses_in_one_line(folder: Path, statement: str, reason: s
     assert files_in(folder) == before
 
 
+@pytest.mark.slow
 def test_unsafe_lifts_it(dgrec: Run, folder: Path, tmp_path: Path) -> None:
     given = folder / "given.parquet"
     copy = f"COPY (SELECT 7 AS n) TO '{tmp_path / 'out.csv'}'"
@@ -408,6 +415,7 @@ def test_unsafe_lifts_it(dgrec: Run, folder: Path, tmp_path: Path) -> None:
     assert dgrec("query", given, read, "--unsafe", "--format", "csv").stdout == "n\n7\n"
 
 
+@pytest.mark.slow
 def test_limits_can_be_set(dgrec: Run, folder: Path) -> None:
     given = folder / "given.parquet"
     query = "SELECT len(list(i)) AS n FROM range(20000000) t(i)"
@@ -451,6 +459,7 @@ def in_the_background(folder: Path, temporary: Path) -> Iterator[subprocess.Pope
         started.stderr.close()
 
 
+@pytest.mark.slow
 def test_a_query_in_the_background_ends_in_order(folder: Path, tmp_path: Path) -> None:
     with in_the_background(folder, tmp_path) as query:
         # What a shell ignores for its background, Ctrl-C at the terminal does not end.

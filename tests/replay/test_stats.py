@@ -59,6 +59,7 @@ def json_stats(dgrec: Run, path: Path) -> dict[str, Any]:
     return value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["sealed", "journal", "cut off"])
 def test_stages_agree_with_numpy(dgrec: Run, tmp_path: Path, form: str) -> None:
     rows = uneven_rows(997, seed=3)
@@ -79,6 +80,7 @@ def test_stages_agree_with_numpy(dgrec: Run, tmp_path: Path, form: str) -> None:
     assert stages["postprocess_ms"]["count"] < len(rows)
 
 
+@pytest.mark.slow
 def test_quantiles_of_runtime_stages_are_exact(dgrec: Run, tmp_path: Path) -> None:
     rows = uneven_rows(200, seed=5)
     stages = json_stats(dgrec, write_session(tmp_path / "s.parquet", rows))["stages"]
@@ -89,6 +91,7 @@ def test_quantiles_of_runtime_stages_are_exact(dgrec: Run, tmp_path: Path) -> No
         )
 
 
+@pytest.mark.slow
 def test_estimates_of_a_long_session_say_so(
     monkeypatch: pytest.MonkeyPatch, dgrec: Run, tmp_path: Path
 ) -> None:
@@ -105,6 +108,7 @@ def test_estimates_of_a_long_session_say_so(
             assert low - 0.001 <= estimated["stages"][name][quantile] <= high + 0.001
 
 
+@pytest.mark.slow
 def test_throughput_duration_and_losses(dgrec: Run, tmp_path: Path) -> None:
     rows = uneven_rows(300, seed=2)
     camera = new_metadata(source=CAMERA)
@@ -123,6 +127,7 @@ def test_throughput_duration_and_losses(dgrec: Run, tmp_path: Path) -> None:
     assert footage["dropped"]["at_start"] == 0 < result["dropped"]["at_start"]
 
 
+@pytest.mark.slow
 def test_labels_agree_with_the_rows(dgrec: Run, tmp_path: Path) -> None:
     rows = uneven_rows(300, seed=4)
     result = json_stats(dgrec, write_session(tmp_path / "s.parquet", rows))
@@ -141,6 +146,7 @@ def test_labels_agree_with_the_rows(dgrec: Run, tmp_path: Path) -> None:
     assert counts == sorted(counts, reverse=True)
 
 
+@pytest.mark.slow
 def test_no_frames(dgrec: Run, tmp_path: Path) -> None:
     path = write_session(tmp_path / "s.parquet", [])
     result = json_stats(dgrec, path)
@@ -156,6 +162,7 @@ def test_no_frames(dgrec: Run, tmp_path: Path) -> None:
     assert "Labels" not in text
 
 
+@pytest.mark.slow
 def test_one_frame_without_detections_or_timing(dgrec: Run, tmp_path: Path) -> None:
     row = make_row(0, [], timing={}, captured_ns=START_NS, completed_ns=START_NS + 8 * MS)
     path = write_session(tmp_path / "s.parquet", [row])
@@ -182,6 +189,7 @@ def test_labels_without_scores_and_with_nan(dgrec: Run, tmp_path: Path) -> None:
     assert means == {"a": None, "b": pytest.approx(0.9)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("first_ms", "warns"), [(5.0, False), (14.9, False), (15.1, True)])
 def test_a_slow_first_frame_is_pointed_out_and_counted(
     dgrec: Run, tmp_path: Path, first_ms: float, warns: bool
@@ -204,6 +212,7 @@ def test_a_slow_first_frame_is_pointed_out_and_counted(
     assert result["stages"]["latency_ms"]["count"] == 11
 
 
+@pytest.mark.slow
 def test_csv_has_every_number_of_the_json(dgrec: Run, session: Path) -> None:
     result = json_stats(dgrec, session)
     text = dgrec("stats", session, "--format", "csv").stdout
@@ -221,6 +230,7 @@ def test_csv_has_every_number_of_the_json(dgrec: Run, session: Path) -> None:
         assert int(table["dropped", place, "count"]["value"]) == count
 
 
+@pytest.mark.slow
 def test_table_and_markdown_show_the_same_numbers(dgrec: Run, session: Path) -> None:
     result = json_stats(dgrec, session)
     latency = result["stages"]["latency_ms"]
@@ -234,6 +244,7 @@ def test_table_and_markdown_show_the_same_numbers(dgrec: Run, session: Path) -> 
     assert throughput in dgrec("stats", session).stdout
 
 
+@pytest.mark.slow
 def test_output_goes_to_a_file(dgrec: Run, session: Path, tmp_path: Path) -> None:
     output = tmp_path / "stats.json"
     result = dgrec("stats", session, "--output", output)
@@ -242,6 +253,7 @@ def test_output_goes_to_a_file(dgrec: Run, session: Path, tmp_path: Path) -> Non
     assert dgrec("stats", session, "--output", output).exit_code == 1
 
 
+@pytest.mark.slow
 def test_a_damaged_journal_is_measured_and_said_to_be_damaged(dgrec: Run, tmp_path: Path) -> None:
     path = write_journal(tmp_path / "s.arrows", uneven_rows(30), end=False)
     path.write_bytes(path.read_bytes()[:-50])
@@ -250,6 +262,7 @@ def test_a_damaged_journal_is_measured_and_said_to_be_damaged(dgrec: Run, tmp_pa
     assert "damaged" in result.stderr
 
 
+@pytest.mark.slow
 def test_the_library_function_gives_what_the_command_prints(dgrec: Run, session: Path) -> None:
     with dgrec_package.open(session) as opened:
         measured = measure(opened)
@@ -259,6 +272,7 @@ def test_the_library_function_gives_what_the_command_prints(dgrec: Run, session:
     )
 
 
+@pytest.mark.slow
 def test_a_table_shows_the_most_frequent_labels_and_their_beginning(
     dgrec: Run, tmp_path: Path
 ) -> None:
@@ -273,6 +287,7 @@ def test_a_table_shows_the_most_frequent_labels_and_their_beginning(
     assert "x" * 3000 in dgrec("stats", path, "--format", "csv").stdout
 
 
+@pytest.mark.slow
 def test_stages_that_are_no_numbers_are_unknown(dgrec: Run, tmp_path: Path) -> None:
     timing = {"CoreInferenceDuration_ms": float("nan")}
     path = write_session(tmp_path / "s.parquet", [make_row(i, timing=timing) for i in range(30)])

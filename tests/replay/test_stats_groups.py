@@ -81,6 +81,7 @@ def expected(groups: list[list[Row]]) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("by", "groups"),
     [
@@ -102,6 +103,7 @@ def test_groups_agree_with_numpy(
         assert rows[name] == pytest.approx(values, abs=1e-3), name
 
 
+@pytest.mark.slow
 def test_by_label(dgrec: Run, paths: dict[str, Path]) -> None:
     rows = {row["label"]: row for row in ask(dgrec, *paths.values(), "--by", "label")}
     groups = [rows for rows, _, _ in recordings().values()]
@@ -120,6 +122,7 @@ def test_by_label(dgrec: Run, paths: dict[str, Path]) -> None:
         assert row["mean_score"] == pytest.approx(np.mean(scores), abs=1e-3)
 
 
+@pytest.mark.slow
 def test_the_mean_score_is_of_the_detections_that_have_one(dgrec: Run, tmp_path: Path) -> None:
     paths = []
     for name, scores in (("a", [0.9, 0.8, ...]), ("b", [...] * 30), ("c", [0.4])):
@@ -145,6 +148,7 @@ def test_windows(dgrec: Run, paths: dict[str, Path]) -> None:
     assert "Invalid value for '--window': 'ten' is not a valid time" in refused.stderr
 
 
+@pytest.mark.slow
 def test_several_sessions_are_a_row_each(dgrec: Run, paths: dict[str, Path]) -> None:
     assert ask(dgrec, *paths.values()) == ask(dgrec, *paths.values(), "--by", "session")
 
@@ -200,12 +204,14 @@ def test_windows_are_as_long_as_asked_for(dgrec: Run, paths: dict[str, Path]) ->
     assert "throughput(1234.5678)" in dgrec("stats", "--window", "1234.5678s", "--sql").stdout
 
 
+@pytest.mark.slow
 def test_a_folder_is_all_sessions_in_it(dgrec: Run, paths: dict[str, Path]) -> None:
     folder = paths["a"].parent
     assert ask(dgrec, folder) == ask(dgrec, *paths.values())
     assert ask(dgrec, folder / "*.parquet") == ask(dgrec, paths["a"], paths["c"])
 
 
+@pytest.mark.slow
 def test_two_recordings_of_one_name_stay_apart(dgrec: Run, tmp_path: Path) -> None:
     paths = []
     for folder in ("x", "y"):
@@ -216,6 +222,7 @@ def test_two_recordings_of_one_name_stay_apart(dgrec: Run, tmp_path: Path) -> No
     assert [row["frames"] for row in rows] == [5, 5]
 
 
+@pytest.mark.slow
 def test_a_frame_every_hour_has_a_rate(dgrec: Run, tmp_path: Path) -> None:
     captured = [START_NS + i * 3600 * 10**9 for i in range(5)]
     rows = [make_row(i, captured_ns=ns, completed_ns=ns + 10**7) for i, ns in enumerate(captured)]

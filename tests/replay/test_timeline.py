@@ -116,6 +116,7 @@ def recorded_rows(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[int], lis
     return rows, draw(numbers), sorted(draw(numbers))
 
 
+@pytest.mark.slow
 @settings(
     max_examples=100,
     deadline=None,

@@ -45,6 +45,7 @@ def test_paths(path: Path, order: Any) -> None:
             assert trails.paths(session.result(frame)) == wanted
 
 
+@pytest.mark.slow
 def test_paths_of_detections_that_match(path: Path) -> None:
     with dgrec.open(path) as session:
         kept = DetectionFilter(session, "label = 'car'")

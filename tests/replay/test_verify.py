@@ -52,6 +52,7 @@ def test_one_of_several_is_damaged(whole: Path, tmp_path: Path) -> None:
     assert f"{bad}: 1 problem\n" in done.output
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_anywhere(whole: Path, tmp_path: Path) -> None:
     """In the magic, pages, page headers, indexes, checksums, footer and its length alike."""
     data = whole.read_bytes()
@@ -180,6 +181,7 @@ def test_a_session_that_lost_its_checksums(whole: Path, tmp_path: Path) -> None:
     assert "has no checksums of its own" in done.output
 
 
+@pytest.mark.slow
 def test_a_journal(tmp_path: Path) -> None:
     closing = {**CLOSING, "totals": {"frames": 20, "detections": 20}}
     path = write_journal(tmp_path / "s.arrows", make_rows(20), batch=5, closing=closing)
@@ -200,6 +202,7 @@ def test_what_is_no_session(tmp_path: Path) -> None:
         assert "1 problem\n" in done.output
 
 
+@pytest.mark.slow
 def test_video_against_rows(tmp_path: Path) -> None:
     clip = tmp_path / "raw.mp4"
     write_clip(clip, 5)

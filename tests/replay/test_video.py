@@ -21,7 +21,6 @@ from dgrec.errors import VideoError
 from dgrec.footage import VideoFrames
 from dgrec.footage.frame_index import FrameIndex, UntrustedIndexError
 from dgrec.video import is_random_access_point
-from dgrec.video import is_random_access_point
 from tests.replay.clips import HEIGHT, WIDTH, number_in, numbered_image, write_clip
 
 FRAMES = 150
@@ -108,6 +107,7 @@ COUNTED: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changed", [False, True], ids=["as it was", "maybe changed"])
 @pytest.mark.parametrize("kind", [*KINDS, *COUNTED])
 def test_jumps_are_exact(tmp_path: Path, kind: str, changed: bool) -> None:
@@ -131,6 +131,7 @@ def test_jumps_are_exact(tmp_path: Path, kind: str, changed: bool) -> None:
     clip.close()
 
 
+@pytest.mark.slow
 def test_reading_forwards_needs_no_index(tmp_path: Path) -> None:
     clip = VideoFrames(encode(tmp_path / "a.mp4"))
     for index in range(FRAMES):
@@ -142,6 +143,7 @@ def test_reading_forwards_needs_no_index(tmp_path: Path) -> None:
     clip.close()
 
 
+@pytest.mark.slow
 def test_a_turned_video_is_turned_as_opencv_does(tmp_path: Path) -> None:
     """Phones record upright pictures lying down, and say so."""
     for degrees in (90, 180, 270):
@@ -167,6 +169,7 @@ def turned(path: Path, output: Path, degrees: int) -> Path:
     return output
 
 
+@pytest.mark.slow
 def test_an_edit_list_that_cuts_is_counted(tmp_path: Path) -> None:
     """Cut out of a longer one without encoding: the first pictures are there, and not shown."""
     source = encode(tmp_path / "a.mp4")
@@ -194,6 +197,7 @@ def test_an_edit_list_that_cuts_is_counted(tmp_path: Path) -> None:
     clip.close()
 
 
+@pytest.mark.slow
 def test_a_killed_recording_is_read_to_its_end(tmp_path: Path) -> None:
     whole = encode(tmp_path / "a.mp4", muxer={"movflags": "frag_keyframe+empty_moov"})
     data = whole.read_bytes()
@@ -219,6 +223,7 @@ def packets_of(path: Path) -> list[tuple[int, int, int, bool]]:
         return [(order.index(p.pts), p.pos, p.size, p.is_keyframe) for p in packets]
 
 
+@pytest.mark.slow
 def test_damage_never_shifts_frames(tmp_path: Path) -> None:
     """A decoder may yield nothing for a damaged frame, and OpenCV ends there."""
     whole = encode(tmp_path / "a.mp4", options={"bf": "0"})
@@ -246,6 +251,7 @@ def test_damage_never_shifts_frames(tmp_path: Path) -> None:
     clip.close()
 
 
+@pytest.mark.slow
 def test_a_file_cut_short_loses_only_its_end(tmp_path: Path) -> None:
     whole = encode(tmp_path / "a.mp4", muxer={"movflags": "faststart"})
     images, _ = counted(whole)
@@ -263,6 +269,7 @@ def test_a_file_cut_short_loses_only_its_end(tmp_path: Path) -> None:
     clip.close()
 
 
+@pytest.mark.slow
 def test_frames_are_found_by_their_time(tmp_path: Path) -> None:
     clip = VideoFrames(encode(tmp_path / "a.mp4", pts=uneven, options={"bf": "3"}))
     for index in (0, 1, 39, 40, 41, 149):
@@ -276,6 +283,7 @@ def test_frames_are_found_by_their_time(tmp_path: Path) -> None:
     avi.close()
 
 
+@pytest.mark.slow
 def test_counting_goes_on_where_the_index_is_refused(tmp_path: Path) -> None:
     clip = VideoFrames(encode(tmp_path / "a.mp4"))
     assert clip.read(130) is not None
@@ -344,6 +352,7 @@ def test_nothing_is_printed_about_a_broken_file(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_damage_reaches_up_to_the_next_key_frame_however_late_pictures_come(tmp_path: Path) -> None:
     """With B-frames, pictures leave the decoder when the next key packet is in it already."""
     whole = encode(tmp_path / "a.mp4", options={"bf": "3", "x264-params": "b-adapt=0"})

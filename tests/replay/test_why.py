@@ -73,6 +73,7 @@ def why(dgrec: Run, path: Path) -> dict[str, Any]:
     return dict(value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("limit", "recording", "said"),
     [
@@ -132,7 +133,7 @@ def why(dgrec: Run, path: Path) -> dict[str, Any]:
         (
             None,
             {"every_ms": 100, "waiting_ms": 300},
-            "what limits it cannot be told. No part that is timed was busy all the time (inference "
+            "what limits it is unknown. No part that is timed was busy all the time (inference "
             "most, 12%); the rest may go where nothing measures it, such as resizing before "
             "inference, a network, an AI server, or a busy processor.",
         ),
@@ -166,6 +167,7 @@ def test_the_limit_is_named(
         assert f"- {finding}" in dgrec("stats", path, "--why", "--format", "markdown").stdout
 
 
+@pytest.mark.slow
 def test_the_numbers_of_the_sentences(dgrec: Run, tmp_path: Path) -> None:
     found = why(dgrec, recorded(tmp_path / "s.parquet", every_ms=20, waiting_ms=35, count=400))
     text = "\n".join(found["findings"])
@@ -178,6 +180,7 @@ def test_the_numbers_of_the_sentences(dgrec: Run, tmp_path: Path) -> None:
     assert "Left out as warm-up: the first 3 frames." in text
 
 
+@pytest.mark.slow
 def test_a_source_of_which_every_tenth_frame_is_kept(dgrec: Run, tmp_path: Path) -> None:
     """20 ms a read, ten reads a result: 5 results a second at most, not 50."""
     path = recorded(tmp_path / "s.parquet", every_ms=300, read_ms=20, skipped_before=9)
@@ -188,6 +191,7 @@ def test_a_source_of_which_every_tenth_frame_is_kept(dgrec: Run, tmp_path: Path)
     assert inference["capacity_fps"] == pytest.approx(1000 / 12, rel=0.01)
 
 
+@pytest.mark.slow
 def test_a_rate_that_was_asked_for_is_said_even_if_some_frames_were_replaced(
     dgrec: Run, tmp_path: Path
 ) -> None:
@@ -204,6 +208,7 @@ def test_a_rate_that_was_asked_for_is_said_even_if_some_frames_were_replaced(
     assert "--fps or --every left out" in found["findings"][0]
 
 
+@pytest.mark.slow
 def test_frames_that_were_replaced_are_counted(dgrec: Run, tmp_path: Path) -> None:
     path = recorded(
         tmp_path / "s.parquet", every_ms=100, inference_ms=98.0, kind="camera", dropped_queue=2
@@ -212,6 +217,7 @@ def test_frames_that_were_replaced_are_counted(dgrec: Run, tmp_path: Path) -> No
     assert "114 of 172 frames were replaced by a newer one while they waited" in text
 
 
+@pytest.mark.slow
 def test_the_warm_up_is_left_out_and_said_to_be(dgrec: Run, tmp_path: Path) -> None:
     rows = []
     for i in range(400):
@@ -235,11 +241,12 @@ def test_the_warm_up_is_left_out_and_said_to_be(dgrec: Run, tmp_path: Path) -> N
     assert settled in dgrec("stats", path).stdout
 
 
+@pytest.mark.slow
 def test_one_frame_and_none(dgrec: Run, tmp_path: Path) -> None:
     one = write_session(tmp_path / "one.parquet", [make_row(0, [], timing={})])
     none = write_session(tmp_path / "none.parquet", [])
     (finding,) = why(dgrec, one)["findings"]
-    assert finding == "1 frame in 12.3 ms: too little to tell a rate from."
+    assert finding == "1 frame in 12.3 ms: too little for a rate."
     rows = [make_row(i, captured_ns=START_NS, completed_ns=START_NS) for i in range(3)]
     (finding,) = why(dgrec, write_session(tmp_path / "at_once.parquet", rows))["findings"]
     assert finding.startswith("3 frames in 0.001 ms: too little")
@@ -250,6 +257,7 @@ def test_one_frame_and_none(dgrec: Run, tmp_path: Path) -> None:
     assert "has no frames" in dgrec("stats", none, "--why").stderr
 
 
+@pytest.mark.slow
 def test_late_frames_of_the_sample(dgrec: Run) -> None:
     rows = json.loads(dgrec("stats", sample.SESSION, "--late", 3, "--format", "json").stdout)
     assert len(rows) == 3
@@ -264,6 +272,7 @@ def test_late_frames_of_the_sample(dgrec: Run) -> None:
         assert str(row["frame"]) in printed
 
 
+@pytest.mark.slow
 def test_the_sql_that_is_printed_gives_the_same_answer(dgrec: Run, tmp_path: Path) -> None:
     for options in (("--late", 3), ("--window", "5s"), ("--by", "label"), ("--by", "hour")):
         text = dgrec("stats", *options, "--sql").stdout
@@ -280,6 +289,7 @@ def test_the_sql_that_is_printed_gives_the_same_answer(dgrec: Run, tmp_path: Pat
     assert "warm_up" not in late
 
 
+@pytest.mark.slow
 def test_the_sql_of_several_answers_is_asked_one_after_the_other(dgrec: Run) -> None:
     text = dgrec("stats", "--sql").stdout
     assert "-- CREATE VIEW warm_up" in text
@@ -304,6 +314,7 @@ def test_the_sql_of_several_answers_is_asked_one_after_the_other(dgrec: Run) -> 
     assert pipeline["fps"] == pytest.approx(found["fps"])
 
 
+@pytest.mark.slow
 def test_a_recording_may_be_too_short_to_settle(dgrec: Run, tmp_path: Path) -> None:
     short = recorded(tmp_path / "short.parquet", every_ms=33, count=30)
     said = "too short to tell (that takes 3 windows of 31 frames)"
@@ -319,12 +330,13 @@ def test_a_recording_may_be_too_short_to_settle(dgrec: Run, tmp_path: Path) -> N
     assert "settled      -\n" in dgrec("stats", empty).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("column", "said"),
     [
         ("completed_at", "60 frames, and no telling at what rate: captured_at or completed_at is"),
         ("captured_at", "60 frames, and no telling at what rate: captured_at or completed_at is"),
-        ("latency_ms", "How many frames were on their way at a time cannot be told: latency_ms"),
+        ("latency_ms", "How many frames were on their way at a time is unknown: latency_ms"),
         *((name, "fps is not 1/latency") for name in ("read_ms", "recorder_ms", "inference_ms")),
         *((name, "fps is not 1/latency") for name in ("skipped_before", "dropped_before")),
         *((f"dropped_{place}", "fps is not 1/latency") for place in ("camera", "queue", "writer")),
@@ -339,7 +351,7 @@ def test_what_a_file_does_not_tell_is_said_and_not_made_up(
     done = dgrec("stats", path, other, "--why")
     assert (done.exit_code, done.stderr) == (
         0,
-        f"{path}: has no {column}: what needs that cannot be told\n",
+        f"{path}: has no {column}: figures that need it are missing\n",
     )
     assert said in "\n".join(why(dgrec, path)["findings"])
     stats = json.loads(dgrec("stats", path, "--format", "json").stdout)
@@ -351,6 +363,7 @@ def test_what_a_file_does_not_tell_is_said_and_not_made_up(
         assert dgrec("stats", path, *options).exit_code == 0
 
 
+@pytest.mark.slow
 def test_sessions_of_one_name_are_told_apart(dgrec: Run, tmp_path: Path) -> None:
     paths = [recorded(tmp_path / f"{name}.parquet", every_ms=33) for name in ("a", "b")]
     ids = [why(dgrec, path)["session_id"] for path in paths]
@@ -362,6 +375,7 @@ def test_sessions_of_one_name_are_told_apart(dgrec: Run, tmp_path: Path) -> None
     assert why(dgrec, paths[0])["session"] == "test"
 
 
+@pytest.mark.slow
 def test_a_short_recording_does_not_show_how_busy_a_part_was(dgrec: Run, tmp_path: Path) -> None:
     """The rate is over 5.5 s, and work on these frames may have been spread over 11.5 s."""
     rows = [
@@ -385,6 +399,6 @@ def test_a_short_recording_does_not_show_how_busy_a_part_was(dgrec: Run, tmp_pat
     found = why(dgrec, write_session(tmp_path / "cloud.parquet", rows, cloud))
     assert found["limit"] is None
     assert (
-        "what limits it cannot be told. Inference may: it was busy 48% to 100% of the time, and in "
+        "what limits it is unknown. Inference may: it was busy 48% to 100% of the time, and in "
         "so short a recording that is as much as can be known." in found["findings"][0]
     )

@@ -11,11 +11,10 @@ import pytest
 import scipy.stats
 
 from bench.calibration import autoregressive, count_equal_runs, is_called, runs, sample
-from dgrec.comparison import Row, Verdict
+from dgrec.comparison import MetricRow, Verdict
 from dgrec.comparison.changes import (
     Change,
     Series,
-    decide,
     mean_estimate,
     quantile_estimate,
     rate_change,
@@ -23,7 +22,8 @@ from dgrec.comparison.changes import (
     session_rate_change,
     welch_change,
 )
-from dgrec.comparison.comparison import compare_samples
+from dgrec.comparison.metrics import compare_samples
+from dgrec.comparison.verdicts import decide
 
 Array = np.ndarray[Any, Any]
 
@@ -40,6 +40,7 @@ def test_quantiles_are_numpys(p: float) -> None:
     assert Series(values, 30).quantile(p) == pytest.approx(np.quantile(values, p), rel=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("p", [0.5, 0.95])
 def test_interval_of_independent_frames_is_scipys(p: float) -> None:
     values = latencies(4000, 2)
@@ -58,6 +59,7 @@ def test_interval_of_independent_frames_is_scipys(p: float) -> None:
     assert estimate.high == pytest.approx(expected.high, abs=0.25 * width)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("correlation", [0.0, 0.8])
 def test_interval_of_a_change_is_that_of_drawn_blocks(correlation: float) -> None:
     """Against the bootstrap done: blocks drawn, quantiles of each draw, log ratio of the two."""
@@ -265,6 +267,7 @@ def test_interval_of_a_rate_of_sessions_covers() -> None:
     assert covered >= 280
 
 
+@pytest.mark.slow
 def test_runs_of_the_same_thing_are_hardly_ever_called_different() -> None:
     rng = np.random.default_rng(5)
     calls = count_equal_runs(300, partial(runs, rng, 5))
@@ -314,13 +317,14 @@ def test_an_interval_reaches_into_the_other_mode(share: float) -> None:
 # --- calibration, in short (bench.calibration has all of it) -------------------------------------
 
 
-def rows_of(correlation: float, seed: int, factor: float = 1.0) -> tuple[Row, ...]:
+def rows_of(correlation: float, seed: int, factor: float = 1.0) -> tuple[MetricRow, ...]:
     rng = np.random.default_rng(seed)
     process = partial(autoregressive, correlation)
     sides = sample(process, rng, 1800), sample(process, rng, 1800, factor)
     return compare_samples(*sides).rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9, 0.97])
 def test_equal_runs_are_hardly_ever_called_different(correlation: float) -> None:
     wrong = sum(any(map(is_called, rows_of(correlation, seed))) for seed in range(60))
@@ -328,6 +332,7 @@ def test_equal_runs_are_hardly_ever_called_different(correlation: float) -> None
     assert wrong <= 6
 
 
+@pytest.mark.slow
 def test_ten_percent_are_found() -> None:
     found = 0
     for seed in range(30):

@@ -11,10 +11,10 @@ import pytest
 import dgrec
 from dgrec.comparison import (
     Agreement,
+    ComparedSession,
     Comparison,
+    MetricRow,
     Outcome,
-    Recording,
-    Row,
     Value,
     Verdict,
     check_limits,
@@ -30,11 +30,11 @@ def row(
     new: float | None,
     significant: bool = True,
     p_value: float | None = None,
-) -> Row:
+) -> MetricRow:
     is_told = base is not None and new is not None
     if p_value is None:
         p_value = 0.01 if significant else 0.3
-    return Row(
+    return MetricRow(
         metric=metric,
         unit="ms",
         less_is_better=True,
@@ -50,9 +50,11 @@ def row(
     )
 
 
-def comparison(*rows: Row, agreement: Agreement | None = None, dropped: int = 7) -> Comparison:
-    def recording(lost: int, frames: int) -> Recording:
-        return Recording("x", "id", frames, 0, True, {"camera": lost}, lost, 0, 100, 100.0)
+def comparison(
+    *rows: MetricRow, agreement: Agreement | None = None, dropped: int = 7
+) -> Comparison:
+    def recording(lost: int, frames: int) -> ComparedSession:
+        return ComparedSession("x", "id", frames, 0, True, {"camera": lost}, lost, 0, 100, 100.0)
 
     return Comparison(
         base=(recording(2, 100),),
@@ -132,13 +134,13 @@ def test_agreement() -> None:
     ("text", "complaint"),
     [
         ("", "nothing more where a metric should be"),
-        ("latency > +1%", "'latency' is no metric; there are throughput_fps, read_p50_ms,"),
+        ("latency > +1%", "'latency' is not a metric; there are throughput_fps, read_p50_ms,"),
         ("latency_p95_ms", "nothing more where < <= > >="),
         ("latency_p95_ms = 5", "'= 5' where a condition should be"),
         ("latency_p95_ms > fast", "'fast' where a number should be"),
         ("latency_p95_ms > 10%", "write +10% (or -10%)"),
         ("agreement < 99%", "write 0.99"),
-        ("latency_p95 > +1%", "'latency_p95' is no metric; did you mean latency_p95_ms"),
+        ("latency_p95 > +1%", "'latency_p95' is not a metric; did you mean latency_p95_ms"),
         ("latency_p95_ms > +2fps", "latency_p95_ms is not in 'fps'; write ms or us or s or %"),
         ("throughput_fps < 20ms", "throughput_fps is not in 'ms'; write frames/s or fps"),
         ("agreement < 0.9ms", "agreement is not in 'ms'; write a number without a unit"),
@@ -159,7 +161,7 @@ def test_a_condition_on_nothing_is_no_pass() -> None:
     missing = comparison(row("latency_p95_ms", None, 5.0, significant=False))
     outcome = outcome_of("latency_p95_ms > +5%", missing)
     assert not outcome.holds
-    assert outcome.problem == "latency_p95_ms > +5%: cannot be told: it may be chance"
+    assert outcome.problem == "latency_p95_ms > +5%: unknown: it may be chance"
     outcome = outcome_of("agreement < 1", SLOWER)
     assert outcome.problem is not None
     assert "all sessions saw the same file" in outcome.problem
@@ -178,7 +180,7 @@ def test_too_few_frames_are_no_pass() -> None:
     for text in ("latency_p95_ms > +10%", "latency_p95_ms > +900%"):
         outcome = outcome_of(text, comparison(few))
         assert (outcome.holds, outcome.doubtful) == (False, ())
-        assert outcome.problem == f"{text}: cannot be told: it may be chance"
+        assert outcome.problem == f"{text}: unknown: it may be chance"
     # The value of NEW is there, whatever the change.
     assert outcome_of("latency_p95_ms > 50", comparison(few)).holds
 
@@ -207,15 +209,16 @@ def test_nothing_to_compare_is_no_agreement() -> None:
         return outcome_of(text, comparison(agreement=Agreement(**counts))).problem
 
     arrays = {"frames": 5, "not_compared": 5}
-    told = "agreement < 0.9: cannot be told: "
+    told = "agreement < 0.9: unknown: "
     assert problem("agreement < 0.9", **arrays) == told + "none of the results can be compared"
     assert problem("agreement < 0.9") == told + "no frame is in both"
-    told = "precision < 0.9: cannot be told: "
+    told = "precision < 0.9: unknown: "
     assert problem("precision < 0.9", frames=5, base=3) == told + "NEW has no detections"
-    told = "recall < 0.9: cannot be told: "
+    told = "recall < 0.9: unknown: "
     assert problem("recall < 0.9", frames=5, new=3) == told + "BASE has no detections"
 
 
+@pytest.mark.slow
 def test_every_metric_of_a_comparison_can_be_named(tmp_path: Path) -> None:
     path = write_session(tmp_path / "s.parquet", make_rows(200))
     found = dgrec.compare(path, path)

@@ -25,6 +25,7 @@ from tests.factory import (
 MS = 1_000_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("slow", "left_out"), [(0, 0), (60, 60), (3, 0), (-1, None)])
 def test_the_warm_up_is_left_out(tmp_path: Path, slow: int, left_out: int | None) -> None:
     rows = make_rows(600)
@@ -68,6 +69,7 @@ def test_sample_is_what_was_recorded(tmp_path: Path, sealed: bool) -> None:
     assert sample.gaps.values == pytest.approx(gaps, abs=2e-3)
 
 
+@pytest.mark.slow
 def test_stalls_are_long_gaps_and_cluster(tmp_path: Path) -> None:
     def session(stalled: list[int]) -> tuple[int, float]:
         now, rows = START_NS, []
@@ -88,6 +90,7 @@ def test_stalls_are_long_gaps_and_cluster(tmp_path: Path) -> None:
     assert count_stalls(gaps, 100.0) == (600, 600.0)
 
 
+@pytest.mark.slow
 def test_no_time_passes_where_frames_are_not_there(tmp_path: Path) -> None:
     """Between the moments of a clip, and where damage took frames, the time is not known."""
     rows = make_rows(100)

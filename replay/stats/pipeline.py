@@ -1,0 +1,105 @@
+"""How busy the stages of a pipeline were, and what limited it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+__all__ = ["BUSY", "IDLE", "REPLACED", "Load", "Pipeline", "Setup"]
+
+#: A stage that is busy for this share of the time is the limit.
+BUSY = 0.9
+#: A stage that is busy for less than this is not.
+IDLE = 0.8
+#: A source of whose frames more than this share is replaced while they wait is not the limit.
+REPLACED = 0.02
+
+
+@dataclass(frozen=True)
+class Load:
+    """How busy one stage of the pipeline was; None where the session does not have it."""
+
+    stage: str
+    mean_ms: float | None
+    #: On average.
+    frames_in_it: float | None
+    #: How many frames it can take at once; None where that is unknown, or any number.
+    workers: int | None
+    #: Share of the time, 0 to 1, if nothing of its time was waiting.
+    busy: float | None
+    #: Share of the time that it was busy even if some of its time was waiting.
+    busy_at_least: float | None
+    #: Results a second that it can give at most, by the times measured here.
+    capacity_fps: float | None = None
+
+    def at(self, fps: float | None) -> Load:
+        """Return the load with its capacity, known from the rate at which it was measured."""
+        if fps is None or not self.busy_at_least:
+            return self
+        # Not from mean_ms: frames that are not inferred are read, too. And no stage can do less
+        # than what it did.
+        return replace(self, capacity_fps=fps / min(1.0, self.busy_at_least))
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """What the library's ``pipeline`` and ``stage_load`` say of one session, and what it means."""
+
+    session: str
+    session_id: str
+    frames: int
+    #: Frames before the session ran (`running` in the library), which none of the numbers counts.
+    left_out: int
+    #: None where the session is too short, or was not timed.
+    has_settled: bool | None
+    #: Of the warm-up's windows, of which it takes three.
+    window_frames: int | None
+    #: None, here and below: the session does not have it.
+    seconds: float | None
+    fps: float | None
+    #: Counting the rows that were lost in front of the disk.
+    inferred_fps: float | None
+    latency_ms: float | None
+    in_flight: float | None
+    one_at_a_time_fps: float | None
+    #: What reached dgrec of the source's frames, and what it sent at least.
+    delivered_fps: float | None
+    sent_fps: float | None
+    skipped: int | None
+    dropped_camera: int | None
+    dropped_queue: int | None
+    dropped_writer: int | None
+    #: Lost while the model started.
+    dropped_at_start: int | None
+    loads: tuple[Load, ...]
+    #: A stage, ``asked`` (--fps or --every), ``thread`` (reading and recording in turns),
+    #: ``writer`` (rows were lost in front of the disk), or None: unknown.
+    limit: str | None
+    #: What the rate can be at most without the limit, and the stage that can do no more.
+    next_fps: float | None
+    next_limit: str | None
+    findings: tuple[str, ...]
+    #: What has to be known before that is believed (`dgrec.replay.stats.caveats`).
+    caveats: tuple[str, ...] = ()
+
+    @property
+    def delivered(self) -> int:
+        """How many frames the source gave, as far as the losses are known."""
+        return self.frames + (self.skipped or 0) + (self.dropped_queue or 0)
+
+    @property
+    def replaced(self) -> float:
+        """The share of them that a newer one replaced."""
+        return (self.dropped_queue or 0) / self.delivered
+
+    def load(self, stage: str) -> Load | None:
+        return next((load for load in self.loads if load.stage == stage), None)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How the recording was set up, by its metadata."""
+
+    is_live: bool
+    is_local: bool
+    every: int
+    asked_fps: float | None
