@@ -60,8 +60,9 @@ class KeptPacket:
         packet: PyAV's packet.
         number: Its number among the packets of its connection.
         order: Its presentation time, in the stream's own time base; None if it has none.
-        starts: Whether a fresh decoder gives all pictures exactly that are shown from it on.
-        is_closed: Whether it does so whatever it decoded before.
+        is_exact: Whether a decoder that begins with it gives all pictures exactly that are shown
+            from it on, wherever in a file it stands.
+        starts: The same at the beginning of a file, where it may be the first of its connection.
         place: The number of its picture among those of the connection, in the order in which they
             are shown; None while no picture has come out of it.
         captured_ns: When that picture was captured.
@@ -73,7 +74,7 @@ class KeptPacket:
     number: int
     order: int | None
     starts: bool
-    is_closed: bool
+    is_exact: bool
     place: int | None = None
     captured_ns: int = 0
     is_damaged: bool = False
@@ -130,12 +131,11 @@ def copy_of(
 
 def kept_packet(known: PacketFormat, packet: Any, number: int) -> KeptPacket:
     """Return a packet that is about to be decoded as one that may be kept."""
-    is_exact = is_closed = False
+    is_exact = False
     if packet.is_keyframe:
-        data, length = bytes(packet), nal_length_size(known.codec, known.extradata)
-        is_exact = is_random_access_point(known.codec, data, length)
-        is_closed = is_random_access_point(known.codec, data, length, closed=True)
+        length = nal_length_size(known.codec, known.extradata)
+        is_exact = is_random_access_point(known.codec, bytes(packet), length)
     # Nothing was decoded before the first one, here as when it is read back.
     starts = is_exact or (packet.is_keyframe and number == 0)
     is_damaged = bool(packet.is_corrupt)
-    return KeptPacket(known, packet, number, packet.pts, starts, is_closed, is_damaged=is_damaged)
+    return KeptPacket(known, packet, number, packet.pts, starts, is_exact, is_damaged=is_damaged)

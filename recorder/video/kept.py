@@ -56,6 +56,8 @@ class Group:
 
     def __init__(self) -> None:
         self._packets: list[KeptPacket] = []
+        #: Those of them at which decoding can begin.
+        self._points: list[KeptPacket] = []
         self._size = 0
 
     def add(self, packets: Sequence[KeptPacket], own: KeptPacket) -> None:
@@ -65,10 +67,14 @@ class Group:
                 self._clear()
             self._packets.append(packet)
             self._size += packet.size
-        for at in range(len(self._packets) - 1, 0, -1):
-            if _can_begin(self._packets[at], own):
+            if packet.starts:
+                self._points.append(packet)
+        for count, point in reversed(list(enumerate(self._points))):
+            if _can_begin(point, own):
+                at = self._packets.index(point)
                 self._size -= sum(packet.size for packet in self._packets[:at])
                 del self._packets[:at]
+                del self._points[:count]
                 break
         if self._size > _MOST_GROUP_BYTES:
             self._clear()
@@ -79,7 +85,7 @@ class Group:
         return list(packets) if packets and _can_begin(packets[0], own) else []
 
     def _clear(self) -> None:
-        self._packets, self._size = [], 0
+        self._packets, self._points, self._size = [], [], 0
 
 
 def _can_begin(packet: KeptPacket, own: KeptPacket) -> bool:
@@ -113,6 +119,8 @@ class KeptOrder:
         self._is_whole = False
         #: Whether a picture since the last point at which decoding can begin was not whole.
         self._is_damaged = False
+        #: The last such point that was shown.
+        self._point: KeptPacket | None = None
         self._last_us = -1
         self._last: KeptPacket | None = None
         #: In the order of decoding: those that are not in the file yet.
@@ -167,7 +175,7 @@ class KeptOrder:
         is_same = known.codec == self._format.codec and known.extradata == self._format.extradata
         has_parameters = known.has_start_codes and self._format.has_start_codes
         is_same = is_same or (known.codec == self._format.codec and has_parameters)
-        return packet.is_closed and is_same and (self._depth > 0 or not known.reorders)
+        return packet.is_exact and is_same and (self._depth > 0 or not known.reorders)
 
     def _time_until(self, own: KeptPacket) -> int | None:
         """Give times to all pictures up to the one in ``own``; return its number."""
@@ -181,13 +189,17 @@ class KeptOrder:
         for packet in shown:
             # Those that would have been shown before it gave no picture.
             while silent and packet.order is not None and (silent[0].order or 0) < packet.order:
-                self._time(silent.pop(0))
-                self._is_damaged = True
+                lost = silent.pop(0)
+                self._time(lost)
+                # Pictures that lack their reference, shown before a key frame, damage nothing.
+                if self._point is None or (lost.order or 0) > (self._point.order or 0):
+                    self._is_damaged = True
             self._time(packet, packet.captured_ns // 1000)
             if packet.is_damaged:
                 self._is_damaged = True
-            elif packet.starts and packet.place:
+            elif packet.starts:
                 self._is_damaged = False
+                self._point = packet
         number = self.count - 1
         if len(untimed) - len(shown) > _LOST_AFTER:
             self._time(self._untimed()[0])
@@ -213,7 +225,7 @@ class KeptOrder:
         if captured_us is not None and self.first_us is not None:
             pts_us = max(pts_us, captured_us - self.first_us)
         if self._last_us >= 0 and (between := repeats(self._last_us, pts_us)):
-            if packet.is_closed:
+            if packet.is_exact:
                 at = self._waiting.index(packet)
                 for time_us in between:
                     again = replace(packet)
@@ -241,7 +253,7 @@ class KeptOrder:
             self._released += 1
             known = packet.format
             # Decoders take parameters that stand in front of a picture for those from there on.
-            is_other = packet.is_closed and known.extradata != self._format.extradata
+            is_other = packet.is_exact and known.extradata != self._format.extradata
             parameters = known.extradata if is_other else b""
             released.append(TimedPacket(packet.packet, pts_us + self._depth, dts_us, parameters))
         return released
