@@ -16,6 +16,8 @@ __all__ = ["KEPT_CODECS", "KeptPacket", "PacketFormat", "copy_of", "kept_packet"
 KEPT_CODECS = {"h264": "h264", "hevc": "h265", "mjpeg": "mjpeg"}
 #: Those whose packets need parameters that stand before the first of them.
 _WITH_PARAMETERS = ("h264", "hevc")
+#: The limit of H.264 and HEVC.
+_MOST_REORDERED = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,13 +28,13 @@ class PacketFormat:
         codec: FFmpeg's name.
         extradata: The codec's parameters.
         size: Width and height of the pictures.
-        reorders: Whether pictures are shown in another order than they are stored.
+        reordered: How many pictures are stored, at most, before one that is shown earlier.
     """
 
     codec: str
     extradata: bytes
     size: tuple[int, int]
-    reorders: bool
+    reordered: int
     #: A file with the stream's parameters: the source may be closed when they are needed.
     _template: bytes = field(repr=False)
 
@@ -84,11 +86,12 @@ class KeptPacket:
         return int(self.packet.size)
 
 
-def packet_format(stream: Any, first: Any) -> PacketFormat:
+def packet_format(stream: Any, first: Any, ahead: int) -> PacketFormat:
     """Return the format of a stream's packets.
 
     Args:
         first: One of its packets.
+        ahead: How many packets the decoder needed after that of the first picture.
 
     Raises:
         VideoError: Such packets cannot be kept.
@@ -105,7 +108,9 @@ def packet_format(stream: Any, first: Any) -> PacketFormat:
             copied.time_base = stream.time_base
             container.mux(copy_of(first, copied, 0, 0, stream.time_base))
         size = int(context.width), int(context.height)
-        known = PacketFormat(codec, extradata, size, context.has_b_frames, made.getvalue())
+        # One more than the decoder waits for, which it may find out to be too few.
+        reordered = min(ahead + 1, _MOST_REORDERED) if context.has_b_frames else 0
+        known = PacketFormat(codec, extradata, size, reordered, made.getvalue())
         with av.open(io.BytesIO(), "w", format="mp4") as trial:
             added = known.add_stream(trial)
             trial.mux(copy_of(first, added, 0, 0, stream.time_base))

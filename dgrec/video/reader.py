@@ -201,7 +201,9 @@ class VideoReader:
             if not packets or first.interlaced_frame or turn_of(first) != AS_STORED:
                 return None
             try:
-                self._format = packet_format(self._stream, packets[0])
+                number = first.opaque[0] if first.opaque else 0
+                ahead = self._packets_read - 1 - number
+                self._format = packet_format(self._stream, packets[0], ahead)
             except VideoError:
                 return None
             for number, packet in enumerate(packets):

@@ -16,9 +16,6 @@ from dgrec.video import KeptPacket, PacketFormat, repeats
 
 __all__ = ["Group", "KeptOrder", "KeptPlace", "TimedPacket"]
 
-#: How many pictures a video may be stored before they are shown, at most: the limit of H.264 and
-#: HEVC. Decoding times are those of presentation, as many pictures earlier.
-_MOST_REORDERED = 16
 #: A packet without a picture, and without a time that would say so, was lost after so many others.
 _LOST_AFTER = 64
 #: A group of pictures that takes more memory is not kept for the next part.
@@ -110,7 +107,8 @@ class KeptOrder:
 
     def __init__(self, known: PacketFormat) -> None:
         self._format = known
-        self._depth = _MOST_REORDERED if known.reorders else 0
+        #: Decoding times are those of presentation, so many pictures earlier.
+        self._depth = known.reordered
         #: When the first picture was captured, in microseconds: time 0, apart from ``_depth``.
         self.first_us: int | None = None
         #: How many packets have a number.
@@ -175,7 +173,7 @@ class KeptOrder:
         is_same = known.codec == self._format.codec and known.extradata == self._format.extradata
         has_parameters = known.has_start_codes and self._format.has_start_codes
         is_same = is_same or (known.codec == self._format.codec and has_parameters)
-        return packet.is_exact and is_same and (self._depth > 0 or not known.reorders)
+        return packet.is_exact and is_same and known.reordered <= self._depth
 
     def _time_until(self, own: KeptPacket) -> int | None:
         """Give times to all pictures up to the one in ``own``; return its number."""

@@ -24,8 +24,6 @@ from dgrec.video import copy_of, import_av, is_random_access_point, nal_length_s
 __all__ = ["KeptClip", "copy_kept"]
 
 _MICROSECOND = Fraction(1, 1_000_000)
-#: As in recordings: how many pictures a video may be stored before they are shown.
-_MOST_REORDERED = 16
 _STEP_US = 40_000
 
 
@@ -176,7 +174,8 @@ def _write(
     av = import_av()
     every = np.concatenate(times)
     in_order = np.sort(every)
-    depth = 0 if bool((np.diff(every) > 0).all()) else _MOST_REORDERED
+    # How many pictures are stored, at most, before one that is shown earlier.
+    depth = int((np.arange(len(every)) - np.searchsorted(in_order, every)).max())
     options = {
         "movflags": "+faststart",
         "video_track_timescale": "1000000",

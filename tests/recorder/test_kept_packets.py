@@ -324,7 +324,7 @@ def test_lossless_takes_no_codec(options: dict[str, Any], flags: tuple[str, ...]
 
 # --- numbers and times, by hand --------------------------------------------------------------
 
-FORMAT = PacketFormat("h264", b"\0\0\1g", (64, 48), True, b"")
+FORMAT = PacketFormat("h264", b"\0\0\1g", (64, 48), 2, b"")
 
 
 class _Data:
@@ -359,7 +359,7 @@ def test_times_are_those_of_capture_and_numbers_those_of_showing() -> None:
 
     assert numbers == list(range(7))
     assert order.first_us == 100_000_000
-    pts = [each.pts_us - 16 for each in written]
+    pts = [each.pts_us - 2 for each in written]
     assert pts == [0, 300_000, 100_000, 200_000, 600_000, 400_000, 500_000]
     dts = [each.dts_us for each in written]
     assert all(before < after for before, after in itertools.pairwise(dts))
@@ -367,8 +367,8 @@ def test_times_are_those_of_capture_and_numbers_those_of_showing() -> None:
 
 
 def test_a_long_gap_is_filled_with_the_next_key_frame() -> None:
-    known = PacketFormat("h264", b"\0\0\1g", (64, 48), False, b"")
-    again = PacketFormat("h264", b"\0\0\1h", (64, 48), False, b"")
+    known = PacketFormat("h264", b"\0\0\1g", (64, 48), 0, b"")
+    again = PacketFormat("h264", b"\0\0\1h", (64, 48), 0, b"")
     first, second = packets_of([0], known)[0], packets_of([0], again)[0]
     order, group = KeptOrder(known), Group()
     shown(first, 0, 0.0)
@@ -386,7 +386,7 @@ def test_a_long_gap_is_filled_with_the_next_key_frame() -> None:
 
 
 def test_a_stream_that_begins_between_key_frames_is_cut_to_the_next() -> None:
-    known = PacketFormat("h264", b"\0\0\1g", (64, 48), False, b"")
+    known = PacketFormat("h264", b"\0\0\1g", (64, 48), 0, b"")
     stored = packets_of(list(range(6)), known, keys=4)[1:]
     order, group, found = KeptOrder(known), Group(), []
     for place, packet in enumerate(stored):
@@ -399,7 +399,7 @@ def test_a_stream_that_begins_between_key_frames_is_cut_to_the_next() -> None:
 
 
 def test_what_was_left_out_is_not_skipped_silently() -> None:
-    known = PacketFormat("h264", b"\0\0\1g", (64, 48), False, b"")
+    known = PacketFormat("h264", b"\0\0\1g", (64, 48), 0, b"")
     stored = packets_of(list(range(10)), known, keys=4)
     order, group, states = KeptOrder(known), Group(), []
     for place, packet in enumerate(stored):
