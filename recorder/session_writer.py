@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dgrec.clock import Clock
 from dgrec.credentials import redact_text
@@ -51,6 +51,9 @@ from dgrec.recorder.writing import (
     unsealed,
 )
 
+if TYPE_CHECKING:
+    from dgrec.video import PacketFormat
+
 __all__ = ["SessionWriter"]
 
 
@@ -71,6 +74,7 @@ class SessionWriter:
         earlier: What runs before this one left, which it continues (of a recording in parts).
         sources: How many recordings this process writes at once.
         outputs: Outputs that get each frame and event as well.
+        packets: The format of the source's packets, if they are kept as its raw video.
 
     Raises:
         ConfigError: The metadata cannot be recorded.
@@ -89,6 +93,7 @@ class SessionWriter:
         earlier: Earlier = NOTHING_EARLIER,
         sources: int = 1,
         outputs: Sequence[OutputQueue] = (),
+        packets: PacketFormat | None = None,
     ) -> None:
         self.options = options
         self.output = output
@@ -106,7 +111,7 @@ class SessionWriter:
         self._held = HeldResult(self.release)
         self._meter = MachineMeter(sources)
         self._machine: Metadata = {}
-        video = video_options(options)
+        video = replace(video_options(options), packets=packets)
         self._check_names(video, overwrite)
         self._metadata = {
             **metadata_module.new(self.output.stem, self._clock.now_ns()),
@@ -173,7 +178,10 @@ class SessionWriter:
             began_ns: When recording it began, if that was later.
         """
         segment = self._journal.cutter.segment_of(completed_ns)
-        place = self.video.add(segment, frame.image, result, frame.captured_ns)
+        if self.video.options.packets is not None:
+            place = self.video.keep(segment, frame.packets, frame.packet)
+        else:
+            place = self.video.add(segment, frame.image, result, frame.captured_ns)
         attributes = added_attributes(result, self._journal.losses)
         kind = self._kinds.of(result)
         conversion = result_values.sampled_conversion(result) if kind.is_class_map else None

@@ -276,7 +276,8 @@ class Stream:
     def _taken(self, result: Any) -> tuple[Frame, int]:
         completed_ns = self._last_completed_ns = self._clock.now_ns()
         frame = self.capture.take(getattr(result, "image", None))
-        if self._is_shared and self.recorder.video.options.kinds:
+        video = self.recorder.video.options
+        if self._is_shared and video.kinds and video.packets is None:
             frame.image = own_pixels(frame.image)  # the program may draw on it
         self._take_events()
         return frame, completed_ns

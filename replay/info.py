@@ -178,6 +178,8 @@ def _video_rows(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             facts.append(f"{video['width']}x{video['height']}")
         if video.get("frames") is not None:
             facts.append(f"{video['frames']:,} frames")
+        if video.get("packets") == "kept":
+            facts.append("the source's own packets")
         if video.get("size") is not None:
             facts.append(size_text(video["size"]))
         if video.get("problem"):

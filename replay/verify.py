@@ -241,6 +241,10 @@ class _VideoRows:
         """The last video frame of a row; -1 if there is none."""
         return int(self.numbers[-1][-1]) if self.numbers else -1
 
+    def numbers_below(self, count: int) -> np.ndarray:
+        numbers = np.concatenate(self.numbers) if self.numbers else np.zeros(0, np.int64)
+        return numbers[numbers < count]
+
     def problem(self, times_us: np.ndarray) -> str:
         """Return how the video's times differ from those of the rows; "" if they do not."""
         if not self.numbers:
@@ -333,15 +337,35 @@ def _video_problems(
         return
     if video.get("frames") is None and video.get("size") is None:
         return  # it is being recorded, or its recorder was cut off
-    count = _frames_in(path)
+    is_kept = video.get("packets") == "kept"
+    # After a torn end there are packets that no row may name.
+    count = _frames_in(path) if not is_kept else min(_packets_in(path), video.get("frames", 0))
     if video.get("frames") is not None and count != video["frames"]:
         yield f"its video {name} has {count} frames instead of {video['frames']}"
     elif rows.last >= count and "problem" not in video:
         yield f"its video {name} has {count} frames, but a row says video frame {rows.last}"
     elif not is_clip:  # a clip closes gaps
         times_us = _times_us(path)
+        times_us = times_us[:count] if is_kept else times_us
         if len(times_us) == count and (problem := rows.problem(times_us)):
             yield f"its video {name} {problem}"
+        elif is_kept and (lacking := _missing_pictures(path, rows.numbers_below(count))):
+            yield f"its video {name}: frame {lacking[0]} cannot be decoded"
+
+
+def _packets_in(path: Path) -> int:
+    """Return how many packets a video of kept packets has; 0 if it is not one."""
+    try:
+        with contextlib.closing(VideoFrames(path, kept=True)) as frames:
+            return frames.length or 0
+    except VideoError:
+        return 0
+
+
+def _missing_pictures(path: Path, numbers: np.ndarray) -> list[int]:
+    """Return which of the frames of a video of kept packets cannot be decoded."""
+    with contextlib.closing(VideoFrames(path, kept=True)) as frames:
+        return [int(number) for number in numbers if not frames.has(int(number))]
 
 
 def _frames_in(path: Path) -> int:

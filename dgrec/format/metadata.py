@@ -64,6 +64,8 @@ class VideoEntry(TypedDict, total=False):
     #: ``raw`` or ``annotated``.
     kind: str
     codec: str
+    #: ``kept``: its packets are those of the source.
+    packets: str
     width: int
     height: int
     started_at: str

@@ -258,7 +258,7 @@ _GROUP: Final[dict[str, _Form]] = {"id": _text, "name": _text, "members": _list(
 
 _VIDEO: Final[dict[str, _Form]] = {
     "file": _path,
-    **dict.fromkeys(("kind", "codec", "started_at", "sha256", "problem"), _text),
+    **dict.fromkeys(("kind", "codec", "packets", "started_at", "sha256", "problem"), _text),
     **dict.fromkeys(("width", "height", "frames", "size"), _count),
 }
 

@@ -5,6 +5,7 @@ spans            the spans of frames that it is made of
 rows             its rows, and their frames in its video
 recorded_videos  the recorded videos that it has frames of
 packets          copies frames without decoding them
+kept_packets     the same of videos that keep their source's packets
 videos           copies or encodes the videos
 clip             writes the session
 ===============  ===============================================================
