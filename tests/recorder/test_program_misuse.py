@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -339,3 +340,62 @@ def test_a_recorder_that_is_dropped_is_sealed_at_the_end(tmp_path: Path) -> None
         with dgrec.open(tmp_path / name) as session:
             assert len(session) == frames
             assert [event["text"] for event in session.metadata["events"]] == ["begin"]
+
+
+@pytest.mark.parametrize(
+    "block", ["for result in stream", "with stream:\n    for result in stream"]
+)
+def test_a_fork_that_leaves_the_loop_ends(tmp_path: Path, block: str) -> None:
+    command = write_program(
+        tmp_path,
+        f"""
+import faulthandler
+
+class Stream(Model):
+    def predict_batch(self, frames):
+        for image in frames:
+            yield None if image is None else self.predict(image)
+
+stream = dgrec.predict_stream(Stream(), "sample", output="s.parquet", max_frames=5)
+pid = None
+{block}:
+        if pid is None:
+            pid = os.fork()
+            if pid == 0:
+                faulthandler.dump_traceback_later(20, exit=True)
+                sys.exit(0)
+            assert os.waitpid(pid, 0)[1] == 0
+""",
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    ended = subprocess.run(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, timeout=60
+    )
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert verify(tmp_path / "s.parquet") == []
+    with dgrec.open(tmp_path / "s.parquet") as session:
+        assert len(session) == 5
+
+
+def test_ctrl_c_while_it_is_sealed_waits_for_the_end(output: Path) -> None:
+    recorder = dgrec.Recorder(output)
+    for _ in range(5):
+        recorder.add([])
+    session = recorder._main
+    assert session is not None
+    close = session.writer._writer.close
+
+    def interrupted() -> None:
+        signal.raise_signal(signal.SIGINT)
+        close()
+
+    session.writer._writer.close = interrupted  # type: ignore[method-assign]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            recorder.close()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert verify(output) == []
+    with dgrec.open(output) as sealed:
+        assert len(sealed) == 5
