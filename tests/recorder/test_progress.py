@@ -40,9 +40,9 @@ def test_losses_at_the_start_are_those_of_the_library() -> None:
         counted = StartLosses()
         for row in rows:
             counted.add(row)
-        assert counted.frames == losses_of(rows)["at_start"]
+        assert counted.counts["dropped_at_start"] == losses_of(rows)["at_start"]
     late = make_row(0, completed_ns=10**19, dropped_queue=3)
     counted = StartLosses()
     counted.add(late)
     counted.add(make_row(1, dropped_camera=2))
-    assert counted.frames == 5
+    assert counted.counts["dropped_at_start"] == 5

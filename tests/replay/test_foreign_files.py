@@ -189,7 +189,7 @@ def test_recovery_leaves_a_linked_video_alone(places: tuple[Path, Path]) -> None
         row.video_frame = number
     write_journal(shared / "s.arrows", rows, metadata, end=False)
     result = recover(shared / "s.arrows")
-    assert [line for line in result.videos if "is not there" in line]
+    assert [line for line in result.videos if "is missing" in line]
     assert private.read_bytes() == before
 
 
