@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 import numbers
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -156,7 +158,7 @@ def own_pixels(image: Any) -> Any:
     Raises:
         DgrecError: It is not an image.
     """
-    if hasattr(image, "getchannel"):  # of PIL
+    if hasattr(image, "getchannel") and image.width and image.height:  # of PIL
         return np.ascontiguousarray(np.asarray(image.convert("RGB"))[..., ::-1])
     is_picture = isinstance(image, np.ndarray) and image.dtype == np.uint8
     if is_picture and image.shape[2:] == (3,) and image.size:
@@ -182,17 +184,26 @@ def stamp_ns(moment: datetime | float) -> int:
     """Return nanoseconds since 1970 of a datetime, or of seconds since then.
 
     Raises:
-        ConfigError: It is neither, has no time zone, or is before 1970.
+        ConfigError: It is neither, has no time zone, is before 1970, or far in the future.
     """
     if isinstance(moment, datetime):
         if moment.tzinfo is None:
             raise ConfigError(f"captured_at: {moment} has no time zone")
         ns = utc_ns(moment)
     else:
-        ns = round(finite("captured_at", moment) * 1e9)
+        seconds = finite("captured_at", moment)
+        ns = round(seconds * 1e9) if abs(seconds) < _LATEST_S else _LATEST_S * 10**9
     if ns < 0:
         raise ConfigError(f"captured_at: {moment} is before 1970")
+    if ns > time.time_ns() + _DAY_NS:  # most often milliseconds; clocks are not that wrong
+        raise ConfigError(
+            f"captured_at: {moment} is in the future; give a datetime, or seconds since 1970"
+        )
     return ns
+
+
+_DAY_NS = 24 * 3600 * 10**9
+_LATEST_S = 10**11
 
 
 def finite(name: str, number: float) -> float:
@@ -201,8 +212,9 @@ def finite(name: str, number: float) -> float:
     Raises:
         ConfigError: It is not a finite number.
     """
-    if isinstance(number, numbers.Real) and math.isfinite(number):
-        return float(number)
+    with contextlib.suppress(OverflowError):  # of an integer that is too long
+        if isinstance(number, numbers.Real) and math.isfinite(number):
+            return float(number)
     raise ConfigError(f"{name}: {number!r} is not a number of seconds")
 
 

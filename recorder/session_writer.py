@@ -30,7 +30,7 @@ from dgrec.format import (
 from dgrec.format import metadata as metadata_module
 from dgrec.recorder.destination import check_output, check_videos, replaced_files
 from dgrec.recorder.ending import Ending
-from dgrec.recorder.held import HeldResult
+from dgrec.recorder.held import Held, HeldResult
 from dgrec.recorder.host_signals import HostSignals
 from dgrec.recorder.machine import MachineMeter
 from dgrec.recorder.options import RecordingOptions
@@ -39,6 +39,7 @@ from dgrec.recorder.progress import Progress
 from dgrec.recorder.result_kinds import ResultKinds
 from dgrec.recorder.results import added_attributes, snapshot
 from dgrec.recorder.segments import names_of
+from dgrec.recorder.signals import late_interrupt
 from dgrec.recorder.sources import Frame
 from dgrec.recorder.video import VideoOptions, VideoRecorder, video_options
 from dgrec.recorder.writing import (
@@ -108,7 +109,7 @@ class SessionWriter:
         self._is_closed = False
         self._process = os.getpid()
         self._lock = threading.RLock()
-        self._held = HeldResult(self.release)
+        self._held = HeldResult(self.release_late)
         self._meter = MachineMeter(sources)
         self._machine: Metadata = {}
         video = replace(video_options(options), packets=packets)
@@ -177,12 +178,13 @@ class SessionWriter:
             completed_ns: When it came, by the recorder's clock.
             began_ns: When recording it began, if that was later.
         """
+        # Before there is a picture of it: it may fail.
+        attributes = added_attributes(result, self._journal.losses)
         segment = self._journal.cutter.segment_of(completed_ns)
         if self.video.options.packets is not None:
             place = self.video.keep(segment, frame.packets, frame.packet)
         else:
             place = self.video.add(segment, frame.image, result, frame.captured_ns)
-        attributes = added_attributes(result, self._journal.losses)
         kind = self._kinds.of(result)
         conversion = result_values.sampled_conversion(result) if kind.is_class_map else None
         media_time_s = self._continuation.media_time_s(frame.media_time_s, frame.captured_ns)
@@ -236,6 +238,18 @@ class SessionWriter:
             if not self._is_closed:
                 self._release()
 
+    def release_late(self) -> None:
+        """Record the result that is held, unless it cannot be now: its program may be changing it
+        in this moment. `release` or `close`, in the program's thread, raise what remains.
+        """
+        with self._lock:
+            if self._is_closed or (held := self._held.take()) is None:
+                return
+            try:
+                self._record_held(held)
+            except Exception:
+                self._held.put_back(held)
+
     def add(self, frame: Frame, result: Any, completed_ns: int) -> None:
         """Record a result that the program has done with. Any thread may call this."""
         with self._lock:
@@ -245,8 +259,11 @@ class SessionWriter:
 
     def _release(self) -> None:
         if (held := self._held.take()) is not None:
-            now = self._clock.now_ns()
-            self.record(held.frame, snapshot(held.result), held.completed_ns, began_ns=now)
+            self._record_held(held)
+
+    def _record_held(self, held: Held) -> None:
+        now = self._clock.now_ns()
+        self.record(held.frame, snapshot(held.result), held.completed_ns, began_ns=now)
 
     def note(self, event: Event) -> None:
         """Keep an event of the source, such as a gap, with the rows of its time."""
@@ -268,16 +285,24 @@ class SessionWriter:
 
         Raises:
             DgrecError: It could not be written or sealed; the message says where the rows are.
+                Or the last result could not be recorded.
         """
         self._check_process()
+        with late_interrupt(self.hurry):
+            return self._close(ending)
+
+    def _close(self, ending: Ending | None) -> Metadata:
+        last: DgrecError | None = None
         with self._lock:
             if self._is_closed:
                 return self._metadata
             self._held.close()
             if self._host is not None:
                 self._host.close()
-            with contextlib.suppress(DgrecError):  # which the writer raises again
+            try:
                 self._release()
+            except DgrecError as error:
+                last = error
             self._is_closed = True
         for queue in self.outputs:
             queue.end()  # while the last rows are written
@@ -286,6 +311,8 @@ class SessionWriter:
         finally:
             for queue in self.outputs:
                 queue.close()
+        if last is not None:
+            raise last
         return self._metadata
 
     def hurry(self) -> None:

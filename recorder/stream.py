@@ -99,7 +99,7 @@ class Stream:
         The session is sealed at the end, and also when the program leaves its loop.
 
         Raises:
-            DegirumException: The model failed.
+            DegirumException: The model failed, or whatever its own code raised.
             DgrecError: The source was lost, or the session cannot be written.
         """
         self._is_shared = True
@@ -116,7 +116,7 @@ class Stream:
             raise
         try:
             self._close()
-        except ModelError as error:
+        except DgrecError as error:
             if self._pysdk_error is None:
                 raise
             self._pysdk_error.add_note(str(error))
@@ -231,6 +231,7 @@ class Stream:
         from degirum_tools import predict_stream
 
         capture, inference = self.capture, self._inference
+        self._pysdk_error = None
         stream = predict_stream(self._model, inference.feed(capture, self._model))
         is_theirs = False
         try:
@@ -270,6 +271,7 @@ class Stream:
             # A defect here must not cost what was recorded.
             if isinstance(error, DgrecError):
                 return error
+            self._pysdk_error = error
             return DgrecError(f"recording failed: {type(error).__name__}: {_reason(error)}")
         return capture.error
 
