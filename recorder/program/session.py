@@ -85,9 +85,9 @@ class ProgramSession:
         """Record what is held, if it can be; `close` raises it otherwise."""
         self.writer.release_late()
 
-    def run_ended(self) -> None:
-        """Record what is held: the model's run, or the program's loop over it, is over."""
-        self.release_late()
+    @property
+    def is_closed(self) -> bool:
+        return self.writer.is_closed
 
     def close(self, ending: Ending | None = None) -> None:
         self.metadata = self.writer.close(ending)
