@@ -23,6 +23,7 @@ from dgrec.format import (
     loses_at_start,
     pixel_aspect,
     result_type,
+    result_values,
     utc_text,
 )
 from dgrec.format import metadata as metadata_module
@@ -33,7 +34,8 @@ from dgrec.recorder.machine import MachineMeter
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.outputs import OutputQueue
 from dgrec.recorder.progress import Progress
-from dgrec.recorder.results import added_attributes, sampled_conversion, snapshot
+from dgrec.recorder.result_kinds import ResultKinds
+from dgrec.recorder.results import added_attributes, snapshot
 from dgrec.recorder.segments import names_of
 from dgrec.recorder.sources import Frame
 from dgrec.recorder.video import VideoOptions, VideoRecorder, video_options
@@ -110,7 +112,7 @@ class SessionWriter:
             "options": options.recorded(with_video=bool(video.kinds)),
             **metadata_module.given(metadata or {}),
         }
-        self._samples_conversion = result_type(self._metadata) == "Segmentation"
+        self._kinds = ResultKinds(result_type(self._metadata))
         self.outputs = outputs
         self.video, self._journal = self._begin(video, overwrite)
         self._writer = RowWriter(
@@ -169,8 +171,9 @@ class SessionWriter:
         """
         segment = self._journal.cutter.segment_of(completed_ns)
         place = self.video.add(segment, frame.image, result, frame.captured_ns)
-        attributes = added_attributes(result)
-        conversion = sampled_conversion(result) if self._samples_conversion else None
+        attributes = added_attributes(result, self._journal.losses)
+        kind = self._kinds.of(result)
+        conversion = result_values.sampled_conversion(result) if kind.is_class_map else None
         media_time_s = self._continuation.media_time_s(frame.media_time_s, frame.captured_ns)
         now = self._clock.now_ns()
         row = Row(
@@ -189,6 +192,7 @@ class SessionWriter:
             attributes=attributes,
             info=result.info,
             conversion=conversion,
+            described=kind.described,
             skipped_before=frame.skipped_before,
             dropped_camera=frame.dropped_camera,
             dropped_queue=frame.dropped_queue,
@@ -369,7 +373,8 @@ class SessionWriter:
             "totals": totals,
             "machine": self._machine,
         }
-        if notes := [redact_text(queue.note) for queue in self.outputs if queue.note]:
+        missed = [redact_text(queue.note) for queue in self.outputs if queue.note]
+        if notes := [*missed, *journal.not_recorded]:
             closing["notes"] = notes
         if ending.recorded_detail:
             closing["end_detail"] = redact_text(ending.recorded_detail)

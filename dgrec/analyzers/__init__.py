@@ -12,7 +12,6 @@ from dgrec.analyzers.drawing import Drawing, drawing_of, with_degirum_counts
 from dgrec.analyzers.recorded_time import recorded_time
 from dgrec.analyzers.request import AnalyzerRequest
 from dgrec.analyzers.settings import (
-    added_attributes,
     added_by,
     analyzers_of_model,
     analyzers_of_result,
@@ -26,7 +25,6 @@ from dgrec.analyzers.settings import (
 __all__ = [
     "AnalyzerRequest",
     "Drawing",
-    "added_attributes",
     "added_by",
     "analyzers_of_model",
     "analyzers_of_result",

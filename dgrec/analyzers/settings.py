@@ -19,7 +19,6 @@ from dgrec.credentials import redact_text
 
 __all__ = [
     "PACKAGE",
-    "added_attributes",
     "added_by",
     "analyzers_of_model",
     "analyzers_of_result",
@@ -138,20 +137,6 @@ def class_of(analyzer: Any) -> str:
     kind = type(analyzer)
     package = PACKAGE if kind.__module__.startswith(f"{PACKAGE}.") else kind.__module__
     return f"{package}.{kind.__qualname__}"
-
-
-#: Attributes of PySDK's own result objects; any other was added by an analyzer.
-_OWN_ATTRIBUTES = frozenset({"timing", "mask_result", "masks_present"})
-
-
-def added_attributes(result: Any) -> dict[str, Any]:
-    """Return what analyzers added to a result."""
-    # Not `dir`: for a PySDK result that is a fixed list of six names.
-    return {
-        name: value
-        for name, value in vars(result).items()
-        if name[0] != "_" and name not in _OWN_ATTRIBUTES
-    }
 
 
 def describe(analyzers: Iterable[Any]) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """What is on disk: the columns of a session, its metadata, journals and sealed files."""
 
-from dgrec.format import json_values, metadata
+from dgrec.format import json_values, metadata, result_values
 from dgrec.format.arrays import is_utf8
 from dgrec.format.casting import is_cast, with_columns
 from dgrec.format.checksums import Checksums, verify_checksums
@@ -33,6 +33,8 @@ from dgrec.format.metadata import (
     video_entries,
 )
 from dgrec.format.parquet import SealedFile, leaves_of, seal, write_sealed
+from dgrec.format.recorded_objects import InnerResult, is_result, is_stream_meta
+from dgrec.format.result_values import OVERLAY_SETTINGS
 from dgrec.format.schema import DETECTION, LABEL_LEAF, SCHEMA
 from dgrec.format.totals import (
     AT_START,
@@ -58,6 +60,7 @@ __all__ = [
     "FLOATS",
     "FRAME_LABELS",
     "FRAME_LABELS_COLUMNS",
+    "InnerResult",
     "Journal",
     "JournalTail",
     "JournalWriter",
@@ -66,6 +69,7 @@ __all__ = [
     "LOSSES",
     "MaskMode",
     "Metadata",
+    "OVERLAY_SETTINGS",
     "RestoredFrame",
     "Row",
     "RowTotals",
@@ -84,6 +88,8 @@ __all__ = [
     "is_being_written",
     "is_cast",
     "is_live",
+    "is_result",
+    "is_stream_meta",
     "is_utf8",
     "json_values",
     "labels_of",
@@ -96,6 +102,7 @@ __all__ = [
     "recorded_spans",
     "restore",
     "result_type",
+    "result_values",
     "rows_with_labels",
     "seal",
     "since_start",

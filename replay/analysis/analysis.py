@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dgrec.analyzers import added_attributes, added_by, class_of, describe, recorded_time
+from dgrec.analyzers import added_by, class_of, describe, recorded_time
 from dgrec.errors import DgrecError, OutputError, VideoError
 from dgrec.files import check_new_file
 from dgrec.footage import Pixels, files_of, find_footage, refuse_recorded
@@ -24,6 +24,7 @@ from dgrec.format import (
     Row,
     build_batch,
     json_values,
+    result_values,
     uuid7,
     write_sealed,
 )
@@ -212,7 +213,7 @@ class _Runner:
                     raise
                 except Exception as error:
                     raise _failure(each, error, f"at frame {frame.frame}") from error
-        attributes = {**frame.attributes, **added_attributes(result)}
+        attributes = {**frame.attributes, **result_values.added_values(result)}
         return Row(
             source_frame=0,
             media_time_s=None,
@@ -227,6 +228,7 @@ class _Runner:
             attributes=json_values.dumps(attributes) if attributes else None,
             info=frame.info,
             conversion=frame.sampled_conversion,
+            described=frame.described,
         )
 
     def _remove_replaced(self, frame: RecordedResult) -> None:
