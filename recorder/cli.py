@@ -251,8 +251,8 @@ def run_command(folder: Path, command: tuple[str, ...], quiet: bool, **given: An
     """Run COMMAND, an unchanged Python program, and record the results of its PySDK models.
 
     Each model makes a session in the folder, of all that it yields (predict_batch, predict_stream,
-    predict, gizmos). Of a compound model the combined results are recorded. The program behaves as without dgrec; if recording fails, the program goes on. The
-    exit code is the program's.
+    predict, gizmos). Of a compound model the combined results are recorded. The program behaves as
+    without dgrec; if recording fails, the program goes on. The exit code is the program's.
     """
     from dgrec.recorder.command import run_run
 
