@@ -228,7 +228,7 @@ class RecordedResult:
         """Return a real PySDK result object for ``image``, equal to `predict_stream`'s."""
         restored = self._restored
         is_own = "model" in restored.described
-        result = pysdk_result(
+        return pysdk_result(
             self._described,
             restored,
             image,
