@@ -88,6 +88,10 @@ class ProgramSession:
         """Record what is held, if it can be; `close` raises it otherwise."""
         self.writer.release_late()
 
+    def release_late(self) -> None:
+        """Record what is held; what cannot be recorded is raised by `close`."""
+        self.writer.release_late()
+
     @property
     def is_closed(self) -> bool:
         return self.writer.is_closed

@@ -139,8 +139,7 @@ def _recorded(
     finally:
         if close := getattr(results, "close", None):
             close()
-        with contextlib.suppress(DgrecError):  # which closing the recorder raises as well
-            session.release()
+        session.release_late()  # what fails here, closing the recorder raises
 
 
 def _recorded_call(method: Callable[..., Any], watched: Watched) -> Callable[..., Any]:
