@@ -85,10 +85,6 @@ class ProgramSession:
         self.writer.release()
 
     def release_late(self) -> None:
-        """Record what is held, if it can be; `close` raises it otherwise."""
-        self.writer.release_late()
-
-    def release_late(self) -> None:
         """Record what is held; what cannot be recorded is raised by `close`."""
         self.writer.release_late()
 
