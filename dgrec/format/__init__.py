@@ -33,7 +33,7 @@ from dgrec.format.metadata import (
     video_entries,
 )
 from dgrec.format.parquet import SealedFile, leaves_of, seal, write_sealed
-from dgrec.format.schema import DETECTION, LABEL_LEAF, SCHEMA, SIGNAL
+from dgrec.format.schema import DETECTION, LABEL_LEAF, LATER_COLUMNS, SCHEMA, SIGNAL
 from dgrec.format.signals import (
     LONGEST_NAME,
     MOST_WITHOUT_ROW,
@@ -71,6 +71,7 @@ __all__ = [
     "JournalTail",
     "JournalWriter",
     "LABEL_LEAF",
+    "LATER_COLUMNS",
     "LONGEST_NAME",
     "MOST_WITHOUT_ROW",
     "LARGEST_MEASUREMENT",

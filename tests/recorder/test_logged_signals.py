@@ -27,6 +27,7 @@ import dgrec
 from dgrec.errors import ConfigError, DgrecError
 from dgrec.format import (
     MOST_WITHOUT_ROW,
+    SCHEMA,
     Journal,
     JournalTail,
     JournalWriter,
@@ -39,6 +40,7 @@ from dgrec.format import signals as signals_module
 from dgrec.format.schema import METADATA_KEY
 from dgrec.recorder import host_signals
 from dgrec.recorder.recovery import recover
+from dgrec.recorder.writing.continuation import Earlier
 from dgrec.replay.clip import Span, write_clip
 from dgrec.replay.info import _sections, describe
 from dgrec.replay.report import write_plot, write_report
@@ -358,6 +360,15 @@ def test_sessions_with_and_without_the_column_are_asked_together(tmp_path: Path)
     with dgrec.connect(*paths) as connection:
         count = connection.execute("SELECT count(*), count(DISTINCT session_id) FROM signals")
         assert count.fetchone() == (3, 1)
+
+
+def test_parts_of_an_earlier_version_are_continued(tmp_path: Path) -> None:
+    columns = tuple(name for name in SCHEMA.names if name != "signals")
+    metadata = new_metadata()
+    output = tmp_path / "s.parquet"
+    Earlier(metadata=metadata, columns=columns).check(output, metadata)
+    with pytest.raises(ConfigError, match="another version"):
+        Earlier(metadata=metadata, columns=columns[:-1]).check(output, metadata)
 
 
 # --- clips -------------------------------------------------------------------------------------
