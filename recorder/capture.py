@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from dgrec.errors import DgrecError, SourceError
 from dgrec.format import Event
 from dgrec.recorder.ending import SourceCounts
 from dgrec.recorder.sources import Frame, FrameSource
+
+if TYPE_CHECKING:
+    from dgrec.video import KeptPacket
 
 __all__ = ["Capture", "Decimator", "Feed"]
 
@@ -94,6 +97,7 @@ class Capture:
         self.counts = SourceCounts()
         #: Since the last frame that was kept: the next one carries them.
         self._pending = SourceCounts()
+        self._pending_packets: list[KeptPacket] = []
         self.end_reason = "finished"
         #: More about the end; may be empty.
         self.end_detail = ""
@@ -159,6 +163,7 @@ class Capture:
             if not self._decimator.keeps(frame.source_frame, frame.time_s):
                 self.counts.skipped += 1
                 self._pending.skipped += 1
+                self._leave_packets(frame)
                 if self._has_results_to_come():
                     return True, None
                 continue
@@ -166,6 +171,8 @@ class Capture:
             frame.dropped_camera = self._pending.dropped_camera
             frame.dropped_queue = self._pending.dropped_queue
             self._pending = SourceCounts()
+            self._leave_packets(frame)
+            frame.packets, self._pending_packets = self._pending_packets, []
             return True, self._give(frame)
         return False, None
 
@@ -230,6 +237,8 @@ class Capture:
             self._pending.dropped_camera += frame.dropped_camera
             self._pending.dropped_queue += frame.dropped_queue + 1
             self.counts.dropped_queue += 1
+        lost = [packet for frame in (*unanswered, *self._again) for packet in frame.packets]
+        self._pending_packets = lost + self._pending_packets
         self._again.clear()
         return len(unanswered)
 
@@ -262,6 +271,11 @@ class Capture:
     def _finish(self, reason: str) -> tuple[bool, Any]:
         self.stop(reason)
         return self.most_waiting is not None and bool(self._waiting), None
+
+    def _leave_packets(self, frame: Frame) -> None:
+        """Keep the packets of a frame for the next one that is inferred."""
+        frame.follow(self._pending_packets)
+        self._pending_packets = frame.packets
 
     def _count(self, frame: Frame) -> None:
         self._first_read = self._first_read or time.monotonic()

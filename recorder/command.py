@@ -69,10 +69,13 @@ def run_record(request: RecordRequest) -> int:
         for loaded in models:
             stack.enter_context(loaded.model)  # releases its worker before `signals` ends it
         announcer = Announcer(console)
+        # Each source has analyzers of its own, too: a tracker follows the objects of one.
+        analyzers = [request.analyzers.make(loaded.labels) for loaded in models]
         group = make_group([plan for plan, _ in opened], request)
+        say = announcer.announce
         jobs = [
-            prepare(plan, reader, loaded, request, stack, announcer.announce, group=group)
-            for (plan, reader), loaded in zip(opened, models, strict=True)
+            prepare(plan, reader, loaded, request, stack, say, analyzers=attached, group=group)
+            for (plan, reader), loaded, attached in zip(opened, models, analyzers, strict=True)
         ]
         signals.stop = lambda: _stop(jobs)
         signals.abandon = lambda: _say_left(jobs)

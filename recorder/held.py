@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from dgrec.errors import DgrecError
 from dgrec.recorder.sources import Frame
 
 __all__ = ["Held", "HeldResult"]
@@ -29,7 +27,8 @@ class HeldResult:
 
     Args:
         release: Called in another thread when the result has been held for a while: a program
-            that works on one result for minutes must not lose it when it is killed.
+            that works on one result for minutes must not lose it when it is killed. Again and
+            again, if it puts the result back.
     """
 
     def __init__(self, release: Callable[[], None]) -> None:
@@ -50,11 +49,14 @@ class HeldResult:
         held, self._held = self._held, None
         return held
 
+    def put_back(self, held: Held) -> None:
+        """Hold again what could not be recorded."""
+        self._held = held
+
     def close(self) -> None:
         self._closed.set()
 
     def _watch(self) -> None:
         while not self._closed.wait(_LOOK_S):
             if self._held is not None and time.monotonic() - self._since > _LONGEST_S:
-                with contextlib.suppress(DgrecError):  # the next result meets it, too
-                    self._release()
+                self._release()

@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+from dgrec.analyzers import AnalyzerRequest, analyzers_of_model, describe
 from dgrec.clock import Clock
 from dgrec.credentials import redact
 from dgrec.errors import ConfigError, DgrecError
@@ -27,7 +29,7 @@ from dgrec.recorder.destination import (
     output_path,
 )
 from dgrec.recorder.model import LoadedModel, ModelRequest, load_model
-from dgrec.recorder.options import RecordingOptions
+from dgrec.recorder.options import LOSSLESS_IS_FIXED, RecordingOptions
 from dgrec.recorder.outputs import JsonLines, Output, OutputQueue, OverlayWindow, check_target
 from dgrec.recorder.recovery import Recovery
 from dgrec.recorder.session_writer import SessionWriter
@@ -78,6 +80,7 @@ class RecordRequest:
     quiet: bool = False
     options: RecordingOptions = field(default_factory=RecordingOptions)
     model: ModelRequest = field(default_factory=ModelRequest)
+    analyzers: AnalyzerRequest = field(default_factory=AnalyzerRequest)
     video_flags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -87,6 +90,8 @@ class RecordRequest:
             raise ConfigError("--continue adds parts: say --split-every or --split-size, too")
         if self.continues and self.overwrite:
             raise ConfigError("--continue and --overwrite contradict each other: give one of them")
+        if self.options.video == "lossless" and self.shapes_video:
+            raise ConfigError(LOSSLESS_IS_FIXED)
         if len(self.sources) > 1:
             self._check_several()
         elif self.together:
@@ -96,6 +101,11 @@ class RecordRequest:
             raise ConfigError("--output: .arrows is the suffix of journals; use .parquet")
         if suffix == VIDEO_SUFFIXES["raw"]:
             raise ConfigError("--output: .mp4 is the suffix of videos; use .parquet")
+
+    @property
+    def shapes_video(self) -> bool:
+        """Whether a codec, a quality or a size was named."""
+        return any(flag != "--video-when-full" for flag in self.video_flags)
 
     def _check_several(self) -> None:
         source, count = Counter(self.sources).most_common(1)[0]
@@ -261,6 +271,7 @@ def prepare(
     *,
     watching: Sequence[Output] = (),
     inference: Inference | None = None,
+    analyzers: Sequence[Any] = (),
     group: Group | None = None,
 ) -> Job:
     """Make a recording ready to run; ``stack`` releases what it holds.
@@ -269,6 +280,7 @@ def prepare(
         announce: Prints a line without waiting.
         watching: Outputs beside those that were requested.
         inference: Where the model runs, if it was not loaded as requested.
+        analyzers: Those that are attached while the model runs.
         group: What it has in common with others that are recorded together with it.
 
     Raises:
@@ -276,9 +288,13 @@ def prepare(
     """
     source, given = plan.source, request.options
     video = video_options(plan.options)
+    packets = reader.keep_packets() if _keeps_packets(plan, request) else None
     width, height = video.size or reader.size
-    if video.kinds and width and height:
-        check_codec(video.codec, video.quality, (width + width % 2, height + height % 2))
+    if video.kinds and packets is None and width and height:
+        odd = 0 if video.codec.is_lossless else 1
+        check_codec(
+            video.codec, video.quality, (width + width % 2 * odd, height + height % 2 * odd)
+        )
     earlier = _earlier(plan, reader)
     clock = group.clock if group else Clock(after_ns=earlier.completed_ns + _STAMP_NS)
     if clock.drift_ns() < -_STAMP_NS:
@@ -286,9 +302,11 @@ def prepare(
             f"{plan.output}: the system clock is {-clock.drift_ns() / 1e9:.1f} s behind the last "
             "recorded frame; stamps continue from there"
         )
-    capture = _capture(reader, source, clock, given, announce)
+    capture = _capture(reader, source, clock, given, announce, keeps=packets is not None)
     stack.callback(capture.release)  # PySDK does it too, unless its loop was left early
     metadata = _metadata(plan, reader, loaded, given)
+    if every := [*analyzers_of_model(loaded.model), *analyzers]:
+        metadata["analyzers"] = describe(every)
     if group is not None:
         metadata["group"] = group.description
     earlier.check(plan.output, metadata)
@@ -315,10 +333,21 @@ def prepare(
         earlier=earlier,
         sources=len(request.sources),
         outputs=[OutputQueue(each, policy) for each in outputs],
+        packets=packets,
     )
     inference = inference or _inference(loaded, request, announce)
-    stream = Stream(loaded.model, capture, recorder, clock=clock, inference=inference)
+    stream = Stream(
+        loaded.model, capture, recorder, clock=clock, inference=inference, analyzers=analyzers
+    )
     return Job(source, stream, _expected_frames(reader, given))
+
+
+def _keeps_packets(plan: Plan, request: RecordRequest) -> bool:
+    """Return whether the source's packets are to be kept, if it has any.
+
+    Who names a codec, a quality or a size wants the pictures encoded.
+    """
+    return not request.shapes_video and not plan.options.encodes_as_asked
 
 
 def _earlier(plan: Plan, reader: SourceReader) -> Earlier:
@@ -357,11 +386,16 @@ def _capture(
     clock: Clock,
     options: RecordingOptions,
     announce: Callable[[str], None],
+    *,
+    keeps: bool,
 ) -> Capture:
     frames: FrameSource
 
     def reopen() -> SourceReader:
-        return open_source(source, stall_timeout_s=options.stall_timeout)
+        again = open_source(source, stall_timeout_s=options.stall_timeout)
+        if keeps:
+            again.keep_packets()
+        return again
 
     if reader.has_end:
         frames = FileSource(

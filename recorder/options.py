@@ -16,6 +16,7 @@ __all__ = [
     "CHOICES",
     "COUNTS",
     "HELP",
+    "LOSSLESS_IS_FIXED",
     "QUANTITIES",
     "QueuePolicy",
     "RecordingOptions",
@@ -29,7 +30,7 @@ __all__ = [
 ]
 
 QueuePolicy = Literal["block", "drop-oldest"]
-VideoChoice = Literal["auto", "none", "raw", "annotated", "both"]
+VideoChoice = Literal["auto", "none", "raw", "lossless", "annotated", "both"]
 VideoPolicy = Literal["block", "leave-out"]
 SignalsChoice = Literal["host"]
 
@@ -62,6 +63,10 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "video_policy": get_args(VideoPolicy),
     "signals": get_args(SignalsChoice),
 }
+LOSSLESS_IS_FIXED = (
+    "--video lossless has one codec and quality, and the size of the frames: leave out --codec, "
+    "--video-quality and --video-size"
+)
 #: The options that have no effect without a video.
 VIDEO_OPTIONS = ("video_quality", "codec", "video_size", "video_policy")
 
@@ -117,7 +122,10 @@ HELP = {
     "code 5.",
     "video": "Record the pixels beside the session: as they came (NAME.mp4), with the overlay "
     "(NAME.annotated.mp4), or both. auto: raw for a live source; nothing for a file, which is the "
-    "video itself.",
+    "video itself. raw keeps the source's own packets where it sends H.264, H.265 or JPEG, which "
+    "costs nearly nothing and gives back the very pixels (browsers do not play H.265); with "
+    "--codec, --video-quality or --video-size, and of other sources, pictures are encoded. "
+    "lossless: every pixel as the model saw it, of any source (FFV1: large, and not for browsers).",
     "video_quality": "From smallest (1) to best (100). 6 more is twice as good in H.264's own "
     "terms, and takes about a third more room.",
     "video_size": "Scale the video to that size, both numbers even: 640x360.  [default: that of "
@@ -184,12 +192,24 @@ class RecordingOptions:
             _check_video_size(width, height)
         if not isinstance(self.codec, str):
             raise ConfigError(f"--codec: {self.codec!r} is not the name of a codec")
+        if self.video == "lossless" and self._shapes_video():
+            raise ConfigError(LOSSLESS_IS_FIXED)
         if self.every and self.fps:
             raise ConfigError("--every and --fps both leave frames out: give one of them")
         if self.splitting.keep and not self.splitting:
             raise ConfigError(
                 "--keep-last and --keep-total remove parts: say --split-every or --split-size, too"
             )
+
+    def _shapes_video(self) -> bool:
+        """Return whether something else than the usual codec, quality or size is asked for."""
+        names = ("codec", "video_quality", "video_size")
+        return any(getattr(self, name) != getattr(RecordingOptions, name) for name in names)
+
+    @property
+    def encodes_as_asked(self) -> bool:
+        """Whether the pictures are to be encoded even if the source's packets can be kept."""
+        return self.video != "raw" or self._shapes_video()
 
     def _is_unset(self, name: str) -> bool:
         """Return whether an option that may be None is None."""

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dgrec.clock import Clock
 from dgrec.credentials import redact_text
@@ -24,19 +24,22 @@ from dgrec.format import (
     loses_at_start,
     pixel_aspect,
     result_type,
+    result_values,
     utc_text,
 )
 from dgrec.format import metadata as metadata_module
 from dgrec.recorder.destination import check_output, check_videos, replaced_files
 from dgrec.recorder.ending import Ending
-from dgrec.recorder.held import HeldResult
+from dgrec.recorder.held import Held, HeldResult
 from dgrec.recorder.host_signals import HostSignals
 from dgrec.recorder.machine import MachineMeter
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.outputs import OutputQueue
 from dgrec.recorder.progress import Progress
-from dgrec.recorder.results import added_attributes, sampled_conversion, snapshot
+from dgrec.recorder.result_kinds import ResultKinds
+from dgrec.recorder.results import added_attributes, snapshot
 from dgrec.recorder.segments import names_of
+from dgrec.recorder.signals import late_interrupt
 from dgrec.recorder.sources import Frame
 from dgrec.recorder.video import VideoOptions, VideoRecorder, video_options
 from dgrec.recorder.writing import (
@@ -48,6 +51,9 @@ from dgrec.recorder.writing import (
     recorded_videos,
     unsealed,
 )
+
+if TYPE_CHECKING:
+    from dgrec.video import PacketFormat
 
 __all__ = ["SessionWriter"]
 
@@ -69,6 +75,7 @@ class SessionWriter:
         earlier: What runs before this one left, which it continues (of a recording in parts).
         sources: How many recordings this process writes at once.
         outputs: Outputs that get each frame and event as well.
+        packets: The format of the source's packets, if they are kept as its raw video.
 
     Raises:
         ConfigError: The metadata cannot be recorded.
@@ -87,6 +94,7 @@ class SessionWriter:
         earlier: Earlier = NOTHING_EARLIER,
         sources: int = 1,
         outputs: Sequence[OutputQueue] = (),
+        packets: PacketFormat | None = None,
     ) -> None:
         self.options = options
         self.output = output
@@ -101,10 +109,10 @@ class SessionWriter:
         self._is_closed = False
         self._process = os.getpid()
         self._lock = threading.RLock()
-        self._held = HeldResult(self.release)
+        self._held = HeldResult(self.release_late)
         self._meter = MachineMeter(sources)
         self._machine: Metadata = {}
-        video = video_options(options)
+        video = replace(video_options(options), packets=packets)
         self._check_names(video, overwrite)
         self._metadata = {
             **metadata_module.new(self.output.stem, self._clock.now_ns()),
@@ -112,7 +120,7 @@ class SessionWriter:
             "options": options.recorded(with_video=bool(video.kinds)),
             **metadata_module.given(metadata or {}),
         }
-        self._samples_conversion = result_type(self._metadata) == "Segmentation"
+        self._kinds = ResultKinds(result_type(self._metadata))
         self.outputs = outputs
         self.video, self._journal = self._begin(video, overwrite)
         self._writer = RowWriter(
@@ -170,10 +178,15 @@ class SessionWriter:
             completed_ns: When it came, by the recorder's clock.
             began_ns: When recording it began, if that was later.
         """
+        # Before there is a picture of it: it may fail.
+        attributes = added_attributes(result, self._journal.losses)
         segment = self._journal.cutter.segment_of(completed_ns)
-        place = self.video.add(segment, frame.image, result, frame.captured_ns)
-        attributes = added_attributes(result)
-        conversion = sampled_conversion(result) if self._samples_conversion else None
+        if self.video.options.packets is not None:
+            place = self.video.keep(segment, frame.packets, frame.packet)
+        else:
+            place = self.video.add(segment, frame.image, result, frame.captured_ns)
+        kind = self._kinds.of(result)
+        conversion = result_values.sampled_conversion(result) if kind.is_class_map else None
         media_time_s = self._continuation.media_time_s(frame.media_time_s, frame.captured_ns)
         now = self._clock.now_ns()
         row = Row(
@@ -192,6 +205,7 @@ class SessionWriter:
             attributes=attributes,
             info=result.info,
             conversion=conversion,
+            described=kind.described,
             skipped_before=frame.skipped_before,
             dropped_camera=frame.dropped_camera,
             dropped_queue=frame.dropped_queue,
@@ -224,6 +238,18 @@ class SessionWriter:
             if not self._is_closed:
                 self._release()
 
+    def release_late(self) -> None:
+        """Record the result that is held, unless it cannot be now: its program may be changing it
+        in this moment. `release` or `close`, in the program's thread, raise what remains.
+        """
+        with self._lock:
+            if self._is_closed or (held := self._held.take()) is None:
+                return
+            try:
+                self._record_held(held)
+            except Exception:
+                self._held.put_back(held)
+
     def add(self, frame: Frame, result: Any, completed_ns: int) -> None:
         """Record a result that the program has done with. Any thread may call this."""
         with self._lock:
@@ -233,8 +259,11 @@ class SessionWriter:
 
     def _release(self) -> None:
         if (held := self._held.take()) is not None:
-            now = self._clock.now_ns()
-            self.record(held.frame, snapshot(held.result), held.completed_ns, began_ns=now)
+            self._record_held(held)
+
+    def _record_held(self, held: Held) -> None:
+        now = self._clock.now_ns()
+        self.record(held.frame, snapshot(held.result), held.completed_ns, began_ns=now)
 
     def note(self, event: Event) -> None:
         """Keep an event of the source, such as a gap, with the rows of its time."""
@@ -256,16 +285,24 @@ class SessionWriter:
 
         Raises:
             DgrecError: It could not be written or sealed; the message says where the rows are.
+                Or the last result could not be recorded.
         """
         self._check_process()
+        with late_interrupt(self.hurry):
+            return self._close(ending)
+
+    def _close(self, ending: Ending | None) -> Metadata:
+        last: DgrecError | None = None
         with self._lock:
             if self._is_closed:
                 return self._metadata
             self._held.close()
             if self._host is not None:
                 self._host.close()
-            with contextlib.suppress(DgrecError):  # which the writer raises again
+            try:
                 self._release()
+            except DgrecError as error:
+                last = error
             self._is_closed = True
         for queue in self.outputs:
             queue.end()  # while the last rows are written
@@ -274,6 +311,8 @@ class SessionWriter:
         finally:
             for queue in self.outputs:
                 queue.close()
+        if last is not None:
+            raise last
         return self._metadata
 
     def hurry(self) -> None:
@@ -382,7 +421,8 @@ class SessionWriter:
             "totals": totals,
             "machine": self._machine,
         }
-        if notes := [redact_text(queue.note) for queue in self.outputs if queue.note]:
+        missed = [redact_text(queue.note) for queue in self.outputs if queue.note]
+        if notes := [*missed, *journal.not_recorded]:
             closing["notes"] = notes
         if ending.recorded_detail:
             closing["end_detail"] = redact_text(ending.recorded_detail)

@@ -6,10 +6,10 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NoReturn, Self
 
-__all__ = ["StopSignals"]
+__all__ = ["StopSignals", "late_interrupt"]
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _END = b"\0"
@@ -101,3 +101,30 @@ def _end_workers() -> None:
             with contextlib.suppress(psutil.Error):
                 if any("pproc_worker" in part for part in child.cmdline()):
                     child.kill()
+
+
+@contextlib.contextmanager
+def late_interrupt(first: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Raise the KeyboardInterrupt of a program's Ctrl-C at the end of the block; of a second one,
+    at once. ``first`` is called at the first. A program's own handling of Ctrl-C is left alone.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    came = False
+
+    def later(number: int, frame: object) -> None:
+        nonlocal came
+        if came:
+            raise KeyboardInterrupt
+        came = True
+        first()
+
+    signal.signal(signal.SIGINT, later)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if came:
+            raise KeyboardInterrupt

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
+from dgrec.analyzers import attach, detach
 from dgrec.clock import Clock
 from dgrec.credentials import redact_text
 from dgrec.errors import DgrecError, ModelError
@@ -30,6 +31,7 @@ class Stream:
         recorder: Takes the results; it is closed at the end.
         clock: The recorder's clock.
         inference: Where the model runs: in this process, or on an `AIServer`.
+        analyzers: Those of degirum_tools, or the user's; attached to the model while it runs.
     """
 
     def __init__(
@@ -40,12 +42,14 @@ class Stream:
         *,
         clock: Clock,
         inference: Inference = HERE,
+        analyzers: Sequence[Any] = (),
     ) -> None:
         self.capture = capture
         self.recorder = recorder
         self._model = model
         self._clock = clock
         self._inference = inference
+        self._analyzers = list(analyzers)
         self._outages: list[float] = []
         self._failure: DgrecError | None = None
         self._pysdk_error: Exception | None = None
@@ -95,7 +99,7 @@ class Stream:
         The session is sealed at the end, and also when the program leaves its loop.
 
         Raises:
-            DegirumException: The model failed.
+            DegirumException: The model failed, or whatever its own code raised.
             DgrecError: The source was lost, or the session cannot be written.
         """
         self._is_shared = True
@@ -112,7 +116,7 @@ class Stream:
             raise
         try:
             self._close()
-        except ModelError as error:
+        except DgrecError as error:
             if self._pysdk_error is None:
                 raise
             self._pysdk_error.add_note(str(error))
@@ -140,10 +144,24 @@ class Stream:
         return metadata
 
     def _infer(self) -> Iterator[Any]:
-        """Run `predict_stream` to its end; ``_failure`` says what ended it early, if anything did.
+        """Run `predict_stream` to its end; ``_failure`` says what ended it early, if it did."""
+        if not self._analyzers:
+            yield from self._infer_on_server()
+            return
+        attach(self._model, self._analyzers)
+        try:
+            yield from self._infer_on_server()
+        finally:
+            # PySDK leaves them attached where its loop is left.
+            try:
+                detach(self._model, self._analyzers)
+            except Exception as error:  # of an analyzer: what was recorded is sealed all the same
+                self._failure = self._failure or DgrecError(
+                    f"an analyzer failed at its end: {type(error).__name__}: {_reason(error)}"
+                )
 
-        If an AI server is lost in the middle, it is run again when the server is back.
-        """
+    def _infer_on_server(self) -> Iterator[Any]:
+        """Run `predict_stream`; if an AI server is lost, again when the server is back."""
         capture, inference = self.capture, self._inference
         frames = -1
         while True:
@@ -193,6 +211,8 @@ class Stream:
         )
         if loaded is not None:
             self._model = loaded.model
+            if self._analyzers:
+                attach(self._model, self._analyzers)
             return None
         if inference.gave_up(capture, outage):
             capture.stop("failed")
@@ -211,6 +231,7 @@ class Stream:
         from degirum_tools import predict_stream
 
         capture, inference = self.capture, self._inference
+        self._pysdk_error = None
         stream = predict_stream(self._model, inference.feed(capture, self._model))
         is_theirs = False
         try:
@@ -250,13 +271,15 @@ class Stream:
             # A defect here must not cost what was recorded.
             if isinstance(error, DgrecError):
                 return error
+            self._pysdk_error = error
             return DgrecError(f"recording failed: {type(error).__name__}: {_reason(error)}")
         return capture.error
 
     def _taken(self, result: Any) -> tuple[Frame, int]:
         completed_ns = self._last_completed_ns = self._clock.now_ns()
         frame = self.capture.take(getattr(result, "image", None))
-        if self._is_shared and self.recorder.video.options.kinds:
+        video = self.recorder.video.options
+        if self._is_shared and video.kinds and video.packets is None:
             frame.image = own_pixels(frame.image)  # the program may draw on it
         self._take_events()
         return frame, completed_ns

@@ -178,6 +178,8 @@ def _video_rows(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             facts.append(f"{video['width']}x{video['height']}")
         if video.get("frames") is not None:
             facts.append(f"{video['frames']:,} frames")
+        if video.get("packets") == "kept":
+            facts.append("the source's own packets")
         if video.get("size") is not None:
             facts.append(size_text(video["size"]))
         if video.get("problem"):
@@ -252,7 +254,12 @@ def _metadata_groups(metadata: Mapping[str, Any]) -> dict[str, list[tuple[str, s
     for key, value in metadata.items():
         if key in _SHOWN_ABOVE:
             continue
-        if isinstance(value, dict) and key != "other":
+        if key == "analyzers":
+            groups[key] = [
+                (_value_text(each.get("class")), _value_text(each.get("parameters")))
+                for each in value
+            ]
+        elif isinstance(value, dict) and key != "other":
             groups[key] = [(name, _value_text(item)) for name, item in value.items()]
         else:
             other.append((key, _value_text(value)))

@@ -87,7 +87,7 @@ def _problems(session: Session) -> Iterator[str]:
             yield from session.damage
     session.check()
     starts = [part.first_frame for part in session.parts] if session.parts else []
-    rows = _RowCheck(session.first_frame, starts)
+    rows = _RowCheck(session.first_frame, starts, of_program=_is_of_program(session))
     can_be_restored = True
     for batch in session.batches():
         # Reading all columns checks all pages.
@@ -128,10 +128,19 @@ def _results(session: Session, batch: pa.RecordBatch) -> str | None:
     return None
 
 
+def _is_of_program(session: Session) -> bool:
+    kind: str | None = session.metadata.get("source", {}).get("kind")
+    return kind == "program"
+
+
 class _RowCheck:
     """Checks the rows in order and keeps the first problem of each kind."""
 
-    def __init__(self, first_frame: int = 0, part_starts: Sequence[int] = ()) -> None:
+    def __init__(
+        self, first_frame: int = 0, part_starts: Sequence[int] = (), *, of_program: bool = False
+    ) -> None:
+        # A program may have several results of one frame: one for each crop.
+        self._has_one_result = not of_program
         self._first_frame = first_frame
         self.frames = 0
         self._part_starts = part_starts or (first_frame,)
@@ -160,7 +169,8 @@ class _RowCheck:
             number = "NULL" if np.isnan(frame[row]) else int(frame[row])
             self._note("frame", f"row {self.frames + row} has the frame number {number}")
         captured, completed = (_numbers(batch, f"{name}_at") for name in ("captured", "completed"))
-        self._increasing("source_frame", _numbers(batch, "source_frame"), expected, strictly=True)
+        source = _numbers(batch, "source_frame")
+        self._increasing("source_frame", source, expected, strictly=self._has_one_result)
         self._increasing("captured_at", captured, expected, strictly=False)
         self._increasing("completed_at", completed, expected, strictly=False)
         self._first("completed", completed < captured, "was completed before it was captured")
@@ -230,6 +240,10 @@ class _VideoRows:
     def last(self) -> int:
         """The last video frame of a row; -1 if there is none."""
         return int(self.numbers[-1][-1]) if self.numbers else -1
+
+    def numbers_below(self, count: int) -> np.ndarray:
+        numbers = np.concatenate(self.numbers) if self.numbers else np.zeros(0, np.int64)
+        return numbers[numbers < count]
 
     def problem(self, times_us: np.ndarray) -> str:
         """Return how the video's times differ from those of the rows; "" if they do not."""
@@ -323,15 +337,35 @@ def _video_problems(
         return
     if video.get("frames") is None and video.get("size") is None:
         return  # it is being recorded, or its recorder was cut off
-    count = _frames_in(path)
+    is_kept = video.get("packets") == "kept"
+    # After a torn end there are packets that no row may name.
+    count = _frames_in(path) if not is_kept else min(_packets_in(path), video.get("frames", 0))
     if video.get("frames") is not None and count != video["frames"]:
         yield f"its video {name} has {count} frames instead of {video['frames']}"
     elif rows.last >= count and "problem" not in video:
         yield f"its video {name} has {count} frames, but a row says video frame {rows.last}"
     elif not is_clip:  # a clip closes gaps
         times_us = _times_us(path)
+        times_us = times_us[:count] if is_kept else times_us
         if len(times_us) == count and (problem := rows.problem(times_us)):
             yield f"its video {name} {problem}"
+        elif is_kept and (lacking := _missing_pictures(path, rows.numbers_below(count))):
+            yield f"its video {name}: frame {lacking[0]} cannot be decoded"
+
+
+def _packets_in(path: Path) -> int:
+    """Return how many packets a video of kept packets has; 0 if it is not one."""
+    try:
+        with contextlib.closing(VideoFrames(path, kept=True)) as frames:
+            return frames.length or 0
+    except VideoError:
+        return 0
+
+
+def _missing_pictures(path: Path, numbers: np.ndarray) -> list[int]:
+    """Return which of the frames of a video of kept packets cannot be decoded."""
+    with contextlib.closing(VideoFrames(path, kept=True)) as frames:
+        return [int(number) for number in numbers if not frames.has(int(number))]
 
 
 def _frames_in(path: Path) -> int:

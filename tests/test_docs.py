@@ -16,11 +16,14 @@ import pytest
 import dgrec
 from dgrec import sample
 from dgrec.format import Signal, utc_text
+from tests.analyzed import everything, record_analyzed
 from tests.factory import edited, later, make_rows, new_metadata, write_session
 from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+#: What only analyzers give.
+ADDED = re.compile(r"\b(zones|lines|line_crossings|zone_events|detected_events|in_zone)\b")
 
 
 def _blocks(page: Path, language: str) -> list[str]:
@@ -48,6 +51,8 @@ def test_sql_examples_run_and_find_something(page: Path, tmp_path: Path) -> None
     rows = make_rows(60)
     rows[40:] = [later(row, 5_000_000_000) for row in rows[40:]]  # a stall; the sample has none
     stalled = write_session(tmp_path / "stalled.parquet", rows)
+    analyzed = tmp_path / "analyzed.parquet"  # nor what analyzers add
+    record_analyzed(analyzed, everything())
     together = _recorded_together(tmp_path)
     for query in _blocks(page, "sql"):
         if "read_parquet" in query:  # the example that does without dgrec
@@ -59,6 +64,7 @@ def test_sql_examples_run_and_find_something(page: Path, tmp_path: Path) -> None
                 rows = connection.execute(query).fetchall()
         else:
             path = stalled if "stalls(" in query else sample.SESSION
+            path = analyzed if ADDED.search(query) else path
             with dgrec.open(path) as session:
                 rows = session.sql(query).to_arrow_table().to_pylist()
         assert rows, query

@@ -33,7 +33,7 @@ from dgrec.recorder.recovery import recover
 from dgrec.recorder.sources import Frame
 from dgrec.recorder.video import find_codec
 from dgrec.recorder.video.codecs import CODECS
-from dgrec.recorder.video.file import VideoFile, frame_stamps
+from dgrec.recorder.video.file import EncodedVideo, frame_stamps
 from dgrec.replay.rendering.animation import Animation
 from dgrec.replay.verify import verify
 from dgrec.video import VideoWriter, import_av, repeats
@@ -213,7 +213,7 @@ def test_parts_across_a_gap(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("codec", [codec.name for codec in CODECS])
 def test_every_codec_keeps_the_times(tmp_path: Path, codec: str) -> None:
-    file = VideoFile(tmp_path / "v.mp4", "raw", find_codec(codec), 70)
+    file = EncodedVideo(tmp_path / "v.mp4", "raw", find_codec(codec), 70)
     times = [0, 40_000, 80_000, 4_000_000_000, 4_000_040_000, 9 * DAY_US, 9 * DAY_US + 40_000]
     for index, time_us in enumerate(times):
         file.write(numbered_image(index), time_us)
@@ -228,7 +228,7 @@ def test_every_codec_keeps_the_times(tmp_path: Path, codec: str) -> None:
 
 def test_what_reaches_the_disk_after_a_gap(tmp_path: Path) -> None:
     """A fragment is complete half a second after its first frame, also behind a gap."""
-    file = VideoFile(tmp_path / "v.mp4", "raw", find_codec("h264"), 70)
+    file = EncodedVideo(tmp_path / "v.mp4", "raw", find_codec("h264"), 70)
     for start_us in (0, 3_000_000_000, 2 * DAY_US):
         for i in range(30):
             file.write(numbered_image(i), start_us + i * 40_000)
@@ -383,7 +383,7 @@ def test_repeats() -> None:
 @pytest.mark.parametrize("codec", [codec.name for codec in CODECS])
 def test_what_is_held_back_can_be_written_ahead(tmp_path: Path, codec: str) -> None:
     """Also before the first fragment, behind later ones, and behind a gap."""
-    file = VideoFile(tmp_path / "v.mp4", "raw", find_codec(codec), 70)
+    file = EncodedVideo(tmp_path / "v.mp4", "raw", find_codec(codec), 70)
     left = tmp_path / "left.mp4"
     times = [i * 40_000 for i in range(40)] + [3_000_000_000 + i * 40_000 for i in range(40)]
     written = []
@@ -453,7 +453,7 @@ def rows_in(journal: Path) -> int:
 def test_a_failed_write_ahead_ends_the_video(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = VideoFile(tmp_path / "v.mp4", "raw", find_codec("h264"), 70)
+    file = EncodedVideo(tmp_path / "v.mp4", "raw", find_codec("h264"), 70)
     for i in range(20):
         file.write(numbered_image(i), i * 40_000)
 
@@ -471,7 +471,7 @@ def test_a_failed_write_ahead_ends_the_video(
 
 
 def test_what_was_written_ahead_stays_when_the_encoder_fails(tmp_path: Path) -> None:
-    file = VideoFile(tmp_path / "v.mp4", "raw", find_codec("h264"), 70)
+    file = EncodedVideo(tmp_path / "v.mp4", "raw", find_codec("h264"), 70)
     for i in range(20):
         file.write(numbered_image(i), i * 40_000)
     file.write_ahead()

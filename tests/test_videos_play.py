@@ -6,14 +6,17 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dgrec.recorder.video import find_codec
-from dgrec.recorder.video.file import VideoFile, frame_stamps
+from dgrec.recorder.video.file import EncodedVideo, frame_stamps
 from tests.browser import Browser, needs_chromium
+from tests.footage import Encoding, encode
+from tests.recorder.kept import record_kept
 from tests.recorder.network_camera import MjpegCamera
 from tests.replay.clips import numbered_image
 
@@ -124,7 +127,7 @@ def test_a_browser_plays_and_seeks(folder: Path, tmp_path: Path, name: str) -> N
 @pytest.mark.parametrize("is_finished", [True, False])
 def test_a_browser_seeks_behind_a_gap_of_days(tmp_path: Path, is_finished: bool) -> None:
     """Also in a file whose recorder was killed while the camera was silent."""
-    file = VideoFile(tmp_path / "v.mp4", "raw", find_codec("h264"), 70)
+    file = EncodedVideo(tmp_path / "v.mp4", "raw", find_codec("h264"), 70)
     stamps = [start + i * 40_000 for start in (0, 3 * 86_400_000_000) for i in range(30)]
     for number, stamp in enumerate(stamps):
         file.write(numbered_image(number), stamp)
@@ -142,4 +145,27 @@ def test_a_browser_seeks_behind_a_gap_of_days(tmp_path: Path, is_finished: bool)
         for at in (5, 29, 30, 45, 59):
             shown = browser.run(SEEK % ((stamps[at] + 20_000) / 1e6))
             assert shown == pytest.approx(stamps[at] / 1e6, abs=2e-6)
+        assert browser.console == []
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_a_browser_plays_kept_packets(tmp_path: Path) -> None:
+    """Of footage with B-frames, whose packets are stored in another order."""
+    how = Encoding(b_frames=2, options={"x264-params": "b-adapt=0"})
+    encode(tmp_path / "source.mp4", how, 60)
+    output = tmp_path / "s.parquet"
+    record_kept(tmp_path / "source.mp4", output, watch=lambda _: time.sleep(0.012))
+    stamps = frame_stamps(tmp_path / "s.mp4")
+    page = tmp_path / "page.html"
+    page.write_text(PAGE.format(name="s.mp4"))
+    with Browser(tmp_path / "browser") as browser:
+        browser.open(page)
+        loaded: dict[str, Any] = browser.run(LOADED)
+        assert loaded["error"] is None
+        # Players seek by decoding times: just before a key frame (every 8 here) they may show that.
+        for at in (2, 12, 27, 42):
+            shown = browser.run(SEEK % ((stamps[at] + stamps[at + 1]) / 2e6))
+            assert shown == pytest.approx(stamps[at] / 1e6, abs=20e-6)
+        assert browser.run(PLAY) > 0.1
         assert browser.console == []

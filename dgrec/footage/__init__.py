@@ -4,6 +4,7 @@
 recorded_files  files that metadata names: may they be opened, or replaced?
 footage         finds the video with a session's pixels
 video_frames    a frame of a video file, by its number
+kept_frames     the same of a video that keeps its source's packets
 frame_index     key frames and presentation times, without decoding
 pixels          the picture of each row
 timeline        when each frame is shown

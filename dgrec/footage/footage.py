@@ -49,6 +49,10 @@ class Footage:
     #: Whether the file may differ from the recorded one. Each frame's time is then checked against
     #: its row.
     changed: bool = False
+    #: Whether the video has its source's packets as they were (`KeptFrames`).
+    kept: bool = False
+    #: Number and capture time of the first row in it, where that of frame 0 is not known.
+    first_row: tuple[int, dt.datetime] | None = field(default=None, compare=False)
     #: When frame 0 of a recorded video was captured, if known.
     started_at: dt.datetime | None = field(default=None, compare=False)
     #: Times of some of its rows in seconds, if it is a changed one (see `Pixels`).
@@ -205,6 +209,7 @@ def _recorded_footage(
     captured = _captured(batches) if changed else []
     if started_at is None and captured and captured[0][0] == 0:
         started_at = captured[0][1]
+    first_row = captured[0] if captured and started_at is None else None
     times_s = [(at - started_at).total_seconds() for _, at in captured] if started_at else []
     return Footage(
         path,
@@ -215,6 +220,8 @@ def _recorded_footage(
         times_s=tuple(time_s for time_s in times_s if time_s > 0),
         frames=item.get("frames"),
         annotated=item.get("kind") == "annotated",
+        kept=item.get("packets") == "kept",
+        first_row=first_row,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["FrameIndex", "UntrustedIndexError", "is_random_access_point"]
+__all__ = ["FrameIndex", "UntrustedIndexError"]
 
 #: Codecs whose packets are one picture each, and whose key frames can be trusted.
 _CODECS = frozenset(
@@ -51,12 +51,14 @@ class FrameIndex:
 
     Args:
         container: An open PyAV container, for this index alone.
+        any_start: Whether pictures before the first key frame, which lack their reference, are
+            counted: they are in a video of kept packets.
 
     Raises:
         UntrustedIndexError: Frames have to be counted instead.
     """
 
-    def __init__(self, container: Any) -> None:
+    def __init__(self, container: Any, *, any_start: bool = False) -> None:
         self._container = container
         videos = container.streams.video
         if len(videos) != 1:
@@ -71,6 +73,8 @@ class FrameIndex:
         self.count = 0
         self._keys: list[int] = []  # position of each key frame in the file
         self._key_times: list[int] = []  # its DTS; its PTS if the file had to be read
+        #: Where to seek for each key frame, if the file had to be read.
+        self._seek_times: list[int] = []
         self._end_time = 0
         #: Presentation times in the order of the file, if the file had to be read.
         self._pts: np.ndarray[Any, Any] | None = None
@@ -81,7 +85,7 @@ class FrameIndex:
             self._read_packets()
         if not self._keys or self._keys[0] != 0:
             raise UntrustedIndexError("does not begin with a key frame")
-        if self.group(0).key_pts != int(self.group(0).pts[0]):
+        if not any_start and self.group(0).key_pts != int(self.group(0).pts[0]):
             raise UntrustedIndexError("begins with pictures that lack their reference")
 
     def _read_table(self) -> bool:
@@ -114,6 +118,10 @@ class FrameIndex:
             if packet.is_keyframe:
                 self._keys.append(len(pts))
                 self._key_times.append(packet.pts)
+                # FFmpeg seeks a fragmented MP4 by decoding time.
+                is_mp4 = _WITH_TABLE in self._container.format.name.split(",")
+                has_dts = is_mp4 and packet.dts is not None
+                self._seek_times.append(packet.dts if has_dts else packet.pts)
             pts.append(packet.pts)
         self._pts = np.asarray(pts, np.int64)
         if len(np.unique(self._pts)) != len(pts):
@@ -140,12 +148,14 @@ class FrameIndex:
         wanted = self._key_times[group]
         # FFmpeg seeks an MP4 by presentation time, which the table lacks. Any time before the next
         # key frame's DTS will do, and landing on an earlier key frame does no harm.
-        times = [wanted]
-        if self._pts is None:
+        if self._pts is not None:
+            times = [self._seek_times[group]]
+        else:
             is_last = group + 1 == self.groups
-            times.insert(0, self._end_time if is_last else self._key_times[group + 1] - 1)
+            following = self._end_time if is_last else self._key_times[group + 1] - 1
+            times = [max(following, wanted), wanted]
         for time in times:
-            container.seek(max(time, wanted), stream=stream, backward=True)
+            container.seek(time, stream=stream, backward=True)
             is_there = False
             for packet in container.demux(stream):
                 if not is_there:
@@ -231,69 +241,3 @@ class FrameIndex:
             raise UntrustedIndexError("ends before its table does")
         self._ahead = number + 1, packets
         return np.asarray(pts, np.int64)
-
-
-def is_random_access_point(
-    codec: str, data: bytes, nal_length_size: int | None, *, closed: bool = False
-) -> bool:
-    """Return whether decoding may begin at a key packet and be exact from its picture on.
-
-    Some encoders mark I pictures as key although later pictures refer to earlier ones. In H.264
-    only an IDR picture or an immediate, exact recovery point counts; in HEVC any IRAP.
-
-    Args:
-        codec: FFmpeg's name of the codec.
-        data: The packet.
-        nal_length_size: Bytes before each NAL unit that give its length; None for start codes.
-        closed: Whether no later picture may need an earlier one, not even one that is shown first.
-    """
-    if codec not in ("h264", "hevc"):
-        return True
-    for unit in _nal_units(data, nal_length_size):
-        if not unit:
-            continue
-        if codec == "hevc":
-            kind = unit[0] >> 1 & 63
-            if kind < 32:  # a picture: the first one decides
-                return 19 <= kind <= 20 if closed else 16 <= kind <= 21
-            continue
-        kind = unit[0] & 31
-        if kind == 5 or (kind == 6 and not closed and _is_exact_recovery_point(unit)):
-            return True
-        if kind == 1:
-            return False
-    return False
-
-
-def _nal_units(data: bytes, nal_length_size: int | None) -> list[bytes]:
-    if nal_length_size is None:
-        return [unit.lstrip(b"\1") for unit in data.split(b"\0\0\1")[1:]]
-    units = []
-    at = 0
-    while at + nal_length_size < len(data):
-        length = int.from_bytes(data[at : at + nal_length_size], "big")
-        at += nal_length_size
-        units.append(data[at : at + min(length, 4096)])  # only the beginning is needed
-        at += length
-    return units
-
-
-def _is_exact_recovery_point(unit: bytes) -> bool:
-    """Return whether an H.264 SEI unit marks an immediate recovery point with an exact match."""
-    data = iter(unit[1:])
-
-    def number() -> int:
-        """Read a number of SEI: bytes of 255 and a last one, which add up."""
-        total = 0
-        while (byte := next(data, 0)) == 255:
-            total += 255
-        return total + byte
-
-    while True:
-        kind, size = number(), number()
-        payload = bytes(itertools.islice(data, size))
-        if kind == 6:
-            # ue(v) of 0 is one set bit; exact_match_flag is the next.
-            return bool(payload) and payload[0] & 0xC0 == 0xC0
-        if len(payload) < size or kind == size == 0:
-            return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -36,6 +37,8 @@ _STATES = {
     "encoder_busy": "the encoder was busy",
     "encoder_failed": "the encoder had failed",
     "part_not_begun": "their part had not begun",
+    "no_key_frame": "no key frame had come",
+    "damaged": "the source's pictures were damaged",
 }
 
 
@@ -54,7 +57,14 @@ class _RowVideo:
     def __init__(self, footage: Footage, path: Path) -> None:
         self.footage = footage
         self.name = path.name
-        self.frames = VideoFrames(path, changed=footage.changed)
+        self.frames = VideoFrames(path, changed=footage.changed, kept=footage.kept)
+        self._started_at = footage.started_at
+        if footage.kept and self._started_at is None and footage.first_row is not None:
+            # A recorder that is at work, or was killed, has not written when frame 0 was captured.
+            number, captured_at = footage.first_row
+            before_s = self.frames.time_of(number)
+            if before_s is not None:
+                self._started_at = captured_at - dt.timedelta(seconds=before_s)
         self._other: bool | None = None
         self._tolerance_s = _TOLERANCE_S
         if footage.column == "video_frame":
@@ -114,9 +124,9 @@ class _RowVideo:
             media_s = row.get("media_time_s")
             return media_s if media_s is not None and math.isfinite(media_s) else None
         captured = row.get("captured_at")
-        if captured is None or self.footage.started_at is None:
+        if captured is None or self._started_at is None:
             return None
-        return float((captured - self.footage.started_at).total_seconds())
+        return float((captured - self._started_at).total_seconds())
 
     def _is_at(self, time_s: float) -> bool:
         at = self.frames.time_s

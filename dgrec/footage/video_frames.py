@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from dgrec.errors import VideoError
-from dgrec.footage.frame_index import FrameIndex, UntrustedIndexError, is_random_access_point
+from dgrec.footage.frame_index import FrameIndex, UntrustedIndexError
+from dgrec.footage.kept_frames import KeptFrames
 from dgrec.video import (
     Image,
     PixelConverter,
     VideoReader,
     import_av,
+    is_random_access_point,
+    nal_length_size,
     open_container,
     use_one_thread,
 )
@@ -40,12 +43,14 @@ class VideoFrames:
         changed: Whether the file may have been damaged since its frames were numbered. Decoders
             yield nothing for some damaged frames, which would shift the count of later ones. So
             the index is used from the beginning, and frames that need lost data are None.
+        kept: Whether it has its source's packets as they were: frames are numbered as
+            `KeptFrames` says.
 
     Raises:
         VideoError: The file is not a video.
     """
 
-    def __init__(self, path: Path, *, changed: bool = False) -> None:
+    def __init__(self, path: Path, *, changed: bool = False, kept: bool = False) -> None:
         self.path = path
         #: Number of frames, once the index was read or the end was reached.
         self.length: int | None = None
@@ -55,6 +60,14 @@ class VideoFrames:
         self._counting: _CountingReader | None = None
         self._seeking: _SeekingReader | None = None
         self._may_seek = True
+        self._kept: KeptFrames | None = None
+        if kept:
+            try:
+                self._kept = KeptFrames(path)
+            except UntrustedIndexError:
+                raise VideoError(f"{path}: cannot be read as a video of kept packets") from None
+            self.length = self._kept.length
+            return
         if changed and self._open_index() is not None:
             return
         self._counting = _CountingReader(path)
@@ -63,6 +76,10 @@ class VideoFrames:
         """Return frame ``index``; None if the video ends before it, or it cannot be decoded."""
         if self.length is not None and index >= self.length:
             return None
+        if self._kept is not None:
+            image = self._kept.read(index)
+            self.time_s = self._kept.time_s
+            return image
         counting = self._counting
         if self._seeking is None and (
             counting is None or not 0 <= index - counting.position < _NEAR
@@ -88,11 +105,13 @@ class VideoFrames:
     @property
     def has_index(self) -> bool:
         """Whether frames are found by the file's index rather than by counting."""
-        return self._seeking is not None
+        return self._seeking is not None or self._kept is not None
 
     @property
     def tick_s(self) -> float:
         """The file's unit of time in seconds; 0 without an index."""
+        if self._kept is not None:
+            return self._kept.tick_s
         return 0.0 if self._seeking is None else self._seeking.tick_s
 
     def find(self, time_s: float, tolerance_s: float = 0.0) -> int | None:
@@ -100,6 +119,8 @@ class VideoFrames:
 
         None if there is no such frame, or no index.
         """
+        if self._kept is not None:
+            return self._kept.find(time_s, tolerance_s)
         if self._seeking is None and self._open_index() is None:
             return None
         assert self._seeking is not None
@@ -109,8 +130,16 @@ class VideoFrames:
             self.count_frames()
             return None
 
+    def has(self, index: int) -> bool:
+        """Return whether a frame of a video of kept packets can be decoded."""
+        return self._kept is not None and self._kept.frame(index) is not None
+
+    def time_of(self, index: int) -> float | None:
+        """Return the time of a frame in a video of kept packets, without decoding it."""
+        return None if self._kept is None else self._kept.time_of(index)
+
     def count_frames(self) -> None:
-        """Count frames from now on: the index is wrong."""
+        """Count frames from now on: the index is wrong. (Packets that were kept are counted.)"""
         self._may_seek = False
         if self._seeking is not None:
             self._seeking.close()
@@ -130,6 +159,8 @@ class VideoFrames:
             self._counting.close()
         if self._seeking is not None:
             self._seeking.close()
+        if self._kept is not None:
+            self._kept.close()
 
 
 class _CountingReader:
@@ -201,7 +232,7 @@ class _SeekingReader:
             # By default decoders make pixels up rather than fail.
             self._context.options = {"err_detect": "explode"}
         self._codec = self._context.name
-        self._nal_length_size = _nal_length_size(self._codec, bytes(self._context.extradata or b""))
+        self._nal_length_size = nal_length_size(self._codec, bytes(self._context.extradata or b""))
         self._converter = PixelConverter()
         self._decoder: Iterator[Any] | None = None
         self._asked = -1
@@ -321,12 +352,3 @@ class _SeekingReader:
         self._decoder = None
         for container in self._containers:
             container.close()
-
-
-def _nal_length_size(codec: str, extradata: bytes) -> int | None:
-    """Return how many bytes give the length of a NAL unit, from the codec's configuration."""
-    if codec == "h264" and len(extradata) > 4 and extradata[0] == 1:
-        return (extradata[4] & 3) + 1
-    if codec == "hevc" and len(extradata) > 21 and extradata[0] == 1:
-        return (extradata[21] & 3) + 1
-    return None

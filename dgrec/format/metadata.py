@@ -64,6 +64,8 @@ class VideoEntry(TypedDict, total=False):
     #: ``raw`` or ``annotated``.
     kind: str
     codec: str
+    #: ``kept``: its packets are those of the source.
+    packets: str
     width: int
     height: int
     started_at: str
@@ -169,6 +171,8 @@ def given(value: Mapping[str, Any]) -> Metadata:
     fits = checked(found)[0]
     for key in found.keys() - fits.keys():
         raise ConfigError(f"metadata: {key!r} does not have the type in docs/format.md")
+    if "format" in fits:  # the session could not be read
+        raise ConfigError("metadata: 'format' is written by dgrec itself")
     return fits
 
 

@@ -168,6 +168,23 @@ def _either(*forms: _Form) -> _Form:
     return take
 
 
+def _whole_list(form: _Form, most: int = 10_000, length: int | None = None) -> _Form:
+    """Take a list of which every item fits; its items are told apart by their places."""
+
+    def take(value: Any, depth: int) -> Any:
+        if not isinstance(value, list) or depth >= _DEEPEST or len(value) > most:
+            return _ABSENT
+        items = [form(item, depth + 1) for item in value]
+        fits = all(item is not _ABSENT and item is not None for item in items)
+        return items if fits and length in (None, len(items)) else _ABSENT
+
+    return take
+
+
+def _or_null(form: _Form) -> _Form:
+    return lambda value, depth: None if value is None else form(value, depth)
+
+
 # --- single keys -------------------------------------------------------------------------------
 
 
@@ -241,7 +258,7 @@ _GROUP: Final[dict[str, _Form]] = {"id": _text, "name": _text, "members": _list(
 
 _VIDEO: Final[dict[str, _Form]] = {
     "file": _path,
-    **dict.fromkeys(("kind", "codec", "started_at", "sha256", "problem"), _text),
+    **dict.fromkeys(("kind", "codec", "packets", "started_at", "sha256", "problem"), _text),
     **dict.fromkeys(("width", "height", "frames", "size"), _count),
 }
 
@@ -276,6 +293,50 @@ _OVERLAY: Final[dict[str, _Form]] = {
     "fill_color": _color,
 }
 
+_PIXEL: Final = _between(-1_000_000, 1_000_000)
+_POINT: Final = _whole_list(_PIXEL, length=2)
+_POLYGON: Final = _whole_list(_POINT, 1000)
+#: Zones, lines and labels that are drawn: each label may be written for each zone of a frame.
+_MOST_DRAWN: Final = 256
+_LONGEST_DRAWN: Final = 200
+
+
+def _drawn_text(value: Any, depth: int) -> Any:
+    fits = isinstance(value, str) and len(value) <= _LONGEST_DRAWN
+    return _without_surrogates(value) if fits else _ABSENT
+
+
+def _named_polygons(value: Any, depth: int) -> Any:
+    if not isinstance(value, dict) or depth >= _DEEPEST or len(value) > _MOST_DRAWN:
+        return _ABSENT
+    found = {_drawn_text(key, depth): _POLYGON(item, depth + 1) for key, item in value.items()}
+    return _ABSENT if _ABSENT in found or _ABSENT in found.values() else found
+
+
+#: Settings that the drawing of degirum_tools' analyzers uses, by any of their names.
+_ANALYZER_PARAMETERS: Final[dict[str, _Form]] = {
+    **dict.fromkeys(("anchor_point", "show_inzone_counters"), _text),
+    **dict.fromkeys(("show_overlay", "show_only_track_ids", "per_class_display"), _flag),
+    "absolute_directions": _flag,
+    "trail_depth": _between(0, 1_000_000, _count),
+    "annotation_color": _or_null(_color),
+    "annotation_line_width": _between(0, 1000, _count),
+    "annotation_font_scale": _between(0.01, 100),
+    "annotation_pos": _either(_text, _POINT),
+    "class_list": _or_null(_whole_list(_drawn_text, _MOST_DRAWN)),
+    "lines": _whole_list(_whole_list(_PIXEL, length=4), _MOST_DRAWN),
+    "zones": _either(_named_polygons, _whole_list(_POLYGON, _MOST_DRAWN)),
+    "event_description": _object({"Trigger": _drawn_text}),
+}
+
+
+def _analyzer(value: Any, depth: int) -> Any:
+    found = _object({"class": _text, "parameters": _object({})})(value, depth)
+    if found is not _ABSENT and str(found.get("class")).startswith("degirum_tools."):
+        found = _object({"class": _text, "parameters": _object(_ANALYZER_PARAMETERS)})(value, depth)
+    return found
+
+
 _PART: Final[dict[str, _Form]] = {
     "number": _between(0, 10**9, _count),
     "set_id": _text,
@@ -305,6 +366,8 @@ _METADATA: Final[dict[str, _Form]] = {
     "source": _object(_SOURCE),
     "model": _object(_MODEL),
     "overlay": _object(_OVERLAY),
+    "analyzers": _list(_analyzer, 1000),
+    "analyzed": _object(dict.fromkeys(("session_id", "name"), _text)),
     "totals": _object(_TOTALS),
     "machine": _object(_MACHINE),
     "clip": _object(_CLIP),

@@ -63,6 +63,19 @@ _DETECTION_COLUMNS = ", ".join(
     if field.name != "keys"
 )
 
+_EXTRA = "CASE WHEN json_valid(d.extra) THEN d.extra END"
+#: What analyzers of degirum_tools add to detections: it stands in ``extra``, by its own names.
+_ADDED_COLUMNS = ", ".join(
+    f"TRY_CAST(json_extract({_EXTRA}, '$.{name}') AS {type_}) AS {name}"
+    for name, type_ in {
+        "in_zone": "BOOLEAN[]",
+        "frames_in_zone": "BIGINT[]",
+        "time_in_zone": "DOUBLE[]",
+        "cross_line": "BOOLEAN[]",
+        "cross_line_direction": "JSON",
+    }.items()
+)
+
 
 class Queryable(Protocol):
     """The interface of a `Session` that SQL needs."""
@@ -148,7 +161,7 @@ def connect(
     connection.execute(f"CREATE VIEW frames AS {_frames_query(sessions, connection, room)}")
     connection.execute(
         "CREATE VIEW detections AS "
-        f"SELECT * EXCLUDE (d), {_DETECTION_COLUMNS} FROM ("
+        f"SELECT * EXCLUDE (d), {_DETECTION_COLUMNS}, {_ADDED_COLUMNS} FROM ("
         "SELECT * EXCLUDE (detections, restore, signals), "
         "unnest(range(len(detections))) AS detection, unnest(detections) AS d FROM frames)"
     )

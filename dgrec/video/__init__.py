@@ -3,20 +3,24 @@
 ===========  ===================================================================
 reader       the pictures of a file or a stream, one after the other
 container    opening a file or an address, and what its container says
+access_points  where decoding may begin
 losses       counts pictures that cannot be decoded
 truncation   files that were cut off
 http_body    a web server's answer as a file
 playlist     opens a playlist's files, to notice missing ones
 named_files  the files that a playlist or list names, and their digest
+packets      packets of a source, kept as they are
 picture      decoded pixels as a player shows them: BGR, upright
 writer       H.264 that plays anywhere, one exact time for each frame
 pyav         PyAV, imported in the right order
 ===========  ===================================================================
 """
 
+from dgrec.video.access_points import is_random_access_point, nal_length_size
 from dgrec.video.container import open_container, use_one_thread
 from dgrec.video.http_body import digest_of_answer, quoted
 from dgrec.video.named_files import named_files
+from dgrec.video.packets import KeptPacket, PacketFormat, copy_of
 from dgrec.video.picture import Image, PixelConverter
 from dgrec.video.pyav import import_av
 from dgrec.video.reader import Picture, VideoReader
@@ -32,6 +36,8 @@ from dgrec.video.writer import (
 __all__ = [
     "ContainerFile",
     "Image",
+    "KeptPacket",
+    "PacketFormat",
     "Picture",
     "PixelConverter",
     "Repeats",
@@ -39,8 +45,11 @@ __all__ = [
     "VideoWriter",
     "add_stream",
     "check_output",
+    "copy_of",
     "digest_of_answer",
     "import_av",
+    "is_random_access_point",
+    "nal_length_size",
     "named_files",
     "open_container",
     "quoted",

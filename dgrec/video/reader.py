@@ -36,6 +36,7 @@ from dgrec.video.container import (
 )
 from dgrec.video.http_body import HttpBody, load_mp4, quoted
 from dgrec.video.losses import Losses
+from dgrec.video.packets import KeptPacket, PacketFormat, kept_packet, packet_format
 from dgrec.video.picture import AS_STORED, Image, PixelConverter, pixel_aspect, turn_of
 from dgrec.video.playlist import PlaylistFiles
 from dgrec.video.pyav import import_av
@@ -54,6 +55,8 @@ _MOST_FAILED_READS = 100
 _PACE_FOR_S = 1.5
 _PACE_MEDIA_S = 15.0
 _PACE_BYTES = 32 << 20
+#: No decoder holds back more packets.
+_MOST_INSIDE = 256
 #: How many equal packets at the beginning of two answers show that they are the same.
 _FEWEST_SAME = 3
 _MOST_SAME = 16
@@ -71,6 +74,8 @@ class Picture:
         is_damaged: Whether the decoder says that part of it is made up.
         lost_before: Pictures between the last one and this one that could not be decoded.
             Those before the first key frame of a live stream do not count.
+        packets: The packets that were read for it since the picture before (`keep_packets`).
+        packet: The one that it is in.
     """
 
     image: Image
@@ -78,6 +83,8 @@ class Picture:
     is_key: bool = False
     is_damaged: bool = False
     lost_before: int = 0
+    packets: tuple[KeptPacket, ...] = ()
+    packet: KeptPacket | None = None
 
 
 class VideoReader:
@@ -139,6 +146,11 @@ class VideoReader:
         if isinstance(self._body, HttpBody) and not self.has_end:
             self._try_pace()
         self._decoded: deque[Any] = deque()
+        #: The packets since the last picture; None once it is clear that they are not kept.
+        self._unkept: list[Any] | None = []
+        self._format: PacketFormat | None = None
+        self._kept: list[KeptPacket] = []
+        self._inside: dict[int, KeptPacket] = {}  # those whose picture has not come out
         self._losses = Losses(context.name)
         self._packets_read = 0
         self._last_is_partial = False
@@ -167,11 +179,36 @@ class VideoReader:
                 frame, time_, lost = taken
                 image = self._converter.image(frame, self._turn)
                 is_key, is_damaged = bool(frame.key_frame), bool(frame.is_corrupt)
-                picture = Picture(image, time_, is_key, is_damaged, lost)
+                packets, packet = self._packets_of(frame)
+                picture = Picture(image, time_, is_key, is_damaged, lost, packets, packet)
         if self._is_released:
             self.release()  # a call during this read left it to us
             return None
         return picture
+
+    def keep_packets(self) -> PacketFormat | None:
+        """Give each picture the packets that came with it; return their format.
+
+        None where packets cannot be kept: of other codecs, of interlaced or turned pictures, and
+        after the first picture was read. It waits for the first picture.
+        """
+        with self._in_use:
+            if self._is_released or self._pictures or self._look_ahead() is None:
+                return None
+            first, _ = self._decoded[0]
+            packets = self._unkept or []
+            self._unkept = None
+            if not packets or first.interlaced_frame or turn_of(first) != AS_STORED:
+                return None
+            try:
+                number = first.opaque[0] if first.opaque else 0
+                ahead = self._packets_read - 1 - number
+                self._format = packet_format(self._stream, packets[0], ahead)
+            except VideoError:
+                return None
+            for number, packet in enumerate(packets):
+                self._keep_packet(packet, number)
+            return self._format
 
     def skip(self) -> bool:
         """Skip the next picture without converting it; return whether there was one."""
@@ -276,6 +313,8 @@ class VideoReader:
         if is_playlist(container):
             discard_others(container, stream)
         use_one_thread(stream.codec_context)
+        # A picture then says which packet it came from.
+        stream.codec_context.flags |= self._av.codec.context.Flags.copy_opaque
         if not self.has_end and container.format.name == JPEG_STREAM:
             # Otherwise half a JPEG becomes a picture with a grey half.
             stream.codec_context.options = {"err_detect": "explode"}
@@ -366,13 +405,46 @@ class VideoReader:
             self._packets_read += 1
             self._last_is_partial = packet.is_corrupt
             self._losses.expect(packet)
+            self._note_packet(packet)
         try:
             frames = packet.decode()
         except self._av.FFmpegError:
             if not is_end:
                 self._losses.failed(packet)
+                if self._kept:
+                    self._kept[-1].is_damaged = True
         else:
             self._keep(frames)
+
+    def _note_packet(self, packet: Any) -> None:
+        number = self._packets_read - 1
+        if self._format is None and self._unkept is None:
+            return
+        # A new object: PyAV confuses equal small numbers.
+        packet.opaque = [number]
+        if self._format is not None:
+            self._keep_packet(packet, number)
+        elif self._unkept is not None:
+            self._unkept.append(packet)
+
+    def _keep_packet(self, packet: Any, number: int) -> None:
+        assert self._format is not None
+        kept = kept_packet(self._format, packet, number)
+        self._kept.append(kept)
+        self._inside[number] = kept
+        if len(self._inside) > _MOST_INSIDE:
+            del self._inside[next(iter(self._inside))]
+
+    def _packets_of(self, frame: Any) -> tuple[tuple[KeptPacket, ...], KeptPacket | None]:
+        """Return the packets since the last picture, and the one of a frame that was taken."""
+        if self._format is None:
+            return (), None
+        packets, self._kept = tuple(self._kept), []
+        packet = self._inside.pop(frame.opaque[0], None) if frame.opaque else None
+        if packet is not None:
+            packet.is_damaged = packet.is_damaged or bool(frame.is_corrupt)
+            packet.place = self._pictures - 1
+        return packets, packet
 
     def _drain(self) -> None:
         """Take what the decoder still has. At an ordinary end the demuxer flushes it."""
@@ -387,6 +459,7 @@ class VideoReader:
         """Return the next frame, its time, and how many are missing before it; None at the end."""
         if self._look_ahead() is None:
             return None
+        self._unkept = None
         frame, lost = self._decoded.popleft()
         if frame.key_frame or not self._pictures:
             self._turn = turn_of(frame)

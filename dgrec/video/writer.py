@@ -71,15 +71,23 @@ def repeats(last: int, following: int, longest: int = _LONGEST_STEP_US) -> range
     return range(last + longest, following, longest)
 
 
-def add_stream(container: Any, encoder: str, size: tuple[int, int], options: Any) -> Any:
-    """Add a stream of 8 bit pictures (4:2:0), stamped in microseconds, to an MP4 being written."""
+def add_stream(
+    container: Any,
+    encoder: str,
+    size: tuple[int, int],
+    options: Any,
+    pix_fmt: str = "yuv420p",
+) -> Any:
+    """Add a stream of 8 bit pictures, stamped in microseconds, to an MP4 being written."""
     stream = container.add_stream(encoder, rate=30)
     stream.width, stream.height = size
-    stream.pix_fmt = "yuv420p"
+    stream.pix_fmt = pix_fmt
     context = stream.codec_context
     stream.time_base = context.time_base = _MICROSECOND
     context.options = options
     context.max_b_frames = 0
+    if not pix_fmt.startswith("yuv"):
+        return stream
     # Without these, players guess the colour space by the size of the picture.
     context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
     context.color_range = 1  # 16 to 235

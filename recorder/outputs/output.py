@@ -175,13 +175,17 @@ class OutputQueue:
                 self._moved_s = time.monotonic()
         except DgrecError as error:
             self._fail(str(error))
-        except (Exception, SystemExit) as error:  # a defect in it must not end the recording
+        except BaseException as error:  # a defect in it must not end the recording, nor hang it
             self._fail(f"{self.output.name}: ended early: {error!r}")
+            if isinstance(error, KeyboardInterrupt):  # in the main thread
+                self._has_ended.set()
+                raise
         try:
             self.output.close()
         except (Exception, SystemExit) as error:
             self._fail(f"{self.output.name}: {error}")
-        self._has_ended.set()
+        finally:
+            self._has_ended.set()
 
     # --- inside ---
 

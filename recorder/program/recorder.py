@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import threading
-import weakref
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +20,7 @@ from dgrec.recorder.ending import Ending
 from dgrec.recorder.model import describe_model
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.outputs import Output, OutputQueue
+from dgrec.recorder.program.at_end import at_end
 from dgrec.recorder.program.session import Capture, ProgramSession, path_beside
 from dgrec.recorder.program.watching import Watch
 from dgrec.recorder.results import (
@@ -32,6 +31,7 @@ from dgrec.recorder.results import (
     signal_value,
     stamp_ns,
 )
+from dgrec.recorder.signals import late_interrupt
 from dgrec.recorder.video import video_options
 from dgrec.terminal import echo
 
@@ -40,18 +40,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Recorder"]
 
-#: Recorders that the program may leave open.
-_open: weakref.WeakSet[Recorder] = weakref.WeakSet()
+#: Recorders with something in them, which the program may drop without closing them.
+_open: set[Recorder] = set()
 
 
-@atexit.register
+@at_end
 def _close_all() -> None:
     for recorder in list(_open):
-        if recorder._process == os.getpid() and recorder._sessions:
+        if recorder._process == os.getpid():
             recorder._hurry()
             try:
                 recorder.close(Ending(reason="interrupted", detail="the program ended"))
-            except DgrecError as error:  # nobody is left to catch it
+            except Exception as error:  # nobody is left to catch it; the others are sealed
                 echo(f"dgrec: {error}", err=True)
 
 
@@ -84,7 +84,8 @@ class Recorder:
         outputs: What watches the recording.
 
     Raises:
-        ConfigError: The options exclude each other, or the metadata cannot be recorded.
+        ConfigError: The options exclude each other or are for a source, an output needs the main
+            thread, or the metadata cannot be recorded.
         OutputError: The file exists, or cannot be written.
         VideoError: The installed PyAV cannot encode such a video.
     """
@@ -100,7 +101,8 @@ class Recorder:
         **choices: Any,
     ) -> None:
         self.options = replace(options or RecordingOptions(), **choices)
-        self.output = Path(output)
+        _check_is_ours(self.options, outputs)
+        self.output = Path(output).absolute()  # the program may change its folder
         self._metadata = metadata_module.given(metadata or {})
         self._overwrite = overwrite
         policy = self.options.policy or "block"
@@ -119,7 +121,6 @@ class Recorder:
         video, is_split = video_options(self.options), bool(self.options.splitting)
         check_output(self.output, overwrite, split=is_split)
         check_videos(self.output, video, overwrite, split=is_split)
-        _open.add(self)
 
     # --- recording ---
 
@@ -180,7 +181,11 @@ class Recorder:
             DgrecError: It is watched already, or the recorder takes no more.
         """
         described = describe_model(model)
-        return Watch(model, lambda: self._session_of(model, name, described.metadata))
+
+        def session() -> ProgramSession | None:
+            return self._session_of(model, name, lambda: described.metadata)
+
+        return Watch(model, session)
 
     def gizmo(self, *, name: str | None = None) -> Gizmo:
         """Return a gizmo that records the results which pass it, and hands everything on.
@@ -199,7 +204,9 @@ class Recorder:
         from dgrec.recorder.program.gizmo import recorder_gizmo
 
         key = object()
-        return recorder_gizmo(lambda result: self._session_of(key, name, describe_result(result)))
+        return recorder_gizmo(
+            lambda result: self._session_of(key, name, lambda: describe_result(result))
+        )
 
     def mark(self, text: str, **details: Any) -> None:
         """Put an event on the time line.
@@ -221,6 +228,7 @@ class Recorder:
             self._check_open()
             if self._main is None:  # the file begins with a frame, which says what is drawn how
                 self._waiting_events.append(event)
+                _open.add(self)
             else:
                 self._main.writer.note(event)
 
@@ -268,11 +276,12 @@ class Recorder:
             self._is_closed = True
             sessions = list(self._sessions.values())
         errors = []
-        for session in sessions:
-            try:
-                session.close(ending)
-            except DgrecError as error:  # the others are sealed all the same
-                errors.append(error)
+        with late_interrupt(self._hurry):
+            for session in sessions:
+                try:
+                    session.close(ending)
+                except DgrecError as error:  # the others are sealed all the same
+                    errors.append(error)
         if errors:
             raise errors[0]
         return main.metadata
@@ -281,6 +290,8 @@ class Recorder:
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if self._process != os.getpid():  # a fork leaves the block, too
+            return
         if error is None:
             self.close()
             return
@@ -303,7 +314,7 @@ class Recorder:
     # --- inside ---
 
     def _session_of(
-        self, key: Hashable, name: str | None, described: Metadata
+        self, key: Hashable, name: str | None, described: Callable[[], Metadata]
     ) -> ProgramSession | None:
         """Return the session of a model or gizmo; None in a process that was forked."""
         if self._process != os.getpid():
@@ -311,7 +322,7 @@ class Recorder:
         with self._lock:
             self._check_open()
             key = name if name is not None else key
-            return self._sessions.get(key) or self._begin(key, described, name)
+            return self._sessions.get(key) or self._begin(key, described(), name)
 
     def _begin(self, key: Hashable, described: Metadata, name: str | None = None) -> ProgramSession:
         output = self.output
@@ -331,6 +342,7 @@ class Recorder:
             outputs=outputs,
         )
         self._sessions[key] = session
+        _open.add(self)
         for event in self._waiting_events:
             session.writer.note(event)
         self._waiting_events.clear()
@@ -352,3 +364,18 @@ class Recorder:
     def _hurry(self) -> None:
         for session in self._sessions.values():
             session.writer.hurry()
+
+
+#: Options that say what is read of a source.
+_OF_SOURCE = ("max_frames", "duration", "fps", "every", "loop")
+
+
+def _check_is_ours(options: RecordingOptions, outputs: Sequence[Output]) -> None:
+    """Raise `ConfigError` for what a program's own loop would have to do."""
+    default = RecordingOptions()
+    for name in _OF_SOURCE:
+        if getattr(options, name) != getattr(default, name):
+            raise ConfigError(f"{name}: a Recorder reads no source; it is for dgrec.predict_stream")
+    for output in outputs:
+        if getattr(output, "needs_main_thread", False):
+            raise ConfigError(f"outputs: {output.name} needs the main thread: the program has it")

@@ -10,10 +10,11 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from errno import ENOEXEC
 from pathlib import Path
 from types import FrameType
 
-from dgrec.errors import ConfigError, DgrecError
+from dgrec.errors import ConfigError, DgrecError, NotASessionError
 from dgrec.files import output_error
 from dgrec.format import uuid7
 from dgrec.recorder.options import RecordingOptions
@@ -49,24 +50,41 @@ def run_program(
         options: How they are recorded.
 
     Raises:
-        ConfigError: There is no such program.
+        ConfigError: There is no such program, or it cannot be started.
         OutputError: The folder cannot be made.
     """
     program = shutil.which(command[0])
     if program is None:
-        raise ConfigError(f"{command[0]}: no such program")
+        raise ConfigError(_why_not(command[0]))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise output_error(folder, error) from None
     before = set(folder.iterdir())
-    started = subprocess.Popen([program, *command[1:]], env=_environment(folder, options))
+    group = str(uuid7())
+    try:
+        started = subprocess.Popen(
+            [program, *command[1:]], env=_environment(folder, options, group)
+        )
+    except OSError as error:
+        hint = " (a script needs a first line like #!/bin/sh)" if error.errno == ENOEXEC else ""
+        problem = error.strerror or error
+        raise ConfigError(f"{command[0]}: cannot be started: {problem}{hint}") from None
     with _signals_passed_on(started):
         code = started.wait()
-    return (code if code >= 0 else 128 - code), _recorded(folder, before)
+    return (code if code >= 0 else 128 - code), _recorded(folder, before, group)
 
 
-def _environment(folder: Path, options: RecordingOptions) -> dict[str, str]:
+def _why_not(name: str) -> str:
+    path = Path(name)
+    if not name or not path.is_file() or "/" not in name:
+        return f"{name!r}: no such program" if not name else f"{name}: no such program"
+    if path.suffix == ".py":
+        return f"{name}: is not executable; for a Python program: dgrec run -- python {name}"
+    return f"{name}: is not executable"
+
+
+def _environment(folder: Path, options: RecordingOptions, group: str) -> dict[str, str]:
     paths = [str(Path(site.__path__[0])), os.environ.get("PYTHONPATH", "")]
     default = RecordingOptions()
     chosen = {
@@ -79,7 +97,7 @@ def _environment(folder: Path, options: RecordingOptions) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         FOLDER: str(folder.absolute()),
         OPTIONS: json.dumps(chosen),
-        GROUP: str(uuid7()),
+        GROUP: group,
     }
 
 
@@ -102,9 +120,14 @@ def _signals_passed_on(started: subprocess.Popen[bytes]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _recorded(folder: Path, before: set[Path]) -> list[Recorded]:
-    """Return what is new in the folder; journals of a program that was killed are recovered."""
-    found = []
+def _recorded(folder: Path, before: set[Path], group: str) -> list[Recorded]:
+    """Return what is new in the folder; journals of a program that was killed are recovered.
+
+    The program, and others, may put files of their own there.
+    """
+    found: list[Recorded] = []
+    if not folder.is_dir():  # the program removed it
+        return found
     for journal in left_behind(folder):
         if journal in before:
             continue
@@ -118,9 +141,16 @@ def _recorded(folder: Path, before: set[Path]) -> list[Recorded]:
             )
     recovered = {each.path for each in found}
     for path in sorted(folder.glob("*.parquet")):
-        if path not in before and path not in recovered:
+        if path in before or path in recovered:
+            continue
+        try:
             with open_session(path) as session:
                 totals = session.totals
-                frames, detections = totals["frames"] or 0, totals["detections"] or 0
-                found.append(Recorded(path, frames, detections))
+                if session.metadata.get("group", {}).get("id") == group:
+                    frames, detections = totals["frames"] or 0, totals["detections"] or 0
+                    found.append(Recorded(path, frames, detections))
+        except NotASessionError:
+            continue
+        except DgrecError as error:
+            found.append(Recorded(path, 0, 0, error=error))
     return found

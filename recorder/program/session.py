@@ -81,9 +81,13 @@ class ProgramSession:
         """Record what is held: the program asks for the next result."""
         self.writer.release()
 
+    def release_late(self) -> None:
+        """Record what is held, if it can be; `close` raises it otherwise."""
+        self.writer.release_late()
+
     def run_ended(self) -> None:
         """Record what is held: the model's run, or the program's loop over it, is over."""
-        self.release()
+        self.release_late()
 
     def close(self, ending: Ending | None = None) -> None:
         self.metadata = self.writer.close(ending)

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import atexit
+import ctypes
 import logging
 import os
+import threading
 import weakref
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
+from dgrec.analyzers import as_list
 from dgrec.errors import ConfigError, DgrecError
 from dgrec.recorder.ai_server import HERE
+from dgrec.recorder.destination import make_default_folder
 from dgrec.recorder.job import Plan, RecordRequest, make_plan, prepare
 from dgrec.recorder.model import LoadedModel, describe_model
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.outputs import Output
+from dgrec.recorder.program.at_end import at_end
 from dgrec.recorder.sources import named_sources, open_patiently, open_source
 from dgrec.terminal import echo
 
@@ -29,13 +34,28 @@ _log = logging.getLogger("dgrec")
 _open: weakref.WeakSet[RecordedStream] = weakref.WeakSet()
 
 
-@atexit.register
+#: How long `RecordedStream.close` waits for a result that another thread waits for.
+_PATIENCE_S = 10.0
+
+
+def _leave_to_parent() -> None:
+    """Keep the streams of the parent as they are: ending them would wait for its threads."""
+    for stream in list(_open):
+        # For ever, as the end of the interpreter ends whatever generator it finds.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(stream._results))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)
+
+
+@at_end
 def _close_all() -> None:
     for stream in list(_open):
         if stream._process == os.getpid():
             try:
                 stream.close()
-            except DgrecError as error:  # nobody is left to catch it
+            except Exception as error:  # nobody is left to catch it; the others are sealed
                 echo(f"dgrec: {error}", err=True)
 
 
@@ -124,19 +144,40 @@ class RecordedStream(Iterator[Any]):
         outputs: Sequence[Output],
     ) -> None:
         plan = make_plan(source, named_sources(Path.cwd()), request)
+        described = describe_model(model)
+        make_default_folder(plan.output)
+        plan = replace(plan, output=plan.output.absolute())  # the program may change its folder
         self.output = plan.output
         # Nothing in it knows this object: it is closed as soon as the program drops it.
-        self._results = _recorded(describe_model(model), plan, request, analyzers, outputs)
+        self._results = _recorded(described, plan, request, analyzers, outputs)
         self._process = os.getpid()
+        #: Another thread may close it: between two results.
+        self._lock = threading.RLock()
         _open.add(self)
 
     def __next__(self) -> Any:
-        return next(self._results)
+        if self._process != os.getpid():  # after a fork
+            raise DgrecError(f"{self.output}: the stream belongs to another process")
+        with self._lock:
+            return next(self._results)
 
     def close(self) -> None:
-        """Seal the session, if it is not. What the model still has in hand is dropped."""
+        """Seal the session, if it is not. What the model still has in hand is dropped.
+
+        In a process that was forked it does nothing.
+
+        Raises:
+            DgrecError: Another thread waits for a result that does not come.
+        """
+        if self._process != os.getpid():
+            return
         _open.discard(self)
-        self._results.close()
+        if not self._lock.acquire(timeout=_PATIENCE_S):
+            raise DgrecError(f"{self.output}: another thread waits for the next result")
+        try:
+            self._results.close()
+        finally:
+            self._lock.release()
 
     def __enter__(self) -> Self:
         return self
@@ -156,18 +197,22 @@ def _recorded(
     analyzers: Any,
     outputs: Sequence[Output],
 ) -> Generator[Any, None, None]:
-    from degirum_tools import attach_analyzers
-
     with ExitStack() as stack:
         timeout_s = request.options.stall_timeout
         opening = partial(open_source, plan.source, stall_timeout_s=timeout_s)
         reader = open_patiently(plan.source, opening, _log.warning)
         stack.callback(reader.release)
-        if analyzers is not None:
-            attach_analyzers(loaded.model, analyzers)
-            stack.callback(attach_analyzers, loaded.model, None)
-        say = _log.warning
-        job = prepare(plan, reader, loaded, request, stack, say, watching=outputs, inference=HERE)
+        job = prepare(
+            plan,
+            reader,
+            loaded,
+            request,
+            stack,
+            _log.warning,
+            watching=outputs,
+            inference=HERE,
+            analyzers=as_list(analyzers),
+        )
         yield from job.stream.results()
 
 

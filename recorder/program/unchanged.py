@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import functools
 import json
 import os
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +16,11 @@ from types import ModuleType
 from typing import Any
 
 from dgrec.clock import Clock
-from dgrec.errors import DgrecError
+from dgrec.errors import DgrecError, OutputError, StorageError
 from dgrec.format import Metadata
 from dgrec.recorder.model import describe_model
 from dgrec.recorder.options import RecordingOptions
+from dgrec.recorder.program.at_end import at_end
 from dgrec.recorder.program.session import Capture, ProgramSession, path_beside
 from dgrec.recorder.program.watching import METHODS, Watched
 from dgrec.terminal import echo
@@ -32,6 +33,8 @@ FOLDER, OPTIONS, GROUP = "DGREC_RECORD", "DGREC_RECORD_OPTIONS", "DGREC_RECORD_G
 
 #: Of models that run others, the results of the outermost are recorded.
 _OUTERMOST = "outermost"
+#: How often a name is looked for that no other process takes in the same moment.
+_TRIES = 30
 
 
 def record_models_of(module: ModuleType) -> None:
@@ -109,9 +112,9 @@ class _Session(ProgramSession):
             return
         try:
             yield
-        except DgrecError as error:
+        except Exception as error:
             self.is_over = True
-            _say(f"{error}; the program goes on, and is not recorded any more")
+            _say(f"{_reason(error)}; the program goes on, and is not recorded any more")
 
 
 class _Sessions:
@@ -121,7 +124,8 @@ class _Sessions:
         self._lock = threading.Lock()
         self._clock = Clock()
         self._process = os.getpid()
-        self._calls: weakref.WeakKeyDictionary[Any, _Session] = weakref.WeakKeyDictionary()
+        #: By the identity of a model, which may be equal to others.
+        self._calls: dict[int, tuple[weakref.ref[Any], _Session]] = {}
         self._all: list[_Session] = []
         self._has_failed = False
 
@@ -132,18 +136,21 @@ class _Sessions:
                 self.__init__()  # type: ignore[misc]
             if self._has_failed:
                 return None
-            if not is_batch and model in self._calls:
-                return self._calls[model]
+            if not is_batch and id(model) in self._calls:
+                known, session = self._calls[id(model)]
+                if known() is model:
+                    return session
             try:
+                reference = weakref.ref(model)
                 session = self._begin(describe_model(model).metadata)
-            except DgrecError as error:
+            except Exception as error:
                 self._has_failed = True
-                _say(f"{error}; the program goes on, and is not recorded")
+                _say(f"{_reason(error)}; the program goes on, and is not recorded")
                 return None
             session.is_of_run = is_batch
             self._all = [each for each in self._all if not each.is_over] + [session]
             if not is_batch:
-                self._calls[model] = session
+                self._calls[id(model)] = reference, session
             return session
 
     def close(self) -> None:
@@ -153,11 +160,23 @@ class _Sessions:
                 session.end()
 
     def _begin(self, described: Metadata) -> _Session:
-        folder = Path(os.environ[FOLDER])
-        program = Path(sys.argv[0] or "python").stem or "python"
+        program = _program_name()
+        output = Path(os.environ[FOLDER]) / f"{program}.parquet"
+        for left in reversed(range(_TRIES)):
+            try:
+                return self._begin_at(path_beside(output, None, described), program, described)
+            except StorageError:
+                raise
+            except OutputError:  # most likely another process of the program had the same name
+                if not left:
+                    raise
+                time.sleep(0.01)
+        raise AssertionError
+
+    def _begin_at(self, path: Path, program: str, described: Metadata) -> _Session:
         options = RecordingOptions(**json.loads(os.environ.get(OPTIONS, "{}")))
         return _Session(
-            path_beside(folder / f"{program}.parquet", None, described),
+            path,
             options,
             metadata={
                 "group": {"id": os.environ.get(GROUP, "")},
@@ -173,5 +192,15 @@ def _say(text: str) -> None:
     echo(f"dgrec run: {text}", err=True)
 
 
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, DgrecError) else f"recording failed: {error!r}"
+
+
+def _program_name() -> str:
+    """Return the name of the program's file; "python" where it has none, as in ``python -c``."""
+    name = Path(str(sys.argv[0] if sys.argv else "")).stem
+    return name[:60] if name.strip("-") and name != "-c" else "python"
+
+
 _sessions = _Sessions()
-atexit.register(lambda: _sessions.close())
+at_end(_sessions.close)

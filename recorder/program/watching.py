@@ -45,6 +45,8 @@ class Watched(NamedTuple):
 
     session_of: Callable[[], ProgramSession | None]
     key: Hashable
+    #: Whether results are still recorded: a run may outlast the watching, in another thread.
+    is_on: Callable[[], bool] = lambda: True
 
     def begin(self) -> ProgramSession | None:
         return None if self.key in _running.keys else self.session_of()
@@ -59,7 +61,12 @@ class Watch:
 
     def __init__(self, model: Any, session_of: Callable[[], ProgramSession | None]) -> None:
         self._model = model
-        self._watched = Watched(session_of, id(model))
+        self._is_on = False
+        self._session_of = session_of
+        # Of a copy of the model, what records outlasts the watching.
+        self._watched = Watched(
+            lambda: session_of() if self._is_on else None, id(model), lambda: self._is_on
+        )
 
     def __enter__(self) -> Self:
         # Not by setattr: compound models hand what they do not know on to the model in them.
@@ -69,25 +76,31 @@ class Watch:
         for name, recorded in METHODS.items():
             if callable(method := getattr(self._model, name, None)):
                 own[name] = recorded(method, self._watched)
+        self._is_on = True
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        self._is_on = False
         for name in METHODS:
             vars(self._model).pop(name, None)
-        if (session := self._watched.session_of()) is not None:
-            with contextlib.suppress(DgrecError):  # which closing the recorder raises as well
-                session.release()
+        with contextlib.suppress(DgrecError):  # which closing the recorder raises as well
+            if (session := self._session_of()) is not None:
+                session.release_late()
 
 
 def _recorded_batch(method: Callable[..., Any], watched: Watched) -> Callable[..., Any]:
     """Return ``predict_batch`` of a model such that it records what it yields."""
 
     @functools.wraps(method)
-    def predict_batch(data: Any) -> Iterator[Any]:
+    def predict_batch(*arguments: Any, **options: Any) -> Any:
         if (session := watched.begin()) is None:
-            return iter(method(data))
+            return method(*arguments, **options)
         given = _Given(session)
-        return _recorded(method(given.stamped(data)), session, given, watched)
+        if arguments:
+            arguments = (given.stamped(arguments[0]), *arguments[1:])
+        elif "data" in options:
+            options["data"] = given.stamped(options["data"])
+        return _recorded(method(*arguments, **options), session, given, watched)
 
     return predict_batch
 
@@ -96,10 +109,10 @@ def _recorded_folder(method: Callable[..., Any], watched: Watched) -> Callable[.
     """Return ``predict_dir`` of a model such that it records what it yields."""
 
     @functools.wraps(method)
-    def predict_dir(path: Any, **options: Any) -> Iterator[Any]:
+    def predict_dir(*arguments: Any, **options: Any) -> Any:
         if (session := watched.begin()) is None:
-            return iter(method(path, **options))
-        return _recorded(method(path, **options), session, _Given(session), watched)
+            return method(*arguments, **options)
+        return _recorded(method(*arguments, **options), session, _Given(session), watched)
 
     return predict_dir
 
@@ -109,14 +122,15 @@ def _recorded(
 ) -> Iterator[Any]:
     """Yield what a model yields, and record it when the program asks for more."""
     try:
+        results = iter(results)
         while True:
             with _inside(watched.inside):
                 try:
                     result = next(results)
                 except StopIteration:
                     return
-            if result is None:  # nothing yet, of a model that does not wait
-                yield None
+            if result is None or not watched.is_on():  # nothing yet, of a model that does not wait
+                yield result
                 continue
             session.hold(result, given.take(result))
             yield result
@@ -132,14 +146,14 @@ def _recorded_call(method: Callable[..., Any], watched: Watched) -> Callable[...
     """Return ``predict`` of a model such that it records the result that it returns."""
 
     @functools.wraps(method)
-    def predict(data: Any) -> Any:
+    def predict(*arguments: Any, **options: Any) -> Any:
         if (session := watched.begin()) is None:
-            return method(data)
+            return method(*arguments, **options)
         session.release()
         capture = Capture(captured_ns=session.clock.now_ns())
         with _inside(watched.inside):
-            result = method(data)
-        if result is not None:
+            result = method(*arguments, **options)
+        if result is not None and watched.is_on():
             session.hold(result, capture)
         return result
 
@@ -183,26 +197,32 @@ class _Given:
         """Return what is known of the frame that a result is about.
 
         The result has the frame's image, or its info; where it has neither (a file's name) results
-        come in the order of the frames. A model may give several results for one frame.
+        come in the order of the frames. A model may give several results for one frame, and a
+        program may give the same array again and again, with another picture in it.
         """
         image, info = getattr(result, "image", None), getattr(result, "info", None)
         waiting = self._waiting
-        for index, item in enumerate(waiting):
-            if item.image is image or (info is not None and info is (item.info or item.image)):
-                for _ in range(index):  # these got no result
-                    waiting.popleft()
-                item.is_answered = True
-                return item.capture
+        fitting = [
+            (item.is_answered, index)
+            for index, item in enumerate(waiting)
+            if item.image is image or (info is not None and info is item.mark)
+        ]
+        if fitting:
+            for _ in range(min(fitting)[1]):  # these got no (further) result
+                waiting.popleft()
+            waiting[0].is_answered = True
+            return waiting[0].capture
         while waiting and waiting[0].is_answered:
             waiting.popleft()
         return waiting.popleft().capture if waiting else Capture()
 
 
 class _Waiting:
-    __slots__ = ("capture", "image", "info", "is_answered")
+    __slots__ = ("capture", "image", "is_answered", "mark")
 
     def __init__(self, image: Any, info: Any, capture: Capture) -> None:
         self.image = image
-        self.info = info
+        #: What the result has for its info.
+        self.mark = image if info is None else info
         self.capture = capture
         self.is_answered = False

@@ -66,6 +66,9 @@ class CameraReader:
             return None
         return Picture(image, None) if ok and image is not None else None
 
+    def keep_packets(self) -> None:
+        """Return None: OpenCV gives no packets."""
+
     def missing(self) -> str:
         return ""
 

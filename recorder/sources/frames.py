@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dgrec.clock import Clock
@@ -15,7 +15,7 @@ from dgrec.recorder.sources.source import SourceReader
 from dgrec.timeline import SteadyTime
 
 if TYPE_CHECKING:
-    from dgrec.video import Picture
+    from dgrec.video import KeptPacket, Picture
 
 __all__ = ["FileSource", "Frame", "FrameSource"]
 
@@ -24,6 +24,10 @@ _WIDTH, _HEIGHT, _FPS = 3, 4, 5
 #: How long a frame lasts if the file does not say, and how long it lasts at most.
 _STEP_NS = 40_000_000
 _GAP_NS = 60_000_000_000
+#: The most packets that wait for a frame to be inferred, and how often their size is looked at.
+_MOST_PACKETS = 1000
+_MOST_BYTES = 64 << 20
+_LOOK_EVERY = 32
 
 
 @dataclass(slots=True)
@@ -47,6 +51,31 @@ class Frame:
     dropped_queue: int = 0
     #: Otherwise ``captured_ns`` is when its result came.
     is_capture_known: bool = True
+    #: The source's packets since the frame before that was inferred, if they are kept.
+    packets: list[KeptPacket] = field(default_factory=list)
+    #: The one that it is in.
+    packet: KeptPacket | None = None
+
+    def keep(self, picture: Picture) -> None:
+        """Take the packets that came with the frame's picture."""
+        self.packets, self.packet = list(picture.packets), picture.packet
+        if self.packet is not None:
+            self.packet.captured_ns = self.captured_ns
+
+    def follow(self, packets: list[KeptPacket]) -> None:
+        """Put packets of frames that are not inferred in front. The list is not used again.
+
+        Where too many have come together, as while a server is away, only those are left that
+        the next pictures need.
+        """
+        packets.extend(self.packets)
+        self.packets = packets
+        looks = len(packets) % _LOOK_EVERY == 0
+        if len(packets) > _MOST_PACKETS or (
+            looks and sum(packet.size for packet in packets) > _MOST_BYTES
+        ):
+            starts = [at for at, packet in enumerate(packets) if packet.starts]
+            del packets[: starts[-1] if starts and starts[-1] else len(packets)]
 
 
 class FrameSource(ABC):
@@ -187,7 +216,7 @@ class FileSource(FrameSource):
         lost, self._lost = picture.lost_before + self._lost, 0
         if lost:
             self._damage.add(lost, index, captured, media_s)
-        return Frame(
+        frame = Frame(
             picture.image,
             index,
             media_s,
@@ -198,6 +227,8 @@ class FileSource(FrameSource):
             height,
             dropped_camera=lost,
         )
+        frame.keep(picture)
+        return frame
 
     def _end(self, now_ns: int) -> None:
         self.lost_at_end = self._reader.lost_at_end + self._lost

@@ -291,9 +291,9 @@ class LiveSource(FrameSource):
                 lost = max(meter.lost_before(position_s, time.monotonic()), picture.lost_before)
                 if picture.lost_before:
                     self._damage.add(picture.lost_before, self._next_frame, captured, None)
-                self._offer(
-                    self._frame(picture.image, position_s, captured, captured - started, lost)
-                )
+                frame = self._frame(picture.image, position_s, captured, captured - started, lost)
+                frame.keep(picture)
+                self._offer(frame)
                 if stalled and self._source.kind == "url":
                     # The read timed out: FFmpeg returns what it still had before it fails.
                     self._open_gap(started, captured, stalled)
@@ -344,6 +344,7 @@ class LiveSource(FrameSource):
         if self._newest is not None:
             frame.dropped_queue = self._newest.dropped_queue + 1
             frame.dropped_camera += self._newest.dropped_camera
+            frame.follow(self._newest.packets)
         self._newest = frame
         self._changed.notify_all()
 

@@ -20,7 +20,7 @@ from dgrec.recorder.sources.config import expand
 from dgrec.video import digest_of_answer, named_files
 
 if TYPE_CHECKING:
-    from dgrec.video import Picture
+    from dgrec.video import PacketFormat, Picture
 
 __all__ = ["Source", "SourceReader", "open_source", "parse_source"]
 
@@ -212,6 +212,9 @@ class SourceReader(Protocol):
 
     def read(self) -> Picture | None:
         """Return the next picture; None at the end (see ``problem``)."""
+
+    def keep_packets(self) -> PacketFormat | None:
+        """Give each picture its packets from now on; return their format, or None if it cannot."""
 
     def missing(self) -> str:
         """Return what is missing of the announced pictures, as a text, after the end."""

@@ -10,14 +10,14 @@ from typing import Any
 from dgrec.errors import VideoError
 from dgrec.recorder.video.scheduling import kept_scheduling
 
-__all__ = ["CODECS", "Codec", "check_codec", "find_codec", "open_stream"]
+__all__ = ["CODECS", "LOSSLESS", "Codec", "check_codec", "find_codec", "open_stream"]
 
 
 @dataclass(frozen=True)
 class Codec:
     """A way to encode: ``name`` for users, ``encoder`` for FFmpeg.
 
-    No encoder keeps a frame back, which a killed recording would lose. All are given 8 bits, 4:2:0.
+    No encoder keeps a frame back, which a killed recording would lose.
     """
 
     name: str
@@ -27,9 +27,17 @@ class Codec:
     best: float
     options: dict[str, str]
     is_whole: bool = True  # the factor must be a whole number
+    #: What it is given: 8 bits, 4:2:0, or the very pixels of a lossless one.
+    pix_fmt: str = "yuv420p"
+
+    @property
+    def is_lossless(self) -> bool:
+        return self.pix_fmt != "yuv420p"
 
     def options_for(self, quality: int) -> dict[str, str]:
         """Return the encoder's options for a quality from 1 (smallest) to 100 (best)."""
+        if self.is_lossless:
+            return self.options
         factor = self.worst + (self.best - self.worst) * (quality - 1) / 99
         return {**self.options, "crf": f"{round(factor) if self.is_whole else round(factor, 1)}"}
 
@@ -43,6 +51,15 @@ CODECS = (
     Codec("h265", "libx265", worst=48, best=14, options=_X265, is_whole=False),
     Codec("av1", "libsvtav1", worst=62, best=16, options=_AV1),
     Codec("vp9", "libvpx-vp9", worst=60, best=16, options=_VP9),
+)
+#: For ``--video lossless``: each picture is a key frame.
+LOSSLESS = Codec(
+    "ffv1",
+    "ffv1",
+    worst=0,
+    best=0,
+    options={"level": "3", "slices": "4", "slicecrc": "1"},
+    pix_fmt="bgr0",
 )
 
 
@@ -76,7 +93,7 @@ def check_codec(codec: Codec, quality: int, size: tuple[int, int]) -> None:
     try:
         with av.open(io.BytesIO(), "w", format="mp4") as container:
             stream = open_stream(container, codec, quality, size)
-            frame = av.VideoFrame(width, height, "yuv420p")
+            frame = av.VideoFrame(width, height, codec.pix_fmt)
             frame.pts = 0
             for picture in (frame, None):
                 container.mux(stream.encode(picture))
@@ -89,9 +106,11 @@ def open_stream(container: Any, codec: Codec, quality: int, size: tuple[int, int
     """Add a stream of pictures, stamped in microseconds, to a container, and open its encoder."""
     from dgrec.video import add_stream
 
-    stream = add_stream(container, codec.encoder, size, codec.options_for(quality))
+    options = codec.options_for(quality)
+    stream = add_stream(container, codec.encoder, size, options, codec.pix_fmt)
     context = stream.codec_context
-    context.gop_size = 1 << 16  # key frames come by the clock, not by the number of frames
+    # Key frames come by the clock, not by the number of frames.
+    context.gop_size = 1 if codec.is_lossless else 1 << 16
     context.thread_count = _threads()
     with kept_scheduling():
         context.open()

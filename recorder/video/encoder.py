@@ -1,5 +1,7 @@
 """Encodes the frames of rows in a thread of its own, beside the inference loop.
 
+A video of the source's own packets is written by the same thread (`VideoRecorder.keep`).
+
 Whether a frame goes into the video is decided before its row is made, which records it. Frames wait
 in a bounded queue. If that is full, the frame is left out (`VideoState`), or the loop waits if its
 source can.
@@ -13,7 +15,7 @@ import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -22,13 +24,15 @@ from dgrec.format import Row
 from dgrec.overlay import image_overlay
 from dgrec.recorder.segments import Names, Segment
 from dgrec.recorder.video.file import VideoFile
+from dgrec.recorder.video.kept import Group, KeptPlace, TimedPacket
 from dgrec.recorder.video.segment import SegmentVideos, VideoOptions
 from dgrec.units import counted
+from dgrec.video import KeptPacket
 
 __all__ = ["VideoRecorder", "VideoState"]
 
 #: Why a row of a recording with video has no `video_frame`: see docs/format.md.
-VideoState = Literal["encoder_busy", "encoder_failed", "part_not_begun"]
+VideoState = Literal["encoder_busy", "encoder_failed", "part_not_begun", "no_key_frame", "damaged"]
 
 
 class VideoPlace(NamedTuple):
@@ -58,6 +62,7 @@ class _Task:
     image: Any = None
     result: Any = None
     pts_us: int = 0
+    packets: Sequence[TimedPacket] = ()
     action: Literal["write", "write ahead", "close", "discard"] = "write"
 
     @property
@@ -66,7 +71,8 @@ class _Task:
 
     @property
     def size(self) -> int:
-        return int(self.image.nbytes) if self.image is not None else 0
+        packets = sum(int(timed.packet.size) for timed in self.packets)
+        return packets + (int(self.image.nbytes) if self.image is not None else 0)
 
 
 class VideoRecorder:
@@ -88,6 +94,7 @@ class VideoRecorder:
         self.all: list[SegmentVideos] = []
         self._names = names
         self._replaces = tuple(replaces)
+        self._group = Group()
         self._segment: Segment | None = None
         self._segments: list[Segment] = []
         self._tasks: deque[_Task] = deque()
@@ -124,6 +131,28 @@ class VideoRecorder:
             self.recorded += 1
         self._put(_Task(segment.videos, image, result, pts_us))
         return VideoPlace(frame, None)
+
+    def keep(
+        self, segment: Segment, packets: Sequence[KeptPacket], own: KeptPacket | None
+    ) -> VideoPlace:
+        """Take the packets that came with a frame, which is in ``own``, or leave them out."""
+        if segment is not self._segment:
+            self._change(segment)
+        if own is not None:
+            self._group.add(packets, own)
+        state = self._state_of(segment, sum(packet.size for packet in packets))
+        place = KeptPlace(None, "no_key_frame", [])
+        if state is None and own is not None:
+            place = segment.videos.keep(packets, own, self._group)
+        state = state or place.state
+        with self._changed:
+            if state is None:
+                self.recorded += 1
+            else:
+                self.states[state] += 1
+        if place.packets:
+            self._put(_Task(segment.videos, packets=place.packets))
+        return VideoPlace(place.number, state)
 
     def _change(self, segment: Segment) -> None:
         """End the videos of the previous segment; discard those of parts that were not begun."""
@@ -223,7 +252,7 @@ class VideoRecorder:
     def _end(self, videos: SegmentVideos) -> None:
         if not (videos.is_ended or videos.is_discarded):
             videos.is_ended = True
-            self._put(_Task(videos, action="close"))
+            self._put(_Task(videos, packets=videos.last_packets(), action="close"))
 
     def _discard(self, videos: SegmentVideos) -> None:
         if not videos.is_discarded:
@@ -281,10 +310,15 @@ def _lower_priority() -> None:
 def _do(task: _Task) -> None:
     result, videos = task.result, task.videos
     if task.action == "close":
+        videos.write_packets(task.packets)
         videos.close()
     elif task.action == "write ahead":
         videos.write_ahead()
     elif task.action == "discard":
         videos.discard()
-    elif not videos.is_discarded:
+    elif videos.is_discarded:
+        pass
+    elif task.packets:
+        videos.write_packets(task.packets)
+    else:
         videos.write(task.image, lambda: image_overlay(result, task.image), task.pts_us)

@@ -7,7 +7,7 @@ import hashlib
 import os
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,9 +19,12 @@ from dgrec.files import output_error, write_error
 from dgrec.paths import VideoKind
 from dgrec.recorder.video.codecs import Codec, open_stream
 from dgrec.recorder.video.fragments import fragment_of
-from dgrec.video import Image, import_av, repeats
+from dgrec.recorder.video.kept import TimedPacket
+from dgrec.video import Image, PacketFormat, copy_of, import_av, repeats
 
 __all__ = [
+    "EncodedVideo",
+    "KeptVideo",
     "VideoFile",
     "digest",
     "drop_torn_end",
@@ -39,11 +42,7 @@ _SILENCE_S = 0.1
 
 
 class VideoFile:
-    """Encodes pictures into ``path``, an MP4 in fragments of half a second.
-
-    The file is made with the first picture, whose size, made even, is that of the video unless
-    ``size`` is given. Pictures of another size are fitted into it: raw ones are stretched, so that
-    overlays can be drawn once they are stretched back; annotated ones keep their shape.
+    """A recorded video: an MP4 in fragments of half a second; the base of the classes that write.
 
     FFmpeg completes a fragment when the first picture after it comes. For a source that falls
     silent, `write_ahead` puts an incomplete fragment at the end of the file, which the complete one
@@ -53,28 +52,18 @@ class VideoFile:
     """
 
     def __init__(
-        self,
-        path: Path,
-        kind: VideoKind,
-        codec: Codec,
-        quality: int,
-        size: tuple[int, int] | None = None,
-        aspect: Fraction | None = None,
+        self, path: Path, kind: VideoKind, codec: str, size: tuple[int, int] | None
     ) -> None:
         self.path = path
         self.kind: VideoKind = kind
+        #: Its name in metadata.
         self.codec = codec
         self.size = size
         self.frames = 0
         self.failure: str | None = None
-        self._quality = quality
-        self._aspect = aspect
-        self._key_us = self._last_us = -_KEY_FRAME_EVERY_US
         self._file: _CountedFile | None = None
         self._container: Any = None
         self._stream: Any = None
-        self._reformatter: Any = None
-        self._last_picture: Any = None
         #: Packets that are in no fragment of the file, and when the first and last of them came.
         self._held: list[Any] = []
         self._held_since_s = self._held_until_s = 0.0
@@ -88,29 +77,6 @@ class VideoFile:
     @property
     def bytes_written(self) -> int:
         return self._file.size if self._file is not None else 0
-
-    def write(self, image: Image, pts_us: int) -> None:
-        """Append a picture that is shown ``pts_us`` microseconds after the first one.
-
-        More than half an hour after the last picture, that one is repeated (`repeats`).
-
-        Raises:
-            OutputError: The file exists already, or cannot be written.
-            VideoError: The encoder failed.
-        """
-        with self._errors():
-            if self._container is None:
-                self._begin(image)
-            for time_us in repeats(self._last_us, pts_us) if self.frames else ():
-                self._append(self._last_picture, time_us, is_key=False)
-            picture = self._picture(image)
-            # A key frame at least once a second: the next picture would be too late for that.
-            step = pts_us - self._last_us if self.frames else 0
-            is_key = pts_us + step - self._key_us > _KEY_FRAME_EVERY_US
-            if is_key:
-                self._key_us = pts_us
-            self._append(picture, pts_us, is_key=is_key)
-            self._last_picture = picture
 
     @property
     def ahead_due_s(self) -> float | None:
@@ -137,12 +103,12 @@ class VideoFile:
 
         Raises:
             OutputError: The end cannot be written. The file can still be played.
-            VideoError: The encoder failed.
+            VideoError: The pictures cannot be written.
         """
         if self._container is None:
             return
         with self._errors():
-            self._mux(None)
+            self._finish()
             self._container.close()
         self._release()
 
@@ -165,10 +131,13 @@ class VideoFile:
 
     # --- inside ---
 
-    def _begin(self, image: Image) -> None:
-        if self.size is None:
-            height, width = image.shape[:2]
-            self.size = width + width % 2, height + height % 2
+    #: What failed, in messages.
+    _failing = "writing"
+
+    def _finish(self) -> None:
+        """Write what is left, before the file is closed."""
+
+    def _open(self, **options: str) -> None:
         self._file = _CountedFile(self.path)
         # "hybrid": closing it turns the fragments into one ordinary MP4, with one index.
         self._container = import_av().open(
@@ -180,53 +149,22 @@ class VideoFile:
                 "frag_duration": str(_FRAGMENT_US),
                 "flush_packets": "1",
                 "video_track_timescale": "1000000",
+                **options,
             },
         )
-        self._stream = open_stream(self._container, self.codec, self._quality, self.size)
-        if self._aspect is not None:
-            self._stream.codec_context.sample_aspect_ratio = self._aspect
-        self._reformatter = import_av().video.reformatter.VideoReformatter()
 
-    def _picture(self, image: Image) -> Any:
-        assert self.size is not None
-        if self.kind == "annotated":
-            image = _fitted(image, self.size)
-        # No copy, since the pixels are converted to YUV at once.
-        given = import_av().VideoFrame.from_numpy_buffer(
-            np.ascontiguousarray(image), format="bgr24"
-        )
-        width, height = self.size
-        return self._reformatter.reformat(
-            given,
-            width,
-            height,
-            "yuv420p",
-            dst_colorspace="ITU709",
-            dst_color_range="MPEG",
-            interpolation="AREA" if (given.width, given.height) != self.size else None,
-        )
-
-    def _append(self, picture: Any, pts_us: int, *, is_key: bool) -> None:
-        kinds = import_av().video.frame.PictureType
-        picture.pts, picture.time_base = pts_us, _MICROSECOND
-        picture.pict_type = kinds.I if is_key else kinds.NONE
-        self._mux(picture)
-        self._last_us = pts_us
-        self.frames += 1
-
-    def _mux(self, frame: Any) -> None:
+    def _mux(self, packet: Any) -> None:
         assert self._file is not None
-        for packet in self._stream.encode(frame):
-            size = self._file.size
-            self._container.mux(packet)
-            now_s = time.monotonic()
-            if not self._held or self._file.size > size:
-                self._has_fragment = bool(self._held)
-                self._held = []
-                self._held_since_s = now_s
-            self._held.append(packet)
-            self._held_until_s = now_s
-            self._is_ahead = False
+        size = self._file.size
+        self._container.mux(packet)
+        now_s = time.monotonic()
+        if not self._held or self._file.size > size:
+            self._has_fragment = bool(self._held)
+            self._held = []
+            self._held_since_s = now_s
+        self._held.append(packet)
+        self._held_until_s = now_s
+        self._is_ahead = False
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
@@ -240,14 +178,14 @@ class VideoFile:
             self.fail(failure)
             raise failure from None
         except Exception as error:  # FFmpeg's errors have many classes
-            text = f"{self.path}: the {self.codec.name} encoder failed: {error}"
+            text = f"{self.path}: {self._failing} failed: {error}"
             self.fail(VideoError(text))
             raise VideoError(text) from None
 
     def _release(self) -> None:
         container, self._container = self._container, None
         # An encoder takes memory as long as it exists.
-        self._stream = self._reformatter = self._last_picture = None
+        self._stream = None
         self._held = []
         if self._file is not None:
             self._file.is_dead = True
@@ -256,6 +194,147 @@ class VideoFile:
                 container.close()
         if self._file is not None:
             self._file.close()
+
+
+class KeptVideo(VideoFile):
+    """Writes the packets of a source as they are. The file is made with the first of them."""
+
+    _failing = "keeping the source's packets"
+
+    def __init__(self, path: Path, known: PacketFormat) -> None:
+        super().__init__(path, "raw", known.name, known.size)
+        self._format = known
+
+    def write(self, packets: Sequence[TimedPacket]) -> None:
+        """Append packets, in the order of decoding.
+
+        Raises:
+            OutputError: The file exists already, or cannot be written.
+            VideoError: The packets cannot be written.
+        """
+        with self._errors():
+            for timed in packets:
+                if self._container is None:
+                    # An edit list would hide pictures that no row names, and renumber the rest.
+                    self._open(use_editlist="0")
+                    self._stream = self._format.add_stream(self._container)
+                    self._stream.time_base = _MICROSECOND
+                self._mux(
+                    copy_of(
+                        timed.packet,
+                        self._stream,
+                        timed.pts_us,
+                        timed.dts_us,
+                        _MICROSECOND,
+                        timed.parameters,
+                    )
+                )
+                self.frames += 1
+
+
+class EncodedVideo(VideoFile):
+    """Encodes pictures.
+
+    The file is made with the first picture, whose size (made even, unless nothing may be lost) is
+    that of the video if no ``size`` is given. Pictures of another size are fitted into it: raw ones
+    are stretched, so that overlays can be drawn once they are stretched back; annotated ones keep
+    their shape.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        kind: VideoKind,
+        codec: Codec,
+        quality: int,
+        size: tuple[int, int] | None = None,
+        aspect: Fraction | None = None,
+    ) -> None:
+        super().__init__(path, kind, codec.name, size)
+        self._encoder = codec
+        self._failing = f"the {codec.name} encoder"
+        self._quality = quality
+        self._aspect = aspect
+        self._key_us = self._last_us = -_KEY_FRAME_EVERY_US
+        self._reformatter: Any = None
+        self._last_picture: Any = None
+
+    def write(self, image: Image, pts_us: int) -> None:
+        """Append a picture that is shown ``pts_us`` microseconds after the first one.
+
+        More than half an hour after the last picture, that one is repeated (`repeats`).
+
+        Raises:
+            OutputError: The file exists already, or cannot be written.
+            VideoError: The encoder failed.
+        """
+        with self._errors():
+            if self._container is None:
+                self._begin(image)
+            for time_us in repeats(self._last_us, pts_us) if self.frames else ():
+                self._append(self._last_picture, time_us, is_key=False)
+            picture = self._picture(image)
+            # A key frame at least once a second: the next picture would be too late for that.
+            step = pts_us - self._last_us if self.frames else 0
+            is_key = pts_us + step - self._key_us > _KEY_FRAME_EVERY_US
+            if is_key:
+                self._key_us = pts_us
+            self._append(picture, pts_us, is_key=is_key)
+            self._last_picture = picture
+
+    # --- inside ---
+
+    def _begin(self, image: Image) -> None:
+        if self.size is None:
+            height, width = image.shape[:2]
+            self.size = width, height
+            if not self._encoder.is_lossless:
+                self.size = width + width % 2, height + height % 2
+        self._open()
+        self._stream = open_stream(self._container, self._encoder, self._quality, self.size)
+        if self._aspect is not None:
+            self._stream.codec_context.sample_aspect_ratio = self._aspect
+        self._reformatter = import_av().video.reformatter.VideoReformatter()
+
+    def _picture(self, image: Image) -> Any:
+        assert self.size is not None
+        if self.kind == "annotated":
+            image = _fitted(image, self.size)
+        # No copy, since the pixels are converted to YUV at once.
+        given = import_av().VideoFrame.from_numpy_buffer(
+            np.ascontiguousarray(image), format="bgr24"
+        )
+        width, height = self.size
+        if self._encoder.is_lossless and (given.width, given.height) == self.size:
+            return self._reformatter.reformat(given, format=self._encoder.pix_fmt)
+        return self._reformatter.reformat(
+            given,
+            width,
+            height,
+            self._encoder.pix_fmt,
+            dst_colorspace="ITU709",
+            dst_color_range="MPEG",
+            interpolation="AREA" if (given.width, given.height) != self.size else None,
+        )
+
+    def _append(self, picture: Any, pts_us: int, *, is_key: bool) -> None:
+        kinds = import_av().video.frame.PictureType
+        picture.pts, picture.time_base = pts_us, _MICROSECOND
+        picture.pict_type = kinds.I if is_key else kinds.NONE
+        self._encode(picture)
+        self._last_us = pts_us
+        self.frames += 1
+
+    def _encode(self, frame: Any) -> None:
+        for packet in self._stream.encode(frame):
+            self._mux(packet)
+
+    def _finish(self) -> None:
+        self._encode(None)
+
+    def _release(self) -> None:
+        self._reformatter = self._last_picture = None
+        super()._release()
 
 
 class _CountedFile:
@@ -403,7 +482,7 @@ def frame_stamps(path: Path) -> list[int]:
         with contextlib.suppress(import_av().FFmpegError):
             for packet in [*last, None]:
                 decoded += len(stream.decode(packet))
-        return stamps[: len(stamps) - len(last) + decoded]
+        return sorted(stamps)[: len(stamps) - len(last) + decoded]
 
 
 def frame_size(path: Path) -> tuple[int, int]:

@@ -18,6 +18,8 @@ __all__ = ["RecoveredVideos", "recover_videos"]
 
 #: Stamps agree to the microsecond, except that equal ones were moved apart by one.
 _SAME_US = 1000
+#: Less in a video of kept packets, whose pictures may be that near to each other.
+_SAME_KEPT_US = 5
 #: The problem of a video that ends before the rows do.
 _CUT_OFF = "its recorder was cut off"
 
@@ -78,12 +80,14 @@ def _recover(
             found.notes.append(f"{missing}: is missing")
         return
     try:
-        if _beginning(frame_stamps(path), numbers, captured) is None:
+        is_kept = entry.get("packets") == "kept"
+        beginning = _kept_beginning if is_kept else _beginning
+        if beginning(frame_stamps(path), numbers, captured) is None:
             found.notes.append(f"{path}: is not the video of this recording; left out")
             return
         drop_torn_end(path)
         stamps = frame_stamps(path)
-        begun_us = _beginning(stamps, numbers, captured)
+        begun_us = beginning(stamps, numbers, captured)
         width, height = frame_size(path)
     except VideoError:  # the recorder was killed before the first fragment was complete
         found.notes.append(f"{path}: nothing in it can be played; left out")
@@ -91,6 +95,9 @@ def _recover(
     if begun_us is None:
         found.notes.append(f"{path}: no frame of it can be read")
         return
+    if is_kept:
+        stamps = stamps[: _whole_until(stamps, numbers, captured - begun_us)]
+        begun_us += stamps[0]
     completed = {
         **entry,
         "width": width,
@@ -117,3 +124,29 @@ def _beginning(
         return None
     begun = captured[there] - np.array(stamps)[numbers[there]]
     return int(begun[0]) if np.ptp(begun) < _SAME_US else None
+
+
+def _kept_beginning(
+    stamps: list[int], numbers: np.ndarray[Any, Any], captured: np.ndarray[Any, Any]
+) -> int | None:
+    """Return the same of a video of kept packets.
+
+    Where its end is torn, pictures are missing that are shown before its last ones, so that those
+    have too low numbers.
+    """
+    there = numbers < len(stamps)
+    if not there.any():
+        return None
+    begun = captured[there] - np.array(stamps)[numbers[there]]
+    usual = int(np.median(begun))
+    is_same = np.abs(begun - usual) < _SAME_KEPT_US
+    return int(begun[is_same][0]) if is_same.any() and is_same[0] else None
+
+
+def _whole_until(
+    stamps: list[int], numbers: np.ndarray[Any, Any], times: np.ndarray[Any, Any]
+) -> int:
+    """Return before which number all pictures are there that the rows name."""
+    there = numbers < len(stamps)
+    differs = np.abs(times[there] - np.array(stamps)[numbers[there]]) >= _SAME_KEPT_US
+    return int(numbers[there][differs].min()) if differs.any() else len(stamps)

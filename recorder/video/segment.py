@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -15,9 +15,10 @@ from dgrec.errors import DgrecError, VideoError
 from dgrec.format import Metadata, utc_text
 from dgrec.paths import VideoKind, video_path
 from dgrec.recorder.options import RecordingOptions, VideoPolicy
-from dgrec.recorder.video.codecs import CODECS, Codec, find_codec
-from dgrec.recorder.video.file import VideoFile, digest
-from dgrec.video import Image, repeats
+from dgrec.recorder.video.codecs import CODECS, LOSSLESS, Codec, find_codec
+from dgrec.recorder.video.file import EncodedVideo, KeptVideo, VideoFile, digest
+from dgrec.recorder.video.kept import Group, KeptOrder, KeptPlace, TimedPacket
+from dgrec.video import Image, KeptPacket, PacketFormat, repeats
 
 __all__ = ["SegmentVideos", "VideoOptions", "video_options"]
 
@@ -34,6 +35,8 @@ class VideoOptions:
         size: Width and height of the videos; None: those of the first frame, made even.
         aspect: Width / height of a pixel, for players; None: 1.
         policy: Whether the loop waits for the encoder, or leaves frames out of the video.
+        packets: The source's packets are kept as raw video, and have this format; None: pictures
+            are encoded.
     """
 
     kinds: tuple[VideoKind, ...] = ()
@@ -42,12 +45,14 @@ class VideoOptions:
     size: tuple[int, int] | None = None
     policy: VideoPolicy = "block"
     aspect: Fraction | None = None
+    packets: PacketFormat | None = None
 
 
 _KINDS: dict[str, tuple[VideoKind, ...]] = {
     "auto": (),
     "none": (),
     "raw": ("raw",),
+    "lossless": ("raw",),
     "annotated": ("annotated",),
     "both": ("raw", "annotated"),
 }
@@ -66,7 +71,7 @@ def video_options(options: RecordingOptions) -> VideoOptions:
         return VideoOptions()
     return VideoOptions(
         kinds,
-        find_codec(options.codec),
+        LOSSLESS if options.video == "lossless" else find_codec(options.codec),
         options.video_quality,
         options.video_size,
         options.video_policy or "block",
@@ -79,6 +84,10 @@ class SegmentVideos:
     def __init__(self, options: VideoOptions, session: Path, replaced: Iterable[Path]) -> None:
         taken = set(replaced)
         self.files: list[VideoFile] = []
+        self._is_lossless = options.codec.is_lossless
+        self._encoded: list[EncodedVideo] = []
+        self._kept: KeptVideo | None = None
+        self._order: KeptOrder | None = None
         #: The name of each file once its session has replaced an older one.
         self._names: dict[VideoFile, Path] = {}
         for kind in options.kinds:
@@ -86,9 +95,15 @@ class SegmentVideos:
             if path in taken:
                 # The old session keeps its video until there is a new session.
                 path = name.with_suffix(f".new{name.suffix}")
-            file = VideoFile(
-                path, kind, options.codec, options.quality, options.size, options.aspect
-            )
+            file: VideoFile
+            if options.packets is not None:
+                file = self._kept = KeptVideo(path, options.packets)
+                self._order = KeptOrder(options.packets)
+            else:
+                file = EncodedVideo(
+                    path, kind, options.codec, options.quality, options.size, options.aspect
+                )
+                self._encoded.append(file)
             self.files.append(file)
             self._names[file] = name
         #: How many frames were handed over, including repeated ones (`repeats`).
@@ -115,6 +130,25 @@ class SegmentVideos:
         self.frames += 1
         return self.frames - 1, pts_us
 
+    def keep(self, packets: Sequence[KeptPacket], own: KeptPacket, group: Group) -> KeptPlace:
+        """Take the packets that came with a frame (`KeptOrder.add`)."""
+        assert self._order is not None
+        placed = self._order.add(packets, own, group)
+        self._follow_order()
+        return placed
+
+    def last_packets(self) -> list[TimedPacket]:
+        """Return the packets that are left at the end, to be given to `close`."""
+        if self._order is None:
+            return []
+        packets = self._order.finish()
+        self._follow_order()
+        return packets
+
+    def _follow_order(self) -> None:
+        assert self._order is not None
+        self.frames, self.first_us = self._order.count, self._order.first_us or 0
+
     @property
     def has_failed(self) -> bool:
         """Whether none of the videos can go on."""
@@ -132,9 +166,13 @@ class SegmentVideos:
         """
         entries: list[Entry] = []
         for file in self.files:
-            entry: Entry = {"file": file.path.name, "kind": file.kind, "codec": file.codec.name}
+            entry: Entry = {"file": file.path.name, "kind": file.kind, "codec": file.codec}
             width, height = file.size or (size if file.kind == "raw" else (0, 0))
-            if width and height:
+            if file is self._kept:
+                entry |= {"packets": "kept", "width": width, "height": height}
+            elif width and height and self._is_lossless:
+                entry |= {"width": width, "height": height}
+            elif width and height:
                 entry |= {"width": width + width % 2, "height": height + height % 2}
             entries.append(entry)
         return {"video": entries} if entries else {}
@@ -143,7 +181,7 @@ class SegmentVideos:
 
     def write(self, image: Image, draw: Callable[[], Image], pts_us: int) -> None:
         """Encode one frame into each video that has not failed."""
-        for file in self.files:
+        for file in self._encoded:
             if file.failure is not None:
                 continue
             with contextlib.suppress(DgrecError):  # kept in `file.failure`
@@ -153,6 +191,12 @@ class SegmentVideos:
                     file.fail(VideoError(f"the overlay cannot be drawn: {error}"))
                     continue
                 file.write(picture, pts_us)
+
+    def write_packets(self, packets: Sequence[TimedPacket]) -> None:
+        """Write packets to the video that keeps them, unless it has failed."""
+        if self._kept is not None and self._kept.failure is None:
+            with contextlib.suppress(DgrecError):
+                self._kept.write(packets)
 
     @property
     def ahead_due_s(self) -> float | None:
@@ -193,7 +237,8 @@ class SegmentVideos:
         entry: Entry = {
             "file": self._names[file].name,
             "kind": file.kind,
-            "codec": file.codec.name,
+            "codec": file.codec,
+            **({"packets": "kept"} if file is self._kept else {}),
             "width": width,
             "height": height,
             "frames": file.frames,

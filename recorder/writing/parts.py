@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dgrec.clock import Clock
+from dgrec.credentials import redact_text
 from dgrec.errors import DgrecError, OutputError
 from dgrec.format import (
     LOSSES,
@@ -20,6 +21,7 @@ from dgrec.format import (
     Row,
     Signal,
     as_note,
+    json_values,
     source_size,
     utc_text,
 )
@@ -87,6 +89,8 @@ class PartedJournal:
         earlier: Earlier = NOTHING_EARLIER,
     ) -> None:
         self.durability = options.durability
+        #: What results hold that cannot be recorded.
+        self.losses = json_values.Losses()
         self.number = earlier.number
         self._names = names
         self._clock = clock
@@ -200,10 +204,15 @@ class PartedJournal:
         return self._sealer.failures
 
     @property
+    def not_recorded(self) -> list[str]:
+        """What results held that could not be recorded, a line each."""
+        return [redact_text(line) for line in self.losses.lines]
+
+    @property
     def notes(self) -> list[str]:
         """Other problems, a line each; no rows are lost by them."""
         begin = [self._begin_problem] if self._begin_problem else []
-        return [*begin, *self._sealer.notes]
+        return [*begin, *self.not_recorded, *self._sealer.notes]
 
     @property
     def sealed(self) -> list[Path]:
@@ -321,6 +330,7 @@ class PartedJournal:
             masks=self._masks,
             durability=self.durability,
             first_frame=first_frame,
+            losses=self.losses,
         )
         self.number = segment.number
         return journal
@@ -337,4 +347,5 @@ class PartedJournal:
             "end_reason": "split",
             "totals": totals,
             "machine": self._meter.lap(),
+            **({"notes": notes} if (notes := self.not_recorded) else {}),
         }

@@ -5,13 +5,21 @@ spans            the spans of frames that it is made of
 rows             its rows, and their frames in its video
 recorded_videos  the recorded videos that it has frames of
 packets          copies frames without decoding them
+kept_packets     the same of videos that keep their source's packets
 videos           copies or encodes the videos
 clip             writes the session
 ===============  ===============================================================
 """
 
-from dgrec.replay.clip.clip import check_clip_output, write_clip
+from dgrec.replay.clip.clip import check_clip_output, moved_source, write_clip
 from dgrec.replay.clip.recorded_videos import ClipReport
 from dgrec.replay.clip.spans import Span, spans_where
 
-__all__ = ["ClipReport", "Span", "check_clip_output", "spans_where", "write_clip"]
+__all__ = [
+    "ClipReport",
+    "Span",
+    "check_clip_output",
+    "moved_source",
+    "spans_where",
+    "write_clip",
+]

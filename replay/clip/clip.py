@@ -20,11 +20,11 @@ from dgrec.replay.clip.spans import Span
 from dgrec.replay.clip.videos import cut, from_source
 from dgrec.session import Session, parts_of
 
-__all__ = ["check_clip_output", "write_clip"]
+__all__ = ["check_clip_output", "moved_source", "write_clip"]
 
 #: Metadata of a whole recording or of one of its parts, which is not true of a clip.
 _NOT_OF_A_CLIP = frozenset(
-    "part parts damage video end_detail totals machine is_finite signals".split()
+    "analyzed part parts damage video end_detail totals machine is_finite signals".split()
 )
 
 
@@ -141,7 +141,7 @@ def _metadata(
     if "signals" in old and rows.has_last:
         metadata["signals"] = old["signals"]
     if "source" in old:
-        metadata["source"] = _moved(old["source"], session.path, output)
+        metadata["source"] = moved_source(old["source"], session.path, output)
     if "events" in old:
         numbers = rows.facts["source_frame"].to_pylist()
         spans = [
@@ -159,8 +159,8 @@ def _totals(rows: RowTotals, metadata: Metadata) -> dict[str, Any]:
     return {} if None in lost else {"source_frames": rows.frames + sum(filter(None, lost))}
 
 
-def _moved(source: Mapping[str, Any], session: Path, output: Path) -> dict[str, Any]:
-    """Return the entry of the source, with its path relative to the clip."""
+def moved_source(source: Mapping[str, Any], session: Path, output: Path) -> dict[str, Any]:
+    """Return the entry of the source, with its path relative to a new session."""
     moved = dict(source)
     if source.get("relative"):
         path = session.absolute().parent / source["relative"]

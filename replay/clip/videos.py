@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 
 from dgrec.errors import VideoError
 from dgrec.footage import Pixels, VideoFrames, find_footage
+from dgrec.format import utc_ns, utc_text
+from dgrec.replay.clip.kept_packets import KeptClip, copy_kept
 from dgrec.replay.clip.packets import VideoTarget, copy_packets
 from dgrec.replay.clip.recorded_videos import ClipReport, RecordedVideo
 from dgrec.replay.clip.rows import ClipRows
@@ -27,7 +30,13 @@ def cut(
     report: ClipReport,
 ) -> dict[str, Any] | None:
     """Write the clip's part of a recorded video; return its metadata entry."""
-    places = copy_packets(video, rows, target)
+    kept = copy_kept(video, rows, target) if video.entry.get("packets") == "kept" else None
+    places: list[int | None] | None
+    if kept is not None:
+        places = kept.places
+        report.notes += kept.notes
+    else:
+        places = copy_packets(video, rows, target) if "packets" not in video.entry else None
     copied = places is not None
     if places is None:
         try:
@@ -35,7 +44,9 @@ def cut(
         except VideoError as error:
             report.notes.append(f"{error}: the clip has no {video.kind} video")
             return None
-    if not places:
+    if all(place is None for place in places):
+        if places:
+            target.path.unlink()
         report.notes.append(f"none of the frames is in the {video.kind} video")
         return None
     if report.videos and any(
@@ -49,7 +60,19 @@ def cut(
     rows.number_video(places)
     report.videos.append((target.path, copied))
     known = video.entry if copied else {}
-    return _entry(target.path, video.kind, places, rows, known)
+    entry = _entry(target.path, video.kind, places, rows, known)
+    if kept is not None:
+        entry |= {"packets": "kept", "started_at": _start(rows, kept)}
+    return entry
+
+
+def _start(rows: ClipRows, kept: KeptClip) -> str | None:
+    """Return when the first picture of a video of kept packets would have been captured."""
+    first = next(at for at, place in enumerate(kept.places) if place is not None)
+    stamp = rows.facts["captured_at"][kept.places[first]].as_py()
+    if stamp is None:
+        return None
+    return utc_text(utc_ns(stamp - dt.timedelta(microseconds=kept.times_us[first])))
 
 
 def from_source(
@@ -140,9 +163,9 @@ def _entry(
     rows: ClipRows,
     old: Mapping[str, Any],
 ) -> dict[str, Any]:
-    assert places[0] is not None  # a video does not begin with a repeated picture
-    with contextlib.closing(VideoFrames(path)) as video:
-        image = video.read(0)
+    first = next((number, place) for number, place in enumerate(places) if place is not None)
+    with contextlib.closing(VideoFrames(path, kept="packets" in old)) as video:
+        image = video.read(first[0])
     assert image is not None  # it was written just now, with at least one frame
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -153,7 +176,7 @@ def _entry(
         "width": image.shape[1],
         "height": image.shape[0],
         "frames": len(places),
-        "started_at": rows.captured_at(places[0]),
+        "started_at": rows.captured_at(first[1]),
         "size": path.stat().st_size,
         "sha256": digest,
     }

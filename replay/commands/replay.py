@@ -102,6 +102,15 @@ Keys in the window:
     "--loop", is_flag=True, help="Play again and again: a window, or what a GIF or WebP says."
 )
 @overlay_options
+@click.option(
+    "--analyzers",
+    "analyzer_functions",
+    multiple=True,
+    metavar="FILE.py:FUNCTION",
+    help="Draw with the analyzers that a function of yours returns: your own classes, which a "
+    "session never brings along, or those of degirum_tools with other settings than the recorded "
+    "ones. FILE.py is run as any Python program is.",
+)
 @picture_options
 @click.option("--quiet", "-q", is_flag=True, help="No progress bar; say only what went wrong.")
 def replay_command(
@@ -119,6 +128,7 @@ def replay_command(
     speed: float,
     loop: bool,
     side_by_side: Path | None,
+    analyzer_functions: tuple[str, ...],
     quiet: bool,
     **options: Any,
 ) -> None:
@@ -126,7 +136,8 @@ def replay_command(
 
     The pixels come from the recorded file, which must be unchanged; for a camera, from the video
     that was recorded beside the session. PySDK itself draws, so that the picture is the one that
-    was seen live. In a window the session runs at its recorded pace; a click on the time line below
+    was seen live; tracks, zones, lines and events of degirum_tools' analyzers are drawn by
+    degirum_tools. In a window the session runs at its recorded pace; a click on the time line below
     goes there.
 
     --blur is PySDK's own, and for looks only: it fails on boxes that reach over the left or upper
@@ -142,10 +153,17 @@ def replay_command(
     _check_pairs(context.params)
 
     import dgrec
-    from dgrec.errors import VideoError
+    from dgrec.analyzers import AnalyzerRequest
+    from dgrec.errors import ConfigError, VideoError
     from dgrec.footage import Pixels, files_of, find_footage, refuse_recorded
     from dgrec.replay.rendering import choose_output, select_frames
 
+    if analyzer_functions and options["no_overlay"]:
+        raise click.UsageError("--analyzers does nothing with --no-overlay")
+    try:
+        request = AnalyzerRequest(functions=analyzer_functions)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None
     with ExitStack() as closing:
         opened = closing.enter_context(dgrec.open(session))
         if not len(opened):
@@ -171,7 +189,7 @@ def replay_command(
                 notes.append(f"{path.name}: {note}")
         if len(sessions) > 1 and not together:
             check_group([opened, *(other for other, _ in beside)])
-        scene = _scene(settings, options, chosen, footage)
+        scene = replace(_scene(settings, options, chosen, footage), analyzers=tuple(request.make()))
         if chosen is None:
             _say(notes)
             together = len(sessions) > 1

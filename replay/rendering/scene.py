@@ -38,6 +38,8 @@ class Scene:
 
     #: Overlay settings that replace the recorded ones.
     settings: Mapping[str, Any] = field(default_factory=dict)
+    #: The user's own analyzers, which draw what they had added.
+    analyzers: tuple[Any, ...] = ()
     #: Whether PySDK's overlay is drawn.
     overlay: bool = True
     #: A predicate on the detections to draw.
@@ -121,7 +123,7 @@ class Scene:
                 )
             )
         if self.overlay:
-            overlay: Painter = OverlayPainter(self.settings)
+            overlay: Painter = OverlayPainter(self.settings, self.analyzers)
             if self.where is not None:
                 overlay = Filtered(overlay, self._filter(session, closing).choose)
             painters.append(overlay)

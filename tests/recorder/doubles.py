@@ -311,6 +311,7 @@ def new_stream(
     earlier: Earlier = _NOTHING_EARLIER,
     watchers: tuple[Watcher, ...] = (),
     in_step: bool = False,
+    packets: Any = None,
     **choices: Any,
 ) -> Stream:
     """Return a recording that is ready to run; ``choices`` are those of `options_of`."""
@@ -322,6 +323,7 @@ def new_stream(
         clock=clock,
         overwrite=overwrite,
         earlier=earlier,
+        packets=packets,
     )
     recorder.watchers, recorder.in_step = watchers, in_step
     return Stream(model, capture, recorder, clock=clock)

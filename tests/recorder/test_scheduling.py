@@ -20,7 +20,7 @@ import json, os, sys, threading
 from pathlib import Path
 import numpy as np
 from dgrec.recorder.video import check_codec, find_codec
-from dgrec.recorder.video.file import VideoFile
+from dgrec.recorder.video.file import EncodedVideo
 
 def threads():
     return [(os.sched_getscheduler(int(t)), os.getpriority(os.PRIO_PROCESS, int(t)))
@@ -28,7 +28,7 @@ def threads():
 
 def encode():
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
-    file = VideoFile(Path(sys.argv[2]), "raw", codec, 70)
+    file = EncodedVideo(Path(sys.argv[2]), "raw", codec, 70)
     for i in range(3):
         file.write(np.full((96, 128, 3), i, np.uint8), i * 40_000)
         seen.append(threads())

@@ -30,7 +30,7 @@ from dgrec.recorder.sources import FileSource, Frame, FrameSource, open_source, 
 from dgrec.recorder.video import encoder as video_module
 from dgrec.recorder.video import find_codec, video_options
 from dgrec.recorder.video.codecs import CODECS
-from dgrec.recorder.video.file import VideoFile, _CountedFile, drop_torn_end, frame_stamps
+from dgrec.recorder.video.file import EncodedVideo, _CountedFile, drop_torn_end, frame_stamps
 from dgrec.recorder.writing import parts as parts_module
 from dgrec.replay.verify import verify
 from dgrec.session import Session
@@ -181,7 +181,7 @@ def test_each_row_names_its_frame(tmp_path: Path, footage: Path, every: int) -> 
 
 
 def test_key_frames_by_the_clock(tmp_path: Path) -> None:
-    file = VideoFile(tmp_path / "v.mp4", "raw", find_codec("h264"), 70)
+    file = EncodedVideo(tmp_path / "v.mp4", "raw", find_codec("h264"), 70)
     stamps = [i * 70_000 for i in range(60)] + [9_000_000, 12_500_000]
     for i, pts in enumerate(stamps):
         file.write(np.full((49, 65, 3), i, np.uint8), pts)
@@ -199,16 +199,16 @@ def test_frames_left_out_keep_their_rows(
     tmp_path: Path, footage: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = threading.Event()
-    write = VideoFile.write
+    write = EncodedVideo.write
 
     encoded: list[int] = []
 
-    def slow(self: VideoFile, image: Any, pts_us: int) -> None:
+    def slow(self: EncodedVideo, image: Any, pts_us: int) -> None:
         assert gate.wait(60)
         write(self, image, pts_us)
         encoded.append(pts_us)
 
-    monkeypatch.setattr(VideoFile, "write", slow)
+    monkeypatch.setattr(EncodedVideo, "write", slow)
     monkeypatch.setattr(video_module, "_QUEUE_FRAMES", 5)
 
     def watch(index: int) -> None:
@@ -477,7 +477,7 @@ def test_codecs(tmp_path: Path, codec: str) -> None:
     noise = np.random.default_rng(1).integers(0, 255, (6, 8, 3), np.uint8).repeat(16, 0)
     for quality in (20, 90):
         path = tmp_path / f"{quality}.mp4"
-        file = VideoFile(path, "raw", find_codec(codec), quality, (128, 96))
+        file = EncodedVideo(path, "raw", find_codec(codec), quality, (128, 96))
         for i in range(12):
             file.write(np.roll(noise.repeat(16, 1), i, 1), i * 100_001)
         file.close()
@@ -537,7 +537,7 @@ def test_pictures_of_other_sizes(tmp_path: Path) -> None:
     small = np.full((50, 100, 3), 255, np.uint8)
     kinds: tuple[VideoKind, ...] = ("raw", "annotated")
     for kind in kinds:
-        file = VideoFile(tmp_path / f"{kind}.mp4", kind, find_codec("h264"), 90)
+        file = EncodedVideo(tmp_path / f"{kind}.mp4", kind, find_codec("h264"), 90)
         for i, image in enumerate((white, tall, small)):
             file.write(image, i * 40_000)
         file.close()
@@ -549,7 +549,7 @@ def test_pictures_of_other_sizes(tmp_path: Path) -> None:
 
 
 def test_a_torn_end_is_cut_off(tmp_path: Path) -> None:
-    file = VideoFile(tmp_path / "v.mp4", "raw", find_codec("h264"), 90)
+    file = EncodedVideo(tmp_path / "v.mp4", "raw", find_codec("h264"), 90)
     noise = np.random.default_rng(1).integers(0, 255, (96, 128, 3), np.uint8)
     for i in range(60):
         file.write(np.roll(noise, i, 1), i * 40_000)

@@ -19,7 +19,8 @@ import pytest
 
 from dgrec.errors import VideoError
 from dgrec.footage import VideoFrames
-from dgrec.footage.frame_index import FrameIndex, UntrustedIndexError, is_random_access_point
+from dgrec.footage.frame_index import FrameIndex, UntrustedIndexError
+from dgrec.video import is_random_access_point
 from tests.replay.clips import HEIGHT, WIDTH, number_in, numbered_image, write_clip
 
 FRAMES = 150

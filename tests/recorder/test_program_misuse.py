@@ -1,0 +1,401 @@
+"""Programs that record themselves in unusual ways: what must neither break them nor be lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import dgrec
+from dgrec.recorder.options import RecordingOptions
+from dgrec.recorder.program.run import Recorded, run_program
+from dgrec.replay.verify import verify
+from tests.factory import make_detection
+from tests.recorder.doubles import PysdkDouble
+
+IMAGE = np.zeros((48, 64, 3), np.uint8)
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return tmp_path / "s.parquet"
+
+
+def double() -> PysdkDouble:
+    return PysdkDouble("Detection", lambda index: [make_detection(index)])
+
+
+def test_the_program_may_change_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with dgrec.Recorder("s.parquet") as recorder:
+        recorder.add([])
+        os.chdir("other")
+        recorder.add([])
+    assert recorder.files == [tmp_path / "s.parquet"]
+    with dgrec.open(tmp_path / "s.parquet") as session:
+        assert len(session) == 2
+
+
+def test_a_loop_that_outlasts_the_watching_goes_on(output: Path) -> None:
+    model, reached, may_go_on = double(), threading.Event(), threading.Event()
+    seen: list[Any] = []
+
+    def frames() -> Iterator[Any]:
+        for number in range(5):
+            yield IMAGE.copy()
+            if number == 2:
+                reached.set()
+                may_go_on.wait(30)
+
+    loop = threading.Thread(target=lambda: seen.extend(model.predict_batch(frames())))
+    with dgrec.Recorder(output) as recorder, recorder.watch(model):
+        loop.start()
+        assert reached.wait(30)
+    may_go_on.set()
+    loop.join()
+    assert len(seen) == 5
+    assert verify(output) == []
+    with dgrec.open(output) as session:
+        assert [frame.results for frame in session] == [result.results for result in seen[:3]]
+
+
+def test_an_error_is_not_masked_where_the_recorder_is_closed_too_early(output: Path) -> None:
+    model, error = double(), ZeroDivisionError("mine")
+
+    def run() -> None:
+        with dgrec.Recorder(output) as recorder, recorder.watch(model):
+            list(model.predict_batch([IMAGE]))
+            recorder.close()
+            raise error
+
+    with pytest.raises(ZeroDivisionError) as raised:
+        run()
+    assert raised.value is error
+
+
+def test_one_array_for_all_frames(output: Path) -> None:
+    model, buffer = double(), IMAGE.copy()
+
+    def frames() -> Iterator[Any]:
+        for _ in range(4):
+            time.sleep(0.01)
+            yield buffer
+
+    with dgrec.Recorder(output) as recorder, recorder.watch(model):
+        list(model.predict_batch(frames()))
+    assert verify(output) == []
+    with dgrec.open(output) as session:
+        rows = session.frames.to_pylist()
+    assert [row["source_frame"] for row in rows] == [0, 1, 2, 3]
+    stamps = [row["captured_at"] for row in rows]
+    assert len(set(stamps)) == 4
+
+
+def test_a_model_with_a_list_and_arguments_of_its_own(output: Path) -> None:
+    class Listing(PysdkDouble):
+        def predict_batch(self, frames: Any, *, offset: int = 0) -> Any:
+            assert offset == 3
+            return list(super().predict_batch(frames))
+
+    model = Listing("Detection", lambda index: [make_detection(index)])
+    with dgrec.Recorder(output) as recorder, recorder.watch(model):
+        assert len(list(model.predict_batch([IMAGE, IMAGE], offset=3))) == 2
+    with dgrec.open(output) as session:
+        assert len(session) == 2
+
+
+def test_a_result_that_is_changed_all_the_time_is_not_lost(output: Path) -> None:
+    model = double()
+    with dgrec.Recorder(output) as recorder, recorder.watch(model):
+        for result in model.predict_batch([IMAGE] * 2):
+            result.note = {}
+            end = time.monotonic() + 0.7  # longer than a result is held
+            while time.monotonic() < end:
+                for key in range(2000):
+                    result.note[str(key)] = key
+                result.note.clear()
+    with dgrec.open(output) as session:
+        assert len(session) == 2
+
+
+def test_the_last_result_that_cannot_be_recorded_is_reported(output: Path) -> None:
+    model = double()
+
+    def run() -> None:
+        with dgrec.Recorder(output) as recorder, recorder.watch(model):
+            for number, result in enumerate(model.predict_batch([IMAGE] * 3)):
+                if number == 1:
+                    result.results.append({"lock": threading.Lock()})
+                    break
+
+    with pytest.raises(dgrec.DgrecError, match="cannot be copied"):
+        run()
+    with dgrec.open(output) as session:
+        assert len(session) == 1
+
+
+def test_a_fork_leaves_the_block_of_its_parent(output: Path) -> None:
+    parent = os.getpid()
+    code = 1
+    try:
+        with dgrec.Recorder(output) as recorder:
+            recorder.add([])
+            pid = os.fork()
+        code = 0
+    finally:
+        if os.getpid() != parent:
+            os._exit(code)
+    assert os.waitpid(pid, 0)[1] == 0
+    with dgrec.open(output) as session:
+        assert len(session) == 1
+
+
+def test_an_output_that_leaves_by_any_exception_does_not_hang_the_program(output: Path) -> None:
+    class Leaves(dgrec.Output):
+        capacity = 2
+
+        def frame(self, row: Any, result: Any) -> None:
+            raise GeneratorExit
+
+    recorder = dgrec.Recorder(output, outputs=[Leaves()])
+    adding = threading.Thread(target=lambda: [recorder.add([]) for _ in range(10)], daemon=True)
+    adding.start()
+    adding.join(20)
+    assert not adding.is_alive()
+    assert "GeneratorExit" in recorder.close()["notes"][0]
+    with dgrec.open(output) as session:
+        assert len(session) == 10
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [{"max_frames": 3}, {"fps": 5}, {"loop": True}, {"metadata": {"format": {"name": "mine"}}}],
+)
+def test_what_a_recorder_would_not_heed_is_refused(output: Path, choices: Any) -> None:
+    with pytest.raises(dgrec.ConfigError, match=r"reads no source|written by dgrec"):
+        dgrec.Recorder(output, **choices)
+
+
+def test_an_output_for_the_main_thread_is_refused(output: Path) -> None:
+    class Window(dgrec.Output):
+        needs_main_thread = True
+
+    with pytest.raises(dgrec.ConfigError, match="needs the main thread"):
+        dgrec.Recorder(output, outputs=[Window()])
+
+
+@pytest.mark.parametrize("stamp", [time.time() * 1000, 1e300, 10**400])
+def test_a_stamp_that_is_no_second(output: Path, stamp: float) -> None:
+    with dgrec.Recorder(output) as recorder:
+        with pytest.raises(dgrec.ConfigError, match=r"captured_at: .* (future|seconds)"):
+            recorder.add([], captured_at=stamp)
+        recorder.add([])
+    with dgrec.open(output) as session:
+        assert len(session) == 1
+
+
+# --- programs ---
+
+HEAD = """
+import dgrec, os, sys
+import numpy as np
+from degirum_tools.compound_models.compound_models import ModelLike
+from tests.recorder.doubles import PysdkDouble
+IMAGE = np.zeros((48, 64, 3), np.uint8)
+
+class Model(PysdkDouble, ModelLike):
+    non_blocking_batch_predict = False
+
+    def __init__(self):
+        super().__init__("Detection", lambda index: [])
+
+    def __eq__(self, other):  # and so it has no hash
+        return True
+
+    def predict(self, image, threshold=0.5):
+        return next(PysdkDouble.predict_batch(self, [image]))
+
+    def __call__(self, image):
+        return self.predict(image)
+
+    def predict_batch(self, frames):
+        return PysdkDouble.predict_batch(self, frames)
+"""
+
+
+def write_program(folder: Path, text: str) -> list[str]:
+    program = folder / "app.py"
+    program.write_text(textwrap.dedent(HEAD) + textwrap.dedent(text))
+    return [sys.executable, str(program)]
+
+
+@pytest.fixture
+def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+
+    def run(text: str) -> tuple[int, list[Recorded]]:
+        command = write_program(tmp_path, text)
+        return run_program(command, tmp_path / "recorded", RecordingOptions())
+
+    return run
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_processes_at_once_are_all_recorded(
+    recorded: Any, capfd: pytest.CaptureFixture[str], method: str
+) -> None:
+    code, found = recorded(
+        f"""
+        import multiprocessing
+
+        def work(barrier):
+            model = Model()
+            barrier.wait(60)
+            model(IMAGE), model(IMAGE)
+            assert len(list(model.predict_batch([IMAGE] * 3))) == 3
+
+        if __name__ == "__main__":
+            context = multiprocessing.get_context({method!r})
+            barrier = context.Barrier(3)
+            processes = [context.Process(target=work, args=(barrier,)) for _ in range(3)]
+            for each in processes:
+                each.start()
+            for each in processes:
+                each.join()
+            sys.exit(sum(each.exitcode for each in processes))
+        """
+    )
+    assert (code, capfd.readouterr().err) == (0, "")
+    assert sorted(each.frames for each in found) == [2, 2, 2, 3, 3, 3]
+    assert [each.recovery for each in found] == [None] * 6
+    assert [verify(each.path) for each in found] == [[]] * 6
+
+
+def test_an_odd_program_is_not_disturbed(recorded: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    code, found = recorded(
+        """
+        sys.argv.clear()
+        one, other = Model(), Model()
+        one.predict(IMAGE, threshold=0.1), other(IMAGE), one.predict(image=IMAGE)
+        list(one.predict_batch(frames=[IMAGE] * 3))
+        open(os.path.join(os.environ["DGREC_RECORD"], "mine.parquet"), "w").write("my own file")
+        sys.exit(5)
+        """
+    )
+    assert (code, capfd.readouterr().err) == (5, "")
+    assert sorted(each.frames for each in found) == [1, 2, 3]
+
+
+def test_a_program_that_removes_the_folder(recorded: Any) -> None:
+    assert recorded("import shutil; shutil.rmtree(os.environ['DGREC_RECORD']); sys.exit(6)") == (
+        6,
+        [],
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "what"),
+    [
+        ("echo hi", 0o755, "cannot be started: Exec format error .a script needs"),
+        ("echo hi", 0o644, "is not executable"),
+    ],
+)
+def test_what_is_no_program(tmp_path: Path, text: str, mode: int, what: str) -> None:
+    script = tmp_path / "script"
+    script.write_text(text)
+    script.chmod(mode)
+    with pytest.raises(dgrec.ConfigError, match=f"script: {what}"):
+        run_program([str(script)], tmp_path / "recorded", RecordingOptions())
+
+
+def test_a_recorder_that_is_dropped_is_sealed_at_the_end(tmp_path: Path) -> None:
+    command = write_program(
+        tmp_path,
+        """
+        def work(name):
+            recorder = dgrec.Recorder(name)
+            recorder.mark("begin")
+            if name == "s.parquet":
+                recorder.add([])
+
+        work("s.parquet")
+        work("marks.parquet")
+        """,
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True)
+    for name, frames in (("s.parquet", 1), ("marks.parquet", 0)):
+        assert verify(tmp_path / name) == []
+        with dgrec.open(tmp_path / name) as session:
+            assert len(session) == frames
+            assert [event["text"] for event in session.metadata["events"]] == ["begin"]
+
+
+@pytest.mark.parametrize(
+    "block", ["for result in stream", "with stream:\n    for result in stream"]
+)
+def test_a_fork_that_leaves_the_loop_ends(tmp_path: Path, block: str) -> None:
+    command = write_program(
+        tmp_path,
+        f"""
+import faulthandler
+
+class Stream(Model):
+    def predict_batch(self, frames):
+        for image in frames:
+            yield None if image is None else self.predict(image)
+
+stream = dgrec.predict_stream(Stream(), "sample", output="s.parquet", max_frames=5)
+pid = None
+{block}:
+        if pid is None:
+            pid = os.fork()
+            if pid == 0:
+                faulthandler.dump_traceback_later(20, exit=True)
+                sys.exit(0)
+            assert os.waitpid(pid, 0)[1] == 0
+""",
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    ended = subprocess.run(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, timeout=60
+    )
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert verify(tmp_path / "s.parquet") == []
+    with dgrec.open(tmp_path / "s.parquet") as session:
+        assert len(session) == 5
+
+
+def test_ctrl_c_while_it_is_sealed_waits_for_the_end(output: Path) -> None:
+    recorder = dgrec.Recorder(output)
+    for _ in range(5):
+        recorder.add([])
+    session = recorder._main
+    assert session is not None
+    close = session.writer._writer.close
+
+    def interrupted() -> None:
+        signal.raise_signal(signal.SIGINT)
+        close()
+
+    session.writer._writer.close = interrupted  # type: ignore[method-assign]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            recorder.close()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert verify(output) == []
+    with dgrec.open(output) as sealed:
+        assert len(sealed) == 5
