@@ -392,6 +392,19 @@ def test_a_clip_has_what_was_logged_in_its_time(tmp_path: Path) -> None:
         assert verify(output) == []
 
 
+def test_a_clip_has_the_marks_of_its_time(tmp_path: Path) -> None:
+    events = [{"kind": "mark", "at": utc_text(at(frame)), "text": f"{frame}"} for frame in range(6)]
+    metadata = {**new_metadata(), "events": [*events, {"kind": "mark", "text": "when?"}]}
+    path = write_session(tmp_path / "s.parquet", make_rows(6), metadata)
+    for number, (start, end) in enumerate([(0, 2), (2, 4), (4, 6)]):
+        output = tmp_path / f"clip{number}.parquet"
+        with dgrec.open(path) as session:
+            write_clip(session, [Span(start, end)], output)
+        with dgrec.open(output) as session:
+            texts = [event["text"] for event in session.metadata["events"]]
+        assert texts == [str(start), str(start + 1), "when?"]
+
+
 # --- files from elsewhere ----------------------------------------------------------------------
 
 
