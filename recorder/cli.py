@@ -250,10 +250,9 @@ def recover_command(journals: tuple[Path, ...], output: Path | None, keep: bool)
 def run_command(folder: Path, command: tuple[str, ...], quiet: bool, **given: Any) -> None:
     """Run COMMAND, an unchanged Python program, and record the results of its PySDK models.
 
-    Each run of a model (predict_batch, predict_stream, a gizmo) makes a session in the folder, and
-    the single calls of a model make one together. Of a compound model the combined results are
-    recorded. The program behaves as without dgrec; if recording fails, the program goes on. The
-    exit code is the program's.
+    Each model makes a session in the folder, of all that it yields (predict_batch, predict_stream,
+    predict, gizmos). Of a compound model the combined results are recorded. The program behaves as
+    without dgrec; if recording fails, the program goes on. The exit code is the program's.
     """
     from dgrec.recorder.command import run_run
 

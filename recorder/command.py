@@ -174,7 +174,7 @@ def _exit_code(job: Job, console: Console, min_free: int | None) -> int:
 
 def run_run(command: Sequence[str], folder: Path, options: RecordingOptions, *, quiet: bool) -> int:
     """Run a program, say on stderr what was recorded of it, and return its exit code."""
-    from dgrec.recorder.program.run import run_program
+    from dgrec.recorder.program import run_program
 
     console = Console(stderr=True, quiet=quiet)
     code, found = run_program(command, folder, options)

@@ -254,8 +254,9 @@ def describe_result(result: Any) -> Metadata:
     if isinstance(result, DetectionList):  # drawn as PySDK draws such detections
         return {"model": {"result_type": "Detection"}, "overlay": {"alpha": "auto"}}
     plain: Metadata = json_values.plain(result_values.described(result))
-    drawing = analyzers.describe(analyzers.analyzers_of_result(result))
-    return {**({"analyzers": drawing} if drawing else {}), **plain}
+    if attached := analyzers.analyzers_of_result(result):
+        plain["analyzers"] = analyzers.describe(attached)
+    return plain
 
 
 def added_attributes(result: Any, losses: json_values.Losses | None = None) -> str | None:

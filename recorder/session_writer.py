@@ -323,6 +323,10 @@ class SessionWriter:
     # --- what became of it ---
 
     @property
+    def is_closed(self) -> bool:
+        return self._is_closed
+
+    @property
     def journal(self) -> Path:
         """The journal that is being written."""
         return self._journal.path

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from dgrec.analyzers import with_degirum_counts
 from dgrec.errors import VideoError
 from dgrec.format import OVERLAY_SETTINGS, InnerResult, RestoredFrame
 from dgrec.overlay.overlay import image_overlay
@@ -69,7 +70,7 @@ def pysdk_result(
     for name, value in recorded.attributes.items():
         # Never replace an attribute of PySDK's own.
         if not hasattr(result, name):
-            setattr(result, name, value)
+            setattr(result, name, with_degirum_counts(value))
     if _has_extra_results(results):
         result.__class__ = _combined(result_class)
     return result

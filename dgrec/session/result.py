@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dgrec.analyzers import drawing_of, recorded_time, with_degirum_counts
+from dgrec.analyzers import drawing_of, recorded_time
 from dgrec.errors import OverlayError, VideoError
 from dgrec.format import OVERLAY_SETTINGS, Metadata, RestoredFrame, restore, utc_ns
 from dgrec.overlay import as_pil, image_overlay, pysdk_result
@@ -80,6 +80,11 @@ class RecordedResult:
         """When the frame had been read (UTC); None if unknown."""
         stamp: dt.datetime | None = self.row["captured_at"]
         return stamp
+
+    @property
+    def described(self) -> Mapping[str, Any] | None:
+        """What the row says of its own ``model`` and ``overlay``; None: they are the session's."""
+        return self._restored.described or None
 
     @property
     def completed_ns(self) -> int | None:
@@ -223,7 +228,7 @@ class RecordedResult:
         """Return a real PySDK result object for ``image``, equal to `predict_stream`'s."""
         restored = self._restored
         is_own = "model" in restored.described
-        result = pysdk_result(
+        return pysdk_result(
             self._described,
             restored,
             image,
@@ -231,10 +236,6 @@ class RecordedResult:
             # The session's labels are not those of a result of another kind.
             self.label_dictionary if labels is None or is_own else labels,
         )
-        for name, value in self.attributes.items():
-            if getattr(result, name, None) is value:
-                setattr(result, name, with_degirum_counts(value))
-        return result
 
     @property
     def _described(self) -> dict[str, Any]:

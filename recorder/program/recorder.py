@@ -112,6 +112,7 @@ class Recorder:
         self._lock = threading.RLock()
         self._process = os.getpid()
         self._is_closed = False
+        self._is_beginning = False
         #: By model, or by name.
         self._sessions: dict[Hashable, ProgramSession] = {}
         #: The first session, which has the events and signals.
@@ -316,15 +317,25 @@ class Recorder:
     def _session_of(
         self, key: Hashable, name: str | None, described: Callable[[], Metadata]
     ) -> ProgramSession | None:
-        """Return the session of a model or gizmo; None in a process that was forked."""
+        """Return the session of a model or gizmo; None after a fork, or once it is closed."""
         if self._process != os.getpid():
             return None
         with self._lock:
-            self._check_open()
+            if self._is_closed:
+                return None
             key = name if name is not None else key
             return self._sessions.get(key) or self._begin(key, described(), name)
 
     def _begin(self, key: Hashable, described: Metadata, name: str | None = None) -> ProgramSession:
+        if self._is_beginning:  # a signal handler, while the session is begun in the same thread
+            raise DgrecError(f"{self.output}: the recorder is beginning its session right now")
+        self._is_beginning = True
+        try:
+            return self._begun(key, described, name)
+        finally:
+            self._is_beginning = False
+
+    def _begun(self, key: Hashable, described: Metadata, name: str | None) -> ProgramSession:
         output = self.output
         if self._sessions or name is not None:
             output = path_beside(output, name, described)

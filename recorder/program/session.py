@@ -55,6 +55,7 @@ class ProgramSession:
         self.metadata = metadata
         self._size = source_size(metadata)
         self._numbers = threading.Lock()
+        self._adding = threading.Lock()
         self._next = 0
         self.writer = SessionWriter(
             output, options, metadata=metadata, overwrite=overwrite, clock=clock, outputs=outputs
@@ -69,8 +70,10 @@ class ProgramSession:
 
     def add(self, result: Any, image: Any, capture: Capture) -> None:
         """Record a result that the program has done with."""
-        completed_ns = self.clock.now_ns()
-        self.writer.add(self._frame(result, image, capture, completed_ns), result, completed_ns)
+        with self._adding:  # numbers and times in the order of the rows
+            completed_ns = self.clock.now_ns()
+            frame = self._frame(result, image, capture, completed_ns)
+            self.writer.add(frame, result, completed_ns)
 
     def hold(self, result: Any, capture: Capture) -> None:
         """Record a result that has just come out, with what the program adds to it."""
@@ -85,9 +88,9 @@ class ProgramSession:
         """Record what is held, if it can be; `close` raises it otherwise."""
         self.writer.release_late()
 
-    def run_ended(self) -> None:
-        """Record what is held: the model's run, or the program's loop over it, is over."""
-        self.release_late()
+    @property
+    def is_closed(self) -> bool:
+        return self.writer.is_closed
 
     def close(self, ending: Ending | None = None) -> None:
         self.metadata = self.writer.close(ending)

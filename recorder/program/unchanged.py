@@ -72,8 +72,7 @@ def _recorded_method(
     def run(model: Any, *arguments: Any, **options: Any) -> Any:
         bound = functools.partial(method, model)
         functools.update_wrapper(bound, method)
-        is_batch = method.__name__ != "predict"
-        watched = Watched(lambda: _sessions.of(model, is_batch), _OUTERMOST)
+        watched = Watched(lambda: _sessions.of(model), _OUTERMOST)
         return recorded(bound, watched)(*arguments, **options)
 
     return run
@@ -83,8 +82,6 @@ class _Session(ProgramSession):
     """A session whose failure ends the recording, and not the program."""
 
     is_over = False
-    #: Whether it is of one run of the model, and over with it.
-    is_of_run = False
 
     def hold(self, result: Any, capture: Capture) -> None:
         with self._surviving():
@@ -93,12 +90,6 @@ class _Session(ProgramSession):
     def release(self) -> None:
         with self._surviving():
             super().release()
-
-    def run_ended(self) -> None:
-        if self.is_of_run:
-            self.end()
-        else:
-            self.release()
 
     def end(self) -> None:
         with self._surviving():
@@ -118,26 +109,27 @@ class _Session(ProgramSession):
 
 
 class _Sessions:
-    """The sessions of this process: one for each batch of a model, and one for its single calls."""
+    """The sessions of this process: one for each model."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._clock = Clock()
         self._process = os.getpid()
         #: By the identity of a model, which may be equal to others.
-        self._calls: dict[int, tuple[weakref.ref[Any], _Session]] = {}
+        self._found: dict[int, tuple[weakref.ref[Any], _Session]] = {}
+        #: Of models that are gone, too.
         self._all: list[_Session] = []
         self._has_failed = False
 
-    def of(self, model: Any, is_batch: bool) -> _Session | None:
+    def of(self, model: Any) -> _Session | None:
         """Return the session for a run of a model; None where nothing is recorded (any more)."""
         with self._lock:
             if self._process != os.getpid():  # a fork has sessions of its own
                 self.__init__()  # type: ignore[misc]
             if self._has_failed:
                 return None
-            if not is_batch and id(model) in self._calls:
-                known, session = self._calls[id(model)]
+            if id(model) in self._found:
+                known, session = self._found[id(model)]
                 if known() is model:
                     return session
             try:
@@ -147,10 +139,8 @@ class _Sessions:
                 self._has_failed = True
                 _say(f"{_reason(error)}; the program goes on, and is not recorded")
                 return None
-            session.is_of_run = is_batch
-            self._all = [each for each in self._all if not each.is_over] + [session]
-            if not is_batch:
-                self._calls[id(model)] = reference, session
+            self._all.append(session)
+            self._found[id(model)] = reference, session
             return session
 
     def close(self) -> None:

@@ -129,7 +129,8 @@ def _recorded(
                     result = next(results)
                 except StopIteration:
                     return
-            if result is None or not watched.is_on():  # nothing yet, of a model that does not wait
+            # Nothing yet, of a model that does not wait; or nobody records any more.
+            if result is None or not watched.is_on() or session.is_closed:
                 yield result
                 continue
             session.hold(result, given.take(result))
@@ -139,7 +140,7 @@ def _recorded(
         if close := getattr(results, "close", None):
             close()
         with contextlib.suppress(DgrecError):  # which closing the recorder raises as well
-            session.run_ended()
+            session.release()
 
 
 def _recorded_call(method: Callable[..., Any], watched: Watched) -> Callable[..., Any]:

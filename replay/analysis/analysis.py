@@ -228,6 +228,7 @@ class _Runner:
             attributes=json_values.dumps(attributes) if attributes else None,
             info=frame.info,
             conversion=frame.sampled_conversion,
+            described=frame.described,
         )
 
     def _remove_replaced(self, frame: RecordedResult) -> None:
