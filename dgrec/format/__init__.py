@@ -35,7 +35,7 @@ from dgrec.format.metadata import (
 from dgrec.format.parquet import SealedFile, leaves_of, seal, write_sealed
 from dgrec.format.recorded_objects import InnerResult, is_result, is_stream_meta
 from dgrec.format.result_values import OVERLAY_SETTINGS
-from dgrec.format.schema import DETECTION, LABEL_LEAF, SCHEMA, SIGNAL
+from dgrec.format.schema import DETECTION, LABEL_LEAF, LATER_COLUMNS, SCHEMA, SIGNAL
 from dgrec.format.signals import (
     LONGEST_NAME,
     MOST_WITHOUT_ROW,
@@ -74,6 +74,7 @@ __all__ = [
     "JournalTail",
     "JournalWriter",
     "LABEL_LEAF",
+    "LATER_COLUMNS",
     "LONGEST_NAME",
     "MOST_WITHOUT_ROW",
     "LARGEST_MEASUREMENT",

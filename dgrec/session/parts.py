@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from dgrec.errors import DgrecError, NotASessionError
 from dgrec.format import (
+    LATER_COLUMNS,
     LOSSES,
     TOTALLED,
     Checksums,
@@ -207,7 +208,7 @@ class PartSet:
                     text = str(error).removeprefix(f"{path}: ")
                     self.damage.append(f"part {number} ({path.name}) cannot be read: {text}")
                 continue
-            if schema is not None and not part.schema.equals(schema):
+            if schema is not None and not _earlier(part.schema).equals(_earlier(schema)):
                 self.damage.append(f"part {number} ({path.name}) has other columns: left out")
                 continue
             schema = part.schema
@@ -261,7 +262,8 @@ class PartSet:
 
     @property
     def schema(self) -> pa.Schema:
-        return self.parts[0].schema
+        """The columns of all parts: those that an earlier version of dgrec began lack some."""
+        return max((part.schema for part in self.parts), key=len)
 
     @property
     def sealed(self) -> bool:
@@ -330,6 +332,8 @@ class PartSet:
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows that one part had when the set was opened."""
         end = part.rows if end is None else min(end, part.rows)
+        if columns is None and len(part.schema) < len(self.schema):
+            columns = self.schema.names
         with self._reopened(part) as file:
             yield from file.batches(columns, start, end)
 
@@ -383,6 +387,11 @@ class PartSet:
         if self._open is not None:
             self._open[1].close()
             self._open = None
+
+
+def _earlier(schema: pa.Schema) -> pa.Schema:
+    """Return a schema without the columns that earlier versions of dgrec did not write."""
+    return pa.schema([field for field in schema if field.name not in LATER_COLUMNS])
 
 
 #: The metadata that are about one part, and are merged differently or not at all.

@@ -16,7 +16,16 @@ from typing import Any
 
 from dgrec.errors import ConfigError, DgrecError, OutputError
 from dgrec.footage import videos_beside
-from dgrec.format import SCHEMA, Event, Metadata, Row, is_being_written, utc_ns, utc_text
+from dgrec.format import (
+    LATER_COLUMNS,
+    SCHEMA,
+    Event,
+    Metadata,
+    Row,
+    is_being_written,
+    utc_ns,
+    utc_text,
+)
 from dgrec.paths import (
     JOURNAL_SUFFIX,
     VIDEO_SUFFIXES,
@@ -56,7 +65,8 @@ class Earlier:
         """Raise `ConfigError` if a run with this metadata does not continue the one before."""
         if self.metadata is None:
             return
-        if self.columns != tuple(SCHEMA.names):
+        needed = [name for name in SCHEMA.names if name not in LATER_COLUMNS]
+        if [name for name in self.columns if name not in LATER_COLUMNS] != needed:
             raise ConfigError(
                 f"{output}: has parts of another version of dgrec, which --continue does not mix; "
                 "choose another name"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -149,7 +150,8 @@ def _metadata(
             for start, end in zip(rows.starts, ends, strict=True)
         ]
         ranges = [(span[0], span[-1]) for span in spans if span]
-        metadata["events"] = [event for event in old["events"] if _is_within(event, ranges)]
+        times = rows.times_logged()
+        metadata["events"] = [event for event in old["events"] if _is_within(event, ranges, times)]
     return metadata
 
 
@@ -170,6 +172,19 @@ def moved_source(source: Mapping[str, Any], session: Path, output: Path) -> dict
     return moved
 
 
-def _is_within(event: Any, ranges: Sequence[tuple[int, int]]) -> bool:
+def _is_within(
+    event: Any,
+    ranges: Sequence[tuple[int, int]],
+    times: Sequence[tuple[dt.datetime | None, dt.datetime | None]],
+) -> bool:
     number = event.get("source_frame")
-    return number is None or any(first <= number <= last for first, last in ranges)
+    if number is not None:
+        return any(first <= number <= last for first, last in ranges)
+    if event.get("kind") != "mark":
+        return True
+    with contextlib.suppress(ValueError, TypeError):
+        at = dt.datetime.fromisoformat(str(event.get("at")))
+        return any(
+            (start is None or start <= at) and (end is None or at < end) for start, end in times
+        )
+    return True

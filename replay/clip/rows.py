@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
 from collections.abc import Iterator, Sequence
 
@@ -50,6 +51,18 @@ class ClipRows:
     def has_last(self) -> bool:
         """Whether the session's last row is among them."""
         return self._spans[-1].end == len(self.session)
+
+    def times_logged(self) -> list[tuple[dt.datetime | None, dt.datetime | None]]:
+        """Return from when until when what was marked belongs to each span; None: no limit."""
+        return [
+            (
+                self.facts["captured_at"][start].as_py() if span.start else None,
+                self.session.row(span.end)["completed_at"]
+                if span.end < len(self.session)
+                else None,
+            )
+            for span, start in zip(self._spans, self.starts, strict=True)
+        ]
 
     def times_us(self, *, of_source: bool) -> list[int]:
         """Return each row's time in a video, by the source's stamps or by capture, and its end.

@@ -12,7 +12,7 @@ import pytest
 import dgrec
 from dgrec.errors import DamagedSessionError, DgrecError, NotASessionError
 from dgrec.files import lock
-from dgrec.format import AT_START, Journal, JournalWriter, Row, seal
+from dgrec.format import AT_START, SCHEMA, Journal, JournalWriter, Row, seal
 from dgrec.paths import numbered_files, part_path
 from dgrec.session import Session, parts_of
 from tests.dgrec.compare import assert_same
@@ -351,6 +351,25 @@ def test_only_damaged_parts(tmp_path: Path) -> None:
     path.write_bytes(b"PAR1" + b"x" * 100)
     with pytest.raises(DamagedSessionError, match="s-0001"):
         dgrec.open(tmp_path / "s.parquet")
+
+
+def test_parts_that_an_earlier_version_began(tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    output = write_set(tmp_path)
+    with dgrec.open(output) as session:
+        expected = [row.row for row in session]
+    path = part_path(output, 1)
+    kept = pq.read_metadata(path).metadata
+    table = pq.ParquetFile(path).read().drop_columns(["signals"])
+    pq.write_table(table.replace_schema_metadata({b"dgrec": kept[b"dgrec"]}), path)
+    with dgrec.open(output) as session:
+        assert session.damage == []
+        assert [row.row for row in session] == expected
+        assert session.frames.num_rows == len(expected)
+        assert session.schema.names == SCHEMA.names
+        count = "SELECT count(*), count(signals), (SELECT count(*) FROM signals) FROM frames"
+        assert session.sql(count).fetchall() == [(len(expected), 0, 0)]
 
 
 @pytest.mark.slow

@@ -27,6 +27,7 @@ import dgrec
 from dgrec.errors import ConfigError, DgrecError
 from dgrec.format import (
     MOST_WITHOUT_ROW,
+    SCHEMA,
     Journal,
     JournalTail,
     JournalWriter,
@@ -39,6 +40,7 @@ from dgrec.format import signals as signals_module
 from dgrec.format.schema import METADATA_KEY
 from dgrec.recorder import host_signals
 from dgrec.recorder.recovery import recover
+from dgrec.recorder.writing.continuation import Earlier
 from dgrec.replay.clip import Span, write_clip
 from dgrec.replay.info import _sections, describe
 from dgrec.replay.report import write_plot, write_report
@@ -360,6 +362,15 @@ def test_sessions_with_and_without_the_column_are_asked_together(tmp_path: Path)
         assert count.fetchone() == (3, 1)
 
 
+def test_parts_of_an_earlier_version_are_continued(tmp_path: Path) -> None:
+    columns = tuple(name for name in SCHEMA.names if name != "signals")
+    metadata = new_metadata()
+    output = tmp_path / "s.parquet"
+    Earlier(metadata=metadata, columns=columns).check(output, metadata)
+    with pytest.raises(ConfigError, match="another version"):
+        Earlier(metadata=metadata, columns=columns[:-1]).check(output, metadata)
+
+
 # --- clips -------------------------------------------------------------------------------------
 
 
@@ -379,6 +390,19 @@ def test_a_clip_has_what_was_logged_in_its_time(tmp_path: Path) -> None:
             write_clip(session, [Span(start, end)], output)
         assert logged(output).get("rpm", []) == values, (start, end)
         assert verify(output) == []
+
+
+def test_a_clip_has_the_marks_of_its_time(tmp_path: Path) -> None:
+    events = [{"kind": "mark", "at": utc_text(at(frame)), "text": f"{frame}"} for frame in range(6)]
+    metadata = {**new_metadata(), "events": [*events, {"kind": "mark", "text": "when?"}]}
+    path = write_session(tmp_path / "s.parquet", make_rows(6), metadata)
+    for number, (start, end) in enumerate([(0, 2), (2, 4), (4, 6)]):
+        output = tmp_path / f"clip{number}.parquet"
+        with dgrec.open(path) as session:
+            write_clip(session, [Span(start, end)], output)
+        with dgrec.open(output) as session:
+            texts = [event["text"] for event in session.metadata["events"]]
+        assert texts == [str(start), str(start + 1), "when?"]
 
 
 # --- files from elsewhere ----------------------------------------------------------------------

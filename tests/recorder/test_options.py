@@ -15,6 +15,7 @@ from dgrec.recorder.options import (
     QUANTITIES,
     QueuePolicy,
     RecordingOptions,
+    SignalsChoice,
     VideoChoice,
     VideoPolicy,
 )
@@ -47,6 +48,7 @@ def test_the_words_are_those_of_the_types() -> None:
         "policy": QueuePolicy,
         "video": VideoChoice,
         "video_policy": VideoPolicy,
+        "signals": SignalsChoice,
     }
     assert {name: get_args(words) for name, words in types.items()} == CHOICES
     assert {*CHOICES, *QUANTITIES} <= {each.name for each in fields(RecordingOptions)}
