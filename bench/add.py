@@ -1,4 +1,4 @@
-"""What recording costs a program's own loop: `Recorder.add` in the caller's thread.
+"""What recording costs a program's own loop: `Recorder.add` and `log` in the caller's thread.
 
     python -m bench.add [--detections 10] [--frames 3000]
 
@@ -68,8 +68,10 @@ def main() -> None:
             of_lists = timed(recorder.add, lists)
         with dgrec.Recorder(Path(folder) / "results.parquet") as recorder:
             of_results = timed(recorder.add, objects)
+            of_values = timed(lambda value: recorder.log("value", value), [1.5] * len(lists))
     print(f"add(detections)   {of_lists:6.1f} us (median of {arguments.frames:,})")
     print(f"add(result)       {of_results:6.1f} us")
+    print(f"log(name, value)  {of_values:6.1f} us")
     print(f"a line of JSON    {line:6.1f} us")
 
 

@@ -10,7 +10,7 @@ import click
 
 from dgrec.errors import ConfigError
 
-__all__ = ["NamedPath", "Parsed"]
+__all__ = ["NamedPath", "Parsed", "analyzer_options"]
 
 if TYPE_CHECKING:
     _ParamType = click.ParamType[Any]
@@ -49,3 +49,26 @@ class Parsed(_ParamType):
             return self._parse(value)
         except ConfigError as error:
             self.fail(str(error), param, ctx)
+
+
+def analyzer_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add ``--tracker`` and ``--analyzers``."""
+    command = click.option(
+        "--analyzers",
+        "analyzer_functions",
+        multiple=True,
+        metavar="FILE.py:FUNCTION",
+        help="Run the analyzers that a function of yours returns: one of degirum_tools, or "
+        "your own ResultAnalyzerBase, or a list of them. Repeatable. FILE.py is "
+        "run as any Python program is: name only files that you trust.",
+    )(command)
+    return click.option(
+        "--tracker",
+        multiple=True,
+        is_flag=False,
+        flag_value="",
+        metavar="[NAME=VALUE ...]",
+        help="Track objects with degirum_tools' ObjectTracker, by its own settings: --tracker, or "
+        '--tracker "class_list=person,car track_thresh=0.3 trail_depth=10". It runs before '
+        "--analyzers.",
+    )(command)

@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from dgrec.errors import ConfigError
-from dgrec.options import NamedPath, Parsed
+from dgrec.options import NamedPath, Parsed, analyzer_options
 from dgrec.recorder.options import (
     CHOICES,
     HELP,
@@ -96,6 +96,13 @@ def _recording_options(
     help="Session file to write; {source} in it stands for the source's name.  [default: "
     "recordings/SOURCE-TIME.parquet]",
 )
+@click.option(
+    "--together",
+    is_flag=True,
+    help="The sessions of several sources are one recording, with one clock and one group: replay "
+    "shows them side by side in time, SQL joins them, clip cuts all at once. --output walk.parquet "
+    "then stands for walk-{source}.parquet.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the session file if it exists.")
 @click.option("--model-name", default="", help="Name of the model in its zoo.")
 @click.option(
@@ -127,6 +134,7 @@ def _recording_options(
     help="YAML model registry, with --model.",
 )
 @click.option("--model", "alias", default="", metavar="ALIAS", help="Alias in the model registry.")
+@analyzer_options
 @_recording_options
 @click.option(
     "--continue",
@@ -144,7 +152,12 @@ def _recording_options(
     "stdout. A file waits for a slow reader; of a live source, lines are left out.",
 )
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-def record_command(properties: tuple[str, ...], **given: Any) -> None:
+def record_command(
+    properties: tuple[str, ...],
+    tracker: tuple[str, ...],
+    analyzer_functions: tuple[str, ...],
+    **given: Any,
+) -> None:
     """Run a model on SOURCE through PySDK's predict_stream and record every frame.
 
     Detections, timing and everything needed to draw the overlays again go into one Parquet file.
@@ -152,6 +165,7 @@ def record_command(properties: tuple[str, ...], **given: Any) -> None:
     DEGIRUM_CLOUD_TOKEN or from PySDK's own store. Ctrl-C ends and seals the recording. When the
     disk is full, fails or goes away, what was written before stays readable (exit code 4).
     """
+    from dgrec.analyzers import AnalyzerRequest
     from dgrec.recorder.command import run_record
     from dgrec.recorder.job import RecordRequest
     from dgrec.recorder.model import ModelRequest, parse_property
@@ -169,7 +183,13 @@ def record_command(properties: tuple[str, ...], **given: Any) -> None:
     try:
         options = RecordingOptions(**take(RecordingOptions))
         model = ModelRequest(**take(ModelRequest), properties=dict(map(parse_property, properties)))
-        request = RecordRequest(options=options, model=model, video_flags=tuple(of_video), **given)
+        request = RecordRequest(
+            options=options,
+            model=model,
+            analyzers=AnalyzerRequest(tracker, analyzer_functions),
+            video_flags=tuple(of_video),
+            **given,
+        )
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
     code = run_record(request)

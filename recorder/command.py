@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dgrec.console import Console
 from dgrec.errors import ConfigError, DgrecError, SourceError
-from dgrec.recorder.job import Job, Plan, RecordRequest, make_plan, prepare
+from dgrec.recorder.job import Job, Plan, RecordRequest, make_group, make_plan, prepare
 from dgrec.recorder.model import load_model
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.recovery import Recovery, left_behind, recover
@@ -69,9 +69,13 @@ def run_record(request: RecordRequest) -> int:
         for loaded in models:
             stack.enter_context(loaded.model)  # releases its worker before `signals` ends it
         announcer = Announcer(console)
+        # Each source has analyzers of its own, too: a tracker follows the objects of one.
+        analyzers = [request.analyzers.make(loaded.labels) for loaded in models]
+        group = make_group([plan for plan, _ in opened], request)
+        say = announcer.announce
         jobs = [
-            prepare(plan, reader, loaded, request, stack, announcer.announce)
-            for (plan, reader), loaded in zip(opened, models, strict=True)
+            prepare(plan, reader, loaded, request, stack, say, analyzers=attached, group=group)
+            for (plan, reader), loaded, attached in zip(opened, models, analyzers, strict=True)
         ]
         signals.stop = lambda: _stop(jobs)
         signals.abandon = lambda: _say_left(jobs)

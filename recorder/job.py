@@ -8,12 +8,14 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+from dgrec.analyzers import AnalyzerRequest, analyzers_of_model, describe
 from dgrec.clock import Clock
 from dgrec.credentials import redact
 from dgrec.errors import ConfigError, DgrecError
 from dgrec.files import exists_already
-from dgrec.format import Metadata
+from dgrec.format import Metadata, uuid7
 from dgrec.paths import JOURNAL_SUFFIX, VIDEO_SUFFIXES
 from dgrec.recorder.ai_server import HERE, AIServer, Inference
 from dgrec.recorder.capture import Capture, Decimator
@@ -44,7 +46,7 @@ from dgrec.recorder.stream import Stream
 from dgrec.recorder.video import check_codec, video_options
 from dgrec.recorder.writing import NOTHING_EARLIER, Earlier, find_earlier, recover_parts
 
-__all__ = ["Job", "Plan", "RecordRequest", "make_plan", "prepare"]
+__all__ = ["Group", "Job", "Plan", "RecordRequest", "make_group", "make_plan", "prepare"]
 
 #: The resolution of stamps.
 _STAMP_NS = 1000
@@ -58,6 +60,7 @@ class RecordRequest:
         output: The session file, with ``{source}`` for the name of each source; None: a file in
             the folder ``recordings``.
         overwrite: Replace an existing session.
+        together: The sessions are one recording: they share a clock, and a group in the metadata.
         continues: Continue the parts of earlier runs.
         display: Show the overlay in a window.
         publish: Where a JSON line per frame goes; ``-`` is stdout.
@@ -70,12 +73,14 @@ class RecordRequest:
     sources: tuple[str, ...]
     output: Path | None = None
     overwrite: bool = False
+    together: bool = False
     continues: bool = False
     display: bool = False
     publish: str | None = None
     quiet: bool = False
     options: RecordingOptions = field(default_factory=RecordingOptions)
     model: ModelRequest = field(default_factory=ModelRequest)
+    analyzers: AnalyzerRequest = field(default_factory=AnalyzerRequest)
     video_flags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -89,6 +94,8 @@ class RecordRequest:
             raise ConfigError(LOSSLESS_IS_FIXED)
         if len(self.sources) > 1:
             self._check_several()
+        elif self.together:
+            raise ConfigError("--together takes several sources: repeat --source")
         suffix = self.output.suffix if self.output is not None else ""
         if suffix == JOURNAL_SUFFIX:
             raise ConfigError("--output: .arrows is the suffix of journals; use .parquet")
@@ -104,14 +111,31 @@ class RecordRequest:
         source, count = Counter(self.sources).most_common(1)[0]
         if count > 1:
             raise ConfigError(f"--source {redact(source)} is given twice")
-        if self.output is not None and "{source}" not in str(self.output):
+        if self.output is not None and "{source}" not in str(self.output) and not self.together:
             raise ConfigError(
                 "--output names one file for several sources; put {source} into the name, such as "
-                "night-{source}.parquet"
+                "night-{source}.parquet, or record them --together"
             )
         for flag, value in (("--display", self.display), ("--publish", self.publish)):
             if value:
                 raise ConfigError(f"{flag} takes one source only")
+
+    @property
+    def output_pattern(self) -> Path | None:
+        """The output with ``{source}`` in it where there are several sources."""
+        output = self.output
+        if output is None or not self.together or "{source}" in str(output):
+            return output
+        return output.with_name(f"{output.stem}-{{source}}{output.suffix}")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Sessions that are recorded together."""
+
+    clock: Clock
+    #: The ``group`` of each one's metadata.
+    description: Metadata
 
 
 @dataclass(frozen=True)
@@ -185,13 +209,15 @@ def make_plan(
     video = video_options(options)
     is_split = bool(options.splitting)
     if request.continues:
-        output = output_path(request.output or DEFAULT_FOLDER / "{source}.parquet", source.name)
+        output = output_path(
+            request.output_pattern or DEFAULT_FOLDER / "{source}.parquet", source.name
+        )
         check_folder(output)
         if output.exists():  # opening the recording's name would open this file, not the parts
             raise exists_already(output)
         recover_parts(output, report)
     else:
-        output = output_path(request.output, source.name)
+        output = output_path(request.output_pattern, source.name)
         check_output(output, request.overwrite, split=is_split)
     check_room(output.parent, options.min_free)
     if request.publish is not None:
@@ -199,6 +225,28 @@ def make_plan(
     if not request.continues:
         check_videos(output, video, request.overwrite, split=is_split)
     return Plan(source, output, options, request.continues)
+
+
+def make_group(plans: Sequence[Plan], request: RecordRequest) -> Group | None:
+    """Return what the sessions of ``--together`` share; None without it.
+
+    Raises:
+        ConfigError: Two of them have one name, or continue different groups.
+    """
+    if not request.together:
+        return None
+    names = [plan.output.name for plan in plans]
+    if len({plan.output for plan in plans}) < len(plans):
+        raise ConfigError(f"--together: two sources would be recorded to {names[0]}")
+    earlier = [find_earlier(plan.output) for plan in plans if plan.continues]
+    groups = [(each.metadata or {}).get("group", {}) for each in earlier]
+    ids = {group["id"] for group in groups if group.get("id")}
+    if len(ids) > 1:
+        raise ConfigError("--together: the parts to be continued were not recorded together")
+    default = plans[0].output.stem if request.output is None else request.output.stem
+    name = default.replace("{source}", "").strip("-_. ") or default
+    clock = Clock(after_ns=max((each.completed_ns for each in earlier), default=0) + _STAMP_NS)
+    return Group(clock, {"id": ids.pop() if ids else str(uuid7()), "name": name, "members": names})
 
 
 def _for_source(options: RecordingOptions, source: Source) -> RecordingOptions:
@@ -223,6 +271,8 @@ def prepare(
     *,
     watching: Sequence[Output] = (),
     inference: Inference | None = None,
+    analyzers: Sequence[Any] = (),
+    group: Group | None = None,
 ) -> Job:
     """Make a recording ready to run; ``stack`` releases what it holds.
 
@@ -230,6 +280,8 @@ def prepare(
         announce: Prints a line without waiting.
         watching: Outputs beside those that were requested.
         inference: Where the model runs, if it was not loaded as requested.
+        analyzers: Those that are attached while the model runs.
+        group: What it has in common with others that are recorded together with it.
 
     Raises:
         DgrecError: An output cannot be written.
@@ -244,7 +296,7 @@ def prepare(
             video.codec, video.quality, (width + width % 2 * odd, height + height % 2 * odd)
         )
     earlier = _earlier(plan, reader)
-    clock = Clock(after_ns=earlier.completed_ns + _STAMP_NS)
+    clock = group.clock if group else Clock(after_ns=earlier.completed_ns + _STAMP_NS)
     if clock.drift_ns() < -_STAMP_NS:
         announce(
             f"{plan.output}: the system clock is {-clock.drift_ns() / 1e9:.1f} s behind the last "
@@ -253,6 +305,10 @@ def prepare(
     capture = _capture(reader, source, clock, given, announce, keeps=packets is not None)
     stack.callback(capture.release)  # PySDK does it too, unless its loop was left early
     metadata = _metadata(plan, reader, loaded, given)
+    if every := [*analyzers_of_model(loaded.model), *analyzers]:
+        metadata["analyzers"] = describe(every)
+    if group is not None:
+        metadata["group"] = group.description
     earlier.check(plan.output, metadata)
     outputs = list(watching)
     if request.publish is not None:
@@ -280,7 +336,9 @@ def prepare(
         packets=packets,
     )
     inference = inference or _inference(loaded, request, announce)
-    stream = Stream(loaded.model, capture, recorder, clock=clock, inference=inference)
+    stream = Stream(
+        loaded.model, capture, recorder, clock=clock, inference=inference, analyzers=analyzers
+    )
     return Job(source, stream, _expected_frames(reader, given))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
-__all__ = ["MachineMeter", "usable_cores"]
+__all__ = ["MachineMeter", "system_times", "usable_cores"]
 
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 
@@ -76,13 +76,19 @@ def _sample() -> _Sample:
         with contextlib.suppress(psutil.Error):  # it has just ended
             times = child.cpu_times()
             children_s += times.user + times.system
-    system = psutil.cpu_times()
-    # On Linux the time of guests is within that of their hosts.
-    guests = getattr(system, "guest", 0.0) + getattr(system, "guest_nice", 0.0)
+    system_s, idle_s = system_times()
     return _Sample(
         at=time.monotonic(),
         process_s=own.user + own.system,
         children_s=children_s,
-        system_s=sum(system) - guests,
-        system_idle_s=system.idle + getattr(system, "iowait", 0.0),
+        system_s=system_s,
+        system_idle_s=idle_s,
     )
+
+
+def system_times() -> tuple[float, float]:
+    """Return the processor time of the whole machine, and how much of it was idle, in seconds."""
+    system = psutil.cpu_times()
+    # On Linux the time of guests is within that of their hosts.
+    guests = getattr(system, "guest", 0.0) + getattr(system, "guest_nice", 0.0)
+    return sum(system) - guests, system.idle + getattr(system, "iowait", 0.0)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from dgrec import sample
+from dgrec.analyzers import analyzers_of_model, describe
 from dgrec.credentials import redact, redact_text
 from dgrec.errors import ConfigError, ModelError
 from dgrec.files import read_small_text
@@ -93,7 +94,16 @@ class LoadedModel:
 
     @property
     def metadata(self) -> Metadata:
-        return {"model": self.description, "overlay": self.overlay}
+        """What a session says of the model, and of the analyzers that are attached to it now."""
+        known: Metadata = {"model": self.description, "overlay": self.overlay}
+        if analyzers := analyzers_of_model(self.model):
+            known["analyzers"] = describe(analyzers)
+        return known
+
+    @property
+    def labels(self) -> list[str]:
+        """What the model finds, as far as it says so."""
+        return [str(label) for label in (self.description.get("labels") or {}).values()]
 
     @property
     def notes(self) -> list[str]:

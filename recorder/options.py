@@ -21,6 +21,7 @@ __all__ = [
     "QueuePolicy",
     "RecordingOptions",
     "Retention",
+    "SignalsChoice",
     "Splitting",
     "VIDEO_OPTIONS",
     "VideoChoice",
@@ -31,6 +32,7 @@ __all__ = [
 QueuePolicy = Literal["block", "drop-oldest"]
 VideoChoice = Literal["auto", "none", "raw", "lossless", "annotated", "both"]
 VideoPolicy = Literal["block", "leave-out"]
+SignalsChoice = Literal["host"]
 
 #: The options that are seconds, bytes or frames per second.
 QUANTITIES = {
@@ -59,6 +61,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "policy": get_args(QueuePolicy),
     "video": get_args(VideoChoice),
     "video_policy": get_args(VideoPolicy),
+    "signals": get_args(SignalsChoice),
 }
 LOSSLESS_IS_FIXED = (
     "--video lossless has one codec and quality, and the size of the frames: leave out --codec, "
@@ -130,6 +133,8 @@ HELP = {
     "codec": "h264 (plays anywhere), h265, av1 or vp9, as far as the installed PyAV has them.",
     "video_policy": "What happens when the encoder cannot keep up: wait for it, or leave frames "
     "out of the video, never their rows.  [default: block for files, leave-out for live sources]",
+    "signals": "Log values of this machine once a second beside the frames: processor, memory, and "
+    "temperatures where it has sensors (the view signals in SQL).",
 }
 
 
@@ -163,6 +168,7 @@ class RecordingOptions:
     video_size: tuple[int, int] | None = None
     codec: str = "h264"
     video_policy: VideoPolicy | None = None
+    signals: SignalsChoice | None = None
 
     def __post_init__(self) -> None:
         for name, quantity in (QUANTITIES | COUNTS).items():

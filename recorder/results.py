@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import math
 import numbers
 from collections.abc import Mapping
@@ -13,9 +12,18 @@ from typing import Any
 
 import numpy as np
 
+from dgrec import analyzers
 from dgrec.errors import ConfigError, DgrecError
-from dgrec.format import Metadata, json_values, utc_ns
-from dgrec.session import OVERLAY_SETTINGS
+from dgrec.format import (
+    LONGEST_NAME,
+    Metadata,
+    is_result,
+    is_stream_meta,
+    is_utf8,
+    json_values,
+    result_values,
+    utc_ns,
+)
 
 __all__ = [
     "DetectionList",
@@ -24,14 +32,12 @@ __all__ = [
     "finite",
     "own_pixels",
     "recordable",
-    "sampled_conversion",
+    "signal_name",
+    "signal_value",
     "size_of",
     "snapshot",
     "stamp_ns",
 ]
-
-# Attributes of PySDK's own result objects; any other was added by an analyzer.
-_OWN_ATTRIBUTES = frozenset({"timing", "mask_result", "masks_present"})
 
 
 @dataclass
@@ -67,7 +73,10 @@ def recordable(result: Any) -> Any:
     if has_all and isinstance(result.timing, Mapping):
         return result
     if is_supervision(result):
-        return DetectionList(detections_of_supervision(result))
+        made = DetectionList(detections_of_supervision(result))
+        if metadata := getattr(result, "metadata", None):  # of all detections of the frame
+            vars(made)["metadata"] = dict(metadata)
+        return made
     raise DgrecError(
         f"a {type(result).__name__} cannot be recorded: expected a PySDK result, a list of "
         "detections (each a dictionary), or supervision.Detections"
@@ -80,38 +89,65 @@ def snapshot(result: Any) -> Any:
     Raises:
         DgrecError: Something in it cannot be copied.
     """
-    frozen = copy.copy(result)
-    own = vars(frozen)
-    name = "_results" if isinstance(result, DetectionList) else "_inference_results"
     try:
-        if name in own:
-            own[name] = _copied(own[name])
-        own["timing"] = dict(result.timing)
+        return _Copier().result(result)
     except Exception as error:  # by what is in it: a lock, or a list that is too deep
         raise DgrecError(f"detections that cannot be copied are not recorded: {error}") from None
-    return frozen
 
 
 #: What cannot change.
 _FIXED = frozenset({str, int, float, bool, type(None), bytes})
 
 
-def _copied(value: Any) -> Any:
-    """Return a copy of a value of lists, dictionaries and arrays; `copy.deepcopy` takes 10 times
-    as long.
-    """
-    kind = type(value)
-    if kind in _FIXED:
-        return value
-    if kind is dict:
-        return {key: item if type(item) in _FIXED else _copied(item) for key, item in value.items()}
-    if kind is list:
-        if set(map(type, value)) <= _FIXED:
+class _Copier:
+    """Copies what results hold, but for pixels; `copy.deepcopy` takes 10 times as long."""
+
+    def __init__(self) -> None:
+        #: Results and notes of gizmos by id: they refer to one another.
+        self._copies: dict[int, Any] = {}
+
+    def result(self, result: Any) -> Any:
+        frozen = copy.copy(result)
+        self._copies[id(result)] = frozen
+        own = vars(frozen)
+        for name in ("_results", "_inference_results"):
+            if name in own:
+                own[name] = self.value(own[name])
+        own["timing"] = dict(result.timing)
+        info = own.get("_frame_info")
+        if type(info) not in _FIXED and is_stream_meta(info):
+            own["_frame_info"] = self.value(info)
+        return frozen
+
+    def value(self, value: Any) -> Any:
+        kind = type(value)
+        if kind in _FIXED:
+            return value
+        if kind is dict:
+            return {k: v if type(v) in _FIXED else self.value(v) for k, v in value.items()}
+        if kind is list:
+            if set(map(type, value)) <= _FIXED:
+                return value.copy()
+            return [self.value(item) for item in value]
+        if kind is np.ndarray and not value.dtype.hasobject:
             return value.copy()
-        return [_copied(item) for item in value]
-    if kind is np.ndarray and not value.dtype.hasobject:
-        return value.copy()
-    return copy.deepcopy(value)
+        if is_stream_meta(value) or is_result(value):
+            return self._copies.get(id(value)) or self._shared(value)
+        return copy.deepcopy(value)
+
+    def _shared(self, value: Any) -> Any:
+        if is_result(value):
+            return self.result(value)
+        notes = self._copies[id(value)] = copy.copy(value)
+        # Other things in the notes (pictures, functions) are not the program's to change.
+        notes._meta_list = [self._note(item) for item in value._meta_list]
+        notes._tags = {tag: list(places) for tag, places in value._tags.items()}
+        return notes
+
+    def _note(self, note: Any) -> Any:
+        if type(note) is dict:
+            return {key: self._note(item) for key, item in note.items()}
+        return self.value(note) if is_result(note) or is_stream_meta(note) else note
 
 
 def own_pixels(image: Any) -> Any:
@@ -170,55 +206,54 @@ def finite(name: str, number: float) -> float:
     raise ConfigError(f"{name}: {number!r} is not a number of seconds")
 
 
+def signal_name(name: object) -> str:
+    """Return the name of a signal.
+
+    Raises:
+        ConfigError: It is not a text that can be one.
+    """
+    if type(name) is str and 0 < len(name) <= LONGEST_NAME and (name.isascii() or is_utf8(name)):
+        return name
+    if isinstance(name, str) and len(name) > LONGEST_NAME:
+        raise ConfigError(f"log: the name of a signal is longer than {LONGEST_NAME} characters")
+    raise ConfigError(f"log: {name!r} is not the name of a signal")
+
+
+def signal_value(name: str, value: object) -> float:
+    """Return the value of a signal.
+
+    Raises:
+        ConfigError: It is not a finite number.
+    """
+    if type(value) is not float:
+        if not isinstance(value, numbers.Real):
+            raise ConfigError(f"log: {name}: {value!r} is not a number")
+        try:
+            value = float(value)
+        except OverflowError:
+            value = math.inf
+    if math.isfinite(value):
+        return value
+    raise ConfigError(f"log: {name}: {value!r} is not a finite number")
+
+
 def describe_result(result: Any) -> Metadata:
     """Return what a PySDK result says of its model, and of how its overlay is drawn."""
-    if isinstance(result, DetectionList):
-        return {}
-    settings = {
-        name: getattr(result, _OVERLAY_ATTRIBUTES.get(name, f"_{name}"), None)
-        for name in (*OVERLAY_SETTINGS, "fill_color")
-    }
-    labels = getattr(result, "_label_dictionary", None) or {}
-    backend = "pil" if hasattr(getattr(result, "image", None), "getchannel") else "opencv"
-    return {
-        "model": {
-            "result_type": type_string(type(result)),
-            "labels": {str(key): value for key, value in labels.items()},
-            "input_shape": json_values.plain(getattr(result, "_input_shape", None)),
-            "image_backend": backend,
-        },
-        "overlay": {name: json_values.plain(value) for name, value in settings.items()},
-    }
+    if isinstance(result, DetectionList):  # drawn as PySDK draws such detections
+        return {"model": {"result_type": "Detection"}, "overlay": {"alpha": "auto"}}
+    plain: Metadata = json_values.plain(result_values.described(result))
+    drawing = analyzers.describe(analyzers.analyzers_of_result(result))
+    return {**({"analyzers": drawing} if drawing else {}), **plain}
 
 
-#: Where a PySDK result has overlay settings under other names than its model.
-_OVERLAY_ATTRIBUTES = {"color": "_overlay_color"}
-
-
-def type_string(result_class: type) -> str | None:
-    """Return PySDK's name of a result type: that of the class of PySDK's own nearest to it."""
-    from degirum import postprocessor
-
-    for base in result_class.__mro__:
-        if base.__module__.startswith(postprocessor.__name__):
-            names = base.supported_types()  # type: ignore[attr-defined]
-            return names if isinstance(names, str) else next(n for n in names if n != "None")
-    return None
-
-
-def added_attributes(result: Any) -> str | None:
+def added_attributes(result: Any, losses: json_values.Losses | None = None) -> str | None:
     """Return what analyzers added to a result, as `json_values.dumps` writes it.
 
     It is written out at once: an analyzer may keep changing the object that it added (running
     totals, for example), and every row of a batch would show its last state.
     """
-    # Not `dir`: for a PySDK result that is a fixed list of six names.
-    added = {
-        name: value
-        for name, value in vars(result).items()
-        if name[0] != "_" and name not in _OWN_ATTRIBUTES
-    }
-    return json_values.dumps(added) if added else None
+    added = result_values.added_values(result)
+    return json_values.dumps(added, "result", losses) if added else None
 
 
 def is_supervision(value: Any) -> bool:
@@ -260,15 +295,3 @@ def _cut_out(mask: np.ndarray[Any, Any]) -> dict[str, Any]:
         return {"x_min": 0, "y_min": 0, "data": np.zeros((1, 1), np.float32)}
     area = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     return {"x_min": int(columns[0]), "y_min": int(rows[0]), "data": area.astype(np.float32)}
-
-
-def sampled_conversion(result: Any) -> tuple[float, float, float, float] | None:
-    """Return the model-to-image conversion at the two points where PySDK's overlay samples it."""
-    try:
-        height, width = result.results[0]["data"].squeeze().shape
-        convert = result._conversion
-        points = [convert(width / 2, height / 2), convert(width / 2 - 1, height / 2 - 1)]
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
-        return None
-    (x1, y1), (x2, y2) = itertools.islice(points, 2)
-    return float(x1), float(y1), float(x2), float(y2)

@@ -19,21 +19,25 @@ from dgrec.format import (
     Event,
     Metadata,
     Row,
+    Signal,
     add_rows,
     loses_at_start,
     pixel_aspect,
     result_type,
+    result_values,
     utc_text,
 )
 from dgrec.format import metadata as metadata_module
 from dgrec.recorder.destination import check_output, check_videos, replaced_files
 from dgrec.recorder.ending import Ending
 from dgrec.recorder.held import HeldResult
+from dgrec.recorder.host_signals import HostSignals
 from dgrec.recorder.machine import MachineMeter
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.outputs import OutputQueue
 from dgrec.recorder.progress import Progress
-from dgrec.recorder.results import added_attributes, sampled_conversion, snapshot
+from dgrec.recorder.result_kinds import ResultKinds
+from dgrec.recorder.results import added_attributes, snapshot
 from dgrec.recorder.segments import names_of
 from dgrec.recorder.sources import Frame
 from dgrec.recorder.video import VideoOptions, VideoRecorder, video_options
@@ -115,7 +119,7 @@ class SessionWriter:
             "options": options.recorded(with_video=bool(video.kinds)),
             **metadata_module.given(metadata or {}),
         }
-        self._samples_conversion = result_type(self._metadata) == "Segmentation"
+        self._kinds = ResultKinds(result_type(self._metadata))
         self.outputs = outputs
         self.video, self._journal = self._begin(video, overwrite)
         self._writer = RowWriter(
@@ -127,6 +131,7 @@ class SessionWriter:
         )
         for queue in self.outputs:
             queue.start(self._metadata)
+        self._host = HostSignals(self.log, self._clock.now_ns) if options.signals else None
 
     def _check_names(self, video: VideoOptions, overwrite: bool) -> None:
         if self._earlier == NOTHING_EARLIER:
@@ -177,8 +182,9 @@ class SessionWriter:
             place = self.video.keep(segment, frame.packets, frame.packet)
         else:
             place = self.video.add(segment, frame.image, result, frame.captured_ns)
-        attributes = added_attributes(result)
-        conversion = sampled_conversion(result) if self._samples_conversion else None
+        attributes = added_attributes(result, self._journal.losses)
+        kind = self._kinds.of(result)
+        conversion = result_values.sampled_conversion(result) if kind.is_class_map else None
         media_time_s = self._continuation.media_time_s(frame.media_time_s, frame.captured_ns)
         now = self._clock.now_ns()
         row = Row(
@@ -197,6 +203,7 @@ class SessionWriter:
             attributes=attributes,
             info=result.info,
             conversion=conversion,
+            described=kind.described,
             skipped_before=frame.skipped_before,
             dropped_camera=frame.dropped_camera,
             dropped_queue=frame.dropped_queue,
@@ -250,6 +257,12 @@ class SessionWriter:
             self.progress.damaged += event["lost"]
         self._keep(self._continuation.event(event))
 
+    def log(self, signal: Signal) -> None:
+        """Record a value over time. Any thread may call this."""
+        if self._is_closed or self._alarm_reason or self._process != os.getpid():
+            self._check_open()
+        self._writer.log(signal)
+
     def close(self, ending: Ending | None = None) -> Metadata:
         """Write the waiting rows, seal the session, and return its metadata. May be called twice.
 
@@ -261,6 +274,8 @@ class SessionWriter:
             if self._is_closed:
                 return self._metadata
             self._held.close()
+            if self._host is not None:
+                self._host.close()
             with contextlib.suppress(DgrecError):  # which the writer raises again
                 self._release()
             self._is_closed = True
@@ -370,6 +385,8 @@ class SessionWriter:
         }
         if self.video.options.kinds:
             totals["video_left_out"] = self.video.left_out
+        if lost := self._writer.lost_signals:
+            totals["signals_left_out"] = lost
         self._machine = self._machine or self._meter.lap()
         closing: Metadata = {
             "ended_at": utc_text(self._clock.now_ns()),
@@ -377,7 +394,8 @@ class SessionWriter:
             "totals": totals,
             "machine": self._machine,
         }
-        if notes := [redact_text(queue.note) for queue in self.outputs if queue.note]:
+        missed = [redact_text(queue.note) for queue in self.outputs if queue.note]
+        if notes := [*missed, *journal.not_recorded]:
             closing["notes"] = notes
         if ending.recorded_detail:
             closing["end_detail"] = redact_text(ending.recorded_detail)

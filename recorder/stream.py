@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
+from dgrec.analyzers import attach, detach
 from dgrec.clock import Clock
 from dgrec.credentials import redact_text
 from dgrec.errors import DgrecError, ModelError
@@ -30,6 +31,7 @@ class Stream:
         recorder: Takes the results; it is closed at the end.
         clock: The recorder's clock.
         inference: Where the model runs: in this process, or on an `AIServer`.
+        analyzers: Those of degirum_tools, or the user's; attached to the model while it runs.
     """
 
     def __init__(
@@ -40,12 +42,14 @@ class Stream:
         *,
         clock: Clock,
         inference: Inference = HERE,
+        analyzers: Sequence[Any] = (),
     ) -> None:
         self.capture = capture
         self.recorder = recorder
         self._model = model
         self._clock = clock
         self._inference = inference
+        self._analyzers = list(analyzers)
         self._outages: list[float] = []
         self._failure: DgrecError | None = None
         self._pysdk_error: Exception | None = None
@@ -140,10 +144,24 @@ class Stream:
         return metadata
 
     def _infer(self) -> Iterator[Any]:
-        """Run `predict_stream` to its end; ``_failure`` says what ended it early, if anything did.
+        """Run `predict_stream` to its end; ``_failure`` says what ended it early, if it did."""
+        if not self._analyzers:
+            yield from self._infer_on_server()
+            return
+        attach(self._model, self._analyzers)
+        try:
+            yield from self._infer_on_server()
+        finally:
+            # PySDK leaves them attached where its loop is left.
+            try:
+                detach(self._model, self._analyzers)
+            except Exception as error:  # of an analyzer: what was recorded is sealed all the same
+                self._failure = self._failure or DgrecError(
+                    f"an analyzer failed at its end: {type(error).__name__}: {_reason(error)}"
+                )
 
-        If an AI server is lost in the middle, it is run again when the server is back.
-        """
+    def _infer_on_server(self) -> Iterator[Any]:
+        """Run `predict_stream`; if an AI server is lost, again when the server is back."""
         capture, inference = self.capture, self._inference
         frames = -1
         while True:
@@ -193,6 +211,8 @@ class Stream:
         )
         if loaded is not None:
             self._model = loaded.model
+            if self._analyzers:
+                attach(self._model, self._analyzers)
             return None
         if inference.gave_up(capture, outage):
             capture.stop("failed")

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from dgrec.options import NamedPath
+from dgrec.replay.commands.analyze import analyze_command
 from dgrec.replay.commands.clip import clip_command
 from dgrec.replay.commands.compare import compare_command
 from dgrec.replay.commands.query import query_command
@@ -74,6 +75,7 @@ def verify_command(sessions: tuple[Path, ...]) -> None:
 COMMANDS: tuple[click.Command, ...] = (
     replay_command,
     clip_command,
+    analyze_command,
     query_command,
     stats_command,
     compare_command,

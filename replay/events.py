@@ -12,10 +12,7 @@ __all__ = ["damage_events", "source_events"]
 
 def source_events(session: Session) -> list[dict[str, Any]]:
     """Return the events of a session; of a journal, those that have been read so far."""
-    events = list(session.metadata.get("events", []))
-    if not session.parts and not session.sealed:
-        events += session.journal.events
-    return events
+    return list(session.metadata.get("events", []))
 
 
 def damage_events(events: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

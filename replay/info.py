@@ -54,6 +54,7 @@ def describe(session: Session) -> dict[str, Any]:
         ),
         "columns": columns,
         "events": source_events(session),
+        "signals": _signals(session),
         "metadata": session.metadata,
     }
 
@@ -80,6 +81,15 @@ def _state_of_parts(session: Session) -> str:
     if all(part.ended for part in journals):
         return f"{count}, {len(journals)} not sealed"
     return f"{count}, cut off: its recorder did not end the last one"
+
+
+def _signals(session: Session) -> dict[str, int]:
+    """Return how many values were logged under each name."""
+    totals = session.metadata.get("totals", {})
+    if session.sealed and not totals.get("signals") and not session.metadata.get("signals"):
+        return {}  # counting takes a while, of a day
+    counts = "SELECT name, count(*) FROM signals GROUP BY name ORDER BY name"
+    return {str(name): count for name, count in session.sql_rows(counts)}
 
 
 def _columns(session: Session) -> list[dict[str, Any]]:
@@ -116,6 +126,12 @@ def _sections(info: Mapping[str, Any]) -> Iterator[Section]:
         yield Section("Damaged in the source", (), losses)
     if sizes := list(_size_rows(info["events"])):
         yield Section("Size", (), sizes)
+    if marks := list(_mark_rows(info["events"])):
+        yield Section("Marks", (), marks)
+    if info["signals"]:
+        yield Section(
+            "Signals", (), [(name, counted(n, "value")) for name, n in info["signals"].items()]
+        )
     for name, rows in _metadata_groups(
         # Counted from the rows, as in every command.
         {**info["metadata"], "totals": info["totals"]}
@@ -210,6 +226,14 @@ def _size_rows(events: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]
     yield from _later(sizes)
 
 
+def _mark_rows(events: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Yield what the program marked on the time line."""
+    marks = [event for event in events if event.get("kind") == "mark"]
+    for event in marks[:_MOST_EVENTS]:
+        yield str(event.get("at")), _value_text(event.get("text"))
+    yield from _later(marks)
+
+
 def _later(events: Sequence[Any], name: str = "later ones") -> Iterator[tuple[str, str]]:
     """Yield how many events are not shown, if any."""
     if len(events) > _MOST_EVENTS:
@@ -219,7 +243,8 @@ def _later(events: Sequence[Any], name: str = "later ones") -> Iterator[tuple[st
 #: Groups of the metadata in the order in which they are shown, before all others.
 _GROUPS = ("source", "model", "overlay", "options", "totals", "machine", "versions", "host")
 _SHOWN_ABOVE = tuple(
-    "format session_id name started_at ended_at end_reason end_detail damage video events".split()
+    "format session_id name started_at ended_at end_reason end_detail damage video events "
+    "signals".split()
 )
 
 
@@ -229,7 +254,12 @@ def _metadata_groups(metadata: Mapping[str, Any]) -> dict[str, list[tuple[str, s
     for key, value in metadata.items():
         if key in _SHOWN_ABOVE:
             continue
-        if isinstance(value, dict) and key != "other":
+        if key == "analyzers":
+            groups[key] = [
+                (_value_text(each.get("class")), _value_text(each.get("parameters")))
+                for each in value
+            ]
+        elif isinstance(value, dict) and key != "other":
             groups[key] = [(name, _value_text(item)) for name, item in value.items()]
         else:
             other.append((key, _value_text(value)))

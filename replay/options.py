@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
+from dgrec.errors import ConfigError
 from dgrec.options import NamedPath, Parsed
 from dgrec.terminal import echo
 from dgrec.units import and_more, parse_dimensions, parse_time
@@ -24,6 +25,7 @@ __all__ = [
     "FiniteRange",
     "check_annotated",
     "check_companions",
+    "check_group",
     "check_no_overlay",
     "clips_option",
     "output_options",
@@ -132,6 +134,22 @@ def clips_option(command: _Command) -> _Command:
 def say_clip(line: str) -> None:
     """Report a clip that is not counted."""
     echo(f"{line} (--with-clips counts it)", err=True)
+
+
+def check_group(sessions: Sequence[Session]) -> None:
+    """Refuse several sessions that were not recorded together.
+
+    Raises:
+        ConfigError: They are not of one group.
+    """
+    first, *others = sessions
+    group = first.metadata.get("group", {}).get("id")
+    for other in others:
+        if group is None or other.metadata.get("group", {}).get("id") != group:
+            raise ConfigError(
+                f"{other.path}: was not recorded together with {first.path}; --together shows them "
+                "side by side all the same, by their times of capture"
+            )
 
 
 def session_argument(command: _Command) -> _Command:

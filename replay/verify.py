@@ -87,7 +87,7 @@ def _problems(session: Session) -> Iterator[str]:
             yield from session.damage
     session.check()
     starts = [part.first_frame for part in session.parts] if session.parts else []
-    rows = _RowCheck(session.first_frame, starts)
+    rows = _RowCheck(session.first_frame, starts, of_program=_is_of_program(session))
     can_be_restored = True
     for batch in session.batches():
         # Reading all columns checks all pages.
@@ -128,10 +128,19 @@ def _results(session: Session, batch: pa.RecordBatch) -> str | None:
     return None
 
 
+def _is_of_program(session: Session) -> bool:
+    kind: str | None = session.metadata.get("source", {}).get("kind")
+    return kind == "program"
+
+
 class _RowCheck:
     """Checks the rows in order and keeps the first problem of each kind."""
 
-    def __init__(self, first_frame: int = 0, part_starts: Sequence[int] = ()) -> None:
+    def __init__(
+        self, first_frame: int = 0, part_starts: Sequence[int] = (), *, of_program: bool = False
+    ) -> None:
+        # A program may have several results of one frame: one for each crop.
+        self._has_one_result = not of_program
         self._first_frame = first_frame
         self.frames = 0
         self._part_starts = part_starts or (first_frame,)
@@ -160,7 +169,8 @@ class _RowCheck:
             number = "NULL" if np.isnan(frame[row]) else int(frame[row])
             self._note("frame", f"row {self.frames + row} has the frame number {number}")
         captured, completed = (_numbers(batch, f"{name}_at") for name in ("captured", "completed"))
-        self._increasing("source_frame", _numbers(batch, "source_frame"), expected, strictly=True)
+        source = _numbers(batch, "source_frame")
+        self._increasing("source_frame", source, expected, strictly=self._has_one_result)
         self._increasing("captured_at", captured, expected, strictly=False)
         self._increasing("completed_at", completed, expected, strictly=False)
         self._first("completed", completed < captured, "was completed before it was captured")

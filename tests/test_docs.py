@@ -15,16 +15,34 @@ import pytest
 
 import dgrec
 from dgrec import sample
-from tests.factory import edited, later, make_rows, write_session
+from dgrec.format import Signal, utc_text
+from tests.analyzed import everything, record_analyzed
+from tests.factory import edited, later, make_rows, new_metadata, write_session
 from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+#: What only analyzers give.
+ADDED = re.compile(r"\b(zones|lines|line_crossings|zone_events|detected_events|in_zone)\b")
 
 
 def _blocks(page: Path, language: str) -> list[str]:
     text = page.read_text(encoding="utf-8")
     return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def _recorded_together(folder: Path) -> list[Path]:
+    """Write two sessions of a group, one of which has signals and a mark."""
+    group = {"id": "01a2249d-4ca9-7eac-a06f-9eedb810f4d7", "name": "walk"}
+    paths = []
+    for name in ("walk-door", "walk-yard"):
+        rows = make_rows(20)
+        if name == "walk-door":
+            rows = [row._replace(signals=[Signal("rpm", row.completed_ns, 1200.0)]) for row in rows]
+        mark = {"kind": "mark", "at": utc_text(rows[9].completed_ns), "text": "lamp on"}
+        metadata = {**new_metadata(name, group=group), "events": [mark]}
+        paths.append(write_session(folder / f"{name}.parquet", rows, metadata))
+    return paths
 
 
 @pytest.mark.slow
@@ -33,13 +51,20 @@ def test_sql_examples_run_and_find_something(page: Path, tmp_path: Path) -> None
     rows = make_rows(60)
     rows[40:] = [later(row, 5_000_000_000) for row in rows[40:]]  # a stall; the sample has none
     stalled = write_session(tmp_path / "stalled.parquet", rows)
+    analyzed = tmp_path / "analyzed.parquet"  # nor what analyzers add
+    record_analyzed(analyzed, everything())
+    together = _recorded_together(tmp_path)
     for query in _blocks(page, "sql"):
         if "read_parquet" in query:  # the example that does without dgrec
             plain = duckdb.connect()
             rows = plain.execute(query.replace("session.parquet", str(sample.SESSION))).fetchall()
             plain.close()
+        elif re.search("signals|events|group_id|ASOF", query):
+            with dgrec.connect(*together) as connection:
+                rows = connection.execute(query).fetchall()
         else:
             path = stalled if "stalls(" in query else sample.SESSION
+            path = analyzed if ADDED.search(query) else path
             with dgrec.open(path) as session:
                 rows = session.sql(query).to_arrow_table().to_pylist()
         assert rows, query

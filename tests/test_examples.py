@@ -27,6 +27,9 @@ SAYS = {
 
 #: What those that record say of a clip of 16 frames, in each of which there are faces.
 RECORDS = {
+    "line_count.py": "frame 14: track 3 crosses line 1 to the left",
+    "tracker.py": "track 3: frames 0 to 15",
+    "zone_count.py": "right half: at most 2, not empty in 100% of the frames",
     "record_gizmos.py": "s-left.parquet: 16 frames\ns-right.parquet: 16 frames",
     "record_own_loop.py": "16 frames, somebody looked in 16 of them",
     "record_tiles.py": "faces; recorded in s.parquet",

@@ -19,6 +19,8 @@ from dgrec.errors import DamagedSessionError, NotASessionError
 from dgrec.format.schema import SCHEMA
 
 __all__ = [
+    "FIRST_US",
+    "LAST_US",
     "cast_batches",
     "cast_schema",
     "check_required",
@@ -28,7 +30,7 @@ __all__ = [
 ]
 
 #: Microseconds from 1970 to the years 2 and 9999, a year within what Python's dates can hold.
-_FIRST_US, _LAST_US = -62_104_060_800_000_000, 253_370_764_800_000_000
+FIRST_US, LAST_US = -62_104_060_800_000_000, 253_370_764_800_000_000
 _UNITS_PER_SECOND = {"s": 1, "ms": 1000, "us": 1_000_000, "ns": 1_000_000_000}
 _Check = Callable[[pa.DataType], bool]
 #: Without these a file is not a session.
@@ -114,8 +116,12 @@ def check_required(rows: pa.RecordBatch | pa.Table) -> None:
     if pc.list_flatten(rows.column("detections")).null_count:
         raise ValueError("a detection is null")
     for name in ("captured_at", "completed_at"):
-        if not _is_within(rows.column(name), _FIRST_US, _LAST_US):
+        if not _is_within(rows.column(name), FIRST_US, LAST_US):
             raise ValueError(f"column {name!r} has stamps beyond all dates")
+    if "signals" in rows.schema.names:
+        signals = pc.list_flatten(rows.column("signals"))
+        if not _is_within(pc.struct_field(signals, "at"), FIRST_US, LAST_US):
+            raise ValueError("column 'signals' has stamps beyond all dates")
 
 
 def with_columns(batch: pa.RecordBatch, names: Sequence[str]) -> pa.RecordBatch:
@@ -180,11 +186,13 @@ def _cast_column(array: pa.Array, wanted: pa.Field) -> pa.Array:
     if _wanted(wanted.name) is None:
         return array
     if pa.types.is_timestamp(wanted.type):
-        return _within(array, _FIRST_US, _LAST_US)
+        return _within(array, FIRST_US, LAST_US)
     if wanted.name == "detections" and array.flatten().null_count:
         array = _without_null_items(array)
     if wanted.name in ("detections", "timing") and array.null_count:
         return _without_nulls(array)
+    if wanted.name == "signals":
+        return _with_dates(array)
     if wanted.name == "frame" and array.null_count:
         raise ValueError("a row has no frame number")
     return array
@@ -310,7 +318,7 @@ def _cast_stamps(array: pa.Array) -> pa.Array:
         mask = numbers.is_null().to_numpy(zero_copy_only=False)
         return pa.array(values, pa.int64(), mask=mask).view(wanted)
     factor = 1_000_000 // per_second
-    numbers = _within(numbers, _FIRST_US // factor, _LAST_US // factor)
+    numbers = _within(numbers, FIRST_US // factor, LAST_US // factor)
     return pc.multiply(numbers, factor).view(wanted)
 
 
@@ -349,6 +357,19 @@ def _without_nulls(array: pa.Array) -> pa.Array:
         keys, items = values.flatten()
         return pa.MapArray.from_arrays(offsets, keys, items, type=array.type)
     return cast(pa.Array, pa.ListArray.from_arrays(offsets, values, type=array.type))
+
+
+def _with_dates(array: pa.Array) -> pa.Array:
+    """Return signals whose stamps are clipped to those that Python has dates for."""
+    times = pc.struct_field(array.flatten(), "at")
+    if _is_within(times, FIRST_US, LAST_US):
+        return array
+    offsets, values = taken_apart(array)
+    columns = dict(zip((field.name for field in values.type), values.flatten(), strict=True))
+    columns["at"] = _within(columns["at"], FIRST_US, LAST_US)
+    items = pa.StructArray.from_arrays(list(columns.values()), fields=list(values.type))
+    mask = array.is_null() if array.null_count else None
+    return cast(pa.Array, pa.ListArray.from_arrays(offsets, items, type=array.type, mask=mask))
 
 
 def _without_null_items(array: pa.Array) -> pa.Array:

@@ -7,7 +7,6 @@ here: anybody may have written them.
 from __future__ import annotations
 
 import gc
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from dgrec.format import json_values
 from dgrec.format.detections import BBOX
 from dgrec.format.masks import unpack_array
+from dgrec.format.result_values import checked_description, conversion_from
 from dgrec.format.untrusted import Allowance, DecodeError, parse_json
 
 __all__ = ["RestoredFrame", "restore"]
@@ -36,6 +36,8 @@ class RestoredFrame:
     attributes: dict[str, Any]
     conversion: tuple[float, float, float, float] | None = None
     label_hashes: dict[str, int] = field(default_factory=dict)
+    #: ``model`` and ``overlay`` of a result that is of another kind than the session's.
+    described: dict[str, Any] = field(default_factory=dict)
 
 
 def restore(row: Mapping[str, Any]) -> RestoredFrame:
@@ -86,8 +88,9 @@ def _restore(row: Mapping[str, Any], allowance: Allowance) -> RestoredFrame:
         timing=timing,
         info=json_values.loads(note["info"], allowance) if "info" in note else "",
         attributes=attributes,
-        conversion=_conversion(note["conversion"]) if "conversion" in note else None,
+        conversion=conversion_from(note["conversion"]) if "conversion" in note else None,
         label_hashes=hashes,
+        described=checked_description(note) if "model" in note else {},
     )
 
 
@@ -98,13 +101,6 @@ def _json_object(text: str | None, column: str, allowance: Allowance) -> dict[st
     if not isinstance(value, dict):
         raise DecodeError(f"{column!r} is not a JSON object")
     return value
-
-
-def _conversion(value: Any) -> tuple[float, float, float, float]:
-    numbers = [float(item) for item in value]
-    if len(numbers) != 4 or not all(map(math.isfinite, numbers)):
-        raise DecodeError("its conversion is not four numbers")
-    return numbers[0], numbers[1], numbers[2], numbers[3]
 
 
 def _restore_detection(

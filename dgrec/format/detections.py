@@ -7,7 +7,6 @@ are looked at one by one, and go into the JSON column ``extra``.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -103,8 +102,14 @@ def _is_plain_name(name: Any) -> bool:
     return type(name) is str and not name.startswith("$")
 
 
-def detections_column(results: Sequence[list[Any]], masks: MaskMode) -> pa.Array:
-    """Return the detections of frames as a column of `SCHEMA`: a list of structs for each frame."""
+def detections_column(
+    results: Sequence[list[Any]], masks: MaskMode, losses: json_values.Losses | None = None
+) -> pa.Array:
+    """Return the detections of frames as a column of `SCHEMA`: a list of structs for each frame.
+
+    Args:
+        losses: Gets what cannot be kept.
+    """
     offsets = np.array([0, *accumulate(map(len, results))], np.int32)
     found = _Detections(list(chain.from_iterable(results)))
     names, size, gather = found.names, len(found), found.gather
@@ -127,7 +132,7 @@ def detections_column(results: Sequence[list[Any]], masks: MaskMode) -> pa.Array
     _note_label_hashes(found, extras)
     columns["keys"] = _keys_column(found, landmark_keys)
     if extras or found.whole:
-        columns["extra"] = _extra_column(size, extras, found.whole)
+        columns["extra"] = _extra_column(size, extras, found.whole, losses)
     fields = [columns[name] if name in columns else _NULLS.get(name, size) for name in _FIELD_NAMES]
     structs = nested_array(DETECTION, size, fields)
     return nested_array(_DETECTION_LIST, len(results), [structs], offsets)
@@ -320,10 +325,14 @@ def _keys_text(order: tuple[str, ...], points: tuple[str, ...] | None) -> str:
     )
 
 
-def _extra_column(size: int, extras: _Extras, whole: dict[int, Any]) -> pa.Array:
+def _extra_column(
+    size: int, extras: _Extras, whole: dict[int, Any], losses: json_values.Losses | None
+) -> pa.Array:
     texts: list[str | None] = [None] * size
     for index, values in extras.items():
-        texts[index] = compact({key: json.loads(json_values.dumps(v)) for key, v in values.items()})
+        texts[index] = compact(
+            {key: json_values.encode(v, key, losses) for key, v in values.items()}
+        )
     for index, value in whole.items():
-        texts[index] = compact({"$value": json.loads(json_values.dumps(value))})
+        texts[index] = compact({"$value": json_values.encode(value, "results", losses)})
     return pa.array(texts, pa.string())

@@ -22,6 +22,7 @@ from dgrec.format.arrays import NullColumns, compact, is_utf8, nested_array, num
 from dgrec.format.detections import detections_column
 from dgrec.format.masks import MaskMode
 from dgrec.format.schema import SCHEMA, STAGE_KEYS
+from dgrec.format.signals import Signal, signals_column
 
 __all__ = ["Row", "build_batch"]
 
@@ -67,6 +68,10 @@ class Row(NamedTuple):
     video_state: str | None = None
     #: Otherwise ``captured_ns`` is when it completed, and there is no latency.
     is_capture_known: bool = True
+    #: ``model`` and ``overlay`` of a result that is of another kind than the session's.
+    described: Mapping[str, Any] | None = None
+    #: What was logged before it was written, and is in no earlier row.
+    signals: Sequence[Signal] = ()
 
 
 _DROPPED_NAMES = ("dropped_camera", "dropped_queue", "dropped_writer")
@@ -83,12 +88,21 @@ _COPIED_NAMES = (
 _NANOSECOND_NAMES = ("captured_ns", "completed_ns", "read_ns", "recorder_ns")
 
 
-def build_batch(rows: Sequence[Row], first_frame: int, masks: MaskMode = "exact") -> pa.RecordBatch:
-    """Return ``rows`` as one record batch of `SCHEMA`, numbered from ``first_frame``."""
+def build_batch(
+    rows: Sequence[Row],
+    first_frame: int,
+    masks: MaskMode = "exact",
+    losses: json_values.Losses | None = None,
+) -> pa.RecordBatch:
+    """Return ``rows`` as one record batch of `SCHEMA`, numbered from ``first_frame``.
+
+    Args:
+        losses: Gets what cannot be kept.
+    """
     if not rows:
         return pa.RecordBatch.from_pylist([], schema=SCHEMA)
     fields = dict(zip(Row._fields, zip(*rows, strict=True), strict=True))
-    results, restores = _results_column(rows, fields)
+    results, restores = _results_column(rows, fields, losses)
     times = np.array([fields[name] for name in _NANOSECOND_NAMES], np.int64)
     captured_us, completed_us = times[:2] // 1000
     times[1] -= times[0]
@@ -103,7 +117,7 @@ def build_batch(rows: Sequence[Row], first_frame: int, masks: MaskMode = "exact"
         "recorder_ms": recorder_ms,
     }
     dropped = zip(*(fields[name] for name in _DROPPED_NAMES), strict=True)
-    stages, timing, timing_notes = _timing_columns(fields["timing"])
+    stages, timing, timing_notes = _timing_columns(fields["timing"], losses)
     for index, note in timing_notes.items():
         restores[index] = {**(restores[index] or {}), **note}
     values = {name: fields[name] for name in _COPIED_NAMES}
@@ -111,12 +125,19 @@ def build_batch(rows: Sequence[Row], first_frame: int, masks: MaskMode = "exact"
     columns = {
         **{name: number_array(column, _TYPES[name]) for name, column in numbers.items()},
         **{name: _column(name, column) for name, column in values.items()},
-        "attributes": _texts("attributes", fields["attributes"], _attributes_text),
+        "attributes": _texts(
+            "attributes", fields["attributes"], lambda each: _attributes_text(each, losses)
+        ),
         "restore": _texts("restore", restores, compact),
         **stages,
         "latency_ms": _durations(latency_ms),
         "timing": timing,
-        "detections": detections_column(results, masks),
+        "detections": detections_column(results, masks, losses),
+        "signals": (
+            signals_column(fields["signals"])
+            if any(fields["signals"])
+            else _NULLS.get("signals", len(rows))
+        ),
     }
     struct = nested_array(_ROW, len(rows), [columns[name] for name in _TYPES])
     return pa.RecordBatch.from_struct_array(struct)
@@ -155,12 +176,16 @@ def _milliseconds(
     return milliseconds
 
 
-def _attributes_text(attributes: Mapping[str, Any] | str) -> str:
-    return attributes if isinstance(attributes, str) else json_values.dumps(dict(attributes))
+def _attributes_text(attributes: Mapping[str, Any] | str, losses: json_values.Losses | None) -> str:
+    if isinstance(attributes, str):
+        return attributes
+    return json_values.dumps(dict(attributes), "result", losses)
 
 
 def _results_column(
-    rows: Sequence[Row], fields: Mapping[str, Sequence[Any]]
+    rows: Sequence[Row],
+    fields: Mapping[str, Sequence[Any]],
+    losses: json_values.Losses | None,
 ) -> tuple[Sequence[list[Any]], list[dict[str, Any] | None]]:
     """Return (each frame's detections, what goes into its column ``restore`` or None)."""
     results: Sequence[Any] = fields["results"]
@@ -170,27 +195,30 @@ def _results_column(
         and set(map(type, infos)) == {str}
         and not any(infos)
         and set(fields["conversion"]) == {None}
+        and fields["described"].count(None) == len(rows)
     )
     if is_plain:  # checked for all at once, which is much faster
         return results, [None] * len(rows)
     lists = [item if type(item) is list else [] for item in results]
-    return lists, list(map(_frame_restore, rows))
+    return lists, [_frame_restore(row, losses) for row in rows]
 
 
-def _frame_restore(row: Row) -> dict[str, Any] | None:
+def _frame_restore(row: Row, losses: json_values.Losses | None) -> dict[str, Any] | None:
     """Return what goes into the column ``restore`` of a frame, or None."""
     note: dict[str, Any] = {}
     if type(row.results) is not list:
-        note["results"] = json_values.dumps(row.results)
+        note["results"] = json_values.dumps(row.results, "results", losses)
     if type(row.info) is not str or row.info:
-        note["info"] = json_values.dumps(row.info)
+        note["info"] = json_values.dumps(row.info, "info", losses)
     if row.conversion is not None:
         note["conversion"] = list(row.conversion)
+    if row.described is not None:
+        note |= row.described
     return note or None
 
 
 def _timing_columns(
-    timings: Sequence[Mapping[str, Any]],
+    timings: Sequence[Mapping[str, Any]], losses: json_values.Losses | None
 ) -> tuple[dict[str, Any], pa.Array, dict[int, dict[str, Any]]]:
     """Return (columns of the stages, the map, what goes into ``restore`` by row)."""
     uniform = _uniform_timing(timings)
@@ -207,7 +235,7 @@ def _timing_columns(
             stages[name].append(next((float(numbers[k]) for k in names if k in numbers), None))
         if len(numbers) < len(timing) or type(timing) is not dict:
             # All of it as JSON, and in the map what SQL can use.
-            notes[index] = {"timing": json_values.dumps(dict(timing))}
+            notes[index] = {"timing": json_values.dumps(dict(timing), "timing", losses)}
         elif integers := [key for key, value in numbers.items() if type(value) is int]:
             notes[index] = {"timing_int": integers}
         keys += numbers

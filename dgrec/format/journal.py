@@ -19,7 +19,8 @@ from dgrec.format.casting import check_required
 from dgrec.format.journal_writer import stream_id
 from dgrec.format.messages import decode, read_message, whole_messages
 from dgrec.format.metadata import Metadata
-from dgrec.format.schema import METADATA_KEY, SCHEMA
+from dgrec.format.schema import LATER_COLUMNS, METADATA_KEY, SCHEMA
+from dgrec.format.signals import WaitingSignals, as_metadata, from_note, with_earlier
 from dgrec.format.untrusted import open_file
 
 __all__ = ["Journal", "JournalTail", "is_being_written"]
@@ -54,8 +55,13 @@ class Journal:
     damage: list[str] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     lost_frames: int = 0
+    #: What was logged after the last row, and how many such values were left out.
+    late_signals: list[dict[str, Any]] = field(default_factory=list)
+    signals_left_out: int = 0
     #: Of each batch the position of its first row, and its offset in the file.
     places: list[tuple[int, int]] = field(default_factory=list)
+    #: What was logged while no frames came, by the position of the row that it is given to.
+    signals_before: dict[int, pa.StructArray] = field(default_factory=dict)
 
     @classmethod
     def open(cls, path: Path, *, is_ours: bool = False) -> Journal:
@@ -85,7 +91,7 @@ class Journal:
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield the rows of all batches that are whole, those of small batches together.
 
-        ``closing``, ``damage``, ``events``, ``lost_frames`` and ``places`` change when the pass is
+        What a pass finds besides (``closing``, ``damage``, ``events``, ...) changes when it is
         complete, so that passes at the same time do not disturb each other.
         """
         found = _Pass(self.metadata, self.schema)
@@ -101,6 +107,23 @@ class Journal:
         self.events = found.events
         self.lost_frames = found.lost_frames
         self.places = found.places
+        self.late_signals = as_metadata(found.signals.joined())
+        self.signals_left_out = found.signals.left_out
+        self.signals_before = found.signals_before
+
+    @property
+    def known_metadata(self) -> Metadata:
+        """The metadata as far as the last pass of `batches` found it."""
+        metadata = {**self.metadata, **(self.closing or {})}
+        if self.events:
+            metadata["events"] = [*self.metadata.get("events", []), *self.events]
+        if self.late_signals:
+            metadata["signals"] = self.late_signals
+        if left_out := self.signals_left_out:
+            totals = metadata.get("totals", {})
+            left_out += totals.get("signals_left_out") or 0
+            metadata["totals"] = {**totals, "signals_left_out": left_out}
+        return metadata
 
     def batch_at(self, row: int) -> tuple[int, pa.RecordBatch] | None:
         """Return the position of the first row of the batch with a row, and that batch.
@@ -122,6 +145,8 @@ class Journal:
             check_required(batch)
         except _UNDECODABLE:  # the file has changed since
             return None
+        if first in self.signals_before and batch.num_rows:
+            batch = with_earlier(batch, self.signals_before[first])
         return (first, batch) if row < first + batch.num_rows else None
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
@@ -147,6 +172,8 @@ def _check_schema(schema: pa.Schema, path: Path) -> None:
         raise NotASessionError(f"{path}: not a dgrec journal (a column is there twice)")
     for wanted in SCHEMA:
         if wanted.name not in names:
+            if wanted.name in LATER_COLUMNS:
+                continue
             raise NotASessionError(f"{path}: not a dgrec journal (no column {wanted.name!r})")
         found = schema.field(wanted.name)
         if not found.type.equals(wanted.type):
@@ -205,6 +232,7 @@ class JournalTail:
         # Half a batch at the end may be whole at the next call.
         yield from self._found.batches(self._file, is_growing=lambda: True)
         self._found.places.clear()
+        self._found.signals_before.clear()
 
     def close(self) -> None:
         self._file.close()
@@ -219,6 +247,7 @@ class _Note(NamedTuple):
     rows: int
     start: int
     events: list[Any]
+    signals: pa.StructArray | None
     end: Metadata | None
 
     @classmethod
@@ -245,6 +274,7 @@ class _Note(NamedTuple):
             rows=rows,
             start=note.get("start", 0),
             events=events,
+            signals=from_note(note["signals"]) if "signals" in note else None,
             end=metadata_module.part_of_metadata(end) if isinstance(end, dict) else None,
         )
 
@@ -272,6 +302,9 @@ class _Pass:
         self.events: list[dict[str, Any]] = []
         self.lost_frames = 0
         self.places: list[tuple[int, int]] = []
+        #: What was logged since the last row.
+        self.signals = WaitingSignals()
+        self.signals_before: dict[int, pa.StructArray] = {}
         self._has_head = bool(metadata)
         self._schema = schema
         self._position = 0
@@ -311,7 +344,8 @@ class _Pass:
                 self._position = end
                 continue
             taken = batch.get_total_buffer_size()  # larger than a message that is compressed
-            if size + taken > _TOGETHER_BYTES:
+            # Signals of a time without rows belong to the row after it.
+            if size + taken > _TOGETHER_BYTES or found.note.signals is not None:
                 yield from self._taken(waiting)
                 size = 0
             waiting.append(found)
@@ -338,6 +372,10 @@ class _Pass:
         if taken and len(taken) < len(found):
             rows = _joined(taken)
         if taken and rows.num_rows:
+            if self.signals and "signals" in rows.schema.names:
+                first = self._rows - rows.num_rows
+                self.signals_before[first] = self.signals.take()
+                rows = with_earlier(rows, self.signals_before[first])
             yield rows
 
     def _is_complete(self, found: _Found) -> bool:
@@ -368,6 +406,8 @@ class _Pass:
         self._next_sequence = note.sequence + 1
         self._next_frame = note.first + note.rows
         self.events += note.events
+        if note.signals is not None:
+            self.signals.add(note.signals)
         if note.end is not None:
             self.closing = note.end
         if note.rows:

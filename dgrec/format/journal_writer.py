@@ -23,6 +23,7 @@ from dgrec.files import NewFile, output_error, sync_folder, write_error
 from dgrec.format import metadata as metadata_module
 from dgrec.format.arrays import compact
 from dgrec.format.encode import Row, build_batch
+from dgrec.format.json_values import Losses
 from dgrec.format.masks import MaskMode
 from dgrec.format.messages import CRC_KEY, CRC_ZEROS, END_OF_STREAM, set_checksums
 from dgrec.format.metadata import Metadata
@@ -44,6 +45,7 @@ class JournalWriter:
 
     Args:
         first_frame: Number of the first row; a later part of a recording continues the numbering.
+        losses: Gets what rows hold and cannot be kept.
 
     Raises:
         OutputError: The file exists, or cannot be created.
@@ -59,6 +61,7 @@ class JournalWriter:
         masks: MaskMode = "exact",
         durability: Durability = "flush",
         first_frame: int = 0,
+        losses: Losses | None = None,
     ) -> None:
         self.path = path
         self.first_frame = first_frame
@@ -67,6 +70,7 @@ class JournalWriter:
         self.flushes = 0
         self.bytes_written = 0
         self._masks = masks
+        self._losses = losses
         self.durability = durability
         self._sync = durability != "never"
         self._sequence = 0
@@ -101,7 +105,7 @@ class JournalWriter:
 
     def write(self, rows: Sequence[Row], **note: Any) -> None:
         """Append ``rows`` as one batch. ``note`` goes into the batch's own metadata as JSON."""
-        batch = build_batch(rows, self.first_frame + self.frames, self._masks)
+        batch = build_batch(rows, self.first_frame + self.frames, self._masks, self._losses)
         self._put(self._encode(batch, note))
         # Counted before anything else can fail: these rows must not be written twice.
         self._sequence += 1

@@ -3,7 +3,8 @@
 What the typed columns cannot hold (keys that an analyzer invented, NumPy values, tuples, sets) is
 kept as JSON text. Plain JSON would turn a tuple into a list and refuse an array: such a value
 becomes an object with one key that starts with ``$``. Objects of unknown classes come back as
-`RecordedObject`: dgrec never imports or builds a class that a file names.
+`RecordedObject`, and named tuples, enumerations and results inside of results as what stands for
+them in `dgrec.format.recorded_objects`: dgrec never imports or builds a class that a file names.
 """
 
 from __future__ import annotations
@@ -11,73 +12,88 @@ from __future__ import annotations
 import base64
 import dataclasses
 import datetime as dt
+import decimal
+import enum
+import functools
 import json
 import math
+import pathlib
 import re
-import zlib
+import threading
+import uuid
+import zoneinfo
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from dgrec.format.untrusted import Allowance, DecodeError, inflate, parse_json
+from dgrec.format import array_values, result_values
+from dgrec.format.recorded_objects import (
+    RECORDED,
+    InnerResult,
+    RecordedMeta,
+    RecordedObject,
+    RecordedTuple,
+    enum_member,
+    is_result,
+    is_stream_meta,
+)
+from dgrec.format.untrusted import Allowance, DecodeError, parse_json
 
-__all__ = ["RecordedObject", "decode", "dumps", "loads", "plain"]
+__all__ = ["Losses", "RecordedObject", "decode", "dumps", "loads", "plain"]
 
 _PLAIN = frozenset({type(None), bool, str})
 # Deeper than any data, and far from Python's own limit, which depends on the caller.
 _DEEPEST = 100
 # Python refuses to turn longer integers into decimal digits (and back).
 _LONGEST_DECIMAL_BITS = 10_000
-_ARRAY_KINDS = "biufcSUmM"
+#: Arrays of bytes in the notes of gizmos from this size on are pictures.
+_PICTURE_BYTES = 1024
+_ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+")
 
 
-class RecordedObject:
-    """An object whose class dgrec does not rebuild, such as a line counter's totals.
+class Losses:
+    """What could not be recorded: each once, by key and type. Threads may share it."""
 
-    `to_dict` returns its state when it was recorded; the items of a dictionary can also be read as
-    attributes. It is equal to any object whose ``to_dict()`` returns the same.
+    #: Keys may be made from data, without end.
+    _MOST = 100
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._found: dict[tuple[str, str], str] = {}
+
+    def add(self, key: str, class_name: str, what: str) -> None:
+        """Note that a value under ``key`` was not kept, and what was kept in its place."""
+        with self._lock:
+            if len(self._found) < self._MOST:
+                self._found.setdefault((key[:80], class_name[:200]), what)
+
+    @property
+    def lines(self) -> list[str]:
+        """What the user should know, a line each."""
+        with self._lock:
+            return [f"{key} ({name}): {what}" for (key, name), what in self._found.items()]
+
+
+def dumps(value: Any, key: str = "", losses: Losses | None = None) -> str:
+    """Return ``value`` as compact JSON text that `loads` turns back into an equal value.
+
+    Args:
+        key: What it is called, for ``losses``.
+        losses: Gets what cannot be kept.
     """
-
-    def __init__(self, class_name: str, state: Any) -> None:
-        self._class_name = class_name
-        self._state = state
-
-    def to_dict(self) -> Any:
-        return self._state
-
-    def __getattr__(self, name: str) -> Any:
-        state = self.__dict__.get("_state")
-        if isinstance(state, dict) and name in state:
-            return state[name]
-        raise AttributeError(f"recorded {self._class_name!r} has no attribute {name!r}")
-
-    def __eq__(self, other: object) -> bool:
-        to_dict = getattr(other, "to_dict", None)
-        if not callable(to_dict):
-            return NotImplemented
-        state = to_dict()
-        try:
-            return bool(self._state == state)
-        except ValueError:  # comparing arrays gives an array
-            return dumps(self._state) == dumps(state)
-
-    def __hash__(self) -> int:
-        # The state may hold lists; a set of such objects must still come back as a set.
-        return hash(RecordedObject)
-
-    def __repr__(self) -> str:
-        return f"<recorded {self._class_name}: {self._state!r}>"
+    return json.dumps(encode(value, key, losses), separators=(",", ":"), allow_nan=False)
 
 
-def dumps(value: Any) -> str:
-    """Return ``value`` as compact JSON text that `loads` turns back into an equal value."""
+def encode(value: Any, key: str = "", losses: Losses | None = None) -> Any:
+    """Return what `dumps` writes, as plain values of JSON."""
+    encoder = _Encoder(key, losses)
     try:
-        encoded = _encode(value, 0)
+        return encoder.encode(value, 0)
     except _TooDeepError:
-        encoded = {"$repr": [_class_name(value), "<too deeply nested>"]}
-    return json.dumps(encoded, separators=(",", ":"), allow_nan=False)
+        encoder.lose(value, "it is nested too deeply, and is not recorded")
+        return {"$repr": [_class_name(value), "<too deeply nested>"]}
 
 
 def loads(text: str, allowance: Allowance | None = None) -> Any:
@@ -116,82 +132,234 @@ class _TooDeepError(Exception):
     """A value is nested too deeply: most likely it holds itself."""
 
 
-def _encode(value: Any, depth: int) -> Any:
-    kind = type(value)
-    if kind in _PLAIN:
-        return value
-    if kind is int:
-        return value if value.bit_length() < _LONGEST_DECIMAL_BITS else {"$int": hex(value)}
-    if kind is float:
-        return value if math.isfinite(value) else {"$float": repr(value)}
-    if depth > _DEEPEST:
-        raise _TooDeepError
-    depth += 1
-    if kind is list:
-        return _items(value, depth)
-    if kind is dict:
-        if all(type(key) is str and not key.startswith("$") for key in value):
-            return {key: _encode(item, depth) for key, item in value.items()}
-        return {"$dict": [_items(pair, depth) for pair in value.items()]}
-    if kind in _ENCODERS:
-        key, encoder = _ENCODERS[kind]
-        return {key: encoder(value, depth)}
-    if kind is dt.datetime and value.tzinfo in (None, dt.UTC):
-        return {"$datetime": value.isoformat()}
-    if kind is np.ndarray and value.dtype.kind in _ARRAY_KINDS:
-        packed = zlib.compress(np.ascontiguousarray(value).tobytes(), 3)
-        return {"$ndarray": [value.dtype.str, list(value.shape), _base64(packed, depth)]}
-    if isinstance(value, np.generic) and value.dtype.kind in _ARRAY_KINDS:
-        return {"$scalar": [value.dtype.str, _base64(value.tobytes(), depth)]}
-    return _encode_object(value, depth)
+class _Encoder:
+    """Encodes one value; a result that is in it more than once is written once."""
+
+    def __init__(self, key: str, losses: Losses | None) -> None:
+        self._key = key
+        self._losses = losses
+        #: By id, number of each result in order of their ends; None: it is being written.
+        self._results: dict[int, int | None] = {}
+        #: Kept so that no id is used again.
+        self._alive: list[Any] = []
+        self._is_in_notes = False
+
+    def encode(self, value: Any, depth: int) -> Any:
+        kind = type(value)
+        if kind in _PLAIN:
+            return value
+        if kind is int:
+            return value if value.bit_length() < _LONGEST_DECIMAL_BITS else {"$int": hex(value)}
+        if kind is float:
+            return value if math.isfinite(value) else {"$float": repr(value)}
+        if depth > _DEEPEST:
+            raise _TooDeepError
+        depth += 1
+        if kind is list:
+            return self.items(value, depth)
+        if kind is dict:
+            return self._dict(value, depth)
+        encoder = _ENCODERS.get(kind)
+        if encoder is not None:
+            key, encode_kind = encoder
+            return {key: encode_kind(self, value, depth)}
+        if isinstance(value, np.ndarray | np.generic):
+            return self._array(value, depth)
+        return self._object(value, depth)
+
+    def items(self, values: Iterable[Any], depth: int) -> list[Any]:
+        return [self.encode(item, depth) for item in values]
+
+    def sorted_items(self, values: Iterable[Any], depth: int) -> list[Any]:
+        # Sorted where that is possible, so that equal sets make equal text.
+        return self.items(sorted(values, key=lambda item: (str(type(item)), _repr(item))), depth)
+
+    def lose(self, value: Any, what: str) -> None:
+        if self._losses is not None:
+            self._losses.add(self._key, _class_name(value), what)
+
+    def _dict(self, value: dict[Any, Any], depth: int) -> Any:
+        if not all(type(key) is str and not key.startswith("$") for key in value):
+            return {"$dict": [self.items(pair, depth) for pair in value.items()]}
+        outer, encoded = self._key, {}
+        for key, item in value.items():
+            self._key = key
+            encoded[key] = self.encode(item, depth)
+        self._key = outer
+        return encoded
+
+    def _array(self, value: Any, depth: int) -> Any:
+        if self._is_in_notes and value.dtype == np.uint8 and value.nbytes >= _PICTURE_BYTES:
+            size = "x".join(map(str, value.shape))
+            self.lose(value, "pixels are not recorded here")
+            return {"$repr": [_class_name(value), f"<{size} bytes, not recorded>"]}
+        if value is np.ma.masked:
+            return {"$masked": None}
+        if isinstance(value, np.ma.MaskedArray):
+            mask = None if value.mask is np.ma.nomask else np.asarray(value.mask)
+            parts = [np.asarray(value.data), mask, np.asarray(value.fill_value)]
+            return {"$masked": self.items(parts, depth)}
+        if isinstance(value, np.ndarray):
+            if array_values.is_kept(value.dtype):
+                return {"$ndarray": array_values.array_spec(value)}
+            if value.dtype.kind == "O":
+                items = self.items(value.ravel().tolist(), depth)
+                return {"$objects": [list(value.shape), items]}
+        elif array_values.is_kept(value.dtype):
+            return {"$scalar": array_values.scalar_spec(value)}
+        return self._text(value)
+
+    def _object(self, value: Any, depth: int) -> Any:
+        """Encode an instance of a class that has no type of JSON."""
+        if isinstance(value, RecordedObject):  # of a session that is written again
+            return {"$object": [value._class_name, self.encode(value.to_dict(), depth)]}
+        for kind, (key, encoder) in _ENCODERS_BY_BASE.items():
+            if isinstance(value, kind):
+                return {key: encoder(self, value, depth)}
+        if is_result(value):
+            return self._result(value, depth)
+        if is_stream_meta(value):
+            return self._meta(value, depth)
+        if isinstance(value, tuple) and _has_names(value):
+            names = list(type(value)._fields)  # type: ignore[attr-defined]
+            return {"$namedtuple": [_class_name(value), names, self.items(value, depth)]}
+        if callable(getattr(value, "to_dict", None)):
+            # This is code of other people, whose failure must not end a recording.
+            try:
+                return {"$object": [_class_name(value), self.encode(value.to_dict(), depth)]}
+            except _TooDeepError:
+                raise
+            except Exception:
+                return self._text(value)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            state = {f.name: getattr(value, f.name, None) for f in dataclasses.fields(value)}
+            return {"$object": [_class_name(value), self.encode(state, depth)]}
+        # Subclasses of plain types (defaultdict) become what they are equal to.
+        for plain_type in (dict, list, tuple, str, int, float):
+            if isinstance(value, plain_type):
+                return self.encode(_as_plain(value, plain_type), depth)
+        return self._text(value)
+
+    def _text(self, value: Any) -> Any:
+        """Encode a value that cannot be kept: its text, if that says more than where it was."""
+        text = _repr(value)
+        if hasattr(value, "getchannel") or _ADDRESS.search(text) or "..." in text:
+            self.lose(value, "a value of this type is not recorded")
+            return {"$repr": [_class_name(value), "<not recorded>"]}
+        self.lose(value, "of a value of this type only the text is recorded")
+        return {"$repr": [_class_name(value), text]}
+
+    def _result(self, value: Any, depth: int) -> Any:
+        """Encode a result inside of another, without pixels."""
+        if id(value) in self._results:
+            number = self._results[id(value)]
+            return self._left_out(value) if number is None else {"$same": number}
+        if self._is_in_notes and self._is_inside_result:
+            # What the gizmos before it noted would be written again for each crop.
+            return self._left_out(value)
+        try:
+            state = result_values.state_of(value)
+        except Exception:  # a class of the program, with properties of its own
+            return self._text(value)
+        key, in_notes = self._key, self._is_in_notes
+        self._is_in_notes = False
+        self._results[id(value)] = None
+        self._alive.append(value)
+        try:
+            encoded = {name: self.encode(part, depth) for name, part in state.items()}
+        except BaseException:
+            del self._results[id(value)]
+            raise
+        finally:
+            self._key, self._is_in_notes = key, in_notes
+        self._results[id(value)] = sum(number is not None for number in self._results.values())
+        return {"$result": [_class_name(value), encoded]}
+
+    @property
+    def _is_inside_result(self) -> bool:
+        return None in self._results.values()
+
+    def _left_out(self, value: Any) -> Any:
+        return {"$repr": [_class_name(value), "<a result that is left out here>"]}
+
+    def _meta(self, value: Any, depth: int) -> Any:
+        key, in_notes = self._key, self._is_in_notes
+        self._is_in_notes = True
+        items = self.items(value._meta_list, depth)
+        tags = [[self.encode(tag, depth), list(at)] for tag, at in value._tags.items()]
+        self._key, self._is_in_notes = key, in_notes
+        return {"$meta": [items, tags]}
+
+    # --- kinds with a type of their own ---
+
+    def base64(self, value: bytes, depth: int) -> Any:
+        return base64.b64encode(value).decode()
+
+    def deque(self, value: deque[Any], depth: int) -> list[Any]:
+        return [self.items(value, depth), value.maxlen]
+
+    def complex(self, value: complex, depth: int) -> list[Any]:
+        return self.items([value.real, value.imag], depth)
+
+    def zoned(self, value: dt.datetime | dt.time, depth: int) -> Any:
+        text = _as_standard(value).isoformat()
+        zone = getattr(value.tzinfo, "key", None) or getattr(value.tzinfo, "zone", None)
+        return [text, zone] if isinstance(zone, str) else text
+
+    def timedelta(self, value: dt.timedelta, depth: int) -> list[int]:
+        return [value.days, value.seconds, value.microseconds]
+
+    def path(self, value: pathlib.PurePath, depth: int) -> list[str]:
+        is_windows = isinstance(value, pathlib.PureWindowsPath)
+        return ["windows" if is_windows else "posix", str(value)]
+
+    def enum(self, value: enum.Enum, depth: int) -> list[Any]:
+        is_plain = isinstance(value, int | str)
+        inner = self.encode(value.value, depth)
+        return [_class_name(value), value.name, inner, is_plain, _text_of(value)]
 
 
-def _items(values: Iterable[Any], depth: int) -> list[Any]:
-    return [_encode(item, depth) for item in values]
+def _as_standard(value: Any) -> Any:
+    """Return a date or time of a subclass (pandas') as one of the standard library."""
+    if isinstance(value, dt.datetime):
+        return dt.datetime.combine(value.date(), value.timetz())
+    return value
 
 
-def _sorted_items(values: Iterable[Any], depth: int) -> list[Any]:
-    # Sorted where that is possible, so that equal sets make equal text.
-    return _items(sorted(values, key=lambda item: (str(type(item)), _repr(item))), depth)
+def _has_names(value: Any) -> bool:
+    names = getattr(type(value), "_fields", None)
+    return (
+        isinstance(names, tuple)
+        and len(names) == len(value)
+        and all(type(name) is str for name in names)
+    )
 
 
-def _base64(value: bytes, depth: int) -> str:
-    return base64.b64encode(value).decode()
-
-
-_ENCODERS: dict[type, tuple[str, Callable[[Any, int], Any]]] = {
-    tuple: ("$tuple", _items),
-    set: ("$set", _sorted_items),
-    frozenset: ("$frozenset", _sorted_items),
-    deque: ("$deque", lambda value, depth: [_items(value, depth), value.maxlen]),
-    bytes: ("$bytes", _base64),
-    bytearray: ("$bytearray", _base64),
-    complex: ("$complex", lambda value, depth: _items([value.real, value.imag], depth)),
+_Encode = Callable[[_Encoder, Any, int], Any]
+_ENCODERS: dict[type, tuple[str, _Encode]] = {
+    tuple: ("$tuple", _Encoder.items),
+    set: ("$set", _Encoder.sorted_items),
+    frozenset: ("$frozenset", _Encoder.sorted_items),
+    deque: ("$deque", _Encoder.deque),
+    bytes: ("$bytes", _Encoder.base64),
+    bytearray: ("$bytearray", _Encoder.base64),
+    complex: ("$complex", _Encoder.complex),
+}
+#: Looked for by `isinstance`, in this order: a datetime is a date as well.
+_ENCODERS_BY_BASE: dict[type, tuple[str, _Encode]] = {
+    enum.Enum: ("$enum", _Encoder.enum),
+    dt.datetime: ("$datetime", _Encoder.zoned),
+    dt.date: ("$date", lambda _, value, __: value.isoformat()),
+    dt.time: ("$time", _Encoder.zoned),
+    dt.timedelta: ("$timedelta", _Encoder.timedelta),
+    decimal.Decimal: ("$decimal", lambda _, value, __: str(value)),
+    uuid.UUID: ("$uuid", lambda _, value, __: str(value)),
+    pathlib.PurePath: ("$path", _Encoder.path),
 }
 
 
-def _encode_object(value: Any, depth: int) -> Any:
-    """Encode an instance of a class that `loads` does not rebuild."""
-    if callable(getattr(value, "to_dict", None)):
-        # This is code of other people, whose failure must not end a recording.
-        try:
-            return {"$object": [_class_name(value), _encode(value.to_dict(), depth)]}
-        except _TooDeepError:
-            raise
-        except Exception:
-            return {"$repr": [_class_name(value), _repr(value)]}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        state = {f.name: getattr(value, f.name, None) for f in dataclasses.fields(value)}
-        return {"$object": [_class_name(value), _encode(state, depth)]}
-    # Subclasses of plain types (defaultdict, named tuple, IntEnum) become what they are equal to.
-    for plain in (dict, list, tuple, str, int, float):
-        if isinstance(value, plain):
-            return _encode(_as_plain(value, plain), depth)
-    return {"$repr": [_class_name(value), _repr(value)]}
-
-
 def _as_plain(value: Any, plain: type) -> Any:
-    if plain is str:  # str() may be overridden, as in an enumeration of strings
+    if plain is str:  # str() may be overridden
         return str.__str__(value)
     if plain is int:
         return int.__int__(value)
@@ -199,23 +367,23 @@ def _as_plain(value: Any, plain: type) -> Any:
 
 
 def _repr(value: Any) -> str:
+    return _text_of(value, repr)
+
+
+def _text_of(value: Any, text: Callable[[Any], str] = str) -> str:
     try:
-        return repr(value)
+        return text(value)
     except Exception as error:
-        return f"<repr() failed: {type(error).__name__}>"
+        return f"<{text.__name__}() failed: {type(error).__name__}>"
 
 
 # --- decoding ----------------------------------------------------------------------------------
 
-#: The types of arrays and scalars that are rebuilt: numbers, truth values, text, stamps. Never
-#: objects: NumPy would take their bytes for addresses.
-_DTYPE = re.compile(
-    r"[<>|=]?(?:b1|[iu][1248]|f(?:2|4|8|12|16)|c(?:8|16|24|32)|[SU]\d{1,7}"
-    r"|[mM]8(?:\[\d{0,9}(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?)"
-)
-_LAST_CODE_POINT = 0x10FFFF
-#: `RecordedObject`s all have the same hash: a set of them compares each with each.
+#: `RECORDED` objects may all have the same hash: a set of them compares each with each.
 _MOST_OBJECTS_IN_SET = 1000
+#: Names of time zones, which are looked up as files.
+_ZONE = re.compile(r"[A-Za-z0-9_+-]{1,40}(?:/[A-Za-z0-9_+-]{1,40}){0,3}")
+_PATHS = {"posix": pathlib.PurePosixPath, "windows": pathlib.PureWindowsPath}
 
 
 def decode(value: Any, allowance: Allowance) -> Any:
@@ -231,6 +399,9 @@ def decode(value: Any, allowance: Allowance) -> Any:
 class _Decoder:
     def __init__(self, allowance: Allowance) -> None:
         self._allowance = allowance
+        self._results: list[tuple[InnerResult, int]] = []
+        #: Values so far, those of repeated results counted each time.
+        self._weight = 0
 
     def decode(self, value: Any, depth: int) -> Any:
         if isinstance(value, list):
@@ -242,6 +413,7 @@ class _Decoder:
                 if decoder is not None:
                     return decoder(self, item, depth)
             depth = _deeper(depth)
+            self._weight += len(value) + 1
             return {key: self.decode(item, depth) for key, item in value.items()}
         return value
 
@@ -249,6 +421,7 @@ class _Decoder:
         if type(values) is not list:
             raise DecodeError(f"expected a list, not {type(values).__name__}")
         depth = _deeper(depth)
+        self._weight += len(values) + 1
         return [self.decode(item, depth) for item in values]
 
     def _unique(self, items: Any, depth: int) -> list[Any]:
@@ -277,22 +450,95 @@ class _Decoder:
         return base64.b64decode(_text(text), validate=True)
 
     def _array(self, spec: Any, depth: int) -> np.ndarray[Any, Any]:
-        name, shape, text = spec
-        dtype = _dtype(name)
-        if type(shape) is not list or not all(type(n) is int and n >= 0 for n in shape):
-            raise DecodeError("an array's shape is not a list of sizes")
-        size = math.prod(shape) * dtype.itemsize
-        # Items of no bytes (empty texts) also take memory once they are used.
-        self._allowance.take(max(size, math.prod(shape)))
-        data = inflate(self._bytes(text, depth), size)
-        return _elements(dtype, shape, data)
+        return array_values.array_from(spec, self._allowance)
 
     def _scalar(self, spec: Any, depth: int) -> Any:
-        name, text = spec
-        dtype = _dtype(name)
-        self._allowance.take(dtype.itemsize)
-        # NumPy stores an empty text as one zero character.
-        return _elements(dtype, [1], self._bytes(text, depth)[: dtype.itemsize])[0]
+        return array_values.scalar_from(spec, self._allowance)
+
+    def _objects(self, spec: Any, depth: int) -> np.ndarray[Any, Any]:
+        shape, values = spec
+        if type(shape) is not list or not all(type(n) is int and n >= 0 for n in shape):
+            raise DecodeError("an array's shape is not a list of sizes")
+        items = self._items(values, depth)
+        if math.prod(shape) != len(items):
+            raise DecodeError("an array is shorter or longer than its shape says")
+        array = np.empty(len(items), object)
+        for index, item in enumerate(items):
+            array[index] = item
+        return array.reshape(shape)
+
+    def _masked(self, spec: Any, depth: int) -> Any:
+        if spec is None:
+            return np.ma.masked
+        data, mask, fill = self._items(spec, depth)
+        arrays = [data, fill] if mask is None else [data, fill, mask]
+        if not all(type(array) is np.ndarray for array in arrays):
+            raise DecodeError("a masked array is not made of arrays")
+        if fill.shape != () or fill.dtype.kind != data.dtype.kind:
+            raise DecodeError("a masked array's fill value is not one of its values")
+        if mask is None:
+            return np.ma.MaskedArray(data, fill_value=fill[()])
+        if mask.shape != data.shape or mask.dtype != np.ma.make_mask_descr(data.dtype):
+            raise DecodeError("a masked array's mask does not fit it")
+        return np.ma.MaskedArray(data, mask, fill_value=fill[()])
+
+    def _namedtuple(self, spec: Any, depth: int) -> RecordedTuple:
+        name, fields, values = spec
+        items = self._items(values, depth)
+        if type(fields) is not list or len(fields) != len(items):
+            raise DecodeError("a named tuple has not a name for each value")
+        return RecordedTuple.of(_text(name), list(map(_text, fields)), items)
+
+    def _enum(self, spec: Any, depth: int) -> Any:
+        class_name, name, value, is_plain, text = spec
+        if type(is_plain) is not bool:
+            raise DecodeError("a member of an enumeration is not what dgrec writes")
+        inner = self.decode(value, _deeper(depth))
+        name = None if name is None else _text(name)
+        return enum_member(_text(class_name), name, inner, _text(text), is_plain)
+
+    def _path(self, spec: Any, depth: int) -> pathlib.PurePath:
+        kind, text = spec
+        return _PATHS[_text(kind)](_text(text))
+
+    def _timedelta(self, spec: Any, depth: int) -> dt.timedelta:
+        if type(spec) is not list or len(spec) != 3 or not all(type(n) is int for n in spec):
+            raise DecodeError("a duration is not three whole numbers")
+        return dt.timedelta(*spec)
+
+    def _result(self, spec: Any, depth: int) -> InnerResult:
+        name, state = spec
+        if type(state) is not dict:
+            raise DecodeError("a result is not an object")
+        before = self._weight
+        depth = _deeper(depth)
+        parts = {key: self.decode(item, depth) for key, item in state.items()}
+        result = result_values.result_from(_text(name), parts)
+        self._results.append((result, self._weight - before + 1))
+        return result
+
+    def _same(self, number: Any, depth: int) -> InnerResult:
+        if type(number) is not int or not 0 <= number < len(self._results):
+            raise DecodeError("refers to a result that is not there")
+        result, weight = self._results[number]
+        self._weight += weight
+        # What prints or compares it goes through it each time.
+        self._allowance.values_left -= weight
+        if self._allowance.values_left < 0:
+            raise DecodeError("its results refer to one another too often")
+        return result
+
+    def _meta(self, spec: Any, depth: int) -> RecordedMeta:
+        notes, tags = spec
+        items = self._items(notes, depth)
+        found: dict[str, list[int]] = {}
+        for tag, places in tags:
+            if type(places) is not list or not all(
+                type(at) is int and 0 <= at < len(items) for at in places
+            ):
+                raise DecodeError("a tag refers to a note that is not there")
+            found[_text(tag)] = places
+        return RecordedMeta(items, found)
 
 
 _DECODERS: dict[str, Callable[[_Decoder, Any, int], Any]] = {
@@ -306,12 +552,51 @@ _DECODERS: dict[str, Callable[[_Decoder, Any, int], Any]] = {
     "$bytes": _Decoder._bytes,
     "$bytearray": lambda decoder, text, depth: bytearray(decoder._bytes(text, depth)),
     "$complex": lambda decoder, parts, depth: complex(*decoder._items(parts, depth)),
-    "$datetime": lambda _, text, __: dt.datetime.fromisoformat(_text(text)),
+    "$datetime": lambda _, spec, __: _datetime(spec),
+    "$date": lambda _, text, __: dt.date.fromisoformat(_text(text)),
+    "$time": lambda _, spec, __: _time(spec),
+    "$timedelta": _Decoder._timedelta,
+    "$decimal": lambda _, text, __: decimal.Decimal(_text(text)),
+    "$uuid": lambda _, text, __: uuid.UUID(_text(text)),
+    "$path": _Decoder._path,
+    "$enum": _Decoder._enum,
+    "$namedtuple": _Decoder._namedtuple,
     "$ndarray": _Decoder._array,
     "$scalar": _Decoder._scalar,
+    "$objects": _Decoder._objects,
+    "$masked": _Decoder._masked,
     "$object": _Decoder._object,
     "$repr": _Decoder._repr,
+    "$result": _Decoder._result,
+    "$same": _Decoder._same,
+    "$meta": _Decoder._meta,
 }
+
+
+def _datetime(spec: Any) -> dt.datetime:
+    """Return a moment; its zone is a fixed offset if this machine does not know the zone."""
+    if type(spec) is str:
+        return dt.datetime.fromisoformat(spec)
+    text, name = spec
+    moment, zone = dt.datetime.fromisoformat(_text(text)), _zone(_text(name))
+    return moment if zone is None or moment.tzinfo is None else moment.astimezone(zone)
+
+
+def _time(spec: Any) -> dt.time:
+    if type(spec) is str:
+        return dt.time.fromisoformat(spec)
+    text, name = spec
+    return dt.time.fromisoformat(_text(text)).replace(tzinfo=_zone(_text(name)))
+
+
+@functools.lru_cache(maxsize=64)
+def _zone(name: str) -> dt.tzinfo | None:
+    if _ZONE.fullmatch(name) is None:
+        raise DecodeError("not the name of a time zone")
+    try:
+        return zoneinfo.ZoneInfo(name)
+    except (LookupError, OSError, ValueError):  # not known, or a folder of zones
+        return None
 
 
 def _deeper(depth: int) -> int:
@@ -327,27 +612,6 @@ def _text(value: Any) -> str:
 
 
 def _hashable(items: list[Any]) -> list[Any]:
-    if sum(isinstance(item, RecordedObject) for item in items) > _MOST_OBJECTS_IN_SET:
+    if sum(isinstance(item, RECORDED) for item in items) > _MOST_OBJECTS_IN_SET:
         raise DecodeError("a set of too many objects")
     return items
-
-
-def _dtype(name: Any) -> np.dtype[Any]:
-    if _DTYPE.fullmatch(_text(name)) is None:
-        raise DecodeError(f"dgrec does not rebuild the type {name[:40]!r}")
-    dtype: np.dtype[Any] = np.dtype(name)
-    return dtype
-
-
-def _elements(dtype: np.dtype[Any], shape: list[int], data: bytes) -> np.ndarray[Any, Any]:
-    """Return the array in ``data``, whose length must fit exactly."""
-    if len(data) != math.prod(shape) * dtype.itemsize:
-        raise DecodeError("an array is shorter or longer than its shape says")
-    if dtype.kind == "b":
-        return np.asarray(np.ndarray(shape, np.uint8, data) != 0)
-    if dtype.kind == "U":
-        points = np.frombuffer(data, np.dtype(np.uint32).newbyteorder(dtype.byteorder))
-        if points.max(initial=0) > _LAST_CODE_POINT:
-            raise DecodeError("a text has characters that do not exist")
-    # np.ndarray takes what np.frombuffer refuses: no elements, strings of no characters.
-    return np.ndarray(shape, dtype, data).copy()

@@ -7,6 +7,7 @@ named here or is absent. Nothing else has to check types.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -74,6 +75,15 @@ def _number(value: Any, depth: int) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return _ABSENT
     return value if abs(value) <= _LARGEST_NUMBER else _ABSENT
+
+
+def _finite(value: Any, depth: int) -> Any:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return _ABSENT
+    fits = abs(value) <= sys.float_info.max  # false of NaN, too
+    return float(value) if fits else _ABSENT
 
 
 def _flag(value: Any, depth: int) -> Any:
@@ -158,6 +168,23 @@ def _either(*forms: _Form) -> _Form:
     return take
 
 
+def _whole_list(form: _Form, most: int = 10_000, length: int | None = None) -> _Form:
+    """Take a list of which every item fits; its items are told apart by their places."""
+
+    def take(value: Any, depth: int) -> Any:
+        if not isinstance(value, list) or depth >= _DEEPEST or len(value) > most:
+            return _ABSENT
+        items = [form(item, depth + 1) for item in value]
+        fits = all(item is not _ABSENT and item is not None for item in items)
+        return items if fits and length in (None, len(items)) else _ABSENT
+
+    return take
+
+
+def _or_null(form: _Form) -> _Form:
+    return lambda value, depth: None if value is None else form(value, depth)
+
+
 # --- single keys -------------------------------------------------------------------------------
 
 
@@ -218,12 +245,16 @@ _CLIP: Final[dict[str, _Form]] = {
 _CLIP["clip"] = _object(_CLIP)  # a clip of a clip
 
 _EVENT: Final[dict[str, _Form]] = {
-    **dict.fromkeys(("kind", "from", "to", "at", "reason"), _text),
+    **dict.fromkeys(("kind", "from", "to", "at", "reason", "text"), _text),
     "seconds": _number,
     "back": _flag,
     "media_time_s": _number,
     **dict.fromkeys(("attempts", "source_frame", "lost", "width", "height"), _count),
 }
+
+_SIGNAL: Final[dict[str, _Form]] = {"name": _text, "at": _text, "value": _finite}
+
+_GROUP: Final[dict[str, _Form]] = {"id": _text, "name": _text, "members": _list(_path, 10_000)}
 
 _VIDEO: Final[dict[str, _Form]] = {
     "file": _path,
@@ -262,6 +293,50 @@ _OVERLAY: Final[dict[str, _Form]] = {
     "fill_color": _color,
 }
 
+_PIXEL: Final = _between(-1_000_000, 1_000_000)
+_POINT: Final = _whole_list(_PIXEL, length=2)
+_POLYGON: Final = _whole_list(_POINT, 1000)
+#: Zones, lines and labels that are drawn: each label may be written for each zone of a frame.
+_MOST_DRAWN: Final = 256
+_LONGEST_DRAWN: Final = 200
+
+
+def _drawn_text(value: Any, depth: int) -> Any:
+    fits = isinstance(value, str) and len(value) <= _LONGEST_DRAWN
+    return _without_surrogates(value) if fits else _ABSENT
+
+
+def _named_polygons(value: Any, depth: int) -> Any:
+    if not isinstance(value, dict) or depth >= _DEEPEST or len(value) > _MOST_DRAWN:
+        return _ABSENT
+    found = {_drawn_text(key, depth): _POLYGON(item, depth + 1) for key, item in value.items()}
+    return _ABSENT if _ABSENT in found or _ABSENT in found.values() else found
+
+
+#: Settings that the drawing of degirum_tools' analyzers uses, by any of their names.
+_ANALYZER_PARAMETERS: Final[dict[str, _Form]] = {
+    **dict.fromkeys(("anchor_point", "show_inzone_counters"), _text),
+    **dict.fromkeys(("show_overlay", "show_only_track_ids", "per_class_display"), _flag),
+    "absolute_directions": _flag,
+    "trail_depth": _between(0, 1_000_000, _count),
+    "annotation_color": _or_null(_color),
+    "annotation_line_width": _between(0, 1000, _count),
+    "annotation_font_scale": _between(0.01, 100),
+    "annotation_pos": _either(_text, _POINT),
+    "class_list": _or_null(_whole_list(_drawn_text, _MOST_DRAWN)),
+    "lines": _whole_list(_whole_list(_PIXEL, length=4), _MOST_DRAWN),
+    "zones": _either(_named_polygons, _whole_list(_POLYGON, _MOST_DRAWN)),
+    "event_description": _object({"Trigger": _drawn_text}),
+}
+
+
+def _analyzer(value: Any, depth: int) -> Any:
+    found = _object({"class": _text, "parameters": _object({})})(value, depth)
+    if found is not _ABSENT and str(found.get("class")).startswith("degirum_tools."):
+        found = _object({"class": _text, "parameters": _object(_ANALYZER_PARAMETERS)})(value, depth)
+    return found
+
+
 _PART: Final[dict[str, _Form]] = {
     "number": _between(0, 10**9, _count),
     "set_id": _text,
@@ -273,7 +348,7 @@ _TOTALS: Final[dict[str, _Form]] = {
     **dict.fromkeys(("dropped_camera", "dropped_queue", "dropped_writer"), _count),
     **dict.fromkeys(("dropped_at_start", "dropped_camera_at_start"), _count),
     **dict.fromkeys(("dropped_queue_at_start", "dropped_writer_at_start"), _count),
-    **dict.fromkeys(("flushes", "video_left_out"), _count),
+    **dict.fromkeys(("flushes", "video_left_out", "signals", "signals_left_out"), _count),
     **dict.fromkeys(("skipped_after", "dropped_after", "dropped_camera_after"), _count),
     **dict.fromkeys(("dropped_queue_after", "dropped_writer_after"), _count),
     "clock_drift_ms": _number,
@@ -291,6 +366,8 @@ _METADATA: Final[dict[str, _Form]] = {
     "source": _object(_SOURCE),
     "model": _object(_MODEL),
     "overlay": _object(_OVERLAY),
+    "analyzers": _list(_analyzer, 1000),
+    "analyzed": _object(dict.fromkeys(("session_id", "name"), _text)),
     "totals": _object(_TOTALS),
     "machine": _object(_MACHINE),
     "clip": _object(_CLIP),
@@ -298,6 +375,8 @@ _METADATA: Final[dict[str, _Form]] = {
     "host": _object({"name": _text}),
     **dict.fromkeys(("versions", "options"), _object({})),
     "events": _list(_object(_EVENT)),
+    "signals": _list(_object(_SIGNAL)),
+    "group": _object(_GROUP),
     "video": _list(_object(_VIDEO), 10_000),
     **dict.fromkeys(("damage", "notes"), _list(_text, 10_000)),
 }

@@ -58,13 +58,11 @@ def seal(
     """
 
     def closing(totals: RowTotals) -> Metadata:
-        end = journal.closing
-        if end is None:
+        metadata = journal.known_metadata
+        if journal.closing is None:
             # What the recorder would have written at the end, from the rows.
-            end = {"end_reason": "recovered", "ended_at": totals.ended_at}
-        metadata = {**journal.metadata, **end, **(overrides or {})}
-        if journal.events:
-            metadata["events"] = [*journal.metadata.get("events", []), *journal.events]
+            metadata |= {"end_reason": "recovered", "ended_at": totals.ended_at}
+        metadata |= overrides or {}
         if journal.damage:
             metadata["damage"] = list(journal.damage)
         return metadata

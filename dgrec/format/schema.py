@@ -9,9 +9,11 @@ import pyarrow as pa
 __all__ = [
     "FORMAT_VERSION",
     "LABEL_LEAF",
+    "LATER_COLUMNS",
     "METADATA_KEY",
     "SCHEMA",
     "SCORE_LEAF",
+    "SIGNAL",
     "STAGE_KEYS",
     "parquet_bounds",
     "parquet_encodings",
@@ -75,6 +77,15 @@ DETECTION: Final = pa.struct(
 
 _UTC: Final = pa.timestamp("us", tz="UTC")
 
+#: A value that was logged beside the frames.
+SIGNAL: Final = pa.struct(
+    [
+        pa.field("name", pa.string()),
+        pa.field("at", _UTC),
+        pa.field("value", pa.float64()),
+    ]
+)
+
 SCHEMA: Final = pa.schema(
     [
         pa.field("frame", pa.int64(), nullable=False),
@@ -101,8 +112,11 @@ SCHEMA: Final = pa.schema(
         pa.field("detections", pa.list_(DETECTION), nullable=False),
         pa.field("attributes", pa.string()),
         pa.field("restore", pa.string()),
+        pa.field("signals", pa.list_(SIGNAL)),
     ]
 )
+#: Columns that journals of earlier versions of dgrec do not have.
+LATER_COLUMNS: Final = frozenset({"signals"})
 
 
 def _leaves(prefix: str, type_: pa.DataType) -> list[tuple[str, pa.DataType]]:
@@ -132,7 +146,14 @@ def parquet_bounds(schema: pa.Schema) -> list[str]:
     ]
 
 
-_COUNTERS: Final = ("frame", "source_frame", "video_frame", "captured_at", "completed_at")
+_COUNTERS: Final = (
+    "frame",
+    "source_frame",
+    "video_frame",
+    "captured_at",
+    "completed_at",
+    "signals.list.element.at",
+)
 
 
 def parquet_encodings(schema: pa.Schema) -> tuple[list[str], dict[str, str]]:

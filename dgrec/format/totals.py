@@ -57,6 +57,8 @@ class RowTotals:
     def __init__(self) -> None:
         self.frames = 0
         self.detections = 0
+        #: Values that were logged beside the frames.
+        self.signals = 0
         self._losses: dict[str, int] = {}
         self._last_us: int | None = None
         self._start = StartLosses()
@@ -68,6 +70,8 @@ class RowTotals:
         lists = rows.column("detections")
         if not pa.types.is_null(lists.type):
             self.detections += pc.sum(pc.list_value_length(lists)).as_py() or 0
+        if "signals" in rows.schema.names:
+            self.signals += pc.sum(pc.list_value_length(rows.column("signals"))).as_py() or 0
         for name, column in LOSSES.items():
             if column in rows.schema.names:
                 total = pc.sum(rows.column(column)).as_py()
@@ -115,7 +119,8 @@ class RowTotals:
         """Return the known ones as ``totals`` of the metadata."""
         losses = self.losses(metadata).items()
         known = {name: count for name, count in losses if count is not None}
-        return {"frames": self.frames, "detections": self.detections, **known}
+        signals = {"signals": self.signals} if self.signals else {}
+        return {"frames": self.frames, "detections": self.detections, **known, **signals}
 
 
 def _is_measured(column: pa.ChunkedArray) -> bool:

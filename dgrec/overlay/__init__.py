@@ -2,11 +2,13 @@
 
 =======  ==========================================================
 overlay  draws a result as PySDK does
+pysdk    makes PySDK's own result objects from recorded ones
 canvas   PySDK's canvas, blending only where something was drawn
 arrays   arrays that are used again
 =======  ==========================================================
 """
 
 from dgrec.overlay.overlay import as_pil, image_overlay, is_fast
+from dgrec.overlay.pysdk import pysdk_result
 
-__all__ = ["as_pil", "image_overlay", "is_fast"]
+__all__ = ["as_pil", "image_overlay", "is_fast", "pysdk_result"]

@@ -114,7 +114,7 @@ class RecordedFile:
     @property
     def metadata(self) -> Metadata:
         if self.journal is not None:
-            return {**self.journal.metadata, **(self.journal.closing or {})}
+            return self.journal.known_metadata
         return self._file.metadata
 
     @property

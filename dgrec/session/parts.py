@@ -242,7 +242,7 @@ class PartSet:
         machine = _machine([part.metadata.get("machine") for part in self.parts])
         if machine:
             merged["machine"] = machine
-        for key in ("events", "video"):
+        for key in ("events", "signals", "video"):
             joined = [item for part in self.parts for item in part.metadata.get(key, [])]
             if joined:
                 merged[key] = joined
@@ -387,7 +387,8 @@ class PartSet:
 
 #: The metadata that are about one part, and are merged differently or not at all.
 _OF_ONE_PART = tuple(
-    "part ended_at end_reason end_detail notes totals machine events video damage is_finite".split()
+    "part ended_at end_reason end_detail notes totals machine events signals video damage "
+    "is_finite".split()
 )
 
 
@@ -419,6 +420,9 @@ def _totals(parts: list[Any]) -> dict[str, Any]:
         for key in parts[0]
         if all(isinstance(totals.get(key), int) for totals in parts)
     }
+    for key in ("signals", "signals_left_out"):  # absent where there are none
+        if count := sum(totals.get(key) or 0 for totals in parts):
+            added[key] = count
     # Values for the end of the whole recording, or for what came after its last row.
     for key in ("clock_drift_ms", *(f"{name}_after" for name in LOSSES)):
         added.pop(key, None)

@@ -1,8 +1,8 @@
 """The SQL library: views and table macros for what is asked of every recording.
 
-They stand in ``library.sql`` beside this module, where each has a comment above it that says what
-it means. `statements` is what a connection runs to have them, once ``frames``, ``detections`` and
-``sessions`` are there.
+They stand in ``library.sql`` and ``analyzers.sql`` beside this module, where each has a comment
+above it that says what it means. `statements` is what a connection runs to have them, once
+``frames``, ``detections`` and ``sessions`` are there.
 
 They are written for any number of sessions.
 """
@@ -18,6 +18,9 @@ __all__ = ["Entry", "entries", "literal", "statements", "text"]
 
 _CREATE = re.compile(r"^CREATE (VIEW|MACRO) (\w+)(\([^)]*\))?", re.MULTILINE)
 
+
+#: In this order.
+_FILES = ("library.sql", "analyzers.sql")
 
 # DuckDB binds a view as it is created, down to the files below it. It would open each of them some
 # thirty times, so an empty table with their columns takes their place meanwhile.
@@ -50,7 +53,9 @@ class Entry:
 @functools.cache
 def text() -> str:
     """Return the library as it is written: comments and statements."""
-    return resources.files("dgrec.sql").joinpath("library.sql").read_text(encoding="utf-8")
+    folder = resources.files("dgrec.sql")
+    files = [folder.joinpath(name).read_text(encoding="utf-8") for name in _FILES]
+    return "\n".join(files)
 
 
 @functools.cache

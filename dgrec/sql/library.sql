@@ -479,6 +479,32 @@ SELECT session_id, label, detections, counted.frames, detections / nullif(durati
 FROM counted JOIN session_throughput USING (session_id)
 ORDER BY session_id, detections DESC, label;
 
+-- Values over time: what the program logged, what the recorder measured of the machine, and what an
+-- accelerator says of itself with each result (timing's Device..., but for durations). frame is the
+-- last one whose result had come out by then; NULL before the first.
+CREATE VIEW signals AS
+SELECT session_id, s.name AS name, s.at AS time,
+       CASE WHEN s.at >= completed_at THEN frame ELSE frame_before END AS frame, s.value AS value
+FROM (
+    SELECT session_id, frame, completed_at, frame_before, unnest(signals) AS s
+    FROM (
+        SELECT session_id, frame, completed_at, signals,
+               CASE WHEN lag(session_id) OVER () = session_id THEN lag(frame) OVER () END
+                   AS frame_before
+        FROM frames
+    )
+)
+WHERE s.name IS NOT NULL AND isfinite(s.value) AND s.at BETWEEN
+    TIMESTAMPTZ '0001-01-01 00:00:00+00' AND TIMESTAMPTZ '9999-12-31 23:59:59+00'
+UNION ALL SELECT * FROM _late_signals WHERE isfinite(value)
+UNION ALL SELECT * FROM _device_signals WHERE isfinite(value);
+
+-- What happened while recording: gaps, lost AI servers, pictures of another size or that could not
+-- be decoded, and the program's marks. text is the mark's, or the reason; details, as JSON, a mark's
+-- own or what else is known (docs/format.md). frame is the last one whose result had come out by
+-- then; NULL before the first.
+CREATE VIEW events AS SELECT * FROM _events;
+
 -- Tracks, where a tracker gave track ids: in how many frames each was seen, from which to which,
 -- and for how long (dwell_s, by the captures of its first and last frame). label is the most
 -- frequent one.

@@ -5,7 +5,6 @@ Their names and columns are part of what dgrec promises, like the columns of the
 
 from __future__ import annotations
 
-import datetime as dt
 import functools
 import itertools
 import os
@@ -34,7 +33,7 @@ from dgrec.format import (
     is_utf8,
     original_of,
 )
-from dgrec.sql import library
+from dgrec.sql import library, logged
 from dgrec.sql.library import literal
 
 if TYPE_CHECKING:
@@ -62,6 +61,19 @@ _DETECTION_COLUMNS = ", ".join(
     else f"d.{field.name}"
     for field in DETECTION
     if field.name != "keys"
+)
+
+_EXTRA = "CASE WHEN json_valid(d.extra) THEN d.extra END"
+#: What analyzers of degirum_tools add to detections: it stands in ``extra``, by its own names.
+_ADDED_COLUMNS = ", ".join(
+    f"TRY_CAST(json_extract({_EXTRA}, '$.{name}') AS {type_}) AS {name}"
+    for name, type_ in {
+        "in_zone": "BOOLEAN[]",
+        "frames_in_zone": "BIGINT[]",
+        "time_in_zone": "DOUBLE[]",
+        "cross_line": "BOOLEAN[]",
+        "cross_line_direction": "JSON",
+    }.items()
 )
 
 
@@ -92,7 +104,9 @@ class Queryable(Protocol):
     def unchecked_bytes(self) -> int: ...
     def check(self, columns: Collection[str] | None = None) -> None: ...
     def __len__(self) -> int: ...
-    def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]: ...
+    def batches(
+        self, columns: list[str] | None = None, start: int = 0, end: int | None = None
+    ) -> Iterator[pa.RecordBatch]: ...
     def batches_of(
         self, part: Part, columns: list[str] | None = None
     ) -> Iterator[pa.RecordBatch]: ...
@@ -147,14 +161,17 @@ def connect(
     connection.execute(f"CREATE VIEW frames AS {_frames_query(sessions, connection, room)}")
     connection.execute(
         "CREATE VIEW detections AS "
-        f"SELECT * EXCLUDE (d), {_DETECTION_COLUMNS} FROM ("
-        "SELECT * EXCLUDE (detections, restore), unnest(range(len(detections))) AS detection, "
-        "unnest(detections) AS d FROM frames)"
+        f"SELECT * EXCLUDE (d), {_DETECTION_COLUMNS}, {_ADDED_COLUMNS} FROM ("
+        "SELECT * EXCLUDE (detections, restore, signals), "
+        "unnest(range(len(detections))) AS detection, unnest(detections) AS d FROM frames)"
     )
     connection.register(
         "_frame_labels", _RowStream(_FRAME_LABELS, lambda _: _labelled(sessions), _Room(0))
     )
     connection.execute("CREATE VIEW frame_labels AS SELECT * FROM _frame_labels")
+    for name, (schema, rows_of) in logged.STREAMS.items():
+        read = functools.partial(_rows_of_all, rows_of, sessions)
+        connection.register(name, _RowStream(schema, read, _Room(0)))
     connection.register("_sessions", _sessions_table(sessions))
     connection.execute("CREATE VIEW sessions AS SELECT * FROM _sessions")
     for statement in (*library.statements(), *setup):
@@ -254,6 +271,14 @@ def _labelled(sessions: Sequence[Queryable]) -> Iterator[pa.RecordBatch]:
             rows = frame_labels(batch)
             id_ = pa.DictionaryArray.from_arrays(np.zeros(rows.num_rows, np.int32), [session.id])
             yield pa.RecordBatch.from_arrays([id_, *rows.columns], schema=_FRAME_LABELS)
+
+
+def _rows_of_all(
+    rows_of: Callable[[Sequence[Queryable]], Iterator[pa.RecordBatch]],
+    sessions: Sequence[Queryable],
+    _: list[str],
+) -> Iterator[pa.RecordBatch]:
+    return rows_of(sessions)
 
 
 def _is_taken(name: str) -> bool:
@@ -388,6 +413,7 @@ _SESSION_COLUMNS = pa.schema(
     [
         ("session_id", pa.string()),
         ("clip_of", pa.string()),
+        ("group_id", pa.string()),
         ("name", pa.string()),
         ("path", pa.string()),
         ("started_at", pa.timestamp("us", tz="UTC")),
@@ -418,10 +444,11 @@ def _session_row(session: Queryable) -> dict[str, Any]:
     return {
         "session_id": session.id,
         "clip_of": original_of(metadata),
+        "group_id": metadata.get("group", {}).get("id"),
         "name": metadata.get("name"),
         "path": _readable(str(session.path)),
-        "started_at": _stamp(metadata.get("started_at")),
-        "ended_at": _stamp(session.ended_at),
+        "started_at": logged.stamp(metadata.get("started_at")),
+        "ended_at": logged.stamp(session.ended_at),
         "end_reason": metadata.get("end_reason"),
         "source": source.get("given"),
         "source_kind": source.get("kind"),
@@ -439,13 +466,6 @@ def _session_row(session: Queryable) -> dict[str, Any]:
 def _size(path: Path) -> int:
     # A part may have been sealed or removed since the set was opened.
     return os.path.getsize(path) if path.exists() else 0
-
-
-def _stamp(text: str | None) -> dt.datetime | None:
-    try:
-        return dt.datetime.fromisoformat(text) if text else None
-    except ValueError:
-        return None
 
 
 def is_about_files(error: Exception) -> bool:

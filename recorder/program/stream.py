@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
+from dgrec.analyzers import as_list
 from dgrec.errors import ConfigError, DgrecError
 from dgrec.recorder.ai_server import HERE
 from dgrec.recorder.job import Plan, RecordRequest, make_plan, prepare
@@ -156,18 +157,22 @@ def _recorded(
     analyzers: Any,
     outputs: Sequence[Output],
 ) -> Generator[Any, None, None]:
-    from degirum_tools import attach_analyzers
-
     with ExitStack() as stack:
         timeout_s = request.options.stall_timeout
         opening = partial(open_source, plan.source, stall_timeout_s=timeout_s)
         reader = open_patiently(plan.source, opening, _log.warning)
         stack.callback(reader.release)
-        if analyzers is not None:
-            attach_analyzers(loaded.model, analyzers)
-            stack.callback(attach_analyzers, loaded.model, None)
-        say = _log.warning
-        job = prepare(plan, reader, loaded, request, stack, say, watching=outputs, inference=HERE)
+        job = prepare(
+            plan,
+            reader,
+            loaded,
+            request,
+            stack,
+            _log.warning,
+            watching=outputs,
+            inference=HERE,
+            analyzers=as_list(analyzers),
+        )
         yield from job.stream.results()
 
 

@@ -11,8 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from dgrec.clock import Clock
+from dgrec.credentials import redact_text
 from dgrec.errors import DgrecError, OutputError
-from dgrec.format import LOSSES, Event, JournalWriter, Metadata, Row, source_size, utc_text
+from dgrec.format import (
+    LOSSES,
+    Event,
+    JournalWriter,
+    Metadata,
+    Row,
+    Signal,
+    as_note,
+    json_values,
+    source_size,
+    utc_text,
+)
 from dgrec.paths import journal_path
 from dgrec.recorder.machine import MachineMeter
 from dgrec.recorder.options import RecordingOptions
@@ -77,8 +89,11 @@ class PartedJournal:
         earlier: Earlier = NOTHING_EARLIER,
     ) -> None:
         self.durability = options.durability
+        #: What results hold that cannot be recorded.
+        self.losses = json_values.Losses()
         self.number = earlier.number
         self._names = names
+        self._clock = clock
         self._metadata = metadata
         self._masks = options.masks
         self._video = video
@@ -107,6 +122,9 @@ class PartedJournal:
 
     # --- for the writer ---
 
+    def now_ns(self) -> int:
+        return self._clock.now_ns()
+
     @property
     def path(self) -> Path:
         """The journal that is being written."""
@@ -133,9 +151,19 @@ class PartedJournal:
         """The size of the journals that are still to be sealed."""
         return self._current.bytes_written + self._sealer.waiting_bytes
 
-    def write(self, placed: Sequence[PlacedRow], events: Sequence[Event] = ()) -> None:
-        """Append rows to the journals of their segments, in order; events go with the first."""
-        note = {"events": list(events)} if events else {}
+    def write(
+        self,
+        placed: Sequence[PlacedRow],
+        events: Sequence[Event] = (),
+        signals: Sequence[Signal] = (),
+    ) -> None:
+        """Append rows to the journals of their segments, in order; events go with the first.
+
+        ``signals`` were logged while there were no rows.
+        """
+        note: dict[str, Any] = {"events": list(events)} if events else {}
+        if signals:
+            note["signals"] = as_note(signals)
         if not placed:
             self._current.write([], **note)
         for segment, group in groupby(placed, key=lambda item: item.segment):
@@ -176,10 +204,15 @@ class PartedJournal:
         return self._sealer.failures
 
     @property
+    def not_recorded(self) -> list[str]:
+        """What results held that could not be recorded, a line each."""
+        return [redact_text(line) for line in self.losses.lines]
+
+    @property
     def notes(self) -> list[str]:
         """Other problems, a line each; no rows are lost by them."""
         begin = [self._begin_problem] if self._begin_problem else []
-        return [*begin, *self._sealer.notes]
+        return [*begin, *self.not_recorded, *self._sealer.notes]
 
     @property
     def sealed(self) -> list[Path]:
@@ -297,6 +330,7 @@ class PartedJournal:
             masks=self._masks,
             durability=self.durability,
             first_frame=first_frame,
+            losses=self.losses,
         )
         self.number = segment.number
         return journal
@@ -313,4 +347,5 @@ class PartedJournal:
             "end_reason": "split",
             "totals": totals,
             "machine": self._meter.lap(),
+            **({"notes": notes} if (notes := self.not_recorded) else {}),
         }

@@ -307,6 +307,8 @@ def recorded_videos(path: Path) -> list[Path]:
     with contextlib.suppress(DgrecError, OSError, KeyError, TypeError):
         sealed = SealedFile(path)
         sealed.close()
+        if "analyzed" in sealed.metadata:  # they belong to the session that it was made from
+            return []
         return videos_beside(path, sealed.metadata)
     return []
 

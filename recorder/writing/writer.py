@@ -7,6 +7,7 @@ source, which does not wait).
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import shutil
 import threading
@@ -17,7 +18,7 @@ from collections.abc import Callable
 import numpy as np
 
 from dgrec.errors import DgrecError
-from dgrec.format import Event, Metadata, Row
+from dgrec.format import MOST_WITHOUT_ROW, Event, Metadata, Row, Signal
 from dgrec.recorder.options import QueuePolicy
 from dgrec.recorder.segments import PlacedRow, Segment
 from dgrec.recorder.writing.parts import PartedJournal
@@ -29,6 +30,9 @@ __all__ = ["FLUSH_BYTES", "FLUSH_SECONDS", "RowWriter"]
 #: of it is left for a busy machine.
 FLUSH_SECONDS = 0.5
 FLUSH_BYTES = 1 << 20
+_MOST_SIGNALS = 1_000_000
+#: How long a result may be held before it is a row (`dgrec.recorder.held`), and a little more.
+_LONGEST_ON_ITS_WAY_NS = 400_000_000
 
 
 class RowWriter:
@@ -68,6 +72,9 @@ class RowWriter:
         self._per_frame = journal.durability == "frame"
         self._rows: deque[PlacedRow] = deque()
         self._events: list[Event] = []
+        #: Appended to without the lock.
+        self._signals: deque[Signal] = deque()
+        self.lost_signals = 0
         self._changed = threading.Condition()
         self._closing = False
         self._error: DgrecError | None = None
@@ -109,6 +116,18 @@ class RowWriter:
         with self._changed:
             self._events.append(event)
             if self._idle:  # after most events, no rows come for a long time
+                self._changed.notify_all()
+
+    def log(self, signal: Signal) -> None:
+        """Keep a value that was logged; on a disk that hangs, no more than `_MOST_SIGNALS`."""
+        if self._error is not None:
+            raise self._error
+        if len(self._signals) >= _MOST_SIGNALS:
+            self.lost_signals += 1
+            return
+        self._signals.append(signal)
+        if self._idle:
+            with self._changed:
                 self._changed.notify_all()
 
     def close(self) -> None:
@@ -155,11 +174,12 @@ class RowWriter:
     def _run(self) -> None:
         try:
             while True:
-                rows, events, last = self._next_batch()
-                if rows or events:
+                rows, events, signals, last = self._next_batch()
+                if rows or events or signals:
                     for placed in rows:
                         self._start_losses.add(placed.row)
-                    self.journal.write(rows, events)
+                    rows, signals = _placed(rows, signals)
+                    self.journal.write(rows, events, signals)
                     self._look_at_disk()
                 if last:
                     return
@@ -185,11 +205,28 @@ class RowWriter:
     def _is_half_full(self) -> bool:
         return len(self._rows) * 2 >= self._capacity
 
-    def _next_batch(self) -> tuple[list[PlacedRow], list[Event], bool]:
-        """Wait until a flush is due; return its rows and events, and whether it is the last."""
+    def _take_signals(self, rows: list[PlacedRow]) -> list[Signal]:
+        """Return the values to be written with these rows.
+
+        A value that is newer than all of them waits for the next flush: the row that it belongs to
+        may be on its way.
+        """
+        if not self._signals:
+            return []
+        until = 2**63
+        if rows and not self._closing:
+            oldest_ns = self.journal.now_ns() - _LONGEST_ON_ITS_WAY_NS
+            until = max(rows[-1].row.completed_ns, oldest_ns)
+        taken: list[Signal] = []
+        while self._signals and len(taken) < MOST_WITHOUT_ROW and self._signals[0].at_ns < until:
+            taken.append(self._signals.popleft())
+        return taken
+
+    def _next_batch(self) -> tuple[list[PlacedRow], list[Event], list[Signal], bool]:
+        """Wait until a flush is due; return what it writes, and whether it is the last."""
         with self._changed:
             self._idle = True
-            while not (self._rows or self._events or self._closing):
+            while not (self._rows or self._events or self._signals or self._closing):
                 self._changed.wait()
             self._idle = False
             due = time.monotonic() + (0 if self._per_frame else FLUSH_SECONDS)
@@ -204,8 +241,29 @@ class RowWriter:
                 self._last_segment = placed.segment
             self._waiting_bytes = sum(_estimate(placed.row) for placed in self._rows)
             events, self._events = self._events, []
+            signals = self._take_signals(rows)
             self._changed.notify_all()  # the queue has room again
-            return rows, events, self._closing and not self._rows
+            return rows, events, signals, self._closing and not (self._rows or self._signals)
+
+
+def _placed(rows: list[PlacedRow], signals: list[Signal]) -> tuple[list[PlacedRow], list[Signal]]:
+    """Return the rows of a batch with what was logged, and what was logged if there are no rows.
+
+    A value goes to the last row whose result had come out by then; to the first one, if that was
+    in an earlier batch.
+    """
+    if not rows or not signals:
+        return rows, signals
+    completed = [placed.row.completed_ns for placed in rows]
+    of_rows: dict[int, list[Signal]] = {}
+    for signal in signals:
+        at = max(0, bisect.bisect_right(completed, signal.at_ns) - 1)
+        of_rows.setdefault(at, []).append(signal)
+    placed = list(rows)
+    for at, found in of_rows.items():
+        row, segment = rows[at]
+        placed[at] = PlacedRow(row._replace(signals=found), segment)
+    return placed, []
 
 
 def _with_losses(row: Row, dropped: Row) -> Row:

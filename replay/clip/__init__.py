@@ -11,7 +11,15 @@ clip             writes the session
 ===============  ===============================================================
 """
 
-from dgrec.replay.clip.clip import check_clip_output, write_clip
+from dgrec.replay.clip.clip import check_clip_output, moved_source, write_clip
+from dgrec.replay.clip.recorded_videos import ClipReport
 from dgrec.replay.clip.spans import Span, spans_where
 
-__all__ = ["Span", "check_clip_output", "spans_where", "write_clip"]
+__all__ = [
+    "ClipReport",
+    "Span",
+    "check_clip_output",
+    "moved_source",
+    "spans_where",
+    "write_clip",
+]

@@ -20,10 +20,12 @@ from dgrec.replay.clip.spans import Span
 from dgrec.replay.clip.videos import cut, from_source
 from dgrec.session import Session, parts_of
 
-__all__ = ["check_clip_output", "write_clip"]
+__all__ = ["check_clip_output", "moved_source", "write_clip"]
 
 #: Metadata of a whole recording or of one of its parts, which is not true of a clip.
-_NOT_OF_A_CLIP = frozenset("part parts damage video end_detail totals machine is_finite".split())
+_NOT_OF_A_CLIP = frozenset(
+    "analyzed part parts damage video end_detail totals machine is_finite signals".split()
+)
 
 
 def write_clip(
@@ -34,6 +36,7 @@ def write_clip(
     with_video: bool = False,
     overwrite: bool = False,
     description: Mapping[str, Any] | None = None,
+    members: Sequence[str] = (),
 ) -> ClipReport:
     """Write some of a session's frames, and their part of its videos, as a new session.
 
@@ -48,6 +51,7 @@ def write_clip(
         with_video: Whether pixels from a source file are written beside the clip.
         overwrite: Whether existing files may be replaced.
         description: How the spans were chosen, for the metadata.
+        members: The names of all clips that were cut together, of sessions recorded together.
 
     Raises:
         OutputError: A file exists, or cannot be written.
@@ -73,6 +77,9 @@ def write_clip(
             target = VideoTarget(video_path(output, "raw"), overwrite, new)
             videos.append(from_source(session, rows, target, report))
         metadata = _metadata(session, rows, output, videos, dict(description or {}))
+        if group := metadata.pop("group", None):
+            group = {key: value for key, value in group.items() if key != "members"}
+            metadata["group"] = {**group, "members": list(members)} if members else group
         write_sealed(
             output,
             session.schema,
@@ -131,8 +138,10 @@ def _metadata(
     }
     if videos:
         metadata["video"] = videos
+    if "signals" in old and rows.has_last:
+        metadata["signals"] = old["signals"]
     if "source" in old:
-        metadata["source"] = _moved(old["source"], session.path, output)
+        metadata["source"] = moved_source(old["source"], session.path, output)
     if "events" in old:
         numbers = rows.facts["source_frame"].to_pylist()
         spans = [
@@ -150,8 +159,8 @@ def _totals(rows: RowTotals, metadata: Metadata) -> dict[str, Any]:
     return {} if None in lost else {"source_frames": rows.frames + sum(filter(None, lost))}
 
 
-def _moved(source: Mapping[str, Any], session: Path, output: Path) -> dict[str, Any]:
-    """Return the entry of the source, with its path relative to the clip."""
+def moved_source(source: Mapping[str, Any], session: Path, output: Path) -> dict[str, Any]:
+    """Return the entry of the source, with its path relative to a new session."""
     moved = dict(source)
     if source.get("relative"):
         path = session.absolute().parent / source["relative"]

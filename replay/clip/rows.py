@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dgrec.footage import LONGEST_USUAL_STEP_US, Timeline, chosen_batches
-from dgrec.format import cuts_of, utc_ns, utc_text
+from dgrec.format import SIGNAL, cuts_of, signals_of, utc_ns, utc_text, with_signals
 from dgrec.replay.clip.spans import Span
 from dgrec.session import Session
 
@@ -34,7 +34,8 @@ class ClipRows:
         self.from_frames = self.facts["frame"].to_pylist()
         #: Place of the first row of each span in the clip.
         self.starts = np.cumsum([0, *(span.end - span.start for span in spans)])[:-1].tolist()
-        ends = [*self.starts[1:], self.count]
+        self._spans = spans
+        self._ends = ends = [*self.starts[1:], self.count]
         #: The spans as the metadata describes them.
         self.ranges = [
             {"first_frame": start, "frames": end - start, "from_frame": self.from_frames[start]}
@@ -44,6 +45,11 @@ class ClipRows:
         self._cuts = cuts_of({"clip": clip})
         #: The frame of the clip's video of each row; -1 if there is none.
         self.video_frames = np.full(self.count, -1, np.int64)
+
+    @property
+    def has_last(self) -> bool:
+        """Whether the session's last row is among them."""
+        return self._spans[-1].end == len(self.session)
 
     def times_us(self, *, of_source: bool) -> list[int]:
         """Return each row's time in a video, by the source's stamps or by capture, and its end.
@@ -93,5 +99,33 @@ class ClipRows:
                 is_lost = pc.and_(frames < 0, batch.column("video_frame").is_valid())
                 replaced["video_state"] = pc.if_else(is_lost, lost, batch.column("video_state"))
             arrays = [replaced.get(name, batch.column(name)) for name in batch.schema.names]
-            yield pa.RecordBatch.from_arrays(arrays, schema=batch.schema)
+            rows = pa.RecordBatch.from_arrays(arrays, schema=batch.schema)
+            yield self._with_own_signals(rows, place) if "signals" in names else rows
             place = end
+
+    def _with_own_signals(self, rows: pa.RecordBatch, place: int) -> pa.RecordBatch:
+        """Return rows without what was logged before a span begins, with all until it ends.
+
+        Rows are written some at a time: a value may be in a row after the one of its time.
+        """
+        found: dict[int, pa.StructArray] = {}
+        for span, start, end in zip(self._spans, self.starts, self._ends, strict=True):
+            first, last = start - place, end - 1 - place
+            if 0 <= first < rows.num_rows and span.start > 0:
+                items = signals_of(rows, first)
+                began = self.facts["captured_at"][start]
+                is_within = pc.greater_equal(pc.struct_field(items, "at"), began)
+                found[first] = items.filter(is_within)
+            if 0 <= last < rows.num_rows:
+                items = found[last] if last in found else signals_of(rows, last)
+                found[last] = pa.concat_arrays([items, self._logged_after(span)])
+        return with_signals(rows, found)
+
+    def _logged_after(self, span: Span) -> pa.StructArray:
+        """Return what the row after a span has of the time before its own result."""
+        following = self.session.batches(["signals", "completed_at"], span.end, span.end + 1)
+        row = next(following, None)
+        if row is None:
+            return pa.array([], SIGNAL)
+        items = signals_of(row, 0)
+        return items.filter(pc.less(pc.struct_field(items, "at"), row.column("completed_at")[0]))

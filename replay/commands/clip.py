@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from dgrec.options import NamedPath
-from dgrec.replay.options import say_damage, session_argument
+from dgrec.replay.options import check_group, say_damage
 from dgrec.terminal import echo
 
 if TYPE_CHECKING:
-    from dgrec.replay.clip import Span
+    from dgrec.footage import Position
+    from dgrec.replay.clip import ClipReport, Span
     from dgrec.session import Session
 
 __all__ = ["clip_command"]
@@ -25,13 +28,16 @@ _POSITION = "A frame (300), a time since the first (12.5s, 00:01:30), or UTC (20
     short_help="Cut a part of a session, or all frames that match, with its video.",
     epilog='Example: dgrec clip s.parquet --where "latency_ms > 100" --pad 2s -o reel.parquet',
 )
-@session_argument
+@click.argument(
+    "sessions", metavar="SESSION...", nargs=-1, required=True, type=NamedPath(path_type=Path)
+)
 @click.option(
     "--output",
     "-o",
     required=True,
     type=NamedPath(path_type=Path),
-    help="The new session (.parquet); its video goes beside it.",
+    help="The new session (.parquet); its video goes beside it. Of several sessions, cut.parquet "
+    "stands for cut-SESSION.parquet.",
 )
 @click.option("--start", metavar="WHERE", help=f"{_POSITION}.  [default: the beginning]")
 @click.option(
@@ -53,7 +59,7 @@ _POSITION = "A frame (300), a time since the first (12.5s, 00:01:30), or UTC (20
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @click.option("--quiet", "-q", is_flag=True, help="Print problems only.")
 def clip_command(
-    session: Path,
+    sessions: tuple[Path, ...],
     output: Path,
     start: str | None,
     end: str | None,
@@ -65,29 +71,53 @@ def clip_command(
 ) -> None:
     """Cut a part of SESSION, with its part of the video, as a new session.
 
+    Several sessions that were recorded together are cut at the same times: --start and --end are
+    then times since the first frame of all, or UTC.
+
     Rows stay as they were recorded, but count from 0 again; "clip" in the metadata names the
     session and its frames. A recorded video is copied if every part begins with one of its key
     frames, and encoded again otherwise. The clip of a session that was recorded from a file shows
     the same file.
     """
     import dgrec
+    from dgrec.errors import ConfigError
     from dgrec.replay.clip import check_clip_output, write_clip
 
     if pad is not None and where is None:
         raise click.UsageError("--pad goes with --where")
-    with dgrec.open(session) as opened:
-        check_clip_output(opened, output, with_video=with_video, overwrite=overwrite)
-        say_damage(opened)
-        spans = _spans(opened, start, end, where, pad)
-        asked = {"start": start, "end": end, "where": where, "pad": pad}
-        report = write_clip(
-            opened,
-            spans,
-            output,
-            with_video=with_video,
-            overwrite=overwrite,
-            description={key: value for key, value in asked.items() if value is not None},
-        )
+    if where is not None and len(sessions) > 1:
+        raise click.UsageError("--where takes one session: several are cut by time")
+    asked = {"start": start, "end": end, "where": where, "pad": pad}
+    with ExitStack() as closing:
+        opened = [closing.enter_context(dgrec.open(path)) for path in sessions]
+        outputs = [output]
+        if len(opened) > 1:
+            check_group(opened)
+            outputs = [
+                output.with_name(f"{output.stem}-{each.path.stem}{output.suffix}")
+                for each in opened
+            ]
+            if len(set(outputs)) < len(outputs):
+                raise ConfigError(f"{outputs[0]}: would be the clip of two sessions of one name")
+        for each, path in zip(opened, outputs, strict=True):
+            check_clip_output(each, path, with_video=with_video, overwrite=overwrite)
+            say_damage(each)
+        cuts = list(zip(opened, _spans(opened, start, end, where, pad), outputs, strict=True))
+        cuts = [cut for cut in cuts if cut[1]]
+        for each, spans, path in cuts:
+            report = write_clip(
+                each,
+                spans,
+                path,
+                with_video=with_video,
+                overwrite=overwrite,
+                description={key: value for key, value in asked.items() if value is not None},
+                members=[path.name for _, _, path in cuts] if len(sessions) > 1 else (),
+            )
+            _say(path, report, quiet=quiet)
+
+
+def _say(output: Path, report: ClipReport, *, quiet: bool) -> None:
     for note in report.notes:
         echo(note, err=True)
     if not quiet:
@@ -98,6 +128,58 @@ def clip_command(
 
 
 def _spans(
+    sessions: Sequence[Session],
+    start: str | None,
+    end: str | None,
+    where: str | None,
+    pad: str | None,
+) -> list[list[Span]]:
+    """Return what is cut of each session; of several, nothing where one has no frame then."""
+    from dgrec.errors import ConfigError, VideoError
+    from dgrec.footage import parse_position
+    from dgrec.replay.clip import Span
+    from dgrec.replay.rendering import select_frames
+
+    if len(sessions) == 1:
+        return [_spans_of(sessions[0], start, end, where, pad)]
+    first, last = (
+        None if text is None else _common_position(parse_position(text), sessions)
+        for text in (start, end)
+    )
+    found: list[list[Span]] = []
+    for session in sessions:
+        try:
+            selection = select_frames(session, first, last)
+        except VideoError as error:
+            echo(f"{error}; left out", err=True)
+            found.append([])
+        else:
+            found.append([Span(selection.start, selection.end)] if len(session) else [])
+    if not any(found):
+        raise ConfigError("none of the sessions has a frame then")
+    return found
+
+
+def _common_position(position: Position, sessions: Sequence[Session]) -> Position:
+    """Return a position of several sessions as a time in UTC."""
+    from dgrec.errors import ConfigError
+    from dgrec.footage import Position
+    from dgrec.format import utc_ns
+
+    if position.kind == "frame":
+        raise ConfigError(
+            f"{position.text}: each session numbers its own frames; give a time (12.5s, UTC)"
+        )
+    if position.kind == "utc":
+        return position
+    stamps = [session.row(0)["captured_at"] for session in sessions if len(session)]
+    first = min((stamp for stamp in stamps if stamp is not None), default=None)
+    if first is None:
+        raise ConfigError("no session has a frame with a time of capture")
+    return Position(position.text, "utc", utc_ns(first) // 1000 + position.value)
+
+
+def _spans_of(
     session: Session, start: str | None, end: str | None, where: str | None, pad: str | None
 ) -> list[Span]:
     from dgrec.errors import ConfigError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from dgrec.replay.options import (
     FiniteRange,
     check_annotated,
     check_companions,
+    check_group,
     check_no_overlay,
     overlay_options,
     overlay_settings,
@@ -46,7 +47,7 @@ Keys in the window:
   space        play, pause
   . ,          one frame on, back
   right left   10 s on, back (or ] [)
-  n p          next, previous mark: drop, frame slower than p99, new label
+  n p          next, previous mark: drop, slower than p99, new label, mark
   + -          faster, slower
   home end     first, last frame
   l h          labels, HUD
@@ -55,7 +56,15 @@ Keys in the window:
   q esc        quit
 """,
 )
-@click.argument("session", type=NamedPath(path_type=Path))
+@click.argument(
+    "sessions", metavar="SESSION...", nargs=-1, required=True, type=NamedPath(path_type=Path)
+)
+@click.option(
+    "--together",
+    is_flag=True,
+    help="Show several sessions side by side in time: with each frame of the first the latest one "
+    "of the others. Without it, that is done if all were recorded together.",
+)
 @click.option(
     "--video",
     type=NamedPath(path_type=Path),
@@ -93,10 +102,20 @@ Keys in the window:
     "--loop", is_flag=True, help="Play again and again: a window, or what a GIF or WebP says."
 )
 @overlay_options
+@click.option(
+    "--analyzers",
+    "analyzer_functions",
+    multiple=True,
+    metavar="FILE.py:FUNCTION",
+    help="Draw with the analyzers that a function of yours returns: your own classes, which a "
+    "session never brings along, or those of degirum_tools with other settings than the recorded "
+    "ones. FILE.py is run as any Python program is.",
+)
 @picture_options
 @click.option("--quiet", "-q", is_flag=True, help="No progress bar; say only what went wrong.")
 def replay_command(
-    session: Path,
+    sessions: tuple[Path, ...],
+    together: bool,
     video: Path | None,
     output: str | None,
     pictures: str | None,
@@ -109,6 +128,7 @@ def replay_command(
     speed: float,
     loop: bool,
     side_by_side: Path | None,
+    analyzer_functions: tuple[str, ...],
     quiet: bool,
     **options: Any,
 ) -> None:
@@ -116,13 +136,16 @@ def replay_command(
 
     The pixels come from the recorded file, which must be unchanged; for a camera, from the video
     that was recorded beside the session. PySDK itself draws, so that the picture is the one that
-    was seen live. In a window the session runs at its recorded pace; a click on the time line below
+    was seen live; tracks, zones, lines and events of degirum_tools' analyzers are drawn by
+    degirum_tools. In a window the session runs at its recorded pace; a click on the time line below
     goes there.
 
     --blur is PySDK's own, and for looks only: it fails on boxes that reach over the left or upper
     edge, and --alpha lets the picture through. To share pictures, --redact.
     """
     context = click.get_current_context()
+    session = sessions[0]
+    _check_several(sessions, together, side_by_side, options["redact"])
     check_companions(context, "hud", "hud_at")
     check_companions(context, "redact", "redact_style", "redact_margin", "redact_hold")
     check_no_overlay(context)
@@ -130,10 +153,17 @@ def replay_command(
     _check_pairs(context.params)
 
     import dgrec
-    from dgrec.errors import VideoError
+    from dgrec.analyzers import AnalyzerRequest
+    from dgrec.errors import ConfigError, VideoError
     from dgrec.footage import Pixels, files_of, find_footage, refuse_recorded
     from dgrec.replay.rendering import choose_output, select_frames
 
+    if analyzer_functions and options["no_overlay"]:
+        raise click.UsageError("--analyzers does nothing with --no-overlay")
+    try:
+        request = AnalyzerRequest(functions=analyzer_functions)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None
     with ExitStack() as closing:
         opened = closing.enter_context(dgrec.open(session))
         if not len(opened):
@@ -150,26 +180,44 @@ def replay_command(
         if footage.annotated:
             check_annotated(context, video)
             notes.append(f"{video} has the overlay in it already: shown as it was drawn live")
-        beside = None
-        if side_by_side is not None:
-            other = closing.enter_context(dgrec.open(side_by_side))
+        beside = []
+        for path in sessions[1:] if side_by_side is None else [side_by_side]:
+            other = closing.enter_context(dgrec.open(path))
             say_damage(other)
-            beside = other, closing.enter_context(Pixels(find_footage(other)))
-            if beside[1].footage.note:
-                notes.append(f"{side_by_side.name}: {beside[1].footage.note}")
-        scene = _scene(settings, options, chosen, footage)
+            beside.append((other, closing.enter_context(Pixels(find_footage(other)))))
+            if note := beside[-1][1].footage.note:
+                notes.append(f"{path.name}: {note}")
+        if len(sessions) > 1 and not together:
+            check_group([opened, *(other for other, _ in beside)])
+        scene = replace(_scene(settings, options, chosen, footage), analyzers=tuple(request.make()))
         if chosen is None:
             _say(notes)
-            _show(opened, pixels, scene, beside, selection, speed, loop, quiet, closing)
+            together = len(sessions) > 1
+            _show(opened, pixels, scene, beside, together, selection, speed, loop, quiet, closing)
             return
-        painter = scene.painter(opened, closing, beside)
+        painter = scene.painter(opened, closing, beside, together=len(sessions) > 1)
         # After the checks of options: a mistyped one is the more likely mistake.
         chosen.target.check(chosen.path, overwrite=overwrite)
-        if beside is not None:
-            other, its_pixels = beside
+        for other, its_pixels in beside:
             refuse_recorded(chosen.path, [*files_of(other), *its_pixels.footage.files])
         _say([chosen.note, *notes])
         _write(opened, pixels, painter, selection, speed, chosen, overwrite, quiet)
+
+
+def _check_several(
+    sessions: Sequence[Path], together: bool, side_by_side: Path | None, redact: Sequence[str]
+) -> None:
+    """Refuse what only one session can have."""
+    if len(sessions) == 1:
+        if together:
+            raise click.UsageError("--together takes several sessions")
+        return
+    if side_by_side is not None:
+        raise click.UsageError("--side-by-side is for one session: several stand side by side")
+    if redact:
+        raise click.UsageError(
+            "--redact takes one session: what it covers, another camera would show"
+        )
 
 
 def _check_pairs(given: dict[str, Any]) -> None:
@@ -232,7 +280,8 @@ def _show(
     session: Session,
     pixels: Pixels,
     scene: Scene,
-    beside: tuple[Session, Pixels] | None,
+    beside: Sequence[tuple[Session, Pixels]],
+    together: bool,
     selection: Selection,
     speed: float,
     loop: bool,
@@ -250,7 +299,7 @@ def _show(
         if look not in painters:
             settings = {**scene.settings, "show_labels": look.labels}
             shown = replace(scene, settings=settings, hud=look.hud)
-            painters[look] = shown.painter(session, closing, beside)
+            painters[look] = shown.painter(session, closing, beside, together=together)
         return painters[look]
 
     player = play_session(

@@ -1,9 +1,11 @@
-"""The frames of a session that stand out: after drops, slow ones, those where a label appears."""
+"""The frames of a session that stand out: drops, slow ones, new labels, the program's marks."""
 
 from __future__ import annotations
 
+import contextlib
+import datetime as dt
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntFlag
 from pathlib import Path
@@ -13,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from dgrec.footage import chosen_batches
-from dgrec.format import LABEL_LEAF, labels_of, rows_with_labels
+from dgrec.format import LABEL_LEAF, labels_of, rows_with_labels, utc_ns
 from dgrec.replay.player.played_frames import PlayedFrames
 from dgrec.session import Session
 from dgrec.units import counted
@@ -22,7 +24,9 @@ __all__ = ["Mark", "Marks", "find_marks"]
 
 #: How long a label has to be absent before it appears: detections flicker.
 _ABSENT_US = 1_000_000
-_COLUMNS = ["dropped_before", "latency_ms", LABEL_LEAF]
+_COLUMNS = ["dropped_before", "latency_ms", "captured_at", LABEL_LEAF]
+#: Characters of a mark's text that are shown.
+_LONGEST_TEXT = 60
 _ROWS_AT_ONCE = 4096
 _BYTES_AT_ONCE = 32 << 20
 
@@ -33,6 +37,7 @@ class Mark(IntFlag):
     DROP = 1
     SLOW = 2
     LABEL = 4
+    EVENT = 8
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,8 @@ class Marks:
     dropped: dict[int, int] = field(default_factory=dict)
     #: Labels that appear in a frame, where there are any.
     appearing: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    #: What the program marked after a frame and before the next one, where it did.
+    marked: dict[int, tuple[str, ...]] = field(default_factory=dict)
     latency_ms: np.ndarray[Any, Any] = field(default_factory=lambda: np.empty(0))
     #: 99% of the frames were at least as fast; None without frames.
     p99_ms: float | None = None
@@ -69,6 +76,8 @@ class Marks:
             parts.append(f"latency {self.latency_ms[frame]:.1f} ms, p99 is {self.p99_ms:.1f}")
         if kinds & Mark.LABEL:
             parts.append(f"{', '.join(self.appearing[frame])} appears")
+        if kinds & Mark.EVENT:
+            parts.append(f"mark: {', '.join(self.marked[frame])}")
         return "; ".join(parts)
 
 
@@ -84,8 +93,10 @@ def find_marks(path: Path, frames: PlayedFrames, stop: threading.Event | None = 
     """
     labels = _Labels()
     dropped, latency = np.empty(len(frames), np.int64), np.empty(len(frames))
+    captured_us = np.empty(len(frames), np.int64)
     count = 0
     with Session(path) as session:
+        events = [e for e in session.metadata.get("events", []) if e.get("kind") == "mark"]
         chosen = chosen_batches(session, frames.positions, _COLUMNS)
         for batch in _merged(rows for _, rows in chosen):
             if stop is not None and stop.is_set():
@@ -93,22 +104,43 @@ def find_marks(path: Path, frames: PlayedFrames, stop: threading.Event | None = 
             here = slice(count, count + batch.num_rows)
             labels.look(batch, frames.times_us[here], count)
             dropped[here] = batch.column("dropped_before").fill_null(0)
+            stamps = batch.column("captured_at").cast(pa.int64())
+            captured_us[here] = stamps.fill_null(0).to_numpy()
             latency[here] = batch.column("latency_ms").to_numpy(zero_copy_only=False)
             count += batch.num_rows
     dropped, latency = dropped[:count], latency[:count]
+    marked = _marked(events, captured_us[:count])
     kinds = np.zeros(len(frames), np.uint8)
     kinds[np.flatnonzero(dropped > 0)] |= np.uint8(Mark.DROP)
     p99 = float(np.percentile(latency, 99)) if count else None
     if p99 is not None:
         kinds[np.flatnonzero(latency > p99)] |= np.uint8(Mark.SLOW)
     kinds[list(labels.appearing)] |= np.uint8(Mark.LABEL)
+    kinds[list(marked)] |= np.uint8(Mark.EVENT)
     return Marks(
         kinds=kinds,
         dropped={int(at): int(dropped[at]) for at in np.flatnonzero(dropped > 0)},
         appearing={at: tuple(names) for at, names in labels.appearing.items()},
+        marked=marked,
         latency_ms=latency,
         p99_ms=p99,
     )
+
+
+def _marked(
+    events: Iterable[Mapping[str, Any]], captured_us: np.ndarray[Any, Any]
+) -> dict[int, tuple[str, ...]]:
+    """Return the texts of marks by the last frame that was captured before each."""
+    found: dict[int, tuple[str, ...]] = {}
+    for event in events:
+        text = str(event.get("text") or "")
+        with contextlib.suppress(ValueError, TypeError, OverflowError):
+            moment = dt.datetime.fromisoformat(str(event.get("at")))
+            at_us = utc_ns(moment) // 1000
+            frame = int(np.searchsorted(captured_us, at_us, side="right")) - 1
+            if frame >= 0:
+                found[frame] = (*found.get(frame, ()), text[:_LONGEST_TEXT])
+    return found
 
 
 def _merged(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -29,8 +29,18 @@ HELP = (
 # Blue, green, red.
 _BACK, _TRACK, _PLAYED = (28, 28, 28), (70, 70, 70), (150, 130, 90)
 _TEXT, _DIM, _HEAD = (235, 235, 235), (160, 160, 160), (255, 255, 255)
-_MARKS = ((Mark.LABEL, (200, 170, 60)), (Mark.SLOW, (60, 190, 255)), (Mark.DROP, (70, 70, 255)))
-_LEGEND = ((Mark.DROP, "drop"), (Mark.SLOW, "slow (over p99)"), (Mark.LABEL, "label appears"))
+_MARKS = (
+    (Mark.LABEL, (200, 170, 60)),
+    (Mark.SLOW, (60, 190, 255)),
+    (Mark.DROP, (70, 70, 255)),
+    (Mark.EVENT, (90, 220, 90)),
+)
+_LEGEND = (
+    (Mark.DROP, "drop"),
+    (Mark.SLOW, "slow (over p99)"),
+    (Mark.LABEL, "label appears"),
+    (Mark.EVENT, "mark of the program"),
+)
 
 
 class TimeBar:
@@ -98,7 +108,7 @@ class TimeBar:
         length = max(1, int(times_us[-1]))
         thick = max(2, round(2 * self._scale))
         # More serious marks are taller, and on top.
-        for share, (kind, color) in zip((0.35, 0.65, 1.0), _MARKS, strict=True):
+        for share, (kind, color) in zip((0.35, 0.65, 1.0, 1.0), _MARKS, strict=True):
             rows = slice(bottom - round((bottom - top) * share), bottom)
             times = times_us[marks.kinds & np.uint8(kind) > 0]
             columns = first + np.round(times / length * (end - 1 - first)).astype(np.int64)

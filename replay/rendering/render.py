@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -146,10 +146,15 @@ class OverlayPainter(Painter):
 
     Args:
         settings: Overlay settings that replace the recorded ones (`dgrec.session.result`).
+        analyzers: The user's own, to draw what they had added.
     """
 
-    def __init__(self, settings: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, settings: Mapping[str, Any] | None = None, analyzers: Sequence[Any] = ()
+    ) -> None:
         self._settings = dict(settings or {})
+        self._analyzers = tuple(analyzers)
+        self._missing: tuple[str, ...] = ()
         self._labels: dict[Any, Any] | None = None
         self._failed = 0
         self._failure = ""
@@ -165,17 +170,25 @@ class OverlayPainter(Painter):
         try:
             if self._labels is None:
                 self._labels = result.label_dictionary
-            return result.overlay(image, self._settings, self._labels)
+                self._missing = result.analyzers_not_drawn(self._analyzers)
+            return result.overlay(image, self._settings, self._labels, self._analyzers)
         except OverlayError as error:
             self._failure = self._failure or str(error)
             self._failed += 1
             return image
 
     def notes(self) -> list[str]:
-        if not self._failed:
-            return []
-        frames_ = counted(self._failed, "frame")
-        return [f"the results of {frames_} cannot be drawn ({self._failure})"]
+        notes = []
+        if self._missing:
+            names = ", ".join(self._missing)
+            notes.append(
+                f"what {names} drew is not shown: code is never taken from a session; --analyzers "
+                "FILE.py:FUNCTION names yours"
+            )
+        if self._failed:
+            frames_ = counted(self._failed, "frame")
+            notes.append(f"the results of {frames_} cannot be drawn ({self._failure})")
+        return notes
 
 
 class Canvas:
@@ -212,7 +225,7 @@ def canvas_for(
     *,
     even: bool = True,
 ) -> Canvas:
-    """Return a canvas for the session's drawn frames.
+    """Return a canvas for the session's drawn frames, of which none has to be made smaller.
 
     If PySDK writes labels below the picture, it has room for those of the frame with the most.
     """
@@ -223,12 +236,16 @@ def canvas_for(
     if width < 1 or height < 1:
         raise VideoError(f"{session.path}: cannot be drawn: its frames have no size")
     width, height = painter.extent(width, height)
-    if max(width, height) > _LONGEST_SIDE or width * height > _MOST_PIXELS:
+    if not _is_drawable(width, height):
         raise OutputError(
             f"{session.path}: cannot be drawn at {width:,}x{height:,} pixels: "
             f"no side may be longer than {_LONGEST_SIDE:,} and no picture larger than "
             f"{_MOST_PIXELS // 1_000_000} megapixels (--size, --scale)"
         )
+    if _has_other_sizes(session):
+        extents = [painter.extent(*size) for size in _sizes(session, start, end)]
+        largest = max(size[0] for size in extents), max(size[1] for size in extents)
+        width, height = largest if _is_drawable(*largest) else (width, height)
     if _writes_labels_below(session):
         busiest = _busiest(session, start, end)
         for result in _results(session, busiest, busiest + 1):
@@ -236,6 +253,27 @@ def canvas_for(
             drawn = painter.draw(result, blank)
             width, height = max(width, drawn.shape[1]), max(height, drawn.shape[0])
     return Canvas(width, height, even=even)
+
+
+def _is_drawable(width: int, height: int) -> bool:
+    return max(width, height) <= _LONGEST_SIDE and width * height <= _MOST_PIXELS
+
+
+def _has_other_sizes(session: Session) -> bool:
+    """Return whether frames may be of several sizes: images of a program, or another camera."""
+    metadata = session.metadata
+    is_of_program = metadata.get("source", {}).get("kind") == "program"
+    return is_of_program or any(e.get("kind") == "size" for e in metadata.get("events", []))
+
+
+def _sizes(session: Session, start: int, end: int | None) -> set[tuple[int, int]]:
+    """Return the sizes that frames have."""
+    found: set[tuple[int, int]] = set()
+    for batch in session.batches(["width", "height"], start, end):
+        columns = [column.fill_null(0).to_numpy(zero_copy_only=False) for column in batch.columns]
+        pairs = np.unique(np.stack(columns, axis=1), axis=0)
+        found.update((width, height) for width, height in pairs.tolist() if min(width, height) > 0)
+    return found
 
 
 def _writes_labels_below(session: Session) -> bool:

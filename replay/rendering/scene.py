@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -38,6 +38,8 @@ class Scene:
 
     #: Overlay settings that replace the recorded ones.
     settings: Mapping[str, Any] = field(default_factory=dict)
+    #: The user's own analyzers, which draw what they had added.
+    analyzers: tuple[Any, ...] = ()
     #: Whether PySDK's overlay is drawn.
     overlay: bool = True
     #: A predicate on the detections to draw.
@@ -58,13 +60,16 @@ class Scene:
         self,
         session: Session,
         closing: ExitStack,
-        beside: tuple[Session, Pixels] | None = None,
+        beside: Sequence[tuple[Session, Pixels]] = (),
+        *,
+        together: bool = False,
     ) -> Stack:
         """Return the painter of this scene.
 
         Args:
             closing: Closes what the painter needs.
-            beside: Another session to draw beside it, and its pixels.
+            beside: Other sessions to draw beside it, and their pixels.
+            together: Whether all were recorded together: then their frames are of the same time.
 
         Raises:
             QueryError: DuckDB refuses the predicate.
@@ -74,18 +79,29 @@ class Scene:
         blurred = self.settings.get("blur") or []
         blurred = [blurred] if isinstance(blurred, str) else blurred
         if self.overlay and blurred and "all" not in blurred:
-            sessions = [session] if beside is None else [session, beside[0]]
-            check_labels("--blur", blurred, sessions)
+            check_labels("--blur", blurred, [session, *(other for other, _ in beside)])
         resize: list[Painter] = [] if self.resize is None else [self.resize]
-        if beside is None:
+        if not beside:
             drawn, hud = self._painters(session, closing)
             return Stack([*drawn, *_shape(session), *resize, *hud])
-        one, other = (
-            Stack([*drawn, *_shape(each), *hud])
-            for each in (session, beside[0])
-            for drawn, hud in [self._painters(each, closing)]
-        )
-        return Stack([SideBySide(session, one, beside[0], other, beside[1]), *resize])
+        painter: Painter = self._whole(session, closing)
+        for number, (other, pixels) in enumerate(beside):
+            names = None if number == 0 else ("", other.path.stem)
+            painter = SideBySide(
+                session,
+                painter,
+                other,
+                self._whole(other, closing),
+                pixels,
+                together=together,
+                names=names,
+            )
+        return Stack([painter, *resize])
+
+    def _whole(self, session: Session, closing: ExitStack) -> Stack:
+        """Return the painter of one of several sessions that are drawn side by side."""
+        drawn, hud = self._painters(session, closing)
+        return Stack([*drawn, *_shape(session), *hud])
 
     def _painters(
         self, session: Session, closing: ExitStack
@@ -107,7 +123,7 @@ class Scene:
                 )
             )
         if self.overlay:
-            overlay: Painter = OverlayPainter(self.settings)
+            overlay: Painter = OverlayPainter(self.settings, self.analyzers)
             if self.where is not None:
                 overlay = Filtered(overlay, self._filter(session, closing).choose)
             painters.append(overlay)

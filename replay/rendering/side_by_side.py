@@ -7,16 +7,22 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from dgrec.errors import VideoError
 from dgrec.footage import Pixels
+from dgrec.format import utc_ns
 from dgrec.replay.drawing import Elapsed, Lettering, Line, Painter, paste, text_height
 from dgrec.replay.rendering.render import canvas_for, usual_step_us
 from dgrec.session import RecordedResult, Session
 from dgrec.units import counted
 from dgrec.video import Image
 
-__all__ = ["Partners", "SideBySide"]
+__all__ = ["Partners", "SideBySide", "Together"]
+
+#: Later than any stamp.
+_NEVER = 2**63 - 1
 
 
 class Partners:
@@ -80,6 +86,32 @@ class Partners:
         return self._last
 
 
+class Together:
+    """Finds the frame that another camera had captured last when a row was captured.
+
+    For sessions that were recorded together, whose stamps are of one clock.
+    """
+
+    by_source_frame = True
+
+    def __init__(self, other: Session) -> None:
+        self._other = other
+        self._times = np.concatenate(
+            [
+                pc.fill_null(batch.column(0).cast(pa.int64()), _NEVER).to_numpy()
+                for batch in other.batches(["captured_at"])
+            ]
+        )
+
+    def find(self, row: Mapping[str, Any]) -> RecordedResult | None:
+        """Return the other session's frame, or None if it had none yet."""
+        if row["captured_at"] is None:
+            return None
+        now_us = utc_ns(row["captured_at"]) // 1000
+        at = int(np.searchsorted(self._times, now_us, side="right")) - 1
+        return self._other.result(at) if at >= 0 else None
+
+
 class SideBySide(Painter):
     """Draws a frame and its partner in another session side by side, with names above.
 
@@ -88,6 +120,8 @@ class SideBySide(Painter):
         painter: Draws them.
         other_painter: Draws its frames.
         other_pixels: Its pixels.
+        together: Whether they were recorded together: then partners are of the same time.
+        names: What stands above; by default the names of the files.
 
     Raises:
         VideoError: The sessions are not of the same footage.
@@ -100,13 +134,17 @@ class SideBySide(Painter):
         other: Session,
         other_painter: Painter,
         other_pixels: Pixels,
+        *,
+        together: bool = False,
+        names: tuple[str, str] | None = None,
     ) -> None:
         if not len(other):
             raise VideoError(f"{other.path}: no frames were recorded, so there is nothing to draw")
-        self._partners = Partners(session, other)
+        self._partners: Partners | Together
+        self._partners = Together(other) if together else Partners(session, other)
         self._painters = painter, other_painter
         self._pixels = other_pixels
-        self._names = session.path.stem, other.path.stem
+        self._names = names or (session.path.stem, other.path.stem)
         if self._names[0] == self._names[1]:
             self._names = str(session.path), str(other.path)
         self._other = other
@@ -131,6 +169,8 @@ class SideBySide(Painter):
         picture[top:, : left.width] = left.fit(self._painters[0].draw(result, image))
         picture[top:, start:] = self._right(result)
         for name, at, room in zip(self._names, (0, start), (left.width, self._width), strict=True):
+            if not name:  # the names of several stand below this line
+                continue
             columns = max(1, (room - self._gap) // self._text.width)
             # The end of a long path is the more useful part.
             text = self._text.render([Line(name[-columns:])], min(columns, len(name)))

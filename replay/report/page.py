@@ -246,7 +246,9 @@ def _sections(
     pixels: Pixels | None,
 ) -> Iterator[_Section]:
     for plan in CHARTS:
-        yield _chart(reader, plan, extent)
+        chart = _chart(reader, plan, extent)
+        if chart.spec is not None or not plan.is_optional:
+            yield chart
         # Of moments of a recording, rates and loads say nothing.
         if plan.name == "stages" and moments(session) == 1:
             for table in _FIRST_TABLES:
@@ -268,7 +270,12 @@ def _chart(reader: SqlReader, plan: ChartPlan, extent: Extent) -> _Section:
         return section
     rows: Rows = []
     if extent.frames:
-        rows = [_plain(row) for sql in statements.values() for row in reader.rows(sql)]
+        found = {name: list(map(_plain, reader.rows(sql))) for name, sql in statements.items()}
+        rows = [row for of_statement in found.values() for row in of_statement]
+        # A statement that adds nothing to the plot is not shown.
+        section.statements = {
+            name: sql for name, sql in statements.items() if name == "SQL" or found[name]
+        }
     if rows:
         section.spec = plan.spec(rows, extent)
     else:

@@ -25,6 +25,8 @@ __all__ = ["CHARTS", "ChartPlan"]
 
 #: Up to here every frame is a point of its own.
 _POINTS = 3000
+#: Lines of the program's marks, and names of signals, at most.
+_MOST_MARKS, _MOST_SIGNALS = 200, 20
 #: Labels with a colour of their own; the rest is drawn together.
 _LABELS = 9
 #: Colours that keep apart for colour-blind readers too (Okabe and Ito).
@@ -54,6 +56,8 @@ class ChartPlan:
     at_least: int = 1
     #: Statements whose rows the plot shows besides, by name.
     more: Mapping[str, Callable[[Extent], str]] = field(default_factory=dict)
+    #: Whether a page leaves it out where there is nothing to draw.
+    is_optional: bool = False
 
 
 # --- latency over time ---------------------------------------------------------------------------
@@ -77,7 +81,19 @@ GROUP BY second
 ORDER BY second"""
 
 
+def _marks_sql(extent: Extent) -> str:
+    return f"""
+SELECT (epoch_us(from_at) - (SELECT min(epoch_us(captured_at)) FROM frames)) / 1e6 AS second,
+       coalesce(text, '') AS mark
+FROM events
+WHERE kind = 'mark' AND from_at IS NOT NULL
+ORDER BY second
+LIMIT {_MOST_MARKS}"""
+
+
 def _latency_spec(rows: Rows, extent: Extent) -> Spec:
+    marks = [row for row in rows if "mark" in row]
+    rows = [row for row in rows if "mark" not in row]
     y = {"type": "quantitative", "axis": {"title": "latency, ms"}}
     if "latency_ms" in rows[0]:
         shown = tooltip(
@@ -133,7 +149,7 @@ def _latency_spec(rows: Rows, extent: Extent) -> Spec:
             },
             _drop_marks("dropped"),
         ]
-    return over_time(rows, extent, layers, height=240)
+    return over_time(rows, extent, layers, height=240, marks=marks)
 
 
 def _named(mark: str) -> Spec:
@@ -376,13 +392,66 @@ def _labels_spec(rows: Rows, extent: Extent) -> Spec:
     return over_time(rows, extent, [layer], height=200, spans=True)
 
 
+# --- signals -------------------------------------------------------------------------------------
+
+
+def _signals_sql(extent: Extent) -> str:
+    span = number_text(extent.span_s)
+    return f"""
+WITH named AS (
+    SELECT name, value,
+           (epoch_us(time) - (SELECT min(epoch_us(captured_at)) FROM frames)) / 1e6 AS passed
+    FROM signals
+)
+SELECT name, floor(passed / {span}) * {span} AS second, count(*) AS values,
+       avg(value) AS mean, min(value) AS least, max(value) AS most
+FROM named
+WHERE name IN (SELECT name FROM named GROUP BY name ORDER BY name LIMIT {_MOST_SIGNALS})
+GROUP BY name, second
+ORDER BY name, second"""
+
+
+def _signals_spec(rows: Rows, extent: Extent) -> Spec:
+    y = {"type": "quantitative", "scale": {"zero": False}, "axis": {"title": None, "tickCount": 3}}
+    shown = tooltip(
+        name="signal",
+        second="from second",
+        mean="mean",
+        least="least",
+        most="most",
+        values="values",
+    )
+    layers: list[Spec] = [
+        {
+            "mark": {"type": "area", "opacity": 0.25, "color": _BLUE},
+            "encoding": {"y": {"field": "least", **y}, "y2": {"field": "most"}},
+        },
+        {
+            "mark": {"type": "line", "strokeWidth": 1.2, "color": _BLUE, "point": {"size": 8}},
+            "encoding": {"y": {"field": "mean", **y}, "tooltip": shown},
+        },
+    ]
+    whole = over_time(rows, extent, layers, height=60)
+    one = {key: whole.pop(key) for key in ("width", "height", "layer")}
+    del one["layer"][0]["params"]  # each would zoom by itself
+    header = {"labelAngle": 0, "labelAlign": "left", "labelOrient": "top", "labelAnchor": "start"}
+    return {
+        **whole,
+        "facet": {"row": {"field": "name", "type": "nominal", "title": None, "header": header}},
+        "spec": one,
+        "resolve": {"scale": {"y": "independent"}},
+    }
+
+
 CHARTS = (
     ChartPlan(
         "latency",
         "Latency over time",
-        "From capture to result, queueing included. Red marks at the foot: frames lost there.",
+        "From capture to result, queueing included. Red marks at the foot: frames lost there. "
+        "Violet lines: what the program marked.",
         _latency_sql,
         _latency_spec,
+        more={"marks": _marks_sql},
         at_least=2,
     ),
     ChartPlan(
@@ -419,5 +488,15 @@ CHARTS = (
         _labels_spec,
         nothing="Nothing was detected.",
         at_least=FRAMES_IN_SPAN,
+    ),
+    ChartPlan(
+        "signals",
+        "Signals",
+        "What was logged beside the frames: mean, least and most.",
+        _signals_sql,
+        _signals_spec,
+        nothing="Nothing was logged.",
+        at_least=2,
+        is_optional=True,
     ),
 )

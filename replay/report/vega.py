@@ -82,8 +82,12 @@ def over_time(
     *,
     height: int,
     spans: bool = False,
+    marks: Sequence[Mapping[str, Any]] = (),
 ) -> Spec:
-    """Return ``layers`` over the time since the first frame; the wheel zooms, dragging moves."""
+    """Return ``layers`` over the time since the first frame; the wheel zooms, dragging moves.
+
+    Each of ``marks`` is a line at its ``second``, which shows its ``mark``, a text.
+    """
     unit, seconds = next(
         (unit, seconds)
         for unit, seconds, limit in (
@@ -120,6 +124,15 @@ def over_time(
         for layer, place in zip(layers, encodings, strict=True)
     ]
     placed[0]["params"] = [zoom]
+    if marks:
+        lines = [{"time": row["second"] / seconds, **row} for row in marks]
+        placed.append(
+            {
+                "data": {"values": lines},
+                "mark": {"type": "rule", "color": "#7b3294", "strokeWidth": 1.5},
+                "encoding": {"x": x, "tooltip": tooltip(mark="mark", second="s")},
+            }
+        )
     return {
         **base_spec(height),
         "data": {"values": list(rows)},

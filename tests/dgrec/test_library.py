@@ -18,6 +18,7 @@ import dgrec
 from dgrec import sample
 from dgrec.format import Row
 from dgrec.sql import library, views
+from dgrec.sql.logged import STREAMS
 from tests.factory import (
     CAMERA,
     START_NS,
@@ -866,4 +867,4 @@ def test_creating_the_library_leaves_only_its_names_behind(paths: dict[str, Path
         }
     views = {entry.name for entry in library.entries() if entry.kind == "view"}
     own = {"frames", "detections", "frame_labels", "sessions", "library"}
-    assert names - {"_sessions", "_frame_labels"} == views | own
+    assert names - {"_sessions", "_frame_labels", *STREAMS} == views | own

@@ -80,7 +80,7 @@ def test_a_file_goes_on_where_it_was_when_the_server_is_back(
     path = dgrec.folder / "s.parquet"
     # A row is in the journal at once: a fast machine has inferred all in two seconds.
     options = ("--source", "sample", "--max-frames", "400", "--durability", "frame")
-    process = start(dgrec, recordings, server, *options)
+    process = start(dgrec, recordings, server, *options, "--tracker", "trail_depth=3")
     wait_until(lambda: rows_in(path) >= 30, process, "no rows")
     server.kill()
     before = psutil.Process(process.pid).memory_info().rss
@@ -103,6 +103,9 @@ def test_a_file_goes_on_where_it_was_when_the_server_is_back(
         assert event["attempts"] >= 1
         assert 0 <= event["without_result"] <= 8
         faces = [len(result.results) for result in session]
+        # The tracker goes on with the model that was loaded again.
+        assert all(hasattr(result, "trails") for result in session)
+        assert {len(trail) for result in session for trail in result.trails.values()} == {1, 2, 3}
     with open_session(sample.SESSION) as recorded:
         expected = [len(recorded.result(index).results) for index in range(400)]
     # A server is sent JPEG: a face at the threshold may be lost. One frame off, eight would differ.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,13 @@ import pytest
 
 from dgrec import sample
 from dgrec.errors import ModelError
-from dgrec.recorder.model import LoadedModel, ModelRequest, load_model, parse_property
+from dgrec.recorder.model import (
+    LoadedModel,
+    ModelRequest,
+    lead_path_to_this_python,
+    load_model,
+    parse_property,
+)
 from dgrec.session import Session
 from tests.recorder.command import Command
 
@@ -242,14 +250,23 @@ def test_the_guides_way_of_switching_timing_on(tmp_path: Path) -> None:
     assert "postprocess" in properties, "the caller's own dictionary is left alone"
 
 
-def test_the_worker_is_started_with_this_python(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_worker_is_started_with_this_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """PySDK takes the first ``python3`` on PATH, which need not have its libraries."""
-    import os
-
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
-    load_model(ModelRequest())
-    assert os.environ["PATH"].split(os.pathsep) == [
-        str(Path(sys.executable).parent),
-        "/usr/bin",
-        "/bin",
-    ]
+    for _ in range(2):
+        lead_path_to_this_python()
+    first, *others = os.environ["PATH"].split(os.pathsep)
+    assert others == ["/usr/bin", "/bin"]
+
+    def ask(*arguments: str) -> str:
+        done = subprocess.run(["python3", *arguments], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    # As PySDK asks for it; anything else is run by this very Python.
+    assert ask("-c", "import sys; print(sys.executable)") == f"{first}/python3"
+    assert ask("-c", "import sys; print(sys.prefix)") == sys.prefix
+    program = tmp_path / "pproc_worker.py"
+    program.write_text("import signal; print(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)")
+    assert ask(str(program), "--parent_pid") == "True"

@@ -27,6 +27,8 @@ from tests.factory import make_detection
 from tests.recorder.doubles import PysdkDouble
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
@@ -256,6 +258,12 @@ def pysdk_stream(model: Any, clip: str) -> list[Any]:
     return list(predict_stream(model, clip))
 
 
+def pysdk_stream_with_tracker(model: Any, clip: str) -> list[Any]:
+    from degirum_tools import predict_stream
+
+    return list(predict_stream(model, clip, analyzers=tracker()))
+
+
 def single_calls(model: Any, clip: str) -> list[Any]:
     return [model.predict(image) for image in pictures(clip)]
 
@@ -281,6 +289,7 @@ LOOPS = [
     own_loop,
     own_loop_with_info,
     pysdk_stream,
+    pysdk_stream_with_tracker,
     single_calls,
     called,
     non_blocking,
@@ -614,6 +623,45 @@ def test_supervision_detections(output: Path) -> None:
     assert (dog["label"], dog["speed"]) == ("dog", 2.0)
 
 
+def test_detections_of_the_real_supervision(output: Path) -> None:
+    supervision = pytest.importorskip("supervision")
+    masks = np.zeros((2, 48, 64), bool)
+    masks[0, 10:20, 30:50] = True
+    found = supervision.Detections(
+        xyxy=np.array([[1.0, 2.0, 30.0, 40.0], [5.0, 6.0, 7.0, 8.0]], np.float32),
+        mask=masks,
+        confidence=np.array([0.5, 0.25], np.float32),
+        class_id=np.array([0, 3]),
+        tracker_id=np.array([7, 8]),
+        data={
+            "class_name": np.array(["cat", "dog"]),
+            "xyxyxyxy": np.arange(16, dtype=np.float32).reshape(2, 4, 2),
+        },
+        metadata={"camera": "door", "gain": np.float32(0.5)},
+    )
+    with dgrec.Recorder(output) as recorder:
+        recorder.add(found, np.zeros((48, 64, 3), np.uint8))
+        recorder.add(supervision.Detections.empty())
+        recorder.add(found[found.class_id == 3])
+    assert verify(output) == []
+    with dgrec.open(output) as session:
+        assert [len(frame.results) for frame in session] == [2, 0, 1]
+        cat, dog = session[0].results
+        assert session[0].metadata == found.metadata
+        assert session[2].results[0]["label"] == "dog"
+    for index, item in enumerate((cat, dog)):
+        assert item["bbox"] == found.xyxy[index].tolist()
+        assert item["category_id"] == found.class_id[index]
+        assert item["label"] == found.data["class_name"][index]
+        assert item["score"] == found.confidence[index]
+        assert item["track_id"] == found.tracker_id[index]
+        assert item["xyxyxyxy"].tolist() == found.data["xyxyxyxy"][index].tolist()
+        shown = np.zeros((48, 64), bool)
+        x, y, data = item["mask"]["x_min"], item["mask"]["y_min"], item["mask"]["data"]
+        shown[y : y + data.shape[0], x : x + data.shape[1]] = data > 0
+        assert (shown == masks[index]).all()
+
+
 def test_a_bare_result_has_no_latency_and_draws_as_it_did(output: Path) -> None:
     model = PysdkDouble("Detection", lambda index: [make_detection(index)], show_probabilities=True)
     results = list(model.predict_batch(np.full((48, 64, 3), i, np.uint8) for i in range(5)))
@@ -802,13 +850,13 @@ def test_ctrl_c_ends_the_program_and_seals_the_session(clip: str, output: Path, 
 
 APP = """
 import sys
-from tests.recorder.test_program import combining, load, pictures
+from tests.recorder.test_program import combining, load, pictures, tracker
 from degirum_tools import predict_stream
 
 clip = sys.argv[1]
 model, second = load(), load()
 compound = combining(model, second)
-seen = [len(list(predict_stream(compound, clip)))]
+seen = [len(list(predict_stream(compound, clip, analyzers=tracker())))]
 for number, result in enumerate(model.predict_batch(pictures(clip))):
     if number == 4:
         break
@@ -839,6 +887,8 @@ def test_an_unchanged_program_is_recorded(
         assert verify(each.path) == []
         with dgrec.open(each.path) as session:
             names[len(session)] = session.metadata["model"]["name"]
+            analyzers = [each["class"] for each in session.metadata.get("analyzers", [])]
+            assert analyzers == ["degirum_tools.ObjectTracker"] * (len(session) == FRAMES)
             assert len(session.metadata["video"]) == 1
             assert session.metadata["end_reason"] == "finished"
     assert names[FRAMES].startswith("CombiningCompoundModel")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dgrec.errors import DgrecError, OutputError
-from dgrec.format import Event, Journal, Row
+from dgrec.format import Event, Journal, Row, Signal
 from dgrec.recorder.segments import PlacedRow, Segment
 from dgrec.recorder.video import SegmentVideos, VideoOptions
 from dgrec.recorder.writing import RowWriter
@@ -40,7 +40,12 @@ class SlowJournal:
     def rows(self) -> list[Row]:
         return [row for batch in self.batches for row in batch]
 
-    def write(self, placed: Sequence[PlacedRow], events: Sequence[Event] = ()) -> None:
+    def write(
+        self,
+        placed: Sequence[PlacedRow],
+        events: Sequence[Event] = (),
+        signals: Sequence[Signal] = (),
+    ) -> None:
         self.writing.set()
         self.gate.wait(PATIENCE_S)
         if self.failure is not None:

@@ -9,13 +9,19 @@ import numpy as np
 import pytest
 
 import dgrec
-from dgrec.format import Row
+from dgrec.format import Row, utc_text
 from dgrec.replay.player.marks import Mark, Marks, find_marks
 from dgrec.replay.player.played_frames import PlayedFrames, played_frames
 from dgrec.replay.player.playhead import SPEEDS, Look, Playhead
 from dgrec.replay.player.time_bar import TimeBar
 from tests.dgrec.test_parts import write_set
-from tests.factory import make_detection, make_row, write_journal, write_session
+from tests.factory import (
+    make_detection,
+    make_row,
+    new_metadata,
+    write_journal,
+    write_session,
+)
 from tests.replay.conftest import uneven_rows
 from tests.replay.test_timeline import RowByRow
 
@@ -52,6 +58,29 @@ def write(folder: Path, rows: list[Row], form: str) -> Path:
 
 
 # --- what stands out ---
+
+
+@pytest.mark.parametrize("form", ["sealed", "journal"])
+def test_marks_of_the_program(tmp_path: Path, form: str) -> None:
+    rows = [make_row(i, [], media_time_s=i / 10) for i in range(10)]
+    stamps = [
+        utc_text(rows[0].captured_ns - 10**9),  # before the first frame
+        utc_text(rows[4].captured_ns),
+        utc_text(rows[4].captured_ns + 1000),
+        utc_text(rows[9].captured_ns + 10**9),
+    ]
+    events = [{"kind": "mark", "at": at, "text": f"mark {n}"} for n, at in enumerate(stamps)]
+    events += [{"kind": "gap", "from": stamps[1], "to": stamps[2]}, {"kind": "mark", "text": "no"}]
+    metadata = {**new_metadata(), "events": events}
+    if form == "journal":
+        path = write_journal(tmp_path / "s.arrows", rows, metadata)
+    else:
+        path = write_session(tmp_path / "s.parquet", rows, metadata)
+    _, marks = marked(path)
+    assert marks.marked == {4: ("mark 1", "mark 2"), 9: ("mark 3",)}
+    assert np.flatnonzero(marks.kinds & np.uint8(Mark.EVENT)).tolist() == [4, 9]
+    assert marks.describe(4) == "mark: mark 1, mark 2"
+    assert marks.after(3) == 4
 
 
 @pytest.mark.parametrize("form", ["sealed", "journal"])

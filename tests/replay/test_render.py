@@ -553,9 +553,9 @@ def test_all_overlay_options(tmp_path: Path, clip: Path, monkeypatch: pytest.Mon
     seen: list[dict[str, Any]] = []
     init = OverlayPainter.__init__
 
-    def remember(self: OverlayPainter, settings: Any = None) -> None:
+    def remember(self: OverlayPainter, settings: Any = None, analyzers: Any = ()) -> None:
         seen.append(dict(settings))
-        init(self, settings)
+        init(self, settings, analyzers)
 
     monkeypatch.setattr(OverlayPainter, "__init__", remember)
     session = session_at(tmp_path / "s.parquet", clip, [0, 1])

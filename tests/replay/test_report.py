@@ -19,6 +19,7 @@ import dgrec
 from dgrec import sample
 from dgrec.errors import OutputError
 from dgrec.footage import Pixels, find_footage
+from dgrec.format import Row, Signal, utc_text
 from dgrec.rates import rate_text
 from dgrec.replay.query import SqlReader
 from dgrec.replay.report import page as report
@@ -27,6 +28,8 @@ from tests.browser import Browser, needs_chromium
 from tests.factory import START_NS, make_detection, make_row, make_rows, new_metadata, write_session
 
 SESSION = Path(dgrec.__file__).parent.parent / "sample_data" / "session.parquet"
+#: The plots of a page on which there are no signals.
+ALWAYS = tuple(name for name in report.PLOTS if name != "signals")
 HOSTILE = (
     "</script><script>document.title='PWNED'</script>",
     "<img src=x onerror=\"document.title='PWNED'\">",
@@ -85,12 +88,24 @@ def sample_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def with_signals(names: list[str]) -> list[Row]:
+    """Return rows with a value of each signal every few frames."""
+    return [
+        make_row(i, signals=[Signal(names[i % len(names)], make_row(i).completed_ns, float(i))])
+        for i in range(40)
+    ]
+
+
+def mark(text: str) -> dict[str, Any]:
+    return {"kind": "mark", "at": utc_text(START_NS + 10**9), "text": text}
+
+
 @pytest.fixture
 def hostile_session(tmp_path: Path) -> Path:
-    rows = make_rows(40)
+    rows = with_signals(list(HOSTILE))
     for index, row in enumerate(rows):
         row.results = [make_detection(0, label=HOSTILE[index % len(HOSTILE)])]
-    metadata = new_metadata()
+    metadata = {**new_metadata(), "events": [mark(HOSTILE[0])]}
     metadata["name"] = HOSTILE[0]
     metadata["source"] = {**metadata["source"], "given": HOSTILE[1]}
     metadata["model"] = {**metadata["model"], "name": HOSTILE[2]}
@@ -107,7 +122,7 @@ def values_of(spec: dict[str, Any]) -> list[dict[str, Any]]:
 @pytest.mark.slow
 def test_plots_hold_what_was_recorded(sample_report: Path) -> None:
     page = Page(sample_report.read_text())
-    assert tuple(page.specs) == report.PLOTS
+    assert tuple(page.specs) == ALWAYS
     with dgrec.open(SESSION) as session:
         frames = session.frames.to_pydict()
         detections = session.detections.num_rows
@@ -226,10 +241,10 @@ def test_session_texts_are_no_markup(hostile_session: Path, tmp_path: Path) -> N
     with dgrec.open(hostile_session) as session:
         report.write_report(session, output)
     clean = tmp_path / "clean.parquet"
-    rows = make_rows(40)
+    rows = with_signals([f"signal {index}" for index in range(len(HOSTILE))])
     for index, row in enumerate(rows):
         row.results = [make_detection(0, label=f"label {index % len(HOSTILE)}")]
-    write_session(clean, rows)
+    write_session(clean, rows, {**new_metadata(), "events": [mark("lamp on")]})
     with dgrec.open(clean) as session:
         report.write_report(session, tmp_path / "clean.html")
     page, plain = Page(output.read_text()), Page((tmp_path / "clean.html").read_text())
@@ -247,7 +262,7 @@ def test_browser_draws_all_of_it(sample_report: Path, tmp_path: Path) -> None:
     with Browser(tmp_path / "browser") as browser:
         browser.open(sample_report)
         browser.wait_for("document.querySelectorAll('script.spec:not([data-drawn])').length === 0")
-        assert browser.run("document.querySelectorAll('.chart svg').length") == len(report.PLOTS)
+        assert browser.run("document.querySelectorAll('.chart svg').length") == len(ALWAYS)
         assert browser.console == []
         # Pictures have the shape of their frames: the width and height of each, as drawn and as is.
         sizes = browser.run(
@@ -271,6 +286,7 @@ def test_browser_runs_nothing_of_the_session(hostile_session: Path, tmp_path: Pa
     with Browser(tmp_path / "browser") as browser:
         browser.open(output)
         browser.wait_for("document.querySelectorAll('script.spec:not([data-drawn])').length === 0")
+        assert browser.run("document.querySelector('#chart-signals svg') !== null")
         title = browser.run("document.title")
         assert title == f"{HOSTILE[0]}: dgrec report"
         # What a reader's mouse brings up is text, too.
@@ -377,7 +393,7 @@ def test_tables_say_what_they_leave_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("plot", report.PLOTS)
+@pytest.mark.parametrize("plot", ALWAYS)
 def test_plots_as_png(plot: str, tmp_path: Path) -> None:
     output = tmp_path / "plot.png"
     with dgrec.open(SESSION) as session:

@@ -1,0 +1,39 @@
+"""Analyzers of degirum_tools: which ran, how they draw, and how they are named on a command line.
+
+=============  =================================================================
+settings       analyzers of a model, and what the metadata says of them
+drawing        draws what analyzers added, from recorded values
+recorded_time  gives analyzers the time of a frame where they ask for now
+request        ``--tracker`` and ``--analyzers``: analyzers that a command is given
+=============  =================================================================
+"""
+
+from dgrec.analyzers.drawing import Drawing, drawing_of, with_degirum_counts
+from dgrec.analyzers.recorded_time import recorded_time
+from dgrec.analyzers.request import AnalyzerRequest
+from dgrec.analyzers.settings import (
+    added_by,
+    analyzers_of_model,
+    analyzers_of_result,
+    as_list,
+    attach,
+    class_of,
+    describe,
+    detach,
+)
+
+__all__ = [
+    "AnalyzerRequest",
+    "Drawing",
+    "added_by",
+    "analyzers_of_model",
+    "analyzers_of_result",
+    "as_list",
+    "attach",
+    "class_of",
+    "describe",
+    "detach",
+    "drawing_of",
+    "recorded_time",
+    "with_degirum_counts",
+]

@@ -1,0 +1,61 @@
+"""The time of a frame, for analyzers that ask what time it is."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["recorded_time"]
+
+
+_lock = threading.Lock()
+#: How many threads are inside of `recorded_time`: the functions are replaced while any is.
+_inside = 0
+_real = time.time, time.time_ns
+
+
+class _Now(threading.local):
+    ns: int | None = None
+
+
+_now = _Now()
+
+
+def _time() -> float:
+    return _real[0]() if _now.ns is None else _now.ns / 1e9
+
+
+def _time_ns() -> int:
+    return _real[1]() if _now.ns is None else _now.ns
+
+
+@contextmanager
+def recorded_time(ns: int | None) -> Iterator[None]:
+    """Have ``time.time`` and ``time.time_ns`` give a frame's time in this thread.
+
+    ZoneCounter and EventDetector measure seconds with them: how long an object was in a zone, and
+    for how long a condition has held.
+
+    Args:
+        ns: Nanoseconds since 1970; None: the time is not known, and nothing is changed.
+    """
+    global _inside, _real
+    if ns is None:
+        yield
+        return
+    with _lock:
+        if not _inside:
+            _real = time.time, time.time_ns
+            time.time, time.time_ns = _time, _time_ns
+        _inside += 1
+    before, _now.ns = _now.ns, ns
+    try:
+        yield
+    finally:
+        _now.ns = before
+        with _lock:
+            _inside -= 1
+            if not _inside:
+                time.time, time.time_ns = _real

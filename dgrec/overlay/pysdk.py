@@ -1,0 +1,197 @@
+"""PySDK's own result objects, made from recorded ones."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable, Mapping
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+
+from dgrec.errors import VideoError
+from dgrec.format import OVERLAY_SETTINGS, InnerResult, RestoredFrame
+from dgrec.overlay.overlay import image_overlay
+
+__all__ = ["pysdk_result"]
+
+#: Under this key, a gizmo that combines crops keeps the results about a detection.
+_EXTRA_RESULTS = "extra_results"
+
+
+def pysdk_result(
+    described: Mapping[str, Any],
+    recorded: RestoredFrame | InnerResult,
+    image: Any,
+    settings: Mapping[str, Any],
+    labels: dict[Any, Any],
+) -> Any:
+    """Return a real PySDK result object, equal to the one that was recorded.
+
+    Args:
+        described: Its ``model`` and ``overlay``.
+        image: The picture that it is about; None if it is not drawn.
+        settings: Overlay settings that replace the recorded ones, of results inside of it too.
+        labels: Becomes its label dictionary.
+
+    Raises:
+        VideoError: The installed PySDK does not know the recorded result type.
+    """
+    model = described.get("model", {})
+    chosen = {**described.get("overlay", {}), **settings}
+    type_name = model.get("result_type") or "Base"
+    result_class = _class_of(type_name)
+    arguments = {
+        argument: _as_pysdk(name, chosen[name])
+        for name, argument in OVERLAY_SETTINGS.items()
+        if name in chosen
+    }
+    results = _with_inner_results(recorded.results, settings)
+    results = _with_recorded_hashes(results, recorded.label_hashes)
+    # The constructor would convert coordinates and unpack masks again, so the results are set
+    # afterwards. A class map is the exception: its class requires it, and does not change it.
+    is_class_map = result_class.__name__ == "SegmentationResults"
+    result = result_class(
+        inference_results=results if is_class_map else [],
+        conversion=_conversion(recorded.conversion, results),
+        input_image=image,
+        fill_color=tuple(chosen.get("fill_color") or (0, 0, 0)),
+        frame_info=recorded.info,
+        label_dictionary=labels,
+        input_shape=model.get("input_shape"),
+        **arguments,
+    )
+    result._inference_results = results
+    result.timing = recorded.timing
+    if isinstance(results, list) and hasattr(result, "masks_present"):
+        result.masks_present = any(isinstance(item, dict) and "mask" in item for item in results)
+    for name, value in recorded.attributes.items():
+        # Never replace an attribute of PySDK's own.
+        if not hasattr(result, name):
+            setattr(result, name, value)
+    if _has_extra_results(results):
+        result.__class__ = _combined(result_class)
+    return result
+
+
+def _class_of(type_name: str) -> Any:
+    from degirum.exceptions import DegirumException
+    from degirum.postprocessor import class_from_type_string
+
+    try:
+        return class_from_type_string(type_name)
+    except DegirumException:
+        raise VideoError(
+            f"result type {type_name!r} is not known to the installed PySDK; "
+            "it cannot draw this session's overlays"
+        ) from None
+
+
+# --- results inside of results ---
+
+
+def _with_inner_results(value: Any, settings: Mapping[str, Any]) -> Any:
+    """Return a value with PySDK's own objects for the results in it."""
+    if isinstance(value, InnerResult):
+        labels = value._described.get("model", {}).get("labels", {})
+        by_id = {int(key): label for key, label in labels.items()}
+        return pysdk_result(value._described, value, None, settings, by_id)
+    if type(value) is list:
+        items = [_with_inner_results(item, settings) for item in value]
+        return items if any(map(_is_other, items, value)) else value
+    if type(value) is dict:
+        parts = {key: _with_inner_results(item, settings) for key, item in value.items()}
+        return parts if any(map(_is_other, parts.values(), value.values())) else value
+    return value
+
+
+def _is_other(one: object, other: object) -> bool:
+    return one is not other
+
+
+def _has_extra_results(results: Any) -> bool:
+    items = results if isinstance(results, list) else []
+    return any(isinstance(item, dict) and _EXTRA_RESULTS in item for item in items)
+
+
+@functools.cache
+def _combined(result_class: Any) -> type:
+    """Return a result class that also draws the results about each detection, one over another."""
+
+    def draw_all(result: Any) -> Any:
+        draw: Callable[[Any], Any] = image_overlay
+        if hasattr(result._input_image, "getchannel"):  # of PIL, which stays so
+            draw = attrgetter("image_overlay")
+        plain = copy.copy(result)
+        plain.__class__ = result_class
+        overlay = draw(plain)
+        for item in result._inference_results:
+            inner = item.get(_EXTRA_RESULTS) if isinstance(item, dict) else None
+            if isinstance(inner, list) and item.get("bbox"):
+                for each in inner:
+                    if hasattr(each, "_input_image"):
+                        each = copy.copy(each)
+                        each._input_image = overlay
+                        overlay = draw(each)
+        return overlay
+
+    name = f"{result_class.__name__}_overlay_extra_results"
+    return type(name, (result_class,), {"image_overlay": property(draw_all)})
+
+
+# --- arguments of PySDK's constructors ---
+
+
+def _as_pysdk(name: str, value: Any) -> Any:
+    """Turn JSON's lists into tuples: for PySDK a tuple is one colour, a list is many."""
+    if name == "color" and isinstance(value, list):
+        if value and isinstance(value[0], list | tuple):
+            return [tuple(item) for item in value]
+        return tuple(value)
+    return value
+
+
+def _conversion(samples: tuple[float, float, float, float] | None, results: Any) -> Any:
+    """Return a model-to-image conversion that gives the same overlay as the original.
+
+    Only the overlay of a class map uses it, and only at the two points at which it was recorded.
+    """
+    if samples is None:
+        return lambda x, y: (x, y)
+    height, width = np.squeeze(results[0]["data"]).shape
+    first = (width / 2, height / 2)
+
+    def convert(x: float, y: float) -> tuple[float, float]:
+        return (samples[0], samples[1]) if (x, y) == first else (samples[2], samples[3])
+
+    return convert
+
+
+class _HashedLabel(str):
+    """A label whose hash is that of the recording process: PySDK picks colours by it."""
+
+    recorded_hash: int
+
+    def __deepcopy__(self, memo: Any) -> str:
+        return str(self)  # PySDK writes a copy out as text, in which the class would be named
+
+    def __hash__(self) -> int:
+        return self.recorded_hash
+
+    def __eq__(self, other: object) -> bool:
+        return str.__eq__(self, other) is True
+
+
+def _with_recorded_hashes(results: Any, hashes: Mapping[str, int]) -> Any:
+    if not hashes:
+        return results
+    copies = []
+    for detection in results:
+        label = detection.get("label") if isinstance(detection, dict) else None
+        if isinstance(label, str) and label in hashes and "category_id" not in detection:
+            hashed = _HashedLabel(label)
+            hashed.recorded_hash = hashes[label]
+            detection = {**detection, "label": hashed}
+        copies.append(detection)
+    return copies

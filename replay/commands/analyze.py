@@ -1,0 +1,84 @@
+"""`dgrec analyze`: analyzers of degirum_tools over recorded results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from dgrec.errors import ConfigError
+from dgrec.options import NamedPath, analyzer_options
+from dgrec.replay.options import say_damage, session_argument
+from dgrec.terminal import echo
+from dgrec.units import counted
+
+__all__ = ["analyze_command"]
+
+
+@click.command(
+    "analyze",
+    short_help="Track objects, count zones and lines in a session, without the model.",
+    epilog='Example: dgrec analyze s.parquet --tracker "trail_depth=10" -o tracked.parquet',
+)
+@session_argument
+@click.option(
+    "--output",
+    "-o",
+    required=True,
+    type=NamedPath(path_type=Path),
+    help="The new session (.parquet).",
+)
+@analyzer_options
+@click.option(
+    "--video",
+    type=NamedPath(path_type=Path),
+    help="The footage that was recorded, if an analyzer needs it and dgrec does not find it.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+@click.option("--quiet", "-q", is_flag=True, help="Print problems only.")
+def analyze_command(
+    session: Path,
+    output: Path,
+    tracker: tuple[str, ...],
+    analyzer_functions: tuple[str, ...],
+    video: Path | None,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    """Run analyzers of degirum_tools over the results of SESSION, and write a new session.
+
+    The model does not run: tracks, zones and lines are what they would have been live. Where
+    analyzers ask for the time they get that at which the frame's result came out. Everything else
+    stays as it was recorded; a video stays beside SESSION, and is found if the new session is put
+    there, too. What earlier analyzers of the same classes had added is replaced.
+    """
+    import dgrec
+    from dgrec.analyzers import AnalyzerRequest
+    from dgrec.replay.analysis import check_analysis_output, write_analysis
+
+    try:
+        request = AnalyzerRequest(tracker, analyzer_functions)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None
+    if not request:
+        raise click.UsageError("say what to run: --tracker, --analyzers FILE.py:FUNCTION, or both")
+    with dgrec.open(session) as opened:
+        check_analysis_output(opened, output, overwrite=overwrite)
+        say_damage(opened)
+        labels = opened.metadata.get("model", {}).get("labels", {}).values()
+        analyzers = request.make([label for label in labels if isinstance(label, str)])
+        written = write_analysis(opened, analyzers, output, video=video, overwrite=overwrite)
+        frames = len(opened)
+        is_apart = bool(opened.metadata.get("video")) and (
+            output.absolute().parent != session.absolute().parent
+        )
+    if is_apart:
+        echo(
+            f"{output}: the recorded video stays beside {session}; pictures need a copy of it "
+            f"beside {output}",
+            err=True,
+        )
+    if not quiet:
+        names = ", ".join(type(each).__name__ for each in analyzers)
+        parts = f" in {len(written):,} parts" if len(written) > 1 else ""
+        echo(f"{output}: {counted(frames, 'frame')}{parts} with {names}")
