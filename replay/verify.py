@@ -174,6 +174,10 @@ class _RowCheck:
         self._increasing("captured_at", captured, expected, strictly=False)
         self._increasing("completed_at", completed, expected, strictly=False)
         self._first("completed", completed < captured, "was completed before it was captured")
+        if "latency_ms" in batch.schema.names:
+            # A program adds results whose capture nobody knows: it counts as when they came.
+            is_lost = _is_null(batch, ("latency_ms",)) & (captured != completed)
+            self._first("latency_ms is null", is_lost, "has no latency_ms")
         is_negative = _any([_numbers(batch, name) < 0 for name in (*_DURATIONS, *_COUNTS)])
         self._first("negative", is_negative, "has a negative count or duration")
         parts = [_numbers(batch, place) for place in _PLACES if place in batch.schema.names]
