@@ -38,7 +38,7 @@ _TIMES = ("captured_at", "completed_at")
 _NEVER_NULL = ("frame", "source_frame", *_TIMES, "read_ms", "recorder_ms", *_COUNTS)
 #: Times are equal to the microsecond, except that equal stamps were moved by a few.
 _SAME_US = 1000
-_CHECKED = (*_NEVER_NULL, "video_frame", "detections")
+_CHECKED = (*_NEVER_NULL, "latency_ms", "video_frame", "detections")
 
 
 @dataclass(frozen=True)
