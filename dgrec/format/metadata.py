@@ -171,8 +171,6 @@ def given(value: Mapping[str, Any]) -> Metadata:
     fits = checked(found)[0]
     for key in found.keys() - fits.keys():
         raise ConfigError(f"metadata: {key!r} does not have the type in docs/format.md")
-    if "format" in fits:  # the session could not be read
-        raise ConfigError("metadata: 'format' is written by dgrec itself")
     return fits
 
 

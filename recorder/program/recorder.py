@@ -104,6 +104,8 @@ class Recorder:
         _check_is_ours(self.options, outputs)
         self.output = Path(output).absolute()  # the program may change its folder
         self._metadata = metadata_module.given(metadata or {})
+        if "format" in self._metadata:  # the session could not be read
+            raise ConfigError("metadata: 'format' is written by dgrec itself")
         self._overwrite = overwrite
         policy = self.options.policy or "block"
         self._outputs = [OutputQueue(each, policy) for each in outputs]
