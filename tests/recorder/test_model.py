@@ -269,4 +269,4 @@ def test_the_worker_is_started_with_this_python(
     assert ask("-c", "import sys; print(sys.prefix)") == sys.prefix
     program = tmp_path / "pproc_worker.py"
     program.write_text("import signal; print(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)")
-    assert ask(str(program), "--parent_pid") == "True"
+    assert ask(str(program), "--parent_pid", str(os.getpid())) == "True"

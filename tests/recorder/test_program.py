@@ -846,7 +846,7 @@ def test_ctrl_c_ends_the_program_and_seals_the_session(clip: str, output: Path, 
     assert process.returncode == -signal.SIGINT
     assert verify(output) == []
     with dgrec.open(output) as session:
-        assert len(session) >= 20
+        assert len(session) >= 19  # Ctrl-C may come while the last one is being recorded
         assert session.metadata["end_reason"] == "interrupted"
 
 
@@ -903,8 +903,8 @@ def test_a_program_that_is_killed_leaves_its_sessions(clip: str, tmp_path: Path)
         "import os, signal, time\n"
         "from tests.recorder.test_program import load, pictures\n"
         f"for n, result in enumerate(load().predict_batch(pictures({clip!r}))):\n"
-        "    time.sleep(0.05)\n"
-        "    if n == 30:\n"
+        "    time.sleep(0.2)\n"
+        "    if n == 12:\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     os.environ["PYTHONPATH"], before = str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")
@@ -919,5 +919,5 @@ def test_a_program_that_is_killed_leaves_its_sessions(clip: str, tmp_path: Path)
     (killed,) = found
     assert killed.recovery is not None
     assert killed.frames is not None
-    assert 5 < killed.frames <= 31
+    assert 5 < killed.frames <= 13
     assert verify(killed.path) == []

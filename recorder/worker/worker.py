@@ -1,0 +1,36 @@
+"""Runs PySDK's worker for Python postprocessors: without Ctrl-C, and no longer than its program.
+
+    python worker.py PPROC_WORKER ARGUMENT ...
+
+The worker looks for its program by its id, and a program that has ended has one until somebody has
+waited for it. Whoever reads the program's output to its end first would wait for ever: the worker
+has that pipe open, too. But it gets another parent at once.
+"""
+
+import os
+import runpy
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.1)
+    os._exit(0)
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.argv = sys.argv[1:]
+    sys.path[0] = str(Path(sys.argv[0]).parent)
+    if "--parent_pid" in sys.argv:
+        parent = int(sys.argv[sys.argv.index("--parent_pid") + 1])
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    runpy.run_path(sys.argv[0], run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()
