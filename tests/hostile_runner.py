@@ -7,6 +7,7 @@ for each command would take a second. What it prints goes to a pseudo-terminal.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import itertools
 import os
@@ -206,6 +207,7 @@ def _looked_up(path: Path) -> tuple[list[str], str]:
     with tempfile.TemporaryFile("w+", encoding="utf-8") as found:
         pid = os.fork()
         if pid == 0:
+            gc.freeze()  # models of PySDK that are garbage cannot be released in a fork
             _look_up(path, found)
         os.waitpid(pid, 0)
         found.seek(0)
@@ -302,6 +304,7 @@ def _run_child(path: Path, commands: dict[str, Callable[[Path, Path], None]]) ->
     _set_size(slave)
     pid = os.fork()
     if pid == 0:
+        gc.freeze()
         os.close(done_read)
         os.close(master)
         _child(path, commands, slave, done_write)
