@@ -26,7 +26,7 @@ def main(video, output):
             VideoSourceGizmo(video) >> AiSimpleGizmo(left) >> recorder.gizmo(name="left"),
             VideoSourceGizmo(video) >> AiSimpleGizmo(right) >> recorder.gizmo(name="right"),
         ).start()
-    for path in recorder.files:
+    for path in sorted(recorder.files):
         with dgrec.open(path) as session:
             print(f"{Path(path).name}: {len(session)} frames")
 

@@ -21,7 +21,7 @@ def main(video, output):
             TileModel(tiles, model), video, output=output, overwrite=True, max_frames=60
         )
         faces = sum(len(result.results) for result in stream)
-    print(f"{faces} faces; recorded in {stream.output}")
+    print(f"{faces} faces; recorded in {stream.output.name}")
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ class _Loader(importlib.abc.Loader):
         try:
             from dgrec.recorder.program import unchanged
         except ImportError as error:
-            print(f"dgrec run: nothing is recorded: {error}", file=sys.stderr)
+            sys.stderr.write(f"dgrec run: nothing is recorded: {error}\n")
         else:
             unchanged.record_models_of(module)
 
