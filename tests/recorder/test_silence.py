@@ -95,7 +95,9 @@ def test_results_come_out_while_there_is_no_frame(
 ) -> None:
     """A compound model that puts crops together has to see the next frame's first."""
     model = model_of(kind, loaded, second)
-    expected = [result.results for result in model.predict_batch(images)]
+    expected: list[Any] = [{}]
+    while any(isinstance(each, dict) for each in expected):  # PySDK's first run may give such ones
+        expected = [result.results for result in model.predict_batch(images)]
 
     results: list[Any] = []
     frames = HaltingFrames(images, results, held_back)
