@@ -1,6 +1,6 @@
 """Track what a model finds, and ask the recording how long each object was there.
 
-What differs from a program that records nothing: `predict_stream` comes from dgrec, and is told
+What differs from a program that records nothing: `predict_stream` comes from dgrec, and is given
 where to write. `dgrec replay tracker.parquet` shows the boxes and trails again.
 
 python examples/tracker.py [VIDEO] [SESSION]

@@ -95,8 +95,15 @@ def _color(text: str) -> tuple[int, ...]:
 
 
 _ANCHORS = (
-    *("CENTER", "CENTER_LEFT", "CENTER_RIGHT", "TOP_CENTER", "TOP_LEFT", "TOP_RIGHT"),
-    *("BOTTOM_LEFT", "BOTTOM_CENTER", "BOTTOM_RIGHT"),
+    "CENTER",
+    "CENTER_LEFT",
+    "CENTER_RIGHT",
+    "TOP_CENTER",
+    "TOP_LEFT",
+    "TOP_RIGHT",
+    "BOTTOM_LEFT",
+    "BOTTOM_CENTER",
+    "BOTTOM_RIGHT",
 )
 
 

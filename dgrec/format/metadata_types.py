@@ -169,7 +169,7 @@ def _either(*forms: _Form) -> _Form:
 
 
 def _whole_list(form: _Form, most: int = 10_000, length: int | None = None) -> _Form:
-    """Take a list of which every item fits; its items are told apart by their places."""
+    """Take a list of which every item fits; its items are distinguished by their places."""
 
     def take(value: Any, depth: int) -> Any:
         if not isinstance(value, list) or depth >= _DEEPEST or len(value) > most:

@@ -58,10 +58,10 @@ def _close_all() -> None:
 class Recorder:
     """Records what a program adds, and what its models yield.
 
-    The session is begun by the first frame or event, and reaches the disk within a second from
-    then on. It is sealed by `close`, or where the program ends without it. Recorded are one
-    session a model: the first one in ``output``, others beside it. They have a clock and a
-    ``group`` in common.
+    The session is begun by the first frame, and reaches the disk within a second from then on;
+    what is marked and logged before waits in memory. It is sealed by `close`, or where the program
+    ends without it. Recorded are one session a model: the first one in ``output``, others beside
+    it. They have a clock and a ``group`` in common.
 
     Example:
 
@@ -115,7 +115,8 @@ class Recorder:
         self._process = os.getpid()
         self._is_closed = False
         self._is_beginning = False
-        #: By model, or by name.
+        self._models: list[Any] = []
+        #: By the identity of a model (which may have no hash), or by name.
         self._sessions: dict[Hashable, ProgramSession] = {}
         #: The first session, which has the events and signals.
         self._main: ProgramSession | None = None
@@ -184,9 +185,10 @@ class Recorder:
             DgrecError: It is watched already, or the recorder takes no more.
         """
         described = describe_model(model)
+        self._models.append(model)  # or another model could get its identity
 
         def session() -> ProgramSession | None:
-            return self._session_of(model, name, lambda: described.metadata)
+            return self._session_of(id(model), name, lambda: described.metadata)
 
         return Watch(model, session)
 

@@ -399,3 +399,17 @@ def test_ctrl_c_while_it_is_sealed_waits_for_the_end(output: Path) -> None:
     assert verify(output) == []
     with dgrec.open(output) as sealed:
         assert len(sealed) == 5
+
+
+def test_models_without_a_hash_are_distinguished(output: Path) -> None:
+    class Equal(PysdkDouble):
+        __hash__ = None  # type: ignore[assignment]
+
+        def __eq__(self, other: object) -> bool:
+            return True
+
+    one, other = (Equal("Detection", lambda index: [make_detection(index)]) for _ in range(2))
+    with dgrec.Recorder(output) as recorder, recorder.watch(one), recorder.watch(other, name="b"):
+        list(one.predict_batch([IMAGE] * 2))
+        list(other.predict_batch([IMAGE] * 3))
+    assert [len(dgrec.open(path)) for path in recorder.files] == [2, 3]
