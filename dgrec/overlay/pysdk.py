@@ -230,7 +230,8 @@ def _with_recorded_hashes(results: Any, hashes: Mapping[str, int]) -> Any:
     copies = []
     for detection in results:
         label = detection.get("label") if isinstance(detection, dict) else None
-        if isinstance(label, str) and label in hashes and "category_id" not in detection:
+        has_hash = isinstance(label, str) and label in hashes and "category_id" not in detection
+        if has_hash and hash(label) != hashes[label]:  # of another process
             hashed = _HashedLabel(label)
             hashed.recorded_hash = hashes[label]
             detection = {**detection, "label": hashed}
