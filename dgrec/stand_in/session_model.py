@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from dgrec.overlay import (
 from dgrec.stand_in.frames import Frames, RecordedFrame, empty_frame
 from dgrec.stand_in.matching import Matcher
 from dgrec.stand_in.results import Recorded, recorded_class
-from dgrec.stand_in.settings import LIMITS, limited
+from dgrec.stand_in.settings import FIXED, LIMITS, Limit, kept
 
 __all__ = ["SessionModel", "StandInError", "device_of"]
 
@@ -66,7 +66,15 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         )
         self._label_dict = {int(key): text for key, text in described.get("labels", {}).items()}
         self._recorded_shape = described.get("input_shape")
-        self._recorded_limits = _limits(described.get("parameters"))
+        parameters_then = described.get("parameters")
+        if not isinstance(parameters_then, dict):
+            parameters_then = {}
+        self._fixed = {name: parameters_then[name] for name in FIXED if name in parameters_then}
+        self._recorded_limits: dict[str, float] = {
+            limit.property: value
+            for limit in LIMITS
+            if isinstance(value := parameters_then.get(limit.property), int | float)
+        }
         self._limits: dict[str, float] = dict(self._recorded_limits)
         self._added_by_analyzers = [
             added_by(str(entry.get("class"))) for entry in metadata.get("analyzers", [])
@@ -154,8 +162,10 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         frame = empty_frame() if position is None else self._frames.at(position)
         self._given.append(frame)
         results = with_inner_results(frame.restored.results, {})
-        if self._limits != self._recorded_limits:
-            results = limited(results, self._limits, self._recorded_limits)
+        if self._limits != self._recorded_limits and isinstance(results, list):
+            by_class = self._fixed.get("output_use_regular_nms") is not False
+            chosen = kept(results, self._limits, self._recorded_limits, by_class=by_class)
+            results = [results[index] for index in chosen]
         if not self.measure_time:
             frame.restored.timing = {}
         elif isinstance(results, list):
@@ -183,26 +193,14 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
             self.image_backend = "pil"
         if fill := overlay.get("fill_color"):
             self.input_letterbox_fill_color = tuple(fill)
-        for limit in LIMITS:
-            if (value := self._recorded_limits.get(limit.property)) is not None:
-                setattr(self._model_parameters, limit.parameter, value)
+        for name, value in (*self._fixed.items(), *self._recorded_limits.items()):
+            with suppress(DegirumException, RuntimeError, TypeError, ValueError):  # of the file
+                getattr(Model, name).fset(self, value)
 
 
-def _limits(parameters: Any) -> dict[str, float]:
-    known = parameters if isinstance(parameters, dict) else {}
-    return {
-        limit.property: known[limit.property]
-        for limit in LIMITS
-        if type(known.get(limit.property)) in (int, float)
-    }
-
-
-def _limit_property(limit: Any) -> property:
+def _limit_property(limit: Limit) -> property:
     """Return the property of a setting, which refuses what would need other results."""
     before: Any = getattr(Model, limit.property)
-
-    def read(self: SessionModel) -> Any:
-        return before.fget(self)
 
     def write(self: SessionModel, value: Any) -> None:
         recorded = self._recorded_limits.get(limit.property)
@@ -214,11 +212,28 @@ def _limit_property(limit: Any) -> property:
         before.fset(self, value)
         self._limits[limit.property] = value
 
-    return property(read, write, doc=before.__doc__)
+    return property(before.fget, write, doc=before.__doc__)
+
+
+def _fixed_property(name: str) -> property:
+    """Return the property of a setting that recorded results cannot be changed by."""
+    before: Any = getattr(Model, name)
+
+    def write(self: SessionModel, value: Any) -> None:
+        if name in self._fixed and value != self._fixed[name]:
+            raise StandInError(
+                f"{name}={value}: the session was recorded with {self._fixed[name]}, and its "
+                "results cannot be changed to another; record it again with that setting"
+            )
+        before.fset(self, value)
+
+    return property(before.fget, write, doc=before.__doc__)
 
 
 for _limit in LIMITS:
     setattr(SessionModel, _limit.property, _limit_property(_limit))
+for _name in FIXED:
+    setattr(SessionModel, _name, _fixed_property(_name))
 
 
 class _Runtime:
