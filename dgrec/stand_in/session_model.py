@@ -20,7 +20,7 @@ from dgrec.stand_in.frames import Frames, RecordedFrame
 from dgrec.stand_in.matching import Matcher
 from dgrec.stand_in.results import Recorded, as_recorded, drawn_class
 from dgrec.stand_in.run import from_the_first, run
-from dgrec.stand_in.settings import LIMITS, limited
+from dgrec.stand_in.settings import FIXED, LIMITS, Limit, kept
 
 __all__ = ["PACES", "SessionModel", "StandInError", "device_of"]
 
@@ -77,7 +77,14 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         self.takes_pictures = "Image" in parameters.InputType
         self._devices = [n for n in described.get("devices") or [] if type(n) is int] or [0]
         recorded = described.get("parameters")
-        self._recorded_limits = _limits(recorded)
+        if not isinstance(recorded, dict):
+            recorded = {}
+        self._fixed = {name: recorded[name] for name in FIXED if name in recorded}
+        self._recorded_limits: dict[str, float] = {
+            limit.property: recorded[limit.property]
+            for limit in LIMITS
+            if type(recorded.get(limit.property)) in (int, float)
+        }
         self._limits: dict[str, float] = dict(self._recorded_limits)
         self._recorded_classes: set[Any] = set()
         self._analyzers_that_ran = [
@@ -85,7 +92,7 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         ]
         self._drawing = drawing_of(metadata)
         self._classes = _Classes()
-        self._set_recorded(metadata, recorded if isinstance(recorded, dict) else {})
+        self._set_recorded(metadata, recorded)
         self._overlay_before = self._overlay()
 
     # --- what PySDK asks for ---
@@ -124,20 +131,6 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
     @devices_selected.setter
     def devices_selected(self, value: list[int]) -> None:
         self._devices = list(value)
-
-    @property
-    def output_postprocess_type(self) -> str:
-        """The recorded result type."""
-        name: str = Model.output_postprocess_type.fget(self)
-        return name
-
-    @output_postprocess_type.setter
-    def output_postprocess_type(self, value: str) -> None:
-        if value != self.output_postprocess_type:
-            raise StandInError(
-                f"output_postprocess_type={value}: the session holds results of the type "
-                f"{self.output_postprocess_type}, and not the model's output"
-            )
 
     @property
     def output_class_set(self) -> list[Any]:
@@ -189,8 +182,8 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
             restored.attributes.clear()
             remove_added(restored.results, {}, self._analyzers_that_ran)
         results = with_inner_results(restored.results, {})
-        if self._limits != self._recorded_limits:
-            results = limited(results, self._limits, self._recorded_limits)
+        if self._limits != self._recorded_limits and isinstance(results, list):
+            results = self._kept(results)
         # PySDK sets it afterwards, and it is in no result of a model that does not measure time.
         restored.timing = {}
         view = _View(self, restored.described)
@@ -206,6 +199,12 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         return result
 
     # --- inside ---
+
+    def _kept(self, results: list[Any]) -> list[Any]:
+        """Return the results that the settings let through, which are not the recorded ones."""
+        by_class = self._fixed.get("output_use_regular_nms") is not False
+        chosen = kept(results, self._limits, self._recorded_limits, by_class=by_class)
+        return [results[index] for index in chosen]
 
     def _ids(self, classes: set[Any]) -> set[Any]:
         """Return category ids, as far as labels have one."""
@@ -225,37 +224,21 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
                 self.image_backend = "pil"
             if fill := overlay.get("fill_color"):
                 self.input_letterbox_fill_color = tuple(fill)
-        for limit in LIMITS:
-            if (value := self._recorded_limits.get(limit.property)) is not None:
-                self._set(limit.parameter, value)
-        for name, kind in _PLAIN.items():
-            # What a file says may be anything; PySDK refuses what it cannot be.
-            if type(parameters.get(name)) is kind:
-                with contextlib.suppress(Exception):
-                    getattr(Model, name).fset(self, parameters[name])
+        chosen = {**self._fixed, **self._recorded_limits}
+        if (space := parameters.get("input_numpy_colorspace")) is not None:
+            chosen["input_numpy_colorspace"] = space
+        for name, value in chosen.items():
+            # The file may say anything; PySDK refuses what it cannot be.
+            with contextlib.suppress(DegirumException, RuntimeError, TypeError, ValueError):
+                getattr(Model, name).fset(self, value)
+        result_type = str(metadata.get("model", {}).get("result_type") or "None")
+        if self.get_inference_results_type() != result_type:
+            self.inference_results_type = result_type
         classes = parameters.get("output_class_set")
         if isinstance(classes, list) and classes:
             with contextlib.suppress(DegirumException, TypeError):
                 self.output_class_set = classes
                 self._recorded_classes = set(classes)
-
-    def _set(self, parameter: str, value: Any) -> None:
-        with contextlib.suppress(Exception):  # of PySDK's own code: a number that is too large
-            setattr(self._model_parameters, parameter, value)
-
-
-#: Properties that a model has as it was recorded, and the types of their values.
-_PLAIN = {
-    "input_pad_method": str,
-    "input_resize_method": str,
-    "input_numpy_colorspace": str,
-    "input_crop_percentage": float,
-    "output_nms_threshold": float,
-    "output_pose_threshold": float,
-    "output_max_detections_per_class": int,
-    "output_max_classes_per_detection": int,
-    "output_use_regular_nms": bool,
-}
 
 
 class _View:
@@ -332,21 +315,9 @@ class _OneByOne(threading.local):
             self.is_inside = False
 
 
-def _limits(parameters: Any) -> dict[str, float]:
-    known = parameters if isinstance(parameters, dict) else {}
-    return {
-        limit.property: known[limit.property]
-        for limit in LIMITS
-        if type(known.get(limit.property)) in (int, float)
-    }
-
-
-def _limit_property(limit: Any) -> property:
+def _limit_property(limit: Limit) -> property:
     """Return the property of a setting, which refuses what would need other results."""
     before: Any = getattr(Model, limit.property)
-
-    def read(self: SessionModel) -> Any:
-        return before.fget(self)
 
     def write(self: SessionModel, value: Any) -> None:
         recorded = self._recorded_limits.get(limit.property)
@@ -358,8 +329,25 @@ def _limit_property(limit: Any) -> property:
         before.fset(self, value)
         self._limits[limit.property] = value
 
-    return property(read, write, doc=before.__doc__)
+    return property(before.fget, write, doc=before.__doc__)
+
+
+def _fixed_property(name: str) -> property:
+    """Return the property of a setting that recorded results cannot be changed by."""
+    before: Any = getattr(Model, name)
+
+    def write(self: SessionModel, value: Any) -> None:
+        if name in self._fixed and value != self._fixed[name]:
+            raise StandInError(
+                f"{name}={value}: the session was recorded with {self._fixed[name]}, and its "
+                "results cannot be changed to another; record it again with that setting"
+            )
+        before.fset(self, value)
+
+    return property(before.fget, write, doc=before.__doc__)
 
 
 for _limit in LIMITS:
     setattr(SessionModel, _limit.property, _limit_property(_limit))
+for _name in FIXED:
+    setattr(SessionModel, _name, _fixed_property(_name))
