@@ -205,7 +205,7 @@ def _parameters(session: Session) -> Any:
                 "POST_PROCESS": [
                     {
                         "OutputPostprocessType": str(model.get("result_type") or "None"),
-                        "OutputNumClasses": len(model.get("labels", {})),
+                        "OutputNumClasses": max(1, len(model.get("labels", {}))),
                     }
                 ],
             }
