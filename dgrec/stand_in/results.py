@@ -6,11 +6,11 @@ import functools
 from dataclasses import dataclass
 from typing import Any
 
-from dgrec.analyzers import Drawing
+from dgrec.analyzers import Drawing, recorded_time
 from dgrec.format import RestoredFrame, result_values
 from dgrec.overlay import fill_result, plain_class
 
-__all__ = ["Recorded", "as_recorded", "drawn_class", "recorded_class"]
+__all__ = ["Recorded", "as_recorded", "drawn_class", "recorded_class", "timed_class"]
 
 
 @dataclass(slots=True)
@@ -48,6 +48,16 @@ def as_recorded(chosen: Any) -> Any:
     base = recorded_class(own)
     # Python looks for the next constructor in the order of the bases: `base` is before `own`.
     return base if chosen is own else type(chosen.__name__, (chosen, base), {})
+
+
+def timed_class(chosen: Any) -> Any:
+    """Return a class with analyzers, which get the time of the frame when they draw, too."""
+
+    def draw(result: Any) -> Any:
+        with recorded_time(result._completed_ns):
+            return chosen.image_overlay.fget(result)
+
+    return type(chosen.__name__, (chosen,), {"image_overlay": property(draw)})
 
 
 def drawn_class(chosen: Any, results: Any, drawing: Drawing) -> Any:

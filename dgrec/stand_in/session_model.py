@@ -18,7 +18,7 @@ from dgrec.format import OVERLAY_SETTINGS, result_values
 from dgrec.overlay import as_pysdk, result_class_of, with_inner_results
 from dgrec.stand_in.frames import Frames, RecordedFrame
 from dgrec.stand_in.matching import Matcher
-from dgrec.stand_in.results import Recorded, as_recorded, drawn_class
+from dgrec.stand_in.results import Recorded, as_recorded, drawn_class, timed_class
 from dgrec.stand_in.run import from_the_first, run
 from dgrec.stand_in.settings import FIXED, LIMITS, Limit, kept
 
@@ -188,14 +188,16 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         restored.timing = {}
         view = _View(self, restored.described)
         of_its_kind = view.class_of(chosen)
-        view.get_inference_results_class = self._classes.of(of_its_kind)
+        made, finished = self._classes.of(of_its_kind)
+        view.get_inference_results_class = lambda: made
         preprocessed = info["preprocessed_info"]
         first = preprocessed[0] if isinstance(preprocessed, list) else preprocessed
         first["converter"] = Recorded(restored)
         with recorded_time(frame.completed_ns):
             result = Model._create_postprocessor(view, results, info)
+        result._completed_ns = frame.completed_ns
         drawing = self._drawing if chosen is None else _NOTHING
-        result.__class__ = drawn_class(of_its_kind, result._inference_results, drawing)
+        result.__class__ = drawn_class(finished, result._inference_results, drawing)
         return result
 
     # --- inside ---
@@ -283,21 +285,20 @@ class _View:
 
 
 class _Classes:
-    """The last result class, and the one that makes it from recorded results.
+    """The last result class, with what makes its results and what they are in the end.
 
     A program makes a class each time that it attaches analyzers, and all are not kept for ever.
     """
 
     def __init__(self) -> None:
-        self._last: tuple[Any, Any] = (None, None)
+        self._last: tuple[Any, tuple[Any, Any]] = (None, (None, None))
 
-    def of(self, chosen: Any) -> Callable[[], Any]:
-        known, make = self._last
+    def of(self, chosen: Any) -> tuple[Any, Any]:
+        known, found = self._last
         if known is not chosen:
-            made = as_recorded(chosen)
-            make = lambda: made  # noqa: E731 - PySDK calls it
-            self._last = chosen, make
-        found: Callable[[], Any] = make
+            has_analyzers = hasattr(chosen, "_analyzers")
+            found = as_recorded(chosen), timed_class(chosen) if has_analyzers else chosen
+            self._last = chosen, found
         return found
 
 
