@@ -16,6 +16,7 @@ from dgrec.analyzers import Drawing, drawing_of, recorded_time, remove_added
 from dgrec.errors import DgrecError, ModelError
 from dgrec.format import OVERLAY_SETTINGS, result_values
 from dgrec.overlay import as_pysdk, result_class_of, with_inner_results
+from dgrec.stand_in.door import HOST
 from dgrec.stand_in.frames import Frames, RecordedFrame
 from dgrec.stand_in.matching import Matcher
 from dgrec.stand_in.results import Recorded, as_recorded, drawn_class, timed_class
@@ -68,6 +69,7 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
             )
         except DgrecError as error:
             raise StandInError(str(error)) from None
+        self._host = HOST  # as PySDK's models of AI servers have it
         self._one_by_one = _OneByOne()
         metadata = self._frames.metadata
         described = metadata.get("model", {})
@@ -87,9 +89,8 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         }
         self._limits: dict[str, float] = dict(self._recorded_limits)
         self._recorded_classes: set[Any] = set()
-        self._analyzers_that_ran = [
-            str(entry.get("class")) for entry in metadata.get("analyzers", [])
-        ]
+        #: What the session says of the analyzers whose results it has.
+        self.recorded_analyzers = metadata.get("analyzers", [])
         self._drawing = drawing_of(metadata)
         self._classes = _Classes()
         self._set_recorded(metadata, recorded)
@@ -180,7 +181,8 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         chosen = self._custom_postprocessor
         if chosen is not None:
             restored.attributes.clear()
-            remove_added(restored.results, {}, self._analyzers_that_ran)
+            ran = [str(entry.get("class")) for entry in self.recorded_analyzers]
+            remove_added(restored.results, {}, ran)
         results = with_inner_results(restored.results, {})
         if self._limits != self._recorded_limits and isinstance(results, list):
             results = self._kept(results)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import json
 import re
 from collections import Counter, defaultdict
@@ -18,9 +17,10 @@ from degirum.aiclient import ModelParams
 
 from dgrec.errors import DgrecError, ModelError
 from dgrec.format import Metadata
-from dgrec.paths import SESSION_SUFFIXES
-from dgrec.session import Session, open_sessions
+from dgrec.paths import SESSION_SUFFIX, SESSION_SUFFIXES, part_number
+from dgrec.session import Session, parts_of
 from dgrec.stand_in.session_model import SessionModel, StandInError, device_of
+from dgrec.units import and_more
 
 __all__ = ["SessionZoo", "load"]
 
@@ -59,22 +59,23 @@ class _Assets(ZooAssetsBase):  # type: ignore[misc]
     def __init__(self, url: str, token: str = "") -> None:
         self.url = url
         self.path, self.how = _place(url)
-        #: Why files were left out, a line each.
-        self._left_out: list[str] = []
         self._found: dict[str, Any] = {}
+        #: Why a session cannot be read, by its name.
+        self._unreadable: dict[str, str] = {}
         #: Names of sessions by the model that they recorded.
         self._of_model: defaultdict[str, list[str]] = defaultdict(list)
-        sessions = self._sessions()
-        stems = Counter(session.path.stem for session in sessions)
-        for session in sorted(sessions, key=lambda each: len(each.path.parts)):
-            with session:
-                name = session.path.stem
-                if stems[name] > 1 and session.path.parent != self.path:
-                    name = session.path.relative_to(self.path).with_suffix("").as_posix()
-                self._found[name] = _parameters(session)
-                model = session.metadata.get("model", {}).get("name")
-            if model:
-                self._of_model[model].append(name)
+        files = _files(self.path)
+        stems = Counter(file.stem for file in files)
+        for file in files:
+            name = file.stem
+            if stems[name] > 1 and file.parent != self.path:
+                name = file.relative_to(self.path).with_suffix("").as_posix()
+            self._add(name, file)
+        if not self._found:
+            problems = list(self._unreadable.values())
+            raise StandInError(
+                and_more(problems) if problems else f"{self.path}: is a folder without sessions"
+            )
         for model, names in self._of_model.items():
             if len(names) == 1:
                 self._found.setdefault(model, self._found[names[0]])
@@ -88,32 +89,53 @@ class _Assets(ZooAssetsBase):  # type: ignore[misc]
         Raises:
             StandInError: There is no such session, it cannot be read, or there are several.
         """
-        if model not in self._found:
-            self._found[model] = self._left_out_of(model)
-        return self._found[model]
+        if (known := self._found.get(model)) is not None:
+            return known
+        if model in self._unreadable:
+            raise StandInError(self._unreadable[model])
+        if several := self._of_model.get(model):
+            names = _some(several)
+            raise StandInError(f"{self.url}: several sessions of {model}: {names}; name one")
+        raise StandInError(f"{self.url}: has no session {model}; it has {_some(list(self._found))}")
 
-    def _sessions(self) -> list[Session]:
-        if not self.path.is_dir():
-            return _opened([str(self.path)], self._left_out)
-        # As PySDK's own zoos, with the folders in it.
-        pattern = str(Path(glob.escape(str(self.path))) / "**" / "*")
-        if not any(each.suffix in SESSION_SUFFIXES for each in self.path.rglob("*")):
-            raise StandInError(f"{self.path}: is a folder without sessions")
-        return _opened([pattern], self._left_out)
+    def _add(self, name: str, file: Path) -> None:
+        try:
+            with Session(file) as session:
+                self._found[name] = _parameters(session)
+                model = session.metadata.get("model", {}).get("name")
+        except DgrecError as error:
+            self._unreadable[name] = str(error)
+        except OSError as error:
+            self._unreadable[name] = f"{file}: cannot be read: {error.strerror}"
+        else:
+            if model:
+                self._of_model[model].append(name)
 
-    def _left_out_of(self, name: str) -> Any:
-        """Return the parameters of a session that is named itself: a copy, or a part."""
-        if several := self._of_model.get(name):
-            raise StandInError(
-                f"{self.url}: several sessions of {name}: {_some(several)}; name one of them"
-            )
-        if self.path.is_dir():
-            for path in (self.path / f"{name}{suffix}" for suffix in SESSION_SUFFIXES):
-                if path.is_file():
-                    return next(map(_parameters, _opened([str(path)], [])))
-        raise StandInError(
-            f"{self.url}: has no session {name}; it has {_some(sorted(self._found))}"
-        )
+
+def _files(path: Path) -> list[Path]:
+    """Return what is to be opened of a file or a folder, and of the folders in it.
+
+    All parts of a recording have one name. Of a sealed file and its journal the former is taken.
+    """
+    try:
+        if not path.is_dir():
+            return [path]
+        files = [
+            each
+            for suffix in reversed(SESSION_SUFFIXES)
+            for each in sorted(path.rglob(f"*{suffix}"))
+            if each.is_file() and not each.name.startswith(".")
+        ]
+    except (OSError, ValueError):  # not possible as a file name, or not to be read
+        raise StandInError(f"{path}: cannot be read") from None
+    found: dict[Path, Path] = {}
+    for file in files:
+        whole = file
+        if (part := part_number(file)) is not None:
+            name = file.with_name(f"{part[0]}{SESSION_SUFFIX}")
+            whole = file if name.exists() or file not in parts_of(name) else name
+        found[whole.with_suffix("")] = whole
+    return list(found.values())
 
 
 class SessionZoo(ExtZooAccessorBase):  # type: ignore[misc]
@@ -150,8 +172,8 @@ def _place(url: str) -> tuple[Path, dict[str, str]]:
     if text.lower().startswith("file:"):
         parts = urlsplit(text)
         text = url2pathname(parts.netloc + parts.path)
-    if not text:
-        raise StandInError("zoo_url: expected a session, or a folder of sessions")
+    if not text or "\0" in text:
+        raise StandInError(f"zoo_url={text!r}: expected a session, or a folder of sessions")
     return Path(text), how
 
 
@@ -165,13 +187,6 @@ def _is_there(path: str) -> bool:
 def _some(names: Sequence[str]) -> str:
     more = len(names) - _MOST_NAMES
     return ", ".join(names[:_MOST_NAMES]) + (f" and {more:,} more" if more > 0 else "")
-
-
-def _opened(paths: list[str], left_out: list[str]) -> list[Session]:
-    try:
-        return open_sessions(paths, left_out.append, with_clips=True)
-    except DgrecError as error:
-        raise StandInError(str(error)) from None
 
 
 # --- the model as PySDK describes models -------------------------------------------------------

@@ -68,7 +68,7 @@ def event(name: str, during: list[Any]) -> dict[str, Any]:
     }
 
 
-class Stamp(ResultAnalyzerBase):
+class Stamp(ResultAnalyzerBase):  # type: ignore[misc]
     """A user's own."""
 
     def __init__(self) -> None:
