@@ -24,9 +24,7 @@ def write_plot(answer: WhatIf, output: Path, *, overwrite: bool = False) -> None
         DgrecError: Fewer than two thresholds were asked for, or there is no library to draw it.
     """
     if len({outcome.setting.threshold for outcome in answer.outcomes}) < 2:
-        raise DgrecError(
-            f"{output}: a plot is over two thresholds at least: --threshold 0.3:0.9:0.1"
-        )
+        raise DgrecError(f"{output}: a plot takes two thresholds: --threshold 0.6:0.9:0.1")
     counts: Rows = []
     shares: Rows = []
     for outcome in answer.outcomes:

@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 import dgrec
 from dgrec.analyzers import AnalyzerRequest
-from dgrec.cli import main
 from dgrec.comparison import read_truth, whatif
 from dgrec.stand_in import settings
 from dgrec.units import parse_steps
@@ -232,8 +231,9 @@ def test_classes_are_the_best_k_or_those_above_the_threshold() -> None:
     assert [*settings.kept(found, both, {"output_top_k": 4})] == [0, 1, 2, 3]
 
 
-def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(main, ["whatif", *map(str, arguments)], catch_exceptions=False)
+@pytest.fixture(name="run")
+def run_whatif(dgrec: Callable[..., Result]) -> Callable[..., Result]:
+    return lambda *arguments: dgrec("whatif", *arguments)
 
 
 @pytest.mark.parametrize(
@@ -252,6 +252,7 @@ def run(*arguments: str | Path) -> Result:
     ],
 )
 def test_bad_input_gets_one_line(
+    run: Callable[..., Result],
     recorded: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -285,7 +286,7 @@ def test_bad_input_gets_one_line(
     ],
 )  # fmt: skip
 def test_bad_ground_truth_gets_one_line(
-    recorded: Path, tmp_path: Path, content: str, message: str
+    run: Callable[..., Result], recorded: Path, tmp_path: Path, content: str, message: str
 ) -> None:
     path = tmp_path / "truth.json"
     path.write_text(content)
@@ -295,7 +296,9 @@ def test_bad_ground_truth_gets_one_line(
     assert "Traceback" not in result.output
 
 
-def test_boxes_without_a_score_or_with_an_angle_are_refused(tmp_path: Path) -> None:
+def test_boxes_without_a_score_or_with_an_angle_are_refused(
+    run: Callable[..., Result], tmp_path: Path
+) -> None:
     def no_score(frame: int) -> list[dict[str, Any]]:
         return [{"label": "car", "bbox": [0.0, 0.0, 9.0, 9.0]}]
 
@@ -311,7 +314,7 @@ def test_boxes_without_a_score_or_with_an_angle_are_refused(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_every_form(recorded: Path, tmp_path: Path) -> None:
+def test_every_form(run: Callable[..., Result], recorded: Path, tmp_path: Path) -> None:
     path = truth_of(tmp_path / "truth.json")
     options = ("--threshold", "0.3:0.9:0.3", "--nms", "0.9,0.5", "--tracker", "", "--truth", path)
     plain = run(recorded, *options, "--plot", tmp_path / "plot.png")
