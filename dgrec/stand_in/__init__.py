@@ -12,6 +12,7 @@ results        PySDK's result objects from recorded results
 PySDK is imported with `zoo`, `session_model` and `results`, and not before.
 """
 
+from dgrec.stand_in import settings
 from dgrec.stand_in.door import model, register_zoo
 
-__all__ = ["model", "register_zoo"]
+__all__ = ["model", "register_zoo", "settings"]

@@ -21,7 +21,7 @@ from dgrec.stand_in.frames import Frames, RecordedFrame
 from dgrec.stand_in.matching import Matcher
 from dgrec.stand_in.results import Recorded, as_recorded, drawn_class, timed_class
 from dgrec.stand_in.run import from_the_first, run
-from dgrec.stand_in.settings import FIXED, LIMITS, Limit, kept
+from dgrec.stand_in.settings import FIXED, LIMITS, Limit, kept, recorded_limits
 
 __all__ = ["PACES", "SessionModel", "StandInError", "device_of"]
 
@@ -82,11 +82,7 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         if not isinstance(recorded, dict):
             recorded = {}
         self._fixed = {name: recorded[name] for name in FIXED if name in recorded}
-        self._recorded_limits: dict[str, float] = {
-            limit.property: recorded[limit.property]
-            for limit in LIMITS
-            if type(recorded.get(limit.property)) in (int, float)
-        }
+        self._recorded_limits = recorded_limits(recorded)
         self._limits: dict[str, float] = dict(self._recorded_limits)
         self._recorded_classes: set[Any] = set()
         #: What the session says of the analyzers whose results it has.
