@@ -72,6 +72,9 @@ class Row(NamedTuple):
     described: Mapping[str, Any] | None = None
     #: What was logged before it was written, and is in no earlier row.
     signals: Sequence[Signal] = ()
+    #: Of the pixels that were inferred.
+    pixel_digest: int | None = None
+    pixel_signature: bytes | None = None
 
 
 _DROPPED_NAMES = ("dropped_camera", "dropped_queue", "dropped_writer")
@@ -83,6 +86,8 @@ _COPIED_NAMES = (
     "height",
     "video_frame",
     "video_state",
+    "pixel_digest",
+    "pixel_signature",
     *_DROPPED_NAMES,
 )
 _NANOSECOND_NAMES = ("captured_ns", "completed_ns", "read_ns", "recorder_ns")
