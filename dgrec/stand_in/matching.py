@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from dgrec.errors import ModelError
+from dgrec.format import digest
 from dgrec.session import Session
+from dgrec.stand_in.given import Pairing
 
 __all__ = ["MATCHES", "MISSING", "Matcher"]
 
@@ -33,6 +35,7 @@ class Matcher:
         self._session = session
         self._size = len(session)
         self._last = -1
+        self._pairing = Pairing(session)
         self._digests = _column(session, "pixel_digest") if match != "order" else None
         self.is_by_order = self._digests is None
         if self._digests is None:
@@ -51,7 +54,9 @@ class Matcher:
         Raises:
             ModelError: The picture was not recorded, and that is an error.
         """
-        position = self._next() if self.is_by_order else self._with_pixels_of(picture)
+        position = self._of_camera(picture)
+        if position is None:
+            position = self._next() if self.is_by_order else self._with_pixels_of(picture)
         if position is not None:
             self._last = position
             return position
@@ -64,21 +69,26 @@ class Matcher:
 
     # --- inside ---
 
+    def _of_camera(self, picture: Any) -> int | None:
+        """Return the position of a picture that a recorded camera gave out."""
+        same = self._pairing.positions(picture)
+        return None if same is None else self._first_after_last(same)
+
     def _next(self) -> int | None:
         following = self._last + 1
         return following if following < self._size else None
 
     def _with_pixels_of(self, picture: Any) -> int | None:
-        from dgrec.format import digest
-
-        number = digest.digest(picture)
+        number = digest(picture)
         if number is None:
             return None
-        first = int(np.searchsorted(self._sorted, np.uint64(number), "left"))
-        last = int(np.searchsorted(self._sorted, np.uint64(number), "right"))
+        first = int(np.searchsorted(self._sorted, number, "left"))
+        last = int(np.searchsorted(self._sorted, number, "right"))
         if first == last:
             return None
-        same = self._positions[first:last]
+        return self._first_after_last(self._positions[first:last])
+
+    def _first_after_last(self, same: np.ndarray[Any, Any]) -> int:
         later = int(np.searchsorted(same, self._last, "right"))
         return int(same[later if later < len(same) else 0])
 
