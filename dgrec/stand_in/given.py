@@ -158,7 +158,10 @@ class Pairing:
                 return same
         if own.group and own.group == other.group:
             at_once = self._at("captured_at", origin.captured_us)
-            return at_once[self._column("source_frame")[at_once] == origin.source_frame]
+            found: np.ndarray[Any, Any] = at_once[
+                self._column("source_frame")[at_once] == origin.source_frame
+            ]
+            return found
         return np.zeros(0, np.int64)
 
     def _at(self, name: str, value: int) -> np.ndarray[Any, Any]:

@@ -17,7 +17,7 @@ from dgrec.format import Metadata
 from dgrec.session import Session, open_sessions
 from dgrec.stand_in.session_model import SessionModel, StandInError, device_of
 
-__all__ = ["SessionZoo", "load"]
+__all__ = ["SessionZoo", "load", "parameters_of"]
 
 _HOW = ("match", "missing", "pace")
 
@@ -25,7 +25,7 @@ _HOW = ("match", "missing", "pace")
 def load(path: Path, how: Mapping[str, str], properties: Mapping[str, Any]) -> SessionModel:
     """Return the model that a session stands in for."""
     with Session(path) as session:
-        parameters = _parameters(session)
+        parameters = parameters_of(session)
     model = SessionModel(path.stem, parameters, device_of(parameters), how=how)
     for name, value in properties.items():
         if not isinstance(getattr(type(model), name, None), property):
@@ -43,7 +43,7 @@ class _Assets(ZooAssetsBase):  # type: ignore[misc]
         self._found: dict[str, Any] = {}
         by_model: dict[str, list[Any]] = {}
         for session in sessions:
-            parameters = _parameters(session)
+            parameters = parameters_of(session)
             name = session.path.stem
             if name in self._found:  # of another folder
                 name = str(session.path.relative_to(path).with_suffix(""))
@@ -105,7 +105,7 @@ def _sessions(path: Path) -> list[Session]:
         raise StandInError(str(error)) from None
 
 
-def _parameters(session: Session) -> Any:
+def parameters_of(session: Session) -> Any:
     """Return a session's model as PySDK describes models."""
     metadata = session.metadata
     model = metadata.get("model", {})
