@@ -17,6 +17,7 @@ replayed_zoo     the zoo of such a program
 PySDK is imported with `zoo`, `session_model` and `results`, and not before.
 """
 
+from dgrec.stand_in import settings
 from dgrec.stand_in.door import camera, model, register_zoo
 from dgrec.stand_in.replayed_program import REPLAY, Replay, Replayed, replay_recordings
 from dgrec.stand_in.video_sources import register_video_sources
@@ -30,4 +31,5 @@ __all__ = [
     "register_video_sources",
     "register_zoo",
     "replay_recordings",
+    "settings",
 ]

@@ -1,27 +1,36 @@
-"""Which recorded frame a picture is: by its pixels, or in order."""
+"""Which recorded frame a picture is: as a recorded camera gave it, by its pixels, or in order."""
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from dgrec.errors import ModelError
-from dgrec.format import digest
+from dgrec.format import digest, signature, vectors
 from dgrec.session import Session
 from dgrec.stand_in.given import Pairing
+from dgrec.units import counted
 
 __all__ = ["MATCHES", "MISSING", "Matcher"]
 
 #: How frames are found, and what pictures get that were not recorded.
-MATCHES = ("auto", "pixels", "order")
+MATCHES = ("auto", "pixels", "order", "camera")
 MISSING = ("error", "nearest", "empty")
 
 
 class Matcher:
     """Finds the frame of a session that a picture is.
 
-    Where several frames have the same pixels, they are taken in their order.
+    A picture that a recorded camera gave out (`given`) is the frame that it was recorded as. Where
+    several frames have the same pixels, they are taken in their order.
+
+    Args:
+        match: "pixels"; "order"; "auto": by pixels where the session has digests, else in order;
+            "camera": pictures of recorded cameras only.
+        missing: What a picture gets that was not recorded: "error", "nearest" or "empty".
 
     Raises:
         ModelError: The session cannot be matched that way.
@@ -32,17 +41,23 @@ class Matcher:
             if value not in known:
                 raise ModelError(f"{name}={value!r}: expected {', '.join(known)}")
         self.missing = missing
-        self._session = session
+        self._path = session.path
         self._size = len(session)
         self._last = -1
         self._pairing = Pairing(session)
-        self._digests = _column(session, "pixel_digest") if match != "order" else None
-        self.is_by_order = self._digests is None
-        if self._digests is None:
-            self._check_order(match)
-        else:
-            self._positions = np.argsort(self._digests, kind="stable")
-            self._sorted = self._digests[self._positions]
+        of_frames = _digests(session) if match in ("auto", "pixels") else None
+        self.is_by_order = of_frames is None and match != "camera"
+        if of_frames is None:
+            if match in ("auto", "pixels"):
+                _check_order(session, match)
+            if missing == "nearest":
+                raise ModelError(
+                    f"{self._path}: missing='nearest' needs frames that are found by their pixels"
+                )
+            of_frames = np.zeros(0, np.int64)
+        self._positions = np.argsort(of_frames, kind="stable")
+        self._sorted = of_frames[self._positions]
+        self._signatures = _Signatures.of(session) if missing == "nearest" else None
 
     def rewind(self) -> None:
         """Begin again at the first frame."""
@@ -57,22 +72,27 @@ class Matcher:
         position = self._of_camera(picture)
         if position is None:
             position = self._next() if self.is_by_order else self._with_pixels_of(picture)
-        if position is not None:
-            self._last = position
-            return position
-        if self.missing == "empty":
-            return None
-        if self.missing == "nearest" and not self.is_by_order:
-            position = self._last = self._nearest(picture)
-            return position
-        raise ModelError(self._complaint())
+        if position is None:
+            if self.missing == "empty":
+                return None
+            if self.missing != "nearest":
+                raise ModelError(self._complaint())
+            position = self._nearest(picture)
+        self._last = position
+        return position
+
+    def knows(self, picture: Any) -> bool:
+        """Return whether a picture is certainly one of the frames."""
+        found = self._of_camera(picture)
+        if found is None and not self.is_by_order:
+            found = self._with_pixels_of(picture)
+        return found is not None
 
     # --- inside ---
 
     def _of_camera(self, picture: Any) -> int | None:
-        """Return the position of a picture that a recorded camera gave out."""
         same = self._pairing.positions(picture)
-        return None if same is None else self._first_after_last(same)
+        return None if same is None else self._following(same)
 
     def _next(self) -> int | None:
         following = self._last + 1
@@ -82,50 +102,83 @@ class Matcher:
         number = digest(picture)
         if number is None:
             return None
-        first = int(np.searchsorted(self._sorted, number, "left"))
-        last = int(np.searchsorted(self._sorted, number, "right"))
+        first, last = np.searchsorted(self._sorted, [number, number + 1]).tolist()
         if first == last:
             return None
-        return self._first_after_last(self._positions[first:last])
+        return self._following(self._positions[first:last])
 
-    def _first_after_last(self, same: np.ndarray[Any, Any]) -> int:
-        later = int(np.searchsorted(same, self._last, "right"))
-        return int(same[later if later < len(same) else 0])
+    def _following(self, positions: np.ndarray[Any, Any]) -> int:
+        """Return the first position after the last frame, or the first of all."""
+        later = int(np.searchsorted(positions, self._last, "right"))
+        return int(positions[later if later < len(positions) else 0])
 
     def _nearest(self, picture: Any) -> int:
-        raise ModelError("missing='nearest' needs signatures, which the session does not have")
+        """Return the frame whose picture is most like this one."""
+        own = signature(picture)
+        if own is None or self._signatures is None or not len(self._signatures.positions):
+            raise ModelError(self._complaint())
+        distances = np.linalg.norm(self._signatures.vectors - vectors([own]), axis=1)
+        return self._following(self._signatures.positions[distances == distances.min()])
 
     def _complaint(self) -> str:
-        path = self._session.path
+        frames = counted(self._size, "frame")
         if self.is_by_order:
-            return (
-                f"{path}: has {self._size} frames, and this is one more; predict_batch begins again"
-            )
+            return f"{self._path}: has {frames}, and this is one more; predict_batch begins again"
         return (
-            f"{path}: a picture was not recorded: none of its {self._size} frames has these pixels "
-            "(a frame that was skipped, other footage, or the same encoded again); "
-            "missing='nearest' takes the most similar, 'empty' gives no detections"
+            f"{self._path}: none of its {frames} has the pixels of this picture (a frame that was "
+            "skipped or dropped, other footage, or the same encoded again); missing='nearest' "
+            "takes the most similar frame, 'empty' gives no detections"
         )
 
-    def _check_order(self, match: str) -> None:
-        if match == "order":
-            return
-        path, totals = self._session.path, self._session.totals
-        lost = sum(totals.get(name) or 0 for name in ("skipped", "dropped"))
-        if match == "pixels" or lost:
-            raise ModelError(
-                f"{path}: has no digests of pixels (an earlier version of dgrec recorded it), and "
-                f"{lost} frames were not inferred; match='order' gives its results in order"
-            )
+
+def _check_order(session: Session, match: str) -> None:
+    """Refuse to pair frames by order where that could be wrong."""
+    totals = session.totals
+    lost = [totals.get(name) for name in ("skipped", "dropped")]
+    if match == "auto" and lost == [0, 0] and not session.metadata.get("clip"):
+        warnings.warn(
+            f"{session.path}: has no digests of pixels (an earlier version of dgrec recorded it): "
+            "its results are given in order",
+            stacklevel=2,
+        )
+        return
+    why = ""
+    if lost != [0, 0]:
+        known = None if None in lost else sum(filter(None, lost))
+        count = "an unknown number of frames" if known is None else counted(known, "frame")
+        why = f", and {count} of its source were not inferred"
+    raise ModelError(
+        f"{session.path}: has no digests of pixels (an earlier version of dgrec recorded it){why}; "
+        "match='order' gives its results in order all the same"
+    )
 
 
-def _column(session: Session, name: str) -> np.ndarray[Any, Any] | None:
-    """Return a column of whole numbers; None if the session does not have it."""
-    if name not in session.schema.names:
+def _digests(session: Session) -> np.ndarray[Any, Any] | None:
+    """Return the digest of each frame, -1 where there is none; None if no frame has one."""
+    if "pixel_digest" not in session.schema.names:
         return None
     found = [
-        batch.column(0).fill_null(0).to_numpy(zero_copy_only=False)
-        for batch in session.batches([name])
+        batch.column(0).fill_null(-1).to_numpy(zero_copy_only=False)
+        for batch in session.batches(["pixel_digest"])
     ]
-    values = np.concatenate(found) if found else np.zeros(0, np.uint64)
-    return values if values.any() else None
+    values = np.concatenate(found) if found else np.zeros(0, np.int64)
+    return values if (values >= 0).any() else None
+
+
+@dataclass
+class _Signatures:
+    """The frames that have a signature, and their vectors."""
+
+    positions: np.ndarray[Any, Any]
+    vectors: np.ndarray[Any, Any]
+
+    @classmethod
+    def of(cls, session: Session) -> _Signatures:
+        length = len(signature(np.zeros((64, 64), np.uint8)) or b"")
+        values = [
+            value
+            for batch in session.batches(["pixel_signature"])
+            for value in batch.column(0).to_pylist()
+        ]
+        there = [i for i, value in enumerate(values) if value and len(value) == length]
+        return cls(np.array(there, np.int64), vectors([values[i] for i in there]))

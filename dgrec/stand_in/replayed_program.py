@@ -300,6 +300,7 @@ _REPLACEMENTS: dict[str, Callable[[ModuleType], None]] = {
     "cv2": _replace_captures,
 }
 
+
 def replay_recordings() -> None:
     """Have the program get its recordings, as soon as it imports what opens models and cameras."""
     for name, replace in _REPLACEMENTS.items():

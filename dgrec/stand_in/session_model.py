@@ -24,7 +24,7 @@ from dgrec.overlay import (
 from dgrec.stand_in.frames import Frames, RecordedFrame, empty_frame
 from dgrec.stand_in.matching import Matcher
 from dgrec.stand_in.results import Recorded, recorded_class
-from dgrec.stand_in.settings import FIXED, LIMITS, Limit, kept
+from dgrec.stand_in.settings import FIXED, LIMITS, Limit, kept, recorded_limits
 
 __all__ = ["SessionModel", "StandInError", "device_of"]
 
@@ -70,11 +70,7 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         if not isinstance(parameters_then, dict):
             parameters_then = {}
         self._fixed = {name: parameters_then[name] for name in FIXED if name in parameters_then}
-        self._recorded_limits: dict[str, float] = {
-            limit.property: value
-            for limit in LIMITS
-            if isinstance(value := parameters_then.get(limit.property), int | float)
-        }
+        self._recorded_limits = recorded_limits(parameters_then)
         self._limits: dict[str, float] = dict(self._recorded_limits)
         self._added_by_analyzers = [
             added_by(str(entry.get("class"))) for entry in metadata.get("analyzers", [])

@@ -17,7 +17,16 @@ import numpy as np
 
 from dgrec.errors import ModelError
 
-__all__ = ["FIXED", "LIMITS", "Limit", "kept", "suppressed"]
+__all__ = [
+    "FIXED",
+    "LIMITS",
+    "NMS",
+    "THRESHOLD",
+    "Limit",
+    "kept",
+    "recorded_limits",
+    "suppressed",
+]
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,17 @@ FIXED = (
     "output_postprocess_type",
     "output_use_regular_nms",
 )
+
+
+def recorded_limits(parameters: Any) -> dict[str, float]:
+    """Return the limits at which a session was recorded, from its model's parameters."""
+    known = parameters if isinstance(parameters, dict) else {}
+    return {
+        limit.property: value
+        for limit in LIMITS
+        if isinstance(value := known.get(limit.property), int | float)
+        and not isinstance(value, bool)
+    }
 
 
 def kept(
