@@ -6,6 +6,8 @@ are classes that these return, and errors. The command ``dgrec`` records cameras
 sessions.
 """
 
+from __future__ import annotations
+
 from dgrec.errors import (
     ConfigError,
     DamagedSessionError,
@@ -21,6 +23,7 @@ from dgrec.errors import (
     StorageError,
     VideoError,
 )
+from dgrec.import_hook import when_imported
 from dgrec.version import __version__
 
 __all__ = [
@@ -45,6 +48,7 @@ __all__ = [
     "__version__",
     "compare",
     "connect",
+    "model",
     "open",
     "open_sessions",
     "predict_stream",
@@ -52,11 +56,14 @@ __all__ = [
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from dgrec.comparison import Comparison, compare
     from dgrec.recorder.outputs import Output
     from dgrec.recorder.program import Recorder, predict_stream
     from dgrec.session import RecordedResult, Session, connect, open_sessions
     from dgrec.session import open_session as open
+    from dgrec.stand_in import model
 
 
 #: The modules of the public names, which are imported when they are used: pyarrow takes 0.4 s, and
@@ -69,6 +76,7 @@ _HOMES = {
     "Session": ("dgrec.session", "Session"),
     "compare": ("dgrec.comparison", "compare"),
     "connect": ("dgrec.session", "connect"),
+    "model": ("dgrec.stand_in", "model"),
     "open": ("dgrec.session", "open_session"),
     "predict_stream": ("dgrec.recorder.program", "predict_stream"),
     "open_sessions": ("dgrec.session", "open_sessions"),
@@ -82,6 +90,16 @@ def __getattr__(name: str) -> object:
 
     module, home_name = _HOMES[name]
     return getattr(importlib.import_module(module), home_name)
+
+
+def _register_zoo(zoo_manager: ModuleType) -> None:
+    from dgrec.stand_in import register_zoo
+
+    register_zoo(zoo_manager)
+
+
+# PySDK finds recorded sessions as models from now on (`model`).
+when_imported("degirum.zoo_manager", _register_zoo)
 
 
 def __dir__() -> list[str]:
