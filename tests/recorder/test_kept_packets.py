@@ -24,7 +24,7 @@ import pytest
 
 import dgrec
 from dgrec.errors import ConfigError
-from dgrec.recorder.job import RecordRequest, _keeps_packets, make_plan
+from dgrec.recorder.model import ModelRequest, load_model
 from dgrec.recorder.options import RecordingOptions, Splitting
 from dgrec.recorder.recovery import recover
 from dgrec.recorder.video.kept import Group, KeptOrder
@@ -348,30 +348,39 @@ def test_cameras_and_a_lost_connection(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "flags", "keeps"),
+    ("options", "keeps"),
     [
-        ({"video": "raw"}, (), True),
-        ({"video": "raw", "every": 3}, (), True),
-        ({"video": "raw", "video_policy": "block"}, ("--video-when-full",), True),
-        ({"video": "raw", "codec": "h265"}, (), False),
-        ({"video": "raw"}, ("--codec",), False),
-        ({"video": "raw", "video_quality": 90}, (), False),
-        ({"video": "raw", "video_size": (64, 64)}, (), False),
-        ({"video": "both"}, (), False),
-        ({"video": "annotated"}, (), False),
-        ({"video": "lossless"}, (), False),
+        ({"video": "raw"}, True),
+        ({"video": "raw", "every": 3}, True),
+        ({"video": "raw", "video_policy": "block"}, True),
+        ({"video": "raw", "codec": "h265"}, False),
+        ({"video": "raw", "codec": "h264"}, False),
+        ({"video": "raw", "video_quality": 70}, False),
+        ({"video": "raw", "video_size": (64, 64)}, False),
+        ({"video": "both"}, False),
+        ({"video": "annotated"}, False),
+        ({"video": "lossless"}, False),
     ],
 )
-def test_who_asks_for_encoding_gets_it(
-    options: dict[str, Any], flags: tuple[str, ...], keeps: bool, tmp_path: Path
+def test_who_asks_for_encoding_gets_it(options: dict[str, Any], keeps: bool) -> None:
+    assert RecordingOptions(**options).encodes_as_asked is not keeps
+
+
+@pytest.mark.parametrize("codec", [None, "h264"])
+def test_a_program_that_names_a_codec_gets_it(
+    codec: str | None, footage: Path, tmp_path: Path
 ) -> None:
-    request = RecordRequest(
-        sources=("sample",),
-        output=tmp_path / "s.parquet",
-        options=RecordingOptions(**options),
-        video_flags=flags,
-    )
-    assert _keeps_packets(make_plan("sample", {}, request), request) is keeps
+    output = tmp_path / "s.parquet"
+    with load_model(ModelRequest()).model as model:
+        for _ in dgrec.predict_stream(
+            model, footage / "h264.ts", output=output, video="raw", codec=codec, max_frames=3
+        ):
+            pass
+
+    with dgrec.open(output) as session:
+        (video,) = session.metadata["video"]
+        assert session.metadata["options"]["codec"] == "h264"
+    assert ("packets" in video) is (codec is None)
 
 
 @pytest.mark.parametrize("name", ["interlaced-h264.ts", "mirrored.mp4"])
@@ -407,16 +416,12 @@ def test_lossless(name: str, footage: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "flags"),
-    [({"video_size": (64, 64)}, ()), ({"codec": "h265"}, ()), ({}, ("--video-quality",))],
+    "options",
+    [{"video_size": (64, 64)}, {"codec": "h265"}, {"codec": "h264"}, {"video_quality": 70}],
 )
-def test_lossless_takes_no_codec(options: dict[str, Any], flags: tuple[str, ...]) -> None:
-    with pytest.raises(ConfigError, match="leave out --codec"):
-        RecordRequest(
-            sources=("sample",),
-            options=RecordingOptions(video="lossless", **options),
-            video_flags=flags,
-        )
+def test_lossless_takes_no_codec(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="lossless has one codec"):
+        RecordingOptions(video="lossless", **options)
 
 
 # --- numbers and times, by hand --------------------------------------------------------------
