@@ -91,7 +91,7 @@ class Matcher:
         return self._following(self._positions[first:last])
 
     def _following(self, positions: np.ndarray[Any, Any]) -> int:
-        """Return the first of these positions after the last frame; the first of all, if none is."""
+        """Return the first position after the last frame, or the first of all."""
         later = int(np.searchsorted(positions, self._last, "right"))
         return int(positions[later if later < len(positions) else 0])
 
