@@ -13,6 +13,7 @@ from dgrec.format.digest import (
     distance,
     fingerprint,
     signature,
+    vectors,
 )
 from dgrec.format.encode import Row, build_batch
 from dgrec.format.journal import Journal, JournalTail, is_being_written
@@ -141,6 +142,7 @@ __all__ = [
     "utc_ns",
     "utc_text",
     "uuid7",
+    "vectors",
     "verify_checksums",
     "video_entries",
     "with_columns",

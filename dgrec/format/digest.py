@@ -6,18 +6,36 @@ picture that is most like it, such as the original of a re-encoded copy.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import xxhash
 
-__all__ = ["NO_FINGERPRINT", "Fingerprint", "digest", "distance", "fingerprint", "signature"]
+__all__ = [
+    "NO_FINGERPRINT",
+    "Fingerprint",
+    "digest",
+    "distance",
+    "fingerprint",
+    "signature",
+    "vectors",
+]
+
+_Array = np.ndarray[Any, Any]
 
 #: Cells of a signature, down and across.
 _ROWS, _COLUMNS = 4, 8
-#: A pixel of as many is looked at, down and across.
-_STEP = 16
+#: Its pixels are as many at least, down and across (fewer of a smaller picture): all of 1280x720
+#: would take longer than the digest.
+_LEAST_ROWS, _LEAST_COLUMNS = 45, 80
+#: Means are kept in as many steps of a level of brightness.
+_STEPS = 16
+_CELL = np.dtype("<u2")
+#: The share of a difference of all cells alike that counts.
+_COMMON = 0.1
 
 
 class Fingerprint(NamedTuple):
@@ -37,64 +55,111 @@ def fingerprint(image: Any) -> Fingerprint:
         image: An array, a picture of PIL's (taken as the array that NumPy makes of it), or bytes.
             Anything else, such as the name of a file, has neither.
     """
-    if isinstance(image, bytes | bytearray | memoryview):
-        image = np.frombuffer(image, np.uint8)
-    elif hasattr(image, "getchannel"):  # of PIL
-        image = np.asarray(image)
-    if not isinstance(image, np.ndarray) or image.dtype.kind not in "biuf" or not image.size:
-        return NO_FINGERPRINT
-    return Fingerprint(_digest(image), _signature(image))
+    array = _array(image)
+    return NO_FINGERPRINT if array is None else Fingerprint(_digest(array), _signature(array))
 
 
 def digest(image: Any) -> int | None:
     """Return a number from 0 to 2^63 - 1 that equal pictures have in common, and no others.
 
-    It covers every value, the shape and the type: XXH3, seeded by the latter two.
+    It covers every value, the shape and the type of the values.
     """
-    return fingerprint(image).digest
+    array = _array(image)
+    return None if array is None else _digest(array)
 
 
 def signature(image: Any) -> bytes | None:
-    """Return the mean brightness of the cells of a picture; see `distance`."""
-    return fingerprint(image).signature
+    """Return the brightness of 32 cells of a picture, which `distance` compares."""
+    array = _array(image)
+    return None if array is None else _signature(array)
 
 
 def distance(first: bytes, second: bytes) -> float:
-    """Return how unlike the pictures of two signatures are, from 0; `math.inf`: not comparable."""
-    if len(first) != len(second) or not first:
-        return np.inf
-    a, b = (np.frombuffer(each, np.uint16).astype(np.float64) for each in (first, second))
-    return float(np.abs(a - b).mean() / 256)
+    """Return how unlike two pictures are by their signatures, from 0; see `vectors`."""
+    one, other = vectors([first, second])
+    return float(np.linalg.norm(one - other))
 
 
-def _digest(image: np.ndarray[Any, Any]) -> int:
-    values = np.ascontiguousarray(image).reshape(-1).view(np.uint8)
-    seed = _seed(image.shape, image.dtype.str)
-    # Without its lowest bit it fits the signed integers of every reader of Parquet.
+def vectors(signatures: Sequence[bytes]) -> _Array:
+    """Return a row of 32 numbers for each signature, whose Euclidean distance is `distance`.
+
+    It is about the root mean square of the differences between the cells of two pictures, in levels
+    of brightness from 0 to 255. What all cells have in common counts for a tenth: another
+    conversion of colours, as of a re-encoded copy, makes a picture a little brighter or darker.
+
+    Raises:
+        ValueError: One of them is no signature.
+    """
+    size = _ROWS * _COLUMNS
+    if any(len(each) != size * _CELL.itemsize for each in signatures):
+        raise ValueError("a signature has 64 bytes")
+    planes = np.frombuffer(b"".join(signatures), np.uint8).reshape(-1, 2, size).astype(np.float32)
+    cells = (planes[:, 0] * 256 + planes[:, 1]) / _STEPS
+    common = cells.mean(1, keepdims=True)
+    found: _Array = (cells - common * (1 - _COMMON)) / np.float32(math.sqrt(size))
+    return found
+
+
+def _array(image: Any) -> _Array | None:
+    if isinstance(image, bytes | bytearray | memoryview):
+        image = np.frombuffer(image, np.uint8)
+    elif hasattr(image, "getchannel"):  # of PIL
+        image = np.asarray(image)
+    if isinstance(image, np.ndarray) and image.dtype.kind in "biuf" and image.size:
+        return image
+    return None
+
+
+def _digest(array: _Array) -> int:
+    values = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    seed = _seed(array.shape, array.dtype.str)
+    # Without its lowest bit it fits the signed integers that every reader of Parquet has.
     return xxhash.xxh3_64_intdigest(values.data, seed) >> 1
 
 
-@lru_cache(maxsize=64)
-def _seed(shape: tuple[int, ...], type_: str) -> int:
-    return xxhash.xxh3_64_intdigest(f"{shape}{type_}".encode())
+@lru_cache(maxsize=256)
+def _seed(shape: tuple[int, ...], dtype: str) -> int:
+    return xxhash.xxh3_64_intdigest(f"{shape} {dtype}".encode())
 
 
-def _signature(image: np.ndarray[Any, Any]) -> bytes | None:
-    if image.ndim not in (2, 3):
+def _signature(array: _Array) -> bytes | None:
+    if array.ndim not in (2, 3):
         return None
-    # The middle of three is green in RGB and BGR alike.
-    plane = image if image.ndim == 2 else image[..., min(1, image.shape[2] - 1)]
-    points = plane[_STEP // 2 :: _STEP, _STEP // 2 :: _STEP]
-    if min(points.shape) < _COLUMNS:
-        points = plane
-    return _means(points)
+    # The middle one of three is green, of RGB as of BGR.
+    plane = array if array.ndim == 2 else array[..., 1 if array.shape[2] > 1 else 0]
+    down, across = max(1, plane.shape[0] // _LEAST_ROWS), max(1, plane.shape[1] // _LEAST_COLUMNS)
+    points = plane[down // 2 :: down, across // 2 :: across]
+    rows, columns, steps = _layout(points.shape)
+    if points.dtype == np.uint8:
+        means = rows @ points.astype(np.float32) @ columns * steps
+    else:
+        with np.errstate(all="ignore"):  # of floats that are no brightness
+            levels = points.astype(np.float32) * np.float32(_levels(points))
+            means = np.nan_to_num(rows @ levels @ columns * steps).clip(0, 255 * _STEPS)
+    # High bytes first: they hardly change from frame to frame, and compress well together.
+    cells = (means + np.float32(0.5)).astype(_CELL).reshape(-1, 1).view(np.uint8)
+    return cells[:, ::-1].T.tobytes()
 
 
-def _means(points: np.ndarray[Any, Any]) -> bytes:
-    rows = np.linspace(0, points.shape[0], _ROWS + 1).astype(int)[:-1]
-    columns = np.linspace(0, points.shape[1], _COLUMNS + 1).astype(int)[:-1]
-    sums = np.add.reduceat(np.add.reduceat(points.astype(np.float32), rows, 0), columns, 1)
-    counts = np.outer(np.diff([*rows, points.shape[0]]), np.diff([*columns, points.shape[1]]))
-    means = sums / np.maximum(counts, 1) * 256
-    encoded: np.ndarray[Any, Any] = np.clip(np.nan_to_num(means), 0, 65535).astype(np.uint16)
-    return encoded.tobytes()
+@lru_cache(maxsize=256)
+def _layout(shape: tuple[int, int]) -> tuple[_Array, _Array, _Array]:
+    """Return which rows and columns are in each cell, as factors, and steps of a mean by a sum."""
+    rows, columns = _parts(shape[0], _ROWS), _parts(shape[1], _COLUMNS).T
+    steps = _STEPS / np.outer(rows.sum(1), columns.sum(0))
+    return rows, np.ascontiguousarray(columns), steps.astype(np.float32)
+
+
+def _parts(size: int, count: int) -> _Array:
+    """Return which of ``size`` are in each of ``count`` parts; of few, one is in several."""
+    starts = np.arange(count) * size // count
+    ends = np.maximum(np.append(starts[1:], size), starts + 1)
+    at = np.arange(size)
+    is_in: _Array = (at >= starts[:, None]) & (at < ends[:, None])
+    return is_in.astype(np.float32)
+
+
+def _levels(points: _Array) -> float:
+    """Return how many levels of 255 a unit of the values is."""
+    if points.dtype.kind == "f":  # in [0, 1], or like bytes
+        return 1.0 if points.max() > 1 else 255.0
+    return 255.0 if points.dtype == np.bool_ else 255 / np.iinfo(points.dtype).max
