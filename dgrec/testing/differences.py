@@ -70,7 +70,8 @@ def compare(results: Iterable[Any], expected: Path, folder: Path, tolerance: flo
             differing += lines
     if not count:
         return ""
-    head = f"{counted(count, 'frame')} of {frames:,} differ from {expected}:"
+    differ = "differs" if count == 1 else "differ"
+    head = f"{count:,} of {counted(frames, 'frame')} {differ} from {expected}:"
     rest = [f"  and {counted(count - _FRAMES, 'more frame')}"] if count > _FRAMES else []
     return "\n".join([head, *differing, *rest])
 

@@ -60,9 +60,7 @@ def dgrec_camera(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]
         def open_camera(session: str | Path, **options: Any) -> Any:
             import dgrec
 
-            camera: Any = dgrec.camera(  # type: ignore[attr-defined]
-                _beside(request, session), **{"pace": "fast", **options}
-            )
+            camera: Any = dgrec.camera(_beside(request, session), **{"pace": "fast", **options})
             stack.callback(camera.release)
             return camera
 
