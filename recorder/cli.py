@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from dgrec.errors import ConfigError
 from dgrec.options import NamedPath, Parsed, analyzer_options
