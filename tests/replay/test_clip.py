@@ -57,6 +57,8 @@ def camera_row(frame: int, video_frame: int | None, **overrides: Any) -> Row:
         "captured_ns": captured_ns(frame),
         "completed_ns": captured_ns(frame) + LATENCY_MS.get(frame, 20) * 1_000_000,
         "media_time_s": None,
+        "pixel_digest": 2**62 + frame,
+        "pixel_sample": np.full((45, 80), frame, np.uint8),
     }
     state = None if video_frame is not None else "queue full"
     return numbered_row(
@@ -130,6 +132,7 @@ def assert_rows_kept(clip: Path, original: Path, frames: Sequence[int]) -> None:
         rows = [one.row(place) for place in range(len(one))]
         olds = [other.row(frame - first) for frame in frames]
         assert [row["frame"] for row in rows] == list(range(len(frames)))
+        assert all(row["pixel_digest"] and row["pixel_signature"] for row in rows)
         for row, old in zip(rows, olds, strict=True):
             assert {k: v for k, v in row.items() if k not in own} == {
                 k: v for k, v in old.items() if k not in own
