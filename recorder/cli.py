@@ -173,6 +173,21 @@ def _recording_options(
     help="Publish one of N frames.",
 )
 @click.option("--publish-wait", is_flag=True, help="Wait for slow targets, where the source can.")
+@click.option(
+    "--alert",
+    "alerts",
+    multiple=True,
+    metavar="NAME=RULE",
+    help='Report when a rule holds: "crowd=count(\'person\') >= 3 for 2s", "silent=missing 30s" '
+    "(docs/alerts.md). Repeatable. `dgrec alerts` tries rules on recordings.",
+)
+@click.option(
+    "--on-alert",
+    default="",
+    metavar="COMMAND",
+    help="Run a program for each alert, which finds it in the environment: DGREC_ALERT, "
+    "DGREC_ALERT_RULE, DGREC_ALERT_AT. No shell reads it.",
+)
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def record_command(
     properties: tuple[str, ...],

@@ -391,6 +391,9 @@ class SessionWriter:
 
     def _end(self, ending: Ending) -> Metadata:
         try:
+            for queue in self.outputs:
+                if queue.output.adds_events:
+                    queue.close()
             try:
                 self._writer.close()
             finally:
