@@ -22,7 +22,7 @@ import re
 import threading
 import uuid
 import zoneinfo
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -30,7 +30,6 @@ import numpy as np
 
 from dgrec.format import array_values, result_values
 from dgrec.format.recorded_objects import (
-    RECORDED,
     InnerResult,
     RecordedMeta,
     RecordedObject,
@@ -379,8 +378,9 @@ def _text_of(value: Any, text: Callable[[Any], str] = str) -> str:
 
 # --- decoding ----------------------------------------------------------------------------------
 
-#: `RECORDED` objects may all have the same hash: a set of them compares each with each.
-_MOST_OBJECTS_IN_SET = 1000
+#: A set compares all values of one hash with each other. `RECORDED` objects have the same; others
+#: can be chosen so.
+_MOST_OF_ONE_HASH = 1000
 #: Names of time zones, which are looked up as files.
 _ZONE = re.compile(r"[A-Za-z0-9_+-]{1,40}(?:/[A-Za-z0-9_+-]{1,40}){0,3}")
 _PATHS = {"posix": pathlib.PurePosixPath, "windows": pathlib.PureWindowsPath}
@@ -612,6 +612,8 @@ def _text(value: Any) -> str:
 
 
 def _hashable(items: list[Any]) -> list[Any]:
-    if sum(isinstance(item, RECORDED) for item in items) > _MOST_OBJECTS_IN_SET:
-        raise DecodeError("a set of too many objects")
+    if len(items) > _MOST_OF_ONE_HASH:
+        ((_, most),) = Counter(map(hash, items)).most_common(1)
+        if most > _MOST_OF_ONE_HASH:
+            raise DecodeError("a set of too many objects")
     return items
