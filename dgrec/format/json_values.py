@@ -49,6 +49,8 @@ _DEEPEST = 100
 _LONGEST_DECIMAL_BITS = 10_000
 #: Arrays of bytes in the notes of gizmos from this size on are pictures.
 _PICTURE_BYTES = 1024
+#: Ten characters can be a decimal number that takes minutes and gigabytes as an integer.
+_MOST_DIGITS = 3_000
 _ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+")
 
 
@@ -212,6 +214,8 @@ class _Encoder:
         """Encode an instance of a class that has no type of JSON."""
         if isinstance(value, RecordedObject):  # of a session that is written again
             return {"$object": [value._class_name, self.encode(value.to_dict(), depth)]}
+        if isinstance(value, decimal.Decimal) and not _is_usual(value):
+            return self._text(value)
         for kind, (key, encoder) in _ENCODERS_BY_BASE.items():
             if isinstance(value, kind):
                 return {key: encoder(self, value, depth)}
@@ -323,6 +327,14 @@ def _as_standard(value: Any) -> Any:
     if isinstance(value, dt.datetime):
         return dt.datetime.combine(value.date(), value.timetz())
     return value
+
+
+def _is_usual(value: decimal.Decimal) -> bool:
+    """Return whether it has no more digits than `_MOST_DIGITS`, with all zeros written out."""
+    exponent = value.as_tuple().exponent
+    if not isinstance(exponent, int):  # infinite, or not a number
+        return len(str(value)) <= _MOST_DIGITS
+    return len(value.as_tuple().digits) + abs(exponent) <= _MOST_DIGITS
 
 
 def _has_names(value: Any) -> bool:
@@ -556,7 +568,7 @@ _DECODERS: dict[str, Callable[[_Decoder, Any, int], Any]] = {
     "$date": lambda _, text, __: dt.date.fromisoformat(_text(text)),
     "$time": lambda _, spec, __: _time(spec),
     "$timedelta": _Decoder._timedelta,
-    "$decimal": lambda _, text, __: decimal.Decimal(_text(text)),
+    "$decimal": lambda _, text, __: _decimal(text),
     "$uuid": lambda _, text, __: uuid.UUID(_text(text)),
     "$path": _Decoder._path,
     "$enum": _Decoder._enum,
@@ -571,6 +583,13 @@ _DECODERS: dict[str, Callable[[_Decoder, Any, int], Any]] = {
     "$same": _Decoder._same,
     "$meta": _Decoder._meta,
 }
+
+
+def _decimal(text: Any) -> decimal.Decimal:
+    value = decimal.Decimal(_text(text))
+    if not _is_usual(value):
+        raise DecodeError("a decimal number of too many digits")
+    return value
 
 
 def _datetime(spec: Any) -> dt.datetime:
