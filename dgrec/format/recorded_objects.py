@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 __all__ = [
-    "RECORDED",
     "InnerResult",
     "RecordedEnum",
     "RecordedMeta",
@@ -236,10 +235,6 @@ class RecordedMeta:
 
     def __repr__(self) -> str:
         return f"<recorded StreamMeta: {self._meta_list!r}, tags {self._tags!r}>"
-
-
-#: Classes whose objects may have equal hashes.
-RECORDED = (RecordedObject, RecordedEnum, InnerResult, RecordedMeta)
 
 
 def is_result(value: Any) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.server
 import itertools
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +36,7 @@ from dgrec.video import KeptPacket, PacketFormat, VideoReader
 from tests.footage import FRAMES, Encoding, encode, kinds
 from tests.recorder.kept import KILLED, differing, digest_of, record_kept
 from tests.recorder.network_camera import MjpegCamera, RtspCamera
+from tests.web_server import serving
 
 #: Footage of each kind, as `tests.footage` names it, and the codec's name in metadata.
 KEPT = {
@@ -348,15 +349,8 @@ class _Server(http.server.SimpleHTTPRequestHandler):
 
 
 def test_footage_over_http(footage: Path, tmp_path: Path) -> None:
-    with http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), lambda *each: _Server(*each, directory=str(footage))
-    ) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            url = f"http://127.0.0.1:{server.server_address[1]}/h264-b.ts"
-            seen = record_kept(url, tmp_path / "s.parquet", stall_timeout=5.0)
-        finally:
-            server.shutdown()
+    with serving(functools.partial(_Server, directory=str(footage))) as address:
+        seen = record_kept(f"{address}/h264-b.ts", tmp_path / "s.parquet", stall_timeout=5.0)
     assert_exact(tmp_path / "s.parquet", seen, FRAMES)
 
 
