@@ -72,6 +72,7 @@ def test_numbers_that_are_not_finite_although_the_file_says_so(cases: dict[str, 
     )
 
 
+@pytest.mark.slow
 def test_there_are_hundreds_of_kinds(cases: dict[str, Path]) -> None:
     assert len(cases) > 800
     assert set(_NAMES) <= set(cases)

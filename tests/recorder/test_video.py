@@ -302,6 +302,7 @@ def test_split_by_the_size_of_the_video(tmp_path: Path) -> None:
         check(tmp_path / part.metadata["video"][0]["file"], rows_of(part.path))
 
 
+@pytest.mark.slow
 def test_parts_are_removed_with_their_videos(tmp_path: Path) -> None:
     splitting = Splitting(every_s=0.4, keep=Retention(total=300_000))
     _, metadata = run(

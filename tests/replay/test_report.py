@@ -190,6 +190,7 @@ def test_statements_run_as_they_stand(sample_report: Path) -> None:
             reader.rows(html.unescape(statement))
 
 
+@pytest.mark.slow
 def test_strip_shows_the_slowest(sample_report: Path) -> None:
     page = Page(sample_report.read_text())
     pictures = [values for tag, values in page.tags if tag == "img"]
