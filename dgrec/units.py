@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 from dgrec.errors import ConfigError
 
@@ -18,6 +19,7 @@ __all__ = [
     "digits",
     "parse_dimensions",
     "parse_rate",
+    "parse_steps",
     "parse_size",
     "parse_time",
     "size_text",
@@ -40,6 +42,8 @@ _DIMENSIONS = re.compile(r"(\d{0,5})x(\d{0,5})\Z", re.ASCII)
 _MOST_BYTES = 10**18
 _LONGEST_S = 36_500 * 86_400
 _FASTEST = 10**6
+#: Values of a range.
+_MOST_STEPS = 1000
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,34 @@ def parse_rate(text: str) -> float:
     if not 0 < rate <= _FASTEST:
         raise _invalid(text, "rate", "frames a second, such as 15 or 0.5")
     return rate
+
+
+def parse_steps(text: str) -> tuple[float, ...]:
+    """Return the numbers from 0 to 1 that ``text`` names.
+
+    Raises:
+        ConfigError: It names none, or too many.
+
+    Example:
+        >>> parse_steps("0.3:0.5:0.1"), parse_steps("0.25,0.5")
+        ((0.3, 0.4, 0.5), (0.25, 0.5))
+    """
+    error = _invalid(text, "range", "FROM:TO:STEP from 0 to 1, such as 0.3:0.9:0.05, or 0.3,0.5")
+    parts = text.split(":")
+    numbers = [part.strip() for part in (parts if len(parts) > 1 else text.split(","))]
+    if not all(map(_PLAIN.match, numbers)) or len(parts) not in (1, 3):
+        raise error
+    if len(parts) == 1:
+        values = tuple(dict.fromkeys(map(float, numbers)))
+    else:
+        first, last, step = map(Decimal, numbers)
+        if not step or last < first or (last - first) / step >= _MOST_STEPS:
+            raise error
+        count = int((last - first) / step) + 1
+        values = tuple(float(first + index * step) for index in range(count))
+    if not all(0 <= value <= 1 for value in values):
+        raise error
+    return values
 
 
 def parse_dimensions(text: str) -> tuple[int | None, int | None]:

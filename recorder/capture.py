@@ -173,6 +173,7 @@ class Capture:
             self._pending = SourceCounts()
             self._leave_packets(frame)
             frame.packets, self._pending_packets = self._pending_packets, []
+            frame.take_fingerprint()
             return True, self._give(frame)
         return False, None
 

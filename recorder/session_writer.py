@@ -197,7 +197,7 @@ class SessionWriter:
             is_capture_known=frame.is_capture_known,
             read_ns=frame.read_ns,
             # Handing over can only be measured once it is done: it counts for the next row.
-            recorder_ns=now - (began_ns or completed_ns) + self._carried_ns,
+            recorder_ns=now - (began_ns or completed_ns) + self._carried_ns + frame.before_ns,
             width=frame.width,
             height=frame.height,
             results=result.results,
@@ -211,6 +211,8 @@ class SessionWriter:
             dropped_queue=frame.dropped_queue,
             video_frame=place.frame,
             video_state=place.state,
+            pixel_digest=frame.fingerprint.digest,
+            pixel_sample=frame.fingerprint.sample,
         )
         if not self.progress.frames and (gap := self._earlier.gap(row)):
             self._keep(gap)

@@ -14,6 +14,7 @@ from dgrec.replay.commands.query import query_command
 from dgrec.replay.commands.replay import replay_command
 from dgrec.replay.commands.report import report_command
 from dgrec.replay.commands.stats import stats_command
+from dgrec.replay.commands.whatif import whatif_command
 from dgrec.replay.options import output_options, session_argument
 from dgrec.terminal import echo
 from dgrec.units import counted
@@ -79,6 +80,7 @@ COMMANDS: tuple[click.Command, ...] = (
     query_command,
     stats_command,
     compare_command,
+    whatif_command,
     report_command,
     info_command,
     verify_command,

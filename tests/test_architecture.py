@@ -70,14 +70,19 @@ def test_all_rooms_are_looked_at() -> None:
     assert len(MODULES) > 150
 
 
+#: Modules with subclasses of PySDK's, which others import in functions only.
+SUBCLASSING = tuple(f"dgrec.stand_in.{name}" for name in ("run", "session_model", "replayed_zoo", "zoo"))
+
+
 @pytest.mark.slow
 def test_pysdk_is_imported_where_it_is_used() -> None:
     """It takes 1.2 s: ``dgrec query`` must not wait for it."""
     heavy = [
         f"{name} imports {module}"
         for name, path in MODULES.items()
+        if name not in SUBCLASSING
         for module, _ in imports(path, only_at_import_time=True)
-        if module.split(".")[0] in ("degirum", "degirum_tools")
+        if module.split(".")[0] in ("degirum", "degirum_tools") or module in SUBCLASSING
     ]
     assert heavy == []
 

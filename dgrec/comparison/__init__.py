@@ -9,6 +9,9 @@ changes        one metric: its value and its change, with their intervals
 metrics        all of them, of one session a side or of several
 verdicts       faster, slower, the same, or unclear
 agreement      detections of the same footage, compared
+boxes          the boxes of frames as arrays, and how far they overlap
+truth          ground truth: boxes that people drew
+thresholds     what a session would hold with other thresholds
 limits         conditions on a comparison: ``latency_p95_ms > +10%``
 =============  ===================================================================
 """
@@ -19,6 +22,8 @@ from dgrec.comparison.comparison import ComparedSession, Comparison, compare
 from dgrec.comparison.limits import Limit, Outcome, check_limits, parse_limit
 from dgrec.comparison.metrics import MetricRow, Value
 from dgrec.comparison.verdicts import Verdict
+from dgrec.comparison.thresholds import Outcome as SettingOutcome
+from dgrec.comparison.thresholds import WhatIf, whatif
 
 __all__ = [
     "Agreement",
@@ -30,9 +35,12 @@ __all__ = [
     "MARGIN",
     "MetricRow",
     "Outcome",
+    "SettingOutcome",
     "Value",
     "Verdict",
+    "WhatIf",
     "check_limits",
     "compare",
     "parse_limit",
+    "whatif",
 ]

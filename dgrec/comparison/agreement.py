@@ -24,13 +24,12 @@ import heapq
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from dgrec.comparison.blocks import Floats, Mask
+from dgrec.comparison.boxes import SAME_IOU, FrameBoxes, frames_of, overlaps
 from dgrec.comparison.samples import UNKNOWN
 
 if TYPE_CHECKING:
@@ -38,8 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KINDS", "Agreement", "ChangedFrame", "LabelAgreement", "compare_detections"]
 
-#: IoU from which two boxes are the same one, and from which they are related.
-SAME_IOU: Final = 0.5
+#: IoU from which two boxes are related.
 NEAR_IOU: Final = 0.1
 #: The kinds of (dis)agreement on a detection.
 KINDS: Final = (
@@ -56,10 +54,6 @@ KINDS: Final = (
 _MOST_PAIRS: Final = 4_000_000
 #: Frames that are named.
 _CHANGED_FRAMES: Final = 10
-_BBOX: Final = ("x_min", "y_min", "x_max", "y_max")
-_FIELDS: Final = ("label", "score", *_BBOX, "angle")
-#: Leaves that show whether there is a mask or key points, without reading these.
-_SHAPES: Final = ("mask.width", "landmarks.list.element.category_id")
 
 
 @dataclass
@@ -162,21 +156,6 @@ def _f1(same: int, base: int, new: int) -> float:
     return 2 * same / (base + new) if base + new else 1.0
 
 
-@dataclass
-class _Frame:
-    """Detections of one frame: ``boxes`` is (n, 4), the rest (n,); NaN for what is absent."""
-
-    source_frame: int
-    position: int
-    labels: list[str | None]
-    scores: Floats
-    boxes: Floats
-    #: How many have a box, an angle, and a mask or key points.
-    boxed: int
-    rotated: int
-    shaped: int
-
-
 def compare_detections(base: Session, new: Session) -> Agreement:
     """Match the detections of two sessions, frame by frame of their source.
 
@@ -211,7 +190,7 @@ class _Tally:
         self._shifts = _Mean()
         self._distances = _Mean()
 
-    def add(self, a: _Frame, b: _Frame) -> None:
+    def add(self, a: FrameBoxes, b: FrameBoxes) -> None:
         agreement = self.agreement
         agreement.frames += 1
         kinds: Counter[str] = Counter()
@@ -250,9 +229,14 @@ class _Tally:
             heapq.heappushpop(self._changed, item)
 
     def _match(
-        self, a: _Frame, boxes_a: list[int], b: _Frame, boxes_b: list[int], kinds: Counter[str]
+        self,
+        a: FrameBoxes,
+        boxes_a: list[int],
+        b: FrameBoxes,
+        boxes_b: list[int],
+        kinds: Counter[str],
     ) -> None:
-        overlap = _iou(a.boxes[boxes_a], b.boxes[boxes_b])
+        overlap = overlaps(a.boxes[boxes_a], b.boxes[boxes_b])
         partner_a: dict[int, int] = {}
         for i, j in _assign(overlap, a, boxes_a, b, boxes_b):
             iou = float(overlap[i, j])
@@ -273,7 +257,12 @@ class _Tally:
                 self._alone("new", is_double, b.labels[at], kinds)
 
     def _classify(
-        self, a: _Frame, best_a: int | None, b: _Frame, best_b: int | None, kinds: Counter[str]
+        self,
+        a: FrameBoxes,
+        best_a: int | None,
+        b: FrameBoxes,
+        best_b: int | None,
+        kinds: Counter[str],
     ) -> None:
         if best_a is None or best_b is None:
             frame, best, side = (a, best_a, "base") if best_b is None else (b, best_b, "new")
@@ -283,7 +272,9 @@ class _Tally:
         kind = "same" if a.labels[best_a] == b.labels[best_b] else "label_flip"
         self._pair(kind, a, best_a, b, best_b, kinds)
 
-    def _pair(self, kind: str, a: _Frame, i: int, b: _Frame, j: int, kinds: Counter[str]) -> None:
+    def _pair(
+        self, kind: str, a: FrameBoxes, i: int, b: FrameBoxes, j: int, kinds: Counter[str]
+    ) -> None:
         before, after = a.labels[i], b.labels[j]
         kinds[kind] += 1
         self.agreement.counts[kind] += 1
@@ -351,14 +342,14 @@ class _Mean:
         return self._sum / self._count if self._count else None
 
 
-def _split(frame: _Frame) -> tuple[list[int], int | None, int]:
+def _split(frame: FrameBoxes) -> tuple[list[int], int | None, int]:
     """Return (detections with a box, the best of those with a label only, how many have neither).
 
     A classifier's results are alternatives: what it says is the best one.
     """
     if frame.boxed == len(frame.labels):
         return list(range(frame.boxed)), None, 0
-    has_box = ~np.isnan(frame.boxes).any(axis=1)
+    has_box = frame.is_boxed
     boxes = np.flatnonzero(has_box).tolist()
     others = np.flatnonzero(~has_box).tolist()
     labelled = [i for i in others if frame.labels[i] is not None]
@@ -368,33 +359,8 @@ def _split(frame: _Frame) -> tuple[list[int], int | None, int]:
     return boxes, labelled[int(np.argmax(scores))], len(others) - len(labelled)
 
 
-def _iou(a: Floats, b: Floats) -> Floats:
-    """Return the IoU of every box of ``a`` (n, 4) with every one of ``b`` (m, 4), as (n, m)."""
-    left_a, top_a, right_a, bottom_a = a.T[:, :, None]
-    left_b, top_b, right_b, bottom_b = b.T[:, None, :]
-    # Boxes may have infinite corners: their IoU is then 0, unless they are the same.
-    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        inside = _area(
-            np.minimum(right_a, right_b) - np.maximum(left_a, left_b),
-            np.minimum(bottom_a, bottom_b) - np.maximum(top_a, top_b),
-        )
-        areas = _area(right_a - left_a, bottom_a - top_a) + _area(
-            right_b - left_b, bottom_b - top_b
-        )
-        overlap = inside / (areas - inside)
-    overlap[~np.isfinite(overlap)] = 0.0
-    # A box without an area is still the same as itself.
-    same = (left_a == left_b) & (top_a == top_b) & (right_a == right_b) & (bottom_a == bottom_b)
-    overlap[same] = 1.0
-    return overlap
-
-
-def _area(width: Floats, height: Floats) -> Floats:
-    return np.maximum(width, 0.0) * np.maximum(height, 0.0)
-
-
 def _assign(
-    overlap: Floats, a: _Frame, boxes_a: list[int], b: _Frame, boxes_b: list[int]
+    overlap: Floats, a: FrameBoxes, boxes_a: list[int], b: FrameBoxes, boxes_b: list[int]
 ) -> Iterator[tuple[int, int]]:
     """Yield the pairs (row, column) that go together."""
     if not overlap.size:
@@ -430,63 +396,6 @@ def _best_pairs(weight: Floats, allowed: Mask) -> Iterator[tuple[int, int]]:
             yield i, j
 
 
-# --- reading -----------------------------------------------------------------------------------
-
-
-def _numbered(session: Session) -> Iterator[_Frame]:
+def _numbered(session: Session) -> Iterator[FrameBoxes]:
     """Yield the frames whose number in the source is known: the others have no counterpart."""
-    return (frame for frame in _frames(session) if frame.source_frame != UNKNOWN)
-
-
-def _frames(session: Session) -> Iterator[_Frame]:
-    position = 0
-    for batch in _batches(session):
-        yield from _frames_of(batch, position)
-        position += batch.num_rows
-
-
-def _batches(session: Session) -> Iterator[pa.RecordBatch]:
-    """Yield rows with what is compared; masks, which may be large, stay in the file if they can."""
-    leaves = (f"detections.list.element.{name}" for name in (*_FIELDS, *_SHAPES))
-    yield from session.batches(["source_frame", *leaves])
-
-
-def _frames_of(batch: pa.RecordBatch, position: int) -> Iterator[_Frame]:
-    lists = batch.column("detections")
-    flat = lists.flatten()
-    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
-    offsets = np.concatenate(([0], np.cumsum(lengths))).tolist()
-    labels = pc.struct_field(flat, "label").to_pylist()
-    scores, angles, *corners = (
-        pc.struct_field(flat, name).to_numpy(zero_copy_only=False).astype(np.float64)
-        for name in ("score", "angle", *_BBOX)
-    )
-    boxes = np.stack(corners, axis=1)
-    key_points = pc.fill_null(pc.list_value_length(pc.struct_field(flat, "landmarks")), 0)
-    has_shape = pc.or_(pc.is_valid(pc.struct_field(flat, "mask")), pc.greater(key_points, 0))
-    counts = [
-        _counts(has_it, offsets)
-        for has_it in (
-            ~np.isnan(boxes).any(axis=1),
-            ~np.isnan(angles),
-            has_shape.to_numpy(zero_copy_only=False),
-        )
-    ]
-    sources = pc.fill_null(batch.column("source_frame"), UNKNOWN).to_pylist()
-    for row, (source_frame, *counted) in enumerate(zip(sources, *counts, strict=True)):
-        inside = slice(offsets[row], offsets[row + 1])
-        yield _Frame(
-            source_frame,
-            position + row,
-            labels[inside],
-            scores[inside],
-            boxes[inside],
-            *counted,
-        )
-
-
-def _counts(has_it: np.ndarray[Any, Any], offsets: list[int]) -> list[int]:
-    """Return for how many detections of each frame something is true."""
-    upto = np.concatenate(([0], np.cumsum(has_it)))
-    counts: list[int] = np.diff(upto[offsets]).tolist()
-    return counts
+    return (frame for frame in frames_of(session) if frame.source_frame != UNKNOWN)

@@ -6,6 +6,16 @@ from dgrec.format.casting import is_cast, with_columns
 from dgrec.format.checksums import Checksums, verify_checksums
 from dgrec.format.clips import Span, have_common_frames, original_of, recorded_spans
 from dgrec.format.decode import RestoredFrame, restore
+from dgrec.format.digest import (
+    NO_FINGERPRINT,
+    Fingerprint,
+    digest,
+    distance,
+    fingerprint,
+    signature,
+    signatures,
+    vectors,
+)
 from dgrec.format.encode import Row, build_batch
 from dgrec.format.journal import Journal, JournalTail, is_being_written
 from dgrec.format.journal_writer import Durability, JournalWriter
@@ -67,6 +77,7 @@ __all__ = [
     "Durability",
     "Event",
     "FLOATS",
+    "Fingerprint",
     "FRAME_LABELS",
     "FRAME_LABELS_COLUMNS",
     "InnerResult",
@@ -81,6 +92,7 @@ __all__ = [
     "LOSSES",
     "MaskMode",
     "Metadata",
+    "NO_FINGERPRINT",
     "OVERLAY_SETTINGS",
     "RestoredFrame",
     "Row",
@@ -97,7 +109,10 @@ __all__ = [
     "as_note",
     "build_batch",
     "cuts_of",
+    "digest",
+    "distance",
     "dumps",
+    "fingerprint",
     "frame_labels",
     "from_metadata",
     "have_common_frames",
@@ -122,11 +137,14 @@ __all__ = [
     "rows_with_labels",
     "seal",
     "signals_of",
+    "signature",
+    "signatures",
     "since_start",
     "source_size",
     "utc_ns",
     "utc_text",
     "uuid7",
+    "vectors",
     "verify_checksums",
     "video_entries",
     "with_columns",

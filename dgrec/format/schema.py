@@ -113,10 +113,12 @@ SCHEMA: Final = pa.schema(
         pa.field("attributes", pa.string()),
         pa.field("restore", pa.string()),
         pa.field("signals", pa.list_(SIGNAL)),
+        pa.field("pixel_digest", pa.int64()),
+        pa.field("pixel_signature", pa.binary()),
     ]
 )
 #: Columns that journals of earlier versions of dgrec do not have.
-LATER_COLUMNS: Final = frozenset({"signals"})
+LATER_COLUMNS: Final = frozenset({"signals", "pixel_digest", "pixel_signature"})
 
 
 def _leaves(prefix: str, type_: pa.DataType) -> list[tuple[str, pa.DataType]]:
@@ -171,7 +173,7 @@ def parquet_encodings(schema: pa.Schema) -> tuple[list[str], dict[str, str]]:
                 encodings[path] = "BYTE_STREAM_SPLIT"
             elif path in _COUNTERS:
                 encodings[path] = "DELTA_BINARY_PACKED"
-            elif pa.types.is_binary(type_):
+            elif pa.types.is_binary(type_) or path == "pixel_digest":
                 encodings[path] = "PLAIN"
             else:
                 dictionary.append(path)

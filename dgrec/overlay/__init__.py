@@ -9,6 +9,23 @@ arrays   arrays that are used again
 """
 
 from dgrec.overlay.overlay import as_pil, image_overlay, is_fast
-from dgrec.overlay.pysdk import pysdk_result
+from dgrec.overlay.pysdk import (
+    as_pysdk,
+    fill_result,
+    plain_class,
+    pysdk_result,
+    result_class_of,
+    with_inner_results,
+)
 
-__all__ = ["as_pil", "image_overlay", "is_fast", "pysdk_result"]
+__all__ = [
+    "as_pil",
+    "as_pysdk",
+    "fill_result",
+    "image_overlay",
+    "is_fast",
+    "plain_class",
+    "pysdk_result",
+    "result_class_of",
+    "with_inner_results",
+]

@@ -15,7 +15,14 @@ from dgrec.errors import VideoError
 from dgrec.format import OVERLAY_SETTINGS, InnerResult, RestoredFrame
 from dgrec.overlay.overlay import image_overlay
 
-__all__ = ["pysdk_result"]
+__all__ = [
+    "as_pysdk",
+    "fill_result",
+    "plain_class",
+    "pysdk_result",
+    "result_class_of",
+    "with_inner_results",
+]
 
 #: Under this key, a gizmo that combines crops keeps the results about a detection.
 _EXTRA_RESULTS = "extra_results"
@@ -41,26 +48,57 @@ def pysdk_result(
     """
     model = described.get("model", {})
     chosen = {**described.get("overlay", {}), **settings}
-    type_name = model.get("result_type") or "Base"
-    result_class = _class_of(type_name)
     arguments = {
-        argument: _as_pysdk(name, chosen[name])
+        argument: as_pysdk(name, chosen[name])
         for name, argument in OVERLAY_SETTINGS.items()
         if name in chosen
     }
-    results = _with_inner_results(recorded.results, settings)
+    result_class = result_class_of(model.get("result_type") or "Base")
+    results = with_inner_results(recorded.results, settings)
+    result = result_class.__new__(result_class)
+    fill_result(
+        result,
+        result_class,
+        recorded,
+        results,
+        input_image=image,
+        frame_info=recorded.info,
+        fill_color=tuple(chosen.get("fill_color") or (0, 0, 0)),
+        label_dictionary=labels,
+        input_shape=model.get("input_shape"),
+        **arguments,
+    )
+    result.__class__ = plain_class(result_class, results)
+    return result
+
+
+def plain_class(result_class: Any, results: Any) -> Any:
+    """Return the class of a result: its own, or one that draws the results inside of it as well."""
+    return _combined(result_class) if _has_extra_results(results) else result_class
+
+
+def fill_result(
+    result: Any,
+    result_class: Any,
+    recorded: RestoredFrame | InnerResult,
+    results: Any,
+    **arguments: Any,
+) -> None:
+    """Run PySDK's constructor on a result object, and give it what was recorded.
+
+    Args:
+        result_class: The class of PySDK's own whose constructor runs.
+        results: The recorded ones, or some of them.
+        arguments: The constructor's others.
+    """
     results = _with_recorded_hashes(results, recorded.label_hashes)
     # The constructor would convert coordinates and unpack masks again, so the results are set
     # afterwards. A class map is the exception: its class requires it, and does not change it.
     is_class_map = result_class.__name__ == "SegmentationResults"
-    result = result_class(
+    result_class.__init__(
+        result,
         inference_results=results if is_class_map else [],
         conversion=_conversion(recorded.conversion, results),
-        input_image=image,
-        fill_color=tuple(chosen.get("fill_color") or (0, 0, 0)),
-        frame_info=recorded.info,
-        label_dictionary=labels,
-        input_shape=model.get("input_shape"),
         **arguments,
     )
     result._inference_results = results
@@ -71,12 +109,14 @@ def pysdk_result(
         # Never replace an attribute of PySDK's own.
         if not hasattr(result, name):
             setattr(result, name, with_degirum_counts(value))
-    if _has_extra_results(results):
-        result.__class__ = _combined(result_class)
-    return result
 
 
-def _class_of(type_name: str) -> Any:
+def result_class_of(type_name: str) -> Any:
+    """Return PySDK's class of a recorded result type.
+
+    Raises:
+        VideoError: The installed PySDK does not know it.
+    """
     from degirum.exceptions import DegirumException
     from degirum.postprocessor import class_from_type_string
 
@@ -91,18 +131,24 @@ def _class_of(type_name: str) -> Any:
 
 # --- results inside of results ---
 
+_HOLD_NOTHING = frozenset({float, int, str, bool, type(None), np.ndarray})
 
-def _with_inner_results(value: Any, settings: Mapping[str, Any]) -> Any:
+
+def with_inner_results(value: Any, settings: Mapping[str, Any]) -> Any:
     """Return a value with PySDK's own objects for the results in it."""
     if isinstance(value, InnerResult):
         labels = value._described.get("model", {}).get("labels", {})
         by_id = {int(key): label for key, label in labels.items()}
         return pysdk_result(value._described, value, None, settings, by_id)
     if type(value) is list:
-        items = [_with_inner_results(item, settings) for item in value]
+        if _HOLD_NOTHING.issuperset(map(type, value)):
+            return value
+        items = [with_inner_results(item, settings) for item in value]
         return items if any(map(_is_other, items, value)) else value
     if type(value) is dict:
-        parts = {key: _with_inner_results(item, settings) for key, item in value.items()}
+        if _HOLD_NOTHING.issuperset(map(type, value.values())):
+            return value
+        parts = {key: with_inner_results(item, settings) for key, item in value.items()}
         return parts if any(map(_is_other, parts.values(), value.values())) else value
     return value
 
@@ -144,7 +190,7 @@ def _combined(result_class: Any) -> type:
 # --- arguments of PySDK's constructors ---
 
 
-def _as_pysdk(name: str, value: Any) -> Any:
+def as_pysdk(name: str, value: Any) -> Any:
     """Turn JSON's lists into tuples: for PySDK a tuple is one colour, a list is many."""
     if name == "color" and isinstance(value, list):
         if value and isinstance(value[0], list | tuple):
@@ -190,9 +236,11 @@ def _with_recorded_hashes(results: Any, hashes: Mapping[str, int]) -> Any:
     copies = []
     for detection in results:
         label = detection.get("label") if isinstance(detection, dict) else None
-        if isinstance(label, str) and label in hashes and "category_id" not in detection:
+        known = hashes.get(label) if isinstance(label, str) else None
+        # The hash of another process.
+        if known is not None and known != hash(label) and "category_id" not in detection:
             hashed = _HashedLabel(label)
-            hashed.recorded_hash = hashes[label]
+            hashed.recorded_hash = known
             detection = {**detection, "label": hashed}
         copies.append(detection)
     return copies

@@ -162,7 +162,7 @@ def connect(
     connection.execute(
         "CREATE VIEW detections AS "
         f"SELECT * EXCLUDE (d), {_DETECTION_COLUMNS}, {_ADDED_COLUMNS} FROM ("
-        "SELECT * EXCLUDE (detections, restore, signals), "
+        "SELECT * EXCLUDE (detections, restore, signals, pixel_digest, pixel_signature), "
         "unnest(range(len(detections))) AS detection, unnest(detections) AS d FROM frames)"
     )
     connection.register(

@@ -11,7 +11,7 @@ from typing import Any
 
 from dgrec.clock import Clock
 from dgrec.errors import DgrecError
-from dgrec.format import Metadata, source_size
+from dgrec.format import NO_FINGERPRINT, Fingerprint, Metadata, fingerprint, source_size
 from dgrec.recorder.destination import free_path
 from dgrec.recorder.ending import Ending
 from dgrec.recorder.options import RecordingOptions
@@ -33,6 +33,10 @@ class Capture:
     captured_ns: int | None = None
     read_ns: int = 0
     media_time_s: float | None = None
+    #: Of what the model was given, if that were pixels and not the name of their file.
+    fingerprint: Fingerprint = NO_FINGERPRINT
+    #: What taking it took.
+    fingerprint_ns: int = 0
 
 
 class ProgramSession:
@@ -78,7 +82,9 @@ class ProgramSession:
     def hold(self, result: Any, capture: Capture) -> None:
         """Record a result that has just come out, with what the program adds to it."""
         completed_ns = self.clock.now_ns()
-        self.writer.hold(self._frame(result, None, capture, completed_ns), result, completed_ns)
+        frame = self._frame(result, None, capture, completed_ns)
+        frame.before_ns = capture.fingerprint_ns + self.clock.now_ns() - completed_ns
+        self.writer.hold(frame, result, completed_ns)
 
     def release(self) -> None:
         """Record what is held: the program asks for the next result."""
@@ -113,6 +119,9 @@ class ProgramSession:
             width=width,
             height=height,
             is_capture_known=captured_ns is not None,
+            fingerprint=(
+                fingerprint(image) if capture.fingerprint.digest is None else capture.fingerprint
+            ),
         )
 
 

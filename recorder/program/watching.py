@@ -7,9 +7,12 @@ import functools
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple, Self
 
+from dgrec.clock import Clock
 from dgrec.errors import ConfigError, DgrecError
+from dgrec.format import fingerprint
 from dgrec.recorder.program.session import Capture, ProgramSession
 from dgrec.recorder.program.stamps import video_frame
 
@@ -151,6 +154,8 @@ def _recorded_call(method: Callable[..., Any], watched: Watched) -> Callable[...
             return method(*arguments, **options)
         session.release()
         capture = Capture(captured_ns=session.clock.now_ns())
+        given = arguments[0] if arguments else options.get("data")
+        capture = _with_fingerprint(capture, _taken_apart(given)[0], session.clock)
         with _inside(watched.inside):
             result = method(*arguments, **options)
         if result is not None and watched.is_on():
@@ -186,10 +191,11 @@ class _Given:
                     item = next(items)
                 except StopIteration:
                     return
-            image, info = item if isinstance(item, tuple) and len(item) == 2 else (item, None)
+            image, info = _taken_apart(item)
             if image is not None:
                 now = clock.now_ns()
                 capture = Capture(self._session.number(), now, now - began_ns)
+                capture = _with_fingerprint(capture, image, clock)
                 self._waiting.append(_Waiting(image, info, video_frame(info, capture)))
             yield item
 
@@ -215,6 +221,17 @@ class _Given:
         while waiting and waiting[0].is_answered:
             waiting.popleft()
         return waiting.popleft().capture if waiting else Capture()
+
+
+def _taken_apart(item: Any) -> tuple[Any, Any]:
+    """Return a frame that a model is given, and what comes with it or None."""
+    return item if isinstance(item, tuple) and len(item) == 2 else (item, None)
+
+
+def _with_fingerprint(capture: Capture, image: Any, clock: Clock) -> Capture:
+    began = clock.now_ns()
+    found = fingerprint(image)
+    return replace(capture, fingerprint=found, fingerprint_ns=clock.now_ns() - began)
 
 
 class _Waiting:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dgrec.clock import Clock
-from dgrec.format import Event, utc_text
+from dgrec.format import NO_FINGERPRINT, Event, Fingerprint, fingerprint, utc_text
 from dgrec.recorder.sources.damage import DamageLog
 from dgrec.recorder.sources.read_ahead import ReadAhead
 from dgrec.recorder.sources.source import SourceReader
@@ -55,6 +56,16 @@ class Frame:
     packets: list[KeptPacket] = field(default_factory=list)
     #: The one that it is in.
     packet: KeptPacket | None = None
+    #: Of the pixels that the model is given.
+    fingerprint: Fingerprint = NO_FINGERPRINT
+    #: What recording it took before its result was recorded.
+    before_ns: int = 0
+
+    def take_fingerprint(self) -> None:
+        """Look at the pixels, before the model's program can draw on them."""
+        began = time.perf_counter_ns()
+        self.fingerprint = fingerprint(self.image)
+        self.before_ns = time.perf_counter_ns() - began
 
     def keep(self, picture: Picture) -> None:
         """Take the packets that came with the frame's picture."""

@@ -230,9 +230,19 @@ def write_plot(session: Session, name: str, output: Path, *, overwrite: bool = F
         section = _chart(reader, plan, _extent(session, reader))
     if section.spec is None:
         raise DgrecError(f"{session.path}: no plot of {name}: {section.nothing}")
+    write_png(section.spec, section.title, output, overwrite=overwrite)
+
+
+def write_png(spec: Spec, title: str, output: Path, *, overwrite: bool = False) -> None:
+    """Write a plot as a PNG, twice as dense as on a page.
+
+    Raises:
+        OutputError: The file exists, or cannot be written.
+        DgrecError: There is no library to draw it.
+    """
     vl_convert = _import("vl_convert")
     # A picture stands alone: it needs a ground of its own, and a title.
-    spec = {**section.spec, "background": "white", "title": section.title, "padding": 12}
+    spec = {**spec, "background": "white", "title": title, "padding": 12}
     write_file(output, vl_convert.vegalite_to_png(spec, scale=2), overwrite=overwrite)
 
 

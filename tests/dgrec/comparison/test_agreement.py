@@ -12,6 +12,7 @@ import pytest
 import dgrec
 from dgrec.comparison import KINDS, Agreement
 from dgrec.comparison import agreement as agreement_module
+from dgrec.comparison import boxes as boxes_module
 from dgrec.comparison.agreement import compare_detections
 from dgrec.format import Row
 from tests.factory import (
@@ -94,11 +95,11 @@ def test_a_pair_is_the_best_of_all_assignments() -> None:
     for _ in range(30):
         corners = [np.sort(rng.uniform(0, 100, (n, 2, 2)), axis=1) for n in rng.integers(1, 6, 2)]
         boxes = [c.reshape(-1, 4) for c in corners]
-        overlap = agreement_module._iou(*boxes)
+        overlap = boxes_module.overlaps(*boxes)
         for i, j in np.ndindex(*overlap.shape):
             assert overlap[i, j] == pytest.approx(slow_iou(boxes[0][i], boxes[1][j]))
         frames = [
-            agreement_module._Frame(0, 0, ["a"] * len(b), np.full(len(b), 0.5), b, len(b), 0, 0)
+            boxes_module.FrameBoxes(0, 0, ["a"] * len(b), np.full(len(b), 0.5), b, len(b), 0, 0)
             for b in boxes
         ]
         order = [list(range(len(b))) for b in boxes]
@@ -230,7 +231,7 @@ def test_masks_are_not_read(tmp_path: Path) -> None:
     mask = {"x_min": 0, "y_min": 0, "data": np.ones((20, 20), np.float32)}
     frames = [[box(0, mask=mask)] for _ in range(3)]
     with dgrec.open(write_session(tmp_path / "s.parquet", rows_of(frames))) as session:
-        (batch,) = agreement_module._batches(session)
+        (batch,) = boxes_module._batches(session)
     masks = [detection["mask"] for (detection,) in batch.column("detections").to_pylist()]
     assert [(mask["width"], mask.get("data")) for mask in masks] == [(20, None)] * 3
 

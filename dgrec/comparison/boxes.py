@@ -1,0 +1,131 @@
+"""The boxes of recorded frames as arrays, and how far they overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dgrec.comparison.blocks import Floats, Mask
+from dgrec.comparison.samples import UNKNOWN
+
+if TYPE_CHECKING:
+    from dgrec.session import Session
+
+__all__ = ["SAME_IOU", "FrameBoxes", "frames_of", "overlaps"]
+
+#: IoU from which two boxes are the same one.
+SAME_IOU: Final = 0.5
+_BBOX: Final = ("x_min", "y_min", "x_max", "y_max")
+_FIELDS: Final = ("label", "score", *_BBOX, "angle")
+#: Leaves that show whether there is a mask or key points, without reading these.
+_SHAPES: Final = ("mask.width", "landmarks.list.element.category_id")
+
+
+@dataclass
+class FrameBoxes:
+    """Detections of one frame: ``boxes`` is (n, 4), the rest (n,); NaN for what is absent."""
+
+    source_frame: int
+    position: int
+    labels: list[str | None]
+    scores: Floats
+    boxes: Floats
+    #: How many have a box, an angle, and a mask or key points.
+    boxed: int
+    rotated: int
+    shaped: int
+
+    @property
+    def is_boxed(self) -> Mask:
+        """Which detections have a box."""
+        lacks_any: Mask = np.any(np.isnan(self.boxes), axis=1)
+        return ~lacks_any
+
+
+def frames_of(session: Session) -> Iterator[FrameBoxes]:
+    """Yield the frames of a session, in order.
+
+    Raises:
+        SessionError: Part of a file cannot be read.
+    """
+    position = 0
+    for batch in _batches(session):
+        yield from _of_batch(batch, position)
+        position += batch.num_rows
+
+
+def _batches(session: Session) -> Iterator[pa.RecordBatch]:
+    """Yield rows with what is compared; masks, which may be large, stay in the file if they can."""
+    leaves = (f"detections.list.element.{name}" for name in (*_FIELDS, *_SHAPES))
+    yield from session.batches(["source_frame", *leaves])
+
+
+def _of_batch(batch: pa.RecordBatch, position: int) -> Iterator[FrameBoxes]:
+    lists = batch.column("detections")
+    flat = lists.flatten()
+    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
+    offsets = np.concatenate(([0], np.cumsum(lengths))).tolist()
+    labels = pc.struct_field(flat, "label").to_pylist()
+    scores, angles, *corners = (
+        pc.struct_field(flat, name).to_numpy(zero_copy_only=False).astype(np.float64)
+        for name in ("score", "angle", *_BBOX)
+    )
+    boxes = np.stack(corners, axis=1)
+    key_points = pc.fill_null(pc.list_value_length(pc.struct_field(flat, "landmarks")), 0)
+    has_shape = pc.or_(pc.is_valid(pc.struct_field(flat, "mask")), pc.greater(key_points, 0))
+    counts = [
+        _counts(has_it, offsets)
+        for has_it in (
+            ~np.isnan(boxes).any(axis=1),
+            ~np.isnan(angles),
+            has_shape.to_numpy(zero_copy_only=False),
+        )
+    ]
+    sources = pc.fill_null(batch.column("source_frame"), UNKNOWN).to_pylist()
+    for row, (source_frame, *counted) in enumerate(zip(sources, *counts, strict=True)):
+        inside = slice(offsets[row], offsets[row + 1])
+        yield FrameBoxes(
+            source_frame,
+            position + row,
+            labels[inside],
+            scores[inside],
+            boxes[inside],
+            *counted,
+        )
+
+
+def _counts(has_it: np.ndarray[Any, Any], offsets: list[int]) -> list[int]:
+    """Return for how many detections of each frame something is true."""
+    upto = np.concatenate(([0], np.cumsum(has_it)))
+    counts: list[int] = np.diff(upto[offsets]).tolist()
+    return counts
+
+
+def overlaps(a: Floats, b: Floats) -> Floats:
+    """Return the IoU of every box of ``a`` (n, 4) with every one of ``b`` (m, 4), as (n, m)."""
+    left_a, top_a, right_a, bottom_a = a.T[:, :, None]
+    left_b, top_b, right_b, bottom_b = b.T[:, None, :]
+    # Boxes may have infinite corners: their IoU is then 0, unless they are the same.
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        inside = _area(
+            np.minimum(right_a, right_b) - np.maximum(left_a, left_b),
+            np.minimum(bottom_a, bottom_b) - np.maximum(top_a, top_b),
+        )
+        areas = _area(right_a - left_a, bottom_a - top_a) + _area(
+            right_b - left_b, bottom_b - top_b
+        )
+        overlap = inside / (areas - inside)
+    overlap[~np.isfinite(overlap)] = 0.0
+    # A box without an area is still the same as itself.
+    same = (left_a == left_b) & (top_a == top_b) & (right_a == right_b) & (bottom_a == bottom_b)
+    overlap[same] = 1.0
+    return overlap
+
+
+def _area(width: Floats, height: Floats) -> Floats:
+    return np.maximum(width, 0.0) * np.maximum(height, 0.0)

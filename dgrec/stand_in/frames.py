@@ -1,0 +1,76 @@
+"""The recorded frames of a session that stands in for a model, by position."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dgrec.errors import DamagedSessionError
+from dgrec.format import DecodeError, RestoredFrame, restore, utc_ns
+from dgrec.session import Session
+
+__all__ = ["Frames", "RecordedFrame"]
+
+
+@dataclass(slots=True)
+class RecordedFrame:
+    """What the model gave for a frame, and when."""
+
+    restored: RestoredFrame
+    #: When the result came out, in nanoseconds since 1970; None if unknown.
+    completed_ns: int | None
+    latency_ms: float | None
+
+
+class Frames:
+    """The frames of a session; several threads may ask for them."""
+
+    def __init__(self, path: Path) -> None:
+        self.session = Session(path)
+        self.metadata = self.session.metadata
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self.session)
+
+    def at(self, position: int) -> RecordedFrame:
+        """Return the frame at a position, with values of its own, which may be changed.
+
+        Raises:
+            DamagedSessionError: The row does not hold what dgrec writes.
+        """
+        with self._lock:
+            row: dict[str, Any] = self.session.row(position)
+        try:
+            restored = restore(row)
+        except DecodeError as error:
+            raise DamagedSessionError(
+                f"{self.session.path}: damaged: frame {row['frame']}: {error}"
+            ) from None
+        stamp = row["completed_at"] or row["captured_at"]
+        return RecordedFrame(
+            restored, None if stamp is None else utc_ns(stamp), row.get("latency_ms")
+        )
+
+    def empty(self) -> RecordedFrame:
+        """Return a frame of which nothing was recorded: without detections, all background."""
+        results: list[Any] = []
+        if self._map_shape is not None:
+            results = [{"data": np.zeros(*self._map_shape)}]
+        return RecordedFrame(RestoredFrame(results, {}, "", {}), None, None)
+
+    @functools.cached_property
+    def _map_shape(self) -> tuple[tuple[int, ...], Any] | None:
+        """Shape and type of the class maps that the model gives; None for other results."""
+        if self.metadata.get("model", {}).get("result_type") != "Segmentation" or not len(self):
+            return None
+        try:
+            data = self.at(0).restored.results[0]["data"]
+            return data.shape, data.dtype
+        except (AttributeError, LookupError, TypeError):
+            return None
