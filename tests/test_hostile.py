@@ -146,6 +146,7 @@ def test_json_stands_for_no_more_than_a_frame_can_hold(text: str, what: str) -> 
         json_values.loads(beyond, allowance)
 
 
+@pytest.mark.slow
 def test_what_one_row_holds_is_known_before_it_is_read(cases: dict[str, Path]) -> None:
     """A file of 20 KB, one row of which stands for gigabytes; reading the others is no use."""
     for name in ("few", "same", "points", "timing"):
@@ -156,6 +157,7 @@ def test_what_one_row_holds_is_known_before_it_is_read(cases: dict[str, Path]) -
             list(session.batches())
 
 
+@pytest.mark.slow
 def test_a_footer_that_says_less_than_the_pages_hold_is_not_believed(
     cases: dict[str, Path],
 ) -> None:
@@ -204,6 +206,7 @@ def test_long_rows_are_read_a_few_at_a_time(tmp_path: Path) -> None:
         assert session.is_plain
 
 
+@pytest.mark.slow
 def test_reading_a_row_leaves_the_garbage_collector_as_it_was(cases: dict[str, Path]) -> None:
     with dgrec.open(cases["p_plain"]) as session:
         for is_collecting in (False, True):
@@ -215,6 +218,7 @@ def test_reading_a_row_leaves_the_garbage_collector_as_it_was(cases: dict[str, P
                 gc.enable()
 
 
+@pytest.mark.slow
 def test_rows_that_hold_something_else_are_named(cases: dict[str, Path]) -> None:
     with (
         dgrec.open(cases["d_keys_garbage"]) as session,
@@ -223,6 +227,7 @@ def test_rows_that_hold_something_else_are_named(cases: dict[str, Path]) -> None
         list(session)
 
 
+@pytest.mark.slow
 def test_metadata_of_wrong_types_is_left_out(cases: dict[str, Path]) -> None:
     with dgrec.open(cases["m_below_lists"]) as session:
         assert session.metadata["source"].get("width") is None
@@ -267,6 +272,7 @@ def test_detections_that_are_null_are_empty(cases: dict[str, Path], tmp_path: Pa
     assert CliRunner().invoke(gather(), arguments).exit_code == 0
 
 
+@pytest.mark.slow
 def test_missing_columns_are_null_in_rows(cases: dict[str, Path]) -> None:
     with dgrec.open(cases["c_no_width"]) as session:
         assert session[0].row["width"] is None
@@ -290,6 +296,7 @@ def test_a_report_shows_the_rows_that_are_there(
             assert f'alt="frame {result.frame}"' in page.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", ["video_frame", "video_state"])
 def test_clips_need_not_say_anything_of_a_video(
     cases: dict[str, Path], tmp_path: Path, column: str
@@ -302,6 +309,7 @@ def test_clips_need_not_say_anything_of_a_video(
         assert session[0].row[column] is None
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_be_read_is_left_out_of_its_folder(
     cases: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -375,6 +383,7 @@ def test_what_only_duckdb_cannot_read_is_named_and_left_out(
         session.sql_rows("SELECT sum(latency_ms) FROM frames")
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_named_whatever_duckdb_says(
     cases: dict[str, Path], tmp_path: Path
 ) -> None:

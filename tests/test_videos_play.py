@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from dgrec.recorder.video import find_codec
-from dgrec.recorder.video.file import EncodedVideo, frame_stamps
+from dgrec.recorder.video.file import EncodedVideo
+from dgrec.recorder.video.mp4 import frame_stamps
 from tests.browser import Browser, needs_chromium
 from tests.footage import Encoding, encode
 from tests.recorder.kept import record_kept

@@ -696,6 +696,7 @@ def test_results_come_back_across_parts(looped: Any) -> None:
             assert (session.result(index).overlay(one.image) == one.overlay).all()
 
 
+@pytest.mark.slow
 def test_each_part_is_a_session(looped: Any) -> None:
     _, _, session = looped
     position = 0

@@ -30,7 +30,8 @@ from dgrec.recorder.sources import FileSource, Frame, FrameSource, open_source, 
 from dgrec.recorder.video import encoder as video_module
 from dgrec.recorder.video import find_codec, video_options
 from dgrec.recorder.video.codecs import CODECS
-from dgrec.recorder.video.file import EncodedVideo, _CountedFile, drop_torn_end, frame_stamps
+from dgrec.recorder.video.file import EncodedVideo, _CountedFile
+from dgrec.recorder.video.mp4 import drop_torn_end, frame_stamps
 from dgrec.recorder.writing import parts as parts_module
 from dgrec.replay.verify import verify
 from dgrec.session import Session
