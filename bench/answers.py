@@ -45,9 +45,19 @@ except ImportError:
     pd = None
 
 _COLUMNS = (
-    *("frame", "captured_at", "completed_at", "read_ms", "preprocess_ms", "inference_ms"),
-    *("postprocess_ms", "latency_ms", "recorder_ms", "skipped_before", "dropped_camera"),
-    *("dropped_queue", "dropped_writer"),
+    "frame",
+    "captured_at",
+    "completed_at",
+    "read_ms",
+    "preprocess_ms",
+    "inference_ms",
+    "postprocess_ms",
+    "latency_ms",
+    "recorder_ms",
+    "skipped_before",
+    "dropped_camera",
+    "dropped_queue",
+    "dropped_writer",
 )
 
 

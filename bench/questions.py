@@ -69,7 +69,9 @@ def _stages(df: Any, _: int) -> list[tuple[Any, ...]]:
     waiting = df.latency_ms - df.preprocess_ms - df.inference_ms - df.postprocess_ms
     columns = [
         *(df[f"{name}_ms"] for name in ("read", "preprocess", "inference", "postprocess")),
-        *(waiting.clip(lower=0), df.latency_ms, df.recorder_ms),
+        waiting.clip(lower=0),
+        df.latency_ms,
+        df.recorder_ms,
     ]
     return [_summary(column) for column in columns]
 
@@ -192,8 +194,12 @@ def _labels(df: Any, _: int) -> list[tuple[Any, ...]]:
 def _tracks(df: Any, _: int) -> list[tuple[Any, ...]]:
     return [
         (
-            *(int(track), int(g.frame.nunique()), int(g.frame.min()), int(g.frame.max())),
-            *((g.captured_at.max() - g.captured_at.min()) / 1e6, g.label.mode()[0]),
+            int(track),
+            int(g.frame.nunique()),
+            int(g.frame.min()),
+            int(g.frame.max()),
+            (g.captured_at.max() - g.captured_at.min()) / 1e6,
+            g.label.mode()[0],
         )
         for track, g in _flat(df).groupby("track_id")
     ]
@@ -224,9 +230,13 @@ def _load(df: Any, steady: int) -> list[tuple[Any, ...]]:
 _SUMMARY = ", ".join(
     f"count({c}), avg({c}), quantile_cont({c}, [0.5, 0.95, 0.99]), max({c})"
     for c in (
-        *("read_ms", "preprocess_ms", "inference_ms", "postprocess_ms"),
+        "read_ms",
+        "preprocess_ms",
+        "inference_ms",
+        "postprocess_ms",
         "greatest(0, latency_ms - preprocess_ms - inference_ms - postprocess_ms)",
-        *("latency_ms", "recorder_ms"),
+        "latency_ms",
+        "recorder_ms",
     )
 )
 

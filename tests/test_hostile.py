@@ -36,7 +36,11 @@ from tests.hostile_runner import COMMANDS, run
 #: Of each kind, those that took a process down, or all of the memory, and some that other tools
 #: may write.
 _NAMES = (
-    *("m_all_deepest", "m_all_huge", "m_below_lists", "m_clip_ranges", "m_format_huge"),
+    "m_all_deepest",
+    "m_all_huge",
+    "m_below_lists",
+    "m_clip_ranges",
+    "m_format_huge",
     *(
         "c_stamp_us_naive",
         "c_null_captured_at",
@@ -46,11 +50,31 @@ _NAMES = (
         "c_twice",
         "c_both_cases",
     ),
-    *("v_all", "v_size_large", "d_keys_garbage", "d_mask_large", "d_mask_bomb", "d_map_object"),
-    *("x_scalar_object", "x_array_zero_text", "x_attributes_names", "x_set_unhashable"),
-    *("p_long_row_nulls", "p_long_row_points", "p_long_row_timing", "x_numbers"),
-    *("p_footer_3", "p_list_bomb", "p_fifo", "p_device", "p_encrypted"),
-    *("j_forged_2", "j_forged_8", "j_zstd", "j_views", "j_note_end_3", "n_\udcff\udcfe"),
+    "v_all",
+    "v_size_large",
+    "d_keys_garbage",
+    "d_mask_large",
+    "d_mask_bomb",
+    "d_map_object",
+    "x_scalar_object",
+    "x_array_zero_text",
+    "x_attributes_names",
+    "x_set_unhashable",
+    "p_long_row_nulls",
+    "p_long_row_points",
+    "p_long_row_timing",
+    "x_numbers",
+    "p_footer_3",
+    "p_list_bomb",
+    "p_fifo",
+    "p_device",
+    "p_encrypted",
+    "j_forged_2",
+    "j_forged_8",
+    "j_zstd",
+    "j_views",
+    "j_note_end_3",
+    "n_\udcff\udcfe",
 )
 #: What every file goes through here; the bench runs them all.
 _COMMANDS = ("info", "verify", "query", "replay", "recover", "open", "connect")
@@ -246,9 +270,18 @@ def _count(session: dgrec.Session) -> Any:
 @pytest.mark.parametrize(
     "name",
     [
-        *("c_widths", "c_large_list", "c_struct_order", "c_timing_pairs", "c_order"),
-        *("c_dictionary_restore", "c_view_attributes", "c_stamp_us_EuropeBerlin"),
-        *("c_stamp_ns_naive", "c_stamp_ns_UTC", "c_both_cases", "c_more"),
+        "c_widths",
+        "c_large_list",
+        "c_struct_order",
+        "c_timing_pairs",
+        "c_order",
+        "c_dictionary_restore",
+        "c_view_attributes",
+        "c_stamp_us_EuropeBerlin",
+        "c_stamp_ns_naive",
+        "c_stamp_ns_UTC",
+        "c_both_cases",
+        "c_more",
     ],
 )
 def test_other_types_give_the_same_rows(cases: dict[str, Path], name: str) -> None:
