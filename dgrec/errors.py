@@ -34,7 +34,13 @@ __all__ = [
     "SourceError",
     "StorageError",
     "VideoError",
+    "first_line",
 ]
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of a message of somebody else's; without a message, its class."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 class DgrecError(Exception):
