@@ -34,7 +34,6 @@ __all__ = [
     "SourceError",
     "StorageError",
     "VideoError",
-    "first_line",
 ]
 
 
