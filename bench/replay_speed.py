@@ -203,7 +203,7 @@ def measure_drawing(pictures: list[Image], repetitions: int) -> bool:
             drawn += len(pairs)
             if annotate is not None:
                 seconds = sum(
-                    timed(lambda pair: annotate(*pair), pair)[1]
+                    timed(lambda pair: annotate(*pair), pair)[1]  # noqa: B023
                     for pair in pairs
                 )
                 fastest[2] = min(fastest[2], seconds)

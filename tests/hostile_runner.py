@@ -404,8 +404,8 @@ def _child(path: Path, commands: dict[str, Any], terminal: int, done: int) -> No
 def _write_to(terminal: int) -> None:
     os.dup2(terminal, 1)
     os.dup2(terminal, 2)
-    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)
-    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
 
 
 def _outcome_of(command: Callable[[Path, Path], None], path: Path) -> int:

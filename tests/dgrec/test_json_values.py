@@ -43,7 +43,7 @@ class Access(enum.Flag):
     WRITE = 2
 
 
-class Level(str, enum.Enum):  # its text is another than its value
+class Level(str, enum.Enum):  # noqa: UP042  # its text is another than its value
     HIGH = "high"
 
 

@@ -402,7 +402,7 @@ def test_plots_as_png(plot: str, tmp_path: Path) -> None:
     picture = cv2.imread(str(output))
     assert picture is not None
     height, width = picture.shape[:2]
-    assert width > 1700 and height > 350
+    assert width > 1700 and height > 350  # noqa: PT018
     assert (picture[0, 0] == 255).all()
     # Marks of the plots' colours cover some of it.
     saturated = np.ptp(picture.astype(int), axis=2) > 60
