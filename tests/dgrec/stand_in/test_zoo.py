@@ -145,7 +145,7 @@ def test_a_device_that_nobody_has_is_no_obstacle(tmp_path: Path) -> None:
         described: Metadata = {"name": f"m{number}", "result_type": "Detection", "device": device}
         metadata = {**new_metadata(f"s{number}"), "model": described}
         write_session(tmp_path / f"s{number}.parquet", [], metadata=metadata)
-    found = connect(tmp_path)
+    found = connect(f"{tmp_path}?match=order")
     assert len(found.list_models()) == 8
     assert set(found.supported_device_types()) == {"HAILORT/HAILO8L", "DGREC/SESSION"}
     assert found.load_model("s1").device_type == "DGREC/SESSION"
