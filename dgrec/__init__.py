@@ -45,25 +45,28 @@ __all__ = [
     "SourceError",
     "StorageError",
     "VideoError",
+    "WhatIf",
     "__version__",
+    "camera",
     "compare",
     "connect",
     "model",
     "open",
     "open_sessions",
     "predict_stream",
+    "whatif",
 ]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from dgrec.comparison import Comparison, compare
+    from dgrec.comparison import Comparison, WhatIf, compare, whatif
     from dgrec.recorder.outputs import Output
     from dgrec.recorder.program import Recorder, predict_stream
     from dgrec.session import RecordedResult, Session, connect, open_sessions
     from dgrec.session import open_session as open
-    from dgrec.stand_in import model
+    from dgrec.stand_in import camera, model
 
 
 #: The modules of the public names, which are imported when they are used: pyarrow takes 0.4 s, and
@@ -74,12 +77,15 @@ _HOMES = {
     "RecordedResult": ("dgrec.session", "RecordedResult"),
     "Recorder": ("dgrec.recorder.program", "Recorder"),
     "Session": ("dgrec.session", "Session"),
+    "camera": ("dgrec.stand_in", "camera"),
     "compare": ("dgrec.comparison", "compare"),
     "connect": ("dgrec.session", "connect"),
     "model": ("dgrec.stand_in", "model"),
     "open": ("dgrec.session", "open_session"),
     "predict_stream": ("dgrec.recorder.program", "predict_stream"),
     "open_sessions": ("dgrec.session", "open_sessions"),
+    "WhatIf": ("dgrec.comparison", "WhatIf"),
+    "whatif": ("dgrec.comparison", "whatif"),
 }
 
 
@@ -98,8 +104,16 @@ def _register_zoo(zoo_manager: ModuleType) -> None:
     register_zoo(zoo_manager)
 
 
-# PySDK finds recorded sessions as models from now on (`model`).
+def _register_video_sources(video_support: ModuleType) -> None:
+    from dgrec.stand_in import register_video_sources
+
+    register_video_sources(video_support)
+
+
+# PySDK finds recorded sessions as models from now on (`model`), and degirum_tools as video sources
+# (`camera`).
 when_imported("degirum.zoo_manager", _register_zoo)
+when_imported("degirum_tools.tools.video_support", _register_video_sources)
 
 
 def __dir__() -> list[str]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["when_imported"]
 
-_awaited: dict[str, Callable[[ModuleType], None]] = {}
+_awaited: dict[str, list[Callable[[ModuleType], None]]] = {}
 
 
 def when_imported(name: str, action: Callable[[ModuleType], None]) -> None:
@@ -24,7 +24,7 @@ def when_imported(name: str, action: Callable[[ModuleType], None]) -> None:
     if (module := sys.modules.get(name)) is not None:
         action(module)
         return
-    _awaited[name] = action
+    _awaited.setdefault(name, []).append(action)
     if _finder not in sys.meta_path:
         sys.meta_path.insert(0, _finder)
 
@@ -44,8 +44,8 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 class _Loader(importlib.abc.Loader):
-    def __init__(self, loader: Any, action: Callable[[ModuleType], None]) -> None:
-        self._loader, self._action = loader, action
+    def __init__(self, loader: Any, actions: list[Callable[[ModuleType], None]]) -> None:
+        self._loader, self._actions = loader, actions
 
     def create_module(self, spec: Any) -> Any:
         return self._loader.create_module(spec)
@@ -53,7 +53,8 @@ class _Loader(importlib.abc.Loader):
     def exec_module(self, module: Any) -> None:
         self._loader.exec_module(module)
         module.__spec__.loader = module.__loader__ = self._loader
-        self._action(module)
+        for action in self._actions:
+            action(module)
 
 
 _finder = _Finder()

@@ -18,6 +18,7 @@ __all__ = [
     "VideoKind",
     "is_part_name",
     "journal_path",
+    "names_session",
     "numbered_files",
     "part_number",
     "part_path",
@@ -91,6 +92,19 @@ def numbered_files(output: Path) -> list[tuple[int, Path]]:
         if (part := part_number(file)) is not None and part[0] == stem
     ]
     return sorted(found, key=lambda item: (item[0], item[1].suffix == JOURNAL_SUFFIX))
+
+
+def names_session(text: str) -> bool:
+    """Return whether a name is that of a session, a journal, or a recording in parts."""
+    if not text or "\0" in text:
+        return False
+    path = Path(text)
+    if path.suffix in SESSION_SUFFIXES:
+        return "://" not in text
+    try:
+        return not path.exists() and bool(numbered_files(path))
+    except (OSError, ValueError):  # not possible as a file name
+        return False
 
 
 def video_path(session: Path, kind: VideoKind) -> Path:

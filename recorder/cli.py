@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import fields
 from functools import partial
@@ -27,7 +28,7 @@ __all__ = ["COMMANDS"]
 
 
 #: Options that are not called like their fields.
-_FLAGS = {"policy": "--when-full", "video_policy": "--video-when-full"}
+_FLAGS = {"policy": "--when-full", **VIDEO_OPTIONS}
 _METAVARS: dict[Callable[[str], float], str] = {
     parse_time: "TIME",
     parse_size: "SIZE",
@@ -60,6 +61,8 @@ def _recording_options(
             kind, metavar = Parsed(parse_video_size), "WxH"
         elif name == "video_quality":
             kind, metavar = click.IntRange(1, 100), "1-100"
+        elif name == "codec":
+            kind = click.STRING
         elif default is None:
             kind = click.IntRange(min=1)
         command = click.option(
@@ -173,13 +176,6 @@ def record_command(
     def take(kind: type) -> dict[str, Any]:
         return {each.name: given.pop(each.name) for each in fields(kind) if each.name in given}
 
-    context = click.get_current_context()
-    of_video = [
-        option.opts[0]
-        for option in context.command.params
-        if option.name in VIDEO_OPTIONS
-        and context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
-    ]
     try:
         options = RecordingOptions(**take(RecordingOptions))
         model = ModelRequest(**take(ModelRequest), properties=dict(map(parse_property, properties)))
@@ -187,7 +183,6 @@ def record_command(
             options=options,
             model=model,
             analyzers=AnalyzerRequest(tracker, analyzer_functions),
-            video_flags=tuple(of_video),
             **given,
         )
     except ConfigError as error:
@@ -230,7 +225,7 @@ def recover_command(journals: tuple[Path, ...], output: Path | None, keep: bool)
 @click.command(
     "run",
     epilog="Example: dgrec run -o recordings -- python app.py",
-    short_help="Run a program and record what its models yield.",
+    short_help="Run a program, record what its models yield, or replay recordings to it.",
     context_settings={"ignore_unknown_options": True},
 )
 @click.option(
@@ -242,25 +237,64 @@ def recover_command(journals: tuple[Path, ...], output: Path | None, keep: bool)
     envvar="DGREC_RECORD",
     show_default=True,
     show_envvar=True,
-    help="Folder for the sessions; made if it does not exist.",
+    help="Folder for the sessions; made if it does not exist. With --replay nothing is recorded "
+    "unless it is named.",
+)
+@click.option(
+    "--replay",
+    "replayed",
+    multiple=True,
+    metavar="[SOURCE=]SESSION",
+    help="Put the recording in the place of the model and the camera. Repeatable: a model becomes "
+    "the session that was recorded from it, a camera or file that of the same name, or that of "
+    "SOURCE.",
+)
+@click.option(
+    "--pace",
+    type=click.Choice(["recorded", "fast"]),
+    default="recorded",
+    show_default=True,
+    help="With --replay: when pictures and results come.",
 )
 @partial(_recording_options, left_out=_OF_SOURCE)
 @click.option("--quiet", is_flag=True, help="Print nothing about the sessions.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def run_command(folder: Path, command: tuple[str, ...], quiet: bool, **given: Any) -> None:
+def run_command(
+    folder: Path,
+    replayed: tuple[str, ...],
+    pace: str,
+    command: tuple[str, ...],
+    quiet: bool,
+    **given: Any,
+) -> None:
     """Run COMMAND, an unchanged Python program, and record the results of its PySDK models.
 
     Each model makes a session in the folder, of all that it yields (predict_batch, predict_stream,
     predict, gizmos). Of a compound model the combined results are recorded. The program behaves as
     without dgrec; if recording fails, the program goes on. The exit code is the program's.
+
+    With --replay the program needs neither its camera nor its accelerator: whatever model it loads
+    and whatever camera, stream or file it opens (by degirum_tools or cv2.VideoCapture) is the
+    recorded one.
     """
     from dgrec.recorder.command import run_run
+    from dgrec.stand_in import Replay
+
+    context = click.get_current_context()
+
+    def is_given(name: str) -> bool:
+        return context.get_parameter_source(name) is not ParameterSource.DEFAULT
 
     try:
         options = RecordingOptions(**given)
+        replay = Replay.of(replayed, pace, time.time_ns()) if replayed else None
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
-    raise SystemExit(run_run(command, folder, options, quiet=quiet))
+    if replay is None and is_given("pace"):
+        raise click.UsageError("--pace goes with --replay")
+    records = replay is None or is_given("folder")
+    code = run_run(command, folder if records else None, options, replay, quiet=quiet)
+    raise SystemExit(code)
 
 
 COMMANDS: tuple[click.Command, ...] = (record_command, run_command, recover_command)

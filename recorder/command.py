@@ -18,6 +18,7 @@ from dgrec.recorder.recovery import Recovery, left_behind, recover
 from dgrec.recorder.signals import StopSignals
 from dgrec.recorder.sources import SourceReader, named_sources, open_patiently, open_source
 from dgrec.recorder.status import Announcer, StatusView, summary
+from dgrec.stand_in import Replay
 from dgrec.terminal import echo
 from dgrec.terminal import line as printable
 from dgrec.units import counted, size_text
@@ -48,8 +49,8 @@ def run_record(request: RecordRequest) -> int:
             console.say(line)
 
     plans = [make_plan(text, named, request, report_journal) for text in request.sources]
-    if request.video_flags and not any(plan.has_video for plan in plans):
-        flag = request.video_flags[0]
+    flag = next(iter(request.options.video_flags), None)
+    if flag is not None and not any(plan.has_video for plan in plans):
         which = " or ".join(plan.source.given for plan in plans)
         raise ConfigError(f"{flag}: no video is recorded of {which}; add --video raw")
     for folder in {plan.output.parent for plan in plans}:
@@ -172,12 +173,19 @@ def _exit_code(job: Job, console: Console, min_free: int | None) -> int:
     return _DISK_LOW
 
 
-def run_run(command: Sequence[str], folder: Path, options: RecordingOptions, *, quiet: bool) -> int:
+def run_run(
+    command: Sequence[str],
+    folder: Path | None,
+    options: RecordingOptions,
+    replay: Replay | None,
+    *,
+    quiet: bool,
+) -> int:
     """Run a program, say on stderr what was recorded of it, and return its exit code."""
     from dgrec.recorder.program import run_program
 
     console = Console(stderr=True, quiet=quiet)
-    code, found = run_program(command, folder, options)
+    code, found = run_program(command, folder, options, replay)
     for each in found:
         if each.error is not None:
             _say_error(each.error)
@@ -190,7 +198,7 @@ def run_run(command: Sequence[str], folder: Path, options: RecordingOptions, *, 
                 for number, noun in ((each.frames, "frame"), (each.detections, "detection"))
             )
             console.say(f"{each.path}: {frames}, {detections}.")
-    if not found:
+    if not found and folder is not None:
         console.say(f"Nothing was recorded: no PySDK model ran in {command[0]}.")
     return code
 

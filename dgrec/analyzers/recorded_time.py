@@ -52,7 +52,8 @@ def recorded_time(ns: int | None) -> Iterator[None]:
     with _lock:
         if not _inside:
             _real = time.time, time.time_ns, time.asctime
-            time.time, time.time_ns, time.asctime = _time, _time_ns, _asctime
+            time.time, time.time_ns = _time, _time_ns
+            time.asctime = _asctime  # type: ignore[assignment]
         _inside += 1
     before, _now.ns = _now.ns, ns
     try:

@@ -46,6 +46,8 @@ class Footage:
     loops: bool = False
     #: What the user should know about the choice, in one line; "" for nothing.
     note: str = ""
+    #: Why there is no video, in a few words.
+    lacking: str = ""
     #: Whether the file may differ from the recorded one. Each frame's time is then checked against
     #: its row.
     changed: bool = False
@@ -126,7 +128,9 @@ def find_footage(
     hint = "--video PATH says where the pixels are"
     if (path := next(drawn, None)) is not None:
         hint = f"--video {path} shows what was drawn live"
-    return Footage(None, note=f"{lacking or reason}: drawing on a blank canvas ({hint})")
+    lacking = lacking or reason
+    note = f"{lacking}: drawing on a blank canvas ({hint})"
+    return Footage(None, note=note, lacking=lacking)
 
 
 def _from_source(source: Mapping[str, Any], folder: Path) -> tuple[Footage | None, str]:

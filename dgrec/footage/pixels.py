@@ -158,6 +158,8 @@ class Pixels:
         #: For each reason and file: the frames without pixels, and their `video_state`.
         self._missing: dict[tuple[str, str], dict[int, str]] = {}
         self._lengths: dict[str, int] = {}
+        #: Why the last row without pixels has none, as a key of `notes`.
+        self.missed = ""
         self._video: _RowVideo | None = None
         if not footage.parts and footage.path is not None:
             self._video = _RowVideo(footage, footage.path)
@@ -211,6 +213,7 @@ class Pixels:
         return image
 
     def _miss(self, reason: str, name: str, row: Mapping[str, Any]) -> None:
+        self.missed = reason
         number = row.get("frame", row[self.footage.column])
         self._missing.setdefault((reason, name), {})[number] = str(row.get("video_state") or "")
 

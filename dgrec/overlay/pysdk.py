@@ -236,10 +236,11 @@ def _with_recorded_hashes(results: Any, hashes: Mapping[str, int]) -> Any:
     copies = []
     for detection in results:
         label = detection.get("label") if isinstance(detection, dict) else None
-        has_hash = isinstance(label, str) and label in hashes and "category_id" not in detection
-        if has_hash and hash(label) != hashes[label]:  # of another process
+        known = hashes.get(label) if isinstance(label, str) else None
+        # The hash of another process.
+        if known is not None and known != hash(label) and "category_id" not in detection:
             hashed = _HashedLabel(label)
-            hashed.recorded_hash = hashes[label]
+            hashed.recorded_hash = known
             detection = {**detection, "label": hashed}
         copies.append(detection)
     return copies

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["HOST", "model", "register_zoo"]
+if TYPE_CHECKING:
+    from dgrec.stand_in.session_camera import SessionCamera
+
+__all__ = ["HOST", "camera", "model", "register_zoo"]
 
 #: The ``inference_host_address`` of recorded sessions.
 HOST = "@dgrec"
@@ -52,6 +55,42 @@ def model(
     from dgrec.stand_in.zoo import load
 
     return load(Path(session), {"match": match, "missing": missing, "pace": pace}, properties)
+
+
+def camera(
+    session: str | Path,
+    *,
+    pace: str = "recorded",
+    loop: bool = False,
+    video: str | Path | None = None,
+) -> SessionCamera:
+    """Return the recorded pictures of a session, as ``cv2.VideoCapture`` gives a camera's.
+
+    They come from the video that was recorded with the session, or from the footage that it was
+    recorded from. A model that stands in for that session (`model`) gives each picture the result
+    of its own row, also where the video was encoded and the pixels are not what the model saw.
+
+    Args:
+        session: A session in any form.
+        pace: "recorded": a picture comes when it was captured, with all gaps and stalls; "fast":
+            at once.
+        loop: Begin again after the last picture.
+        video: The file with the pictures, if it is not where it was.
+
+    Raises:
+        SessionError: The session is missing, not a session, damaged, or of a newer format.
+        VideoError: It has no pictures.
+
+    Example:
+        >>> import dgrec
+        >>> with dgrec.camera("session.parquet", pace="fast", video="faces.mp4") as camera:
+        ...     ok, image = camera.read()
+        >>> image.shape
+        (360, 640, 3)
+    """
+    from dgrec.stand_in.session_camera import SessionCamera
+
+    return SessionCamera(session, pace=pace, loop=loop, video=video)
 
 
 def register_zoo(zoo_manager: ModuleType) -> None:

@@ -1,4 +1,4 @@
-"""Which recorded frame a picture is: by its pixels, or in order."""
+"""Which recorded frame a picture is: as a recorded camera gave it, by its pixels, or in order."""
 
 from __future__ import annotations
 
@@ -11,22 +11,25 @@ import numpy as np
 from dgrec.errors import ModelError
 from dgrec.format import digest, signature, vectors
 from dgrec.session import Session
+from dgrec.stand_in.given import Pairing
 from dgrec.units import counted
 
 __all__ = ["MATCHES", "MISSING", "Matcher"]
 
 #: How frames are found, and what pictures get that were not recorded.
-MATCHES = ("auto", "pixels", "order")
+MATCHES = ("auto", "pixels", "order", "camera")
 MISSING = ("error", "nearest", "empty")
 
 
 class Matcher:
     """Finds the frame of a session that a picture is.
 
-    Where several frames have the same pixels, they are taken in their order.
+    A picture that a recorded camera gave out (`given`) is the frame that it was recorded as. Where
+    several frames have the same pixels, they are taken in their order.
 
     Args:
-        match: "pixels"; "order"; or "auto": by pixels where the session has digests, else in order.
+        match: "pixels"; "order"; "auto": by pixels where the session has digests, else in order;
+            "camera": pictures of recorded cameras only.
         missing: What a picture gets that was not recorded: "error", "nearest" or "empty".
 
     Raises:
@@ -41,16 +44,17 @@ class Matcher:
         self._path = session.path
         self._size = len(session)
         self._last = -1
-        of_frames = None if match == "order" else _digests(session)
-        self.is_by_order = of_frames is None
+        self._pairing = Pairing(session)
+        of_frames = _digests(session) if match in ("auto", "pixels") else None
+        self.is_by_order = of_frames is None and match != "camera"
         if of_frames is None:
-            if match != "order":
+            if match in ("auto", "pixels"):
                 _check_order(session, match)
             if missing == "nearest":
                 raise ModelError(
                     f"{self._path}: missing='nearest' needs frames that are found by their pixels"
                 )
-            return
+            of_frames = np.zeros(0, np.int64)
         self._positions = np.argsort(of_frames, kind="stable")
         self._sorted = of_frames[self._positions]
         self._signatures = _Signatures.of(session) if missing == "nearest" else None
@@ -65,7 +69,9 @@ class Matcher:
         Raises:
             ModelError: The picture was not recorded, and that is an error.
         """
-        position = self._next() if self.is_by_order else self._with_pixels_of(picture)
+        position = self._of_camera(picture)
+        if position is None:
+            position = self._next() if self.is_by_order else self._with_pixels_of(picture)
         if position is None:
             if self.missing == "empty":
                 return None
@@ -75,7 +81,18 @@ class Matcher:
         self._last = position
         return position
 
+    def knows(self, picture: Any) -> bool:
+        """Return whether a picture is certainly one of the frames."""
+        found = self._of_camera(picture)
+        if found is None and not self.is_by_order:
+            found = self._with_pixels_of(picture)
+        return found is not None
+
     # --- inside ---
+
+    def _of_camera(self, picture: Any) -> int | None:
+        same = self._pairing.positions(picture)
+        return None if same is None else self._following(same)
 
     def _next(self) -> int | None:
         following = self._last + 1
@@ -120,8 +137,7 @@ def _check_order(session: Session, match: str) -> None:
     lost = [totals.get(name) for name in ("skipped", "dropped")]
     if match == "auto" and lost == [0, 0] and not session.metadata.get("clip"):
         warnings.warn(
-            f"{session.path}: has no digests of pixels (an earlier version of dgrec recorded it): "
-            "its results are given in order",
+            f"{session.path}: has no digests of its pictures: its results are given in order",
             stacklevel=2,
         )
         return
@@ -131,8 +147,8 @@ def _check_order(session: Session, match: str) -> None:
         count = "an unknown number of frames" if known is None else counted(known, "frame")
         why = f", and {count} of its source were not inferred"
     raise ModelError(
-        f"{session.path}: has no digests of pixels (an earlier version of dgrec recorded it){why}; "
-        "match='order' gives its results in order all the same"
+        f"{session.path}: has no digests of its pictures{why}; match='order' gives its results in "
+        "order all the same"
     )
 
 

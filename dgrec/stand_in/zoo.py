@@ -22,7 +22,7 @@ from dgrec.session import Session, parts_of
 from dgrec.stand_in.session_model import SessionModel, StandInError, device_of
 from dgrec.units import and_more
 
-__all__ = ["SessionZoo", "load"]
+__all__ = ["SessionZoo", "load", "parameters_of"]
 
 _HOW = ("match", "missing", "pace")
 #: The device of a model of which none was recorded.
@@ -37,7 +37,7 @@ _MOST_NAMES = 8
 def load(path: Path, how: Mapping[str, str], properties: Mapping[str, Any]) -> SessionModel:
     """Return the model that a session stands in for."""
     with Session(path) as session:
-        parameters = _parameters(session)
+        parameters = parameters_of(session)
     model = SessionModel(path.stem, parameters, device_of(parameters), how=how)
     for name, value in properties.items():
         known = getattr(type(model), name, None)
@@ -101,7 +101,7 @@ class _Assets(ZooAssetsBase):  # type: ignore[misc]
     def _add(self, name: str, file: Path) -> None:
         try:
             with Session(file) as session:
-                self._found[name] = _parameters(session)
+                self._found[name] = parameters_of(session)
                 model = session.metadata.get("model", {}).get("name")
         except DgrecError as error:
             self._unreadable[name] = str(error)
@@ -192,7 +192,7 @@ def _some(names: Sequence[str]) -> str:
 # --- the model as PySDK describes models -------------------------------------------------------
 
 
-def _parameters(session: Session) -> Any:
+def parameters_of(session: Session) -> Any:
     """Return a session's model as PySDK describes models.
 
     Of what the file says, only what is named here gets there. PySDK would read files that a model

@@ -1,4 +1,4 @@
-"""``dgrec run``: starts a program, and records what its models yield."""
+"""``dgrec run``: starts a program, records what its models yield, and replays recordings to it."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from dgrec.recorder.program import site
 from dgrec.recorder.program.unchanged import FOLDER, GROUP, OPTIONS
 from dgrec.recorder.recovery import Recovery, left_behind, recover
 from dgrec.session import open_session
+from dgrec.stand_in import REPLAY, Replay, Replayed
 
 __all__ = ["Recorded", "run_program"]
 
@@ -40,39 +41,51 @@ class Recorded:
 
 
 def run_program(
-    command: Sequence[str], folder: Path, options: RecordingOptions
+    command: Sequence[str],
+    folder: Path | None,
+    options: RecordingOptions,
+    replay: Replay | None = None,
 ) -> tuple[int, list[Recorded]]:
     """Run a program to its end; return its exit code, and the sessions of its models.
 
     Args:
         command: The program and its arguments, such as ``python app.py``.
-        folder: Where sessions go; it is made if it is not there.
+        folder: Where sessions go; it is made if it is not there. None: nothing is recorded.
         options: How they are recorded.
+        replay: What takes the place of the program's models and cameras.
 
     Raises:
         ConfigError: There is no such program, or it cannot be started.
         OutputError: The folder cannot be made.
+        SessionError: A session that is to be replayed cannot be read.
     """
+    if replay is not None:
+        Replayed(replay)  # which complains in one line
     program = shutil.which(command[0])
     if program is None:
         raise ConfigError(_why_not(command[0]))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise output_error(folder, error) from None
-    before = set(folder.iterdir())
+    before: set[Path] = set()
     group = str(uuid7())
+    environment = _environment()
+    if folder is not None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise output_error(folder, error) from None
+        before = set(folder.iterdir())
+        environment |= _recording(folder, options, group)
+    if replay is not None:
+        environment |= replay.environment()
     try:
-        started = subprocess.Popen(
-            [program, *command[1:]], env=_environment(folder, options, group)
-        )
+        started = subprocess.Popen([program, *command[1:]], env=environment)
     except OSError as error:
         hint = " (a script needs a first line like #!/bin/sh)" if error.errno == ENOEXEC else ""
         problem = error.strerror or error
         raise ConfigError(f"{command[0]}: cannot be started: {problem}{hint}") from None
     with _signals_passed_on(started):
         code = started.wait()
-    return (code if code >= 0 else 128 - code), _recorded(folder, before, group)
+    found = [] if folder is None else _recorded(folder, before, group)
+    return (code if code >= 0 else 128 - code), found
 
 
 def _why_not(name: str) -> str:
@@ -84,21 +97,21 @@ def _why_not(name: str) -> str:
     return f"{name}: is not executable"
 
 
-def _environment(folder: Path, options: RecordingOptions, group: str) -> dict[str, str]:
+def _environment() -> dict[str, str]:
+    """Return the program's environment, without what this process may have been started with."""
     paths = [str(Path(site.__path__[0])), os.environ.get("PYTHONPATH", "")]
+    kept = {name: value for name, value in os.environ.items() if name not in (FOLDER, REPLAY)}
+    return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
+def _recording(folder: Path, options: RecordingOptions, group: str) -> dict[str, str]:
     default = RecordingOptions()
     chosen = {
         each.name: getattr(options, each.name)
         for each in fields(options)
         if getattr(options, each.name) != getattr(default, each.name)
     }
-    return {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-        FOLDER: str(folder.absolute()),
-        OPTIONS: json.dumps(chosen),
-        GROUP: group,
-    }
+    return {FOLDER: str(folder.absolute()), OPTIONS: json.dumps(chosen), GROUP: group}
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from typing import Any
 from dgrec.clock import Clock
 from dgrec.errors import DgrecError, OutputError, StorageError
 from dgrec.format import Metadata
+from dgrec.import_hook import when_imported
 from dgrec.recorder.model import describe_model
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.program.at_end import at_end
@@ -25,7 +26,7 @@ from dgrec.recorder.program.session import Capture, ProgramSession, path_beside
 from dgrec.recorder.program.watching import METHODS, Watched
 from dgrec.terminal import echo
 
-__all__ = ["FOLDER", "GROUP", "OPTIONS", "record_models_of"]
+__all__ = ["FOLDER", "GROUP", "OPTIONS", "record_models"]
 
 #: Environment of the program: where sessions go, how, and what they have in common.
 FOLDER, OPTIONS, GROUP = "DGREC_RECORD", "DGREC_RECORD_OPTIONS", "DGREC_RECORD_GROUP"
@@ -37,7 +38,17 @@ _OUTERMOST = "outermost"
 _TRIES = 30
 
 
-def record_models_of(module: ModuleType) -> None:
+#: With them come the classes whose results are recorded.
+_AWAITED = ("degirum.model", "degirum_tools.compound_models.compound_models")
+
+
+def record_models() -> None:
+    """Have models record what they yield, as soon as the program imports their classes."""
+    for name in _AWAITED:
+        when_imported(name, _record_models_of)
+
+
+def _record_models_of(module: ModuleType) -> None:
     """Have the model classes of a module record what they yield."""
     for value in list(vars(module).values()):
         if isinstance(value, type) and value.__module__ == module.__name__:

@@ -1,6 +1,7 @@
-"""Recording of an unchanged program: Python runs this first where `dgrec run` starts a program.
+"""Recording and replay of a program that is not changed: what Python runs first under `dgrec run`.
 
-It stands before the program's own imports, so it does nothing but wait for PySDK to be imported.
+It stands before the program's own imports, so it does nothing but wait for the first of those that
+matter.
 """
 
 from __future__ import annotations
@@ -16,42 +17,33 @@ if TYPE_CHECKING:
     from typing import Any
 
 _HERE = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH120 - pathlib takes 10 ms
-#: With them come the classes whose results are recorded.
-_AWAITED = ("degirum.model", "degirum_tools.compound_models.compound_models")
+#: What has models and cameras.
+_AWAITED = ("degirum", "degirum_tools", "cv2")
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Has the classes of a module recorded as soon as they are made."""
+    """Prepares dgrec before the program imports PySDK, degirum_tools or OpenCV."""
 
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        if name not in _AWAITED:
-            return None
-        for finder in sys.meta_path:
-            if finder is self or not hasattr(finder, "find_spec"):
-                continue
-            spec = finder.find_spec(name, path, target)
-            if spec is not None and hasattr(spec.loader, "exec_module"):
-                spec.loader = _Loader(spec.loader)
-                return spec
-        return None
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        if name in _AWAITED:
+            sys.meta_path.remove(self)
+            _prepare()
 
 
-class _Loader(importlib.abc.Loader):
-    def __init__(self, loader: Any) -> None:
-        self._loader = loader
-
-    def create_module(self, spec: Any) -> Any:
-        return self._loader.create_module(spec)
-
-    def exec_module(self, module: Any) -> None:
-        self._loader.exec_module(module)
-        module.__spec__.loader = module.__loader__ = self._loader
+def _prepare() -> None:
+    if os.environ.get("DGREC_REPLAY"):
+        try:
+            from dgrec.stand_in import replay_recordings
+        except ImportError as error:
+            raise SystemExit(f"dgrec run: nothing can be replayed: {error}") from None
+        replay_recordings()
+    if os.environ.get("DGREC_RECORD"):
         try:
             from dgrec.recorder.program import unchanged
         except ImportError as error:
             sys.stderr.write(f"dgrec run: nothing is recorded: {error}\n")
         else:
-            unchanged.record_models_of(module)
+            unchanged.record_models()
 
 
 def _run_own() -> None:
@@ -64,6 +56,6 @@ def _run_own() -> None:
         spec.loader.exec_module(module)
 
 
-if os.environ.get("DGREC_RECORD"):
+if os.environ.get("DGREC_RECORD") or os.environ.get("DGREC_REPLAY"):
     sys.meta_path.insert(0, _Finder())
 _run_own()

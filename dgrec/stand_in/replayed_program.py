@@ -1,0 +1,307 @@
+"""An unchanged program whose models and cameras are recordings, for ``dgrec run --replay``.
+
+What the program imports is changed before it runs: PySDK connects to the recorded sessions,
+whatever zoo and host the program names, and OpenCV and degirum_tools open the recorded cameras.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from dgrec.credentials import redact
+from dgrec.errors import ConfigError, SourceError
+from dgrec.import_hook import when_imported
+from dgrec.paths import names_session
+from dgrec.stand_in.door import HOST
+from dgrec.stand_in.video_sources import named_camera, register_video_sources
+
+if TYPE_CHECKING:
+    from dgrec.session import Session
+    from dgrec.stand_in.session_camera import SessionCamera
+
+__all__ = ["REPLAY", "RecordedCamera", "Replay", "Replayed", "replay_recordings"]
+
+#: The program's environment: a `Replay` as JSON.
+REPLAY = "DGREC_REPLAY"
+#: What PySDK's `ZooManager` connects to.
+_HOST = "@dgrec-replay"
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What takes the place of a program's models and cameras.
+
+    Args:
+        sessions: Their paths.
+        sources: For each of them the source that it replaces; "": the recorded one.
+        pace: Of cameras and models: "recorded" or "fast".
+        began_ns: When the program was started, in nanoseconds since 1970: it reads later files as
+            they are, which are most likely its own.
+    """
+
+    sessions: tuple[str, ...]
+    sources: tuple[str, ...]
+    pace: str
+    began_ns: int
+
+    @classmethod
+    def of(cls, named: tuple[str, ...], pace: str, began_ns: int) -> Replay:
+        """Return the replay of sessions that are named ``session.parquet`` or ``cam0=s.parquet``.
+
+        Raises:
+            ConfigError: A name is empty.
+        """
+        sessions, sources = [], []
+        for text in named:
+            source, _, path = ("", "", text) if names_session(text) else text.rpartition("=")
+            if Path(text).exists():
+                source, path = "", text
+            if not path:
+                raise ConfigError("--replay: the name of a session is empty")
+            sessions.append(str(Path(path).absolute()))
+            sources.append(source)
+        return cls(tuple(sessions), tuple(sources), pace, began_ns)
+
+    def environment(self) -> dict[str, str]:
+        return {REPLAY: json.dumps(vars(self))}
+
+    @classmethod
+    def from_environment(cls) -> Replay:
+        facts = json.loads(os.environ[REPLAY])
+        return cls(
+            tuple(facts["sessions"]), tuple(facts["sources"]), facts["pace"], facts["began_ns"]
+        )
+
+
+@dataclass(frozen=True)
+class RecordedCamera:
+    """A camera that was recorded, by one session or by several models at once.
+
+    Args:
+        names: What a program may call it.
+        sessions: Those with its pictures, or parts of them.
+    """
+
+    names: frozenset[str]
+    sessions: tuple[str, ...]
+
+
+class Replayed:
+    """The recordings that are in the place of a program's models and cameras.
+
+    Raises:
+        SessionError: A session cannot be read.
+    """
+
+    def __init__(self, replay: Replay) -> None:
+        from dgrec.session import Session
+
+        self.pace = replay.pace
+        self._began_ns = replay.began_ns
+        #: Paths of sessions by the name of the model that was recorded.
+        self.models: dict[str, list[Path]] = {}
+        cameras: dict[tuple[str, ...], tuple[set[str], list[tuple[int, str]]]] = {}
+        for path, source in zip(replay.sessions, replay.sources, strict=True):
+            with Session(path) as session:
+                model = session.metadata.get("model", {}).get("name")
+                self.models.setdefault(str(model or session.path.stem), []).append(session.path)
+                names, sessions = cameras.setdefault(_camera_key(session, source), (set(), []))
+                names |= {source} if source else _names_of(session)
+                sessions.append((len(session), path))
+        self._cameras = [
+            # The one with the most frames first: other models may have skipped some of them.
+            RecordedCamera(frozenset(names), tuple(path for _, path in sorted(sessions)[::-1]))
+            for names, sessions in cameras.values()
+        ]
+
+    def camera(self, source: Any) -> SessionCamera | None:
+        """Return the recorded camera for a source that the program opens; None: it opens it itself.
+
+        Raises:
+            SourceError: It is not known which of several recorded cameras that is.
+            DgrecError: Its session has no pictures.
+        """
+        if not isinstance(source, str | int | os.PathLike) or isinstance(source, bool):
+            return None
+        if (own := named_camera(source, self.pace)) is not None:
+            return own
+        names = _names(source)
+        if self._is_of_program(source):
+            return None
+        found = [camera for camera in self._cameras if camera.names & names]
+        if len(self._cameras) == 1:
+            found = self._cameras
+        if len(found) != 1:
+            known = "; ".join(_shown(camera) for camera in self._cameras)
+            raise SourceError(
+                f"{redact(str(source))}: is not one of the recorded sources ({known}); "
+                "--replay SOURCE=SESSION says which session it is"
+            )
+        return _first_with_pictures(found[0].sessions, self.pace)
+
+    def sessions_of(self, model: str) -> list[Path]:
+        """Return the sessions that were recorded from a model; where there is one model, that.
+
+        Raises:
+            ModelError: There are several, and none has this name.
+        """
+        from dgrec.stand_in.session_model import StandInError
+
+        for name in (model, model.rpartition("/")[2]):
+            if name in self.models:
+                return self.models[name]
+        if len(self.models) == 1:
+            return next(iter(self.models.values()))
+        raise StandInError(f"{model}: was not recorded; recorded are {', '.join(self.models)}")
+
+    def _is_of_program(self, source: object) -> bool:
+        """Return whether a file is newer than the program: it has most likely written it."""
+        if isinstance(source, int):
+            return False
+        try:
+            return Path(source).stat().st_mtime_ns >= self._began_ns  # type: ignore[arg-type]
+        except (OSError, ValueError):
+            return False
+
+
+def _camera_key(session: Session, source: str) -> tuple[str, ...]:
+    """Return what sessions of one camera have in common."""
+    if source:
+        return (source,)
+    facts = session.metadata.get("source", {})
+    if facts.get("kind") == "program":  # which may run several models on a frame
+        group = session.metadata.get("group", {}).get("id")
+        return ("program", str(group or session.id))
+    return tuple(str(facts.get(name) or "") for name in ("kind", "given", "sha256"))
+
+
+def _names_of(session: Session) -> set[str]:
+    source = session.metadata.get("source", {})
+    if source.get("kind") == "program":
+        return set()
+    values = (source.get(name) for name in ("given", "name", "file", "path"))
+    return {str(value) for value in values if value}
+
+
+def _names(source: Any) -> set[str]:
+    """Return what a source may be called in metadata."""
+    if isinstance(source, int):
+        return {f"cam{source}", str(source)}
+    text = os.fspath(source)
+    if text.isdecimal():
+        return {f"cam{text}", text}
+    path = Path(text)
+    return {text, redact(text), path.name, os.path.realpath(text)}
+
+
+def _shown(camera: RecordedCamera) -> str:
+    return min(camera.names, key=len) if camera.names else Path(camera.sessions[0]).name
+
+
+def _first_with_pictures(sessions: tuple[str, ...], pace: str) -> SessionCamera:
+    from dgrec.errors import VideoError
+    from dgrec.stand_in.session_camera import SessionCamera
+
+    *others, last = sessions
+    for path in others:
+        try:
+            return SessionCamera(path, pace=pace)
+        except VideoError:
+            continue
+    return SessionCamera(last, pace=pace)
+
+
+# --- in the program --------------------------------------------------------------------------
+
+
+@functools.cache
+def _replayed() -> Replayed:
+    return Replayed(Replay.from_environment())
+
+
+def _replace_zoos(zoo_manager: ModuleType) -> None:
+    manager = zoo_manager.ZooManager
+    connect = manager.__init__
+
+    def open_zoo(url: str, token: str = "") -> Any:
+        from dgrec.stand_in.replayed_zoo import ReplayedZoo
+
+        return ReplayedZoo(url, token, _replayed())
+
+    open_zoo.__name__ = "ReplayedZoo"  # which PySDK writes to its log
+
+    @functools.wraps(connect)
+    def __init__(  # noqa: N807
+        self: Any, inference_host_address: str, zoo_url: str = "", token: str = ""
+    ) -> None:
+        if inference_host_address == HOST:  # the program chose a session by itself
+            connect(self, inference_host_address, zoo_url, token)
+            return
+        # With a token PySDK does not look for one.
+        connect(self, _HOST, "", token or "none")
+        self.inference_host_address, self.zoo_url = inference_host_address, zoo_url
+        self.token = token
+
+    manager.register_zoo_accessor(_HOST, open_zoo)
+    manager.__init__ = __init__
+
+
+def _replace_captures(cv2: ModuleType) -> None:
+    vars(cv2)["VideoCapture"] = _capture_class(cv2.VideoCapture)
+
+
+def _capture_class(opencv: Any) -> type:
+    class VideoCapture(opencv):  # type: ignore[misc]
+        """OpenCV's, which is a recorded camera where the program opens a source."""
+
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__()
+            self._camera: SessionCamera | None = None
+            if arguments or options:
+                self.open(*arguments, **options)
+
+        def open(self, *arguments: Any, **options: Any) -> bool:
+            names = ("filename", "index", "source")
+            named = next((options[name] for name in names if name in options), None)
+            if self._camera is not None:
+                self._camera.release()
+            self._camera = _replayed().camera(arguments[0] if arguments else named)
+            if self._camera is None:
+                return bool(super().open(*arguments, **options))
+            return True
+
+    def forwarded(name: str) -> Callable[..., Any]:
+        def call(self: Any, *arguments: Any, **options: Any) -> Any:
+            target = super(VideoCapture, self) if self._camera is None else self._camera
+            return getattr(target, name)(*arguments, **options)
+
+        return functools.wraps(getattr(opencv, name))(call)
+
+    for name in ("isOpened", "read", "grab", "retrieve", "get", "set", "release", "getBackendName"):
+        setattr(VideoCapture, name, forwarded(name))
+    VideoCapture.__module__, VideoCapture.__qualname__ = "cv2", "VideoCapture"
+    return VideoCapture
+
+
+def _replace_video_sources(video_support: ModuleType) -> None:
+    register_video_sources(video_support, lambda source: _replayed().camera(source))
+
+
+_REPLACEMENTS: dict[str, Callable[[ModuleType], None]] = {
+    "degirum.zoo_manager": _replace_zoos,
+    "degirum_tools.tools.video_support": _replace_video_sources,
+    "cv2": _replace_captures,
+}
+
+
+def replay_recordings() -> None:
+    """Have the program get its recordings, as soon as it imports what opens models and cameras."""
+    for name, replace in _REPLACEMENTS.items():
+        when_imported(name, replace)

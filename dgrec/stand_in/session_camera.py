@@ -1,0 +1,362 @@
+"""A recording in the place of the camera: its pictures through OpenCV's own calls."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+
+from dgrec.errors import ConfigError, SourceError, VideoError
+from dgrec.footage import Footage, Pixels, column_values, find_footage
+from dgrec.format import SCHEMA, utc_ns
+from dgrec.session import Session
+from dgrec.stand_in import given
+
+__all__ = ["PACES", "SessionCamera"]
+
+PACES = ("recorded", "fast")
+
+# OpenCV's numbers; importing cv2 for some integers would cost 0.4 s.
+_POS_MSEC, _POS_FRAMES, _POS_AVI_RATIO, _WIDTH, _HEIGHT, _FPS = range(6)
+_FRAME_COUNT, _FORMAT = 7, 8
+#: Bytes, three channels (CV_8UC3).
+_BGR = 16.0
+
+#: What is read of the rows.
+_COLUMNS = (
+    "frame",
+    "source_frame",
+    "media_time_s",
+    "captured_at",
+    "width",
+    "height",
+    "video_frame",
+    "video_state",
+    "pixel_digest",
+)
+_STEP_NS = 40_000_000
+#: Frames that the recording knows to be in no video: the camera gives them as little as dropped
+#: ones.
+_KNOWN = ("left_out", "ends")
+
+
+class SessionCamera:
+    """The recorded pictures of a session, as ``cv2.VideoCapture`` gives those of a camera.
+
+    They come from the video that was recorded with the session, or from the footage that it was
+    recorded from. Frames that the recording left out (``fps=15``, drops) are not there, and
+    neither are those whose picture was not recorded; the pause in their place is. `SessionModel`
+    knows the pictures of a camera, whatever encoding did to their pixels.
+
+    Any thread may `release` it; one at a time reads. It can be iterated over, and used in a
+    ``with`` block.
+
+    Args:
+        session: A session in any form, with a video or with its footage.
+        pace: "recorded": a picture comes when it was captured, counted from the first one, with
+            all gaps and stalls; a slow program loses none. "fast": at once.
+        loop: Begin again after the last one.
+        video: The file with the pictures, if it is not where it was.
+
+    Raises:
+        SessionError: The session is missing, not a session, damaged, or of a newer format.
+        VideoError: It has no pictures.
+        ConfigError: There is no such pace.
+    """
+
+    def __init__(
+        self,
+        session: str | Path,
+        *,
+        pace: str = "recorded",
+        loop: bool = False,
+        video: str | Path | None = None,
+    ) -> None:
+        if pace not in PACES:
+            raise ConfigError(f"pace={pace!r}: expected {' or '.join(PACES)}")
+        self._pace, self._loop = pace, loop
+        self._lock = threading.RLock()
+        self._ended = threading.Event()
+        self._session = Session(session)
+        try:
+            self._open(video)
+        except BaseException:
+            self._session.close()
+            raise
+
+    def _open(self, video: str | Path | None) -> None:
+        session = self._session
+        footage = find_footage(session, Path(video) if video else None)
+        if footage.path is None:
+            raise VideoError(
+                f"{session.path}: has no pictures to give: {footage.lacking}; name their file by "
+                "video=..., or record with --video raw"
+            )
+        self._facts = given.SessionFacts.of(session)
+        table = _rows_of(session)
+        #: The rows that have a picture.
+        self._rows = table.filter(pa.array(_has_picture(footage, table))).combine_chunks()
+        if not len(self._rows):
+            raise VideoError(f"{session.path}: has no pictures to give: {_nothing(session)}")
+        stamps, _ = column_values(self._rows.column("captured_at"))
+        stamps = np.maximum.accumulate(stamps) * 1000
+        #: When each is captured, in nanoseconds after the first.
+        self._times_ns = stamps - stamps[0]
+        self._pixels = Pixels(footage)
+        #: The next one to give.
+        self._next = 0
+        self._now: dict[str, Any] | None = None
+        self._image: np.ndarray[Any, Any] | None = None
+        #: The time of `_times_ns` 0.
+        self._began_ns: int | None = None
+        first = self._row(0)
+        self._size = int(first["width"] or 0), int(first["height"] or 0)
+        self._first_media_s = first["media_time_s"]
+        self.fps = _rate(session, self._times_ns)
+
+    # --- facts ---
+
+    @property
+    def path(self) -> Path:
+        return self._session.path
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the picture that was given last; at first, of the first."""
+        return self._size
+
+    @property
+    def frame_count(self) -> int:
+        """How many pictures there are, from the first to the last."""
+        return len(self._rows)
+
+    @property
+    def row(self) -> dict[str, Any] | None:
+        """Numbers and stamps of the row of the picture that was given last; None before."""
+        return self._now
+
+    # --- the interface of cv2.VideoCapture ---
+
+    def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
+        return not self._ended.is_set()
+
+    def open(self, *arguments: Any, **options: Any) -> bool:
+        """Return False: a recording is not another camera."""
+        return False
+
+    def getBackendName(self) -> str:  # noqa: N802 - OpenCV's name
+        return "DGREC"
+
+    def get(self, prop: int) -> float:
+        """Return one of OpenCV's properties; 0 for those that a recording does not have.
+
+        ``CAP_PROP_FPS`` is the rate of the pictures that are there: 10 where every third of 30 a
+        second was recorded. ``CAP_PROP_FRAME_COUNT`` is 0 if the camera begins again and again.
+        """
+        count = len(self._rows)
+        values: dict[int, float] = {
+            _POS_MSEC: self._position_ms(),
+            _POS_FRAMES: self._next,
+            _POS_AVI_RATIO: self._next / count,
+            _WIDTH: self._size[0],
+            _HEIGHT: self._size[1],
+            _FPS: self.fps,
+            _FRAME_COUNT: 0 if self._loop else count,
+            _FORMAT: _BGR,
+        }
+        return float(values.get(prop, 0.0))
+
+    def set(self, prop: int, value: float) -> bool:
+        """Go to another picture (``CAP_PROP_POS_...``); nothing else can be set."""
+        with self._lock:
+            if self._ended.is_set() or not np.isfinite(value):
+                return False
+            if prop == _POS_FRAMES:
+                place = int(value)
+            elif prop == _POS_AVI_RATIO:
+                place = round(value * len(self._rows))
+            elif prop == _POS_MSEC:
+                place = int(np.searchsorted(self._times_ns, int(value * 1e6)))
+            else:
+                return False
+            self._next = min(max(place, 0), len(self._rows))
+            self._began_ns = None
+            return True
+
+    def read(self, image: Any = None) -> tuple[bool, Any]:
+        """Wait for the next picture; return (True, it), or (False, None) after the last.
+
+        Args:
+            image: An array to copy it into, if it fits, as OpenCV has it.
+
+        Raises:
+            SourceError: A picture that was recorded cannot be read any more.
+        """
+        return self.retrieve(image) if self.grab() else (False, None)
+
+    def grab(self) -> bool:
+        """Wait for the next picture; return whether there is one."""
+        with self._lock:
+            self._image = self._now = None
+            while not self._ended.is_set():
+                if self._next >= len(self._rows) and not self._begin_again():
+                    return False
+                place, self._next = self._next, self._next + 1
+                row = self._row(place)
+                image = self._picture(row)
+                if image is None:
+                    continue
+                self._wait_for(place)
+                if self._ended.is_set():
+                    return False
+                self._now, self._image = row, image
+                self._size = image.shape[1], image.shape[0]
+                return True
+            return False
+
+    def retrieve(self, image: Any = None, flag: int = 0) -> tuple[bool, Any]:
+        """Return (True, the picture that was grabbed), or (False, None)."""
+        with self._lock:
+            if self._now is None or self._ended.is_set():
+                return False, None
+            picture, self._image = self._image, None
+            if picture is None:  # it was retrieved before
+                picture = self._picture(self._now)
+            assert picture is not None
+            if _fits(image, picture):
+                image[...] = picture
+                picture = image
+            given.note(picture, self._origin(self._now))
+            return True, picture
+
+    def release(self) -> None:
+        """Close it. A read that waits in another thread ends."""
+        self._ended.set()
+        with self._lock:
+            self._pixels.close()
+            self._session.close()
+
+    # --- as Python has it ---
+
+    def __iter__(self) -> Iterator[np.ndarray[Any, Any]]:
+        """Yield the pictures that are left."""
+        while True:
+            ok, image = self.read()
+            if not ok:
+                return
+            yield image
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def __repr__(self) -> str:
+        return f"<dgrec camera {str(self.path)!r}: {len(self._rows)} pictures>"
+
+    # --- inside ---
+
+    def _row(self, place: int) -> dict[str, Any]:
+        row: dict[str, Any] = self._rows.slice(place, 1).to_pylist()[0]
+        return row
+
+    def _picture(self, row: dict[str, Any]) -> np.ndarray[Any, Any] | None:
+        image = self._pixels.frame(row)
+        if image is None and self._pixels.missed not in _KNOWN:
+            raise SourceError(f"{self.path}: frame {row['frame']}: {self._pixels.notes()[-1]}")
+        return image
+
+    def _origin(self, row: dict[str, Any]) -> given.Origin:
+        stamp = row["captured_at"]
+        return given.Origin(
+            self._facts,
+            row["frame"],
+            row["source_frame"],
+            -1 if stamp is None else utc_ns(stamp) // 1000,
+            row.get("pixel_digest"),
+        )
+
+    def _begin_again(self) -> bool:
+        if not self._loop:
+            return False
+        if self._began_ns is not None:  # the last picture is shown for as long as the one before
+            steps = np.diff(self._times_ns[-2:])
+            self._began_ns += int(self._times_ns[-1]) + int(steps[0] if len(steps) else _STEP_NS)
+        self._next = 0
+        return True
+
+    def _wait_for(self, place: int) -> None:
+        if self._pace == "fast":
+            return
+        due_ns = int(self._times_ns[place])
+        if self._began_ns is None:
+            self._began_ns = time.monotonic_ns() - due_ns
+        left_ns = self._began_ns + due_ns - time.monotonic_ns()
+        if left_ns > 0:
+            self._ended.wait(left_ns / 1e9)
+
+    def _position_ms(self) -> float:
+        row = self._now
+        if row is None:
+            return 0.0
+        media_s = row["media_time_s"]
+        if media_s is not None and self._first_media_s is not None:
+            return float(media_s) * 1e3
+        return float(self._times_ns[max(self._next - 1, 0)] / 1e6)
+
+
+def _fits(image: Any, picture: np.ndarray[Any, Any]) -> bool:
+    is_array = isinstance(image, np.ndarray)
+    return is_array and (image.shape, image.dtype) == (picture.shape, picture.dtype)
+
+
+def _rows_of(session: Session) -> pa.Table:
+    schema = pa.schema([SCHEMA.field(name).with_nullable(True) for name in _COLUMNS])
+    # Files may say of the same column that it has nulls, or that it has none.
+    return pa.concat_tables(
+        [
+            schema.empty_table(),
+            *(
+                pa.Table.from_batches([batch]).cast(schema)
+                for batch in session.batches(list(_COLUMNS))
+            ),
+        ]
+    )
+
+
+def _has_picture(footage: Footage, rows: pa.Table) -> np.ndarray[Any, Any]:
+    """Return for each row whether it is known to be in the footage."""
+    numbers, is_there = column_values(rows.column(footage.column))
+    if footage.column == "source_frame":
+        return is_there
+    frames, _ = column_values(rows.column("frame"))
+    parts = footage.parts or ((0, footage),)
+    part_of = np.searchsorted([first for first, _ in parts], frames, "right") - 1
+    most = np.array([np.inf if part.frames is None else part.frames for _, part in parts])
+    return is_there & (numbers < most[np.maximum(part_of, 0)])
+
+
+def _nothing(session: Session) -> str:
+    return "it has no frames" if not len(session) else "none of its frames is in its video"
+
+
+def _rate(session: Session, times_ns: np.ndarray[Any, Any]) -> float:
+    """Return how many pictures a second there are: as the source says, without those left out."""
+    metadata = session.metadata
+    source, options = metadata.get("source", {}), metadata.get("options", {})
+    rate = source.get("fps")
+    if isinstance(rate, int | float) and 0 < rate < 1000:
+        if (every := options.get("every")) and isinstance(every, int):
+            rate /= every
+        if (asked := options.get("fps")) and isinstance(asked, int | float):
+            rate = min(rate, asked)
+        return float(rate)
+    steps = np.diff(times_ns)
+    steps = steps[steps > 0]
+    return round(1e9 / float(np.median(steps)), 3) if len(steps) else 0.0
