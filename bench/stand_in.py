@@ -61,7 +61,7 @@ def _empty(path: Path) -> Any:
     from degirum._ext_zoo_accessor import ExtModelBase
 
     from dgrec.session import Session
-    from dgrec.stand_in.zoo import _parameters
+    from dgrec.stand_in.zoo import parameters_of
 
     class Runtime:
         def __init__(self, callback: Any) -> None:
@@ -80,7 +80,7 @@ def _empty(path: Path) -> Any:
             yield
 
     with Session(path) as session:
-        return Empty("empty", _parameters(session), "DGREC/SESSION")
+        return Empty("empty", parameters_of(session), "DGREC/SESSION")
 
 
 if __name__ == "__main__":

@@ -40,7 +40,9 @@ class RecordedObject:
         state = self.__dict__.get("_state")
         if isinstance(state, dict) and name in state:
             return state[name]
-        raise AttributeError(f"recorded {self._class_name!r} has no attribute {name!r}")
+        # A copy that is being made has nothing yet.
+        known = self.__dict__.get("_class_name")
+        raise AttributeError(f"recorded {known!r} has no attribute {name!r}")
 
     def __eq__(self, other: object) -> bool:
         to_dict = getattr(other, "to_dict", None)
@@ -193,7 +195,9 @@ class InnerResult:
         attributes = self.__dict__.get("attributes", {})
         if name in attributes:
             return attributes[name]
-        raise AttributeError(f"recorded {self._class_name!r} has no attribute {name!r}")
+        # A copy that is being made has nothing yet.
+        known = self.__dict__.get("_class_name")
+        raise AttributeError(f"recorded {known!r} has no attribute {name!r}")
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, InnerResult) and not is_result(other):

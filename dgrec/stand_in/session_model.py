@@ -73,11 +73,13 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         self._one_by_one = _OneByOne()
         metadata = self._frames.metadata
         described = metadata.get("model", {})
-        self._label_dict = {int(key): text for key, text in described.get("labels", {}).items()}
+        self._label_dict = _labels(described)
         self._recorded_shape = described.get("input_shape")
         #: Whether the model takes pictures; what others take is not looked at.
         self.takes_pictures = "Image" in parameters.InputType
-        self._devices = [n for n in described.get("devices") or [] if type(n) is int] or [0]
+        devices = described.get("devices")
+        known = devices if isinstance(devices, list) else []
+        self._devices = [number for number in known if type(number) is int] or [0]
         recorded = described.get("parameters")
         if not isinstance(recorded, dict):
             recorded = {}
@@ -90,6 +92,10 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         self._drawing = drawing_of(metadata)
         self._classes = _Classes()
         self._set_recorded(metadata, recorded)
+        try:
+            result_class_of(self.get_inference_results_type())
+        except DgrecError as error:
+            raise StandInError(f"{parameters.ModelPath}: {error}") from None
         self._overlay_before = self._overlay()
 
     # --- what PySDK asks for ---
@@ -217,8 +223,8 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
     def _set_recorded(self, metadata: Any, parameters: Mapping[str, Any]) -> None:
         overlay = metadata.get("overlay", {})
         for name in OVERLAY_SETTINGS:
-            if name in overlay:
-                setattr(self, f"_overlay_{name}", as_pysdk(name, overlay[name]))
+            if (value := overlay.get(name)) not in (None, []):
+                setattr(self, f"_overlay_{name}", as_pysdk(name, value))
         if self.takes_pictures:
             if metadata.get("model", {}).get("image_backend") == "pil":
                 self.image_backend = "pil"
@@ -241,6 +247,12 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
                 self._recorded_classes = set(classes)
 
 
+def _labels(described: Mapping[str, Any]) -> dict[int, str]:
+    """Return labels by category id, of the kind that PySDK takes."""
+    labels = described.get("labels", {}).items()
+    return {int(key): str(text) for key, text in labels if not key.startswith("-")}
+
+
 class _View:
     """A model, as the results of one frame see it: they may be of another kind than the others."""
 
@@ -252,11 +264,11 @@ class _View:
         if described:
             now, before = model._overlay(), model._overlay_before
             for name, value in described.get("overlay", {}).items():
-                if name in now and now[name] == before[name]:  # the program did not change it
+                is_changed = name in now and now[name] != before[name]  # by the program
+                if name in now and value is not None and not is_changed:
                     setattr(self, f"overlay_{name}", as_pysdk(name, value))
             if "labels" in self._described:
-                labels = self._described["labels"].items()
-                self.label_dictionary = {int(key): text for key, text in labels}
+                self.label_dictionary = _labels(self._described)
             if "input_shape" in self._described:
                 self.input_shape = self._described["input_shape"]
 

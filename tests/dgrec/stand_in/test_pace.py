@@ -124,7 +124,7 @@ def test_ctrl_c_while_it_waits(session: Path, monkeypatch: pytest.MonkeyPatch) -
     def sleep(seconds: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run_module.time, "sleep", sleep)
+    monkeypatch.setattr(time, "sleep", sleep)
     with pytest.raises(KeyboardInterrupt):
         list(model.predict_batch(pictures(6)))
     monkeypatch.undo()
