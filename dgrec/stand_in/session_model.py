@@ -92,6 +92,12 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         self._drawing = drawing_of(metadata)
         self._classes = _Classes()
         self._set_recorded(metadata, recorded)
+        # What PySDK took of the file.
+        self._fixed = {
+            name: getattr(self, name)
+            for name in self._fixed
+            if self.takes_pictures or not name.startswith("input_")
+        }
         try:
             result_class_of(self.get_inference_results_type())
         except DgrecError as error:
@@ -159,6 +165,8 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
             return super().predict(data)
 
     def _predict_impl(self, sources: Callable[[], Iterator[Any]]) -> Any:
+        for name in self._fixed:
+            self._check_fixed(name)
         is_next = self._one_by_one.is_inside
         return run(self, self._matcher if is_next else from_the_first(self._matcher), sources)
 
@@ -205,6 +213,15 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         return result
 
     # --- inside ---
+
+    def _check_fixed(self, name: str, *wanted: Any) -> None:
+        """Refuse a setting of which the recording has no results."""
+        (value,) = wanted or (getattr(self, name),)
+        if name in self._fixed and value != self._fixed[name]:
+            raise StandInError(
+                f"{name}={value}: the session was recorded with {self._fixed[name]}, and its "
+                "results cannot be changed to another; record it again with that setting"
+            )
 
     def _kept(self, results: list[Any]) -> list[Any]:
         """Return the results that the settings let through, which are not the recorded ones."""
@@ -344,15 +361,16 @@ def _limit_property(limit: Limit) -> property:
 
 
 def _fixed_property(name: str) -> property:
-    """Return the property of a setting that recorded results cannot be changed by."""
+    """Return the property of a setting that recorded results cannot be changed by.
+
+    Settings of the input may be changed, as compound models and programs do to look at them; then
+    nothing can be inferred.
+    """
     before: Any = getattr(Model, name)
 
     def write(self: SessionModel, value: Any) -> None:
-        if name in self._fixed and value != self._fixed[name]:
-            raise StandInError(
-                f"{name}={value}: the session was recorded with {self._fixed[name]}, and its "
-                "results cannot be changed to another; record it again with that setting"
-            )
+        if not name.startswith("input_"):
+            self._check_fixed(name, value)
         before.fset(self, value)
 
     return property(before.fget, write, doc=before.__doc__)

@@ -360,3 +360,18 @@ def test_what_a_model_says_of_itself(output: Path) -> None:
     stand_in.devices_selected = [0, 1, 2]
     assert stand_in.device_type == "TFLITE/CPU"
     check_same(list(batch(stand_in)), list(batch(model.rewind())))
+
+
+def test_settings_of_the_input_may_be_set_but_not_used(output: Path) -> None:
+    model = ScriptedModel(*OUTPUTS["faces"])
+    live = recorded(model, output, batch)
+    stand_in = dgrec.model(output)
+    assert stand_in.input_pad_method == "letterbox"
+    stand_in.input_pad_method = "stretch"
+    assert stand_in.input_pad_method == "stretch"
+    with pytest.raises(dgrec.ModelError, match="recorded with letterbox"):
+        list(batch(stand_in))
+    stand_in.input_pad_method = "letterbox"
+    check_same(list(batch(stand_in)), live)
+    with pytest.raises(dgrec.ModelError, match="recorded with FaceDetection"):
+        stand_in.output_postprocess_type = "None"
