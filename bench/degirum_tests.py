@@ -146,7 +146,7 @@ def pytest_configure() -> None:
 
     import dgrec
 
-    assert dgrec.Recorder  # PySDK finds this Python for its worker from here on
+    _ = dgrec.Recorder  # PySDK finds this Python for its worker from here on
     models = _models = _Models(Path(os.environ[_FOLDER]), is_replay=bool(os.environ[_IS_REPLAY]))
     load_model = degirum.load_model
 

@@ -30,7 +30,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
 def live(clip: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Any]]:
     """Return a session of the real model, and its results."""
     path = tmp_path_factory.mktemp("live") / "faces.parquet"
-    assert dgrec.Recorder  # PySDK finds this Python for its worker from here on
+    _ = dgrec.Recorder  # PySDK finds this Python for its worker from here on
     with load() as model:
         model.measure_time = True
         model.overlay_show_probabilities = True
