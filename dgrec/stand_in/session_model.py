@@ -73,11 +73,13 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         self._one_by_one = _OneByOne()
         metadata = self._frames.metadata
         described = metadata.get("model", {})
-        self._label_dict = {int(key): text for key, text in described.get("labels", {}).items()}
+        self._label_dict = _labels(described)
         self._recorded_shape = described.get("input_shape")
         #: Whether the model takes pictures; what others take is not looked at.
         self.takes_pictures = "Image" in parameters.InputType
-        self._devices = [n for n in described.get("devices") or [] if type(n) is int] or [0]
+        devices = described.get("devices")
+        known = devices if isinstance(devices, list) else []
+        self._devices = [number for number in known if type(number) is int] or [0]
         recorded = described.get("parameters")
         if not isinstance(recorded, dict):
             recorded = {}
@@ -90,6 +92,16 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         self._drawing = drawing_of(metadata)
         self._classes = _Classes()
         self._set_recorded(metadata, recorded)
+        # What PySDK took of the file.
+        self._fixed = {
+            name: getattr(self, name)
+            for name in self._fixed
+            if self.takes_pictures or not name.startswith("input_")
+        }
+        try:
+            result_class_of(self.get_inference_results_type())
+        except DgrecError as error:
+            raise StandInError(f"{parameters.ModelPath}: {error}") from None
         self._overlay_before = self._overlay()
 
     # --- what PySDK asks for ---
@@ -153,6 +165,8 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
             return super().predict(data)
 
     def _predict_impl(self, sources: Callable[[], Iterator[Any]]) -> Any:
+        for name in self._fixed:
+            self._check_fixed(name)
         is_next = self._one_by_one.is_inside
         return run(self, self._matcher if is_next else from_the_first(self._matcher), sources)
 
@@ -200,6 +214,15 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
 
     # --- inside ---
 
+    def _check_fixed(self, name: str, *wanted: Any) -> None:
+        """Refuse a setting of which the recording has no results."""
+        (value,) = wanted or (getattr(self, name),)
+        if name in self._fixed and value != self._fixed[name]:
+            raise StandInError(
+                f"{name}={value}: the session was recorded with {self._fixed[name]}, and its "
+                "results cannot be changed to another; record it again with that setting"
+            )
+
     def _kept(self, results: list[Any]) -> list[Any]:
         """Return the results that the settings let through, which are not the recorded ones."""
         by_class = self._fixed.get("output_use_regular_nms") is not False
@@ -217,8 +240,8 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
     def _set_recorded(self, metadata: Any, parameters: Mapping[str, Any]) -> None:
         overlay = metadata.get("overlay", {})
         for name in OVERLAY_SETTINGS:
-            if name in overlay:
-                setattr(self, f"_overlay_{name}", as_pysdk(name, overlay[name]))
+            if (value := overlay.get(name)) not in (None, []):
+                setattr(self, f"_overlay_{name}", as_pysdk(name, value))
         if self.takes_pictures:
             if metadata.get("model", {}).get("image_backend") == "pil":
                 self.image_backend = "pil"
@@ -241,6 +264,12 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
                 self._recorded_classes = set(classes)
 
 
+def _labels(described: Mapping[str, Any]) -> dict[int, str]:
+    """Return labels by category id, of the kind that PySDK takes."""
+    labels = described.get("labels", {}).items()
+    return {int(key): str(text) for key, text in labels if not key.startswith("-")}
+
+
 class _View:
     """A model, as the results of one frame see it: they may be of another kind than the others."""
 
@@ -252,11 +281,11 @@ class _View:
         if described:
             now, before = model._overlay(), model._overlay_before
             for name, value in described.get("overlay", {}).items():
-                if name in now and now[name] == before[name]:  # the program did not change it
+                is_changed = name in now and now[name] != before[name]  # by the program
+                if name in now and value is not None and not is_changed:
                     setattr(self, f"overlay_{name}", as_pysdk(name, value))
             if "labels" in self._described:
-                labels = self._described["labels"].items()
-                self.label_dictionary = {int(key): text for key, text in labels}
+                self.label_dictionary = _labels(self._described)
             if "input_shape" in self._described:
                 self.input_shape = self._described["input_shape"]
 
@@ -332,15 +361,16 @@ def _limit_property(limit: Limit) -> property:
 
 
 def _fixed_property(name: str) -> property:
-    """Return the property of a setting that recorded results cannot be changed by."""
+    """Return the property of a setting that recorded results cannot be changed by.
+
+    Settings of the input may be changed, as compound models and programs do to look at them; then
+    nothing can be inferred.
+    """
     before: Any = getattr(Model, name)
 
     def write(self: SessionModel, value: Any) -> None:
-        if name in self._fixed and value != self._fixed[name]:
-            raise StandInError(
-                f"{name}={value}: the session was recorded with {self._fixed[name]}, and its "
-                "results cannot be changed to another; record it again with that setting"
-            )
+        if not name.startswith("input_"):
+            self._check_fixed(name, value)
         before.fset(self, value)
 
     return property(before.fget, write, doc=before.__doc__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
@@ -17,6 +18,10 @@ from dgrec.recorder.program.session import Capture, ProgramSession
 from dgrec.recorder.program.stamps import video_frame
 
 __all__ = ["METHODS", "Watch", "Watched"]
+
+
+#: Where degirum_tools runs the models that are in compound models.
+_COMPOUND = "degirum_tools.compound_models"
 
 
 class _Running(threading.local):
@@ -121,7 +126,9 @@ def _recorded_batch(method: Callable[..., Any], watched: Watched) -> Callable[..
             arguments = (given.stamped(arguments[0]), *arguments[1:])
         elif "data" in options:
             options["data"] = given.stamped(options["data"])
-        return _recorded(method(*arguments, **options), session, given, watched)
+        caller = str(sys._getframe(1).f_globals.get("__name__"))
+        results = method(*arguments, **options)
+        return _recorded(results, session, given, watched, is_part=caller.startswith(_COMPOUND))
 
     return predict_batch
 
@@ -139,9 +146,19 @@ def _recorded_folder(method: Callable[..., Any], watched: Watched) -> Callable[.
 
 
 def _recorded(
-    results: Any, session: ProgramSession, given: _Given, watched: Watched
+    results: Any,
+    session: ProgramSession,
+    given: _Given,
+    watched: Watched,
+    *,
+    is_part: bool = False,
 ) -> Iterator[Any]:
-    """Yield what a model yields, and record it when the program asks for more."""
+    """Yield what a model yields, and record it when the program asks for more.
+
+    Args:
+        is_part: It is in a compound model, which makes its own results of those. They are recorded
+            as they are now, so that the compound can be run on them again.
+    """
     try:
         results = iter(results)
         while True:
@@ -155,6 +172,8 @@ def _recorded(
                 yield result
                 continue
             session.hold(result, given.take(result))
+            if is_part:
+                session.release()
             yield result
             session.release()
     finally:
