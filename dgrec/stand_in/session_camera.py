@@ -116,7 +116,7 @@ class SessionCamera:
         self._began_ns: int | None = None
         first = self._row(0)
         self._size = int(first["width"] or 0), int(first["height"] or 0)
-        self._first_media_s = first["media_time_s"]
+        self._media_ms = _media_ms(self._rows, self._times_ns)
         self.fps = _rate(session, self._times_ns)
 
     # --- facts ---
@@ -181,7 +181,7 @@ class SessionCamera:
             elif prop == _POS_AVI_RATIO:
                 place = round(value * len(self._rows))
             elif prop == _POS_MSEC:
-                place = int(np.searchsorted(self._times_ns, int(value * 1e6)))
+                place = int(np.searchsorted(np.maximum.accumulate(self._media_ms), value))
             else:
                 return False
             self._next = min(max(place, 0), len(self._rows))
@@ -302,13 +302,7 @@ class SessionCamera:
             self._ended.wait(left_ns / 1e9)
 
     def _position_ms(self) -> float:
-        row = self._now
-        if row is None:
-            return 0.0
-        media_s = row["media_time_s"]
-        if media_s is not None and self._first_media_s is not None:
-            return float(media_s) * 1e3
-        return float(self._times_ns[max(self._next - 1, 0)] / 1e6)
+        return 0.0 if self._now is None else float(self._media_ms[max(self._next - 1, 0)])
 
 
 def _fits(image: Any, picture: np.ndarray[Any, Any]) -> bool:
@@ -328,6 +322,12 @@ def _rows_of(session: Session) -> pa.Table:
             ),
         ]
     )
+
+
+def _media_ms(rows: pa.Table, times_ns: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return where each picture stands in its footage; without one, when it was captured."""
+    media_s, is_there = column_values(rows.column("media_time_s"))
+    return media_s * 1e3 if is_there.all() else times_ns / 1e6
 
 
 def _has_picture(footage: Footage, rows: pa.Table) -> np.ndarray[Any, Any]:
