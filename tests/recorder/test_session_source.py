@@ -77,7 +77,7 @@ def test_a_stand_in_records_its_own_recording(footage: Path, tmp_path: Path) -> 
         dgrec.model(recorded), recorded, output=tmp_path / "again.parquet"
     )
     assert wrong(stream) == 0
-    with dgrec.open(recorded) as before, dgrec.open(output) as after:
+    with dgrec.open(recorded) as before, dgrec.open(stream.output) as after:
         assert [frame.results for frame in after] == [frame.results for frame in before]
         assert len(after) == 24
 
