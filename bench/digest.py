@@ -3,10 +3,11 @@
     python -m bench.digest [CLIP ...] [--frames 300]
 
 Processor time of the calling thread, medians in microseconds. "decoded" are frames as the recorder
-has them, just made by a decoder (by default synthetic footage of 1280x720), "from memory" those
-that no cache holds any more. With clips: of how many frames that differ from the one before the
-digest is equal, and how often the signature finds the frame of a copy re-encoded at CRF 28 among
-all frames of the clip, beside what a comparison of whole pictures finds.
+has them, just made by a decoder (synthetic footage of 1280x720), "from memory" those that no cache
+holds any more. The writer makes the signatures, of many samples at once, in a thread of its own.
+With clips: of how many frames that differ from the one before the digest is equal, and how often
+the signature finds the frame of a copy re-encoded at CRF 28 among all frames of the clip, beside
+what a comparison of whole pictures finds.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import av
 import cv2
 import numpy as np
 
-from dgrec.format import digest, fingerprint, signature, vectors
+from dgrec.format import digest, fingerprint, signature, signatures, vectors
 
 _Array = np.ndarray[Any, Any]
 _SIZE = 1280, 720
@@ -89,11 +90,21 @@ def print_costs(name: str, make: Callable[[], Any]) -> None:
             copy = np.empty_like(image)
         np.copyto(copy, image)
 
-    calls = {"both": fingerprint, "digest": digest, "signature": signature}
-    calls["copy of the frame"] = memcpy
-    calls["cv2.resize to 640x640"] = lambda image: cv2.resize(image, (640, 640))
+    calls: dict[str, Callable[[_Array], Any]] = {
+        "digest and sample": fingerprint,
+        "digest alone": digest,
+        "copy of the frame": memcpy,
+        "cv2.resize to 640x640": lambda image: cv2.resize(image, (640, 640)),
+    }
     parts = [f"{each} {cost(call, make()):.0f}" for each, call in calls.items()]
     print(f"{name}: {', '.join(parts)} us")
+
+
+def print_batch_cost() -> None:
+    """Print what a signature costs as the writer makes them: of the rows of half a second."""
+    batch = [fingerprint(image).sample for image in pictures(15)]
+    each = cost(signatures, [batch] * 100) / len(batch)
+    print(f"signature of a sample, in a batch of {len(batch)}: {each:.1f} us")
 
 
 def compare(path: Path, frames: int) -> None:
@@ -141,6 +152,7 @@ def main() -> None:
     stored = pictures(_MANY)
     print_costs("from memory", lambda: stored * 5)
     print_costs("the same frame again", lambda: stored[:1] * 300)
+    print_batch_cost()
     for path in arguments.clips:
         compare(path, arguments.frames)
 

@@ -28,7 +28,7 @@ __all__ = ["COMMANDS"]
 
 
 #: Options that are not called like their fields.
-_FLAGS = {"policy": "--when-full", "video_policy": "--video-when-full"}
+_FLAGS = {"policy": "--when-full", **VIDEO_OPTIONS}
 _METAVARS: dict[Callable[[str], float], str] = {
     parse_time: "TIME",
     parse_size: "SIZE",
@@ -61,6 +61,8 @@ def _recording_options(
             kind, metavar = Parsed(parse_video_size), "WxH"
         elif name == "video_quality":
             kind, metavar = click.IntRange(1, 100), "1-100"
+        elif name == "codec":
+            kind = click.STRING
         elif default is None:
             kind = click.IntRange(min=1)
         command = click.option(
@@ -175,13 +177,6 @@ def record_command(
     def take(kind: type) -> dict[str, Any]:
         return {each.name: given.pop(each.name) for each in fields(kind) if each.name in given}
 
-    context = click.get_current_context()
-    of_video = [
-        option.opts[0]
-        for option in context.command.params
-        if option.name in VIDEO_OPTIONS
-        and context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
-    ]
     try:
         options = RecordingOptions(**take(RecordingOptions))
         model = ModelRequest(**take(ModelRequest), properties=dict(map(parse_property, properties)))
@@ -189,7 +184,6 @@ def record_command(
             options=options,
             model=model,
             analyzers=AnalyzerRequest(tracker, analyzer_functions),
-            video_flags=tuple(of_video),
             **given,
         )
     except ConfigError as error:

@@ -49,8 +49,8 @@ def run_record(request: RecordRequest) -> int:
             console.say(line)
 
     plans = [make_plan(text, named, request, report_journal) for text in request.sources]
-    if request.video_flags and not any(plan.has_video for plan in plans):
-        flag = request.video_flags[0]
+    flag = next(iter(request.options.video_flags), None)
+    if flag is not None and not any(plan.has_video for plan in plans):
         which = " or ".join(plan.source.given for plan in plans)
         raise ConfigError(f"{flag}: no video is recorded of {which}; add --video raw")
     for folder in {plan.output.parent for plan in plans}:

@@ -29,7 +29,7 @@ from dgrec.recorder.destination import (
     output_path,
 )
 from dgrec.recorder.model import LoadedModel, ModelRequest, load_model
-from dgrec.recorder.options import LOSSLESS_IS_FIXED, RecordingOptions
+from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.outputs import JsonLines, Output, OutputQueue, OverlayWindow, check_target
 from dgrec.recorder.recovery import Recovery
 from dgrec.recorder.session_writer import SessionWriter
@@ -64,7 +64,6 @@ class RecordRequest:
         continues: Continue the parts of earlier runs.
         display: Show the overlay in a window.
         publish: Where a JSON line per frame goes; ``-`` is stdout.
-        video_flags: The given options that only say how a video is made.
 
     Raises:
         ConfigError: Two of them exclude each other.
@@ -81,7 +80,6 @@ class RecordRequest:
     options: RecordingOptions = field(default_factory=RecordingOptions)
     model: ModelRequest = field(default_factory=ModelRequest)
     analyzers: AnalyzerRequest = field(default_factory=AnalyzerRequest)
-    video_flags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.publish == "":
@@ -90,8 +88,6 @@ class RecordRequest:
             raise ConfigError("--continue adds parts: say --split-every or --split-size, too")
         if self.continues and self.overwrite:
             raise ConfigError("--continue and --overwrite contradict each other: give one of them")
-        if self.options.video == "lossless" and self.shapes_video:
-            raise ConfigError(LOSSLESS_IS_FIXED)
         if len(self.sources) > 1:
             self._check_several()
         elif self.together:
@@ -101,11 +97,6 @@ class RecordRequest:
             raise ConfigError("--output: .arrows is the suffix of journals; use .parquet")
         if suffix == VIDEO_SUFFIXES["raw"]:
             raise ConfigError("--output: .mp4 is the suffix of videos; use .parquet")
-
-    @property
-    def shapes_video(self) -> bool:
-        """Whether a codec, a quality or a size was named."""
-        return any(flag != "--video-when-full" for flag in self.video_flags)
 
     def _check_several(self) -> None:
         source, count = Counter(self.sources).most_common(1)[0]
@@ -288,7 +279,7 @@ def prepare(
     """
     source, given = plan.source, request.options
     video = video_options(plan.options)
-    packets = reader.keep_packets() if _keeps_packets(plan, request) else None
+    packets = reader.keep_packets() if not plan.options.encodes_as_asked else None
     width, height = video.size or reader.size
     if video.kinds and packets is None and width and height:
         odd = 0 if video.codec.is_lossless else 1
@@ -340,14 +331,6 @@ def prepare(
         loaded.model, capture, recorder, clock=clock, inference=inference, analyzers=analyzers
     )
     return Job(source, stream, _expected_frames(reader, given))
-
-
-def _keeps_packets(plan: Plan, request: RecordRequest) -> bool:
-    """Return whether the source's packets are to be kept, if it has any.
-
-    Who names a codec, a quality or a size wants the pictures encoded.
-    """
-    return not request.shapes_video and not plan.options.encodes_as_asked
 
 
 def _earlier(plan: Plan, reader: SourceReader) -> Earlier:

@@ -96,8 +96,8 @@ class LoadedModel:
     def metadata(self) -> Metadata:
         """What a session says of the model, and of the analyzers that are attached to it now."""
         known: Metadata = {"model": self.description, "overlay": self.overlay}
-        if analyzers := analyzers_of_model(self.model):
-            known["analyzers"] = describe(analyzers)
+        if analyzers := describe(analyzers_of_model(self.model)) or _recorded_analyzers(self.model):
+            known["analyzers"] = analyzers
         return known
 
     @property
@@ -179,6 +179,12 @@ def describe_model(model: Any) -> LoadedModel:
     return LoadedModel(model, described, overlay)
 
 
+def _recorded_analyzers(model: Any) -> list[dict[str, Any]]:
+    """Return the analyzers whose results a recording gives in the place of its model."""
+    found: list[dict[str, Any]] = getattr(model, "__dict__", {}).get("recorded_analyzers", [])
+    return found
+
+
 def _model_name(model: Any) -> str:
     """Return the name by which PySDK knows a model; of compound models, their class and parts."""
     own = vars(model)
@@ -195,11 +201,11 @@ def _host_of(model: Any) -> str | None:
     own = vars(model)
     if "model1" in own:
         return _host_of(own["model1"])
-    kinds = (("_CloudServerModel", CLOUD), ("_ServerModel", own.get("_host")))
-    for name, host in (*kinds, ("_ClientModel", LOCAL)):
+    for name, host in (("_CloudServerModel", CLOUD), ("_ClientModel", LOCAL)):
         if isinstance(model, getattr(models, name, ())):
-            return None if host is None else str(host)
-    return None
+            return host
+    host = own.get("_host")  # of an AI server's model, and of a recording in its place
+    return None if host is None else str(host)
 
 
 def lead_path_to_this_python() -> None:

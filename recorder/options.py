@@ -67,8 +67,16 @@ LOSSLESS_IS_FIXED = (
     "--video lossless has one codec and quality, and the size of the frames: leave out --codec, "
     "--video-quality and --video-size"
 )
-#: The options that have no effect without a video.
-VIDEO_OPTIONS = ("video_quality", "codec", "video_size", "video_policy")
+#: The options that have no effect without a video, and the flags of ``dgrec record``.
+VIDEO_OPTIONS = {
+    "video_quality": "--video-quality",
+    "codec": "--codec",
+    "video_size": "--video-size",
+    "video_policy": "--video-when-full",
+}
+#: How pictures are encoded if nothing else is asked for.
+DEFAULT_CODEC = "h264"
+DEFAULT_QUALITY = 70
 
 
 @dataclass(frozen=True)
@@ -127,10 +135,11 @@ HELP = {
     "--codec, --video-quality or --video-size, and of other sources, pictures are encoded. "
     "lossless: every pixel as the model saw it, of any source (FFV1: large, and not for browsers).",
     "video_quality": "From smallest (1) to best (100). 6 more is twice as good in H.264's own "
-    "terms, and takes about a third more room.",
+    "terms, and takes about a third more room.  [default: 70]",
     "video_size": "Scale the video to that size, both numbers even: 640x360.  [default: that of "
     "the frames]",
-    "codec": "h264 (plays anywhere), h265, av1 or vp9, as far as the installed PyAV has them.",
+    "codec": "h264 (plays anywhere), h265, av1 or vp9, as far as the installed PyAV has them.  "
+    "[default: h264]",
     "video_policy": "What happens when the encoder cannot keep up: wait for it, or leave frames "
     "out of the video, never their rows.  [default: block for files, leave-out for live sources]",
     "signals": "Log values of this machine once a second beside the frames: processor, memory, and "
@@ -164,9 +173,9 @@ class RecordingOptions:
     keep_total: int | None = None
     min_free: int | None = None
     video: VideoChoice = "auto"
-    video_quality: int = 70
+    video_quality: int | None = None
     video_size: tuple[int, int] | None = None
-    codec: str = "h264"
+    codec: str | None = None
     video_policy: VideoPolicy | None = None
     signals: SignalsChoice | None = None
 
@@ -190,7 +199,7 @@ class RecordingOptions:
             _check_number("video_size", width, "whole ")
             _check_number("video_size", height, "whole ")
             _check_video_size(width, height)
-        if not isinstance(self.codec, str):
+        if not isinstance(self.codec, str | None):
             raise ConfigError(f"--codec: {self.codec!r} is not the name of a codec")
         if self.video == "lossless" and self._shapes_video():
             raise ConfigError(LOSSLESS_IS_FIXED)
@@ -202,14 +211,18 @@ class RecordingOptions:
             )
 
     def _shapes_video(self) -> bool:
-        """Return whether something else than the usual codec, quality or size is asked for."""
-        names = ("codec", "video_quality", "video_size")
-        return any(getattr(self, name) != getattr(RecordingOptions, name) for name in names)
+        """Return whether a codec, a quality or a size is asked for, if only the usual one."""
+        return any(each is not None for each in (self.codec, self.video_quality, self.video_size))
 
     @property
     def encodes_as_asked(self) -> bool:
         """Whether the pictures are to be encoded even if the source's packets can be kept."""
         return self.video != "raw" or self._shapes_video()
+
+    @property
+    def video_flags(self) -> list[str]:
+        """The flags of the given options that only say how a video is made."""
+        return [flag for name, flag in VIDEO_OPTIONS.items() if getattr(self, name) is not None]
 
     def _is_unset(self, name: str) -> bool:
         """Return whether an option that may be None is None."""
@@ -225,6 +238,8 @@ class RecordingOptions:
         """Return the metadata's ``options``. (``loop`` is among the facts of the source.)"""
         hidden = {"loop", *(() if with_video else VIDEO_OPTIONS)}
         options = {each.name: getattr(self, each.name) for each in fields(self)}
+        options["codec"] = self.codec or DEFAULT_CODEC
+        options["video_quality"] = self.video_quality or DEFAULT_QUALITY
         return {k: v for k, v in options.items() if k not in hidden and v is not None}
 
 

@@ -212,7 +212,7 @@ class SessionWriter:
             video_frame=place.frame,
             video_state=place.state,
             pixel_digest=frame.fingerprint.digest,
-            pixel_signature=frame.fingerprint.signature,
+            pixel_sample=frame.fingerprint.sample,
         )
         if not self.progress.frames and (gap := self._earlier.gap(row)):
             self._keep(gap)

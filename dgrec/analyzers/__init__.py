@@ -20,6 +20,7 @@ from dgrec.analyzers.settings import (
     class_of,
     describe,
     detach,
+    remove_added,
 )
 
 __all__ = [
@@ -35,5 +36,6 @@ __all__ = [
     "detach",
     "drawing_of",
     "recorded_time",
+    "remove_added",
     "with_degirum_counts",
 ]

@@ -13,7 +13,7 @@ __all__ = ["recorded_time"]
 _lock = threading.Lock()
 #: How many threads are inside of `recorded_time`: the functions are replaced while any is.
 _inside = 0
-_real = time.time, time.time_ns
+_real = time.time, time.time_ns, time.asctime
 
 
 class _Now(threading.local):
@@ -31,12 +31,16 @@ def _time_ns() -> int:
     return _real[1]() if _now.ns is None else _now.ns
 
 
+def _asctime(*at: time.struct_time) -> str:
+    return _real[2](*at) if at or _now.ns is None else _real[2](time.localtime(_now.ns / 1e9))
+
+
 @contextmanager
 def recorded_time(ns: int | None) -> Iterator[None]:
-    """Have ``time.time`` and ``time.time_ns`` give a frame's time in this thread.
+    """Have ``time.time``, ``time_ns`` and ``asctime`` give a frame's time in this thread.
 
     ZoneCounter and EventDetector measure seconds with them: how long an object was in a zone, and
-    for how long a condition has held.
+    for how long a condition has held. EventNotifier writes it into messages.
 
     Args:
         ns: Nanoseconds since 1970; None: the time is not known, and nothing is changed.
@@ -47,8 +51,9 @@ def recorded_time(ns: int | None) -> Iterator[None]:
         return
     with _lock:
         if not _inside:
-            _real = time.time, time.time_ns
+            _real = time.time, time.time_ns, time.asctime
             time.time, time.time_ns = _time, _time_ns
+            time.asctime = _asctime  # type: ignore[assignment]
         _inside += 1
     before, _now.ns = _now.ns, ns
     try:
@@ -58,4 +63,4 @@ def recorded_time(ns: int | None) -> Iterator[None]:
         with _lock:
             _inside -= 1
             if not _inside:
-                time.time, time.time_ns = _real
+                time.time, time.time_ns, time.asctime = _real

@@ -27,6 +27,7 @@ __all__ = [
     "class_of",
     "describe",
     "detach",
+    "remove_added",
 ]
 
 #: The package of the analyzers that can be drawn from a file, and the prefix of their names there.
@@ -155,6 +156,23 @@ def added_by(name: str) -> tuple[frozenset[str], frozenset[str]]:
         name: Its class, as the metadata names it.
     """
     return _ADDED.get(name.removeprefix(f"{PACKAGE}."), (frozenset(), frozenset()))
+
+
+def remove_added(results: Any, attributes: dict[str, Any], names: Iterable[str]) -> None:
+    """Remove what analyzers added to a result, of which others are to begin anew.
+
+    Args:
+        results: Those of a frame; lists and detections in it are changed.
+        names: Classes of the analyzers, as the metadata names them.
+    """
+    for name in names:
+        keys, own = added_by(name)
+        for attribute in own:
+            attributes.pop(attribute, None)
+        for found in results if keys and isinstance(results, list) else ():
+            if isinstance(found, dict) and not keys.isdisjoint(found):
+                for key in keys:
+                    found.pop(key, None)
 
 
 def _described(analyzer: Any) -> dict[str, Any]:

@@ -62,6 +62,9 @@ class KeptFrames:
         context = self._stream.codec_context
         use_one_thread(context)
         self._codec = context.name
+        if self._codec == "mjpeg":
+            # FFmpeg takes a picture that is much lower than announced for half of one.
+            context.width = context.height = 0
         self._nal_length = nal_length_size(self._codec, bytes(context.extradata or b""))
         self._converter = PixelConverter()
         self._decoder: Iterator[Any] | None = None
@@ -73,6 +76,7 @@ class KeptFrames:
         self._broken: set[int] = set()  # groups that begin what is damaged
         #: Whether something could not be decoded since.
         self._is_broken = False
+        self._fed_pts = 0  # presentation time of the latest picture that the decoder has
         self._recent: OrderedDict[int, Any] = OrderedDict()
 
     def read(self, number: int) -> Image | None:
@@ -158,6 +162,7 @@ class KeptFrames:
         # What comes out before the key frame lacks its reference.
         self._front = self._key_pts = self._index.group(group).key_pts
         self._front -= 1
+        self._fed_pts = self._key_pts
         self._decoder = self._frames(group)
 
     def _frames(self, group: int) -> Iterator[Any]:
@@ -171,6 +176,7 @@ class KeptFrames:
                     return
                 following += 1
             at += 1
+            self._fed_pts = max(self._fed_pts, packet.pts or 0)
             self._is_broken = self._is_broken or packet.is_corrupt
             try:
                 yield from packet.decode()
@@ -178,8 +184,13 @@ class KeptFrames:
                 self._is_broken = True
 
     def _decode_to(self, pts: int) -> Any:
-        """Return the picture of a time; None if it is passed, or decoding has come to its end."""
+        """Return the picture of a time; None if it is passed, or decoding has come to its end.
+
+        Pictures that were decoded before it, and are shown after it, come out as well: only then
+        is it known whether they are damaged.
+        """
         assert self._decoder is not None
+        found, until = None, pts
         for frame in self._decoder:
             if frame.pts is None or frame.pts < self._key_pts:
                 continue
@@ -187,11 +198,11 @@ class KeptFrames:
             self._keep(frame)
             self._front = max(self._front, frame.pts)
             if frame.pts == pts:
-                return frame
-            if frame.pts > pts:
-                return None
+                found, until = frame, self._fed_pts
+            if frame.pts >= until or (found is not None and self._is_broken):
+                return found
         self._decoder = None
-        return None
+        return found
 
     def _keep(self, frame: Any) -> None:
         size = sum(plane.buffer_size for plane in frame.planes)

@@ -13,6 +13,7 @@ from dgrec.format.digest import (
     distance,
     fingerprint,
     signature,
+    signatures,
     vectors,
 )
 from dgrec.format.encode import Row, build_batch
@@ -137,6 +138,7 @@ __all__ = [
     "seal",
     "signals_of",
     "signature",
+    "signatures",
     "since_start",
     "source_size",
     "utc_ns",

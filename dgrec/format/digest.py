@@ -39,24 +39,25 @@ _COMMON = 0.1
 
 
 class Fingerprint(NamedTuple):
-    """The digest and the signature of a picture; None: there was no picture."""
+    """What is taken of a picture before it can change; None: there was no picture."""
 
     digest: int | None
-    signature: bytes | None
+    #: The pixels that its signature is made of (`signatures`), later and for many pictures at once.
+    sample: _Array | None
 
 
 NO_FINGERPRINT: Final = Fingerprint(None, None)
 
 
 def fingerprint(image: Any) -> Fingerprint:
-    """Return digest and signature of what a model is given.
+    """Return what a row keeps of what a model is given.
 
     Args:
         image: An array, a picture of PIL's (taken as the array that NumPy makes of it), or bytes.
-            Anything else, such as the name of a file, has neither.
+            Anything else, such as the name of a file, has no fingerprint.
     """
     array = _array(image)
-    return NO_FINGERPRINT if array is None else Fingerprint(_digest(array), _signature(array))
+    return NO_FINGERPRINT if array is None else Fingerprint(_digest(array), _sample(array))
 
 
 def digest(image: Any) -> int | None:
@@ -71,7 +72,18 @@ def digest(image: Any) -> int | None:
 def signature(image: Any) -> bytes | None:
     """Return the brightness of 32 cells of a picture, which `distance` compares."""
     array = _array(image)
-    return None if array is None else _signature(array)
+    return None if array is None else signatures([_sample(array)])[0]
+
+
+def signatures(samples: Sequence[_Array | None]) -> list[bytes | None]:
+    """Return the signatures of pictures, given the samples of their fingerprints."""
+    first = samples[0]
+    if first is not None and first.dtype == np.uint8 and len(samples) > 1:
+        shape = first.shape
+        alike = [each for each in samples if each is not None and each.shape == shape]
+        if len(alike) == len(samples) and {each.dtype for each in alike} == {first.dtype}:
+            return list(_signatures(np.stack(alike)))
+    return [None if each is None else _signatures(each[None])[0] for each in samples]
 
 
 def distance(first: bytes, second: bytes) -> float:
@@ -101,20 +113,22 @@ def vectors(signatures: Sequence[bytes]) -> _Array:
 
 
 def _array(image: Any) -> _Array | None:
-    if isinstance(image, bytes | bytearray | memoryview):
-        image = np.frombuffer(image, np.uint8)
-    elif hasattr(image, "getchannel"):  # of PIL
-        image = np.asarray(image)
+    try:
+        if isinstance(image, bytes | bytearray | memoryview):
+            image = np.frombuffer(image, np.uint8)
+        elif hasattr(image, "getchannel"):  # of PIL
+            image = np.asarray(image)
+    except Exception:  # a picture that cannot be read: the model will say why
+        return None
     if isinstance(image, np.ndarray) and image.dtype.kind in "biuf" and image.size:
         return image
     return None
 
 
 def _digest(array: _Array) -> int:
-    values = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     seed = _seed(array.shape, array.dtype.str)
     # Without its lowest bit it fits the signed integers that every reader of Parquet has.
-    return xxhash.xxh3_64_intdigest(values.data, seed) >> 1
+    return xxhash.xxh3_64_intdigest(np.ascontiguousarray(array).data, seed) >> 1
 
 
 @lru_cache(maxsize=256)
@@ -122,23 +136,27 @@ def _seed(shape: tuple[int, ...], dtype: str) -> int:
     return xxhash.xxh3_64_intdigest(f"{shape} {dtype}".encode())
 
 
-def _signature(array: _Array) -> bytes | None:
+def _sample(array: _Array) -> _Array | None:
+    """Return pixels of a picture: all would take longer than the digest."""
     if array.ndim not in (2, 3):
         return None
+    down, across = max(1, array.shape[0] // _LEAST_ROWS), max(1, array.shape[1] // _LEAST_COLUMNS)
+    rows, columns = slice(down // 2, None, down), slice(across // 2, None, across)
+    if array.ndim == 2:
+        return array[rows, columns].copy()
     # The middle one of three is green, of RGB as of BGR.
-    plane = array if array.ndim == 2 else array[..., 1 if array.shape[2] > 1 else 0]
-    down, across = max(1, plane.shape[0] // _LEAST_ROWS), max(1, plane.shape[1] // _LEAST_COLUMNS)
-    points = plane[down // 2 :: down, across // 2 :: across]
-    rows, columns, steps = _layout(points.shape)
-    if points.dtype == np.uint8:
-        means = rows @ points.astype(np.float32) @ columns * steps
-    else:
-        with np.errstate(all="ignore"):  # of floats that are no brightness
-            levels = points.astype(np.float32) * np.float32(_levels(points))
-            means = np.nan_to_num(rows @ levels @ columns * steps).clip(0, 255 * _STEPS)
+    return array[rows, columns, 1 if array.shape[2] > 1 else 0].copy()
+
+
+def _signatures(samples: _Array) -> list[bytes]:
+    rows, columns, steps = _layout(samples.shape[1:])
+    with np.errstate(all="ignore"):  # of floats that are no brightness
+        levels = samples.astype(np.float32) * np.float32(_levels(samples))
+        means = np.nan_to_num(rows @ levels @ columns * steps).clip(0, 255 * _STEPS)
+    cells = (means + np.float32(0.5)).astype(_CELL)
     # High bytes first: they hardly change from frame to frame, and compress well together.
-    cells = (means + np.float32(0.5)).astype(_CELL).reshape(-1, 1).view(np.uint8)
-    return cells[:, ::-1].T.tobytes()
+    planes = cells.view(np.uint8).reshape(len(samples), -1, _CELL.itemsize)[..., ::-1]
+    return [each.T.tobytes() for each in planes]
 
 
 @lru_cache(maxsize=256)
@@ -158,8 +176,11 @@ def _parts(size: int, count: int) -> _Array:
     return is_in.astype(np.float32)
 
 
-def _levels(points: _Array) -> float:
+def _levels(samples: _Array) -> float:
     """Return how many levels of 255 a unit of the values is."""
-    if points.dtype.kind == "f":  # in [0, 1], or like bytes
-        return 1.0 if points.max() > 1 else 255.0
-    return 255.0 if points.dtype == np.bool_ else 255 / np.iinfo(points.dtype).max
+    kind = samples.dtype
+    if kind == np.bool_:
+        return 255.0
+    if kind.kind == "f":  # in [0, 1], or like bytes
+        return 1.0 if samples.max() > 1 else 255.0
+    return 1.0 if samples.max() <= 255 else 255 / float(np.iinfo(kind).max)

@@ -20,6 +20,7 @@ import pyarrow as pa
 from dgrec.format import json_values
 from dgrec.format.arrays import NullColumns, compact, is_utf8, nested_array, number_array
 from dgrec.format.detections import detections_column
+from dgrec.format.digest import signatures
 from dgrec.format.masks import MaskMode
 from dgrec.format.schema import SCHEMA, STAGE_KEYS
 from dgrec.format.signals import Signal, signals_column
@@ -74,7 +75,8 @@ class Row(NamedTuple):
     signals: Sequence[Signal] = ()
     #: Of the pixels that were inferred.
     pixel_digest: int | None = None
-    pixel_signature: bytes | None = None
+    #: The `Fingerprint.sample` of which their signature is made.
+    pixel_sample: np.ndarray[Any, Any] | None = None
 
 
 _DROPPED_NAMES = ("dropped_camera", "dropped_queue", "dropped_writer")
@@ -87,7 +89,6 @@ _COPIED_NAMES = (
     "video_frame",
     "video_state",
     "pixel_digest",
-    "pixel_signature",
     *_DROPPED_NAMES,
 )
 _NANOSECOND_NAMES = ("captured_ns", "completed_ns", "read_ns", "recorder_ns")
@@ -138,6 +139,11 @@ def build_batch(
         "latency_ms": _durations(latency_ms),
         "timing": timing,
         "detections": detections_column(results, masks, losses),
+        "pixel_signature": (
+            pa.array(signatures(fields["pixel_sample"]), pa.binary())
+            if any(sample is not None for sample in fields["pixel_sample"])
+            else _NULLS.get("pixel_signature", len(rows))
+        ),
         "signals": (
             signals_column(fields["signals"])
             if any(fields["signals"])

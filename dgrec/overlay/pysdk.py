@@ -131,6 +131,8 @@ def result_class_of(type_name: str) -> Any:
 
 # --- results inside of results ---
 
+_HOLD_NOTHING = frozenset({float, int, str, bool, type(None), np.ndarray})
+
 
 def with_inner_results(value: Any, settings: Mapping[str, Any]) -> Any:
     """Return a value with PySDK's own objects for the results in it."""
@@ -139,9 +141,13 @@ def with_inner_results(value: Any, settings: Mapping[str, Any]) -> Any:
         by_id = {int(key): label for key, label in labels.items()}
         return pysdk_result(value._described, value, None, settings, by_id)
     if type(value) is list:
+        if _HOLD_NOTHING.issuperset(map(type, value)):
+            return value
         items = [with_inner_results(item, settings) for item in value]
         return items if any(map(_is_other, items, value)) else value
     if type(value) is dict:
+        if _HOLD_NOTHING.issuperset(map(type, value.values())):
+            return value
         parts = {key: with_inner_results(item, settings) for key, item in value.items()}
         return parts if any(map(_is_other, parts.values(), value.values())) else value
     return value
@@ -230,9 +236,11 @@ def _with_recorded_hashes(results: Any, hashes: Mapping[str, int]) -> Any:
     copies = []
     for detection in results:
         label = detection.get("label") if isinstance(detection, dict) else None
-        if isinstance(label, str) and label in hashes and "category_id" not in detection:
+        known = hashes.get(label) if isinstance(label, str) else None
+        # The hash of another process.
+        if known is not None and known != hash(label) and "category_id" not in detection:
             hashed = _HashedLabel(label)
-            hashed.recorded_hash = hashes[label]
+            hashed.recorded_hash = known
             detection = {**detection, "label": hashed}
         copies.append(detection)
     return copies

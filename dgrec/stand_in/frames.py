@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dgrec.errors import DamagedSessionError
 from dgrec.format import DecodeError, RestoredFrame, restore, utc_ns
 from dgrec.session import Session
 
-__all__ = ["Frames", "RecordedFrame", "empty_frame"]
+__all__ = ["Frames", "RecordedFrame"]
 
 
 @dataclass(slots=True)
@@ -54,7 +57,20 @@ class Frames:
             restored, None if stamp is None else utc_ns(stamp), row.get("latency_ms")
         )
 
+    def empty(self) -> RecordedFrame:
+        """Return a frame of which nothing was recorded: without detections, all background."""
+        results: list[Any] = []
+        if self._map_shape is not None:
+            results = [{"data": np.zeros(*self._map_shape)}]
+        return RecordedFrame(RestoredFrame(results, {}, "", {}), None, None)
 
-def empty_frame() -> RecordedFrame:
-    """Return a frame of which nothing was recorded."""
-    return RecordedFrame(RestoredFrame([], {}, "", {}), None, None)
+    @functools.cached_property
+    def _map_shape(self) -> tuple[tuple[int, ...], Any] | None:
+        """Shape and type of the class maps that the model gives; None for other results."""
+        if self.metadata.get("model", {}).get("result_type") != "Segmentation" or not len(self):
+            return None
+        try:
+            data = self.at(0).restored.results[0]["data"]
+            return data.shape, data.dtype
+        except (AttributeError, LookupError, TypeError):
+            return None

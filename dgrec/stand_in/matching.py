@@ -137,8 +137,7 @@ def _check_order(session: Session, match: str) -> None:
     lost = [totals.get(name) for name in ("skipped", "dropped")]
     if match == "auto" and lost == [0, 0] and not session.metadata.get("clip"):
         warnings.warn(
-            f"{session.path}: has no digests of pixels (an earlier version of dgrec recorded it): "
-            "its results are given in order",
+            f"{session.path}: has no digests of its pictures: its results are given in order",
             stacklevel=2,
         )
         return
@@ -148,8 +147,8 @@ def _check_order(session: Session, match: str) -> None:
         count = "an unknown number of frames" if known is None else counted(known, "frame")
         why = f", and {count} of its source were not inferred"
     raise ModelError(
-        f"{session.path}: has no digests of pixels (an earlier version of dgrec recorded it){why}; "
-        "match='order' gives its results in order all the same"
+        f"{session.path}: has no digests of its pictures{why}; match='order' gives its results in "
+        "order all the same"
     )
 
 

@@ -6,10 +6,11 @@ import functools
 from dataclasses import dataclass
 from typing import Any
 
+from dgrec.analyzers import Drawing, recorded_time
 from dgrec.format import RestoredFrame, result_values
-from dgrec.overlay import fill_result
+from dgrec.overlay import fill_result, plain_class
 
-__all__ = ["Recorded", "recorded_class"]
+__all__ = ["Recorded", "as_recorded", "drawn_class", "recorded_class", "timed_class"]
 
 
 @dataclass(slots=True)
@@ -23,18 +24,55 @@ class Recorded:
 
 
 @functools.cache
-def recorded_class(result_class: Any) -> Any:
-    """Return a subclass whose constructor takes recorded results.
+def recorded_class(own: Any) -> Any:
+    """Return a subclass of a class of PySDK's, whose constructor takes recorded results.
 
     PySDK's own constructors turn the model's output into results, which recorded ones are already.
-    Analyzers subclass it, and run at the end of its constructor, as they do live.
     """
-    own: Any = result_values.pysdk_class(result_class)
 
     def construct(self: Any, **arguments: Any) -> None:
         recorded: Recorded = arguments.pop("conversion")
         results = arguments.pop("inference_results")
         fill_result(self, own, recorded.frame, results, **arguments)
 
-    name = result_class.__name__
-    return type(name, (result_class,), {"__init__": construct, "_dgrec_class": result_class})
+    return type(own.__name__, (own,), {"__init__": construct})
+
+
+def as_recorded(chosen: Any) -> Any:
+    """Return a class whose constructors all run but PySDK's, which takes recorded results.
+
+    Args:
+        chosen: PySDK's, a program's own, or one with analyzers: these run in its constructor.
+    """
+    own: Any = result_values.pysdk_class(chosen)
+    base = recorded_class(own)
+    # Python looks for the next constructor in the order of the bases: `base` is before `own`.
+    return base if chosen is own else type(chosen.__name__, (chosen, base), {})
+
+
+def timed_class(chosen: Any) -> Any:
+    """Return a class with analyzers, which get the time of the frame when they draw, too."""
+
+    def draw(result: Any) -> Any:
+        with recorded_time(result._completed_ns):
+            return chosen.image_overlay.fget(result)
+
+    return type(chosen.__name__, (chosen,), {"image_overlay": property(draw)})
+
+
+def drawn_class(chosen: Any, results: Any, drawing: Drawing) -> Any:
+    """Return the class that a finished result has: the one that it would have live.
+
+    Args:
+        drawing: What recorded analyzers draw on the overlay, if none are attached.
+    """
+    plain = plain_class(chosen, results)
+    return _with_drawing(plain, drawing) if drawing.analyzers else plain
+
+
+@functools.lru_cache(8)
+def _with_drawing(result_class: Any, drawing: Drawing) -> type:
+    def draw(result: Any) -> Any:
+        return drawing.draw(result, result_class.image_overlay.fget(result))
+
+    return type(result_class.__name__, (result_class,), {"image_overlay": property(draw)})

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from degirum._ext_zoo_accessor import ExtModelBase
 from degirum.exceptions import DegirumException
 from degirum.model import Model
 
-from dgrec.analyzers import added_by, recorded_time
-from dgrec.errors import ModelError
-from dgrec.format import OVERLAY_SETTINGS
-from dgrec.overlay import (
-    as_pysdk,
-    plain_class,
-    result_class_of,
-    with_inner_results,
-)
-from dgrec.stand_in.frames import Frames, RecordedFrame, empty_frame
+from dgrec.analyzers import Drawing, drawing_of, recorded_time, remove_added
+from dgrec.errors import DgrecError, ModelError
+from dgrec.format import OVERLAY_SETTINGS, result_values
+from dgrec.overlay import as_pysdk, result_class_of, with_inner_results
+from dgrec.stand_in.door import HOST
+from dgrec.stand_in.frames import Frames, RecordedFrame
 from dgrec.stand_in.matching import Matcher
-from dgrec.stand_in.results import Recorded, recorded_class
+from dgrec.stand_in.results import Recorded, as_recorded, drawn_class, timed_class
+from dgrec.stand_in.run import from_the_first, run
 from dgrec.stand_in.settings import FIXED, LIMITS, Limit, kept, recorded_limits
 
-__all__ = ["SessionModel", "StandInError", "device_of"]
+__all__ = ["PACES", "SessionModel", "StandInError", "device_of"]
 
-_TIMING = "Timing"
+PACES = ("fast", "recorded")
+_NOTHING = Drawing()
 
 
 class StandInError(ModelError, DegirumException):  # type: ignore[misc]
@@ -45,6 +43,9 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
 
     Args:
         how: ``match``, ``missing`` and ``pace``: see `dgrec.model`.
+
+    Raises:
+        StandInError: The session cannot stand in for a model, or not that way.
     """
 
     def __init__(
@@ -58,25 +59,38 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
     ) -> None:
         super().__init__(name, parameters, device, num_devices)
         how = how or {}
-        self._frames = Frames(Path(parameters.ModelPath))
+        self.pace = how.get("pace", "fast")
+        if self.pace not in PACES:
+            raise StandInError(f"pace={self.pace!r}: expected {', '.join(PACES)}")
+        try:
+            self._frames = Frames(Path(parameters.ModelPath))
+            self._matcher = Matcher(
+                self._frames.session, how.get("match", "auto"), how.get("missing", "error")
+            )
+        except DgrecError as error:
+            raise StandInError(str(error)) from None
+        self._host = HOST  # as PySDK's models of AI servers have it
+        self._one_by_one = _OneByOne()
         metadata = self._frames.metadata
         described = metadata.get("model", {})
-        self._matcher = Matcher(
-            self._frames.session, how.get("match", "auto"), how.get("missing", "error")
-        )
         self._label_dict = {int(key): text for key, text in described.get("labels", {}).items()}
         self._recorded_shape = described.get("input_shape")
-        parameters_then = described.get("parameters")
-        if not isinstance(parameters_then, dict):
-            parameters_then = {}
-        self._fixed = {name: parameters_then[name] for name in FIXED if name in parameters_then}
-        self._recorded_limits = recorded_limits(parameters_then)
+        #: Whether the model takes pictures; what others take is not looked at.
+        self.takes_pictures = "Image" in parameters.InputType
+        self._devices = [n for n in described.get("devices") or [] if type(n) is int] or [0]
+        recorded = described.get("parameters")
+        if not isinstance(recorded, dict):
+            recorded = {}
+        self._fixed = {name: recorded[name] for name in FIXED if name in recorded}
+        self._recorded_limits = recorded_limits(recorded)
         self._limits: dict[str, float] = dict(self._recorded_limits)
-        self._added_by_analyzers = [
-            added_by(str(entry.get("class"))) for entry in metadata.get("analyzers", [])
-        ]
-        self._given: list[RecordedFrame] = []
-        self._set_recorded(metadata)
+        self._recorded_classes: set[Any] = set()
+        #: What the session says of the analyzers whose results it has.
+        self.recorded_analyzers = metadata.get("analyzers", [])
+        self._drawing = drawing_of(metadata)
+        self._classes = _Classes()
+        self._set_recorded(metadata, recorded)
+        self._overlay_before = self._overlay()
 
     # --- what PySDK asks for ---
 
@@ -101,97 +115,203 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
     def device_type(self, value: str | list[str]) -> None:
         pass
 
-    def get_inference_results_class(self) -> type:
-        """Return the class of results: one that analyzers can be attached to."""
-        chosen = self._custom_postprocessor
-        if chosen is None:
-            chosen = result_class_of(self.get_inference_results_type())
-        found: type = chosen if hasattr(chosen, "_dgrec_class") else recorded_class(chosen)
-        return found
+    @property
+    def devices_available(self) -> list[int]:
+        """The recorded devices."""
+        return list(self._devices)
 
-    def predict_batch(self, data: Any) -> Iterator[Any]:
-        """Yield the recorded result of each picture."""
-        self._matcher.rewind()
-        yield from super().predict_batch(data)
+    @property
+    def devices_selected(self) -> list[int]:
+        """The recorded devices, or those that were chosen, of which none is needed."""
+        return list(self._devices)
 
-    @contextmanager
+    @devices_selected.setter
+    def devices_selected(self, value: list[int]) -> None:
+        self._devices = list(value)
+
+    @property
+    def output_class_set(self) -> list[Any]:
+        """Labels or category ids of the results that are yielded; empty: all."""
+        chosen: list[Any] = Model.output_class_set.fget(self)
+        return chosen
+
+    @output_class_set.setter
+    def output_class_set(self, value: Any) -> None:
+        before = Model.output_class_set.fget(self)
+        Model.output_class_set.fset(self, value)
+        recorded, chosen = self._recorded_classes, set(Model.output_class_set.fget(self))
+        if recorded and not (chosen and self._ids(chosen) <= self._ids(recorded)):
+            Model.output_class_set.fset(self, before)
+            raise StandInError(
+                f"output_class_set={sorted(chosen)}: the session was recorded with "
+                f"{sorted(recorded)}, and holds no other results; record it again without"
+            )
+
+    def predict(self, data: Any) -> Any:
+        """Return the recorded result of a picture: in order, that of the next frame."""
+        with self._one_by_one.inside():
+            return super().predict(data)
+
+    def _predict_impl(self, sources: Callable[[], Iterator[Any]]) -> Any:
+        is_next = self._one_by_one.is_inside
+        return run(self, self._matcher if is_next else from_the_first(self._matcher), sources)
+
+    @contextlib.contextmanager
     def _predict_handler(self) -> Iterator[None]:
-        self._given.clear()
-        self._runtime = _Runtime(self)
-        forward = self._preprocessor.forward
-        self._preprocessor.forward = lambda data: self._taken(data, forward)
-        try:
-            yield
-        finally:
-            self._preprocessor.forward = forward
-            self._runtime.callback = None
+        yield  # each run has its own
 
-    def _taken(self, data: Any, forward: Any) -> tuple[list[Any], list[dict[str, Any]]]:
-        """Return the picture as the model's input: resizing it would be of no use."""
-        is_plain = isinstance(data, np.ndarray) and not self._save_model_image
-        if is_plain and data.ndim == 3 and self._preprocessor.image_backend == "opencv":
-            return [data], [{"image_input": data, "image_result": None}]
-        if is_plain and data.ndim != 3:  # a tensor or sound
-            return [data], [{}]
-        info = forward(data)[1]
-        return [info[0].get("image_input")], info
+    # --- what a run asks for ---
 
-    def _create_postprocessor(self, inference_results: Any, inference_info: Any) -> Any:
-        frame = self._given.pop(0)
-        info = inference_info["preprocessed_info"][0]
+    def frame_of(self, picture: Any, matcher: Matcher) -> RecordedFrame:
+        """Return the frame that a picture is, with values of its own.
+
+        Raises:
+            DgrecError: It was not recorded, or cannot be read.
+        """
+        position = matcher.find(picture)
+        return self._frames.empty() if position is None else self._frames.at(position)
+
+    def result_of(self, frame: RecordedFrame, info: Mapping[str, Any]) -> Any:
+        """Return the result object of a frame."""
         restored = frame.restored
-        info["converter"] = Recorded(restored)
-        is_plain = self._custom_postprocessor is None
-        if not is_plain:
-            self._remove_added(restored)
+        chosen = self._custom_postprocessor
+        if chosen is not None:
+            restored.attributes.clear()
+            ran = [str(entry.get("class")) for entry in self.recorded_analyzers]
+            remove_added(restored.results, {}, ran)
+        results = with_inner_results(restored.results, {})
+        if self._limits != self._recorded_limits and isinstance(results, list):
+            results = self._kept(results)
+        # PySDK sets it afterwards, and it is in no result of a model that does not measure time.
+        restored.timing = {}
+        view = _View(self, restored.described)
+        of_its_kind = view.class_of(chosen)
+        made, finished = self._classes.of(of_its_kind)
+        view.get_inference_results_class = lambda: made
+        preprocessed = info["preprocessed_info"]
+        first = preprocessed[0] if isinstance(preprocessed, list) else preprocessed
+        first["converter"] = Recorded(restored)
         with recorded_time(frame.completed_ns):
-            result = super()._create_postprocessor(inference_results, inference_info)
-        if is_plain:
-            result.__class__ = plain_class(type(result)._dgrec_class, result._inference_results)
+            result = Model._create_postprocessor(view, results, info)
+        result._completed_ns = frame.completed_ns
+        drawing = self._drawing if chosen is None else _NOTHING
+        result.__class__ = drawn_class(finished, result._inference_results, drawing)
         return result
 
     # --- inside ---
 
-    def _result_of(self, picture: Any) -> Any:
-        """Return the recorded results of a picture, as a runtime gives them to PySDK."""
-        position = self._matcher.find(picture)
-        frame = empty_frame() if position is None else self._frames.at(position)
-        self._given.append(frame)
-        results = with_inner_results(frame.restored.results, {})
-        if self._limits != self._recorded_limits and isinstance(results, list):
-            by_class = self._fixed.get("output_use_regular_nms") is not False
-            chosen = kept(results, self._limits, self._recorded_limits, by_class=by_class)
-            results = [results[index] for index in chosen]
-        if not self.measure_time:
-            frame.restored.timing = {}
-        elif isinstance(results, list):
-            if not (results and isinstance(results[0], dict)):
-                results = [{}, *results]
-            results[0][_TIMING] = frame.restored.timing
-        return results
+    def _kept(self, results: list[Any]) -> list[Any]:
+        """Return the results that the settings let through, which are not the recorded ones."""
+        by_class = self._fixed.get("output_use_regular_nms") is not False
+        chosen = kept(results, self._limits, self._recorded_limits, by_class=by_class)
+        return [results[index] for index in chosen]
 
-    def _remove_added(self, restored: Any) -> None:
-        """Remove what analyzers had added: those that are attached now add it again."""
-        for keys, attributes in self._added_by_analyzers:
-            for name in attributes:
-                restored.attributes.pop(name, None)
-            for item in restored.results if isinstance(restored.results, list) else ():
-                for key in keys if isinstance(item, dict) else ():
-                    item.pop(key, None)
+    def _ids(self, classes: set[Any]) -> set[Any]:
+        """Return category ids, as far as labels have one."""
+        ids = {text: number for number, text in self._label_dict.items()}
+        return {ids.get(each, each) for each in classes}
 
-    def _set_recorded(self, metadata: Any) -> None:
+    def _overlay(self) -> dict[str, Any]:
+        return {name: getattr(self, f"_overlay_{name}") for name in OVERLAY_SETTINGS}
+
+    def _set_recorded(self, metadata: Any, parameters: Mapping[str, Any]) -> None:
         overlay = metadata.get("overlay", {})
         for name in OVERLAY_SETTINGS:
             if name in overlay:
                 setattr(self, f"_overlay_{name}", as_pysdk(name, overlay[name]))
-        described = metadata.get("model", {})
-        if described.get("image_backend") == "pil":
-            self.image_backend = "pil"
-        if fill := overlay.get("fill_color"):
-            self.input_letterbox_fill_color = tuple(fill)
-        for name, value in (*self._fixed.items(), *self._recorded_limits.items()):
-            with suppress(DegirumException, RuntimeError, TypeError, ValueError):  # of the file
+        if self.takes_pictures:
+            if metadata.get("model", {}).get("image_backend") == "pil":
+                self.image_backend = "pil"
+            if fill := overlay.get("fill_color"):
+                self.input_letterbox_fill_color = tuple(fill)
+        chosen = {**self._fixed, **self._recorded_limits}
+        if (space := parameters.get("input_numpy_colorspace")) is not None:
+            chosen["input_numpy_colorspace"] = space
+        for name, value in chosen.items():
+            # The file may say anything; PySDK refuses what it cannot be.
+            with contextlib.suppress(DegirumException, RuntimeError, TypeError, ValueError):
                 getattr(Model, name).fset(self, value)
+        result_type = str(metadata.get("model", {}).get("result_type") or "None")
+        if self.get_inference_results_type() != result_type:
+            self.inference_results_type = result_type
+        classes = parameters.get("output_class_set")
+        if isinstance(classes, list) and classes:
+            with contextlib.suppress(DegirumException, TypeError):
+                self.output_class_set = classes
+                self._recorded_classes = set(classes)
+
+
+class _View:
+    """A model, as the results of one frame see it: they may be of another kind than the others."""
+
+    get_inference_results_class: Any
+
+    def __init__(self, model: SessionModel, described: Mapping[str, Any]) -> None:
+        self._model = model
+        self._described = described.get("model", {})
+        if described:
+            now, before = model._overlay(), model._overlay_before
+            for name, value in described.get("overlay", {}).items():
+                if name in now and now[name] == before[name]:  # the program did not change it
+                    setattr(self, f"overlay_{name}", as_pysdk(name, value))
+            if "labels" in self._described:
+                labels = self._described["labels"].items()
+                self.label_dictionary = {int(key): text for key, text in labels}
+            if "input_shape" in self._described:
+                self.input_shape = self._described["input_shape"]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def class_of(self, chosen: Any) -> Any:
+        """Return the class of the result.
+
+        Args:
+            chosen: The program's own, or one with analyzers; None: PySDK's.
+        """
+        own_type = self._described.get("result_type")
+        if chosen is not None and own_type is None:
+            return chosen
+        own = result_class_of(own_type or self._model.get_inference_results_type())
+        if chosen is None:
+            return own
+        if result_values.pysdk_class(chosen) is own or "_analyzers" not in vars(chosen):
+            return chosen
+        from degirum_tools.analyzers import subclass_result_with_analyzers
+
+        return subclass_result_with_analyzers(own, chosen._analyzers)
+
+
+class _Classes:
+    """The last result class, with what makes its results and what they are in the end.
+
+    A program makes a class each time that it attaches analyzers, and all are not kept for ever.
+    """
+
+    def __init__(self) -> None:
+        self._last: tuple[Any, tuple[Any, Any]] = (None, (None, None))
+
+    def of(self, chosen: Any) -> tuple[Any, Any]:
+        known, found = self._last
+        if known is not chosen:
+            has_analyzers = hasattr(chosen, "_analyzers")
+            found = as_recorded(chosen), timed_class(chosen) if has_analyzers else chosen
+            self._last = chosen, found
+        return found
+
+
+class _OneByOne(threading.local):
+    """Whether this thread is inside of `SessionModel.predict`."""
+
+    is_inside = False
+
+    @contextlib.contextmanager
+    def inside(self) -> Iterator[None]:
+        self.is_inside = True
+        try:
+            yield
+        finally:
+            self.is_inside = False
 
 
 def _limit_property(limit: Limit) -> property:
@@ -230,15 +350,3 @@ for _limit in LIMITS:
     setattr(SessionModel, _limit.property, _limit_property(_limit))
 for _name in FIXED:
     setattr(SessionModel, _name, _fixed_property(_name))
-
-
-class _Runtime:
-    """What PySDK takes for the inference engine."""
-
-    def __init__(self, model: SessionModel) -> None:
-        self._model = model
-        self.callback: Any = model._result_callback
-
-    def predict(self, data: list[Any], info: str) -> None:
-        """Give the results of a picture."""
-        self.callback(self._model._result_of(data[0]))

@@ -20,7 +20,7 @@ from dgrec.video.access_points import is_random_access_point, nal_length_size
 from dgrec.video.container import open_container, use_one_thread
 from dgrec.video.http_body import digest_of_answer, quoted
 from dgrec.video.named_files import named_files
-from dgrec.video.packets import KeptPacket, PacketFormat, copy_of
+from dgrec.video.packets import MOST_REORDERED, KeptPacket, PacketFormat, copy_of
 from dgrec.video.picture import Image, PixelConverter
 from dgrec.video.pyav import import_av
 from dgrec.video.reader import Picture, VideoReader
@@ -34,6 +34,7 @@ from dgrec.video.writer import (
 )
 
 __all__ = [
+    "MOST_REORDERED",
     "ContainerFile",
     "Image",
     "KeptPacket",

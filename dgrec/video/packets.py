@@ -10,14 +10,23 @@ from dgrec.errors import VideoError
 from dgrec.video.access_points import is_random_access_point, nal_length_size
 from dgrec.video.pyav import import_av
 
-__all__ = ["KEPT_CODECS", "KeptPacket", "PacketFormat", "copy_of", "kept_packet", "packet_format"]
+__all__ = [
+    "KEPT_CODECS",
+    "MOST_REORDERED",
+    "KeptPacket",
+    "PacketFormat",
+    "PacketOrder",
+    "copy_of",
+    "kept_packet",
+    "packet_format",
+]
 
 #: What FFmpeg's names of the codecs that can be kept are called in metadata.
 KEPT_CODECS = {"h264": "h264", "hevc": "h265", "mjpeg": "mjpeg"}
 #: Those whose packets need parameters that stand before the first of them.
 _WITH_PARAMETERS = ("h264", "hevc")
 #: The limit of H.264 and HEVC.
-_MOST_REORDERED = 16
+MOST_REORDERED = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +53,23 @@ class PacketFormat:
         return KEPT_CODECS[self.codec]
 
     @property
+    def may_reorder(self) -> bool:
+        """Whether pictures may be stored in another order than they are shown in.
+
+        A stream may begin to do that at any time, whatever ``reordered`` says.
+        """
+        return self.codec in _WITH_PARAMETERS
+
+    @property
+    def conceals_from_pictures(self) -> bool:
+        """Whether a decoder that gets the same packets makes the same of damaged ones.
+
+        Of H.264 FFmpeg makes missing parts up from other pictures; of other codecs it leaves in
+        them what the memory held before.
+        """
+        return self.codec == "h264"
+
+    @property
     def has_start_codes(self) -> bool:
         """Whether parameters may stand in front of any packet, as they do in network streams."""
         return self.codec in _WITH_PARAMETERS and self.extradata[:1] == b"\0"
@@ -61,7 +87,8 @@ class KeptPacket:
     Attributes:
         packet: PyAV's packet.
         number: Its number among the packets of its connection.
-        order: Its presentation time, in the stream's own time base; None if it has none.
+        order: Its presentation time, in the stream's own time base; None if it has none. Where the
+            source starts to count anew, it is moved behind all that came before.
         is_exact: Whether a decoder that begins with it gives all pictures exactly that are shown
             from it on, wherever in a file it stands.
         starts: The same at the beginning of a file, where it may be the first of its connection.
@@ -69,6 +96,8 @@ class KeptPacket:
             are shown; None while no picture has come out of it.
         captured_ns: When that picture was captured.
         is_damaged: Whether it is incomplete, or a part of its picture was made up.
+        is_spoiled: Whether a damaged picture is shown before it that is stored after it. It is
+            decoded differently where decoding begins here, and what follows may be, too.
     """
 
     format: PacketFormat
@@ -80,10 +109,48 @@ class KeptPacket:
     place: int | None = None
     captured_ns: int = 0
     is_damaged: bool = False
+    is_spoiled: bool = False
 
     @property
     def size(self) -> int:
         return int(self.packet.size)
+
+    def is_shown_after(self, other: KeptPacket) -> bool:
+        """Return whether its picture is shown after another; True if their times do not say."""
+        return self.order is None or other.order is None or self.order > other.order
+
+
+class PacketOrder:
+    """Presentation times that never start anew: a source may be joined from several recordings."""
+
+    def __init__(self) -> None:
+        self._shift = 0
+        self._latest = 0
+        #: When the last packet was decoded, and the last key frame shown.
+        self._dts: int | None = None
+        self._key: int | None = None
+
+    def of(self, packet: Any) -> int | None:
+        """Return the time of the next packet; None if it has none."""
+        before = self._dts if packet.dts is not None else self._key
+        now = packet.dts
+        if now is None and packet.is_keyframe:
+            now = packet.pts
+        if before is not None and now is not None and now < before:
+            self._shift = self._latest + _NEW_START - now
+        if packet.dts is not None:
+            self._dts = packet.dts
+        if packet.is_keyframe and packet.pts is not None:
+            self._key = packet.pts
+        if packet.pts is None:
+            return None
+        order = int(packet.pts) + self._shift
+        self._latest = max(self._latest, order)
+        return order
+
+
+#: So much later than all before comes what starts anew: more than pictures are reordered by.
+_NEW_START = 1 << 33
 
 
 def packet_format(stream: Any, first: Any, ahead: int) -> PacketFormat:
@@ -109,7 +176,7 @@ def packet_format(stream: Any, first: Any, ahead: int) -> PacketFormat:
             container.mux(copy_of(first, copied, 0, 0, stream.time_base))
         size = int(context.width), int(context.height)
         # One more than the decoder waits for, which it may find out to be too few.
-        reordered = min(ahead + 1, _MOST_REORDERED) if context.has_b_frames else 0
+        reordered = min(ahead + 1, MOST_REORDERED) if context.has_b_frames else 0
         known = PacketFormat(codec, extradata, size, reordered, made.getvalue())
         with av.open(io.BytesIO(), "w", format="mp4") as trial:
             added = known.add_stream(trial)
@@ -120,21 +187,29 @@ def packet_format(stream: Any, first: Any, ahead: int) -> PacketFormat:
 
 
 def copy_of(
-    packet: Any, stream: Any, pts: int, dts: int, time_base: Any, before: bytes = b""
+    packet: Any,
+    stream: Any,
+    pts: int,
+    dts: int,
+    time_base: Any,
+    *,
+    before: bytes = b"",
+    is_key: bool | None = None,
 ) -> Any:
     """Return a packet with the same data for another stream.
 
     Args:
         before: Bytes in front of the data.
+        is_key: Whether it is marked as a key frame; None: as the packet is.
     """
     copy = import_av().Packet(before + bytes(packet))
     copy.pts, copy.dts, copy.time_base = pts, dts, time_base
-    copy.is_keyframe = packet.is_keyframe
+    copy.is_keyframe = packet.is_keyframe if is_key is None else is_key
     copy.stream = stream
     return copy
 
 
-def kept_packet(known: PacketFormat, packet: Any, number: int) -> KeptPacket:
+def kept_packet(known: PacketFormat, packet: Any, number: int, order: int | None) -> KeptPacket:
     """Return a packet that is about to be decoded as one that may be kept."""
     is_exact = False
     if packet.is_keyframe:
@@ -143,4 +218,4 @@ def kept_packet(known: PacketFormat, packet: Any, number: int) -> KeptPacket:
     # Nothing was decoded before the first one, here as when it is read back.
     starts = is_exact or (packet.is_keyframe and number == 0)
     is_damaged = bool(packet.is_corrupt)
-    return KeptPacket(known, packet, number, packet.pts, starts, is_exact, is_damaged=is_damaged)
+    return KeptPacket(known, packet, number, order, starts, is_exact, is_damaged=is_damaged)

@@ -36,7 +36,7 @@ from dgrec.video.container import (
 )
 from dgrec.video.http_body import HttpBody, load_mp4, quoted
 from dgrec.video.losses import Losses
-from dgrec.video.packets import KeptPacket, PacketFormat, kept_packet, packet_format
+from dgrec.video.packets import KeptPacket, PacketFormat, PacketOrder, kept_packet, packet_format
 from dgrec.video.picture import AS_STORED, Image, PixelConverter, pixel_aspect, turn_of
 from dgrec.video.playlist import PlaylistFiles
 from dgrec.video.pyav import import_av
@@ -153,6 +153,8 @@ class VideoReader:
         self._format: PacketFormat | None = None
         self._kept: list[KeptPacket] = []
         self._inside: dict[int, KeptPacket] = {}  # those whose picture has not come out
+        self._order = PacketOrder()
+        self._was_corrupt = False
         self._losses = Losses(context.name)
         self._packets_read = 0
         self._last_is_partial = False
@@ -415,6 +417,7 @@ class VideoReader:
                 self._losses.failed(packet)
                 if self._kept:
                     self._kept[-1].is_damaged = True
+                    self._spoil(self._kept[-1])
         else:
             self._keep(frames)
 
@@ -431,7 +434,11 @@ class VideoReader:
 
     def _keep_packet(self, packet: Any, number: int) -> None:
         assert self._format is not None
-        kept = kept_packet(self._format, packet, number)
+        kept = kept_packet(self._format, packet, number, self._order.of(packet))
+        # What a container notices as missing may be from the beginning of the packet after it.
+        if self._was_corrupt and not self._format.conceals_from_pictures:
+            kept.is_damaged = True
+        self._was_corrupt = bool(packet.is_corrupt)
         self._kept.append(kept)
         self._inside[number] = kept
         if len(self._inside) > _MOST_INSIDE:
@@ -446,7 +453,15 @@ class VideoReader:
         if packet is not None:
             packet.is_damaged = packet.is_damaged or bool(frame.is_corrupt)
             packet.place = self._pictures - 1
+            if packet.is_damaged:
+                self._spoil(packet)
         return packets, packet
+
+    def _spoil(self, damaged: KeptPacket) -> None:
+        """Mark the key frames that are stored before a damaged picture, and shown after it."""
+        for packet in self._inside.values():
+            if packet.starts and packet.number < damaged.number and packet.is_shown_after(damaged):
+                packet.is_spoiled = True
 
     def _drain(self) -> None:
         """Take what the decoder still has. At an ordinary end the demuxer flushes it."""

@@ -226,7 +226,8 @@ class KeptVideo(VideoFile):
                         timed.pts_us,
                         timed.dts_us,
                         _MICROSECOND,
-                        timed.parameters,
+                        before=timed.parameters,
+                        is_key=timed.is_key,
                     )
                 )
                 self.frames += 1

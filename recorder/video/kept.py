@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
-from dgrec.video import KeptPacket, PacketFormat, repeats
+from dgrec.video import MOST_REORDERED, KeptPacket, PacketFormat, repeats
 
 __all__ = ["Group", "KeptOrder", "KeptPlace", "TimedPacket"]
 
@@ -26,11 +26,15 @@ _STEP_US = 40_000
 
 @dataclass(frozen=True, slots=True)
 class TimedPacket:
-    """A packet with its times in the video; ``parameters`` stand in front of its data."""
+    """A packet with its times in the video; ``parameters`` stand in front of its data.
+
+    ``is_key`` says whether decoding may begin here; None: if it is a key frame.
+    """
 
     packet: Any
     pts_us: int
     dts_us: int
+    is_key: bool | None
     parameters: bytes = b""
 
 
@@ -90,6 +94,7 @@ def _can_begin(packet: KeptPacket, own: KeptPacket) -> bool:
     return (
         packet.starts
         and not packet.is_damaged
+        and not packet.is_spoiled
         and packet.format is own.format
         and packet.place is not None
         and own.place is not None
@@ -109,7 +114,10 @@ class KeptOrder:
         self._format = known
         #: Decoding times are those of presentation, so many pictures earlier.
         self._depth = known.reordered
-        #: When the first picture was captured, in microseconds: time 0, apart from ``_depth``.
+        #: Presentation begins so late that decoding is in time even if more are reordered later.
+        self._delay_us = MOST_REORDERED if known.may_reorder else 0
+        self._last_dts_us = -1
+        #: When the first picture was captured, in microseconds: time 0, apart from ``_delay_us``.
         self.first_us: int | None = None
         #: How many packets have a number.
         self.count = 0
@@ -124,6 +132,9 @@ class KeptOrder:
         #: In the order of decoding: those that are not in the file yet.
         self._waiting: deque[KeptPacket] = deque()
         self._times: dict[KeptPacket, int] = {}
+        #: How many key frames were stored before each of them, and before the next.
+        self._groups: dict[KeptPacket, int] = {}
+        self._keys = 0
         #: Presentation times that decoding times are made of.
         self._shown: deque[int] = deque()
         self._released = 0
@@ -141,10 +152,12 @@ class KeptOrder:
                 self._time_rest()
                 self._is_whole = False
             self._waiting.append(packet)
+            self._keys += bool(packet.packet.is_keyframe)
+            self._groups[packet] = self._keys
             self._last = packet
         number = self._time_until(own)
         state: KeptState | None = "no_key_frame" if number is None else None
-        if self._is_damaged and not self._is_whole:
+        if self._is_damaged and not (self._is_whole and self._format.conceals_from_pictures):
             # What a decoder makes of a part that is missing depends on all that it decoded before.
             number, state = None, "damaged"
         return KeptPlace(number, state, self._release())
@@ -173,7 +186,7 @@ class KeptOrder:
         is_same = known.codec == self._format.codec and known.extradata == self._format.extradata
         has_parameters = known.has_start_codes and self._format.has_start_codes
         is_same = is_same or (known.codec == self._format.codec and has_parameters)
-        return packet.is_exact and is_same and known.reordered <= self._depth
+        return packet.is_exact and not packet.is_spoiled and is_same
 
     def _time_until(self, own: KeptPacket) -> int | None:
         """Give times to all pictures up to the one in ``own``; return its number."""
@@ -182,11 +195,10 @@ class KeptOrder:
             return None
         shown = [each for each in untimed if each.place is not None and each.place <= own.place]
         shown.sort(key=lambda packet: packet.place or 0)
-        silent = [each for each in untimed if each.place is None and each.order is not None]
-        silent.sort(key=lambda packet: packet.order or 0)
+        silent = [each for each in untimed if each.place is None]
+        silent.sort(key=lambda packet: (self._groups[packet], packet.order or 0))
         for packet in shown:
-            # Those that would have been shown before it gave no picture.
-            while silent and packet.order is not None and (silent[0].order or 0) < packet.order:
+            while silent and self._is_before(silent[0], packet):
                 lost = silent.pop(0)
                 self._time(lost)
                 # Pictures that lack their reference, shown before a key frame, damage nothing.
@@ -195,13 +207,19 @@ class KeptOrder:
             self._time(packet, packet.captured_ns // 1000)
             if packet.is_damaged:
                 self._is_damaged = True
-            elif packet.starts:
+            elif packet.starts and not packet.is_spoiled:
                 self._is_damaged = False
                 self._point = packet
         number = self.count - 1
         if len(untimed) - len(shown) > _LOST_AFTER:
             self._time(self._untimed()[0])
         return number
+
+    def _is_before(self, silent: KeptPacket, packet: KeptPacket) -> bool:
+        """Return whether a packet would have been shown before another: then it gave no picture."""
+        if self._groups[silent] < self._groups[packet]:
+            return True
+        return None not in (silent.order, packet.order) and packet.is_shown_after(silent)
 
     def _time_rest(self, step_us: int = 1) -> None:
         """Give times to the packets whose pictures were not inferred, or have not come out."""
@@ -223,11 +241,12 @@ class KeptOrder:
         if captured_us is not None and self.first_us is not None:
             pts_us = max(pts_us, captured_us - self.first_us)
         if self._last_us >= 0 and (between := repeats(self._last_us, pts_us)):
-            if packet.is_exact:
+            if packet.is_exact and not packet.is_spoiled:
                 at = self._waiting.index(packet)
                 for time_us in between:
                     again = replace(packet)
                     self._waiting.insert(at, again)
+                    self._groups[again] = self._groups[packet]
                     at += 1
                     self._show(again, time_us)
             else:
@@ -245,13 +264,32 @@ class KeptOrder:
         while self._waiting and self._waiting[0] in self._times:
             packet = self._waiting.popleft()
             pts_us = self._times.pop(packet)
-            dts_us = self._released
-            if self._released >= self._depth:
-                dts_us = self._shown.popleft() + self._depth
-            self._released += 1
+            self._groups.pop(packet, None)
+            dts_us = self._dts_us(pts_us)
             known = packet.format
             # Decoders take parameters that stand in front of a picture for those from there on.
             is_other = packet.is_exact and known.extradata != self._format.extradata
             parameters = known.extradata if is_other else b""
-            released.append(TimedPacket(packet.packet, pts_us + self._depth, dts_us, parameters))
+            is_key = True if self._released == 1 else False if packet.is_spoiled else None
+            pts_us += self._delay_us
+            released.append(TimedPacket(packet.packet, pts_us, dts_us, is_key, parameters))
         return released
+
+    def _dts_us(self, pts_us: int) -> int:
+        """Return the decoding time of the next packet, which is shown at ``pts_us``.
+
+        Decoding times increase, and none is after the presentation of its packet. So this one must
+        leave room for those that follow, which may be more than the format announced.
+        """
+        dts_us = self._released
+        if self._released >= self._depth:
+            dts_us = self._shown.popleft() + self._depth
+        self._released += 1
+        if self._delay_us:
+            timed = [(at, self._times.get(each)) for at, each in enumerate(self._waiting, 1)]
+            room = [time_us - at for at, time_us in timed if time_us is not None]
+            # Those without a time are shown later than all that have one.
+            latest_us = min(pts_us, *room, self._last_us + 1 - self._delay_us - len(room))
+            dts_us = min(dts_us, latest_us + self._delay_us)
+        self._last_dts_us = max(dts_us, self._last_dts_us + 1)
+        return self._last_dts_us

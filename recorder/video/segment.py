@@ -14,7 +14,12 @@ from typing import Any
 from dgrec.errors import DgrecError, VideoError
 from dgrec.format import Metadata, utc_text
 from dgrec.paths import VideoKind, video_path
-from dgrec.recorder.options import RecordingOptions, VideoPolicy
+from dgrec.recorder.options import (
+    DEFAULT_CODEC,
+    DEFAULT_QUALITY,
+    RecordingOptions,
+    VideoPolicy,
+)
 from dgrec.recorder.video.codecs import CODECS, LOSSLESS, Codec, find_codec
 from dgrec.recorder.video.file import EncodedVideo, KeptVideo, VideoFile, digest
 from dgrec.recorder.video.kept import Group, KeptOrder, KeptPlace, TimedPacket
@@ -41,7 +46,7 @@ class VideoOptions:
 
     kinds: tuple[VideoKind, ...] = ()
     codec: Codec = CODECS[0]
-    quality: int = RecordingOptions.video_quality
+    quality: int = DEFAULT_QUALITY
     size: tuple[int, int] | None = None
     policy: VideoPolicy = "block"
     aspect: Fraction | None = None
@@ -67,12 +72,12 @@ def video_options(options: RecordingOptions) -> VideoOptions:
     kinds = _KINDS[options.video]
     # A recording without video does not import PyAV, unless a codec was named: a mistyped name is
     # reported in any case.
-    if not kinds and options.codec == RecordingOptions.codec:
+    if not kinds and options.codec is None:
         return VideoOptions()
     return VideoOptions(
         kinds,
-        LOSSLESS if options.video == "lossless" else find_codec(options.codec),
-        options.video_quality,
+        LOSSLESS if options.video == "lossless" else find_codec(options.codec or DEFAULT_CODEC),
+        options.video_quality or DEFAULT_QUALITY,
         options.video_size,
         options.video_policy or "block",
     )

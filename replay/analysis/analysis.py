@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dgrec.analyzers import added_by, class_of, describe, recorded_time
+from dgrec.analyzers import added_by, class_of, describe, recorded_time, remove_added
 from dgrec.errors import DgrecError, OutputError, VideoError
 from dgrec.files import check_new_file
 from dgrec.footage import Pixels, files_of, find_footage, refuse_recorded
@@ -30,7 +30,7 @@ from dgrec.format import (
 )
 from dgrec.paths import SESSION_SUFFIX, numbered_files, part_path
 from dgrec.replay.clip import moved_source
-from dgrec.session import RecordedResult, Session, parts_of, rows_of
+from dgrec.session import Session, parts_of, rows_of
 
 __all__ = ["check_analysis_output", "write_analysis"]
 
@@ -162,8 +162,6 @@ class _Runner:
         self.entries = describe(analyzers)
         #: Classes of which earlier analyzers are replaced: what they add is known.
         self.replaced = {e["class"] for e in self.entries if any(added_by(e["class"]))}
-        self._keys = {key for name in self.replaced for key in added_by(name)[0]}
-        self._attributes = {key for name in self.replaced for key in added_by(name)[1]}
         self._session, self._metadata = session, session.metadata
         self._analyzers = list(analyzers)
         self._video = video
@@ -198,7 +196,7 @@ class _Runner:
 
     def _row(self, row: dict[str, Any]) -> Row:
         frame = self._session.restored(row, self._metadata)
-        self._remove_replaced(frame)
+        remove_added(frame.results, frame.attributes, self.replaced)
         if self._labels is None:
             self._labels = frame.label_dictionary
         result = frame.to_pysdk(None, labels=self._labels)
@@ -230,13 +228,6 @@ class _Runner:
             conversion=frame.sampled_conversion,
             described=frame.described,
         )
-
-    def _remove_replaced(self, frame: RecordedResult) -> None:
-        for name in self._attributes:
-            frame.attributes.pop(name, None)
-        for found in frame.results if isinstance(frame.results, list) else ():
-            for key in self._keys if isinstance(found, dict) else ():
-                found.pop(key, None)
 
     def _pixels_for(self, analyzer: Any, row: dict[str, Any]) -> np.ndarray[Any, Any]:
         """Return a frame's pixels, as an analyzer asks for them."""

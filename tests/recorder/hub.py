@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import json
-import threading
 import zipfile
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from types import TracebackType
 from typing import Self
 
 from dgrec import sample
+from tests.web_server import serving
 
 __all__ = ["Hub"]
 
@@ -42,13 +42,7 @@ class Hub:
             def log_message(self, format: str, *args: object) -> None:
                 """Keep the test's output clean."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        self._serving = serving(Handler)
 
     @property
     def url(self) -> str:
@@ -71,7 +65,7 @@ class Hub:
         return None
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self.address = self._serving.__enter__()
         return self
 
     def __exit__(
@@ -80,9 +74,7 @@ class Hub:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._serving.__exit__(kind, error, trace)
 
 
 def _parameters() -> dict[str, object]:

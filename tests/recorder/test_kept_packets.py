@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.server
 import itertools
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +24,7 @@ import pytest
 
 import dgrec
 from dgrec.errors import ConfigError
-from dgrec.recorder.job import RecordRequest, _keeps_packets, make_plan
+from dgrec.recorder.model import ModelRequest, load_model
 from dgrec.recorder.options import RecordingOptions, Splitting
 from dgrec.recorder.recovery import recover
 from dgrec.recorder.video.kept import Group, KeptOrder
@@ -34,6 +34,7 @@ from dgrec.video import KeptPacket, PacketFormat, VideoReader
 from tests.footage import FRAMES, Encoding, encode, kinds
 from tests.recorder.kept import KILLED, differing, digest_of, record_kept
 from tests.recorder.network_camera import MjpegCamera, RtspCamera
+from tests.web_server import serving
 
 #: Footage of each kind, as `tests.footage` names it, and the codec's name in metadata.
 KEPT = {
@@ -157,6 +158,103 @@ def test_damage_in_a_part_is_marked_rather_than_made_up(footage: Path, tmp_path:
     assert without == states.count("damaged") > 0
 
 
+def joined(path: Path, *kinds: Encoding) -> Path:
+    """Write recordings one behind the other, each with its own stamps."""
+    pieces = [
+        encode(path.with_name(f"{number}-{path.name}"), how, 20, first=100 * number)
+        for number, how in enumerate(kinds)
+    ]
+    path.write_bytes(b"".join(piece.read_bytes() for piece in pieces))
+    return path
+
+
+@pytest.mark.parametrize("split", [None, 0.01])
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        # Its stamps begin anew.
+        pytest.param([OPEN, OPEN], id="same"),
+        # From where on pictures are reordered, which the stream did not announce.
+        pytest.param([Encoding(format="mpegts"), OPEN], id="reordered"),
+        # FFmpeg takes a JPEG that is much lower than announced for half a picture.
+        pytest.param(
+            [
+                Encoding(codec="mjpeg", pix_fmt="yuvj420p", format="mjpeg"),
+                Encoding(codec="mjpeg", pix_fmt="yuvj420p", format="mjpeg", size=(128, 48)),
+            ],
+            id="lower",
+        ),
+    ],
+)
+def test_recordings_that_were_joined(
+    kinds: list[Encoding], split: float | None, tmp_path: Path
+) -> None:
+    source = joined(tmp_path / f"joined.{'ts' if kinds[0].format == 'mpegts' else 'mjpeg'}", *kinds)
+    output = tmp_path / "s.parquet"
+    splitting = Splitting(split)
+    seen = record_kept(source, output, splitting=splitting, watch=lambda _: time.sleep(0.002))
+
+    with dgrec.open(output) as session:
+        states = [session.row(row)["video_state"] for row in range(40)]
+        other, without = differing(session, seen)
+    # Where an MPEG-TS is joined, its packets' counters say that something is missing.
+    lost = [row for row, state in enumerate(states) if state == "damaged"]
+    assert (len(seen), other, without) == (40, 0, len(lost))
+    assert set(lost) <= ({17, 18, 19} if split else set())
+    assert verify(output) == []
+
+
+@pytest.mark.parametrize("split", [None, 0.02])
+def test_pictures_without_stamps_that_lack_their_reference(
+    split: float | None, tmp_path: Path
+) -> None:
+    options = {"x265-params": "log-level=none:open-gop=1:keyint=5:b-adapt=0:scenecut=0"}
+    how = Encoding(codec="libx265", options=options, format="hevc", b_frames=2)
+    data = encode(tmp_path / "whole.hevc", how, 30).read_bytes()
+    # Each open group begins with the parameters. The stream begins with the second one.
+    source = tmp_path / "begun.hevc"
+    source.write_bytes(data[data.index(b"\0\0\0\1\x40\x01", 100) :])
+    output = tmp_path / "s.parquet"
+    splitting = Splitting(split)
+    seen = record_kept(source, output, splitting=splitting, watch=lambda _: time.sleep(0.004))
+
+    assert_exact(output, seen, len(seen))
+    assert len(seen) >= 24
+    assert verify(output) == []
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_damage_near_a_key_frame(codec: str, tmp_path: Path) -> None:
+    how = OPEN
+    if codec == "hevc":
+        options = {"x265-params": "log-level=none:open-gop=1:keyint=8:bframes=2"}
+        how = Encoding(codec="libx265", options=options, format="mpegts")
+    whole = encode(tmp_path / "whole.ts", how, 40).read_bytes()
+    with av.open(str(tmp_path / "whole.ts")) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        keys = [at for at, packet in enumerate(packets) if packet.is_keyframe][1:]
+        near = {packets[key + step].pos for key in keys for step in (-1, 0, 1, 2)}
+    assert len(near) > 8
+    shown = 0
+    for number, at in enumerate(sorted(near)):
+        data = bytearray(whole)
+        if number % 2:
+            del data[at + 188 : at + 376]
+        else:
+            data[at + 60 : at + 260] = np.random.default_rng(number).bytes(200)
+        source, output = tmp_path / f"{number}.ts", tmp_path / f"{number}.parquet"
+        source.write_bytes(data)
+        seen = record_kept(source, output)
+        with dgrec.open(output) as session:
+            states = [session.row(row)["video_state"] for row in range(len(session))]
+            other, without = differing(session, seen)
+            assert differing(session, seen, order=range(len(seen))[::-1]) == (other, without)
+        assert other == 0
+        assert without == sum(state is not None for state in states)
+        shown += len(seen) - without
+    assert shown > 20 * len(near)
+
+
 @pytest.mark.parametrize("spans", [[(9, 14)], [(17, 20), (37, 40), (41, 60)]])
 @pytest.mark.parametrize("split", [None, 0.05])
 def test_clips_are_copied(
@@ -216,15 +314,8 @@ class _Server(http.server.SimpleHTTPRequestHandler):
 
 
 def test_footage_over_http(footage: Path, tmp_path: Path) -> None:
-    with http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), lambda *each: _Server(*each, directory=str(footage))
-    ) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            url = f"http://127.0.0.1:{server.server_address[1]}/h264-b.ts"
-            seen = record_kept(url, tmp_path / "s.parquet", stall_timeout=5.0)
-        finally:
-            server.shutdown()
+    with serving(functools.partial(_Server, directory=str(footage))) as address:
+        seen = record_kept(f"{address}/h264-b.ts", tmp_path / "s.parquet", stall_timeout=5.0)
     assert_exact(tmp_path / "s.parquet", seen, FRAMES)
 
 
@@ -251,30 +342,39 @@ def test_cameras_and_a_lost_connection(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "flags", "keeps"),
+    ("options", "keeps"),
     [
-        ({"video": "raw"}, (), True),
-        ({"video": "raw", "every": 3}, (), True),
-        ({"video": "raw", "video_policy": "block"}, ("--video-when-full",), True),
-        ({"video": "raw", "codec": "h265"}, (), False),
-        ({"video": "raw"}, ("--codec",), False),
-        ({"video": "raw", "video_quality": 90}, (), False),
-        ({"video": "raw", "video_size": (64, 64)}, (), False),
-        ({"video": "both"}, (), False),
-        ({"video": "annotated"}, (), False),
-        ({"video": "lossless"}, (), False),
+        ({"video": "raw"}, True),
+        ({"video": "raw", "every": 3}, True),
+        ({"video": "raw", "video_policy": "block"}, True),
+        ({"video": "raw", "codec": "h265"}, False),
+        ({"video": "raw", "codec": "h264"}, False),
+        ({"video": "raw", "video_quality": 70}, False),
+        ({"video": "raw", "video_size": (64, 64)}, False),
+        ({"video": "both"}, False),
+        ({"video": "annotated"}, False),
+        ({"video": "lossless"}, False),
     ],
 )
-def test_who_asks_for_encoding_gets_it(
-    options: dict[str, Any], flags: tuple[str, ...], keeps: bool, tmp_path: Path
+def test_who_asks_for_encoding_gets_it(options: dict[str, Any], keeps: bool) -> None:
+    assert RecordingOptions(**options).encodes_as_asked is not keeps
+
+
+@pytest.mark.parametrize("codec", [None, "h264"])
+def test_a_program_that_names_a_codec_gets_it(
+    codec: str | None, footage: Path, tmp_path: Path
 ) -> None:
-    request = RecordRequest(
-        sources=("sample",),
-        output=tmp_path / "s.parquet",
-        options=RecordingOptions(**options),
-        video_flags=flags,
-    )
-    assert _keeps_packets(make_plan("sample", {}, request), request) is keeps
+    output = tmp_path / "s.parquet"
+    with load_model(ModelRequest()).model as model:
+        for _ in dgrec.predict_stream(
+            model, footage / "h264.ts", output=output, video="raw", codec=codec, max_frames=3
+        ):
+            pass
+
+    with dgrec.open(output) as session:
+        (video,) = session.metadata["video"]
+        assert session.metadata["options"]["codec"] == "h264"
+    assert ("packets" in video) is (codec is None)
 
 
 @pytest.mark.parametrize("name", ["interlaced-h264.ts", "mirrored.mp4"])
@@ -310,16 +410,12 @@ def test_lossless(name: str, footage: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "flags"),
-    [({"video_size": (64, 64)}, ()), ({"codec": "h265"}, ()), ({}, ("--video-quality",))],
+    "options",
+    [{"video_size": (64, 64)}, {"codec": "h265"}, {"codec": "h264"}, {"video_quality": 70}],
 )
-def test_lossless_takes_no_codec(options: dict[str, Any], flags: tuple[str, ...]) -> None:
-    with pytest.raises(ConfigError, match="leave out --codec"):
-        RecordRequest(
-            sources=("sample",),
-            options=RecordingOptions(video="lossless", **options),
-            video_flags=flags,
-        )
+def test_lossless_takes_no_codec(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="lossless has one codec"):
+        RecordingOptions(video="lossless", **options)
 
 
 # --- numbers and times, by hand --------------------------------------------------------------
@@ -330,11 +426,14 @@ FORMAT = PacketFormat("h264", b"\0\0\1g", (64, 48), 2, b"")
 class _Data:
     size = 100
 
+    def __init__(self, is_keyframe: bool) -> None:
+        self.is_keyframe = is_keyframe
+
 
 def packets_of(stored: list[int], known: PacketFormat = FORMAT, *, keys: int = 8) -> list[Any]:
     """Return packets that are shown as ``stored`` says, a tenth of a second apart."""
     return [
-        KeptPacket(known, _Data(), number, shown, number % keys == 0, number % keys == 0)
+        KeptPacket(known, _Data(number % keys == 0), number, shown, *[number % keys == 0] * 2)
         for number, shown in enumerate(stored)
     ]
 
@@ -359,7 +458,7 @@ def test_times_are_those_of_capture_and_numbers_those_of_showing() -> None:
 
     assert numbers == list(range(7))
     assert order.first_us == 100_000_000
-    pts = [each.pts_us - 2 for each in written]
+    pts = [each.pts_us - written[0].pts_us for each in written]
     assert pts == [0, 300_000, 100_000, 200_000, 600_000, 400_000, 500_000]
     dts = [each.dts_us for each in written]
     assert all(before < after for before, after in itertools.pairwise(dts))
@@ -380,7 +479,8 @@ def test_a_long_gap_is_filled_with_the_next_key_frame() -> None:
     written += found.packets
 
     assert found.number == 3
-    assert [each.pts_us for each in written] == [0, 1_800_000_000, 3_600_000_000, 4_000_000_000]
+    pts = [each.pts_us - written[0].pts_us for each in written]
+    assert pts == [0, 1_800_000_000, 3_600_000_000, 4_000_000_000]
     # The other connection's parameters stand before its packets.
     assert [each.parameters for each in written] == [b"", *[b"\0\0\1h"] * 3]
 

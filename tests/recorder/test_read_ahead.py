@@ -19,6 +19,7 @@ from dgrec.session import open_session
 from tests.footage import FRAMES, Encoding, encode
 from tests.recorder.command import Command, names
 from tests.waiting import PATIENCE_S, wait_until
+from tests.web_server import serving
 
 
 @pytest.fixture
@@ -96,14 +97,9 @@ def silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     path = encode(tmp_path / "a.mp4", Encoding(size=(320, 240), muxer=front))
     _Silent.data = path.read_bytes()
     _Silent.is_over.clear()
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Silent) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
+    with serving(_Silent) as address:
+        yield address
         _Silent.is_over.set()
-        server.shutdown()
-        thread.join()
 
 
 @pytest.mark.slow

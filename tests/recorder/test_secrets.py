@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import http.server
 import os
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -17,6 +16,7 @@ from dgrec import sample
 from dgrec.errors import SourceError
 from dgrec.recorder.sources import open_source, parse_source
 from tests.recorder.command import Command, error_of
+from tests.web_server import serving
 
 PASSWORD = "hunter2-Zq9"
 TOKEN = "dg_Vb7xKq4WmN"
@@ -135,19 +135,13 @@ class _AsksForLogin(http.server.BaseHTTPRequestHandler):
 @pytest.mark.parametrize("password", ["p@ss/1", "a#b?c:d@e", "x[1]\\y z", "p\u00e4ss%41", "100%/@"])
 def test_the_camera_gets_all_of_a_password_and_nobody_else(password: str) -> None:
     _AsksForLogin.logins.clear()
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _AsksForLogin) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            url = f"http://guard:{password}@127.0.0.1:{server.server_port}/live"
-            with pytest.raises(SourceError) as caught:
-                open_source(parse_source(url), stall_timeout_s=20)
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(_AsksForLogin) as address:
+        host = address.removeprefix("http://")
+        with pytest.raises(SourceError) as caught:
+            open_source(parse_source(f"http://guard:{password}@{host}/live"), stall_timeout_s=20)
     # What looks percent-encoded is.
     assert set(_AsksForLogin.logins) == {f"guard:{unquote(password)}"}
     text = str(caught.value)
-    assert text.startswith(f"http://***@127.0.0.1:{server.server_port}/live: cannot be opened: ")
+    assert text.startswith(f"http://***@{host}/live: cannot be opened: ")
     assert password[:4] not in text
     assert password[-4:] not in text

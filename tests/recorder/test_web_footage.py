@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.server
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +24,7 @@ from dgrec.footage import find_footage
 from dgrec.recorder.sources import LiveSource, open_source, parse_source
 from tests.footage import FRAMES, Encoding, encode
 from tests.recorder.command import Command
+from tests.web_server import serving
 
 Serve = Callable[[Path, str], str]
 
@@ -105,18 +105,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 def serve() -> Iterator[Serve]:
     """Serves files on loopback: ``serve(path, how)`` returns an address."""
     _Handler.files = {}
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with serving(_Handler) as server:
 
         def address(path: Path, how: str) -> str:
             _Handler.files[path.name] = path.read_bytes()
-            return f"http://127.0.0.1:{server.server_port}/{how}/{path.name}"
+            return f"{server}/{how}/{path.name}"
 
         yield address
-        server.shutdown()
-        thread.join()
 
 
 def read(address: str) -> tuple[int, Any]:

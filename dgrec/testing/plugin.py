@@ -1,0 +1,98 @@
+"""Fixtures for pytest: a recording as a model and as a camera, and results as expected ones.
+
+pytest imports this in every run, so it imports nothing else of dgrec before a test asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["dgrec_camera", "dgrec_check", "dgrec_model"]
+
+_UPDATE = "--dgrec-update"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of these fixtures."""
+    parser.getgroup("dgrec").addoption(
+        _UPDATE,
+        action="store_true",
+        help="write what dgrec_check gets as what it expects from now on",
+    )
+
+
+@pytest.fixture
+def dgrec_model(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Return a function that loads a recording as a PySDK model, with `dgrec.model`'s arguments.
+
+    A path is taken from the folder of the test's file.
+
+    Example:
+        def test_two_people_ring_the_bell(dgrec_model, dgrec_camera):
+            assert app.run(dgrec_model("door.parquet"), dgrec_camera("door.parquet")) == ["ring"]
+    """
+
+    def load(session: str | Path, **options: Any) -> Any:
+        import dgrec
+
+        return dgrec.model(_beside(request, session), **options)
+
+    return load
+
+
+@pytest.fixture
+def dgrec_camera(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
+    """Return a function that opens a recording as a camera, with `dgrec.camera`'s arguments.
+
+    It gives its pictures as fast as they are asked for, unless ``pace="recorded"``. It is released
+    when the test has ended.
+    """
+    with ExitStack() as stack:
+
+        def open_camera(session: str | Path, **options: Any) -> Any:
+            import dgrec
+
+            camera: Any = dgrec.camera(_beside(request, session), **{"pace": "fast", **options})
+            stack.callback(camera.release)
+            return camera
+
+        yield open_camera
+
+
+@pytest.fixture
+def dgrec_check(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., None]:
+    """Return a function that compares results with those of a recording.
+
+    ``dgrec_check(results, "expected.parquet")`` fails if results, or what analyzers added to them,
+    are not as recorded there; it names the first frames that differ, and draws them. ``tolerance``
+    is by how much numbers may differ (scores, and pixels of boxes). ``pytest --dgrec-update``
+    writes the results as the expected ones.
+    """
+
+    def check(results: Iterable[Any], expected: str | Path, *, tolerance: float = 0.0) -> None:
+        from dgrec.testing import differences
+
+        __tracebackhide__ = True
+        path = _beside(request, expected)
+        if request.config.getoption(_UPDATE):
+            differences.write(results, path)
+            return
+        if not path.exists():
+            pytest.fail(f"{path} does not exist: pytest {_UPDATE} writes it", pytrace=False)
+        report = differences.compare(results, path, tmp_path, tolerance)
+        if report:
+            pytest.fail(report, pytrace=False)
+
+    return check
+
+
+def _beside(request: pytest.FixtureRequest, path: str | Path) -> Path:
+    return request.path.parent / path

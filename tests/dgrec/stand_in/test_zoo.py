@@ -1,0 +1,257 @@
+"""Recorded sessions as a zoo of PySDK's, and recordings of recordings."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import degirum
+import pytest
+from degirum.exceptions import DegirumException
+from degirum_tools import ModelSpec, attach_analyzers
+
+import dgrec
+from dgrec.format import Metadata
+from tests.analyzed import everything
+from tests.dgrec.stand_in.scripted import OUTPUTS, ScriptedModel, pictures
+from tests.dgrec.stand_in.test_equality import batch, check_same, recorded
+from tests.factory import new_metadata, write_session
+
+
+def connect(path: Path | str) -> Any:
+    return degirum.connect("@dgrec", str(path))
+
+
+def session(path: Path, name: str = "scripted", kind: str = "faces") -> list[Any]:
+    """Record a session whose model has a name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return recorded(ScriptedModel(*OUTPUTS[kind], name=name), path, batch)
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("zoo")
+    session(folder / "door.parquet", "faces")
+    session(folder / "yard" / "door.parquet", "cars", "yolo")
+    session(folder / "yard" / "night.parquet", "cars", "yolo")
+    shutil.copy(folder / "door.parquet", folder / "copy.parquet")
+    (folder / "broken.parquet").write_bytes(b"PAR1 nothing PAR1")
+    (folder / "notes.txt").write_text("no session")
+    return folder
+
+
+def test_sessions_are_named_by_their_files_and_their_models(zoo: Path) -> None:
+    found = connect(zoo)
+    names = found.list_models()
+    assert set(names) >= {"door", "yard/door", "night", "copy"}
+    assert "cars" not in names  # two sessions of that model
+    assert "faces" not in names  # and a copy
+    for name in ("door", "copy"):
+        assert found.load_model(name).get_inference_results_type() == "FaceDetection"
+    assert found.load_model("yard/door").get_inference_results_type() == "DetectionYolo"
+    assert found.model_info("night").OutputPostprocessType == "DetectionYolo"
+    assert found.supported_device_types() == {"TFLITE/CPU"}
+    assert connect(f"file://{zoo}").list_models() == names
+
+
+def test_filters_of_a_zoo(zoo: Path) -> None:
+    found = connect(zoo)
+    assert found.list_models("nig") == ["night"]
+    assert set(found.list_models(postprocess_type="FaceDetection")) == {"door", "copy"}
+    assert "night" not in found.list_models(postprocess_type="FaceDetection")
+    assert found.list_models(device_type="TFLITE/CPU") == found.list_models()
+    assert found.list_models(runtime="HAILORT") == []
+
+
+def test_one_session_is_a_zoo_too(zoo: Path) -> None:
+    assert set(connect(zoo / "door.parquet").list_models()) == {"door", "faces"}
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        ("missing", "missing: cannot be read: No such file"),
+        ("missing/a.parquet", "cannot be read: No such file"),
+        ("yard/../notes.txt", "notes.txt: not a dgrec session"),
+        ("broken.parquet", "broken.parquet: "),
+        ("empty", "empty: is a folder without sessions"),
+        ("?missing=often", "missing='often': expected error, nearest, empty"),
+        ("?match=luck", "match='luck': expected"),
+        ("?pace=slow", "pace='slow': expected fast, recorded"),
+        ("?speed=2", "'speed' is not an option; expected match, missing, pace"),
+        ("a" * 300, "cannot be read"),
+        ("\0", "expected a session, or a folder of sessions"),
+    ],
+)
+def test_what_is_not_a_zoo_is_refused_in_one_line(zoo: Path, place: str, reason: str) -> None:
+    (zoo / "empty").mkdir(exist_ok=True)
+    with pytest.raises(DegirumException) as caught:
+        connect(f"{zoo}/{place}" if place[:1] != "?" else f"{zoo}{place}").load_model("door")
+    assert isinstance(caught.value, dgrec.ModelError)
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("nothing", "has no session nothing; it has "),
+        ("cars", "several sessions of cars: yard/door, night; name one"),
+        ("broken", "broken.parquet: "),
+    ],
+)
+def test_a_session_that_is_not_there_is_named(zoo: Path, name: str, reason: str) -> None:
+    with pytest.raises(DegirumException) as caught:
+        connect(zoo).load_model(name)
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_properties_are_set_or_refused(zoo: Path) -> None:
+    model = connect(zoo).load_model(
+        "door", device_type=["HAILORT/HAILO8"], measure_time=True, overlay_line_width=7
+    )
+    assert (model.measure_time, model.overlay_line_width) == (True, 7)
+    with pytest.raises(DegirumException, match="does not exist"):
+        connect(zoo).load_model("door", nothing=1)
+    with pytest.raises(dgrec.ModelError, match="nothing is not a property"):
+        dgrec.model(zoo / "door.parquet", nothing=1)
+    with pytest.raises(dgrec.ModelError, match=r"label_dictionary is not a property .* can be set"):
+        dgrec.model(zoo / "door.parquet", label_dictionary={})
+    with pytest.raises(dgrec.ModelError, match="output_top_k='x' is refused"):
+        dgrec.model(zoo / "door.parquet", output_top_k="x")
+
+
+def test_options_of_the_address(zoo: Path) -> None:
+    url = f"{zoo}?match=order&missing=empty"
+    spec = ModelSpec(model_name="door", zoo_url=url, inference_host_address="@dgrec")
+    with spec.load_model() as model:
+        results = list(model.predict_batch(pictures(6)))
+    assert [len(result.results) for result in results] == [0, 1, 2, 3, 0, 0]
+
+
+def test_a_question_mark_in_a_name(tmp_path: Path) -> None:
+    folder = tmp_path / "what?match=luck"
+    session(folder / "door.parquet")
+    assert "door" in connect(folder).list_models()
+
+
+def test_a_device_that_nobody_has_is_no_obstacle(tmp_path: Path) -> None:
+    """A device's name may be anything, and another session's is not in the way of listing."""
+    for number, device in enumerate(("HAILORT/HAILO8L", "a/b/c; d", None, "\n/x")):
+        described: Metadata = {"name": f"m{number}", "result_type": "Detection", "device": device}
+        metadata = {**new_metadata(f"s{number}"), "model": described}
+        write_session(tmp_path / f"s{number}.parquet", [], metadata=metadata)
+    found = connect(tmp_path)
+    assert len(found.list_models()) == 8
+    assert set(found.supported_device_types()) == {"HAILORT/HAILO8L", "DGREC/SESSION"}
+    assert found.load_model("s1").device_type == "DGREC/SESSION"
+
+
+def test_a_journal_that_is_being_written(tmp_path: Path) -> None:
+    path = tmp_path / "s.parquet"
+    model = ScriptedModel(*OUTPUTS["faces"])
+    live = []
+    with dgrec.Recorder(path) as recorder, recorder.watch(model):
+        for result in model.predict_batch(pictures(4)):
+            live.append(result)
+        from tests.waiting import wait_until
+
+        journal = path.with_suffix(".arrows")
+
+        def rows() -> int:
+            try:
+                with dgrec.open(journal) as opened:
+                    return len(opened)
+            except dgrec.SessionError:
+                return 0
+
+        wait_until(lambda: rows() == 4)
+        check_same(list(dgrec.model(journal, match="order").predict_batch(pictures())), live)
+
+
+def test_a_recording_in_parts(tmp_path: Path) -> None:
+    path = tmp_path / "s.parquet"
+    model = ScriptedModel("FaceDetection", lambda n: OUTPUTS["faces"][1](n % 4))
+    images = pictures(4) * 300
+    with dgrec.Recorder(path, split_size=1_000_000) as recorder, recorder.watch(model):
+        live = [result.results for result in model.predict_batch(images)]
+    given = dgrec.model(path, match="order").predict_batch(images)
+    assert [result.results for result in given] == live
+    assert "s" in connect(tmp_path).list_models()
+
+
+# --- recordings of recordings ---
+
+
+def again(path: Path, copy: Path) -> None:
+    model = dgrec.model(path, match="order", measure_time=True)
+    recorded(model, copy, batch)
+
+
+@pytest.mark.parametrize("kind", ["faces", "masks", "class map", "classes", "base"])
+def test_a_recording_of_a_recording(kind: str, tmp_path: Path) -> None:
+    first, second = tmp_path / "first.parquet", tmp_path / "second.parquet"
+    model = ScriptedModel(*OUTPUTS[kind])
+    model.measure_time = True
+    live = recorded(model, first, batch)
+    again(first, second)
+    stand_in = dgrec.model(second, match="order", measure_time=True)
+    check_same(list(batch(stand_in)), live)
+    with dgrec.open(first) as one, dgrec.open(second) as other:
+        different = {"name", "inference_host", "parameters"}
+        before, after = one.metadata["model"], other.metadata["model"]
+        for key in before.keys() - different:
+            assert after[key] == before[key], key
+        assert after["parameters"] == before["parameters"]
+        assert after["inference_host"] == "@dgrec"
+        assert other.metadata["overlay"] == one.metadata["overlay"]
+
+
+def test_analyzers_of_a_recording_of_a_recording(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.parquet", tmp_path / "second.parquet"
+    model = ScriptedModel(*OUTPUTS["yolo"])
+    attach_analyzers(model, everything()[1:2])
+    live = recorded(model, first, batch)
+    again(first, second)
+    with dgrec.open(first) as one, dgrec.open(second) as other:
+        assert other.metadata["analyzers"] == one.metadata["analyzers"]
+        for frame, result in zip(other, live, strict=True):
+            assert frame.results == result.results
+            assert frame.overlay(result.image).tobytes() == result.image_overlay.tobytes()
+
+
+# --- where PySDK finds it ---
+
+_PROGRAM = """
+{imports}
+from degirum_tools import ModelSpec
+spec = ModelSpec(model_name="door", zoo_url={zoo!r}, inference_host_address="@dgrec")
+print(spec.load_model().get_inference_results_type())
+print(degirum.connect("@dgrec", {zoo!r}).load_model("door").label_dictionary[0])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "imports",
+    ["import dgrec, degirum", "import degirum, dgrec", "import degirum.model, dgrec, degirum"],
+)
+def test_in_either_order_of_imports(imports: str, zoo: Path) -> None:
+    program = _PROGRAM.format(imports=imports, zoo=str(zoo))
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert run.stdout.split() == ["FaceDetection", "person"]
+
+
+@pytest.mark.slow
+def test_importing_dgrec_does_not_import_pysdk() -> None:
+    program = "import dgrec, sys; print('degirum' in sys.modules, 'pyarrow' in sys.modules)"
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert run.stdout.split() == ["False", "False"]

@@ -1,0 +1,144 @@
+"""The fixtures for pytest, as a user's tests run with them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+
+import cv2
+import pytest
+
+import dgrec
+from dgrec import sample
+
+pytest_plugins = ["pytester"]
+pytestmark = pytest.mark.slow
+
+CONFTEST = """
+import cv2
+import pytest
+
+@pytest.fixture
+def pictures():
+    video = cv2.VideoCapture("faces.mp4")
+    return [video.read()[1] for _ in range(252)][240:]
+"""
+
+
+@pytest.fixture(name="check")
+def checked(pytester: pytest.Pytester) -> Callable[..., tuple[int, str]]:
+    """Run a test of the user's beside the sample; return (exit code, output)."""
+    shutil.copy(sample.SESSION, pytester.path / "door.parquet")
+    shutil.copy(sample.CLIP, pytester.path / "faces.mp4")
+    pytester.makeconftest(CONFTEST)
+
+    def run(test: str, *options: str) -> tuple[int, str]:
+        pytester.makepyfile(test)
+        done = pytester.runpytest_inprocess("-p", "no:cacheprovider", *options)
+        return int(done.ret), "\n".join([*done.outlines, *done.errlines])
+
+    return run
+
+
+def test_a_recording_as_a_model(check: Callable[..., tuple[int, str]]) -> None:
+    code, output = check(
+        """
+        import dgrec
+
+        def test_it(dgrec_model, pictures):
+            model = dgrec_model("door.parquet", output_confidence_threshold=0.9)
+            found = [result.results for result in model.predict_batch(pictures)]
+            with dgrec.open("door.parquet") as session:
+                expected = [result.results for result in session[240:252]]
+            assert sum(map(len, found)) > 0
+            assert found == [[d for d in items if d["score"] >= 0.9] for items in expected]
+        """
+    )
+    assert (code, "1 passed" in output) == (0, True), output
+
+
+#: What is done to the results, and what is said then; with "", nothing.
+CHANGES = {
+    "pass": "",
+    "del results[9:]": "frame 9: missing",
+    "results.append(results[0])": "frame 12: not expected",
+    "results[5].results.clear()": r"frame 5: 0 detections, expected \d",
+    "results[5].results[0]['label'] = 'door'": r"\[0\]\.label is 'door', expected 'face'",
+    "results[5].results[0]['score'] = 0.5": r"frame 5: \[0\]\.score is 0\.5, expected 0\.\d+",
+    "results[5].results[0]['why'] = 1": r"\[0\]\.why is not expected",
+    "del results[5].results[0]['score']": r"\[0\]\.score is missing",
+    "results[2].alarm = True": "frame 2: alarm is True, expected None",
+    "[r.results.clear() for r in results]": r"and 7 more frames",
+    "results[3].results[0]['bbox'][2] += 0.25": r"frame 3: \[0\]\.bbox\[2\] is ",
+}
+CHECK = f"""
+import pytest
+
+CHANGES = {[*CHANGES]!r}
+
+def changed(dgrec_model, pictures, change):
+    results = list(dgrec_model("door.parquet").predict_batch(pictures))
+    exec(change)
+    return results
+
+@pytest.mark.parametrize("change", CHANGES, ids=range(len(CHANGES)))
+def test_it(dgrec_model, dgrec_check, pictures, change):
+    dgrec_check(changed(dgrec_model, pictures, change), "expected.parquet")
+
+def test_tolerance(dgrec_model, dgrec_check, pictures):
+    results = changed(dgrec_model, pictures, CHANGES[-1])
+    dgrec_check(results, "expected.parquet", tolerance=0.5)
+"""
+
+
+def test_results_are_compared(
+    check: Callable[..., tuple[int, str]], pytester: pytest.Pytester
+) -> None:
+    code, output = check(CHECK, "-k", "test_it[0]")
+    assert code == 1
+    assert "expected.parquet does not exist: pytest --dgrec-update writes it" in output
+    code, output = check(CHECK, "-k", "test_it[0]", "--dgrec-update")
+    assert code == 0, output
+    with dgrec.open(pytester.path / "expected.parquet") as session:
+        assert len(session) == 12
+    code, output = check(CHECK)
+    assert f"{len(CHANGES) - 1} failed, 2 passed" in output
+    sections = re.split(r"_+ test_it\[(\d+)\] _+", output)
+    said = dict(zip(map(int, sections[1::2]), sections[2::2], strict=True))
+    for index, words in enumerate(CHANGES.values()):
+        assert (index in said) == bool(words)
+        if words:
+            assert re.search(words, said[index]), said[index]
+    assert re.search(r"1 of 12 frames differs from .*expected.parquet:", said[3])
+    picture = re.search(r"frame 5, expected \(left\) and found: (\S+\.png)", said[3])
+    assert picture is not None
+    assert cv2.imread(picture[1]).shape == (360, 1280, 3)
+    assert "differences.py" not in output  # only what the user needs
+
+
+def test_a_missing_recording_is_one_line(check: Callable[..., tuple[int, str]]) -> None:
+    code, output = check(
+        """
+        def test_it(dgrec_model):
+            dgrec_model("missing.parquet")
+        """
+    )
+    assert code == 1
+    assert "missing.parquet: cannot be read: No such file" in output
+
+
+def test_the_plugin_imports_nothing_heavy(pytester: pytest.Pytester) -> None:
+    """It is part of every run of pytest in the environment."""
+    pytester.makepyfile(
+        """
+        import sys
+
+        def test_it():
+            assert "dgrec.testing.plugin" in sys.modules
+            heavy = {"pyarrow", "numpy", "degirum", "cv2", "duckdb", "av"}
+            assert not heavy & {*sys.modules}
+        """
+    )
+    done = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    assert done.ret == 0, done.outlines
