@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from dgrec.credentials import redact
 from dgrec.errors import ConfigError, SourceError
 from dgrec.import_hook import when_imported
-from dgrec.paths import names_session
+from dgrec.paths import numbered_files
 from dgrec.stand_in.door import HOST
 from dgrec.stand_in.video_sources import named_camera, register_video_sources
 
@@ -60,9 +60,9 @@ class Replay:
         """
         sessions, sources = [], []
         for text in named:
-            source, _, path = ("", "", text) if names_session(text) else text.rpartition("=")
-            if Path(text).exists():
-                source, path = "", text
+            source, path = "", text
+            if not _is_there(text):
+                source, _, path = text.rpartition("=")
             if not path:
                 raise ConfigError("--replay: the name of a session is empty")
             sessions.append(str(Path(path).absolute()))
@@ -78,6 +78,13 @@ class Replay:
         return cls(
             tuple(facts["sessions"]), tuple(facts["sources"]), facts["pace"], facts["began_ns"]
         )
+
+
+def _is_there(session: str) -> bool:
+    try:
+        return Path(session).exists() or bool(numbered_files(Path(session)))
+    except (OSError, ValueError):  # not possible as a file name
+        return False
 
 
 @dataclass(frozen=True)
@@ -258,34 +265,31 @@ def _replace_captures(cv2: ModuleType) -> None:
 
 
 def _capture_class(opencv: Any) -> type:
-    class VideoCapture(opencv):  # type: ignore[misc]
+    # Not a subclass: OpenCV frees its objects in a way that destroys the heap for subclasses.
+    class VideoCapture:
         """OpenCV's, which is a recorded camera where the program opens a source."""
 
+        waitAny = staticmethod(opencv.waitAny)  # noqa: N815 - OpenCV's name
+
         def __init__(self, *arguments: Any, **options: Any) -> None:
-            super().__init__()
-            self._camera: SessionCamera | None = None
+            self._open_one: Any = opencv()
             if arguments or options:
                 self.open(*arguments, **options)
 
         def open(self, *arguments: Any, **options: Any) -> bool:
+            self._open_one.release()
             names = ("filename", "index", "source")
             named = next((options[name] for name in names if name in options), None)
-            if self._camera is not None:
-                self._camera.release()
-            self._camera = _replayed().camera(arguments[0] if arguments else named)
-            if self._camera is None:
-                return bool(super().open(*arguments, **options))
-            return True
+            camera = _replayed().camera(arguments[0] if arguments else named)
+            if camera is not None:
+                self._open_one = camera
+                return True
+            self._open_one = opencv()
+            return bool(self._open_one.open(*arguments, **options))
 
-    def forwarded(name: str) -> Callable[..., Any]:
-        def call(self: Any, *arguments: Any, **options: Any) -> Any:
-            target = super(VideoCapture, self) if self._camera is None else self._camera
-            return getattr(target, name)(*arguments, **options)
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._open_one, name)
 
-        return functools.wraps(getattr(opencv, name))(call)
-
-    for name in ("isOpened", "read", "grab", "retrieve", "get", "set", "release", "getBackendName"):
-        setattr(VideoCapture, name, forwarded(name))
     VideoCapture.__module__, VideoCapture.__qualname__ = "cv2", "VideoCapture"
     return VideoCapture
 

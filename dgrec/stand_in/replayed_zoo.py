@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,13 @@ from degirum._ext_zoo_accessor import ExtZooAccessorBase
 from degirum._zoo_assets import ZooAssetsBase
 
 from dgrec.session import Session
+from dgrec.stand_in.frames import Frames, RecordedFrame
+from dgrec.stand_in.matching import Matcher, has_digests
 from dgrec.stand_in.replayed_program import Replayed
 from dgrec.stand_in.session_model import SessionModel, device_of
 from dgrec.stand_in.zoo import parameters_of
 
-__all__ = ["ReplayedZoo"]
+__all__ = ["ReplayedModel", "ReplayedZoo"]
 
 
 class _Assets(ZooAssetsBase):  # type: ignore[misc]
@@ -25,6 +28,28 @@ class _Assets(ZooAssetsBase):  # type: ignore[misc]
 
     def get_model_info(self, model: str) -> Any:
         return _parameters(self._replayed.sessions_of(model)[0])
+
+
+class ReplayedModel(SessionModel):
+    """A stand-in that has several sessions of its model, such as one for each camera.
+
+    Args:
+        sessions: Further ones, in which pictures are looked for that are not in the first.
+    """
+
+    def __init__(self, name: str, parameters: Any, *, sessions: Sequence[Path], **how: Any) -> None:
+        super().__init__(name, parameters, device_of(parameters), **how)
+        self._others = [(frames := Frames(path), _matcher(frames.session)) for path in sessions]
+
+    def frame_of(self, picture: Any, matcher: Matcher) -> RecordedFrame:
+        """Return the frame that a picture is, of the session that knows it."""
+        if self._others and not matcher.knows(picture):
+            for frames, other in self._others:
+                if other.knows(picture):
+                    position = other.find(picture)
+                    assert position is not None
+                    return frames.at(position)
+        return super().frame_of(picture, matcher)
 
 
 class ReplayedZoo(ExtZooAccessorBase):  # type: ignore[misc]
@@ -44,12 +69,22 @@ class ReplayedZoo(ExtZooAccessorBase):  # type: ignore[misc]
 
     def load_model(self, model: str) -> SessionModel:
         """Return the stand-in for a model."""
-        first = self._replayed.sessions_of(model)[0]
-        parameters = _parameters(first)
-        how = {"pace": self._replayed.pace, "match": "auto"}
-        return SessionModel(model, parameters, device_of(parameters), how=how)
+        first, *others = self._replayed.sessions_of(model)
+        with Session(first) as session:
+            parameters = parameters_of(session)
+            how = {"pace": self._replayed.pace, "match": _match_of(session)}
+        return ReplayedModel(model, parameters, sessions=others, how=how)
 
 
 def _parameters(path: Path) -> Any:
     with Session(path) as session:
         return parameters_of(session)
+
+
+def _matcher(session: Session) -> Matcher:
+    return Matcher(session, _match_of(session))
+
+
+def _match_of(session: Session) -> str:
+    """Return how pictures are found: those of recorded cameras also in sessions without digests."""
+    return "pixels" if has_digests(session) else "camera"

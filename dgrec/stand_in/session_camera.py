@@ -152,6 +152,12 @@ class SessionCamera:
     def getBackendName(self) -> str:  # noqa: N802 - OpenCV's name
         return "DGREC"
 
+    def getExceptionMode(self) -> bool:  # noqa: N802 - OpenCV's name
+        return False
+
+    def setExceptionMode(self, enable: bool) -> None:  # noqa: N802 - OpenCV's name
+        """Do nothing: what is wrong with a recording is raised in any case."""
+
     def get(self, prop: int) -> float:
         """Return one of OpenCV's properties; 0 for those that a recording does not have.
 

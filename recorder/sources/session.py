@@ -45,7 +45,7 @@ class SessionReader:
         #: How many frames the recorded source had, of which some may have been left out: whole
         #: rounds of one that was repeated.
         self.announced: int | None = last + 1
-        if isinstance(frames, int) and 0 < frames:
+        if isinstance(frames, int) and frames > 0:
             self.announced = (last // frames + 1) * frames
 
     def read(self) -> Picture | None:
