@@ -71,7 +71,12 @@ def test_all_rooms_are_looked_at() -> None:
 
 
 #: Modules with subclasses of PySDK's, which others import in functions only.
-SUBCLASSING = ("dgrec.stand_in.session_model", "dgrec.stand_in.zoo")
+SUBCLASSING = (
+    "dgrec.stand_in.replayed_zoo",
+    "dgrec.stand_in.run",
+    "dgrec.stand_in.session_model",
+    "dgrec.stand_in.zoo",
+)
 
 
 @pytest.mark.slow

@@ -39,11 +39,11 @@ def _prepare() -> None:
         replay_recordings()
     if os.environ.get("DGREC_RECORD"):
         try:
-            from dgrec.recorder.program.unchanged import record_models
+            from dgrec.recorder.program import unchanged
         except ImportError as error:
             sys.stderr.write(f"dgrec run: nothing is recorded: {error}\n")
         else:
-            record_models()
+            unchanged.record_models()
 
 
 def _run_own() -> None:
