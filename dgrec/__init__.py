@@ -45,6 +45,7 @@ __all__ = [
     "SourceError",
     "StorageError",
     "VideoError",
+    "WhatIf",
     "__version__",
     "camera",
     "compare",
@@ -53,13 +54,14 @@ __all__ = [
     "open",
     "open_sessions",
     "predict_stream",
+    "whatif",
 ]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from dgrec.comparison import Comparison, compare
+    from dgrec.comparison import Comparison, WhatIf, compare, whatif
     from dgrec.recorder.outputs import Output
     from dgrec.recorder.program import Recorder, predict_stream
     from dgrec.session import RecordedResult, Session, connect, open_sessions
@@ -82,6 +84,8 @@ _HOMES = {
     "open": ("dgrec.session", "open_session"),
     "predict_stream": ("dgrec.recorder.program", "predict_stream"),
     "open_sessions": ("dgrec.session", "open_sessions"),
+    "WhatIf": ("dgrec.comparison", "WhatIf"),
+    "whatif": ("dgrec.comparison", "whatif"),
 }
 
 

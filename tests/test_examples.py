@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,6 @@ from tests.waiting import PATIENCE_S
 EXAMPLES = Path(__file__).parent.parent / "examples"
 #: What each has to say on the bundled session, whatever else.
 SAYS = {
-    "application_in_ci.py": "25 results in a row open it",
     "did_it_change.py": "agreement of 426 detections with 426: 1.000",
     "own_question.py": "426 boxes",
     "slowest_frames.py": "slowest/frame-0000",
@@ -123,3 +123,18 @@ def test_what_records_images(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == "240.png: 640x360, 3 faces"
     assert verify(tmp_path / "images.parquet") == []
+
+
+@pytest.mark.slow
+def test_the_application_and_its_tests(tmp_path: Path) -> None:
+    """They stand beside the sample, as in the repository."""
+    for folder in ("examples/count_and_alert", "sample_data"):
+        shutil.copytree(EXAMPLES.parent / folder, tmp_path / folder, symlinks=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"],
+        cwd=tmp_path / "examples" / "count_and_alert",
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+    assert "5 passed" in done.stdout, done.stdout

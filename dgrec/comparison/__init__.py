@@ -11,7 +11,7 @@ verdicts       faster, slower, the same, or unclear
 agreement      detections of the same footage, compared
 boxes          the boxes of frames as arrays, and how far they overlap
 truth          ground truth: boxes that people drew
-whatif         what a session would hold with other thresholds
+thresholds     what a session would hold with other thresholds
 limits         conditions on a comparison: ``latency_p95_ms > +10%``
 =============  ===================================================================
 """
@@ -21,10 +21,9 @@ from dgrec.comparison.changes import GOOD_SESSIONS, MARGIN
 from dgrec.comparison.comparison import ComparedSession, Comparison, compare
 from dgrec.comparison.limits import Limit, Outcome, check_limits, parse_limit
 from dgrec.comparison.metrics import MetricRow, Value
-from dgrec.comparison.truth import read_truth
 from dgrec.comparison.verdicts import Verdict
-from dgrec.comparison.whatif import Outcome as SettingOutcome
-from dgrec.comparison.whatif import WhatIf, whatif
+from dgrec.comparison.thresholds import Outcome as SettingOutcome
+from dgrec.comparison.thresholds import WhatIf, whatif
 
 __all__ = [
     "Agreement",
@@ -43,6 +42,5 @@ __all__ = [
     "check_limits",
     "compare",
     "parse_limit",
-    "read_truth",
     "whatif",
 ]

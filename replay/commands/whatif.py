@@ -77,7 +77,6 @@ def whatif_command(
     """
     import dgrec
     from dgrec.analyzers import AnalyzerRequest
-    from dgrec.comparison import read_truth, whatif
     from dgrec.footage import recorded_files
     from dgrec.replay.output import open_output
     from dgrec.replay.report import check_file
@@ -86,19 +85,21 @@ def whatif_command(
     if not (thresholds or nms or trackers or truth):
         raise click.UsageError("say what to try: --threshold, --nms, --tracker, or --truth")
     try:
-        requests = {text: AnalyzerRequest((text,)) for text in trackers}
+        for text in trackers:
+            AnalyzerRequest((text,))
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
     if plot is not None and plot.suffix.lower() != ".png":
         raise click.UsageError(f"--plot {plot}: a plot is a PNG; choose a name that ends in .png")
-    annotated = None if truth is None else read_truth(truth)
     with dgrec.open(session) as opened:
         say_damage(opened)
         keep = (session, *opened.files, *filter(None, (truth, plot)))
         if plot is not None:
             kept = (*recorded_files([opened]), *filter(None, (truth, output)))
             check_file(plot, overwrite=overwrite, keep=kept)
-        answer = whatif(opened, thresholds or (), nms or (), requests, annotated)
+        answer = dgrec.whatif(
+            opened, thresholds or (), nms=nms or (), trackers=trackers, truth=truth
+        )
     with open_output(output, overwrite=overwrite, keep=keep) as destination:
         write_whatif(answer, form, destination)
     if plot is not None:

@@ -15,8 +15,7 @@ import pytest
 from click.testing import Result
 
 import dgrec
-from dgrec.analyzers import AnalyzerRequest
-from dgrec.comparison import read_truth, whatif
+from dgrec.comparison import whatif
 from dgrec.stand_in import settings
 from dgrec.units import parse_steps
 from tests.factory import make_row, new_metadata, write_session
@@ -88,7 +87,7 @@ def iou(one: list[float], other: list[float]) -> float:
 @pytest.mark.parametrize(("threshold", "nms"), [(0.25, 0.9), (0.5, 0.9), (0.25, 0.4), (0.7, 0.3)])
 def test_counts_are_those_of_plain_python(recorded: Path, threshold: float, nms: float) -> None:
     with dgrec.open(recorded) as session:
-        answer = whatif(session, [threshold], [nms])
+        answer = whatif(session, [threshold], nms=[nms])
     found = [kept_of(frame, threshold, nms) for frame in range(FRAMES)]
     outcome = answer.outcomes[0]
     assert outcome.detections == sum(map(len, found)) > 0
@@ -133,7 +132,7 @@ def test_tracks_are_those_of_a_tracker_behind_the_model(recorded: Path) -> None:
         ids |= {item["track_id"] for item in result.results if "track_id" in item}
     text = "track_thresh=0.4"
     with dgrec.open(recorded) as session:
-        answer = whatif(session, [0.5], trackers={text: AnalyzerRequest((text,))})
+        answer = whatif(session, [0.5], trackers=[text])
     assert answer.outcomes[0].tracks == len(ids) > 5
 
 
@@ -193,7 +192,7 @@ def test_precision_and_recall_are_those_of_pycocotools(
         wrong += int((~is_matched & ~is_ignored).sum())
         objects += int((~np.array(image["gtIgnore"], bool)).sum())
     with dgrec.open(recorded) as session:
-        outcome = whatif(session, [threshold], truth=read_truth(path)).outcomes[0]
+        outcome = whatif(session, [threshold], truth=path).outcomes[0]
     assert (outcome.true_positives, outcome.false_positives) == (right, wrong)
     assert outcome.false_negatives == objects - right
     assert right > 20 < objects - right

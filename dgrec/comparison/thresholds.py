@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from dgrec.analyzers import AnalyzerRequest
 from dgrec.comparison.blocks import Floats, Mask
 from dgrec.comparison.boxes import SAME_IOU, FrameBoxes, frames_of, overlaps
-from dgrec.comparison.truth import Truth, TruthError, TruthFrame
+from dgrec.comparison.truth import Truth, TruthError, TruthFrame, read_truth
 from dgrec.errors import ConfigError
 from dgrec.stand_in import settings
 
 if TYPE_CHECKING:
-    from dgrec.analyzers import AnalyzerRequest
     from dgrec.session import Session
 
 __all__ = ["Outcome", "Setting", "WhatIf", "whatif"]
@@ -105,7 +106,15 @@ class Outcome:
 
 @dataclass
 class WhatIf:
-    """The answer of `whatif`."""
+    """The answer of `whatif`.
+
+    Example:
+        >>> import dgrec
+        >>> answer = dgrec.whatif("session.parquet", [0.6, 0.9])
+        >>> stricter = answer.outcomes[1]
+        >>> stricter.setting.threshold, stricter.detections, round(stricter.agreement, 3)
+        (0.9, 379, 0.942)
+    """
 
     outcomes: list[Outcome]
     #: The settings at which the session was recorded, as far as they are known.
@@ -120,25 +129,37 @@ class WhatIf:
 
 
 def whatif(
-    session: Session,
+    session: str | Path | Session,
     thresholds: Sequence[float] = (),
+    *,
     nms: Sequence[float] = (),
-    trackers: Mapping[str, AnalyzerRequest] | None = None,
-    truth: Truth | None = None,
+    trackers: Sequence[str] = (),
+    truth: str | Path | None = None,
 ) -> WhatIf:
-    """Count what a session would hold with each combination of settings.
+    """Count what a session would hold with each combination of settings, without the model.
 
     Args:
         thresholds: Confidence thresholds, at or above the recorded one; none: as recorded.
         nms: NMS thresholds (IoU), at or below the recorded one; none: as recorded.
-        trackers: A tracker for each set of its settings.
-        truth: Boxes that people drew, of this footage.
+        trackers: Settings of an ObjectTracker each, as ``--tracker`` takes them.
+        truth: A file of COCO annotations: boxes that people drew, of this footage.
 
     Raises:
         ConfigError: A setting asks for detections that were not recorded, or cannot be applied.
-        TruthError: The ground truth is of other frames or labels.
-        SessionError: Part of the session cannot be read.
+        TruthError: The ground truth cannot be read, or is of other frames or labels.
+        SessionError: The session cannot be read.
+
+    Example:
+        >>> import dgrec
+        >>> answer = dgrec.whatif("session.parquet", [0.6, 0.9])
+        >>> [outcome.detections for outcome in answer.outcomes]
+        [426, 379]
     """
+    from dgrec.session import Session
+
+    if not isinstance(session, Session):
+        with Session(session) as opened:
+            return whatif(opened, thresholds, nms=nms, trackers=trackers, truth=truth)
     model = session.metadata.get("model", {})
     recorded = settings.recorded_limits(model.get("parameters"))
     _check(THRESHOLD, thresholds, recorded)
@@ -147,11 +168,13 @@ def whatif(
         Setting(threshold, overlap, tracker)
         for threshold in (*thresholds,) or (None,)
         for overlap in (*nms,) or (None,)
-        for tracker in (*(trackers or {}),) or (None,)
+        for tracker in (*trackers,) or (None,)
     ]
     if len(chosen) > _MOST_SETTINGS:
         raise ConfigError(f"{len(chosen):,} settings; at most {_MOST_SETTINGS:,} fit in one pass")
-    tally = _Tally(session, chosen, trackers or {}, truth)
+    requests = {text: AnalyzerRequest((text,)) for text in trackers}
+    annotated = None if truth is None else read_truth(Path(truth))
+    tally = _Tally(session, chosen, requests, annotated)
     for frame in frames_of(session):
         tally.add(frame)
     return WhatIf(tally.result(), recorded, tally.notes)
