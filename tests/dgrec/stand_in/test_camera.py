@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,13 +16,13 @@ from degirum.exceptions import DegirumException
 
 import dgrec
 from dgrec.clock import Clock
-from dgrec.errors import ConfigError, DgrecError, SourceError, VideoError
+from dgrec.errors import ConfigError, DgrecError, ModelError, SourceError, VideoError
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.options import Splitting
 from dgrec.recorder.sources import FileSource, open_source, parse_source
 from dgrec.stand_in import session_camera
 from tests.dgrec.stand_in.numbered import NumberReader, clip, number_in, record, wrong
-from tests.factory import edited
+from tests.factory import edited, without_column
 from tests.footage import FRAMES, picture
 from tests.recorder.doubles import new_stream
 
@@ -127,6 +129,37 @@ def test_parts(footage: Path, output: Path) -> None:
     assert wrong(results) == 0
 
 
+@pytest.mark.parametrize("fps", [5, 10, 24])
+def test_a_program_may_leave_frames_out(session: Path, fps: int) -> None:
+    from degirum_tools import predict_stream
+
+    results = list(predict_stream(dgrec.model(session), f"{session}?pace=fast", fps=fps))
+    assert 0 < len(results) < FRAMES
+    assert wrong(results) == 0
+
+
+def test_a_session_without_digests(footage: Path, output: Path) -> None:
+    record(footage, output, every=3)
+    old = without_column(without_column(output, "pixel_digest"), "pixel_signature")
+    with pytest.raises(ModelError, match="has no digests of pixels"):
+        dgrec.model(old)  # a picture of its footage could be any frame
+    results = predicted(dgrec.model(old, match="camera"), dgrec.camera(old, pace="fast"))
+    assert [number_in(result.image) for result in results] == _ALL[::3]
+    assert wrong(results) == 0
+
+
+def test_pictures_of_pil(output: Path) -> None:
+    from PIL import Image
+
+    add_numbered(output, [number / 25 for number in range(5)], video="raw", video_quality=1)
+    model = dgrec.model(output)
+    model.image_backend = "pil"
+    with dgrec.camera(output, pace="fast") as camera:
+        for number, image in enumerate(camera):
+            for given in (image, Image.fromarray(image[..., ::-1])):
+                assert model(given).results[0]["score"] == number / 256
+
+
 def test_a_loop_begins_again(session: Path) -> None:
     with dgrec.camera(session, pace="fast", loop=True) as camera, dgrec.model(session) as model:
         assert camera.get(_COUNT) == 0
@@ -217,6 +250,23 @@ def test_two_models_on_the_pictures_of_a_program(tmp_path: Path) -> None:
         results = list(dgrec.model(second).predict_batch(camera))
     assert wrong(results) == 0
     assert len(results) == 9
+
+
+@pytest.mark.parametrize("group", ["one", "another"])
+def test_sessions_with_one_clock(tmp_path: Path, group: str) -> None:
+    seconds = [number / 25 for number in range(5)]
+    first = add_numbered(tmp_path / "a.parquet", seconds, video="raw", video_quality=1)
+    second = add_numbered(tmp_path / "b.parquet", seconds, "b")
+    edited(first, {"pixel_digest": [None] * 5}, group={"id": "one"})
+    edited(second, {"pixel_digest": [None] * 5}, group={"id": group})
+    with dgrec.camera(first, pace="fast") as camera:
+        pictures = list(camera)
+    model = dgrec.model(second, match="camera")
+    if group == "one":
+        assert wrong(model.predict_batch(iter(pictures))) == 0
+    else:
+        with pytest.raises(DegirumException, match="none of its 5 frames"):
+            model(pictures[0])
 
 
 def test_other_footage_is_refused(session: Path, output: Path) -> None:
@@ -454,14 +504,29 @@ def test_wherever_degirum_tools_takes_a_source(
     ]
 
 
-def test_predict_stream_and_annotate_video(session: Path, tmp_path: Path) -> None:
-    from degirum_tools import get_video_stream_properties, predict_stream
+def test_predict_stream_and_annotate_video(
+    session: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from degirum_tools import get_video_stream_properties, inference_support, predict_stream
 
     source, model = f"{session}?pace=fast", dgrec.model(session)
     results = list(predict_stream(model, source))
     assert len(results) == FRAMES
     assert wrong(results) == 0
     assert get_video_stream_properties(source) == (160, 96, 25)
+    written: list[Any] = []
+
+    @contextlib.contextmanager
+    def writer(path: str, width: int, height: int, fps: float) -> Iterator[Any]:
+        assert (width, height, fps) == (160, 96, 25)
+        yield SimpleNamespace(write=written.append)
+
+    monkeypatch.setattr(inference_support, "open_video_writer", writer)
+    options = {"show_progress": False, "visual_display": False}
+    inference_support.annotate_video(model, source, "never.mp4", **options)
+    assert [image.tobytes() for image in written] == [
+        result.image_overlay.tobytes() for result in results
+    ]
 
 
 def test_a_source_from_the_environment(session: Path, monkeypatch: pytest.MonkeyPatch) -> None:
