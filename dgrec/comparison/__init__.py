@@ -21,9 +21,9 @@ from dgrec.comparison.changes import GOOD_SESSIONS, MARGIN
 from dgrec.comparison.comparison import ComparedSession, Comparison, compare
 from dgrec.comparison.limits import Limit, Outcome, check_limits, parse_limit
 from dgrec.comparison.metrics import MetricRow, Value
-from dgrec.comparison.verdicts import Verdict
 from dgrec.comparison.thresholds import Outcome as SettingOutcome
 from dgrec.comparison.thresholds import WhatIf, whatif
+from dgrec.comparison.verdicts import Verdict
 
 __all__ = [
     "Agreement",

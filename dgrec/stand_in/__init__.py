@@ -20,7 +20,7 @@ PySDK is imported with the models and zoos, and not before.
 
 from dgrec.stand_in import settings
 from dgrec.stand_in.door import camera, model, register_zoo
-from dgrec.stand_in.replayed_program import REPLAY, Replay, Replayed, replay_recordings
+from dgrec.stand_in.replayed_program import REPLAY, Replay, Replayed, model_name, replay_recordings
 from dgrec.stand_in.video_sources import register_video_sources
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Replayed",
     "camera",
     "model",
+    "model_name",
     "register_video_sources",
     "register_zoo",
     "replay_recordings",

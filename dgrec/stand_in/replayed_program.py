@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from dgrec.session import Session
     from dgrec.stand_in.session_camera import SessionCamera
 
-__all__ = ["REPLAY", "RecordedCamera", "Replay", "Replayed", "replay_recordings"]
+__all__ = ["REPLAY", "RecordedCamera", "Replay", "Replayed", "model_name", "replay_recordings"]
 
 #: The program's environment: a `Replay` as JSON.
 REPLAY = "DGREC_REPLAY"
@@ -114,11 +114,15 @@ class Replayed:
         self._began_ns = replay.began_ns
         #: Paths of sessions by the name of the model that was recorded.
         self.models: dict[str, list[Path]] = {}
+        #: The compound model that each inner model was recorded in, and only there.
+        self.compounds: dict[str, str] = {}
         cameras: dict[tuple[str, ...], tuple[set[str], list[tuple[int, str]]]] = {}
         for path, source in zip(replay.sessions, replay.sources, strict=True):
             with Session(path) as session:
-                model = session.metadata.get("model", {}).get("name")
-                self.models.setdefault(str(model or session.path.stem), []).append(session.path)
+                described = session.metadata.get("model", {})
+                name = str(described.get("name") or session.path.stem)
+                self.models.setdefault(name, []).append(session.path)
+                self.compounds |= dict.fromkeys(_inner_names(described), name)
                 names, sessions = cameras.setdefault(_camera_key(session, source), (set(), []))
                 names |= {source} if source else _names_of(session)
                 sessions.append((len(session), path))
@@ -164,9 +168,17 @@ class Replayed:
         for name in (model, model.rpartition("/")[2]):
             if name in self.models:
                 return self.models[name]
-        if len(self.models) == 1:
+            if name in self.compounds:
+                return self.models[self.compounds[name]]
+        if len(self.models) == 1 and not self.compounds:
             return next(iter(self.models.values()))
-        raise StandInError(f"{model}: was not recorded; recorded are {', '.join(self.models)}")
+        known = ", ".join([*self.models, *self.compounds])
+        raise StandInError(f"{model}: was not recorded; recorded are {known}")
+
+    def compound_of(self, model: str) -> str:
+        """Return the compound model of which a model was recorded as a part only; "" for none."""
+        name = model if model in self.compounds else model.rpartition("/")[2]
+        return "" if name in self.models else self.compounds.get(name, "")
 
     def _is_of_program(self, source: object) -> bool:
         """Return whether a file is newer than the program: it has most likely written it."""
@@ -176,6 +188,24 @@ class Replayed:
             return Path(source).stat().st_mtime_ns >= self._began_ns  # type: ignore[arg-type]
         except (OSError, ValueError):
             return False
+
+
+def model_name(model: Any) -> str:
+    """Return the name by which PySDK knows a model; of compound models, their class and parts."""
+    own = vars(model)
+    parts = [model_name(own[name]) for name in ("model1", "model2") if name in own]
+    if parts:
+        return f"{type(model).__name__}({', '.join(parts)})"
+    return str(own.get("_model_name") or type(model).__name__)
+
+
+def _inner_names(described: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the names of the models in a compound model, and in those in it."""
+    for inner in described.get("models") or []:
+        if isinstance(inner, Mapping):
+            if not inner.get("models"):
+                yield str(inner.get("name"))
+            yield from _inner_names(inner)
 
 
 def _camera_key(session: Session, source: str) -> tuple[str, ...]:
@@ -298,9 +328,42 @@ def _replace_video_sources(video_support: ModuleType) -> None:
     register_video_sources(video_support, lambda source: _replayed().camera(source))
 
 
+def _replace_compounds(module: ModuleType) -> None:
+    for value in list(vars(module).values()):
+        if isinstance(value, type) and issubclass(value, module.ModelLike):
+            _replace_compound(value)
+    base = module.ModelLike
+    before = base.__init_subclass__
+
+    def init_subclass(cls: type, /, **options: Any) -> None:  # of other modules
+        before(**options)
+        _replace_compound(cls)
+
+    base.__init_subclass__ = classmethod(init_subclass)
+
+
+def _replace_compound(model_class: Any) -> None:
+    """Have a class of compound models give the results that were recorded of the whole."""
+    method = vars(model_class).get("predict_batch")
+    if not callable(method) or getattr(method, "__isabstractmethod__", False):
+        return
+
+    @functools.wraps(method)
+    def predict_batch(self: Any, data: Any) -> Any:
+        name = model_name(self)
+        if "model1" not in vars(self) or name not in _replayed().models:
+            return method(self, data)
+        from dgrec.stand_in.replayed_zoo import compound_results
+
+        return compound_results(self, name, _replayed(), data)
+
+    model_class.predict_batch = predict_batch
+
+
 _REPLACEMENTS: dict[str, Callable[[ModuleType], None]] = {
     "degirum.zoo_manager": _replace_zoos,
     "degirum_tools.tools.video_support": _replace_video_sources,
+    "degirum_tools.compound_models.compound_models": _replace_compounds,
     "cv2": _replace_captures,
 }
 

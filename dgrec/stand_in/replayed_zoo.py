@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,10 @@ from dgrec.session import Session
 from dgrec.stand_in.frames import Frames, RecordedFrame
 from dgrec.stand_in.matching import Matcher, has_digests
 from dgrec.stand_in.replayed_program import Replayed
-from dgrec.stand_in.session_model import SessionModel, device_of
+from dgrec.stand_in.session_model import SessionModel, StandInError, device_of
 from dgrec.stand_in.zoo import parameters_of
 
-__all__ = ["ReplayedModel", "ReplayedZoo"]
+__all__ = ["ReplayedModel", "ReplayedZoo", "compound_results"]
 
 
 class _Assets(ZooAssetsBase):  # type: ignore[misc]
@@ -24,7 +24,8 @@ class _Assets(ZooAssetsBase):  # type: ignore[misc]
         self._replayed = replayed
 
     def get_model_list(self, names_only: bool) -> dict[str, Any]:
-        return {name: self.get_model_info(name) for name in self._replayed.models}
+        names = [*self._replayed.models, *self._replayed.compounds]
+        return {name: self.get_model_info(name) for name in names}
 
     def get_model_info(self, model: str) -> Any:
         return _parameters(self._replayed.sessions_of(model)[0])
@@ -52,6 +53,33 @@ class ReplayedModel(SessionModel):
         return super().frame_of(picture, matcher)
 
 
+class InnerModel(ReplayedModel):
+    """A model of which only the results of the compound model that it was part of were recorded."""
+
+    compound = ""
+
+    def frame_of(self, picture: Any, matcher: Matcher) -> RecordedFrame:
+        raise StandInError(
+            f"{self._model_name}: only the results of {self.compound} were recorded; "
+            "recorder.watch(model) records those of a model in it"
+        )
+
+
+def compound_results(compound: Any, name: str, replayed: Replayed, data: Any) -> Iterator[Any]:
+    """Yield the results that were recorded of a whole compound model.
+
+    Its analyzers see them as they see those of any model, at the recorded time.
+    """
+    from degirum_tools import attach_analyzers
+
+    stand_in = ReplayedZoo("", "", replayed).load_model(name)
+    stand_in.non_blocking_batch_predict = compound.non_blocking_batch_predict
+    stand_in.measure_time = compound.measure_time
+    if analyzers := list(compound._analyzers):
+        attach_analyzers(stand_in, analyzers)
+    yield from stand_in.predict_batch(data)
+
+
 class ReplayedZoo(ExtZooAccessorBase):  # type: ignore[misc]
     """What PySDK connects to in a replayed program, whatever the program names."""
 
@@ -73,7 +101,12 @@ class ReplayedZoo(ExtZooAccessorBase):  # type: ignore[misc]
         with Session(first) as session:
             parameters = parameters_of(session)
             how = {"pace": self._replayed.pace, "match": _match_of(session)}
-        return ReplayedModel(model, parameters, sessions=others, how=how)
+        compound = self._replayed.compound_of(model)
+        kind = InnerModel if compound else ReplayedModel
+        stand_in = kind(model, parameters, sessions=others, how=how)
+        if isinstance(stand_in, InnerModel):
+            stand_in.compound = compound
+        return stand_in
 
 
 def _parameters(path: Path) -> Any:

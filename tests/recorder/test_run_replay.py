@@ -114,6 +114,50 @@ def test_an_unchanged_program_prints_the_same(program: Program) -> None:
     assert names(program.folder) == ["again", "app.py", "rec"]
 
 
+COMPOUND = """
+import json, sys
+from degirum_tools import *
+
+model, second = (
+    ModelSpec(
+        model_name=sys.argv[1], zoo_url=sys.argv[2], inference_host_address="@local"
+    ).load_model()
+    for _ in range(2)
+)
+compound = {compound}
+zones = ZoneCounter([[[0, 0], [300, 0], [300, 360], [0, 360]]])
+for result in predict_stream(compound, sys.argv[3], analyzers=zones):
+    print(json.dumps([result.results, getattr(result, "zone_counts", None)]))
+"""
+
+
+@pytest.mark.parametrize(
+    "compound",
+    [
+        "CombiningCompoundModel(model, second)",
+        "TileModel(TileExtractorPseudoModel(2, 1, 0.1, model), model)",
+    ],
+)
+def test_a_compound_model_is_given_back_as_one(program: Program, compound: str) -> None:
+    source = str(short_clip(program.folder / "clip.mp4"))
+    app = COMPOUND.format(compound=compound)
+    arguments = sample.MODEL_NAME, str(sample.ZOO)
+    live = program.run(["-o", "rec", "--video", "raw"], app, *arguments, source)
+    assert live.returncode == 0, live.stderr
+    assert len(live.stdout.splitlines()) == FRAMES
+    (session,) = (program.folder / "rec").glob("*.parquet")
+    replay = ["--replay", str(session), "--pace", "fast"]
+    again = program.run(replay, app, *arguments, "gone.mp4")
+    assert again.returncode == 0, again.stderr
+    # degirum_tools runs no analyzer on the last result of models that crop.
+    assert again.stdout.splitlines()[:-1] == live.stdout.splitlines()[:-1]
+    assert again.stdout.splitlines()[-1:] != []
+    alone = app.replace("predict_stream(compound", "predict_stream(second")
+    refused = program.run(replay, alone, *arguments, "gone.mp4")
+    assert refused.returncode == 1
+    assert f"{sample.MODEL_NAME}: only the results of {compound[:12]}" in refused.stderr
+
+
 OPENERS = """
     import json, sys
     sys.path.insert(0, {root!r})

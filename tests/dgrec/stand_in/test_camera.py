@@ -141,7 +141,7 @@ def test_a_program_may_leave_frames_out(session: Path, fps: int) -> None:
 def test_a_session_without_digests(footage: Path, output: Path) -> None:
     record(footage, output, every=3)
     old = without_column(without_column(output, "pixel_digest"), "pixel_signature")
-    with pytest.raises(ModelError, match="has no digests of pixels"):
+    with pytest.raises(ModelError, match="has no digests of"):
         dgrec.model(old)  # a picture of its footage could be any frame
     results = predicted(dgrec.model(old, match="camera"), dgrec.camera(old, pace="fast"))
     assert [number_in(result.image) for result in results] == _ALL[::3]
