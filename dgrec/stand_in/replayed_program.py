@@ -326,6 +326,15 @@ def _capture_class(opencv: Any) -> type:
 
 def _replace_video_sources(video_support: ModuleType) -> None:
     register_video_sources(video_support, lambda source: _replayed().camera(source))
+    every_frame = video_support.video_source
+
+    @functools.wraps(every_frame)
+    def video_source(stream: Any, fps: float | None = None, **options: Any) -> Any:
+        # What a program left out when it was recorded, by the same `fps`, is not there.
+        is_done = getattr(stream, "has_chosen_frames", False)
+        return every_frame(stream, None if is_done else fps, **options)
+
+    vars(video_support)["video_source"] = video_source
 
 
 def _replace_compounds(module: ModuleType) -> None:

@@ -136,6 +136,11 @@ class SessionCamera:
         return len(self._rows)
 
     @property
+    def has_chosen_frames(self) -> bool:
+        """Whether a program had chosen the frames before they were recorded."""
+        return bool(self._session.metadata.get("source", {}).get("kind") == "program")
+
+    @property
     def row(self) -> dict[str, Any] | None:
         """Numbers and stamps of the row of the picture that was given last; None before."""
         return self._now
@@ -279,13 +284,16 @@ class SessionCamera:
         return image
 
     def _origin(self, row: dict[str, Any]) -> given.Origin:
+        def known(name: str) -> int:
+            return -1 if row[name] is None else int(row[name])
+
         stamp = row["captured_at"]
         return given.Origin(
             self._facts,
-            row["frame"],
-            row["source_frame"],
+            known("frame"),
+            known("source_frame"),
             -1 if stamp is None else utc_ns(stamp) // 1000,
-            row.get("pixel_digest"),
+            known("pixel_digest"),
         )
 
     def _begin_again(self) -> bool:
@@ -358,9 +366,10 @@ def _rate(session: Session, times_ns: np.ndarray[Any, Any]) -> float:
     source, options = metadata.get("source", {}), metadata.get("options", {})
     rate = source.get("fps")
     if isinstance(rate, int | float) and 0 < rate < 1000:
-        if (every := options.get("every")) and isinstance(every, int):
+        every, asked = options.get("every"), options.get("fps")
+        if isinstance(every, int) and every > 0:
             rate /= every
-        if (asked := options.get("fps")) and isinstance(asked, int | float):
+        if isinstance(asked, int | float) and asked > 0:
             rate = min(rate, asked)
         return float(rate)
     steps = np.diff(times_ns)

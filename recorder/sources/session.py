@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dgrec.errors import SessionError, VideoError
-from dgrec.footage import find_footage, pixel_aspect_of
+from dgrec.footage import find_footage, media_us, pixel_aspect_of
 from dgrec.session import Session
 from dgrec.video import Picture
 
@@ -58,10 +58,9 @@ class SessionReader:
         row = self._camera.row
         if not ok or row is None:
             return None
-        media_s = row["media_time_s"]
-        return Picture(
-            image, None if media_s is None else Fraction(media_s), number=row["source_frame"]
-        )
+        media_s, number = row["media_time_s"], row["source_frame"]
+        is_possible = media_s is not None and media_us(media_s) is not None
+        return Picture(image, Fraction(media_s) if is_possible else None, number=number)
 
     def keep_packets(self) -> None:
         """Return None: pictures come from anywhere in a video."""
