@@ -8,6 +8,7 @@ frames            the recorded frames, by position
 matching          which recorded frame a picture is
 given             the pictures that recorded cameras gave out, and their rows
 settings          thresholds and limits, applied to recorded results
+tracked           trackers that ran while a session was recorded
 results           PySDK's result objects from recorded results
 session_camera    the camera object: OpenCV's, with recorded pictures
 video_sources     sessions as video sources of degirum_tools

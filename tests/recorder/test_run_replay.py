@@ -24,23 +24,21 @@ from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.slow
 
-#: Whose tracker and zones work on copies: results are recorded as the loop leaves them.
 APP = """
-import copy, json, sys
-from degirum_tools import ModelSpec, ObjectTracker, ZoneCounter, predict_stream
+import json, sys
+from degirum_tools import LineCounter, ModelSpec, ObjectTracker, ZoneCounter, predict_stream
 
 spec = ModelSpec(model_name=sys.argv[1], zoo_url=sys.argv[2], inference_host_address=sys.argv[3])
-model = spec.load_model()
-tracker = ObjectTracker(class_list=["face"], track_thresh=0.3, trail_depth=5)
-zones = ZoneCounter([[[0, 0], [300, 0], [300, 360], [0, 360]]], use_tracking=True)
-for result in predict_stream(model, sys.argv[4], fps=15):
-    own = copy.copy(result)
-    own._inference_results = copy.deepcopy(result.results)
-    tracker.analyze(own)
-    zones.analyze(own)
-    for item in own.results:
+analyzers = [
+    ObjectTracker(class_list=["face"], track_thresh=0.3, trail_depth=5),
+    ZoneCounter([[[0, 0], [300, 0], [300, 360], [0, 360]]], use_tracking=True),
+    LineCounter([(0, 100, 640, 260)]),
+]
+for result in predict_stream(spec.load_model(), sys.argv[4], fps=15, analyzers=analyzers):
+    for item in result.results:
         item.pop("time_in_zone", None)  # by the wall clock
-    print(json.dumps([result.results, own.results, own.trails, own.zone_counts], sort_keys=True))
+    counts = [each.to_dict() for each in result.line_counts]
+    print(json.dumps([result.results, result.trails, result.zone_counts, counts], sort_keys=True))
 sys.exit(5)
 """
 
