@@ -108,6 +108,7 @@ class SessionCamera:
         #: When each is captured, in nanoseconds after the first.
         self._times_ns = stamps - stamps[0]
         self._pixels = Pixels(footage)
+        self._has_given = False
         #: The next one to give.
         self._next = 0
         self._now: dict[str, Any] | None = None
@@ -215,8 +216,10 @@ class SessionCamera:
         with self._lock:
             self._image = self._now = None
             while not self._ended.is_set():
-                if self._next >= len(self._rows) and not self._begin_again():
-                    return False
+                if self._next >= len(self._rows):
+                    self._check_gave_some()
+                    if not self._begin_again():
+                        return False
                 place, self._next = self._next, self._next + 1
                 row = self._row(place)
                 image = self._picture(row)
@@ -226,6 +229,7 @@ class SessionCamera:
                 if self._ended.is_set():
                     return False
                 self._now, self._image = row, image
+                self._has_given = True
                 self._size = image.shape[1], image.shape[0]
                 return True
             return False
@@ -280,7 +284,7 @@ class SessionCamera:
     def _picture(self, row: dict[str, Any]) -> np.ndarray[Any, Any] | None:
         image = self._pixels.frame(row)
         if image is None and self._pixels.missed not in _KNOWN:
-            raise SourceError(f"{self.path}: frame {row['frame']}: {self._pixels.notes()[-1]}")
+            raise SourceError(f"{self.path}: frame {row['frame']}: {self._pixels.why_missed()}")
         return image
 
     def _origin(self, row: dict[str, Any]) -> given.Origin:
@@ -295,6 +299,11 @@ class SessionCamera:
             -1 if stamp is None else utc_ns(stamp) // 1000,
             known("pixel_digest"),
         )
+
+    def _check_gave_some(self) -> None:
+        """Complain at the end if no picture was there, for which a loop would look for ever."""
+        if not self._has_given and self._pixels.missed:
+            raise SourceError(f"{self.path}: has no pictures to give: {self._pixels.why_missed()}")
 
     def _begin_again(self) -> bool:
         if not self._loop:

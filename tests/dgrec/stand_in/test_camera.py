@@ -444,8 +444,32 @@ def test_pictures_that_should_be_there_are_missed(session: Path, output: Path) -
     output.with_suffix(".mp4").write_bytes(other.read_bytes())
     with dgrec.camera(output, pace="fast") as camera, pytest.raises(SourceError) as error:
         list(camera)
-    assert "frame 0: s.mp4" in str(error.value)
+    assert str(error.value).startswith(f"{output}: frame 0: s.mp4 is another video: ")
     assert "\n" not in str(error.value)
+    assert "left out" not in str(error.value)
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_numbers_that_no_frame_has(footage: Path, output: Path, loop: bool) -> None:
+    edited(record(footage, output), {"source_frame": list(range(1000, 1000 + FRAMES))})
+    camera = dgrec.camera(output, pace="fast", loop=loop)
+    with camera, pytest.raises(SourceError, match=r"no pictures to give: numbered\.mp4 ends after"):
+        camera.read()
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"media_time_s": [float("nan"), float("inf")] * 12},
+        {"captured_at": [None] * FRAMES},
+        {"captured_at": list(range(FRAMES, 0, -1))},
+    ],
+)
+def test_impossible_stamps(footage: Path, output: Path, columns: dict[str, Any]) -> None:
+    edited(record(footage, output), columns)
+    assert numbers(output) == _ALL
+    again = record(output, output.with_name("again.parquet"))
+    assert numbers(again) == _ALL
 
 
 def test_footage_that_was_moved_can_be_named(footage: Path, tmp_path: Path, output: Path) -> None:
