@@ -71,11 +71,8 @@ def test_all_rooms_are_looked_at() -> None:
 
 
 #: Modules with subclasses of PySDK's, which others import in functions only.
-SUBCLASSING = (
-    "dgrec.stand_in.replayed_zoo",
-    "dgrec.stand_in.run",
-    "dgrec.stand_in.session_model",
-    "dgrec.stand_in.zoo",
+SUBCLASSING = tuple(
+    f"dgrec.stand_in.{name}" for name in ("run", "session_model", "replayed_zoo", "zoo")
 )
 
 
