@@ -184,7 +184,20 @@ OPENERS = """
     with open_video_stream("door.mp4") as stream:
         shown["tools"] = read(stream)
     shown["gstreamer"] = read(create_video_stream("door.mp4", use_gstreamer=True))
+
+    class Sink(streams.Gizmo):
+        def __init__(self):
+            super().__init__([(0, False)])
+            self.found = []
+
+        def run(self):
+            self.found += [number_in(data.data) for data in self.get_input(0)]
+
+    sink = Sink()
+    streams.Composition(streams.VideoSourceGizmo("http://host/mjpeg") >> sink).start(wait=True)
+    shown["gizmo"] = sink.found
     model = degirum.load_model("a-model", "somewhere", "org/zoo", "no-token")
+    assert degirum.connect("ai-server.invalid").load_model("other").device_type == model.device_type
     scores = [result.results[0]["score"] * 256 for result in model.predict_batch(
         cv2.VideoCapture(0).read()[1] for _ in range(2))]
     writer = cv2.VideoWriter("own.avi", cv2.VideoWriter_fourcc(*"MJPG"), 10, (160, 96))
@@ -205,7 +218,7 @@ def test_whatever_it_opens_is_the_recorded_camera(program: Program, numbered: Pa
     options = ["--replay", str(numbered), "--pace", "fast"]
     shown, scores, _ = program.printed(options, OPENERS.format(root=root))
     every_second = list(range(0, 24, 2))
-    for way in ("camera", "late", "tools", "gstreamer"):
+    for way in ("camera", "late", "tools", "gstreamer", "gizmo"):
         assert shown[way] == every_second
     assert shown["own"] == [6, 14, 10]  # what the program has written is its own
     assert scores == [0, 0]
