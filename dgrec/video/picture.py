@@ -41,6 +41,7 @@ class Picture:
             Those before the first key frame of a live stream do not count.
         packets: The packets that were read for it since the picture before (`keep_packets`).
         packet: The one that it is in.
+        number: Its number in the source; None: it is the one after the last.
     """
 
     image: Image
@@ -50,6 +51,7 @@ class Picture:
     lost_before: int = 0
     packets: tuple[KeptPacket, ...] = ()
     packet: KeptPacket | None = None
+    number: int | None = None
 
 
 class PixelConverter:
