@@ -43,6 +43,7 @@ import dgrec
 from dgrec.clock import Clock
 from dgrec.errors import DgrecError
 from dgrec.footage import Pixels, find_footage
+from dgrec.format import digest
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.session_writer import SessionWriter
@@ -191,6 +192,9 @@ def row_differences(session: dgrec.Session, truth: Truth) -> Iterator[str]:
             said is not None and time_s is not None and abs(said - time_s) > _SAME_S
         ):
             yield f"row {row['frame']}: at {said} instead of {time_s}"
+            return
+        if row["pixel_digest"] != digest(image):
+            yield f"row {row['frame']}: the digest is of another picture"
             return
 
 

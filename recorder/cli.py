@@ -150,10 +150,29 @@ def _recording_options(
 @click.option("--display", is_flag=True, help="Show the overlay in a window while recording.")
 @click.option(
     "--publish",
-    metavar="FILE",
-    help="Append one JSON line a frame to FILE (new, or published to before) while recording; - is "
-    "stdout. A file waits for a slow reader; of a live source, lines are left out.",
+    multiple=True,
+    metavar="TARGET",
+    help="Publish a JSON message a frame while recording: - (standard output), a file (new, or "
+    "published to before), mqtt://HOST/TOPIC, https://HOST/PATH (docs/publishing.md). "
+    "Repeatable. A slow target costs the recording nothing: frames are left out, and counted; of "
+    "footage, files wait.",
 )
+@click.option(
+    "--payload",
+    type=click.Choice(["guide", "full"]),
+    default="guide",
+    show_default=True,
+    help="With --publish: timestamp and detections as in DeGirum's guide, or all but pixels.",
+)
+@click.option(
+    "--publish-every",
+    type=click.IntRange(min=1),
+    default=1,
+    metavar="N",
+    show_default=True,
+    help="Publish one of N frames.",
+)
+@click.option("--publish-wait", is_flag=True, help="Wait for slow targets, where the source can.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def record_command(
     properties: tuple[str, ...],

@@ -17,6 +17,7 @@ from dgrec.errors import ConfigError, DgrecError
 from dgrec.files import exists_already
 from dgrec.format import Metadata, uuid7
 from dgrec.paths import JOURNAL_SUFFIX, VIDEO_SUFFIXES
+from dgrec.publishing import PayloadForm, check_target, open_target, parse_target
 from dgrec.recorder.ai_server import HERE, AIServer, Inference
 from dgrec.recorder.capture import Capture, Decimator
 from dgrec.recorder.destination import (
@@ -30,7 +31,7 @@ from dgrec.recorder.destination import (
 )
 from dgrec.recorder.model import LoadedModel, ModelRequest, load_model
 from dgrec.recorder.options import RecordingOptions
-from dgrec.recorder.outputs import JsonLines, Output, OutputQueue, OverlayWindow, check_target
+from dgrec.recorder.outputs import Output, OutputQueue, OverlayWindow, Publisher
 from dgrec.recorder.recovery import Recovery
 from dgrec.recorder.session_writer import SessionWriter
 from dgrec.recorder.sources import (
@@ -63,7 +64,10 @@ class RecordRequest:
         together: The sessions are one recording: they share a clock, and a group in the metadata.
         continues: Continue the parts of earlier runs.
         display: Show the overlay in a window.
-        publish: Where a JSON line per frame goes; ``-`` is stdout.
+        publish: Where a message per frame goes: ``-`` is stdout.
+        payload: What a message holds.
+        publish_every: Of as many frames one is published.
+        publish_wait: Wait for any target, where the source can wait.
 
     Raises:
         ConfigError: Two of them exclude each other.
@@ -75,15 +79,20 @@ class RecordRequest:
     together: bool = False
     continues: bool = False
     display: bool = False
-    publish: str | None = None
+    publish: tuple[str, ...] = ()
+    payload: PayloadForm = "guide"
+    publish_every: int = 1
+    publish_wait: bool = False
     quiet: bool = False
     options: RecordingOptions = field(default_factory=RecordingOptions)
     model: ModelRequest = field(default_factory=ModelRequest)
     analyzers: AnalyzerRequest = field(default_factory=AnalyzerRequest)
 
     def __post_init__(self) -> None:
-        if self.publish == "":
-            raise ConfigError("--publish: the file name is empty; - stands for stdout")
+        for text, count in Counter(self.publish).items():
+            parse_target(text)
+            if count > 1:
+                raise ConfigError(f"--publish {redact(text)} is given twice")
         if self.continues and not self.options.splitting:
             raise ConfigError("--continue adds parts: say --split-every or --split-size, too")
         if self.continues and self.overwrite:
@@ -107,9 +116,11 @@ class RecordRequest:
                 "--output names one file for several sources; put {source} into the name, such as "
                 "night-{source}.parquet, or record them --together"
             )
-        for flag, value in (("--display", self.display), ("--publish", self.publish)):
-            if value:
-                raise ConfigError(f"{flag} takes one source only")
+        if self.display:
+            raise ConfigError("--display takes one source only")
+        for text in self.publish:
+            if not parse_target(text).scheme:
+                raise ConfigError(f"--publish {text} takes one source only")
 
     @property
     def output_pattern(self) -> Path | None:
@@ -211,8 +222,9 @@ def make_plan(
         output = output_path(request.output_pattern, source.name)
         check_output(output, request.overwrite, split=is_split)
     check_room(output.parent, options.min_free)
-    if request.publish is not None:
-        check_target(request.publish, output)
+    for text in request.publish:
+        if not parse_target(text).scheme:
+            check_target(text, output)
     if not request.continues:
         check_videos(output, video, request.overwrite, split=is_split)
     return Plan(source, output, options, request.continues)
@@ -302,8 +314,16 @@ def prepare(
         metadata["group"] = group.description
     earlier.check(plan.output, metadata)
     outputs = list(watching)
-    if request.publish is not None:
-        outputs.append(JsonLines(request.publish))
+    names = {"source": source.name, "session": plan.output.stem}
+    outputs += [
+        Publisher(
+            open_target(parse_target(text), names),
+            request.payload,
+            every=request.publish_every,
+            waits=request.publish_wait,
+        )
+        for text in request.publish
+    ]
     if request.display:
         outputs.append(OverlayWindow(f"dgrec: {source.name}", capture.stop))
     make_default_folder(plan.output)

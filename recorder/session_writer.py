@@ -282,6 +282,10 @@ class SessionWriter:
             self._check_open()
         self._writer.log(signal)
 
+    def lose_signals(self, count: int) -> None:
+        """Count values that were logged, and not kept until there was a session."""
+        self._writer.lost_signals += count
+
     def close(self, ending: Ending | None = None) -> Metadata:
         """Write the waiting rows, seal the session, and return its metadata. May be called twice.
 

@@ -10,6 +10,7 @@ from dgrec.options import NamedPath
 from dgrec.replay.commands.analyze import analyze_command
 from dgrec.replay.commands.clip import clip_command
 from dgrec.replay.commands.compare import compare_command
+from dgrec.replay.commands.publish import publish_command
 from dgrec.replay.commands.query import query_command
 from dgrec.replay.commands.replay import replay_command
 from dgrec.replay.commands.report import report_command
@@ -82,6 +83,7 @@ COMMANDS: tuple[click.Command, ...] = (
     compare_command,
     whatif_command,
     report_command,
+    publish_command,
     info_command,
     verify_command,
 )

@@ -65,6 +65,8 @@ class Encoding:
     interlaced: bool = False
     aspect: Fraction | None = None
     b_frames: int = 0
+    #: FFmpeg's numbers for the matrix of colours and their range; 2, 0: not said.
+    colors: tuple[int, int] = (2, 0)
     #: Milliseconds of each picture.
     pts_ms: Callable[[int], int] = lambda i: i * 40
     #: What becomes of each packet before it is written.
@@ -98,6 +100,7 @@ def encode(path: Path, how: Encoding, frames: int = FRAMES, first: int = 0) -> P
         stream.options = {**fast, **quiet, **how.options}
         context.gop_size = 8
         context.max_b_frames = how.b_frames
+        context.colorspace, context.color_range = how.colors
         if how.interlaced:
             context.flags |= 1 << 18 | 1 << 29  # interlaced DCT and motion estimation
         if how.aspect is not None:
@@ -227,6 +230,9 @@ def kinds() -> Iterator[Kind]:
     yield _kind("h264-10-bit.mp4", pix_fmt="yuv420p10le")
     yield _kind("h264-444.mkv", pix_fmt="yuv444p")
     yield _kind("h264-full-range.mp4", pix_fmt="yuvj420p")
+    for name, number in (("bt709", 1), ("bt601", 6), ("bt2020", 9)):
+        yield _kind(f"h264-{name}.mp4", colors=(number, 1))
+        yield _kind(f"h264-{name}-full.mkv", colors=(number, 2), pix_fmt="yuvj420p")
     for suffix in ("mp4", "mkv", "ts"):
         yield _kind(f"hevc.{suffix}", codec="libx265")
     for suffix in ("mp4", "avi", "mkv"):

@@ -71,7 +71,9 @@ def test_all_rooms_are_looked_at() -> None:
 
 
 #: Modules with subclasses of PySDK's, which others import in functions only.
-SUBCLASSING = tuple(f"dgrec.stand_in.{name}" for name in ("run", "session_model", "replayed_zoo", "zoo"))
+SUBCLASSING = tuple(
+    f"dgrec.stand_in.{name}" for name in ("run", "session_model", "replayed_zoo", "zoo")
+)
 
 
 @pytest.mark.slow

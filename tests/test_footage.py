@@ -26,6 +26,7 @@ KINDS = {kind.name: kind for kind in kinds()}
 CHECKED = (
     *("h264-b.mp4", "h264-b.ts", "h264-open-gop.mkv", "h264.avi", "hevc.ts", "mpeg4-b.avi"),
     *("mpeg2.mpg", "jpeg.avi", "vp9.webm", "odd-size.mp4"),
+    *("h264-bt709.mp4", "h264-bt709-full.mkv", "h264-bt2020-full.mkv"),
     *("interlaced-h264.mp4", "interlaced-mpeg2.ts", "dv.avi", "turns-interlaced.ts"),
     *("variable-rate.mkv", "late-start.ts", "some-odd-stamps.mkv", "no-stamps.h264"),
     "before-zero.mkv",

@@ -47,6 +47,7 @@ _NAMES = (
         "c_both_cases",
     ),
     *("v_all", "v_size_large", "d_keys_garbage", "d_mask_large", "d_mask_bomb", "d_map_object"),
+    *("x_rebuilt_set_same_hash", "x_rebuilt_enum_long", "x_odd_bbox_decimal", "x_odd_box_int"),
     *("x_scalar_object", "x_array_zero_text", "x_attributes_names", "x_set_unhashable"),
     *("p_long_row_nulls", "p_long_row_points", "p_long_row_timing", "x_numbers"),
     *("p_footer_3", "p_list_bomb", "p_fifo", "p_device", "p_encrypted"),
@@ -105,6 +106,28 @@ def test_only_plain_types_are_rebuilt(dtype: Any) -> None:
 @pytest.mark.parametrize("value", [True, 2**200, float("nan"), "\ud800", b"\0", {1, (2, "x")}])
 def test_values_that_dgrec_writes_come_back(value: Any) -> None:
     assert repr(json_values.loads(json_values.dumps(value))) == repr(value)
+
+
+SAME_HASH = [{"$int": hex(number * (2**61 - 1))} for number in range(1001)]
+OBJECTS = [{"$tuple": [{"$object": ["a", number]}]} for number in range(1001)]
+
+
+@pytest.mark.parametrize(
+    ("spec", "problem"),
+    [
+        ({"$decimal": "1e999999999"}, "too many digits"),
+        ({"$decimal": "-1e-999999999"}, "too many digits"),
+        ({"$decimal": "9" * 100_000}, "too many digits"),
+        ({"$decimal": "NaN" + "9" * 100_000}, "too many digits"),
+        ({"$set": SAME_HASH}, "too many objects"),
+        ({"$frozenset": OBJECTS}, "too many objects"),
+        ({"$dict": [[key, 1] for key in SAME_HASH]}, "too many objects"),
+        ({"$scalar": ["<M8[0s]", "AAAAAAAAAAA="]}, "does not rebuild"),
+    ],
+)
+def test_few_bytes_stand_for_no_long_work(spec: Any, problem: str) -> None:
+    with pytest.raises(DecodeError, match=problem):
+        json_values.decode(spec, Allowance())
 
 
 def test_deflated_data_is_not_unpacked_beyond_its_size() -> None:

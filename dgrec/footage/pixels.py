@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,7 @@ import numpy as np
 from dgrec.errors import VideoError
 from dgrec.footage.footage import Footage
 from dgrec.footage.video_frames import VideoFrames
-from dgrec.format import pixel_aspect
+from dgrec.format import digest, pixel_aspect
 from dgrec.units import counted
 from dgrec.video import Image
 
@@ -81,6 +82,12 @@ class _RowVideo:
         if self._is_other():
             return "unrelated"
         image = self._read(int(index))
+        recorded = row.get("pixel_digest")
+        if image is not None and footage.kept and recorded not in (None, digest(image)):
+            # Of a damaged picture, the recorder's decoder made something else.
+            if self._is_exact:
+                return "damaged"
+            image = self._read(int(index))
         time_s = self._time_s(row)
         if image is not None and (time_s is None or self._is_at(time_s)):
             return image
@@ -102,6 +109,18 @@ class _RowVideo:
         if image is None:
             return "ends" if self._is_past(int(index)) else "damaged"
         return image
+
+    @functools.cached_property
+    def _is_exact(self) -> bool:
+        """Whether pictures come out here as they were inferred.
+
+        Other versions of FFmpeg, or other processors, may convert colors a little differently.
+        """
+        return any(
+            digest(image) == recorded
+            for number, recorded in self.footage.digests()
+            if (image := self.frames.read(number)) is not None
+        )
 
     def _is_past(self, index: int) -> bool:
         return self.frames.length is not None and index >= self.frames.length

@@ -16,7 +16,7 @@ from dgrec.format.digest import (
     signatures,
     vectors,
 )
-from dgrec.format.encode import Row, build_batch
+from dgrec.format.encode import Row, build_batch, milliseconds
 from dgrec.format.journal import Journal, JournalTail, is_being_written
 from dgrec.format.journal_writer import Durability, JournalWriter
 from dgrec.format.labels import (
@@ -45,7 +45,7 @@ from dgrec.format.metadata import (
 from dgrec.format.parquet import SealedFile, leaves_of, seal, write_sealed
 from dgrec.format.recorded_objects import InnerResult, is_result, is_stream_meta
 from dgrec.format.result_values import OVERLAY_SETTINGS
-from dgrec.format.schema import DETECTION, LABEL_LEAF, LATER_COLUMNS, SCHEMA, SIGNAL
+from dgrec.format.schema import DETECTION, LABEL_LEAF, LATER_COLUMNS, SCHEMA, SIGNAL, STAGE_KEYS
 from dgrec.format.signals import (
     LONGEST_NAME,
     MOST_WITHOUT_ROW,
@@ -99,6 +99,7 @@ __all__ = [
     "RowTotals",
     "SCHEMA",
     "SIGNAL",
+    "STAGE_KEYS",
     "SealedFile",
     "Signal",
     "Span",
@@ -127,6 +128,7 @@ __all__ = [
     "leaves_of",
     "loses_at_start",
     "metadata",
+    "milliseconds",
     "open_file",
     "original_of",
     "pixel_aspect",

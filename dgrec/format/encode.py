@@ -25,7 +25,7 @@ from dgrec.format.masks import MaskMode
 from dgrec.format.schema import SCHEMA, STAGE_KEYS
 from dgrec.format.signals import Signal, signals_column
 
-__all__ = ["Row", "build_batch"]
+__all__ = ["Row", "build_batch", "milliseconds"]
 
 _TYPES = {column.name: column.type for column in SCHEMA}
 _ROW = pa.struct(list(SCHEMA))
@@ -185,6 +185,11 @@ def _milliseconds(
     """
     milliseconds: np.ndarray[Any, np.dtype[np.float64]] = np.rint(nanoseconds * (4096 / 1e6)) / 4096
     return milliseconds
+
+
+def milliseconds(nanoseconds: int) -> float:
+    """Return a duration in milliseconds, as rows hold it."""
+    return float(_milliseconds(np.array(nanoseconds, np.int64)))
 
 
 def _attributes_text(attributes: Mapping[str, Any] | str, losses: json_values.Losses | None) -> str:

@@ -158,11 +158,13 @@ def connect(
     # A footer is read once, not for each look at a file: a question may take several.
     connection.execute("SET parquet_metadata_cache = true")
     room = _Room()
-    connection.execute(f"CREATE VIEW frames AS {_frames_query(sessions, connection, room)}")
+    frames = _frames_query(sessions, connection, room)
+    # Signatures are bytes that SQL cannot compare.
+    connection.execute(f"CREATE VIEW frames AS SELECT * EXCLUDE (pixel_signature) FROM ({frames})")
     connection.execute(
         "CREATE VIEW detections AS "
         f"SELECT * EXCLUDE (d), {_DETECTION_COLUMNS}, {_ADDED_COLUMNS} FROM ("
-        "SELECT * EXCLUDE (detections, restore, signals, pixel_digest, pixel_signature), "
+        "SELECT * EXCLUDE (detections, restore, signals, pixel_digest), "
         "unnest(range(len(detections))) AS detection, unnest(detections) AS d FROM frames)"
     )
     connection.register(

@@ -52,7 +52,9 @@ class Output:
     capacity: ClassVar[int] = 1024
     #: Whether a recording that can wait (of a file) waits where the queue is full. Otherwise, and
     #: for live sources, the oldest frames are left out.
-    is_waited_for: ClassVar[bool] = True
+    is_waited_for: bool = True
+    #: Whether the session notes how many frames it was too slow for.
+    counts_losses: ClassVar[bool] = True
     #: Whether `frame` gets the result, whose pixels take memory while they wait; None otherwise.
     wants_results: ClassVar[bool] = False
     #: Whether it must run in the main thread, as windows must on some systems: whoever makes the
@@ -156,7 +158,7 @@ class OutputQueue:
     def note(self) -> str:
         """Why the output ended early, and how many frames it missed; "" if it got all of them."""
         notes = [self.failure] if self.failure else []
-        if self.left_out and self.output.is_waited_for:
+        if self.left_out and self.output.counts_losses:
             missed = counted(self.left_out, "frame")
             notes.append(f"{self.output.name}: {missed} left out: it was too slow")
         return "; ".join(notes)

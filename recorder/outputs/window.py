@@ -26,6 +26,7 @@ class OverlayWindow(Output):
     name = "window"
     capacity = 1
     is_waited_for = False
+    counts_losses = False
     wants_results = True
     needs_main_thread = True
 

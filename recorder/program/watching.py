@@ -65,7 +65,10 @@ class Watched(NamedTuple):
 
 
 class Watch:
-    """Records what a model yields while it is entered; see `Recorder.watch`."""
+    """Records what a model yields, from `start` to `stop`; see `Recorder.watch`.
+
+    As a context it stops at the end of the block.
+    """
 
     def __init__(self, model: Any, session_of: Callable[[], ProgramSession | None]) -> None:
         self._model = model
@@ -76,7 +79,12 @@ class Watch:
             lambda: session_of() if self._is_on else None, id(model), lambda: self._is_on
         )
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
+        """Record from now on.
+
+        Raises:
+            ConfigError: The model is watched already.
+        """
         # Not by setattr: compound models hand what they do not know on to the model in them.
         own = vars(self._model)
         if any(name in own for name in METHODS):
@@ -85,12 +93,22 @@ class Watch:
             if callable(method := getattr(self._model, name, None)):
                 own[name] = recorded(method, self._watched)
         self._is_on = True
-        return self
 
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+    def stop(self) -> None:
+        """Record no more. Stopping twice is fine."""
+        if not self._is_on:
+            return
         self._is_on = False
         for name in METHODS:
             vars(self._model).pop(name, None)
+
+    def __enter__(self) -> Self:
+        if not self._is_on:  # for the second time
+            self.start()
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        self.stop()
         with contextlib.suppress(DgrecError):  # which closing the recorder raises as well
             if (session := self._session_of()) is not None:
                 session.release_late()

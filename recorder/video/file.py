@@ -203,7 +203,7 @@ class KeptVideo(VideoFile):
 
     def __init__(self, path: Path, known: PacketFormat) -> None:
         super().__init__(path, "raw", known.name, known.size)
-        self._format = known
+        self.format = known
 
     def write(self, packets: Sequence[TimedPacket]) -> None:
         """Append packets, in the order of decoding.
@@ -217,7 +217,7 @@ class KeptVideo(VideoFile):
                 if self._container is None:
                     # An edit list would hide pictures that no row names, and renumber the rest.
                     self._open(use_editlist="0")
-                    self._stream = self._format.add_stream(self._container)
+                    self._stream = self.format.add_stream(self._container)
                     self._stream.time_base = _MICROSECOND
                 self._mux(
                     copy_of(

@@ -218,8 +218,13 @@ class RowWriter:
             oldest_ns = self.journal.now_ns() - _LONGEST_ON_ITS_WAY_NS
             until = max(rows[-1].row.completed_ns, oldest_ns)
         taken: list[Signal] = []
-        while self._signals and len(taken) < MOST_WITHOUT_ROW and self._signals[0].at_ns < until:
-            taken.append(self._signals.popleft())
+        newer: list[Signal] = []
+        for _ in range(len(self._signals)):  # several threads log: they are not quite in order
+            if not rows and len(taken) == MOST_WITHOUT_ROW:
+                break
+            signal = self._signals.popleft()
+            (taken if signal.at_ns < until else newer).append(signal)
+        self._signals.extendleft(reversed(newer))
         return taken
 
     def _next_batch(self) -> tuple[list[PlacedRow], list[Event], list[Signal], bool]:

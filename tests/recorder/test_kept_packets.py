@@ -6,6 +6,7 @@ import contextlib
 import functools
 import http.server
 import itertools
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,10 +25,12 @@ import pytest
 
 import dgrec
 from dgrec.errors import ConfigError
+from dgrec.format import Fingerprint, fingerprint
 from dgrec.recorder.model import ModelRequest, load_model
 from dgrec.recorder.options import RecordingOptions, Splitting
 from dgrec.recorder.recovery import recover
 from dgrec.recorder.video.kept import Group, KeptOrder
+from dgrec.recorder.video.segment import SegmentVideos, VideoOptions
 from dgrec.replay.clip import Span, write_clip
 from dgrec.replay.verify import verify
 from dgrec.video import KeptPacket, PacketFormat, VideoReader
@@ -204,6 +207,39 @@ def test_recordings_that_were_joined(
     assert verify(output) == []
 
 
+@pytest.mark.parametrize("split", [None, 0.03])
+def test_a_source_that_comes_back_with_another_codec(
+    split: float | None, footage: Path, tmp_path: Path
+) -> None:
+    source, other = tmp_path / "source.ts", tmp_path / "other.ts"
+    shutil.copy(footage / "h264.ts", source)
+    shutil.copy(footage / "hevc.ts", other)
+
+    def watch(count: int) -> None:
+        time.sleep(0.003)
+        if count == 5:
+            other.replace(source)  # it is opened again at its end
+
+    output = tmp_path / "s.parquet"
+    seen = record_kept(
+        source, output, loop=True, max_frames=90, watch=watch, splitting=Splitting(split)
+    )
+
+    with dgrec.open(output) as session:
+        assert len(session) == 90 > FRAMES
+        states = [session.row(row)["video_state"] for row in range(90)]
+        assert differing(session, seen) == (0, sum(state is not None for state in states))
+        codecs = {video["codec"] for video in session.metadata["video"]}
+    assert verify(output) == []
+    if split:
+        # What was left of the part in which it changed.
+        assert set(states[-20:]) == {None}
+        assert codecs == {"h264", "h265"}
+    else:
+        assert set(states[FRAMES:]) == {"no_key_frame"}
+        assert codecs == {"h264"}
+
+
 @pytest.mark.parametrize("split", [None, 0.02])
 def test_pictures_without_stamps_that_lack_their_reference(
     split: float | None, tmp_path: Path
@@ -250,9 +286,30 @@ def test_damage_near_a_key_frame(codec: str, tmp_path: Path) -> None:
             other, without = differing(session, seen)
             assert differing(session, seen, order=range(len(seen))[::-1]) == (other, without)
         assert other == 0
-        assert without == sum(state is not None for state in states)
+        assert without >= sum(state is not None for state in states)
         shown += len(seen) - without
     assert shown > 20 * len(near)
+
+
+@pytest.mark.parametrize("is_other_machine", [False, True])
+def test_a_picture_that_comes_out_differently_is_damaged(
+    is_other_machine: bool, footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[Fingerprint] = []
+
+    def other(image: Any) -> Fingerprint:
+        found = fingerprint(image)
+        if is_other_machine or len(taken) == 7:
+            found = found._replace(digest=(found.digest or 0) ^ 1)
+        taken.append(found)
+        return found
+
+    monkeypatch.setattr("dgrec.recorder.sources.frames.fingerprint", other)
+    output = tmp_path / "s.parquet"
+    seen = record_kept(footage / "h264-b.ts", output)
+    for order in (range(FRAMES), range(FRAMES)[::-1], [7, 3], [3, 7]):
+        with dgrec.open(output) as session:
+            assert differing(session, seen, order=order) == (0, 0 if is_other_machine else 1)
 
 
 @pytest.mark.parametrize("spans", [[(9, 14)], [(17, 20), (37, 40), (41, 60)]])
@@ -496,6 +553,21 @@ def test_a_stream_that_begins_between_key_frames_is_cut_to_the_next() -> None:
 
     assert [each.state for each in found] == ["no_key_frame"] * 3 + [None, None]
     assert [each.number for each in found] == [None, None, None, 0, 1]
+
+
+def test_a_codec_that_cannot_follow_is_named(tmp_path: Path) -> None:
+    other = PacketFormat("hevc", b"\0\0\1g", (64, 48), 0, b"")
+    videos = SegmentVideos(
+        VideoOptions(kinds=("raw",), packets=FORMAT), tmp_path / "s.parquet", replaced=()
+    )
+    group = Group()
+    for known, state in ((FORMAT, None), (other, "no_key_frame")):
+        (packet,) = packets_of([0], known)
+        shown(packet, 0, 1.0)
+        group.add([packet], packet)
+        assert videos.keep([packet], packet, group).state == state
+    assert videos.note is not None
+    assert "s.mp4: ends early: the source changed from h264 to h265" in videos.note
 
 
 def test_what_was_left_out_is_not_skipped_silently() -> None:

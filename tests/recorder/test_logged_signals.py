@@ -338,6 +338,46 @@ def test_what_is_kept_of_a_long_silence_is_bounded_and_counted(
     assert logged(sealed) == logged(path) == {"n": [float(n) for n in range(11, 21)]}
 
 
+def test_what_is_logged_before_the_first_frame_is_bounded_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dgrec.recorder.program.recorder.MOST_WITHOUT_ROW", 10)
+    path = tmp_path / "s.parquet"
+    with dgrec.Recorder(path) as recorder:
+        for number in range(25):
+            recorder.log("n", number)
+        recorder.add([])
+    with dgrec.open(path) as session:
+        assert session.metadata["totals"]["signals_left_out"] == 15
+    assert logged(path) == {"n": [float(n) for n in range(15, 25)]}
+
+
+def test_many_values_belong_to_the_frames_before_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dgrec.recorder.writing.writer.MOST_WITHOUT_ROW", 10)
+    path = tmp_path / "s.parquet"
+    with dgrec.Recorder(path) as recorder:
+        for frame in range(4):
+            recorder.add([])
+            for _ in range(15):
+                recorder.log("n", frame)
+        wait_until(lambda: len(dgrec.open(path.with_suffix(".arrows"))) == 4)
+        recorder.add([])
+    with dgrec.open(path) as session:
+        found = session.sql("SELECT frame, value, count(*) FROM signals GROUP BY ALL ORDER BY 1")
+        assert found.fetchall() == [(frame, float(frame), 15) for frame in range(4)]
+
+
+def test_details_of_a_mark_may_have_any_name(tmp_path: Path) -> None:
+    path = tmp_path / "s.parquet"
+    with dgrec.Recorder(path) as recorder:
+        recorder.mark("lamp", text="on", self=1)
+    with dgrec.open(path) as session:
+        (event,) = session.metadata["events"]
+    assert (event["text"], event["details"]) == ("lamp", {"text": "on", "self": 1})
+
+
 def test_files_of_before_read_as_before(tmp_path: Path) -> None:
     for name in ("format-1.parquet", "format-1-killed.arrows"):
         assert logged(DATA / name) == {}

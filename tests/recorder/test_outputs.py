@@ -13,7 +13,8 @@ import pytest
 import dgrec
 from dgrec.errors import DgrecError
 from dgrec.format import Event, Metadata, Row
-from dgrec.recorder.outputs import JsonLines, Output, OutputQueue
+from dgrec.publishing import Lines
+from dgrec.recorder.outputs import Output, OutputQueue, Publisher
 from dgrec.recorder.outputs import output as output_module
 from dgrec.recorder.session_writer import SessionWriter
 from tests.factory import make_row
@@ -237,7 +238,7 @@ def test_lines_that_nobody_reads_hold_nothing_up(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        lines = JsonLines(str(pipe))
+        lines = Publisher(Lines(str(pipe)))
         path = tmp_path / "s.parquet"
         with dgrec.Recorder(path, outputs=[lines]) as recorder:
             writer_of(recorder).outputs[0].hurry()  # rows are waited for, lines are not

@@ -19,6 +19,7 @@ import pytest
 
 import dgrec
 from dgrec import sample
+from dgrec.format import digest, signature
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.program.run import run_program
 from dgrec.replay.verify import verify
@@ -96,6 +97,20 @@ def check_equal(path: Path, results: list[Any], kind: str = "finished") -> list[
     return rows
 
 
+def check_pixels(path: Path, given: list[Any]) -> None:
+    """Check that a session has the digests of these pictures."""
+    with dgrec.open(path) as session:
+        rows = session.frames.select(["pixel_digest", "pixel_signature"]).to_pylist()
+    assert [row["pixel_digest"] for row in rows] == list(map(digest, given))
+    assert [row["pixel_signature"] for row in rows] == list(map(signature, given))
+    assert None not in map(digest, given)
+
+
+def draw(result: Any) -> None:
+    """Draw on the picture itself, as programs do."""
+    result.image[:40] = 255 - result.image[:40]
+
+
 # --- dgrec.predict_stream ---
 
 
@@ -125,11 +140,13 @@ def test_a_stream_yields_what_pysdk_yields_and_records_it(
 
 def test_what_the_loop_adds_is_recorded(model: Any, clip: str, output: Path) -> None:
     for number, result in enumerate(dgrec.predict_stream(model, clip, output=output)):
+        draw(result)
         result.results.append({"label": "mine", "number": number})
         result.note = {"number": number}
     with dgrec.open(output) as session:
         assert [frame.results[-1]["number"] for frame in session] == list(range(FRAMES))
         assert [frame.note["number"] for frame in session] == list(range(FRAMES))
+    check_pixels(output, list(pictures(clip)))
 
 
 def test_options_of_the_source(model: Any, output: Path) -> None:
@@ -313,7 +330,63 @@ def test_whatever_runs_a_model_is_recorded(
     assert {(row["width"], row["height"]) for row in rows} == {(640, 360)}
     with dgrec.open(output) as session:
         assert [frame.info for frame in session] == [result.info for result in results]
+    check_pixels(output, list(pictures(clip)))
     assert not {"predict", "predict_batch", "predict_dir"} & set(vars(model))
+
+
+def drawing_loop(model: Any, clip: str) -> None:
+    for result in model.predict_batch(pictures(clip)):
+        draw(result)
+
+
+def drawing_calls(model: Any, clip: str) -> None:
+    for image in pictures(clip):
+        draw(model.predict(image))
+        image[:] = 0
+
+
+def one_array(model: Any, clip: str) -> None:
+    """Give every frame in the same array, as a program does that reads into it."""
+
+    def frames() -> Iterator[Any]:
+        array = np.empty((360, 640, 3), np.uint8)
+        for image in pictures(clip):
+            array[:] = image
+            yield array
+
+    for result in model.predict_batch(frames()):
+        draw(result)
+
+
+class Painter:
+    """An analyzer that draws on the picture before anybody has the result."""
+
+    def analyze(self, result: Any) -> None:
+        draw(result)
+
+    def annotate(self, result: Any, image: Any) -> Any:
+        return image
+
+    def analyze_and_annotate(self, result: Any, image: Any) -> Any:
+        return image
+
+    def finalize(self) -> None:
+        pass
+
+
+def painting_analyzer(model: Any, clip: str) -> None:
+    from degirum_tools import predict_stream
+
+    list(predict_stream(model, clip, analyzers=Painter()))
+
+
+@pytest.mark.parametrize("loop", [drawing_loop, drawing_calls, one_array, painting_analyzer])
+def test_digests_are_of_what_the_model_was_given(
+    model: Any, clip: str, output: Path, loop: Callable[[Any, str], None]
+) -> None:
+    with dgrec.Recorder(output) as recorder, recorder.watch(model):
+        loop(model, clip)
+    check_pixels(output, list(pictures(clip)))
 
 
 def test_images_in_a_folder(model: Any, clip: str, tmp_path: Path) -> None:
@@ -334,6 +407,7 @@ def test_images_in_a_folder(model: Any, clip: str, tmp_path: Path) -> None:
         ]
     rows = check_equal(output, results)
     assert [row["width"] for row in rows[:4]] == [640, 320, 640, 320]
+    check_pixels(output, [cv2.imread(str(result.info)) for result in results])
     with dgrec.open(output) as session:
         assert [frame.info for frame in session][:4] == names
     # In a folder PySDK takes the images by itself, and nobody sees when.
@@ -351,6 +425,7 @@ def test_pictures_of_pil(clip: str, output: Path) -> None:
     with dgrec.open(output) as session:
         assert [frame.results for frame in session] == [result.results for result in results]
         assert session.frames.column("width").to_pylist() == [640] * 5
+        check_pixels(output, images)
         with session.pixels() as pixels:
             for image, frame in zip(images, pixels.results(session), strict=True):
                 shown = np.asarray(image)[..., ::-1].astype(int)
@@ -412,6 +487,7 @@ def test_of_a_compound_model_the_outermost_result_is_recorded_once(
     assert all(row["latency_ms"] > 0 for row in rows)
     with dgrec.open(output) as session:
         assert session.metadata["model"]["name"].startswith(type(compound).__name__)
+    check_pixels(output, list(pictures(clip)))
     assert [path.name for path in output.parent.iterdir()] == ["s.parquet"]
 
 
@@ -437,6 +513,20 @@ def test_inner_models_are_recorded_on_request(
     assert len(groups) == 1
 
 
+def test_a_watched_inner_model_has_the_digests_of_its_crops(
+    model: Any, second_model: Any, clip: str, output: Path
+) -> None:
+    from degirum_tools import CroppingAndDetectingCompoundModel, crop_image
+
+    first = own_loop(model, clip)
+    crops = [crop_image(each.image, found["bbox"]) for each in first for found in each.results]
+    assert len(crops) >= FRAMES
+    compound = CroppingAndDetectingCompoundModel(model, second_model)
+    with dgrec.Recorder(output) as recorder, recorder.watch(second_model):
+        own_loop(compound, clip)
+    check_pixels(output, crops)
+
+
 def test_models_that_feed_each_other(
     model: Any, second_model: Any, clip: str, output: Path
 ) -> None:
@@ -450,6 +540,7 @@ def test_models_that_feed_each_other(
     assert len(results) == FRAMES
     for path in (output, output.with_name("s-second.parquet")):
         check_equal(path, results)
+        check_pixels(path, list(pictures(clip)))
 
 
 def test_a_model_is_watched_once(model: Any, output: Path) -> None:
@@ -551,6 +642,7 @@ def test_a_gizmo_records_what_passes_it(model: Any, clip: str, output: Path) -> 
         assert [frame.results for frame in session] == [result.results for result in results]
         assert [frame.trails for frame in session] == [result.trails for result in results]
         rows = session.frames.to_pylist()
+    check_pixels(output, list(pictures(clip)))
     assert [row["source_frame"] for row in rows] == list(range(FRAMES))
     for row, item in zip(rows, data, strict=True):
         stamp = item.meta.find_last(tag_video)[VideoSourceGizmo.key_timestamp]
@@ -567,6 +659,7 @@ def test_a_watched_model_in_a_graph(model: Any, clip: str, output: Path) -> None
     with dgrec.open(output) as session:
         assert [frame.results for frame in session] == [result.results for result in results]
         assert [frame.trails for frame in session] == [result.trails for result in results]
+    check_pixels(output, list(pictures(clip)))
 
 
 def test_a_graph_of_two_cameras(model: Any, second_model: Any, clip: str, output: Path) -> None:
@@ -893,6 +986,8 @@ def test_an_unchanged_program_is_recorded(
             assert analyzers == ["degirum_tools.ObjectTracker"] * (len(session) == FRAMES)
             assert len(session.metadata["video"]) == 1
             assert session.metadata["end_reason"] == "finished"
+        images = list(pictures(clip))
+        check_pixels(each.path, images if each.frames == FRAMES else [*images[:5], *images[:1] * 3])
     assert names[FRAMES].startswith("CombiningCompoundModel")
     assert names[8] == sample.MODEL_NAME
 

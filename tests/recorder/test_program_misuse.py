@@ -47,6 +47,35 @@ def test_the_program_may_change_its_folder(tmp_path: Path, monkeypatch: pytest.M
         assert len(session) == 2
 
 
+def test_watching_without_a_block_lasts_until_the_recorder_is_closed(output: Path) -> None:
+    model = double()
+    own = dict(vars(model))
+    with dgrec.Recorder(output) as recorder:
+        recorder.watch(model)
+        assert len(list(model.predict_batch([IMAGE] * 2))) == 2
+        with pytest.raises(dgrec.ConfigError, match="watched already"):
+            recorder.watch(model)
+    assert len(list(model.predict_batch([IMAGE] * 3))) == 3
+    assert vars(model).keys() == own.keys()
+    with pytest.raises(dgrec.DgrecError, match="closed"):
+        recorder.watch(model)
+
+    with dgrec.open(output) as session:
+        assert len(session) == 2
+
+
+def test_a_block_can_be_entered_again(output: Path) -> None:
+    model = double()
+    with dgrec.Recorder(output) as recorder:
+        watch = recorder.watch(model)
+        for _ in range(2):
+            with watch:
+                list(model.predict_batch([IMAGE]))
+            list(model.predict_batch([IMAGE]))
+    with dgrec.open(output) as session:
+        assert len(session) == 2
+
+
 def test_a_loop_that_outlasts_the_watching_goes_on(output: Path) -> None:
     model, reached, may_go_on = double(), threading.Event(), threading.Event()
     seen: list[Any] = []

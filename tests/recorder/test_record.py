@@ -20,8 +20,10 @@ import pytest
 
 import dgrec
 from dgrec import sample
-from dgrec.recorder.outputs import JsonLines, check_target
-from dgrec.recorder.outputs.json_lines import payload
+from dgrec.format import Row
+from dgrec.publishing import Lines, PublishedFrame, check_target
+from dgrec.publishing import payload as payload_of
+from dgrec.recorder.outputs import Publisher
 from dgrec.session import Session
 from tests.factory import make_detection, make_row
 from tests.recorder.command import Command, names
@@ -229,11 +231,15 @@ def test_published_lines_are_the_rows(recorded: Any) -> None:
     for line, result in zip(lines, session, strict=True):
         assert list(line) == ["timestamp", "detections"]
         completed = result.row["completed_at"].timestamp()
-        assert line["timestamp"] == pytest.approx(completed, abs=2e-6)
+        assert line["timestamp"] == completed
         assert line["detections"] == [
             {"label": face["label"], "score": face["score"], "bbox": face["bbox"]}
             for face in result.results
         ]
+
+
+def payload(row: Row) -> dict[str, Any]:
+    return payload_of(PublishedFrame.of_row(row, "s"))
 
 
 def test_payload_is_valid_json_whatever_the_model_yields() -> None:
@@ -255,14 +261,14 @@ def test_payload_is_valid_json_whatever_the_model_yields() -> None:
 def test_publishing_appends_to_a_file(tmp_path: Path) -> None:
     path = tmp_path / "lines.jsonl"
     for start in (0, 2):
-        lines = JsonLines(str(path))
+        lines = Publisher(Lines(str(path)))
         for i in (start, start + 1):
             lines.frame(make_row(i), None)
             # Each line is there at once: somebody follows the file.
             assert path.read_text().count("\n") == i + 1
         lines.close()
     stamps = [json.loads(line)["timestamp"] for line in path.read_text().splitlines()]
-    assert stamps == [make_row(i).completed_ns / 1e9 for i in range(4)]
+    assert stamps == [make_row(i).completed_ns // 1000 / 1e6 for i in range(4)]
 
 
 def test_what_may_be_published_to(tmp_path: Path) -> None:
@@ -279,7 +285,7 @@ def test_what_may_be_published_to(tmp_path: Path) -> None:
 def test_a_line_that_was_cut_off_takes_no_other_with_it(tmp_path: Path) -> None:
     path = tmp_path / "lines.jsonl"
     path.write_text(json.dumps(payload(make_row(0))) + '\n{"timestamp": 17')
-    lines = JsonLines(str(path))
+    lines = Publisher(Lines(str(path)))
     lines.frame(make_row(1), None)
     lines.close()
     first, cut, last = path.read_text().splitlines()

@@ -27,6 +27,7 @@ from degirum_tools import (
 
 import dgrec
 from dgrec.errors import OutputError, VideoError
+from dgrec.format import digest
 from dgrec.replay.analysis import write_analysis
 from dgrec.replay.cli import COMMANDS
 from dgrec.replay.clip import Span, write_clip
@@ -89,6 +90,7 @@ def test_later_equals_live(tmp_path: Path, kind: str) -> None:
             assert list(map(untimed, other.results)) == list(map(untimed, result.results))
             assert other.attributes == one.attributes
             assert other.overlay(result.image).tobytes() == result.image_overlay.tobytes()
+            assert old.row["pixel_digest"] == digest(result.image)
             unchanged = old.row.keys() - {"detections", "attributes", "restore"}
             assert {k: other.row[k] for k in unchanged} == {k: old.row[k] for k in unchanged}
 

@@ -57,6 +57,8 @@ def camera_row(frame: int, video_frame: int | None, **overrides: Any) -> Row:
         "captured_ns": captured_ns(frame),
         "completed_ns": captured_ns(frame) + LATENCY_MS.get(frame, 20) * 1_000_000,
         "media_time_s": None,
+        "pixel_digest": 2**62 + frame,
+        "pixel_sample": np.full((45, 80), frame, np.uint8),
     }
     state = None if video_frame is not None else "queue full"
     return numbered_row(
@@ -182,6 +184,8 @@ def test_a_part_carries_its_own_rows(
         {"first_frame": 0, "frames": len(frames), "from_frame": frames[0]}
     ]
     assert metadata["started_at"] == utc_text(captured_ns(frames[0]))
+    assert [row["pixel_digest"] - 2**62 for row in rows_of(clip)] == list(frames)
+    assert len({row["pixel_signature"] for row in rows_of(clip)}) == len(frames)
     states = [row["video_state"] for row in rows_of(clip)]
     assert [state is not None for state in states] == [frame % 7 == 3 for frame in frames]
 

@@ -1,28 +1,20 @@
-"""One JSON line a frame, while recording: for a message bus, a dashboard, a shell pipe."""
+"""A target: lines of a file, or of standard output, for a shell pipe or a program."""
 
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from dgrec.errors import OutputError
 from dgrec.files import output_error
-from dgrec.format import Row
 from dgrec.paths import SESSION_SUFFIXES, VIDEO_SUFFIXES
-from dgrec.recorder.outputs.output import Output
+from dgrec.publishing.address import STDOUT
+from dgrec.publishing.target import Target
 
-__all__ = ["STDOUT", "JsonLines", "check_target", "payload"]
+__all__ = ["Lines", "check_target"]
 
-#: The target that means stdout.
-STDOUT = "-"
-
-_KEYS = ("label", "score", "bbox")
 #: Suffixes of sessions and their videos, which lines must not be written under.
 _SESSION_SUFFIXES = (*SESSION_SUFFIXES, VIDEO_SUFFIXES["raw"])
 
@@ -55,30 +47,17 @@ def check_target(target: str, output: Path) -> None:
         )
 
 
-def payload(row: Row) -> dict[str, Any]:
-    """Return a frame in the form that DeGirum's guide publishes.
-
-    ``timestamp`` is when the result came out, in seconds since 1970 (UTC).
-    """
-    detections = row.results if isinstance(row.results, list) else []
-    return {
-        "timestamp": row.completed_ns / 1e9,
-        "detections": [
-            {key: _plain(item[key]) for key in _KEYS if key in item}
-            for item in detections
-            if isinstance(item, dict)
-        ],
-    }
-
-
-class JsonLines(Output):
-    """Writes `payload` lines to stdout (`STDOUT`) or to the end of a file, one by one.
+class Lines(Target):
+    """Writes messages to stdout (`STDOUT`) or to the end of a file, a line each.
 
     Raises:
         OutputError: The file cannot be opened.
     """
 
+    is_waited_for = True
+
     def __init__(self, target: str) -> None:
+        super().__init__()
         self.name = target
         path = Path(target)
         try:
@@ -95,13 +74,14 @@ class JsonLines(Output):
         except OSError as error:
             raise output_error(path, error) from None
 
-    def frame(self, row: Row, result: Any) -> None:
-        line = memoryview(json.dumps(payload(row), separators=(",", ":")).encode() + b"\n")
+    def send(self, message: bytes, key: str = "") -> None:
+        line = memoryview(message + b"\n")
         try:
             while line:
                 line = line[os.write(self._file, line) :]
         except OSError as error:
             raise OutputError(f"{self.name}: publishing ended: {error.strerror}") from None
+        self.delivered += 1
 
     def close(self) -> None:
         os.close(self._file)
@@ -127,16 +107,3 @@ def _ends_with_a_line(path: Path) -> bool:
             return True
         file.seek(-1, os.SEEK_END)
         return file.read(1) == b"\n"
-
-
-def _plain(value: Any) -> Any:
-    """Return ``value`` as JSON can hold it; NaN and infinity become null."""
-    if isinstance(value, np.generic | np.ndarray):
-        value = value.tolist()
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if value is None or isinstance(value, str | int):
-        return value
-    return str(value)

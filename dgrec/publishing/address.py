@@ -1,0 +1,143 @@
+"""Targets of ``--publish``, as they are written: ``-``, a file, ``mqtt://HOST/TOPIC``, a URL."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from dgrec.credentials import redact, remember
+from dgrec.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dgrec.publishing.target import Target
+
+__all__ = ["STDOUT", "TargetAddress", "open_target", "parse_target"]
+
+#: The target that is standard output.
+STDOUT: Final = "-"
+
+_PORTS: Final = {"mqtt": 1883, "mqtts": 8883, "http": 80, "https": 443}
+#: Names that a topic may hold, which become those of the recording.
+_NAMES: Final = ("source", "session")
+#: Options behind an address, by its scheme.
+_OPTIONS: Final = {
+    "mqtt": ("qos", "retain", "client_id"),
+    "mqtts": ("qos", "retain", "client_id", "ca", "cert", "key"),
+    "http": (),
+    "https": (),
+}
+#: Logins that are not written on a command line, where other users can see them.
+_USER_VARIABLE, _PASSWORD_VARIABLE = "DGREC_PUBLISH_USER", "DGREC_PUBLISH_PASSWORD"
+_TOKEN_VARIABLE = "DGREC_PUBLISH_TOKEN"
+
+
+@dataclass(frozen=True)
+class TargetAddress:
+    """Where messages go.
+
+    Args:
+        scheme: "mqtt", "mqtts", "http", "https"; "" for a file or standard output.
+        given: As it was written, without secrets.
+        path: The topic of a broker; of a file its name; of a web server the whole URL.
+        token: For a web server.
+    """
+
+    scheme: str
+    given: str
+    path: str
+    host: str = ""
+    port: int = 0
+    user: str = ""
+    password: str = ""
+    token: str = ""
+    options: Mapping[str, str] | None = None
+
+    def option(self, name: str, default: str = "") -> str:
+        return (self.options or {}).get(name, default)
+
+
+def parse_target(text: str) -> TargetAddress:
+    """Return the target that a text names.
+
+    Raises:
+        ConfigError: It names none; the message says why.
+    """
+    if not text:
+        raise ConfigError("--publish: the target is empty; - stands for standard output")
+    scheme, separator, _ = text.partition("://")
+    if not separator:
+        return TargetAddress("", text, text)
+    remember(text)
+    shown = redact(text)
+    if scheme not in _PORTS:
+        known = ", ".join(f"{name}://" for name in _PORTS)
+        raise ConfigError(f"--publish {shown}: targets are -, a file, {known}")
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname or "", parts.port or _PORTS[scheme]
+    except ValueError as error:
+        raise ConfigError(f"--publish {shown}: is not an address: {error}") from None
+    if not host:
+        raise ConfigError(f"--publish {shown}: names no host")
+    is_web = scheme.startswith("http")
+    options = {} if is_web else dict(parse_qsl(parts.query, keep_blank_values=True))
+    for name in options:
+        if name not in _OPTIONS[scheme]:
+            known = ", ".join(_OPTIONS[scheme])
+            raise ConfigError(f"--publish {shown}: {name!r} is not an option; expected {known}")
+    path = text if is_web else unquote(parts.path.removeprefix("/"))
+    if not is_web:
+        _check_broker(shown, path, options)
+    return TargetAddress(
+        scheme,
+        shown,
+        path,
+        host,
+        port,
+        unquote(parts.username or "") or os.environ.get(_USER_VARIABLE, ""),
+        unquote(parts.password or "") or os.environ.get(_PASSWORD_VARIABLE, ""),
+        os.environ.get(_TOKEN_VARIABLE, ""),
+        options,
+    )
+
+
+def _check_broker(shown: str, topic: str, options: Mapping[str, str]) -> None:
+    if not topic:
+        raise ConfigError(f"--publish {shown}: names no topic; expected mqtt://HOST/TOPIC")
+    if "+" in topic or "#" in topic or "\0" in topic:
+        raise ConfigError(f"--publish {shown}: a topic to publish to has no + and no #")
+    try:
+        topic.format(**dict.fromkeys(_NAMES, ""))
+    except (KeyError, IndexError, ValueError, AttributeError):
+        known = ", ".join(f"{{{name}}}" for name in _NAMES)
+        raise ConfigError(f"--publish {shown}: names in a topic are {known}") from None
+    if options.get("qos", "1") not in ("0", "1", "2"):
+        raise ConfigError(f"--publish {shown}: qos is 0, 1 or 2")
+    if options.get("retain", "0") not in ("0", "1"):
+        raise ConfigError(f"--publish {shown}: retain is 0 or 1")
+
+
+def open_target(address: TargetAddress, names: Mapping[str, str]) -> Target:
+    """Return a target that takes messages; a server need not be there yet.
+
+    Args:
+        names: What names in a topic become: ``source``, ``session``.
+
+    Raises:
+        OutputError: A file cannot be opened.
+        ConfigError: A library is missing, or an option cannot be used.
+    """
+    if not address.scheme:
+        from dgrec.publishing.lines import Lines
+
+        return Lines(address.path)
+    if address.scheme.startswith("mqtt"):
+        from dgrec.publishing.mqtt import Broker
+
+        return Broker(address, address.path.format(**names))
+    from dgrec.publishing.http import WebServer
+
+    return WebServer(address)

@@ -1,0 +1,83 @@
+"""A target: a web server that takes a POST request for each message."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Final
+
+from dgrec.errors import OutputError
+from dgrec.publishing.address import TargetAddress
+from dgrec.publishing.target import Target
+
+__all__ = ["WebServer"]
+
+#: Seconds for a connection, and for an answer.
+_CONNECT_S, _ANSWER_S = 5.0, 10.0
+#: Seconds before another attempt: twice as many each time.
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
+#: Answers after which another attempt may succeed.
+_TEMPORARY: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+class WebServer(Target):
+    """Sends each message as a POST request, in order, until the server has taken it (2xx).
+
+    A server that is away or overloaded is asked again, less and less often. The header
+    ``Idempotency-Key`` is the same in each attempt, so that a server can tell a repetition.
+    """
+
+    def __init__(self, address: TargetAddress) -> None:
+        import urllib3
+
+        super().__init__()
+        self.name = address.given
+        self._url = address.path
+        self._is_closing = threading.Event()
+        headers = {"Content-Type": "application/json", "User-Agent": "dgrec"}
+        if address.token:
+            headers["Authorization"] = f"Bearer {address.token}"
+        elif address.user:
+            login = f"{address.user}:{address.password}"
+            headers |= urllib3.make_headers(basic_auth=login)
+        self._pool = urllib3.PoolManager(
+            headers=headers,
+            retries=False,
+            timeout=urllib3.Timeout(connect=_CONNECT_S, read=_ANSWER_S),
+        )
+
+    def send(self, message: bytes, key: str) -> None:
+        wait_s = _FIRST_WAIT_S
+        while True:
+            reason = self._attempt(message, key)
+            if not reason:
+                self.delivered += 1
+                return
+            if self._is_closing.wait(wait_s):
+                raise OutputError(f"{self.name}: {reason}")
+            wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+
+    def close(self) -> None:
+        self._is_closing.set()
+        self._pool.clear()
+
+    def _attempt(self, message: bytes, key: str) -> str:
+        """Send a message; return why that may be tried again, or "".
+
+        Raises:
+            OutputError: The server refuses it.
+        """
+        import urllib3
+
+        headers = {**self._pool.headers, "Idempotency-Key": key}
+        try:
+            answer: Any = self._pool.request(
+                "POST", self._url, body=message, headers=headers, redirect=False
+            )
+        except urllib3.exceptions.HTTPError as error:
+            return f"{type(error).__name__}: {error}"
+        if 200 <= answer.status < 300:
+            return ""
+        reason = f"the server answers {answer.status} {answer.reason}"
+        if answer.status in _TEMPORARY:
+            return reason
+        raise OutputError(f"{self.name}: {reason}")

@@ -1,0 +1,141 @@
+"""A target: an MQTT broker, through paho."""
+
+from __future__ import annotations
+
+import ssl
+import sys
+import threading
+import time
+from typing import Any, Final
+
+from dgrec.errors import ConfigError, OutputError
+from dgrec.publishing.address import TargetAddress
+from dgrec.publishing.target import Target
+
+__all__ = ["Broker"]
+
+#: Messages that the broker has not confirmed yet, at most.
+_MOST_ON_THE_WAY: Final = 100
+#: Seconds between attempts to connect.
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 1, 5
+#: How long the end waits for a broker that confirms nothing.
+_PATIENCE_S: Final = 3.0
+#: A broker's reasons for which another attempt is of no use.
+_REFUSED: Final = ("Not authorized", "Bad user name or password", "Client identifier not valid")
+
+
+class Broker(Target):
+    """Publishes each message to a topic, in order; paho connects again where the broker goes away.
+
+    At most 100 messages are on their way; then `send` waits. With QoS 0 a message counts as
+    delivered once it has been sent, else when the broker has confirmed it.
+
+    Raises:
+        ConfigError: paho-mqtt is not installed, or a certificate cannot be read.
+    """
+
+    def __init__(self, address: TargetAddress, topic: str) -> None:
+        super().__init__()
+        try:
+            from paho.mqtt import client as paho
+        except ImportError:
+            raise ConfigError(
+                f"--publish {address.given}: needs paho-mqtt: `pip install 'dgrec[mqtt]'`"
+            ) from None
+        self.name = address.given
+        self._topic = topic
+        self._qos = int(address.option("qos", "1"))
+        self._retain = address.option("retain", "0") == "1"
+        self._changed = threading.Condition()
+        self._on_the_way: set[int] = set()
+        self._early: set[int] = set()
+        self._refusal = ""
+        #: Why the last attempt to connect failed.
+        self._trouble = ""
+        client = self._client = paho.Client(
+            paho.CallbackAPIVersion.VERSION2, client_id=address.option("client_id")
+        )
+        client.max_queued_messages_set(0)
+        client.max_inflight_messages_set(_MOST_ON_THE_WAY)
+        client.reconnect_delay_set(_FIRST_WAIT_S, _LONGEST_WAIT_S)
+        if address.user:
+            client.username_pw_set(address.user, address.password or None)
+        if address.scheme == "mqtts":
+            self._use_tls(address)
+        client.on_connect = self._on_connect
+        client.on_connect_fail = self._on_connect_fail
+        client.on_publish = self._on_publish
+        try:
+            client.connect_async(address.host, address.port, keepalive=30)
+        except ValueError as error:
+            raise ConfigError(f"--publish {address.given}: {error}") from None
+        client.loop_start()
+
+    def send(self, message: bytes, key: str) -> None:
+        with self._changed:
+            while len(self._on_the_way) >= _MOST_ON_THE_WAY and not self._refusal:
+                self._changed.wait()
+            if self._refusal:
+                raise OutputError(f"{self.name}: {self._refusal}")
+        # While the broker is away, paho keeps it, and says so by its return code only. It calls
+        # back with a lock of its own, so none is held here.
+        number = self._client.publish(self._topic, message, self._qos, self._retain).mid
+        with self._changed:
+            if number in self._early:
+                self._early.discard(number)
+            else:
+                self._on_the_way.add(number)
+
+    def close(self) -> None:
+        with self._changed:
+            waiting, until = len(self._on_the_way), time.monotonic() + _PATIENCE_S
+            while waiting and not self._refusal and time.monotonic() < until:
+                self._changed.wait(0.1)
+                if len(self._on_the_way) < waiting:
+                    waiting, until = len(self._on_the_way), time.monotonic() + _PATIENCE_S
+        self._client.disconnect()
+        self._client.loop_stop()
+        if waiting:
+            raise OutputError(
+                f"{waiting:,} of {waiting + self.delivered:,} messages were not delivered: "
+                f"{self._refusal or self._trouble or 'the broker did not confirm them'}"
+            )
+
+    # --- inside ---
+
+    def _use_tls(self, address: TargetAddress) -> None:
+        try:
+            self._client.tls_set(
+                ca_certs=address.option("ca") or None,
+                certfile=address.option("cert") or None,
+                keyfile=address.option("key") or None,
+            )
+        except (OSError, ValueError, ssl.SSLError) as error:
+            raise ConfigError(f"--publish {address.given}: certificate: {error}") from None
+
+    # --- called by paho, in its thread ---
+
+    def _on_connect(self, client: Any, data: Any, flags: Any, reason: Any, properties: Any) -> None:
+        if str(reason) in _REFUSED:
+            self._refuse(f"the broker refuses: {reason}")
+
+    def _on_connect_fail(self, client: Any, data: Any) -> None:
+        error = sys.exc_info()[1]  # which paho is handling
+        if isinstance(error, ssl.SSLCertVerificationError):
+            self._refuse(f"the broker's certificate is refused: {error.verify_message}")
+        elif isinstance(error, OSError):
+            self._trouble = error.strerror or str(error)
+
+    def _on_publish(self, client: Any, data: Any, mid: int, reason: Any, properties: Any) -> None:
+        with self._changed:
+            self.delivered += 1
+            if mid in self._on_the_way:
+                self._on_the_way.discard(mid)
+                self._changed.notify_all()
+            else:  # confirmed before `send` knew its number
+                self._early.add(mid)
+
+    def _refuse(self, reason: str) -> None:
+        with self._changed:
+            self._refusal = reason
+            self._changed.notify_all()

@@ -1,0 +1,43 @@
+"""A base class of what takes published messages."""
+
+from __future__ import annotations
+
+from typing import Self
+
+__all__ = ["Target"]
+
+
+class Target:
+    """Takes messages, one after the other, in one thread.
+
+    ``delivered`` counts those that arrived, as far as the target says so. What was taken and did
+    not arrive is lost when it is closed.
+    """
+
+    #: Used in messages; without secrets.
+    name = ""
+    #: Whether a recording of a file waits for it: then nothing is left out.
+    is_waited_for = False
+
+    def __init__(self) -> None:
+        self.delivered = 0
+
+    def send(self, message: bytes, key: str) -> None:
+        """Take a message; wait where the target takes no more for now.
+
+        Args:
+            key: Of this message and no other: the target may get it twice.
+
+        Raises:
+            OutputError: It takes none any more.
+        """
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Wait for what was taken, as long as that is worth it, and end."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,83 @@
+"""`dgrec publish`: a session to a broker, a web server, a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from dgrec.replay.options import FiniteRange, say_damage, session_argument
+from dgrec.terminal import echo
+from dgrec.units import counted
+
+__all__ = ["publish_command"]
+
+
+@click.command(
+    "publish",
+    short_help="Send what was recorded to a broker, a web server or a file.",
+    epilog="Example: dgrec publish session.parquet mqtt://localhost/cams/door --fast",
+)
+@session_argument
+@click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
+@click.option(
+    "--payload",
+    type=click.Choice(["guide", "full"]),
+    default="guide",
+    show_default=True,
+    help="Timestamp and detections as in DeGirum's guide, or all but pixels.",
+)
+@click.option(
+    "--publish-every",
+    "every",
+    type=click.IntRange(min=1),
+    default=1,
+    metavar="N",
+    show_default=True,
+    help="Publish one of N frames.",
+)
+@click.option(
+    "--speed",
+    type=FiniteRange(min=0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="2 is twice as fast as recorded.",
+)
+@click.option("--fast", is_flag=True, help="As fast as the targets take it.")
+@click.option("--quiet", "-q", is_flag=True, help="Print problems only.")
+def publish_command(
+    session: Path,
+    targets: tuple[str, ...],
+    payload: str,
+    every: int,
+    speed: float,
+    fast: bool,
+    quiet: bool,
+) -> None:
+    """Send what `dgrec record --publish` would have sent of SESSION, byte for byte.
+
+    TARGETS are those of `record`: - (standard output), a file, mqtt://HOST/TOPIC, https://HOST/PATH.
+    Frames come at the pace at which they were recorded. Every target gets every frame: a slow one
+    is waited for.
+    """
+    import dgrec
+    from dgrec.errors import ConfigError
+    from dgrec.publishing import parse_target
+    from dgrec.replay.publishing import publish
+
+    try:
+        addresses = [parse_target(text) for text in targets]
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None
+    with dgrec.open(session) as opened:
+        say_damage(opened)
+        counts = publish(
+            opened,
+            addresses,
+            form=payload,  # type: ignore[arg-type]
+            every=every,
+            speed=None if fast else speed,
+        )
+    if not quiet:
+        for address, count in zip(addresses, counts, strict=True):
+            echo(f"{address.given}: {counted(count, 'message')}", err=True)

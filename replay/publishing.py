@@ -1,0 +1,97 @@
+"""Publishes a recorded session, at the pace at which it was recorded or faster."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from dgrec.errors import ConfigError, DamagedSessionError
+from dgrec.format import DecodeError
+from dgrec.publishing import (
+    PayloadForm,
+    PublishedFrame,
+    TargetAddress,
+    check_target,
+    message_of,
+    open_target,
+)
+from dgrec.session import Session, rows_of
+
+__all__ = ["publish"]
+
+#: Rows that are Python values at once.
+_ROWS = 256
+
+
+def publish(
+    session: Session,
+    addresses: Sequence[TargetAddress],
+    *,
+    form: PayloadForm = "guide",
+    every: int = 1,
+    speed: float | None = 1.0,
+) -> list[int]:
+    """Send a message of each frame to each target; return how many each of them got.
+
+    Args:
+        speed: How much faster than recorded; None: as fast as the targets take it.
+
+    Raises:
+        ConfigError: A target is named twice, or cannot be used.
+        OutputError: A target takes no more, or did not get all of it.
+        SessionError: Part of the session cannot be read.
+    """
+    given = [address.given for address in addresses]
+    if len({*given}) < len(given):
+        raise ConfigError("a target is named twice")
+    for address in addresses:
+        if not address.scheme:
+            check_target(address.path, Path(session.path))
+    names = {"session": session.path.stem, "source": _source(session)}
+    with ExitStack() as stack:
+        targets = [stack.enter_context(open_target(each, names)) for each in addresses]
+        pace = _Pace(speed)
+        for index, frame in enumerate(_frames(session)):
+            if index % every:
+                continue
+            pace.wait(frame.completed_us)
+            message = message_of(frame, form)
+            for target in targets:
+                target.send(message, f"{frame.session}-{frame.source_frame}")
+    return [target.delivered for target in targets]
+
+
+class _Pace:
+    """Waits until a frame's time has come."""
+
+    def __init__(self, speed: float | None) -> None:
+        self._speed = speed
+        self._began: tuple[float, int] | None = None
+
+    def wait(self, completed_us: int) -> None:
+        if self._speed is None:
+            return
+        if self._began is None:
+            self._began = time.monotonic(), completed_us
+        began_s, first_us = self._began
+        due_s = began_s + (completed_us - first_us) / 1e6 / self._speed
+        time.sleep(max(0.0, due_s - time.monotonic()))
+
+
+def _frames(session: Session) -> Iterator[PublishedFrame]:
+    for batch in session.batches():
+        for start in range(0, batch.num_rows, _ROWS):
+            for row in rows_of(batch.slice(start, _ROWS)):
+                try:
+                    yield PublishedFrame.of_recorded(row, session.id)
+                except DecodeError as error:
+                    raise DamagedSessionError(
+                        f"{session.path}: damaged: frame {row['frame']}: {error}"
+                    ) from None
+
+
+def _source(session: Session) -> str:
+    source = session.metadata.get("source", {})
+    return str(source.get("name") or source.get("given") or "")

@@ -1,0 +1,322 @@
+"""Publishing to real brokers and web servers: everything arrives once, in order, or is counted."""
+
+from __future__ import annotations
+
+import gc
+import json
+import math
+import subprocess
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+
+import dgrec
+from dgrec.errors import ConfigError, OutputError
+from dgrec.publishing import PublishedFrame, message_of, open_target, parse_target
+from dgrec.recorder.outputs import Publisher
+from dgrec.replay.publishing import publish
+from tests.factory import make_detection, make_row, make_rows, write_session
+from tests.recorder.broker import Broker, Subscriber, free_port, web_server
+from tests.waiting import wait_until
+
+SCHEMAS = Path(__file__).parents[2] / "docs" / "payloads"
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    with Broker(tmp_path) as running:
+        yield running
+
+
+def record(
+    path: Path, count: int, *targets: str, pause: Callable[[int], None] | None = None
+) -> Path:
+    """Record frames, which are published at the same time."""
+    outputs = [Publisher(open_target(parse_target(text), {"source": "cam"})) for text in targets]
+    with dgrec.Recorder(path, outputs=outputs) as recorder:
+        for index in range(count):
+            recorder.add([make_detection(index)])
+            if pause is not None:
+                pause(index)
+    return path
+
+
+def messages_of(path: Path) -> list[bytes]:
+    """Return what is published of a session."""
+    with dgrec.open(path) as session:
+        return [message_of(PublishedFrame.of_recorded(each.row, session.id)) for each in session]
+
+
+def notes_of(path: Path) -> list[str]:
+    with dgrec.open(path) as session:
+        return list(session.metadata.get("notes", []))
+
+
+# --- what is sent ---
+
+VALUES: list[Any] = [
+    [make_detection(1), make_detection(2, track_id=5)],
+    [make_detection(1, score=math.nan, bbox=[0.0, math.inf, np.float32(2.5), -math.inf])],
+    [make_detection(1, score=np.float64(0.1), bbox=np.array([1.0, 2.0, 3.0, 4.0]))],
+    [make_detection(1, mask={"x_min": 1, "y_min": 2, "data": np.ones((3, 4), np.float32)})],
+    [make_detection(1, when={"a": (1, 2), "b": {3}, "c": None, "d": True})],
+    [],
+    {"a": "dictionary"},
+    [{"data": np.zeros((4, 4), np.int64)}],
+]
+
+
+@pytest.mark.parametrize("results", VALUES)
+@pytest.mark.parametrize("form", ["guide", "full"])
+def test_live_and_recorded_are_the_same_bytes(tmp_path: Path, results: Any, form: Any) -> None:
+    row = make_row(
+        3, results, attributes={"zone_counts": {"door": np.int64(2)}, "tags": {"b", "a"}}
+    )
+    path = write_session(tmp_path / "s.parquet", [row])
+    with dgrec.open(path) as session:
+        recorded = PublishedFrame.of_recorded(session[0].row, "s")
+    live = message_of(PublishedFrame.of_row(row, "s"), form)
+    assert live == message_of(recorded, form)
+    schema = json.loads((SCHEMAS / f"{form}.schema.json").read_text())
+    jsonschema.validate(json.loads(live), schema)
+
+
+def test_the_full_payload_has_the_row(tmp_path: Path) -> None:
+    path = write_session(tmp_path / "s.parquet", make_rows(3))
+    with dgrec.open(path) as session:
+        row = session[2].row
+        message = json.loads(message_of(PublishedFrame.of_recorded(row, session.id), "full"))
+        assert message["session"] == session.id
+    for name in ("source_frame", "media_time_s", "latency_ms", "inference_ms", "width", "height"):
+        assert message[name] == row[name]
+    assert message["detections"] == session[2].results
+
+
+# --- brokers ---
+
+
+@pytest.mark.slow
+def test_everything_arrives_once_and_in_order(tmp_path: Path, broker: Broker) -> None:
+    address = f"mqtt://127.0.0.1:{broker.port}/cams/{{source}}/found"
+    with Subscriber(broker.port, "cams/#") as subscriber:
+        path = record(tmp_path / "s.parquet", 1000, address)
+        wait_until(lambda: len(subscriber.messages) >= 1000)
+        assert subscriber.messages == messages_of(path)
+        assert {*subscriber.topics} == {"cams/cam/found"}
+        assert notes_of(path) == []
+        # Later, from the session: the same bytes.
+        del subscriber.messages[:]
+        with dgrec.open(path) as session:
+            assert publish(session, [parse_target(address)], speed=None) == [1000]
+        wait_until(lambda: len(subscriber.messages) >= 1000)
+        assert subscriber.messages == messages_of(path)
+
+
+@pytest.mark.slow
+def test_a_broker_that_is_killed_and_comes_back(tmp_path: Path, broker: Broker) -> None:
+    """What it had confirmed is its own; the rest arrives in order when it is back."""
+    address = f"mqtt://127.0.0.1:{broker.port}/found"
+    arrived: list[bytes] = []
+    with Subscriber(broker.port, "found") as subscriber:
+
+        def pause(index: int) -> None:
+            if index == 300:
+                wait_until(lambda: len(subscriber.messages) >= 200)
+                broker.kill()
+            if index == 360:
+                broker.start()
+                subscriber.wait_for_subscription()
+            if index == 500:  # it has connected again
+                before = len(subscriber.messages)
+                wait_until(lambda: len(subscriber.messages) > before)
+
+        path = record(tmp_path / "s.parquet", 600, address, pause=pause)
+        expected = messages_of(path)
+        wait_until(lambda: expected[-1] in subscriber.messages)
+        arrived = list(subscriber.messages)
+    assert notes_of(path) == []
+    order = {message: index for index, message in enumerate(expected)}
+    # Those that it had confirmed and not passed on when it was killed are lost in it; a message
+    # whose confirmation was lost is sent again (QoS 1).
+    numbers = list(dict.fromkeys(order[message] for message in arrived))
+    assert numbers == sorted(numbers)
+    assert set(range(361, 600)) <= {*numbers}
+
+
+@pytest.mark.slow
+def test_no_broker_costs_the_recording_nothing_and_is_said(tmp_path: Path) -> None:
+    path = record(tmp_path / "s.parquet", 50, f"mqtt://127.0.0.1:{free_port()}/found")
+    with dgrec.open(path) as session:
+        assert len(session) == 50
+    assert len(notes_of(path)) == 1
+    assert "50 of 50 messages were not delivered: Connection refused" in notes_of(path)[0]
+
+
+@pytest.mark.slow
+def test_passwords(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    users = tmp_path / "users"
+    users.touch(mode=0o700)
+    subprocess.run(["mosquitto_passwd", "-b", users, "ann", "secret-word"], check=True)
+    settings = f"allow_anonymous false\npassword_file {users}\nuser root"
+    with Broker(tmp_path, settings) as broker:
+        address = f"mqtt://127.0.0.1:{broker.port}/found"
+        monkeypatch.setenv("DGREC_PUBLISH_USER", "ann")
+        monkeypatch.setenv("DGREC_PUBLISH_PASSWORD", "secret-word")
+        with Subscriber(
+            broker.port, "found", lambda client: client.username_pw_set("ann", "secret-word")
+        ) as subscriber:
+            path = record(tmp_path / "right.parquet", 5, address)
+            wait_until(lambda: len(subscriber.messages) == 5)
+        assert notes_of(path) == []
+        monkeypatch.setenv("DGREC_PUBLISH_PASSWORD", "wrong-word")
+        path = record(tmp_path / "wrong.parquet", 5, address)
+        note = " ".join(notes_of(path))
+        assert "the broker refuses: Not authorized" in note
+        assert "word" not in note
+        login = f"mqtt://ann:wrong-word@127.0.0.1:{broker.port}/found"
+        path = record(tmp_path / "login.parquet", 5, login)
+        assert "wrong-word" not in " ".join(notes_of(path))
+        with dgrec.open(path) as session:
+            assert "wrong-word" not in json.dumps(session.metadata)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_tls(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    subprocess.run(
+        [
+            *"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1".split(),
+            *("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    settings = f"certfile {certificate}\nkeyfile {key}\nallow_anonymous true\nuser root"
+    with Broker(tmp_path, settings) as broker:
+        trusted = f"mqtts://127.0.0.1:{broker.port}/found?ca={certificate}"
+
+        def set_up(client: Any) -> None:
+            client.tls_set(ca_certs=str(certificate))
+
+        with Subscriber(broker.port, "found", set_up) as subscriber:
+            path = record(tmp_path / "right.parquet", 5, trusted)
+            wait_until(lambda: len(subscriber.messages) == 5)
+        assert notes_of(path) == []
+        # Its certificate is not one that this machine trusts.
+        untrusted = f"mqtts://127.0.0.1:{broker.port}/found"
+        path = record(tmp_path / "wrong.parquet", 5, untrusted)
+        assert "the broker's certificate is refused: self-signed certificate" in notes_of(path)[0]
+    gc.collect()  # paho does not close the socket of such a connection
+
+
+# --- web servers ---
+
+
+@pytest.mark.slow
+def test_a_web_server_gets_each_message_once(tmp_path: Path) -> None:
+    attempts: Counter[str] = Counter()
+
+    def answer(key: str) -> int:
+        attempts[key] += 1
+        return 503 if attempts[key] == 1 and key.endswith(("-7", "-19")) else 204
+
+    with web_server(answer) as (url, taken, _):
+        path = record(tmp_path / "s.parquet", 30, url)
+        assert [body for _, body in taken] == messages_of(path)
+        assert len({key for key, _ in taken}) == 30
+        assert attempts.total() == 32
+    assert notes_of(path) == []
+
+
+@pytest.mark.slow
+def test_a_web_server_that_refuses_ends_the_publishing(tmp_path: Path) -> None:
+    with web_server(lambda key: 403) as (url, taken, _):
+        path = record(tmp_path / "s.parquet", 30, url)
+        assert taken == []
+    assert notes_of(path) == [f"{url}: the server answers 403 Forbidden"]
+    with dgrec.open(path) as session:
+        assert len(session) == 30
+
+
+@pytest.mark.slow
+def test_a_token_for_a_web_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DGREC_PUBLISH_TOKEN", "secret-token")
+    with web_server(lambda key: 200) as (url, _, server):
+        path = record(tmp_path / "s.parquet", 1, url)
+        assert server.headers["Authorization"] == "Bearer secret-token"
+        assert server.headers["Content-Type"] == "application/json"
+    with dgrec.open(path) as session:
+        assert "secret-token" not in json.dumps(session.metadata)
+
+
+@pytest.mark.slow
+def test_a_stalled_server_beside_a_healthy_one(tmp_path: Path) -> None:
+    """One takes everything, the other nothing: the recording and the healthy one go on."""
+    release = threading.Event()
+
+    def stall(key: str) -> int:
+        release.wait()
+        return 200
+
+    lines = tmp_path / "lines.jsonl"
+    with web_server(stall) as (url, _, _):
+        try:
+            with dgrec.open(record(tmp_path / "s.parquet", 2000, url, str(lines))) as session:
+                assert len(session) == 2000
+                notes = session.metadata["notes"]
+        finally:
+            release.set()
+    assert [line.encode() for line in lines.read_text().splitlines()] == messages_of(
+        tmp_path / "s.parquet"
+    )
+    # 2,000 frames: one was being sent, the others waited or were left out.
+    assert len(notes) == 1
+    assert url in notes[0]
+    assert "left behind" in notes[0]
+
+
+# --- bad targets ---
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("", "the target is empty"),
+        ("amqp://host/queue", "targets are -, a file, mqtt://, mqtts://, http://, https://"),
+        ("mqtt://host", "names no topic"),
+        ("mqtt:///topic", "names no host"),
+        ("mqtt://host:port/topic", "is not an address"),
+        ("mqtt://host:99999/topic", "is not an address"),
+        ("mqtt://host/cams/+/found", "has no + and no #"),
+        ("mqtt://host/cams/{nobody}", "names in a topic are {source}, {session}"),
+        ("mqtt://host/cams/{source.x}", "names in a topic are"),
+        ("mqtt://host/topic?qos=7", "qos is 0, 1 or 2"),
+        ("mqtt://host/topic?speed=7", "'speed' is not an option; expected qos, retain, client_id"),
+        ("http://", "names no host"),
+    ],
+)
+def test_bad_targets_are_refused_in_one_line(target: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_target(target)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_certificate_that_is_missing() -> None:
+    address = parse_target("mqtts://host/topic?ca=/missing.pem")
+    with pytest.raises(ConfigError, match="certificate: "):
+        open_target(address, {})
+
+
+def test_a_target_that_did_not_get_everything_fails_the_command(tmp_path: Path) -> None:
+    path = write_session(tmp_path / "s.parquet", make_rows(3))
+    address = parse_target(f"mqtt://127.0.0.1:{free_port()}/found")
+    with dgrec.open(path) as session, pytest.raises(OutputError, match="3 of 3 messages"):
+        publish(session, [address], speed=None)
