@@ -188,11 +188,12 @@ class Recorder:
             ConfigError: It is not a model.
             DgrecError: It is watched already, or the recorder takes no more.
         """
-        described = describe_model(model)
+        describe_model(model)  # refuses what is none
         self._models.append(model)  # or another model could get its identity
 
         def session() -> ProgramSession | None:
-            return self._session_of(id(model), name, lambda: described.metadata)
+            # With the settings that it has when it is first run.
+            return self._session_of(id(model), name, lambda: describe_model(model).metadata)
 
         self._check_open()
         watch = Watch(model, session)
