@@ -89,8 +89,9 @@ def _recording_options(
     multiple=True,
     default=("cam0",),
     metavar="SOURCE",
-    help="cam0 (any camN), a file, a URL (RTSP, HTTP), sample, asset:NAME of DeGirum's example "
-    "media, or a name from dgrec.toml. Repeatable: a session for each.  [default: cam0]",
+    help="cam0 (any camN), a file, a URL (RTSP, HTTP), a recorded session, sample, asset:NAME of "
+    "DeGirum's example media, or a name from dgrec.toml. Repeatable: a session for each.  "
+    "[default: cam0]",
 )
 @click.option(
     "-o",

@@ -441,16 +441,17 @@ def _metadata(
     plan: Plan, reader: SourceReader, loaded: LoadedModel, given: RecordingOptions
 ) -> Metadata:
     width, height = reader.size
+    source = plan.source.describe(plan.output.parent, is_live=not reader.has_end)
     return {
         "source": {
-            **plan.source.describe(plan.output.parent, is_live=not reader.has_end),
+            **source,
             "width": width,
             "height": height,
             "fps": reader.fps,
             "frames": reader.announced,
             "live": not reader.has_end,
             "pixel_aspect": str(reader.aspect).replace("/", ":") if reader.aspect != 1 else None,
-            "loop": given.loop,
+            "loop": given.loop or bool(source.get("loop")),  # of a session's footage
         },
         "model": loaded.description,
         "overlay": loaded.overlay,

@@ -360,7 +360,7 @@ class SessionWriter:
     def _lost_at_start(self) -> dict[str, int]:
         # The start of a continued recording was in its first run.
         if loses_at_start(self._metadata) and not self._earlier.frames:
-            return self._writer.lost_at_start
+            return self._journal.lost_at_start
         return dict.fromkeys(AT_START, 0)
 
     @property

@@ -47,7 +47,7 @@ class Footage:
     #: What the user should know about the choice, in one line; "" for nothing.
     note: str = ""
     #: Why there is no video, in a few words.
-    lacking: str = ""
+    lacking: str = field(default="", compare=False)
     #: Whether the file may differ from the recorded one. Each frame's time is then checked against
     #: its row.
     changed: bool = False

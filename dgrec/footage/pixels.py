@@ -177,8 +177,8 @@ class Pixels:
         #: For each reason and file: the frames without pixels, and their `video_state`.
         self._missing: dict[tuple[str, str], dict[int, str]] = {}
         self._lengths: dict[str, int] = {}
-        #: Why the last row without pixels has none, as a key of `notes`.
-        self.missed = ""
+        #: Why the last row without pixels has none, as `_RowVideo.image` says it; and the video.
+        self.missed = self._missed_in = ""
         self._video: _RowVideo | None = None
         if not footage.parts and footage.path is not None:
             self._video = _RowVideo(footage, footage.path)
@@ -232,7 +232,7 @@ class Pixels:
         return image
 
     def _miss(self, reason: str, name: str, row: Mapping[str, Any]) -> None:
-        self.missed = reason
+        self.missed, self._missed_in = reason, name
         number = row.get("frame", row[self.footage.column])
         self._missing.setdefault((reason, name), {})[number] = str(row.get("video_state") or "")
 
@@ -260,23 +260,31 @@ class Pixels:
                 self._lengths[video.name] = length
         return video.name, image
 
+    def why_missed(self) -> str:
+        """Return why the last row without pixels has none, in words; there must be one."""
+        key = self.missed, self._missed_in
+        return self._why(*key, self._missing[key])
+
+    def _why(self, reason: str, name: str, frames: Mapping[int, str]) -> str:
+        first = f"from frame {min(frames):,} on" if len(frames) > 1 else f"frame {min(frames):,}"
+        return {
+            "ends": f"{name} ends after {self._lengths.get(name, 0):,} frames",
+            "damaged": f"{name} is damaged ({first})",
+            "other": f"{name} has no frame at the time of some rows ({first}): "
+            "it was cut or changed, or does not belong to this session",
+            "unrelated": f"{name} is another video: no frame has the time of a row",
+            "gone": "the video of their part is gone",
+            "no_video": f"{name} is not a video that can be read",
+            "no_size": "some frames have no recorded size, or an impossible one",
+            "left_out": f"not every frame is in {name or 'a video'}",
+        }[reason]
+
     def notes(self) -> list[str]:
         """Return what the user should know after the last frame, a line each."""
         notes = []
         for (reason, name), frames in self._missing.items():
             count = len(frames)
-            first = f"from frame {min(frames):,} on" if count > 1 else f"frame {min(frames):,}"
-            why = {
-                "ends": f"{name} ends after {self._lengths.get(name, 0):,} frames",
-                "damaged": f"{name} is damaged ({first})",
-                "other": f"{name} has no frame at the time of some rows ({first}): "
-                "it was cut or changed, or does not belong to this session",
-                "unrelated": f"{name} is another video: no frame has the time of a row",
-                "gone": "the video of their part is gone",
-                "no_video": f"{name} is not a video that can be read",
-                "no_size": "some frames have no recorded size, or an impossible one",
-                "left_out": f"not every frame is in {name or 'a video'}",
-            }[reason]
+            why = self._why(reason, name, frames)
             states = Counter(state for state in frames.values() if state)
             causes = ", ".join(f"{_STATES.get(s, s)}: {n:,}" for s, n in states.most_common())
             because = f" ({causes})" if reason == "left_out" and causes else ""

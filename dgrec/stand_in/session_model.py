@@ -12,7 +12,7 @@ from degirum._ext_zoo_accessor import ExtModelBase
 from degirum.exceptions import DegirumException
 from degirum.model import Model
 
-from dgrec.analyzers import Drawing, drawing_of, recorded_time, remove_added
+from dgrec.analyzers import Drawing, drawing_of, recorded_time
 from dgrec.errors import DgrecError, ModelError
 from dgrec.format import OVERLAY_SETTINGS, result_values
 from dgrec.overlay import as_pysdk, result_class_of, with_inner_results
@@ -22,6 +22,7 @@ from dgrec.stand_in.matching import Matcher
 from dgrec.stand_in.results import Recorded, as_recorded, drawn_class, timed_class
 from dgrec.stand_in.run import from_the_first, run
 from dgrec.stand_in.settings import FIXED, LIMITS, Limit, kept, recorded_limits
+from dgrec.stand_in.tracked import Trackers
 
 __all__ = ["PACES", "SessionModel", "StandInError", "device_of"]
 
@@ -89,6 +90,7 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         self._recorded_classes: set[Any] = set()
         #: What the session says of the analyzers whose results it has.
         self.recorded_analyzers = metadata.get("analyzers", [])
+        self._trackers = Trackers(self.recorded_analyzers)
         self._drawing = drawing_of(metadata)
         self._classes = _Classes()
         self._set_recorded(metadata, recorded)
@@ -190,9 +192,8 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         restored = frame.restored
         chosen = self._custom_postprocessor
         if chosen is not None:
-            restored.attributes.clear()
-            ran = [str(entry.get("class")) for entry in self.recorded_analyzers]
-            remove_added(restored.results, {}, ran)
+            begun = self._trackers.of(chosen)
+            self._trackers.remove_others(restored, begun)
         results = with_inner_results(restored.results, {})
         if self._limits != self._recorded_limits and isinstance(results, list):
             results = self._kept(results)
@@ -200,7 +201,7 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         restored.timing = {}
         view = _View(self, restored.described)
         of_its_kind = view.class_of(chosen)
-        made, finished = self._classes.of(of_its_kind)
+        made, finished = self._classes.of(of_its_kind, self._trackers)
         view.get_inference_results_class = lambda: made
         preprocessed = info["preprocessed_info"]
         first = preprocessed[0] if isinstance(preprocessed, list) else preprocessed
@@ -320,11 +321,12 @@ class _Classes:
     def __init__(self) -> None:
         self._last: tuple[Any, tuple[Any, Any]] = (None, (None, None))
 
-    def of(self, chosen: Any) -> tuple[Any, Any]:
+    def of(self, chosen: Any, trackers: Trackers) -> tuple[Any, Any]:
         known, found = self._last
         if known is not chosen:
             has_analyzers = hasattr(chosen, "_analyzers")
-            found = as_recorded(chosen), timed_class(chosen) if has_analyzers else chosen
+            working = trackers.of(chosen).working
+            found = as_recorded(working), timed_class(chosen) if has_analyzers else chosen
             self._last = chosen, found
         return found
 

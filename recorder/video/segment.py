@@ -21,8 +21,9 @@ from dgrec.recorder.options import (
     VideoPolicy,
 )
 from dgrec.recorder.video.codecs import CODECS, LOSSLESS, Codec, find_codec
-from dgrec.recorder.video.file import EncodedVideo, KeptVideo, VideoFile, digest
+from dgrec.recorder.video.file import EncodedVideo, KeptVideo, VideoFile
 from dgrec.recorder.video.kept import Group, KeptOrder, KeptPlace, TimedPacket
+from dgrec.recorder.video.mp4 import digest
 from dgrec.video import Image, KeptPacket, PacketFormat, repeats
 
 __all__ = ["SegmentVideos", "VideoOptions", "video_options"]

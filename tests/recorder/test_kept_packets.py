@@ -332,6 +332,7 @@ def test_clips_are_copied(
     assert_exact(clip, of_clip, len(of_clip))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["open.ts", "h264.ts"])
 def test_killed_and_recovered(name: str, footage: Path, tmp_path: Path) -> None:
     output = tmp_path / "s.parquet"
@@ -376,6 +377,7 @@ def test_footage_over_http(footage: Path, tmp_path: Path) -> None:
     assert_exact(tmp_path / "s.parquet", seen, FRAMES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["rtsp", "mjpeg"])
 def test_cameras_and_a_lost_connection(kind: str, tmp_path: Path) -> None:
     if kind == "rtsp" and (missing := RtspCamera.missing()):

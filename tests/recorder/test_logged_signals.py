@@ -183,6 +183,7 @@ def written(recorder: dgrec.Recorder) -> int:
     return recorder._main.writer.bytes_written
 
 
+@pytest.mark.slow
 def test_each_value_is_in_one_part(tmp_path: Path) -> None:
     output = tmp_path / "s.parquet"
     with dgrec.Recorder(output, split_size=1_000_000) as recorder:
@@ -197,6 +198,7 @@ def test_each_value_is_in_one_part(tmp_path: Path) -> None:
     assert logged(output) == {"n": [float(n) for n in range(10)]}
 
 
+@pytest.mark.slow
 def test_the_machine_s_own_values_are_logged(tmp_path: Path) -> None:
     output = tmp_path / "s.parquet"
     with dgrec.Recorder(output, signals="host") as recorder:
@@ -247,6 +249,7 @@ for number in range(10_000):
 """
 
 
+@pytest.mark.slow
 def test_kill_9_loses_nothing_that_was_written(tmp_path: Path) -> None:
     journal = tmp_path / "s.arrows"
     command = [sys.executable, "-c", LOGGING, str(tmp_path / "s.parquet")]
@@ -587,6 +590,7 @@ def test_info_counts_them(marked: Path) -> None:
         assert describe(session)["signals"] == {}
 
 
+@pytest.mark.slow
 def test_the_report_draws_them(marked: Path, tmp_path: Path) -> None:
     output = tmp_path / "report.html"
     with dgrec.open(marked) as session:
@@ -610,6 +614,7 @@ def test_the_report_draws_them(marked: Path, tmp_path: Path) -> None:
     assert lines == [[{"time": pytest.approx(second), "second": second, "mark": "lamp <b>on"}]]
 
 
+@pytest.mark.slow
 def test_a_report_without_signals_does_not_mention_them(tmp_path: Path) -> None:
     path, output = write_session(tmp_path / "s.parquet", make_rows(30)), tmp_path / "report.html"
     with dgrec.open(path) as session:
@@ -620,6 +625,7 @@ def test_a_report_without_signals_does_not_mention_them(tmp_path: Path) -> None:
     assert "Latency over time" in page
 
 
+@pytest.mark.slow
 def test_a_plot_of_them_is_a_picture(marked: Path, tmp_path: Path) -> None:
     output = tmp_path / "signals.png"
     with dgrec.open(marked) as session:
