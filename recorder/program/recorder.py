@@ -188,11 +188,15 @@ class Recorder:
             ConfigError: It is not a model.
             DgrecError: It is watched already, or the recorder takes no more.
         """
-        described = describe_model(model)
+        described = describe_model(model).metadata
         self._models.append(model)  # or another model could get its identity
 
+        def first_described() -> Metadata:
+            """Return the settings of its first run, or those of `watch` if it never runs."""
+            return describe_model(model).metadata if watch.is_on else described
+
         def session() -> ProgramSession | None:
-            return self._session_of(id(model), name, lambda: described.metadata)
+            return self._session_of(id(model), name, first_described)
 
         self._check_open()
         watch = Watch(model, session)

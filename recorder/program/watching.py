@@ -94,6 +94,10 @@ class Watch:
                 own[name] = recorded(method, self._watched)
         self._is_on = True
 
+    @property
+    def is_on(self) -> bool:
+        return self._is_on
+
     def stop(self) -> None:
         """Record no more. Stopping twice is fine."""
         if not self._is_on:

@@ -25,6 +25,7 @@ from degirum_tools.streams import (
     CropCombiningGizmo,
     IteratorSourceGizmo,
     SinkGizmo,
+    load_composition,
     tag_inference,
 )
 
@@ -193,3 +194,52 @@ def test_a_graph_of_gizmos(tmp_path: Path) -> None:
         list(dgrec.model(tmp_path / "g.parquet").predict_batch(pictures(5))),
         live,
     )
+
+
+def test_gizmos_load_recordings_by_name(tmp_path: Path) -> None:
+    model = detector()
+    watched(tmp_path / "s.parquet", {"first": model}, lambda: model.predict_batch(pictures(5)))
+    gizmo = AiSimpleGizmo(
+        "detector",
+        inference_host_address="@dgrec",
+        zoo_url=str(tmp_path),
+        overlay_show_probabilities=True,
+    )
+    assert gizmo.model.overlay_show_probabilities
+    composition = load_composition(
+        f"""
+        gizmos:
+            source: VideoSourceGizmo
+            ai:
+                AiSimpleGizmo:
+                    model: s-first
+                    inference_host_address: '@dgrec'
+                    zoo_url: '{tmp_path}'
+                    measure_time: true
+        connections:
+            - [source, ai]
+        """
+    )
+    assert composition._gizmos[1].model.measure_time
+
+
+def test_a_postprocessor_that_was_recorded(tmp_path: Path) -> None:
+    """Its results are recorded, and given without it."""
+    from degirum.postprocessor import DetectionResults
+
+    class Halves(DetectionResults):  # type: ignore[misc]
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            self._inference_results = [
+                {**found, "half": "left" if found["bbox"][0] < 48 else "right"}
+                for found in self._inference_results
+            ]
+
+    model = detector()
+    model.custom_postprocessor = Halves
+    live = watched(tmp_path / "s.parquet", {"first": model}, lambda: run(model))
+    for one, other in zip(run(dgrec.model(tmp_path / "s-first.parquet")), live, strict=True):
+        assert type(one) is DetectionResults
+        assert_equal(one.results, other.results)
+        assert str(one) == str(other)
+        assert np.array_equal(one.image_overlay, other.image_overlay)
