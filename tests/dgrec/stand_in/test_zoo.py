@@ -231,7 +231,6 @@ def test_dgrec_record_of_a_recording(tmp_path: Path) -> None:
     record_command = Command(tmp_path).record
     options = ["--inference-host-address", "@dgrec", "--zoo-url", str(sample.SESSION.parent)]
     record = [
-        "record",
         "--source",
         "sample",
         *options,
