@@ -26,6 +26,7 @@ import pytest
 import dgrec
 from dgrec.errors import ConfigError, DgrecError
 from dgrec.format import (
+    LATER_COLUMNS,
     MOST_WITHOUT_ROW,
     SCHEMA,
     Journal,
@@ -406,7 +407,7 @@ def test_sessions_with_and_without_the_column_are_asked_together(tmp_path: Path)
 
 
 def test_parts_of_an_earlier_version_are_continued(tmp_path: Path) -> None:
-    columns = tuple(name for name in SCHEMA.names if name != "signals")
+    columns = tuple(name for name in SCHEMA.names if name not in LATER_COLUMNS)
     metadata = new_metadata()
     output = tmp_path / "s.parquet"
     Earlier(metadata=metadata, columns=columns).check(output, metadata)
