@@ -228,25 +228,10 @@ def test_analyzers_of_a_recording_of_a_recording(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_dgrec_record_of_a_recording(tmp_path: Path) -> None:
-<<<<<<< HEAD
     record = Command(tmp_path).record
     zoo = ["--inference-host-address", "@dgrec", "--zoo-url", str(sample.SESSION.parent)]
     options = ["--source", "sample", "--max-frames", "240", *zoo, "--model-name"]
     assert record(*options, "session", "-o", "again.parquet").returncode == 0
-=======
-    record_command = Command(tmp_path).record
-    options = ["--inference-host-address", "@dgrec", "--zoo-url", str(sample.SESSION.parent)]
-    record = [
-        "--source",
-        "sample",
-        *options,
-        "--max-frames",
-        "240",
-        "-o",
-        "again.parquet",
-    ]
-    assert record_command(*record, "--model-name", "session").returncode == 0
->>>>>>> camera
     with dgrec.open(sample.SESSION) as one, dgrec.open(tmp_path / "again.parquet") as other:
         pairs = list(zip(one, other, strict=False))
         assert len(pairs) == 240
