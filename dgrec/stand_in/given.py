@@ -6,9 +6,11 @@ find its picture. The array that a camera gave out is of its row for certain, an
 
 from __future__ import annotations
 
+import bisect
 import threading
 import weakref
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +21,10 @@ from dgrec.format import digest, original_of
 if TYPE_CHECKING:
     from dgrec.session import Session
 
-__all__ = ["Origin", "Pairing", "SessionFacts", "note", "numbers", "origins_of"]
+__all__ = ["Origin", "Pairing", "SessionFacts", "note", "numbers"]
 
 #: Copies are recognised as long as not as many further pictures have been given out.
-_MOST_CONTENTS = 20_000
+_MOST_PICTURES = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +63,27 @@ class Origin:
     digest: int
 
 
+class _Alike:
+    """The rows of pictures with the same content, such as those of a dark scene."""
+
+    def __init__(self) -> None:
+        self.origins: list[Origin] = []
+        self._known: set[Origin] = set()
+
+    def add(self, origin: Origin) -> None:
+        if origin not in self._known:
+            self._known.add(origin)
+            self.origins.append(origin)
+
+
 class _GivenOut:
     """Pictures, by their identity and by their content."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # a picture may be collected while it is held
-        self._arrays: dict[int, tuple[weakref.ref[Any], Origin]] = {}
-        self._contents: OrderedDict[int, list[Origin]] = OrderedDict()
+        self._arrays: dict[int, tuple[weakref.ref[Any], Origin, int | None]] = {}
+        self._contents: OrderedDict[int, _Alike] = OrderedDict()
+        self._count = 0
 
     def note(self, image: np.ndarray[Any, Any], origin: Origin) -> None:
         key = id(image)
@@ -77,32 +93,45 @@ class _GivenOut:
                 if key in self._arrays and self._arrays[key][0] is reference:
                     del self._arrays[key]
 
-        number = digest(image)
+        content = digest(image)
         with self._lock:
-            self._arrays[key] = weakref.ref(image, forget), origin
-            if number is None:
+            self._arrays[key] = weakref.ref(image, forget), origin, content
+            if content is None:
                 return
-            alike = self._contents.pop(number, [])
-            if origin not in alike:
-                alike.append(origin)
-            self._contents[number] = alike
-            if len(self._contents) > _MOST_CONTENTS:
-                self._contents.popitem(last=False)
+            while self._contents and self._count >= _MOST_PICTURES:
+                self._count -= len(self._contents.popitem(last=False)[1].origins)
+            alike = self._contents.setdefault(content, _Alike())
+            self._contents.move_to_end(content)
+            self._count -= len(alike.origins)
+            alike.add(origin)
+            self._count += len(alike.origins)
 
-    def origins_of(self, picture: Any) -> list[Origin]:
+    def of(self, picture: Any) -> Origin | _Alike | None:
+        """Return the row of a picture that was given out, or those with the same content."""
         with self._lock:
             if not self._arrays and not self._contents:
-                return []
-            array = _whole(picture)
-            reference, origin = self._arrays.get(id(array), (None, None))
-        if reference is not None and origin is not None and reference() is array:
-            return [origin]
-        for same in _spellings(picture):
-            number = digest(same)
-            with self._lock:
-                if number is not None and (found := self._contents.get(number)):
-                    return list(found)
-        return []
+                return None
+        found = self._array(picture)
+        content = digest(picture)
+        if found is not None and found[1] == content:
+            return found[0]
+        return self._with(content) or self._with(digest(_with_exchanged_colors(picture)))
+
+    def changed(self, picture: Any) -> Origin | None:
+        """Return the row of an array that was given out, whatever it shows now."""
+        found = self._array(picture)
+        return None if found is None else found[0]
+
+    def _array(self, picture: Any) -> tuple[Origin, int | None] | None:
+        """Return the row of an array that was given out, and the content that it had then."""
+        array = _whole(picture)
+        with self._lock:
+            found = self._arrays.get(id(array))
+        return found[1:] if found is not None and found[0]() is array else None
+
+    def _with(self, content: int | None) -> _Alike | None:
+        with self._lock:
+            return None if content is None else self._contents.get(content)
 
 
 def _whole(picture: Any) -> Any:
@@ -116,12 +145,12 @@ def _whole(picture: Any) -> Any:
     return picture
 
 
-def _spellings(picture: Any) -> list[Any]:
-    """Return a picture as it is, and with red and blue exchanged: cameras give BGR, PIL has RGB."""
+def _with_exchanged_colors(picture: Any) -> Any:
+    """Return a picture with red and blue exchanged, or None: cameras give BGR, PIL has RGB."""
     array = np.asarray(picture) if hasattr(picture, "getchannel") else picture
     if isinstance(array, np.ndarray) and array.ndim == 3 and array.shape[2] == 3:
-        return [array, array[..., ::-1]]
-    return [array]
+        return array[..., ::-1]
+    return None
 
 
 class Pairing:
@@ -137,14 +166,33 @@ class Pairing:
         self._facts = SessionFacts.of(session)
         self._columns: dict[str, np.ndarray[Any, Any]] = {}
         self._orders: dict[str, np.ndarray[Any, Any]] = {}
+        #: Of contents that several rows have: their positions, and of how many rows these are.
+        self._of_alike: weakref.WeakKeyDictionary[_Alike, tuple[int, list[int]]]
+        self._of_alike = weakref.WeakKeyDictionary()
+        self._lock = threading.Lock()
 
-    def positions(self, picture: Any) -> np.ndarray[Any, Any] | None:
+    def positions(self, picture: Any) -> Sequence[int] | None:
         """Return the positions of the rows of a picture, in order; None if there are none."""
-        found = [self._positions_of(origin) for origin in origins_of(picture)]
-        there = [each for each in found if len(each)]
-        if len(there) > 1:
-            return np.unique(np.concatenate(there))
-        return there[0] if there else None
+        given = _given_out.of(picture)
+        if given is None:
+            return None
+        if isinstance(given, Origin):
+            return self._positions_of(given).tolist() or None
+        with self._lock:
+            done, found = self._of_alike.get(given, (0, []))
+            origins = given.origins[done:]
+            for origin in origins:
+                for position in self._positions_of(origin).tolist():
+                    place = bisect.bisect_left(found, position)
+                    if found[place : place + 1] != [position]:
+                        found.insert(place, position)
+            self._of_alike[given] = done + len(origins), found
+            return found or None
+
+    def positions_of_changed(self, picture: Any) -> Sequence[int] | None:
+        """Return the positions of the rows of an array that was drawn on since it was given out."""
+        origin = _given_out.changed(picture)
+        return None if origin is None else self._positions_of(origin).tolist() or None
 
     def _positions_of(self, origin: Origin) -> np.ndarray[Any, Any]:
         own, other = self._facts, origin.session
@@ -198,4 +246,3 @@ def numbers(session: Session, name: str) -> np.ndarray[Any, Any]:
 
 _given_out = _GivenOut()
 note = _given_out.note
-origins_of = _given_out.origins_of

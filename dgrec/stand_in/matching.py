@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,9 +71,9 @@ class Matcher:
         Raises:
             ModelError: The picture was not recorded, and that is an error.
         """
-        position = self._of_camera(picture)
-        if position is None:
-            position = self._next() if self.is_by_order else self._with_pixels_of(picture)
+        position = self._known(picture)
+        if position is None and self.is_by_order:
+            position = self._next()
         if position is None:
             if self.missing == "empty":
                 return None
@@ -83,16 +85,18 @@ class Matcher:
 
     def knows(self, picture: Any) -> bool:
         """Return whether a picture is certainly one of the frames."""
-        found = self._of_camera(picture)
-        if found is None and not self.is_by_order:
-            found = self._with_pixels_of(picture)
-        return found is not None
+        return self._known(picture) is not None
 
     # --- inside ---
 
-    def _of_camera(self, picture: Any) -> int | None:
-        same = self._pairing.positions(picture)
-        return None if same is None else self._following(same)
+    def _known(self, picture: Any) -> int | None:
+        if (same := self._pairing.positions(picture)) is not None:
+            return self._following(same)
+        if not self.is_by_order and (found := self._with_pixels_of(picture)) is not None:
+            return found
+        # The program drew on the array of a camera; filled with another frame it was found above.
+        changed = self._pairing.positions_of_changed(picture)
+        return None if changed is None else self._following(changed)
 
     def _next(self) -> int | None:
         following = self._last + 1
@@ -107,9 +111,9 @@ class Matcher:
             return None
         return self._following(self._positions[first:last])
 
-    def _following(self, positions: np.ndarray[Any, Any]) -> int:
+    def _following(self, positions: Sequence[int] | np.ndarray[Any, Any]) -> int:
         """Return the first position after the last frame, or the first of all."""
-        later = int(np.searchsorted(positions, self._last, "right"))
+        later = bisect.bisect_right(positions, self._last)
         return int(positions[later if later < len(positions) else 0])
 
     def _nearest(self, picture: Any) -> int:

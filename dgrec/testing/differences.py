@@ -24,10 +24,14 @@ _LONGEST = 60
 
 
 def write(results: Iterable[Any], path: Path) -> None:
-    """Record results as the expected ones; an existing file is replaced."""
-    with dgrec.Recorder(path, overwrite=True) as recorder:
-        for result in results:
-            recorder.add(result)
+    """Record results as the expected ones; an existing file is replaced when all are there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=path.parent, prefix=".") as place:
+        recorded = Path(place) / path.name
+        with dgrec.Recorder(recorded) as recorder:
+            for result in results:
+                recorder.add(result)
+        recorded.replace(path)
 
 
 def compare(results: Iterable[Any], expected: Path, folder: Path, tolerance: float = 0.0) -> str:

@@ -20,7 +20,7 @@ from dgrec.errors import ConfigError, DgrecError, ModelError, SourceError, Video
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.options import Splitting
 from dgrec.recorder.sources import FileSource, open_source, parse_source
-from dgrec.stand_in import session_camera
+from dgrec.stand_in import given, session_camera
 from tests.dgrec.stand_in.numbered import NumberReader, clip, number_in, record, wrong
 from tests.factory import edited, without_column
 from tests.footage import FRAMES, picture
@@ -203,6 +203,62 @@ def test_a_picture_that_the_program_drew_on_is_recognised(session: Path) -> None
         image = next(iter(camera))
     image[:] = 0
     assert dgrec.model(session)(image).results[0]["score"] == 0
+
+
+def test_an_array_that_is_filled_with_another_picture_is_that_one(session: Path) -> None:
+    with dgrec.camera(session, pace="fast") as camera:
+        pictures = list(camera)
+    model = dgrec.model(session)
+    buffer = pictures[3]
+    buffer[:] = pictures[7]  # given out, too
+    assert model(buffer).results[0]["score"] == 7 / 256
+    with dgrec.camera(session, pace="fast") as camera:
+        buffer = next(iter(camera))
+    buffer[:] = pictures[9] // 2
+    assert model(buffer).results[0]["score"] == 0  # drawn on
+
+
+def test_an_array_that_is_filled_with_a_recorded_picture_is_that_one(output: Path) -> None:
+    add_numbered(output, [number / 25 for number in range(9)], video="raw", video_quality=1)
+    with dgrec.camera(output, pace="fast") as camera:
+        buffer = next(iter(camera))
+    buffer[:] = picture(5)
+    assert dgrec.model(output)(buffer).results[0]["score"] == 5 / 256
+
+
+def test_copies_in_a_scene_that_does_not_change(
+    output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, count = NumberReader(), 60
+    with dgrec.Recorder(output, metadata=dict(reader.describe()), video="lossless") as recorder:
+        for index, result in enumerate(reader.predict_batch(picture(3) for _ in range(count))):
+            result._inference_results[0]["track_id"] = index
+            recorder.add(result)
+    looked_up: list[given.Origin] = []
+    positions_of = given.Pairing._positions_of
+
+    def counted(self: given.Pairing, origin: given.Origin) -> Any:
+        looked_up.append(origin)
+        return positions_of(self, origin)
+
+    monkeypatch.setattr(given.Pairing, "_positions_of", counted)
+    model = dgrec.model(output)
+    with dgrec.camera(output, pace="fast") as camera:
+        results = model.predict_batch(image.copy() for image in camera)
+        assert [result.results[0]["track_id"] for result in results] == list(range(count))
+    assert len(looked_up) <= 2 * count
+
+
+def test_pictures_that_were_given_out_are_not_kept_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(given, "_MOST_PICTURES", 10)
+    pictures = given._GivenOut()
+    facts = given.SessionFacts("id", "", "")
+    for row in range(35):
+        pictures.note(picture(row // 15), given.Origin(facts, row, row, row, -1))
+    held = [origin for alike in pictures._contents.values() for origin in alike.origins]
+    assert [origin.frame for origin in held] == list(range(25, 35))
 
 
 def test_what_a_camera_did_not_give_out_is_refused(output: Path) -> None:

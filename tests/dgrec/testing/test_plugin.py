@@ -117,6 +117,26 @@ def test_results_are_compared(
     assert "differences.py" not in output  # only what the user needs
 
 
+def test_an_update_that_fails_keeps_what_was_expected(
+    pytester: pytest.Pytester, check: Callable[..., tuple[int, str]]
+) -> None:
+    test = """
+        def test_it(dgrec_check):
+            def results():
+                yield []
+                {}
+            dgrec_check(results(), "expected/it.parquet")
+        """
+    code, output = check(test.format("yield []"), "--dgrec-update")
+    assert code == 0, output
+    before = (pytester.path / "expected/it.parquet").read_bytes()
+    code, output = check(test.format("raise KeyError('broken')"), "--dgrec-update")
+    assert code == 1
+    assert "KeyError: 'broken'" in output
+    assert (pytester.path / "expected/it.parquet").read_bytes() == before
+    assert [each.name for each in (pytester.path / "expected").iterdir()] == ["it.parquet"]
+
+
 def test_a_missing_recording_is_one_line(check: Callable[..., tuple[int, str]]) -> None:
     code, output = check(
         """
