@@ -6,14 +6,13 @@ microseconds, as rows hold it.
 
 from __future__ import annotations
 
+import bisect
 import math
 import numbers
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-
-import numpy as np
 
 from dgrec.alerts.rule import ROW_VALUES, WINDOW_S, Rule, Value, window_values
 
@@ -147,18 +146,35 @@ def _scores(results: Any, label: str | None) -> Iterator[float | None]:
 
 @dataclass
 class _Window:
-    """The known values of the last seconds, with their stamps."""
+    """The known values of the last seconds, with their stamps, and in order.
+
+    A new quantile for each frame must not sort thousands of values each time.
+    """
 
     stamps: deque[int] = field(default_factory=deque)
     values: deque[float] = field(default_factory=deque)
+    ranked: list[float] = field(default_factory=list)
 
     def add(self, now_us: int, number: float | None) -> None:
         if number is not None:
             self.stamps.append(now_us)
             self.values.append(number)
+            bisect.insort(self.ranked, number)
         while self.stamps and self.stamps[0] <= now_us - _WINDOW_US:
             self.stamps.popleft()
-            self.values.popleft()
+            del self.ranked[bisect.bisect_left(self.ranked, self.values.popleft())]
+
+    def quantile(self, quantile: float) -> float | None:
+        """Return what `numpy.quantile` does; None without values."""
+        if not self.ranked:
+            return None
+        place = (len(self.ranked) - 1) * quantile
+        before = math.floor(place)
+        low, high = self.ranked[before], self.ranked[min(before + 1, len(self.ranked) - 1)]
+        share = place - before
+        if share >= 0.5:
+            return high - (high - low) * (1 - share)
+        return low + (high - low) * share
 
 
 class _Windows:
@@ -186,5 +202,4 @@ class _Windows:
             span = stamps[-1] - stamps[0]
             return (len(stamps) - 1) / span * 1e6 if span else None
         value, quantile = self._quantiles[name]
-        values = self._of[value].values
-        return float(np.quantile(values, quantile)) if values else None
+        return self._of[value].quantile(quantile)

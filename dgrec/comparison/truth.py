@@ -39,6 +39,8 @@ class TruthFrame:
     boxes: Floats = field(default_factory=lambda: np.zeros((0, 4)))
     #: Regions of many objects: what is found there is neither right nor wrong.
     is_crowd: list[bool] = field(default_factory=list)
+    #: Width and height of the annotated picture, if the file says so.
+    size: tuple[int, int] | None = None
 
 
 @dataclass
@@ -80,18 +82,19 @@ class _InvalidError(Exception):
 def _read(path: Path, data: Any) -> Truth:
     if not isinstance(data, dict):
         raise _InvalidError("expected an object with images, annotations and categories")
-    names = {
-        _number(item, "id", f"categories[{index}]"): _text(item, "name", f"categories[{index}]")
-        for index, item in enumerate(_objects(data, "categories"))
-    }
+    names: dict[int, str] = {}
+    for index, item in enumerate(_objects(data, "categories")):
+        where = f"categories[{index}]"
+        names[_new_id(item, names, where)] = _text(item, "name", where)
     frame_of_image: dict[int, int] = {}
     frames: dict[int, TruthFrame] = {}
     for index, item in enumerate(_objects(data, "images")):
-        frame = _frame_number(item, f"images[{index}]")
+        where = f"images[{index}]"
+        frame = _frame_number(item, where)
         if frame in frames:
-            raise _InvalidError(f"images[{index}]: is frame {frame}, as an image before it")
-        frames[frame] = TruthFrame()
-        frame_of_image[_number(item, "id", f"images[{index}]")] = frame
+            raise _InvalidError(f"{where}: is frame {frame}, as an image before it")
+        frames[frame] = TruthFrame(size=_size(item))
+        frame_of_image[_new_id(item, frame_of_image, where)] = frame
     boxes: defaultdict[int, list[list[float]]] = defaultdict(list)
     for index, item in enumerate(_objects(data, "annotations")):
         where = f"annotations[{index}]"
@@ -108,6 +111,8 @@ def _read(path: Path, data: Any) -> Truth:
         frames[frame].boxes = np.array(corners, np.float64)
     if not frames:
         raise _InvalidError("it has no images")
+    if not names:
+        raise _InvalidError("it has no categories")
     return Truth(path, frames, tuple(dict.fromkeys(names.values())))
 
 
@@ -123,6 +128,20 @@ def _number(item: Mapping[str, Any], key: str, where: str) -> int:
     if type(value) is not int:
         raise _InvalidError(f"{where}: {key!r} is not a whole number")
     return value
+
+
+def _new_id(item: Mapping[str, Any], known: Mapping[int, Any], where: str) -> int:
+    number = _number(item, "id", where)
+    if number in known:
+        raise _InvalidError(f"{where}: has the id {number}, as one before it")
+    return number
+
+
+def _size(image: Mapping[str, Any]) -> tuple[int, int] | None:
+    width, height = image.get("width"), image.get("height")
+    if type(width) is int and type(height) is int and width > 0 and height > 0:
+        return width, height
+    return None
 
 
 def _text(item: Mapping[str, Any], key: str, where: str) -> str:

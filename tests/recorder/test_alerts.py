@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import dgrec
-from dgrec.alerts import Alert, alerts_of, parse_rule
+from dgrec.alerts import Alert, AlertFrame, Evaluator, alerts_of, parse_rule
 from dgrec.clock import Clock
 from dgrec.errors import ConfigError
 from dgrec.format import Row
@@ -285,3 +285,24 @@ def test_bad_rules_are_refused_in_one_line(text: str, words: str) -> None:
         parse_rule(text)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_quantiles_are_those_of_numpy_and_sort_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = np.random.default_rng(0)
+    latencies = np.round(chance.gamma(3, 5, 300), 1)
+    latencies[[100, 120]] = 1e300, -1e300
+    stamps = np.cumsum(chance.integers(0, 90_000, len(latencies)))
+    wanted = []
+    for at, now in enumerate(stamps):
+        window = latencies[: at + 1][stamps[: at + 1] > now - 10_000_000]
+        wanted.append([np.quantile(window, quantile) for quantile in (0.5, 0.99)])
+    # Thousands of values, in the window of a fast model, cannot be sorted for every frame.
+    monkeypatch.delattr(np, "quantile")
+    rules = [parse_rule("a=latency_p50_ms > 1"), parse_rule("b=latency_p99_ms > 1")]
+    evaluator = Evaluator(rules, lambda alert: None)
+    found = []
+    for at, (stamp, latency) in enumerate(zip(stamps.tolist(), latencies.tolist(), strict=True)):
+        frame = AlertFrame(stamp, {"latency_ms": latency}, [])
+        evaluator.frame(frame, at)
+        found.append([evaluator._value(value, frame) for value in evaluator._wanted])
+    assert found == wanted

@@ -278,6 +278,16 @@ def test_bad_input_gets_one_line(
         ('{"images": [{"id": 1, "frame": 0}], "annotations": [{"image_id": 1, "category_id": 1,'
          ' "bbox": [0, 0, 1e999, 1]}], "categories": [{"id": 1, "name": "car"}]}',
          "annotations[0]: 'bbox' is not [x, y, width, height]"),
+        ('{"images": [{"id": 1, "frame": 0}, {"id": 1, "frame": 1}], "annotations": [],'
+         ' "categories": [{"id": 1, "name": "car"}]}', "images[1]: has the id 1, as one before it"),
+        ('{"images": [{"id": 1, "frame": 0}], "annotations": [], "categories":'
+         ' [{"id": 1, "name": "car"}, {"id": 1, "name": "bus"}]}',
+         "categories[1]: has the id 1, as one before it"),
+        ('{"images": [{"id": 1, "frame": 0}], "annotations": [], "categories": []}',
+         "it has no categories"),
+        ('{"images": [{"id": 1, "frame": 3, "width": 320, "height": 240}], "annotations": [],'
+         ' "categories": [{"id": 1, "name": "car"}]}',
+         "the picture of frame 3 is 320x240, and the recorded one 640x480: boxes must be"),
         ('{"images": [{"id": 1, "frame": 0}], "annotations": [], "categories": [{"id": 1, "name":'
          ' "zebra"}]}', "has none of the model's labels: zebra"),
         ('{"images": [{"id": 1, "frame": 999}], "annotations": [], "categories": [{"id": 1, '
@@ -293,6 +303,20 @@ def test_bad_ground_truth_gets_one_line(
     assert result.exit_code == 1
     assert message in result.output
     assert "Traceback" not in result.output
+
+
+def test_labels_that_the_model_lacks_are_said(
+    run: Callable[..., Result], recorded: Path, tmp_path: Path
+) -> None:
+    path = truth_of(tmp_path / "truth.json")
+    content = json.loads(path.read_text())
+    content["categories"][0]["name"] = "Car"
+    content["images"][0] |= {"width": 640, "height": 480}
+    path.write_text(json.dumps(content))
+    result = run(recorded, "--threshold", "0.5", "--truth", path)
+    assert result.exit_code == 0
+    said = " ".join(result.output.split())
+    assert "truth.json: 100 objects of labels that the model does not have (Car) cannot" in said
 
 
 def test_boxes_without_a_score_or_with_an_angle_are_refused(
