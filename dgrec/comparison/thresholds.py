@@ -216,6 +216,8 @@ class _Tally:
         self._by_class = not (
             isinstance(parameters, dict) and parameters.get("output_use_regular_nms") is False
         )
+        self._top_k = settings.recorded_limits(parameters).get(settings.TOP_K.property)
+        self._has_classes = False
         labels = [text for text in model.get("labels", {}).values() if isinstance(text, str)]
         self._trackers = [
             trackers[setting.tracker].make(labels) if setting.tracker is not None else []
@@ -234,6 +236,7 @@ class _Tally:
 
     def add(self, frame: FrameBoxes) -> None:
         kept = self._kept(frame)
+        self._has_classes |= frame.boxed < len(frame.labels)
         for outcome, mask in zip(self._outcomes, kept, strict=True):
             outcome.frames += 1
             count = int(mask.sum())
@@ -258,6 +261,12 @@ class _Tally:
                 outcome.tracks = len(ids)
         if self._truth is not None:
             self._check_frames(self._truth)
+        is_threshold_asked = any(setting.threshold is not None for setting in self._settings)
+        if self._top_k and self._has_classes and is_threshold_asked:
+            self.notes.append(
+                f"Recorded with output_top_k={self._top_k:g}, with which PySDK reports as many "
+                "classes at any threshold: this is counted as with output_top_k=0."
+            )
         return self._outcomes
 
     # --- which detections a setting keeps ---

@@ -130,8 +130,9 @@ class Matcher:
             return f"{self._path}: has {frames}, and this is one more; predict_batch begins again"
         return (
             f"{self._path}: none of its {frames} has the pixels of this picture (a frame that was "
-            "skipped or dropped, other footage, or the same encoded again); missing='nearest' "
-            "takes the most similar frame, 'empty' gives no detections"
+            "skipped or dropped, one that was resized or cropped, other footage, or the same "
+            "encoded again); missing='nearest' takes the most similar frame, 'empty' gives no "
+            "detections"
         )
 
 

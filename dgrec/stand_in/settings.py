@@ -22,6 +22,7 @@ __all__ = [
     "LIMITS",
     "NMS",
     "THRESHOLD",
+    "TOP_K",
     "Limit",
     "kept",
     "recorded_limits",

@@ -319,6 +319,21 @@ def test_labels_that_the_model_lacks_are_said(
     assert "truth.json: 100 objects of labels that the model does not have (Car) cannot" in said
 
 
+def test_the_best_classes_are_reported_at_any_threshold(
+    run: Callable[..., Result], tmp_path: Path
+) -> None:
+    metadata = new_metadata("classes")
+    metadata["model"] |= {"result_type": "Classification", "parameters": {"output_top_k": 2}}
+    found = [{"label": "car", "score": 0.7}, {"label": "bus", "score": 0.2}]
+    rows = [make_row(frame, results=found) for frame in range(3)]
+    session = write_session(tmp_path / "classes.parquet", rows, metadata)
+    result = run(session, "--threshold", "0.5")
+    assert result.exit_code == 0
+    said = " ".join(result.output.split())
+    assert "with output_top_k=2, with which PySDK reports as many classes at any" in said
+    assert "output_top_k" not in run(session, "--nms", "0.5").output
+
+
 def test_boxes_without_a_score_or_with_an_angle_are_refused(
     run: Callable[..., Result], tmp_path: Path
 ) -> None:
