@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -32,11 +32,13 @@ def publish(
     form: PayloadForm = "guide",
     every: int = 1,
     speed: float | None = 1.0,
+    on_wait: Callable[[str], None] | None = None,
 ) -> list[int]:
     """Send a message of each frame to each target; return how many each of them got.
 
     Args:
         speed: How much faster than recorded; None: as fast as the targets take it.
+        on_wait: Called with a line when a target is away, and is waited for.
 
     Raises:
         ConfigError: A target is named twice, or cannot be used.
@@ -52,6 +54,8 @@ def publish(
     names = {"session": session.path.stem, "source": _source(session)}
     with ExitStack() as stack:
         targets = [stack.enter_context(open_target(each, names)) for each in addresses]
+        for target in targets:
+            target.on_wait = on_wait
         pace = _Pace(speed)
         for index, frame in enumerate(_frames(session)):
             if index % every:

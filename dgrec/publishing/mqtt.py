@@ -20,6 +20,8 @@ _MOST_ON_THE_WAY: Final = 100
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 1, 5
 #: How long the end waits for a broker that confirms nothing.
 _PATIENCE_S: Final = 3.0
+#: Seconds after which `send` looks whether the broker is away.
+_LOOK_S: Final = 0.5
 #: A broker's reasons for which another attempt is of no use.
 _REFUSED: Final = ("Not authorized", "Bad user name or password", "Client identifier not valid")
 
@@ -74,7 +76,9 @@ class Broker(Target):
     def send(self, message: bytes, key: str) -> None:
         with self._changed:
             while len(self._on_the_way) >= _MOST_ON_THE_WAY and not self._refusal:
-                self._changed.wait()
+                self._changed.wait(_LOOK_S)
+                if self._trouble:
+                    self._waits(self._trouble)
             if self._refusal:
                 raise OutputError(f"{self.name}: {self._refusal}")
         # While the broker is away, paho keeps it, and says so by its return code only. It calls
@@ -118,6 +122,8 @@ class Broker(Target):
     def _on_connect(self, client: Any, data: Any, flags: Any, reason: Any, properties: Any) -> None:
         if str(reason) in _REFUSED:
             self._refuse(f"the broker refuses: {reason}")
+        else:
+            self._trouble = ""
 
     def _on_connect_fail(self, client: Any, data: Any) -> None:
         error = sys.exc_info()[1]  # which paho is handling

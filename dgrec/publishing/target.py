@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Self
 
 __all__ = ["Target"]
@@ -21,6 +22,13 @@ class Target:
 
     def __init__(self) -> None:
         self.delivered = 0
+        #: Called with a line, once, where a target is away and `send` waits for it.
+        self.on_wait: Callable[[str], None] | None = None
+
+    def _waits(self, reason: str) -> None:
+        if self.on_wait is not None:
+            self.on_wait(f"{self.name}: {reason}; it is tried again until it takes messages")
+            self.on_wait = None
 
     def send(self, message: bytes, key: str) -> None:
         """Take a message; wait where the target takes no more for now.

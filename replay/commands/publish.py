@@ -77,6 +77,7 @@ def publish_command(
             form=payload,  # type: ignore[arg-type]
             every=every,
             speed=None if fast else speed,
+            on_wait=lambda line: echo(line, err=True),
         )
     if not quiet:
         for address, count in zip(addresses, counts, strict=True):

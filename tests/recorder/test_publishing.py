@@ -320,3 +320,35 @@ def test_a_target_that_did_not_get_everything_fails_the_command(tmp_path: Path) 
     address = parse_target(f"mqtt://127.0.0.1:{free_port()}/found")
     with dgrec.open(path) as session, pytest.raises(OutputError, match="3 of 3 messages"):
         publish(session, [address], speed=None)
+
+
+def test_a_web_server_that_is_waited_for_is_said_once(tmp_path: Path) -> None:
+    path = write_session(tmp_path / "s.parquet", make_rows(3))
+    attempts: Counter[str] = Counter()
+
+    def answer(key: str) -> int:
+        attempts[key] += 1
+        return 503 if attempts[key] == 1 else 204
+
+    said: list[str] = []
+    with web_server(answer) as (url, taken, _), dgrec.open(path) as session:
+        assert publish(session, [parse_target(url)], speed=None, on_wait=said.append) == [3]
+        assert len(taken) == 3
+    assert [line.partition(";")[0] for line in said] == [
+        f"{url}: the server answers 503 Service Unavailable"
+    ]
+
+
+def test_a_broker_that_is_waited_for_is_said_once(tmp_path: Path) -> None:
+    path = write_session(tmp_path / "s.parquet", make_rows(120))
+    said: list[str] = []
+
+    def give_up(line: str) -> None:
+        said.append(line)
+        raise KeyboardInterrupt
+
+    address = parse_target(f"mqtt://127.0.0.1:{free_port()}/found")
+    # Leaving, it complains of what was not delivered.
+    with dgrec.open(path) as session, pytest.raises((KeyboardInterrupt, OutputError)):
+        publish(session, [address], speed=None, on_wait=give_up)
+    assert [line.partition(";")[0] for line in said] == [f"{address.given}: Connection refused"]
