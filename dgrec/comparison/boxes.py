@@ -16,10 +16,11 @@ from dgrec.comparison.samples import UNKNOWN
 if TYPE_CHECKING:
     from dgrec.session import Session
 
-__all__ = ["SAME_IOU", "FrameBoxes", "frames_of", "overlaps"]
+__all__ = ["NEAR_IOU", "SAME_IOU", "FrameBoxes", "frames_of", "overlaps"]
 
-#: IoU from which two boxes are the same one.
+#: IoU from which two boxes are the same one, and from which they are related.
 SAME_IOU: Final = 0.5
+NEAR_IOU: Final = 0.1
 _BBOX: Final = ("x_min", "y_min", "x_max", "y_max")
 _FIELDS: Final = ("label", "score", *_BBOX, "angle")
 #: Leaves that show whether there is a mask or key points, without reading these.

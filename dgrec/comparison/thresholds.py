@@ -12,7 +12,7 @@ import numpy as np
 
 from dgrec.analyzers import AnalyzerRequest
 from dgrec.comparison.blocks import Floats, Mask
-from dgrec.comparison.boxes import SAME_IOU, FrameBoxes, frames_of, overlaps
+from dgrec.comparison.boxes import NEAR_IOU, SAME_IOU, FrameBoxes, frames_of, overlaps
 from dgrec.comparison.truth import Truth, TruthError, TruthFrame, read_truth
 from dgrec.errors import ConfigError
 from dgrec.stand_in import settings
@@ -47,7 +47,7 @@ class Outcome:
     detections: int = 0
     frames_with_detections: int = 0
     labels: Counter[str | None] = field(default_factory=Counter)
-    #: Boxes without a partner (same label, IoU of 0.5) in both neighbouring frames, and boxes that
+    #: Boxes without a partner (same label, IoU of 0.1) in both neighbouring frames, and boxes that
     #: are in one frame and the one after the next, but not between.
     single: int = 0
     gaps: int = 0
@@ -419,7 +419,7 @@ def _with_partner(one: _Kept, other: _Kept) -> Mask:
     """Return, for each setting, which kept boxes have a box of the same label in another frame."""
     if not one.frame.labels or not other.frame.labels:
         return np.zeros_like(one.kept)
-    near = overlaps(one.frame.boxes, other.frame.boxes) >= SAME_IOU
+    near = overlaps(one.frame.boxes, other.frame.boxes) >= NEAR_IOU
     same = np.array([[a == b for b in other.frame.labels] for a in one.frame.labels])
     partners: Mask = one.kept & ((other.kept.astype(np.int32) @ (near & same).T) > 0)
     return partners
