@@ -15,10 +15,7 @@ from dgrec.errors import OverlayError, VideoError, first_line
 from dgrec.format import OVERLAY_SETTINGS, Metadata, RestoredFrame, restore, utc_ns
 from dgrec.overlay import as_pil, image_overlay, pysdk_result
 
-__all__ = ["OVERLAY_SETTINGS", "Notices", "RecordedResult"]
-
-#: When notifiers gave messages (microseconds since 1970, in order), and these by their names.
-Notices = tuple[np.ndarray[Any, Any], list[dict[str, str]]]
+__all__ = ["OVERLAY_SETTINGS", "RecordedResult"]
 
 
 class RecordedResult:
@@ -40,7 +37,7 @@ class RecordedResult:
         self,
         row: Mapping[str, Any],
         metadata: Metadata,
-        notices: Callable[[], Notices] | None = None,
+        notices: Callable[[int], dict[str, Notice]] | None = None,
     ) -> None:
         self.row = row
         self._notices = notices
@@ -212,7 +209,9 @@ class RecordedResult:
             result = self.to_pysdk(picture, settings, labels)
             drawn = image_overlay(result)
             if drawing.analyzers:
-                notices = self._notices_shown() if drawing.has_notifiers else {}
+                notices: dict[str, Notice] = {}
+                if drawing.has_notifiers and self._notices and self.completed_ns is not None:
+                    notices = self._notices(self.completed_ns)
                 if np.may_share_memory(drawn, image):
                     drawn = drawn.copy()
                 # Only analyzers of the user's may ask for the time.
@@ -223,18 +222,6 @@ class RecordedResult:
             raise
         except Exception as error:  # PySDK and OpenCV raise anything for odd results
             raise OverlayError(f"frame {self.frame}: {first_line(error)}") from error
-
-    def _notices_shown(self) -> dict[str, Notice]:
-        """Return the last message of each notifier up to this frame."""
-        if self._notices is None or self.completed_ns is None:
-            return {}
-        found: dict[str, Notice] = {}
-        stamps, messages = self._notices()
-        upto = int(np.searchsorted(stamps, self.completed_ns // 1000, "right"))
-        for stamp, by_name in zip(stamps[:upto].tolist(), messages[:upto], strict=True):
-            age_s = (self.completed_ns // 1000 - stamp) / 1e6
-            found |= {name: Notice(text, age_s) for name, text in by_name.items()}
-        return found
 
     def analyzers_not_drawn(self, analyzers: Sequence[Any] = ()) -> tuple[str, ...]:
         """Return the classes of analyzers that ran, but that `overlay` cannot draw by itself."""

@@ -638,6 +638,9 @@ def test_a_message_is_shown_for_as_long_as_it_was(tmp_path: Path, order: str) ->
         assert session[0].analyzers_not_drawn() == ()
         for number in numbers:
             shown[number] = bool(session[number].overlay(picture).any())
+        model = dgrec.model(path, match="order")
+        stood_in = [result.image_overlay.any() for result in model.predict_batch([picture] * 12)]
+    assert stood_in == [3 <= number <= 6 for number in range(12)]
     # 0.1 s: three further frames.
     assert shown == {number: 3 <= number <= 6 for number in numbers}
 
