@@ -315,9 +315,10 @@ def prepare(
     earlier.check(plan.output, metadata)
     outputs = list(watching)
     names = {"source": source.name, "session": plan.output.stem}
+    can_wait = reader.has_end
     outputs += [
         Publisher(
-            open_target(parse_target(text), names),
+            open_target(parse_target(text), names, waits=request.publish_wait and can_wait),
             request.payload,
             every=request.publish_every,
             waits=request.publish_wait,
@@ -327,7 +328,6 @@ def prepare(
     if request.display:
         outputs.append(OverlayWindow(f"dgrec: {source.name}", capture.stop))
     make_default_folder(plan.output)
-    can_wait = reader.has_end
     policy = given.policy or ("block" if can_wait else "drop-oldest")
     # Last, since from here on there is a journal.
     recorder = SessionWriter(
