@@ -109,6 +109,8 @@ class Server:
         if path in self._routes:
             raise OutputError(f"{self.address}{path} is served already; choose another path")
         self._routes[path] = route
+        # Not before there is anything: clients that come meanwhile wait, and get it.
+        asyncio.run_coroutine_threadsafe(self._listener.start_serving(), self._loop).result()
 
     def remove(self, path: str) -> None:
         """Answer requests for a path no more."""
@@ -144,12 +146,12 @@ class Server:
             keepalive_timeout=_KEEPALIVE_S,
             handler_cancellation=True,  # of a client that has left
         )
-        listener = await self._loop.create_server(
-            self._connection, sock=self._socket, backlog=_BACKLOG
+        self._listener = await self._loop.create_server(
+            self._connection, sock=self._socket, backlog=_BACKLOG, start_serving=False
         )
         self._ready.set_result(None)
         await self._stopping.wait()
-        listener.close()
+        self._listener.close()
         # Where a client reads nothing, what waits for it would keep its connection open.
         open_ = [each.transport for each in self._server.connections]
         await self._server.shutdown(_END_S)
