@@ -153,7 +153,8 @@ def _recording_options(
     multiple=True,
     metavar="TARGET",
     help="Publish a JSON message a frame while recording: - (standard output), a file (new, or "
-    "published to before), mqtt://HOST/TOPIC, https://HOST/PATH (docs/publishing.md). "
+    "published to before), mqtt://HOST/TOPIC, https://HOST/PATH, or served here: ws://HOST:PORT, "
+    "sse://HOST:PORT (docs/publishing.md). "
     "Repeatable. A slow target costs the recording nothing: frames are left out, and counted; of "
     "footage, files wait.",
 )
