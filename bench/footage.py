@@ -258,8 +258,16 @@ def probe_differences(path: Path, truth: Truth) -> Iterator[str]:
     """Compare times with ffprobe's, an older FFmpeg's as a rule."""
     said = subprocess.run(
         [
-            *("ffprobe", "-v", "error", "-select_streams", "v:0", "-of", "json"),
-            *("-show_entries", "frame=pts_time:stream=start_time", f"file:{path}"),
+            "ffprobe",
+            "-v",
+            "error",
+            "-select_streams",
+            "v:0",
+            "-of",
+            "json",
+            "-show_entries",
+            "frame=pts_time:stream=start_time",
+            f"file:{path}",
         ],
         capture_output=True,
         text=True,

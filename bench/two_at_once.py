@@ -85,8 +85,12 @@ KINDS = {
         lambda folder: write_session(folder / "s.parquet", make_rows(ROWS)),
         lambda folder, number: command(
             query_command,
-            *(folder / "s.parquet", f"SELECT frame, {number} AS me FROM frames ORDER BY frame"),
-            *("--format", "csv", "-o", folder / "out.csv"),
+            folder / "s.parquet",
+            f"SELECT frame, {number} AS me FROM frames ORDER BY frame",
+            "--format",
+            "csv",
+            "-o",
+            folder / "out.csv",
         ),
         {"s.parquet", "out.csv"},
         lambda folder, winner: (
@@ -98,8 +102,13 @@ KINDS = {
         lambda folder: write_session(folder / "s.parquet", make_rows(ROWS)),
         lambda folder, number: command(
             clip_command,
-            *(folder / "s.parquet", "--start", 100 * number, "--end", 100 * number + 50),
-            *("-o", folder / "part.parquet"),
+            folder / "s.parquet",
+            "--start",
+            100 * number,
+            "--end",
+            100 * number + 50,
+            "-o",
+            folder / "part.parquet",
         ),
         {"s.parquet", "part.parquet"},
         lambda folder, winner: (

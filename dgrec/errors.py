@@ -37,6 +37,11 @@ __all__ = [
 ]
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of a message of somebody else's; without a message, its class."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 class DgrecError(Exception):
     """The base of all errors that dgrec raises on purpose."""
 

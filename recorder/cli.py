@@ -89,8 +89,9 @@ def _recording_options(
     multiple=True,
     default=("cam0",),
     metavar="SOURCE",
-    help="cam0 (any camN), a file, a URL (RTSP, HTTP), sample, asset:NAME of DeGirum's example "
-    "media, or a name from dgrec.toml. Repeatable: a session for each.  [default: cam0]",
+    help="cam0 (any camN), a file, a URL (RTSP, HTTP), a recorded session, sample, asset:NAME of "
+    "DeGirum's example media, or a name from dgrec.toml. Repeatable: a session for each.  "
+    "[default: cam0]",
 )
 @click.option(
     "-o",
@@ -174,6 +175,21 @@ def _recording_options(
     help="Publish one of N frames.",
 )
 @click.option("--publish-wait", is_flag=True, help="Wait for slow targets, where the source can.")
+@click.option(
+    "--alert",
+    "alerts",
+    multiple=True,
+    metavar="NAME=RULE",
+    help='Report when a rule holds: "crowd=count(\'person\') >= 3 for 2s", "silent=missing 30s" '
+    "(docs/alerts.md). Repeatable. `dgrec alerts` tries rules on recordings.",
+)
+@click.option(
+    "--on-alert",
+    default="",
+    metavar="COMMAND",
+    help="Run a program for each alert, which finds it in the environment: DGREC_ALERT, "
+    "DGREC_ALERT_RULE, DGREC_ALERT_AT. No shell reads it.",
+)
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def record_command(
     properties: tuple[str, ...],

@@ -68,7 +68,7 @@ def run_record(request: RecordRequest) -> int:
         for note in models[0].notes:
             console.say(note)
         for loaded in models:
-            stack.enter_context(loaded.model)  # releases its worker before `signals` ends it
+            stack.enter_context(loaded.model)
         announcer = Announcer(console)
         # Each source has analyzers of its own, too: a tracker follows the objects of one.
         analyzers = [request.analyzers.make(loaded.labels) for loaded in models]

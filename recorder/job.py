@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -10,12 +12,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from dgrec.alerts import Rule, parse_rule
 from dgrec.analyzers import AnalyzerRequest, analyzers_of_model, describe
 from dgrec.clock import Clock
 from dgrec.credentials import redact
 from dgrec.errors import ConfigError, DgrecError
 from dgrec.files import exists_already
-from dgrec.format import Metadata, uuid7
+from dgrec.format import Event, Metadata, uuid7
 from dgrec.paths import JOURNAL_SUFFIX, VIDEO_SUFFIXES
 from dgrec.publishing import PayloadForm, check_target, open_target, parse_target
 from dgrec.recorder.ai_server import HERE, AIServer, Inference
@@ -31,7 +34,7 @@ from dgrec.recorder.destination import (
 )
 from dgrec.recorder.model import LoadedModel, ModelRequest, load_model
 from dgrec.recorder.options import RecordingOptions
-from dgrec.recorder.outputs import Output, OutputQueue, OverlayWindow, Publisher
+from dgrec.recorder.outputs import Alerts, Output, OutputQueue, OverlayWindow, Publisher
 from dgrec.recorder.recovery import Recovery
 from dgrec.recorder.session_writer import SessionWriter
 from dgrec.recorder.sources import (
@@ -68,6 +71,8 @@ class RecordRequest:
         payload: What a message holds.
         publish_every: Of as many frames one is published.
         publish_wait: Wait for any target, where the source can wait.
+        alerts: Rules, ``NAME=RULE`` each.
+        on_alert: A command that is run for each alert.
 
     Raises:
         ConfigError: Two of them exclude each other.
@@ -83,12 +88,15 @@ class RecordRequest:
     payload: PayloadForm = "guide"
     publish_every: int = 1
     publish_wait: bool = False
+    alerts: tuple[str, ...] = ()
+    on_alert: str = ""
     quiet: bool = False
     options: RecordingOptions = field(default_factory=RecordingOptions)
     model: ModelRequest = field(default_factory=ModelRequest)
     analyzers: AnalyzerRequest = field(default_factory=AnalyzerRequest)
 
     def __post_init__(self) -> None:
+        self._check_alerts()
         for text, count in Counter(self.publish).items():
             parse_target(text)
             if count > 1:
@@ -106,6 +114,23 @@ class RecordRequest:
             raise ConfigError("--output: .arrows is the suffix of journals; use .parquet")
         if suffix == VIDEO_SUFFIXES["raw"]:
             raise ConfigError("--output: .mp4 is the suffix of videos; use .parquet")
+
+    def _check_alerts(self) -> None:
+        names = [rule.name for rule in self.rules]
+        if len({*names}) < len(names):
+            raise ConfigError("--alert: two rules have the same name")
+        if self.on_alert and not names:
+            raise ConfigError("--on-alert belongs to --alert")
+        try:
+            command = shlex.split(self.on_alert)
+        except ValueError as error:
+            raise ConfigError(f"--on-alert {self.on_alert!r}: {error}") from None
+        if command and shutil.which(command[0]) is None:
+            raise ConfigError(f"--on-alert {command[0]}: no such program")
+
+    @property
+    def rules(self) -> list[Rule]:
+        return [parse_rule(text) for text in self.alerts]
 
     def _check_several(self) -> None:
         source, count = Counter(self.sources).most_common(1)[0]
@@ -327,6 +352,13 @@ def prepare(
     ]
     if request.display:
         outputs.append(OverlayWindow(f"dgrec: {source.name}", capture.stop))
+    if rules := request.rules:
+
+        def note(event: Event) -> None:
+            recorder.note(event)
+
+        command = shlex.split(request.on_alert)
+        outputs.append(Alerts(rules, note, clock, announce, command))
     make_default_folder(plan.output)
     policy = given.policy or ("block" if can_wait else "drop-oldest")
     # Last, since from here on there is a journal.
@@ -441,16 +473,17 @@ def _metadata(
     plan: Plan, reader: SourceReader, loaded: LoadedModel, given: RecordingOptions
 ) -> Metadata:
     width, height = reader.size
+    source = plan.source.describe(plan.output.parent, is_live=not reader.has_end)
     return {
         "source": {
-            **plan.source.describe(plan.output.parent, is_live=not reader.has_end),
+            **source,
             "width": width,
             "height": height,
             "fps": reader.fps,
             "frames": reader.announced,
             "live": not reader.has_end,
             "pixel_aspect": str(reader.aspect).replace("/", ":") if reader.aspect != 1 else None,
-            "loop": given.loop,
+            "loop": given.loop or bool(source.get("loop")),  # of a session's footage
         },
         "model": loaded.description,
         "overlay": loaded.overlay,

@@ -19,6 +19,7 @@ from dgrec.files import read_small_text
 from dgrec.format import Metadata, json_values
 from dgrec.recorder.zoo import CLOUD, LOCAL, folder_of, nearest_models, zoo_address
 from dgrec.session import OVERLAY_SETTINGS
+from dgrec.stand_in import model_name
 
 __all__ = [
     "LoadedModel",
@@ -166,7 +167,7 @@ def describe_model(model: Any) -> LoadedModel:
     """
     if not callable(getattr(model, "predict_batch", None)):
         raise ConfigError(f"a {type(model).__name__} is not a model: it has no predict_batch()")
-    facts: dict[str, Any] = {"name": _model_name(model), "inference_host": _host_of(model)}
+    facts: dict[str, Any] = {"name": model_name(model), "inference_host": _host_of(model)}
     try:
         described = {**facts, **_describe(model)}
         overlay = _describe_overlay(model)
@@ -183,15 +184,6 @@ def _recorded_analyzers(model: Any) -> list[dict[str, Any]]:
     """Return the analyzers whose results a recording gives in the place of its model."""
     found: list[dict[str, Any]] = getattr(model, "__dict__", {}).get("recorded_analyzers", [])
     return found
-
-
-def _model_name(model: Any) -> str:
-    """Return the name by which PySDK knows a model; of compound models, their class and parts."""
-    own = vars(model)
-    parts = [_model_name(own[name]) for name in ("model1", "model2") if name in own]
-    if parts:
-        return f"{type(model).__name__}({', '.join(parts)})"
-    return str(own.get("_model_name") or type(model).__name__)
 
 
 def _host_of(model: Any) -> str | None:

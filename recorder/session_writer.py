@@ -282,6 +282,10 @@ class SessionWriter:
             self._check_open()
         self._writer.log(signal)
 
+    def lose_signals(self, count: int) -> None:
+        """Count values that were logged, and not kept until there was a session."""
+        self._writer.lost_signals += count
+
     def close(self, ending: Ending | None = None) -> Metadata:
         """Write the waiting rows, seal the session, and return its metadata. May be called twice.
 
@@ -356,7 +360,7 @@ class SessionWriter:
     def _lost_at_start(self) -> dict[str, int]:
         # The start of a continued recording was in its first run.
         if loses_at_start(self._metadata) and not self._earlier.frames:
-            return self._writer.lost_at_start
+            return self._journal.lost_at_start
         return dict.fromkeys(AT_START, 0)
 
     @property
@@ -391,6 +395,9 @@ class SessionWriter:
 
     def _end(self, ending: Ending) -> Metadata:
         try:
+            for queue in self.outputs:
+                if queue.output.adds_events:
+                    queue.close()
             try:
                 self._writer.close()
             finally:

@@ -57,7 +57,6 @@ class StopSignals:
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
         for end in self._pipe:
             os.close(end)
-        _end_workers()
 
     def _wait(self) -> None:
         # One thread has to receive them; threads that were started earlier may do so as well.
@@ -79,28 +78,7 @@ class StopSignals:
         self._leave(number)
 
     def _leave(self, number: int) -> NoReturn:
-        try:
-            _end_workers()
-        finally:
-            os._exit(128 + number)
-
-
-def _end_workers() -> None:
-    """End PySDK's worker, which PySDK itself ends with the SIGTERM that is blocked there.
-
-    The model must have been released, or PySDK waits for an answer and aborts.
-
-    The worker would end by itself once its parent no longer exists. But a parent exists until its
-    own parent has waited for it, and one that reads our output to its end first waits for ever:
-    the worker has that pipe open too.
-    """
-    import psutil  # type: ignore[import-untyped]  # PySDK depends on it
-
-    with contextlib.suppress(psutil.Error):
-        for child in psutil.Process().children():
-            with contextlib.suppress(psutil.Error):
-                if any("pproc_worker" in part for part in child.cmdline()):
-                    child.kill()
+        os._exit(128 + number)
 
 
 @contextlib.contextmanager

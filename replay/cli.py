@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from dgrec.options import NamedPath
+from dgrec.replay.commands.alerts import alerts_command
 from dgrec.replay.commands.analyze import analyze_command
 from dgrec.replay.commands.clip import clip_command
 from dgrec.replay.commands.compare import compare_command
@@ -82,6 +83,7 @@ COMMANDS: tuple[click.Command, ...] = (
     stats_command,
     compare_command,
     whatif_command,
+    alerts_command,
     report_command,
     publish_command,
     info_command,

@@ -37,6 +37,7 @@ __all__ = [
     "say_damage",
     "selection_options",
     "session_argument",
+    "video_option",
 ]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -155,6 +156,15 @@ def check_group(sessions: Sequence[Session]) -> None:
 def session_argument(command: _Command) -> _Command:
     """Add SESSION. The library opens it, not click, so that the exit code is 1 instead of 2."""
     return click.argument("session", type=NamedPath(path_type=Path))(command)
+
+
+def video_option(command: _Command) -> _Command:
+    """Add ``--video``."""
+    return click.option(
+        "--video",
+        type=NamedPath(path_type=Path),
+        help="The footage that was recorded, where dgrec does not find it itself.",
+    )(command)
 
 
 def output_options(*formats: str) -> Callable[[_Command], _Command]:

@@ -72,8 +72,8 @@ class _Pace:
         self._speed = speed
         self._began: tuple[float, int] | None = None
 
-    def wait(self, completed_us: int) -> None:
-        if self._speed is None:
+    def wait(self, completed_us: int | None) -> None:
+        if self._speed is None or completed_us is None:
             return
         if self._began is None:
             self._began = time.monotonic(), completed_us

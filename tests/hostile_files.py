@@ -730,6 +730,111 @@ def _json_values() -> dict[str, str]:
     return texts
 
 
+def _rebuilt_values() -> dict[str, Any]:
+    """Return values of the kinds that stand for objects, as `json_values` writes them, by name."""
+
+    def deflated(data: bytes) -> str:
+        return base64.b64encode(zlib.compress(data)).decode()
+
+    def array(dtype: Any, shape: list[int], data: bytes) -> dict[str, Any]:
+        return {"$ndarray": [dtype, shape, deflated(data)]}
+
+    def structure(**changed: Any) -> dict[str, Any]:
+        fields = {"names": ["a"], "formats": ["<f8"], "offsets": [0]}
+        return {**fields, "itemsize": 8, "aligned": False, **changed}
+
+    one, nine = array("<f8", [2], bytes(16)), array("<f8", [], bytes(8))
+    doubles = {"<M8": array("<M8[0s]", [1], bytes(8)), "<m8": array("<m8[000s]", [1], bytes(8))}
+    same_hash = [{"$int": hex(number * (2**61 - 1))} for number in range(200_000)]
+    objects = [{"$tuple": [{"$object": ["a", number]}]} for number in range(50_000)]
+    long = {"$int": "0x" + "f" * 1_000_000}
+    return {
+        "decimal_large": {"$decimal": "1e999999999"},
+        "decimal_small": {"$decimal": "1e-999999999"},
+        "decimal_signal": {"$decimal": "sNaN"},
+        "decimal_signal_key": {"$dict": [[{"$decimal": "sNaN"}, 1]]},
+        "decimal_long": {"$decimal": "9" * 3_000_000},
+        "decimal_none": {"$decimal": None},
+        "set_same_hash": {"$set": same_hash},
+        "set_same_objects": {"$frozenset": objects},
+        "dict_same_hash": {"$dict": [[key, 1] for key in same_hash]},
+        "enum_names": {"$enum": ["__class__", "__class__", {"$object": ["x", {}]}, True, "x"]},
+        "enum_long": {"$enum": ["a.B", "X", long, True, "x"]},
+        "enum_escapes": {"$enum": [ESCAPES, ESCAPES, ESCAPES, True, ESCAPES]},
+        "enum_list": {"$set": [{"$enum": ["a.B", None, [1], False, "x"]}]},
+        "enum_short": {"$enum": ["a.B"]},
+        "names_taken": {"$namedtuple": ["a.B", ["__class__", "_fields", "count"], [1, 2, 3]]},
+        "names_same": {"$namedtuple": ["a.B", ["a"] * 3, [1, 2, 3]]},
+        "names_escapes": {"$namedtuple": [ESCAPES, [ESCAPES], [ESCAPES]]},
+        "names_fewer": {"$namedtuple": ["a.B", ["a"], [1, 2]]},
+        "date_early": {"$date": "0000-00-00"},
+        "date_late": {"$date": "99999-01-01"},
+        "datetime_early": {"$datetime": ["0001-01-01T00:00:00+14:00", "Europe/Berlin"]},
+        "datetime_zone": {"$datetime": ["2020-01-01T00:00:00+00:00", "../../../etc/passwd"]},
+        "datetime_folder": {"$datetime": ["2020-01-01T00:00:00+00:00", "Europe"]},
+        "time_late": {"$time": "25:00"},
+        "duration_long": {"$timedelta": [10**30, 0, 0]},
+        "duration_last": {"$timedelta": [999_999_999, 86_399, 999_999]},
+        "uuid_long": {"$uuid": "{" * 100_000},
+        "path_zero": {"$path": ["posix", "\0" * 10]},
+        "path_kind": {"$path": ["__class__", "x"]},
+        "objects_large": {"$objects": [[2**70, 0], []]},
+        "objects_deep": {"$objects": [[1] * 100, [1]]},
+        "objects_none": {"$objects": [[0, 10**18], []]},
+        "objects_arrays": {"$objects": [[2], [one, 1]]},
+        "masked_numbers": {"$masked": [1, 2, 3]},
+        "masked_fill": {"$masked": [one, None, one]},
+        "masked_shape": {"$masked": [one, array("|b1", [3], bytes(3)), nine]},
+        "masked_objects": {
+            "$masked": [{"$objects": [[2], [1, 2]]}, None, {"$objects": [[], [one]]}]
+        },
+        "masked_nothing": {"$masked": None},
+        **{f"stamps_{name[1:]}": value for name, value in doubles.items()},
+        "fields_none": array(structure(names=[], formats=[], offsets=[], itemsize=0), [10**9], b""),
+        "fields_long": array(structure(itemsize=2**31 - 1), [1000], bytes(8)),
+        "fields_nested": array(structure(formats=[["<f8", [2**20, 2**20]]]), [1], bytes(8)),
+        "fields_unnamed": array(structure(names=[""]), [1], bytes(8)),
+        "fields_objects": array(structure(formats=["|O"]), [1], bytes(8)),
+        "fields_deep": array(_deep_structure(30), [1], bytes(8)),
+        "result_numbers": {"$result": ["a.B", {"results": 5, "timing": 6, "info": 7}]},
+        "result_list": {"$result": ["a.B", []]},
+        "result_none": {"$result": ["a.B", {}]},
+        "same_none": {"$same": 0},
+        "meta_beyond": {"$meta": [[1], [["a", [5]]]]},
+        "meta_many": {"$meta": [[1], [["a", [0] * 1_000_000]]]},
+        "meta_numbers": {"$meta": [5, 6]},
+    }
+
+
+def _deep_structure(depth: int) -> Any:
+    spec: Any = "<f8"
+    for _ in range(depth):
+        spec = {
+            "names": ["a"],
+            "formats": [spec],
+            "offsets": [0],
+            "itemsize": 8,
+            "aligned": False,
+        }
+    return spec
+
+
+def _odd_results() -> dict[str, dict[str, Any]]:
+    """Return detections whose members are of the kinds that stand for objects, by name."""
+    large, long = {"$decimal": "1e999999999"}, {"$int": "0x" + "f" * 1_000_000}
+    enum = {"$enum": ["a.B", "X", long, True, "x"]}
+    plain = {"bbox": [1.0, 2.0, 30.0, 40.0], "category_id": 0, "label": "a", "score": 0.5}
+    odd = {"decimal": large, "int": long, "enum": enum, "masked": {"$masked": None}}
+    changed: dict[str, dict[str, Any]] = {}
+    for name, value in odd.items():
+        changed |= {f"{key}_{name}": {key: value} for key in ("score", "category_id", "track_id")}
+        changed[f"bbox_{name}"] = {"bbox": [value] * 4}
+        changed[f"box_{name}"] = {"bbox": {"$namedtuple": ["a.B", list("abcd"), [1, 2, 3, value]]}}
+        changed[f"angle_{name}"] = {"angle": value}
+        changed[f"label_{name}"] = {"label": value}
+    return {name: {**plain, **change} for name, change in changed.items()}
+
+
 def _json_cases(base: Base) -> Iterator[Path]:
     metadata = json.dumps(base.metadata)
 
@@ -741,6 +846,11 @@ def _json_cases(base: Base) -> Iterator[Path]:
     long = {"numbers": "[1" + ",1" * 9_000_000 + "]", "lists": "[[]" + ",[]" * 1_000_000 + "]"}
     for name, text in {**_json_values(), **long}.items():
         yield case(name, "attributes", f'{{"zone_counts":{text}}}')
+    for name, value in _rebuilt_values().items():
+        yield case(f"rebuilt_{name}", "attributes", json.dumps({"zone_counts": value}))
+    for name, detection in _odd_results().items():
+        # A text inside of JSON, as `restore` has what the columns cannot hold.
+        yield case(f"odd_{name}", "restore", json.dumps({"results": json.dumps([detection])}))
     for name in ("null", "list", "text", "deepest", "members", "infinite", "empty"):
         yield case(f"attributes_{name}", "attributes", _ODD_JSON[name])
         yield case(f"restore_{name}", "restore", _ODD_JSON[name])

@@ -176,6 +176,7 @@ def test_the_wheel_holds_dgrec_and_nothing_else(built: Path) -> None:
     assert len(names) == len({*names})
 
 
+@pytest.mark.slow
 def test_the_sdist_has_all_that_a_wheel_is_built_from(built: Path) -> None:
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:

@@ -33,7 +33,8 @@ from dgrec.recorder.recovery import recover
 from dgrec.recorder.sources import Frame
 from dgrec.recorder.video import find_codec
 from dgrec.recorder.video.codecs import CODECS
-from dgrec.recorder.video.file import EncodedVideo, frame_stamps
+from dgrec.recorder.video.file import EncodedVideo
+from dgrec.recorder.video.mp4 import frame_stamps
 from dgrec.replay.rendering.animation import Animation
 from dgrec.replay.verify import verify
 from dgrec.video import VideoWriter, import_av, repeats

@@ -140,8 +140,16 @@ def test_ctrl_c_ends_all_cameras_of_a_recording(tmp_path: Path) -> None:
     command = Command(tmp_path)
     (tmp_path / "yard.mp4").write_bytes(sample.CLIP.read_bytes())
     process = command.start(
-        *("--source", "sample", "--source", "yard.mp4", "--loop", "--together"),
-        *("--output", "walk.parquet", "--signals", "host"),
+        "--source",
+        "sample",
+        "--source",
+        "yard.mp4",
+        "--loop",
+        "--together",
+        "--output",
+        "walk.parquet",
+        "--signals",
+        "host",
     )
     journals = [tmp_path / "walk-sample.arrows", tmp_path / "walk-yard.arrows"]
 

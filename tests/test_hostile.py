@@ -36,7 +36,11 @@ from tests.hostile_runner import COMMANDS, run
 #: Of each kind, those that took a process down, or all of the memory, and some that other tools
 #: may write.
 _NAMES = (
-    *("m_all_deepest", "m_all_huge", "m_below_lists", "m_clip_ranges", "m_format_huge"),
+    "m_all_deepest",
+    "m_all_huge",
+    "m_below_lists",
+    "m_clip_ranges",
+    "m_format_huge",
     *(
         "c_stamp_us_naive",
         "c_null_captured_at",
@@ -46,14 +50,49 @@ _NAMES = (
         "c_twice",
         "c_both_cases",
     ),
-    *("v_all", "v_size_large", "d_keys_garbage", "d_mask_large", "d_mask_bomb", "d_map_object"),
-    *("x_scalar_object", "x_array_zero_text", "x_attributes_names", "x_set_unhashable"),
-    *("p_long_row_nulls", "p_long_row_points", "p_long_row_timing", "x_numbers"),
-    *("p_footer_3", "p_list_bomb", "p_fifo", "p_device", "p_encrypted"),
-    *("j_forged_2", "j_forged_8", "j_zstd", "j_views", "j_note_end_3", "n_\udcff\udcfe"),
+    "v_all",
+    "v_size_large",
+    "d_keys_garbage",
+    "d_mask_large",
+    "d_mask_bomb",
+    "d_map_object",
+    "x_rebuilt_set_same_hash",
+    "x_rebuilt_enum_long",
+    "x_odd_bbox_decimal",
+    "x_odd_box_int",
+    "x_scalar_object",
+    "x_array_zero_text",
+    "x_attributes_names",
+    "x_set_unhashable",
+    "p_long_row_nulls",
+    "p_long_row_points",
+    "p_long_row_timing",
+    "x_numbers",
+    "p_footer_3",
+    "p_list_bomb",
+    "p_fifo",
+    "p_device",
+    "p_encrypted",
+    "j_forged_2",
+    "j_forged_8",
+    "j_zstd",
+    "j_views",
+    "j_note_end_3",
+    "n_\udcff\udcfe",
 )
 #: What every file goes through here; the bench runs them all.
-_COMMANDS = ("info", "verify", "query", "replay", "recover", "open", "connect")
+_COMMANDS = (
+    "info",
+    "verify",
+    "query",
+    "replay",
+    "whatif",
+    "alerts",
+    "publish",
+    "recover",
+    "open",
+    "connect",
+)
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +111,7 @@ def test_numbers_that_are_not_finite_although_the_file_says_so(cases: dict[str, 
     )
 
 
+@pytest.mark.slow
 def test_there_are_hundreds_of_kinds(cases: dict[str, Path]) -> None:
     assert len(cases) > 800
     assert set(_NAMES) <= set(cases)
@@ -86,6 +126,7 @@ def test_no_file_ends_a_command_in_another_way(cases: dict[str, Path]) -> None:
 def test_every_command_that_reads_is_swept() -> None:
     names = {name.split()[0] for name in COMMANDS}
     commands = {"info", "verify", "stats", "query", "compare", "report", "replay", "clip"}
+    commands |= {"whatif", "alerts", "publish"}
     assert commands | {"recover", "open"} <= names
 
 
@@ -105,6 +146,28 @@ def test_only_plain_types_are_rebuilt(dtype: Any) -> None:
 @pytest.mark.parametrize("value", [True, 2**200, float("nan"), "\ud800", b"\0", {1, (2, "x")}])
 def test_values_that_dgrec_writes_come_back(value: Any) -> None:
     assert repr(json_values.loads(json_values.dumps(value))) == repr(value)
+
+
+SAME_HASH = [{"$int": hex(number * (2**61 - 1))} for number in range(1001)]
+OBJECTS = [{"$tuple": [{"$object": ["a", number]}]} for number in range(1001)]
+
+
+@pytest.mark.parametrize(
+    ("spec", "problem"),
+    [
+        ({"$decimal": "1e999999999"}, "too many digits"),
+        ({"$decimal": "-1e-999999999"}, "too many digits"),
+        ({"$decimal": "9" * 100_000}, "too many digits"),
+        ({"$decimal": "NaN" + "9" * 100_000}, "too many digits"),
+        ({"$set": SAME_HASH}, "too many objects"),
+        ({"$frozenset": OBJECTS}, "too many objects"),
+        ({"$dict": [[key, 1] for key in SAME_HASH]}, "too many objects"),
+        ({"$scalar": ["<M8[0s]", "AAAAAAAAAAA="]}, "does not rebuild"),
+    ],
+)
+def test_few_bytes_stand_for_no_long_work(spec: Any, problem: str) -> None:
+    with pytest.raises(DecodeError, match=problem):
+        json_values.decode(spec, Allowance())
 
 
 def test_deflated_data_is_not_unpacked_beyond_its_size() -> None:
@@ -145,6 +208,7 @@ def test_json_stands_for_no_more_than_a_frame_can_hold(text: str, what: str) -> 
         json_values.loads(beyond, allowance)
 
 
+@pytest.mark.slow
 def test_what_one_row_holds_is_known_before_it_is_read(cases: dict[str, Path]) -> None:
     """A file of 20 KB, one row of which stands for gigabytes; reading the others is no use."""
     for name in ("few", "same", "points", "timing"):
@@ -155,6 +219,7 @@ def test_what_one_row_holds_is_known_before_it_is_read(cases: dict[str, Path]) -
             list(session.batches())
 
 
+@pytest.mark.slow
 def test_a_footer_that_says_less_than_the_pages_hold_is_not_believed(
     cases: dict[str, Path],
 ) -> None:
@@ -203,6 +268,7 @@ def test_long_rows_are_read_a_few_at_a_time(tmp_path: Path) -> None:
         assert session.is_plain
 
 
+@pytest.mark.slow
 def test_reading_a_row_leaves_the_garbage_collector_as_it_was(cases: dict[str, Path]) -> None:
     with dgrec.open(cases["p_plain"]) as session:
         for is_collecting in (False, True):
@@ -214,6 +280,7 @@ def test_reading_a_row_leaves_the_garbage_collector_as_it_was(cases: dict[str, P
                 gc.enable()
 
 
+@pytest.mark.slow
 def test_rows_that_hold_something_else_are_named(cases: dict[str, Path]) -> None:
     with (
         dgrec.open(cases["d_keys_garbage"]) as session,
@@ -222,6 +289,7 @@ def test_rows_that_hold_something_else_are_named(cases: dict[str, Path]) -> None
         list(session)
 
 
+@pytest.mark.slow
 def test_metadata_of_wrong_types_is_left_out(cases: dict[str, Path]) -> None:
     with dgrec.open(cases["m_below_lists"]) as session:
         assert session.metadata["source"].get("width") is None
@@ -240,9 +308,18 @@ def _count(session: dgrec.Session) -> Any:
 @pytest.mark.parametrize(
     "name",
     [
-        *("c_widths", "c_large_list", "c_struct_order", "c_timing_pairs", "c_order"),
-        *("c_dictionary_restore", "c_view_attributes", "c_stamp_us_EuropeBerlin"),
-        *("c_stamp_ns_naive", "c_stamp_ns_UTC", "c_both_cases", "c_more"),
+        "c_widths",
+        "c_large_list",
+        "c_struct_order",
+        "c_timing_pairs",
+        "c_order",
+        "c_dictionary_restore",
+        "c_view_attributes",
+        "c_stamp_us_EuropeBerlin",
+        "c_stamp_ns_naive",
+        "c_stamp_ns_UTC",
+        "c_both_cases",
+        "c_more",
     ],
 )
 def test_other_types_give_the_same_rows(cases: dict[str, Path], name: str) -> None:
@@ -266,6 +343,7 @@ def test_detections_that_are_null_are_empty(cases: dict[str, Path], tmp_path: Pa
     assert CliRunner().invoke(gather(), arguments).exit_code == 0
 
 
+@pytest.mark.slow
 def test_missing_columns_are_null_in_rows(cases: dict[str, Path]) -> None:
     with dgrec.open(cases["c_no_width"]) as session:
         assert session[0].row["width"] is None
@@ -289,6 +367,7 @@ def test_a_report_shows_the_rows_that_are_there(
             assert f'alt="frame {result.frame}"' in page.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", ["video_frame", "video_state"])
 def test_clips_need_not_say_anything_of_a_video(
     cases: dict[str, Path], tmp_path: Path, column: str
@@ -301,6 +380,7 @@ def test_clips_need_not_say_anything_of_a_video(
         assert session[0].row[column] is None
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_be_read_is_left_out_of_its_folder(
     cases: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -374,6 +454,7 @@ def test_what_only_duckdb_cannot_read_is_named_and_left_out(
         session.sql_rows("SELECT sum(latency_ms) FROM frames")
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_named_whatever_duckdb_says(
     cases: dict[str, Path], tmp_path: Path
 ) -> None:

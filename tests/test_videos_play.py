@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from dgrec.recorder.video import find_codec
-from dgrec.recorder.video.file import EncodedVideo, frame_stamps
+from dgrec.recorder.video.file import EncodedVideo
+from dgrec.recorder.video.mp4 import frame_stamps
 from tests.browser import Browser, needs_chromium
 from tests.footage import Encoding, encode
 from tests.recorder.kept import record_kept
@@ -64,8 +65,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     with MjpegCamera(fps=25.0) as camera:
         dgrec(
-            *("record", "--source", camera.url, "--max-frames", "60", "--output", "s.parquet"),
-            *("--video", "both", "--quiet"),
+            "record",
+            "--source",
+            camera.url,
+            "--max-frames",
+            "60",
+            "--output",
+            "s.parquet",
+            "--video",
+            "both",
+            "--quiet",
         )
     dgrec("replay", "s.parquet", "--output", "s.replay.mp4", "--quiet")
     dgrec("clip", "s.parquet", "--start", "20", "--end", "50", "--output", "cut.parquet")
@@ -80,7 +89,13 @@ def test_ffprobe_has_nothing_to_complain_about(folder: Path, name: str) -> None:
         pytest.skip("ffprobe is not installed")
     done = subprocess.run(
         [
-            *(ffprobe, "-v", "warning", "-count_frames", "-show_streams", "-of", "json"),
+            ffprobe,
+            "-v",
+            "warning",
+            "-count_frames",
+            "-show_streams",
+            "-of",
+            "json",
             str(folder / name),
         ],
         capture_output=True,

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from dgrec.comparison.blocks import Floats, Mask
-from dgrec.comparison.boxes import SAME_IOU, FrameBoxes, frames_of, overlaps
+from dgrec.comparison.boxes import NEAR_IOU, SAME_IOU, FrameBoxes, frames_of, overlaps
 from dgrec.comparison.samples import UNKNOWN
 
 if TYPE_CHECKING:
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["KINDS", "Agreement", "ChangedFrame", "LabelAgreement", "compare_detections"]
 
-#: IoU from which two boxes are related.
-NEAR_IOU: Final = 0.1
 #: The kinds of (dis)agreement on a detection.
 KINDS: Final = (
     "same",
@@ -56,22 +54,32 @@ _MOST_PAIRS: Final = 4_000_000
 _CHANGED_FRAMES: Final = 10
 
 
+class _Shares:
+    """Precision and recall, from counts."""
+
+    base: int
+    new: int
+    counts: dict[str, int]
+
+    @property
+    def precision(self) -> float | None:
+        """Share of NEW's detections that BASE has, too; None if NEW has none."""
+        return _share(self.counts["same"], self.new)
+
+    @property
+    def recall(self) -> float | None:
+        """Share of BASE's detections that NEW has, too; None if BASE has none."""
+        return _share(self.counts["same"], self.base)
+
+
 @dataclass
-class LabelAgreement:
+class LabelAgreement(_Shares):
     """Detections of one label: those of BASE, and in ``new`` and ``only_new`` those of NEW."""
 
     label: str | None
     base: int = 0
     new: int = 0
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
-
-    @property
-    def precision(self) -> float | None:
-        return _share(self.counts["same"], self.new)
-
-    @property
-    def recall(self) -> float | None:
-        return _share(self.counts["same"], self.base)
 
     @property
     def f1(self) -> float:
@@ -94,7 +102,7 @@ class ChangedFrame:
 
 
 @dataclass
-class Agreement:
+class Agreement(_Shares):
     """Detections of NEW compared with those of BASE, over the frames that both have."""
 
     #: Frames that both sides inferred.
@@ -126,16 +134,6 @@ class Agreement:
     not_compared: int = 0
     #: Detections that have a mask or key points, which are not compared.
     shaped: int = 0
-
-    @property
-    def precision(self) -> float | None:
-        """Share of NEW's detections that BASE has, too; None if NEW has none."""
-        return _share(self.counts["same"], self.new)
-
-    @property
-    def recall(self) -> float | None:
-        """Share of BASE's detections that NEW has, too; None if BASE has none."""
-        return _share(self.counts["same"], self.base)
 
     @property
     def f1(self) -> float | None:

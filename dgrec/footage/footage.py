@@ -47,7 +47,7 @@ class Footage:
     #: What the user should know about the choice, in one line; "" for nothing.
     note: str = ""
     #: Why there is no video, in a few words.
-    lacking: str = ""
+    lacking: str = field(default="", compare=False)
     #: Whether the file may differ from the recorded one. Each frame's time is then checked against
     #: its row.
     changed: bool = False
@@ -55,6 +55,8 @@ class Footage:
     kept: bool = False
     #: Number and capture time of the first row in it, where that of frame 0 is not known.
     first_row: tuple[int, dt.datetime] | None = field(default=None, compare=False)
+    #: Returns the numbers of some rows in it, and the digests of what was inferred.
+    digests: Callable[[], list[tuple[int, int]]] = field(default=list, compare=False)
     #: When frame 0 of a recorded video was captured, if known.
     started_at: dt.datetime | None = field(default=None, compare=False)
     #: Times of some of its rows in seconds, if it is a changed one (see `Pixels`).
@@ -226,6 +228,7 @@ def _recorded_footage(
         annotated=item.get("kind") == "annotated",
         kept=item.get("packets") == "kept",
         first_row=first_row,
+        digests=functools.partial(_digests, batches),
     )
 
 
@@ -243,6 +246,17 @@ def _captured(batches: Callable[[], Iterator[Any]]) -> list[tuple[int, dt.dateti
             if number is not None and stamps[row].is_valid
         ]
         found += [(number, stamps[row].as_py()) for number, row in there[:_SAMPLES]]
+        if len(found) > _SAMPLES:
+            break
+    return found
+
+
+def _digests(batches: Callable[..., Iterator[Any]]) -> list[tuple[int, int]]:
+    """Return (video frame, digest of its pixels) of the first rows that have both."""
+    found: list[tuple[int, int]] = []
+    for batch in batches(columns=["video_frame", "pixel_digest"]):
+        pairs = zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        found += [pair for pair in pairs if None not in pair][:_SAMPLES]
         if len(found) > _SAMPLES:
             break
     return found

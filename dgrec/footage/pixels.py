@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,7 @@ import numpy as np
 from dgrec.errors import VideoError
 from dgrec.footage.footage import Footage
 from dgrec.footage.video_frames import VideoFrames
-from dgrec.format import pixel_aspect
+from dgrec.format import digest, pixel_aspect
 from dgrec.units import counted
 from dgrec.video import Image
 
@@ -81,6 +82,12 @@ class _RowVideo:
         if self._is_other():
             return "unrelated"
         image = self._read(int(index))
+        recorded = row.get("pixel_digest")
+        if image is not None and footage.kept and recorded not in (None, digest(image)):
+            # Of a damaged picture, the recorder's decoder made something else.
+            if self._is_exact:
+                return "damaged"
+            image = self._read(int(index))
         time_s = self._time_s(row)
         if image is not None and (time_s is None or self._is_at(time_s)):
             return image
@@ -102,6 +109,18 @@ class _RowVideo:
         if image is None:
             return "ends" if self._is_past(int(index)) else "damaged"
         return image
+
+    @functools.cached_property
+    def _is_exact(self) -> bool:
+        """Whether pictures come out here as they were inferred.
+
+        Other versions of FFmpeg, or other processors, may convert colors a little differently.
+        """
+        return any(
+            digest(image) == recorded
+            for number, recorded in self.footage.digests()
+            if (image := self.frames.read(number)) is not None
+        )
 
     def _is_past(self, index: int) -> bool:
         return self.frames.length is not None and index >= self.frames.length
@@ -158,8 +177,8 @@ class Pixels:
         #: For each reason and file: the frames without pixels, and their `video_state`.
         self._missing: dict[tuple[str, str], dict[int, str]] = {}
         self._lengths: dict[str, int] = {}
-        #: Why the last row without pixels has none, as a key of `notes`.
-        self.missed = ""
+        #: Why the last row without pixels has none, as `_RowVideo.image` says it; and the video.
+        self.missed = self._missed_in = ""
         self._video: _RowVideo | None = None
         if not footage.parts and footage.path is not None:
             self._video = _RowVideo(footage, footage.path)
@@ -213,7 +232,7 @@ class Pixels:
         return image
 
     def _miss(self, reason: str, name: str, row: Mapping[str, Any]) -> None:
-        self.missed = reason
+        self.missed, self._missed_in = reason, name
         number = row.get("frame", row[self.footage.column])
         self._missing.setdefault((reason, name), {})[number] = str(row.get("video_state") or "")
 
@@ -241,23 +260,31 @@ class Pixels:
                 self._lengths[video.name] = length
         return video.name, image
 
+    def why_missed(self) -> str:
+        """Return why the last row without pixels has none, in words; there must be one."""
+        key = self.missed, self._missed_in
+        return self._why(*key, self._missing[key])
+
+    def _why(self, reason: str, name: str, frames: Mapping[int, str]) -> str:
+        first = f"from frame {min(frames):,} on" if len(frames) > 1 else f"frame {min(frames):,}"
+        return {
+            "ends": f"{name} ends after {self._lengths.get(name, 0):,} frames",
+            "damaged": f"{name} is damaged ({first})",
+            "other": f"{name} has no frame at the time of some rows ({first}): "
+            "it was cut or changed, or does not belong to this session",
+            "unrelated": f"{name} is another video: no frame has the time of a row",
+            "gone": "the video of their part is gone",
+            "no_video": f"{name} is not a video that can be read",
+            "no_size": "some frames have no recorded size, or an impossible one",
+            "left_out": f"not every frame is in {name or 'a video'}",
+        }[reason]
+
     def notes(self) -> list[str]:
         """Return what the user should know after the last frame, a line each."""
         notes = []
         for (reason, name), frames in self._missing.items():
             count = len(frames)
-            first = f"from frame {min(frames):,} on" if count > 1 else f"frame {min(frames):,}"
-            why = {
-                "ends": f"{name} ends after {self._lengths.get(name, 0):,} frames",
-                "damaged": f"{name} is damaged ({first})",
-                "other": f"{name} has no frame at the time of some rows ({first}): "
-                "it was cut or changed, or does not belong to this session",
-                "unrelated": f"{name} is another video: no frame has the time of a row",
-                "gone": "the video of their part is gone",
-                "no_video": f"{name} is not a video that can be read",
-                "no_size": "some frames have no recorded size, or an impossible one",
-                "left_out": f"not every frame is in {name or 'a video'}",
-            }[reason]
+            why = self._why(reason, name, frames)
             states = Counter(state for state in frames.values() if state)
             causes = ", ".join(f"{_STATES.get(s, s)}: {n:,}" for s, n in states.most_common())
             because = f" ({causes})" if reason == "left_out" and causes else ""

@@ -19,7 +19,7 @@ _KINDS = "biufcSUmMV"
 #: bytes. Never objects: NumPy would take their bytes for addresses.
 _DTYPE = re.compile(
     r"[<>|=]?(?:b1|[iu][1248]|f(?:2|4|8|12|16)|c(?:8|16|24|32)|[SUV]\d{1,7}"
-    r"|[mM]8(?:\[\d{0,9}(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?)"
+    r"|[mM]8(?:\[(?:[1-9]\d{0,8})?(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?)"
 )
 _LAST_CODE_POINT = 0x10FFFF
 _MOST_FIELDS = 1000

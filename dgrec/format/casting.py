@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dgrec.errors import DamagedSessionError, NotASessionError
+from dgrec.errors import DamagedSessionError, NotASessionError, first_line
 from dgrec.format.schema import SCHEMA
 
 __all__ = [
@@ -101,8 +101,7 @@ def cast_batches(batch: pa.RecordBatch, schema: pa.Schema, path: Path) -> Iterat
             ]
             yield pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
     except (pa.ArrowException, ArithmeticError, TypeError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DamagedSessionError(f"{path}: damaged: {reason}") from None
+        raise DamagedSessionError(f"{path}: damaged: {first_line(error)}") from None
 
 
 def check_required(rows: pa.RecordBatch | pa.Table) -> None:

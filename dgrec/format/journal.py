@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from dgrec.errors import NotASessionError
+from dgrec.errors import NotASessionError, first_line
 from dgrec.files import is_locked
 from dgrec.format import metadata as metadata_module
 from dgrec.format.casting import check_required
@@ -159,8 +159,7 @@ def _read_schema(message: pa.Buffer, path: Path) -> pa.Schema:
     try:
         return pa.ipc.read_schema(message)
     except (pa.ArrowException, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise NotASessionError(f"{path}: not a dgrec journal: {reason}") from None
+        raise NotASessionError(f"{path}: not a dgrec journal: {first_line(error)}") from None
 
 
 def _check_schema(schema: pa.Schema, path: Path) -> None:

@@ -103,8 +103,11 @@ class JournalWriter:
                 path.unlink()  # it has no rows
             raise write_error(path, error) from None
 
-    def write(self, rows: Sequence[Row], **note: Any) -> None:
-        """Append ``rows`` as one batch. ``note`` goes into the batch's own metadata as JSON."""
+    def write(self, rows: Sequence[Row], **note: Any) -> pa.RecordBatch:
+        """Append ``rows`` as one batch, and return it.
+
+        ``note`` goes into the batch's own metadata as JSON.
+        """
         batch = build_batch(rows, self.first_frame + self.frames, self._masks, self._losses)
         self._put(self._encode(batch, note))
         # Counted before anything else can fail: these rows must not be written twice.
@@ -113,6 +116,7 @@ class JournalWriter:
         self.detections += len(batch.column(_DETECTIONS).values)
         self.flushes += 1
         self._check_place()
+        return batch
 
     def end(self, closing: Metadata) -> None:
         """Append the closing metadata and the end of the stream."""

@@ -11,7 +11,7 @@ import pathlib
 import re
 import uuid
 import zoneinfo
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +19,6 @@ import numpy as np
 
 from dgrec.format import array_values, result_values
 from dgrec.format.recorded_objects import (
-    RECORDED,
     InnerResult,
     RecordedMeta,
     RecordedObject,
@@ -30,8 +29,11 @@ from dgrec.format.untrusted import Allowance, DecodeError
 
 #: Deeper than any data, and far from Python's own limit, which depends on the caller.
 DEEPEST = 100
-#: `RECORDED` objects may all have the same hash: a set of them compares each with each.
-_MOST_OBJECTS_IN_SET = 1000
+#: A set compares all values of one hash with each other. What stands for objects has the same;
+#: other values can be chosen so.
+_MOST_OF_ONE_HASH = 1000
+#: Ten characters can be a decimal number that takes minutes and gigabytes as an integer.
+_MOST_DIGITS = 3_000
 #: Names of time zones, which are looked up as files.
 _ZONE = re.compile(r"[A-Za-z0-9_+-]{1,40}(?:/[A-Za-z0-9_+-]{1,40}){0,3}")
 _PATHS = {"posix": pathlib.PurePosixPath, "windows": pathlib.PureWindowsPath}
@@ -207,7 +209,7 @@ _DECODERS: dict[str, Callable[[_Decoder, Any, int], Any]] = {
     "$date": lambda _, text, __: dt.date.fromisoformat(_text(text)),
     "$time": lambda _, spec, __: _time(spec),
     "$timedelta": _Decoder._timedelta,
-    "$decimal": lambda _, text, __: decimal.Decimal(_text(text)),
+    "$decimal": lambda _, text, __: _decimal(text),
     "$uuid": lambda _, text, __: uuid.UUID(_text(text)),
     "$path": _Decoder._path,
     "$enum": _Decoder._enum,
@@ -222,6 +224,21 @@ _DECODERS: dict[str, Callable[[_Decoder, Any, int], Any]] = {
     "$same": _Decoder._same,
     "$meta": _Decoder._meta,
 }
+
+
+def has_usual_length(value: decimal.Decimal) -> bool:
+    """Return whether a number has no more digits than `_MOST_DIGITS`, all zeros written out."""
+    _, digits, exponent = value.as_tuple()
+    if not isinstance(exponent, int):  # infinite, or not a number
+        return len(digits) <= _MOST_DIGITS
+    return len(digits) + abs(exponent) <= _MOST_DIGITS
+
+
+def _decimal(text: Any) -> decimal.Decimal:
+    value = decimal.Decimal(_text(text))
+    if not has_usual_length(value):
+        raise DecodeError("a decimal number of too many digits")
+    return value
 
 
 def _datetime(spec: Any) -> dt.datetime:
@@ -263,6 +280,8 @@ def _text(value: Any) -> str:
 
 
 def _hashable(items: list[Any]) -> list[Any]:
-    if sum(isinstance(item, RECORDED) for item in items) > _MOST_OBJECTS_IN_SET:
-        raise DecodeError("a set of too many objects")
+    if len(items) > _MOST_OF_ONE_HASH:
+        ((_, most),) = Counter(map(hash, items)).most_common(1)
+        if most > _MOST_OF_ONE_HASH:
+            raise DecodeError("a set of too many objects")
     return items

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from dgrec.format import array_values, result_values
-from dgrec.format.json_decoder import DEEPEST, decode
+from dgrec.format.json_decoder import DEEPEST, decode, has_usual_length
 from dgrec.format.recorded_objects import RecordedObject, is_result, is_stream_meta
 from dgrec.format.untrusted import Allowance, parse_json
 
@@ -201,6 +201,8 @@ class _Encoder:
         """Encode an instance of a class that has no type of JSON."""
         if isinstance(value, RecordedObject):  # of a session that is written again
             return {"$object": [value._class_name, self.encode(value.to_dict(), depth)]}
+        if isinstance(value, decimal.Decimal) and not has_usual_length(value):
+            return self._text(value)
         for kind, (key, encoder) in _ENCODERS_BY_BASE.items():
             if isinstance(value, kind):
                 return {key: encoder(self, value, depth)}

@@ -16,6 +16,7 @@ from dgrec.errors import (
     NotASessionError,
     SessionError,
     StorageError,
+    first_line,
 )
 from dgrec.files import NewFile, write_error
 from dgrec.format import metadata as metadata_module
@@ -236,7 +237,7 @@ class SealedFile:
             self._check_footer()
         except _UNREADABLE as error:
             self._close_opened()
-            raise DamagedSessionError(f"{path}: damaged: {_first_line(error)}") from None
+            raise DamagedSessionError(f"{path}: damaged: {first_line(error)}") from None
         try:
             text = stored.get(METADATA_KEY)
             if text is None:
@@ -427,7 +428,7 @@ class SealedFile:
     def _failure(self, error: BaseException) -> SessionError:
         if self._file.closed:
             return SessionError(f"{self.path}: the session is closed")
-        return DamagedSessionError(f"{self.path}: damaged: {_first_line(error)}")
+        return DamagedSessionError(f"{self.path}: damaged: {first_line(error)}")
 
     def close(self) -> None:
         self._file.close()
@@ -455,7 +456,3 @@ def leaves_of(name: str, type_: pa.DataType) -> list[tuple[str, pa.DataType]]:
 
 #: What Arrow raises on a damaged or hostile file.
 _UNREADABLE = (pa.ArrowException, OSError, ValueError, ArithmeticError, LookupError, MemoryError)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 __all__ = [
-    "RECORDED",
     "InnerResult",
     "RecordedEnum",
     "RecordedMeta",
@@ -40,7 +39,7 @@ class RecordedObject:
         state = self.__dict__.get("_state")
         if isinstance(state, dict) and name in state:
             return state[name]
-        raise AttributeError(f"recorded {self._class_name!r} has no attribute {name!r}")
+        raise _no_attribute(self, name)
 
     def __eq__(self, other: object) -> bool:
         to_dict = getattr(other, "to_dict", None)
@@ -193,7 +192,7 @@ class InnerResult:
         attributes = self.__dict__.get("attributes", {})
         if name in attributes:
             return attributes[name]
-        raise AttributeError(f"recorded {self._class_name!r} has no attribute {name!r}")
+        raise _no_attribute(self, name)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, InnerResult) and not is_result(other):
@@ -238,10 +237,6 @@ class RecordedMeta:
         return f"<recorded StreamMeta: {self._meta_list!r}, tags {self._tags!r}>"
 
 
-#: Classes whose objects may have equal hashes.
-RECORDED = (RecordedObject, RecordedEnum, InnerResult, RecordedMeta)
-
-
 def is_result(value: Any) -> bool:
     """Return whether this is a result of PySDK, or of a class derived from one."""
     names = getattr(value, "__dict__", None)
@@ -257,10 +252,17 @@ def is_stream_meta(value: Any) -> bool:
 def _are_equal(one: Any, other: Any) -> bool:
     try:
         return bool(one == other)
-    except ValueError:  # comparing arrays gives an array
+    # Comparing arrays gives an array; some texts and numbers cannot be compared.
+    except (ArithmeticError, TypeError, ValueError):
         from dgrec.format.json_values import dumps
 
         return dumps(one) == dumps(other)
+
+
+def _no_attribute(value: object, name: str) -> AttributeError:
+    # While it is copied or unpickled, it has no attributes at all.
+    class_name = vars(value).get("_class_name", type(value).__name__)
+    return AttributeError(f"recorded {class_name!r} has no attribute {name!r}")
 
 
 def _short(class_name: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dgrec.analyzers import drawing_of, recorded_time
-from dgrec.errors import OverlayError, VideoError
+from dgrec.errors import OverlayError, VideoError, first_line
 from dgrec.format import OVERLAY_SETTINGS, Metadata, RestoredFrame, restore, utc_ns
 from dgrec.overlay import as_pil, image_overlay, pysdk_result
 
@@ -212,8 +212,7 @@ class RecordedResult:
         except VideoError:
             raise
         except Exception as error:  # PySDK and OpenCV raise anything for odd results
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise OverlayError(f"frame {self.frame}: {reason}") from error
+            raise OverlayError(f"frame {self.frame}: {first_line(error)}") from error
 
     def analyzers_not_drawn(self, analyzers: Sequence[Any] = ()) -> tuple[str, ...]:
         """Return the classes of analyzers that ran, but that `overlay` cannot draw by itself."""

@@ -505,6 +505,15 @@ UNION ALL SELECT * FROM _device_signals WHERE isfinite(value);
 -- then; NULL before the first.
 CREATE VIEW events AS SELECT * FROM _events;
 
+-- Alerts of rules, as the recorder gave them: since when the rule held, when it fired, and when it was over
+-- (NULL: it still held at the end).
+CREATE VIEW alerts AS
+SELECT session_id, text AS name, details->>'rule' AS rule, from_at AS since, to_at AS fired,
+       (SELECT min(e.to_at) FROM _events e WHERE e.session_id = a.session_id AND e.text = a.text
+                                             AND e.kind = 'alert_end' AND e.to_at >= a.to_at) AS ended,
+       (details->>'source_frame')::BIGINT AS source_frame
+FROM _events a WHERE kind = 'alert';
+
 -- Tracks, where a tracker gave track ids: in how many frames each was seen, from which to which,
 -- and for how long (dwell_s, by the captures of its first and last frame). label is the most
 -- frequent one.

@@ -51,14 +51,14 @@ class SessionFacts:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The row that a picture is of."""
+    """The row that a picture is of. Numbers are -1 where the row has none."""
 
     session: SessionFacts
     frame: int
     source_frame: int
     captured_us: int
-    #: Of the pixels that the model saw; None: unknown.
-    digest: int | None
+    #: Of the pixels that the model saw.
+    digest: int
 
 
 class _GivenOut:
@@ -152,10 +152,9 @@ class Pairing:
             return self._at("frame", origin.frame)
         if own.footage and own.footage == other.footage:
             return self._at("source_frame", origin.source_frame)
-        if origin.digest is not None:
-            same = self._at("pixel_digest", origin.digest)
-            if len(same):
-                return same
+        same = self._at("pixel_digest", origin.digest)
+        if len(same):
+            return same
         if own.group and own.group == other.group:
             at_once = self._at("captured_at", origin.captured_us)
             found: np.ndarray[Any, Any] = at_once[
@@ -165,6 +164,9 @@ class Pairing:
         return np.zeros(0, np.int64)
 
     def _at(self, name: str, value: int) -> np.ndarray[Any, Any]:
+        """Return the positions of the rows with a value; none for an unknown one."""
+        if value < 0:
+            return np.zeros(0, np.int64)
         values = self._column(name)
         if name not in self._orders:
             self._orders[name] = np.argsort(values, kind="stable")

@@ -14,7 +14,7 @@ from dgrec.session import Session
 from dgrec.stand_in.given import Pairing
 from dgrec.units import counted
 
-__all__ = ["MATCHES", "MISSING", "Matcher"]
+__all__ = ["MATCHES", "MISSING", "Matcher", "has_digests"]
 
 #: How frames are found, and what pictures get that were not recorded.
 MATCHES = ("auto", "pixels", "order", "camera")
@@ -129,6 +129,11 @@ class Matcher:
             "skipped or dropped, other footage, or the same encoded again); missing='nearest' "
             "takes the most similar frame, 'empty' gives no detections"
         )
+
+
+def has_digests(session: Session) -> bool:
+    """Return whether frames of a session can be found by their pixels."""
+    return _digests(session) is not None
 
 
 def _check_order(session: Session, match: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from dgrec.credentials import redact
 from dgrec.errors import ConfigError, SourceError
 from dgrec.import_hook import when_imported
-from dgrec.paths import names_session
+from dgrec.paths import numbered_files
 from dgrec.stand_in.door import HOST
 from dgrec.stand_in.video_sources import named_camera, register_video_sources
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from dgrec.session import Session
     from dgrec.stand_in.session_camera import SessionCamera
 
-__all__ = ["REPLAY", "RecordedCamera", "Replay", "Replayed", "replay_recordings"]
+__all__ = ["REPLAY", "RecordedCamera", "Replay", "Replayed", "model_name", "replay_recordings"]
 
 #: The program's environment: a `Replay` as JSON.
 REPLAY = "DGREC_REPLAY"
@@ -60,9 +60,9 @@ class Replay:
         """
         sessions, sources = [], []
         for text in named:
-            source, _, path = ("", "", text) if names_session(text) else text.rpartition("=")
-            if Path(text).exists():
-                source, path = "", text
+            source, path = "", text
+            if not _is_there(text):
+                source, _, path = text.rpartition("=")
             if not path:
                 raise ConfigError("--replay: the name of a session is empty")
             sessions.append(str(Path(path).absolute()))
@@ -78,6 +78,13 @@ class Replay:
         return cls(
             tuple(facts["sessions"]), tuple(facts["sources"]), facts["pace"], facts["began_ns"]
         )
+
+
+def _is_there(session: str) -> bool:
+    try:
+        return Path(session).exists() or bool(numbered_files(Path(session)))
+    except (OSError, ValueError):  # not possible as a file name
+        return False
 
 
 @dataclass(frozen=True)
@@ -107,11 +114,15 @@ class Replayed:
         self._began_ns = replay.began_ns
         #: Paths of sessions by the name of the model that was recorded.
         self.models: dict[str, list[Path]] = {}
+        #: The compound model that each inner model was recorded in, and only there.
+        self.compounds: dict[str, str] = {}
         cameras: dict[tuple[str, ...], tuple[set[str], list[tuple[int, str]]]] = {}
         for path, source in zip(replay.sessions, replay.sources, strict=True):
             with Session(path) as session:
-                model = session.metadata.get("model", {}).get("name")
-                self.models.setdefault(str(model or session.path.stem), []).append(session.path)
+                described = session.metadata.get("model", {})
+                name = str(described.get("name") or session.path.stem)
+                self.models.setdefault(name, []).append(session.path)
+                self.compounds |= dict.fromkeys(_inner_names(described), name)
                 names, sessions = cameras.setdefault(_camera_key(session, source), (set(), []))
                 names |= {source} if source else _names_of(session)
                 sessions.append((len(session), path))
@@ -157,9 +168,17 @@ class Replayed:
         for name in (model, model.rpartition("/")[2]):
             if name in self.models:
                 return self.models[name]
-        if len(self.models) == 1:
+            if name in self.compounds:
+                return self.models[self.compounds[name]]
+        if len(self.models) == 1 and not self.compounds:
             return next(iter(self.models.values()))
-        raise StandInError(f"{model}: was not recorded; recorded are {', '.join(self.models)}")
+        known = ", ".join([*self.models, *self.compounds])
+        raise StandInError(f"{model}: was not recorded; recorded are {known}")
+
+    def compound_of(self, model: str) -> str:
+        """Return the compound model of which a model was recorded as a part only; "" for none."""
+        name = model if model in self.compounds else model.rpartition("/")[2]
+        return "" if name in self.models else self.compounds.get(name, "")
 
     def _is_of_program(self, source: object) -> bool:
         """Return whether a file is newer than the program: it has most likely written it."""
@@ -169,6 +188,24 @@ class Replayed:
             return Path(source).stat().st_mtime_ns >= self._began_ns  # type: ignore[arg-type]
         except (OSError, ValueError):
             return False
+
+
+def model_name(model: Any) -> str:
+    """Return the name by which PySDK knows a model; of compound models, their class and parts."""
+    own = vars(model)
+    parts = [model_name(own[name]) for name in ("model1", "model2") if name in own]
+    if parts:
+        return f"{type(model).__name__}({', '.join(parts)})"
+    return str(own.get("_model_name") or type(model).__name__)
+
+
+def _inner_names(described: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the names of the models in a compound model, and in those in it."""
+    for inner in described.get("models") or []:
+        if isinstance(inner, Mapping):
+            if not inner.get("models"):
+                yield str(inner.get("name"))
+            yield from _inner_names(inner)
 
 
 def _camera_key(session: Session, source: str) -> tuple[str, ...]:
@@ -258,45 +295,84 @@ def _replace_captures(cv2: ModuleType) -> None:
 
 
 def _capture_class(opencv: Any) -> type:
-    class VideoCapture(opencv):  # type: ignore[misc]
+    # Not a subclass: OpenCV frees its objects in a way that destroys the heap for subclasses.
+    class VideoCapture:
         """OpenCV's, which is a recorded camera where the program opens a source."""
 
+        waitAny = staticmethod(opencv.waitAny)  # noqa: N815 - OpenCV's name
+
         def __init__(self, *arguments: Any, **options: Any) -> None:
-            super().__init__()
-            self._camera: SessionCamera | None = None
+            self._open_one: Any = opencv()
             if arguments or options:
                 self.open(*arguments, **options)
 
         def open(self, *arguments: Any, **options: Any) -> bool:
+            self._open_one.release()
             names = ("filename", "index", "source")
             named = next((options[name] for name in names if name in options), None)
-            if self._camera is not None:
-                self._camera.release()
-            self._camera = _replayed().camera(arguments[0] if arguments else named)
-            if self._camera is None:
-                return bool(super().open(*arguments, **options))
-            return True
+            camera = _replayed().camera(arguments[0] if arguments else named)
+            if camera is not None:
+                self._open_one = camera
+                return True
+            self._open_one = opencv()
+            return bool(self._open_one.open(*arguments, **options))
 
-    def forwarded(name: str) -> Callable[..., Any]:
-        def call(self: Any, *arguments: Any, **options: Any) -> Any:
-            target = super(VideoCapture, self) if self._camera is None else self._camera
-            return getattr(target, name)(*arguments, **options)
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._open_one, name)
 
-        return functools.wraps(getattr(opencv, name))(call)
-
-    for name in ("isOpened", "read", "grab", "retrieve", "get", "set", "release", "getBackendName"):
-        setattr(VideoCapture, name, forwarded(name))
     VideoCapture.__module__, VideoCapture.__qualname__ = "cv2", "VideoCapture"
     return VideoCapture
 
 
 def _replace_video_sources(video_support: ModuleType) -> None:
     register_video_sources(video_support, lambda source: _replayed().camera(source))
+    every_frame = video_support.video_source
+
+    @functools.wraps(every_frame)
+    def video_source(stream: Any, fps: float | None = None, **options: Any) -> Any:
+        # What a program left out when it was recorded, by the same `fps`, is not there.
+        is_done = getattr(stream, "has_chosen_frames", False)
+        return every_frame(stream, None if is_done else fps, **options)
+
+    vars(video_support)["video_source"] = video_source
+
+
+def _replace_compounds(module: ModuleType) -> None:
+    for value in list(vars(module).values()):
+        if isinstance(value, type) and issubclass(value, module.ModelLike):
+            _replace_compound(value)
+    base = module.ModelLike
+    before = base.__init_subclass__
+
+    def init_subclass(cls: type, /, **options: Any) -> None:  # of other modules
+        before(**options)
+        _replace_compound(cls)
+
+    base.__init_subclass__ = classmethod(init_subclass)
+
+
+def _replace_compound(model_class: Any) -> None:
+    """Have a class of compound models give the results that were recorded of the whole."""
+    method = vars(model_class).get("predict_batch")
+    if not callable(method) or getattr(method, "__isabstractmethod__", False):
+        return
+
+    @functools.wraps(method)
+    def predict_batch(self: Any, data: Any) -> Any:
+        name = model_name(self)
+        if "model1" not in vars(self) or name not in _replayed().models:
+            return method(self, data)
+        from dgrec.stand_in.replayed_zoo import compound_results
+
+        return compound_results(self, name, _replayed(), data)
+
+    model_class.predict_batch = predict_batch
 
 
 _REPLACEMENTS: dict[str, Callable[[ModuleType], None]] = {
     "degirum.zoo_manager": _replace_zoos,
     "degirum_tools.tools.video_support": _replace_video_sources,
+    "degirum_tools.compound_models.compound_models": _replace_compounds,
     "cv2": _replace_captures,
 }
 

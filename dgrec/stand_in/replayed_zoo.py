@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,13 @@ from degirum._ext_zoo_accessor import ExtZooAccessorBase
 from degirum._zoo_assets import ZooAssetsBase
 
 from dgrec.session import Session
+from dgrec.stand_in.frames import Frames, RecordedFrame
+from dgrec.stand_in.matching import Matcher, has_digests
 from dgrec.stand_in.replayed_program import Replayed
-from dgrec.stand_in.session_model import SessionModel, device_of
+from dgrec.stand_in.session_model import SessionModel, StandInError, device_of
 from dgrec.stand_in.zoo import parameters_of
 
-__all__ = ["ReplayedZoo"]
+__all__ = ["ReplayedModel", "ReplayedZoo", "compound_results"]
 
 
 class _Assets(ZooAssetsBase):  # type: ignore[misc]
@@ -21,10 +24,60 @@ class _Assets(ZooAssetsBase):  # type: ignore[misc]
         self._replayed = replayed
 
     def get_model_list(self, names_only: bool) -> dict[str, Any]:
-        return {name: self.get_model_info(name) for name in self._replayed.models}
+        names = [*self._replayed.models, *self._replayed.compounds]
+        return {name: self.get_model_info(name) for name in names}
 
     def get_model_info(self, model: str) -> Any:
         return _parameters(self._replayed.sessions_of(model)[0])
+
+
+class ReplayedModel(SessionModel):
+    """A stand-in that has several sessions of its model, such as one for each camera.
+
+    Args:
+        sessions: Further ones, in which pictures are looked for that are not in the first.
+    """
+
+    def __init__(self, name: str, parameters: Any, *, sessions: Sequence[Path], **how: Any) -> None:
+        super().__init__(name, parameters, device_of(parameters), **how)
+        self._others = [(frames := Frames(path), _matcher(frames.session)) for path in sessions]
+
+    def frame_of(self, picture: Any, matcher: Matcher) -> RecordedFrame:
+        """Return the frame that a picture is, of the session that knows it."""
+        if self._others and not matcher.knows(picture):
+            for frames, other in self._others:
+                if other.knows(picture):
+                    position = other.find(picture)
+                    assert position is not None
+                    return frames.at(position)
+        return super().frame_of(picture, matcher)
+
+
+class InnerModel(ReplayedModel):
+    """A model of which only the results of the compound model that it was part of were recorded."""
+
+    compound = ""
+
+    def frame_of(self, picture: Any, matcher: Matcher) -> RecordedFrame:
+        raise StandInError(
+            f"{self._model_name}: only the results of {self.compound} were recorded; "
+            "recorder.watch(model) records those of a model in it"
+        )
+
+
+def compound_results(compound: Any, name: str, replayed: Replayed, data: Any) -> Iterator[Any]:
+    """Yield the results that were recorded of a whole compound model.
+
+    Its analyzers see them as they see those of any model, at the recorded time.
+    """
+    from degirum_tools import attach_analyzers
+
+    stand_in = ReplayedZoo("", "", replayed).load_model(name)
+    stand_in.non_blocking_batch_predict = compound.non_blocking_batch_predict
+    stand_in.measure_time = compound.measure_time
+    if analyzers := list(compound._analyzers):
+        attach_analyzers(stand_in, analyzers)
+    yield from stand_in.predict_batch(data)
 
 
 class ReplayedZoo(ExtZooAccessorBase):  # type: ignore[misc]
@@ -44,12 +97,27 @@ class ReplayedZoo(ExtZooAccessorBase):  # type: ignore[misc]
 
     def load_model(self, model: str) -> SessionModel:
         """Return the stand-in for a model."""
-        first = self._replayed.sessions_of(model)[0]
-        parameters = _parameters(first)
-        how = {"pace": self._replayed.pace, "match": "auto"}
-        return SessionModel(model, parameters, device_of(parameters), how=how)
+        first, *others = self._replayed.sessions_of(model)
+        with Session(first) as session:
+            parameters = parameters_of(session)
+            how = {"pace": self._replayed.pace, "match": _match_of(session)}
+        compound = self._replayed.compound_of(model)
+        kind = InnerModel if compound else ReplayedModel
+        stand_in = kind(model, parameters, sessions=others, how=how)
+        if isinstance(stand_in, InnerModel):
+            stand_in.compound = compound
+        return stand_in
 
 
 def _parameters(path: Path) -> Any:
     with Session(path) as session:
         return parameters_of(session)
+
+
+def _matcher(session: Session) -> Matcher:
+    return Matcher(session, _match_of(session))
+
+
+def _match_of(session: Session) -> str:
+    """Return how pictures are found: those of recorded cameras also in sessions without digests."""
+    return "pixels" if has_digests(session) else "camera"

@@ -74,7 +74,8 @@ class Run:
             before.generate_image_result = model.save_model_image
         info = before.forward(data)[1]
         first = info[0] if isinstance(info, list) else info
-        return first.get("image_input", data), info
+        # A frame has the digest of what the program gave, or of what PySDK read from a file.
+        return first.get("image_input") if isinstance(data, str) else data, info
 
     # --- as the runtime ---
 

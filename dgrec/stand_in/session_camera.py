@@ -108,6 +108,7 @@ class SessionCamera:
         #: When each is captured, in nanoseconds after the first.
         self._times_ns = stamps - stamps[0]
         self._pixels = Pixels(footage)
+        self._has_given = False
         #: The next one to give.
         self._next = 0
         self._now: dict[str, Any] | None = None
@@ -116,7 +117,7 @@ class SessionCamera:
         self._began_ns: int | None = None
         first = self._row(0)
         self._size = int(first["width"] or 0), int(first["height"] or 0)
-        self._first_media_s = first["media_time_s"]
+        self._media_ms = _media_ms(self._rows, self._times_ns)
         self.fps = _rate(session, self._times_ns)
 
     # --- facts ---
@@ -136,6 +137,11 @@ class SessionCamera:
         return len(self._rows)
 
     @property
+    def has_chosen_frames(self) -> bool:
+        """Whether a program had chosen the frames before they were recorded."""
+        return bool(self._session.metadata.get("source", {}).get("kind") == "program")
+
+    @property
     def row(self) -> dict[str, Any] | None:
         """Numbers and stamps of the row of the picture that was given last; None before."""
         return self._now
@@ -151,6 +157,12 @@ class SessionCamera:
 
     def getBackendName(self) -> str:  # noqa: N802 - OpenCV's name
         return "DGREC"
+
+    def getExceptionMode(self) -> bool:  # noqa: N802 - OpenCV's name
+        return False
+
+    def setExceptionMode(self, enable: bool) -> None:  # noqa: N802 - OpenCV's name
+        """Do nothing: what is wrong with a recording is raised in any case."""
 
     def get(self, prop: int) -> float:
         """Return one of OpenCV's properties; 0 for those that a recording does not have.
@@ -181,7 +193,7 @@ class SessionCamera:
             elif prop == _POS_AVI_RATIO:
                 place = round(value * len(self._rows))
             elif prop == _POS_MSEC:
-                place = int(np.searchsorted(self._times_ns, int(value * 1e6)))
+                place = int(np.searchsorted(np.maximum.accumulate(self._media_ms), value))
             else:
                 return False
             self._next = min(max(place, 0), len(self._rows))
@@ -204,8 +216,10 @@ class SessionCamera:
         with self._lock:
             self._image = self._now = None
             while not self._ended.is_set():
-                if self._next >= len(self._rows) and not self._begin_again():
-                    return False
+                if self._next >= len(self._rows):
+                    self._check_gave_some()
+                    if not self._begin_again():
+                        return False
                 place, self._next = self._next, self._next + 1
                 row = self._row(place)
                 image = self._picture(row)
@@ -215,6 +229,7 @@ class SessionCamera:
                 if self._ended.is_set():
                     return False
                 self._now, self._image = row, image
+                self._has_given = True
                 self._size = image.shape[1], image.shape[0]
                 return True
             return False
@@ -269,18 +284,26 @@ class SessionCamera:
     def _picture(self, row: dict[str, Any]) -> np.ndarray[Any, Any] | None:
         image = self._pixels.frame(row)
         if image is None and self._pixels.missed not in _KNOWN:
-            raise SourceError(f"{self.path}: frame {row['frame']}: {self._pixels.notes()[-1]}")
+            raise SourceError(f"{self.path}: frame {row['frame']}: {self._pixels.why_missed()}")
         return image
 
     def _origin(self, row: dict[str, Any]) -> given.Origin:
+        def known(name: str) -> int:
+            return -1 if row[name] is None else int(row[name])
+
         stamp = row["captured_at"]
         return given.Origin(
             self._facts,
-            row["frame"],
-            row["source_frame"],
+            known("frame"),
+            known("source_frame"),
             -1 if stamp is None else utc_ns(stamp) // 1000,
-            row.get("pixel_digest"),
+            known("pixel_digest"),
         )
+
+    def _check_gave_some(self) -> None:
+        """Complain at the end if no picture was there, for which a loop would look for ever."""
+        if not self._has_given and self._pixels.missed:
+            raise SourceError(f"{self.path}: has no pictures to give: {self._pixels.why_missed()}")
 
     def _begin_again(self) -> bool:
         if not self._loop:
@@ -302,13 +325,7 @@ class SessionCamera:
             self._ended.wait(left_ns / 1e9)
 
     def _position_ms(self) -> float:
-        row = self._now
-        if row is None:
-            return 0.0
-        media_s = row["media_time_s"]
-        if media_s is not None and self._first_media_s is not None:
-            return float(media_s) * 1e3
-        return float(self._times_ns[max(self._next - 1, 0)] / 1e6)
+        return 0.0 if self._now is None else float(self._media_ms[max(self._next - 1, 0)])
 
 
 def _fits(image: Any, picture: np.ndarray[Any, Any]) -> bool:
@@ -328,6 +345,12 @@ def _rows_of(session: Session) -> pa.Table:
             ),
         ]
     )
+
+
+def _media_ms(rows: pa.Table, times_ns: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return where each picture stands in its footage; without one, when it was captured."""
+    media_s, is_there = column_values(rows.column("media_time_s"))
+    return media_s * 1e3 if is_there.all() else times_ns / 1e6
 
 
 def _has_picture(footage: Footage, rows: pa.Table) -> np.ndarray[Any, Any]:
@@ -352,9 +375,10 @@ def _rate(session: Session, times_ns: np.ndarray[Any, Any]) -> float:
     source, options = metadata.get("source", {}), metadata.get("options", {})
     rate = source.get("fps")
     if isinstance(rate, int | float) and 0 < rate < 1000:
-        if (every := options.get("every")) and isinstance(every, int):
+        every, asked = options.get("every"), options.get("fps")
+        if isinstance(every, int) and every > 0:
             rate /= every
-        if (asked := options.get("fps")) and isinstance(asked, int | float):
+        if isinstance(asked, int | float) and asked > 0:
             rate = min(rate, asked)
         return float(rate)
     steps = np.diff(times_ns)

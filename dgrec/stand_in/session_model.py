@@ -12,7 +12,7 @@ from degirum._ext_zoo_accessor import ExtModelBase
 from degirum.exceptions import DegirumException
 from degirum.model import Model
 
-from dgrec.analyzers import Drawing, drawing_of, recorded_time, remove_added
+from dgrec.analyzers import Drawing, drawing_of, recorded_time
 from dgrec.errors import DgrecError, ModelError
 from dgrec.format import OVERLAY_SETTINGS, result_values
 from dgrec.overlay import as_pysdk, result_class_of, with_inner_results
@@ -22,6 +22,7 @@ from dgrec.stand_in.matching import Matcher
 from dgrec.stand_in.results import Recorded, as_recorded, drawn_class, timed_class
 from dgrec.stand_in.run import from_the_first, run
 from dgrec.stand_in.settings import FIXED, LIMITS, Limit, kept, recorded_limits
+from dgrec.stand_in.tracked import Trackers
 
 __all__ = ["PACES", "SessionModel", "StandInError", "device_of"]
 
@@ -73,11 +74,13 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         self._one_by_one = _OneByOne()
         metadata = self._frames.metadata
         described = metadata.get("model", {})
-        self._label_dict = {int(key): text for key, text in described.get("labels", {}).items()}
+        self._label_dict = _labels(described)
         self._recorded_shape = described.get("input_shape")
         #: Whether the model takes pictures; what others take is not looked at.
         self.takes_pictures = "Image" in parameters.InputType
-        self._devices = [n for n in described.get("devices") or [] if type(n) is int] or [0]
+        devices = described.get("devices")
+        known = devices if isinstance(devices, list) else []
+        self._devices = [number for number in known if type(number) is int] or [0]
         recorded = described.get("parameters")
         if not isinstance(recorded, dict):
             recorded = {}
@@ -87,9 +90,20 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         self._recorded_classes: set[Any] = set()
         #: What the session says of the analyzers whose results it has.
         self.recorded_analyzers = metadata.get("analyzers", [])
+        self._trackers = Trackers(self.recorded_analyzers)
         self._drawing = drawing_of(metadata)
         self._classes = _Classes()
         self._set_recorded(metadata, recorded)
+        # What PySDK took of the file.
+        self._fixed = {
+            name: getattr(self, name)
+            for name in self._fixed
+            if self.takes_pictures or not name.startswith("input_")
+        }
+        try:
+            result_class_of(self.get_inference_results_type())
+        except DgrecError as error:
+            raise StandInError(f"{parameters.ModelPath}: {error}") from None
         self._overlay_before = self._overlay()
 
     # --- what PySDK asks for ---
@@ -153,6 +167,8 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
             return super().predict(data)
 
     def _predict_impl(self, sources: Callable[[], Iterator[Any]]) -> Any:
+        for name in self._fixed:
+            self._check_fixed(name)
         is_next = self._one_by_one.is_inside
         return run(self, self._matcher if is_next else from_the_first(self._matcher), sources)
 
@@ -176,9 +192,8 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         restored = frame.restored
         chosen = self._custom_postprocessor
         if chosen is not None:
-            restored.attributes.clear()
-            ran = [str(entry.get("class")) for entry in self.recorded_analyzers]
-            remove_added(restored.results, {}, ran)
+            begun = self._trackers.of(chosen)
+            self._trackers.remove_others(restored, begun)
         results = with_inner_results(restored.results, {})
         if self._limits != self._recorded_limits and isinstance(results, list):
             results = self._kept(results)
@@ -186,7 +201,7 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         restored.timing = {}
         view = _View(self, restored.described)
         of_its_kind = view.class_of(chosen)
-        made, finished = self._classes.of(of_its_kind)
+        made, finished = self._classes.of(of_its_kind, self._trackers)
         view.get_inference_results_class = lambda: made
         preprocessed = info["preprocessed_info"]
         first = preprocessed[0] if isinstance(preprocessed, list) else preprocessed
@@ -199,6 +214,15 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         return result
 
     # --- inside ---
+
+    def _check_fixed(self, name: str, *wanted: Any) -> None:
+        """Refuse a setting of which the recording has no results."""
+        (value,) = wanted or (getattr(self, name),)
+        if name in self._fixed and value != self._fixed[name]:
+            raise StandInError(
+                f"{name}={value}: the session was recorded with {self._fixed[name]}, and its "
+                "results cannot be changed to another; record it again with that setting"
+            )
 
     def _kept(self, results: list[Any]) -> list[Any]:
         """Return the results that the settings let through, which are not the recorded ones."""
@@ -217,8 +241,8 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
     def _set_recorded(self, metadata: Any, parameters: Mapping[str, Any]) -> None:
         overlay = metadata.get("overlay", {})
         for name in OVERLAY_SETTINGS:
-            if name in overlay:
-                setattr(self, f"_overlay_{name}", as_pysdk(name, overlay[name]))
+            if (value := overlay.get(name)) not in (None, []):
+                setattr(self, f"_overlay_{name}", as_pysdk(name, value))
         if self.takes_pictures:
             if metadata.get("model", {}).get("image_backend") == "pil":
                 self.image_backend = "pil"
@@ -241,6 +265,12 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
                 self._recorded_classes = set(classes)
 
 
+def _labels(described: Mapping[str, Any]) -> dict[int, str]:
+    """Return labels by category id, of the kind that PySDK takes."""
+    labels = described.get("labels", {}).items()
+    return {int(key): str(text) for key, text in labels if not key.startswith("-")}
+
+
 class _View:
     """A model, as the results of one frame see it: they may be of another kind than the others."""
 
@@ -252,11 +282,11 @@ class _View:
         if described:
             now, before = model._overlay(), model._overlay_before
             for name, value in described.get("overlay", {}).items():
-                if name in now and now[name] == before[name]:  # the program did not change it
+                is_changed = name in now and now[name] != before[name]  # by the program
+                if name in now and value is not None and not is_changed:
                     setattr(self, f"overlay_{name}", as_pysdk(name, value))
             if "labels" in self._described:
-                labels = self._described["labels"].items()
-                self.label_dictionary = {int(key): text for key, text in labels}
+                self.label_dictionary = _labels(self._described)
             if "input_shape" in self._described:
                 self.input_shape = self._described["input_shape"]
 
@@ -291,11 +321,12 @@ class _Classes:
     def __init__(self) -> None:
         self._last: tuple[Any, tuple[Any, Any]] = (None, (None, None))
 
-    def of(self, chosen: Any) -> tuple[Any, Any]:
+    def of(self, chosen: Any, trackers: Trackers) -> tuple[Any, Any]:
         known, found = self._last
         if known is not chosen:
             has_analyzers = hasattr(chosen, "_analyzers")
-            found = as_recorded(chosen), timed_class(chosen) if has_analyzers else chosen
+            working = trackers.of(chosen).working
+            found = as_recorded(working), timed_class(chosen) if has_analyzers else chosen
             self._last = chosen, found
         return found
 
@@ -332,15 +363,16 @@ def _limit_property(limit: Limit) -> property:
 
 
 def _fixed_property(name: str) -> property:
-    """Return the property of a setting that recorded results cannot be changed by."""
+    """Return the property of a setting that recorded results cannot be changed by.
+
+    Settings of the input may be changed, as compound models and programs do to look at them; then
+    nothing can be inferred.
+    """
     before: Any = getattr(Model, name)
 
     def write(self: SessionModel, value: Any) -> None:
-        if name in self._fixed and value != self._fixed[name]:
-            raise StandInError(
-                f"{name}={value}: the session was recorded with {self._fixed[name]}, and its "
-                "results cannot be changed to another; record it again with that setting"
-            )
+        if not name.startswith("input_"):
+            self._check_fixed(name, value)
         before.fset(self, value)
 
     return property(before.fget, write, doc=before.__doc__)

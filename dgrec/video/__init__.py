@@ -21,9 +21,9 @@ from dgrec.video.container import open_container, use_one_thread
 from dgrec.video.http_body import digest_of_answer, quoted
 from dgrec.video.named_files import named_files
 from dgrec.video.packets import MOST_REORDERED, KeptPacket, PacketFormat, copy_of
-from dgrec.video.picture import Image, PixelConverter
+from dgrec.video.picture import Image, Picture, PixelConverter
 from dgrec.video.pyav import import_av
-from dgrec.video.reader import Picture, VideoReader
+from dgrec.video.reader import VideoReader
 from dgrec.video.writer import (
     ContainerFile,
     Repeats,

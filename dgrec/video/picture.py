@@ -1,16 +1,18 @@
-"""Pixels of a decoded picture as a player shows them: BGR, upright."""
+"""A decoded picture, and its pixels as a player shows them: BGR, upright."""
 
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
+from dgrec.video.packets import KeptPacket
 from dgrec.video.pyav import import_av
 
-__all__ = ["AS_STORED", "Image", "PixelConverter", "Turn", "pixel_aspect", "turn_of"]
+__all__ = ["AS_STORED", "Image", "Picture", "PixelConverter", "Turn", "pixel_aspect", "turn_of"]
 
 #: Pixels: uint8, height x width x 3, BGR.
 Image = np.ndarray[Any, Any]
@@ -23,6 +25,33 @@ AS_STORED: Turn = (False, False, False)
 
 #: FFmpeg's number for an unknown colour space.
 _UNSPECIFIED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One decoded picture.
+
+    Attributes:
+        image: BGR, upright, not stretched: as `PixelConverter` gives it.
+        time: Seconds since the beginning of the stream, exactly as the source stamps it; None
+            where this picture has no stamp. Stamps may repeat or go backwards, as in the source.
+        is_key: Whether decoding could begin here.
+        is_damaged: Whether the decoder says that part of it is made up.
+        lost_before: Pictures between the last one and this one that could not be decoded.
+            Those before the first key frame of a live stream do not count.
+        packets: The packets that were read for it since the picture before (`keep_packets`).
+        packet: The one that it is in.
+        number: Its number in the source; None: it is the one after the last.
+    """
+
+    image: Image
+    time: Fraction | None
+    is_key: bool = False
+    is_damaged: bool = False
+    lost_before: int = 0
+    packets: tuple[KeptPacket, ...] = ()
+    packet: KeptPacket | None = None
+    number: int | None = None
 
 
 class PixelConverter:

@@ -13,7 +13,6 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import IO, Any
@@ -37,12 +36,12 @@ from dgrec.video.container import (
 from dgrec.video.http_body import HttpBody, load_mp4, quoted
 from dgrec.video.losses import Losses
 from dgrec.video.packets import KeptPacket, PacketFormat, PacketOrder, kept_packet, packet_format
-from dgrec.video.picture import AS_STORED, Image, PixelConverter, pixel_aspect, turn_of
+from dgrec.video.picture import AS_STORED, Picture, PixelConverter, pixel_aspect, turn_of
 from dgrec.video.playlist import PlaylistFiles
 from dgrec.video.pyav import import_av
 from dgrec.video.truncation import is_cut_off
 
-__all__ = ["Picture", "VideoReader"]
+__all__ = ["VideoReader"]
 
 #: FFmpeg's flag for containers without stamps: those that it returns are made up.
 _NO_STAMPS = 0x80
@@ -60,31 +59,6 @@ _MOST_INSIDE = 256
 #: How many equal packets at the beginning of two answers show that they are the same.
 _FEWEST_SAME = 3
 _MOST_SAME = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """One decoded picture.
-
-    Attributes:
-        image: BGR, upright, not stretched: as `PixelConverter` gives it.
-        time: Seconds since the beginning of the stream, exactly as the source stamps it; None
-            where this picture has no stamp. Stamps may repeat or go backwards, as in the source.
-        is_key: Whether decoding could begin here.
-        is_damaged: Whether the decoder says that part of it is made up.
-        lost_before: Pictures between the last one and this one that could not be decoded.
-            Those before the first key frame of a live stream do not count.
-        packets: The packets that were read for it since the picture before (`keep_packets`).
-        packet: The one that it is in.
-    """
-
-    image: Image
-    time: Fraction | None
-    is_key: bool = False
-    is_damaged: bool = False
-    lost_before: int = 0
-    packets: tuple[KeptPacket, ...] = ()
-    packet: KeptPacket | None = None
 
 
 class VideoReader:

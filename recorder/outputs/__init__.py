@@ -1,10 +1,12 @@
-"""Outputs, which watch a recording: targets, a window, and the base class for others."""
+"""Outputs, which watch a recording: targets, alerts, a window, and the base class for others."""
 
+from dgrec.recorder.outputs.alerts import Alerts
 from dgrec.recorder.outputs.output import Output, OutputQueue
 from dgrec.recorder.outputs.publisher import Publisher
 from dgrec.recorder.outputs.window import OverlayWindow
 
 __all__ = [
+    "Alerts",
     "Output",
     "OutputQueue",
     "OverlayWindow",

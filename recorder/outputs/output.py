@@ -57,6 +57,8 @@ class Output:
     counts_losses: ClassVar[bool] = True
     #: Whether `frame` gets the result, whose pixels take memory while they wait; None otherwise.
     wants_results: ClassVar[bool] = False
+    #: Whether it puts events into the session, and so ends before the last of it is written.
+    adds_events: ClassVar[bool] = False
     #: Whether it must run in the main thread, as windows must on some systems: whoever makes the
     #: recorder then calls `OutputQueue.run` there.
     needs_main_thread: ClassVar[bool] = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from dgrec.errors import DgrecError
+from dgrec.errors import DgrecError, first_line
 from dgrec.format import Row
 from dgrec.overlay import image_overlay
 from dgrec.recorder.outputs.output import Output
@@ -44,8 +44,7 @@ class OverlayWindow(Output):
         except KeyboardInterrupt:  # what Display raises for its quit keys
             self._stop()
         except Exception as error:  # cv2.error: the window system went away
-            reason = (str(error).strip() or repr(error)).splitlines()[0]
-            raise DgrecError(f"the window is gone: {reason}") from None
+            raise DgrecError(f"the window is gone: {first_line(error)}") from None
 
     def close(self) -> None:
         self._display.__exit__(None, None, None)

@@ -116,12 +116,14 @@ class Recorder:
         self._is_closed = False
         self._is_beginning = False
         self._models: list[Any] = []
+        self._watches: list[Watch] = []
         #: By the identity of a model (which may have no hash), or by name.
         self._sessions: dict[Hashable, ProgramSession] = {}
         #: The first session, which has the events and signals.
         self._main: ProgramSession | None = None
         self._waiting_events: list[dict[str, Any]] = []
         self._waiting_signals: deque[Signal] = deque(maxlen=MOST_WITHOUT_ROW)
+        self._lost_signals = 0
         video, is_split = video_options(self.options), bool(self.options.splitting)
         check_output(self.output, overwrite, split=is_split)
         check_videos(self.output, video, overwrite, split=is_split)
@@ -162,7 +164,9 @@ class Recorder:
         session.add(result, image, capture)
 
     def watch(self, model: Any, *, name: str | None = None) -> Watch:
-        """Record what a model yields while the returned context is entered, whoever runs it.
+        """Record what a model yields from now on, whoever runs it.
+
+        It ends with the ``with`` block, or without one when the recorder is closed.
 
         That is an own loop over ``predict_batch``, ``predict`` and ``predict_dir``, PySDK's
         `predict_stream` and ``annotate_video``, or a gizmo. Frames count as captured when PySDK
@@ -184,13 +188,21 @@ class Recorder:
             ConfigError: It is not a model.
             DgrecError: It is watched already, or the recorder takes no more.
         """
-        described = describe_model(model)
+        described = describe_model(model).metadata
         self._models.append(model)  # or another model could get its identity
 
-        def session() -> ProgramSession | None:
-            return self._session_of(id(model), name, lambda: described.metadata)
+        def first_described() -> Metadata:
+            """Return the settings of its first run, or those of `watch` if it never runs."""
+            return describe_model(model).metadata if watch.is_on else described
 
-        return Watch(model, session)
+        def session() -> ProgramSession | None:
+            return self._session_of(id(model), name, first_described)
+
+        self._check_open()
+        watch = Watch(model, session)
+        watch.start()
+        self._watches.append(watch)
+        return watch
 
     def gizmo(self, *, name: str | None = None) -> Gizmo:
         """Return a gizmo that records the results which pass it, and hands everything on.
@@ -213,7 +225,7 @@ class Recorder:
             lambda result: self._session_of(key, name, lambda: describe_result(result))
         )
 
-    def mark(self, text: str, **details: Any) -> None:
+    def mark(self, text: str, /, **details: Any) -> None:
         """Put an event on the time line.
 
         Args:
@@ -258,7 +270,10 @@ class Recorder:
                 self._check_open()
                 main = self._main
                 if main is None:  # as `mark` does
-                    self._waiting_signals.append(signal)
+                    waiting = self._waiting_signals
+                    if len(waiting) == waiting.maxlen:
+                        self._lost_signals += 1
+                    waiting.append(signal)
                     return
         main.writer.log(signal)
 
@@ -280,6 +295,8 @@ class Recorder:
                 main = self._begin(None, {})
             self._is_closed = True
             sessions = list(self._sessions.values())
+        for watch in self._watches:
+            watch.stop()
         errors = []
         with late_interrupt(self._hurry):
             for session in sessions:
@@ -364,6 +381,8 @@ class Recorder:
         for signal in self._waiting_signals:
             session.writer.log(signal)
         self._waiting_signals.clear()
+        session.writer.lose_signals(self._lost_signals)
+        self._lost_signals = 0
         self._main = self._main or session
         return session
 

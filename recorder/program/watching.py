@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
@@ -17,6 +18,10 @@ from dgrec.recorder.program.session import Capture, ProgramSession
 from dgrec.recorder.program.stamps import video_frame
 
 __all__ = ["METHODS", "Watch", "Watched"]
+
+
+#: Where degirum_tools runs the models that are in compound models.
+_COMPOUND = "degirum_tools.compound_models"
 
 
 class _Running(threading.local):
@@ -60,7 +65,10 @@ class Watched(NamedTuple):
 
 
 class Watch:
-    """Records what a model yields while it is entered; see `Recorder.watch`."""
+    """Records what a model yields, from `start` to `stop`; see `Recorder.watch`.
+
+    As a context it stops at the end of the block.
+    """
 
     def __init__(self, model: Any, session_of: Callable[[], ProgramSession | None]) -> None:
         self._model = model
@@ -71,7 +79,12 @@ class Watch:
             lambda: session_of() if self._is_on else None, id(model), lambda: self._is_on
         )
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
+        """Record from now on.
+
+        Raises:
+            ConfigError: The model is watched already.
+        """
         # Not by setattr: compound models hand what they do not know on to the model in them.
         own = vars(self._model)
         if any(name in own for name in METHODS):
@@ -80,12 +93,26 @@ class Watch:
             if callable(method := getattr(self._model, name, None)):
                 own[name] = recorded(method, self._watched)
         self._is_on = True
-        return self
 
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+    @property
+    def is_on(self) -> bool:
+        return self._is_on
+
+    def stop(self) -> None:
+        """Record no more. Stopping twice is fine."""
+        if not self._is_on:
+            return
         self._is_on = False
         for name in METHODS:
             vars(self._model).pop(name, None)
+
+    def __enter__(self) -> Self:
+        if not self._is_on:  # for the second time
+            self.start()
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        self.stop()
         with contextlib.suppress(DgrecError):  # which closing the recorder raises as well
             if (session := self._session_of()) is not None:
                 session.release_late()
@@ -103,7 +130,9 @@ def _recorded_batch(method: Callable[..., Any], watched: Watched) -> Callable[..
             arguments = (given.stamped(arguments[0]), *arguments[1:])
         elif "data" in options:
             options["data"] = given.stamped(options["data"])
-        return _recorded(method(*arguments, **options), session, given, watched)
+        caller = str(sys._getframe(1).f_globals.get("__name__"))
+        results = method(*arguments, **options)
+        return _recorded(results, session, given, watched, is_part=caller.startswith(_COMPOUND))
 
     return predict_batch
 
@@ -121,9 +150,19 @@ def _recorded_folder(method: Callable[..., Any], watched: Watched) -> Callable[.
 
 
 def _recorded(
-    results: Any, session: ProgramSession, given: _Given, watched: Watched
+    results: Any,
+    session: ProgramSession,
+    given: _Given,
+    watched: Watched,
+    *,
+    is_part: bool = False,
 ) -> Iterator[Any]:
-    """Yield what a model yields, and record it when the program asks for more."""
+    """Yield what a model yields, and record it when the program asks for more.
+
+    Args:
+        is_part: It is in a compound model, which makes its own results of those. They are recorded
+            as they are now, so that the compound can be run on them again.
+    """
     try:
         results = iter(results)
         while True:
@@ -137,6 +176,8 @@ def _recorded(
                 yield result
                 continue
             session.hold(result, given.take(result))
+            if is_part:
+                session.release()
             yield result
             session.release()
     finally:

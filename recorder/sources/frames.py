@@ -178,6 +178,7 @@ class FileSource(FrameSource):
         self._first_ns = 0
         self._time = SteadyTime(round(1e9 / self._fps) if self._fps else _STEP_NS, _GAP_NS)
         self._loop_start_s = 0.0
+        self._loop_start = 0  # of the numbers that pictures have
         self._lost = 0  # at the end of the previous loop
 
     def read(self) -> Frame | None:
@@ -216,6 +217,8 @@ class FileSource(FrameSource):
     def _frame(self, picture: Picture, started: int, captured: int) -> Frame:
         self._first_ns = self._first_ns or captured
         height, width = picture.image.shape[:2]
+        if picture.number is not None:
+            self._next_frame = self._loop_start + picture.number
         index = self._next_frame
         self._set_size(width, height, captured)
         self._next_frame += 1
@@ -253,6 +256,7 @@ class FileSource(FrameSource):
     def _start_over(self, reopen: Callable[[], SourceReader]) -> None:
         self._lost += self._reader.lost_at_end
         self.release()
+        self._loop_start += self._reader.announced or 0
         self._reader = reopen()
         self._ahead = None if self._ahead is None else ReadAhead(self._reader)
         last_ns = self._time.now

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -14,8 +15,9 @@ from urllib.parse import unquote
 
 from dgrec import sample
 from dgrec.credentials import percent_encoded, redact, redact_text, remember
-from dgrec.errors import SourceError, VideoError
+from dgrec.errors import SessionError, SourceError, VideoError
 from dgrec.files import resolved
+from dgrec.paths import names_session, numbered_files, session_stem
 from dgrec.recorder.sources.config import expand
 from dgrec.video import digest_of_answer, named_files
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Source", "SourceReader", "open_source", "parse_source"]
 
-Kind = Literal["camera", "file", "pipe", "url", "sample", "asset"]
+Kind = Literal["camera", "file", "pipe", "url", "sample", "asset", "session"]
 
 _CAMERA = re.compile(r"cam(\d+)\Z", re.ASCII)
 _CAMERA_DIGITS = 4
@@ -59,15 +61,25 @@ class Source:
     kind: Kind
     target: int | str
     name: str
+    #: Of a session whose pictures are read from the file that it was recorded from: what it says
+    #: of that file.
+    recorded: Mapping[str, Any] | None = None
 
     @property
     def is_file(self) -> bool:
-        """Whether it is a regular file on this machine."""
-        return self.kind in ("file", "sample")
+        """Whether its pictures are in a regular file on this machine, and stay there."""
+        return self.kind in ("file", "sample") or self.recorded is not None
 
     def describe(self, session_folder: Path, *, is_live: bool = False) -> dict[str, Any]:
         """Return the facts of the metadata's ``source``; ``is_live`` if it has no end."""
         facts: dict[str, Any] = {"given": self.given, "kind": self.kind, "name": self.name}
+        if self.recorded is not None:
+            path = resolved(Path(self.recorded["path"]))
+            relative = os.path.relpath(path, resolved(session_folder))
+            if self.recorded.get("kind") == "file":
+                facts["path"] = str(path)
+            facts = {**self.recorded, **facts, "kind": self.recorded["kind"]}
+            return {**facts, "relative": Path(relative).as_posix()}
         if self.kind in ("file", "sample"):
             path = resolved(Path(str(self.target)))
             facts["file"] = path.name
@@ -92,7 +104,8 @@ def parse_source(text: str, named: dict[str, str] | None = None) -> Source:
     """Return the source that ``text`` names.
 
     Args:
-        text: ``cam0``, a file, a URL, ``sample``, ``asset:NAME``, or a name in ``named``.
+        text: ``cam0``, a file, a session, a URL, ``sample``, ``asset:NAME``, or a name in
+            ``named``.
         named: Names from ``dgrec.toml`` and what they stand for.
 
     Raises:
@@ -123,6 +136,8 @@ def parse_source(text: str, named: dict[str, str] | None = None) -> Source:
         where = _HOST_AND_PATH.match(given)
         name = _file_name("".join(where.groups()) if where else "")
         return Source(given, "url", percent_encoded(text), name)
+    if _is_session(text):
+        return _session(text)
     path = Path(text)
     try:
         is_there = path.exists()
@@ -136,6 +151,20 @@ def parse_source(text: str, named: dict[str, str] | None = None) -> Source:
             f"{redact(text)}: no such source; give a file, a URL, cam0 for a camera, sample{known}"
         )
     return Source(text, "file" if path.is_file() else "pipe", str(path), _file_name(path.stem))
+
+
+def _is_session(text: str) -> bool:
+    return names_session(text) and (Path(text).is_file() or bool(numbered_files(Path(text))))
+
+
+def _session(text: str) -> Source:
+    from dgrec.recorder.sources.session import footage_facts
+
+    try:
+        recorded = footage_facts(Path(text))
+    except SessionError as error:
+        raise SourceError(str(error)) from None
+    return Source(text, "session", text, _file_name(session_stem(Path(text))), recorded)
 
 
 def _names_a_file(text: str) -> bool:
@@ -236,11 +265,14 @@ def open_source(source: Source, *, stall_timeout_s: float = 10.0) -> SourceReade
         SourceError: It cannot be opened, or is footage without a picture.
     """
     from dgrec.recorder.sources.camera import CameraReader
+    from dgrec.recorder.sources.session import SessionReader
     from dgrec.video import VideoReader
 
     try:
         if source.kind == "camera":
             return CameraReader(int(source.target))
+        if source.kind == "session":
+            return SessionReader(Path(str(source.target)))
         if source.kind == "pipe" or source.is_file or not _URL.match(str(source.target)):
             return VideoReader(Path(str(source.target)), name=source.given)
         return VideoReader(
@@ -257,7 +289,7 @@ def _cannot_open(source: Source, error: VideoError) -> str:
     text = str(error)
     if source.kind == "camera":
         return f"{source.given}: {text}; `dgrec record --source sample` works without one"
-    if source.is_file or source.kind == "pipe":
+    if source.is_file or source.kind in ("pipe", "session"):
         return redact_text(text)
     # Nothing to redact: the reader does not repeat FFmpeg's text, which holds the address.
     advice = next((f"; {advice}" for part, advice in _ADVICE.items() if part in text), "")

@@ -207,13 +207,14 @@ class VideoRecorder:
     @property
     def failures(self) -> list[str]:
         """Why videos ended before the recording did, a line each."""
-        return [
+        kept = [videos for videos in self.all if not videos.is_discarded]
+        failed = [
             f"{file.path}: {file.failure} (it has {counted(file.frames, 'frame')})"
-            for videos in self.all
-            if not videos.is_discarded
+            for videos in kept
             for file in videos.files
             if file.failure is not None
         ]
+        return [*failed, *(videos.note for videos in kept if videos.note is not None)]
 
     def close(self) -> None:
         """Encode what waits, end the videos, and stop the thread."""

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import struct
 import time
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -20,17 +18,10 @@ from dgrec.paths import VideoKind
 from dgrec.recorder.video.codecs import Codec, open_stream
 from dgrec.recorder.video.fragments import fragment_of
 from dgrec.recorder.video.kept import TimedPacket
+from dgrec.recorder.video.mp4 import drop_torn_end, frame_stamps
 from dgrec.video import Image, PacketFormat, copy_of, import_av, repeats
 
-__all__ = [
-    "EncodedVideo",
-    "KeptVideo",
-    "VideoFile",
-    "digest",
-    "drop_torn_end",
-    "frame_size",
-    "frame_stamps",
-]
+__all__ = ["EncodedVideo", "KeptVideo", "VideoFile"]
 
 _MICROSECOND = Fraction(1, 1_000_000)
 _KEY_FRAME_EVERY_US = 1_000_000
@@ -203,7 +194,7 @@ class KeptVideo(VideoFile):
 
     def __init__(self, path: Path, known: PacketFormat) -> None:
         super().__init__(path, "raw", known.name, known.size)
-        self._format = known
+        self.format = known
 
     def write(self, packets: Sequence[TimedPacket]) -> None:
         """Append packets, in the order of decoding.
@@ -217,7 +208,7 @@ class KeptVideo(VideoFile):
                 if self._container is None:
                     # An edit list would hide pictures that no row names, and renumber the rest.
                     self._open(use_editlist="0")
-                    self._stream = self._format.add_stream(self._container)
+                    self._stream = self.format.add_stream(self._container)
                     self._stream.time_base = _MICROSECOND
                 self._mux(
                     copy_of(
@@ -416,89 +407,3 @@ def _fitted(image: Image, size: tuple[int, int]) -> Image:
     below, right = height - image.shape[0], width - image.shape[1]
     fitted: Image = cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_CONSTANT)
     return fitted
-
-
-# --- reading a video back ----------------------------------------------------------------------
-
-
-def digest(path: Path) -> str:
-    """Force a video to the disk and return its SHA-256."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def drop_torn_end(path: Path) -> None:
-    """Cut an MP4 that lost its writer after its last complete fragment.
-
-    Players differ in what they make of half a picture.
-
-    Raises:
-        OSError: The file cannot be read or cut.
-    """
-    with path.open("r+b") as file:
-        size = os.fstat(file.fileno()).st_size
-        whole = _whole_boxes(file, size)
-        if whole < size:
-            os.ftruncate(file.fileno(), whole)
-
-
-def _whole_boxes(file: BinaryIO, size: int) -> int:
-    """Return where the complete boxes of an MP4 end, without a `moof` that ends them."""
-    position = end = 0
-    while position + 8 <= size:
-        file.seek(position)
-        head = file.read(16)
-        length, kind = struct.unpack_from(">I4s", head)
-        if length == 1 and len(head) == 16:
-            (length,) = struct.unpack_from(">Q", head, 8)
-        if length < 8 or position + length > size:
-            break
-        position += length
-        if kind != b"moof":
-            end = position
-    return end
-
-
-def frame_stamps(path: Path) -> list[int]:
-    """Return the time of each frame that can be decoded, in microseconds from the first.
-
-    Only the packets after the last key frame are decoded: that is where a video that lost its
-    writer may be torn.
-
-    Raises:
-        VideoError: The file is not a video.
-    """
-    with _opened(path) as (container, stream):
-        stamps: list[int] = []
-        last: list[Any] = []
-        for packet in container.demux(stream):
-            if packet.size == 0 or packet.is_corrupt:
-                continue
-            if packet.is_keyframe:
-                last = []
-            last.append(packet)
-            stamps.append(round(packet.pts * packet.time_base * 1_000_000))
-        decoded = 0
-        with contextlib.suppress(import_av().FFmpegError):
-            for packet in [*last, None]:
-                decoded += len(stream.decode(packet))
-        return sorted(stamps)[: len(stamps) - len(last) + decoded]
-
-
-def frame_size(path: Path) -> tuple[int, int]:
-    """Return width and height of a video. Raises VideoError if it is not one."""
-    with _opened(path) as (_, stream):
-        return int(stream.width), int(stream.height)
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
-    av = import_av()
-    try:
-        # An absolute path cannot be taken for a URL.
-        with av.open(os.path.abspath(path)) as container:
-            yield container, container.streams.video[0]
-    except (av.FFmpegError, IndexError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise VideoError(f"{path}: cannot be read as a video: {reason}") from None

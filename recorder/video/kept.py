@@ -119,6 +119,8 @@ class KeptOrder:
         self._last_dts_us = -1
         #: When the first picture was captured, in microseconds: time 0, apart from ``_delay_us``.
         self.first_us: int | None = None
+        #: A later format of the source that cannot follow in this file.
+        self.refused: PacketFormat | None = None
         #: How many packets have a number.
         self.count = 0
         #: Whether the decoder that reads it back will have decoded all that the source's had.
@@ -138,6 +140,11 @@ class KeptOrder:
         #: Presentation times that decoding times are made of.
         self._shown: deque[int] = deque()
         self._released = 0
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the file has packets, or will have."""
+        return self._last is not None
 
     def add(self, packets: Sequence[KeptPacket], own: KeptPacket, group: Group) -> KeptPlace:
         """Add the packets that came with a picture; return its place, and what can be written."""
@@ -186,6 +193,8 @@ class KeptOrder:
         is_same = known.codec == self._format.codec and known.extradata == self._format.extradata
         has_parameters = known.has_start_codes and self._format.has_start_codes
         is_same = is_same or (known.codec == self._format.codec and has_parameters)
+        if not is_same:
+            self.refused = known
         return packet.is_exact and not packet.is_spoiled and is_same
 
     def _time_until(self, own: KeptPacket) -> int | None:

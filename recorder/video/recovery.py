@@ -11,7 +11,7 @@ import pyarrow as pa
 from dgrec.errors import VideoError
 from dgrec.footage import base_name, recorded_video
 from dgrec.format import Journal, VideoEntry, utc_text, video_entries
-from dgrec.recorder.video.file import digest, drop_torn_end, frame_size, frame_stamps
+from dgrec.recorder.video.mp4 import digest, drop_torn_end, frame_size, frame_stamps
 from dgrec.units import counted
 
 __all__ = ["RecoveredVideos", "recover_videos"]

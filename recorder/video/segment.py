@@ -21,8 +21,9 @@ from dgrec.recorder.options import (
     VideoPolicy,
 )
 from dgrec.recorder.video.codecs import CODECS, LOSSLESS, Codec, find_codec
-from dgrec.recorder.video.file import EncodedVideo, KeptVideo, VideoFile, digest
+from dgrec.recorder.video.file import EncodedVideo, KeptVideo, VideoFile
 from dgrec.recorder.video.kept import Group, KeptOrder, KeptPlace, TimedPacket
+from dgrec.recorder.video.mp4 import digest
 from dgrec.video import Image, KeptPacket, PacketFormat, repeats
 
 __all__ = ["SegmentVideos", "VideoOptions", "video_options"]
@@ -138,9 +139,32 @@ class SegmentVideos:
     def keep(self, packets: Sequence[KeptPacket], own: KeptPacket, group: Group) -> KeptPlace:
         """Take the packets that came with a frame (`KeptOrder.add`)."""
         assert self._order is not None
+        assert self._kept is not None
+        if not self._order.has_begun and own.format is not self._kept.format:
+            self._follow_format(own.format)
         placed = self._order.add(packets, own, group)
         self._follow_order()
         return placed
+
+    def _follow_format(self, known: PacketFormat) -> None:
+        """Begin with the packets of another connection, which may be of another codec."""
+        assert self._kept is not None
+        file = KeptVideo(self._kept.path, known)
+        self._names[file] = self._names.pop(self._kept)
+        self.files[self.files.index(self._kept)] = file
+        self._kept, self._order = file, KeptOrder(known)
+
+    @property
+    def note(self) -> str | None:
+        """What the user should know of a video that was written."""
+        if self._order is None or self._kept is None or self._order.refused is None:
+            return None
+        before, after = self._kept.format.name, self._order.refused.name
+        what = f"from {before} to {after}" if before != after else f"the parameters of its {after}"
+        return (
+            f"{self._kept.path}: ends early: the source changed {what}, which cannot follow in one "
+            "file (parts begin a new one: --split-every)"
+        )
 
     def last_packets(self) -> list[TimedPacket]:
         """Return the packets that are left at the end, to be given to `close`."""

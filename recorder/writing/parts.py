@@ -14,12 +14,14 @@ from dgrec.clock import Clock
 from dgrec.credentials import redact_text
 from dgrec.errors import DgrecError, OutputError
 from dgrec.format import (
+    AT_START,
     LOSSES,
     Event,
     JournalWriter,
     Metadata,
     Row,
     Signal,
+    StartLosses,
     as_note,
     json_values,
     source_size,
@@ -91,6 +93,9 @@ class PartedJournal:
         self.durability = options.durability
         #: What results hold that cannot be recorded.
         self.losses = json_values.Losses()
+        #: Frames lost while the model started, before the written rows. Other threads may read it.
+        self.lost_at_start = dict.fromkeys(AT_START, 0)
+        self._start_losses = StartLosses()
         self.number = earlier.number
         self._names = names
         self._clock = clock
@@ -259,7 +264,10 @@ class PartedJournal:
     def _write(self, rows: list[Row], note: dict[str, Any]) -> None:
         before, frames = self._current.bytes_written, self._current.frames
         try:
-            self._current.write(rows, **note)
+            batch = self._current.write(rows, **note)
+            if not self._start_losses.is_over:
+                self._start_losses.add(batch)
+                self.lost_at_start = self._start_losses.counts()
         finally:
             if self._current.frames > frames:  # also if the file was moved away after that
                 self._count(rows)

@@ -22,7 +22,6 @@ from dgrec.format import MOST_WITHOUT_ROW, Event, Metadata, Row, Signal
 from dgrec.recorder.options import QueuePolicy
 from dgrec.recorder.segments import PlacedRow, Segment
 from dgrec.recorder.writing.parts import PartedJournal
-from dgrec.recorder.writing.start_losses import StartLosses
 
 __all__ = ["FLUSH_BYTES", "FLUSH_SECONDS", "RowWriter"]
 
@@ -66,7 +65,6 @@ class RowWriter:
         self._reserve = reserve
         self._alarm = alarm
         self.dropped = 0
-        self._start_losses = StartLosses()
         self._policy = policy
         self._capacity = capacity
         self._per_frame = journal.durability == "frame"
@@ -89,11 +87,6 @@ class RowWriter:
     def error(self) -> DgrecError | None:
         """The error that stopped the writer, if any."""
         return self._error
-
-    @property
-    def lost_at_start(self) -> dict[str, int]:
-        """Frames lost while the model started, among those before the written rows (`AT_START`)."""
-        return dict(self._start_losses.counts)
 
     def put(self, row: Row, segment: Segment) -> None:
         """Hand over a row; wait only if the queue is full and the policy is ``block``."""
@@ -176,8 +169,6 @@ class RowWriter:
             while True:
                 rows, events, signals, last = self._next_batch()
                 if rows or events or signals:
-                    for placed in rows:
-                        self._start_losses.add(placed.row)
                     rows, signals = _placed(rows, signals)
                     self.journal.write(rows, events, signals)
                     self._look_at_disk()
@@ -218,8 +209,13 @@ class RowWriter:
             oldest_ns = self.journal.now_ns() - _LONGEST_ON_ITS_WAY_NS
             until = max(rows[-1].row.completed_ns, oldest_ns)
         taken: list[Signal] = []
-        while self._signals and len(taken) < MOST_WITHOUT_ROW and self._signals[0].at_ns < until:
-            taken.append(self._signals.popleft())
+        newer: list[Signal] = []
+        for _ in range(len(self._signals)):  # several threads log: they are not quite in order
+            if not rows and len(taken) == MOST_WITHOUT_ROW:
+                break
+            signal = self._signals.popleft()
+            (taken if signal.at_ns < until else newer).append(signal)
+        self._signals.extendleft(reversed(newer))
         return taken
 
     def _next_batch(self) -> tuple[list[PlacedRow], list[Event], list[Signal], bool]:

@@ -8,7 +8,7 @@ import click
 
 from dgrec.errors import ConfigError
 from dgrec.options import NamedPath, analyzer_options
-from dgrec.replay.options import say_damage, session_argument
+from dgrec.replay.options import say_damage, session_argument, video_option
 from dgrec.terminal import echo
 from dgrec.units import counted
 
@@ -29,11 +29,7 @@ __all__ = ["analyze_command"]
     help="The new session (.parquet).",
 )
 @analyzer_options
-@click.option(
-    "--video",
-    type=NamedPath(path_type=Path),
-    help="The footage that was recorded, if an analyzer needs it and dgrec does not find it.",
-)
+@video_option
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @click.option("--quiet", "-q", is_flag=True, help="Print problems only.")
 def analyze_command(

@@ -24,6 +24,7 @@ from dgrec.replay.options import (
     picture_options,
     say_damage,
     selection_options,
+    video_option,
 )
 from dgrec.terminal import echo, line
 from dgrec.units import counted
@@ -65,11 +66,7 @@ Keys in the window:
     help="Show several sessions side by side in time: with each frame of the first the latest one "
     "of the others. Without it, that is done if all were recorded together.",
 )
-@click.option(
-    "--video",
-    type=NamedPath(path_type=Path),
-    help="The footage that was recorded, where dgrec does not find it itself.",
-)
+@video_option
 @click.option(
     "--output",
     "-o",

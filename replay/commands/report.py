@@ -9,7 +9,7 @@ import click
 
 from dgrec.options import NamedPath
 from dgrec.paths import REPORT_SUFFIX
-from dgrec.replay.options import session_argument
+from dgrec.replay.options import session_argument, video_option
 from dgrec.terminal import echo
 
 if TYPE_CHECKING:
@@ -39,11 +39,7 @@ _PLOTS = ("latency", "histogram", "stages", "throughput", "detections")
     type=click.Choice(_PLOTS),
     help="Write this one plot as a PNG instead.",
 )
-@click.option(
-    "--video",
-    type=NamedPath(path_type=Path),
-    help="The footage that was recorded, where dgrec does not find it itself.",
-)
+@video_option
 @click.option("--no-pictures", is_flag=True, help="Leave out the strip of the slowest frames.")
 @click.option("--quiet", "-q", is_flag=True, help="Say only what went wrong.")
 def report_command(

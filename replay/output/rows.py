@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from dgrec.errors import OutputError, QueryError
+from dgrec.errors import OutputError, QueryError, first_line
 from dgrec.replay.output.destination import Destination
 from dgrec.replay.output.tables import markdown_line, markdown_table, plain_table
 from dgrec.replay.output.values import (
@@ -65,8 +65,8 @@ def write_rows(
             for text in _WRITERS[form](schema, head, destination):
                 destination.write(text)
     except (pa.ArrowException, ValueError, OverflowError) as error:
-        lines = str(error).splitlines() or [type(error).__name__]
-        raise QueryError(f"a value cannot be written as {form}: {lines[0]}; cast it") from None
+        problem = f"a value cannot be written as {form}: {first_line(error)}; cast it"
+        raise QueryError(problem) from None
     left_out = head.count_rest()
     if left_out and form == "table":
         destination.write(

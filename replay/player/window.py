@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, Self
 
-from dgrec.errors import VideoError
+from dgrec.errors import VideoError, first_line
 from dgrec.replay.player.playhead import Action
 from dgrec.video import Image
 
@@ -77,7 +77,7 @@ class Window:
             cv2.setMouseCallback(title, self._on_mouse)
         except cv2.error as error:
             raise VideoError(
-                f"no window can be opened ({_first_line(error)}); --output FILE.mp4 writes a video"
+                f"no window can be opened ({first_line(error)}); --output FILE.mp4 writes a video"
             ) from None
 
     def show(self, image: Image) -> None:
@@ -119,7 +119,3 @@ class Window:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

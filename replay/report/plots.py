@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from dgrec.replay.report.vega import (
     FRAMES_IN_SPAN,
@@ -94,7 +95,11 @@ LIMIT {_MOST_MARKS}"""
 def _latency_spec(rows: Rows, extent: Extent) -> Spec:
     marks = [row for row in rows if "mark" in row]
     rows = [row for row in rows if "mark" not in row]
-    y = {"type": "quantitative", "axis": {"title": "latency, ms"}}
+
+    def on(name: str, **more: Any) -> Spec:
+        y = {"field": name, "type": "quantitative", "axis": {"title": "latency, ms"}}
+        return {"y": y, **more}
+
     if "latency_ms" in rows[0]:
         shown = tooltip(
             frame="frame",
@@ -108,11 +113,11 @@ def _latency_spec(rows: Rows, extent: Extent) -> Spec:
         layers = [
             {
                 "mark": {"type": "line", "strokeWidth": 0.6, "opacity": 0.5, "color": _BLUE},
-                "encoding": {"y": {"field": "latency_ms", **y}},
+                "encoding": on("latency_ms"),
             },
             {
                 "mark": {"type": "point", "filled": True, "size": 14, "color": _BLUE},
-                "encoding": {"y": {"field": "latency_ms", **y}, "tooltip": shown},
+                "encoding": on("latency_ms", tooltip=shown),
             },
             _drop_marks("dropped_before"),
         ]
@@ -129,23 +134,15 @@ def _latency_spec(rows: Rows, extent: Extent) -> Spec:
         layers = [
             {
                 "mark": {"type": "area", "opacity": 1},
-                "encoding": {
-                    "y": {"field": "p50_ms", **y},
-                    "y2": {"field": "p95_ms"},
-                    "color": _named("p50 to p95"),
-                },
+                "encoding": on("p50_ms", y2={"field": "p95_ms"}, color=_named("p50 to p95")),
             },
             {
                 "mark": {"type": "line", "strokeWidth": 1.2},
-                "encoding": {"y": {"field": "p50_ms", **y}, "color": _named("p50")},
+                "encoding": on("p50_ms", color=_named("p50")),
             },
             {
                 "mark": {"type": "point", "filled": True, "size": 10},
-                "encoding": {
-                    "y": {"field": "max_ms", **y},
-                    "color": _named("slowest frame"),
-                    "tooltip": shown,
-                },
+                "encoding": on("max_ms", color=_named("slowest frame"), tooltip=shown),
             },
             _drop_marks("dropped"),
         ]

@@ -119,7 +119,7 @@ BERLIN = zoneinfo.ZoneInfo("Europe/Berlin")
         dt.timedelta.max,
         decimal.Decimal("1.10"),
         decimal.Decimal("-Infinity"),
-        decimal.Decimal("1E+999999"),
+        decimal.Decimal("1E+2000"),
         uuid.UUID(int=5),
         pathlib.PurePosixPath("/a/b.txt"),
         pathlib.PureWindowsPath("C:\\a\\b.txt"),
@@ -390,3 +390,22 @@ def test_a_description_in_a_file_has_the_types_of_metadata() -> None:
     back = loads(json.dumps({"$result": ["C", state]}))
     assert back._described["model"] == {"labels": {"0": "cat"}, "y": [[]]}
     assert back._described["overlay"] == {"line_width": 2}
+
+
+@pytest.mark.parametrize("value", [Event("a", 1), Shade.DARK, Point(1, 2), Colour.RED, Side.LEFT])
+def test_what_stands_for_objects_can_be_copied(value: Any) -> None:
+    read = loads(dumps(value))
+    for again in (copy.deepcopy(read), copy.copy(read), pickle.loads(pickle.dumps(read))):
+        assert again == read
+        assert (type(again), repr(again)) == (type(read), repr(read))
+        assert dumps(again) == dumps(read)
+
+
+@pytest.mark.parametrize("text", ["1E+999999", "-1E-999999", "9" * 4000])
+def test_of_a_decimal_number_of_too_many_digits_the_text_is_kept(text: str) -> None:
+    losses = Losses()
+    read = loads(dumps({"rate": decimal.Decimal(text)}, "result", losses))["rate"]
+    assert isinstance(read, RecordedObject)
+    assert text in repr(read)
+    (line,) = losses.lines
+    assert line.startswith("rate (decimal.Decimal): ")

@@ -106,8 +106,20 @@ ODD_VALUES: dict[str, Any] = {
 }
 
 KEYS = (
-    *("bbox", "category_id", "label", "score", "angle", "track_id"),
-    *("landmarks", "mask", "data", "crop_index", "keys", "extra", "x_min", "naïve\ud800"),
+    "bbox",
+    "category_id",
+    "label",
+    "score",
+    "angle",
+    "track_id",
+    "landmarks",
+    "mask",
+    "data",
+    "crop_index",
+    "keys",
+    "extra",
+    "x_min",
+    "naïve\ud800",
 )
 
 

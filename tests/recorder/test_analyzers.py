@@ -548,8 +548,14 @@ def test_the_command_records_with_a_tracker_and_a_file(
 
     (tmp_path / "mine.py").write_text(MINE)
     done = dgrec.record(
-        *("--source", clip, "-o", "s.parquet", "--tracker", "class_list=face trail_depth=9"),
-        *("--analyzers", "mine.py:line"),
+        "--source",
+        clip,
+        "-o",
+        "s.parquet",
+        "--tracker",
+        "class_list=face trail_depth=9",
+        "--analyzers",
+        "mine.py:line",
     )
     assert done.returncode == 0, done.stderr
     with library.open(tmp_path / "s.parquet") as session:

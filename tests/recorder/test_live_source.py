@@ -384,6 +384,7 @@ def test_a_camera_that_is_down_is_asked_less_and_less_often(
     assert pauses[1:8] == [0.5, 1, 2, 4, 8, 10, 10]
 
 
+@pytest.mark.slow
 def test_a_read_that_never_comes_back_is_left_to_itself() -> None:
     readers = [SilentReader(5), SilentReader(1000)]
     source = silent(readers)
@@ -404,6 +405,7 @@ def test_a_read_that_never_comes_back_is_left_to_itself() -> None:
     assert readers[1].released
 
 
+@pytest.mark.slow
 def test_a_read_that_never_comes_back_does_not_hold_up_the_end() -> None:
     readers = [SilentReader(5)]
     source = silent(readers)

@@ -26,6 +26,7 @@ import pytest
 import dgrec
 from dgrec.errors import ConfigError, DgrecError
 from dgrec.format import (
+    LATER_COLUMNS,
     MOST_WITHOUT_ROW,
     SCHEMA,
     Journal,
@@ -183,6 +184,7 @@ def written(recorder: dgrec.Recorder) -> int:
     return recorder._main.writer.bytes_written
 
 
+@pytest.mark.slow
 def test_each_value_is_in_one_part(tmp_path: Path) -> None:
     output = tmp_path / "s.parquet"
     with dgrec.Recorder(output, split_size=1_000_000) as recorder:
@@ -197,6 +199,7 @@ def test_each_value_is_in_one_part(tmp_path: Path) -> None:
     assert logged(output) == {"n": [float(n) for n in range(10)]}
 
 
+@pytest.mark.slow
 def test_the_machine_s_own_values_are_logged(tmp_path: Path) -> None:
     output = tmp_path / "s.parquet"
     with dgrec.Recorder(output, signals="host") as recorder:
@@ -247,6 +250,7 @@ for number in range(10_000):
 """
 
 
+@pytest.mark.slow
 def test_kill_9_loses_nothing_that_was_written(tmp_path: Path) -> None:
     journal = tmp_path / "s.arrows"
     command = [sys.executable, "-c", LOGGING, str(tmp_path / "s.parquet")]
@@ -338,6 +342,46 @@ def test_what_is_kept_of_a_long_silence_is_bounded_and_counted(
     assert logged(sealed) == logged(path) == {"n": [float(n) for n in range(11, 21)]}
 
 
+def test_what_is_logged_before_the_first_frame_is_bounded_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dgrec.recorder.program.recorder.MOST_WITHOUT_ROW", 10)
+    path = tmp_path / "s.parquet"
+    with dgrec.Recorder(path) as recorder:
+        for number in range(25):
+            recorder.log("n", number)
+        recorder.add([])
+    with dgrec.open(path) as session:
+        assert session.metadata["totals"]["signals_left_out"] == 15
+    assert logged(path) == {"n": [float(n) for n in range(15, 25)]}
+
+
+def test_many_values_belong_to_the_frames_before_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dgrec.recorder.writing.writer.MOST_WITHOUT_ROW", 10)
+    path = tmp_path / "s.parquet"
+    with dgrec.Recorder(path) as recorder:
+        for frame in range(4):
+            recorder.add([])
+            for _ in range(15):
+                recorder.log("n", frame)
+        wait_until(lambda: len(dgrec.open(path.with_suffix(".arrows"))) == 4)
+        recorder.add([])
+    with dgrec.open(path) as session:
+        found = session.sql("SELECT frame, value, count(*) FROM signals GROUP BY ALL ORDER BY 1")
+        assert found.fetchall() == [(frame, float(frame), 15) for frame in range(4)]
+
+
+def test_details_of_a_mark_may_have_any_name(tmp_path: Path) -> None:
+    path = tmp_path / "s.parquet"
+    with dgrec.Recorder(path) as recorder:
+        recorder.mark("lamp", text="on", self=1)
+    with dgrec.open(path) as session:
+        (event,) = session.metadata["events"]
+    assert (event["text"], event["details"]) == ("lamp", {"text": "on", "self": 1})
+
+
 def test_files_of_before_read_as_before(tmp_path: Path) -> None:
     for name in ("format-1.parquet", "format-1-killed.arrows"):
         assert logged(DATA / name) == {}
@@ -363,7 +407,7 @@ def test_sessions_with_and_without_the_column_are_asked_together(tmp_path: Path)
 
 
 def test_parts_of_an_earlier_version_are_continued(tmp_path: Path) -> None:
-    columns = tuple(name for name in SCHEMA.names if name != "signals")
+    columns = tuple(name for name in SCHEMA.names if name not in LATER_COLUMNS)
     metadata = new_metadata()
     output = tmp_path / "s.parquet"
     Earlier(metadata=metadata, columns=columns).check(output, metadata)
@@ -547,6 +591,7 @@ def test_info_counts_them(marked: Path) -> None:
         assert describe(session)["signals"] == {}
 
 
+@pytest.mark.slow
 def test_the_report_draws_them(marked: Path, tmp_path: Path) -> None:
     output = tmp_path / "report.html"
     with dgrec.open(marked) as session:
@@ -570,6 +615,7 @@ def test_the_report_draws_them(marked: Path, tmp_path: Path) -> None:
     assert lines == [[{"time": pytest.approx(second), "second": second, "mark": "lamp <b>on"}]]
 
 
+@pytest.mark.slow
 def test_a_report_without_signals_does_not_mention_them(tmp_path: Path) -> None:
     path, output = write_session(tmp_path / "s.parquet", make_rows(30)), tmp_path / "report.html"
     with dgrec.open(path) as session:
@@ -580,6 +626,7 @@ def test_a_report_without_signals_does_not_mention_them(tmp_path: Path) -> None:
     assert "Latency over time" in page
 
 
+@pytest.mark.slow
 def test_a_plot_of_them_is_a_picture(marked: Path, tmp_path: Path) -> None:
     output = tmp_path / "signals.png"
     with dgrec.open(marked) as session:

@@ -685,6 +685,7 @@ def test_no_frame_is_lost_between_parts(looped: Any) -> None:
     assert metadata["end_reason"] == session.metadata["end_reason"] == "limit"
 
 
+@pytest.mark.slow
 def test_results_come_back_across_parts(looped: Any) -> None:
     seen, _, session = looped
     assert any(one.results for one in seen)
@@ -695,6 +696,7 @@ def test_results_come_back_across_parts(looped: Any) -> None:
             assert (session.result(index).overlay(one.image) == one.overlay).all()
 
 
+@pytest.mark.slow
 def test_each_part_is_a_session(looped: Any) -> None:
     _, _, session = looped
     position = 0

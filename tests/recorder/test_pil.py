@@ -68,8 +68,16 @@ def test_every_frame_and_its_result(pil: LoadedModel, tmp_path: Path) -> None:
 def test_videos_have_the_colors_of_the_source(dgrec: Command) -> None:
     """Unless it is said otherwise, PySDK takes a frame of OpenCV for RGB there."""
     done = dgrec.record(
-        *("--source", "sample", "--output", "s.parquet", "--max-frames", "110"),
-        *("--property", "image_backend=pil", "--video", "both"),
+        "--source",
+        "sample",
+        "--output",
+        "s.parquet",
+        "--max-frames",
+        "110",
+        "--property",
+        "image_backend=pil",
+        "--video",
+        "both",
     )
     assert done.returncode == 0, done.stderr
     assert "--property input_numpy_colorspace=BGR" in done.stderr
@@ -93,8 +101,14 @@ def test_videos_have_the_colors_of_the_source(dgrec: Command) -> None:
 def test_a_model_told_that_frames_are_bgr_is_not_warned_about(dgrec: Command) -> None:
     for colors, warned in (("BGR", False), ("RGB", True)):
         done = dgrec.record(
-            *("--source", "sample", "--output", f"{colors}.parquet", "--max-frames", "1"),
-            *("--property", f"input_numpy_colorspace={colors}"),
+            "--source",
+            "sample",
+            "--output",
+            f"{colors}.parquet",
+            "--max-frames",
+            "1",
+            "--property",
+            f"input_numpy_colorspace={colors}",
         )
         assert done.returncode == 0, done.stderr
         assert ("input_numpy_colorspace" in done.stderr) is warned

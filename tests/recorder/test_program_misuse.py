@@ -47,6 +47,35 @@ def test_the_program_may_change_its_folder(tmp_path: Path, monkeypatch: pytest.M
         assert len(session) == 2
 
 
+def test_watching_without_a_block_lasts_until_the_recorder_is_closed(output: Path) -> None:
+    model = double()
+    own = dict(vars(model))
+    with dgrec.Recorder(output) as recorder:
+        recorder.watch(model)
+        assert len(list(model.predict_batch([IMAGE] * 2))) == 2
+        with pytest.raises(dgrec.ConfigError, match="watched already"):
+            recorder.watch(model)
+    assert len(list(model.predict_batch([IMAGE] * 3))) == 3
+    assert vars(model).keys() == own.keys()
+    with pytest.raises(dgrec.DgrecError, match="closed"):
+        recorder.watch(model)
+
+    with dgrec.open(output) as session:
+        assert len(session) == 2
+
+
+def test_a_block_can_be_entered_again(output: Path) -> None:
+    model = double()
+    with dgrec.Recorder(output) as recorder:
+        watch = recorder.watch(model)
+        for _ in range(2):
+            with watch:
+                list(model.predict_batch([IMAGE]))
+            list(model.predict_batch([IMAGE]))
+    with dgrec.open(output) as session:
+        assert len(session) == 2
+
+
 def test_a_loop_that_outlasts_the_watching_goes_on(output: Path) -> None:
     model, reached, may_go_on = double(), threading.Event(), threading.Event()
     seen: list[Any] = []
@@ -115,6 +144,7 @@ def test_a_model_with_a_list_and_arguments_of_its_own(output: Path) -> None:
         assert len(session) == 2
 
 
+@pytest.mark.slow
 def test_a_result_that_is_changed_all_the_time_is_not_lost(output: Path) -> None:
     model = double()
     with dgrec.Recorder(output) as recorder, recorder.watch(model):
@@ -251,6 +281,7 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_processes_at_once_are_all_recorded(
     recorded: Any, capfd: pytest.CaptureFixture[str], method: str
@@ -282,6 +313,7 @@ def test_processes_at_once_are_all_recorded(
     assert [verify(each.path) for each in found] == [[]] * 3
 
 
+@pytest.mark.slow
 def test_an_odd_program_is_not_disturbed(recorded: Any, capfd: pytest.CaptureFixture[str]) -> None:
     code, found = recorded(
         """
@@ -297,6 +329,7 @@ def test_an_odd_program_is_not_disturbed(recorded: Any, capfd: pytest.CaptureFix
     assert sorted(each.frames for each in found) == [1, 5]
 
 
+@pytest.mark.slow
 def test_a_program_that_removes_the_folder(recorded: Any) -> None:
     assert recorded("import shutil; shutil.rmtree(os.environ['DGREC_RECORD']); sys.exit(6)") == (
         6,
@@ -319,6 +352,7 @@ def test_what_is_no_program(tmp_path: Path, text: str, mode: int, what: str) -> 
         run_program([str(script)], tmp_path / "recorded", RecordingOptions())
 
 
+@pytest.mark.slow
 def test_a_recorder_that_is_dropped_is_sealed_at_the_end(tmp_path: Path) -> None:
     command = write_program(
         tmp_path,
@@ -342,6 +376,7 @@ def test_a_recorder_that_is_dropped_is_sealed_at_the_end(tmp_path: Path) -> None
             assert [event["text"] for event in session.metadata["events"]] == ["begin"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "block", ["for result in stream", "with stream:\n    for result in stream"]
 )

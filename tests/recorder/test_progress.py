@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dgrec.format import StartLosses, build_batch
 from dgrec.recorder.progress import Progress
-from dgrec.recorder.writing.start_losses import StartLosses
 from tests.factory import losses_of, make_row, rate_of
 from tests.replay.conftest import uneven_rows
 
@@ -38,11 +38,11 @@ def test_losses_at_the_start_are_those_of_the_library() -> None:
     for seed in range(3):
         rows = uneven_rows(200, seed=seed)
         counted = StartLosses()
-        for row in rows:
-            counted.add(row)
-        assert counted.counts["dropped_at_start"] == losses_of(rows)["at_start"]
-    late = make_row(0, completed_ns=10**19, dropped_queue=3)
+        for start in range(0, len(rows), 7):
+            counted.add(build_batch(rows[start : start + 7], start))
+        assert counted.counts()["dropped_at_start"] == losses_of(rows)["at_start"]
+    late = make_row(0, completed_ns=9 * 10**18, dropped_queue=3)
     counted = StartLosses()
-    counted.add(late)
-    counted.add(make_row(1, dropped_camera=2))
-    assert counted.counts["dropped_at_start"] == 5
+    counted.add(build_batch([late], 0))
+    counted.add(build_batch([make_row(1, dropped_camera=2)], 1))
+    assert counted.counts()["dropped_at_start"] == 5

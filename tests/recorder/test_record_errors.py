@@ -16,7 +16,7 @@ import pytest
 from dgrec import sample
 from dgrec.errors import OutputError
 from dgrec.format import JournalWriter
-from dgrec.recorder.outputs import check_target
+from dgrec.publishing import check_target
 from dgrec.recorder.recovery import left_behind
 from dgrec.recorder.sources import named_sources, parse_source
 from dgrec.session import Session

@@ -93,7 +93,8 @@ def test_the_token_is_used_and_not_told(dgrec: Command) -> None:
             "--zoo-url",
             f"https://a:{PASSWORD}@127.0.0.1:9/o/z",
         ),
-        *("--inference-host-address", "@cloud"),
+        "--inference-host-address",
+        "@cloud",
         env={"DEGIRUM_CLOUD_TOKEN": TOKEN},
     )
     assert error_of(done).startswith("m: cannot be loaded: ")
@@ -103,8 +104,16 @@ def test_the_token_is_used_and_not_told(dgrec: Command) -> None:
 @pytest.mark.slow
 def test_a_recording_does_not_hold_the_token(dgrec: Command) -> None:
     done = dgrec.record(
-        *("--source", "sample", "--max-frames", "2", "--output", "s.parquet"),
-        *("--model-name", sample.MODEL_NAME, "--zoo-url", str(sample.ZOO)),
+        "--source",
+        "sample",
+        "--max-frames",
+        "2",
+        "--output",
+        "s.parquet",
+        "--model-name",
+        sample.MODEL_NAME,
+        "--zoo-url",
+        str(sample.ZOO),
         env={"DEGIRUM_CLOUD_TOKEN": TOKEN},
     )
     assert done.returncode == 0, done.stderr

@@ -28,8 +28,16 @@ def clip(dgrec: Command) -> Path:
 @pytest.mark.slow
 def test_each_source_has_its_own_session(dgrec: Command, clip: Path) -> None:
     done = dgrec.record(
-        *("--source", "sample", "--source", clip.name),
-        *("--output", "{source}-s.parquet", "--every", "7", "--max-frames", "30"),
+        "--source",
+        "sample",
+        "--source",
+        clip.name,
+        "--output",
+        "{source}-s.parquet",
+        "--every",
+        "7",
+        "--max-frames",
+        "30",
     )
     assert done.returncode == 0, done.stderr
     with (
@@ -52,8 +60,14 @@ def test_each_source_has_its_own_session(dgrec: Command, clip: Path) -> None:
 @pytest.mark.slow
 def test_one_that_cannot_be_opened_is_left_out(dgrec: Command) -> None:
     done = dgrec.record(
-        *("--source", "cam97", "--source", "sample"),
-        *("--output", "{source}.parquet", "--max-frames", "5"),
+        "--source",
+        "cam97",
+        "--source",
+        "sample",
+        "--output",
+        "{source}.parquet",
+        "--max-frames",
+        "5",
     )
     assert done.returncode == 1
     assert done.stderr.count("Error: ") == 1
@@ -79,8 +93,17 @@ def test_one_that_is_lost_does_not_stop_the_others(dgrec: Command) -> None:
     camera.start()
     try:
         process = dgrec.start(
-            *("--source", camera.url, "--source", "sample", "--loop"),
-            *("--output", "{source}.parquet", "--reconnect-for", "0", "--stall-timeout", "2"),
+            "--source",
+            camera.url,
+            "--source",
+            "sample",
+            "--loop",
+            "--output",
+            "{source}.parquet",
+            "--reconnect-for",
+            "0",
+            "--stall-timeout",
+            "2",
         )
         journals = _wait_for_two_journals(dgrec.folder)
         camera.kill()
@@ -108,7 +131,13 @@ def test_one_that_is_lost_does_not_stop_the_others(dgrec: Command) -> None:
 @pytest.mark.slow
 def test_a_signal_ends_all(dgrec: Command, clip: Path) -> None:
     process = dgrec.start(
-        *("--source", "sample", "--source", clip.name, "--loop", "--output", "{source}.parquet")
+        "--source",
+        "sample",
+        "--source",
+        clip.name,
+        "--loop",
+        "--output",
+        "{source}.parquet",
     )
     _wait_for_two_journals(dgrec.folder)
     os.killpg(process.pid, signal.SIGTERM)
@@ -128,7 +157,7 @@ def test_a_signal_ends_all(dgrec: Command, clip: Path) -> None:
         (["--source", "sample", "--source", "sample"], "given twice"),
         (["--source", "sample", "--source", "cam0", "--output", "a.parquet"], "{source}"),
         (["--source", "sample", "--source", "cam0", "--display"], "--display takes one source"),
-        (["--source", "sample", "--source", "cam0", "--publish", "-"], "--publish takes one"),
+        (["--source", "sample", "--source", "cam0", "--publish", "-"], "--publish - takes one"),
     ],
 )
 def test_usage(dgrec: Command, arguments: list[str], expected: str) -> None:

@@ -11,10 +11,14 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+import psutil
 import pytest
 
 from dgrec.errors import SessionError
 from dgrec.format import is_being_written
+from dgrec.recorder.model import LoadedModel
+from dgrec.recorder.signals import StopSignals
 from dgrec.session import Session
 from tests.recorder.command import Command, names
 from tests.recorder.zoo import broken_model
@@ -148,3 +152,21 @@ def test_a_signal_while_the_model_loads_leaves_nothing(dgrec: Command, start: St
     assert process.returncode == 128 + signal.SIGTERM
     assert "Traceback" not in stderr
     assert names(dgrec.folder) == []
+
+
+@pytest.mark.slow
+def test_other_models_of_the_process_keep_their_worker(loaded: LoadedModel) -> None:
+    """A command that ends within a program leaves what the program runs alone."""
+    loaded.model.predict(np.zeros((128, 128, 3), np.uint8))
+    workers = [
+        child
+        for child in psutil.Process().children()
+        if child.status() != psutil.STATUS_ZOMBIE
+        and any("pproc_worker" in part for part in child.cmdline())
+    ]
+    with StopSignals():
+        pass
+    assert workers
+    assert all(
+        worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in workers
+    )

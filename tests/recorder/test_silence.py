@@ -117,6 +117,7 @@ def test_results_come_out_while_there_is_no_frame(
             assert_same(result, session.result(index).results)
 
 
+@pytest.mark.slow
 def test_results_do_not_wait_for_frames_that_are_left_out(
     loaded: LoadedModel, images: list[Any], tmp_path: Path
 ) -> None:

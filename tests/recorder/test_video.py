@@ -30,7 +30,8 @@ from dgrec.recorder.sources import FileSource, Frame, FrameSource, open_source, 
 from dgrec.recorder.video import encoder as video_module
 from dgrec.recorder.video import find_codec, video_options
 from dgrec.recorder.video.codecs import CODECS
-from dgrec.recorder.video.file import EncodedVideo, _CountedFile, drop_torn_end, frame_stamps
+from dgrec.recorder.video.file import EncodedVideo, _CountedFile
+from dgrec.recorder.video.mp4 import drop_torn_end, frame_stamps
 from dgrec.recorder.writing import parts as parts_module
 from dgrec.replay.verify import verify
 from dgrec.session import Session
@@ -302,6 +303,7 @@ def test_split_by_the_size_of_the_video(tmp_path: Path) -> None:
         check(tmp_path / part.metadata["video"][0]["file"], rows_of(part.path))
 
 
+@pytest.mark.slow
 def test_parts_are_removed_with_their_videos(tmp_path: Path) -> None:
     splitting = Splitting(every_s=0.4, keep=Retention(total=300_000))
     _, metadata = run(

@@ -97,8 +97,14 @@ def test_a_model_of_a_zoo_on_http_runs_here(dgrec: Command) -> None:
     line = ("--source", "sample", "--max-frames", "80", "--output")
     with Hub() as hub:
         done = dgrec.record(
-            *(*line, "hub.parquet", "--model-name", NAME, "--zoo-url", hub.url),
-            *("--inference-host-address", "@local"),
+            *line,
+            "hub.parquet",
+            "--model-name",
+            NAME,
+            "--zoo-url",
+            hub.url,
+            "--inference-host-address",
+            "@local",
             env={"DEGIRUM_CLOUD_TOKEN": "a_token", "NO_PROXY": "127.0.0.1"},
         )
     assert done.returncode == 0, done.stderr
@@ -187,7 +193,11 @@ def test_a_folder_is_refused_where_it_would_leave_this_machine(
             "file:///no/zoo",
             "ftp://192.0.2.1/a/b",
         ),
-        *("http://[::1/a/b", "a\0/b", "a" * 5000, "C:\\zoo", "aiserver://192.0.2.1"),
+        "http://[::1/a/b",
+        "a\0/b",
+        "a" * 5000,
+        "C:\\zoo",
+        "aiserver://192.0.2.1",
     ],
 )
 @pytest.mark.parametrize("host", ["@local", "@cloud"])

@@ -28,12 +28,19 @@ from tests.replay.conftest import uneven_rows
 MS = 1_000_000
 STAMPS = ("captured_at", "completed_at")
 DURATIONS = (
-    *("read_ms", "preprocess_ms", "inference_ms", "postprocess_ms", "latency_ms"),
+    "read_ms",
+    "preprocess_ms",
+    "inference_ms",
+    "postprocess_ms",
+    "latency_ms",
     "recorder_ms",
 )
 COUNTS = (
-    *("skipped_before", "dropped_before"),
-    *("dropped_camera", "dropped_queue", "dropped_writer"),
+    "skipped_before",
+    "dropped_before",
+    "dropped_camera",
+    "dropped_queue",
+    "dropped_writer",
 )
 
 

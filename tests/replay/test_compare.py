@@ -195,8 +195,15 @@ def test_a_copy_with_known_changes(dgrec: Run, base: Path, tmp_path: Path) -> No
     }
     words = shlex.split(first["command"])
     assert words == [
-        *("dgrec", "replay", str(base), "--side-by-side", str(new)),
-        *("--start", "800", "--end", "801"),
+        "dgrec",
+        "replay",
+        str(base),
+        "--side-by-side",
+        str(new),
+        "--start",
+        "800",
+        "--end",
+        "801",
     ]
 
 

@@ -180,8 +180,14 @@ def test_replay(dgrec: Run, parts: Path) -> None:
 def test_the_set_is_not_overwritten_with_an_answer(dgrec: Run, parts: Path, name: str) -> None:
     before = part_path(parts, 3).read_bytes()
     done = dgrec(
-        *("query", parts, "SELECT 1", "--format", "parquet", "--overwrite"),
-        *("--output", parts.with_name(name)),
+        "query",
+        parts,
+        "SELECT 1",
+        "--format",
+        "parquet",
+        "--overwrite",
+        "--output",
+        parts.with_name(name),
     )
     assert done.exit_code == 1
     assert "is the session itself" in done.stderr

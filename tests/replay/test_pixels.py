@@ -622,7 +622,9 @@ def test_each_part_has_its_own_video(tmp_path: Path) -> None:
     ]
     with dgrec.open(path) as session, Pixels(find_footage(session)) as pixels:
         assert [file.name for file in pixels.footage.files] == [
-            *("s-0001.mp4", "s-0003.mp4", "s-0004.mp4")
+            "s-0001.mp4",
+            "s-0003.mp4",
+            "s-0004.mp4",
         ]
         for frame in (99, 0, 55, 29, 91, 50):
             image = pixels.frame(session.row(frame))

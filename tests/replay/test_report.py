@@ -190,6 +190,7 @@ def test_statements_run_as_they_stand(sample_report: Path) -> None:
             reader.rows(html.unescape(statement))
 
 
+@pytest.mark.slow
 def test_strip_shows_the_slowest(sample_report: Path) -> None:
     page = Page(sample_report.read_text())
     pictures = [values for tag, values in page.tags if tag == "img"]
@@ -487,8 +488,20 @@ def test_what_was_recorded_is_never_overwritten(
 
 
 WHOLE = [
-    *("latency", "histogram", "stages", "pipeline", "load", "throughput", "detections"),
-    *("stage-table", "losses", "late", "stalls", "labels", "warm-up", "recording"),
+    "latency",
+    "histogram",
+    "stages",
+    "pipeline",
+    "load",
+    "throughput",
+    "detections",
+    "stage-table",
+    "losses",
+    "late",
+    "stalls",
+    "labels",
+    "warm-up",
+    "recording",
 ]
 
 

@@ -329,7 +329,12 @@ def figures(sessions: Mapping[str, Session]) -> dict[str, Figures]:
         of_why(reader, sessions, lambda id_, *figure: add("of_why", names[id_], *figure))
     for name, session in sessions.items():
         for ask in (
-            *(of_numpy, of_stats, of_info, of_python, of_metadata, of_comparison),
+            of_numpy,
+            of_stats,
+            of_info,
+            of_python,
+            of_metadata,
+            of_comparison,
             of_follower,
         ):
             ask(session, functools.partial(add, ask.__name__, name))

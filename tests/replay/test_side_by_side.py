@@ -150,6 +150,7 @@ def test_sizes_that_differ(tmp_path: Path, clip: Path) -> None:
         assert image.shape[1] >= 2 * WIDTH
 
 
+@pytest.mark.slow
 def test_each_side_is_filtered_and_has_its_own_display(tmp_path: Path, clip: Path) -> None:
     first = session_of(tmp_path / "one.parquet", file_source(clip), [31, 30])
     second = session_of(tmp_path / "two.parquet", file_source(clip), [31])

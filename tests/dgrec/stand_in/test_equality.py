@@ -77,7 +77,7 @@ def test_every_type(name: str, is_timed: bool, output: Path) -> None:
     model = ScriptedModel(*OUTPUTS[name])
     model.measure_time = is_timed
     live = recorded(model, output, batch)
-    stand_in = dgrec.model(output, match="order")
+    stand_in = dgrec.model(output)
     stand_in.measure_time = is_timed
     check_same(list(batch(stand_in)), live)
     check_same(list(batch(stand_in)), live)  # once more, from the first frame
@@ -105,14 +105,14 @@ def test_overlay_settings_of_the_model_and_of_the_program(name: str, output: Pat
     for key, value in settings.items():
         setattr(model, key, value)
     live = recorded(model, output, batch)
-    check_same(list(batch(dgrec.model(output, match="order"))), live)
+    check_same(list(batch(dgrec.model(output))), live)
 
     others: dict[str, Any] = {
         "overlay_color": (1, 2, 250),
         "overlay_blur": "all",
         "overlay_show_labels": False,
     }
-    stand_in = dgrec.model(output, match="order", **others)
+    stand_in = dgrec.model(output, **others)
     for key, value in others.items():
         setattr(model, key, value)
     check_same(list(batch(stand_in)), list(batch(model.rewind())))
@@ -130,7 +130,7 @@ def test_frame_info(output: Path) -> None:
             yield result
 
     live = recorded(model, output, run)
-    check_same(list(run(dgrec.model(output, match="order"))), live)
+    check_same(list(run(dgrec.model(output))), live)
 
 
 def _of_pil(folder: Path) -> list[Any]:
@@ -169,7 +169,7 @@ def test_files_pictures_and_arrays(
     model.image_backend = backend
     model.save_model_image = saves_image
     live = recorded(model, output, lambda model: WAYS[way](model, folder))
-    stand_in = dgrec.model(output, match="order")
+    stand_in = dgrec.model(output)
     stand_in.save_model_image = saves_image
     assert stand_in.image_backend == backend
     given = list(WAYS[way](stand_in, folder))
@@ -184,7 +184,7 @@ def test_bytes(backend: str, output: Path) -> None:
     model.image_backend = backend
     data = [b"encoded 1", b"encoded 2"]
     live = recorded(model, output, lambda model: model.predict_batch(data))
-    given = list(dgrec.model(output, match="order").predict_batch(data))
+    given = list(dgrec.model(output).predict_batch(data))
     assert [result.image for result in given] == data
     assert [result.results for result in given] == [result.results for result in live]
 
@@ -194,7 +194,7 @@ def test_what_pysdk_refuses_is_refused(output: Path) -> None:
 
     model = ScriptedModel(*OUTPUTS["faces"])
     recorded(model, output, batch)
-    stand_in = dgrec.model(output, match="order")
+    stand_in = dgrec.model(output)
     for wrong in (picture(0)[..., 0], "nothing.png", 3.5, None):
         for each in (model, stand_in):
             with pytest.raises(DegirumException, match=r"Image|Failed|misconfig|not supported"):
@@ -210,7 +210,7 @@ def test_tensors(output: Path) -> None:
 
     live = recorded(model, output, run)
     assert live[0].image is None
-    given = list(run(dgrec.model(output, match="order")))
+    given = list(run(dgrec.model(output)))
     for one, other in zip(given, live, strict=True):
         assert type(one) is type(other)
         assert_equal(one.results, other.results)
@@ -220,13 +220,15 @@ def test_tensors(output: Path) -> None:
 def test_single_pictures_come_one_after_the_other(output: Path) -> None:
     model = ScriptedModel(*OUTPUTS["faces"])
     live = recorded(model, output, batch)
-    stand_in = dgrec.model(output, match="order")
+    stand_in = dgrec.model(output)
     with stand_in as entered:
         given = [entered.predict(picture(0)), *map(entered, pictures()[1:])]
     check_same(given, live)
     check_same(list(batch(stand_in)), live)
+    in_order = dgrec.model(output, match="order")
+    assert [in_order(picture(0)).results for _ in live] == [result.results for result in live]
     with pytest.raises(Exception, match=r"has 4 frames, and this is one more"):
-        stand_in(picture(0))
+        in_order(picture(0))
 
 
 def test_without_waiting(output: Path) -> None:
@@ -240,7 +242,7 @@ def test_without_waiting(output: Path) -> None:
     live = run(model)
     assert [result is None for result in live] == [True, False] * 4
     recorded(model.rewind(), output, run)
-    given = run(dgrec.model(output, match="order"))
+    given = run(dgrec.model(output))
     assert [result is None for result in given] == [True, False] * 4
     check_same(given[1::2], live[1::2])
 
@@ -249,7 +251,7 @@ def test_without_waiting(output: Path) -> None:
 def test_classes_that_are_yielded(chosen: Any, output: Path) -> None:
     model = ScriptedModel(*OUTPUTS["yolo"])
     recorded(model, output, batch)
-    stand_in = dgrec.model(output, match="order")
+    stand_in = dgrec.model(output)
     for each in (model.rewind(), stand_in):
         each.output_class_set = chosen
     check_same(list(batch(stand_in)), list(batch(model)))
@@ -259,7 +261,7 @@ def test_classes_that_were_not_recorded_are_refused(output: Path) -> None:
     model = ScriptedModel(*OUTPUTS["yolo"])
     model.output_class_set = ["person", "car"]
     live = recorded(model, output, batch)
-    stand_in = dgrec.model(output, match="order")
+    stand_in = dgrec.model(output)
     assert stand_in.output_class_set == ["car", "person"]
     check_same(list(batch(stand_in)), live)
     stand_in.output_class_set = [1]
@@ -293,7 +295,7 @@ def test_a_postprocessor_of_the_program(name: str, output: Path) -> None:
     model = ScriptedModel(*OUTPUTS[name])
     recorded(model, output, batch)
     own = Counted(model.get_inference_results_class())
-    stand_in = dgrec.model(output, match="order")
+    stand_in = dgrec.model(output)
     for each in (model.rewind(), stand_in):
         each.custom_postprocessor = own
     live, given = list(batch(model)), list(batch(stand_in))
@@ -306,7 +308,7 @@ def test_results_that_the_program_changed_are_those_of_the_frame_only(output: Pa
     """A program owns its results: those of the next run are as recorded."""
     model = ScriptedModel(*OUTPUTS["faces"])
     live = recorded(model, output, batch)
-    stand_in = dgrec.model(output, match="order")
+    stand_in = dgrec.model(output)
     before = copy.deepcopy([result.results for result in live])
     for result in batch(stand_in):
         for found in result.results:
@@ -321,7 +323,7 @@ def test_results_that_the_program_changed_are_those_of_the_frame_only(output: Pa
 def test_a_picture_that_was_not_recorded_can_have_an_empty_result(name: str, output: Path) -> None:
     model = ScriptedModel(*OUTPUTS[name])
     recorded(model, output, batch)
-    stand_in = dgrec.model(output, match="order", missing="empty", measure_time=True)
+    stand_in = dgrec.model(output, missing="empty", measure_time=True)
     results = list(stand_in.predict_batch(pictures(6)))
     assert len(results) == 6
     for result in results[4:]:
@@ -344,7 +346,7 @@ def test_what_a_model_says_of_itself(output: Path) -> None:
     model.input_pad_method = "stretch"
     model.input_letterbox_fill_color = (1, 2, 3)
     recorded(model, output, batch)
-    stand_in = dgrec.model(output, match="order")
+    stand_in = dgrec.model(output)
     different = {"model_info", "time_stats", "devices_available"}
     for name in sorted(set(dir(model)) - different):
         one, other = getattr(stand_in, name), getattr(model, name)
@@ -358,3 +360,18 @@ def test_what_a_model_says_of_itself(output: Path) -> None:
     stand_in.devices_selected = [0, 1, 2]
     assert stand_in.device_type == "TFLITE/CPU"
     check_same(list(batch(stand_in)), list(batch(model.rewind())))
+
+
+def test_settings_of_the_input_may_be_set_but_not_used(output: Path) -> None:
+    model = ScriptedModel(*OUTPUTS["faces"])
+    live = recorded(model, output, batch)
+    stand_in = dgrec.model(output)
+    assert stand_in.input_pad_method == "letterbox"
+    stand_in.input_pad_method = "stretch"
+    assert stand_in.input_pad_method == "stretch"
+    with pytest.raises(dgrec.ModelError, match="recorded with letterbox"):
+        list(batch(stand_in))
+    stand_in.input_pad_method = "letterbox"
+    check_same(list(batch(stand_in)), live)
+    with pytest.raises(dgrec.ModelError, match="recorded with FaceDetection"):
+        stand_in.output_postprocess_type = "None"

@@ -14,11 +14,13 @@ from degirum.exceptions import DegirumException
 from degirum_tools import ModelSpec, attach_analyzers
 
 import dgrec
+from dgrec import sample
 from dgrec.format import Metadata
 from tests.analyzed import everything
 from tests.dgrec.stand_in.scripted import OUTPUTS, ScriptedModel, pictures
 from tests.dgrec.stand_in.test_equality import batch, check_same, recorded
 from tests.factory import new_metadata, write_session
+from tests.recorder.command import Command
 
 
 def connect(path: Path | str) -> Any:
@@ -145,7 +147,7 @@ def test_a_device_that_nobody_has_is_no_obstacle(tmp_path: Path) -> None:
         described: Metadata = {"name": f"m{number}", "result_type": "Detection", "device": device}
         metadata = {**new_metadata(f"s{number}"), "model": described}
         write_session(tmp_path / f"s{number}.parquet", [], metadata=metadata)
-    found = connect(tmp_path)
+    found = connect(f"{tmp_path}?match=order")
     assert len(found.list_models()) == 8
     assert set(found.supported_device_types()) == {"HAILORT/HAILO8L", "DGREC/SESSION"}
     assert found.load_model("s1").device_type == "DGREC/SESSION"
@@ -222,6 +224,24 @@ def test_analyzers_of_a_recording_of_a_recording(tmp_path: Path) -> None:
         for frame, result in zip(other, live, strict=True):
             assert frame.results == result.results
             assert frame.overlay(result.image).tobytes() == result.image_overlay.tobytes()
+
+
+@pytest.mark.slow
+def test_dgrec_record_of_a_recording(tmp_path: Path) -> None:
+    record = Command(tmp_path).record
+    zoo = ["--inference-host-address", "@dgrec", "--zoo-url", str(sample.SESSION.parent)]
+    options = ["--source", "sample", "--max-frames", "240", *zoo, "--model-name"]
+    assert record(*options, "session", "-o", "again.parquet").returncode == 0
+    with dgrec.open(sample.SESSION) as one, dgrec.open(tmp_path / "again.parquet") as other:
+        pairs = list(zip(one, other, strict=False))
+        assert len(pairs) == 240
+        assert any(first.results for first, _ in pairs)
+        for first, second in pairs:
+            assert (first.results, first.timing) == (second.results, second.timing)
+    failed = record(*options, "sessoin", "-o", "other.parquet")
+    assert failed.returncode == 1
+    assert "sessoin: is not in the zoo" in failed.stderr
+    assert "has session" in failed.stderr
 
 
 # --- where PySDK finds it ---

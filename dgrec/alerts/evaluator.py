@@ -1,0 +1,190 @@
+"""When rules hold, frame by frame: the same while recording and for a recording.
+
+Time is that of the results: a frame counts at the moment at which its result came out, in whole
+microseconds, as rows hold it.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from dgrec.alerts.rule import ROW_VALUES, WINDOW_S, Rule, Value, window_values
+
+__all__ = ["Alert", "AlertFrame", "Evaluator"]
+
+_WINDOW_US = WINDOW_S * 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class AlertFrame:
+    """What rules ask of a frame.
+
+    Args:
+        completed_us: When the result came out, in microseconds since 1970.
+        values: The numbers of its row (`ROW_VALUES`); None or NaN: unknown.
+        results: Its detections.
+    """
+
+    completed_us: int
+    values: Mapping[str, float | None]
+    results: Any
+
+
+@dataclass(slots=True)
+class Alert:
+    """A stretch of time in which a rule held.
+
+    Args:
+        name: Of the rule.
+        since_us: When its condition began to hold.
+        fired_us: When it had held for long enough.
+        ended_us: When it ceased to hold; None: it still did at the end.
+        source_frame: The frame at which it fired; None: no frame had come for too long.
+    """
+
+    name: str
+    since_us: int
+    fired_us: int
+    source_frame: int | None = None
+    ended_us: int | None = None
+
+
+@dataclass(slots=True)
+class _State:
+    rule: Rule
+    since_us: int | None = None
+    alert: Alert | None = None
+
+
+class Evaluator:
+    """Follows rules over the frames of one recording, in their order.
+
+    Args:
+        on_change: Called with each alert that has fired or ended.
+    """
+
+    def __init__(self, rules: Sequence[Rule], on_change: Callable[[Alert], None]) -> None:
+        self._states = [_State(rule) for rule in rules]
+        self._on_change = on_change
+        wanted = {value for rule in rules for value in rule.values}
+        self._wanted = sorted(wanted, key=repr)
+        self._windows = _Windows(wanted)
+        self._last_us: int | None = None
+
+    def frame(self, frame: AlertFrame, source_frame: int) -> None:
+        """Take the next frame."""
+        now = frame.completed_us
+        self.until(now)
+        self._last_us = now
+        self._windows.add(frame)
+        values = {value: self._value(value, frame) for value in self._wanted}
+        for state in self._states:
+            if state.rule.missing_s:
+                self._end(state, now)
+                continue
+            if not state.rule.holds(values):
+                state.since_us = None
+                self._end(state, now)
+                continue
+            if state.since_us is None:
+                state.since_us = now
+            if state.alert is None and now - state.since_us >= state.rule.lasting_s * 1e6:
+                self._fire(state, Alert(state.rule.name, state.since_us, now, source_frame))
+
+    def until(self, now_us: int) -> None:
+        """Take notice of the time: no frame has come since the last one."""
+        if self._last_us is None:
+            return
+        for state in self._states:
+            missing_us = round(state.rule.missing_s * 1e6)
+            if missing_us and state.alert is None and now_us - self._last_us >= missing_us:
+                fired = self._last_us + missing_us
+                self._fire(state, Alert(state.rule.name, self._last_us, fired))
+
+    # --- inside ---
+
+    def _fire(self, state: _State, alert: Alert) -> None:
+        state.alert = alert
+        self._on_change(alert)
+
+    def _end(self, state: _State, now_us: int) -> None:
+        if state.alert is not None:
+            state.alert.ended_us = now_us
+            self._on_change(state.alert)
+            state.alert = None
+
+    def _value(self, value: Value, frame: AlertFrame) -> float | None:
+        if value.name in ROW_VALUES:
+            return _known(frame.values.get(value.name))
+        if value.name in ("count", "best"):
+            scores = list(_scores(frame.results, value.label))
+            if value.name == "count":
+                return float(len(scores))
+            return max((score for score in scores if score is not None), default=None)
+        return self._windows.value(value.name)
+
+
+def _known(number: float | None) -> float | None:
+    return None if number is None or math.isnan(number) else float(number)
+
+
+def _scores(results: Any, label: str | None) -> Iterator[float | None]:
+    for item in results if isinstance(results, list) else ():
+        if isinstance(item, Mapping) and (label is None or item.get("label") == label):
+            score = item.get("score")
+            if isinstance(score, numbers.Real) and not isinstance(score, bool):
+                yield _known(float(score))
+            else:
+                yield None
+
+
+@dataclass
+class _Window:
+    """The known values of the last seconds, with their stamps."""
+
+    stamps: deque[int] = field(default_factory=deque)
+    values: deque[float] = field(default_factory=deque)
+
+    def add(self, now_us: int, number: float | None) -> None:
+        if number is not None:
+            self.stamps.append(now_us)
+            self.values.append(number)
+        while self.stamps and self.stamps[0] <= now_us - _WINDOW_US:
+            self.stamps.popleft()
+            self.values.popleft()
+
+
+class _Windows:
+    """Values over the last seconds: rates, and quantiles of a row's numbers."""
+
+    def __init__(self, wanted: set[Value]) -> None:
+        self._quantiles = {
+            name: wanted_one
+            for name, wanted_one in window_values().items()
+            if Value(name) in wanted
+        }
+        self._of = {value: _Window() for value, _ in self._quantiles.values()}
+        self._frames = _Window() if Value("fps") in wanted else None
+
+    def add(self, frame: AlertFrame) -> None:
+        for name, window in self._of.items():
+            window.add(frame.completed_us, _known(frame.values.get(name)))
+        if self._frames is not None:
+            self._frames.add(frame.completed_us, 1.0)
+
+    def value(self, name: str) -> float | None:
+        if name == "fps":
+            assert self._frames is not None
+            stamps = self._frames.stamps
+            span = stamps[-1] - stamps[0]
+            return (len(stamps) - 1) / span * 1e6 if span else None
+        value, quantile = self._quantiles[name]
+        values = self._of[value].values
+        return float(np.quantile(values, quantile)) if values else None

@@ -1,0 +1,98 @@
+"""What rules ask of frames, from rows that are being recorded and from a session."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dgrec.alerts.evaluator import Alert, AlertFrame, Evaluator
+from dgrec.alerts.rule import ROW_VALUES, Rule
+from dgrec.format import STAGE_KEYS, Row, milliseconds, utc_ns
+from dgrec.session import Session
+
+__all__ = ["alerts_of", "frame_of"]
+
+_LEAVES = ("label", "score", "extra")
+
+
+def frame_of(row: Row) -> AlertFrame:
+    """Return what rules ask of a row that is being recorded."""
+    timing = row.timing
+    values: dict[str, float | None] = {
+        "latency_ms": (
+            milliseconds(row.completed_ns - row.captured_ns) if row.is_capture_known else None
+        ),
+        "read_ms": milliseconds(row.read_ns),
+        "dropped_before": row.dropped_camera + row.dropped_queue + row.dropped_writer,
+        "skipped_before": row.skipped_before,
+    }
+    for name, keys in STAGE_KEYS.items():
+        values[name] = next((timing[key] for key in keys if key in timing), None)
+    return AlertFrame(row.completed_ns // 1000, values, row.results)
+
+
+def alerts_of(session: Session, rules: list[Rule]) -> list[Alert]:
+    """Return when rules would have fired in a session, in the order of their beginning.
+
+    Raises:
+        SessionError: Part of the session cannot be read.
+    """
+    found: list[Alert] = []
+
+    def take(alert: Alert) -> None:
+        if alert.ended_us is None:
+            found.append(alert)
+
+    evaluator = Evaluator(rules, take)
+    for frame, source_frame in _frames(session):
+        evaluator.frame(frame, source_frame)
+    with contextlib.suppress(TypeError, ValueError):  # unknown, or not a stamp
+        evaluator.until(utc_ns(dt.datetime.fromisoformat(session.ended_at or "")) // 1000)
+    return found
+
+
+def _frames(session: Session) -> Iterator[tuple[AlertFrame, int]]:
+    leaves = [f"detections.list.element.{name}" for name in _LEAVES]
+    columns = ["completed_at", "captured_at", "source_frame", "restore", *ROW_VALUES, *leaves]
+    position, metadata = 0, session.metadata
+    for batch in session.batches(columns):
+        results = _results(batch)
+        restores = batch.column("restore").to_pylist()
+        completed = batch.column("completed_at").cast(pa.int64()).to_pylist()
+        captured = batch.column("captured_at").cast(pa.int64()).to_pylist()
+        sources = batch.column("source_frame").to_pylist()
+        values = [batch.column(name).to_pylist() for name in ROW_VALUES]
+        for index, numbers in enumerate(zip(*values, strict=True)):
+            items: Any = results[index]
+            if items is None or '"results"' in (restores[index] or ""):
+                items = session.restored(session.row(position + index), metadata).results
+            stamp_us = completed[index] if completed[index] is not None else captured[index]
+            if stamp_us is not None:
+                frame = AlertFrame(stamp_us, dict(zip(ROW_VALUES, numbers, strict=True)), items)
+                yield frame, sources[index]
+        position += batch.num_rows
+
+
+def _results(batch: pa.RecordBatch) -> list[list[dict[str, Any]] | None]:
+    """Return label and score of each detection; None for frames with results of another form."""
+    lists = batch.column("detections")
+    flat = lists.flatten()
+    labels = pc.struct_field(flat, "label").to_pylist()
+    scores = pc.struct_field(flat, "score").to_pylist()
+    extras = pc.struct_field(flat, "extra").to_pylist()
+    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_pylist()
+    found: list[list[dict[str, Any]] | None] = []
+    start = 0
+    for length in lengths:
+        inside = range(start, start + length)
+        if any('"$value"' in (extras[index] or "") for index in inside):
+            found.append(None)
+        else:
+            found.append([{"label": labels[i], "score": scores[i]} for i in inside])
+        start += length
+    return found

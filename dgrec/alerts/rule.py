@@ -1,0 +1,257 @@
+"""Rules of alerts, as they are written.
+
+    rule        NAME=CONDITION [for TIME] | NAME=missing TIME
+    CONDITION   comparisons of numbers, joined by and, or, not and ( )
+    number      1.5, or a value: count('person'), count(), best('person'), latency_ms, inference_ms,
+                fps, latency_p95_ms, ...
+
+A comparison with a value that is unknown (a latency that nobody knows, the score of what is not
+there) does not hold, nor does its opposite by ``not``: see `holds`.
+"""
+
+from __future__ import annotations
+
+import ast
+import operator
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from dgrec.errors import ConfigError
+from dgrec.units import parse_time
+
+__all__ = ["FUNCTIONS", "ROW_VALUES", "WINDOW_S", "Rule", "Value", "parse_rule", "window_values"]
+
+#: Numbers of a row.
+ROW_VALUES: Final = (
+    "latency_ms",
+    "read_ms",
+    "preprocess_ms",
+    "inference_ms",
+    "postprocess_ms",
+    "dropped_before",
+    "skipped_before",
+)
+#: Values of one frame, with the label of what is counted; without one: of all detections.
+FUNCTIONS: Final = ("count", "best")
+#: Values of a window of time are of as many seconds, which end with the frame.
+WINDOW_S: Final = 10
+_QUANTILES: Final = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
+
+_NAME: Final = re.compile(r"[\w][\w .-]{0,60}\Z")
+_MISSING: Final = re.compile(r"missing\s+(?P<time>\S+)\Z")
+_FOR: Final = re.compile(r"(?P<condition>.*\S)\s+for\s+(?P<time>\S+)\Z", re.DOTALL)
+#: A rule that takes longer to read is not one that a person wrote.
+_LONGEST: Final = 1000
+
+_COMPARISONS: Final[dict[type, Callable[[float, float], bool]]] = {
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+}
+
+
+def window_values() -> dict[str, tuple[str, float]]:
+    """Return the values of a window by their names: (value of its rows, quantile)."""
+    return {
+        f"{value.removesuffix('_ms')}_{name}_ms": (value, quantile)
+        for value in ROW_VALUES
+        if value.endswith("_ms")
+        for name, quantile in _QUANTILES.items()
+    }
+
+
+_WINDOW_VALUES: Final = window_values()
+
+
+@dataclass(frozen=True)
+class Value:
+    """A value that a rule asks for.
+
+    Args:
+        name: A function or a name of the grammar.
+        label: Of what a function counts; None: of anything.
+    """
+
+    name: str
+    label: str | None = None
+
+
+#: Gives the value of each `Value`; None: unknown.
+Values = Mapping[Value, float | None]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule that has been read.
+
+    Args:
+        name: Of the alert.
+        text: As it was written.
+        lasting_s: How long its condition has to hold.
+        missing_s: How long no frame may come; 0: it has a condition.
+        values: What its condition asks for.
+    """
+
+    name: str
+    text: str
+    lasting_s: float
+    missing_s: float
+    values: frozenset[Value]
+    _condition: ast.expr | None
+
+    def holds(self, values: Values) -> bool:
+        """Return whether the condition holds; where that is unknown, it does not."""
+        return self._condition is not None and _truth(self._condition, values) is True
+
+
+def parse_rule(text: str) -> Rule:
+    """Return the rule that a text writes down.
+
+    Raises:
+        ConfigError: It is not a rule; the message says why.
+
+    Example:
+        >>> rule = parse_rule("crowd=count('person') >= 3 for 2s")
+        >>> rule.name, rule.lasting_s
+        ('crowd', 2.0)
+    """
+    name, equals, rest = text.partition("=")
+    name, rest = name.strip(), rest.strip()
+    if not equals or not _NAME.match(name) or not rest or rest.startswith("="):
+        raise ConfigError(
+            f"--alert {text!r}: write NAME=CONDITION, such as \"crowd=count('person') >= 3 for 2s\""
+        )
+    if len(rest) > _LONGEST:
+        raise ConfigError(f"--alert {name}: is longer than {_LONGEST:,} characters")
+    if match := _MISSING.match(rest):
+        return Rule(name, rest, 0.0, _time(name, match["time"]), frozenset(), None)
+    lasting_s, condition = 0.0, rest
+    if match := _FOR.match(rest):
+        condition, lasting_s = match["condition"], _time(name, match["time"])
+    try:
+        parsed = ast.parse(condition, mode="eval").body
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        raise ConfigError(
+            f"--alert {name}: {condition!r} is not a condition, such as latency_ms > 50"
+        ) from None
+    values: set[Value] = set()
+    _check_condition(name, parsed, values)
+    return Rule(name, rest, lasting_s, 0.0, frozenset(values), parsed)
+
+
+def _time(name: str, text: str) -> float:
+    try:
+        seconds = parse_time(text)
+    except ConfigError as error:
+        raise ConfigError(f"--alert {name}: {error}") from None
+    if not seconds:
+        raise ConfigError(f"--alert {name}: {text} is no time at all")
+    return seconds
+
+
+# --- reading ---
+
+
+def _check_condition(name: str, node: ast.expr, values: set[Value]) -> None:
+    if isinstance(node, ast.BoolOp):
+        for each in node.values:
+            _check_condition(name, each, values)
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        _check_condition(name, node.operand, values)
+    elif isinstance(node, ast.Compare) and all(type(op) in _COMPARISONS for op in node.ops):
+        for each in (node.left, *node.comparators):
+            _check_number(name, each, values)
+    else:
+        raise ConfigError(
+            f"--alert {name}: {_written(node)} is not a comparison, such as count('car') > 0"
+        )
+
+
+def _check_number(name: str, node: ast.expr, values: set[Value]) -> None:
+    if _constant(node) is not None:
+        return
+    value = _value(node)
+    if value is None:
+        known = ", ".join((*ROW_VALUES[:4], "fps", "latency_p95_ms"))
+        raise ConfigError(
+            f"--alert {name}: {_written(node)} is not a value; there are count('LABEL'), "
+            f"best('LABEL'), {known} and more (docs/alerts.md)"
+        )
+    values.add(value)
+
+
+def _constant(node: ast.expr) -> float | None:
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        number = _constant(node.operand)
+        return None if number is None else -number
+    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+        return float(node.value)  # type: ignore[arg-type]
+    return None
+
+
+def _value(node: ast.expr) -> Value | None:
+    if isinstance(node, ast.Name):
+        known = (*ROW_VALUES, "fps", *_WINDOW_VALUES)
+        return Value(node.id) if node.id in known else None
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.keywords:
+        return None
+    if node.func.id not in FUNCTIONS or len(node.args) > 1:
+        return None
+    if not node.args:
+        return Value(node.func.id)
+    label = node.args[0]
+    if isinstance(label, ast.Constant) and isinstance(label.value, str):
+        return Value(node.func.id, label.value)
+    return None
+
+
+def _written(node: ast.expr) -> str:
+    try:
+        return repr(ast.unparse(node))[:80]
+    except (RecursionError, ValueError):
+        return "this"
+
+
+# --- evaluating ---
+
+
+def _truth(node: ast.expr, values: Values) -> bool | None:
+    """Return whether a condition holds, by SQL's logic of three values."""
+    if isinstance(node, ast.BoolOp):
+        stops = isinstance(node.op, ast.Or)
+        known: bool | None = not stops
+        for each in node.values:
+            truth = _truth(each, values)
+            if truth is stops:
+                return stops
+            if truth is None:
+                known = None
+        return known
+    if isinstance(node, ast.UnaryOp):
+        truth = _truth(node.operand, values)
+        return None if truth is None else not truth
+    assert isinstance(node, ast.Compare)
+    left = _number(node.left, values)
+    result: bool | None = True
+    for op, each in zip(node.ops, node.comparators, strict=True):
+        right = _number(each, values)
+        if left is None or right is None:
+            result = None
+        elif not _COMPARISONS[type(op)](left, right):
+            return False
+        left = right
+    return result
+
+
+def _number(node: ast.expr, values: Values) -> float | None:
+    number = _constant(node)
+    if number is not None:
+        return number
+    value = _value(node)
+    assert value is not None
+    return values[value]

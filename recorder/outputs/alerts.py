@@ -1,0 +1,118 @@
+"""Alerts while recording: noted in the session, reported, and given to a command."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from dgrec.alerts import Alert, Evaluator, Rule, frame_of
+from dgrec.clock import Clock
+from dgrec.format import Event, Row, utc_text
+from dgrec.recorder.outputs.output import Output
+
+__all__ = ["Alerts"]
+
+#: How long the time without frames may go unnoticed.
+_TICK_S = 0.25
+#: Commands that run at once, at most: an alert that fires too often must not fill the machine.
+_MOST_COMMANDS = 8
+
+
+class Alerts(Output):
+    """Follows rules over a recording.
+
+    Args:
+        note: Puts an event into the session; called in this output's threads.
+        clock: The recording's.
+        say: Reports a line.
+        command: A program and its arguments, started for each alert that fires, with the alert in
+            its environment (``DGREC_ALERT``, ``DGREC_ALERT_RULE``, ``DGREC_ALERT_AT``); never
+            through a shell.
+    """
+
+    name = "alerts"
+    adds_events = True
+    #: Rows are small; none may be missed.
+    capacity = 100_000
+
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        note: Callable[[Event], None],
+        clock: Clock,
+        say: Callable[[str], None],
+        command: Sequence[str] = (),
+    ) -> None:
+        self._rules = {rule.name: rule for rule in rules}
+        self._evaluator = Evaluator(rules, self._changed)
+        self._note, self._clock, self._say = note, clock, say
+        self._command = list(command)
+        self._running: list[subprocess.Popen[bytes]] = []
+        self._lock = threading.Lock()
+        self._is_closing = threading.Event()
+        self._ticker = threading.Thread(target=self._tick, name="dgrec-alerts", daemon=True)
+
+    def start(self, metadata: Any) -> None:
+        if any(rule.missing_s for rule in self._rules.values()):
+            self._ticker.start()
+
+    def frame(self, row: Row, result: Any) -> None:
+        with self._lock:
+            self._evaluator.frame(frame_of(row), row.source_frame)
+
+    def close(self) -> None:
+        self._is_closing.set()
+        if self._ticker.is_alive():
+            self._ticker.join()
+
+    # --- inside ---
+
+    def _tick(self) -> None:
+        while not self._is_closing.wait(_TICK_S):
+            with self._lock:
+                self._evaluator.until(self._clock.now_ns() // 1000)
+
+    def _changed(self, alert: Alert) -> None:
+        rule = self._rules[alert.name]
+        if alert.ended_us is not None:
+            self._note(
+                {"kind": "alert_end", "at": utc_text(alert.ended_us * 1000), "text": alert.name}
+            )
+            self._say(f"alert {alert.name}: over")
+            return
+        event: Event = {
+            "kind": "alert",
+            "from": utc_text(alert.since_us * 1000),
+            "at": utc_text(alert.fired_us * 1000),
+            "text": alert.name,
+            "rule": rule.text,
+        }
+        if alert.source_frame is not None:
+            event["source_frame"] = alert.source_frame
+        self._note(event)
+        self._say(f"alert {alert.name}: {rule.text}")
+        self._run(alert, rule)
+
+    def _run(self, alert: Alert, rule: Rule) -> None:
+        if not self._command:
+            return
+        self._running = [each for each in self._running if each.poll() is None]
+        if len(self._running) >= _MOST_COMMANDS:
+            self._say(f"alert {alert.name}: {_MOST_COMMANDS} commands still run; none is started")
+            return
+        told = {
+            "DGREC_ALERT": alert.name,
+            "DGREC_ALERT_RULE": rule.text,
+            "DGREC_ALERT_AT": utc_text(alert.fired_us * 1000),
+        }
+        try:
+            self._running.append(
+                subprocess.Popen(
+                    self._command, env={**os.environ, **told}, stdin=subprocess.DEVNULL
+                )
+            )
+        except OSError as error:
+            self._say(f"--on-alert {self._command[0]}: cannot be started: {error.strerror}")

@@ -1,0 +1,61 @@
+"""`dgrec alerts`: when rules would have fired in recordings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from dgrec.options import NamedPath
+from dgrec.replay.options import output_options, say_damage
+
+__all__ = ["alerts_command"]
+
+
+@click.command(
+    "alerts",
+    short_help="Try rules of alerts on recordings: when would each have fired?",
+    epilog="Example: dgrec alerts session.parquet --alert \"crowd=count('face') >= 3 for 1s\"",
+)
+@click.argument("sessions", nargs=-1, required=True, type=NamedPath(path_type=Path))
+@click.option(
+    "--alert",
+    "rules",
+    multiple=True,
+    required=True,
+    metavar="NAME=RULE",
+    help='"crowd=count(\'person\') >= 3 for 2s", "slow=latency_p95_ms > 200 for 10s", '
+    '"silent=missing 30s". Repeatable. docs/alerts.md has the grammar.',
+)
+@output_options("table", "json", "markdown")
+def alerts_command(
+    sessions: tuple[Path, ...],
+    rules: tuple[str, ...],
+    form: str,
+    output: Path | None,
+    overwrite: bool,
+) -> None:
+    """Show when rules would have fired in SESSIONS (files, folders, globs in quotes).
+
+    The same rules fire live at the same frames: `dgrec record --alert NAME=RULE`.
+    """
+    from dgrec.alerts import parse_rule
+    from dgrec.errors import ConfigError
+    from dgrec.replay.alerts import try_rules, write_alerts
+    from dgrec.replay.output import open_output
+    from dgrec.session import open_sessions
+    from dgrec.terminal import echo
+
+    try:
+        parsed = [parse_rule(text) for text in rules]
+        if len({rule.name for rule in parsed}) < len(parsed):
+            raise ConfigError("--alert: two rules have the same name")
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None
+    opened = open_sessions(sessions, lambda line: echo(line, err=True), with_clips=True)
+    for session in opened:
+        say_damage(session)
+    tried = [try_rules(session, parsed) for session in opened]
+    keep = tuple(file for session in opened for file in (session.path, *session.files))
+    with open_output(output, overwrite=overwrite, keep=keep) as destination:
+        write_alerts(tried, parsed, form, destination)
