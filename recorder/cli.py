@@ -174,6 +174,12 @@ def _recording_options(
     show_default=True,
     help="Publish one of N frames.",
 )
+@click.option(
+    "--metrics",
+    default="",
+    metavar="[HOST:]PORT",
+    help="Serve figures for Prometheus at /metrics while recording (docs/publishing.md).",
+)
 @click.option("--publish-wait", is_flag=True, help="Wait for slow targets, where the source can.")
 @click.option(
     "--alert",
