@@ -73,6 +73,7 @@ class Server:
     def __init__(self, host: str, port: int) -> None:
         self.host, self.port = host, port
         self.users = 0
+        self._has_said_token = False
         self._guard = Guard(host)
         self._socket = _listening(host, port)
         self._routes: dict[str, Route] = {}
@@ -95,11 +96,6 @@ class Server:
         """The host and port, as an address has them."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
-    @property
-    def random_token(self) -> str:
-        """The token that requests have to name, if the user has not set one; "" for none."""
-        return "" if self._guard.has_own_token else self._guard.token
-
     def add(self, path: str, route: Route) -> None:
         """Answer requests for a path.
 
@@ -108,9 +104,20 @@ class Server:
         """
         if path in self._routes:
             raise OutputError(f"{self.address}{path} is served already; choose another path")
+        if not route.is_public:
+            self._say_token()
         self._routes[path] = route
         # Not before there is anything: clients that come meanwhile wait, and get it.
         asyncio.run_coroutine_threadsafe(self._listener.start_serving(), self._loop).result()
+
+    def _say_token(self) -> None:
+        if not self._has_said_token and self._guard.token and not self._guard.has_own_token:
+            self._has_said_token = True
+            echo(
+                f"{self.address} asks for this token: {self._guard.token} "
+                "(DGREC_TOKEN sets your own)",
+                err=True,
+            )
 
     def remove(self, path: str) -> None:
         """Answer requests for a path no more."""
@@ -224,12 +231,6 @@ def open_server(host: str, port: int) -> Server:
         server = _servers.get((host, port))
         if server is None:
             server = _servers[host, port] = Server(host, port)
-            if server.random_token:
-                echo(
-                    f"{server.address} asks for this token: {server.random_token} "
-                    "(DGREC_TOKEN sets your own)",
-                    err=True,
-                )
         server.users += 1
     return server
 

@@ -193,6 +193,24 @@ def test_recordings_share_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyP
         other.close()
 
 
+@pytest.mark.slow
+def test_other_addresses_need_no_token_of_metrics(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    port = free_port()
+    monkeypatch.delenv("DGREC_TOKEN", raising=False)
+    metrics = Metrics(f"0.0.0.0:{port}", "cam")
+    try:
+        assert scrape(port)["dgrec_frames_total",] == 0
+        assert get(port, "/metrics", "Host: evil.example")[0] == 403
+        assert capfd.readouterr().err == ""
+        with open_target(parse_target(f"sse://0.0.0.0:{port}"), {}):
+            assert get(port, "/sse")[0] == 401
+            assert "asks for this token" in capfd.readouterr().err
+    finally:
+        metrics.close()
+
+
 @pytest.mark.parametrize("text", ["", "x", "0", "65536", "host:", ":9100", "1.5", "٣"])
 def test_addresses_that_are_none(text: str) -> None:
     with pytest.raises(ConfigError, match="expected PORT or HOST:PORT"):
