@@ -5,17 +5,20 @@ from __future__ import annotations
 import copy
 import dataclasses
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from dgrec.analyzers import drawing_of, recorded_time
+from dgrec.analyzers import Notice, drawing_of, recorded_time
 from dgrec.errors import OverlayError, VideoError, first_line
 from dgrec.format import OVERLAY_SETTINGS, Metadata, RestoredFrame, restore, utc_ns
 from dgrec.overlay import as_pil, image_overlay, pysdk_result
 
-__all__ = ["OVERLAY_SETTINGS", "RecordedResult"]
+__all__ = ["OVERLAY_SETTINGS", "Notices", "RecordedResult"]
+
+#: When notifiers gave messages (microseconds since 1970, in order), and these by their names.
+Notices = tuple[np.ndarray[Any, Any], list[dict[str, str]]]
 
 
 class RecordedResult:
@@ -33,8 +36,14 @@ class RecordedResult:
         ['face', 'face', 'face']
     """
 
-    def __init__(self, row: Mapping[str, Any], metadata: Metadata) -> None:
+    def __init__(
+        self,
+        row: Mapping[str, Any],
+        metadata: Metadata,
+        notices: Callable[[], Notices] | None = None,
+    ) -> None:
         self.row = row
+        self._notices = notices
         self._metadata = metadata
         self._image: np.ndarray[Any, Any] | None = None
         self._labels: dict[Any, Any] | None = None
@@ -203,16 +212,29 @@ class RecordedResult:
             result = self.to_pysdk(picture, settings, labels)
             drawn = image_overlay(result)
             if drawing.analyzers:
+                notices = self._notices_shown() if drawing.has_notifiers else {}
                 if np.may_share_memory(drawn, image):
                     drawn = drawn.copy()
                 # Only analyzers of the user's may ask for the time.
                 with recorded_time(self.completed_ns if analyzers else None):
-                    drawn = drawing.draw(result, drawn)
+                    drawn = drawing.draw(result, drawn, notices)
             return drawn
         except VideoError:
             raise
         except Exception as error:  # PySDK and OpenCV raise anything for odd results
             raise OverlayError(f"frame {self.frame}: {first_line(error)}") from error
+
+    def _notices_shown(self) -> dict[str, Notice]:
+        """Return the last message of each notifier up to this frame."""
+        if self._notices is None or self.completed_ns is None:
+            return {}
+        found: dict[str, Notice] = {}
+        stamps, messages = self._notices()
+        upto = int(np.searchsorted(stamps, self.completed_ns // 1000, "right"))
+        for stamp, by_name in zip(stamps[:upto].tolist(), messages[:upto], strict=True):
+            age_s = (self.completed_ns // 1000 - stamp) / 1e6
+            found |= {name: Notice(text, age_s) for name, text in by_name.items()}
+        return found
 
     def analyzers_not_drawn(self, analyzers: Sequence[Any] = ()) -> tuple[str, ...]:
         """Return the classes of analyzers that ran, but that `overlay` cannot draw by itself."""

@@ -21,8 +21,9 @@ from dgrec.format import SCHEMA, DecodeError, Journal, Metadata
 from dgrec.paths import JOURNAL_SUFFIX
 from dgrec.session.file import RecordedFile, rows_of
 from dgrec.session.notebook import session_card
+from dgrec.session.notices import find_notices
 from dgrec.session.parts import Part, PartSet, first_frame
-from dgrec.session.result import RecordedResult
+from dgrec.session.result import Notices, RecordedResult
 from dgrec.units import counted
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Session:
         self.path = Path(path)
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._closed = False
+        self._found_notices: Notices | None = None
         self._rows: RecordedFile | PartSet
         try:
             self._rows = RecordedFile(self.path, check=check)
@@ -292,11 +294,19 @@ class Session:
             DamagedSessionError: The row does not hold what dgrec writes.
         """
         try:
-            return RecordedResult(row, self.metadata if metadata is None else metadata)
+            return RecordedResult(
+                row, self.metadata if metadata is None else metadata, self._notices
+            )
         except DecodeError as error:
             raise DamagedSessionError(
                 f"{self.path}: damaged: frame {row['frame']}: {error}"
             ) from None
+
+    def _notices(self) -> Notices:
+        """Return the messages of notifiers, which are drawn on later frames as well."""
+        if self._found_notices is None:
+            self._found_notices = find_notices(self.batches(["completed_at", "attributes"]))
+        return self._found_notices
 
     def row(self, position: int) -> dict[str, Any]:
         """Return the columns of one frame, by its position from 0."""

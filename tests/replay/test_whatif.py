@@ -116,6 +116,7 @@ def test_counts_are_those_of_plain_python(
     assert outcome.flicker == (single + gaps) / outcome.detections
 
 
+@pytest.mark.slow
 def test_agreement_is_that_of_compare(recorded: Path, tmp_path: Path) -> None:
     stricter = write(tmp_path / "stricter.parquet", lambda frame: kept_of(frame, 0.6))
     with dgrec.open(recorded) as session:
@@ -320,6 +321,7 @@ def test_boxes_without_a_score_or_with_an_angle_are_refused(
     assert "frame 0 has boxes with an angle" in result.output
 
 
+@pytest.mark.slow
 def test_crowded_frames_are_counted_without_flicker(tmp_path: Path) -> None:
     def crowd(frame: int) -> list[dict[str, Any]]:
         box = [0.0, 0.0, 9.0, 9.0]
