@@ -297,6 +297,30 @@ def test_tricks_with_paths_and_methods(port: int) -> None:
             assert junk.recv(12) in (b"HTTP/1.1 400", b"HTTP/1.0 400")
 
 
+def test_connections_that_ask_nothing_are_closed(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else 64 of them would keep out everybody."""
+    monkeypatch.setattr("dgrec.serving.server._KEEPALIVE_S", 0.2)
+    with opened(f"sse://127.0.0.1:{port}") as target:
+        for begin in (b"", b"GET /sse HTTP/1.1\r\nHost: local"):
+            with connection(port) as silent:
+                silent.sendall(begin)
+                assert silent.recv(1) == b""
+        # But not one that waits for messages.
+        with connection(port) as events:
+            events.sendall(f"GET /sse HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n".encode())
+            target.wait_for_client()
+            with connection(port) as silent:  # connected later, and closed before
+                assert silent.recv(1) == b""
+            target.send(b"found", "1")
+            answer = b""
+            while b"data: found\n\n" not in answer:
+                part = events.recv(4096)
+                assert part
+                answer += part
+
+
 @pytest.fixture
 def public_port(monkeypatch: pytest.MonkeyPatch, port: int) -> int:
     monkeypatch.delenv("DGREC_TOKEN", raising=False)
