@@ -86,8 +86,10 @@ def test_ten_thousand_frames_arrive_once_and_in_order(tmp_path: Path, port: int)
         path = record(tmp_path / "s.parquet", 10_000, target, waits=True)
     expected = messages_of(path)
     assert len(expected) == 10_000
-    assert first.messages == expected
-    assert second.messages == expected
+    for client in (first, second):
+        assert len(client.messages) == 10_000
+        is_same = client.messages == expected  # a difference of this many would take minutes
+        assert is_same
     assert (first.close_code, second.close_code) == (1001, 1001)
     assert notes_of(path) == []
 
