@@ -51,7 +51,9 @@ def publish(
             check_target(address.path, Path(session.path))
     names = {"session": session.path.stem, "source": _source(session)}
     with ExitStack() as stack:
-        targets = [stack.enter_context(open_target(each, names)) for each in addresses]
+        targets = [stack.enter_context(open_target(each, names, waits=True)) for each in addresses]
+        for target in targets:
+            target.wait_for_client()
         pace = _Pace(speed)
         for index, frame in enumerate(_frames(session)):
             if index % every:

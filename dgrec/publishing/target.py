@@ -22,6 +22,9 @@ class Target:
     def __init__(self) -> None:
         self.delivered = 0
 
+    def wait_for_client(self) -> None:
+        """Wait until somebody listens, where messages are served here."""
+
     def send(self, message: bytes, key: str) -> None:
         """Take a message; wait where the target takes no more for now.
 

@@ -309,6 +309,11 @@ def test_a_stalled_server_beside_a_healthy_one(tmp_path: Path) -> None:
         ("mqtt://host/topic?qos=7", "qos is 0, 1 or 2"),
         ("mqtt://host/topic?speed=7", "'speed' is not an option; expected qos, retain, client_id"),
         ("http://", "names no host"),
+        ("ws://host", "names no port to serve; expected ws://HOST:PORT"),
+        ("sse://host:0", "names no port to serve"),
+        ("ws://ann:word@host:8765", "clients need no login; DGREC_TOKEN sets a token"),
+        ("ws://host:8765/{nobody}", "names in a path are {source}, {session}"),
+        ("ws://host:8765?token=word", "'token' is not an option; expected origin"),
     ],
 )
 def test_bad_targets_are_refused_in_one_line(target: str, words: str) -> None:
