@@ -154,7 +154,8 @@ def _recording_options(
     multiple=True,
     metavar="TARGET",
     help="Publish a JSON message a frame while recording: - (standard output), a file (new, or "
-    "published to before), mqtt://HOST/TOPIC, https://HOST/PATH (docs/publishing.md). "
+    "published to before), mqtt://HOST/TOPIC, https://HOST/PATH, or served here: ws://HOST:PORT, "
+    "sse://HOST:PORT (docs/publishing.md). "
     "Repeatable. A slow target costs the recording nothing: frames are left out, and counted; of "
     "footage, files wait.",
 )
@@ -172,6 +173,12 @@ def _recording_options(
     metavar="N",
     show_default=True,
     help="Publish one of N frames.",
+)
+@click.option(
+    "--metrics",
+    default="",
+    metavar="[HOST:]PORT",
+    help="Serve figures for Prometheus at /metrics while recording (docs/publishing.md).",
 )
 @click.option("--publish-wait", is_flag=True, help="Wait for slow targets, where the source can.")
 @click.option(

@@ -34,7 +34,15 @@ from dgrec.recorder.destination import (
 )
 from dgrec.recorder.model import LoadedModel, ModelRequest, load_model
 from dgrec.recorder.options import RecordingOptions
-from dgrec.recorder.outputs import Alerts, Output, OutputQueue, OverlayWindow, Publisher
+from dgrec.recorder.outputs import (
+    Alerts,
+    Metrics,
+    Output,
+    OutputQueue,
+    OverlayWindow,
+    Publisher,
+    parse_metrics_address,
+)
 from dgrec.recorder.recovery import Recovery
 from dgrec.recorder.session_writer import SessionWriter
 from dgrec.recorder.sources import (
@@ -67,6 +75,7 @@ class RecordRequest:
         together: The sessions are one recording: they share a clock, and a group in the metadata.
         continues: Continue the parts of earlier runs.
         display: Show the overlay in a window.
+        metrics: Where figures are served, ``[HOST:]PORT``; "" for nowhere.
         publish: Where a message per frame goes: ``-`` is stdout.
         payload: What a message holds.
         publish_every: Of as many frames one is published.
@@ -84,6 +93,7 @@ class RecordRequest:
     together: bool = False
     continues: bool = False
     display: bool = False
+    metrics: str = ""
     publish: tuple[str, ...] = ()
     payload: PayloadForm = "guide"
     publish_every: int = 1
@@ -96,6 +106,8 @@ class RecordRequest:
     analyzers: AnalyzerRequest = field(default_factory=AnalyzerRequest)
 
     def __post_init__(self) -> None:
+        if self.metrics:
+            parse_metrics_address(self.metrics)
         self._check_alerts()
         for text, count in Counter(self.publish).items():
             parse_target(text)
@@ -340,15 +352,18 @@ def prepare(
     earlier.check(plan.output, metadata)
     outputs = list(watching)
     names = {"source": source.name, "session": plan.output.stem}
+    can_wait = reader.has_end
     outputs += [
         Publisher(
-            open_target(parse_target(text), names),
+            open_target(parse_target(text), names, waits=request.publish_wait and can_wait),
             request.payload,
             every=request.publish_every,
             waits=request.publish_wait,
         )
         for text in request.publish
     ]
+    if request.metrics:
+        outputs.append(Metrics(request.metrics, source.name))
     if request.display:
         outputs.append(OverlayWindow(f"dgrec: {source.name}", capture.stop))
     if rules := request.rules:
@@ -359,7 +374,6 @@ def prepare(
         command = shlex.split(request.on_alert)
         outputs.append(Alerts(rules, note, clock, announce, command))
     make_default_folder(plan.output)
-    can_wait = reader.has_end
     policy = given.policy or ("block" if can_wait else "drop-oldest")
     # Last, since from here on there is a journal.
     recorder = SessionWriter(

@@ -131,6 +131,7 @@ class SessionWriter:
             alarm=self._raise_alarm,
         )
         for queue in self.outputs:
+            queue.output.watch(self)
             queue.start(self._metadata)
         self._host = HostSignals(self.log, self._clock.now_ns) if options.signals else None
 

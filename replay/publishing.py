@@ -53,9 +53,10 @@ def publish(
             check_target(address.path, Path(session.path))
     names = {"session": session.path.stem, "source": _source(session)}
     with ExitStack() as stack:
-        targets = [stack.enter_context(open_target(each, names)) for each in addresses]
+        targets = [stack.enter_context(open_target(each, names, waits=True)) for each in addresses]
         for target in targets:
             target.on_wait = on_wait
+            target.wait_for_client()
         pace = _Pace(speed)
         for index, frame in enumerate(_frames(session)):
             if index % every:
@@ -74,8 +75,8 @@ class _Pace:
         self._speed = speed
         self._began: tuple[float, int] | None = None
 
-    def wait(self, completed_us: int) -> None:
-        if self._speed is None:
+    def wait(self, completed_us: int | None) -> None:
+        if self._speed is None or completed_us is None:
             return
         if self._began is None:
             self._began = time.monotonic(), completed_us

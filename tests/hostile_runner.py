@@ -174,6 +174,11 @@ COMMANDS: dict[str, Callable[[Path, Path], None]] = {
         "replay", "-q", "-o", "{out}/x.mp4", "--end", "50", "--trails", "3", "--hud", "{}"
     ),
     "clip": _dgrec("clip", "-q", "--end", "5", "-o", "{out}/clip.parquet", "{}"),
+    "whatif": _dgrec("whatif", "{}", "--threshold", "0.1:0.9:0.4", "--nms", "0.1,0.5"),
+    "alerts": _dgrec(
+        "alerts", "{}", "--alert", "a=count() > 1 and best('face') > 0.1", "--alert", "b=missing 1s"
+    ),
+    "publish": _dgrec("publish", "{}", "--payload", "full", "--fast", "{out}/lines.jsonl"),
     "recover": _recover,
     "open": _library,
     "connect": _connect,

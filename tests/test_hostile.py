@@ -81,7 +81,18 @@ _NAMES = (
     "n_\udcff\udcfe",
 )
 #: What every file goes through here; the bench runs them all.
-_COMMANDS = ("info", "verify", "query", "replay", "recover", "open", "connect")
+_COMMANDS = (
+    "info",
+    "verify",
+    "query",
+    "replay",
+    "whatif",
+    "alerts",
+    "publish",
+    "recover",
+    "open",
+    "connect",
+)
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +126,7 @@ def test_no_file_ends_a_command_in_another_way(cases: dict[str, Path]) -> None:
 def test_every_command_that_reads_is_swept() -> None:
     names = {name.split()[0] for name in COMMANDS}
     commands = {"info", "verify", "stats", "query", "compare", "report", "replay", "clip"}
+    commands |= {"whatif", "alerts", "publish"}
     assert commands | {"recover", "open"} <= names
 
 

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from dgrec.alerts.evaluator import Alert, AlertFrame, Evaluator
 from dgrec.alerts.rule import ROW_VALUES, Rule
-from dgrec.format import STAGE_KEYS, Row, milliseconds, restore, utc_ns
+from dgrec.format import STAGE_KEYS, Row, milliseconds, utc_ns
 from dgrec.session import Session
 
 __all__ = ["alerts_of", "frame_of"]
@@ -59,7 +59,7 @@ def alerts_of(session: Session, rules: list[Rule]) -> list[Alert]:
 def _frames(session: Session) -> Iterator[tuple[AlertFrame, int]]:
     leaves = [f"detections.list.element.{name}" for name in _LEAVES]
     columns = ["completed_at", "captured_at", "source_frame", "restore", *ROW_VALUES, *leaves]
-    position = 0
+    position, metadata = 0, session.metadata
     for batch in session.batches(columns):
         results = _results(batch)
         restores = batch.column("restore").to_pylist()
@@ -70,7 +70,7 @@ def _frames(session: Session) -> Iterator[tuple[AlertFrame, int]]:
         for index, numbers in enumerate(zip(*values, strict=True)):
             items: Any = results[index]
             if items is None or '"results"' in (restores[index] or ""):
-                items = restore(session.row(position + index)).results
+                items = session.restored(session.row(position + index), metadata).results
             stamp_us = completed[index] if completed[index] is not None else captured[index]
             if stamp_us is not None:
                 frame = AlertFrame(stamp_us, dict(zip(ROW_VALUES, numbers, strict=True)), items)

@@ -8,7 +8,7 @@ request        ``--tracker`` and ``--analyzers``: analyzers that a command is gi
 =============  =================================================================
 """
 
-from dgrec.analyzers.drawing import Drawing, drawing_of, with_degirum_counts
+from dgrec.analyzers.drawing import Drawing, Notice, drawing_of, with_degirum_counts
 from dgrec.analyzers.recorded_time import recorded_time
 from dgrec.analyzers.request import AnalyzerRequest
 from dgrec.analyzers.settings import (
@@ -26,6 +26,7 @@ from dgrec.analyzers.settings import (
 __all__ = [
     "AnalyzerRequest",
     "Drawing",
+    "Notice",
     "added_by",
     "analyzers_of_model",
     "analyzers_of_result",

@@ -10,18 +10,29 @@ from __future__ import annotations
 import copy
 import functools
 import json
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dgrec.analyzers.settings import PACKAGE
 from dgrec.format import Metadata, json_values
 
-__all__ = ["Drawing", "drawing_of", "with_degirum_counts"]
+__all__ = ["Drawing", "Notice", "drawing_of", "with_degirum_counts"]
 
 Image = np.ndarray[Any, Any]
+
+
+class Notice(NamedTuple):
+    """A message of a notifier, and how many seconds before the frame it came."""
+
+    text: str
+    age_s: float
+
+
+_NO_NOTICES: Mapping[str, Notice] = {}
 
 
 @dataclass(frozen=True)
@@ -32,12 +43,13 @@ class Drawing:
     #: Classes of analyzers that ran, but cannot be drawn from the file.
     missing: tuple[str, ...] = ()
 
-    def draw(self, result: Any, image: Image) -> Image:
+    def draw(self, result: Any, image: Image, notices: Mapping[str, Notice] = _NO_NOTICES) -> Image:
         """Return ``image``, a result's overlay, with what analyzers draw on it.
 
         Args:
             result: A PySDK result with the recorded values.
             image: It is drawn on.
+            notices: The last message of each notifier, by its name.
 
         Raises whatever degirum_tools and OpenCV raise on invalid values.
         """
@@ -45,9 +57,16 @@ class Drawing:
             result = copy.copy(result)
             result._overlay_color = result._overlay_color[0]
         for analyzer in self.analyzers:
+            if _is_notifier(analyzer):
+                _show_notice(analyzer, notices)
             if _has_what_it_draws(analyzer, result):
                 image = analyzer.annotate(result, image)
         return image
+
+    @property
+    def has_notifiers(self) -> bool:
+        """Whether what is drawn depends on earlier frames: messages are shown for a while."""
+        return any(map(_is_notifier, self.analyzers))
 
 
 #: The attribute that each adds to every result that it sees, and draws.
@@ -183,12 +202,41 @@ def _object_selector(tools: Any, given: Mapping[str, Any]) -> Any:
     )
 
 
+def _event_notifier(tools: Any, given: Mapping[str, Any]) -> Any:
+    position = given["annotation_pos"]
+    # Its condition is Python code, and is not the file's: here it never notifies.
+    return tools.EventNotifier(
+        given["name"],
+        "False",
+        show_overlay=given["show_overlay"],
+        annotation_color=_color(given["annotation_color"]),
+        annotation_font_scale=given["annotation_font_scale"],
+        annotation_pos=(
+            tools.AnchorPoint[position] if isinstance(position, str) else tuple(position)
+        ),
+        annotation_cool_down=given["annotation_cool_down"],
+    )
+
+
+def _is_notifier(analyzer: Any) -> bool:
+    kind = type(analyzer)
+    return kind.__name__ == "EventNotifier" and kind.__module__.startswith(f"{PACKAGE}.")
+
+
+def _show_notice(analyzer: Any, notices: Mapping[str, Notice]) -> None:
+    """Have a notifier show a message as long as it was shown, whatever it drew before."""
+    notice = notices.get(analyzer._name)
+    analyzer._last_notification.set(notice.text if notice else "")
+    analyzer._last_display_time.set(time.time() - (notice.age_s if notice else 0.0))
+
+
 #: How the classes are built that are drawn from a file.
 _BUILT: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {
     "ObjectTracker": _tracker,
     "ZoneCounter": _zone_counter,
     "LineCounter": _line_counter,
     "EventDetector": _event_detector,
+    "EventNotifier": _event_notifier,
     "ObjectSelector": _object_selector,
 }
 

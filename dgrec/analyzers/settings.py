@@ -61,6 +61,7 @@ _READ: dict[str, dict[str, Callable[[Any], Any]]] = {
     },
     "LineCounter": {"window_name": lambda each: each._win_name},
     "EventDetector": {"event_description": lambda each: each._event_desc},
+    "EventNotifier": {},
     "ObjectSelector": {},
     "SceneCutDetector": {},
 }
@@ -77,6 +78,7 @@ _ADDED: dict[str, tuple[frozenset[str], frozenset[str]]] = {
         frozenset({"line_counts"}),
     ),
     "EventDetector": (frozenset(), frozenset({"events_detected"})),
+    "EventNotifier": (frozenset(), frozenset({"notifications"})),
     "SceneCutDetector": (frozenset(), frozenset({"scene_cut"})),
 }
 
@@ -181,7 +183,7 @@ def _described(analyzer: Any) -> dict[str, Any]:
     readers = _READ[kind.__name__] if is_theirs else {}
     parameters = {}
     for name in _arguments(kind):
-        if not is_theirs and _SECRET.search(name):
+        if _SECRET.search(name):
             continue
         try:
             value = readers[name](analyzer) if name in readers else _attribute(analyzer, name)

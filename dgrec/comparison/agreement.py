@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from dgrec.comparison.blocks import Floats, Mask
-from dgrec.comparison.boxes import SAME_IOU, FrameBoxes, frames_of, overlaps
+from dgrec.comparison.boxes import NEAR_IOU, SAME_IOU, FrameBoxes, frames_of, overlaps
 from dgrec.comparison.samples import UNKNOWN
 
 if TYPE_CHECKING:
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["KINDS", "Agreement", "ChangedFrame", "LabelAgreement", "compare_detections"]
 
-#: IoU from which two boxes are related.
-NEAR_IOU: Final = 0.1
 #: The kinds of (dis)agreement on a detection.
 KINDS: Final = (
     "same",

@@ -16,10 +16,11 @@ from dgrec.comparison.samples import UNKNOWN
 if TYPE_CHECKING:
     from dgrec.session import Session
 
-__all__ = ["SAME_IOU", "FrameBoxes", "frames_of", "overlaps"]
+__all__ = ["NEAR_IOU", "SAME_IOU", "FrameBoxes", "frames_of", "overlaps"]
 
-#: IoU from which two boxes are the same one.
+#: IoU from which two boxes are the same one, and from which they are related.
 SAME_IOU: Final = 0.5
+NEAR_IOU: Final = 0.1
 _BBOX: Final = ("x_min", "y_min", "x_max", "y_max")
 _FIELDS: Final = ("label", "score", *_BBOX, "angle")
 #: Leaves that show whether there is a mask or key points, without reading these.
@@ -107,9 +108,12 @@ def _counts(has_it: np.ndarray[Any, Any], offsets: list[int]) -> list[int]:
 
 
 def overlaps(a: Floats, b: Floats) -> Floats:
-    """Return the IoU of every box of ``a`` (n, 4) with every one of ``b`` (m, 4), as (n, m)."""
-    left_a, top_a, right_a, bottom_a = a.T[:, :, None]
-    left_b, top_b, right_b, bottom_b = b.T[:, None, :]
+    """Return the IoU of every box of ``a`` (n, 4) with every one of ``b`` (m, 4), as (n, m).
+
+    Both may have the same further dimensions before these: frames, say.
+    """
+    left_a, top_a, right_a, bottom_a = (a[..., :, None, corner] for corner in range(4))
+    left_b, top_b, right_b, bottom_b = (b[..., None, :, corner] for corner in range(4))
     # Boxes may have infinite corners: their IoU is then 0, unless they are the same.
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         inside = _area(

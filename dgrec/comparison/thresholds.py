@@ -13,6 +13,7 @@ import numpy as np
 from dgrec.analyzers import AnalyzerRequest
 from dgrec.comparison.blocks import Floats, Mask
 from dgrec.comparison.boxes import SAME_IOU, FrameBoxes, frames_of, overlaps
+from dgrec.comparison.neighbours import MOST_BOXES, Block, most_frames
 from dgrec.comparison.truth import Truth, TruthError, TruthFrame, read_truth
 from dgrec.errors import ConfigError
 from dgrec.stand_in import settings
@@ -27,6 +28,8 @@ THRESHOLD: Final = settings.THRESHOLD
 NMS: Final = settings.NMS
 #: Settings that are looked at in one pass over a session.
 _MOST_SETTINGS: Final = 1000
+#: Below any score.
+_LEAST: Final = -1e300
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Outcome:
     detections: int = 0
     frames_with_detections: int = 0
     labels: Counter[str | None] = field(default_factory=Counter)
-    #: Boxes without a partner (same label, IoU of 0.5) in both neighbouring frames, and boxes that
+    #: Boxes without a partner (same label, IoU of 0.1) in both neighbouring frames, and boxes that
     #: are in one frame and the one after the next, but not between.
     single: int = 0
     gaps: int = 0
@@ -192,14 +195,6 @@ def _check(limit: settings.Limit, values: Sequence[float], recorded: Mapping[str
             )
 
 
-@dataclass
-class _Kept:
-    """A frame's detections, and which of them each setting keeps (settings x detections)."""
-
-    frame: FrameBoxes
-    kept: Mask
-
-
 class _Tally:
     def __init__(
         self,
@@ -224,9 +219,14 @@ class _Tally:
             for setting in chosen
         ]
         self._ids: list[set[int]] = [set() for _ in chosen]
-        #: The last two frames, for what comes and goes.
-        self._last: _Kept | None = None
-        self._before: _Kept | None = None
+        self._labels: dict[str | None, int] = {}
+        #: How often each label was found, by its number.
+        self._counts = [np.zeros(0, np.int64) for _ in chosen]
+        #: Frames that are counted together, behind up to two that have been counted.
+        self._waiting: list[FrameBoxes] = []
+        self._counted = 0
+        self._widest = 0
+        self._is_too_wide = False
         self._judged = 0
         if truth is not None:
             self._check_labels(truth, labels)
@@ -235,30 +235,27 @@ class _Tally:
                 outcome.true_positives = 0
 
     def add(self, frame: FrameBoxes) -> None:
-        kept = self._kept(frame)
+        self._check_frame(frame)
         self._has_classes |= frame.boxed < len(frame.labels)
-        for outcome, mask in zip(self._outcomes, kept, strict=True):
-            outcome.frames += 1
-            count = int(mask.sum())
-            outcome.detections += count
-            outcome.frames_with_detections += count > 0
-            outcome.labels.update(
-                label for label, is_kept in zip(frame.labels, mask, strict=True) if is_kept
-            )
-            self._compare(outcome, frame, mask)
-        now = _Kept(frame, kept)
-        self._come_and_go(now)
-        self._track(now)
-        truth = self._truth
-        if truth is not None and frame.source_frame in truth.frames:
-            self._judged += 1
-            self._judge(now, truth.frames[frame.source_frame])
+        self._waiting.append(frame)
+        self._widest = max(self._widest, len(frame.labels))
+        if len(self._waiting) >= most_frames(self._widest):
+            self._count(is_last=False)
 
     def result(self) -> list[Outcome]:
-        self._come_and_go(None)
-        for outcome, ids in zip(self._outcomes, self._ids, strict=True):
+        self._count(is_last=True)
+        names = list(self._labels)
+        for outcome, ids, counts in zip(self._outcomes, self._ids, self._counts, strict=True):
             if outcome.setting.tracker is not None:
                 outcome.tracks = len(ids)
+            outcome.labels.update(
+                {names[at]: int(counts[at]) for at in np.flatnonzero(counts).tolist()}
+            )
+        if self._is_too_wide:
+            self.notes.append(
+                f"There are frames with more than {MOST_BOXES} detections: their flicker is not "
+                "counted."
+            )
         if self._truth is not None:
             self._check_frames(self._truth)
         is_threshold_asked = any(setting.threshold is not None for setting in self._settings)
@@ -269,38 +266,82 @@ class _Tally:
             )
         return self._outcomes
 
+    def _check_frame(self, frame: FrameBoxes) -> None:
+        where = f"{self._session.path}: frame {frame.position}"
+        chosen = self._settings
+        if any(each.threshold is not None for each in chosen) and np.isnan(frame.scores).any():
+            raise ConfigError(
+                f"{where} has detections without a score, which a threshold cannot choose from"
+            )
+        if frame.rotated and any(each.nms is not None for each in chosen):
+            raise ConfigError(f"{where} has boxes with an angle, to which NMS is not applied here")
+
+    def _count(self, *, is_last: bool) -> None:
+        """Count the frames that wait; the last two stay, for what comes and goes."""
+        if not self._waiting:
+            return
+        block = Block(self._waiting, self._labels)
+        new = self._counted
+        alternatives = [
+            index
+            for index in range(new, len(block.frames))
+            if block.frames[index].boxed < len(block.frames[index].labels)
+        ]
+        self._is_too_wide |= block.is_too_wide
+        scores, partners = {}, {}
+        for nms in {setting.nms for setting in self._settings}:
+            scores[nms] = self._scores(block, nms)
+            partners[nms] = block.partners(scores[nms])
+        kept_of = []
+        for number, outcome in enumerate(self._outcomes):
+            setting = outcome.setting
+            least = -np.inf if setting.threshold is None else setting.threshold
+            best = scores[setting.nms]
+            kept = (best >= least) & (best > -np.inf)
+            kept_of.append(kept)
+            fresh = kept[new:]
+            outcome.frames += len(fresh)
+            outcome.detections += int(fresh.sum())
+            outcome.frames_with_detections += int(fresh.any(axis=1).sum())
+            counts = np.bincount(block.labels[new:][fresh], minlength=len(self._labels))
+            counts[: len(self._counts[number])] += self._counts[number]
+            self._counts[number] = counts
+            is_boxed = block.boxed[new:]
+            outcome._recorded += int(is_boxed.sum())
+            outcome._same += int((fresh & is_boxed).sum())
+            for index in alternatives:
+                self._compare_best(outcome, block.frames[index], kept[index])
+            self._come_and_go(outcome, block, kept, partners[setting.nms], least, is_last=is_last)
+        for index in range(new, len(block.frames)):
+            masks = [kept[index, : len(block.frames[index].labels)] for kept in kept_of]
+            self._follow(block.frames[index], masks)
+        self._waiting = self._waiting[-2:]
+        self._counted = len(self._waiting)
+
+    def _follow(self, frame: FrameBoxes, masks: list[Mask]) -> None:
+        """Give a frame to the trackers, and compare it with the ground truth."""
+        self._track(frame, masks)
+        truth = self._truth
+        if truth is not None and frame.source_frame in truth.frames:
+            self._judged += 1
+            self._judge(frame, masks, truth.frames[frame.source_frame])
+
     # --- which detections a setting keeps ---
 
-    def _kept(self, frame: FrameBoxes) -> Mask:
-        kept = np.ones((len(self._settings), len(frame.labels)), np.bool_)
-        if not len(frame.labels):
-            return kept
-        is_boxed = frame.is_boxed
-        overlapping = {
-            value: self._suppressed(frame, is_boxed, value)
-            for value in {setting.nms for setting in self._settings}
-            if value is not None
-        }
-        for mask, setting in zip(kept, self._settings, strict=True):
-            if setting.threshold is not None:
-                if np.isnan(frame.scores).any():
-                    raise ConfigError(
-                        f"{self._session.path}: frame {frame.position} has detections without a "
-                        "score, which a threshold cannot choose from"
-                    )
-                mask &= frame.scores >= setting.threshold
-            # A better box is never below a threshold that a worse one passes, so the order of the
-            # two does not matter.
-            if setting.nms is not None:
-                mask &= ~overlapping[setting.nms]
-        return kept
+    def _scores(self, block: Block, nms: float | None) -> Floats:
+        """Return the scores of the detections that NMS leaves; -infinity for the others.
 
-    def _suppressed(self, frame: FrameBoxes, is_boxed: Mask, overlap: float) -> Mask:
-        if frame.rotated:
-            raise ConfigError(
-                f"{self._session.path}: frame {frame.position} has boxes with an angle, to which "
-                "NMS is not applied here"
-            )
+        A better box is never below a threshold that a worse one passes, so the order of the two
+        does not matter.
+        """
+        scores = np.where(block.exists, np.nan_to_num(block.scores, nan=np.inf), -np.inf)
+        if nms is not None:
+            for at, frame in enumerate(block.frames):
+                scores[at, : len(frame.labels)][self._suppressed(frame, nms)] = -np.inf
+        return scores
+
+    def _suppressed(self, frame: FrameBoxes, overlap: float) -> Mask:
+        is_boxed = frame.is_boxed
         removed = np.zeros(len(is_boxed), np.bool_)
         if is_boxed.any():
             numbers = {label: number for number, label in enumerate(dict.fromkeys(frame.labels))}
@@ -315,46 +356,39 @@ class _Tally:
 
     # --- what is counted ---
 
-    def _compare(self, outcome: Outcome, frame: FrameBoxes, mask: Mask) -> None:
-        """Count what `dgrec compare` would: boxes, and the best of those without."""
-        if frame.boxed == len(frame.labels):
-            outcome._recorded += frame.boxed
-            outcome._same += int(mask.sum())
-            return
-        is_boxed = frame.is_boxed
-        outcome._recorded += int(is_boxed.sum())
-        outcome._same += int((mask & is_boxed).sum())
-        labelled = [i for i in np.flatnonzero(~is_boxed) if frame.labels[i] is not None]
+    @staticmethod
+    def _compare_best(outcome: Outcome, frame: FrameBoxes, mask: Mask) -> None:
+        """Count the best of the detections without a box, as `dgrec compare` does."""
+        labelled = [i for i in np.flatnonzero(~frame.is_boxed) if frame.labels[i] is not None]
         if labelled:
             outcome._recorded += 1
             best = max(labelled, key=lambda i: np.nan_to_num(frame.scores[i], nan=-np.inf))
             outcome._same += int(mask[best])
 
-    def _come_and_go(self, now: _Kept | None) -> None:
-        """Count what is in the last frame alone, and what is missing in it."""
-        before, last = self._before, self._last
-        self._before, self._last = last, now
-        if last is None:
+    def _come_and_go(
+        self,
+        outcome: Outcome,
+        block: Block,
+        kept: Mask,
+        partners: tuple[Floats, Floats, Floats],
+        least: float,
+        *,
+        is_last: bool,
+    ) -> None:
+        """Count the boxes that are in one frame alone, and those that are missing in one."""
+        if block.is_too_wide:
             return
-        has_partner = np.zeros_like(last.kept)
-        if before is not None:
-            has_partner |= _with_partner(last, before)
-        if now is not None:
-            has_partner |= _with_partner(last, now)
-        is_box = last.frame.is_boxed
-        single = (last.kept & ~has_partner & is_box).sum(axis=1)
-        gaps = np.zeros(len(single), np.int64)
-        if before is not None and now is not None:
-            is_gone = before.kept & ~_with_partner(before, last)
-            gaps = (is_gone & _with_partner(before, now)).sum(axis=1)
-        for outcome, alone, gap in zip(self._outcomes, single, gaps, strict=True):
-            outcome.single += int(alone)
-            outcome.gaps += int(gap)
+        before, after, later = (best >= max(least, _LEAST) for best in partners)
+        single = (kept & block.boxed & ~before & ~after).sum(axis=1)
+        gaps = (kept & ~after & later).sum(axis=1)
+        # Of the frames that were counted before, the last one had no neighbour yet.
+        end = len(single) if is_last else len(single) - 1
+        outcome.single += int(single[max(0, self._counted - 1) : end].sum())
+        outcome.gaps += int(gaps[: max(0, len(gaps) - 2)].sum())
 
-    def _track(self, now: _Kept) -> None:
-        frame = now.frame
+    def _track(self, frame: FrameBoxes, masks: list[Mask]) -> None:
         for outcome, analyzers, ids, mask in zip(
-            self._outcomes, self._trackers, self._ids, now.kept, strict=True
+            self._outcomes, self._trackers, self._ids, masks, strict=True
         ):
             if not analyzers:
                 continue
@@ -365,8 +399,7 @@ class _Tally:
             outcome.tracked += len(found)
             ids.update(found)
 
-    def _judge(self, now: _Kept, truth: TruthFrame) -> None:
-        frame = now.frame
+    def _judge(self, frame: FrameBoxes, masks: list[Mask], truth: TruthFrame) -> None:
         crowd = np.array(truth.is_crowd, np.bool_)
         objects = int((~crowd).sum())
         overlap = overlaps(frame.boxes, truth.boxes)
@@ -378,7 +411,7 @@ class _Tally:
             (i for i in range(len(frame.labels)) if not np.isnan(frame.boxes[i]).any()),
             key=lambda i: -np.nan_to_num(frame.scores[i], nan=0.0),
         )
-        for outcome, mask in zip(self._outcomes, now.kept, strict=True):
+        for outcome, mask in zip(self._outcomes, masks, strict=True):
             right, wrong = _right_and_wrong(
                 np.where(crowd, 0.0, overlap), [i for i in ranked if mask[i]], is_in_crowd
             )
@@ -445,16 +478,6 @@ def _detections(frame: FrameBoxes, mask: Mask) -> Iterator[dict[str, Any]]:
         if not np.isnan(box).any():
             score = float(np.nan_to_num(frame.scores[index], nan=0.0))
             yield {"bbox": box.tolist(), "label": frame.labels[index] or "", "score": score}
-
-
-def _with_partner(one: _Kept, other: _Kept) -> Mask:
-    """Return, for each setting, which kept boxes have a box of the same label in another frame."""
-    if not one.frame.labels or not other.frame.labels:
-        return np.zeros_like(one.kept)
-    near = overlaps(one.frame.boxes, other.frame.boxes) >= SAME_IOU
-    same = np.array([[a == b for b in other.frame.labels] for a in one.frame.labels])
-    partners: Mask = one.kept & ((other.kept.astype(np.int32) @ (near & same).T) > 0)
-    return partners
 
 
 def _share_inside(overlap: Floats, boxes: Floats, objects: Floats) -> Floats:

@@ -327,6 +327,8 @@ _ANALYZER_PARAMETERS: Final[dict[str, _Form]] = {
     "lines": _whole_list(_whole_list(_PIXEL, length=4), _MOST_DRAWN),
     "zones": _either(_named_polygons, _whole_list(_POLYGON, _MOST_DRAWN)),
     "event_description": _object({"Trigger": _drawn_text}),
+    "name": _drawn_text,
+    "annotation_cool_down": _between(0, 86_400),
 }
 
 

@@ -7,6 +7,7 @@ target   a base class of what takes messages
 lines    a file, or standard output
 mqtt     a broker
 http     a web server that takes POST requests
+served   clients of what dgrec serves: WebSockets, Server-Sent Events
 =======  =======================================================================
 """
 

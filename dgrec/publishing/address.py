@@ -19,7 +19,9 @@ __all__ = ["STDOUT", "TargetAddress", "open_target", "parse_target"]
 #: The target that is standard output.
 STDOUT: Final = "-"
 
-_PORTS: Final = {"mqtt": 1883, "mqtts": 8883, "http": 80, "https": 443}
+_PORTS: Final = {"mqtt": 1883, "mqtts": 8883, "http": 80, "https": 443, "ws": 0, "sse": 0}
+#: What is served here.
+_SERVED: Final = ("ws", "sse")
 #: Names that a topic may hold, which become those of the recording.
 _NAMES: Final = ("source", "session")
 #: Options behind an address, by its scheme.
@@ -28,6 +30,8 @@ _OPTIONS: Final = {
     "mqtts": ("qos", "retain", "client_id", "ca", "cert", "key"),
     "http": (),
     "https": (),
+    "ws": ("origin",),
+    "sse": ("origin",),
 }
 #: Logins that are not written on a command line, where other users can see them.
 _USER_VARIABLE, _PASSWORD_VARIABLE = "DGREC_PUBLISH_USER", "DGREC_PUBLISH_PASSWORD"
@@ -39,9 +43,10 @@ class TargetAddress:
     """Where messages go.
 
     Args:
-        scheme: "mqtt", "mqtts", "http", "https"; "" for a file or standard output.
+        scheme: "mqtt", "mqtts", "http", "https", "ws", "sse"; "" for a file or standard output.
         given: As it was written, without secrets.
-        path: The topic of a broker; of a file its name; of a web server the whole URL.
+        path: The topic of a broker; of a file its name; of a web server the whole URL; of what is
+            served here "/ws" or "/sse", if no other is given.
         token: For a web server.
     """
 
@@ -89,7 +94,10 @@ def parse_target(text: str) -> TargetAddress:
             known = ", ".join(_OPTIONS[scheme])
             raise ConfigError(f"--publish {shown}: {name!r} is not an option; expected {known}")
     path = text if is_web else unquote(parts.path.removeprefix("/"))
-    if not is_web:
+    if scheme in _SERVED:
+        path = f"/{path or scheme}"
+        _check_served(shown, parts.username, port, path)
+    elif not is_web:
         _check_broker(shown, path, options)
     return TargetAddress(
         scheme,
@@ -109,25 +117,38 @@ def _check_broker(shown: str, topic: str, options: Mapping[str, str]) -> None:
         raise ConfigError(f"--publish {shown}: names no topic; expected mqtt://HOST/TOPIC")
     if "+" in topic or "#" in topic or "\0" in topic:
         raise ConfigError(f"--publish {shown}: a topic to publish to has no + and no #")
-    try:
-        topic.format(**dict.fromkeys(_NAMES, ""))
-    except (KeyError, IndexError, ValueError, AttributeError):
-        known = ", ".join(f"{{{name}}}" for name in _NAMES)
-        raise ConfigError(f"--publish {shown}: names in a topic are {known}") from None
+    _check_names(shown, "topic", topic)
     if options.get("qos", "1") not in ("0", "1", "2"):
         raise ConfigError(f"--publish {shown}: qos is 0, 1 or 2")
     if options.get("retain", "0") not in ("0", "1"):
         raise ConfigError(f"--publish {shown}: retain is 0 or 1")
 
 
-def open_target(address: TargetAddress, names: Mapping[str, str]) -> Target:
+def _check_served(shown: str, user: str | None, port: int, path: str) -> None:
+    if not port:
+        raise ConfigError(f"--publish {shown}: names no port to serve; expected ws://HOST:PORT")
+    if user is not None:
+        raise ConfigError(f"--publish {shown}: clients need no login; DGREC_TOKEN sets a token")
+    _check_names(shown, "path", path)
+
+
+def _check_names(shown: str, what: str, text: str) -> None:
+    try:
+        text.format(**dict.fromkeys(_NAMES, ""))
+    except (KeyError, IndexError, ValueError, AttributeError):
+        known = ", ".join(f"{{{name}}}" for name in _NAMES)
+        raise ConfigError(f"--publish {shown}: names in a {what} are {known}") from None
+
+
+def open_target(address: TargetAddress, names: Mapping[str, str], *, waits: bool = False) -> Target:
     """Return a target that takes messages; a server need not be there yet.
 
     Args:
-        names: What names in a topic become: ``source``, ``session``.
+        names: What names in a topic or path become: ``source``, ``session``.
+        waits: Wait for slow clients of what is served here.
 
     Raises:
-        OutputError: A file cannot be opened.
+        OutputError: A file cannot be opened, or an address cannot be served.
         ConfigError: A library is missing, or an option cannot be used.
     """
     if not address.scheme:
@@ -138,6 +159,10 @@ def open_target(address: TargetAddress, names: Mapping[str, str]) -> Target:
         from dgrec.publishing.mqtt import Broker
 
         return Broker(address, address.path.format(**names))
+    if address.scheme in _SERVED:
+        from dgrec.publishing.served import ServedTarget
+
+        return ServedTarget(address, names, waits=waits)
     from dgrec.publishing.http import WebServer
 
     return WebServer(address)

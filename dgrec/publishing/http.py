@@ -52,7 +52,7 @@ class WebServer(Target):
             if not reason:
                 self.delivered += 1
                 return
-            self._waits(reason)
+            self._report_wait(reason)
             if self._is_closing.wait(wait_s):
                 raise OutputError(f"{self.name}: {reason}")
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S)

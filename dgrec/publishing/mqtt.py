@@ -78,7 +78,7 @@ class Broker(Target):
             while len(self._on_the_way) >= _MOST_ON_THE_WAY and not self._refusal:
                 self._changed.wait(_LOOK_S)
                 if self._trouble:
-                    self._waits(self._trouble)
+                    self._report_wait(self._trouble)
             if self._refusal:
                 raise OutputError(f"{self.name}: {self._refusal}")
         # While the broker is away, paho keeps it, and says so by its return code only. It calls

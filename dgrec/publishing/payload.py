@@ -6,6 +6,7 @@ row holds, stamps in whole microseconds.
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import math
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ PayloadForm = Literal["guide", "full"]
 
 #: What DeGirum's guide publishes of a detection.
 _GUIDE_KEYS = ("label", "score", "bbox")
+_LONGEST_BITS = 10_000
 #: Keys of detections that are pictures.
 _PIXELS = ("mask", "data")
 
@@ -33,8 +35,8 @@ class PublishedFrame:
     session: str
     source_frame: int
     media_time_s: float | None
-    captured_us: int
-    completed_us: int
+    captured_us: int | None
+    completed_us: int | None
     latency_ms: float | None
     size: tuple[int, int]
     results: Any
@@ -74,14 +76,22 @@ class PublishedFrame:
             session,
             row["source_frame"],
             row["media_time_s"],
-            utc_ns(row["captured_at"]) // 1000,
-            utc_ns(row["completed_at"]) // 1000,
+            _microseconds(row["captured_at"]),
+            _microseconds(row["completed_at"]),
             row["latency_ms"],
             (row["width"] or 0, row["height"] or 0),
             restored.results,
             restored.timing,
             row["attributes"],
         )
+
+
+def _microseconds(stamp: dt.datetime | None) -> int | None:
+    return None if stamp is None else utc_ns(stamp) // 1000
+
+
+def _text(stamp_us: int | None) -> str | None:
+    return None if stamp_us is None else utc_text(stamp_us * 1000)
 
 
 def payload(frame: PublishedFrame, form: PayloadForm = "guide") -> dict[str, Any]:
@@ -95,7 +105,8 @@ def payload(frame: PublishedFrame, form: PayloadForm = "guide") -> dict[str, Any
     """
     items = frame.results if isinstance(frame.results, list) else []
     found = [item for item in items if isinstance(item, Mapping)]
-    timestamp = frame.completed_us / 1e6
+    # Another tool may have left stamps out.
+    timestamp = None if frame.completed_us is None else frame.completed_us / 1e6
     if form == "guide":
         return {
             "timestamp": timestamp,
@@ -109,8 +120,8 @@ def payload(frame: PublishedFrame, form: PayloadForm = "guide") -> dict[str, Any
         "session": frame.session,
         "source_frame": frame.source_frame,
         "media_time_s": _plain(frame.media_time_s),
-        "captured_at": utc_text(frame.captured_us * 1000),
-        "completed_at": utc_text(frame.completed_us * 1000),
+        "captured_at": _text(frame.captured_us),
+        "completed_at": _text(frame.completed_us),
         "latency_ms": _plain(frame.latency_ms),
         **{
             name: next((_plain(timing[key]) for key in keys if key in timing), None)
@@ -137,6 +148,8 @@ def _plain(value: Any) -> Any:
         value = value.tolist()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if isinstance(value, int) and value.bit_length() > _LONGEST_BITS:
+        return None  # Python writes no number of so many digits
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, list | tuple):

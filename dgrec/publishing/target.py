@@ -25,10 +25,13 @@ class Target:
         #: Called with a line, once, where a target is away and `send` waits for it.
         self.on_wait: Callable[[str], None] | None = None
 
-    def _waits(self, reason: str) -> None:
+    def _report_wait(self, reason: str) -> None:
         if self.on_wait is not None:
             self.on_wait(f"{self.name}: {reason}; it is tried again until it takes messages")
             self.on_wait = None
+
+    def wait_for_client(self) -> None:
+        """Wait until somebody listens, where messages are served here."""
 
     def send(self, message: bytes, key: str) -> None:
         """Take a message; wait where the target takes no more for now.

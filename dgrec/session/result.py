@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 import dataclasses
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from dgrec.analyzers import drawing_of, recorded_time
+from dgrec.analyzers import Notice, drawing_of, recorded_time
 from dgrec.errors import OverlayError, VideoError, first_line
 from dgrec.format import OVERLAY_SETTINGS, Metadata, RestoredFrame, restore, utc_ns
 from dgrec.overlay import as_pil, image_overlay, pysdk_result
@@ -33,8 +33,14 @@ class RecordedResult:
         ['face', 'face', 'face']
     """
 
-    def __init__(self, row: Mapping[str, Any], metadata: Metadata) -> None:
+    def __init__(
+        self,
+        row: Mapping[str, Any],
+        metadata: Metadata,
+        notices: Callable[[int], dict[str, Notice]] | None = None,
+    ) -> None:
         self.row = row
+        self._notices = notices
         self._metadata = metadata
         self._image: np.ndarray[Any, Any] | None = None
         self._labels: dict[Any, Any] | None = None
@@ -203,11 +209,14 @@ class RecordedResult:
             result = self.to_pysdk(picture, settings, labels)
             drawn = image_overlay(result)
             if drawing.analyzers:
+                notices: dict[str, Notice] = {}
+                if drawing.has_notifiers and self._notices and self.completed_ns is not None:
+                    notices = self._notices(self.completed_ns)
                 if np.may_share_memory(drawn, image):
                     drawn = drawn.copy()
                 # Only analyzers of the user's may ask for the time.
                 with recorded_time(self.completed_ns if analyzers else None):
-                    drawn = drawing.draw(result, drawn)
+                    drawn = drawing.draw(result, drawn, notices)
             return drawn
         except VideoError:
             raise

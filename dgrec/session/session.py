@@ -21,6 +21,7 @@ from dgrec.format import SCHEMA, DecodeError, Journal, Metadata
 from dgrec.paths import JOURNAL_SUFFIX
 from dgrec.session.file import RecordedFile, rows_of
 from dgrec.session.notebook import session_card
+from dgrec.session.notices import Notices
 from dgrec.session.parts import Part, PartSet, first_frame
 from dgrec.session.result import RecordedResult
 from dgrec.units import counted
@@ -28,6 +29,7 @@ from dgrec.units import counted
 if TYPE_CHECKING:
     import duckdb
 
+    from dgrec.analyzers import Notice
     from dgrec.footage import Pixels
 
 __all__ = ["Session", "open_session"]
@@ -63,6 +65,7 @@ class Session:
         self.path = Path(path)
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._closed = False
+        self._notices: Notices | None = None
         self._rows: RecordedFile | PartSet
         try:
             self._rows = RecordedFile(self.path, check=check)
@@ -292,11 +295,19 @@ class Session:
             DamagedSessionError: The row does not hold what dgrec writes.
         """
         try:
-            return RecordedResult(row, self.metadata if metadata is None else metadata)
+            return RecordedResult(
+                row, self.metadata if metadata is None else metadata, self.notices_until
+            )
         except DecodeError as error:
             raise DamagedSessionError(
                 f"{self.path}: damaged: frame {row['frame']}: {error}"
             ) from None
+
+    def notices_until(self, completed_ns: int) -> dict[str, Notice]:
+        """Return the last message of each notifier up to a time, which frames show for a while."""
+        if self._notices is None:
+            self._notices = Notices(self.batches(["completed_at", "attributes"]))
+        return self._notices.until(completed_ns)
 
     def row(self, position: int) -> dict[str, Any]:
         """Return the columns of one frame, by its position from 0."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from dgrec.analyzers import Notice
 from dgrec.errors import DamagedSessionError
 from dgrec.format import DecodeError, RestoredFrame, restore, utc_ns
 from dgrec.session import Session
@@ -56,6 +57,11 @@ class Frames:
         return RecordedFrame(
             restored, None if stamp is None else utc_ns(stamp), row.get("latency_ms")
         )
+
+    def notices_until(self, completed_ns: int) -> dict[str, Notice]:
+        """Return the last message of each notifier up to a time."""
+        with self._lock:
+            return self.session.notices_until(completed_ns)
 
     def empty(self) -> RecordedFrame:
         """Return a frame of which nothing was recorded: without detections, all background."""

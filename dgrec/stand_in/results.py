@@ -73,6 +73,7 @@ def drawn_class(chosen: Any, results: Any, drawing: Drawing) -> Any:
 @functools.lru_cache(8)
 def _with_drawing(result_class: Any, drawing: Drawing) -> type:
     def draw(result: Any) -> Any:
-        return drawing.draw(result, result_class.image_overlay.fget(result))
+        notices = vars(result).get("_dgrec_notices", {})
+        return drawing.draw(result, result_class.image_overlay.fget(result), notices)
 
     return type(result_class.__name__, (result_class,), {"image_overlay": property(draw)})

@@ -210,6 +210,8 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
             result = Model._create_postprocessor(view, results, info)
         result._completed_ns = frame.completed_ns
         drawing = self._drawing if chosen is None else _NOTHING
+        if drawing.has_notifiers and frame.completed_ns is not None:
+            result._dgrec_notices = self._frames.notices_until(frame.completed_ns)
         result.__class__ = drawn_class(finished, result._inference_results, drawing)
         return result
 

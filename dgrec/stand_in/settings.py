@@ -58,6 +58,9 @@ MOST = Limit("output_max_detections")
 TOP_K = Limit("output_top_k", zero_is_none=True)
 LIMITS = (THRESHOLD, NMS, PER_CLASS, MOST, TOP_K)
 
+#: Boxes with corners beyond are not those of a picture.
+_FARTHEST = 1e9
+
 #: Properties that change results in ways that cannot be had from recorded ones.
 FIXED = (
     "input_crop_percentage",
@@ -137,16 +140,23 @@ def suppressed(
     """
     import cv2
 
-    is_removed = np.ones(len(boxes), np.bool_)
-    sizes = boxes[:, 2:] - boxes[:, :2]
-    rectangles: Any = np.hstack([boxes[:, :2], sizes])
+    is_removed = np.zeros(len(boxes), np.bool_)
+    # A file may hold any number; OpenCV moves the boxes of each class apart.
+    is_plain = np.all(np.abs(boxes) < _FARTHEST, axis=1) & np.isfinite(scores)
+    places = np.flatnonzero(is_plain)
+    if not places.size:
+        return is_removed
+    boxes, scores = boxes[places], scores[places]
+    rectangles: Any = np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]])
     rounded: Any = scores.astype(np.float32)
-    # Scores of 0 count, too.
+    least = float(rounded.min()) - 1.0  # the threshold is applied elsewhere
     if classes is None:
-        left = cv2.dnn.NMSBoxes(rectangles, rounded, -1.0, overlap)
+        left = cv2.dnn.NMSBoxes(rectangles, rounded, least, overlap)
     else:
-        left = cv2.dnn.NMSBoxesBatched(rectangles, rounded, classes.tolist(), -1.0, overlap)
-    is_removed[np.asarray(left, np.intp).ravel()] = False
+        of_places: Any = classes[places].tolist()
+        left = cv2.dnn.NMSBoxesBatched(rectangles, rounded, of_places, least, overlap)
+    is_removed[places] = True
+    is_removed[places[np.asarray(left, np.intp).ravel()]] = False
     return is_removed
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from dgrec.errors import ConfigError, DgrecError
 from dgrec.format import Event, Metadata, Row
 from dgrec.recorder.options import QueuePolicy
 from dgrec.units import counted
+
+if TYPE_CHECKING:
+    from dgrec.recorder.session_writer import SessionWriter
 
 __all__ = ["Output", "OutputQueue"]
 
@@ -62,6 +65,9 @@ class Output:
     #: Whether it must run in the main thread, as windows must on some systems: whoever makes the
     #: recorder then calls `OutputQueue.run` there.
     needs_main_thread: ClassVar[bool] = False
+
+    def watch(self, writer: SessionWriter) -> None:
+        """For outputs of dgrec itself: called before `start`, with what writes the session."""
 
     def start(self, metadata: Metadata) -> None:
         """Called first, with the session's metadata as far as it is known at the start."""
@@ -155,6 +161,11 @@ class OutputQueue:
                 with self._changed:
                     self.left_out += self._frames
                 self._fail(f"{self.output.name}: left behind: it took nothing for {patience_s:g} s")
+
+    @property
+    def depth(self) -> int:
+        """How many frames wait."""
+        return self._frames
 
     @property
     def note(self) -> str:

@@ -40,6 +40,11 @@ class Publisher(Output):
         self._count = 0
         self._session = ""
 
+    @property
+    def delivered(self) -> int:
+        """How many messages have arrived, as far as the target says so."""
+        return self._target.delivered
+
     def start(self, metadata: Metadata) -> None:
         self._session = str(metadata.get("session_id") or "")
 

@@ -56,9 +56,10 @@ def publish_command(
 ) -> None:
     """Send what `dgrec record --publish` would have sent of SESSION, byte for byte.
 
-    TARGETS are those of `record`: - (standard output), a file, mqtt://HOST/TOPIC, https://HOST/PATH.
-    Frames come at the pace at which they were recorded. Every target gets every frame: a slow one
-    is waited for.
+    TARGETS are those of `record`: - (standard output), a file, mqtt://HOST/TOPIC, https://HOST/PATH,
+    and ws://HOST:PORT and sse://HOST:PORT, which begin when the first client is there. Frames come
+    at the pace at which they were recorded. Every target gets every frame: slow ones are waited
+    for.
     """
     import dgrec
     from dgrec.errors import ConfigError

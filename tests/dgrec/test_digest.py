@@ -107,6 +107,7 @@ def test_a_small_counter_in_still_footage() -> None:
     assert len(found) == 300
 
 
+@pytest.mark.slow
 def test_frames_of_real_footage_differ() -> None:
     images = list(itertools.islice(decoded(sample.CLIP), 120))
     differing = [
@@ -286,6 +287,7 @@ def test_columns(images: list[Any], tmp_path: Path) -> None:
             assert kept == list(map(signature, images))
 
 
+@pytest.mark.slow
 def test_a_file_without_the_columns_reads_as_before(tmp_path: Path) -> None:
     whole = write_session(tmp_path / "s.parquet", with_pictures(make_rows(2), [noise(9, 9)] * 2))
     path = without_column(without_column(whole, "pixel_digest"), "pixel_signature")

@@ -198,6 +198,7 @@ def test_silence_at_the_end_is_an_alert(tmp_path: Path) -> None:
         assert alerts_of(session, [parse_rule("silent=missing 9999h")]) == []
 
 
+@pytest.mark.slow
 def test_a_recording_has_its_alerts(tmp_path: Path) -> None:
     path = tmp_path / "s.parquet"
     log = tmp_path / "log"

@@ -14,6 +14,7 @@ import pytest
 from degirum_tools import (
     AnchorPoint,
     EventDetector,
+    EventNotifier,
     LineCounter,
     ObjectSelector,
     ObjectTracker,
@@ -28,6 +29,7 @@ from dgrec.format.metadata import given as checked
 from dgrec.replay.analysis import write_analysis
 from dgrec.replay.verify import verify
 from tests.clips import FRAMES, short_clip
+from tests.factory import START_NS, make_row, new_metadata, write_session
 from tests.recorder.command import Command, error_of
 from tests.recorder.test_program import load, pictures
 
@@ -124,6 +126,16 @@ ANALYZERS: dict[str, Callable[[], list[Any]]] = {
             annotation_pos=AnchorPoint.TOP_RIGHT,
             annotation_font_scale=2.0,
             annotation_color=(9, 200, 9),
+        ),
+    ],
+    "messages": lambda: [
+        EventDetector(event("faces", "ObjectCount"), show_overlay=False),
+        EventNotifier(
+            "door",
+            "faces",
+            message="somebody is there",
+            annotation_pos=AnchorPoint.TOP_LEFT,
+            annotation_cool_down=10_000.0,
         ),
     ],
     "the best": lambda: [ObjectSelector(top_k=1, use_tracking=False)],
@@ -359,7 +371,7 @@ def test_an_analyzer_that_fails_at_its_end(model: Any, clip: str, output: Path) 
     [
         "os.system",
         "builtins.exec",
-        "degirum_tools.EventNotifier",
+        "degirum_tools.NotificationServer",
         "degirum_tools.ClipSaver.mro",
         "degirum_tools.tools.ObjectTracker",
         "degirum_tools.analyzers.object_tracker.ObjectTracker",
@@ -596,3 +608,47 @@ def test_entries_are_json() -> None:
     for make in ANALYZERS.values():
         entries = describe(make())
         assert checked({"analyzers": entries})["analyzers"] == json.loads(json.dumps(entries))
+
+
+# --- messages, which are shown for a while ------------------------------------------------------
+
+
+def notified(path: Path, messages: dict[int, Any], cool_down: float = 0.1) -> Path:
+    """Write a session in which frames gave messages; results come 33 ms one after the other."""
+    notifier = EventNotifier("door", "x", annotation_cool_down=cool_down)
+    rows = [
+        make_row(
+            number,
+            [],
+            completed_ns=START_NS + number * 33_000_000 + 5_000_000,
+            attributes={"notifications": messages[number]} if number in messages else None,
+        )
+        for number in range(12)
+    ]
+    return write_session(path, rows, new_metadata(analyzers=describe([notifier])))
+
+
+@pytest.mark.parametrize("order", ["forwards", "backwards", "one alone"])
+def test_a_message_is_shown_for_as_long_as_it_was(tmp_path: Path, order: str) -> None:
+    path = notified(tmp_path / "s.parquet", {0: {}, 3: {"door": "hello"}, 8: {"window": "no"}})
+    picture = np.zeros((480, 640, 3), np.uint8)
+    shown = {}
+    numbers = {"forwards": range(12), "backwards": range(11, -1, -1), "one alone": [5]}[order]
+    with dgrec.open(path) as session:
+        assert session[0].analyzers_not_drawn() == ()
+        for number in numbers:
+            shown[number] = bool(session[number].overlay(picture).any())
+        model = dgrec.model(path, match="order")
+        stood_in = [result.image_overlay.any() for result in model.predict_batch([picture] * 12)]
+    assert stood_in == [3 <= number <= 6 for number in range(12)]
+    # 0.1 s: three further frames.
+    assert shown == {number: 3 <= number <= 6 for number in numbers}
+
+
+@pytest.mark.parametrize(
+    "messages", [{3: 5}, {3: {"door": 5}}, {3: {"door": ["hello"]}}, {3: [["door", "hello"]]}]
+)
+def test_odd_messages_of_a_file_are_left_out(tmp_path: Path, messages: dict[int, Any]) -> None:
+    path = notified(tmp_path / "s.parquet", messages)
+    with dgrec.open(path) as session:
+        assert not session[4].overlay(np.zeros((480, 640, 3), np.uint8)).any()

@@ -115,6 +115,7 @@ def test_what_watches_a_recording_may_draw_on_the_picture(
     assert recorded(path) == [(n, *frames[n]) for n in range(5)]
 
 
+@pytest.mark.slow
 def test_a_journal_that_was_cut_off_keeps_them(
     tmp_path: Path, frames: list[tuple[int, bytes]]
 ) -> None:

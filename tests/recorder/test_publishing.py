@@ -18,8 +18,8 @@ import pytest
 
 import dgrec
 from dgrec.errors import ConfigError, OutputError
-from dgrec.publishing import PublishedFrame, message_of, open_target, parse_target
-from dgrec.recorder.outputs import Publisher
+from dgrec.publishing import PublishedFrame, message_of, mqtt, open_target, parse_target
+from dgrec.recorder.outputs import Publisher, output
 from dgrec.replay.publishing import publish
 from tests.factory import make_detection, make_row, make_rows, write_session
 from tests.recorder.broker import Broker, Subscriber, free_port, web_server
@@ -149,7 +149,15 @@ def test_a_broker_that_is_killed_and_comes_back(tmp_path: Path, broker: Broker) 
     assert set(range(361, 600)) <= {*numbers}
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing comes anyway."""
+    monkeypatch.setattr(mqtt, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(output, "_PATIENCE_IN_A_HURRY_S", 1.0)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("impatient")
 def test_no_broker_costs_the_recording_nothing_and_is_said(tmp_path: Path) -> None:
     path = record(tmp_path / "s.parquet", 50, f"mqtt://127.0.0.1:{free_port()}/found")
     with dgrec.open(path) as session:
@@ -257,6 +265,7 @@ def test_a_token_for_a_web_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("impatient")
 def test_a_stalled_server_beside_a_healthy_one(tmp_path: Path) -> None:
     """One takes everything, the other nothing: the recording and the healthy one go on."""
     release = threading.Event()
@@ -300,6 +309,11 @@ def test_a_stalled_server_beside_a_healthy_one(tmp_path: Path) -> None:
         ("mqtt://host/topic?qos=7", "qos is 0, 1 or 2"),
         ("mqtt://host/topic?speed=7", "'speed' is not an option; expected qos, retain, client_id"),
         ("http://", "names no host"),
+        ("ws://host", "names no port to serve; expected ws://HOST:PORT"),
+        ("sse://host:0", "names no port to serve"),
+        ("ws://ann:word@host:8765", "clients need no login; DGREC_TOKEN sets a token"),
+        ("ws://host:8765/{nobody}", "names in a path are {source}, {session}"),
+        ("ws://host:8765?token=word", "'token' is not an option; expected origin"),
     ],
 )
 def test_bad_targets_are_refused_in_one_line(target: str, words: str) -> None:
@@ -315,6 +329,7 @@ def test_a_certificate_that_is_missing() -> None:
         open_target(address, {})
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_target_that_did_not_get_everything_fails_the_command(tmp_path: Path) -> None:
     path = write_session(tmp_path / "s.parquet", make_rows(3))
     address = parse_target(f"mqtt://127.0.0.1:{free_port()}/found")

@@ -157,7 +157,7 @@ def test_a_signal_ends_all(dgrec: Command, clip: Path) -> None:
         (["--source", "sample", "--source", "sample"], "given twice"),
         (["--source", "sample", "--source", "cam0", "--output", "a.parquet"], "{source}"),
         (["--source", "sample", "--source", "cam0", "--display"], "--display takes one source"),
-        (["--source", "sample", "--source", "cam0", "--publish", "-"], "--publish takes one"),
+        (["--source", "sample", "--source", "cam0", "--publish", "-"], "--publish - takes one"),
     ],
 )
 def test_usage(dgrec: Command, arguments: list[str], expected: str) -> None:

@@ -184,6 +184,7 @@ def test_attached_to_a_recording_as_to_the_model(kind: str, bare: Path, tmp_path
             )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tracker", "lines", "zones"])
 def test_what_analyzers_drew_is_drawn_again(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "analyzed.parquet"

@@ -161,6 +161,7 @@ def test_two_runs_at_once(tmp_path: Path) -> None:
     check_same(second, live)
 
 
+@pytest.mark.slow
 def test_threads(tmp_path: Path) -> None:
     model = ScriptedModel("FaceDetection", lambda n: OUTPUTS["faces"][1](n % 4))
     images = pictures(40)

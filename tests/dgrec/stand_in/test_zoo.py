@@ -175,6 +175,7 @@ def test_a_journal_that_is_being_written(tmp_path: Path) -> None:
         check_same(list(dgrec.model(journal, match="order").predict_batch(pictures())), live)
 
 
+@pytest.mark.slow
 def test_a_recording_in_parts(tmp_path: Path) -> None:
     path = tmp_path / "s.parquet"
     model = ScriptedModel("FaceDetection", lambda n: OUTPUTS["faces"][1](n % 4))

@@ -1,0 +1,116 @@
+"""A target that is served here, for any number of clients: WebSockets, Server-Sent Events."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+from urllib.parse import quote
+
+from dgrec.errors import OutputError
+from dgrec.publishing.address import TargetAddress
+from dgrec.publishing.target import Target
+from dgrec.serving import (
+    Channel,
+    Message,
+    Route,
+    Server,
+    open_server,
+    serve_events,
+    serve_websocket,
+)
+from dgrec.units import counted
+
+__all__ = ["ServedTarget"]
+
+#: How long the end waits for clients that have not got everything.
+_PATIENCE_S: Final = 2.5
+_HANDLERS: Final = {"ws": serve_websocket, "sse": serve_events}
+
+
+class ServedTarget(Target):
+    """Serves messages at an address: a client that comes gets the last one, and all that follow.
+
+    Each client has a queue of its own. Sources that are recorded at once may share an address.
+
+    Args:
+        names: What names in the path become: ``source``, ``session``.
+        waits: Wait for slow clients, but not for those that read nothing.
+
+    Raises:
+        OutputError: The address cannot be served, or something else is served there.
+    """
+
+    def __init__(self, address: TargetAddress, names: Mapping[str, str], *, waits: bool) -> None:
+        super().__init__()
+        self.name = address.given
+        self._waits = waits
+        try:
+            self._place = _open_place(address, quote(address.path.format(**names)))
+        except OutputError as error:
+            raise OutputError(f"--publish {address.given}: {error}") from None
+
+    def wait_for_client(self) -> None:
+        self._place.channel.wait_for_client()
+
+    def send(self, message: bytes, key: str) -> None:
+        self._place.channel.publish(self, Message(key, message), waits=self._waits)
+        self.delivered += 1
+
+    def close(self) -> None:
+        _close_place(self._place)
+        if (loss := self._place.channel.loss).messages:
+            raise OutputError(
+                f"{counted(loss.clients, 'client')} read too slowly: "
+                f"{counted(loss.messages, 'message')} left out"
+            )
+
+
+@dataclass
+class _Place:
+    """A path of a server, and how many targets publish there."""
+
+    server: Server
+    path: str
+    scheme: str
+    origins: tuple[str, ...]
+    channel: Channel
+    users: int = 0
+
+
+_lock = threading.Lock()
+_places: dict[tuple[Server, str], _Place] = {}
+
+
+def _open_place(address: TargetAddress, path: str) -> _Place:
+    server = open_server(address.host, address.port)
+    origins = tuple(address.option("origin").split())
+    with _lock:
+        place = _places.get((server, path))
+        try:
+            if place is None:
+                place = _Place(server, path, address.scheme, origins, Channel(server.loop))
+                handler = partial(_HANDLERS[address.scheme], channel=place.channel)
+                server.add(path, Route(handler, origins))
+                _places[server, path] = place
+            elif (place.scheme, place.origins) != (address.scheme, origins):
+                raise OutputError(f"{path} is served already; choose another path")
+        except BaseException:
+            server.close()
+            raise
+        place.users += 1
+    return place
+
+
+def _close_place(place: _Place) -> None:
+    with _lock:
+        place.users -= 1
+        is_last = not place.users
+        if is_last:
+            del _places[place.server, place.path]
+            place.server.remove(place.path)
+    if is_last:
+        place.channel.end(_PATIENCE_S)
+    place.server.close()

@@ -1,0 +1,25 @@
+"""What dgrec itself serves: one small web server in a thread of its own.
+
+=======  =======================================================================
+server   the server: routes by their paths, and limits for everybody
+guard    who may ask: Host, Origin, token
+channel  messages to any number of clients, none of which waits for another
+streams  the clients of a channel: WebSockets and Server-Sent Events
+=======  =======================================================================
+"""
+
+from dgrec.serving.channel import Channel, Loss, Message
+from dgrec.serving.server import HEADERS, Route, Server, open_server
+from dgrec.serving.streams import serve_events, serve_websocket
+
+__all__ = [
+    "Channel",
+    "HEADERS",
+    "Loss",
+    "Message",
+    "Route",
+    "Server",
+    "open_server",
+    "serve_events",
+    "serve_websocket",
+]

@@ -1,0 +1,100 @@
+"""Who may ask: checks of Host, Origin and token.
+
+A page on the web can make a browser ask addresses of its own machine. Such requests have the page
+as their Origin, or (where the page's own name leads to this machine) a foreign Host.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import os
+import re
+import secrets
+import socket
+from collections.abc import Collection
+from typing import Final
+
+from aiohttp import web
+
+__all__ = ["Guard", "is_loopback"]
+
+_TOKEN_VARIABLE: Final = "DGREC_TOKEN"
+_HOST: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?")
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class Guard:
+    """Refuses requests of foreign pages, and those without the token.
+
+    Addresses that only this machine reaches need no token. Others need that of the environment
+    variable DGREC_TOKEN, or a random one. A token that is set is asked for everywhere.
+    """
+
+    def __init__(self, host: str) -> None:
+        self._is_local = is_loopback(host)
+        given = os.environ.get(_TOKEN_VARIABLE, "")
+        #: Whether the user has set a token.
+        self.has_own_token = bool(given)
+        self.token = given or ("" if self._is_local else secrets.token_urlsafe(24))
+        name = socket.gethostname().lower()
+        self._names = {"localhost"} if self._is_local else {"localhost", host.lower(), name}
+
+    def refusal(
+        self, request: web.BaseRequest, origins: Collection[str], *, is_public: bool
+    ) -> web.Response | None:
+        """Return the answer to a request that is refused; None if it may pass.
+
+        Args:
+            origins: Of other pages that may ask.
+            is_public: Ask for no token but one that the user has set.
+        """
+        hosts = request.headers.getall("Host", [])
+        if len(hosts) != 1 or not self._is_own(hosts[0]):
+            return web.Response(status=403, text="foreign Host\n")
+        origin = request.headers.get("Origin")
+        if origin is not None:
+            own = (f"http://{hosts[0]}", f"https://{hosts[0]}")
+            if origin not in own and origin not in origins:
+                return web.Response(status=403, text="foreign Origin\n")
+        # Of pictures and the like, browsers send no Origin. A link may be followed.
+        elif (
+            request.headers.get("Sec-Fetch-Site") == "cross-site"
+            and request.headers.get("Sec-Fetch-Mode") != "navigate"
+        ):
+            return web.Response(status=403, text="foreign page\n")
+        if not self.token or (is_public and not self.has_own_token):
+            return None
+        if self._has_token(request):
+            return None
+        return web.Response(
+            status=401,
+            text="the token is missing or wrong\n",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+
+    def _is_own(self, host: str) -> bool:
+        match = _HOST.fullmatch(host)
+        if match is None:
+            return False
+        name = match[1].strip("[]").lower()
+        if name in self._names:
+            return True
+        try:
+            address = ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return address.is_loopback or not self._is_local
+
+    def _has_token(self, request: web.BaseRequest) -> bool:
+        kind, _, given = request.headers.get("Authorization", "").partition(" ")
+        if kind.lower() != "bearer":
+            given = request.query.get("token", "")
+        return hmac.compare_digest(given.strip().encode(), self.token.encode())

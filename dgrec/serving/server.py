@@ -1,0 +1,248 @@
+"""The server: an asyncio loop in a thread of its own, which answers by path."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Collection
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from dgrec.errors import OutputError
+from dgrec.serving.guard import Guard
+from dgrec.terminal import echo
+
+__all__ = ["HEADERS", "Handler", "Route", "Server", "open_server"]
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+#: Connections at once. A recorder needs its file descriptors for other things.
+_MOST_CONNECTIONS: Final = 64
+#: New connections that may wait; a flood must not hold up others for seconds.
+_BACKLOG: Final = 256
+#: A connection is closed that has asked nothing for as long.
+_KEEPALIVE_S: Final = 15.0
+#: A refused connection is closed after as long, if its client does not close it.
+_REFUSED_S: Final = 1.0
+#: How long the end waits for requests that are being answered.
+_END_S: Final = 0.5
+_TOO_MANY: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\n"
+    b"Content-Length: 0\r\nRetry-After: 5\r\nConnection: close\r\n\r\n"
+)
+#: Of every answer.
+HEADERS: Final = {
+    "Server": "dgrec",
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+#: Whoever wants to see the errors of requests gives it a handler; a scan of ports prints nothing.
+_LOGGER: Final = logging.getLogger("dgrec.serving")
+_LOGGER.addHandler(logging.NullHandler())
+_LOGGER.propagate = False
+
+
+@dataclass(frozen=True)
+class Route:
+    """What answers requests for a path.
+
+    Args:
+        origins: Other origins whose pages may ask, such as ``http://localhost:3000``.
+        is_public: It needs no token, unless the user has set one.
+    """
+
+    handler: Handler
+    origins: Collection[str] = ()
+    is_public: bool = False
+
+
+class Server:
+    """Serves an address until it has been closed as often as it was opened (see `open_server`).
+
+    Raises:
+        OutputError: The address cannot be served.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self.host, self.port = host, port
+        self.users = 0
+        self._has_said_token = False
+        self._guard = Guard(host)
+        self._socket = _listening(host, port)
+        self._routes: dict[str, Route] = {}
+        self._refused: set[asyncio.Transport] = set()
+        self._ready: Future[None] = Future()
+        self._thread = threading.Thread(target=self._run, name="dgrec-server", daemon=True)
+        self._thread.start()
+        try:
+            self._ready.result()
+        except OSError as error:  # no more file descriptors
+            self._socket.close()
+            raise OutputError(f"{self.address}: cannot be served: {error.strerror}") from None
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        return self._loop
+
+    @property
+    def address(self) -> str:
+        """The host and port, as an address has them."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def add(self, path: str, route: Route) -> None:
+        """Answer requests for a path.
+
+        Raises:
+            OutputError: Something else answers there already.
+        """
+        if path in self._routes:
+            raise OutputError(f"{self.address}{path} is served already; choose another path")
+        if not route.is_public:
+            self._say_token()
+        self._routes[path] = route
+        # Not before there is anything: clients that come meanwhile wait, and get it.
+        asyncio.run_coroutine_threadsafe(self._listener.start_serving(), self._loop).result()
+
+    def _say_token(self) -> None:
+        if not self._has_said_token and self._guard.token and not self._guard.has_own_token:
+            self._has_said_token = True
+            echo(
+                f"{self.address} asks for this token: {self._guard.token} "
+                "(DGREC_TOKEN sets your own)",
+                err=True,
+            )
+
+    def remove(self, path: str) -> None:
+        """Answer requests for a path no more."""
+        del self._routes[path]
+
+    def close(self) -> None:
+        """End all connections and free the port, if nobody else has opened this server."""
+        with _lock:
+            self.users -= 1
+            if self.users:
+                return
+            del _servers[self.host, self.port]
+            self._loop.call_soon_threadsafe(self._stopping.set)
+            self._thread.join()
+
+    # --- in the server's thread ---
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:
+            if self._ready.done():
+                raise
+            self._ready.set_exception(error)
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        self._server = web.Server(
+            self._handle,
+            access_log=None,
+            logger=_LOGGER,
+            keepalive_timeout=_KEEPALIVE_S,
+            handler_cancellation=True,  # of a client that has left
+        )
+        self._listener = await self._loop.create_server(
+            self._connection, sock=self._socket, backlog=_BACKLOG, start_serving=False
+        )
+        self._ready.set_result(None)
+        await self._stopping.wait()
+        self._listener.close()
+        # Where a client reads nothing, what waits for it would keep its connection open.
+        open_ = [each.transport for each in self._server.connections]
+        await self._server.shutdown(_END_S)
+        for transport in [*open_, *self._refused]:
+            if transport is not None:
+                transport.abort()
+        await asyncio.sleep(0)
+
+    def _connection(self) -> asyncio.BaseProtocol:
+        """Return what answers a new connection."""
+        if len(self._server.connections) < _MOST_CONNECTIONS:
+            return self._server()
+        return _Refusal(self._refused)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        # As it came: no other spelling of a path leads anywhere.
+        route = self._routes.get(request.raw_path.partition("?")[0])
+        origins = () if route is None else route.origins
+        is_public = route is not None and route.is_public
+        response: web.StreamResponse | None
+        response = self._guard.refusal(request, origins, is_public=is_public)
+        if response is None:
+            if route is None:
+                response = web.Response(status=404, text="nothing is served here\n")
+            elif request.method not in ("GET", "HEAD"):
+                response = web.Response(status=405, headers={"Allow": "GET, HEAD"})
+            else:
+                return await route.handler(request)
+        response.headers.update(HEADERS)
+        response.force_close()
+        return response
+
+
+class _Refusal(asyncio.Protocol):
+    """Answers a connection that is one too many."""
+
+    def __init__(self, refused: set[asyncio.Transport]) -> None:
+        self._refused = refused
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._refused.add(transport)
+        if len(self._refused) > _MOST_CONNECTIONS:
+            transport.abort()
+            return
+        transport.write(_TOO_MANY)
+        # Closed at once, with its request not read yet, it would lose the answer.
+        asyncio.get_running_loop().call_later(_REFUSED_S, transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        self._transport.close()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._refused.discard(self._transport)
+
+
+_lock = threading.Lock()
+_servers: dict[tuple[str, int], Server] = {}
+
+
+def open_server(host: str, port: int) -> Server:
+    """Return the server of an address, which others may have opened as well; it is to be closed.
+
+    Raises:
+        OutputError: The address cannot be served.
+    """
+    host = "127.0.0.1" if host == "localhost" else host
+    with _lock:
+        server = _servers.get((host, port))
+        if server is None:
+            server = _servers[host, port] = Server(host, port)
+        server.users += 1
+    return server
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise OutputError(
+                f"{shown}: the port is in use by another program; choose another port"
+            ) from None
+        raise OutputError(f"{shown}: cannot be served: {error.strerror or error}") from None

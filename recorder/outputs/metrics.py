@@ -1,0 +1,261 @@
+"""Figures of running recordings for Prometheus."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import threading
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from dgrec.credentials import redact_text
+from dgrec.errors import ConfigError, OutputError
+from dgrec.format import STAGE_KEYS, Event, Row
+from dgrec.recorder.outputs.output import Output
+from dgrec.recorder.outputs.publisher import Publisher
+
+if TYPE_CHECKING:
+    from aiohttp import web
+    from prometheus_client.metrics_core import Metric
+
+    from dgrec.recorder.session_writer import SessionWriter
+    from dgrec.serving import Server
+
+__all__ = ["Metrics", "parse_metrics_address"]
+
+_PATH: Final = "/metrics"
+#: A model with more labels than this has the others counted as one: each is a series of its own.
+_MOST_LABELS: Final = 100
+_OTHER: Final = "other"
+_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+def parse_metrics_address(text: str) -> tuple[str, int]:
+    """Return the host and port of ``[HOST:]PORT``.
+
+    Raises:
+        ConfigError: It is not one.
+    """
+    host, _, port = text.rpartition(":")
+    if not (port.isascii() and port.isdigit() and 0 < int(port) < 2**16) or text.startswith(":"):
+        raise ConfigError(f"--metrics {text!r}: expected PORT or HOST:PORT, such as 9100")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+class Metrics(Output):
+    """Serves figures of a recording at ``http://HOST:PORT/metrics``, while it goes on.
+
+    Recordings of one process may share an address.
+
+    Args:
+        address: ``PORT`` (of this machine only), or ``HOST:PORT``.
+        source: The label ``source`` of all figures.
+
+    Raises:
+        ConfigError: It is not an address, or prometheus_client is not installed.
+        OutputError: The address cannot be served.
+    """
+
+    name = "metrics"
+
+    def __init__(self, address: str, source: str) -> None:
+        host, port = parse_metrics_address(address)
+        try:
+            import prometheus_client  # noqa: F401
+        except ImportError:
+            raise ConfigError(
+                "--metrics: needs prometheus_client: `pip install 'dgrec[metrics]'`"
+            ) from None
+        self.source = source
+        self.figures = Figures()
+        self.lock = threading.Lock()
+        self.writer: SessionWriter | None = None
+        try:
+            self._page = _open_page(host, port, self)
+        except OutputError as error:
+            raise OutputError(f"--metrics {address}: {error}") from None
+
+    def watch(self, writer: SessionWriter) -> None:
+        self.writer = writer
+
+    def frame(self, row: Row, result: Any) -> None:
+        with self.lock:
+            self.figures.add(row)
+
+    def event(self, event: Event) -> None:
+        if event["kind"] == "gap":
+            with self.lock:
+                self.figures.gaps += 1
+
+    def close(self) -> None:
+        _close_page(self._page, self)
+
+
+@dataclass
+class Histogram:
+    counts: list[int] = field(default_factory=lambda: [0] * (len(_BUCKETS_S) + 1))
+    sum_s: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        self.counts[bisect_left(_BUCKETS_S, seconds)] += 1
+        self.sum_s += seconds
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Return (upper bound, how many are at most that)."""
+        found, total = [], 0
+        for bound, count in zip((*_BUCKETS_S, "+Inf"), self.counts, strict=True):
+            total += count
+            found.append((str(bound), float(total)))
+        return found
+
+
+@dataclass
+class Figures:
+    """What is counted of the frames of a recording."""
+
+    frames: int = 0
+    detections: Counter[str] = field(default_factory=Counter)
+    stages: dict[str, Histogram] = field(default_factory=dict)
+    dropped: Counter[str] = field(default_factory=lambda: Counter(camera=0, queue=0))
+    recorder_ns: int = 0
+    gaps: int = 0
+
+    def add(self, row: Row) -> None:
+        self.frames += 1
+        self.recorder_ns += row.recorder_ns
+        self.dropped["camera"] += row.dropped_camera
+        self.dropped["queue"] += row.dropped_queue
+        for item in row.results if isinstance(row.results, list) else ():
+            label = item.get("label") if isinstance(item, Mapping) else None
+            self.detections[self._known("" if label is None else str(label))] += 1
+        self._add_stage("read", row.read_ns / 1e9)
+        if row.is_capture_known:
+            self._add_stage("end_to_end", (row.completed_ns - row.captured_ns) / 1e9)
+        for name, keys in STAGE_KEYS.items():
+            for key in keys:
+                if isinstance(value := row.timing.get(key), int | float):
+                    self._add_stage(name.removesuffix("_ms"), value / 1e3)
+                    break
+
+    def _known(self, label: str) -> str:
+        if label in self.detections or len(self.detections) < _MOST_LABELS:
+            return label
+        return _OTHER
+
+    def _add_stage(self, name: str, seconds: float) -> None:
+        self.stages.setdefault(name, Histogram()).add(seconds)
+
+
+class _Page:
+    """The figures of all recordings that share an address; collected when they are asked for."""
+
+    def __init__(self, server: Server) -> None:
+        from prometheus_client import CollectorRegistry
+
+        self.server = server
+        self.members: list[Metrics] = []
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)  # it has `collect`
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        from aiohttp import web
+        from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+        from dgrec.serving import HEADERS
+
+        return web.Response(
+            body=generate_latest(self._registry),
+            headers={**HEADERS, "Content-Type": CONTENT_TYPE_LATEST},
+        )
+
+    def collect(self) -> Iterator[Metric]:
+        from prometheus_client.core import (
+            CounterMetricFamily,
+            GaugeMetricFamily,
+            HistogramMetricFamily,
+        )
+
+        def counter(name: str, text: str, *labels: str) -> CounterMetricFamily:
+            return CounterMetricFamily(f"dgrec_{name}", text, labels=["source", *labels])
+
+        def gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
+            return GaugeMetricFamily(f"dgrec_{name}", text, labels=["source", *labels])
+
+        frames = counter("frames", "Frames that were recorded.")
+        detections = counter("detections", "Detections, by label.", "label")
+        recorder = counter("recorder_seconds", "Time that recording took in the inference loop.")
+        dropped = counter("frames_dropped", "Frames that were lost, by where.", "place")
+        gaps = counter("source_gaps", "How often a live source was lost.")
+        left_out = counter("output_left_out_frames", "Frames an output was too slow for.", "output")
+        published = counter("published_messages", "Messages that a target has taken.", "target")
+        waiting = gauge("output_queue_frames", "Frames that wait for an output.", "output")
+        free = gauge("disk_free_bytes", "Room on the disk that is recorded to.")
+        stages = HistogramMetricFamily(
+            "dgrec_stage_duration_seconds",
+            "How long the stages of a frame took.",
+            labels=["source", "stage"],
+        )
+        for member in list(self.members):
+            source, writer = member.source, member.writer
+            with member.lock:
+                figures = member.figures
+                frames.add_metric([source], figures.frames)
+                recorder.add_metric([source], figures.recorder_ns / 1e9)
+                gaps.add_metric([source], figures.gaps)
+                for label, count in figures.detections.items():
+                    detections.add_metric([source, label], count)
+                for place, count in figures.dropped.items():
+                    dropped.add_metric([source, place], count)
+                for stage, histogram in figures.stages.items():
+                    stages.add_metric([source, stage], histogram.buckets(), histogram.sum_s)
+            if writer is None:
+                continue
+            dropped.add_metric([source, "writer"], writer.dropped)
+            with contextlib.suppress(OSError):  # the folder is gone
+                free.add_metric([source], shutil.disk_usage(writer.output.parent).free)
+            for queue in writer.outputs:
+                if queue.output is member:
+                    continue
+                name = redact_text(queue.output.name)
+                waiting.add_metric([source, name], queue.depth)
+                left_out.add_metric([source, name], queue.left_out)
+                if isinstance(queue.output, Publisher):
+                    published.add_metric([source, name], queue.output.delivered)
+        yield from (frames, detections, stages, dropped, gaps, recorder)
+        yield from (waiting, left_out, published, free)
+
+
+_lock = threading.Lock()
+_pages: dict[Server, _Page] = {}
+
+
+def _open_page(host: str, port: int, member: Metrics) -> _Page:
+    from dgrec.serving import Route, open_server
+
+    server = open_server(host, port)
+    with _lock:
+        page = _pages.get(server)
+        try:
+            if page is None:
+                page = _Page(server)
+                server.add(_PATH, Route(page.answer, is_public=True))
+                _pages[server] = page
+            if any(each.source == member.source for each in page.members):
+                raise OutputError(f"the metrics of {member.source} are served already")
+        except BaseException:
+            server.close()
+            raise
+        page.members.append(member)
+    return page
+
+
+def _close_page(page: _Page, member: Metrics) -> None:
+    with _lock:
+        page.members.remove(member)
+        if not page.members:
+            del _pages[page.server]
+            page.server.remove(_PATH)
+    page.server.close()
