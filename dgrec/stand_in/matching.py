@@ -18,6 +18,9 @@ from dgrec.units import counted
 
 __all__ = ["MATCHES", "MISSING", "Matcher", "has_digests"]
 
+#: How much further than the nearest frame the one that is due may be.
+_AS_NEAR = 1.25
+
 #: How frames are found, and what pictures get that were not recorded.
 MATCHES = ("auto", "pixels", "order", "camera")
 MISSING = ("error", "nearest", "empty")
@@ -46,6 +49,8 @@ class Matcher:
         self._path = session.path
         self._size = len(session)
         self._last = -1
+        #: How many frames were passed over from one picture to the next, and 1.
+        self._step = 1
         self._pairing = Pairing(session)
         of_frames = _digests(session) if match in ("auto", "pixels") else None
         self.is_by_order = of_frames is None and match != "camera"
@@ -63,7 +68,7 @@ class Matcher:
 
     def rewind(self) -> None:
         """Begin again at the first frame."""
-        self._last = -1
+        self._last, self._step = -1, 1
 
     def find(self, picture: Any) -> int | None:
         """Return the position of a picture's frame; None if it gets no detections.
@@ -80,6 +85,8 @@ class Matcher:
             if self.missing != "nearest":
                 raise ModelError(self._complaint())
             position = self._nearest(picture)
+        if 0 <= self._last < position:
+            self._step = position - self._last
         self._last = position
         return position
 
@@ -121,8 +128,16 @@ class Matcher:
         own = signature(picture)
         if own is None or self._signatures is None or not len(self._signatures.positions):
             raise ModelError(self._complaint())
+        positions = self._signatures.positions
         distances = np.linalg.norm(self._signatures.vectors - vectors([own]), axis=1)
-        return self._following(self._signatures.positions[distances == distances.min()])
+        least = distances.min()
+        # In a scene that hardly moves, encoding changes more than time does: then the frame that
+        # is due is taken.
+        due = int(np.searchsorted(positions, self._last + self._step))
+        is_due = due < len(positions) and positions[due] == self._last + self._step
+        if self._last >= 0 and is_due and distances[due] <= _AS_NEAR * least:
+            return int(positions[due])
+        return self._following(positions[distances == least])
 
     def _complaint(self) -> str:
         frames = counted(self._size, "frame")

@@ -177,3 +177,25 @@ def test_odd_digests_of_a_file_match_nothing(tmp_path: Path) -> None:
         with pytest.raises(ModelError, match="none of its 4 frames"):
             Matcher(session, missing="nearest").find(picture(0))
         assert Matcher(session, missing="empty").find(picture(0)) is None
+
+
+@pytest.mark.slow
+def test_a_copy_of_a_scene_that_hardly_moves(tmp_path: Path) -> None:
+    """Encoding changes it more than time does: the frame that is due is taken."""
+
+    def still(number: int) -> Picture:
+        scene = cv2.GaussianBlur(picture(0), (9, 9), 0)
+        scene[100:104, 20 + number : 30 + number] = (0, 0, 255)
+        return scene
+
+    def copy(number: int) -> Picture:
+        quality = [cv2.IMWRITE_JPEG_QUALITY, 50 + number % 3]
+        return cv2.imdecode(cv2.imencode(".jpg", still(number), quality)[1], cv2.IMREAD_COLOR)
+
+    path = tmp_path / "s.parquet"
+    with dgrec.Recorder(path) as recorder:
+        for number in range(60):
+            found = {"label": str(number), "score": 0.9, "bbox": [1.0, 2.0, 30.0, 40.0]}
+            recorder.add([found], still(number))
+    model = dgrec.model(path, missing="nearest")
+    assert labels(model.predict_batch(map(copy, range(60)))) == list(map(str, range(60)))
