@@ -10,7 +10,7 @@ import click
 
 from dgrec.errors import ConfigError
 
-__all__ = ["NamedPath", "Parsed", "analyzer_options"]
+__all__ = ["NamedPath", "Parsed", "analyzer_options", "payload_options"]
 
 if TYPE_CHECKING:
     _ParamType = click.ParamType[Any]
@@ -71,4 +71,24 @@ def analyzer_options(command: Callable[..., None]) -> Callable[..., None]:
         help="Track objects with degirum_tools' ObjectTracker, by its own settings: --tracker, or "
         '--tracker "class_list=person,car track_thresh=0.3 trail_depth=10". It runs before '
         "--analyzers.",
+    )(command)
+
+
+def payload_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add ``--payload`` and ``--publish-every``: what is published of a recording."""
+    command = click.option(
+        "--publish-every",
+        type=click.IntRange(min=1),
+        default=1,
+        metavar="N",
+        show_default=True,
+        help="Publish one of N frames.",
+    )(command)
+    return click.option(
+        "--payload",
+        type=click.Choice(["guide", "full"]),
+        default="guide",
+        show_default=True,
+        help="What is published of a frame: timestamp and detections as in DeGirum's guide, or all "
+        "but pixels.",
     )(command)

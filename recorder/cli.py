@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from dgrec.errors import ConfigError
-from dgrec.options import NamedPath, Parsed, analyzer_options
+from dgrec.options import NamedPath, Parsed, analyzer_options, payload_options
 from dgrec.recorder.options import (
     CHOICES,
     HELP,
@@ -159,21 +159,7 @@ def _recording_options(
     "Repeatable. A slow target costs the recording nothing: frames are left out, and counted; of "
     "footage, files wait.",
 )
-@click.option(
-    "--payload",
-    type=click.Choice(["guide", "full"]),
-    default="guide",
-    show_default=True,
-    help="With --publish: timestamp and detections as in DeGirum's guide, or all but pixels.",
-)
-@click.option(
-    "--publish-every",
-    type=click.IntRange(min=1),
-    default=1,
-    metavar="N",
-    show_default=True,
-    help="Publish one of N frames.",
-)
+@payload_options
 @click.option(
     "--metrics",
     default="",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -41,6 +39,7 @@ from dgrec.recorder.outputs import (
     OutputQueue,
     OverlayWindow,
     Publisher,
+    parse_command,
     parse_metrics_address,
 )
 from dgrec.recorder.recovery import Recovery
@@ -133,12 +132,7 @@ class RecordRequest:
             raise ConfigError("--alert: two rules have the same name")
         if self.on_alert and not names:
             raise ConfigError("--on-alert belongs to --alert")
-        try:
-            command = shlex.split(self.on_alert)
-        except ValueError as error:
-            raise ConfigError(f"--on-alert {self.on_alert!r}: {error}") from None
-        if command and shutil.which(command[0]) is None:
-            raise ConfigError(f"--on-alert {command[0]}: no such program")
+        parse_command(self.on_alert)
 
     @property
     def rules(self) -> list[Rule]:
@@ -371,7 +365,7 @@ def prepare(
         def note(event: Event) -> None:
             recorder.note(event)
 
-        command = shlex.split(request.on_alert)
+        command = parse_command(request.on_alert)
         outputs.append(Alerts(rules, note, clock, announce, command))
     make_default_folder(plan.output)
     policy = given.policy or ("block" if can_wait else "drop-oldest")

@@ -11,7 +11,8 @@ verdicts       faster, slower, the same, or unclear
 agreement      detections of the same footage, compared
 boxes          the boxes of frames as arrays, and how far they overlap
 truth          ground truth: boxes that people drew
-thresholds     what a session would hold with other thresholds
+outcomes       what a session would hold with other thresholds
+thresholds     counts that
 limits         conditions on a comparison: ``latency_p95_ms > +10%``
 =============  ===================================================================
 """
@@ -21,8 +22,9 @@ from dgrec.comparison.changes import GOOD_SESSIONS, MARGIN
 from dgrec.comparison.comparison import ComparedSession, Comparison, compare
 from dgrec.comparison.limits import Limit, Outcome, check_limits, parse_limit
 from dgrec.comparison.metrics import MetricRow, Value
-from dgrec.comparison.thresholds import Outcome as SettingOutcome
-from dgrec.comparison.thresholds import WhatIf, whatif
+from dgrec.comparison.outcomes import Outcome as SettingOutcome
+from dgrec.comparison.outcomes import WhatIf
+from dgrec.comparison.thresholds import whatif
 from dgrec.comparison.verdicts import Verdict
 
 __all__ = [

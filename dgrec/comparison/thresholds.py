@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +14,7 @@ from dgrec.analyzers import AnalyzerRequest
 from dgrec.comparison.blocks import Floats, Mask
 from dgrec.comparison.boxes import SAME_IOU, FrameBoxes, frames_of, overlaps
 from dgrec.comparison.neighbours import MOST_BOXES, Block, most_frames
+from dgrec.comparison.outcomes import Outcome, Setting, WhatIf
 from dgrec.comparison.truth import Truth, TruthError, TruthFrame, read_truth
 from dgrec.errors import ConfigError
 from dgrec.stand_in import settings
@@ -22,7 +23,7 @@ from dgrec.units import counted
 if TYPE_CHECKING:
     from dgrec.session import Session
 
-__all__ = ["Outcome", "Setting", "WhatIf", "whatif"]
+__all__ = ["whatif"]
 
 THRESHOLD: Final = settings.THRESHOLD
 NMS: Final = settings.NMS
@@ -30,106 +31,6 @@ NMS: Final = settings.NMS
 _MOST_SETTINGS: Final = 1000
 #: Below any score.
 _LEAST: Final = -1e300
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One set of thresholds; None: as recorded."""
-
-    threshold: float | None = None
-    nms: float | None = None
-    #: Settings of an ObjectTracker, as `--tracker` takes them; None: no tracker runs.
-    tracker: str | None = None
-
-
-@dataclass
-class Outcome:
-    """What the recording holds with a setting."""
-
-    setting: Setting
-    frames: int = 0
-    detections: int = 0
-    frames_with_detections: int = 0
-    labels: Counter[str | None] = field(default_factory=Counter)
-    #: Boxes without a partner (same label, IoU of 0.1) in both neighbouring frames, and boxes that
-    #: are in one frame and the one after the next, but not between.
-    single: int = 0
-    gaps: int = 0
-    #: Detections that the recording has, and that are compared with it.
-    _recorded: int = 0
-    _same: int = 0
-    tracks: int | None = None
-    tracked: int = 0
-    #: Against ground truth: right, wrong, and not found.
-    true_positives: int | None = None
-    false_positives: int = 0
-    false_negatives: int = 0
-
-    @property
-    def per_frame(self) -> float | None:
-        return self.detections / self.frames if self.frames else None
-
-    @property
-    def flicker(self) -> float | None:
-        """Share of detections that come and go: single ones, and gaps."""
-        return (self.single + self.gaps) / self.detections if self.detections else None
-
-    @property
-    def agreement(self) -> float | None:
-        """F1 against the recording as it is: what `dgrec compare` calls the agreement."""
-        if not self.frames:
-            return None
-        both = self._recorded + self._same
-        return 2 * self._same / both if both else 1.0
-
-    @property
-    def track_length(self) -> float | None:
-        """Mean number of frames of a track."""
-        return self.tracked / self.tracks if self.tracks else None
-
-    @property
-    def precision(self) -> float | None:
-        if self.true_positives is None or not self.true_positives + self.false_positives:
-            return None
-        return self.true_positives / (self.true_positives + self.false_positives)
-
-    @property
-    def recall(self) -> float | None:
-        if self.true_positives is None or not self.true_positives + self.false_negatives:
-            return None
-        return self.true_positives / (self.true_positives + self.false_negatives)
-
-    @property
-    def f1(self) -> float | None:
-        if self.true_positives is None:
-            return None
-        wrong = self.false_positives + self.false_negatives
-        whole = 2 * self.true_positives + wrong
-        return 2 * self.true_positives / whole if whole else None
-
-
-@dataclass
-class WhatIf:
-    """The answer of `whatif`.
-
-    Example:
-        >>> import dgrec
-        >>> answer = dgrec.whatif("session.parquet", [0.6, 0.9])
-        >>> stricter = answer.outcomes[1]
-        >>> stricter.setting.threshold, stricter.detections, round(stricter.agreement, 3)
-        (0.9, 379, 0.942)
-    """
-
-    outcomes: list[Outcome]
-    #: The settings at which the session was recorded, as far as they are known.
-    recorded: dict[str, float]
-    notes: list[str]
-
-    @property
-    def best(self) -> Outcome | None:
-        """The outcome with the best F1 against ground truth; of equal ones the first."""
-        judged = [outcome for outcome in self.outcomes if outcome.f1 is not None]
-        return max(judged, key=lambda outcome: outcome.f1 or 0.0, default=None)
 
 
 def whatif(
@@ -307,8 +208,8 @@ class _Tally:
             counts[: len(self._counts[number])] += self._counts[number]
             self._counts[number] = counts
             is_boxed = block.boxed[new:]
-            outcome._recorded += int(is_boxed.sum())
-            outcome._same += int((fresh & is_boxed).sum())
+            outcome.recorded += int(is_boxed.sum())
+            outcome.same += int((fresh & is_boxed).sum())
             for index in alternatives:
                 self._compare_best(outcome, block.frames[index], kept[index])
             self._come_and_go(outcome, block, kept, partners[setting.nms], least, is_last=is_last)
@@ -361,9 +262,9 @@ class _Tally:
         """Count the best of the detections without a box, as `dgrec compare` does."""
         labelled = [i for i in np.flatnonzero(~frame.is_boxed) if frame.labels[i] is not None]
         if labelled:
-            outcome._recorded += 1
+            outcome.recorded += 1
             best = max(labelled, key=lambda i: np.nan_to_num(frame.scores[i], nan=-np.inf))
-            outcome._same += int(mask[best])
+            outcome.same += int(mask[best])
 
     def _come_and_go(
         self,

@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from dgrec.errors import OutputError
+from dgrec.errors import OutputError, StorageError
 from dgrec.files import output_error
 from dgrec.paths import SESSION_SUFFIXES, VIDEO_SUFFIXES
 from dgrec.publishing.address import STDOUT
@@ -80,7 +80,11 @@ class Lines(Target):
             while line:
                 line = line[os.write(self._file, line) :]
         except OSError as error:
-            raise OutputError(f"{self.name}: publishing ended: {error.strerror}") from None
+            text = f"{self.name}: publishing ended: {error.strerror}"
+            kind = output_error(self.name, error)
+            if isinstance(kind, StorageError):
+                raise StorageError(text, is_full=kind.is_full) from None
+            raise OutputError(text) from None
         self.delivered += 1
 
     def close(self) -> None:

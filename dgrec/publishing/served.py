@@ -53,6 +53,8 @@ class ServedTarget(Target):
             raise OutputError(f"--publish {address.given}: {error}") from None
 
     def wait_for_client(self) -> None:
+        if self.on_wait is not None:
+            self.on_wait(f"{self.name}: waiting for a client")
         self._place.channel.wait_for_client()
 
     def send(self, message: bytes, key: str) -> None:

@@ -51,7 +51,7 @@ _LOGGER.propagate = False
 
 @dataclass(frozen=True)
 class Route:
-    """What answers requests for a path.
+    """Answers requests for a path.
 
     Args:
         origins: Other origins whose pages may ask, such as ``http://localhost:3000``.
@@ -168,7 +168,7 @@ class Server:
         await asyncio.sleep(0)
 
     def _connection(self) -> asyncio.BaseProtocol:
-        """Return what answers a new connection."""
+        """Return the handler of a new connection."""
         if len(self._server.connections) < _MOST_CONNECTIONS:
             return self._server()
         return _Refusal(self._refused)

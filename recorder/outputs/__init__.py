@@ -1,6 +1,6 @@
 """Outputs, which watch a recording: targets, alerts, a window, and the base class for others."""
 
-from dgrec.recorder.outputs.alerts import Alerts
+from dgrec.recorder.outputs.alerts import Alerts, parse_command
 from dgrec.recorder.outputs.metrics import Metrics, parse_metrics_address
 from dgrec.recorder.outputs.output import Output, OutputQueue
 from dgrec.recorder.outputs.publisher import Publisher
@@ -14,4 +14,5 @@ __all__ = [
     "OverlayWindow",
     "Publisher",
     "parse_metrics_address",
+    "parse_command",
 ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
@@ -10,15 +12,31 @@ from typing import Any
 
 from dgrec.alerts import Alert, Evaluator, Rule, frame_of
 from dgrec.clock import Clock
+from dgrec.errors import ConfigError
 from dgrec.format import Event, Row, utc_text
 from dgrec.recorder.outputs.output import Output
 
-__all__ = ["Alerts"]
+__all__ = ["Alerts", "parse_command"]
 
 #: How long the time without frames may go unnoticed.
 _TICK_S = 0.25
 #: Commands that run at once, at most: an alert that fires too often must not fill the machine.
 _MOST_COMMANDS = 8
+
+
+def parse_command(text: str) -> list[str]:
+    """Return a program and its arguments, as a shell would split them; "" is none.
+
+    Raises:
+        ConfigError: There is no such program, or a quote is open.
+    """
+    try:
+        command = shlex.split(text)
+    except ValueError as error:
+        raise ConfigError(f"--on-alert {text!r}: {error}") from None
+    if command and shutil.which(command[0]) is None:
+        raise ConfigError(f"--on-alert {command[0]}: no such program")
+    return command
 
 
 class Alerts(Output):
@@ -103,7 +121,7 @@ class Alerts(Output):
         if len(self._running) >= _MOST_COMMANDS:
             self._say(f"alert {alert.name}: {_MOST_COMMANDS} commands still run; none is started")
             return
-        told = {
+        facts = {
             "DGREC_ALERT": alert.name,
             "DGREC_ALERT_RULE": rule.text,
             "DGREC_ALERT_AT": utc_text(alert.fired_us * 1000),
@@ -111,7 +129,7 @@ class Alerts(Output):
         try:
             self._running.append(
                 subprocess.Popen(
-                    self._command, env={**os.environ, **told}, stdin=subprocess.DEVNULL
+                    self._command, env={**os.environ, **facts}, stdin=subprocess.DEVNULL
                 )
             )
         except OSError as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from dgrec.options import payload_options
 from dgrec.replay.options import FiniteRange, say_damage, session_argument
 from dgrec.terminal import echo
 from dgrec.units import counted
@@ -20,22 +21,7 @@ __all__ = ["publish_command"]
 )
 @session_argument
 @click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
-@click.option(
-    "--payload",
-    type=click.Choice(["guide", "full"]),
-    default="guide",
-    show_default=True,
-    help="Timestamp and detections as in DeGirum's guide, or all but pixels.",
-)
-@click.option(
-    "--publish-every",
-    "every",
-    type=click.IntRange(min=1),
-    default=1,
-    metavar="N",
-    show_default=True,
-    help="Publish one of N frames.",
-)
+@payload_options
 @click.option(
     "--speed",
     type=FiniteRange(min=0, min_open=True),
@@ -49,7 +35,7 @@ def publish_command(
     session: Path,
     targets: tuple[str, ...],
     payload: str,
-    every: int,
+    publish_every: int,
     speed: float,
     fast: bool,
     quiet: bool,
@@ -76,7 +62,7 @@ def publish_command(
             opened,
             addresses,
             form=payload,  # type: ignore[arg-type]
-            every=every,
+            every=publish_every,
             speed=None if fast else speed,
             on_wait=lambda line: echo(line, err=True),
         )

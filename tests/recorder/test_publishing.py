@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import dgrec
-from dgrec.errors import ConfigError, OutputError
+from dgrec.errors import ConfigError, OutputError, StorageError
 from dgrec.publishing import PublishedFrame, message_of, mqtt, open_target, parse_target
 from dgrec.recorder.outputs import Publisher, output
 from dgrec.replay.publishing import publish
@@ -367,3 +367,29 @@ def test_a_broker_that_is_waited_for_is_said_once(tmp_path: Path) -> None:
     with dgrec.open(path) as session, pytest.raises((KeyboardInterrupt, OutputError)):
         publish(session, [address], speed=None, on_wait=give_up)
     assert [line.partition(";")[0] for line in said] == [f"{address.given}: Connection refused"]
+
+
+def test_a_full_disk_is_a_storage_error(tmp_path: Path) -> None:
+    """Which the command ends with 4 for."""
+    path = write_session(tmp_path / "s.parquet", make_rows(3))
+    full = pytest.raises(StorageError, match="/dev/full: publishing ended: No space")
+    with dgrec.open(path) as session, full as caught:
+        publish(session, [parse_target("/dev/full")], speed=None)
+    assert caught.value.exit_code == 4
+
+
+def test_a_served_target_says_that_it_waits_for_a_client(tmp_path: Path) -> None:
+    path = write_session(tmp_path / "s.parquet", make_rows(3))
+    address = f"ws://127.0.0.1:{free_port()}"
+    said: list[str] = []
+
+    class Enough(Exception):  # noqa: N818 - nobody connects
+        pass
+
+    def on_wait(line: str) -> None:
+        said.append(line)
+        raise Enough
+
+    with dgrec.open(path) as session, pytest.raises(Enough):
+        publish(session, [parse_target(address)], speed=None, on_wait=on_wait)
+    assert said == [f"{address}: waiting for a client"]
