@@ -1,7 +1,8 @@
 """dgrec: records what an AI camera pipeline did, replays it, and measures it.
 
 `Recorder` writes a session, and an `Output` watches it. `open` opens a session, `open_sessions`
-many, and `connect` connects to them with SQL. `compare` compares recordings. The other public names
+many, and `connect` connects to them with SQL. `compare` compares recordings, and `import_` makes
+sessions of what other programs found. The other public names
 are classes that these return, and errors. The command ``dgrec`` records cameras and replays
 sessions.
 """
@@ -13,6 +14,7 @@ from dgrec.errors import (
     DamagedSessionError,
     DgrecError,
     FormatVersionError,
+    ImportFileError,
     ModelError,
     NotASessionError,
     OutputError,
@@ -32,6 +34,7 @@ __all__ = [
     "DamagedSessionError",
     "DgrecError",
     "FormatVersionError",
+    "ImportFileError",
     "ModelError",
     "NotASessionError",
     "Output",
@@ -50,6 +53,7 @@ __all__ = [
     "camera",
     "compare",
     "connect",
+    "import_",
     "model",
     "open",
     "open_sessions",
@@ -62,6 +66,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from dgrec.comparison import Comparison, WhatIf, compare, whatif
+    from dgrec.imports import import_
     from dgrec.recorder.outputs import Output
     from dgrec.recorder.program import Recorder, predict_stream
     from dgrec.session import RecordedResult, Session, connect, open_sessions
@@ -80,6 +85,7 @@ _HOMES = {
     "camera": ("dgrec.stand_in", "camera"),
     "compare": ("dgrec.comparison", "compare"),
     "connect": ("dgrec.session", "connect"),
+    "import_": ("dgrec.imports", "import_"),
     "model": ("dgrec.stand_in", "model"),
     "open": ("dgrec.session", "open_session"),
     "predict_stream": ("dgrec.recorder.program", "predict_stream"),

@@ -87,7 +87,12 @@ def _problems(session: Session) -> Iterator[str]:
             yield from session.damage
     session.check()
     starts = [part.first_frame for part in session.parts] if session.parts else []
-    rows = _RowCheck(session.first_frame, starts, of_program=_is_of_program(session))
+    rows = _RowCheck(
+        session.first_frame,
+        starts,
+        of_program=_is_of_program(session),
+        is_imported="imported" in session.metadata,
+    )
     can_be_restored = True
     for batch in session.batches():
         # Reading all columns checks all pages.
@@ -137,10 +142,18 @@ class _RowCheck:
     """Checks the rows in order and keeps the first problem of each kind."""
 
     def __init__(
-        self, first_frame: int = 0, part_starts: Sequence[int] = (), *, of_program: bool = False
+        self,
+        first_frame: int = 0,
+        part_starts: Sequence[int] = (),
+        *,
+        of_program: bool = False,
+        is_imported: bool = False,
     ) -> None:
         # A program may have several results of one frame: one for each crop.
-        self._has_one_result = not of_program
+        self._has_one_result = not (of_program or is_imported)
+        # Another program's file does not say when a frame was captured, or what was lost.
+        self._never_null = ("frame", "source_frame") if is_imported else _NEVER_NULL
+        self._has_latency = not is_imported
         self._first_frame = first_frame
         self.frames = 0
         self._part_starts = part_starts or (first_frame,)
@@ -174,7 +187,7 @@ class _RowCheck:
         self._increasing("captured_at", captured, expected, strictly=False)
         self._increasing("completed_at", completed, expected, strictly=False)
         self._first("completed", completed < captured, "was completed before it was captured")
-        if "latency_ms" in batch.schema.names:
+        if self._has_latency and "latency_ms" in batch.schema.names:
             # A program adds results whose capture nobody knows: it counts as when they came.
             is_lost = _is_null(batch, ("latency_ms",)) & (captured != completed)
             self._first("latency_ms is null", is_lost, "has no latency_ms")
@@ -190,7 +203,7 @@ class _RowCheck:
 
     def _look_for_gaps(self, batch: pa.RecordBatch) -> None:
         """Note nulls that the recorder never writes: another tool has edited the file."""
-        for name in _NEVER_NULL:
+        for name in self._never_null:
             if name in batch.schema.names:
                 self._first(f"{name} is null", _is_null(batch, (name,)), f"has no {name}")
 

@@ -370,6 +370,7 @@ _METADATA: Final[dict[str, _Form]] = {
     "overlay": _object(_OVERLAY),
     "analyzers": _list(_analyzer, 1000),
     "analyzed": _object(dict.fromkeys(("session_id", "name"), _text)),
+    "imported": _object({**dict.fromkeys(("format", "file", "sha256"), _text), "size": _count}),
     "totals": _object(_TOTALS),
     "machine": _object(_MACHINE),
     "clip": _object(_CLIP),

@@ -1,0 +1,424 @@
+"""Writes what another program found as a session."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dgrec.errors import ConfigError, ImportFileError, OutputError, VideoError
+from dgrec.files import check_new_file, resolved
+from dgrec.footage import file_facts
+from dgrec.format import SCHEMA, Metadata, Row, RowTotals, build_batch, utc_text, write_sealed
+from dgrec.format import metadata as metadata_module
+from dgrec.imports.formats import Format, find_format, format_of
+from dgrec.imports.frames import Facts, Frames, ImportedFrame, ImportOptions, Input
+from dgrec.imports.labels import read_labels
+from dgrec.imports.text import InvalidError, open_binary
+from dgrec.session import parts_of
+from dgrec.video import VideoReader
+
+__all__ = ["ImportReport", "import_"]
+
+#: Rows that are made at a time.
+_FRAMES_AT_ONCE: Final = 1024
+_DETECTIONS_AT_ONCE: Final = 8192
+#: Frames that are added because nothing was found in them: four days at 30 frames a second.
+_MOST_ADDED: Final = 10_000_000
+_FASTEST: Final = 10_000.0
+#: Limits of a row (docs/format.md).
+_MOST_NESTED: Final = 500_000
+_MOST_VALUES: Final = 4_000_000
+#: Columns that another program's file never has.
+_UNKNOWN: Final = (
+    "read_ms recorder_ms skipped_before dropped_before dropped_camera dropped_queue "
+    "dropped_writer".split()
+)
+#: A session's columns, of which each may be unknown.
+_SCHEMA: Final = pa.schema(
+    [column.with_nullable(column.name not in ("frame", "detections")) for column in SCHEMA]
+)
+_PLAIN: Final = frozenset("bbox category_id label score track_id angle mask".split())
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What was imported."""
+
+    path: Path
+    format: str
+    frames: int
+    detections: int
+    #: What a session does not keep of the file, and what the user should know; a line each.
+    notes: tuple[str, ...] = ()
+
+
+def import_(
+    file: str | Path,
+    output: str | Path,
+    *,
+    format: str | None = None,
+    video: str | Path | None = None,
+    fps: float | None = None,
+    size: tuple[int, int] | None = None,
+    labels: str | Mapping[int, str] | None = None,
+    frames: int | None = None,
+    normalized: bool = False,
+    frame_column: str | None = None,
+    field: str | None = None,
+    overwrite: bool = False,
+) -> ImportReport:
+    """Write the detections in a file of another program as a session.
+
+    Args:
+        file: What to import; docs/imports.md lists the formats.
+        output: The session, which ends in ``.parquet``.
+        format: The name of the format; None: as the file's beginning looks.
+        video: The footage that the detections belong to, for times, size, and replay.
+        fps: Frames per second of the footage, where neither the file nor a video says it.
+        size: Width and height of the frames, likewise.
+        labels: Names of category ids: a dictionary, or as ``--labels`` takes them.
+        frames: How many frames the footage has: those that the file does not name are added, with
+            nothing found in them.
+        normalized: Coordinates are parts of the width and height, from 0 to 1.
+        frame_column: The column of a table that holds the number of the frame.
+        field: Which of several fields (FiftyOne) or topics (MCAP) to take.
+        overwrite: Whether the output may be replaced.
+
+    Raises:
+        ImportFileError: The file is damaged, or not of its format; the message says where.
+        ConfigError: There is no such format, or an option cannot be used.
+        OutputError: The output exists, or cannot be written.
+        VideoError: The video cannot be read.
+
+    Example:
+        >>> import dgrec
+        >>> from pathlib import Path
+        >>> line = '{"detections": [{"label": "car", "score": 0.9, "bbox": [1, 2, 30, 40]}]}'
+        >>> _ = Path("found.jsonl").write_text(line)
+        >>> dgrec.import_("found.jsonl", "found.parquet", fps=30).detections
+        1
+    """
+    path, target = Path(file), Path(output)
+    _check_target(path, target, overwrite)
+    if fps is not None and not 0 < fps <= _FASTEST:
+        raise ConfigError(f"fps {fps:g}: expected more than 0, and at most {_FASTEST:,.0f}")
+    if frames is not None and not 0 < frames <= _MOST_ADDED:
+        raise ConfigError(f"frames {frames:,}: expected 1 to {_MOST_ADDED:,}")
+    source = _source(path, target, None if video is None else Path(video), fps, size)
+    names, images = read_labels(labels) if isinstance(labels, str) else (labels or {}, {})
+    options = ImportOptions(
+        labels=names,
+        images=images,
+        size=_size_of(source),
+        normalized=normalized,
+        frame_column=frame_column,
+        field_name=field,
+    )
+    with open_binary(path) as opened:
+        try:
+            chosen = find_format(format) if format else format_of(opened, path)
+            facts = Facts()
+            rows = _Rows(chosen, Input(path, opened, options), facts, source.get("fps"), frames)
+            with contextlib.closing(rows.batches()) as batches:
+                write_sealed(
+                    target,
+                    _SCHEMA,
+                    batches,
+                    lambda totals: rows.metadata(totals, target, source),
+                    replace=overwrite,
+                )
+        except InvalidError as error:
+            raise ImportFileError(f"{path}: {error}") from None
+    return ImportReport(target, chosen.name, rows.frames, rows.detections, tuple(rows.notes()))
+
+
+def _check_target(path: Path, target: Path, overwrite: bool) -> None:
+    if target.suffix != ".parquet":
+        raise OutputError(f"{target}: a session is Parquet; choose a name that ends in .parquet")
+    if resolved(path) == resolved(target):
+        raise OutputError(f"{target}: is the file that is imported; choose another name")
+    check_new_file(target, overwrite=overwrite)
+    if not target.exists() and parts_of(target):
+        raise OutputError(f"{target}: a recording in parts has this name; choose another")
+
+
+def _source(
+    path: Path, target: Path, video: Path | None, fps: float | None, size: tuple[int, int] | None
+) -> dict[str, Any]:
+    """Return the metadata's entry for the footage."""
+    if video is None:
+        source: dict[str, Any] = {"given": path.name, "kind": "import", "name": path.stem}
+    else:
+        if not video.is_file():
+            raise VideoError(f"{video}: no such file")
+        reader = VideoReader(video)
+        try:
+            aspect = str(reader.aspect).replace("/", ":") if reader.aspect != 1 else None
+            source = {
+                "given": str(video),
+                "kind": "file",
+                "name": video.stem,
+                **file_facts(video, target.absolute().parent),
+                "width": reader.size[0],
+                "height": reader.size[1],
+                "fps": reader.fps,
+                "frames": reader.announced,
+                "pixel_aspect": aspect,
+            }
+        finally:
+            reader.release()
+        if size is not None and size != reader.size:
+            raise ConfigError(
+                f"--size {size[0]}x{size[1]}: the frames of {video} are "
+                f"{reader.size[0]}x{reader.size[1]}"
+            )
+    source["live"] = False
+    if fps is not None:
+        source["fps"] = fps
+    if size is not None:
+        source["width"], source["height"] = size
+    return source
+
+
+def _size_of(source: Mapping[str, Any]) -> tuple[int, int] | None:
+    width, height = source.get("width"), source.get("height")
+    return (width, height) if width and height else None
+
+
+class _Rows:
+    """Makes rows of the frames that a reader yields."""
+
+    def __init__(
+        self,
+        chosen: Format,
+        given: Input,
+        facts: Facts,
+        fps: float | None,
+        length: int | None,
+    ) -> None:
+        self.frames = self.detections = 0
+        self._format, self._given, self._facts = chosen, given, facts
+        self._fps, self._length = fps, length
+        self._largest = 0.0
+        self._boxes = 0
+        self._has_gaps = False
+        self._size: tuple[int, int] | None = None
+        self._first_us: int | None = None
+        self._last = -1
+
+    def batches(self) -> Generator[pa.RecordBatch, None, None]:
+        waiting: list[ImportedFrame] = []
+        held = 0
+        with contextlib.closing(self._filled()) as frames:
+            for frame in frames:
+                self._check(frame)
+                waiting.append(frame)
+                held += 1 + len(frame.detections)
+                if len(waiting) >= _FRAMES_AT_ONCE or held >= _DETECTIONS_AT_ONCE:
+                    yield self._batch(waiting)
+                    waiting, held = [], 0
+        if waiting:
+            yield self._batch(waiting)
+        self._check_scale()
+
+    def _filled(self) -> Frames:
+        """Yield the frames, and empty ones for those of the footage that are not in the file."""
+        last = -1
+        read = self._format.reader()
+        with contextlib.closing(read(self._given, self._facts)) as frames:
+            for frame in frames:
+                self._has_gaps |= frame.number > last + 1
+                yield from self._empty(last + 1, frame.number)
+                yield frame
+                last = frame.number
+        length = self._length or self._facts.frames
+        if length is not None:
+            yield from self._empty(last + 1, length)
+            if self._length is not None and last >= self._length:
+                raise InvalidError(
+                    f"frame {last:,}", f"is not one of the {self._length:,} frames of the footage"
+                )
+
+    def _empty(self, start: int, end: int) -> Iterator[ImportedFrame]:
+        if (self._length or self._facts.frames) is None:
+            return
+        if end > _MOST_ADDED:
+            raise InvalidError(
+                f"frame {end:,}", f"is beyond {_MOST_ADDED:,}, up to which frames are added"
+            )
+        for number in range(start, end):
+            yield ImportedFrame(number, [])
+
+    def _check(self, frame: ImportedFrame) -> None:
+        """Check what the format leaves open, and bring coordinates to pixels."""
+        if frame.number < self._last or (
+            frame.number == self._last and self._format.name != "payload"
+        ):
+            raise InvalidError(f"frame {frame.number:,}", "stands twice")
+        self._last = frame.number
+        frame.size = frame.size or self._facts.size or self._given.options.size
+        self._size = self._size or frame.size
+        nested = values = 0
+        for found in frame.detections:
+            if not _PLAIN.issuperset(found):
+                for key, value in found.items():
+                    if key not in _PLAIN:
+                        inner, count = _counted(value)
+                        nested += inner
+                        values += count
+        if nested > _MOST_NESTED or values > _MOST_VALUES:
+            raise InvalidError(
+                f"frame {frame.number:,}", "has more lists and values than a row can hold"
+            )
+        if self._given.options.normalized and self._format.name != "fiftyone":
+            if frame.size is None and frame.detections:
+                raise InvalidError(
+                    f"frame {frame.number:,}", "the size of its picture is not known; say --size"
+                )
+            for found in frame.detections:
+                _scale(found, frame.size or (1, 1))
+        for found in frame.detections:
+            if (box := found.get("bbox")) is not None:
+                self._boxes += 1
+                self._largest = max(self._largest, *map(abs, box))
+
+    def _check_scale(self) -> None:
+        if self._boxes and 0 < self._largest <= 1 and not self._given.options.normalized:
+            raise InvalidError(
+                "its boxes",
+                "all coordinates are from 0 to 1, which are not pixels; --normalized with "
+                "--size WxH converts them",
+            )
+
+    def _batch(self, frames: Sequence[ImportedFrame]) -> pa.RecordBatch:
+        fps = self._fps or self._usable_fps()
+        rows = [_row(frame, fps) for frame in frames]
+        batch = build_batch(rows, self.frames)
+        known = {
+            "captured_at": [
+                f.captured_us is not None or f.completed_us is not None for f in frames
+            ],
+            "completed_at": [f.completed_us is not None for f in frames],
+            "latency_ms": [None not in (f.captured_us, f.completed_us) for f in frames],
+            **dict.fromkeys(_UNKNOWN, [False] * len(frames)),
+        }
+        if self._first_us is None:
+            stamps = (f.captured_us or f.completed_us for f in frames)
+            self._first_us = next((stamp for stamp in stamps if stamp is not None), None)
+        columns = [
+            _where(batch.column(name), known[name]) if name in known else batch.column(name)
+            for name in batch.schema.names
+        ]
+        self.frames += len(frames)
+        self.detections += sum(len(frame.detections) for frame in frames)
+        return pa.RecordBatch.from_arrays(columns, schema=_SCHEMA)
+
+    def _usable_fps(self) -> float | None:
+        fps = self._facts.fps
+        return fps if fps is not None and 0 < fps <= _FASTEST else None
+
+    def notes(self) -> Iterator[str]:
+        """Yield what a session does not keep, and what it lacks."""
+        for note, count in self._facts.notes.items():
+            if count:
+                yield f"{note} ({count:,})"
+        if self._facts.is_sparse and self._has_gaps and self._length is None:
+            yield (
+                "frames in which nothing was found are not in the file; --frames N adds them, "
+                "where the footage has N frames"
+            )
+
+    def metadata(self, totals: RowTotals, target: Path, source: dict[str, Any]) -> Metadata:
+        metadata = metadata_module.new(target.stem, time.time_ns())
+        del metadata["host"]  # this machine has not recorded it
+        about = {**source, "fps": source.get("fps") or self._usable_fps()}
+        if self._size is not None and not about.get("width"):
+            about["width"], about["height"] = self._size
+        if about["kind"] == "import" and self._facts.frames:
+            about["frames"] = self._facts.frames
+        with self._given.path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            size = file.tell()
+        is_boxed = self._boxes or not self.detections
+        metadata |= {
+            "started_at": None if self._first_us is None else utc_text(self._first_us * 1000),
+            "ended_at": totals.ended_at,
+            "end_reason": "imported",
+            "versions": {"dgrec": metadata["versions"]["dgrec"]},
+            "source": about,
+            "model": {
+                "labels": {str(number): name for number, name in self._facts.labels.items()},
+                "result_type": "Detection" if is_boxed else "Classification",
+            },
+            "imported": {
+                "format": self._format.name,
+                "file": self._given.path.name,
+                "size": size,
+                "sha256": digest,
+            },
+        }
+        if notes := list(self.notes()):
+            metadata["notes"] = notes
+        return metadata
+
+
+def _row(frame: ImportedFrame, fps: float | None) -> Row:
+    captured, completed = frame.captured_us, frame.completed_us
+    at = (captured if captured is not None else completed) or 0
+    media_time_s = frame.media_time_s
+    if media_time_s is None and fps is not None:
+        media_time_s = frame.number / fps
+    width, height = frame.size or (None, None)
+    return Row(
+        source_frame=frame.number,
+        media_time_s=media_time_s,
+        captured_ns=at * 1000,
+        completed_ns=(at if completed is None else completed) * 1000,
+        read_ns=0,
+        recorder_ns=0,
+        width=width,  # type: ignore[arg-type]
+        height=height,  # type: ignore[arg-type]
+        results=frame.detections,
+        timing=frame.timing,
+        attributes=frame.attributes or None,
+    )
+
+
+def _where(column: pa.Array, is_known: list[bool]) -> pa.Array:
+    if all(is_known):
+        return column
+    return pc.if_else(np.array(is_known), column, pa.scalar(None, column.type))
+
+
+def _counted(value: Any) -> tuple[int, int]:
+    """Return how many lists and objects a value has, and how many values."""
+    if not isinstance(value, list | dict):
+        return 0, 1
+    nested = values = 0
+    for item in value.values() if isinstance(value, dict) else value:
+        inner, count = _counted(item)
+        nested, values = nested + inner, values + count
+    return nested + 1, values + 1
+
+
+def _scale(found: dict[str, Any], size: tuple[int, int]) -> None:
+    """Bring the coordinates of a detection from parts of the picture to pixels."""
+    if (box := found.get("bbox")) is not None:
+        found["bbox"] = [part * whole for part, whole in zip(box, (*size, *size), strict=True)]
+    for point in found.get("landmarks", ()):
+        x, y, *rest = point["landmark"]
+        point["landmark"] = [x * size[0], y * size[1], *rest]
+    if isinstance(shapes := found.get("segmentation"), list):
+        found["segmentation"] = [
+            [n * size[at % 2] for at, n in enumerate(shape)] if isinstance(shape, list) else shape
+            for shape in shapes
+        ]

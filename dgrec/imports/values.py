@@ -1,0 +1,234 @@
+"""Checks of what other programs wrote: numbers, boxes, labels, masks."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any, Final
+
+import numpy as np
+
+from dgrec.imports.text import InvalidError
+
+__all__ = [
+    "LARGEST_FRAME",
+    "box_of_size",
+    "corners",
+    "count",
+    "decoded_mask",
+    "detection",
+    "frame_of_name",
+    "key_points",
+    "label",
+    "number",
+    "objects",
+    "plain_extras",
+    "same_keys",
+    "score",
+]
+
+#: Coordinates beyond this are not pixels.
+_LARGEST_COORDINATE: Final = 1e9
+#: Numbers of frames up to here are exact as a double.
+LARGEST_FRAME: Final = 2**53
+_LONGEST_LABEL: Final = 10_000
+_MOST_POINTS: Final = 1000
+#: Pictures of more pixels are refused.
+_MOST_PIXELS: Final = 40_000_000
+_DEEPEST: Final = 8
+_LONGEST_EXTRA: Final = 1 << 20
+_LAST_NUMBER: Final = re.compile(r"(\d+)\D*\Z", re.ASCII)
+
+
+def objects(value: Any, where: str) -> Mapping[str, Any]:
+    """Return ``value`` if it is an object of JSON."""
+    if not isinstance(value, dict):
+        raise InvalidError(where, "is not an object")
+    return value
+
+
+def same_keys(item: Mapping[str, Any], known: Iterable[str]) -> dict[str, Any]:
+    """Return the members of ``item`` that are not in ``known``."""
+    names = set(known)
+    return {key: value for key, value in item.items() if key not in names}
+
+
+def number(value: Any, name: str, where: str) -> float:
+    """Return a finite number."""
+    if type(value) in (int, float) and abs(value) <= 1e308:  # false of NaN, too
+        return float(value)
+    raise InvalidError(where, f"{name!r} is not a finite number")
+
+
+def count(value: Any, name: str, where: str, most: int = LARGEST_FRAME) -> int:
+    """Return a whole number from 0 to ``most``."""
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    if type(value) is int and 0 <= value <= most:
+        return value
+    raise InvalidError(where, f"{name!r} is not a whole number from 0 to {most:,}")
+
+
+def label(value: Any, name: str, where: str) -> str:
+    if isinstance(value, str) and len(value) <= _LONGEST_LABEL:
+        return value
+    raise InvalidError(where, f"{name!r} is not a text of up to {_LONGEST_LABEL:,} characters")
+
+
+def score(value: Any, name: str, where: str) -> float:
+    return number(value, name, where)
+
+
+def _coordinates(value: Any, size: int, name: str, form: str, where: str) -> list[float]:
+    if (
+        isinstance(value, list | tuple)
+        and len(value) == size
+        and all(type(n) in (int, float) and abs(n) <= _LARGEST_COORDINATE for n in value)
+    ):
+        return [float(n) for n in value]
+    raise InvalidError(where, f"{name!r} is not {form} in pixels")
+
+
+def corners(value: Any, name: str, where: str) -> list[float]:
+    """Return the box [x_min, y_min, x_max, y_max]."""
+    form = "[x_min, y_min, x_max, y_max]"
+    box = _coordinates(value, 4, name, form, where)
+    if box[2] < box[0] or box[3] < box[1]:
+        raise InvalidError(where, f"{name!r} is not {form}: its second corner is before the first")
+    return box
+
+
+def box_of_size(value: Any, name: str, where: str) -> list[float]:
+    """Return the box [x, y, width, height] as [x_min, y_min, x_max, y_max]."""
+    form = "[x, y, width, height]"
+    x, y, width, height = _coordinates(value, 4, name, form, where)
+    if width < 0 or height < 0:
+        raise InvalidError(where, f"{name!r} is not {form}: its size is negative")
+    return [x, y, x + width, y + height]
+
+
+def key_points(
+    points: Sequence[Sequence[Any]], names: Sequence[str], name: str, where: str
+) -> list[dict[str, Any]]:
+    """Return key points as PySDK has them; each of ``points`` is x, y and a score or None."""
+    if len(points) > _MOST_POINTS:
+        raise InvalidError(where, f"{name!r} has more than {_MOST_POINTS:,} key points")
+    found = []
+    for index, (x, y, certainty) in enumerate(points):
+        point: dict[str, Any] = {
+            "category_id": index,
+            "connect": [],
+            "landmark": _coordinates([x, y], 2, name, "a list of key points", where),
+        }
+        if index < len(names):
+            point["label"] = names[index]
+        if certainty is not None:
+            point["score"] = number(certainty, name, where)
+        found.append(point)
+    return found
+
+
+def detection(
+    box: list[float] | None,
+    *,
+    label: str | None = None,
+    category_id: int | None = None,
+    score: float | None = None,
+    track_id: int | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    """Return a detection with PySDK's keys; those that are None are left out."""
+    found = {
+        "bbox": box,
+        "category_id": category_id,
+        "label": label,
+        "score": score,
+        "track_id": track_id,
+        **more,
+    }
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def plain_extras(item: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return further members of an object, which a session keeps as they are."""
+    for key, value in item.items():
+        if isinstance(value, dict | list) and _depth(value) > _DEEPEST:
+            raise InvalidError(where, f"{key[:40]!r} is nested more than {_DEEPEST} levels deep")
+    if item and len(json.dumps(item)) > _LONGEST_EXTRA:
+        raise InvalidError(where, f"has more than {_LONGEST_EXTRA:,} characters of other members")
+    return dict(item)
+
+
+def _depth(value: Any, level: int = 0) -> int:
+    if level > _DEEPEST or not isinstance(value, dict | list):
+        return level
+    inner = value.values() if isinstance(value, dict) else value
+    return max((_depth(item, level + 1) for item in inner), default=level + 1)
+
+
+def frame_of_name(name: str) -> int | None:
+    """Return the last number in the name of a picture: ``frame_000123.jpg`` is frame 123."""
+    found = _LAST_NUMBER.search(PureWindowsPath(PurePosixPath(name).name).stem)
+    if found is None or len(found[1]) > 18 or int(found[1]) > LARGEST_FRAME:
+        return None
+    return int(found[1])
+
+
+# --- masks -------------------------------------------------------------------------------------
+
+
+def decoded_mask(rle: Any, where: str) -> dict[str, Any]:
+    """Return a mask of COCO (run lengths down the columns) as PySDK has it.
+
+    Only the rectangle that it covers is kept.
+    """
+    size, counts = (rle.get(key) if isinstance(rle, dict) else None for key in ("size", "counts"))
+    if not (
+        isinstance(size, list)
+        and len(size) == 2
+        and all(type(n) is int and n > 0 for n in size)
+        and size[0] * size[1] <= _MOST_PIXELS
+    ):
+        raise InvalidError(where, "the size of its mask is not [height, width]")
+    runs = _runs(counts, where)
+    height, width = size
+    if runs is None or len(runs) > height * width + 1 or sum(runs) != height * width:
+        raise InvalidError(where, f"its mask does not cover {height}x{width} pixels")
+    values = np.arange(len(runs), dtype=np.uint8) & 1
+    mask = np.repeat(values, np.asarray(runs, np.int64)).reshape(width, height).T
+    columns, rows = (np.flatnonzero(mask.any(axis=axis)) for axis in (0, 1))
+    if not len(columns):
+        return {"x_min": 0, "y_min": 0, "data": np.zeros((0, 0), np.float32)}
+    left, top = int(columns[0]), int(rows[0])
+    data = mask[top : rows[-1] + 1, left : columns[-1] + 1].astype(np.float32)
+    return {"x_min": left, "y_min": top, "data": data}
+
+
+def _runs(counts: Any, where: str) -> list[int] | None:
+    """Return run lengths; None if one is not a length."""
+    if isinstance(counts, list):
+        return counts if all(type(n) is int and 0 <= n <= _MOST_PIXELS for n in counts) else None
+    if not isinstance(counts, str):
+        raise InvalidError(where, "the 'counts' of its mask are neither a list nor a text")
+    runs: list[int] = []
+    value = bits = 0
+    for character in counts:
+        group = ord(character) - 48
+        if not 0 <= group < 64 or bits > 30:
+            return None
+        value |= (group & 31) << bits
+        bits += 5
+        if group & 32:
+            continue
+        if group & 16:
+            value -= 1 << bits
+        # From the third on, a length is the difference to the one before the last.
+        if len(runs) > 2:
+            value += runs[-2]
+        if not 0 <= value <= _MOST_PIXELS:
+            return None
+        runs.append(value)
+        value = bits = 0
+    return None if bits else runs
