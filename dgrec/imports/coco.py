@@ -151,7 +151,9 @@ def _image(item: Any, where: str) -> tuple[str, int, tuple[int, int] | None]:
 
 
 def _image_id(value: Any, name: str, where: str) -> str:
-    if (type(value) is int and abs(value) < 2**63) or (isinstance(value, str) and len(value) < 1000):
+    if (type(value) is int and abs(value) < 2**63) or (
+        isinstance(value, str) and len(value) < 1000
+    ):
         return json.dumps(value)
     raise InvalidError(where, f"{name!r} is neither a whole number nor a text")
 

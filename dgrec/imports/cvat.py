@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import lzma
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from xml.parsers import expat
 
 import numpy as np
 
+from dgrec.errors import first_line
 from dgrec.imports import values
 from dgrec.imports.frames import Facts, Frames, ImportedFrame, Input
 from dgrec.imports.gathering import Gathering
@@ -25,6 +28,16 @@ _LARGEST_XML: Final = 4 << 30
 _DEEPEST: Final = 64
 _LONGEST_TEXT: Final = 1 << 16
 _SHAPES: Final = frozenset("box polygon polyline points mask ellipse cuboid skeleton".split())
+#: What `zipfile` raises.
+_DAMAGED: Final = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    struct.error,
+)
 _NUMBERS: Final = frozenset(("score", "confidence"))
 
 
@@ -57,10 +70,14 @@ def _xml(given: Input) -> Iterator[IO[bytes]]:
     try:
         with zipfile.ZipFile(given.file) as archive, archive.open(_MEMBER) as member:
             yield member
+    except InvalidError:
+        raise
     except KeyError:
         raise InvalidError("the archive", f"has no {_MEMBER}") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise InvalidError("the archive", f"is damaged, or encrypted: {error}") from None
+    except (*_DAMAGED, OSError, ValueError) as error:
+        raise InvalidError(
+            "the archive", f"is damaged, or encrypted: {first_line(error)}"
+        ) from None
 
 
 def _with_mask(item: dict[str, Any]) -> dict[str, Any]:

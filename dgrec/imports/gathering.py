@@ -20,7 +20,8 @@ __all__ = ["Gathered", "Gathering", "MOST_DETECTIONS", "too_many"]
 MOST_DETECTIONS: Final = 100_000
 
 _AT_ONCE: Final = 8192
-_MEMORY: Final = "256MB"
+_MEMORY: Final = "128MB"
+_encoded: Final = json.JSONEncoder(check_circular=False).encode
 _DETECTIONS: Final = pa.schema(
     [("seq", pa.int64()), ("frame", pa.int64()), ("image", pa.string()), ("data", pa.string())]
 )
@@ -81,11 +82,11 @@ class Gathering:
         self, detection: Mapping[str, Any], *, frame: int | None = None, image: str | None = None
     ) -> None:
         """Add a detection of a frame, or of a picture."""
-        self._add("detections", (frame, image, json.dumps(detection)))
+        self._add("detections", (frame, image, _encoded(detection)))
 
     def add_image(self, image: str, frame: int, facts: Mapping[str, Any]) -> None:
         """Add a picture, which has a frame's number."""
-        self._add("images", (image, frame, json.dumps(facts)))
+        self._add("images", (image, frame, _encoded(facts)))
 
     def repeated(self, column: str) -> tuple[int, Any] | None:
         """Return number and value of the first picture whose ``column`` one before it has."""

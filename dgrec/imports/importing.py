@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dgrec.errors import ConfigError, ImportFileError, OutputError, VideoError
+from dgrec.errors import ConfigError, ImportFileError, OutputError, VideoError, first_line
 from dgrec.files import check_new_file, resolved
 from dgrec.footage import file_facts
 from dgrec.format import SCHEMA, Metadata, Row, RowTotals, build_batch, utc_text, write_sealed
@@ -235,7 +235,7 @@ class _Rows:
         last = -1
         read = self._format.reader()
         with contextlib.closing(read(self._given, self._facts)) as frames:
-            for frame in frames:
+            for frame in _read(frames):
                 self._has_gaps |= frame.number > last + 1
                 yield from self._empty(last + 1, frame.number)
                 yield frame
@@ -369,6 +369,14 @@ class _Rows:
         if notes := list(self.notes()):
             metadata["notes"] = notes
         return metadata
+
+
+def _read(frames: Frames) -> Frames:
+    """Yield frames; a file that cannot be read any more is not a failure of the disk written to."""
+    try:
+        yield from frames
+    except OSError as error:
+        raise InvalidError("its contents", f"cannot be read: {first_line(error)}") from None
 
 
 def _row(frame: ImportedFrame, fps: float | None) -> Row:
