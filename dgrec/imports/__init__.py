@@ -20,6 +20,7 @@ text         large text files, piece by piece
 """
 
 from dgrec.imports.formats import FORMATS, Format
-from dgrec.imports.importing import ImportReport, import_
+from dgrec.imports.frames import Facts
+from dgrec.imports.importing import ImportReport, import_, read_frames
 
-__all__ = ["FORMATS", "Format", "ImportReport", "import_"]
+__all__ = ["FORMATS", "Facts", "Format", "ImportReport", "import_", "read_frames"]

@@ -6,7 +6,6 @@ import importlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Final
 
 from dgrec.errors import ConfigError
@@ -138,7 +137,7 @@ def find_format(name: str) -> Format:
     raise ConfigError(f"{name!r} is not a format that can be imported; there are {known}")
 
 
-def format_of(file: IO[bytes], path: Path) -> Format:
+def format_of(file: IO[bytes]) -> Format:
     """Return the format that a file looks like.
 
     Raises:
@@ -148,5 +147,5 @@ def format_of(file: IO[bytes], path: Path) -> Format:
     for format_ in FORMATS:
         if format_.is_it(head):
             return format_
-    what = "is empty" if not head.data.strip() else "is of no format that is known here"
-    raise InvalidError("its beginning", f"{what}; --format says which one it is")
+    what = "is empty" if not head.data.strip() else "is of no format that dgrec imports (docs/imports.md)"
+    raise InvalidError("its beginning", what)

@@ -26,7 +26,7 @@ from dgrec.imports.text import InvalidError, open_binary
 from dgrec.session import parts_of
 from dgrec.video import VideoReader
 
-__all__ = ["ImportReport", "import_"]
+__all__ = ["ImportReport", "import_", "read_frames"]
 
 #: Rows that are made at a time.
 _FRAMES_AT_ONCE: Final = 1024
@@ -125,7 +125,7 @@ def import_(
     )
     with open_binary(path) as opened:
         try:
-            chosen = find_format(format) if format else format_of(opened, path)
+            chosen = find_format(format) if format else format_of(opened)
             facts = Facts()
             rows = _Rows(chosen, Input(path, opened, options), facts, source.get("fps"), frames)
             with contextlib.closing(rows.batches()) as batches:
@@ -139,6 +139,24 @@ def import_(
         except InvalidError as error:
             raise ImportFileError(f"{path}: {error}") from None
     return ImportReport(target, chosen.name, rows.frames, rows.detections, tuple(rows.notes()))
+
+
+def read_frames(file: Path, facts: Facts) -> Frames:
+    """Yield the frames of a file of another program, numbers ascending.
+
+    Args:
+        facts: Gets what the file says about all of them, such as its labels.
+
+    Raises:
+        ImportFileError: The file is damaged, or not of a format that is known.
+    """
+    with open_binary(file) as opened:
+        try:
+            given = Input(file, opened, ImportOptions())
+            rows = _Rows(format_of(opened), given, facts, None, None)
+            yield from rows.checked()
+        except InvalidError as error:
+            raise ImportFileError(f"{file}: {error}") from None
 
 
 def _check_target(path: Path, target: Path, overwrite: bool) -> None:
@@ -218,9 +236,8 @@ class _Rows:
     def batches(self) -> Generator[pa.RecordBatch, None, None]:
         waiting: list[ImportedFrame] = []
         held = 0
-        with contextlib.closing(self._filled()) as frames:
+        with contextlib.closing(self.checked()) as frames:
             for frame in frames:
-                self._check(frame)
                 waiting.append(frame)
                 held += 1 + len(frame.detections)
                 if len(waiting) >= _FRAMES_AT_ONCE or held >= _DETECTIONS_AT_ONCE:
@@ -228,6 +245,13 @@ class _Rows:
                     waiting, held = [], 0
         if waiting:
             yield self._batch(waiting)
+
+    def checked(self) -> Frames:
+        """Yield the frames, their coordinates in pixels."""
+        with contextlib.closing(self._filled()) as frames:
+            for frame in frames:
+                self._check(frame)
+                yield frame
         self._check_scale()
 
     def _filled(self) -> Frames:

@@ -112,13 +112,24 @@ class JsonReader:
         self._text = ""
         self._at = 0
         self._is_whole = False
-        #: The line in which the text in memory begins.
-        self._first_line = 1
+        #: The line and the column at which the text in memory begins.
+        self._first_line = self._first_column = 1
 
     @property
     def where(self) -> str:
         """The line of the next value."""
-        return f"line {self._first_line + self._text.count(chr(10), 0, self._at):,}"
+        return f"line {self._place(self._at)[0]:,}"
+
+    def _place(self, at: int) -> tuple[int, int]:
+        """Return the line and the column of a character in memory."""
+        lines = self._text.count("\n", 0, at)
+        if lines:
+            return self._first_line + lines, at - self._text.rfind("\n", 0, at)
+        return self._first_line, self._first_column + at
+
+    def _invalid(self, at: int, problem: str) -> InvalidError:
+        line, column = self._place(at)
+        return InvalidError(f"line {line:,}, column {column:,}", problem)
 
     def peek(self) -> str:
         """Return the next character that is not white space; "" at the end."""
@@ -140,13 +151,12 @@ class JsonReader:
                 is_cut = error.pos > len(self._text) - 16 or error.msg.startswith("Unterminated")
                 if is_cut and self._more():
                     continue
-                line = self._first_line + self._text.count("\n", 0, error.pos)
                 problem = "ends too early" if is_cut else f"is not JSON: {error.msg.lower()}"
-                raise InvalidError(f"line {line:,}", problem) from None
+                raise self._invalid(error.pos, problem) from None
             except RecursionError:
-                raise InvalidError(self.where, "is nested too deeply") from None
+                raise self._invalid(self._at, "is nested too deeply") from None
             except ValueError:  # Python reads no number of more than 4,300 digits
-                raise InvalidError(self.where, "has a number with too many digits") from None
+                raise self._invalid(self._at, "has a number with too many digits") from None
             # A number may go on.
             if end == len(self._text) and isinstance(found, int | float) and self._more():
                 continue
@@ -183,7 +193,7 @@ class JsonReader:
             return
         while True:
             if self.peek() != '"':
-                raise InvalidError(self.where, "is not JSON: expecting a key in double quotes")
+                raise self._invalid(self._at, "is not JSON: expecting a key in double quotes")
             key = self.value()
             self._take(":")
             self.peek()
@@ -202,15 +212,15 @@ class JsonReader:
     def end(self) -> None:
         """Check that nothing follows."""
         if self.peek():
-            raise InvalidError(self.where, "there is more after the end")
+            raise self._invalid(self._at, "there is more after the end")
 
     def _take(self, expected: str) -> str:
         found = self.peek()
         if not found:
-            raise InvalidError(self.where, "ends too early")
+            raise self._invalid(self._at, "ends too early")
         if found not in expected:
             wanted = " or ".join(f"'{character}'" for character in expected)
-            raise InvalidError(self.where, f"is not JSON: expecting {wanted}")
+            raise self._invalid(self._at, f"is not JSON: expecting {wanted}")
         self._at += 1
         return found
 
@@ -219,8 +229,8 @@ class JsonReader:
         if self._is_whole:
             return False
         if len(self._text) - self._at > _LONGEST_VALUE:
-            raise InvalidError(self.where, f"a value takes more than {_LONGEST_VALUE >> 20} MB")
-        self._first_line += self._text.count("\n", 0, self._at)
+            raise self._invalid(self._at, f"a value takes more than {_LONGEST_VALUE >> 20} MB")
+        self._first_line, self._first_column = self._place(self._at)
         # Half as much again, or a long value would be looked at very often.
         pieces, wanted = [self._text[self._at :]], max(1, (len(self._text) - self._at) // 2)
         self._at = 0
