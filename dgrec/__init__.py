@@ -1,10 +1,9 @@
 """dgrec: records what an AI camera pipeline did, replays it, and measures it.
 
 `Recorder` writes a session, and an `Output` watches it. `open` opens a session, `open_sessions`
-many, and `connect` connects to them with SQL. `compare` compares recordings, and `import_` makes
-sessions of what other programs found. The other public names
-are classes that these return, and errors. The command ``dgrec`` records cameras and replays
-sessions.
+many, and `connect` connects to them with SQL. `compare` compares recordings, `accuracy` one with
+ground truth, and `import_` makes sessions of what other programs found. The other public names are
+classes that these return, and errors. The command ``dgrec`` records cameras and replays sessions.
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ from dgrec.import_hook import when_imported
 from dgrec.version import __version__
 
 __all__ = [
+    "Accuracy",
     "Comparison",
     "ConfigError",
     "DamagedSessionError",
@@ -50,6 +50,7 @@ __all__ = [
     "VideoError",
     "WhatIf",
     "__version__",
+    "accuracy",
     "camera",
     "compare",
     "connect",
@@ -65,7 +66,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from dgrec.comparison import Comparison, WhatIf, compare, whatif
+    from dgrec.comparison import Accuracy, Comparison, WhatIf, accuracy, compare, whatif
     from dgrec.imports import import_
     from dgrec.recorder.outputs import Output
     from dgrec.recorder.program import Recorder, predict_stream
@@ -77,11 +78,13 @@ if TYPE_CHECKING:
 #: The modules of the public names, which are imported when they are used: pyarrow takes 0.4 s, and
 #: `dgrec --help` must not wait for it.
 _HOMES = {
+    "Accuracy": ("dgrec.comparison", "Accuracy"),
     "Comparison": ("dgrec.comparison", "Comparison"),
     "Output": ("dgrec.recorder.outputs", "Output"),
     "RecordedResult": ("dgrec.session", "RecordedResult"),
     "Recorder": ("dgrec.recorder.program", "Recorder"),
     "Session": ("dgrec.session", "Session"),
+    "accuracy": ("dgrec.comparison", "accuracy"),
     "camera": ("dgrec.stand_in", "camera"),
     "compare": ("dgrec.comparison", "compare"),
     "connect": ("dgrec.session", "connect"),

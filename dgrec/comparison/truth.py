@@ -59,7 +59,7 @@ def read_truth(path: Path) -> Truth:
     frames: dict[int, TruthFrame] = {}
     facts = Facts()
     try:
-        found = _of_session(path) if names_session(str(path)) else _of_file(path, facts)
+        found = _of_session(path, facts) if names_session(str(path)) else _of_file(path, facts)
         for number, size, detections in found:
             frames[number] = _frame(detections, size)
     except ImportFileError as error:
@@ -82,10 +82,12 @@ def _of_file(path: Path, facts: Facts) -> _Found:
             yield frame.number, frame.size, frame.detections
 
 
-def _of_session(path: Path) -> _Found:
+def _of_session(path: Path, facts: Facts) -> _Found:
     from dgrec.session import Session
 
     with Session(path) as session:
+        names = session.metadata.get("model", {}).get("labels", {}).values()
+        facts.labels.update(enumerate(name for name in names if isinstance(name, str)))
         sizes = (
             size
             for batch in session.batches(["width", "height"])

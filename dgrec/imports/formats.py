@@ -147,5 +147,9 @@ def format_of(file: IO[bytes]) -> Format:
     for format_ in FORMATS:
         if format_.is_it(head):
             return format_
-    what = "is empty" if not head.data.strip() else "is of no format that dgrec imports (docs/imports.md)"
+    what = (
+        "is empty"
+        if not head.data.strip()
+        else "is of no format that dgrec imports (docs/imports.md)"
+    )
     raise InvalidError("its beginning", what)

@@ -10,9 +10,13 @@ __all__ = ["variants"]
 
 #: What is put in the place of a number.
 _NUMBERS = (
-    b"1e308 -1e308 1e400 NaN Infinity -1 0 1e9 -0.0 99999999999999999999 4294967296 0.5 null true "
-    b'"1" "" [] {} [1,2] {"$ndarray":[]} nan inf 1_000 0x10'.split()
-    + [b"9" * 5000, b"[" * 5000, b'"\\ud800"', "\u0664".encode(), b"1\n2"]
+    *b"1e308 -1e308 1e400 NaN Infinity -1 0 1e9 -0.0 99999999999999999999 4294967296 0.5 null true "
+    b'"1" "" [] {} [1,2] {"$ndarray":[]} nan inf 1_000 0x10'.split(),
+    b"9" * 5000,
+    b"[" * 5000,
+    b'"\\ud800"',
+    "\u0664".encode(),
+    b"1\n2",
 )
 #: What is put in the place of a text.
 _TEXTS = (
