@@ -128,6 +128,7 @@ def import_(
             chosen = find_format(format) if format else format_of(opened)
             facts = Facts()
             rows = _Rows(chosen, Input(path, opened, options), facts, source.get("fps"), frames)
+            rows.announced = source.get("frames")
             with contextlib.closing(rows.batches()) as batches:
                 write_sealed(
                     target,
@@ -226,6 +227,8 @@ class _Rows:
         self.frames = self.detections = 0
         self._format, self._given, self._facts = chosen, given, facts
         self._fps, self._length = fps, length
+        #: How many frames the footage says that it has.
+        self.announced: int | None = None
         self._largest = 0.0
         self._boxes = 0
         self._has_gaps = False
@@ -356,9 +359,12 @@ class _Rows:
             if count:
                 yield f"{note} ({count:,})"
         if self._facts.is_sparse and self._has_gaps and self._length is None:
+            number, where = "N", ", where the footage has N frames"
+            if self.announced is not None:
+                number, where = str(self.announced), ""
             yield (
-                "frames in which nothing was found are not in the file; --frames N adds them, "
-                "where the footage has N frames"
+                f"frames in which nothing was found are not in the file; --frames {number} adds "
+                f"them{where}"
             )
 
     def metadata(self, totals: RowTotals, target: Path, source: dict[str, Any]) -> Metadata:

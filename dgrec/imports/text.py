@@ -149,10 +149,11 @@ class JsonReader:
             except json.JSONDecodeError as error:
                 # What is missing may follow in the file.
                 is_cut = error.pos > len(self._text) - 16 or error.msg.startswith("Unterminated")
+                after = error.pos - self._at
                 if is_cut and self._more():
                     continue
                 problem = "ends too early" if is_cut else f"is not JSON: {error.msg.lower()}"
-                raise self._invalid(error.pos, problem) from None
+                raise self._invalid(self._at + after, problem) from None
             except RecursionError:
                 raise self._invalid(self._at, "is nested too deeply") from None
             except ValueError:  # Python reads no number of more than 4,300 digits

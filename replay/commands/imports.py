@@ -12,12 +12,10 @@ from dgrec.replay.options import FiniteRange
 from dgrec.terminal import echo
 from dgrec.units import counted, parse_dimensions
 
-__all__ = ["import_command"]
+__all__ = ["FORMATS", "import_command"]
 
 #: `dgrec.imports.FORMATS`, which takes pyarrow to import; a test compares them.
-_FORMATS = (
-    "coco cvat fiftyone mcap mot payload supervision-csv supervision-json ultralytics".split()
-)
+FORMATS = "coco cvat fiftyone mcap mot payload supervision-csv supervision-json ultralytics".split()
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -46,7 +44,7 @@ def _size(text: str) -> tuple[int, int]:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(_FORMATS),
+    type=click.Choice(FORMATS),
     help="What FILE is.  [default: what its beginning looks like]",
 )
 @click.option(
