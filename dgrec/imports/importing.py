@@ -292,7 +292,13 @@ class _Rows:
         ):
             raise InvalidError(f"frame {frame.number:,}", "stands twice")
         self._last = frame.number
-        frame.size = frame.size or self._facts.size or self._given.options.size
+        frame.size, said = frame.size or self._facts.size, self._given.options.size
+        if frame.size is not None and said is not None and frame.size != said:
+            own, other = ("x".join(map(str, each)) for each in (frame.size, said))
+            raise InvalidError(
+                f"frame {frame.number:,}", f"its picture is {own}, and that of the footage {other}"
+            )
+        frame.size = frame.size or said
         self._size = self._size or frame.size
         nested = values = 0
         for found in frame.detections:
