@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["Facts", "Frames", "ImportOptions", "ImportedFrame", "Input", "Read"]
+__all__ = ["Facts", "Frames", "ImportOptions", "ImportedFrame", "Input"]
 
 
 @dataclass(slots=True)
@@ -72,7 +72,3 @@ class Facts:
 
 
 Frames = Generator[ImportedFrame, None, None]
-#: Reads a file: yields its frames, numbers ascending.
-#:
-#: Raises `InvalidError` where the file is not what its format says.
-Read = Callable[[Input, Facts], Frames]

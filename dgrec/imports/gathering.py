@@ -58,6 +58,7 @@ class Gathering:
                 "autoload_known_extensions": False,
             },
         )
+        self._run("SET enable_progress_bar = false")
         self._run("CREATE TABLE detections (seq BIGINT, frame BIGINT, image VARCHAR, data VARCHAR)")
         self._run("CREATE TABLE images (seq BIGINT, image VARCHAR, frame BIGINT, data VARCHAR)")
         self._waiting: dict[str, list[tuple[Any, ...]]] = {"detections": [], "images": []}

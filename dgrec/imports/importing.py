@@ -19,7 +19,7 @@ from dgrec.files import check_new_file, resolved
 from dgrec.footage import file_facts
 from dgrec.format import SCHEMA, Metadata, Row, RowTotals, build_batch, utc_text, write_sealed
 from dgrec.format import metadata as metadata_module
-from dgrec.imports.formats import Format, find_format, format_of
+from dgrec.imports.format import Format, find_format, format_of
 from dgrec.imports.frames import Facts, Frames, ImportedFrame, ImportOptions, Input
 from dgrec.imports.labels import read_labels
 from dgrec.imports.text import InvalidError, open_binary
@@ -260,8 +260,7 @@ class _Rows:
     def _filled(self) -> Frames:
         """Yield the frames, and empty ones for those of the footage that are not in the file."""
         last = -1
-        read = self._format.reader()
-        with contextlib.closing(read(self._given, self._facts)) as frames:
+        with contextlib.closing(self._format.read(self._given, self._facts)) as frames:
             for frame in _read(frames):
                 self._has_gaps |= frame.number > last + 1
                 yield from self._empty(last + 1, frame.number)
@@ -288,7 +287,7 @@ class _Rows:
     def _check(self, frame: ImportedFrame) -> None:
         """Check what the format leaves open, and bring coordinates to pixels."""
         if frame.number < self._last or (
-            frame.number == self._last and self._format.name != "payload"
+            frame.number == self._last and not self._format.repeats_frames
         ):
             raise InvalidError(f"frame {frame.number:,}", "stands twice")
         self._last = frame.number
@@ -312,7 +311,7 @@ class _Rows:
             raise InvalidError(
                 f"frame {frame.number:,}", "has more lists and values than a row can hold"
             )
-        if self._given.options.normalized and self._format.name != "fiftyone":
+        if self._given.options.normalized and not self._format.is_in_pixels:
             if frame.size is None and frame.detections:
                 raise InvalidError(
                     f"frame {frame.number:,}", "the size of its picture is not known; say --size"

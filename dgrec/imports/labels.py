@@ -8,7 +8,6 @@ from typing import Final
 
 from dgrec.errors import ConfigError, ImportFileError
 from dgrec.files import read_small_text
-from dgrec.imports import coco
 from dgrec.imports.text import InvalidError, JsonReader, open_binary
 
 __all__ = ["GivenLabels", "read_labels"]
@@ -32,6 +31,8 @@ def read_labels(text: str) -> GivenLabels:
     """
     path = Path(text)
     if path.suffix.lower() == ".json":
+        from dgrec.imports.formats import coco
+
         with open_binary(path) as file:
             try:
                 return coco.read_labels(JsonReader(file))

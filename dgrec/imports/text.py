@@ -47,9 +47,12 @@ def open_binary(path: Path) -> Iterator[IO[bytes]]:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError as error:
         raise ImportFileError(f"{path}: cannot be read: {error.strerror}") from None
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        hint = "is a folder; name a file in it" if stat.S_ISDIR(mode) else "is not a regular file"
+        raise ImportFileError(f"{path}: {hint}")
     with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ImportFileError(f"{path}: is not a regular file")
         yield file
 
 

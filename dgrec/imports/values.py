@@ -22,6 +22,7 @@ __all__ = [
     "frame_of_name",
     "key_points",
     "label",
+    "landmark",
     "number",
     "objects",
     "plain_extras",
@@ -37,6 +38,10 @@ _LONGEST_LABEL: Final = 10_000
 _MOST_POINTS: Final = 1000
 #: Pictures of more pixels are refused.
 _MOST_PIXELS: Final = 40_000_000
+#: What PySDK calls parts of a detection.
+_RESERVED: Final = frozenset(
+    "bbox category_id label score track_id angle landmarks mask data".split()
+)
 _DEEPEST: Final = 8
 _LONGEST_EXTRA: Final = 1 << 20
 _LAST_NUMBER: Final = re.compile(r"(\d+)\D*\Z", re.ASCII)
@@ -130,35 +135,59 @@ def key_points(
     return found
 
 
+def landmark(value: Any, where: str) -> dict[str, Any]:
+    """Return a key point that has PySDK's keys already."""
+    point = objects(value, where)
+    place = point.get("landmark")
+    if not isinstance(place, list) or not 2 <= len(place) <= 3:
+        raise InvalidError(where, "a key point has no 'landmark' [x, y]")
+    form = "the place of a key point"
+    found: dict[str, Any] = {"landmark": _coordinates(place, len(place), "landmark", form, where)}
+    if point.get("label") is not None:
+        found["label"] = label(point["label"], "label", where)
+    if point.get("category_id") is not None:
+        found["category_id"] = count(point["category_id"], "category_id", where, 2**31 - 1)
+    if point.get("score") is not None:
+        found["score"] = number(point["score"], "score", where)
+    connect = point.get("connect")
+    if isinstance(connect, list) and len(connect) <= _MOST_POINTS:
+        found["connect"] = [count(n, "connect", where, 2**31 - 1) for n in connect]
+    # In the order of the file.
+    return {key: found[key] for key in point if key in found}
+
+
 def detection(
     box: list[float] | None,
+    more: Mapping[str, Any] | None = None,
     *,
     label: str | None = None,
     category_id: int | None = None,
     score: float | None = None,
     track_id: int | None = None,
-    **more: Any,
 ) -> dict[str, Any]:
-    """Return a detection with PySDK's keys; those that are None are left out."""
+    """Return a detection with PySDK's keys, and ``more``; what is None is left out."""
     found = {
         "bbox": box,
         "category_id": category_id,
         "label": label,
         "score": score,
         "track_id": track_id,
-        **more,
+        **(more or {}),
     }
     return {key: value for key, value in found.items() if value is not None}
 
 
 def plain_extras(item: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return further members of an object, which a session keeps as they are."""
+    """Return further members of an object, which a session keeps as they are.
+
+    Those that have a meaning in PySDK are left out: the format has checked what it takes for them.
+    """
     for key, value in item.items():
         if isinstance(value, dict | list) and _depth(value) > _DEEPEST:
             raise InvalidError(where, f"{key[:40]!r} is nested more than {_DEEPEST} levels deep")
     if item and len(json.dumps(item)) > _LONGEST_EXTRA:
         raise InvalidError(where, f"has more than {_LONGEST_EXTRA:,} characters of other members")
-    return dict(item)
+    return {key: value for key, value in item.items() if key not in _RESERVED}
 
 
 def _depth(value: Any, level: int = 0) -> int:

@@ -14,8 +14,8 @@ from dgrec.units import counted, parse_dimensions
 
 __all__ = ["FORMATS", "import_command"]
 
-#: `dgrec.imports.FORMATS`, which takes pyarrow to import; a test compares them.
-FORMATS = "coco cvat fiftyone mcap mot payload supervision-csv supervision-json ultralytics".split()
+#: `dgrec.imports.load_formats`, which takes pyarrow to import; a test compares them.
+FORMATS = "coco csv cvat fiftyone mcap mot payload supervision-json ultralytics".split()
 
 
 def _size(text: str) -> tuple[int, int]:

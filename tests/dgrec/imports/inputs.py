@@ -63,7 +63,7 @@ def inputs(folder: Path) -> dict[str, Path]:
     for name, data in made.items():
         (folder / name).write_bytes(data)
     supervision(folder)
-    names = [*made, "supervision-csv.csv", "supervision-json.json"]
+    names = [*made, "csv.csv", "supervision-json.json"]
     return {name.rpartition(".")[0]: folder / name for name in names}
 
 
@@ -319,7 +319,7 @@ def supervision(folder: Path) -> None:
     import supervision as sv
 
     with (
-        sv.CSVSink(str(folder / "supervision-csv.csv")) as table,
+        sv.CSVSink(str(folder / "csv.csv")) as table,
         sv.JSONSink(str(folder / "supervision-json.json")) as lines,
     ):
         for number in range(4):

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 import dgrec
 from dgrec import sample
 from dgrec.cli import gather
-from dgrec.imports import FORMATS
+from dgrec.imports import load_formats
 from dgrec.publishing import PublishedFrame, message_of
 from dgrec.replay.commands.imports import FORMATS as CHOICES
 from dgrec.replay.verify import verify
@@ -29,7 +29,7 @@ HEAD = b"frame,x_min,y_min,x_max,y_max\n"
 NAMES = (
     "coco coco-results mot-gt mot-results payload-guide payload-full ultralytics ultralytics-web "
     "cvat-video cvat-images cvat-archive fiftyone-samples fiftyone-frames fiftyone-labels "
-    "mcap-protobuf mcap-json supervision-csv supervision-json"
+    "mcap-protobuf mcap-json csv supervision-json"
 ).split()
 
 
@@ -45,7 +45,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def format_of(name: str) -> str:
-    return name if name.startswith("supervision") else name.split("-")[0]
+    return name if name in ("csv", "supervision-json") else name.split("-")[0]
 
 
 @pytest.mark.slow
@@ -90,8 +90,8 @@ def test_frames_without_a_detection(files: dict[str, Path], tmp_path: Path) -> N
     for name, options, frames in (
         ("mot-results", {}, [0, 1, 2, 3]),
         ("cvat-video", {}, [0, 1, 2, 3]),
-        ("supervision-csv", {}, [0, 2, 3]),
-        ("supervision-csv", {"frames": 6}, [0, 1, 2, 3, 4, 5]),
+        ("csv", {}, [0, 2, 3]),
+        ("csv", {"frames": 6}, [0, 1, 2, 3, 4, 5]),
         ("coco-results", {"labels": str(files["coco"])}, None),
     ):
         if frames is None:  # the ids of the results are not those of the annotations
@@ -102,7 +102,27 @@ def test_frames_without_a_detection(files: dict[str, Path], tmp_path: Path) -> N
         with dgrec.open(output) as session:
             assert session.frames.column("source_frame").to_pylist() == frames
         is_said = any("--frames N" in note for note in report.notes)
-        assert is_said == (name.startswith("supervision") and "frames" not in options)
+        assert is_said == (name in ("csv", "supervision-json") and "frames" not in options)
+
+
+def test_what_stands_beside_a_sequence_is_used(files: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "gt").mkdir()
+    path, output = tmp_path / "gt" / "gt.txt", tmp_path / "o.parquet"
+    path.write_bytes(files["mot-gt"].read_bytes())
+    (tmp_path / "seqinfo.ini").write_text(
+        "[Sequence]\nframeRate=25\nseqLength=9\nimWidth=1920\nimHeight=1080\n"
+    )
+    (tmp_path / "gt" / "labels.txt").write_text("walker\n\nbus\n")
+    dgrec.import_(path, output)
+    with dgrec.open(output) as session:
+        rows = session.frames.to_pylist()
+        labels = [item["label"] for result in session for item in result.results]
+    assert [row["media_time_s"] for row in rows] == [n / 25 for n in range(9)]
+    assert {(row["width"], row["height"]) for row in rows} == {(1920, 1080)}
+    assert labels == ["walker", "bus", "walker", "bus"]
+    for content in ("[Sequence]\nframeRate=nan\nseqLength=-1", "[", "\xff"):
+        (tmp_path / "seqinfo.ini").write_text(content, encoding="latin-1")
+        assert dgrec.import_(path, output, overwrite=True).frames == 4
 
 
 def test_masks_and_key_points_are_those_of_pycocotools(
@@ -315,13 +335,14 @@ def test_options_that_cannot_be_used_are_refused(files: dict[str, Path], tmp_pat
         assert said.exit_code == code, said.output
         assert message in said.output
         assert not output.exists()
+    assert "is a folder; name a file in it" in run("import", tmp_path, "-o", output).output
     assert "ends in .parquet" in run("import", path, "-o", tmp_path / "o.json").output
     assert run("import", path, "-o", output).exit_code == 0
     assert "exists already" in run("import", path, "-o", output).output
 
 
 def test_the_command_knows_every_format() -> None:
-    assert sorted(CHOICES) == sorted(each.name for each in FORMATS)
+    assert sorted(CHOICES) == sorted(load_formats())
 
 
 def test_other_coordinates(tmp_path: Path) -> None:

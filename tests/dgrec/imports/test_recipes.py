@@ -20,7 +20,7 @@ FILES = {
     "labels.json": "coco",
     "results.json": "coco-results",
     "gt.txt": "mot-gt",
-    "found.csv": "supervision-csv",
+    "found.csv": "csv",
     "found.json": "supervision-json",
     "predictions.json": "ultralytics",
     "published.jsonl": "payload-full",

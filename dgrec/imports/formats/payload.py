@@ -7,12 +7,22 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from dgrec.format import STAGE_KEYS
-from dgrec.imports import values
-from dgrec.imports.frames import Facts, Frames, ImportedFrame, Input
-from dgrec.imports.gathering import MOST_DETECTIONS, too_many
-from dgrec.imports.text import InvalidError, JsonReader
+from dgrec.imports import (
+    MOST_DETECTIONS,
+    Facts,
+    Format,
+    Frames,
+    Head,
+    ImportedFrame,
+    Input,
+    InvalidError,
+    JsonReader,
+    registered,
+    too_many,
+    values,
+)
 
-__all__ = ["read"]
+__all__ = ["Payload"]
 
 #: Of a detection, what is checked; anything else is kept as it is.
 _TYPED: Final = frozenset("bbox category_id label score track_id angle landmarks".split())
@@ -20,19 +30,28 @@ _TYPED: Final = frozenset("bbox category_id label score track_id angle landmarks
 _YEARS: Final = range(1970, 9999)
 
 
-def read(given: Input, facts: Facts) -> Frames:
-    """Yield a frame for each line, numbered by ``source_frame``, or from 0."""
-    reader = JsonReader(given.file)
-    last = -1
-    index = 0
-    while reader.peek():
-        where = reader.where
-        frame = _frame(values.objects(reader.value(), where), index, where, given, facts)
-        if frame.number < last:
-            raise InvalidError(where, f"frame {frame.number:,} comes after frame {last:,}")
-        last = frame.number
-        index += 1
-        yield frame
+@registered
+class Payload(Format):
+    name = "payload"
+    title = "JSON lines of DeGirum's payload, guide or full"
+    repeats_frames = True
+
+    def is_it(self, head: Head) -> bool:
+        return head.has_keys("{", "detections", without="samples frames bounding_box")
+
+    def read(self, given: Input, facts: Facts) -> Frames:
+        """Yield a frame for each line, numbered by ``source_frame``, or from 0."""
+        reader = JsonReader(given.file)
+        last = -1
+        index = 0
+        while reader.peek():
+            where = reader.where
+            frame = _frame(values.objects(reader.value(), where), index, where, given, facts)
+            if frame.number < last:
+                raise InvalidError(where, f"frame {frame.number:,} comes after frame {last:,}")
+            last = frame.number
+            index += 1
+            yield frame
 
 
 def _frame(
@@ -121,7 +140,7 @@ def _detection(item: Mapping[str, Any], where: str, given: Input, facts: Facts) 
         elif key == "track_id":
             found[key] = values.count(value, key, where)
         elif key == "landmarks":
-            found[key] = [_landmark(point, where) for point in _list(value, key, where)]
+            found[key] = [values.landmark(point, where) for point in _list(value, key, where)]
         else:
             found |= values.plain_extras({key: value}, where)
     category = found.get("category_id")
@@ -136,12 +155,3 @@ def _list(value: Any, name: str, where: str) -> list[Any]:
     if isinstance(value, list) and len(value) <= 1000:
         return value
     raise InvalidError(where, f"{name!r} is not a list of up to 1,000 items")
-
-
-def _landmark(value: Any, where: str) -> dict[str, Any]:
-    point = values.objects(value, where)
-    place = point.get("landmark")
-    if not isinstance(place, list) or len(place) < 2:
-        raise InvalidError(where, "a key point has no 'landmark' [x, y]")
-    values.key_points([(place[0], place[1], point.get("score"))], (), "landmarks", where)
-    return values.plain_extras(point, where)

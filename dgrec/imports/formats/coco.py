@@ -6,12 +6,21 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from dgrec.imports import values
-from dgrec.imports.frames import Facts, Frames, ImportedFrame, Input
-from dgrec.imports.gathering import Gathering
-from dgrec.imports.text import InvalidError, JsonReader
+from dgrec.imports import (
+    Facts,
+    Format,
+    Frames,
+    Gathering,
+    Head,
+    ImportedFrame,
+    Input,
+    InvalidError,
+    JsonReader,
+    registered,
+    values,
+)
 
-__all__ = ["read", "read_labels"]
+__all__ = ["Coco", "read_labels"]
 
 #: Under these names, tools write the number of a picture's frame.
 _FRAME_KEYS: Final = ("frame", "frame_id", "frame_index")
@@ -22,14 +31,26 @@ _ANNOTATION: Final = (
 _MOST_CATEGORIES: Final = 100_000
 
 
-def read(given: Input, facts: Facts) -> Frames:
-    """Yield the pictures of annotations, or those that results name."""
-    reader = JsonReader(given.file)
-    with Gathering() as gathering:
-        if reader.peek() == "[":
-            yield from _results(reader, gathering, given, facts)
-        else:
-            yield from _annotations(reader, gathering, facts)
+@registered
+class Coco(Format):
+    name = "coco"
+    title = "COCO annotations or results"
+
+    def is_it(self, head: Head) -> bool:
+        if head.has_keys("[{", "image_id", "category_id"):
+            return True
+        keys = {"images", "annotations", "categories"}
+        others = "results samples bounding_box detections"
+        return head.has_keys("{", without=others) and bool(keys & head.keys)
+
+    def read(self, given: Input, facts: Facts) -> Frames:
+        """Yield the pictures of annotations, or those that results name."""
+        reader = JsonReader(given.file)
+        with Gathering() as gathering:
+            if reader.peek() == "[":
+                yield from _results(reader, gathering, given, facts)
+            else:
+                yield from _annotations(reader, gathering, facts)
 
 
 def read_labels(
@@ -213,11 +234,11 @@ def _detection(
         more["landmarks"] = _points(found, names, where, facts)
     return values.detection(
         found["bbox"],
+        more,
         category_id=number,
         label=name,
         score=found.get("score"),
         track_id=found.get("track_id"),
-        **more,
     )
 
 

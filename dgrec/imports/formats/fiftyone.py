@@ -8,50 +8,71 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from dgrec.imports import values
-from dgrec.imports.frames import Facts, Frames, ImportedFrame, Input
-from dgrec.imports.gathering import Gathering
-from dgrec.imports.text import InvalidError, JsonReader
+from dgrec.imports import (
+    Facts,
+    Format,
+    Frames,
+    Gathering,
+    Head,
+    ImportedFrame,
+    Input,
+    InvalidError,
+    JsonReader,
+    registered,
+    values,
+)
 
-__all__ = ["read"]
+__all__ = ["FiftyOne"]
 
 _DETECTION: Final = (
     "_id _cls id tags label bounding_box confidence index mask mask_path attributes".split()
 )
 
 
-def read(given: Input, facts: Facts) -> Frames:
-    """Yield the pictures, or the frames of one video."""
-    reader = JsonReader(given.file)
-    is_known = False
-    classes: list[str] = []
-    with Gathering() as gathering:
-        for key in reader.members():
-            if key in ("samples", "frames") and reader.peek() == "[":
-                is_known = True
-                _add_samples(reader, key, gathering, given, facts)
-            elif key == "labels" and reader.peek() == "{":
-                is_known = True
-                _add_labels(reader, gathering, given, facts)
-            elif key == "classes" and reader.peek() == "[":
-                classes = [values.label(name, "classes", "classes") for name in reader.elements()]
-            else:
-                reader.skip()
-        reader.end()
-        if not is_known:
-            raise InvalidError("samples", "is missing: expected samples, frames or labels")
-        if (repeated := gathering.repeated("frame")) is not None:
-            raise InvalidError(
-                f"samples[{repeated[0]}]", f"is frame {repeated[1]}, as one before it"
-            )
-        facts.labels.update(enumerate(classes))
-        for number, picture, found in gathering.frames():
-            size = picture.get("size")
-            yield ImportedFrame(
-                number,
-                [_named(item, classes) for _, item in found],
-                size=None if size is None else tuple(size),
-            )
+@registered
+class FiftyOne(Format):
+    name = "fiftyone"
+    title = "samples.json, frames.json or labels.json of FiftyOne"
+    is_in_pixels = True
+
+    def is_it(self, head: Head) -> bool:
+        if head.has_keys("{", "classes", "labels"):
+            return True
+        return head.has_keys("{") and bool({"samples", "bounding_box", "_sample_id"} & head.keys)
+
+    def read(self, given: Input, facts: Facts) -> Frames:
+        """Yield the pictures, or the frames of one video."""
+        reader = JsonReader(given.file)
+        is_known = False
+        classes: list[str] = []
+        with Gathering() as gathering:
+            for key in reader.members():
+                if key in ("samples", "frames") and reader.peek() == "[":
+                    is_known = True
+                    _add_samples(reader, key, gathering, given, facts)
+                elif key == "labels" and reader.peek() == "{":
+                    is_known = True
+                    _add_labels(reader, gathering, given, facts)
+                elif key == "classes" and reader.peek() == "[":
+                    names = reader.elements()
+                    classes = [values.label(name, "classes", "classes") for name in names]
+                else:
+                    reader.skip()
+            reader.end()
+            if not is_known:
+                raise InvalidError("samples", "is missing: expected samples, frames or labels")
+            if (repeated := gathering.repeated("frame")) is not None:
+                raise InvalidError(
+                    f"samples[{repeated[0]}]", f"is frame {repeated[1]}, as one before it"
+                )
+            facts.labels.update(enumerate(classes))
+            for number, picture, found in gathering.frames():
+                size = picture.get("size")
+                yield ImportedFrame(
+                    number,
+                    [_named(item, classes) for _, item in found],
+                    size=None if size is None else tuple(size),
+                )
 
 
 def _named(item: dict[str, Any], classes: list[str]) -> dict[str, Any]:
@@ -166,12 +187,8 @@ def _detection(
         more |= values.plain_extras({"attributes": item["attributes"]}, where)
     return values.detection(
         values.corners(box, "bounding_box", where),
+        {key: value for key, value in more.items() if value is not None},
         label=label,
         score=None if score is None else values.score(score, "confidence", where),
         track_id=None if index is None else values.count(index, "index", where),
-        **{
-            k: v
-            for k, v in more.items()
-            if k not in ("bbox", "score", "track_id", "category_id") and v is not None
-        },
     )

@@ -6,46 +6,66 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from dgrec.imports import values
-from dgrec.imports.frames import Facts, Frames, ImportedFrame, Input
-from dgrec.imports.gathering import MOST_DETECTIONS, too_many
-from dgrec.imports.text import InvalidError, JsonReader
+from dgrec.imports import (
+    MOST_DETECTIONS,
+    Facts,
+    Format,
+    Frames,
+    Head,
+    ImportedFrame,
+    Input,
+    InvalidError,
+    JsonReader,
+    registered,
+    too_many,
+    values,
+)
 
-__all__ = ["read"]
+__all__ = ["Ultralytics"]
 
 _KNOWN = frozenset("name class confidence box track_id segments keypoints".split())
 
 
-def read(given: Input, facts: Facts) -> Frames:
-    """Yield a frame for each picture, numbered from 0.
+@registered
+class Ultralytics(Format):
+    name = "ultralytics"
+    title = "Results.to_json() of Ultralytics, or an answer of its web API"
 
-    The file has the list of each picture one after the other, or in a list; or it is an answer of
-    the web API.
-    """
-    reader = JsonReader(given.file)
-    if reader.peek() == "{":
-        yield from _answer(reader, facts)
-        return
-    number = 0
-    while reader.peek():
-        nested: bool | None = None
-        detections: list[dict[str, Any]] = []
-        for _ in reader.rows():
-            is_list = reader.peek() == "["
-            where = reader.where
-            if nested is not None and is_list is not nested:
-                raise InvalidError(where, "is neither a list of objects nor a list of lists")
-            nested = is_list
-            if is_list:
-                yield ImportedFrame(number, _detections(reader.value(), number, where, facts))
+    def is_it(self, head: Head) -> bool:
+        if head.has_keys("[", "class", "confidence", without="image_id x_min"):
+            return True
+        return head.has_keys("{", "images", "results")
+
+    def read(self, given: Input, facts: Facts) -> Frames:
+        """Yield a frame for each picture, numbered from 0.
+
+        The file has the list of each picture one after the other, or in a list; or it is an answer
+        of the web API.
+        """
+        reader = JsonReader(given.file)
+        if reader.peek() == "{":
+            yield from _answer(reader, facts)
+            return
+        number = 0
+        while reader.peek():
+            nested: bool | None = None
+            detections: list[dict[str, Any]] = []
+            for _ in reader.rows():
+                is_list = reader.peek() == "["
+                where = reader.where
+                if nested is not None and is_list is not nested:
+                    raise InvalidError(where, "is neither a list of objects nor a list of lists")
+                nested = is_list
+                if is_list:
+                    yield ImportedFrame(number, _detections(reader.value(), number, where, facts))
+                    number += 1
+                else:
+                    detections += _detections([reader.value()], number, where, facts)
+                    if len(detections) > MOST_DETECTIONS:
+                        raise too_many(number)
+            if not nested:
+                yield ImportedFrame(number, detections)
                 number += 1
-            else:
-                detections += _detections([reader.value()], number, where, facts)
-                if len(detections) > MOST_DETECTIONS:
-                    raise too_many(number)
-        if not nested:
-            yield ImportedFrame(number, detections)
-            number += 1
 
 
 def _answer(reader: JsonReader, facts: Facts) -> Frames:
@@ -104,15 +124,11 @@ def _detection(item: Mapping[str, Any], where: str, facts: Facts) -> dict[str, A
         more["landmarks"] = values.key_points(points, (), "keypoints", where)
     return values.detection(
         box,
+        more,
         category_id=category,
         label=name,
         score=values.score(item.get("confidence"), "confidence", where),
         track_id=None if track is None else values.count(track, "track_id", where),
-        **{
-            key: value
-            for key, value in more.items()
-            if key not in ("bbox", "label", "score", "category_id")
-        },
     )
 
 

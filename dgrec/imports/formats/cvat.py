@@ -14,14 +14,23 @@ from xml.parsers import expat
 import numpy as np
 
 from dgrec.errors import first_line
-from dgrec.imports import values
-from dgrec.imports.frames import Facts, Frames, ImportedFrame, Input
-from dgrec.imports.gathering import Gathering
-from dgrec.imports.text import InvalidError, head_of
+from dgrec.imports import (
+    Facts,
+    Format,
+    Frames,
+    Gathering,
+    Head,
+    ImportedFrame,
+    Input,
+    InvalidError,
+    head_of,
+    registered,
+    values,
+)
 
-__all__ = ["ARCHIVE", "read"]
+__all__ = ["Cvat"]
 
-ARCHIVE: Final = b"PK\x03\x04"
+_ARCHIVE: Final = b"PK\x03\x04"
 _MEMBER: Final = "annotations.xml"
 _CHUNK: Final = 1 << 18
 _LARGEST_XML: Final = 4 << 30
@@ -41,30 +50,38 @@ _DAMAGED: Final = (
 _NUMBERS: Final = frozenset(("score", "confidence"))
 
 
-def read(given: Input, facts: Facts) -> Frames:
-    """Yield the frames of a task: of a video all of them, or the pictures."""
-    with Gathering() as gathering, _xml(given) as file:
-        parser = _Parser(gathering, facts)
-        parser.read(file)
-        if parser.video and parser.is_whole and parser.frames:
-            facts.frames = max(parser.frames, parser.last + 1)
-        else:
-            facts.is_sparse = parser.video
-        repeated = gathering.repeated("frame")
-        if repeated is not None:
-            raise InvalidError(f"image {repeated[0]}", f"is frame {repeated[1]}, as one before it")
-        for number, picture, found in gathering.frames():
-            size = picture.get("size")
-            yield ImportedFrame(
-                number,
-                [_with_mask(item) for _, item in found],
-                size=None if size is None else tuple(size),
-            )
+@registered
+class Cvat(Format):
+    name = "cvat"
+    title = "CVAT for video 1.1 or for images 1.1, XML or its archive"
+
+    def is_it(self, head: Head) -> bool:
+        return head.data.startswith(_ARCHIVE) or "<annotations" in head.text[:1000]
+
+    def read(self, given: Input, facts: Facts) -> Frames:
+        """Yield the frames of a task: of a video all of them, or the pictures."""
+        with Gathering() as gathering, _xml(given) as file:
+            parser = _Parser(gathering, facts)
+            parser.read(file)
+            if parser.video and parser.is_whole and parser.frames:
+                facts.frames = max(parser.frames, parser.last + 1)
+            else:
+                facts.is_sparse = parser.video
+            if (repeated := gathering.repeated("frame")) is not None:
+                index, frame = repeated
+                raise InvalidError(f"image {index}", f"is frame {frame}, as one before it")
+            for number, picture, found in gathering.frames():
+                size = picture.get("size")
+                yield ImportedFrame(
+                    number,
+                    [_with_mask(item) for _, item in found],
+                    size=None if size is None else tuple(size),
+                )
 
 
 @contextlib.contextmanager
 def _xml(given: Input) -> Iterator[IO[bytes]]:
-    if not head_of(given.file).startswith(ARCHIVE):
+    if not head_of(given.file).startswith(_ARCHIVE):
         yield given.file
         return
     try:
@@ -255,11 +272,11 @@ class _Parser:
         track = self._track.get("id") if self.video else None
         found = values.detection(
             box,
+            more,
             category_id=None if label is None else self._categories.get(label),
             label=None if label is None else values.label(label, "label", where),
             score=score,
             track_id=None if track is None else self._count(track, "id"),
-            **more,
         )
         if self._image:
             self._gathering.add(found, image=str(self._frame))

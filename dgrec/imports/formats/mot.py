@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import configparser
 import csv
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from dgrec.files import read_small_text
-from dgrec.imports import values
-from dgrec.imports.frames import Facts, Frames, ImportedFrame, Input
-from dgrec.imports.gathering import Gathering
-from dgrec.imports.text import InvalidError, lines_of
+from dgrec.imports import (
+    Facts,
+    Format,
+    Frames,
+    Gathering,
+    Head,
+    ImportedFrame,
+    Input,
+    InvalidError,
+    lines_of,
+    registered,
+    values,
+)
 
-__all__ = ["read"]
+__all__ = ["Mot"]
 
 #: What the benchmark's ground truth numbers (https://motchallenge.net/instructions).
 _CLASSES: Final = {
@@ -34,30 +44,41 @@ _CLASSES: Final = {
 }
 #: frame, track, left, top, width, height, and a confidence.
 _FEWEST: Final = 7
+_MOST: Final = 10
 #: Ground truth ends with class and visibility; results with a place in the world.
 _TRUTH: Final = 9
 
 
-def read(given: Input, facts: Facts) -> Frames:
-    """Yield all frames from the first of the footage on: a frame without a line has no object."""
-    facts.is_sparse = False
-    last = 0
-    _read_sequence(given.path, facts)
-    labels = dict(given.options.labels)
-    with Gathering() as gathering:
-        rows = csv.reader(lines_of(given.file))
-        try:
-            for row in rows:
-                if row:
-                    where = f"line {rows.line_num:,}"
-                    frame, detection = _detection(row, where, labels, facts)
-                    last = max(last, frame)
-                    gathering.add(detection, frame=frame)
-        except csv.Error as error:
-            raise InvalidError(f"line {rows.line_num:,}", str(error)) from None
-        facts.frames = max(facts.frames or 0, last + 1 if gathering.detections else 0)
-        for number, _, found in gathering.frames():
-            yield ImportedFrame(number, [item for _, item in found])
+@registered
+class Mot(Format):
+    name = "mot"
+    title = "MOTChallenge ground truth or results"
+
+    def is_it(self, head: Head) -> bool:
+        cells = head.first_cells
+        is_number = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?").fullmatch
+        return _FEWEST <= len(cells) <= _MOST and all(map(is_number, cells))
+
+    def read(self, given: Input, facts: Facts) -> Frames:
+        """Yield all frames of the footage: one without a line has no object."""
+        facts.is_sparse = False
+        last = 0
+        _read_sequence(given.path, facts)
+        labels = dict(given.options.labels) or _read_labels(given.path, facts)
+        with Gathering() as gathering:
+            rows = csv.reader(lines_of(given.file))
+            try:
+                for row in rows:
+                    if row:
+                        where = f"line {rows.line_num:,}"
+                        frame, detection = _detection(row, where, labels, facts)
+                        last = max(last, frame)
+                        gathering.add(detection, frame=frame)
+            except csv.Error as error:
+                raise InvalidError(f"line {rows.line_num:,}", str(error)) from None
+            facts.frames = max(facts.frames or 0, last + 1 if gathering.detections else 0)
+            for number, _, found in gathering.frames():
+                yield ImportedFrame(number, [item for _, item in found])
 
 
 def _detection(
@@ -95,12 +116,24 @@ def _detection(
         facts.labels[category] = label
     return number - 1, values.detection(
         box,
+        more,
         category_id=category,
         label=label,
         score=score,
         track_id=int(track) if track >= 0 else None,
-        **more,
     )
+
+
+def _read_labels(path: Path, facts: Facts) -> dict[int, str]:
+    """Return the names of classes in a labels.txt beside the file, which CVAT and others write."""
+    try:
+        names = read_small_text(path.absolute().parent / "labels.txt").splitlines()
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError):
+        facts.notes["labels.txt cannot be read, and is left out"] += 1
+        return {}
+    return {number: name for number, name in enumerate(names, 1) if name}
 
 
 def _read_sequence(path: Path, facts: Facts) -> None:

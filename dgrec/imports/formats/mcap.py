@@ -8,14 +8,23 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from dgrec.errors import ConfigError, first_line
-from dgrec.imports import values
-from dgrec.imports.frames import Facts, Frames, ImportedFrame, Input
-from dgrec.imports.gathering import MOST_DETECTIONS, too_many
-from dgrec.imports.text import InvalidError
+from dgrec.imports import (
+    MOST_DETECTIONS,
+    Facts,
+    Format,
+    Frames,
+    Head,
+    ImportedFrame,
+    Input,
+    InvalidError,
+    registered,
+    too_many,
+    values,
+)
 
-__all__ = ["MAGIC", "read"]
+__all__ = ["Mcap"]
 
-MAGIC: Final = b"\x89MCAP0\r\n"
+_MAGIC: Final = b"\x89MCAP0\r\n"
 _SCHEMA: Final = "ImageAnnotations"
 _LINE_LOOP: Final = (2, "LINE_LOOP")
 #: "car 0.93", "car: 93%".
@@ -23,45 +32,53 @@ _SCORED: Final = re.compile(r"(?s)(.*?)[\s:]*\b(\d(?:\.\d+)?|\d{1,3}(?:\.\d+)?%)
 _LARGEST_MESSAGE: Final = 64 << 20
 
 
-def read(given: Input, facts: Facts) -> Frames:
-    """Yield a frame for each message of one topic, numbered from 0."""
-    try:
-        from mcap.reader import make_reader
-        from mcap_protobuf.decoder import DecoderFactory
-    except ImportError:
-        raise ConfigError(
-            "reading MCAP needs more packages: pip install mcap mcap-protobuf-support"
-        ) from None
-    number = -1
-    try:
-        reader = make_reader(given.file)
-        topic = _topic(reader, given)
-        decode: Any = None
-        factory = DecoderFactory()
-        for schema, channel, message in reader.iter_messages(topics=[topic]):
-            number += 1
-            where = f"message {number} of {topic[:60]}"
-            if len(message.data) > _LARGEST_MESSAGE:
-                raise InvalidError(where, f"takes more than {_LARGEST_MESSAGE >> 20} MB")
-            if channel.message_encoding == "json":
-                content = json.loads(message.data)
-            else:
-                decode = decode or factory.decoder_for(channel.message_encoding, schema)
-                if decode is None:
-                    raise InvalidError(
-                        where,
-                        f"its encoding is {channel.message_encoding[:20]!r}; expected protobuf "
-                        "or json",
-                    )
-                content = _plain(decode(message.data))
-            yield _frame(values.objects(content, where), number, message.log_time, where, facts)
-    except InvalidError:
-        raise
-    except Exception as error:  # whatever the libraries raise on damaged files
-        raise InvalidError(
-            "its beginning" if number < 0 else f"message {number + 1}",
-            f"is damaged: {first_line(error)}",
-        ) from None
+@registered
+class Mcap(Format):
+    name = "mcap"
+    title = "MCAP with ImageAnnotations of Foxglove"
+
+    def is_it(self, head: Head) -> bool:
+        return head.data.startswith(_MAGIC)
+
+    def read(self, given: Input, facts: Facts) -> Frames:
+        """Yield a frame for each message of one topic, numbered from 0."""
+        try:
+            from mcap.reader import make_reader
+            from mcap_protobuf.decoder import DecoderFactory
+        except ImportError:
+            raise ConfigError(
+                "reading MCAP needs more packages: pip install mcap mcap-protobuf-support"
+            ) from None
+        number = -1
+        try:
+            reader = make_reader(given.file)
+            topic = _topic(reader, given)
+            decode: Any = None
+            factory = DecoderFactory()
+            for schema, channel, message in reader.iter_messages(topics=[topic]):
+                number += 1
+                where = f"message {number} of {topic[:60]}"
+                if len(message.data) > _LARGEST_MESSAGE:
+                    raise InvalidError(where, f"takes more than {_LARGEST_MESSAGE >> 20} MB")
+                if channel.message_encoding == "json":
+                    content = json.loads(message.data)
+                else:
+                    decode = decode or factory.decoder_for(channel.message_encoding, schema)
+                    if decode is None:
+                        raise InvalidError(
+                            where,
+                            f"its encoding is {channel.message_encoding[:20]!r}; expected protobuf "
+                            "or json",
+                        )
+                    content = _plain(decode(message.data))
+                yield _frame(values.objects(content, where), number, message.log_time, where, facts)
+        except InvalidError:
+            raise
+        except Exception as error:  # whatever the libraries raise on damaged files
+            raise InvalidError(
+                "its beginning" if number < 0 else f"message {number + 1}",
+                f"is damaged: {first_line(error)}",
+            ) from None
 
 
 def _topic(reader: Any, given: Input) -> str:
@@ -222,4 +239,10 @@ def _detection(
     label = about.get("label") or None
     if label is not None and "category_id" in whole and len(facts.labels) < 100_000:
         facts.labels.setdefault(whole["category_id"], label)
-    return values.detection(box, label=label, score=numbers.get("score"), **whole)
+    return values.detection(
+        box,
+        label=label,
+        category_id=whole.get("category_id"),
+        score=numbers.get("score"),
+        track_id=whole.get("track_id"),
+    )
