@@ -130,8 +130,12 @@ class RecordRequest:
         names = [rule.name for rule in self.rules]
         if len({*names}) < len(names):
             raise ConfigError("--alert: two rules have the same name")
-        if self.on_alert and not names:
-            raise ConfigError("--on-alert belongs to --alert")
+        options = self.options
+        if not names and (self.on_alert or options.only_on_alert):
+            flag = "--on-alert" if self.on_alert else "--only-on-alert"
+            raise ConfigError(f"{flag} belongs to --alert")
+        if not options.only_on_alert and (options.before, options.after) != (None, None):
+            raise ConfigError("--before and --after belong to --only-on-alert")
         parse_command(self.on_alert)
 
     @property
