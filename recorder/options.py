@@ -148,8 +148,8 @@ HELP = {
     "out of the video, never their rows.  [default: block for files, leave-out for live sources]",
     "signals": "Log values of this machine once a second beside the frames: processor, memory, and "
     "temperatures where it has sensors (the view signals in SQL).",
-    "only_on_alert": "Keep nothing but the moments of alerts (--alert), each a part with its video: "
-    "NAME-0001.parquet, ... (docs/alerts.md).",
+    "only_on_alert": "Keep nothing but the moments of alerts (--alert), each a part with its "
+    "video: NAME-0001.parquet, ... (docs/alerts.md).",
     "before": "What is kept before an alert, from the last key frame at or before it.  "
     "[default: 10s]",
     "after": "What is kept after the end of an alert; another one within it prolongs it.  "
