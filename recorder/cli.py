@@ -40,6 +40,8 @@ _METAVARS: dict[Callable[[str], float], str] = {
 _OF_SOURCE = frozenset(
     {"max_frames", "duration", "fps", "every", "loop", "reconnect_for", "stall_timeout"}
 )
+#: Options that belong to --alert.
+_OF_ALERTS = frozenset({"only_on_alert", "before", "after"})
 
 
 def _recording_options(
@@ -285,7 +287,7 @@ def recover_command(journals: tuple[Path, ...], output: Path | None, keep: bool)
     show_default=True,
     help="With --replay: when pictures and results come.",
 )
-@partial(_recording_options, left_out=_OF_SOURCE)
+@partial(_recording_options, left_out=_OF_SOURCE | _OF_ALERTS)
 @click.option("--quiet", is_flag=True, help="Print nothing about the sessions.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run_command(

@@ -128,8 +128,12 @@ class RecordRequest:
             raise ConfigError("--output: .mp4 is the suffix of videos; use .parquet")
 
     def _check_alerts(self) -> None:
-        if self.on_alert and not self.rules:
-            raise ConfigError("--on-alert belongs to --alert")
+        options = self.options
+        if not self.rules and (self.on_alert or options.only_on_alert):
+            flag = "--on-alert" if self.on_alert else "--only-on-alert"
+            raise ConfigError(f"{flag} belongs to --alert")
+        if not options.only_on_alert and (options.before, options.after) != (None, None):
+            raise ConfigError("--before and --after belong to --only-on-alert")
         parse_command(self.on_alert)
 
     @cached_property  # a file may change meanwhile

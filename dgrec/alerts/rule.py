@@ -134,8 +134,8 @@ def parse_rule(text: str) -> Rule:
     name, rest = name.strip(), rest.strip()
     if not equals or not _NAME.match(name) or not rest or rest.startswith("="):
         raise ConfigError(
-            f"--alert {text!r}: write NAME=CONDITION, such as \"crowd=count('person') >= 3 for 2s\", "
-            "or name a file of events (.yaml)"
+            f"--alert {text!r}: write NAME=CONDITION, such as \"crowd=count('person') >= 3 for 2s\""
+            ", or name a file of events (.yaml)"
         )
     if len(rest) > LONGEST:
         raise ConfigError(f"--alert {name}: is longer than {LONGEST:,} characters")
