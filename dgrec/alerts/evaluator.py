@@ -71,6 +71,8 @@ class Evaluator:
 
     def __init__(self, rules: Sequence[Rule], on_change: Callable[[Alert], None]) -> None:
         self._states = [_State(rule) for rule in rules]
+        # Alerts come in the order of their times.
+        self._by_silence = sorted(self._states, key=lambda state: state.rule.missing_s)
         self._on_change = on_change
         wanted = {value for rule in rules for value in rule.values}
         self._wanted = sorted(wanted, key=repr)
@@ -101,7 +103,7 @@ class Evaluator:
         """Take notice of the time: no frame has come since the last one."""
         if self._last_us is None:
             return
-        for state in self._states:
+        for state in self._by_silence:
             missing_us = round(state.rule.missing_s * 1e6)
             if missing_us and state.alert is None and now_us - self._last_us >= missing_us:
                 fired = self._last_us + missing_us
