@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dgrec.alerts import Rule, parse_rule
+from dgrec.alerts import EventRule, Rule, parse_rules
 from dgrec.analyzers import AnalyzerRequest, analyzers_of_model, describe
 from dgrec.clock import Clock
 from dgrec.credentials import redact
@@ -76,7 +77,7 @@ class RecordRequest:
         display: Show the overlay in a window.
         metrics: Where figures are served, ``[HOST:]PORT``; "" for nowhere.
         publishing: What is published, and where.
-        alerts: Rules, ``NAME=RULE`` each.
+        alerts: Rules, ``NAME=RULE`` or a file of events each.
         on_alert: A command that is run for each alert.
 
     Raises:
@@ -117,16 +118,17 @@ class RecordRequest:
             raise ConfigError("--output: .mp4 is the suffix of videos; use .parquet")
 
     def _check_alerts(self) -> None:
-        names = [rule.name for rule in self.rules]
-        if len({*names}) < len(names):
-            raise ConfigError("--alert: two rules have the same name")
-        if self.on_alert and not names:
-            raise ConfigError("--on-alert belongs to --alert")
+        options = self.options
+        if not self.rules and (self.on_alert or options.only_on_alert):
+            flag = "--on-alert" if self.on_alert else "--only-on-alert"
+            raise ConfigError(f"{flag} belongs to --alert")
+        if not options.only_on_alert and (options.before, options.after) != (None, None):
+            raise ConfigError("--before and --after belong to --only-on-alert")
         parse_command(self.on_alert)
 
-    @property
+    @cached_property  # a file may change meanwhile
     def rules(self) -> list[Rule]:
-        return [parse_rule(text) for text in self.alerts]
+        return parse_rules(self.alerts)
 
     def _check_several(self) -> None:
         source, count = Counter(self.sources).most_common(1)[0]
@@ -327,6 +329,8 @@ def prepare(
     metadata = _metadata(plan, reader, loaded, given)
     if every := [*analyzers_of_model(loaded.model), *analyzers]:
         metadata["analyzers"] = describe(every)
+    elif lacking := next(filter(None, map(_needed_analyzer, request.rules)), None):
+        raise ConfigError(lacking)
     if group is not None:
         metadata["group"] = group.description
     earlier.check(plan.output, metadata)
@@ -376,6 +380,16 @@ def prepare(
         loaded.model, capture, recorder, clock=clock, inference=inference, analyzers=analyzers
     )
     return Job(source, stream, _expected_frames(reader, given))
+
+
+def _needed_analyzer(rule: Rule) -> str | None:
+    """Return what to do where no analyzer runs, and a rule counts what one says."""
+    if not isinstance(rule, EventRule) or rule.needed_analyzer is None:
+        return None
+    return (
+        f"--alert {rule.name}: {rule.metric} needs a {rule.needed_analyzer}: "
+        "give one with --analyzers FILE.py:function"
+    )
 
 
 def _earlier(plan: Plan, reader: SourceReader) -> Earlier:

@@ -17,11 +17,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from dgrec.alerts.condition import Condition, Grammar, parse_condition
+from dgrec.alerts.condition import LONGEST, Condition, Grammar, parse_condition
 from dgrec.errors import ConfigError
 from dgrec.units import parse_time
 
-__all__ = ["FUNCTIONS", "ROW_VALUES", "WINDOW_S", "Rule", "Value", "parse_rule", "window_values"]
+__all__ = [
+    "FUNCTIONS",
+    "ROW_VALUES",
+    "WINDOW_S",
+    "Rule",
+    "Value",
+    "Values",
+    "parse_rule",
+    "window_values",
+]
 
 #: Numbers of a row.
 ROW_VALUES: Final = (
@@ -119,7 +128,10 @@ def parse_rule(text: str) -> Rule:
     if not equals or not _NAME.match(name) or not rest or rest.startswith("="):
         raise ConfigError(
             f"--alert {text!r}: write NAME=CONDITION, such as \"crowd=count('person') >= 3 for 2s\""
+            ", or name a file of events (.yaml)"
         )
+    if len(rest) > LONGEST:
+        raise ConfigError(f"--alert {name}: is longer than {LONGEST:,} characters")
     if match := _MISSING.match(rest):
         return Rule(name, rest, 0.0, _time(name, match["time"]))
     lasting_s, condition = 0.0, rest
