@@ -11,7 +11,7 @@ from dgrec.replay.commands.alerts import alerts_command
 from dgrec.replay.commands.analyze import analyze_command
 from dgrec.replay.commands.clip import clip_command
 from dgrec.replay.commands.compare import compare_command
-from dgrec.replay.commands.imports import import_command
+from dgrec.replay.commands.imports import import_command, merge_command
 from dgrec.replay.commands.publish import publish_command
 from dgrec.replay.commands.query import query_command
 from dgrec.replay.commands.replay import replay_command
@@ -85,6 +85,7 @@ COMMANDS: tuple[click.Command, ...] = (
     compare_command,
     whatif_command,
     import_command,
+    merge_command,
     alerts_command,
     report_command,
     publish_command,

@@ -4,7 +4,7 @@ from dgrec.format import json_values, metadata, result_values
 from dgrec.format.arrays import is_utf8
 from dgrec.format.casting import is_cast, with_columns
 from dgrec.format.checksums import Checksums, verify_checksums
-from dgrec.format.clips import Span, have_common_frames, original_of, recorded_spans
+from dgrec.format.clips import Span, have_common_frames, merged_from, original_of, recorded_spans
 from dgrec.format.decode import RestoredFrame, restore
 from dgrec.format.digest import (
     NO_FINGERPRINT,
@@ -127,6 +127,7 @@ __all__ = [
     "labels_of",
     "leaves_of",
     "loses_at_start",
+    "merged_from",
     "metadata",
     "milliseconds",
     "open_file",

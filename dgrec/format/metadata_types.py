@@ -241,6 +241,14 @@ _CLIP: Final[dict[str, _Form]] = {
     **dict.fromkeys(("session_id", "name"), _text),
     "ranges": _ranges,
     "damage": _list(_text),
+    "merged": _list(
+        _object(
+            {
+                **dict.fromkeys(("session_id", "name"), _text),
+                **dict.fromkeys(("first_frame", "frames"), _count),
+            }
+        )
+    ),
 }
 _CLIP["clip"] = _object(_CLIP)  # a clip of a clip
 

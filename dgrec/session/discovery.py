@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from dgrec.errors import DgrecError, NotASessionError
 from dgrec.files import resolved
-from dgrec.format import Span, have_common_frames, original_of, recorded_spans
+from dgrec.format import Span, have_common_frames, merged_from, original_of, recorded_spans
 from dgrec.paths import SESSION_SUFFIXES, numbered_files
 from dgrec.session.parts import part_of
 from dgrec.session.session import Session
@@ -257,8 +257,13 @@ def _without_clips(
         if original_of(session.metadata) is None
         for session_id in (session.id, *(str(p.metadata.get("session_id")) for p in session.parts))
     }
+    merged = _merged_twice(sessions, named)
     kept: dict[str | None, list[tuple[Path, list[Span]]]] = {}
     for session in sessions:
+        if (other := merged.get(session.path)) is not None:
+            report(f"{session.path}: its frames are also in {other}; left out")
+            session.close()
+            continue
         original = original_of(session.metadata)
         if original is None or session.path in named:
             yield session
@@ -274,6 +279,23 @@ def _without_clips(
             continue
         report(f"{session.path}: is a clip with frames of {other}; left out")
         session.close()
+
+
+def _merged_twice(sessions: Sequence[Session], named: set[Path]) -> dict[Path, Path]:
+    """Return the sessions whose frames are in another one, since one is merged from others.
+
+    A merged session is left out where all that it was merged from are there, else these are.
+    """
+    found: dict[Path, Path] = {}
+    by_id = {session.id: session.path for session in sessions}
+    for session in sessions:
+        ids = merged_from(session.metadata)
+        there = [by_id[each] for each in ids if each in by_id]
+        if ids and len(there) == len(ids):
+            found[session.path] = there[0]
+        else:
+            found |= dict.fromkeys(there, session.path)
+    return {path: other for path, other in found.items() if path not in named}
 
 
 def _worth(session: Session) -> tuple[bool, bool, int]:

@@ -12,7 +12,7 @@ from dgrec.replay.options import FiniteRange
 from dgrec.terminal import echo
 from dgrec.units import counted, parse_dimensions
 
-__all__ = ["FORMATS", "import_command"]
+__all__ = ["FORMATS", "import_command", "merge_command"]
 
 #: `dgrec.imports.load_formats`, which takes pyarrow to import; a test compares them.
 FORMATS = "coco csv cvat fiftyone mcap mot payload supervision-json ultralytics".split()
@@ -107,3 +107,38 @@ def import_command(file: Path, output: Path, form: str | None, **options: Any) -
     )
     for note in report.notes:
         echo(f"note: {note}", err=True)
+
+
+@click.command(
+    "merge",
+    short_help="Join recordings that came one after the other into one.",
+    epilog="Example: dgrec merge monday.parquet tuesday.parquet -o week.parquet",
+)
+@click.argument("sessions", nargs=-1, required=True, type=NamedPath(path_type=Path))
+@click.option(
+    "--output",
+    "-o",
+    type=NamedPath(path_type=Path),
+    required=True,
+    metavar="SESSION.parquet",
+    help="The session to write.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
+def merge_command(sessions: tuple[Path, ...], output: Path, overwrite: bool) -> None:
+    """Write SESSIONS of one camera or file as one session, in the order of time.
+
+    Frames are numbered on, and the time between two recordings is a gap in its events. Videos that
+    were recorded with them are joined: copied bit by bit where that can be done, else encoded
+    again. Sessions that overlap in time, or are of different models or sources, are refused: query,
+    stats and report take several sessions as they are.
+    """
+    from dgrec.replay.merging import merge
+
+    if len(sessions) < 2:
+        raise click.UsageError("name two sessions or more")
+    report = merge(sessions, output, overwrite=overwrite)
+    for note in report.notes:
+        echo(note, err=True)
+    echo(f"{output}: {counted(report.frames, 'frame')} from {report.spans:,} recordings")
+    for path, is_copy in report.videos:
+        echo(f"{path}: {'copied' if is_copy else 'encoded again'}")
