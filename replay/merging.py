@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dgrec.errors import ConfigError, OutputError, SessionError
-from dgrec.files import resolved
+from dgrec.errors import ConfigError, SessionError
+from dgrec.files import NewFolder, output_error, resolved
 from dgrec.footage import base_name
 from dgrec.format import SCHEMA, Metadata, utc_ns, utc_text, uuid7, with_columns, write_sealed
 from dgrec.paths import part_path, session_stem
@@ -76,9 +75,10 @@ def merge(paths: Sequence[Path], output: Path, *, overwrite: bool = False) -> Cl
         _check_alike(sessions)
         recordings = _in_order([_read(session) for session in sessions])
         # Of the size of the sessions without their videos, which are only linked.
-        folder = stack.enter_context(_folder_beside(output))
-        _write_parts(recordings, Path(folder) / output.name)
-        merged = stack.enter_context(Session(Path(folder) / output.name))
+        folder = _folder_beside(output)
+        stack.callback(folder.discard)
+        _write_parts(recordings, folder.temporary / output.name)
+        merged = stack.enter_context(Session(folder.temporary / output.name))
         report = write_clip(
             merged,
             [Span(0, len(merged))],
@@ -90,11 +90,11 @@ def merge(paths: Sequence[Path], output: Path, *, overwrite: bool = False) -> Cl
     return report
 
 
-def _folder_beside(output: Path) -> tempfile.TemporaryDirectory[str]:
+def _folder_beside(output: Path) -> NewFolder:
     try:
-        return tempfile.TemporaryDirectory(dir=output.absolute().parent, prefix=".dgrec-merge-")
+        return NewFolder(output.with_suffix(".parts"))
     except OSError as error:
-        raise OutputError(f"{output}: cannot be written: {error.strerror}") from None
+        raise output_error(output, error) from None
 
 
 def _check_alike(sessions: Sequence[Session]) -> None:

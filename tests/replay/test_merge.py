@@ -196,4 +196,4 @@ def test_what_does_not_follow_one_another_is_refused(tmp_path: Path) -> None:
         assert not output.exists()
     assert run("merge", a, "-o", output).exit_code == 2
     assert run("merge", a, recording(tmp_path / "c.parquet", 9), "-o", a).exit_code == 1
-    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".dgrec-merge")]
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
