@@ -317,6 +317,11 @@ class _Rows:
                     f"frame {frame.number:,}", "the size of its picture is not known; say --size"
                 )
             for found in frame.detections:
+                if "angle" in found:
+                    raise InvalidError(
+                        f"frame {frame.number:,}",
+                        "has a box with an angle in parts of the picture; write it in pixels",
+                    )
                 _scale(found, frame.size or (1, 1))
         for found in frame.detections:
             if (box := found.get("bbox")) is not None:

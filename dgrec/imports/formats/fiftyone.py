@@ -5,7 +5,7 @@ Its exports in the formats of others (COCO, CVAT) are read as these.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from dgrec.imports import (
@@ -47,7 +47,7 @@ class FiftyOne(Format):
         classes: list[str] = []
         with Gathering() as gathering:
             for key in reader.members():
-                if key in ("samples", "frames") and reader.peek() == "[":
+                if key in ("samples", "frames") and reader.peek() in ("[", "{"):
                     is_known = True
                     _add_samples(reader, key, gathering, given, facts)
                 elif key == "labels" and reader.peek() == "{":
@@ -86,13 +86,25 @@ def _named(item: dict[str, Any], classes: list[str]) -> dict[str, Any]:
     return item
 
 
+def _samples(reader: JsonReader, key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the samples of a list, or the frames of an object that has them by number."""
+    if reader.peek() == "[":
+        for index, item in enumerate(reader.elements()):
+            where = f"{key}[{index}]"
+            yield where, values.objects(item, where)
+        return
+    for name in reader.members():
+        where = f"{key}[{name[:20]!r}]"
+        if not name.isascii() or not name.isdecimal() or len(name) > 15:
+            raise InvalidError(where, "its name is not the number of a frame")
+        yield where, {**values.objects(reader.value(), where), "frame_number": int(name)}
+
+
 def _add_samples(
     reader: JsonReader, key: str, gathering: Gathering, given: Input, facts: Facts
 ) -> None:
     video: Any = None
-    for index, item in enumerate(reader.elements()):
-        where = f"{key}[{index}]"
-        sample = values.objects(item, where)
+    for where, sample in _samples(reader, key):
         about = sample.get("metadata")
         size = _size(about, where) if isinstance(about, dict) else given.options.size
         if "frame_number" in sample:

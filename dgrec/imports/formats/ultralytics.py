@@ -108,7 +108,7 @@ def _detection(item: Mapping[str, Any], where: str, facts: Facts) -> dict[str, A
     category = values.count(item.get("class"), "class", where, 2**31 - 1)
     if len(facts.labels) < 100_000:
         facts.labels.setdefault(category, name)
-    track = item.get("track_id")
+    track, score = item.get("track_id"), item.get("confidence")
     more = values.plain_extras(values.same_keys(item, _KNOWN), where)
     box, angle = (None, None) if item.get("box") is None else _box(item["box"], where)
     if angle is not None:
@@ -127,7 +127,7 @@ def _detection(item: Mapping[str, Any], where: str, facts: Facts) -> dict[str, A
         more,
         category_id=category,
         label=name,
-        score=values.score(item.get("confidence"), "confidence", where),
+        score=None if score is None else values.score(score, "confidence", where),
         track_id=None if track is None else values.count(track, "track_id", where),
     )
 

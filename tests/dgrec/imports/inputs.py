@@ -57,6 +57,7 @@ def inputs(folder: Path) -> dict[str, Path]:
         "fiftyone-samples.json": json.dumps(samples()).encode(),
         "fiftyone-frames.json": json.dumps(sample_frames()).encode(),
         "fiftyone-labels.json": json.dumps(image_labels()).encode(),
+        "fiftyone-video.json": json.dumps(video_frames()).encode(),
         "mcap-protobuf.mcap": mcap_protobuf(),
         "mcap-json.mcap": mcap_json(),
     }
@@ -299,6 +300,12 @@ def sample_frames() -> dict[str, Any]:
             for number in range(4)
         ]
     }
+
+
+def video_frames() -> dict[str, Any]:
+    """Return the frames of a video as the older form of a data set has them."""
+    found = sample_frames()["frames"]
+    return {"frames": {str(each.pop("frame_number")): each for each in found}}
 
 
 def image_labels() -> dict[str, Any]:

@@ -29,7 +29,7 @@ HEAD = b"frame,x_min,y_min,x_max,y_max\n"
 NAMES = (
     "coco coco-results mot-gt mot-results payload-guide payload-full ultralytics ultralytics-web "
     "cvat-video cvat-images cvat-archive fiftyone-samples fiftyone-frames fiftyone-labels "
-    "mcap-protobuf mcap-json csv supervision-json"
+    "fiftyone-video mcap-protobuf mcap-json csv supervision-json"
 ).split()
 
 
@@ -374,6 +374,8 @@ def test_other_coordinates(tmp_path: Path) -> None:
         f"{axis}{n + 1}": float(p[a]) for n, p in enumerate(points) for a, axis in enumerate("xy")
     }
     path.write_text(json.dumps([{"name": "car", "class": 2, "confidence": 0.5, "box": box}]))
+    with pytest.raises(dgrec.ImportFileError, match="frame 0: has a box with an angle"):
+        dgrec.import_(path, output, normalized=True, size=(640, 480), overwrite=True)
     dgrec.import_(path, output, overwrite=True)
     with dgrec.open(output) as session:
         (found,) = session.result(0).results
