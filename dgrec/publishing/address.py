@@ -32,8 +32,8 @@ _OPTIONS: Final = {
     "mqtts": ("qos", "retain", "client_id", "ca", "cert", "key"),
     "http": (),
     "https": (),
-    "ws": ("origin",),
-    "sse": ("origin",),
+    "ws": ("origin", "cert", "key"),
+    "sse": ("origin", "cert", "key"),
 }
 
 
@@ -96,6 +96,8 @@ def parse_target(text: str) -> TargetAddress:
     if scheme in _SERVED:
         path = f"/{path or scheme}"
         _check_served(shown, parts.username, port, path)
+        if "key" in options and not options.get("cert"):
+            raise ConfigError(f"--publish {shown}: key belongs to cert: ws://HOST:PORT?cert=FILE")
     elif not is_web:
         _check_broker(shown, path, options)
     login = Login() if scheme in _SERVED else login_of(host, port)

@@ -211,13 +211,13 @@ def test_other_addresses_need_no_token_of_metrics(
         metrics.close()
 
 
-@pytest.mark.parametrize("text", ["", "x", "0", "65536", "host:", ":9100", "1.5", "٣"])
+@pytest.mark.parametrize("text", ["", "x", "0", "65536", "host:", ":9100", "1.5", "٣", "?cert=c"])
 def test_addresses_that_are_none(text: str) -> None:
     with pytest.raises(ConfigError, match="expected PORT or HOST:PORT"):
         parse_metrics_address(text)
 
 
 def test_addresses() -> None:
-    assert parse_metrics_address("9100") == ("127.0.0.1", 9100)
-    assert parse_metrics_address("0.0.0.0:9100") == ("0.0.0.0", 9100)
-    assert parse_metrics_address("[::1]:9100") == ("::1", 9100)
+    assert parse_metrics_address("9100")[:2] == ("127.0.0.1", 9100)
+    assert parse_metrics_address("0.0.0.0:9100")[:2] == ("0.0.0.0", 9100)
+    assert parse_metrics_address("[::1]:9100?cert=c.pem") == ("::1", 9100, "c.pem", "")
