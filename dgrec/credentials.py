@@ -159,7 +159,7 @@ def remember(address: str) -> None:
 def remember_secret(secret: str) -> None:
     """Let `redact_text` remove a password or token from every text from now on."""
     if _SHORTEST <= len(secret) <= _LONGEST:
-        _secrets.update({secret, quote(secret, safe="")})
+        _secrets.update({secret, quote(secret, safe="", errors="surrogateescape")})
 
 
 def _secret_parts(address: str) -> set[str]:
