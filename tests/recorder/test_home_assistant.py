@@ -192,6 +192,13 @@ def test_discovery_needs_a_broker() -> None:
         PublishRequest(publish=("lines.jsonl",), mqtt_discovery=True)
 
 
+def test_several_sources_are_several_devices() -> None:
+    one = PublishRequest(publish=("mqtt://host/found",), mqtt_discovery=True)
+    with pytest.raises(ConfigError, match=r"put \{source\} into it"):
+        one.check_several()
+    PublishRequest(publish=("mqtt://host/{source}",), mqtt_discovery=True).check_several()
+
+
 # --- the commands ---
 
 

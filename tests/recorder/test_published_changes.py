@@ -19,7 +19,14 @@ from dgrec.clock import Clock
 from dgrec.errors import ConfigError
 from dgrec.format import Row
 from dgrec.message import Message
-from dgrec.publishing import Messages, PayloadOptions, PublishedFrame, Target, parse_target
+from dgrec.publishing import (
+    Messages,
+    PayloadOptions,
+    PublishedFrame,
+    Target,
+    check_target,
+    parse_target,
+)
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.outputs import AlertFeed, Alerts, Publisher
 from dgrec.recorder.writing import Earlier
@@ -357,3 +364,38 @@ def test_alerts_of_a_continued_recording_name_its_frames(tmp_path: Path) -> None
     with dgrec.open(path) as session:
         assert session.sql("SELECT source_frame FROM alerts").fetchall() == [(100,)]
         assert session.sql("SELECT min(source_frame) FROM frames").fetchall() == [(100,)]
+
+
+def test_lines_may_be_added_to_changes_and_alerts(tmp_path: Path) -> None:
+    messages = Messages(PayloadOptions(only_changes=True), "s")
+    (change,) = messages.frame(PublishedFrame.of_row(make_row(0), "s"))
+    alert = messages.alert({"kind": "alert", "at": "2026-01-02T03:04:05Z", "text": "crowd"})
+    for number, message in enumerate((change, alert)):
+        path = tmp_path / f"{number}.jsonl"
+        path.write_bytes(message.text + b"\n")
+        check_target(str(path), tmp_path / "s.parquet")
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"kind": "alert"},
+        {"kind": "alert_end", "text": "never started", "at": "2026-01-02T03:04:05Z"},
+        {
+            "kind": "alert",
+            "at": "yesterday",
+            "from": 3,
+            "text": "a\u2028b\nc",
+            "rule": {"a": math.nan},
+        },
+        {
+            "kind": "alert",
+            "at": "2026-01-02T03:04:05",
+            "source_frame": math.inf,
+            "rule": "x" * 5000,
+        },
+    ],
+)
+def test_alerts_of_damaged_sessions(event: dict[str, Any]) -> None:
+    check(Messages(PayloadOptions(), 'odd\r\nid: "1"').alert(event).text)
+    assert Messages(PayloadOptions(), "odd\r\nX: 1").alert(event).key == "odd__X__1-alert-1"
