@@ -47,17 +47,24 @@ class Gathering:
     """
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="dgrec-import-")
-        self._connection = duckdb.connect(
-            str(Path(self._folder.name) / "gathered.duckdb"),
-            config={
-                "memory_limit": _MEMORY,
-                "temp_directory": self._folder.name,
-                "threads": 1,
-                "autoinstall_known_extensions": False,
-                "autoload_known_extensions": False,
-            },
-        )
+        try:
+            self._folder = tempfile.TemporaryDirectory(prefix="dgrec-import-")
+        except OSError as error:
+            raise StorageError(f"{error}; TMPDIR names a folder to sort in") from None
+        try:
+            self._connection = duckdb.connect(
+                str(Path(self._folder.name) / "gathered.duckdb"),
+                config={
+                    "memory_limit": _MEMORY,
+                    "temp_directory": self._folder.name,
+                    "threads": 1,
+                    "autoinstall_known_extensions": False,
+                    "autoload_known_extensions": False,
+                },
+            )
+        except duckdb.Error as error:
+            self._folder.cleanup()
+            raise self._failed(error) from None
         self._run("SET enable_progress_bar = false")
         self._run("CREATE TABLE detections (seq BIGINT, frame BIGINT, image VARCHAR, data VARCHAR)")
         self._run("CREATE TABLE images (seq BIGINT, image VARCHAR, frame BIGINT, data VARCHAR)")
