@@ -16,17 +16,22 @@ import pyarrow.compute as pc
 from dgrec.errors import ConfigError, SessionError
 from dgrec.files import NewFolder, output_error, resolved
 from dgrec.footage import base_name
-from dgrec.format import SCHEMA, Metadata, utc_ns, utc_text, uuid7, with_columns, write_sealed
+from dgrec.format import (
+    NULLABLE_SCHEMA,
+    SCHEMA,
+    Metadata,
+    utc_ns,
+    utc_text,
+    uuid7,
+    with_columns,
+    write_sealed,
+)
 from dgrec.paths import part_path, session_stem
 from dgrec.replay.clip import ClipReport, Span, check_clip_output, moved_source, write_clip
 from dgrec.session import Session
 
 __all__ = ["merge"]
 
-#: Of a whole session: any column may be unknown, as in an imported one.
-_SCHEMA: Final = pa.schema(
-    [column.with_nullable(column.name not in ("frame", "detections")) for column in SCHEMA]
-)
 #: What has to be the same: results of another model cannot be shown with the first one's labels.
 _SAME_MODEL: Final = ("name", "result_type", "labels", "checksum")
 
@@ -235,7 +240,7 @@ def _write_parts(recordings: Sequence[_Recording], output: Path) -> None:
             before = None
             write_sealed(
                 path,
-                _SCHEMA,
+                NULLABLE_SCHEMA,
                 _moved(batches, recording, first),
                 lambda totals, about=about: {**about, "ended_at": totals.ended_at},  # type: ignore[misc]
             )
@@ -264,7 +269,7 @@ def _moved(
         }
         first += rows.num_rows
         arrays = [moved.get(name, rows.column(name)) for name in SCHEMA.names]
-        yield pa.RecordBatch.from_arrays(arrays, schema=_SCHEMA)
+        yield pa.RecordBatch.from_arrays(arrays, schema=NULLABLE_SCHEMA)
 
 
 def _metadata(

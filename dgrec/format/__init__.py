@@ -45,7 +45,15 @@ from dgrec.format.metadata import (
 from dgrec.format.parquet import SealedFile, leaves_of, seal, write_sealed
 from dgrec.format.recorded_objects import InnerResult, is_result, is_stream_meta
 from dgrec.format.result_values import OVERLAY_SETTINGS
-from dgrec.format.schema import DETECTION, LABEL_LEAF, LATER_COLUMNS, SCHEMA, SIGNAL, STAGE_KEYS
+from dgrec.format.schema import (
+    DETECTION,
+    LABEL_LEAF,
+    LATER_COLUMNS,
+    NULLABLE_SCHEMA,
+    SCHEMA,
+    SIGNAL,
+    STAGE_KEYS,
+)
 from dgrec.format.signals import (
     LONGEST_NAME,
     MOST_WITHOUT_ROW,
@@ -93,6 +101,7 @@ __all__ = [
     "MaskMode",
     "Metadata",
     "NO_FINGERPRINT",
+    "NULLABLE_SCHEMA",
     "OVERLAY_SETTINGS",
     "RestoredFrame",
     "Row",

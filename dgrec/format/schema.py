@@ -11,6 +11,7 @@ __all__ = [
     "LABEL_LEAF",
     "LATER_COLUMNS",
     "METADATA_KEY",
+    "NULLABLE_SCHEMA",
     "SCHEMA",
     "SCORE_LEAF",
     "SIGNAL",
@@ -116,6 +117,10 @@ SCHEMA: Final = pa.schema(
         pa.field("pixel_digest", pa.int64()),
         pa.field("pixel_signature", pa.binary()),
     ]
+)
+#: The same of sessions that no recorder wrote: most columns may be unknown.
+NULLABLE_SCHEMA: Final = pa.schema(
+    [column.with_nullable(column.name not in ("frame", "detections")) for column in SCHEMA]
 )
 #: Columns that journals of earlier versions of dgrec do not have.
 LATER_COLUMNS: Final = frozenset({"signals", "pixel_digest", "pixel_signature"})

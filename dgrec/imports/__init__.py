@@ -5,6 +5,7 @@ importing  `import_`: from a file to a session
 format     `Format`, the base class; the registry of formats
 formats/   the formats, a file for each
 frames     what a format yields, and what it is given
+rows       a session's rows and metadata of these frames
 gathering  puts detections in any order into frames, on disk
 labels     names of category ids, given beside a file
 values     checks of numbers, boxes, labels and masks

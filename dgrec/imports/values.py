@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, Final
 
@@ -26,8 +26,6 @@ __all__ = [
     "number",
     "objects",
     "plain_extras",
-    "same_keys",
-    "score",
 ]
 
 #: Coordinates beyond this are not pixels.
@@ -54,12 +52,6 @@ def objects(value: Any, where: str) -> Mapping[str, Any]:
     return value
 
 
-def same_keys(item: Mapping[str, Any], known: Iterable[str]) -> dict[str, Any]:
-    """Return the members of ``item`` that are not in ``known``."""
-    names = set(known)
-    return {key: value for key, value in item.items() if key not in names}
-
-
 def number(value: Any, name: str, where: str) -> float:
     """Return a finite number."""
     if type(value) in (int, float) and abs(value) <= 1e308:  # false of NaN, too
@@ -80,10 +72,6 @@ def label(value: Any, name: str, where: str) -> str:
     if isinstance(value, str) and len(value) <= _LONGEST_LABEL:
         return value
     raise InvalidError(where, f"{name!r} is not a text of up to {_LONGEST_LABEL:,} characters")
-
-
-def score(value: Any, name: str, where: str) -> float:
-    return number(value, name, where)
 
 
 def _coordinates(value: Any, size: int, name: str, form: str, where: str) -> list[float]:
@@ -177,11 +165,15 @@ def detection(
     return {key: value for key, value in found.items() if value is not None}
 
 
-def plain_extras(item: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return further members of an object, which a session keeps as they are.
+def plain_extras(
+    item: Mapping[str, Any], where: str, known: Collection[str] = ()
+) -> dict[str, Any]:
+    """Return the members of an object that are not ``known``: a session keeps them as they are.
 
-    Those that have a meaning in PySDK are left out: the format has checked what it takes for them.
+    Those that have a meaning in PySDK are left out, too: the format has checked what it takes for
+    them.
     """
+    item = {key: value for key, value in item.items() if key not in known}
     for key, value in item.items():
         if isinstance(value, dict | list) and _depth(value) > _DEEPEST:
             raise InvalidError(where, f"{key[:40]!r} is nested more than {_DEEPEST} levels deep")

@@ -284,12 +284,14 @@ def test_bad_input_gets_one_line(
         ('{"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [], "categories": []}',
          "images[0]: neither 'frame' nor a number in its file name"),
         ('{"images": [{"id": 1, "frame": 0}], "annotations": [{"image_id": 2, "category_id": 1, '
-         '"bbox": [0, 0, 1, 1]}], "categories": [{"id": 1, "name": "car"}]}', "annotations[0]: there is no image 2"),
+         '"bbox": [0, 0, 1, 1]}], "categories": [{"id": 1, "name": "car"}]}',
+         "annotations[0]: there is no image 2"),
         ('{"images": [{"id": 1, "frame": 0}], "annotations": [{"image_id": 1, "category_id": 1,'
          ' "bbox": [0, 0, 1e999, 1]}], "categories": [{"id": 1, "name": "car"}]}',
          "annotations[0]: 'bbox' is not [x, y, width, height]"),
         ('{"images": [{"id": 1, "frame": 0}, {"id": 1, "frame": 1}], "annotations": [],'
-         ' "categories": [{"id": 1, "name": "car"}]}', "images[1]: has the id 1, as an image before it"),
+         ' "categories": [{"id": 1, "name": "car"}]}',
+         "images[1]: has the id 1, as an image before it"),
         ('{"images": [{"id": 1, "frame": 0}], "annotations": [], "categories":'
          ' [{"id": 1, "name": "car"}, {"id": 1, "name": "bus"}]}',
          "categories[1]: has the id 1, as one before it"),

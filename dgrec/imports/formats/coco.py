@@ -200,16 +200,15 @@ def _add(
         "category_id": values.count(annotation.get("category_id"), "category_id", where, 2**31 - 1),
     }
     if annotation.get("score") is not None:
-        found["score"] = values.score(annotation["score"], "score", where)
+        found["score"] = values.number(annotation["score"], "score", where)
     if annotation.get("track_id") is not None:
         found["track_id"] = values.count(annotation["track_id"], "track_id", where)
     for key in ("segmentation", "keypoints"):
         if annotation.get(key):
             found[key] = annotation[key]
-    more = values.same_keys(annotation, _ANNOTATION)
+    found["more"] = values.plain_extras(annotation, where, _ANNOTATION)
     if annotation.get("iscrowd"):
-        more["iscrowd"] = 1
-    found["more"] = values.plain_extras(more, where)
+        found["more"]["iscrowd"] = 1
     if frame is None:
         gathering.add(found, image=_image_id(annotation.get("image_id"), "image_id", where))
     else:

@@ -194,13 +194,13 @@ def _detection(
     if item.get("mask") is not None or item.get("mask_path") is not None:
         facts.notes["masks of FiftyOne are left out"] += 1
     score, index = item.get("confidence"), item.get("index")
-    more = values.plain_extras(values.same_keys(item, _DETECTION), where)
+    more = values.plain_extras(item, where, _DETECTION)
     if item.get("attributes"):
         more |= values.plain_extras({"attributes": item["attributes"]}, where)
     return values.detection(
         values.corners(box, "bounding_box", where),
         {key: value for key, value in more.items() if value is not None},
         label=label,
-        score=None if score is None else values.score(score, "confidence", where),
+        score=None if score is None else values.number(score, "confidence", where),
         track_id=None if index is None else values.count(index, "index", where),
     )

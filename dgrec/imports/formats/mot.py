@@ -96,7 +96,7 @@ def _detection(
     if not track.is_integer() or abs(track) > values.LARGEST_FRAME:
         raise InvalidError(where, "the track is not a whole number")
     box = values.box_of_size(numbers[:4], "box", where)
-    confidence = values.score(numbers[4], "confidence", where)
+    confidence = values.number(numbers[4], "confidence", where)
     more: dict[str, Any] = {}
     score: float | None = confidence
     category = None

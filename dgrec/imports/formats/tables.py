@@ -154,7 +154,7 @@ def _detection(
     if "label" in known:
         known["label"] = values.label(known["label"], "label", where)
     if "score" in known:
-        known["score"] = values.score(_value(known["score"]), "score", where)
+        known["score"] = values.number(_value(known["score"]), "score", where)
     for key, most in (("category_id", 2**31 - 1), ("track_id", values.LARGEST_FRAME)):
         if key in known:
             known[key] = values.count(_value(known[key]), key, where, most)

@@ -109,7 +109,7 @@ def _detection(item: Mapping[str, Any], where: str, facts: Facts) -> dict[str, A
     if len(facts.labels) < 100_000:
         facts.labels.setdefault(category, name)
     track, score = item.get("track_id"), item.get("confidence")
-    more = values.plain_extras(values.same_keys(item, _KNOWN), where)
+    more = values.plain_extras(item, where, _KNOWN)
     box, angle = (None, None) if item.get("box") is None else _box(item["box"], where)
     if angle is not None:
         more["angle"] = angle
@@ -127,7 +127,7 @@ def _detection(item: Mapping[str, Any], where: str, facts: Facts) -> dict[str, A
         more,
         category_id=category,
         label=name,
-        score=None if score is None else values.score(score, "confidence", where),
+        score=None if score is None else values.number(score, "confidence", where),
         track_id=None if track is None else values.count(track, "track_id", where),
     )
 
