@@ -75,10 +75,11 @@ from dgrec.format.totals import (
     loses_at_start,
     since_start,
 )
-from dgrec.format.untrusted import DecodeError, open_file
+from dgrec.format.untrusted import Allowance, DecodeError, open_file
 
 __all__ = [
     "AT_START",
+    "Allowance",
     "Checksums",
     "DETECTION",
     "DecodeError",

@@ -14,11 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dgrec.errors import first_line
-from dgrec.format import NULLABLE_SCHEMA, Metadata, Row, RowTotals, build_batch, utc_text
+from dgrec.format import NULLABLE_SCHEMA, Allowance, Metadata, Row, RowTotals, build_batch, utc_text
 from dgrec.format import metadata as metadata_module
 from dgrec.imports.format import Format
 from dgrec.imports.frames import Facts, Frames, ImportedFrame, Input
 from dgrec.imports.text import InvalidError
+from dgrec.imports.values import PackedMask
 
 __all__ = ["FASTEST", "MOST_ADDED", "ImportedRows"]
 
@@ -69,7 +70,8 @@ class ImportedRows:
         with contextlib.closing(self.checked()) as frames:
             for frame in frames:
                 waiting.append(frame)
-                held += 1 + len(frame.detections)
+                masks = (found["mask"]["data"] for found in frame.detections if "mask" in found)
+                held += len(frame.detections) + sum(mask.nbytes for mask in masks) // 1024
                 if len(waiting) >= _FRAMES_AT_ONCE or held >= _DETECTIONS_AT_ONCE:
                     yield self._batch(waiting)
                     waiting, held = [], 0
@@ -127,7 +129,10 @@ class ImportedRows:
         frame.size = frame.size or said
         self._size = self._size or frame.size
         nested = values = 0
+        allowance = Allowance.for_frame(*(frame.size or (0, 0)))
         for found in frame.detections:
+            if isinstance(mask := found.get("mask"), PackedMask):
+                found["mask"] = mask.decoded(allowance)
             if not _PLAIN.issuperset(found):
                 for key, value in found.items():
                     if key not in _PLAIN:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, Final
 
 import numpy as np
 
+from dgrec.format import Allowance, DecodeError
 from dgrec.imports.text import InvalidError
 
 __all__ = [
     "LARGEST_FRAME",
+    "PackedMask",
     "box_of_size",
+    "coco_mask",
     "corners",
     "count",
-    "decoded_mask",
     "detection",
     "frame_of_name",
     "key_points",
@@ -25,6 +28,7 @@ __all__ = [
     "landmark",
     "number",
     "objects",
+    "packed_mask",
     "plain_extras",
 ]
 
@@ -200,31 +204,72 @@ def frame_of_name(name: str) -> int | None:
 # --- masks -------------------------------------------------------------------------------------
 
 
-def decoded_mask(rle: Any, where: str) -> dict[str, Any]:
-    """Return a mask of COCO (run lengths down the columns) as PySDK has it.
+@dataclass(frozen=True)
+class PackedMask:
+    """A mask as run lengths of zeros and ones in turn, down its columns or along its rows."""
 
-    Only the rectangle that it covers is kept.
+    where: str
+    left: int
+    top: int
+    width: int
+    height: int
+    runs: list[int]
+    by_columns: bool
+
+    def decoded(self, allowance: Allowance) -> dict[str, Any]:
+        """Return it as PySDK has it: only the rectangle that it covers is kept.
+
+        Args:
+            allowance: How much memory the masks of its frame may still take.
+        """
+        bits = np.repeat(np.arange(len(self.runs), dtype=np.uint8) & 1, self.runs)
+        if self.by_columns:
+            mask = bits.reshape(self.width, self.height).T
+        else:
+            mask = bits.reshape(self.height, self.width)
+        columns, rows = (np.flatnonzero(mask.any(axis=axis)) for axis in (0, 1))
+        if not len(columns):
+            return {"x_min": self.left, "y_min": self.top, "data": np.zeros((0, 0), np.float32)}
+        part = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        try:
+            allowance.take(part.size * 4)
+        except DecodeError:
+            raise InvalidError(self.where, "the masks of its frame take too much memory") from None
+        return {
+            "x_min": self.left + int(columns[0]),
+            "y_min": self.top + int(rows[0]),
+            "data": part.astype(np.float32),
+        }
+
+
+def packed_mask(
+    place: tuple[int, int],
+    size: tuple[int, int],
+    runs: list[int] | None,
+    where: str,
+    *,
+    by_columns: bool,
+) -> PackedMask:
+    """Return a mask at a place (left, top), of a size (width, height).
+
+    Args:
+        runs: None where one of them is not a length.
     """
+    width, height = size
+    if width < 1 or height < 1 or width * height > _MOST_PIXELS:
+        raise InvalidError(where, "its mask has no size, or too large a one")
+    if runs is None or len(runs) > width * height + 1 or sum(runs) != width * height:
+        raise InvalidError(where, f"its mask does not cover {width}x{height} pixels")
+    return PackedMask(where, *place, width, height, runs, by_columns)
+
+
+def coco_mask(rle: Any, where: str) -> PackedMask:
+    """Return a mask of COCO: ``size`` is [height, width], ``counts`` goes down the columns."""
     size, counts = (rle.get(key) if isinstance(rle, dict) else None for key in ("size", "counts"))
-    if not (
-        isinstance(size, list)
-        and len(size) == 2
-        and all(type(n) is int and n > 0 for n in size)
-        and size[0] * size[1] <= _MOST_PIXELS
-    ):
+    if not isinstance(size, list) or len(size) != 2 or not all(type(n) is int for n in size):
         raise InvalidError(where, "the size of its mask is not [height, width]")
     runs = _runs(counts, where)
-    height, width = size
-    if runs is None or len(runs) > height * width + 1 or sum(runs) != height * width:
-        raise InvalidError(where, f"its mask does not cover {height}x{width} pixels")
-    values = np.arange(len(runs), dtype=np.uint8) & 1
-    mask = np.repeat(values, np.asarray(runs, np.int64)).reshape(width, height).T
-    columns, rows = (np.flatnonzero(mask.any(axis=axis)) for axis in (0, 1))
-    if not len(columns):
-        return {"x_min": 0, "y_min": 0, "data": np.zeros((0, 0), np.float32)}
-    left, top = int(columns[0]), int(rows[0])
-    data = mask[top : rows[-1] + 1, left : columns[-1] + 1].astype(np.float32)
-    return {"x_min": left, "y_min": top, "data": data}
+    return packed_mask((0, 0), (size[1], size[0]), runs, where, by_columns=True)
 
 
 def _runs(counts: Any, where: str) -> list[int] | None:

@@ -225,7 +225,7 @@ def _detection(
     more = dict(found["more"])
     shape = found.get("segmentation")
     if isinstance(shape, dict):
-        more["mask"] = values.decoded_mask(shape, where)
+        more["mask"] = values.coco_mask(shape, where)
     elif shape is not None:
         more |= values.plain_extras({"segmentation": shape}, where)
         facts.notes["polygons are kept as they are, and not drawn"] += 1

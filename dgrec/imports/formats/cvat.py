@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import lzma
+import math
 import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
 from typing import IO, Any, Final
 from xml.parsers import expat
-
-import numpy as np
 
 from dgrec.errors import first_line
 from dgrec.imports import (
@@ -35,6 +34,8 @@ _MEMBER: Final = "annotations.xml"
 _CHUNK: Final = 1 << 18
 _LARGEST_XML: Final = 4 << 30
 _DEEPEST: Final = 64
+#: What has no end yet is in memory.
+_LONGEST_TOKEN: Final = 16 << 20
 _LONGEST_TEXT: Final = 1 << 16
 _SHAPES: Final = frozenset("box polygon polyline points mask ellipse cuboid skeleton".split())
 #: What `zipfile` raises.
@@ -74,7 +75,7 @@ class Cvat(Format):
                 size = picture.get("size")
                 yield ImportedFrame(
                     number,
-                    [_with_mask(item) for _, item in found],
+                    [_with_mask(item, number) for _, item in found],
                     size=None if size is None else tuple(size),
                 )
 
@@ -97,16 +98,16 @@ def _xml(given: Input) -> Iterator[IO[bytes]]:
         ) from None
 
 
-def _with_mask(item: dict[str, Any]) -> dict[str, Any]:
-    """Return a detection with its mask decoded: kept as runs along the rows until now."""
+def _with_mask(item: dict[str, Any], frame: int) -> dict[str, Any]:
+    """Return a detection with its mask, which is kept as runs along the rows until now."""
     mask = item.get("mask")
     if mask is None:
         return item
-    width, height, runs = mask["width"], mask["height"], mask["runs"]
-    data = np.repeat(np.arange(len(runs), dtype=np.uint8) & 1, runs).reshape(height, width)
+    place, size = (mask["x"], mask["y"]), (mask["width"], mask["height"])
+    where = f"frame {frame:,}"
     return {
         **item,
-        "mask": {"x_min": mask["x"], "y_min": mask["y"], "data": data.astype(np.float32)},
+        "mask": values.packed_mask(place, size, mask["runs"], where, by_columns=False),
     }
 
 
@@ -129,6 +130,8 @@ class _Parser:
         self._attributes: dict[str, str] = {}
         self._attribute = ""
         self._size: dict[str, int] = {}
+        #: How many bytes there were before the last tag or text.
+        self._seen = 0
         self._categories: dict[str, int] = {}
         self._xml = expat.ParserCreate()
         self._xml.buffer_text = True
@@ -143,12 +146,15 @@ class _Parser:
         return f"line {self._xml.CurrentLineNumber:,}"
 
     def read(self, file: IO[bytes]) -> None:
-        left = _LARGEST_XML
+        left, fed = _LARGEST_XML, 0
         is_over = False
         while not is_over:
             try:
                 data = file.read(_CHUNK)
                 left -= len(data)
+                fed += len(data)
+                if fed - self._seen > _LONGEST_TOKEN:
+                    raise InvalidError(self.where, f"a tag of more than {_LONGEST_TOKEN >> 20} MB")
                 if left < 0:
                     raise InvalidError(self.where, f"more than {_LARGEST_XML >> 30} GB of XML")
                 is_over = not data
@@ -163,11 +169,13 @@ class _Parser:
         raise InvalidError(self.where, "has a document type, which CVAT does not write")
 
     def _characters(self, text: str) -> None:
+        self._seen = self._xml.CurrentByteIndex
         self._text.append(text)
         if sum(map(len, self._text)) > _LONGEST_TEXT:
             raise InvalidError(self.where, f"a text of more than {_LONGEST_TEXT:,} characters")
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
+        self._seen = self._xml.CurrentByteIndex
         if not self._path and name != "annotations":
             raise InvalidError(self.where, f"is <{name[:40]}>; CVAT writes <annotations>")
         self._path.append(name)
@@ -253,7 +261,7 @@ class _Parser:
             box = values.corners([self._number(shape.get(n), n) for n in names], "box", where)
             if shape.get("rotation") not in (None, "0", "0.0", "0.00"):
                 degrees = self._number(shape["rotation"], "rotation")
-                more["angle"] = float(np.deg2rad(degrees % 360))
+                more["angle"] = math.radians(degrees % 360)
         elif kind == "polygon":
             box, more["segmentation"] = self._polygon(shape.get("points", ""))
             self._facts.notes["polygons are kept as they are, and not drawn"] += 1

@@ -119,13 +119,13 @@ def _frames(rows: Iterable[tuple[str, Mapping[str, Any]]], given: Input, facts: 
 
 
 def _frame(number: int, found: list[tuple[int, dict[str, Any]]]) -> ImportedFrame:
-    """Return a frame, its masks decoded."""
+    """Return a frame, its masks as they are packed."""
     size, time_s = found[0][1].get(_FRAME_FACTS, (None, None))
     detections = []
     for seq, item in found:
         item.pop(_FRAME_FACTS, None)
         if "mask" in item:
-            item["mask"] = values.decoded_mask(item["mask"], f"detection {seq}")
+            item["mask"] = values.coco_mask(item["mask"], f"detection {seq}")
         detections.append(item)
     return ImportedFrame(
         number, detections, size=None if size is None else tuple(size), media_time_s=time_s

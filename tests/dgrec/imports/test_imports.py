@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -268,7 +269,7 @@ def test_what_was_imported_works_with_every_command(files: dict[str, Path], tmp_
         ("a.json", b'[{"image_id": "a", "category_id": 1, "bbox": [1, 2, 3, 4]}]',
          "results[0]: no number in the image_id 'a' says its frame"),
         ("a.json", b'[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], '
-         b'"segmentation": {"size": [100000, 100000], "counts": "0"}}]', "results[0]: the size of"),
+         b'"segmentation": {"size": [100000, 100000], "counts": "0"}}]', "its mask has no size"),
         ("a.json", b'[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], '
          b'"segmentation": {"size": [2, 2], "counts": [5]}}]', "mask does not cover 2x2 pixels"),
         ("a.xml", b'<!DOCTYPE a [<!ENTITY b "ha">]><annotations>&b;</annotations>',
@@ -343,6 +344,21 @@ def test_options_that_cannot_be_used_are_refused(files: dict[str, Path], tmp_pat
 
 def test_the_command_knows_every_format() -> None:
     assert sorted(CHOICES) == sorted(load_formats())
+
+
+def test_small_files_do_not_become_large(tmp_path: Path) -> None:
+    """Run lengths of large masks, and tags that never end, in a few bytes."""
+    path, output = tmp_path / "a.json", tmp_path / "o.parquet"
+    shape = {"size": [2000, 3000], "counts": [0, 6_000_000]}
+    item = {"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "segmentation": shape}
+    path.write_text(json.dumps([item] * 50))
+    with pytest.raises(dgrec.ImportFileError, match="the masks of its frame take too much memory"):
+        dgrec.import_(path, output)
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("annotations.xml", b"<annotations><box a='" + b" " * (20 << 20))
+    with pytest.raises(dgrec.ImportFileError, match="line 1: a tag of more than 16 MB"):
+        dgrec.import_(path, output)
 
 
 def test_other_coordinates(tmp_path: Path) -> None:
