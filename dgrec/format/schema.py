@@ -98,6 +98,7 @@ SCHEMA: Final = pa.schema(
         pa.field("inference_ms", pa.float64()),
         pa.field("postprocess_ms", pa.float64()),
         pa.field("latency_ms", pa.float64()),
+        pa.field("published_ms", pa.float64()),
         pa.field("recorder_ms", pa.float64(), nullable=False),
         pa.field("timing", pa.map_(pa.string(), pa.float64()), nullable=False),
         pa.field("skipped_before", pa.int32(), nullable=False),
@@ -118,7 +119,7 @@ SCHEMA: Final = pa.schema(
     ]
 )
 #: Columns that journals of earlier versions of dgrec do not have.
-LATER_COLUMNS: Final = frozenset({"signals", "pixel_digest", "pixel_signature"})
+LATER_COLUMNS: Final = frozenset({"signals", "pixel_digest", "pixel_signature", "published_ms"})
 
 
 def _leaves(prefix: str, type_: pa.DataType) -> list[tuple[str, pa.DataType]]:
