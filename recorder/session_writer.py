@@ -16,6 +16,7 @@ from dgrec.errors import DgrecError, OutputError, StorageError
 from dgrec.files import exists_already
 from dgrec.format import (
     AT_START,
+    Delivery,
     Event,
     Metadata,
     Row,
@@ -34,8 +35,9 @@ from dgrec.recorder.held import Held, HeldResult
 from dgrec.recorder.host_signals import HostSignals
 from dgrec.recorder.machine import MachineMeter
 from dgrec.recorder.options import RecordingOptions
-from dgrec.recorder.outputs import OutputQueue
+from dgrec.recorder.outputs import Output, OutputQueue
 from dgrec.recorder.progress import Progress
+from dgrec.recorder.published import PublishedFrames
 from dgrec.recorder.result_kinds import ResultKinds
 from dgrec.recorder.results import added_attributes, snapshot
 from dgrec.recorder.segments import names_of
@@ -120,6 +122,11 @@ class SessionWriter:
             "options": options.recorded(with_video=bool(video.kinds)),
             **metadata_module.given(metadata or {}),
         }
+        self._publishing = [queue.output for queue in outputs if queue.output.publishes is not None]
+        if self._publishing:
+            self._metadata["targets"] = [output.publishes for output in self._publishing]
+        #: When the slowest target had taken each frame.
+        self.published = PublishedFrames(len(self._publishing))
         self._kinds = ResultKinds(result_type(self._metadata))
         self.outputs = outputs
         self.video, self._journal = self._begin(video, overwrite)
@@ -277,6 +284,11 @@ class SessionWriter:
             self.progress.damaged += event["lost"]
         self._keep(self._continuation.event(event))
 
+    def deliver(self, delivery: Delivery) -> None:
+        """Record that a target has taken a message. Any thread may call this."""
+        self._writer.deliver(delivery)
+        self.published.add(delivery)
+
     def log(self, signal: Signal) -> None:
         """Record a value over time. Any thread may call this."""
         if self._is_closed or self._alarm_reason or self._process != os.getpid():
@@ -341,6 +353,18 @@ class SessionWriter:
     @property
     def bytes_written(self) -> int:
         return self._journal.bytes_written
+
+    @property
+    def first_frame(self) -> int:
+        """The number of the first row of this run."""
+        return self._earlier.frames
+
+    def now_ns(self) -> int:
+        return self._clock.now_ns()
+
+    def number_of(self, output: Output) -> int:
+        """Return the place of what an output publishes to in the metadata's ``targets``."""
+        return next(i for i, each in enumerate(self._publishing) if each is output)
 
     @property
     def files(self) -> list[Path]:

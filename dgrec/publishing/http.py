@@ -50,7 +50,7 @@ class WebServer(Target):
         while True:
             reason = self._attempt(message, key)
             if not reason:
-                self.delivered += 1
+                self._take(key)
                 return
             self._report_wait(reason)
             if self._is_closing.wait(wait_s):

@@ -22,6 +22,7 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 1, 5
 _PATIENCE_S: Final = 3.0
 #: Seconds after which `send` looks whether the broker is away.
 _LOOK_S: Final = 0.5
+_NOT_CONFIRMED: Final = "the broker did not confirm them"
 #: A broker's reasons for which another attempt is of no use.
 _REFUSED: Final = ("Not authorized", "Bad user name or password", "Client identifier not valid")
 
@@ -49,9 +50,11 @@ class Broker(Target):
         self._qos = int(address.option("qos", "1"))
         self._retain = address.option("retain", "0") == "1"
         self._changed = threading.Condition()
-        self._on_the_way: set[int] = set()
+        #: Keys of messages by their numbers.
+        self._on_the_way: dict[int, str] = {}
         self._early: set[int] = set()
         self._refusal = ""
+        self._is_closing = False
         #: Why the last attempt to connect failed.
         self._trouble = ""
         client = self._client = paho.Client(
@@ -79,6 +82,8 @@ class Broker(Target):
                 self._changed.wait(_LOOK_S)
                 if self._trouble:
                     self._report_wait(self._trouble)
+                if self._is_closing:  # by another thread
+                    raise OutputError(f"{self.name}: {self._trouble or _NOT_CONFIRMED}")
             if self._refusal:
                 raise OutputError(f"{self.name}: {self._refusal}")
         # While the broker is away, paho keeps it, and says so by its return code only. It calls
@@ -87,11 +92,13 @@ class Broker(Target):
         with self._changed:
             if number in self._early:
                 self._early.discard(number)
+                self._take(key)
             else:
-                self._on_the_way.add(number)
+                self._on_the_way[number] = key
 
     def close(self) -> None:
         with self._changed:
+            self._is_closing = True
             waiting, until = len(self._on_the_way), time.monotonic() + _PATIENCE_S
             while waiting and not self._refusal and time.monotonic() < until:
                 self._changed.wait(0.1)
@@ -102,7 +109,7 @@ class Broker(Target):
         if waiting:
             raise OutputError(
                 f"{waiting:,} of {waiting + self.delivered:,} messages were not delivered: "
-                f"{self._refusal or self._trouble or 'the broker did not confirm them'}"
+                f"{self._refusal or self._trouble or _NOT_CONFIRMED}"
             )
 
     # --- inside ---
@@ -134,12 +141,12 @@ class Broker(Target):
 
     def _on_publish(self, client: Any, data: Any, mid: int, reason: Any, properties: Any) -> None:
         with self._changed:
-            self.delivered += 1
-            if mid in self._on_the_way:
-                self._on_the_way.discard(mid)
-                self._changed.notify_all()
-            else:  # confirmed before `send` knew its number
+            key = self._on_the_way.pop(mid, None)
+            if key is None:  # confirmed before `send` knew its number
                 self._early.add(mid)
+                return
+            self._take(key)
+            self._changed.notify_all()
 
     def _refuse(self, reason: str) -> None:
         with self._changed:

@@ -6,10 +6,10 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any, Final, NamedTuple
 
-__all__ = ["Channel", "Client", "Loss", "Message"]
+__all__ = ["Channel", "Client", "Loss", "Message", "Receipt"]
 
 #: What may wait for a client. Clients that wait for the same messages share their memory.
 _MOST_MESSAGES: Final = 1024
@@ -18,9 +18,33 @@ _MOST_BYTES: Final = 8 * 2**20
 _STALLED_S: Final = 2.0
 
 
+class Receipt:
+    """Whether all clients got a message that were there when it was published.
+
+    Args:
+        on_taken: Called once, when they have; with the channel's lock.
+    """
+
+    def __init__(self, on_taken: Callable[[], None]) -> None:
+        self._on_taken = on_taken
+        self._waiting = 0
+
+    def hand_to(self, clients: int) -> None:
+        self._waiting = clients
+        if not clients:
+            self._on_taken()
+
+    def got(self) -> None:
+        """Note that one of them got it, or has left; a message left out for one stays open."""
+        self._waiting -= 1
+        if not self._waiting:
+            self._on_taken()
+
+
 class Message(NamedTuple):
     key: str
     text: bytes
+    receipt: Receipt | None = None
 
 
 class Loss(NamedTuple):
@@ -70,6 +94,9 @@ class Client:
         self.queue = _Queue()
         self.wake = asyncio.Event()
         self._left_out = 0
+        self._sending: Message | None = None
+        #: Whether it was disconnected because it takes nothing.
+        self.is_stalled = False
         self.moved_s = time.monotonic()
 
     def put(self, message: Message) -> None:
@@ -81,8 +108,8 @@ class Client:
     @property
     def loss(self) -> Loss:
         """What was left out because it was too slow, or still waits at the end."""
-        waiting = len(self.queue.messages) if self._channel.is_ending else 0
-        count = self._left_out + waiting
+        is_lost = self._channel.is_ending or self.is_stalled
+        count = self._left_out + (len(self._open_messages()) if is_lost else 0)
         return Loss(count, 1 if count else 0)
 
     async def next(self) -> Message | None:
@@ -90,8 +117,11 @@ class Client:
         while True:
             with self._channel.changed:
                 self.moved_s = time.monotonic()
+                sent, self._sending = self._sending, None
+                if sent is not None and sent.receipt is not None:
+                    sent.receipt.got()
                 if self.queue.messages:
-                    message = self.queue.popleft()
+                    message = self._sending = self.queue.popleft()
                     if len(self.queue.messages) in (0, _MOST_MESSAGES // 2):
                         self._channel.changed.notify_all()  # not for each one: that costs more
                     return message
@@ -99,6 +129,18 @@ class Client:
                     return None
                 self.wake.clear()
             await self.wake.wait()
+
+    def leave(self) -> None:
+        """Give up what it has not got; what it was too slow for stays open."""
+        if self._channel.is_ending or self.is_stalled:
+            return
+        for message in self._open_messages():
+            if message.receipt is not None:
+                message.receipt.got()
+
+    def _open_messages(self) -> list[Message]:
+        sending = [] if self._sending is None else [self._sending]
+        return [*sending, *self.queue.messages]
 
 
 class Channel:
@@ -135,6 +177,8 @@ class Channel:
             self._recent.append(message)
             for client in self._clients:
                 client.put(message)
+            if message.receipt is not None:
+                message.receipt.hand_to(len(self._clients))
             self._wake()
 
     def wait_for_client(self) -> None:
@@ -164,7 +208,7 @@ class Channel:
         client = Client(self)
         with self.changed:
             for message in self._missed(last_key):
-                client.put(message)
+                client.put(message._replace(receipt=None))
             self._clients.add(client)
             self.changed.notify_all()
         return client
@@ -173,6 +217,7 @@ class Channel:
         with self.changed:
             self._clients.discard(client)
             self._loss += client.loss
+            client.leave()
             self.changed.notify_all()
 
     # --- inside ---
