@@ -18,7 +18,7 @@ from dgrec.errors import ConfigError, DgrecError
 from dgrec.files import exists_already
 from dgrec.format import Event, Metadata, uuid7
 from dgrec.paths import JOURNAL_SUFFIX, VIDEO_SUFFIXES
-from dgrec.publishing import PayloadForm, check_target, open_target, parse_target
+from dgrec.publishing import PayloadForm, check_target, parse_target
 from dgrec.recorder.ai_server import HERE, AIServer, Inference
 from dgrec.recorder.capture import Capture, Decimator
 from dgrec.recorder.destination import (
@@ -38,7 +38,7 @@ from dgrec.recorder.outputs import (
     Output,
     OutputQueue,
     OverlayWindow,
-    Publisher,
+    open_publishers,
     parse_command,
     parse_metrics_address,
 )
@@ -79,6 +79,7 @@ class RecordRequest:
         payload: What a message holds.
         publish_every: Of as many frames one is published.
         publish_wait: Wait for any target, where the source can wait.
+        publish_later: At the end, send targets what they did not get.
         alerts: Rules, ``NAME=RULE`` each.
         on_alert: A command that is run for each alert.
 
@@ -97,6 +98,7 @@ class RecordRequest:
     payload: PayloadForm = "guide"
     publish_every: int = 1
     publish_wait: bool = False
+    publish_later: bool = False
     alerts: tuple[str, ...] = ()
     on_alert: str = ""
     quiet: bool = False
@@ -108,6 +110,11 @@ class RecordRequest:
         if self.metrics:
             parse_metrics_address(self.metrics)
         self._check_alerts()
+        if self.publish_later and all(parse_target(text).is_served for text in self.publish):
+            raise ConfigError(
+                "--publish-later belongs to --publish with a file, a broker or a web server: "
+                "clients of ws:// and sse:// are gone at the end"
+            )
         for text, count in Counter(self.publish).items():
             parse_target(text)
             if count > 1:
@@ -347,15 +354,7 @@ def prepare(
     outputs = list(watching)
     names = {"source": source.name, "session": plan.output.stem}
     can_wait = reader.has_end
-    outputs += [
-        Publisher(
-            open_target(parse_target(text), names, waits=request.publish_wait and can_wait),
-            request.payload,
-            every=request.publish_every,
-            waits=request.publish_wait,
-        )
-        for text in request.publish
-    ]
+    outputs += open_publishers(request, names, can_wait=can_wait)
     if request.metrics:
         outputs.append(Metrics(request.metrics, source.name))
     if request.display:

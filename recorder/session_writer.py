@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -35,7 +36,7 @@ from dgrec.recorder.held import Held, HeldResult
 from dgrec.recorder.host_signals import HostSignals
 from dgrec.recorder.machine import MachineMeter
 from dgrec.recorder.options import RecordingOptions
-from dgrec.recorder.outputs import Output, OutputQueue
+from dgrec.recorder.outputs import LaterDelivery, OutputQueue, Publisher
 from dgrec.recorder.progress import Progress
 from dgrec.recorder.published import PublishedFrames
 from dgrec.recorder.result_kinds import ResultKinds
@@ -53,6 +54,8 @@ from dgrec.recorder.writing import (
     recorded_videos,
     unsealed,
 )
+from dgrec.session import open_session
+from dgrec.units import counted
 
 if TYPE_CHECKING:
     from dgrec.video import PacketFormat
@@ -122,11 +125,15 @@ class SessionWriter:
             "options": options.recorded(with_video=bool(video.kinds)),
             **metadata_module.given(metadata or {}),
         }
-        self._publishing = [queue.output for queue in outputs if queue.output.publishes is not None]
-        if self._publishing:
-            self._metadata["targets"] = [output.publishes for output in self._publishing]
+        if self._earlier.set_id:  # messages name the whole recording by it
+            self._metadata["session_id"] = self._earlier.set_id
+        self._publishers = [q.output for q in outputs if isinstance(q.output, Publisher)]
+        if self._publishers:
+            self._metadata["targets"] = [each.described for each in self._publishers]
+        self._later: LaterDelivery | None = None
+        self._later_notes: list[str] = []
         #: When the slowest target had taken each frame.
-        self.published = PublishedFrames(len(self._publishing))
+        self.published = PublishedFrames(len(self._publishers))
         self._kinds = ResultKinds(result_type(self._metadata))
         self.outputs = outputs
         self.video, self._journal = self._begin(video, overwrite)
@@ -335,9 +342,11 @@ class SessionWriter:
         return self._metadata
 
     def hurry(self) -> None:
-        """Wait for outputs no more than where the source is live."""
+        """Wait for outputs no more than where the source is live; end what is delivered later."""
         for queue in self.outputs:
             queue.hurry()
+        if self._later is not None:
+            self._later.give_up()
 
     # --- what became of it ---
 
@@ -362,9 +371,9 @@ class SessionWriter:
     def now_ns(self) -> int:
         return self._clock.now_ns()
 
-    def number_of(self, output: Output) -> int:
+    def number_of(self, publisher: Publisher) -> int:
         """Return the place of what an output publishes to in the metadata's ``targets``."""
-        return next(i for i, each in enumerate(self._publishing) if each is output)
+        return next(i for i, each in enumerate(self._publishers) if each is publisher)
 
     @property
     def files(self) -> list[Path]:
@@ -393,7 +402,7 @@ class SessionWriter:
         """What the user should know about the parts and videos, a line each."""
         removed = self._journal.removed
         kept = [f"Older parts removed, as asked for: {removed:,}."] if removed else []
-        return [*self.video.failures, *kept, *self._journal.notes]
+        return [*self.video.failures, *kept, *self._journal.notes, *self._undelivered()]
 
     # --- inside ---
 
@@ -429,6 +438,7 @@ class SessionWriter:
                 self.video.close()
             for queue in self.outputs:  # what they missed goes into the metadata
                 queue.close()
+            self._deliver_later()
             closing = self._closing(ending)
             self._writer.end(closing)
         except DgrecError as error:
@@ -438,6 +448,31 @@ class SessionWriter:
         rows = {**self._journal.row_totals, **self._lost_at_start}
         totals = add_rows(closing["totals"], rows)
         return {**self._journal.sealed_metadata, **self._metadata, **closing, "totals": totals}
+
+    def _deliver_later(self) -> None:
+        """Send targets what they did not get, where that was asked for."""
+        lacking = [each for each in self._publishers if each.reopen and each.missing]
+        if not lacking or self._alarm_reason:
+            return
+        self._writer.write_deliveries()
+        path = self.output
+        if self._earlier.parts or self._journal.number > self._earlier.number + 1:
+            self._journal.wait_for_sealing()
+        else:
+            path = self._journal.path
+        session_id = str(self._metadata["session_id"])
+        self._later = LaterDelivery(lacking, lambda: open_session(path), session_id)
+        notes = self._later.run(self._writer.write_deliveries)
+        self._later_notes = [redact_text(note) for note in notes]
+
+    def _undelivered(self) -> list[str]:
+        """Return how each target can get what it lacks, a line each."""
+        return [
+            f"{each.name} did not get {counted(each.missing, 'message')}: "
+            f"dgrec publish {shlex.quote(str(self.output))} {shlex.quote(each.name)} --missing"
+            for each in self._publishers
+            if each.missing
+        ]
 
     def _closing(self, ending: Ending) -> Metadata:
         journal = self._journal
@@ -460,7 +495,7 @@ class SessionWriter:
             "machine": self._machine,
         }
         missed = [redact_text(queue.note) for queue in self.outputs if queue.note]
-        if notes := [*missed, *journal.not_recorded]:
+        if notes := [*missed, *self._later_notes, *journal.not_recorded]:
             closing["notes"] = notes
         if ending.recorded_detail:
             closing["end_detail"] = redact_text(ending.recorded_detail)

@@ -60,6 +60,11 @@ class TargetAddress:
     token: str = ""
     options: Mapping[str, str] | None = None
 
+    @property
+    def is_served(self) -> bool:
+        """Whether clients come here for it."""
+        return self.scheme in _SERVED
+
     def option(self, name: str, default: str = "") -> str:
         return (self.options or {}).get(name, default)
 
@@ -159,7 +164,7 @@ def open_target(address: TargetAddress, names: Mapping[str, str], *, waits: bool
         from dgrec.publishing.mqtt import Broker
 
         return Broker(address, address.path.format(**names))
-    if address.scheme in _SERVED:
+    if address.is_served:
         from dgrec.publishing.served import ServedTarget
 
         return ServedTarget(address, names, waits=waits)

@@ -1,18 +1,21 @@
 """Outputs, which watch a recording: targets, alerts, a window, and the base class for others."""
 
 from dgrec.recorder.outputs.alerts import Alerts, parse_command
+from dgrec.recorder.outputs.later import LaterDelivery
 from dgrec.recorder.outputs.metrics import Metrics, parse_metrics_address
 from dgrec.recorder.outputs.output import Output, OutputQueue
-from dgrec.recorder.outputs.publisher import Publisher
+from dgrec.recorder.outputs.publisher import Publisher, open_publishers
 from dgrec.recorder.outputs.window import OverlayWindow
 
 __all__ = [
     "Alerts",
+    "LaterDelivery",
     "Metrics",
     "Output",
     "OutputQueue",
     "OverlayWindow",
     "Publisher",
     "parse_metrics_address",
+    "open_publishers",
     "parse_command",
 ]

@@ -69,11 +69,6 @@ class Output:
     def watch(self, writer: SessionWriter) -> None:
         """For outputs of dgrec itself: called before `start`, with what writes the session."""
 
-    @property
-    def publishes(self) -> Metadata | None:
-        """For outputs that publish to a target: its entry in the metadata's ``targets``."""
-        return None
-
     def wants(self, row: Row) -> bool:
         """Return whether `frame` is called for a row; the recording waits for the answer."""
         return True

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from dgrec.format import Delivery, Metadata, Row, delivery_ticks
-from dgrec.publishing import PayloadForm, PublishedFrame, Target, message_of
+from dgrec.publishing import (
+    Outgoing,
+    PayloadForm,
+    PublishedFrame,
+    Target,
+    message_of,
+    open_target,
+    parse_target,
+)
 from dgrec.recorder.outputs.output import Output
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from dgrec.recorder.job import RecordRequest
     from dgrec.recorder.session_writer import SessionWriter
 
-__all__ = ["Publisher"]
+__all__ = ["Publisher", "open_publishers"]
 
 #: Messages of which it is not known whether they have arrived. No target has as many on their way:
 #: older ones are left out for good.
@@ -52,20 +63,29 @@ class Publisher(Output):
         self._every = every
         self._count = 0
         self._session = ""
+        self._messages = 0
+        #: By the target as it was opened first.
+        self._delivered_before = 0
         self._writer: SessionWriter | None = None
         #: Its place in the metadata's ``targets``.
         self.number = 0
         #: Of each message on its way the number of its frame, and when that was captured.
-        self._open: dict[str, tuple[int, int | None]] = {}
+        self._open: OrderedDict[str, tuple[int, int | None]] = OrderedDict()
         target.on_taken = self._taken
 
     @property
     def delivered(self) -> int:
         """How many messages have arrived, as far as the target says so."""
-        return self._target.delivered
+        return self._delivered_before + self._target.delivered
 
     @property
-    def publishes(self) -> Metadata:
+    def missing(self) -> int:
+        """How many messages have not arrived."""
+        return self._messages - self.delivered
+
+    @property
+    def described(self) -> Metadata:
+        """Its entry in the metadata's ``targets``, as it is known at the start."""
         return {"target": self.name, "payload": self._form, "every": self._every}
 
     def watch(self, writer: SessionWriter) -> None:
@@ -76,7 +96,9 @@ class Publisher(Output):
     def wants(self, row: Row) -> bool:
         is_due = self._count % self._every == 0
         self._count += 1
-        if not is_due and self._writer is not None:
+        if is_due:
+            self._messages += 1
+        elif self._writer is not None:
             self._writer.deliver(Delivery.not_due(self.number, row.source_frame))
         return is_due
 
@@ -87,13 +109,30 @@ class Publisher(Output):
         message = message_of(PublishedFrame.of_row(row, self._session), self._form)
         key = f"{self._session}-{row.source_frame}"
         captured_ns = row.captured_ns if row.is_capture_known else None
-        self._open[key] = row.source_frame, captured_ns
-        if len(self._open) > _MOST_OPEN:
-            self._open.pop(next(iter(self._open)), None)
-        self._target.send(message, key)
+        self.send(Outgoing(key, message, row.source_frame, captured_ns))
 
     def close(self) -> None:
         self._target.close()
+
+    def open_again(self) -> Target:
+        """Open the target again, after `close`.
+
+        Raises:
+            DgrecError: It cannot be opened.
+        """
+        assert self.reopen is not None
+        target = self.reopen()
+        target.on_taken = self._taken
+        self._delivered_before = self.delivered
+        self._target = target
+        return target
+
+    def send(self, message: Outgoing) -> None:
+        """Send a message; what the target takes of it is recorded."""
+        self._open[message.key] = message.source_frame, message.captured_ns
+        if len(self._open) > _MOST_OPEN:
+            self._open.popitem(last=False)
+        self._target.send(message.text, message.key)
 
     def _taken(self, key: str) -> None:
         """Called by the target, in any thread."""
@@ -103,3 +142,32 @@ class Publisher(Output):
         source_frame, captured_ns = found
         ticks = delivery_ticks(captured_ns, self._writer.now_ns())
         self._writer.deliver(Delivery(self.number, source_frame, ticks))
+
+
+def open_publishers(
+    request: RecordRequest, names: Mapping[str, str], *, can_wait: bool
+) -> list[Publisher]:
+    """Return a publisher for each target of a recording.
+
+    Args:
+        names: What names in a topic or path become.
+        can_wait: Whether the source can wait.
+
+    Raises:
+        DgrecError: A target cannot be opened.
+    """
+    found = []
+    for address in map(parse_target, request.publish):
+        # Clients of what is served here are gone at the end.
+        takes_later = request.publish_later and not address.is_served
+        target = open_target(address, names, waits=request.publish_wait and can_wait)
+        found.append(
+            Publisher(
+                target,
+                request.payload,
+                every=request.publish_every,
+                waits=request.publish_wait,
+                reopen=partial(open_target, address, names) if takes_later else None,
+            )
+        )
+    return found

@@ -175,13 +175,16 @@ class PartedJournal:
 
     @property
     def bytes_written(self) -> int:
-        return self._bytes_before + self._current.bytes_written
+        return self._bytes_before + self._ending_bytes + self._current.bytes_written
+
+    @property
+    def _ending_bytes(self) -> int:
+        return sum(part.journal.bytes_written for part in self._ending)
 
     @property
     def unsealed_bytes(self) -> int:
         """The size of the journals that are still to be sealed."""
-        ending = sum(part.journal.bytes_written for part in self._ending)
-        return self._current.bytes_written + ending + self._sealer.waiting_bytes
+        return self._current.bytes_written + self._ending_bytes + self._sealer.waiting_bytes
 
     def write(
         self,
@@ -243,6 +246,11 @@ class PartedJournal:
         )
         self._sealer.close()
         return self._sealer.failures
+
+    def wait_for_sealing(self) -> None:
+        """Wait until the parts before the current one are sealed, or cannot be."""
+        self._end_parts()
+        self._sealer.wait()
 
     @property
     def not_recorded(self) -> list[str]:
@@ -353,7 +361,6 @@ class PartedJournal:
             return
         segment.begun = True
         self._begin_problem = ""
-        self._bytes_before += finished.bytes_written
         self._current, self._segment = following, segment
         ending = _EndingPart(
             journal=finished,
@@ -395,6 +402,7 @@ class PartedJournal:
         self._ending.remove(part)
         with self._noting(part):
             part.journal.end(part.closing)
+        self._bytes_before += part.journal.bytes_written
         self._sealer.add(part.journal, part.ended_ns, part.videos)
 
     @contextlib.contextmanager
