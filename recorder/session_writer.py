@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -17,7 +16,6 @@ from dgrec.errors import DgrecError, OutputError, StorageError
 from dgrec.files import exists_already
 from dgrec.format import (
     AT_START,
-    Delivery,
     Event,
     Metadata,
     Row,
@@ -36,14 +34,14 @@ from dgrec.recorder.held import Held, HeldResult
 from dgrec.recorder.host_signals import HostSignals
 from dgrec.recorder.machine import MachineMeter
 from dgrec.recorder.options import RecordingOptions
-from dgrec.recorder.outputs import LaterDelivery, OutputQueue, Publisher
+from dgrec.recorder.outputs import OutputQueue
 from dgrec.recorder.progress import Progress
-from dgrec.recorder.published import PublishedFrames
 from dgrec.recorder.result_kinds import ResultKinds
 from dgrec.recorder.results import added_attributes, snapshot
 from dgrec.recorder.segments import names_of
 from dgrec.recorder.signals import late_interrupt
 from dgrec.recorder.sources import Frame
+from dgrec.recorder.targets import Targets
 from dgrec.recorder.video import VideoOptions, VideoRecorder, video_options
 from dgrec.recorder.writing import (
     NOTHING_EARLIER,
@@ -55,7 +53,6 @@ from dgrec.recorder.writing import (
     unsealed,
 )
 from dgrec.session import open_session
-from dgrec.units import counted
 
 if TYPE_CHECKING:
     from dgrec.video import PacketFormat
@@ -127,13 +124,8 @@ class SessionWriter:
         }
         if self._earlier.set_id:  # messages name the whole recording by it
             self._metadata["session_id"] = self._earlier.set_id
-        self._publishers = [q.output for q in outputs if isinstance(q.output, Publisher)]
-        if self._publishers:
-            self._metadata["targets"] = [each.described for each in self._publishers]
-        self._later: LaterDelivery | None = None
-        self._later_notes: list[str] = []
-        #: When the slowest target had taken each frame.
-        self.published = PublishedFrames(len(self._publishers))
+        self.targets = Targets([queue.output for queue in outputs])
+        self._metadata |= self.targets.described
         self._kinds = ResultKinds(result_type(self._metadata))
         self.outputs = outputs
         self.video, self._journal = self._begin(video, overwrite)
@@ -144,6 +136,7 @@ class SessionWriter:
             reserve=lambda: self.video.needed_bytes,
             alarm=self._raise_alarm,
         )
+        self.targets.record = self._writer.deliver
         for queue in self.outputs:
             queue.output.watch(self)
             queue.start(self._metadata)
@@ -291,11 +284,6 @@ class SessionWriter:
             self.progress.damaged += event["lost"]
         self._keep(self._continuation.event(event))
 
-    def deliver(self, delivery: Delivery) -> None:
-        """Record that a target has taken a message. Any thread may call this."""
-        self._writer.deliver(delivery)
-        self.published.add(delivery)
-
     def log(self, signal: Signal) -> None:
         """Record a value over time. Any thread may call this."""
         if self._is_closed or self._alarm_reason or self._process != os.getpid():
@@ -345,8 +333,7 @@ class SessionWriter:
         """Wait for outputs no more than where the source is live; end what is delivered later."""
         for queue in self.outputs:
             queue.hurry()
-        if self._later is not None:
-            self._later.give_up()
+        self.targets.hurry()
 
     # --- what became of it ---
 
@@ -370,10 +357,6 @@ class SessionWriter:
 
     def now_ns(self) -> int:
         return self._clock.now_ns()
-
-    def number_of(self, publisher: Publisher) -> int:
-        """Return the place of what an output publishes to in the metadata's ``targets``."""
-        return next(i for i, each in enumerate(self._publishers) if each is publisher)
 
     @property
     def files(self) -> list[Path]:
@@ -402,7 +385,12 @@ class SessionWriter:
         """What the user should know about the parts and videos, a line each."""
         removed = self._journal.removed
         kept = [f"Older parts removed, as asked for: {removed:,}."] if removed else []
-        return [*self.video.failures, *kept, *self._journal.notes, *self._undelivered()]
+        return [
+            *self.video.failures,
+            *kept,
+            *self._journal.notes,
+            *self.targets.undelivered(self.output),
+        ]
 
     # --- inside ---
 
@@ -451,8 +439,7 @@ class SessionWriter:
 
     def _deliver_later(self) -> None:
         """Send targets what they did not get, where that was asked for."""
-        lacking = [each for each in self._publishers if each.reopen and each.missing]
-        if not lacking or self._alarm_reason:
+        if not self.targets.lacks_something or self._alarm_reason:
             return
         self._writer.write_deliveries()
         path = self.output
@@ -461,18 +448,9 @@ class SessionWriter:
         else:
             path = self._journal.path
         session_id = str(self._metadata["session_id"])
-        self._later = LaterDelivery(lacking, lambda: open_session(path), session_id)
-        notes = self._later.run(self._writer.write_deliveries)
-        self._later_notes = [redact_text(note) for note in notes]
-
-    def _undelivered(self) -> list[str]:
-        """Return how each target can get what it lacks, a line each."""
-        return [
-            f"{each.name} did not get {counted(each.missing, 'message')}: "
-            f"dgrec publish {shlex.quote(str(self.output))} {shlex.quote(each.name)} --missing"
-            for each in self._publishers
-            if each.missing
-        ]
+        self.targets.deliver_later(
+            lambda: open_session(path), session_id, self._writer.write_deliveries
+        )
 
     def _closing(self, ending: Ending) -> Metadata:
         journal = self._journal
@@ -495,7 +473,7 @@ class SessionWriter:
             "machine": self._machine,
         }
         missed = [redact_text(queue.note) for queue in self.outputs if queue.note]
-        if notes := [*missed, *self._later_notes, *journal.not_recorded]:
+        if notes := [*missed, *self.targets.notes, *journal.not_recorded]:
             closing["notes"] = notes
         if ending.recorded_detail:
             closing["end_detail"] = redact_text(ending.recorded_detail)

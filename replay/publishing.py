@@ -16,10 +16,11 @@ from dgrec.publishing import (
     check_target,
     message_of,
     open_target,
+    rest_of,
 )
 from dgrec.session import Session, rows_of
 
-__all__ = ["publish"]
+__all__ = ["publish", "publish_missing"]
 
 #: Rows that are Python values at once.
 _ROWS = 256
@@ -51,21 +52,53 @@ def publish(
     for address in addresses:
         if not address.scheme:
             check_target(address.path, Path(session.path))
-    names = {"session": session.path.stem, "source": _source(session)}
+    names = _names(session)
     with ExitStack() as stack:
         targets = [stack.enter_context(open_target(each, names, waits=True)) for each in addresses]
         for target in targets:
             target.on_wait = on_wait
             target.wait_for_client()
         pace = _Pace(speed)
-        for index, frame in enumerate(_frames(session)):
-            if index % every:
+        for number, frame in _frames(session):
+            if number % every:
                 continue
             pace.wait(frame.completed_us)
             message = message_of(frame, form)
             for target in targets:
                 target.send(message, f"{frame.session}-{frame.source_frame}")
     return [target.delivered for target in targets]
+
+
+def publish_missing(
+    session: Session,
+    addresses: Sequence[TargetAddress],
+    *,
+    on_wait: Callable[[str], None] | None = None,
+) -> list[int]:
+    """Send each target what it did not get while the session was recorded, as fast as it takes it.
+
+    Returns how many messages each of them got.
+
+    Raises:
+        ConfigError: The session was not published to a target, or is still being recorded.
+        OutputError: A target takes no more, or did not get all of it.
+        SessionError: Part of the session cannot be read.
+    """
+    if session.ended_at is None and len(session):
+        raise ConfigError(f"{session.path}: is still being recorded; --missing is for afterwards")
+    rests = [rest_of(session, address.given) for address in addresses]
+    counts = []
+    for address, rest in zip(addresses, rests, strict=True):
+        if not rest.count:
+            counts.append(0)
+            continue
+        with open_target(address, _names(session), waits=True) as target:
+            target.on_wait = on_wait
+            target.wait_for_client()
+            for message in rest.messages():
+                target.send(message.text, message.key)
+        counts.append(target.delivered)
+    return counts
 
 
 class _Pace:
@@ -85,18 +118,20 @@ class _Pace:
         time.sleep(max(0.0, due_s - time.monotonic()))
 
 
-def _frames(session: Session) -> Iterator[PublishedFrame]:
+def _frames(session: Session) -> Iterator[tuple[int, PublishedFrame]]:
+    """Yield each frame with its number in the recording."""
     for batch in session.batches():
         for start in range(0, batch.num_rows, _ROWS):
             for row in rows_of(batch.slice(start, _ROWS)):
                 try:
-                    yield PublishedFrame.of_recorded(row, session.id)
+                    yield row["frame"], PublishedFrame.of_recorded(row, session.id)
                 except DecodeError as error:
                     raise DamagedSessionError(
                         f"{session.path}: damaged: frame {row['frame']}: {error}"
                     ) from None
 
 
-def _source(session: Session) -> str:
+def _names(session: Session) -> dict[str, str]:
     source = session.metadata.get("source", {})
-    return str(source.get("name") or source.get("given") or "")
+    name = str(source.get("name") or source.get("given") or "")
+    return {"session": session.path.stem, "source": name}

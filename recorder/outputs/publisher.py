@@ -91,7 +91,7 @@ class Publisher(Output):
     def watch(self, writer: SessionWriter) -> None:
         self._writer = writer
         self._count = writer.first_frame
-        self.number = writer.number_of(self)
+        self.number = writer.targets.number_of(self)
 
     def wants(self, row: Row) -> bool:
         is_due = self._count % self._every == 0
@@ -99,7 +99,7 @@ class Publisher(Output):
         if is_due:
             self._messages += 1
         elif self._writer is not None:
-            self._writer.deliver(Delivery.not_due(self.number, row.source_frame))
+            self._writer.targets.add(Delivery.not_due(self.number, row.source_frame))
         return is_due
 
     def start(self, metadata: Metadata) -> None:
@@ -141,7 +141,7 @@ class Publisher(Output):
             return
         source_frame, captured_ns = found
         ticks = delivery_ticks(captured_ns, self._writer.now_ns())
-        self._writer.deliver(Delivery(self.number, source_frame, ticks))
+        self._writer.targets.add(Delivery(self.number, source_frame, ticks))
 
 
 def open_publishers(

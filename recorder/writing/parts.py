@@ -361,7 +361,6 @@ class PartedJournal:
             return
         segment.begun = True
         self._begin_problem = ""
-        self._current, self._segment = following, segment
         ending = _EndingPart(
             journal=finished,
             number=segment.number - 1,
@@ -371,6 +370,7 @@ class PartedJournal:
             last_frame=self._last_frame,
         )
         self._ending.append(ending)
+        self._current, self._segment = following, segment
 
     def _given_to_ending(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Write what targets took of parts that have no more rows; return the rest.
