@@ -80,6 +80,7 @@ class Metrics(Output):
 
     def watch(self, writer: SessionWriter) -> None:
         self.writer = writer
+        writer.targets.published.on_published = self._published
 
     def frame(self, row: Row, result: Any) -> None:
         with self.lock:
@@ -89,6 +90,10 @@ class Metrics(Output):
         if event["kind"] == "gap":
             with self.lock:
                 self.figures.gaps += 1
+
+    def _published(self, published_ms: float) -> None:
+        with self.lock:
+            self.figures.add_stage("published", published_ms / 1e3)
 
     def close(self) -> None:
         _close_page(self._page, self)
@@ -131,13 +136,13 @@ class Figures:
         for item in row.results if isinstance(row.results, list) else ():
             label = item.get("label") if isinstance(item, Mapping) else None
             self.detections[self._known("" if label is None else str(label))] += 1
-        self._add_stage("read", row.read_ns / 1e9)
+        self.add_stage("read", row.read_ns / 1e9)
         if row.is_capture_known:
-            self._add_stage("end_to_end", (row.completed_ns - row.captured_ns) / 1e9)
+            self.add_stage("end_to_end", (row.completed_ns - row.captured_ns) / 1e9)
         for name, keys in STAGE_KEYS.items():
             for key in keys:
                 if isinstance(value := row.timing.get(key), int | float):
-                    self._add_stage(name.removesuffix("_ms"), value / 1e3)
+                    self.add_stage(name.removesuffix("_ms"), value / 1e3)
                     break
 
     def _known(self, label: str) -> str:
@@ -145,7 +150,7 @@ class Figures:
             return label
         return _OTHER
 
-    def _add_stage(self, name: str, seconds: float) -> None:
+    def add_stage(self, name: str, seconds: float) -> None:
         self.stages.setdefault(name, Histogram()).add(seconds)
 
 

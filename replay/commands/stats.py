@@ -190,7 +190,7 @@ def _print_sql(
 
     asked = queries() if query is None else (query,)
     if why:
-        asked = (LOADS_QUERY, PIPELINES_QUERY)
+        asked = (LOADS_QUERY, PIPELINES_QUERY, PUBLISHED_QUERY)
     with open_output(output, overwrite=overwrite, keep=keep) as destination:
         destination.write(script(*asked))
 
