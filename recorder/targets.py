@@ -125,7 +125,7 @@ class Targets:
     def undelivered(self, path: Path) -> list[str]:
         """Return how each target can get what it lacks, a line each."""
         return [
-            f"{each.name} did not get {counted(each.missing, 'message')}: "
+            f"{each.name} did not get {counted(each.missing, 'frame')}: "
             f"dgrec publish {shlex.quote(str(path))} {shlex.quote(each.name)} --missing"
             for each in self._publishers
             if each.missing > 0

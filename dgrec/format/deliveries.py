@@ -179,7 +179,7 @@ class TargetCounts:
 
     def __init__(self, targets: Sequence[Mapping[str, Any]]) -> None:
         self._targets = targets
-        self._messages = [0] * len(targets)
+        self._frames = [0] * len(targets)
         self._delivered = [0] * len(targets)
         self._left_out: list[list[Range]] = [[] for _ in targets]
         self._is_open = [False] * len(targets)
@@ -194,7 +194,7 @@ class TargetCounts:
         for target in range(len(self._targets)):
             ticks, is_done = deliveries.of_rows(target, rows)
             not_due = is_done & (ticks == _NOT_DUE)
-            self._messages[target] += int(np.count_nonzero(~not_due))
+            self._frames[target] += int(np.count_nonzero(~not_due))
             self._delivered[target] += int(np.count_nonzero(is_done & ~not_due))
             self._leave_out(target, numbers, is_done)
 
@@ -222,7 +222,7 @@ class TargetCounts:
         return [
             {
                 **entry,
-                "messages": self._messages[target],
+                "frames": self._frames[target],
                 "delivered": self._delivered[target],
                 "left_out": _as_lists(_joined(self._left_out[target])),
                 **self._earlier(target, deliveries),
@@ -312,18 +312,18 @@ def _merged(
     later = [each for entry in entries for each in entry.get("later", [])]
     messages, delivered, delivered_later = (
         sum(each.get(key) or 0 for each in entries)
-        for key in ("messages", "delivered", "delivered_later")
+        for key in ("frames", "delivered", "delivered_later")
     )
     left_out = without_ranges((each for e in entries for each in e["left_out"]), later)
     return {
         **{key: value for key, value in entry.items() if key not in _COUNTED},
-        "messages": messages,
+        "frames": messages,
         "delivered": delivered + delivered_later,
         "left_out": _as_lists(left_out),
     }
 
 
-_COUNTED: Final = frozenset({"messages", "delivered", "left_out", "later", "delivered_later"})
+_COUNTED: Final = frozenset({"frames", "delivered", "left_out", "later", "delivered_later"})
 
 
 def _source_frames(rows: pa.RecordBatch) -> _Numbers:

@@ -359,8 +359,10 @@ _TOTALS: Final[dict[str, _Form]] = {
 _FRAME_RANGES: Final = _whole_list(_whole_list(_count, length=2))
 
 _TARGET: Final[dict[str, _Form]] = {
-    **dict.fromkeys(("target", "payload"), _text),
-    **dict.fromkeys(("every", "messages", "delivered", "delivered_later"), _count),
+    **dict.fromkeys(("target", "payload", "where"), _text),
+    **dict.fromkeys(("every", "frames", "delivered", "delivered_later"), _count),
+    "only_changes": _flag,
+    "ended_after": _number,
     **dict.fromkeys(("left_out", "later"), _FRAME_RANGES),
 }
 

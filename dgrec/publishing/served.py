@@ -10,11 +10,11 @@ from typing import Final
 from urllib.parse import quote
 
 from dgrec.errors import OutputError
+from dgrec.message import Message
 from dgrec.publishing.address import TargetAddress
 from dgrec.publishing.target import Target
 from dgrec.serving import (
     Channel,
-    Message,
     Receipt,
     Route,
     Server,
@@ -60,9 +60,9 @@ class ServedTarget(Target):
             self.on_wait(f"{self.name}: waiting for a client")
         self._place.channel.wait_for_client()
 
-    def send(self, message: bytes, key: str) -> None:
-        receipt = Receipt(partial(self._take, key))
-        self._place.channel.publish(self, Message(key, message, receipt), waits=self._waits)
+    def send(self, message: Message) -> None:
+        receipt = Receipt(partial(self._take, message.key))
+        self._place.channel.publish(self, message, waits=self._waits, receipt=receipt)
 
     def close(self) -> None:
         _close_place(self._place)

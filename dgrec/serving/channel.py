@@ -9,13 +9,25 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from typing import Any, Final, NamedTuple
 
-__all__ = ["Channel", "Client", "Loss", "Message", "Receipt"]
+from dgrec.message import Message
+
+__all__ = ["Channel", "Client", "Loss", "Receipt"]
 
 #: What may wait for a client. Clients that wait for the same messages share their memory.
 _MOST_MESSAGES: Final = 1024
 _MOST_BYTES: Final = 8 * 2**20
 #: A client that has taken nothing for as long is not waited for.
 _STALLED_S: Final = 2.0
+
+
+class Loss(NamedTuple):
+    """How many messages were left out, for how many clients."""
+
+    messages: int = 0
+    clients: int = 0
+
+    def __add__(self, other: Any) -> Loss:
+        return Loss(self.messages + other.messages, self.clients + other.clients)
 
 
 class Receipt:
@@ -41,49 +53,42 @@ class Receipt:
             self._on_taken()
 
 
-class Message(NamedTuple):
-    key: str
-    text: bytes
+class _Item(NamedTuple):
+    message: Message
     receipt: Receipt | None = None
 
-
-class Loss(NamedTuple):
-    """How many messages were left out, for how many clients."""
-
-    messages: int = 0
-    clients: int = 0
-
-    def __add__(self, other: Any) -> Loss:
-        return Loss(self.messages + other.messages, self.clients + other.clients)
+    def got(self) -> None:
+        if self.receipt is not None:
+            self.receipt.got()
 
 
 class _Queue:
     """The newest messages, as many as fit."""
 
     def __init__(self) -> None:
-        self.messages: deque[Message] = deque()
+        self.items: deque[_Item] = deque()
         self._bytes = 0
 
-    def append(self, message: Message) -> int:
+    def append(self, item: _Item) -> int:
         """Add a message; return how many old ones made room for it."""
-        self.messages.append(message)
-        self._bytes += len(message.text)
+        self.items.append(item)
+        self._bytes += len(item.message.text)
         count = 0
-        while len(self.messages) > _MOST_MESSAGES or (
-            self._bytes > _MOST_BYTES and len(self.messages) > 1
+        while len(self.items) > _MOST_MESSAGES or (
+            self._bytes > _MOST_BYTES and len(self.items) > 1
         ):
             self.popleft()
             count += 1
         return count
 
-    def popleft(self) -> Message:
-        message = self.messages.popleft()
-        self._bytes -= len(message.text)
-        return message
+    def popleft(self) -> _Item:
+        item = self.items.popleft()
+        self._bytes -= len(item.message.text)
+        return item
 
     @property
     def is_full(self) -> bool:
-        return len(self.messages) >= _MOST_MESSAGES or self._bytes >= _MOST_BYTES
+        return len(self.items) >= _MOST_MESSAGES or self._bytes >= _MOST_BYTES
 
 
 class Client:
@@ -94,13 +99,13 @@ class Client:
         self.queue = _Queue()
         self.wake = asyncio.Event()
         self._left_out = 0
-        self._sending: Message | None = None
+        self._sending: _Item | None = None
         #: Whether it was disconnected because it takes nothing.
         self.is_stalled = False
         self.moved_s = time.monotonic()
 
-    def put(self, message: Message) -> None:
-        self._left_out += self.queue.append(message)
+    def put(self, item: _Item) -> None:
+        self._left_out += self.queue.append(item)
 
     def is_waited_for(self) -> bool:
         return self.queue.is_full and time.monotonic() - self.moved_s < _STALLED_S
@@ -109,7 +114,7 @@ class Client:
     def loss(self) -> Loss:
         """What was left out because it was too slow, or still waits at the end."""
         is_lost = self._channel.is_ending or self.is_stalled
-        count = self._left_out + (len(self._open_messages()) if is_lost else 0)
+        count = self._left_out + (len(self._open_items()) if is_lost else 0)
         return Loss(count, 1 if count else 0)
 
     async def next(self) -> Message | None:
@@ -118,13 +123,13 @@ class Client:
             with self._channel.changed:
                 self.moved_s = time.monotonic()
                 sent, self._sending = self._sending, None
-                if sent is not None and sent.receipt is not None:
-                    sent.receipt.got()
-                if self.queue.messages:
-                    message = self._sending = self.queue.popleft()
-                    if len(self.queue.messages) in (0, _MOST_MESSAGES // 2):
+                if sent is not None:
+                    sent.got()
+                if self.queue.items:
+                    item = self._sending = self.queue.popleft()
+                    if len(self.queue.items) in (0, _MOST_MESSAGES // 2):
                         self._channel.changed.notify_all()  # not for each one: that costs more
-                    return message
+                    return item.message
                 if self._channel.is_ending:
                     return None
                 self.wake.clear()
@@ -132,23 +137,21 @@ class Client:
 
     def leave(self) -> None:
         """Give up what it has not got; what it was too slow for stays open."""
-        if self._channel.is_ending or self.is_stalled:
-            return
-        for message in self._open_messages():
-            if message.receipt is not None:
-                message.receipt.got()
+        if not (self._channel.is_ending or self.is_stalled):
+            for item in self._open_items():
+                item.got()
 
-    def _open_messages(self) -> list[Message]:
+    def _open_items(self) -> list[_Item]:
         sending = [] if self._sending is None else [self._sending]
-        return [*sending, *self.queue.messages]
+        return [*sending, *self.queue.items]
 
 
 class Channel:
     """Hands each message to every client.
 
     `publish` and `end` are called in threads of the recording, the others in the server's loop.
-    A client that joins gets the last message of each feed at once. One that comes back and names
-    the last message that it got, gets those that it missed since then.
+    A client that joins gets the last message of each feed, or of each thing that it is about, at
+    once. One that comes back and names the last message that it got, gets those that it missed.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -156,7 +159,7 @@ class Channel:
         self.is_ending = False
         self._loop = loop
         self._clients: set[Client] = set()
-        self._last: dict[Hashable, Message] = {}
+        self._last: dict[tuple[Hashable, str, str], Message] = {}
         self._recent = _Queue()
         self._is_waking = False
         #: Of clients that have left.
@@ -164,21 +167,28 @@ class Channel:
 
     # --- for the recording ---
 
-    def publish(self, feed: Hashable, message: Message, *, waits: bool) -> None:
+    def publish(
+        self, feed: Hashable, message: Message, *, waits: bool, receipt: Receipt | None = None
+    ) -> None:
         """Hand a message to all clients.
 
         Args:
             waits: Wait for clients that are slow, but not for those that take nothing.
+            receipt: What is to know once they have it.
         """
         with self.changed:
             while waits and any(client.is_waited_for() for client in self._clients):
                 self.changed.wait(_STALLED_S)
-            self._last[feed] = message
-            self._recent.append(message)
+            state = feed, message.event, message.of
+            # The newest last, so that a late client gets them in their order.
+            self._last.pop(state, None)
+            if not message.ends:
+                self._last[state] = message
+            self._recent.append(_Item(message))
             for client in self._clients:
-                client.put(message)
-            if message.receipt is not None:
-                message.receipt.hand_to(len(self._clients))
+                client.put(_Item(message, receipt))
+            if receipt is not None:
+                receipt.hand_to(len(self._clients))
             self._wake()
 
     def wait_for_client(self) -> None:
@@ -208,7 +218,7 @@ class Channel:
         client = Client(self)
         with self.changed:
             for message in self._missed(last_key):
-                client.put(message._replace(receipt=None))
+                client.put(_Item(message))
             self._clients.add(client)
             self.changed.notify_all()
         return client
@@ -223,7 +233,7 @@ class Channel:
     # --- inside ---
 
     def _missed(self, last_key: str) -> list[Message]:
-        recent = list(self._recent.messages)
+        recent = [item.message for item in self._recent.items]
         for index, message in enumerate(recent):
             if message.key == last_key:
                 return recent[index + 1 :]

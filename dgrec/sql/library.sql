@@ -167,14 +167,14 @@ UNION ALL
 SELECT session_id, 'recorder' AS stage, unnest(_summary(recorder_ms))
 FROM frames GROUP BY session_id;
 
--- What each target of --publish took of a session: a row for each. Messages are those that were due
--- for it; what was left out is what it had not taken when the recording ended.
+-- What each target of --publish took of a session: a row for each. Frames are those of which it
+-- was due messages; it had not taken those of what was left out when the recording ended.
 CREATE VIEW targets AS
 SELECT session_id, target ->> '$.target' AS target, target ->> '$.payload' AS payload,
        (target ->> '$.every')::BIGINT AS every,
-       (target ->> '$.messages')::BIGINT AS messages,
+       (target ->> '$.frames')::BIGINT AS frames,
        (target ->> '$.delivered')::BIGINT AS delivered,
-       (target ->> '$.messages')::BIGINT - (target ->> '$.delivered')::BIGINT AS left_out
+       (target ->> '$.frames')::BIGINT - (target ->> '$.delivered')::BIGINT AS left_out
 FROM (SELECT session_id, unnest(json_extract(metadata, '$.targets[*]')) AS target FROM sessions);
 
 -- The latency end to end alone: stage_latency has it too, but works out every stage.

@@ -4,10 +4,11 @@ from dgrec.recorder.outputs.alerts import Alerts, parse_command
 from dgrec.recorder.outputs.later import LaterDelivery
 from dgrec.recorder.outputs.metrics import Metrics, parse_metrics_address
 from dgrec.recorder.outputs.output import Output, OutputQueue
-from dgrec.recorder.outputs.publisher import Publisher, open_publishers
+from dgrec.recorder.outputs.publisher import AlertFeed, Publisher
 from dgrec.recorder.outputs.window import OverlayWindow
 
 __all__ = [
+    "AlertFeed",
     "Alerts",
     "LaterDelivery",
     "Metrics",
@@ -16,6 +17,5 @@ __all__ = [
     "OverlayWindow",
     "Publisher",
     "parse_metrics_address",
-    "open_publishers",
     "parse_command",
 ]

@@ -121,10 +121,10 @@ class _Delivery:
                 if not self._count:
                     return
                 self._target = target = self._publisher.open_again()
-                for message in rest.messages():
+                for frame in rest.frames():
                     if self._is_over:
                         return
-                    self._publisher.send(message)
+                    self._publisher.send(frame)
                 target.close()
         except DgrecError as error:
             if not self._is_over:

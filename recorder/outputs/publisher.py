@@ -1,38 +1,105 @@
-"""Publishes the frames of a recording while it goes on."""
+"""Publishes a recording while it goes on."""
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
-from functools import partial
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from dgrec.format import Delivery, Metadata, Row, delivery_ticks
+from dgrec.format import Delivery, Event, Metadata, Row, delivery_ticks
+from dgrec.message import Message
 from dgrec.publishing import (
+    ALERT_KINDS,
+    Messages,
     Outgoing,
-    PayloadForm,
+    PayloadOptions,
     PublishedFrame,
     Target,
-    message_of,
-    open_target,
-    parse_target,
+    event_us,
 )
 from dgrec.recorder.outputs.output import Output
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from dgrec.recorder.job import RecordRequest
     from dgrec.recorder.session_writer import SessionWriter
 
-__all__ = ["Publisher", "open_publishers"]
+__all__ = ["AlertFeed", "Publisher"]
 
 #: Messages of which it is not known whether they have arrived. No target has as many on their way:
 #: older ones are left out for good.
 _MOST_OPEN: Final = 8192
 
 
+class AlertFeed:
+    """The alerts of a recording, for those that publish them in their place between frames.
+
+    Rules are followed in a thread of their own, so whoever publishes a frame waits until its
+    alerts are known: a recording that is published later then gives the same order.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._events: list[Event] = []
+        self._reached_us = 0
+        self._has_ended = False
+
+    # --- for what follows the rules ---
+
+    def add(self, event: Event) -> None:
+        with self._changed:
+            self._events.append(event)
+
+    def reached(self, stamp_us: int) -> None:
+        """All alerts until then have been added."""
+        with self._changed:
+            self._reached_us = max(self._reached_us, stamp_us)
+            self._changed.notify_all()
+
+    def end(self) -> None:
+        """There are no more to come."""
+        with self._changed:
+            self._has_ended = True
+            self._changed.notify_all()
+
+    # --- for publishers ---
+
+    def after(self, count: int, until_us: int | None) -> list[Event]:
+        """Return the alerts until a frame, but for the first ``count``; wait until they are known.
+
+        Args:
+            until_us: When the frame's result came out; None: all alerts of the recording.
+        """
+        with self._changed:
+            while not self._has_ended and (until_us is None or self._reached_us < until_us):
+                self._changed.wait()
+            return self._due(count, until_us)
+
+    def known(self, count: int, until_us: int) -> list[Event]:
+        """Return the alerts until then as far as they are known."""
+        with self._changed:
+            return self._due(count, until_us)
+
+    def _due(self, count: int, until_us: int | None) -> list[Event]:
+        due = []
+        for event in self._events[count:]:
+            if until_us is not None and (event_us(event) or 0) > until_us:
+                break
+            due.append(event)
+        return due
+
+
+@dataclass(slots=True)
+class _OnTheWay:
+    """A frame of which so many messages have not arrived."""
+
+    source_frame: int
+    captured_ns: int | None
+    left: int
+
+
 class Publisher(Output):
-    """Sends a message of each frame to a target.
+    """Sends messages of a recording to a target.
 
     A recording waits only for files and standard output, and only where it can: for other targets
     the oldest frames are left out, and counted. The session says what the target took of which
@@ -40,8 +107,8 @@ class Publisher(Output):
 
     Args:
         target: It is closed at the end.
-        form: What is sent of a frame.
-        every: Of as many frames one is sent.
+        options: What is sent.
+        alerts: The alerts of the recording, which are sent as well.
         waits: Wait for any target, where the source can wait.
         reopen: Opens the target again at the end, for what it did not get while recording.
     """
@@ -49,9 +116,9 @@ class Publisher(Output):
     def __init__(
         self,
         target: Target,
-        form: PayloadForm = "guide",
+        options: PayloadOptions | None = None,
         *,
-        every: int = 1,
+        alerts: AlertFeed | None = None,
         waits: bool = False,
         reopen: Callable[[], Target] | None = None,
     ) -> None:
@@ -59,19 +126,22 @@ class Publisher(Output):
         self.is_waited_for = waits or target.is_waited_for
         self.reopen = reopen
         self._target = target
-        self._form: PayloadForm = form
-        self._every = every
-        self._count = 0
-        self._session = ""
-        self._messages = 0
-        #: By the target as it was opened first.
-        self._delivered_before = 0
+        self._options = options or PayloadOptions()
         self._writer: SessionWriter | None = None
         #: Its place in the metadata's ``targets``.
-        self.number = 0
-        #: Of each message on its way the number of its frame, and when that was captured.
-        self._open: OrderedDict[str, tuple[int, int | None]] = OrderedDict()
+        self._number = 0
+        #: Frames that were recorded, that are due, and of which it has all messages.
+        self._count = self._due = self._taken_frames = 0
+        #: By the target as it was opened before.
+        self._delivered_before = 0
+        #: Frames on their way, by the key of each of their messages.
+        self._open: OrderedDict[str, _OnTheWay] = OrderedDict()
         target.on_taken = self._taken
+        self._alerts = alerts
+        self._alert_count = 0
+        self._session = ""
+        self._messages = Messages(self._options, "")
+        self._has_failed = False
 
     @property
     def delivered(self) -> int:
@@ -80,39 +150,60 @@ class Publisher(Output):
 
     @property
     def missing(self) -> int:
-        """How many messages have not arrived."""
-        return self._messages - self.delivered
+        """Of how many frames the target does not have all messages."""
+        return self._due - self._taken_frames
 
     @property
     def described(self) -> Metadata:
         """Its entry in the metadata's ``targets``, as it is known at the start."""
-        return {"target": self.name, "payload": self._form, "every": self._every}
+        options = self._options
+        entry: Metadata = {"target": self.name, "every": options.every}
+        if options.where:
+            entry["where"] = options.where
+        if options.only_changes:
+            return {**entry, "only_changes": True, "ended_after": options.ended_after}
+        return {**entry, "payload": options.form}
 
     def watch(self, writer: SessionWriter) -> None:
         self._writer = writer
         self._count = writer.first_frame
-        self.number = writer.targets.number_of(self)
+        self._number = writer.targets.number_of(self)
 
     def wants(self, row: Row) -> bool:
-        is_due = self._count % self._every == 0
+        is_due = self._count % self._options.every == 0
         self._count += 1
-        if is_due:
-            self._messages += 1
-        elif self._writer is not None:
-            self._writer.targets.add(Delivery.not_due(self.number, row.source_frame))
+        self._due += 1
+        if not is_due:
+            self._not_due(row.source_frame)
         return is_due
 
     def start(self, metadata: Metadata) -> None:
         self._session = str(metadata.get("session_id") or "")
+        self._messages = Messages(self._options, self._session)
 
     def frame(self, row: Row, result: Any) -> None:
-        message = message_of(PublishedFrame.of_row(row, self._session), self._form)
-        key = f"{self._session}-{row.source_frame}"
+        if self._alerts is not None:
+            self._send_alerts(self._alerts.after(self._alert_count, row.completed_ns // 1000))
         captured_ns = row.captured_ns if row.is_capture_known else None
-        self.send(Outgoing(key, message, row.source_frame, captured_ns))
+        messages = self._messages.frame(PublishedFrame.of_row(row, self._session))
+        self.send(Outgoing(row.source_frame, captured_ns, messages))
+
+    def event(self, event: Event) -> None:
+        # One that no frame brings, since none comes; or that was sent with its frame.
+        if self._alerts is not None and event["kind"] in ALERT_KINDS:
+            self._send_alerts(self._alerts.known(self._alert_count, event_us(event) or 0))
 
     def close(self) -> None:
-        self._target.close()
+        try:
+            if not self._has_failed:
+                if self._alerts is not None:
+                    self._send_alerts(self._alerts.after(self._alert_count, None))
+                for message in self._messages.end():
+                    self._send(message)
+        finally:
+            self._target.close()
+
+    # --- what it did not get ---
 
     def open_again(self) -> Target:
         """Open the target again, after `close`.
@@ -127,47 +218,42 @@ class Publisher(Output):
         self._target = target
         return target
 
-    def send(self, message: Outgoing) -> None:
-        """Send a message; what the target takes of it is recorded."""
-        self._open[message.key] = message.source_frame, message.captured_ns
-        if len(self._open) > _MOST_OPEN:
+    def send(self, frame: Outgoing) -> None:
+        """Send the messages of a frame; what the target takes of them is recorded."""
+        if not frame.messages:
+            self._not_due(frame.source_frame)
+        on_the_way = _OnTheWay(frame.source_frame, frame.captured_ns, len(frame.messages))
+        for message in frame.messages:
+            self._open[message.key] = on_the_way
+        while len(self._open) > _MOST_OPEN:
             self._open.popitem(last=False)
-        self._target.send(message.text, message.key)
+        for message in frame.messages:
+            self._send(message)
+
+    # --- inside ---
+
+    def _not_due(self, source_frame: int) -> None:
+        self._due -= 1
+        if self._writer is not None:
+            self._writer.targets.add(Delivery.not_due(self._number, source_frame))
 
     def _taken(self, key: str) -> None:
         """Called by the target, in any thread."""
-        found = self._open.pop(key, None)
-        if found is None or self._writer is None:
+        frame = self._open.pop(key, None)
+        if frame is None or self._writer is None:
             return
-        source_frame, captured_ns = found
-        ticks = delivery_ticks(captured_ns, self._writer.now_ns())
-        self._writer.targets.add(Delivery(self.number, source_frame, ticks))
+        frame.left -= 1
+        if not frame.left:
+            self._taken_frames += 1
+            ticks = delivery_ticks(frame.captured_ns, self._writer.now_ns())
+            self._writer.targets.add(Delivery(self._number, frame.source_frame, ticks))
 
+    def _send_alerts(self, events: list[Event]) -> None:
+        for event in events:
+            self._alert_count += 1
+            self._send(self._messages.alert(event))
 
-def open_publishers(
-    request: RecordRequest, names: Mapping[str, str], *, can_wait: bool
-) -> list[Publisher]:
-    """Return a publisher for each target of a recording.
-
-    Args:
-        names: What names in a topic or path become.
-        can_wait: Whether the source can wait.
-
-    Raises:
-        DgrecError: A target cannot be opened.
-    """
-    found = []
-    for address in map(parse_target, request.publish):
-        # Clients of what is served here are gone at the end.
-        takes_later = request.publish_later and not address.is_served
-        target = open_target(address, names, waits=request.publish_wait and can_wait)
-        found.append(
-            Publisher(
-                target,
-                request.payload,
-                every=request.publish_every,
-                waits=request.publish_wait,
-                reopen=partial(open_target, address, names) if takes_later else None,
-            )
-        )
-    return found
+    def _send(self, message: Message) -> None:
+        self._has_failed = True  # until it has been taken
+        self._target.send(message)
+        self._has_failed = False

@@ -41,7 +41,11 @@ def publish_command(
     session: Path,
     targets: tuple[str, ...],
     payload: str,
+    payload_where: str,
+    only_changes: bool,
+    ended_after: float,
     publish_every: int,
+    mqtt_discovery: bool,
     speed: float,
     fast: bool,
     missing: bool,
@@ -56,17 +60,26 @@ def publish_command(
     """
     import dgrec
     from dgrec.errors import ConfigError
-    from dgrec.publishing import parse_target
+    from dgrec.publishing import PayloadOptions, check_discovery, parse_target
     from dgrec.replay.publishing import publish, publish_missing
 
     if missing:
-        _refuse_with_missing("payload", "publish_every", "speed")
+        _refuse_other_options()
 
     def say(line: str) -> None:
         echo(line, err=True)
 
     try:
         addresses = [parse_target(text) for text in targets]
+        options = PayloadOptions(
+            form=payload,  # type: ignore[arg-type]
+            every=publish_every,
+            where=payload_where,
+            only_changes=only_changes,
+            ended_after=ended_after,
+        )
+        if mqtt_discovery:
+            check_discovery(addresses)
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
     with dgrec.open(session) as opened:
@@ -77,8 +90,8 @@ def publish_command(
             counts = publish(
                 opened,
                 addresses,
-                form=payload,  # type: ignore[arg-type]
-                every=publish_every,
+                options,
+                discovery=mqtt_discovery,
                 speed=None if fast else speed,
                 on_wait=say,
             )
@@ -87,10 +100,13 @@ def publish_command(
             echo(f"{address.given}: {counted(count, 'message')}", err=True)
 
 
-def _refuse_with_missing(*names: str) -> None:
-    """Refuse options that would change what is sent, or when."""
+def _refuse_other_options() -> None:
+    """Refuse options that would change what is sent, or when, of what is missing."""
     context = click.get_current_context()
-    for name in names:
+    for name in sorted(context.params.keys() - _WITH_MISSING):
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             option = name.replace("_", "-")
-            raise click.UsageError(f"--missing sends what was recorded as it was: no --{option}")
+            raise click.UsageError(f"--missing sends what was published as it was: no --{option}")
+
+
+_WITH_MISSING = frozenset({"session", "targets", "missing", "quiet", "fast"})

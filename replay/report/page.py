@@ -123,9 +123,9 @@ _LAST_TABLES = (
     _TablePlan(
         "targets",
         "What was published",
-        "Messages that were due for each target while recording, and what it took of them. "
+        "Frames that were due for each target while recording, and those that it took. "
         "`dgrec publish --missing` sends the rest.",
-        "SELECT target, payload, every, messages, delivered, left_out FROM targets",
+        "SELECT target, payload, every, frames, delivered, left_out FROM targets",
         "Nothing was published while recording.",
     ),
     _TablePlan(

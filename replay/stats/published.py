@@ -33,16 +33,16 @@ def published(session: Session, row: Mapping[str, Any] | None) -> Iterator[str]:
             "result."
         )
     for target in session.metadata.get("targets", []):
-        messages, delivered = target.get("messages"), target.get("delivered")
-        if messages is None or delivered is None or delivered >= messages:
+        frames, delivered = target.get("frames"), target.get("delivered")
+        if frames is None or delivered is None or delivered >= frames:
             continue
         command = (
             f"dgrec publish {shlex.quote(str(session.path))} "
             f"{shlex.quote(str(target.get('target')))} --missing"
         )
         yield (
-            f"{target.get('target')} did not get {messages - delivered:,} of "
-            f"{counted(messages, 'message')}: {command} sends them."
+            f"{target.get('target')} did not get {frames - delivered:,} of "
+            f"{counted(frames, 'frame')}: {command} sends them."
         )
 
 

@@ -63,7 +63,7 @@ def test_random_recordings_agree_with_sets() -> None:
             left_out = [n for n in numbers if n not in taken[target]]
             due = [n for n in numbers if taken[target].get(n) != -1]
             assert in_ranges(entry["left_out"], numbers) == left_out
-            assert entry["messages"] == len(due)
+            assert entry["frames"] == len(due)
             assert entry["delivered"] == len(due) - len(left_out)
             assert entry["target"] == TARGETS[target]["target"]
             seen += len(left_out)
@@ -88,7 +88,7 @@ def test_ranges_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(entry["left_out"]) == 10
     assert {n for n in numbers if n not in {*kept}} <= {*in_ranges(entry["left_out"], numbers)}
     assert not in_ranges(entry["left_out"], [*range(400, 599)])
-    assert entry["messages"] - entry["delivered"] == 1000 - len(kept)
+    assert entry["frames"] - entry["delivered"] == 1000 - len(kept)
 
 
 def test_ranges_without_others_agree_with_sets() -> None:
@@ -110,17 +110,17 @@ def test_ranges_without_others_agree_with_sets() -> None:
 
 
 def test_parts_are_one_recording() -> None:
-    first = {"target": "a", "messages": 10, "delivered": 6, "left_out": [[6, 9]]}
+    first = {"target": "a", "frames": 10, "delivered": 6, "left_out": [[6, 9]]}
     second = {
         "target": "a",
-        "messages": 10,
+        "frames": 10,
         "delivered": 9,
         "left_out": [[13, 13]],
         "later": [[6, 7], [9, 9]],
         "delivered_later": 3,
     }
     assert merged_targets([{"targets": [first]}, {"targets": [second]}, {}]) == [
-        {"target": "a", "messages": 20, "delivered": 18, "left_out": [[8, 8], [13, 13]]}
+        {"target": "a", "frames": 20, "delivered": 18, "left_out": [[8, 8], [13, 13]]}
     ]
     # One that is being recorded does not say yet.
     (merged,) = merged_targets([{"targets": [first]}, {"targets": [{"target": "a"}]}])

@@ -17,7 +17,15 @@ import pytest
 
 import dgrec
 from dgrec.errors import ConfigError
-from dgrec.publishing import PublishedFrame, http, message_of, mqtt, open_target, parse_target
+from dgrec.publishing import (
+    PayloadOptions,
+    PublishedFrame,
+    http,
+    message_of,
+    mqtt,
+    open_target,
+    parse_target,
+)
 from dgrec.recorder.outputs import Publisher, later, output
 from dgrec.recorder.recovery import recover
 from dgrec.replay.publishing import publish_missing
@@ -45,6 +53,7 @@ def publisher(target: str, **options: Any) -> Publisher:
     address = parse_target(target)
     return Publisher(
         open_target(address, {}),
+        PayloadOptions(**{k: options.pop(k) for k in ("form", "every") if k in options}),
         reopen=(lambda: open_target(address, {})) if reopen else None,
         **options,
     )
@@ -115,7 +124,7 @@ def test_when_a_web_server_had_taken_each_frame(tmp_path: Path) -> None:
     assert all(when <= at + slack for when, at in zip(taken, times[1:], strict=False))
     assert all(row["published_ms"] >= row["latency_ms"] for row in rows)
     entry = target_of(path)
-    assert entry["messages"] == entry["delivered"] == 200
+    assert entry["frames"] == entry["delivered"] == 200
     assert entry["left_out"] == []
 
 
@@ -137,7 +146,7 @@ def test_the_slowest_of_two_targets_counts(tmp_path: Path) -> None:
     for row in both:
         when = row["captured_at"].timestamp() + row["published_ms"] / 1e3
         assert asked[row["source_frame"]] <= when + SLACK_MS / 1e3
-    assert [target_of(path, n)["messages"] for n in (0, 1)] == [60, 20]
+    assert [target_of(path, n)["frames"] for n in (0, 1)] == [60, 20]
     assert [target_of(path, n)["left_out"] for n in (0, 1)] == [[], []]
 
 
@@ -217,7 +226,7 @@ def test_publish_later_delivers_exactly_the_rest(tmp_path: Path, every: int) -> 
     assert [number_of(key) for key, _ in taken] == due
     rows, entry = rows_of(path), target_of(path)
     assert [r["source_frame"] for r in rows if r["published_ms"] is not None] == due
-    assert (entry["messages"], entry["delivered"]) == (len(due), len(due))
+    assert (entry["frames"], entry["delivered"]) == (len(due), len(due))
     assert entry["left_out"] == []
     with dgrec.open(path) as session:
         assert "messages delivered later" in session.metadata["notes"][-1]
@@ -421,7 +430,7 @@ def test_parts_say_what_was_taken_of_each(tmp_path: Path) -> None:
         record(path, 250, publisher(url, later=True), pause=pause, split_every=1)
     assert [number_of(key) for key, _ in taken] == [*range(250)]
     rows, entry = rows_of(path), target_of(path)
-    assert (entry["messages"], entry["delivered"], entry["left_out"]) == (250, 250, [])
+    assert (entry["frames"], entry["delivered"], entry["left_out"]) == (250, 250, [])
     with dgrec.open(path) as session:
         parts = [part.path for part in session.parts]
         assert len(parts) >= 4
