@@ -186,7 +186,7 @@ class TargetCounts:
         self._first: int | None = None
 
     def add(self, rows: pa.RecordBatch, deliveries: Deliveries) -> None:
-        numbers = _source_frames(rows)
+        numbers, places = _source_frames(rows), _integers(rows, "frame")
         if not len(numbers):
             return
         if self._first is None:
@@ -196,7 +196,10 @@ class TargetCounts:
             not_due = is_done & (ticks == _NOT_DUE)
             self._frames[target] += int(np.count_nonzero(~not_due))
             self._delivered[target] += int(np.count_nonzero(is_done & ~not_due))
-            self._leave_out(target, numbers, is_done)
+            # A frame between two that were left out, which is none of every so many.
+            is_between = not_due & (places % (self._targets[target].get("every") or 1) != 0)
+            if not is_between.all():
+                self._leave_out(target, numbers[~is_between], is_done[~is_between])
 
     def _leave_out(
         self, target: int, numbers: _Numbers, is_done: np.ndarray[Any, np.dtype[np.bool_]]
@@ -327,5 +330,9 @@ _COUNTED: Final = frozenset({"frames", "delivered", "left_out", "later", "delive
 
 
 def _source_frames(rows: pa.RecordBatch) -> _Numbers:
-    numbers = pc.fill_null(rows.column("source_frame"), -1)
+    return _integers(rows, "source_frame")
+
+
+def _integers(rows: pa.RecordBatch, name: str) -> _Numbers:
+    numbers = pc.fill_null(rows.column(name), -1)
     return np.asarray(numbers.to_numpy(zero_copy_only=False), dtype=np.int64)

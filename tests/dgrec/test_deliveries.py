@@ -19,9 +19,15 @@ from tests.factory import CLOSING, make_rows, new_metadata
 TARGETS = [{"target": "a", "payload": "guide", "every": 1}, {"target": "b"}]
 
 
-def rows_of(numbers: list[int]) -> pa.RecordBatch:
-    columns = [pa.array(numbers, pa.int64()), pa.nulls(len(numbers), pa.float64())]
-    return pa.RecordBatch.from_arrays(columns, names=["source_frame", "published_ms"])
+def rows_of(numbers: list[int], first: int = 0) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays(
+        [
+            pa.array(range(first, first + len(numbers)), pa.int64()),
+            pa.array(numbers, pa.int64()),
+            pa.nulls(len(numbers), pa.float64()),
+        ],
+        names=["frame", "source_frame", "published_ms"],
+    )
 
 
 def in_ranges(ranges: list[list[int]], numbers: list[int]) -> list[int]:
@@ -72,6 +78,19 @@ def test_random_recordings_agree_with_sets() -> None:
             assert described[0]["delivered_later"] == len(earlier)
         assert "later" not in described[1]
     assert seen > 1000
+
+
+def test_frames_that_are_not_due_divide_no_range() -> None:
+    """Of a target that gets one of three frames, and takes nothing for a while."""
+    deliveries, counts = Deliveries(1), TargetCounts([{"target": "a", "every": 3}])
+    found = [Delivery.not_due(0, n) for n in range(300) if n % 3]
+    found += [Delivery(0, n, 0) for n in range(0, 300, 3) if not 90 <= n < 210]
+    deliveries.add(deliveries_from_note(deliveries_as_note(found)))
+    for start in range(0, 300, 50):
+        counts.add(rows_of([*range(start, start + 50)], start), deliveries)
+    (entry,) = counts.described(deliveries)
+    assert entry["left_out"] == [[90, 207]]
+    assert (entry["frames"], entry["delivered"]) == (100, 60)
 
 
 def test_ranges_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
