@@ -32,6 +32,8 @@ _KEEPALIVE_S: Final = 15.0
 _UNTAKEN_S: Final = 30.0
 #: A refused connection is closed after as long, if its client does not close it.
 _REFUSED_S: Final = 1.0
+#: Passes of the loop until what was accepted is a connection.
+_SETTLED_AFTER: Final = 4
 #: How long the end waits for requests that are being answered.
 _END_S: Final = 0.5
 _TOO_MANY: Final = (
@@ -155,6 +157,10 @@ class Server:
         )
         self._ready.set_result(None)
         await self._stopping.wait()
+        # A connection that was accepted in this moment is not one yet: asyncio would lose it.
+        self._loop.remove_reader(self._socket)
+        for _ in range(_SETTLED_AFTER):
+            await asyncio.sleep(0)
         self._listener.close()
         # Where a client reads nothing, what waits for it would keep its connection open.
         open_ = [each.transport for each in self._server.connections]
