@@ -332,6 +332,13 @@ def test_foreign_pages_are_refused(port: int) -> None:
         assert get(port, "/sse", own, *upgrade)[0] == 403
 
 
+def test_names_of_sources_in_paths(port: int) -> None:
+    names = {"source": "gate (east)@2 ü\udcff", "session": "s"}
+    with open_target(parse_target(f"sse://127.0.0.1:{port}/{{source}}"), names):
+        path = "/gate%20(east)@2%20%C3%BC%FF"  # as browsers write it
+        assert get(port, path, f"Host: localhost:{port}", method="HEAD")[0] == 200
+
+
 def test_tricks_with_paths_and_methods(port: int) -> None:
     with opened(f"sse://127.0.0.1:{port}"):
         for path in (
