@@ -22,7 +22,7 @@ from dgrec.recorder.options import (
     RecordingOptions,
     parse_video_size,
 )
-from dgrec.units import parse_rate, parse_size, parse_time
+from dgrec.units import parse_rate, parse_share, parse_size, parse_time
 
 __all__ = ["COMMANDS"]
 
@@ -30,6 +30,7 @@ __all__ = ["COMMANDS"]
 #: Options that are not called like their fields.
 _FLAGS = {"policy": "--when-full", **VIDEO_OPTIONS}
 _METAVARS: dict[Callable[[str], float], str] = {
+    parse_share: "SHARE",
     parse_time: "TIME",
     parse_size: "SIZE",
     parse_rate: "RATE",
@@ -40,6 +41,8 @@ _METAVARS: dict[Callable[[str], float], str] = {
 _OF_SOURCE = frozenset(
     {"max_frames", "duration", "fps", "every", "loop", "reconnect_for", "stall_timeout"}
 )
+#: Options of alerts, which a program has no rules for.
+_OF_ALERTS = frozenset({"keep_only", "keep_sample"})
 
 
 def _recording_options(
@@ -284,7 +287,7 @@ def recover_command(journals: tuple[Path, ...], output: Path | None, keep: bool)
     show_default=True,
     help="With --replay: when pictures and results come.",
 )
-@partial(_recording_options, left_out=_OF_SOURCE)
+@partial(_recording_options, left_out=_OF_SOURCE | _OF_ALERTS)
 @click.option("--quiet", is_flag=True, help="Print nothing about the sessions.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run_command(

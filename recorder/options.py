@@ -7,7 +7,14 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from dgrec.errors import ConfigError
-from dgrec.units import Quantity, parse_dimensions, parse_rate, parse_size, parse_time
+from dgrec.units import (
+    Quantity,
+    parse_dimensions,
+    parse_rate,
+    parse_share,
+    parse_size,
+    parse_time,
+)
 
 if TYPE_CHECKING:  # pyarrow takes 0.4 s, which `dgrec record --help` must not wait for
     from dgrec.format import Durability, MaskMode
@@ -33,6 +40,7 @@ QueuePolicy = Literal["block", "drop-oldest"]
 VideoChoice = Literal["auto", "none", "raw", "lossless", "annotated", "both"]
 VideoPolicy = Literal["block", "leave-out"]
 SignalsChoice = Literal["host"]
+KeepOnly = Literal["alerts"]
 
 #: The options that are seconds, bytes or frames per second.
 QUANTITIES = {
@@ -44,6 +52,7 @@ QUANTITIES = {
     "split_size": Quantity(parse_size, "1MB"),
     "keep_last": Quantity(parse_time, "1s"),
     "keep_total": Quantity(parse_size, "1MB"),
+    "keep_sample": Quantity(parse_share, "0.001%", "100%"),
     "min_free": Quantity(parse_size, "1B"),
 }
 
@@ -62,6 +71,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "video": get_args(VideoChoice),
     "video_policy": get_args(VideoPolicy),
     "signals": get_args(SignalsChoice),
+    "keep_only": get_args(KeepOnly),
 }
 LOSSLESS_IS_FIXED = (
     "--video lossless has one codec and quality, and the size of the frames: leave out --codec, "
@@ -81,13 +91,22 @@ DEFAULT_QUALITY = 70
 
 @dataclass(frozen=True)
 class Retention:
-    """How much of a recording in parts is kept, in seconds and in bytes on disk."""
+    """How much of a recording in parts is kept.
+
+    Args:
+        last_s: Parts that ended so many seconds ago.
+        total: The newest parts that take so many bytes on disk.
+        only: Parts of the times around alerts.
+        sample: With ``only``: the share of the other parts that is kept, too.
+    """
 
     last_s: float | None = None
     total: int | None = None
+    only: KeepOnly | None = None
+    sample: float | None = None
 
     def __bool__(self) -> bool:
-        return self.last_s is not None or self.total is not None
+        return self.last_s is not None or self.total is not None or self.only is not None
 
 
 @dataclass(frozen=True)
@@ -126,6 +145,9 @@ HELP = {
     "2GB). Sealed, the rows are much smaller.",
     "keep_last": "Remove parts that ended longer ago.",
     "keep_total": "Remove the oldest parts when all of them, with their videos, take more.",
+    "keep_only": "Of a recording in parts, keep those of the time around an alert (--before it "
+    "to --after its end) and the last one; the others are removed once that is known.",
+    "keep_sample": "With --keep-only: keep that share of the other parts, too, evenly: 1%.",
     "min_free": "End and seal the recording before the disk has less than SIZE (1GB) left; exit "
     "code 5.",
     "video": "Record the pixels beside the session: as they came (NAME.mp4), with the overlay "
@@ -171,6 +193,8 @@ class RecordingOptions:
     split_size: int | None = None
     keep_last: float | None = None
     keep_total: int | None = None
+    keep_only: KeepOnly | None = None
+    keep_sample: float | None = None
     min_free: int | None = None
     video: VideoChoice = "auto"
     video_quality: int | None = None
@@ -206,9 +230,15 @@ class RecordingOptions:
         if self.every and self.fps:
             raise ConfigError("--every and --fps both leave frames out: give one of them")
         if self.splitting.keep and not self.splitting:
-            raise ConfigError(
-                "--keep-last and --keep-total remove parts: say --split-every or --split-size, too"
-            )
+            raise ConfigError(f"{self._removing} parts: say --split-every or --split-size, too")
+        if self.keep_sample is not None and self.keep_only is None:
+            raise ConfigError("--keep-sample belongs to --keep-only")
+
+    @property
+    def _removing(self) -> str:
+        if self.keep_only is not None:
+            return "--keep-only removes"
+        return "--keep-last and --keep-total remove"
 
     def _shapes_video(self) -> bool:
         """Return whether a codec, a quality or a size is asked for, if only the usual one."""
@@ -230,9 +260,8 @@ class RecordingOptions:
 
     @property
     def splitting(self) -> Splitting:
-        return Splitting(
-            self.split_every, self.split_size, Retention(self.keep_last, self.keep_total)
-        )
+        keep = Retention(self.keep_last, self.keep_total, self.keep_only, self.keep_sample)
+        return Splitting(self.split_every, self.split_size, keep)
 
     def recorded(self, *, with_video: bool) -> dict[str, Any]:
         """Return the metadata's ``options``. (``loop`` is among the facts of the source.)"""

@@ -216,13 +216,18 @@ class PartSet:
             yield part
 
     def _note_gaps(self) -> None:
-        """Report parts that are missing between others; those before the first were removed."""
+        """Report parts that are missing between others, unless they were to be removed.
+
+        Those before the first were, or are not missed.
+        """
         reported = {line.split(" ")[1] for line in self.damage}
         for earlier, later in itertools.pairwise(self.parts):
             first, last = earlier.number + 1, later.number - 1
             end = earlier.first_frame + earlier.rows
             is_reported = all(str(number) in reported for number in range(first, last + 1))
             if is_reported or later.first_frame <= end:  # else no frame was in it
+                continue
+            if later.metadata.get("options", {}).get("keep_only"):
                 continue
             names = f"part {first} is" if first == last else f"parts {first} to {last} are"
             lost = f"frames {end} to {later.first_frame - 1} are lost"

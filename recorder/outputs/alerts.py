@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from dgrec.alerts import Alert, Evaluator, Rule, frame_of
 from dgrec.clock import Clock
@@ -16,12 +16,26 @@ from dgrec.errors import ConfigError
 from dgrec.format import Event, Row, utc_text
 from dgrec.recorder.outputs.output import Output
 
-__all__ = ["Alerts", "parse_command"]
+__all__ = ["AlertListener", "Alerts", "parse_command"]
 
 #: How long the time without frames may go unnoticed.
 _TICK_S = 0.25
 #: Commands that run at once, at most: an alert that fires too often must not fill the machine.
 _MOST_COMMANDS = 8
+
+
+class AlertListener(Protocol):
+    """What follows the alerts of a recording; times are those of results, in microseconds."""
+
+    def fired(self, name: str, at_us: int) -> None: ...
+
+    def ended(self, name: str, at_us: int) -> None: ...
+
+    def reached(self, at_us: int) -> None:
+        """All alerts until then are known."""
+
+    def finish(self) -> None:
+        """No more frames will come, and all alerts are known."""
 
 
 def parse_command(text: str) -> list[str]:
@@ -49,6 +63,7 @@ class Alerts(Output):
         command: A program and its arguments, started for each alert that fires, with the alert in
             its environment (``DGREC_ALERT``, ``DGREC_ALERT_RULE``, ``DGREC_ALERT_AT``); never
             through a shell.
+        listeners: What follows the alerts; called in this output's threads.
     """
 
     name = "alerts"
@@ -63,7 +78,10 @@ class Alerts(Output):
         clock: Clock,
         say: Callable[[str], None],
         command: Sequence[str] = (),
+        listeners: Sequence[AlertListener] = (),
     ) -> None:
+        self._listeners = listeners
+        self._has_failed = False
         self._rules = {rule.name: rule for rule in rules}
         self._evaluator = Evaluator(rules, self._changed)
         self._note, self._clock, self._say = note, clock, say
@@ -79,12 +97,19 @@ class Alerts(Output):
 
     def frame(self, row: Row, result: Any) -> None:
         with self._lock:
+            self._has_failed = True  # until it is done
             self._evaluator.frame(frame_of(row), row.source_frame)
+            for listener in self._listeners:
+                listener.reached(row.completed_ns // 1000)
+            self._has_failed = False
 
     def close(self) -> None:
         self._is_closing.set()
         if self._ticker.is_alive():
             self._ticker.join()
+        if not self._has_failed:
+            for listener in self._listeners:
+                listener.finish()
 
     # --- inside ---
 
@@ -95,6 +120,11 @@ class Alerts(Output):
 
     def _changed(self, alert: Alert) -> None:
         rule = self._rules[alert.name]
+        for listener in self._listeners:
+            if alert.ended_us is not None:
+                listener.ended(alert.name, alert.ended_us)
+            else:
+                listener.fired(alert.name, alert.fired_us)
         if alert.ended_us is not None:
             self._note(
                 {"kind": "alert_end", "at": utc_text(alert.ended_us * 1000), "text": alert.name}
