@@ -41,8 +41,10 @@ _METAVARS: dict[Callable[[str], float], str] = {
 _OF_SOURCE = frozenset(
     {"max_frames", "duration", "fps", "every", "loop", "reconnect_for", "stall_timeout"}
 )
-#: Options of alerts, which a program has no rules for.
-_OF_ALERTS = frozenset({"keep_only", "keep_sample"})
+#: Options that belong to --alert.
+_OF_ALERTS = frozenset(
+    {"only_on_alert", "clip_on_alert", "before", "after", "keep_only", "keep_sample"}
+)
 
 
 def _recording_options(

@@ -16,10 +16,11 @@ from dgrec.clock import Clock
 from dgrec.credentials import redact
 from dgrec.errors import ConfigError, DgrecError
 from dgrec.files import exists_already
-from dgrec.format import Event, Metadata, uuid7
+from dgrec.format import Metadata, uuid7
 from dgrec.paths import JOURNAL_SUFFIX, VIDEO_SUFFIXES
 from dgrec.publishing import PayloadForm, check_target, open_target, parse_target
 from dgrec.recorder.ai_server import HERE, AIServer, Inference
+from dgrec.recorder.alerting import Alerting, check_alert_options
 from dgrec.recorder.capture import Capture, Decimator
 from dgrec.recorder.destination import (
     DEFAULT_FOLDER,
@@ -33,13 +34,12 @@ from dgrec.recorder.destination import (
 from dgrec.recorder.model import LoadedModel, ModelRequest, load_model
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.outputs import (
-    Alerts,
+    AlertClips,
     Metrics,
     Output,
     OutputQueue,
     OverlayWindow,
     Publisher,
-    parse_command,
     parse_metrics_address,
 )
 from dgrec.recorder.recovery import Recovery
@@ -130,9 +130,7 @@ class RecordRequest:
         names = [rule.name for rule in self.rules]
         if len({*names}) < len(names):
             raise ConfigError("--alert: two rules have the same name")
-        if self.on_alert and not names:
-            raise ConfigError("--on-alert belongs to --alert")
-        parse_command(self.on_alert)
+        check_alert_options(self.rules, self.on_alert, self.options)
 
     @property
     def rules(self) -> list[Rule]:
@@ -196,6 +194,7 @@ class Job:
     stream: Stream
     #: How many source frames will be read; None if unknown.
     expected: int | None
+    clips: AlertClips | None = None
     metadata: Metadata | None = None
     error: DgrecError | None = None
     seconds: float = 0.0
@@ -360,13 +359,16 @@ def prepare(
         outputs.append(Metrics(request.metrics, source.name))
     if request.display:
         outputs.append(OverlayWindow(f"dgrec: {source.name}", capture.stop))
-    if rules := request.rules:
-
-        def note(event: Event) -> None:
-            recorder.note(event)
-
-        command = parse_command(request.on_alert)
-        outputs.append(Alerts(rules, note, clock, announce, command))
+    alerting = Alerting.of(
+        request.rules,
+        request.on_alert,
+        plan.options,
+        plan.output,
+        writer=lambda: recorder,
+        clock=clock,
+        say=announce,
+    )
+    outputs += alerting.outputs
     make_default_folder(plan.output)
     policy = given.policy or ("block" if can_wait else "drop-oldest")
     # Last, since from here on there is a journal.
@@ -385,12 +387,13 @@ def prepare(
         sources=len(request.sources),
         outputs=[OutputQueue(each, policy) for each in outputs],
         packets=packets,
+        moments=alerting.moments,
     )
     inference = inference or _inference(loaded, request, announce)
     stream = Stream(
         loaded.model, capture, recorder, clock=clock, inference=inference, analyzers=analyzers
     )
-    return Job(source, stream, _expected_frames(reader, given))
+    return Job(source, stream, _expected_frames(reader, given), alerting.clips)
 
 
 def _earlier(plan: Plan, reader: SourceReader) -> Earlier:

@@ -54,6 +54,8 @@ QUANTITIES = {
     "keep_total": Quantity(parse_size, "1MB"),
     "keep_sample": Quantity(parse_share, "0.001%", "100%"),
     "min_free": Quantity(parse_size, "1B"),
+    "before": Quantity(parse_time, "0s", "1d"),
+    "after": Quantity(parse_time, "0s", "1d"),
 }
 
 #: The options that are whole numbers.
@@ -87,6 +89,8 @@ VIDEO_OPTIONS = {
 #: How pictures are encoded if nothing else is asked for.
 DEFAULT_CODEC = "h264"
 DEFAULT_QUALITY = 70
+#: How much is kept before and after an alert if nothing else is asked for, in seconds.
+DEFAULT_AROUND_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -166,6 +170,14 @@ HELP = {
     "out of the video, never their rows.  [default: block for files, leave-out for live sources]",
     "signals": "Log values of this machine once a second beside the frames: processor, memory, and "
     "temperatures where it has sensors (the view signals in SQL).",
+    "only_on_alert": "Keep nothing but the moments of alerts (--alert), each a part with its "
+    "video: NAME-0001.parquet, ... (docs/alerts.md).",
+    "clip_on_alert": "Beside the recording, write a clip of each alert, a session with its video: "
+    "NAME.alert-RULE-TIME.parquet (docs/alerts.md).",
+    "before": "What is kept before an alert, from the last key frame at or before it.  "
+    "[default: 10s]",
+    "after": "What is kept after the end of an alert; another one within it prolongs it.  "
+    "[default: 10s]",
 }
 
 
@@ -202,6 +214,10 @@ class RecordingOptions:
     codec: str | None = None
     video_policy: VideoPolicy | None = None
     signals: SignalsChoice | None = None
+    only_on_alert: bool = False
+    clip_on_alert: bool = False
+    before: float | None = None
+    after: float | None = None
 
     def __post_init__(self) -> None:
         for name, quantity in (QUANTITIES | COUNTS).items():
@@ -230,15 +246,26 @@ class RecordingOptions:
         if self.every and self.fps:
             raise ConfigError("--every and --fps both leave frames out: give one of them")
         if self.splitting.keep and not self.splitting:
-            raise ConfigError(f"{self._removing} parts: say --split-every or --split-size, too")
+            removing = "--keep-last and --keep-total remove"
+            if self.keep_only is not None:
+                removing = "--keep-only removes"
+            raise ConfigError(f"{removing} parts: say --split-every or --split-size, too")
         if self.keep_sample is not None and self.keep_only is None:
             raise ConfigError("--keep-sample belongs to --keep-only")
+        if self.only_on_alert:
+            self._check_only_on_alert()
 
-    @property
-    def _removing(self) -> str:
-        if self.keep_only is not None:
-            return "--keep-only removes"
-        return "--keep-last and --keep-total remove"
+    def _check_only_on_alert(self) -> None:
+        if self.video in ("annotated", "both"):
+            raise ConfigError(
+                f"--only-on-alert keeps the pictures of the source, and replay draws the overlay: "
+                f"use --video raw, not {self.video}"
+            )
+        if self.clip_on_alert or self.keep_only is not None:
+            raise ConfigError(
+                "--only-on-alert keeps nothing but the moments of alerts: leave out "
+                "--clip-on-alert and --keep-only, which are for a full recording"
+            )
 
     def _shapes_video(self) -> bool:
         """Return whether a codec, a quality or a size is asked for, if only the usual one."""
@@ -259,6 +286,19 @@ class RecordingOptions:
         return getattr(self, name) is None and getattr(type(self), name) is None
 
     @property
+    def keeps_moments(self) -> bool:
+        """Whether anything is kept of the times around alerts alone."""
+        return self.only_on_alert or self.clip_on_alert or self.keep_only is not None
+
+    @property
+    def around_s(self) -> tuple[float, float]:
+        """How much is kept before and after an alert, in seconds."""
+        return (
+            DEFAULT_AROUND_S if self.before is None else float(self.before),
+            DEFAULT_AROUND_S if self.after is None else float(self.after),
+        )
+
+    @property
     def splitting(self) -> Splitting:
         keep = Retention(self.keep_last, self.keep_total, self.keep_only, self.keep_sample)
         return Splitting(self.split_every, self.split_size, keep)
@@ -269,6 +309,9 @@ class RecordingOptions:
         options = {each.name: getattr(self, each.name) for each in fields(self)}
         options["codec"] = self.codec or DEFAULT_CODEC
         options["video_quality"] = self.video_quality or DEFAULT_QUALITY
+        if self.keeps_moments:
+            options["before"], options["after"] = self.around_s
+        hidden |= {name for name in ("only_on_alert", "clip_on_alert") if not options[name]}
         return {k: v for k, v in options.items() if k not in hidden and v is not None}
 
 

@@ -149,8 +149,7 @@ class SessionWriter:
     def _begin(
         self, video: VideoOptions, overwrite: bool, moments: Moments | None
     ) -> tuple[VideoRecorder, PartedJournal]:
-        set_id = self._earlier.set_id or str(self._metadata["session_id"])
-        names = names_of(self.output, self.options.splitting, set_id)
+        names = names_of(self.output, self.options.splitting, self.set_id)
         replaced = replaced_files(self.output) if overwrite else []
         if video.size is None:
             video = replace(video, aspect=pixel_aspect(self._metadata))
@@ -340,6 +339,11 @@ class SessionWriter:
     @property
     def is_closed(self) -> bool:
         return self._is_closed
+
+    @property
+    def set_id(self) -> str:
+        """The id of the recording, which its parts have in common."""
+        return self._earlier.set_id or str(self._metadata["session_id"])
 
     @property
     def journal(self) -> Path:

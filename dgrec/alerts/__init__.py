@@ -4,11 +4,25 @@
 rule       the grammar of rules: ``count('person') >= 3 for 2s``
 evaluator  when each rule holds, frame by frame
 frames     what rules ask of rows, and of a session
+recorded   the alerts that a recording gave, and the names of their clips
 =========  =====================================================================
 """
 
 from dgrec.alerts.evaluator import Alert, AlertFrame, Evaluator
 from dgrec.alerts.frames import alerts_of, frame_of
+from dgrec.alerts.recorded import LONGEST_CLIP_NAME, RecordedAlert, clip_path, recorded_alerts
 from dgrec.alerts.rule import Rule, parse_rule
 
-__all__ = ["Alert", "AlertFrame", "Evaluator", "Rule", "alerts_of", "frame_of", "parse_rule"]
+__all__ = [
+    "LONGEST_CLIP_NAME",
+    "Alert",
+    "AlertFrame",
+    "Evaluator",
+    "RecordedAlert",
+    "Rule",
+    "alerts_of",
+    "clip_path",
+    "frame_of",
+    "parse_rule",
+    "recorded_alerts",
+]

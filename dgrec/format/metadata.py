@@ -36,6 +36,7 @@ from dgrec.version import __version__
 
 __all__ = [
     "Event",
+    "RESTARTED",
     "Metadata",
     "VideoEntry",
     "cuts_of",
@@ -56,6 +57,8 @@ __all__ = [
 Metadata = dict[str, Any]
 #: Something that happened while recording: its ``kind``, times and more (docs/format.md).
 Event = dict[str, Any]
+#: The reason of the gap between two runs of one recording.
+RESTARTED = "the recorder was started again"
 
 
 class VideoEntry(TypedDict, total=False):

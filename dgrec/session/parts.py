@@ -8,8 +8,9 @@ never taken for a part.
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -175,6 +176,14 @@ class PartSet:
         self._note_gaps()
         self._at_start = self._lost_at_start()
         self.metadata = self._merged()
+
+    def only(self, parts: Sequence[Part]) -> PartSet:
+        """Return a set of some of the parts that follow each other."""
+        other = copy.copy(self)
+        other._open = None
+        other.parts = tuple(parts)
+        other.metadata = other._merged()
+        return other
 
     # --- opening ---
 

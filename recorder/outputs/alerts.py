@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from dgrec.alerts import Alert, Evaluator, Rule, frame_of
 from dgrec.clock import Clock
-from dgrec.errors import ConfigError
+from dgrec.errors import ConfigError, DgrecError, OutputError
 from dgrec.format import Event, Row, utc_text
 from dgrec.recorder.outputs.output import Output
 
@@ -35,7 +35,11 @@ class AlertListener(Protocol):
         """All alerts until then are known."""
 
     def finish(self) -> None:
-        """No more frames will come, and all alerts are known."""
+        """No more frames will come, and all alerts are known.
+
+        Raises:
+            DgrecError: What the session notes.
+        """
 
 
 def parse_command(text: str) -> list[str]:
@@ -107,9 +111,16 @@ class Alerts(Output):
         self._is_closing.set()
         if self._ticker.is_alive():
             self._ticker.join()
-        if not self._has_failed:
-            for listener in self._listeners:
+        if self._has_failed:
+            return
+        problems = []
+        for listener in self._listeners:
+            try:
                 listener.finish()
+            except DgrecError as error:
+                problems.append(str(error))
+        if problems:
+            raise OutputError("; ".join(problems))
 
     # --- inside ---
 

@@ -1,0 +1,214 @@
+"""Clips of alerts, cut from the recording while it goes on, and after its end.
+
+The alerts that need a clip are in the recording itself, and `dgrec clip --alerts` cuts all that are
+over and have none: nothing has to be remembered here, and after a kill the same command goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from dgrec.alerts import RecordedAlert, clip_path
+from dgrec.errors import OutputError
+from dgrec.paths import journal_path
+from dgrec.units import counted
+
+__all__ = ["AlertClips", "without_clips"]
+
+#: How long to wait before another attempt where not all could be cut, at first and at most.
+_FIRST_WAIT_S = 1.0
+_LONGEST_WAIT_S = 30.0
+#: How often an alert is tried while the recording goes on.
+_MOST_ATTEMPTS = 8
+_NICENESS = 19
+#: More of them are not remembered for the count of those without a clip.
+_MOST_REMEMBERED = 10_000
+#: One at a time, of all recordings of this process.
+_ONE_AT_A_TIME = threading.Lock()
+
+
+def without_clips(recording: Path, count: int) -> str:
+    """Return a line about alerts that have no clip yet."""
+    if not recording.exists() and journal_path(recording).exists():
+        recording = journal_path(recording)
+    command = shlex.join(["dgrec", "clip", str(recording), "--alerts"])
+    return f"{counted(count, 'alert')} without a clip: {command}"
+
+
+class AlertClips:
+    """Has a clip cut of each alert, in a process of low priority: an `AlertListener`.
+
+    Args:
+        recording: What the session is opened by at its end.
+        live: Returns what it is opened by now; None: not yet.
+        before_s: What a clip has before the alert.
+        after_s: What it has after its end.
+        say: Reports a line.
+    """
+
+    def __init__(
+        self,
+        recording: Path,
+        live: Callable[[], Path | None],
+        before_s: float,
+        after_s: float,
+        say: Callable[[str], None],
+    ) -> None:
+        self._recording, self._live = recording, live
+        self._around = ["--before", f"{before_s:.6f}", "--after", f"{after_s:.6f}"]
+        self._after_us = round(after_s * 1e6)
+        self._say = say
+        self._held: dict[str, RecordedAlert] = {}
+        #: Alerts that are over, and when all of their clips is recorded.
+        self._over: deque[tuple[int, RecordedAlert]] = deque(maxlen=_MOST_REMEMBERED)
+        #: Those of them that can be cut, by the name of their clip, and how often that was tried.
+        self._due: dict[Path, int] = {}
+        self._process: subprocess.Popen[str] | None = None
+        self._problems: dict[str, int] = {}
+        self._lock = threading.Lock()
+        self._is_due = threading.Event()
+        self._is_ending = False
+        self._thread: threading.Thread | None = None
+
+    # --- for the alerts; none of it waits ---
+
+    def fired(self, name: str, at_us: int) -> None:
+        self._held[name] = RecordedAlert(name, "", at_us)
+
+    def ended(self, name: str, at_us: int) -> None:
+        if (alert := self._held.pop(name, None)) is not None:
+            self._over.append((at_us + self._after_us, alert))
+
+    def reached(self, at_us: int) -> None:
+        while self._over and self._over[0][0] < at_us:
+            clip = clip_path(self._recording, self._over.popleft()[1])
+            with self._lock:
+                if len(self._due) < _MOST_REMEMBERED:
+                    self._due.setdefault(clip, 0)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="dgrec-clips", daemon=True)
+                self._thread.start()
+            self._is_due.set()
+
+    def finish(self) -> None:
+        """Cut no more of the recording that goes on.
+
+        Raises:
+            OutputError: Clips could not be written so far.
+        """
+        self._is_ending = True
+        self._is_due.set()
+        if self._problems:
+            text = next(iter(self._problems))
+            raise OutputError(f"clips of alerts: {text}; tried again after the recording")
+
+    # --- after the end of the recording ---
+
+    def cut_rest(self, say: Callable[[str], None]) -> None:
+        """Cut all that have no clip yet, and report each.
+
+        Not to be called before the recording is sealed.
+        """
+        self._end()
+        if missing := self._missing():
+            self._say = say
+            say(f"Cutting {counted(len(missing), 'clip')} of alerts; Ctrl-C leaves that for later.")
+            self._problems.clear()
+            self._cut(self._recording, missing)
+
+    def left(self) -> int:
+        """Return how many alerts have no clip, once nothing more is cut."""
+        self._end()
+        return len(self._missing())
+
+    def abandon(self) -> None:
+        """Cut nothing more; called from any thread, before this process exits."""
+        process = self._process
+        if process is not None:
+            with contextlib.suppress(OSError):
+                process.terminate()
+
+    # --- inside ---
+
+    def _end(self) -> None:
+        self._is_ending = True
+        self._is_due.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _missing(self) -> list[Path]:
+        alerts = [*(alert for _, alert in self._over), *self._held.values()]
+        clips = {*self._due, *(clip_path(self._recording, alert) for alert in alerts)}
+        return sorted(clip for clip in clips if not clip.exists())
+
+    def _run(self) -> None:
+        wait_s = _FIRST_WAIT_S
+        while True:
+            self._is_due.wait()
+            self._is_due.clear()
+            if self._is_ending:
+                return
+            with self._lock:
+                due = [clip for clip, tried in self._due.items() if tried < _MOST_ATTEMPTS]
+            if not due:
+                continue
+            path = self._live()
+            made = 0 if path is None else self._cut(path, due)
+            wait_s = _FIRST_WAIT_S if made else min(2 * wait_s, _LONGEST_WAIT_S)
+            if made < len(due):
+                # What is recorded reaches the disk a little later.
+                due_s = time.monotonic() + wait_s
+                while not self._is_ending and time.monotonic() < due_s:
+                    self._is_due.wait(due_s - time.monotonic())
+                    self._is_due.clear()
+                self._is_due.set()
+
+    def _cut(self, path: Path, clips: Sequence[Path]) -> int:
+        """Run the command; report the clips that are there now, and return how many."""
+        with _ONE_AT_A_TIME:
+            problems = self._run_command(path)
+        made = [clip for clip in clips if clip.exists()]
+        for clip in made:
+            self._say(f"Clip: {clip.name}")
+        with self._lock:
+            for clip in clips:
+                self._due[clip] = self._due.get(clip, 0) + 1
+            for clip in made:
+                del self._due[clip]
+        for problem in problems:
+            if problem not in self._problems:
+                self._say(problem)
+            self._problems[problem] = self._problems.get(problem, 0) + 1
+        return len(made)
+
+    def _run_command(self, path: Path) -> list[str]:
+        """Return what `dgrec clip` says, if it could not cut all that it was to."""
+        command = [sys.executable, "-m", "dgrec", "clip", str(path), "--alerts", "--quiet"]
+        try:
+            # A session of its own: Ctrl-C is meant for the recording.
+            process = self._process = subprocess.Popen(
+                [*command, *self._around],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+            )
+        except OSError as error:
+            return [f"clips of alerts: {sys.executable} cannot be started: {error.strerror}"]
+        if hasattr(os, "setpriority"):
+            with contextlib.suppress(OSError):  # it has ended
+                os.setpriority(os.PRIO_PROCESS, process.pid, _NICENESS)
+        _, said = process.communicate()
+        self._process = None
+        return [line for line in said.splitlines() if line] if process.returncode else []
