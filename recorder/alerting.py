@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dgrec.alerts import LONGEST_CLIP_NAME, Rule
+from dgrec.alerts import LONGEST_CLIP_NAME, EventRule, Rule
 from dgrec.clock import Clock
 from dgrec.errors import ConfigError
 from dgrec.paths import journal_path
@@ -16,7 +16,7 @@ from dgrec.recorder.session_writer import SessionWriter
 from dgrec.recorder.writing import Moments
 from dgrec.session import parts_in_set
 
-__all__ = ["Alerting", "check_alert_options"]
+__all__ = ["Alerting", "check_alert_options", "check_without_analyzers"]
 
 #: The longest name of a file, in bytes, on most file systems.
 _LONGEST_NAME = 255
@@ -37,6 +37,16 @@ def check_alert_options(rules: Sequence[Rule], on_alert: str, options: Recording
             "--before and --after belong to --clip-on-alert, --only-on-alert or --keep-only"
         )
     parse_command(on_alert)
+
+
+def check_without_analyzers(rules: Sequence[Rule]) -> None:
+    """Raise `ConfigError` if a rule counts what an analyzer says: none runs."""
+    for rule in rules:
+        if isinstance(rule, EventRule) and rule.needed_analyzer is not None:
+            raise ConfigError(
+                f"--alert {rule.name}: {rule.metric} needs a {rule.needed_analyzer}: "
+                "give one with --analyzers FILE.py:function"
+            )
 
 
 @dataclass(frozen=True)

@@ -176,9 +176,10 @@ def _recording_options(
     "--alert",
     "alerts",
     multiple=True,
-    metavar="NAME=RULE",
-    help='Report when a rule holds: "crowd=count(\'person\') >= 3 for 2s", "silent=missing 30s" '
-    "(docs/alerts.md). Repeatable. `dgrec alerts` tries rules on recordings.",
+    metavar="NAME=RULE|FILE.yaml",
+    help='Report when a rule holds: "crowd=count(\'person\') >= 3 for 2s", "silent=missing 30s", '
+    "or a file of EventDetector's events (docs/alerts.md). Repeatable. `dgrec alerts` tries rules "
+    "on recordings.",
 )
 @click.option(
     "--on-alert",

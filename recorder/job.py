@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dgrec.alerts import Rule, parse_rule
+from dgrec.alerts import Rule, parse_rules
 from dgrec.analyzers import AnalyzerRequest, analyzers_of_model, describe
 from dgrec.clock import Clock
 from dgrec.credentials import redact
@@ -20,7 +21,7 @@ from dgrec.format import Metadata, uuid7
 from dgrec.paths import JOURNAL_SUFFIX, VIDEO_SUFFIXES
 from dgrec.publishing import PayloadForm, check_target, open_target, parse_target
 from dgrec.recorder.ai_server import HERE, AIServer, Inference
-from dgrec.recorder.alerting import Alerting, check_alert_options
+from dgrec.recorder.alerting import Alerting, check_alert_options, check_without_analyzers
 from dgrec.recorder.capture import Capture, Decimator
 from dgrec.recorder.destination import (
     DEFAULT_FOLDER,
@@ -79,7 +80,7 @@ class RecordRequest:
         payload: What a message holds.
         publish_every: Of as many frames one is published.
         publish_wait: Wait for any target, where the source can wait.
-        alerts: Rules, ``NAME=RULE`` each.
+        alerts: Rules, ``NAME=RULE`` or a file of events each.
         on_alert: A command that is run for each alert.
 
     Raises:
@@ -107,7 +108,7 @@ class RecordRequest:
     def __post_init__(self) -> None:
         if self.metrics:
             parse_metrics_address(self.metrics)
-        self._check_alerts()
+        check_alert_options(self.rules, self.on_alert, self.options)
         for text, count in Counter(self.publish).items():
             parse_target(text)
             if count > 1:
@@ -126,15 +127,9 @@ class RecordRequest:
         if suffix == VIDEO_SUFFIXES["raw"]:
             raise ConfigError("--output: .mp4 is the suffix of videos; use .parquet")
 
-    def _check_alerts(self) -> None:
-        names = [rule.name for rule in self.rules]
-        if len({*names}) < len(names):
-            raise ConfigError("--alert: two rules have the same name")
-        check_alert_options(self.rules, self.on_alert, self.options)
-
-    @property
+    @cached_property  # a file may change meanwhile
     def rules(self) -> list[Rule]:
-        return [parse_rule(text) for text in self.alerts]
+        return parse_rules(self.alerts)
 
     def _check_several(self) -> None:
         source, count = Counter(self.sources).most_common(1)[0]
@@ -340,6 +335,8 @@ def prepare(
     metadata = _metadata(plan, reader, loaded, given)
     if every := [*analyzers_of_model(loaded.model), *analyzers]:
         metadata["analyzers"] = describe(every)
+    else:
+        check_without_analyzers(request.rules)
     if group is not None:
         metadata["group"] = group.description
     earlier.check(plan.output, metadata)

@@ -2,6 +2,7 @@
 
 =========  =====================================================================
 rule       the grammar of rules: ``count('person') >= 3 for 2s``
+events     rules of degirum_tools' EventDetector, in files
 evaluator  when each rule holds, frame by frame
 frames     what rules ask of rows, and of a session
 recorded   the alerts that a recording gave, and the names of their clips
@@ -9,6 +10,7 @@ recorded   the alerts that a recording gave, and the names of their clips
 """
 
 from dgrec.alerts.evaluator import Alert, AlertFrame, Evaluator
+from dgrec.alerts.events import EventRule, parse_rules
 from dgrec.alerts.frames import alerts_of, frame_of
 from dgrec.alerts.recorded import LONGEST_CLIP_NAME, RecordedAlert, clip_path, recorded_alerts
 from dgrec.alerts.rule import Rule, parse_rule
@@ -18,11 +20,13 @@ __all__ = [
     "Alert",
     "AlertFrame",
     "Evaluator",
+    "EventRule",
     "RecordedAlert",
     "Rule",
     "alerts_of",
     "clip_path",
     "frame_of",
     "parse_rule",
+    "parse_rules",
     "recorded_alerts",
 ]

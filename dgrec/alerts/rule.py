@@ -21,7 +21,17 @@ from typing import Final
 from dgrec.errors import ConfigError
 from dgrec.units import parse_time
 
-__all__ = ["FUNCTIONS", "ROW_VALUES", "WINDOW_S", "Rule", "Value", "parse_rule", "window_values"]
+__all__ = [
+    "FUNCTIONS",
+    "LONGEST",
+    "ROW_VALUES",
+    "WINDOW_S",
+    "Rule",
+    "Value",
+    "Values",
+    "parse_rule",
+    "window_values",
+]
 
 #: Numbers of a row.
 ROW_VALUES: Final = (
@@ -43,7 +53,7 @@ _NAME: Final = re.compile(r"[\w][\w .-]{0,60}\Z")
 _MISSING: Final = re.compile(r"missing\s+(?P<time>\S+)\Z")
 _FOR: Final = re.compile(r"(?P<condition>.*\S)\s+for\s+(?P<time>\S+)\Z", re.DOTALL)
 #: A rule that takes longer to read is not one that a person wrote.
-_LONGEST: Final = 1000
+LONGEST: Final = 1000
 
 _COMPARISONS: Final[dict[type, Callable[[float, float], bool]]] = {
     ast.Lt: operator.lt,
@@ -102,7 +112,7 @@ class Rule:
     lasting_s: float
     missing_s: float
     values: frozenset[Value]
-    _condition: ast.expr | None
+    _condition: ast.expr | None = None
 
     def holds(self, values: Values) -> bool:
         """Return whether the condition holds; where that is unknown, it does not."""
@@ -125,11 +135,12 @@ def parse_rule(text: str) -> Rule:
     if not equals or not _NAME.match(name) or not rest or rest.startswith("="):
         raise ConfigError(
             f"--alert {text!r}: write NAME=CONDITION, such as \"crowd=count('person') >= 3 for 2s\""
+            ", or name a file of events (.yaml)"
         )
-    if len(rest) > _LONGEST:
-        raise ConfigError(f"--alert {name}: is longer than {_LONGEST:,} characters")
+    if len(rest) > LONGEST:
+        raise ConfigError(f"--alert {name}: is longer than {LONGEST:,} characters")
     if match := _MISSING.match(rest):
-        return Rule(name, rest, 0.0, _time(name, match["time"]), frozenset(), None)
+        return Rule(name, rest, 0.0, _time(name, match["time"]), frozenset())
     lasting_s, condition = 0.0, rest
     if match := _FOR.match(rest):
         condition, lasting_s = match["condition"], _time(name, match["time"])

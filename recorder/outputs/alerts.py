@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dgrec.alerts import Alert, Evaluator, Rule, frame_of
 from dgrec.clock import Clock
@@ -16,10 +16,15 @@ from dgrec.errors import ConfigError, DgrecError, OutputError
 from dgrec.format import Event, Row, utc_text
 from dgrec.recorder.outputs.output import Output
 
+if TYPE_CHECKING:
+    from dgrec.recorder.session_writer import SessionWriter
+
 __all__ = ["AlertListener", "Alerts", "parse_command"]
 
 #: How long the time without frames may go unnoticed.
 _TICK_S = 0.25
+#: A frame that has come may be on its way for as long: there is no silence before that.
+_LATE_US = 1_000_000
 #: Commands that run at once, at most: an alert that fires too often must not fill the machine.
 _MOST_COMMANDS = 8
 
@@ -33,6 +38,9 @@ class AlertListener(Protocol):
 
     def reached(self, at_us: int) -> None:
         """All alerts until then are known."""
+
+    def lose_track(self) -> None:
+        """A rule cannot be followed any more: from here on, not all alerts will be known."""
 
     def finish(self) -> None:
         """No more frames will come, and all alerts are known.
@@ -85,15 +93,18 @@ class Alerts(Output):
         listeners: Sequence[AlertListener] = (),
     ) -> None:
         self._listeners = listeners
-        self._has_failed = False
         self._rules = {rule.name: rule for rule in rules}
-        self._evaluator = Evaluator(rules, self._changed)
+        self._evaluator = Evaluator(rules, self._changed, self._failed)
         self._note, self._clock, self._say = note, clock, say
         self._command = list(command)
         self._running: list[subprocess.Popen[bytes]] = []
         self._lock = threading.Lock()
+        self._writer: SessionWriter | None = None
         self._is_closing = threading.Event()
         self._ticker = threading.Thread(target=self._tick, name="dgrec-alerts", daemon=True)
+
+    def watch(self, writer: SessionWriter) -> None:
+        self._writer = writer
 
     def start(self, metadata: Any) -> None:
         if any(rule.missing_s for rule in self._rules.values()):
@@ -101,18 +112,21 @@ class Alerts(Output):
 
     def frame(self, row: Row, result: Any) -> None:
         with self._lock:
-            self._has_failed = True  # until it is done
-            self._evaluator.frame(frame_of(row), row.source_frame)
+            try:
+                frame = frame_of(row, with_added=self._evaluator.wants_added)
+                self._evaluator.frame(frame, row.source_frame)
+            except BaseException:
+                self._lose_track()
+                raise
             for listener in self._listeners:
                 listener.reached(row.completed_ns // 1000)
-            self._has_failed = False
 
     def close(self) -> None:
         self._is_closing.set()
         if self._ticker.is_alive():
             self._ticker.join()
-        if self._has_failed:
-            return
+        if self._writer is not None and self._writer.ended_ns is not None:
+            self._evaluator.until(self._writer.ended_ns // 1000)
         problems = []
         for listener in self._listeners:
             try:
@@ -126,8 +140,23 @@ class Alerts(Output):
 
     def _tick(self) -> None:
         while not self._is_closing.wait(_TICK_S):
+            self._look()
+
+    def _look(self) -> None:
+        """Take notice of the time without frames."""
+        now_us = self._clock.now_ns() // 1000
+        queues = [] if self._writer is None else self._writer.outputs
+        if not any(queue.depth for queue in queues if queue.output is self):
             with self._lock:
-                self._evaluator.until(self._clock.now_ns() // 1000)
+                self._evaluator.until(now_us - _LATE_US)
+
+    def _failed(self, name: str, reason: str) -> None:
+        self._say(f"alert {name}: {reason}")
+        self._lose_track()
+
+    def _lose_track(self) -> None:
+        for listener in self._listeners:
+            listener.lose_track()
 
     def _changed(self, alert: Alert) -> None:
         rule = self._rules[alert.name]

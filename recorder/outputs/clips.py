@@ -99,6 +99,9 @@ class AlertClips:
                 self._thread.start()
             self._is_due.set()
 
+    def lose_track(self) -> None:
+        """The alerts that are known have clips."""
+
     def finish(self) -> None:
         """Cut no more of the recording that goes on.
 

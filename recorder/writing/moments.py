@@ -34,7 +34,7 @@ class Moments:
         #: When those began whose alerts are not over.
         self._open: dict[str, int] = {}
         self._reached_us = -1
-        self._is_finished = False
+        self._is_finished = self._has_lost_track = False
         self._lock = threading.Lock()
 
     def fired(self, name: str, at_us: int) -> None:
@@ -53,12 +53,18 @@ class Moments:
     def reached(self, at_us: int) -> None:
         """Note that all alerts until then are known."""
         with self._lock:
-            self._reached_us = max(self._reached_us, at_us)
+            if not self._has_lost_track:
+                self._reached_us = max(self._reached_us, at_us)
+
+    def lose_track(self) -> None:
+        """Note that not all alerts after the time that was reached will be known."""
+        with self._lock:
+            self._has_lost_track = True
 
     def finish(self) -> None:
         """Note that no more alerts will come; those that are not over hold to the end."""
         with self._lock:
-            self._is_finished = True
+            self._is_finished = not self._has_lost_track
 
     def overlap(self, start_us: int, end_us: int) -> bool | None:
         """Return whether a moment has any of a time; None: an alert that will come may have."""
