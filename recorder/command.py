@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from dgrec.console import Console
-from dgrec.errors import ConfigError, DgrecError, SourceError
+from dgrec.errors import ConfigError, DgrecError, OutputError, SourceError
 from dgrec.recorder.job import Job, Plan, RecordRequest, make_group, make_plan, prepare
 from dgrec.recorder.model import load_model
 from dgrec.recorder.options import RecordingOptions
@@ -166,11 +166,11 @@ def _cut_clips(job: Job, console: Console, signals: StopSignals) -> None:
     """Cut the clips of alerts that are left, unless the disk has failed; say what remains."""
     if job.clips is None:
         return
-    if job.error is None:
+    if not isinstance(job.error, OutputError):
         signals.begin_again(job.clips.abandon)
         job.clips.cut_rest(console.say)
     if left := job.clips.left():
-        console.say(without_clips(job.recorder.output, left))
+        console.say(without_clips(job.clips.path, left))
 
 
 def _say_error(error: DgrecError) -> None:

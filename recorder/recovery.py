@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dgrec.alerts import clip_path, recorded_alerts
+from dgrec.alerts import without_clip
 from dgrec.errors import DgrecError, NotASessionError, OutputError, StorageError
 from dgrec.files import lock
 from dgrec.format import Journal, Metadata, SealedFile, is_being_written, seal, verify_checksums
 from dgrec.paths import JOURNAL_SUFFIX, SESSION_SUFFIX, sealed_path
 from dgrec.recorder.video import recover_videos
-from dgrec.session import Session, part_of, parts_of
+from dgrec.session import part_of, parts_of
 
 __all__ = ["Recovery", "is_journal", "left_behind", "recover"]
 
@@ -109,6 +109,7 @@ def recover(journal_path: Path, output: Path | None = None, *, keep: bool = Fals
         reason = error.strerror or error
         raise StorageError(f"{journal_path}: cannot be read: {reason}") from None
     totals = metadata["totals"]
+    is_asked = metadata.get("options", {}).get("clip_on_alert")
     recording = output
     if (of := part_of(output)) is not None:
         recording = of[0]
@@ -120,18 +121,9 @@ def recover(journal_path: Path, output: Path | None = None, *, keep: bool = Fals
         damage=damage,
         journal_removed=removed,
         videos=tuple(videos.notes) if videos is not None else (),
-        without_clip=_without_clip(recording, metadata),
+        without_clip=without_clip(recording) if is_asked else 0,
         recording=recording,
     )
-
-
-def _without_clip(recording: Path, metadata: Metadata) -> int:
-    if not metadata.get("options", {}).get("clip_on_alert"):
-        return 0
-    with contextlib.suppress(DgrecError, OSError), Session(recording) as session:
-        alerts = recorded_alerts(session.metadata.get("events", []))
-        return sum(not clip_path(recording, alert).exists() for alert in alerts)
-    return 0
 
 
 @contextlib.contextmanager

@@ -12,7 +12,13 @@ recorded   the alerts that a recording gave, and the names of their clips
 from dgrec.alerts.evaluator import Alert, AlertFrame, Evaluator
 from dgrec.alerts.events import EventRule, parse_rules
 from dgrec.alerts.frames import alerts_of, frame_of
-from dgrec.alerts.recorded import LONGEST_CLIP_NAME, RecordedAlert, clip_path, recorded_alerts
+from dgrec.alerts.recorded import (
+    LONGEST_CLIP_NAME,
+    RecordedAlert,
+    clip_path,
+    recorded_alerts,
+    without_clip,
+)
 from dgrec.alerts.rule import Rule, parse_rule
 
 __all__ = [
@@ -29,4 +35,5 @@ __all__ = [
     "parse_rule",
     "parse_rules",
     "recorded_alerts",
+    "without_clip",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import hashlib
 import re
@@ -10,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from dgrec.errors import DgrecError
 from dgrec.format import RESTARTED, utc_ns
 from dgrec.paths import SESSION_SUFFIX
+from dgrec.session import Session
 
-__all__ = ["LONGEST_CLIP_NAME", "RecordedAlert", "clip_path", "recorded_alerts"]
+__all__ = ["LONGEST_CLIP_NAME", "RecordedAlert", "clip_path", "recorded_alerts", "without_clip"]
 
 #: What names of clips keep of an alert's name: letters, digits, and no more than so many bytes.
 _UNSAFE: Final = re.compile(r"[^\w-]+")
@@ -85,6 +88,14 @@ def clip_path(recording: Path, alert: RecordedAlert) -> Path:
     at = dt.datetime.fromtimestamp(alert.fired_us // 1_000_000, dt.UTC)
     time = f"{at:%Y%m%dT%H%M%S}.{alert.fired_us % 1_000_000:06}Z"
     return recording.with_name(f"{recording.stem}.alert-{name}-{time}{SESSION_SUFFIX}")
+
+
+def without_clip(recording: Path) -> int:
+    """Return how many alerts of a recording have no clip; 0 if it cannot be read."""
+    with contextlib.suppress(DgrecError, OSError), Session(recording) as session:
+        alerts = recorded_alerts(session.metadata.get("events", []))
+        return sum(not clip_path(recording, alert).exists() for alert in alerts)
+    return 0
 
 
 def _stamp_us(text: Any) -> int | None:

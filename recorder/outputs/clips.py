@@ -17,10 +17,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from dgrec.alerts import RecordedAlert, clip_path
+from dgrec.alerts import RecordedAlert, clip_path, without_clip
 from dgrec.errors import OutputError
 from dgrec.paths import journal_path
-from dgrec.units import counted
+from dgrec.units import and_more, counted
 
 __all__ = ["AlertClips", "without_clips"]
 
@@ -30,7 +30,7 @@ _LONGEST_WAIT_S = 30.0
 #: How often an alert is tried while the recording goes on.
 _MOST_ATTEMPTS = 8
 _NICENESS = 19
-#: More of them are not remembered for the count of those without a clip.
+#: Of more of them it is not remembered that they are to be tried: the others' attempt cuts them.
 _MOST_REMEMBERED = 10_000
 #: One at a time, of all recordings of this process.
 _ONE_AT_A_TIME = threading.Lock()
@@ -38,8 +38,6 @@ _ONE_AT_A_TIME = threading.Lock()
 
 def without_clips(recording: Path, count: int) -> str:
     """Return a line about alerts that have no clip yet."""
-    if not recording.exists() and journal_path(recording).exists():
-        recording = journal_path(recording)
     command = shlex.join(["dgrec", "clip", str(recording), "--alerts"])
     return f"{counted(count, 'alert')} without a clip: {command}"
 
@@ -73,15 +71,17 @@ class AlertClips:
         #: Those of them that can be cut, by the name of their clip, and how often that was tried.
         self._due: dict[Path, int] = {}
         self._process: subprocess.Popen[str] | None = None
-        self._problems: dict[str, int] = {}
+        #: Why the last attempt could not cut all, and the first one of which that is so.
+        self._problem = self._first_problem = ""
         self._lock = threading.Lock()
         self._is_due = threading.Event()
-        self._is_ending = False
+        self._is_ending = self._is_abandoned = self._has_fired = False
         self._thread: threading.Thread | None = None
 
     # --- for the alerts; none of it waits ---
 
     def fired(self, name: str, at_us: int) -> None:
+        self._has_fired = True
         self._held[name] = RecordedAlert(name, "", at_us)
 
     def ended(self, name: str, at_us: int) -> None:
@@ -110,9 +110,8 @@ class AlertClips:
         """
         self._is_ending = True
         self._is_due.set()
-        if self._problems:
-            text = next(iter(self._problems))
-            raise OutputError(f"clips of alerts: {text}; tried again after the recording")
+        if self._first_problem:
+            raise OutputError(f"{self._first_problem}; tried again after the recording")
 
     # --- after the end of the recording ---
 
@@ -121,37 +120,37 @@ class AlertClips:
 
         Not to be called before the recording is sealed.
         """
-        self._end()
-        if missing := self._missing():
+        if count := self.left():
             self._say = say
-            say(f"Cutting {counted(len(missing), 'clip')} of alerts; Ctrl-C leaves that for later.")
-            self._problems.clear()
-            self._cut(self._recording, missing)
+            say(f"Cutting {counted(count, 'clip')} of alerts; Ctrl-C leaves that for later.")
+            self._problem = ""
+            alerts = [*(alert for _, alert in self._over), *self._held.values()]
+            clips = {*self._due, *(clip_path(self._recording, alert) for alert in alerts)}
+            self._cut(self._recording, sorted(clip for clip in clips if not clip.exists()))
 
     def left(self) -> int:
         """Return how many alerts have no clip, once nothing more is cut."""
-        self._end()
-        return len(self._missing())
+        self._is_ending = True
+        self._is_due.set()
+        if self._thread is not None:
+            self._thread.join()
+        return without_clip(self.path) if self._has_fired else 0
+
+    @property
+    def path(self) -> Path:
+        """What the recording is opened by after its end, or its failure."""
+        journal = journal_path(self._recording)
+        return journal if journal.exists() and not self._recording.exists() else self._recording
 
     def abandon(self) -> None:
         """Cut nothing more; called from any thread, before this process exits."""
+        self._is_abandoned = True
         process = self._process
         if process is not None:
             with contextlib.suppress(OSError):
                 process.terminate()
 
     # --- inside ---
-
-    def _end(self) -> None:
-        self._is_ending = True
-        self._is_due.set()
-        if self._thread is not None:
-            self._thread.join()
-
-    def _missing(self) -> list[Path]:
-        alerts = [*(alert for _, alert in self._over), *self._held.values()]
-        clips = {*self._due, *(clip_path(self._recording, alert) for alert in alerts)}
-        return sorted(clip for clip in clips if not clip.exists())
 
     def _run(self) -> None:
         wait_s = _FIRST_WAIT_S
@@ -187,14 +186,16 @@ class AlertClips:
                 self._due[clip] = self._due.get(clip, 0) + 1
             for clip in made:
                 del self._due[clip]
-        for problem in problems:
-            if problem not in self._problems:
-                self._say(problem)
-            self._problems[problem] = self._problems.get(problem, 0) + 1
+        if problems and not self._problem:
+            self._say(and_more(problems))
+        self._problem = problems[0] if problems else ""
+        self._first_problem = self._first_problem or self._problem
         return len(made)
 
     def _run_command(self, path: Path) -> list[str]:
         """Return what `dgrec clip` says, if it could not cut all that it was to."""
+        if self._is_abandoned:
+            return []
         command = [sys.executable, "-m", "dgrec", "clip", str(path), "--alerts", "--quiet"]
         try:
             # A session of its own: Ctrl-C is meant for the recording.
@@ -212,6 +213,10 @@ class AlertClips:
         if hasattr(os, "setpriority"):
             with contextlib.suppress(OSError):  # it has ended
                 os.setpriority(os.PRIO_PROCESS, process.pid, _NICENESS)
+        if self._is_abandoned:  # just now
+            process.terminate()
         _, said = process.communicate()
         self._process = None
-        return [line for line in said.splitlines() if line] if process.returncode else []
+        if not process.returncode or self._is_abandoned:
+            return []
+        return [line.removeprefix("Error: ") for line in said.splitlines() if line]

@@ -28,6 +28,8 @@ __all__ = ["SealedPart", "Sealer", "recorded_videos", "unsealed"]
 
 #: Interval of checking whether parts are too old or too large.
 _CHECK_SECONDS = 2.0
+#: The kinds of events of alerts.
+_ALERTS = ("alert", "alert_end")
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class SealedPart:
     set_id: str
     #: When its first row was captured.
     began_ns: int = 0
+    #: Whether the events of alerts are in it, which are written a little later than the rows.
+    has_alerts: bool = False
 
     @property
     def is_gone(self) -> bool:
@@ -258,6 +262,7 @@ class Sealer:
             journal.frames,
             str(metadata.get("part", {}).get("set_id")),
             finished.began_ns,
+            any(event.get("kind") in _ALERTS for event in metadata.get("events", [])),
         )
         if self._moments is not None:
             bisect.insort(self._undecided, part, key=lambda part: part.first_frame)
@@ -307,7 +312,7 @@ class Sealer:
             if is_wanted is None or part not in self._removable():
                 return
             self._undecided.remove(part)
-            if not is_wanted and not self._sample.takes():
+            if not (is_wanted or part.has_alerts) and not self._sample.takes():
                 self._remove_part(part)
 
     def _remove_part(self, part: SealedPart) -> None:

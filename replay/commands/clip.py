@@ -160,7 +160,8 @@ def _cut_alerts(path: Path, before: float | None, after: float | None, *, quiet:
         elif not clip.problem:
             waiting += 1
         else:
-            echo(f"{clip.path.name}: {clip.problem}", err=True)
+            is_error = isinstance(clip.problem, DgrecError)
+            echo(str(clip.problem) if is_error else f"{clip.path}: {clip.problem}", err=True)
             if isinstance(clip.problem, DgrecError):
                 code = max(code, clip.problem.exit_code)
     if waiting and not quiet:
