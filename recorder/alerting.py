@@ -11,7 +11,14 @@ from dgrec.clock import Clock
 from dgrec.errors import ConfigError
 from dgrec.paths import journal_path
 from dgrec.recorder.options import RecordingOptions
-from dgrec.recorder.outputs import AlertClips, AlertListener, Alerts, Output, parse_command
+from dgrec.recorder.outputs import (
+    AlertClips,
+    AlertFeed,
+    AlertListener,
+    Alerts,
+    Output,
+    parse_command,
+)
 from dgrec.recorder.session_writer import SessionWriter
 from dgrec.recorder.writing import Moments
 from dgrec.session import parts_in_set
@@ -74,6 +81,7 @@ class Alerting:
         writer: Callable[[], SessionWriter],
         clock: Clock,
         say: Callable[[str], None],
+        feed: AlertFeed | None = None,
     ) -> Alerting:
         """Return what the options of a recording ask for.
 
@@ -81,6 +89,7 @@ class Alerting:
             recording: The session file.
             writer: Returns what writes the session, once there are frames.
             say: Reports a line.
+            feed: Gets the events of alerts for those that publish them.
 
         Raises:
             ConfigError: Names of clips would be too long.
@@ -110,6 +119,7 @@ class Alerting:
             clock,
             say,
             parse_command(on_alert),
+            feed,
             listeners,
         )
         return cls((alerts,), moments, clips)

@@ -206,6 +206,7 @@ def record_command(
     from dgrec.recorder.command import run_record
     from dgrec.recorder.job import RecordRequest
     from dgrec.recorder.model import ModelRequest, parse_property
+    from dgrec.recorder.publishing import PublishRequest
 
     def take(kind: type) -> dict[str, Any]:
         return {each.name: given.pop(each.name) for each in fields(kind) if each.name in given}
@@ -217,6 +218,7 @@ def record_command(
             options=options,
             model=model,
             analyzers=AnalyzerRequest(tracker, analyzer_functions),
+            publishing=PublishRequest(**take(PublishRequest)),
             **given,
         )
     except ConfigError as error:

@@ -19,7 +19,6 @@ from dgrec.errors import ConfigError, DgrecError
 from dgrec.files import exists_already
 from dgrec.format import Metadata, uuid7
 from dgrec.paths import JOURNAL_SUFFIX, VIDEO_SUFFIXES
-from dgrec.publishing import PayloadForm, check_target, open_target, parse_target
 from dgrec.recorder.ai_server import HERE, AIServer, Inference
 from dgrec.recorder.alerting import Alerting, check_alert_options, check_without_analyzers
 from dgrec.recorder.capture import Capture, Decimator
@@ -36,13 +35,14 @@ from dgrec.recorder.model import LoadedModel, ModelRequest, load_model
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.outputs import (
     AlertClips,
+    AlertFeed,
     Metrics,
     Output,
     OutputQueue,
     OverlayWindow,
-    Publisher,
     parse_metrics_address,
 )
+from dgrec.recorder.publishing import PublishRequest
 from dgrec.recorder.recovery import Recovery
 from dgrec.recorder.session_writer import SessionWriter
 from dgrec.recorder.sources import (
@@ -76,10 +76,7 @@ class RecordRequest:
         continues: Continue the parts of earlier runs.
         display: Show the overlay in a window.
         metrics: Where figures are served, ``[HOST:]PORT``; "" for nowhere.
-        publish: Where a message per frame goes: ``-`` is stdout.
-        payload: What a message holds.
-        publish_every: Of as many frames one is published.
-        publish_wait: Wait for any target, where the source can wait.
+        publishing: What is published, and where.
         alerts: Rules, ``NAME=RULE`` or a file of events each.
         on_alert: A command that is run for each alert.
 
@@ -94,25 +91,18 @@ class RecordRequest:
     continues: bool = False
     display: bool = False
     metrics: str = ""
-    publish: tuple[str, ...] = ()
-    payload: PayloadForm = "guide"
-    publish_every: int = 1
-    publish_wait: bool = False
     alerts: tuple[str, ...] = ()
     on_alert: str = ""
     quiet: bool = False
     options: RecordingOptions = field(default_factory=RecordingOptions)
     model: ModelRequest = field(default_factory=ModelRequest)
     analyzers: AnalyzerRequest = field(default_factory=AnalyzerRequest)
+    publishing: PublishRequest = field(default_factory=PublishRequest)
 
     def __post_init__(self) -> None:
         if self.metrics:
             parse_metrics_address(self.metrics)
         check_alert_options(self.rules, self.on_alert, self.options)
-        for text, count in Counter(self.publish).items():
-            parse_target(text)
-            if count > 1:
-                raise ConfigError(f"--publish {redact(text)} is given twice")
         if self.continues and not self.options.splitting:
             raise ConfigError("--continue adds parts: say --split-every or --split-size, too")
         if self.continues and self.overwrite:
@@ -142,9 +132,7 @@ class RecordRequest:
             )
         if self.display:
             raise ConfigError("--display takes one source only")
-        for text in self.publish:
-            if not parse_target(text).scheme:
-                raise ConfigError(f"--publish {text} takes one source only")
+        self.publishing.check_several()
 
     @property
     def output_pattern(self) -> Path | None:
@@ -247,9 +235,7 @@ def make_plan(
         output = output_path(request.output_pattern, source.name)
         check_output(output, request.overwrite, split=is_split)
     check_room(output.parent, options.min_free)
-    for text in request.publish:
-        if not parse_target(text).scheme:
-            check_target(text, output)
+    request.publishing.check_files(output)
     if not request.continues:
         check_videos(output, video, request.overwrite, split=is_split)
     return Plan(source, output, options, request.continues)
@@ -343,15 +329,14 @@ def prepare(
     outputs = list(watching)
     names = {"source": source.name, "session": plan.output.stem}
     can_wait = reader.has_end
-    outputs += [
-        Publisher(
-            open_target(parse_target(text), names, waits=request.publish_wait and can_wait),
-            request.payload,
-            every=request.publish_every,
-            waits=request.publish_wait,
-        )
-        for text in request.publish
-    ]
+    alert_feed = AlertFeed()
+    outputs += request.publishing.publishers(
+        names,
+        model=str(loaded.description.get("name") or ""),
+        rules=tuple(rule.name for rule in request.rules),
+        alerts=alert_feed,
+        can_wait=can_wait,
+    )
     if request.metrics:
         outputs.append(Metrics(request.metrics, source.name))
     if request.display:
@@ -364,6 +349,7 @@ def prepare(
         writer=lambda: recorder,
         clock=clock,
         say=announce,
+        feed=alert_feed,
     )
     outputs += alerting.outputs
     make_default_folder(plan.output)

@@ -284,7 +284,9 @@ class SessionWriter:
             self.progress.gap_s += event["seconds"]
         elif event["kind"] == "damage":
             self.progress.damaged += event["lost"]
-        self._keep(self._continuation.event(event))
+        # Alerts name frames as rows do, which continue those of earlier runs already.
+        is_alert = event["kind"] in ("alert", "alert_end")
+        self._keep(event if is_alert else self._continuation.event(event))
 
     def log(self, signal: Signal) -> None:
         """Record a value over time. Any thread may call this."""

@@ -1,14 +1,17 @@
 """Alerts: rules over detections and performance, the same live and on a recording.
 
-=========  =====================================================================
-rule       the grammar of rules: ``count('person') >= 3 for 2s``
-events     rules of degirum_tools' EventDetector, in files
-evaluator  when each rule holds, frame by frame
-frames     what rules ask of rows, and of a session
-recorded   the alerts that a recording gave, and the names of their clips
-=========  =====================================================================
+==========  ====================================================================
+condition   comparisons joined by and, or, not
+rule        the grammar of rules: ``count('person') >= 3 for 2s``
+events      rules of degirum_tools' EventDetector, in files
+detections  conditions over one detection: ``score > 0.5``
+evaluator   when each rule holds, frame by frame
+frames      what rules ask of rows, and of a session
+recorded    the alerts that a recording gave, and the names of their clips
+==========  ====================================================================
 """
 
+from dgrec.alerts.detections import DetectionCondition, parse_detection_condition
 from dgrec.alerts.evaluator import Alert, AlertFrame, Evaluator
 from dgrec.alerts.events import EventRule, parse_rules
 from dgrec.alerts.frames import alerts_of, frame_of
@@ -25,6 +28,7 @@ __all__ = [
     "LONGEST_CLIP_NAME",
     "Alert",
     "AlertFrame",
+    "DetectionCondition",
     "Evaluator",
     "EventRule",
     "RecordedAlert",
@@ -32,6 +36,7 @@ __all__ = [
     "alerts_of",
     "clip_path",
     "frame_of",
+    "parse_detection_condition",
     "parse_rule",
     "parse_rules",
     "recorded_alerts",

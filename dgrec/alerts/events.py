@@ -13,7 +13,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
 
-from dgrec.alerts.rule import LONGEST, Rule, parse_rule
+from dgrec.alerts.condition import LONGEST
+from dgrec.alerts.rule import Rule, parse_rule
 from dgrec.analyzers import recorded_time
 from dgrec.errors import ConfigError, DgrecError, first_line
 

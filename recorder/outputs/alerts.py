@@ -15,6 +15,7 @@ from dgrec.clock import Clock
 from dgrec.errors import ConfigError, DgrecError, OutputError
 from dgrec.format import Event, Row, utc_text
 from dgrec.recorder.outputs.output import Output
+from dgrec.recorder.outputs.publisher import AlertFeed
 
 if TYPE_CHECKING:
     from dgrec.recorder.session_writer import SessionWriter
@@ -75,6 +76,7 @@ class Alerts(Output):
         command: A program and its arguments, started for each alert that fires, with the alert in
             its environment (``DGREC_ALERT``, ``DGREC_ALERT_RULE``, ``DGREC_ALERT_AT``); never
             through a shell.
+        feed: Gets the events as well, for those that publish them.
         listeners: What follows the alerts; called in this output's threads.
     """
 
@@ -90,6 +92,7 @@ class Alerts(Output):
         clock: Clock,
         say: Callable[[str], None],
         command: Sequence[str] = (),
+        feed: AlertFeed | None = None,
         listeners: Sequence[AlertListener] = (),
     ) -> None:
         self._listeners = listeners
@@ -97,6 +100,7 @@ class Alerts(Output):
         self._evaluator = Evaluator(rules, self._changed, self._failed)
         self._note, self._clock, self._say = note, clock, say
         self._command = list(command)
+        self._feed = feed or AlertFeed()
         self._running: list[subprocess.Popen[bytes]] = []
         self._lock = threading.Lock()
         self._writer: SessionWriter | None = None
@@ -120,13 +124,17 @@ class Alerts(Output):
                 raise
             for listener in self._listeners:
                 listener.reached(row.completed_ns // 1000)
+        self._feed.reached(row.completed_ns // 1000)
 
     def close(self) -> None:
         self._is_closing.set()
         if self._ticker.is_alive():
             self._ticker.join()
-        if self._writer is not None and self._writer.ended_ns is not None:
-            self._evaluator.until(self._writer.ended_ns // 1000)
+        try:
+            if self._writer is not None and self._writer.ended_ns is not None:
+                self._evaluator.until(self._writer.ended_ns // 1000)
+        finally:
+            self._feed.end()
         problems = []
         for listener in self._listeners:
             try:
@@ -166,7 +174,7 @@ class Alerts(Output):
             else:
                 listener.fired(alert.name, alert.fired_us)
         if alert.ended_us is not None:
-            self._note(
+            self._report(
                 {"kind": "alert_end", "at": utc_text(alert.ended_us * 1000), "text": alert.name}
             )
             self._say(f"alert {alert.name}: over")
@@ -180,9 +188,13 @@ class Alerts(Output):
         }
         if alert.source_frame is not None:
             event["source_frame"] = alert.source_frame
-        self._note(event)
+        self._report(event)
         self._say(f"alert {alert.name}: {rule.text}")
         self._run(alert, rule)
+
+    def _report(self, event: Event) -> None:
+        self._feed.add(event)
+        self._note(event)
 
     def _run(self, alert: Alert, rule: Rule) -> None:
         if not self._command:

@@ -171,7 +171,8 @@ def _check_room(session: Session, span: Span, path: Path) -> None:
     files = {file for file in recorded_files([session]) if file.is_file()}
     size = sum(file.stat().st_size for file in files)
     needed = size * (span.end - span.start) / max(1, len(session)) + _RESERVE_BYTES
-    needed += session.metadata.get("options", {}).get("min_free") or 0
+    min_free = session.metadata.get("options", {}).get("min_free")
+    needed += min_free if isinstance(min_free, int | float) and 0 < min_free < 10**18 else 0
     free = shutil.disk_usage(path.absolute().parent).free
     if free < needed:
         raise StorageError(
