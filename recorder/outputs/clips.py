@@ -30,6 +30,12 @@ _LONGEST_WAIT_S = 30.0
 #: How often an alert is tried while the recording goes on.
 _MOST_ATTEMPTS = 8
 _NICENESS = 19
+#: Runs a command of dgrec with the modules of this process, and none of the current folder's. Its
+#: arguments are the number of folders for modules, these folders, and the command's.
+_DGREC = (
+    "import sys; end = 2 + int(sys.argv[1]); sys.path[:] = sys.argv[2:end]; "
+    "sys.argv[:] = ['dgrec', *sys.argv[end:]]; from dgrec.cli import main; main()"
+)
 #: Of more of them it is not remembered that they are to be tried: the others' attempt cuts them.
 _MOST_REMEMBERED = 10_000
 #: One at a time, of all recordings of this process.
@@ -38,7 +44,9 @@ _ONE_AT_A_TIME = threading.Lock()
 
 def without_clips(recording: Path, count: int) -> str:
     """Return a line about alerts that have no clip yet."""
-    command = shlex.join(["dgrec", "clip", str(recording), "--alerts"])
+    name = str(recording)
+    name = f"./{name}" if name.startswith("-") else name
+    command = shlex.join(["dgrec", "clip", name, "--alerts"])
     return f"{counted(count, 'alert')} without a clip: {command}"
 
 
@@ -196,11 +204,12 @@ class AlertClips:
         """Return what `dgrec clip` says, if it could not cut all that it was to."""
         if self._is_abandoned:
             return []
-        command = [sys.executable, "-m", "dgrec", "clip", str(path), "--alerts", "--quiet"]
+        command = [sys.executable, "-c", _DGREC, str(len(sys.path)), *sys.path]
+        command += ["clip", "--alerts", "--quiet", *self._around, "--", str(path)]
         try:
             # A session of its own: Ctrl-C is meant for the recording.
             process = self._process = subprocess.Popen(
-                [*command, *self._around],
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
