@@ -23,6 +23,7 @@ __all__ = [
     "CHOICES",
     "COUNTS",
     "HELP",
+    "KeepOnly",
     "LOSSLESS_IS_FIXED",
     "QUANTITIES",
     "QueuePolicy",
