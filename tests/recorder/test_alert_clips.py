@@ -125,6 +125,7 @@ def test_only_parts_of_moments_are_kept(footage: Path, tmp_path: Path) -> None:
         assert len(session) == recorded.writer.kept_frames < FRAMES - 50
         assert len(session) == session.metadata["totals"]["frames"]
         frames = session.frames.column("frame").to_pylist()
+    assert verify(recorded.path) == []
     videos = {path.stem for path in tmp_path.glob("s-*.mp4")}
     assert videos == {path.stem for path in tmp_path.glob("s-*.parquet")}
     assert f"Parts removed, as asked for: {recorded.writer._journal.removed}." in (

@@ -19,6 +19,7 @@ from dgrec.recorder.outputs import Alerts
 from dgrec.recorder.writing import Moments
 from dgrec.recorder.writing import sealer as sealer_module
 from dgrec.replay.stats import caveats
+from dgrec.replay.verify import verify
 from dgrec.units import parse_share
 from tests.factory import CLOSING, START_NS, make_detection, make_row, new_metadata
 from tests.recorder.doubles import journal_of, write_rows
@@ -118,6 +119,7 @@ def test_exactly_the_parts_of_a_moment_stay_and_the_sample(tmp_path: Path, share
         assert journal.removed == count - len(numbers)
         with dgrec.open(output) as session:
             assert session.damage == []
+            assert [line for line in verify(output) if "steps back" not in line] == []
             assert len(session) == journal.kept_frames
             # Every row of every moment is there.
             there = set(session.frames.column("source_frame").to_pylist())
