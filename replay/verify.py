@@ -86,9 +86,7 @@ def _problems(session: Session) -> Iterator[str]:
         if not session.parts:
             yield from session.damage
     session.check()
-    parts = [(part.rows, part.first_frame) for part in session.parts]
-    parts = parts or [(len(session), session.first_frame)]
-    rows = _RowCheck(parts, of_program=_is_of_program(session))
+    rows = _RowCheck(_parts(session), of_program=_is_of_program(session))
     can_be_restored = True
     for batch in session.batches():
         # Reading all columns checks all pages.
@@ -110,6 +108,17 @@ def _problems(session: Session) -> Iterator[str]:
     yield from (text for kind, text in rows.problems if kind != "frame" or not session.damage)
     yield from _totals(session, rows)
     yield from _videos(session, rows)
+
+
+def _parts(session: Session) -> list[tuple[int, int]]:
+    """Return how many rows each part has, and which number its first frame should have."""
+    if not session.parts:
+        return [(len(session), session.first_frame)]
+    found: list[tuple[int, int]] = []
+    for before, part in zip((None, *session.parts), session.parts, strict=False):
+        follows = before is not None and part.number == before.number + 1
+        found.append((part.rows, sum(found[-1]) if follows else part.first_frame))
+    return found
 
 
 def _is_left(journal: Path) -> bool:
