@@ -35,6 +35,7 @@ from dgrec.format.labels import (
 )
 from dgrec.format.masks import MaskMode
 from dgrec.format.metadata import (
+    RESTARTED,
     Event,
     Metadata,
     VideoEntry,
@@ -84,6 +85,7 @@ __all__ = [
     "Delivery",
     "Durability",
     "Event",
+    "RESTARTED",
     "FLOATS",
     "Fingerprint",
     "FRAME_LABELS",

@@ -7,6 +7,7 @@ changes        tracks and labels that appear, change and end
 messages       the messages of a recording, in their order
 rest           what a target did not get while recording
 address        targets as they are written: ``mqtt://broker/cams/door``
+logins         from dgrec.toml, the environment, files
 homeassistant  how a recording introduces itself to Home Assistant
 target         a base class of what takes messages
 lines          a file, or standard output

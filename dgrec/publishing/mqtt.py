@@ -68,6 +68,8 @@ class Broker(Target):
             self._alert_topics = device.alert_topics(topic)
             self._retained |= dict.fromkeys(self._alert_topics.values(), OFF)
             self._retained |= [device.discovery(topic)]
+        #: Held where they are published, so that an older one never comes last.
+        self._retaining = threading.Lock()
         self._changed = threading.Condition()
         #: Keys of messages by their numbers.
         self._on_the_way: dict[int, str] = {}
@@ -142,8 +144,9 @@ class Broker(Target):
     # --- inside ---
 
     def _set_state(self, topic: str, state: bytes) -> None:
-        self._retained[topic] = state
-        number = self._client.publish(topic, state, qos=1, retain=True).mid
+        with self._retaining:
+            self._retained[topic] = state
+            number = self._client.publish(topic, state, qos=1, retain=True).mid
         with self._changed:
             if number in self._early:
                 self._early.discard(number)
@@ -200,10 +203,10 @@ class Broker(Target):
             self._changed.notify_all()
 
     def _announce(self) -> None:
-        with self._changed:
+        with self._retaining, self._changed:
             if self._is_closing:  # or it would come after the farewell
                 return
-            for topic, payload in list(self._retained.items()):
+            for topic, payload in self._retained.items():
                 message = self._client.publish(topic, payload, qos=1, retain=True)
                 self._own.add(message.mid)
 

@@ -9,11 +9,12 @@ from functools import partial
 from typing import Final
 from urllib.parse import quote
 
-from dgrec.errors import OutputError
+from dgrec.errors import ConfigError, OutputError
 from dgrec.message import Message
 from dgrec.publishing.address import TargetAddress
 from dgrec.publishing.target import Target
 from dgrec.serving import (
+    Certificate,
     Channel,
     Receipt,
     Route,
@@ -28,6 +29,8 @@ __all__ = ["ServedTarget"]
 
 #: How long the end waits for clients that have not got everything.
 _PATIENCE_S: Final = 2.5
+#: What stands in a path as it is (RFC 3986, section 3.3), beside letters, digits and -._~
+_PLAIN: Final = "/!$&'()*+,;=:@"
 _HANDLERS: Final = {"ws": serve_websocket, "sse": serve_events}
 
 
@@ -43,6 +46,7 @@ class ServedTarget(Target):
         waits: Wait for slow clients, but not for those that read nothing.
 
     Raises:
+        ConfigError: A certificate cannot be used.
         OutputError: The address cannot be served, or something else is served there.
     """
 
@@ -51,9 +55,9 @@ class ServedTarget(Target):
         self.name = address.given
         self._waits = waits
         try:
-            self._place = _open_place(address, quote(address.path.format(**names)))
-        except OutputError as error:
-            raise OutputError(f"--publish {address.given}: {error}") from None
+            self._place = _open_place(address, _as_asked(address.path.format(**names)))
+        except (ConfigError, OutputError) as error:
+            raise type(error)(f"--publish {address.given}: {error}") from None
 
     def wait_for_client(self) -> None:
         if self.on_wait is not None:
@@ -73,6 +77,11 @@ class ServedTarget(Target):
             )
 
 
+def _as_asked(path: str) -> str:
+    """Return a path as browsers ask for it; the names of files may be any bytes."""
+    return quote(path, safe=_PLAIN, errors="surrogateescape")
+
+
 @dataclass
 class _Place:
     """A path of a server, and how many targets publish there."""
@@ -90,7 +99,10 @@ _places: dict[tuple[Server, str], _Place] = {}
 
 
 def _open_place(address: TargetAddress, path: str) -> _Place:
-    server = open_server(address.host, address.port)
+    certificate = None
+    if file := address.option("cert"):
+        certificate = Certificate(file, address.option("key"))
+    server = open_server(address.host, address.port, certificate)
     origins = tuple(address.option("origin").split())
     with _lock:
         place = _places.get((server, path))

@@ -36,6 +36,7 @@ from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.segments import Cutter, Names, PlacedRow, Segment
 from dgrec.recorder.video import VideoRecorder
 from dgrec.recorder.writing.continuation import NOTHING_EARLIER, Earlier
+from dgrec.recorder.writing.moments import Moments
 from dgrec.recorder.writing.sealer import Sealer
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class _EndingPart:
     number: int
     videos: SegmentVideos
     closing: Metadata
+    began_ns: int
     ended_ns: int
     #: The source's number of its last row.
     last_frame: int
@@ -93,6 +95,7 @@ class PartedJournal:
         meter: Measures the load that each part puts on this machine.
         replaces: Files of an older recording, to be removed once the first part is sealed.
         earlier: The earlier runs that this one continues.
+        moments: The times of which parts are kept, if the options ask for that.
 
     Raises:
         OutputError: A journal exists, or cannot be written. If a later part cannot be *begun*, the
@@ -110,6 +113,7 @@ class PartedJournal:
         meter: MachineMeter,
         replaces: Sequence[Path] = (),
         earlier: Earlier = NOTHING_EARLIER,
+        moments: Moments | None = None,
     ) -> None:
         self.durability = options.durability
         #: What results hold that cannot be recorded.
@@ -131,7 +135,8 @@ class PartedJournal:
         self._bytes_before = 0
         self._last_write = 0
         self._row_bytes = _ROW_BYTES
-        self._last_completed_ns = 0
+        #: When the first row of the current part was captured, and its last one completed.
+        self._began_ns = self._last_completed_ns = 0
         #: The source's number of the last row.
         self._last_frame = -1
         self._ending: list[_EndingPart] = []
@@ -149,6 +154,7 @@ class PartedJournal:
             has_rows=lambda: self._current.frames > 0,
             replaces=replaces,
             earlier=earlier.parts,
+            moments=moments,
         )
 
     # --- for the writer ---
@@ -239,6 +245,7 @@ class PartedJournal:
         """Seal the last part, wait for all others, and return why any could not be sealed."""
         self._sealer.add(
             self._current,
+            self._began_ns,
             self._last_completed_ns,
             self._segment.videos,
             path=self._names.path(self.number),
@@ -314,6 +321,8 @@ class PartedJournal:
                 self.lost_at_start = self._start_losses.counts()
         finally:
             if self._current.frames > frames:  # also if the file was moved away after that
+                if not frames:
+                    self._began_ns = rows[0].captured_ns
                 self._count(rows)
         self._last_write = self._current.bytes_written - before
         self._row_bytes = self._last_write / len(rows)
@@ -366,6 +375,7 @@ class PartedJournal:
             number=segment.number - 1,
             videos=videos,
             closing=self._closing(),
+            began_ns=self._began_ns,
             ended_ns=self._last_completed_ns,
             last_frame=self._last_frame,
         )
@@ -403,7 +413,7 @@ class PartedJournal:
         with self._noting(part):
             part.journal.end(part.closing)
         self._bytes_before += part.journal.bytes_written
-        self._sealer.add(part.journal, part.ended_ns, part.videos)
+        self._sealer.add(part.journal, part.began_ns, part.ended_ns, part.videos)
 
     @contextlib.contextmanager
     def _noting(self, part: _EndingPart) -> Iterator[None]:
