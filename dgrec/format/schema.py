@@ -98,7 +98,6 @@ SCHEMA: Final = pa.schema(
         pa.field("inference_ms", pa.float64()),
         pa.field("postprocess_ms", pa.float64()),
         pa.field("latency_ms", pa.float64()),
-        pa.field("published_ms", pa.float64()),
         pa.field("recorder_ms", pa.float64(), nullable=False),
         pa.field("timing", pa.map_(pa.string(), pa.float64()), nullable=False),
         pa.field("skipped_before", pa.int32(), nullable=False),
@@ -116,6 +115,7 @@ SCHEMA: Final = pa.schema(
         pa.field("signals", pa.list_(SIGNAL)),
         pa.field("pixel_digest", pa.int64()),
         pa.field("pixel_signature", pa.binary()),
+        pa.field("published_ms", pa.float64()),
     ]
 )
 #: Columns that journals of earlier versions of dgrec do not have.

@@ -143,6 +143,8 @@ def measure(session: Session, reader: SqlReader | None = None) -> SessionStats:
     dropped = losses[0] if losses else dict.fromkeys(_LOSSES, 0)
     skipped = dropped.pop("skipped")
     stages = {name: _distribution(frames[name]) for name in STAGES}
+    if not stages["published_ms"].count:  # most recordings are not published
+        del stages["published_ms"]
     return SessionStats(
         session=str(session.path),
         session_id=session.id,
@@ -271,7 +273,6 @@ def _sections(stats: SessionStats) -> Iterator[Section]:
                 *(_number(getattr(d, statistic)) for statistic in _STATISTICS),
             )
             for name, d in stats.stages.items()
-            if d.count or name != "published_ms"  # most recordings are not published
         ],
     )
     if stats.labels:

@@ -277,6 +277,9 @@ def test_stage_latency(recording: Recording) -> None:
     timed = ("read", "preprocess", "inference", "postprocess", "waiting", "latency")
     assert tuple(rows) == (*timed, "published", "recorder")
     for stage, row in rows.items():
+        if stage == "published":  # the sample is older, and nothing of it was published
+            assert row["frames"] == 0
+            continue
         values = recording.waiting if stage == "waiting" else recording[f"{stage}_ms"]
         values = values[~np.isnan(values)]
         assert row["frames"] == len(values)
