@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dgrec.clock import Clock
 from dgrec.credentials import redact_text
-from dgrec.errors import DgrecError, OutputError, StorageError
+from dgrec.errors import ConfigError, DgrecError, OutputError, StorageError
 from dgrec.files import exists_already
 from dgrec.format import (
     AT_START,
@@ -41,16 +41,19 @@ from dgrec.recorder.results import added_attributes, snapshot
 from dgrec.recorder.segments import names_of
 from dgrec.recorder.signals import late_interrupt
 from dgrec.recorder.sources import Frame
+from dgrec.recorder.targets import Targets
 from dgrec.recorder.video import VideoOptions, VideoRecorder, video_options
 from dgrec.recorder.writing import (
     NOTHING_EARLIER,
     Continuation,
     Earlier,
+    Moments,
     PartedJournal,
     RowWriter,
     recorded_videos,
     unsealed,
 )
+from dgrec.session import open_session
 
 if TYPE_CHECKING:
     from dgrec.video import PacketFormat
@@ -76,6 +79,7 @@ class SessionWriter:
         sources: How many recordings this process writes at once.
         outputs: Outputs that get each frame and event as well.
         packets: The format of the source's packets, if they are kept as its raw video.
+        moments: The times of which parts are kept, if the options ask for that.
 
     Raises:
         ConfigError: The metadata cannot be recorded.
@@ -95,7 +99,10 @@ class SessionWriter:
         sources: int = 1,
         outputs: Sequence[OutputQueue] = (),
         packets: PacketFormat | None = None,
+        moments: Moments | None = None,
     ) -> None:
+        if options.keep_only is not None and moments is None:
+            raise ConfigError("keep_only: only `dgrec record` has rules of alerts (--alert)")
         self.options = options
         self.output = output
         self.progress = Progress()
@@ -122,9 +129,13 @@ class SessionWriter:
             "options": options.recorded(with_video=bool(video.kinds)),
             **metadata_module.given(metadata or {}),
         }
+        if self._earlier.set_id:  # messages name the whole recording by it
+            self._metadata["session_id"] = self._earlier.set_id
+        self.targets = Targets([queue.output for queue in outputs])
+        self._metadata |= self.targets.described
         self._kinds = ResultKinds(result_type(self._metadata))
         self.outputs = outputs
-        self.video, self._journal = self._begin(video, overwrite)
+        self.video, self._journal = self._begin(video, overwrite, moments)
         self._writer = RowWriter(
             self._journal,
             policy=options.policy or "block",
@@ -132,6 +143,7 @@ class SessionWriter:
             reserve=lambda: self.video.needed_bytes,
             alarm=self._raise_alarm,
         )
+        self.targets.record = self._writer.deliver
         for queue in self.outputs:
             queue.output.watch(self)
             queue.start(self._metadata)
@@ -143,9 +155,10 @@ class SessionWriter:
             check_output(self.output, overwrite, split=is_split)
             check_videos(self.output, video, overwrite, split=is_split)
 
-    def _begin(self, video: VideoOptions, overwrite: bool) -> tuple[VideoRecorder, PartedJournal]:
-        set_id = self._earlier.set_id or str(self._metadata["session_id"])
-        names = names_of(self.output, self.options.splitting, set_id)
+    def _begin(
+        self, video: VideoOptions, overwrite: bool, moments: Moments | None
+    ) -> tuple[VideoRecorder, PartedJournal]:
+        names = names_of(self.output, self.options.splitting, self.set_id)
         replaced = replaced_files(self.output) if overwrite else []
         if video.size is None:
             video = replace(video, aspect=pixel_aspect(self._metadata))
@@ -160,6 +173,7 @@ class SessionWriter:
             meter=self._meter,
             replaces=replaced,
             earlier=self._earlier,
+            moments=moments,
         )
         if not overwrite and names.path(journal.number).exists():
             # Another recording of this name was sealed since the check: its journal is gone, and
@@ -328,15 +342,21 @@ class SessionWriter:
         return self._metadata
 
     def hurry(self) -> None:
-        """Wait for outputs no more than where the source is live."""
+        """Wait for outputs no more than where the source is live; end what is delivered later."""
         for queue in self.outputs:
             queue.hurry()
+        self.targets.hurry()
 
     # --- what became of it ---
 
     @property
     def is_closed(self) -> bool:
         return self._is_closed
+
+    @property
+    def set_id(self) -> str:
+        """The id of the recording, which its parts have in common."""
+        return self._earlier.set_id or str(self._metadata["session_id"])
 
     @property
     def journal(self) -> Path:
@@ -346,6 +366,14 @@ class SessionWriter:
     @property
     def bytes_written(self) -> int:
         return self._journal.bytes_written
+
+    @property
+    def first_frame(self) -> int:
+        """The number of the first row of this run."""
+        return self._earlier.frames
+
+    def now_ns(self) -> int:
+        return self._clock.now_ns()
 
     @property
     def files(self) -> list[Path]:
@@ -373,8 +401,13 @@ class SessionWriter:
     def notes(self) -> list[str]:
         """What the user should know about the parts and videos, a line each."""
         removed = self._journal.removed
-        kept = [f"Older parts removed, as asked for: {removed:,}."] if removed else []
-        return [*self.video.failures, *kept, *self._journal.notes]
+        kept = [f"Parts removed, as asked for: {removed:,}."] if removed else []
+        return [
+            *self.video.failures,
+            *kept,
+            *self._journal.notes,
+            *self.targets.undelivered(self.output),
+        ]
 
     # --- inside ---
 
@@ -410,6 +443,7 @@ class SessionWriter:
                 self.video.close()
             for queue in self.outputs:  # what they missed goes into the metadata
                 queue.close()
+            self._deliver_later()
             closing = self._closing(ending)
             self._writer.end(closing)
         except DgrecError as error:
@@ -419,6 +453,21 @@ class SessionWriter:
         rows = {**self._journal.row_totals, **self._lost_at_start}
         totals = add_rows(closing["totals"], rows)
         return {**self._journal.sealed_metadata, **self._metadata, **closing, "totals": totals}
+
+    def _deliver_later(self) -> None:
+        """Send targets what they did not get, where that was asked for."""
+        if not self.targets.lacks_something or self._alarm_reason:
+            return
+        self._writer.write_deliveries()
+        path = self.output
+        if self._earlier.parts or self._journal.number > self._earlier.number + 1:
+            self._journal.wait_for_sealing()
+        else:
+            path = self._journal.path
+        session_id = str(self._metadata["session_id"])
+        self.targets.deliver_later(
+            lambda: open_session(path), session_id, self._writer.write_deliveries
+        )
 
     def _closing(self, ending: Ending) -> Metadata:
         journal = self._journal
@@ -441,7 +490,7 @@ class SessionWriter:
             "machine": self._machine,
         }
         missed = [redact_text(queue.note) for queue in self.outputs if queue.note]
-        if notes := [*missed, *journal.not_recorded]:
+        if notes := [*missed, *self.targets.notes, *journal.not_recorded]:
             closing["notes"] = notes
         if ending.recorded_detail:
             closing["end_detail"] = redact_text(ending.recorded_detail)

@@ -6,6 +6,13 @@ from dgrec.format.casting import is_cast, with_columns
 from dgrec.format.checksums import Checksums, verify_checksums
 from dgrec.format.clips import Span, have_common_frames, merged_from, original_of, recorded_spans
 from dgrec.format.decode import RestoredFrame, restore
+from dgrec.format.deliveries import (
+    Delivery,
+    deliveries_as_note,
+    delivery_ticks,
+    is_within,
+    merged_targets,
+)
 from dgrec.format.digest import (
     NO_FINGERPRINT,
     Fingerprint,
@@ -28,6 +35,7 @@ from dgrec.format.labels import (
 )
 from dgrec.format.masks import MaskMode
 from dgrec.format.metadata import (
+    RESTARTED,
     Event,
     Metadata,
     VideoEntry,
@@ -83,8 +91,10 @@ __all__ = [
     "Checksums",
     "DETECTION",
     "DecodeError",
+    "Delivery",
     "Durability",
     "Event",
+    "RESTARTED",
     "FLOATS",
     "Fingerprint",
     "FRAME_LABELS",
@@ -120,6 +130,8 @@ __all__ = [
     "as_note",
     "build_batch",
     "cuts_of",
+    "deliveries_as_note",
+    "delivery_ticks",
     "digest",
     "distance",
     "dumps",
@@ -133,11 +145,13 @@ __all__ = [
     "is_result",
     "is_stream_meta",
     "is_utf8",
+    "is_within",
     "json_values",
     "labels_of",
     "leaves_of",
     "loses_at_start",
     "merged_from",
+    "merged_targets",
     "metadata",
     "milliseconds",
     "open_file",

@@ -16,6 +16,7 @@ from dgrec.publishing.target import Target
 from dgrec.serving import (
     Certificate,
     Channel,
+    Receipt,
     Route,
     Server,
     open_server,
@@ -28,13 +29,17 @@ __all__ = ["ServedTarget"]
 
 #: How long the end waits for clients that have not got everything.
 _PATIENCE_S: Final = 2.5
+#: What stands in a path as it is (RFC 3986, section 3.3), beside letters, digits and -._~
+_PLAIN: Final = "/!$&'()*+,;=:@"
 _HANDLERS: Final = {"ws": serve_websocket, "sse": serve_events}
 
 
 class ServedTarget(Target):
     """Serves messages at an address: a client that comes gets the last one, and all that follow.
 
-    Each client has a queue of its own. Sources that are recorded at once may share an address.
+    Each client has a queue of its own. A message has arrived once it was handed to the connection
+    of every client that was there; at once if there was none. Sources that are recorded at once
+    may share an address.
 
     Args:
         names: What names in the path become: ``source``, ``session``.
@@ -50,7 +55,7 @@ class ServedTarget(Target):
         self.name = address.given
         self._waits = waits
         try:
-            self._place = _open_place(address, quote(address.path.format(**names)))
+            self._place = _open_place(address, _as_asked(address.path.format(**names)))
         except (ConfigError, OutputError) as error:
             raise type(error)(f"--publish {address.given}: {error}") from None
 
@@ -60,8 +65,8 @@ class ServedTarget(Target):
         self._place.channel.wait_for_client()
 
     def send(self, message: Message) -> None:
-        self._place.channel.publish(self, message, waits=self._waits)
-        self.delivered += 1
+        receipt = Receipt(partial(self._take, message.key))
+        self._place.channel.publish(self, message, waits=self._waits, receipt=receipt)
 
     def close(self) -> None:
         _close_place(self._place)
@@ -70,6 +75,11 @@ class ServedTarget(Target):
                 f"{counted(loss.clients, 'client')} read too slowly: "
                 f"{counted(loss.messages, 'message')} left out"
             )
+
+
+def _as_asked(path: str) -> str:
+    """Return a path as browsers ask for it; the names of files may be any bytes."""
+    return quote(path, safe=_PLAIN, errors="surrogateescape")
 
 
 @dataclass

@@ -25,7 +25,7 @@ __all__ = ["check_clip_output", "moved_source", "write_clip"]
 
 #: Metadata of a whole recording or of one of its parts, which is not true of a clip.
 _NOT_OF_A_CLIP = frozenset(
-    "analyzed part parts damage video end_detail totals machine is_finite signals".split()
+    "analyzed part parts damage video end_detail totals machine is_finite signals targets".split()
 )
 
 
@@ -90,6 +90,10 @@ def write_clip(
             new=new,
         )
     return report
+
+
+#: The kinds of events that have a time and no frame.
+_OF_A_TIME = ("mark", "alert", "alert_end")
 
 
 def check_clip_output(
@@ -180,7 +184,7 @@ def _is_within(
     number = event.get("source_frame")
     if number is not None:
         return any(first <= number <= last for first, last in ranges)
-    if event.get("kind") != "mark":
+    if event.get("kind") not in _OF_A_TIME:
         return True
     with contextlib.suppress(ValueError, TypeError):
         at = dt.datetime.fromisoformat(str(event.get("at")))
