@@ -7,13 +7,22 @@ import pkgutil
 import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import IO, ClassVar, TypeVar
+from typing import IO, ClassVar, Final, TypeVar
 
 from dgrec.errors import ConfigError
 from dgrec.imports.frames import Facts, Frames, Input
 from dgrec.imports.text import InvalidError, head_of
 
 __all__ = ["FORMATS", "Format", "Head", "find_format", "format_of", "load_formats", "registered"]
+
+
+#: What files begin with that have to be converted first.
+_FOREIGN: Final = {
+    b"\xff\xfe": "is UTF-16 text; save it as UTF-8",
+    b"\xfe\xff": "is UTF-16 text; save it as UTF-8",
+    b"\x1f\x8b": "is compressed by gzip; unpack it first",
+    b"PAR1": "is Parquet, which is not imported: a session is opened as it is",
+}
 
 
 @dataclass(frozen=True)
@@ -115,6 +124,9 @@ def format_of(file: IO[bytes]) -> Format:
         InvalidError: It looks like none.
     """
     head = Head(head_of(file))
+    for start, problem in _FOREIGN.items():
+        if head.data.startswith(start):
+            raise InvalidError("its beginning", problem)
     for format_class in load_formats().values():
         if (found := format_class()).is_it(head):
             return found

@@ -42,6 +42,7 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
         return [row for batch in session.batches() for row in batch.to_pylist()]
 
 
+@pytest.mark.slow
 def test_rows_are_joined_in_the_order_of_time(tmp_path: Path) -> None:
     a, b, c = (recording(tmp_path / f"{n}.parquet", 10 * at) for at, n in enumerate("abc"))
     output = tmp_path / "all.parquet"
@@ -71,6 +72,7 @@ def test_rows_are_joined_in_the_order_of_time(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_folder_counts_each_frame_once(tmp_path: Path) -> None:
     a, b = (recording(tmp_path / f"{n}.parquet", 10 * at) for at, n in enumerate("ab"))
     output = tmp_path / "merged.parquet"
@@ -89,6 +91,7 @@ def test_a_folder_counts_each_frame_once(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_recordings_in_parts_and_imported_ones(tmp_path: Path) -> None:
     for number in (1, 2):
         first = 20 * (number - 1)
@@ -175,6 +178,7 @@ def _later(path: Path) -> list[pa.RecordBatch]:
         ]
 
 
+@pytest.mark.slow
 def test_what_does_not_follow_one_another_is_refused(tmp_path: Path) -> None:
     a = recording(tmp_path / "a.parquet", 0)
     output = tmp_path / "o.parquet"

@@ -103,6 +103,7 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(gather(), [str(argument) for argument in arguments])
 
 
+@pytest.mark.slow
 def test_numbers_are_those_of_pycocotools(tmp_path: Path) -> None:
     crowds = 0
     for seed in range(4):
@@ -125,6 +126,7 @@ def test_numbers_are_those_of_pycocotools(tmp_path: Path) -> None:
     assert crowds > 20
 
 
+@pytest.mark.slow
 def test_truth_may_be_a_session_or_any_format(tmp_path: Path) -> None:
     """The same boxes as COCO, imported, and with crowds, give the same numbers."""
     truth, found = _scene(1)
@@ -151,6 +153,7 @@ def test_truth_may_be_a_session_or_any_format(tmp_path: Path) -> None:
     assert table.objects == by_file.objects
 
 
+@pytest.mark.slow
 def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
     rows = make_rows(8)  # of four labels in turn
     session = write_session(tmp_path / "found.parquet", rows)
@@ -177,6 +180,7 @@ def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
             dgrec.accuracy(session, path)
 
 
+@pytest.mark.slow
 def test_the_command_shows_it(tmp_path: Path) -> None:
     truth, found = _scene(2)
     path = tmp_path / "truth.json"

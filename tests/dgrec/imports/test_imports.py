@@ -85,6 +85,7 @@ def test_every_format_comes_back(files: dict[str, Path], tmp_path: Path) -> None
             assert [result.results for result in session]  # everything can be given back
 
 
+@pytest.mark.slow
 def test_frames_without_a_detection(files: dict[str, Path], tmp_path: Path) -> None:
     """Some formats have them; of the others, the user says how many there are."""
     output = tmp_path / "o.parquet"
@@ -106,6 +107,7 @@ def test_frames_without_a_detection(files: dict[str, Path], tmp_path: Path) -> N
         assert is_said == (name in ("csv", "supervision-json") and "frames" not in options)
 
 
+@pytest.mark.slow
 def test_what_stands_beside_a_sequence_is_used(files: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "gt").mkdir()
     path, output = tmp_path / "gt" / "gt.txt", tmp_path / "o.parquet"
@@ -126,6 +128,7 @@ def test_what_stands_beside_a_sequence_is_used(files: dict[str, Path], tmp_path:
         assert dgrec.import_(path, output, overwrite=True).frames == 4
 
 
+@pytest.mark.slow
 def test_masks_and_key_points_are_those_of_pycocotools(
     files: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -170,6 +173,7 @@ def test_masks_and_key_points_are_those_of_pycocotools(
     ]
 
 
+@pytest.mark.slow
 def test_a_published_session_comes_back(tmp_path: Path) -> None:
     """The full payload has all of a row but pixels: results and stamps are equal."""
     with dgrec.open(sample.SESSION) as session:
@@ -246,7 +250,8 @@ def test_what_was_imported_works_with_every_command(files: dict[str, Path], tmp_
     [
         ("a.json", b"", "its beginning: is empty"),
         ("a.json", b'{"hello": 1}', "its beginning: is of no format"),
-        ("a.json", b"\xff\xfe[\x00{\x00", "its beginning: is of no format"),
+        ("a.json", b"\xff\xfe[\x00{\x00", "its beginning: is UTF-16 text; save it as UTF-8"),
+        ("a.json.gz", b"\x1f\x8b\x08", "its beginning: is compressed by gzip"),
         ("a.csv", HEAD + b"1,2,3,4,5\n1,2,3,4,\xe9\n", "line 3: is not UTF-8"),
         ("a.csv", HEAD + b"1,2,3,4\n", "line 2: has 4 values for 5 columns"),
         ("a.csv", b"x_min,y_min,x_max,y_max\n1,2,3,4\n", "line 2: nothing says which frame it is"),
@@ -346,6 +351,7 @@ def test_the_command_knows_every_format() -> None:
     assert sorted(CHOICES) == sorted(load_formats())
 
 
+@pytest.mark.slow
 def test_small_files_do_not_become_large(tmp_path: Path) -> None:
     """Run lengths of large masks, and tags that never end, in a few bytes."""
     path, output = tmp_path / "a.json", tmp_path / "o.parquet"
