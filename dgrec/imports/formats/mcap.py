@@ -47,7 +47,7 @@ class Mcap(Format):
             from mcap_protobuf.decoder import DecoderFactory
         except ImportError:
             raise ConfigError(
-                "reading MCAP needs more packages: pip install mcap mcap-protobuf-support"
+                "reading MCAP needs more libraries: `pip install 'dgrec[mcap]'`"
             ) from None
         number = -1
         try:
