@@ -277,7 +277,7 @@ def _metadata(
 ) -> Metadata:
     """Return the metadata of a part, with its videos linked beside it."""
     old = recording.session.path
-    left_out = ("part", "clip", "group", "is_finite", "totals", "machine")
+    left_out = ("part", "clip", "group", "is_finite", "totals", "machine", "targets")
     about = {key: value for key, value in metadata.items() if key not in left_out}
     about["session_id"] = str(uuid7())
     if "source" in about:
