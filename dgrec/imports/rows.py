@@ -201,7 +201,7 @@ class ImportedRows:
             if count:
                 yield f"{note} ({count:,})"
         if self._size is None and self.detections:
-            yield "the size of the frames is not known, and replay needs it: --size or --video says it"
+            yield "the size of the frames is not known, and replay needs it: say --size or --video"
         if self._facts.is_sparse and self._has_gaps and self._length is None:
             number, where = "N", ", where the footage has N frames"
             if self.announced is not None:
