@@ -38,6 +38,8 @@ _UNKNOWN: Final = (
     "read_ms recorder_ms skipped_before dropped_before dropped_camera dropped_queue "
     "dropped_writer".split()
 )
+#: Characters of the names of categories in the metadata. Detections have their labels themselves.
+_MOST_LABEL_TEXT: Final = 1 << 20
 _PLAIN: Final = frozenset("bbox category_id label score track_id angle mask".split())
 
 
@@ -118,47 +120,30 @@ class ImportedRows:
         if frame.number < self._last or (
             frame.number == self._last and not self._format.repeats_frames
         ):
-            raise InvalidError(f"frame {frame.number:,}", "stands twice")
+            raise InvalidError(_name(frame), "stands twice")
         self._last = frame.number
-        frame.size, said = frame.size or self._facts.size, self._given.options.size
-        if frame.size is not None and said is not None and frame.size != said:
-            own, other = ("x".join(map(str, each)) for each in (frame.size, said))
-            raise InvalidError(
-                f"frame {frame.number:,}", f"its picture is {own}, and that of the footage {other}"
-            )
-        frame.size = frame.size or said
-        self._size = self._size or frame.size
-        nested = values = 0
+        self._check_size(frame)
         allowance = Allowance.for_frame(*(frame.size or (0, 0)))
         for found in frame.detections:
             if isinstance(mask := found.get("mask"), PackedMask):
                 found["mask"] = mask.decoded(allowance)
-            if not _PLAIN.issuperset(found):
-                for key, value in found.items():
-                    if key not in _PLAIN:
-                        inner, count = _counted(value)
-                        nested += inner
-                        values += count
-        if nested > _MOST_NESTED or values > _MOST_VALUES:
-            raise InvalidError(
-                f"frame {frame.number:,}", "has more lists and values than a row can hold"
-            )
+        _check_values(frame)
         if self._given.options.normalized and not self._format.is_in_pixels:
-            if frame.size is None and frame.detections:
-                raise InvalidError(
-                    f"frame {frame.number:,}", "the size of its picture is not known; say --size"
-                )
-            for found in frame.detections:
-                if "angle" in found:
-                    raise InvalidError(
-                        f"frame {frame.number:,}",
-                        "has a box with an angle in parts of the picture; write it in pixels",
-                    )
-                _scale(found, frame.size or (1, 1))
+            _to_pixels(frame)
         for found in frame.detections:
             if (box := found.get("bbox")) is not None:
                 self._boxes += 1
                 self._largest = max(self._largest, *map(abs, box))
+
+    def _check_size(self, frame: ImportedFrame) -> None:
+        frame.size, said = frame.size or self._facts.size, self._given.options.size
+        if frame.size is not None and said is not None and frame.size != said:
+            own, other = ("x".join(map(str, each)) for each in (frame.size, said))
+            raise InvalidError(
+                _name(frame), f"its picture is {own}, and that of the footage {other}"
+            )
+        frame.size = frame.size or said
+        self._size = self._size or frame.size
 
     def _check_scale(self) -> None:
         if self._boxes and 0 < self._largest <= 1 and not self._given.options.normalized:
@@ -190,6 +175,17 @@ class ImportedRows:
         self.frames += len(frames)
         self.detections += sum(len(frame.detections) for frame in frames)
         return pa.RecordBatch.from_arrays(columns, schema=NULLABLE_SCHEMA)
+
+    def _labels(self) -> dict[str, str]:
+        """Return the names of categories as far as metadata should hold them."""
+        found: dict[str, str] = {}
+        left = _MOST_LABEL_TEXT
+        for number, name in self._facts.labels.items():
+            left -= len(name)
+            if left < 0:
+                break
+            found[str(number)] = name
+        return found
 
     def _usable_fps(self) -> float | None:
         fps = self._facts.fps
@@ -230,7 +226,7 @@ class ImportedRows:
             "versions": {"dgrec": metadata["versions"]["dgrec"]},
             "source": about,
             "model": {
-                "labels": {str(number): name for number, name in self._facts.labels.items()},
+                "labels": self._labels(),
                 "result_type": "Detection" if is_boxed else "Classification",
             },
             "imported": {
@@ -279,6 +275,35 @@ def _where(column: pa.Array, is_known: list[bool]) -> pa.Array:
     if all(is_known):
         return column
     return pc.if_else(np.array(is_known), column, pa.scalar(None, column.type))
+
+
+def _name(frame: ImportedFrame) -> str:
+    return f"frame {frame.number:,}"
+
+
+def _check_values(frame: ImportedFrame) -> None:
+    """Refuse a frame with more values than a row can hold."""
+    nested = values = 0
+    for found in frame.detections:
+        if not _PLAIN.issuperset(found):
+            for key, value in found.items():
+                if key not in _PLAIN:
+                    inner, count = _counted(value)
+                    nested, values = nested + inner, values + count
+    if nested > _MOST_NESTED or values > _MOST_VALUES:
+        raise InvalidError(_name(frame), "has more lists and values than a row can hold")
+
+
+def _to_pixels(frame: ImportedFrame) -> None:
+    """Bring coordinates from parts of the picture to pixels."""
+    if frame.size is None and frame.detections:
+        raise InvalidError(_name(frame), "the size of its picture is not known; say --size")
+    for found in frame.detections:
+        if "angle" in found:
+            raise InvalidError(
+                _name(frame), "has a box with an angle in parts of the picture; write it in pixels"
+            )
+        _scale(found, frame.size or (1, 1))
 
 
 def _counted(value: Any) -> tuple[int, int]:
