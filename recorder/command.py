@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -11,15 +12,17 @@ from pathlib import Path
 
 from dgrec.console import Console
 from dgrec.errors import ConfigError, DgrecError, SourceError
-from dgrec.recorder.job import Job, Plan, RecordRequest, make_group, make_plan, prepare
+from dgrec.recorder.groups import make_group
+from dgrec.recorder.job import Job, Plan, RecordRequest, make_plan, prepare
 from dgrec.recorder.model import load_model
+from dgrec.recorder.native_messages import TENSORFLOW_LITE, left_out
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.recovery import Recovery, left_behind, recover
 from dgrec.recorder.signals import StopSignals
 from dgrec.recorder.sources import SourceReader, named_sources, open_patiently, open_source
 from dgrec.recorder.status import Announcer, StatusView, summary
 from dgrec.stand_in import Replay
-from dgrec.terminal import echo
+from dgrec.terminal import echo, is_verbose
 from dgrec.terminal import line as printable
 from dgrec.units import counted, size_text
 
@@ -80,6 +83,8 @@ def run_record(request: RecordRequest) -> int:
         ]
         signals.stop = lambda: _stop(jobs)
         signals.abandon = lambda: _say_left(jobs)
+        if not is_verbose() and "TFLITE" in str(getattr(models[0].model, "device_type", "")):
+            stack.enter_context(left_out(TENSORFLOW_LITE))
         with announcer, StatusView(console, jobs, announcer):
             _run(jobs)
         for job in jobs:
@@ -138,7 +143,7 @@ def _say_left(jobs: Sequence[Job]) -> None:
     for job in jobs:
         if not job.has_ended:
             text = printable(f"Left as it is: {job.recorder.journal}")
-            os.write(2, f"\n{text}\n".encode())
+            os.write(sys.stderr.fileno(), f"\n{text}\n".encode())
 
 
 def _report(job: Job, console: Console, *, alone: bool) -> None:

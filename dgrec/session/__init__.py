@@ -1,6 +1,12 @@
 """Reads recorded sessions: one file, the parts of one recording, or a folder of many."""
 
-from dgrec.session.discovery import connect, names_something, open_sessions, unreadable
+from dgrec.session.discovery import (
+    connect,
+    find_sessions,
+    names_something,
+    open_sessions,
+    unreadable,
+)
 from dgrec.session.file import RecordedFile, rows_of
 from dgrec.session.notebook import table_card
 from dgrec.session.parts import (
@@ -20,6 +26,7 @@ __all__ = [
     "RecordedResult",
     "Session",
     "connect",
+    "find_sessions",
     "first_frame",
     "is_in_set",
     "names_something",

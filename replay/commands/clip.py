@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dgrec.options import NamedPath
-from dgrec.replay.options import check_group, say_damage
-from dgrec.terminal import echo
+from dgrec.options import Command, Completed, NamedPath, SessionPath
+from dgrec.replay.options import check_group, complete_columns, say_damage
+from dgrec.terminal import echo, is_quiet
 
 if TYPE_CHECKING:
     from dgrec.footage import Position
@@ -25,11 +25,12 @@ _POSITION = "A frame (300), a time since the first (12.5s, 00:01:30), or UTC (20
 
 @click.command(
     "clip",
+    cls=Command,
     short_help="Cut a part of a session, or all frames that match, with its video.",
     epilog='Example: dgrec clip s.parquet --where "latency_ms > 100" --pad 2s -o reel.parquet',
 )
 @click.argument(
-    "sessions", metavar="SESSION...", nargs=-1, required=True, type=NamedPath(path_type=Path)
+    "sessions", metavar="SESSION...", nargs=-1, required=True, type=SessionPath(path_type=Path)
 )
 @click.option(
     "--output",
@@ -45,8 +46,10 @@ _POSITION = "A frame (300), a time since the first (12.5s, 00:01:30), or UTC (20
 )
 @click.option(
     "--where",
-    metavar="SQL",
-    help="Only frames that match: a condition in SQL on the columns of the view frames.",
+    type=Completed(complete_columns("frames")),
+    metavar="CONDITION",
+    help="Only frames that match: SQL over the columns of the view frames, such as "
+    '"latency_ms > 100" or "count(\'car\') >= 2".',
 )
 @click.option(
     "--pad", metavar="TIME", help="With --where: time to keep before and after each, such as 2s."
@@ -57,7 +60,6 @@ _POSITION = "A frame (300), a time since the first (12.5s, 00:01:30), or UTC (20
     help="If the pixels are in a source file, write this part of them beside the clip.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
-@click.option("--quiet", "-q", is_flag=True, help="Print problems only.")
 def clip_command(
     sessions: tuple[Path, ...],
     output: Path,
@@ -67,7 +69,6 @@ def clip_command(
     pad: str | None,
     with_video: bool,
     overwrite: bool,
-    quiet: bool,
 ) -> None:
     """Cut a part of SESSION, with its part of the video, as a new session.
 
@@ -114,13 +115,13 @@ def clip_command(
                 description={key: value for key, value in asked.items() if value is not None},
                 members=[path.name for _, _, path in cuts] if len(sessions) > 1 else (),
             )
-            _say(path, report, quiet=quiet)
+            _say(path, report)
 
 
-def _say(output: Path, report: ClipReport, *, quiet: bool) -> None:
+def _say(output: Path, report: ClipReport) -> None:
     for note in report.notes:
         echo(note, err=True)
-    if not quiet:
+    if not is_quiet():
         moments = f" from {report.spans:,} moments" if report.spans > 1 else ""
         echo(f"{output}: {report.frames:,} frames{moments}")
         for path, is_copy in report.videos:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from dgrec.options import payload_options
+from dgrec.options import Command, payload_options
 from dgrec.replay.options import FiniteRange, say_damage, session_argument
-from dgrec.terminal import echo
+from dgrec.terminal import echo, is_quiet
 from dgrec.units import counted
 
 __all__ = ["publish_command"]
@@ -16,6 +16,7 @@ __all__ = ["publish_command"]
 
 @click.command(
     "publish",
+    cls=Command,
     short_help="Send what was recorded to a broker, a web server or a file.",
     epilog="Example: dgrec publish session.parquet mqtt://localhost/cams/door --fast",
 )
@@ -30,7 +31,6 @@ __all__ = ["publish_command"]
     help="2 is twice as fast as recorded.",
 )
 @click.option("--fast", is_flag=True, help="As fast as the targets take it.")
-@click.option("--quiet", "-q", is_flag=True, help="Print problems only.")
 def publish_command(
     session: Path,
     targets: tuple[str, ...],
@@ -38,7 +38,6 @@ def publish_command(
     publish_every: int,
     speed: float,
     fast: bool,
-    quiet: bool,
 ) -> None:
     """Send what `dgrec record --publish` would have sent of SESSION, byte for byte.
 
@@ -66,6 +65,6 @@ def publish_command(
             speed=None if fast else speed,
             on_wait=lambda line: echo(line, err=True),
         )
-    if not quiet:
+    if not is_quiet():
         for address, count in zip(addresses, counts, strict=True):
             echo(f"{address.given}: {counted(count, 'message')}", err=True)

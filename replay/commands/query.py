@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dgrec.errors import QueryError
-from dgrec.options import NamedPath, Parsed
+from dgrec.options import Command, NamedPath, Parsed
 from dgrec.replay.limits import MEMORY, TIMEOUT_S
 from dgrec.replay.options import (
     TABLE_ROWS,
@@ -51,6 +51,7 @@ def _parameters(_: click.Context, __: click.Parameter, values: tuple[str, ...]) 
 
 @click.command(
     "query",
+    cls=Command,
     short_help="Ask sessions something in SQL.",
     epilog="Example: dgrec query session.parquet "
     '"SELECT label, count(*) FROM detections GROUP BY label"',

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dgrec.options import NamedPath, Parsed
+from dgrec.options import Command, NamedPath, Parsed
 from dgrec.replay.options import clips_option, output_options, say_clip
 from dgrec.terminal import echo
 from dgrec.units import Quantity, parse_time
@@ -30,6 +30,7 @@ _CHARTS = "--charts are drawn below the tables of one session: without --by and 
 
 @click.command(
     "stats",
+    cls=Command,
     short_help="Latency of every stage, throughput, drops, and detections per label.",
     epilog="Example: dgrec stats session.parquet --why",
 )
