@@ -25,6 +25,8 @@ __all__ = ["ListedSession", "list_session", "write_listing"]
 
 #: Longer names of models are shortened in the table.
 _LONGEST_MODEL = 24
+#: The columns of narrow terminals, the fewest first, and all of them.
+_COLUMNS = ((0, 1, 2, 7), (0, 1, 2, 4, 5, 7), (0, 1, 2, 4, 5, 6, 7), tuple(range(8)))
 
 
 @dataclass(frozen=True)
@@ -125,15 +127,17 @@ def write_listing(listed: Sequence[ListedSession], form: str, destination: Desti
         return
     names = ("session", "started", "length", "model", "fps", "drops", "size", "state")
     numeric = (False, False, True, False, True, True, True, False)
-    section = Section("", names, [*map(_row, listed)], numeric)
-    if destination.is_terminal:
-        wanted = (0, 1, 2, 4, 5, 7)
-        section.narrow = Section(
+    rows = [*map(_row, listed)]
+    section = None
+    for columns in _COLUMNS:
+        section = Section(
             "",
-            [names[at] for at in wanted],
-            [[row[at] for at in wanted] for row in section.rows],
-            [numeric[at] for at in wanted],
+            [names[at] for at in columns],
+            [[row[at] for at in columns] for row in rows],
+            [numeric[at] for at in columns],
+            section,
         )
+    assert section is not None
     write_report([section], _notes(listed), form, destination)
 
 

@@ -11,7 +11,7 @@ import click
 
 from dgrec.options import Command, Completed, NamedPath, SessionPath
 from dgrec.replay.options import check_group, complete_columns, say_damage
-from dgrec.terminal import echo, is_quiet
+from dgrec.terminal import echo, is_quiet, note
 
 if TYPE_CHECKING:
     from dgrec.footage import Position
@@ -116,16 +116,28 @@ def clip_command(
                 members=[path.name for _, _, path in cuts] if len(sessions) > 1 else (),
             )
             _say(path, report)
+            if not with_video and not report.videos:
+                _say_pixels(each)
 
 
 def _say(output: Path, report: ClipReport) -> None:
-    for note in report.notes:
-        echo(note, err=True)
+    for each in report.notes:
+        echo(each, err=True)
     if not is_quiet():
         moments = f" from {report.spans:,} moments" if report.spans > 1 else ""
         echo(f"{output}: {report.frames:,} frames{moments}")
         for path, is_copy in report.videos:
             echo(f"{path}: {'copied' if is_copy else 'encoded again'}")
+
+
+def _say_pixels(session: Session) -> None:
+    """Say that a clip has no pixels of its own, and how it gets them."""
+    source = session.metadata.get("source", {})
+    if source.get("kind") in ("file", "sample"):
+        note(
+            f"Its pixels stay in {source.get('file') or source.get('given')}, which is needed to "
+            "replay it; --with-video takes them along"
+        )
 
 
 def _spans(

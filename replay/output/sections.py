@@ -99,9 +99,10 @@ def _rich_table(section: Section, width: int) -> Table:
     if not section.names:
         return _pairs(section)
     widths = _widths(section)
-    between = 3 * (len(widths) - 1)
-    if sum(widths) + between <= width:
-        return _columns(section, [None] * len(widths))
+    for gap in (3, 2):
+        if sum(widths) + gap * (len(widths) - 1) <= width:
+            return _columns(section, [None] * len(widths), gap)
+    between = 2 * (len(widths) - 1)
     folds = [not section.right(at) and section.names[at] != "" for at in range(len(widths))]
     # The first column names the rows.
     folds[0] = folds[0] and len(widths) == 2
@@ -109,7 +110,7 @@ def _rich_table(section: Section, width: int) -> Table:
     rest = width - between - sum(w for at, w in enumerate(widths) if at not in texts)
     if texts and rest >= _NARROWEST_TEXT * len(texts):
         limits = _shares({at: widths[at] for at in texts}, rest)
-        return _columns(section, [limits.get(at) for at in range(len(widths))])
+        return _columns(section, [limits.get(at) for at in range(len(widths))], 2)
     if section.narrow is not None:
         return _rich_table(section.narrow, width)
     return _pairs(_vertical(section))
@@ -140,10 +141,12 @@ def _vertical(section: Section) -> Section:
     return Section(section.title, (), rows)
 
 
-def _columns(section: Section, limits: Sequence[int | None]) -> Table:
+def _columns(section: Section, limits: Sequence[int | None], gap: int) -> Table:
+    """Return a table whose columns have widths at most, and a gap of 2 or 3 between them."""
     from rich.text import Text
 
     table = _empty_table(section.title, has_header=True)
+    table.padding = (0, 1, 0, gap - 2)
     for at, (name, limit) in enumerate(zip(section.names, limits, strict=True)):
         table.add_column(
             Text(line(name)),

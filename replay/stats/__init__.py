@@ -26,6 +26,7 @@ from dgrec.replay.stats.follow import (
     sealed_or_not,
     status_line,
 )
+from dgrec.replay.stats.pipeline import Pipeline
 from dgrec.replay.stats.questions import script
 from dgrec.replay.stats.summary import MEASURED, measure, queries, write_stats
 
@@ -34,6 +35,7 @@ __all__ = [
     "LOADS_QUERY",
     "MEASURED",
     "PIPELINES_QUERY",
+    "Pipeline",
     "SEALING_S",
     "can_show_blocks",
     "caveats",
