@@ -21,6 +21,7 @@ from dgrec.recorder.recovery import Recovery, left_behind, recover
 from dgrec.recorder.signals import StopSignals
 from dgrec.recorder.sources import SourceReader, named_sources, open_patiently, open_source
 from dgrec.recorder.status import Announcer, StatusView, summary
+from dgrec.session import session_file
 from dgrec.stand_in import Replay
 from dgrec.terminal import echo, is_verbose
 from dgrec.terminal import line as printable
@@ -211,6 +212,7 @@ def run_run(
 def run_recover(journal: Path, output: Path | None, keep: bool) -> int:
     """Recover one journal, report on stderr what was kept and lost, and return the exit code."""
     console = Console(stderr=True)
+    journal = session_file(journal)
     result = recover(journal, output, keep=keep)
     for line in _recovered(journal, result):
         console.say(line)

@@ -8,6 +8,7 @@ from dgrec.session.discovery import (
     unreadable,
 )
 from dgrec.session.file import RecordedFile, rows_of
+from dgrec.session.names import session_file
 from dgrec.session.notebook import table_card
 from dgrec.session.parts import (
     Part,
@@ -35,6 +36,7 @@ __all__ = [
     "parts_in_set",
     "parts_of",
     "rows_of",
+    "session_file",
     "table_card",
     "unreadable",
 ]

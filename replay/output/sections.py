@@ -55,7 +55,11 @@ def write_report(
     *,
     conclusion: Iterable[str] = (),
 ) -> None:
-    """Write the conclusion, tables, then notes, as ``table`` or ``markdown``."""
+    """Write the conclusion, the first sentence in bold, tables, then notes.
+
+    Args:
+        form: ``table`` or ``markdown``.
+    """
     if form == "markdown":
         for each in conclusion:
             destination.write(f"{in_markdown(each)}\n\n")
@@ -81,8 +85,8 @@ def write_report(
     )
     with console.capture() as capture:
         lead = [*conclusion]
-        for each in lead:
-            console.print(Text(line(each), "bold"))
+        for number, each in enumerate(lead):
+            console.print(Text(line(each), "" if number else "bold"))
         if lead:
             console.print()
         for section in sections:
