@@ -434,7 +434,7 @@ def picture_options(command: _Command) -> _Command:
         ),
         click.option(
             "--side-by-side",
-            type=NamedPath(path_type=Path),
+            type=SessionPath(path_type=Path),
             metavar="OTHER",
             help="Draw another session of the same footage beside this one.",
         ),

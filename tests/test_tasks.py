@@ -175,3 +175,24 @@ def test_in_the_c_locale_without_colours(folder: Path, terminal: bool) -> None:
     assert len(printed) == len(PRINTING)
     assert "Traceback" not in text
     assert not re.search(r"\x1b\[(?!0m|1m)", text)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["quick-start", "camera", "sharing", "terminal"])
+def test_commands_of_the_pages_run(
+    page: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(folder, tmp_path / "work")
+    monkeypatch.chdir(tmp_path / "work")
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    if page == "quick-start":
+        Path("session.parquet").unlink()
+    commands = [
+        shlex.split(line, comments=True)[1:]
+        for block in re.findall(r"^```bash\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+        for line in block.splitlines()
+    ]
+    assert commands
+    for words in commands:
+        done = run_dgrec(*words)
+        assert done.exit_code == 0, (words, done.output, done.exception)

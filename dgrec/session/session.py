@@ -357,7 +357,7 @@ class Session:
         Args:
             parameters: Values for ``$name``, by name, or for ``?``, in their order.
 
-        Returns a DuckDB relation: ``.fetchall()``, ``.df()``, ``.pl()``, ``.to_arrow_table()``.
+        Returns a DuckDB relation: ``.fetchall()``, ``.to_arrow_table()``.
 
         Raises:
             QueryError: DuckDB refuses the query.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dgrec.options import Command, NamedPath, Parsed
+from dgrec.options import Command, Parsed, SessionPath
 from dgrec.replay.options import clips_option, output_options, say_clip
 from dgrec.terminal import echo
 from dgrec.units import Quantity, parse_time
@@ -34,7 +34,7 @@ _CHARTS = "--charts are drawn below the tables of one session: without --by and 
     short_help="Latency of every stage, throughput, drops, and detections per label.",
     epilog="Example: dgrec stats session.parquet --why",
 )
-@click.argument("sessions", nargs=-1, type=NamedPath(path_type=Path))
+@click.argument("sessions", nargs=-1, type=SessionPath(path_type=Path))
 @click.option(
     "--by",
     type=click.Choice(("session", "model", "device", "label", "hour")),
