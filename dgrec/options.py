@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -11,6 +11,7 @@ from click.shell_completion import CompletionItem
 
 from dgrec.errors import ConfigError
 from dgrec.terminal import set_verbosity
+from dgrec.units import parse_time
 
 __all__ = [
     "Command",
@@ -108,10 +109,23 @@ def verbosity_options() -> list[click.Option]:
 
 
 class Command(click.Command):
-    """A command with ``--quiet`` and ``--verbose``, whose ``--help`` has options in groups."""
+    """A command with ``--quiet`` and ``--verbose``, whose ``--help`` has options in groups.
 
-    def __init__(self, *arguments: Any, **settings: Any) -> None:
+    Args:
+        groups: The names of parameters by the titles of their groups, besides `option_group`.
+    """
+
+    def __init__(
+        self,
+        *arguments: Any,
+        groups: Mapping[str, Sequence[str]] | None = None,
+        **settings: Any,
+    ) -> None:
         super().__init__(*arguments, **settings)
+        titles = {name: title for title, names in (groups or {}).items() for name in names}
+        for each in self.params:
+            if each.name in titles:
+                each.group = titles[each.name]  # type: ignore[attr-defined]
         names = {name for each in self.params for name in each.opts}
         for option in verbosity_options():
             if not names.intersection(option.opts):
@@ -123,7 +137,7 @@ class Command(click.Command):
         for each in self.get_params(ctx):
             record = each.get_help_record(ctx) if isinstance(each, click.Option) else None
             if record is not None:
-                title = _GENERAL if each.name == "help" else getattr(each, "group", _UNGROUPED)
+                title = _GENERAL if "--help" in each.opts else getattr(each, "group", _UNGROUPED)
                 groups.setdefault(title, []).append(record)
         groups[_GENERAL] = groups.pop(_GENERAL, [])
         for title, records in groups.items():
@@ -189,7 +203,35 @@ def analyzer_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def payload_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add ``--payload`` and ``--publish-every``: what is published of a recording."""
+    """Add ``--payload``, ``--payload-where``, ...: what is published of a recording."""
+    command = click.option(
+        "--ended-after",
+        type=Parsed(parse_time),
+        default="0s",
+        show_default=True,
+        metavar="TIME",
+        help="With --only-changes: how long a track or label may be out of sight before it has "
+        "ended.",
+    )(command)
+    command = click.option(
+        "--mqtt-discovery",
+        is_flag=True,
+        help="Introduce the recording to Home Assistant, at each mqtt:// target: a device with "
+        "sensors, and one for each alert.",
+    )(command)
+    command = click.option(
+        "--only-changes",
+        is_flag=True,
+        help="Publish what changes instead of frames: a track, or a label where there are no "
+        "tracks, that has started, was updated or has ended (docs/publishing.md).",
+    )(command)
+    command = click.option(
+        "--payload-where",
+        default="",
+        metavar="CONDITION",
+        help='Publish only detections for which a condition holds: "score > 0.5 and label in '
+        "('person', 'car')\".",
+    )(command)
     command = click.option(
         "--publish-every",
         type=click.IntRange(min=1),

@@ -50,6 +50,8 @@ _METAVARS: dict[Callable[[str], float], str] = {
 _OF_SOURCE = frozenset(
     {"max_frames", "duration", "fps", "every", "loop", "reconnect_for", "stall_timeout"}
 )
+#: Options that belong to --alert.
+_OF_ALERTS = frozenset({"only_on_alert", "before", "after"})
 
 
 def _recording_options(
@@ -113,9 +115,30 @@ def _models(context: click.Context, incomplete: str) -> list[str]:
     return models(incomplete, context.params.get("zoo_url") or "")
 
 
+#: The titles of options in ``--help``.
+_GROUPS = {
+    "Model": (
+        "model_name zoo_url model_url inference_host_address properties registry alias tracker "
+        "analyzer_functions"
+    ).split(),
+    "What is taken of the source": sorted(_OF_SOURCE),
+    "Session, parts and disk": (
+        "output together overwrite masks durability policy split_every split_size keep_last "
+        "keep_total min_free signals continues"
+    ).split(),
+    "Video": ("video", *VIDEO_OPTIONS),
+    "While recording": (
+        "display publish payload payload_where publish_every publish_wait only_changes "
+        "ended_after mqtt_discovery metrics alerts on_alert"
+    ).split()
+    + sorted(_OF_ALERTS),
+}
+
+
 @click.command(
     "record",
     cls=Command,
+    groups=_GROUPS,
     epilog="Example: dgrec record sample --output session.parquet",
     short_help="Run a model on a camera, stream or file and record every frame.",
 )
@@ -205,16 +228,18 @@ def _models(context: click.Context, incomplete: str) -> list[str]:
     "--metrics",
     default="",
     metavar="[HOST:]PORT",
-    help="Serve figures for Prometheus at /metrics while recording (docs/publishing.md).",
+    help="Serve figures for Prometheus at /metrics while recording; ?cert=FILE&key=FILE behind it "
+    "for TLS (docs/publishing.md).",
 )
 @click.option("--publish-wait", is_flag=True, help="Wait for slow targets, where the source can.")
 @click.option(
     "--alert",
     "alerts",
     multiple=True,
-    metavar="NAME=RULE",
-    help='Report when a rule holds: "crowd=count(\'person\') >= 3 for 2s", "silent=missing 30s" '
-    "(docs/alerts.md). Repeatable. `dgrec alerts` tries rules on recordings.",
+    metavar="NAME=RULE|FILE.yaml",
+    help='Report when a rule holds: "crowd=count(\'person\') >= 3 for 2s", "silent=missing 30s", '
+    "or a file of EventDetector's events (docs/alerts.md). Repeatable. `dgrec alerts` tries rules "
+    "on recordings.",
 )
 @click.option(
     "--on-alert",
@@ -242,6 +267,7 @@ def record_command(
     from dgrec.recorder.command import run_record
     from dgrec.recorder.job import RecordRequest
     from dgrec.recorder.model import ModelRequest, parse_property
+    from dgrec.recorder.publishing import PublishRequest
 
     def take(kind: type) -> dict[str, Any]:
         return {each.name: given.pop(each.name) for each in fields(kind) if each.name in given}
@@ -255,6 +281,7 @@ def record_command(
             analyzers=AnalyzerRequest(tracker, analyzer_functions),
             sources=(*named, *sources) or ("cam0",),
             quiet=is_quiet(),
+            publishing=PublishRequest(**take(PublishRequest)),
             **given,
         )
     except ConfigError as error:
@@ -298,6 +325,7 @@ def recover_command(journals: tuple[Path, ...], output: Path | None, keep: bool)
 @click.command(
     "run",
     cls=Command,
+    groups=_GROUPS,
     epilog="Example: dgrec run -o recordings -- python app.py",
     short_help="Run a program, record what its models yield, or replay recordings to it.",
     # What comes after the program's name is the program's.
@@ -331,7 +359,7 @@ def recover_command(journals: tuple[Path, ...], output: Path | None, keep: bool)
     show_default=True,
     help="With --replay: when pictures and results come.",
 )
-@partial(_recording_options, left_out=_OF_SOURCE)
+@partial(_recording_options, left_out=_OF_SOURCE | _OF_ALERTS)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run_command(
     folder: Path,

@@ -70,13 +70,6 @@ def complete_columns(view: str) -> Callable[[click.Context, str], list[str]]:
     return complete
 
 
-def _with_options(command: _Command, options: Sequence[Callable[..., Any]]) -> _Command:
-    """Add options to a command, in the order of its help."""
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
 class FiniteRange(click.FloatRange):
     """A number in a range. click's own type accepts NaN."""
 
@@ -302,7 +295,7 @@ _OVERLAY = tuple(
 )
 
 
-def overlay_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def overlay_options(command: _Command) -> _Command:
     """Add the options that replace recorded overlay settings; `overlay_settings` reads them."""
     options = [
         click.option("--line-width", type=click.IntRange(0, 100), help="Of boxes, in pixels."),
@@ -331,7 +324,7 @@ def overlay_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--no-blur", is_flag=True, help="Do not blur what was blurred live."),
     ]
-    return _with_options(command, options)
+    return cast(_Command, option_group("Overlay", *options)(command))
 
 
 def overlay_settings(options: dict[str, Any]) -> dict[str, Any]:
@@ -377,7 +370,7 @@ def selection_options(command: _Command) -> _Command:
             "such as \"score > 0.5 and label = 'face'\". The frames all stay.",
         ),
     ]
-    return _with_options(command, options)
+    return cast(_Command, option_group("Frames and detections", *options)(command))
 
 
 def picture_options(command: _Command) -> _Command:
@@ -451,4 +444,4 @@ def picture_options(command: _Command) -> _Command:
             help="Size of the pictures, as a multiple of their own.",
         ),
     ]
-    return _with_options(command, options)
+    return cast(_Command, option_group("Picture", *options)(command))
