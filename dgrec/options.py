@@ -34,7 +34,15 @@ else:  # older versions of click know no brackets there
 
 
 class NamedPath(click.Path):
-    """A path that is not empty: an empty one comes from a variable that is not set."""
+    """A path that is not empty: an empty one comes from a variable that is not set.
+
+    Args:
+        is_file: It is written, and cannot be standard output.
+    """
+
+    def __init__(self, *arguments: Any, is_file: bool = False, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self._is_file = is_file
 
     def convert(
         self,
@@ -46,6 +54,8 @@ class NamedPath(click.Path):
             self.fail("the name is empty", param, ctx)
         if "\0" in os.fspath(value):
             self.fail("a name cannot hold a NUL", param, ctx)
+        if self._is_file and os.fspath(value) == "-":
+            self.fail("it cannot be written to standard output; give a name", param, ctx)
         return super().convert(value, param, ctx)
 
 

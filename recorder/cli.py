@@ -301,7 +301,7 @@ def record_command(
 @click.option(
     "-o",
     "--output",
-    type=NamedPath(path_type=Path, dir_okay=False),
+    type=NamedPath(path_type=Path, dir_okay=False, is_file=True),
     help="Session file to write.  [default: the journal's name with .parquet]",
 )
 @click.option("--keep", is_flag=True, help="Leave the journal where it is, also when all is saved.")
@@ -335,7 +335,7 @@ def recover_command(journals: tuple[Path, ...], output: Path | None, keep: bool)
     "-o",
     "--output",
     "folder",
-    type=NamedPath(path_type=Path, file_okay=False),
+    type=NamedPath(path_type=Path, file_okay=False, is_file=True),
     default=Path("recordings"),
     envvar="DGREC_RECORD",
     show_default=True,

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
+from dgrec.config import config_file
 from dgrec.console import Console
 from dgrec.errors import ConfigError, DgrecError, SourceError
 from dgrec.recorder.groups import make_group
@@ -23,7 +24,7 @@ from dgrec.recorder.sources import SourceReader, named_sources, open_patiently, 
 from dgrec.recorder.status import Announcer, StatusView, summary
 from dgrec.session import session_file
 from dgrec.stand_in import Replay
-from dgrec.terminal import echo, is_verbose
+from dgrec.terminal import detail, echo, is_verbose
 from dgrec.terminal import line as printable
 from dgrec.units import counted, size_text
 
@@ -52,6 +53,9 @@ def run_record(request: RecordRequest) -> int:
         for line in lines:
             console.say(line)
 
+    config = config_file(Path.cwd())
+    if config.exists():
+        detail(f"{config}: {counted(len(named), 'named source')}")
     plans = [make_plan(text, named, request, report_journal) for text in request.sources]
     flag = next(iter(request.options.video_flags), None)
     if flag is not None and not any(plan.has_video for plan in plans):
@@ -69,6 +73,9 @@ def run_record(request: RecordRequest) -> int:
         # Each source has a model with its own settings and pipeline. All are loaded before there is
         # a journal: until then Ctrl-C leaves nothing behind.
         models = [load_model(request.model) for _ in opened]
+        for (plan, _), loaded in zip(opened, models, strict=True):
+            device = getattr(loaded.model, "device_type", "")
+            detail(f"{plan.source.given}: with a model on {device} to {plan.output}")
         for note in models[0].notes:
             console.say(note)
         for loaded in models:

@@ -30,7 +30,7 @@ _PLOTS = ("latency", "histogram", "stages", "throughput", "detections")
 @click.option(
     "--output",
     "-o",
-    type=NamedPath(path_type=Path),
+    type=NamedPath(path_type=Path, is_file=True),
     help="File to write.  [default: NAME.report.html, or NAME.PLOT.png, beside the session]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
@@ -64,10 +64,10 @@ def report_command(
         for caveat in caveats(opened):
             echo(f"{session}: {caveat}", err=True)
         if plot:
-            chosen = output or session.with_suffix(f".{plot}.png")
+            chosen = output or opened.path.with_suffix(f".{plot}.png")
             write_plot(opened, plot, chosen, overwrite=overwrite)
         else:
-            chosen = output or session.with_suffix(REPORT_SUFFIX)
+            chosen = output or opened.path.with_suffix(REPORT_SUFFIX)
             _write_page(opened, chosen, overwrite, video, not no_pictures)
     if not is_quiet():
         echo(f"{chosen}: {chosen.stat().st_size / 1e6:,.1f} MB")
