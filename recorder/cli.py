@@ -128,7 +128,7 @@ _GROUPS = {
     ).split(),
     "Video": ("video", *VIDEO_OPTIONS),
     "While recording": (
-        "display publish payload payload_where publish_every publish_wait only_changes "
+        "as_json display publish payload payload_where publish_every publish_wait only_changes "
         "ended_after mqtt_discovery metrics alerts on_alert"
     ).split()
     + sorted(_OF_ALERTS),
@@ -211,6 +211,12 @@ _GROUPS = {
     help="Continue the parts of that name, for a recorder that a service manager restarts: seal "
     "what a killed run left, continue the numbers of parts and frames, and let --keep-last and "
     "--keep-total count the parts of all runs. Without --output: recordings/SOURCE.parquet.",
+)
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print what was recorded as a line of JSON on standard output, at the end.",
 )
 @click.option("--display", is_flag=True, help="Show the overlay in a window while recording.")
 @click.option(

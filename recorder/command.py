@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import threading
@@ -21,7 +22,7 @@ from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.recovery import Recovery, left_behind, recover
 from dgrec.recorder.signals import StopSignals
 from dgrec.recorder.sources import SourceReader, named_sources, open_patiently, open_source
-from dgrec.recorder.status import Announcer, StatusView, summary
+from dgrec.recorder.status import Announcer, StatusView, facts, summary
 from dgrec.session import session_file
 from dgrec.stand_in import Replay
 from dgrec.terminal import detail, echo, is_verbose
@@ -97,6 +98,8 @@ def run_record(request: RecordRequest) -> int:
             _run(jobs)
         for job in jobs:
             _report(job, console, alone=len(plans) == 1)
+            if request.as_json and job.metadata is not None:
+                echo(json.dumps(facts(job.stream, job.metadata, job.seconds)))
     codes = [_exit_code(job, console, request.options.min_free) for job in jobs]
     return max([*codes, *(1 for _ in failed)])
 

@@ -79,6 +79,7 @@ class RecordRequest:
         together: The sessions are one recording: they share a clock, and a group in the metadata.
         continues: Continue the parts of earlier runs.
         display: Show the overlay in a window.
+        as_json: Print what was recorded as a line of JSON on standard output.
         metrics: Where figures are served, ``[HOST:]PORT``; "" for nowhere.
         publishing: What is published, and where.
         alerts: Rules, ``NAME=RULE`` or a file of events each.
@@ -98,6 +99,7 @@ class RecordRequest:
     alerts: tuple[str, ...] = ()
     on_alert: str = ""
     quiet: bool = False
+    as_json: bool = False
     moment: datetime = field(default_factory=datetime.now)
     options: RecordingOptions = field(default_factory=RecordingOptions)
     model: ModelRequest = field(default_factory=ModelRequest)
@@ -117,6 +119,8 @@ class RecordRequest:
         elif self.together:
             raise ConfigError("--together takes several sources: repeat --source")
         suffix = self.output.suffix if self.output is not None else ""
+        if self.as_json and "-" in self.publishing.publish:
+            raise ConfigError("--json and --publish - both write to standard output")
         if suffix == JOURNAL_SUFFIX:
             raise ConfigError("--output: .arrows is the suffix of journals; use .parquet")
         if suffix == VIDEO_SUFFIXES["raw"]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.cells import cell_len
 from rich.console import Group, RenderableType
@@ -36,7 +36,7 @@ from dgrec.units import counted, size_text
 if TYPE_CHECKING:
     from dgrec.recorder.job import Job
 
-__all__ = ["Announcer", "StatusView", "summary"]
+__all__ = ["Announcer", "StatusView", "facts", "summary"]
 
 #: How often a line with the figures is printed where stderr is not a terminal.
 _REPORT_EVERY_S = 60.0
@@ -248,6 +248,27 @@ def summary(stream: Stream, metadata: Metadata, seconds: float) -> list[str]:
         f"Replay it with: dgrec replay {shlex.quote(path)}",
     ]
     return lines
+
+
+def facts(stream: Stream, metadata: Metadata, seconds: float) -> dict[str, Any]:
+    """Return what a recording ended with, for ``--json``: the names are those of `dgrec list`."""
+    recorder = stream.recorder
+    progress, totals = recorder.progress, metadata["totals"]
+    videos = [file.path for file in recorder.video.files if file.path.exists()]
+    return {
+        "path": str(recorder.output),
+        "source": metadata["source"]["given"],
+        "frames": progress.frames,
+        "detections": progress.detections,
+        "seconds": seconds,
+        "fps": progress.fps(),
+        "skipped": totals.get("skipped", 0),
+        "dropped": totals.get("dropped", 0),
+        "end_reason": metadata.get("end_reason"),
+        "files": [str(file) for file in recorder.files],
+        "videos": [str(path) for path in videos],
+        "bytes": sum(file.stat().st_size for file in recorder.files),
+    }
 
 
 def _losses(totals: Mapping[str, int]) -> list[str]:

@@ -78,16 +78,16 @@ def _listed(session: Session) -> ListedSession:
         detections=totals["detections"],
         fps=fps,
         dropped=totals["dropped"],
-        model=_text(metadata.get("model", {}), "name"),
-        source=_text(metadata.get("source", {}), "given"),
+        model=_text(metadata.get("model"), "name"),
+        source=_text(metadata.get("source"), "given"),
         bytes=_size(session.files),
         video_bytes=_size(videos_beside(session.path, metadata)),
         problem="; ".join(session.damage) or None,
     )
 
 
-def _text(values: Mapping[str, Any], key: str) -> str | None:
-    value = values.get(key)
+def _text(values: Mapping[str, Any] | None, key: str) -> str | None:
+    value = (values or {}).get(key)
     return None if value is None else str(value)
 
 

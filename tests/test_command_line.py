@@ -284,6 +284,17 @@ def test_no_session_goes_to_standard_output(folder: Path) -> None:
         assert not Path("-").exists()
 
 
+def test_what_was_recorded_as_json(folder: Path) -> None:
+    result = done("record", "sample", "--max-frames", 5, "--quiet", "--json", "-o", "new.parquet")
+    assert result.stderr == ""
+    said = json.loads(result.stdout)
+    (listed,) = json.loads(done("list", "new", "--json").stdout)
+    for name in ("path", "source", "frames", "detections", "dropped", "bytes"):
+        assert said[name] == listed[name], name
+    assert (said["frames"], said["end_reason"], said["files"]) == (5, "limit", ["new.parquet"])
+    assert run("record", "sample", "--json", "--publish", "-").exit_code == 2
+
+
 # --- output --------------------------------------------------------------------------------------
 
 

@@ -20,6 +20,7 @@ from dgrec.replay.stats.charts import can_show_blocks, histogram, time_line
 from dgrec.replay.stats.findings import write_pipelines
 from dgrec.replay.stats.follow import (
     SEALING_S,
+    TEXT_LINES,
     Follower,
     journal_of,
     screen,
@@ -37,6 +38,7 @@ __all__ = [
     "PIPELINES_QUERY",
     "Pipeline",
     "SEALING_S",
+    "TEXT_LINES",
     "can_show_blocks",
     "caveats",
     "explain",
