@@ -93,7 +93,7 @@ def run_record(request: RecordRequest) -> int:
         ]
         signals.stop = lambda: _stop(jobs)
         signals.abandon = lambda: _say_left(jobs)
-        if not is_verbose() and "TFLITE" in str(getattr(models[0].model, "device_type", "")):
+        if _is_apart() and "TFLITE" in str(getattr(models[0].model, "device_type", "")):
             stack.enter_context(left_out(TENSORFLOW_LITE))
         with announcer, StatusView(console, jobs, announcer):
             _run(jobs)
@@ -106,6 +106,14 @@ def run_record(request: RecordRequest) -> int:
                 echo(json.dumps(facts(job.stream, job.metadata, job.seconds)))
     codes = [_exit_code(job, console, request.options.min_free) for job in jobs]
     return max([*codes, *(1 for _ in failed)])
+
+
+def _is_apart() -> bool:
+    """Return whether what libraries write to descriptor 2 may be read: it is not ours, too."""
+    try:
+        return not is_verbose() and sys.stderr.fileno() != 2
+    except (OSError, ValueError):  # not a file
+        return not is_verbose()
 
 
 def _open(

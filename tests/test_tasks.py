@@ -36,13 +36,13 @@ _NUMBER = re.compile(r"(?<![\w.,:-])\d[\d,]*\.\d+(?![\w.,:-])")
 _SGR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _DRIVER = """\
 import json, os, sys
-from dgrec.cli import gather
-root = gather()
+from dgrec.cli import main
 for width in json.loads(sys.argv[1]):
     os.environ["COLUMNS"] = str(width)
     for number, words in enumerate(json.loads(sys.argv[2])):
+        sys.argv = ["dgrec", *words]
         try:
-            root.main(words, prog_name="dgrec")
+            main()
         except SystemExit as end:
             code = end.code or 0
         sys.stdout.flush()
@@ -101,12 +101,19 @@ def test_each_task_is_done_by_its_command(
     assert list(Path().glob("20??-??-??/sample-*.parquet"))
 
 
-def _printed(folder: Path, widths: tuple[int, ...], *, terminal: bool, **extra: str) -> str:
+def _printed(
+    folder: Path,
+    widths: tuple[int, ...],
+    commands: list[list[str]] = PRINTING,
+    *,
+    terminal: bool,
+    **extra: str,
+) -> str:
     import json
 
     kept = {name: value for name, value in os.environ.items() if not name.startswith("LC_")}
     environment = {**kept, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", **extra}
-    command = [sys.executable, "-c", _DRIVER, json.dumps(widths), json.dumps(PRINTING)]
+    command = [sys.executable, "-c", _DRIVER, json.dumps(widths), json.dumps(commands)]
     if not terminal:
         done = subprocess.run(
             command,
@@ -165,6 +172,19 @@ def test_no_terminal_is_too_narrow_for_a_number(folder: Path) -> None:
             numbers += len(_NUMBER.findall(text))
     assert numbers > 100
     assert "\x1b[3" in printed[80, PRINTING.index(["verify", "session"])]
+
+
+@pytest.mark.slow
+def test_the_line_of_a_recording_fits(tmp_path: Path) -> None:
+    words = ["record", "sample", "--max-frames", "60", "--video", "raw", "-o", "live.parquet"]
+    text = _printed(tmp_path, (60,), [words], terminal=True)
+    lines = [_SGR.sub("", line).strip() for line in re.split(r"[\r\n]+", text)]
+    live = [line for line in lines if re.match(r"\d+ frames?  ", line)]
+    assert live
+    assert max(map(cell_len, lines)) <= 60
+    assert all(line.split("  ")[1].endswith(("fps", "detections")) for line in live)
+    assert "TensorFlow" not in text
+    assert (tmp_path / "live.parquet").exists()
 
 
 @pytest.mark.slow

@@ -108,7 +108,10 @@ def clip_command(
     if alerts:
         if output or start or end or where or pad or with_video or overwrite:
             raise click.UsageError("--alerts goes with --before, --after and --quiet only")
-        raise SystemExit(max(_cut_alerts(path, before, after) for path in sessions))
+        from dgrec.session import session_file
+
+        named = map(session_file, sessions)
+        raise SystemExit(max(_cut_alerts(path, before, after) for path in named))
     if before is not None or after is not None:
         raise click.UsageError("--before and --after go with --alerts")
     if output is None:
