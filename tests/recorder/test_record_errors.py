@@ -306,7 +306,7 @@ def test_help_does_not_wait_for_heavy_libraries(dgrec: Command) -> None:
         timeout=PATIENCE_S,
         check=True,
     )
-    assert "Example: dgrec record --source sample" in done.stdout
+    assert "Example: dgrec record sample" in done.stdout
     assert "LOADED []" in done.stdout
 
 
