@@ -6,6 +6,7 @@ questions         the SQL of `dgrec stats`, made of the library
 pipeline          how busy each stage was
 bottleneck        which of them limited the rate
 findings          the same in sentences
+published         what there is to say of what was published
 oversubscription  more work at a time than the machine has cores
 caveats           what has to be known before numbers are believed
 charts            a histogram and a time line in the terminal
@@ -28,6 +29,7 @@ from dgrec.replay.stats.follow import (
     status_line,
 )
 from dgrec.replay.stats.pipeline import Pipeline
+from dgrec.replay.stats.published import PUBLISHED_QUERY
 from dgrec.replay.stats.questions import script
 from dgrec.replay.stats.summary import MEASURED, measure, queries, write_stats
 
@@ -37,6 +39,7 @@ __all__ = [
     "MEASURED",
     "PIPELINES_QUERY",
     "Pipeline",
+    "PUBLISHED_QUERY",
     "SEALING_S",
     "TEXT_LINES",
     "can_show_blocks",

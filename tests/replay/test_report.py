@@ -535,6 +535,7 @@ WHOLE = [
     "throughput",
     "detections",
     "stage-table",
+    "targets",
     "losses",
     "late",
     "stalls",
