@@ -132,7 +132,7 @@ _GROUPS = {
     "Video": ("video", *VIDEO_OPTIONS),
     "While recording": (
         "as_json display publish payload payload_where publish_every publish_wait only_changes "
-        "ended_after mqtt_discovery metrics alerts on_alert"
+        "ended_after publish_later mqtt_discovery metrics alerts on_alert"
     ).split()
     + sorted(_OF_ALERTS),
 }
