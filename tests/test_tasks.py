@@ -37,9 +37,10 @@ _SGR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _DRIVER = """\
 import json, os, sys
 from dgrec.cli import main
-for width in json.loads(sys.argv[1]):
+widths, commands = map(json.loads, sys.argv[1:])
+for width in widths:
     os.environ["COLUMNS"] = str(width)
-    for number, words in enumerate(json.loads(sys.argv[2])):
+    for number, words in enumerate(commands):
         sys.argv = ["dgrec", *words]
         try:
             main()
