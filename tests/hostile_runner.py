@@ -158,6 +158,7 @@ def _record(path: Path, folder: Path) -> None:
 
 _SQL = "SELECT frame, captured_at, detections, attributes, timing FROM frames LIMIT 5"
 COMMANDS: dict[str, Callable[[Path, Path], None]] = {
+    "list": _dgrec("list", "{}"),
     "info": _dgrec("info", "{}"),
     "info json": _dgrec("info", "--format", "json", "{}"),
     "verify": _dgrec("verify", "{}"),

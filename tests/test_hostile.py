@@ -82,6 +82,7 @@ _NAMES = (
 )
 #: What every file goes through here; the bench runs them all.
 _COMMANDS = (
+    "list",
     "info",
     "verify",
     "query",
@@ -125,7 +126,7 @@ def test_no_file_ends_a_command_in_another_way(cases: dict[str, Path]) -> None:
 
 def test_every_command_that_reads_is_swept() -> None:
     names = {name.split()[0] for name in COMMANDS}
-    commands = {"info", "verify", "stats", "query", "compare", "report", "replay", "clip"}
+    commands = {"list", "info", "verify", "stats", "query", "compare", "report", "replay", "clip"}
     commands |= {"whatif", "alerts", "publish"}
     assert commands | {"recover", "open"} <= names
 

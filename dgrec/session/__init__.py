@@ -1,7 +1,14 @@
 """Reads recorded sessions: one file, the parts of one recording, or a folder of many."""
 
-from dgrec.session.discovery import connect, names_something, open_sessions, unreadable
+from dgrec.session.discovery import (
+    connect,
+    find_sessions,
+    names_something,
+    open_sessions,
+    unreadable,
+)
 from dgrec.session.file import RecordedFile, rows_of
+from dgrec.session.names import session_file
 from dgrec.session.notebook import table_card
 from dgrec.session.parts import (
     Part,
@@ -21,6 +28,7 @@ __all__ = [
     "RecordedResult",
     "Session",
     "connect",
+    "find_sessions",
     "first_frame",
     "is_in_set",
     "names_something",
@@ -30,6 +38,7 @@ __all__ = [
     "parts_in_set",
     "parts_of",
     "rows_of",
+    "session_file",
     "table_card",
     "unreadable",
 ]

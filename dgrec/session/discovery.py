@@ -15,13 +15,14 @@ from dgrec.errors import DgrecError, NotASessionError
 from dgrec.files import resolved
 from dgrec.format import Span, have_common_frames, merged_from, original_of, recorded_spans
 from dgrec.paths import SESSION_SUFFIXES, numbered_files
+from dgrec.session.names import session_file
 from dgrec.session.parts import part_of
 from dgrec.session.session import Session
 
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["connect", "names_something", "open_sessions", "unreadable"]
+__all__ = ["connect", "find_sessions", "names_something", "open_sessions", "unreadable"]
 
 
 def connect(
@@ -126,6 +127,17 @@ def open_sessions(
     return distinct if with_clips else list(_without_clips(distinct, named, on_clip or report))
 
 
+def find_sessions(
+    paths: Iterable[str | os.PathLike[str]],
+) -> tuple[list[Path], list[DgrecError]]:
+    """Return the sessions that ``paths`` name, unopened, and what cannot be one.
+
+    A path is what it is for `open_sessions`. Copies, clips and damaged files are included.
+    """
+    problems: list[DgrecError] = []
+    return [path for path, _ in _gather(paths, problems)], problems
+
+
 def unreadable(sessions: Iterable[Session]) -> Iterator[tuple[Session, DgrecError]]:
     """Yield the sessions whose rows cannot be read, closed, and why."""
     for session in sessions:
@@ -142,7 +154,7 @@ def names_something(path: str) -> bool:
         return False
     try:
         return (
-            Path(path).exists()
+            session_file(Path(path)).exists()
             or bool(numbered_files(Path(path)))
             or (glob.has_magic(path) and any(True for _ in _glob(path)))
         )
@@ -231,7 +243,7 @@ def _expand(path: Path, problems: list[DgrecError]) -> Iterator[_Candidate]:
             problems.append(NotASessionError(f"{path}: matches no session"))
         yield from (_Candidate(file, False) for file in files)
     else:
-        yield _Candidate(path, True)
+        yield _Candidate(session_file(path), True)
 
 
 def _glob(pattern: str) -> Iterator[Path]:

@@ -21,10 +21,12 @@ from dgrec.errors import (
 from dgrec.format import SCHEMA, DecodeError, Journal, Metadata
 from dgrec.paths import JOURNAL_SUFFIX
 from dgrec.session.file import RecordedFile, rows_of
+from dgrec.session.names import session_file
 from dgrec.session.notebook import session_card
 from dgrec.session.notices import Notices
 from dgrec.session.parts import Part, PartSet, first_frame
 from dgrec.session.result import RecordedResult
+from dgrec.terminal import detail
 from dgrec.units import counted
 
 if TYPE_CHECKING:
@@ -43,7 +45,8 @@ class Session:
     """One recording: a sealed file (``.parquet``), a journal (``.arrows``), or a set of parts.
 
     A recording in parts is named without a number: ``NAME.parquet`` or ``NAME``, if no file has
-    that name but NAME-0001.parquet and so on exist. A part named itself is opened alone.
+    that name but NAME-0001.parquet and so on exist. A part named itself is opened alone. ``NAME``
+    also stands for NAME.parquet or NAME.arrows, and a recorded video for the session beside it.
 
     Rows are read when they are asked for. `frames` and `detections` load everything; `batches`,
     iteration and `sql` need bounded memory for a file of any length.
@@ -63,7 +66,7 @@ class Session:
     """
 
     def __init__(self, path: str | Path, *, check: bool = True) -> None:
-        self.path = Path(path)
+        self.path = session_file(Path(path))
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._closed = False
         self._notices: Notices | None = None
@@ -74,6 +77,7 @@ class Session:
             if self.path.suffix == JOURNAL_SUFFIX or not self.path.name:  # cannot name a set
                 raise NotASessionError(f"{path}: cannot be read: No such file") from None
             self._rows = PartSet(self.path)
+        detail(f"{self.path}: {counted(len(self), 'frame')}")
 
     # --- facts ---
 
@@ -362,7 +366,7 @@ class Session:
         Args:
             parameters: Values for ``$name``, by name, or for ``?``, in their order.
 
-        Returns a DuckDB relation: ``.fetchall()``, ``.df()``, ``.pl()``, ``.to_arrow_table()``.
+        Returns a DuckDB relation: ``.fetchall()``, ``.to_arrow_table()``.
 
         Raises:
             QueryError: DuckDB refuses the query.

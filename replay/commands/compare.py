@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dgrec.options import NamedPath
+from dgrec.options import Command, NamedPath, SessionPath
 from dgrec.replay.options import clips_option, output_options, say_clip, say_damage
 from dgrec.terminal import echo
 
@@ -22,7 +22,7 @@ __all__ = ["FAILED_EXIT_CODE", "compare_command"]
 FAILED_EXIT_CODE = 3
 
 
-class _SeveralValues(click.Command):
+class _SeveralValues(Command):
     """Lets ``--base`` and ``--new`` take all values up to the next option, as a shell expands them.
 
     click gives an option a fixed number of values.
@@ -59,19 +59,19 @@ class _SeveralValues(click.Command):
     '"latency_p95_ms > +10% and > +2ms"',
 )
 @click.argument(
-    "sessions", nargs=-1, metavar="[BASE NEW | SESSION...]", type=NamedPath(path_type=Path)
+    "sessions", nargs=-1, metavar="[BASE NEW | SESSION...]", type=SessionPath(path_type=Path)
 )
 @click.option(
     "--base",
     multiple=True,
-    type=NamedPath(path_type=Path),
+    type=SessionPath(path_type=Path),
     metavar="SESSION...",
     help="Several sessions before the change; the session is then the unit.",
 )
 @click.option(
     "--new",
     multiple=True,
-    type=NamedPath(path_type=Path),
+    type=SessionPath(path_type=Path),
     metavar="SESSION...",
     help="Several sessions after it.",
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from dgrec.options import NamedPath, Parsed
+from dgrec.options import NamedPath, Parsed, SessionPath
 from dgrec.replay.options import FiniteRange
 from dgrec.terminal import echo
 from dgrec.units import counted, parse_dimensions
@@ -114,7 +114,7 @@ def import_command(file: Path, output: Path, form: str | None, **options: Any) -
     short_help="Join recordings that came one after the other into one.",
     epilog="Example: dgrec merge monday.parquet tuesday.parquet -o week.parquet",
 )
-@click.argument("sessions", nargs=-1, required=True, type=NamedPath(path_type=Path))
+@click.argument("sessions", nargs=-1, required=True, type=SessionPath(path_type=Path))
 @click.option(
     "--output",
     "-o",

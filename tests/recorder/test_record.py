@@ -216,6 +216,7 @@ def test_what_is_said(recorded: Any) -> None:
     assert "sessions/faces.parquet" in done.stderr
     assert "dgrec replay sessions/faces.parquet" in done.stderr
     assert "\x1b[" not in done.stderr, "no terminal, no colours and no live line"
+    assert "TensorFlow" not in done.stderr
     assert not session.path.with_suffix(".arrows").exists()
     assert names(session.path.parent) == ["faces.parquet"]
 

@@ -210,7 +210,7 @@ def test_a_file_that_another_tool_rewrote(dgrec: Run, session: Path, tmp_path: P
 def test_every_command_ends_its_help_with_an_example(dgrec: Run) -> None:
     for command in ("query", "stats", "info"):
         help_text = dgrec(command, "--help").stdout
-        assert f"Example: dgrec {command} " in help_text.split("Options:")[1]
+        assert f"Example: dgrec {command} " in help_text.split("General options:")[1]
 
 
 def test_counts_are_those_of_the_rows(dgrec: Run, tmp_path: Path) -> None:
