@@ -1,7 +1,8 @@
 """dgrec: records what an AI camera pipeline did, replays it, and measures it.
 
 `Recorder` writes a session, and an `Output` watches it. `open` opens a session, `open_sessions`
-many, and `connect` connects to them with SQL. `compare` compares recordings. The other public names
+many, and `connect` connects to them with SQL. `compare` compares recordings, and `export` writes
+them for other tools. The other public names
 are classes that these return, and errors. The command ``dgrec`` records cameras and replays
 sessions.
 """
@@ -50,6 +51,7 @@ __all__ = [
     "camera",
     "compare",
     "connect",
+    "export",
     "model",
     "open",
     "open_sessions",
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
     from dgrec.comparison import Comparison, WhatIf, compare, whatif
     from dgrec.recorder.outputs import Output
     from dgrec.recorder.program import Recorder, predict_stream
+    from dgrec.replay.exports import export
     from dgrec.session import RecordedResult, Session, connect, open_sessions
     from dgrec.session import open_session as open
     from dgrec.stand_in import camera, model
@@ -80,6 +83,7 @@ _HOMES = {
     "camera": ("dgrec.stand_in", "camera"),
     "compare": ("dgrec.comparison", "compare"),
     "connect": ("dgrec.session", "connect"),
+    "export": ("dgrec.replay.exports", "export"),
     "model": ("dgrec.stand_in", "model"),
     "open": ("dgrec.session", "open_session"),
     "predict_stream": ("dgrec.recorder.program", "predict_stream"),

@@ -11,6 +11,7 @@ from dgrec.replay.commands.alerts import alerts_command
 from dgrec.replay.commands.analyze import analyze_command
 from dgrec.replay.commands.clip import clip_command
 from dgrec.replay.commands.compare import compare_command
+from dgrec.replay.commands.export import export_command
 from dgrec.replay.commands.publish import publish_command
 from dgrec.replay.commands.query import query_command
 from dgrec.replay.commands.replay import replay_command
@@ -78,6 +79,7 @@ def verify_command(sessions: tuple[Path, ...]) -> None:
 COMMANDS: tuple[click.Command, ...] = (
     replay_command,
     clip_command,
+    export_command,
     analyze_command,
     query_command,
     stats_command,

@@ -26,7 +26,7 @@ from dgrec.format.labels import (
     labels_of,
     rows_with_labels,
 )
-from dgrec.format.masks import MaskMode
+from dgrec.format.masks import MaskMode, unpack_array
 from dgrec.format.metadata import (
     Event,
     Metadata,
@@ -67,13 +67,16 @@ from dgrec.format.totals import (
     loses_at_start,
     since_start,
 )
-from dgrec.format.untrusted import DecodeError, open_file
+from dgrec.format.untrusted import Allowance, DecodeError, open_file, parse_json
 
 __all__ = [
     "AT_START",
     "Checksums",
     "DETECTION",
+    "Allowance",
     "DecodeError",
+    "parse_json",
+    "unpack_array",
     "Durability",
     "Event",
     "FLOATS",
