@@ -8,15 +8,15 @@ classes         numbers for labels
 odd_values      values that only JSON holds, back in their columns
 tracks          detections ordered by track
 pictures        writes pictures of frames
-json_text       JSON of many rows at once
-xml_text        text from anybody in XML
 losses          what a format cannot hold, counted
 geometry        masks as run lengths and outlines; corners of turned boxes
 format          `Format`, the base class; the registry of formats
-formats/        the formats, a file for each
+formats/        the formats, a file for each, with what several of them need
 ==============  ================================================================
 """
 
+from dgrec.replay.exports.classes import Classes
+from dgrec.replay.exports.exported import Block, Detection, Exported, Frame, session_name
 from dgrec.replay.exports.exporter import (
     ExportReport,
     export,
@@ -24,19 +24,37 @@ from dgrec.replay.exports.exporter import (
     export_to_stdout,
     member_outputs,
 )
-from dgrec.replay.exports.format import FORMATS, Format, format_of, load_formats
+from dgrec.replay.exports.format import FORMATS, Format, format_of, load_formats, registered
+from dgrec.replay.exports.geometry import Mask, corners_of, frame_masks, masks_of
+from dgrec.replay.exports.losses import Losses
 from dgrec.replay.exports.selection import ExportOptions, parse_split
+from dgrec.replay.exports.tracks import Place, Track, Tracks
 
 __all__ = [
+    "Block",
+    "Classes",
+    "Detection",
     "ExportOptions",
     "ExportReport",
+    "Exported",
     "FORMATS",
     "Format",
+    "Frame",
+    "Losses",
+    "Mask",
+    "Place",
+    "Track",
+    "Tracks",
+    "corners_of",
     "export",
     "export_session",
     "export_to_stdout",
     "format_of",
+    "frame_masks",
     "load_formats",
+    "masks_of",
     "member_outputs",
     "parse_split",
+    "registered",
+    "session_name",
 ]

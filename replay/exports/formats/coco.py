@@ -13,11 +13,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dgrec.replay.exports.classes import Classes
-from dgrec.replay.exports.exported import Block, Exported, session_name
-from dgrec.replay.exports.format import Format, registered
-from dgrec.replay.exports.geometry import masks_of
-from dgrec.replay.exports.json_text import lists, objects, texts, write_joined
+from dgrec.replay.exports import (
+    Block,
+    Classes,
+    Exported,
+    Format,
+    masks_of,
+    registered,
+    session_name,
+)
+from dgrec.replay.exports.formats.json_text import lists, objects, texts, write_joined
 from dgrec.units import and_more
 
 __all__ = ["CocoInstances", "CocoResults"]

@@ -6,10 +6,8 @@ import math
 from pathlib import Path
 from typing import TextIO
 
-from dgrec.replay.exports.exported import Exported, session_name
-from dgrec.replay.exports.format import Format, registered
-from dgrec.replay.exports.tracks import Place, Track, Tracks
-from dgrec.replay.exports.xml_text import quoted, text
+from dgrec.replay.exports import Exported, Format, Place, Track, Tracks, registered, session_name
+from dgrec.replay.exports.formats.xml_text import quoted, text
 
 __all__ = ["Cvat"]
 

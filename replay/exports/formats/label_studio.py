@@ -8,11 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dgrec.replay.exports.exported import Exported
-from dgrec.replay.exports.format import Format, registered
-from dgrec.replay.exports.losses import Losses
-from dgrec.replay.exports.tracks import Place, Track, Tracks
-from dgrec.replay.exports.xml_text import quoted
+from dgrec.replay.exports import Exported, Format, Losses, Place, Track, Tracks, registered
+from dgrec.replay.exports.formats.xml_text import quoted
 
 __all__ = ["LabelStudio"]
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from configparser import ConfigParser
 from pathlib import Path
 
-from dgrec.replay.exports.exported import Detection, Exported, Frame, session_name
-from dgrec.replay.exports.format import Format, registered
+from dgrec.replay.exports import Detection, Exported, Format, Frame, registered, session_name
 
 __all__ = ["MotResults", "MotSequence"]
 

@@ -12,10 +12,8 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from dgrec.format import DETECTION, SCHEMA
-from dgrec.replay.exports.exported import Block, Exported
-from dgrec.replay.exports.format import Format, registered
-from dgrec.replay.exports.geometry import masks_of
-from dgrec.replay.exports.json_text import objects, texts, write_joined
+from dgrec.replay.exports import Block, Exported, Format, masks_of, registered
+from dgrec.replay.exports.formats.json_text import objects, texts, write_joined
 
 __all__ = ["Csv", "FlatParquet", "JsonLines"]
 

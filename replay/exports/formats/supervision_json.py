@@ -7,9 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dgrec.replay.exports.exported import Block, Exported
-from dgrec.replay.exports.format import Format, registered
-from dgrec.replay.exports.json_text import objects, texts, write_joined
+from dgrec.replay.exports import Block, Exported, Format, registered
+from dgrec.replay.exports.formats.json_text import objects, texts, write_joined
 
 __all__ = ["SupervisionJson"]
 

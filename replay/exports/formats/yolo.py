@@ -9,10 +9,17 @@ from typing import Any
 import yaml
 
 from dgrec.errors import ConfigError
-from dgrec.replay.exports.classes import Classes
-from dgrec.replay.exports.exported import Detection, Exported, Frame
-from dgrec.replay.exports.format import Format, registered
-from dgrec.replay.exports.geometry import Mask, corners_of, frame_masks
+from dgrec.replay.exports import (
+    Classes,
+    Detection,
+    Exported,
+    Format,
+    Frame,
+    Mask,
+    corners_of,
+    frame_masks,
+    registered,
+)
 
 __all__ = ["Yolo", "YoloObb", "YoloPose", "YoloSegments"]
 

@@ -14,7 +14,7 @@ from pycocotools import mask as coco_mask
 
 import dgrec
 from dgrec.format import Row
-from dgrec.replay.exports.geometry import Mask
+from dgrec.replay.exports import Mask
 from tests.factory import make_detection, make_row, write_session
 from tests.replay.exports.made import detections, disc, tracked, with_masks, with_points
 

@@ -18,7 +18,7 @@ import pytest
 
 import dgrec
 from dgrec.errors import DgrecError
-from dgrec.replay.exports.geometry import corners_of
+from dgrec.replay.exports import corners_of
 from tests.factory import edited, make_detection, make_row, write_session
 from tests.replay.clips import number_in
 from tests.replay.exports.made import NUMBERED, SIZE, detections, numbered, tracked
