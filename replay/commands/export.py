@@ -18,8 +18,8 @@ __all__ = ["export_command"]
 
 #: The names of `dgrec.replay.exports`, which is loaded when something is exported.
 _NAMES = (
-    "coco coco-results csv cvat jsonl label-studio mot mot-results parquet-flat supervision-json "
-    "yolo yolo-obb yolo-pose yolo-seg"
+    "coco coco-results csv cvat jsonl label-studio mcap mot mot-results otel parquet-flat perfetto "
+    "rrd supervision-json yolo yolo-obb yolo-pose yolo-seg"
 ).split()
 
 
@@ -31,7 +31,7 @@ def _split(text: str) -> Any:
 
 @click.command(
     "export",
-    short_help="Write boxes, masks, tracks for other tools: COCO, YOLO, CVAT, MOT ...",
+    short_help="Write a recording for other tools: COCO, YOLO, CVAT, Rerun, Perfetto ...",
     epilog="Example: dgrec export session.parquet -o faces.csv",
 )
 @click.argument(
@@ -91,7 +91,8 @@ def _split(text: str) -> Any:
 @click.option(
     "--images",
     type=click.Choice(["jpg", "png", "none"]),
-    help="Pictures of the frames.  [default: jpg for YOLO, else none]",
+    help="Write pictures of the frames, for a file in a folder beside it.  [default: jpg for YOLO, "
+    "the video itself for MCAP and Rerun, else none]",
 )
 @click.option(
     "--redact",

@@ -15,19 +15,19 @@ import pyarrow.compute as pc
 
 from dgrec.errors import ConfigError, DamagedSessionError
 from dgrec.footage import Footage, chosen_batches, column_values, find_footage, session_times
-from dgrec.format import DecodeError
+from dgrec.format import DecodeError, with_columns
 from dgrec.replay.exports.classes import Classes
 from dgrec.replay.exports.losses import Losses
 from dgrec.replay.exports.odd_values import with_odd_values
+from dgrec.replay.exports.pictures import Pictures
 from dgrec.replay.query import DetectionFilter
 
 if TYPE_CHECKING:
     from dgrec.replay.exports.format import Format
-    from dgrec.replay.exports.pictures import Pictures
     from dgrec.replay.exports.selection import ExportOptions
     from dgrec.session import Session
 
-__all__ = ["Block", "Detection", "Exported", "Frame", "session_name"]
+__all__ = ["EVERYTHING", "Block", "Detection", "Exported", "Frame", "session_name"]
 
 _Array = np.ndarray[Any, Any]
 #: Rows whose detections are handled at once.
@@ -52,6 +52,8 @@ LOSSES = {
     "mask": "masks",
     "extra": "values that programs added",
 }
+#: What a format that holds everything of a frame holds.
+EVERYTHING = frozenset((*LOSSES, "empty frames", "float64"))
 
 
 class Detection(NamedTuple):
@@ -175,6 +177,7 @@ class Exported:
         target: The format.
         options: What was asked for.
         positions: Of the frames, ascending; by split, if the format has splits (else one, ``""``).
+        images: What is exported of pictures.
         pictures: Where pictures are written, if they are.
         video: The footage, where dgrec does not find it itself.
     """
@@ -185,10 +188,13 @@ class Exported:
         target: Format,
         options: ExportOptions,
         positions: list[tuple[str, _Array]],
+        images: str = "none",
         pictures: Pictures | None = None,
         video: Path | None = None,
     ) -> None:
         self.session, self.options = session, options
+        #: What is exported of pictures: ``jpg``, ``png``, ``none`` or ``video``.
+        self.images = images
         #: The footage that the user named.
         self.video = video
         #: What else the user should know, a line each.
@@ -247,7 +253,7 @@ class Exported:
             index = 0
             for here, times, rows in self._rows_of(positions):
                 names: list[str | None] = [None] * len(here)
-                if self.pictures is not None:
+                if self.pictures is not None and not self._target.has_pictures_inside:
                     names = self._write_pictures(self.pictures, split, index, here, rows)
                     there = np.array([name is not None for name in names])
                     if not there.all():
@@ -269,6 +275,9 @@ class Exported:
         if self.pictures is not None:
             yield from ((frame, frame.index) for frame in self.frames())
             return
+        if self.footage.path is None:
+            lacking = self.footage.lacking
+            self.notes.append(f"{lacking}: frames are numbered as they were recorded")
         last = -1
         for frame in self.frames():
             at = frame.row[self.footage.column]
@@ -293,11 +302,33 @@ class Exported:
                 f"{self.session.path}: each of its parts has a video of its own; export the parts "
                 "one by one, or pictures with --images jpg"
             )
-        if found.path is None:
-            self.notes.append(f"{found.lacking}: frames are numbered as they were recorded")
-        elif found.note:
+        if found.note and found.path is not None:
             self.notes.append(found.note)
         return found
+
+    def picture(self, position: int) -> bytes | None:
+        """Return the picture of the row at a position as a file's bytes; None if there is none.
+
+        For formats that have pictures inside.
+        """
+        return None if self.pictures is None else self.pictures.encoded(position)
+
+    def show_pictures_instead(self, reason: str) -> None:
+        """Export JPEG pictures, since the video cannot be shown as it is.
+
+        Args:
+            reason: Why, for the user.
+        """
+        self.notes.append(f"{reason}: pictures are JPEG instead")
+        self.images = "jpg"
+        self.pictures = Pictures(self.session, Path(), ".jpg", video=self.video)
+        self._stack.enter_context(self.pictures)
+
+    def columns(self, names: list[str]) -> Iterator[pa.RecordBatch]:
+        """Yield columns of the frames of all splits."""
+        for _, positions in self._positions:
+            for _, batch in chosen_batches(self.session, positions, names):
+                yield with_columns(batch, names)
 
     @functools.cached_property
     def rate(self) -> float:

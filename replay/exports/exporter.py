@@ -152,7 +152,7 @@ def export_session(
         with ExitStack() as stack:
             place = stack.enter_context(_Place(path, target, images, overwrite=overwrite))
             pictures: Pictures | None = None
-            if images != "none":
+            if images not in ("none", "video"):
                 pictures = Pictures(
                     session,
                     place.pictures,
@@ -162,16 +162,16 @@ def export_session(
                     redact=options.redact,
                 )
                 stack.enter_context(pictures)
-            exported = Exported(session, target, options, chosen, pictures, video)
+            exported = Exported(session, target, options, chosen, images, pictures, video)
             stack.enter_context(exported)
             _write(target, exported, place.content)
             report.frames += exported.frame_count
             report.detections += exported.detection_count
             losses.update(exported.losses)
             notes.update(dict.fromkeys(exported.notes))
-            if pictures is not None:
-                report.pictures += pictures.written
-                notes.update(dict.fromkeys(pictures.notes()))
+            if exported.pictures is not None:
+                report.pictures += exported.pictures.written
+                notes.update(dict.fromkeys(exported.pictures.notes()))
             place.finish()
             report.outputs += place.outputs
     report.notes = [*losses.lines(), *notes]
@@ -186,7 +186,8 @@ def export_to_stdout(
     Raises:
         DgrecError: It is a folder, or cannot be written.
     """
-    if target.is_folder or options.split or (options.images or target.pictures[0]) != "none":
+    images = "none" if target.has_pictures_inside else options.images or target.pictures[0]
+    if target.is_folder or options.split or images != "none":
         raise ConfigError("-o -: standard output takes one file, without pictures and splits")
     with tempfile.TemporaryDirectory(prefix="dgrec-export-") as folder:
         path = Path(folder) / "output"
@@ -233,7 +234,7 @@ def check_output(
         _check_folder(path, target.replaced, overwrite=overwrite)
         return
     check_new_file(resolved(path), overwrite=overwrite)
-    if images != "none":
+    if images != "none" and not target.has_pictures_inside:
         _check_folder(pictures_folder(path), None, overwrite=overwrite)
 
 
@@ -250,12 +251,12 @@ def _picture_kind(target: Format, options: ExportOptions) -> str:
     """
     kind = options.images or target.pictures[0]
     if kind not in target.pictures:
-        choices = " or ".join(target.pictures)
+        choices = " or ".join(each for each in target.pictures if each != "video")
         raise ConfigError(f"--images {kind}: {target.name} takes {choices}")
-    if options.redact and kind == "none":
+    if options.redact and kind in ("none", "video"):
         if "jpg" not in target.pictures:
             raise ConfigError(f"--redact: {target.name} has no pictures that could be covered")
-        what = "a video cannot be covered" if target.has_video else "covers pictures"
+        what = "a video cannot be covered" if kind == "video" else "covers pictures"
         raise ConfigError(f"--redact: {what}; export pictures with --images jpg")
     return kind
 
@@ -312,7 +313,7 @@ class _Place:
                 return
             self._file = NewFile(resolved(path), replace=overwrite)
             self.content = self.pictures = Path(self._file.name)
-            if images != "none":
+            if images != "none" and not target.has_pictures_inside:
                 folder = pictures_folder(path)
                 self._folder = NewFolder(folder)
                 self.pictures, self.prefix = self._folder.temporary, f"{folder.name}/"

@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 
 from dgrec.errors import ConfigError
 
@@ -42,12 +42,13 @@ class Format(ABC):
     needs_track: ClassVar[bool] = False
     #: Columns of frames that it needs besides the usual ones.
     columns: ClassVar[tuple[str, ...]] = ()
-    #: Which pictures it takes; the first is what it has unless the user says otherwise.
-    pictures: ClassVar[tuple[PictureKind, ...]] = ("none", "jpg", "png")
+    #: Which pictures it takes; the first is what it has unless the user says otherwise. ``video``
+    #: is the video as it is, or pictures where the format cannot show that.
+    pictures: ClassVar[tuple[PictureKind | Literal["video"], ...]] = ("none", "jpg", "png")
+    #: Whether pictures are inside of the output, which the format then writes itself.
+    has_pictures_inside: ClassVar[bool] = False
     #: Whether it knows splits itself. Otherwise each is an output of its own.
     has_splits: ClassVar[bool] = False
-    #: Whether the output shows the video itself where no pictures are asked for.
-    has_video: ClassVar[bool] = False
 
     @abstractmethod
     def write(self, exported: Exported, path: Path) -> None:

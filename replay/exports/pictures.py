@@ -71,7 +71,10 @@ class Pictures:
     def encoded(self, position: int) -> bytes | None:
         """Return the picture as the bytes of a file; None if there is none."""
         image = self.image(position)
-        return None if image is None else encode_picture(image, self.suffix)
+        if image is None:
+            return None
+        self.written += 1
+        return encode_picture(image, self.suffix)
 
     def write(self, position: int, name: str) -> str | None:
         """Write a picture; return its name in the export, or None if there is none."""
@@ -81,7 +84,6 @@ class Pictures:
         path = self._folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-        self.written += 1
         return self._prefix + name
 
     def notes(self) -> list[str]:

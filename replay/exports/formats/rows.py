@@ -12,14 +12,14 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from dgrec.format import DETECTION, SCHEMA
-from dgrec.replay.exports import Block, Exported, Format, masks_of, registered
+from dgrec.replay.exports import EVERYTHING, Block, Exported, Format, masks_of, registered
 from dgrec.replay.exports.formats.json_text import objects, texts, write_joined
 
 __all__ = ["Csv", "FlatParquet", "JsonLines"]
 
 _FRAME = "frame source_frame media_time_s captured_at latency_ms width height video_frame".split()
 _DETECTION = "label category_id score x_min y_min x_max y_max angle track_id".split()
-_EVERYTHING = frozenset("label score angle track_id landmarks mask extra float64".split())
+_HOLDS = EVERYTHING - {"empty frames"}
 
 
 def _schema(exported: Exported, *, nested: bool) -> pa.Schema:
@@ -88,7 +88,7 @@ class Csv(Format):
     name = "csv"
     title = "a row for each detection"
     suffixes = (".csv",)
-    holds = _EVERYTHING
+    holds = _HOLDS
     needs_box = False
     has_splits = True
 
@@ -106,7 +106,7 @@ class JsonLines(Format):
     name = "jsonl"
     title = "a JSON object on a line for each detection"
     suffixes = (".jsonl", ".ndjson")
-    holds = _EVERYTHING
+    holds = _HOLDS
     needs_box = False
     has_splits = True
 
@@ -131,7 +131,7 @@ class FlatParquet(Format):
     name = "parquet-flat"
     title = "Parquet with a row for each detection"
     member_suffix = ".flat.parquet"
-    holds = _EVERYTHING
+    holds = _HOLDS
     needs_box = False
     has_splits = True
 

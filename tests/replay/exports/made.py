@@ -100,11 +100,11 @@ def with_points(folder: Path) -> tuple[Path, list[Row]]:
     return write_session(folder / "points.parquet", rows), rows
 
 
-def numbered(folder: Path, frames: int = NUMBERED) -> Path:
+def numbered(folder: Path, frames: int = NUMBERED, **clip: Any) -> Path:
     """Write a session of a clip: pictures say the source's number, boxes that of the frame."""
-    clip = write_clip(folder / "clip.mp4", 3 + 2 * frames)
+    video = write_clip(folder / "clip.mp4", 3 + 2 * frames, **clip)
     rows = [numbered_row(i, 3 + 2 * i, media_time_s=(3 + 2 * i) * 0.04) for i in range(frames)]
-    source = file_source(clip, folder, frames=3 + 2 * frames)
+    source = file_source(video, folder, frames=3 + 2 * frames)
     return write_session(folder / "numbered.parquet", rows, numbered_metadata(source))
 
 

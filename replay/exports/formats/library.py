@@ -1,0 +1,24 @@
+"""Libraries of other tools, which are installed when a format needs them."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from dgrec.errors import ConfigError
+
+__all__ = ["import_library"]
+
+
+def import_library(module: str, form: str) -> Any:
+    """Import a module of another tool's library.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ConfigError(
+            f"{form}: a library is missing ({error}); install it with pip install 'dgrec[exports]'"
+        ) from None
