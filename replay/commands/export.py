@@ -60,14 +60,14 @@ def _split(text: str) -> Any:
 @click.option(
     "--where",
     metavar="CONDITION",
-    help="Only detections that match: SQL over the columns of the view detections, such as "
-    "\"label = 'face' AND score > 0.5\".",
-)
-@click.option(
-    "--frames-where",
-    metavar="CONDITION",
     help='Only frames that match: SQL over the columns of the view frames, such as "latency_ms > '
     '80".',
+)
+@click.option(
+    "--detections-where",
+    metavar="CONDITION",
+    help="Only detections that match: SQL over the columns of the view detections, such as "
+    "\"label = 'face' and score > 0.5\". The frames all stay.",
 )
 @click.option(
     "--start", type=POSITION, metavar="POSITION", help="First frame: 300, 12.5s, 00:01:30 or UTC."

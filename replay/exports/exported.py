@@ -209,8 +209,8 @@ class Exported:
         self._positions = positions
         self._stack = ExitStack()
         self._filter: DetectionFilter | None = None
-        if options.where is not None:
-            self._filter = DetectionFilter(session, options.where)
+        if options.detections_where is not None:
+            self._filter = DetectionFilter(session, options.detections_where)
             self._stack.callback(self._filter.close)
         wants_masks = "mask" in target.holds
         self._at_once = _ROWS_WITH_MASKS if wants_masks else _ROWS_AT_ONCE

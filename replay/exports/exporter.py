@@ -66,7 +66,7 @@ def export(
     format: str | None = None,
     *,
     where: str | None = None,
-    frames_where: str | None = None,
+    detections_where: str | None = None,
     start: str | None = None,
     end: str | None = None,
     every: int = 1,
@@ -83,8 +83,8 @@ def export(
         session: The session.
         output: The file or folder to write.
         format: Its format, such as ``coco`` or ``yolo``; None: what the suffix says.
-        where: Which detections: a condition in SQL on the view ``detections``.
-        frames_where: Which frames: a condition in SQL on the view ``frames``.
+        where: Which frames: a condition in SQL on the view ``frames``.
+        detections_where: Which detections: a condition in SQL on the view ``detections``.
         start: The first frame: a frame, a time since the first one, or UTC.
         end: The frame to stop before.
         every: One frame of so many.
@@ -107,7 +107,7 @@ def export(
     """
     options = ExportOptions(
         where=where,
-        frames_where=frames_where,
+        detections_where=detections_where,
         start=None if start is None else parse_position(start),
         end=None if end is None else parse_position(end),
         every=every,

@@ -33,10 +33,10 @@ class ExportOptions:
         ConfigError: A value is impossible.
     """
 
-    #: A DuckDB condition on the view ``detections``: which detections.
-    where: str | None = None
     #: A DuckDB condition on the view ``frames``: which frames.
-    frames_where: str | None = None
+    where: str | None = None
+    #: A DuckDB condition on the view ``detections``: which detections.
+    detections_where: str | None = None
     start: Position | None = None
     end: Position | None = None
     #: One frame of so many.
@@ -91,14 +91,12 @@ def chosen_positions(session: Session, options: ExportOptions) -> _Array:
 
     Raises:
         ConfigError: The session has no frames.
-        QueryError: ``frames_where`` is refused, or no frame matches it.
+        QueryError: ``where`` is refused, or no frame matches it.
         VideoError: There are no frames from ``start`` to ``end``.
     """
     if not len(session):
         raise ConfigError(f"{session.path}: no frames were recorded, so there is nothing to export")
-    selection = select_frames(
-        session, options.start, options.end, frames_where=options.frames_where
-    )
+    selection = select_frames(session, options.start, options.end, None, options.where)
     wanted = selection.wanted
     if wanted is None:
         wanted = np.arange(selection.start, selection.end)

@@ -51,8 +51,10 @@ def test_results_are_a_perfect_score_against_the_instances(
         path, _ = maker(tmp_path)
         has_mask = "mask IS NOT NULL" if kind == "segm" else None
         with dgrec.open(path) as session:
-            session.export(tmp_path / f"{kind}.json", where=has_mask)
-            session.export(tmp_path / f"{kind}-results.json", "coco-results", where=has_mask)
+            session.export(tmp_path / f"{kind}.json", detections_where=has_mask)
+            session.export(
+                tmp_path / f"{kind}-results.json", "coco-results", detections_where=has_mask
+            )
         truth = COCO(str(tmp_path / f"{kind}.json"))
         found = truth.loadRes(str(tmp_path / f"{kind}-results.json"))
         evaluation = COCOeval(truth, found, kind)

@@ -38,8 +38,8 @@ def test_options_reach_the_export(dgrec: Callable[..., Result], tmp_path: Path) 
     path = numbered(tmp_path)
     done = dgrec(
         "export", path, "-o", tmp_path / "out.json", "--images", "png", "--start", "2",
-        "--end", "10", "--every", "2", "--where", "score > 0.4", "--min-score", "0.1",
-        "--frames-where", "frame != 4", "--redact", "bit", "--split", "a=0.5,b=0.5",
+        "--end", "10", "--every", "2", "--detections-where", "score > 0.4", "--min-score", "0.1",
+        "--where", "frame != 4", "--redact", "bit", "--split", "a=0.5,b=0.5",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     for name, frames in (("a", [2, 5]), ("b", [7, 9])):
@@ -79,8 +79,8 @@ def test_a_folder_of_sessions_keeps_its_names(dgrec: Callable[..., Result], tmp_
         (("-o", "out.csv", "--split", "train=0.8"), "must add up to 1"),
         (("-o", "out.csv", "--every", "0"), "--every"),
         (("-o", "out.csv", "--min-score", "nan"), "finite"),
-        (("-o", "out.csv", "--where", "no_such = 1"), "no_such"),
-        (("-o", "out.csv", "--frames-where", "frame > 99"), "no frame matches"),
+        (("-o", "out.csv", "--detections-where", "no_such = 1"), "no_such"),
+        (("-o", "out.csv", "--where", "frame > 99"), "no frame matches"),
         (("-o", "out.csv", "--start", "99"), "past the end"),
         (("-o", "out.csv", "--redact", "person"), "--images jpg"),
         (("-o", "out", "--format", "label-studio", "--images", "png"), "takes none"),

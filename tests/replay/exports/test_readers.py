@@ -94,7 +94,9 @@ def test_datumaro_reads_masks_of_coco(datumaro: Any, tmp_path: Path) -> None:
     _coco_folders(tmp_path)
     with dgrec.open(path) as session:
         session.export(
-            tmp_path / "coco/annotations/instances_all.json", "coco", where="mask IS NOT NULL"
+            tmp_path / "coco/annotations/instances_all.json",
+            "coco",
+            detections_where="mask IS NOT NULL",
         )
     data = datumaro.Dataset.import_from(str(tmp_path / "coco"), "coco_instances")
     found = {

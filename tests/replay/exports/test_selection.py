@@ -34,14 +34,14 @@ def test_options_choose_frames_and_detections(tmp_path: Path) -> None:
     path, rows = tracked(tmp_path)
     everything = [(i, each) for i, row in enumerate(rows) for each in row.results]
     cases: list[tuple[dict[str, Any], Callable[[int, dict[str, Any]], bool]]] = [
-        ({"where": "label = 'car'"}, lambda i, each: each["label"] == "car"),
+        ({"detections_where": "label = 'car'"}, lambda i, each: each["label"] == "car"),
         ({"min_score": 0.75}, lambda i, each: each["score"] >= 0.75),
-        ({"frames_where": "frame % 3 = 1"}, lambda i, each: i % 3 == 1),
+        ({"where": "frame % 3 = 1"}, lambda i, each: i % 3 == 1),
         ({"every": 4}, lambda i, each: i % 4 == 0),
         ({"start": "5", "end": "20"}, lambda i, each: 5 <= i < 20),
         ({"start": "0.5s"}, lambda i, each: i >= 15),
         (
-            {"start": "3", "every": 5, "where": "track_id IS NULL", "min_score": 0.1},
+            {"start": "3", "every": 5, "detections_where": "track_id IS NULL", "min_score": 0.1},
             lambda i, each: i >= 3 and (i - 3) % 5 == 0 and "track_id" not in each,
         ),
     ]

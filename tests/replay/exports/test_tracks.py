@@ -38,8 +38,8 @@ def test_mot_is_a_perfect_score_by_trackeval(tmp_path: Path) -> None:
     found.mkdir(parents=True)
     # TrackEval knows pedestrians only, by the number 1.
     with dgrec.open(path) as session:
-        session.export(truth / "walk", "mot", where="label = 'person'")
-        session.export(found / "walk.txt", where="label = 'person'")
+        session.export(truth / "walk", "mot", detections_where="label = 'person'")
+        session.export(found / "walk.txt", detections_where="label = 'person'")
     data = trackeval.datasets.MotChallenge2DBox(
         {
             "GT_FOLDER": str(truth),
