@@ -128,11 +128,19 @@ class Block:
         """Return a field of all detections."""
         return pc.struct_field(self.detections, name)
 
+    def values(self, name: str) -> list[Any]:
+        """Return a field of all detections in Python values."""
+        return _values(self.column(name))
+
+    def size(self, row: int) -> tuple[int, int]:
+        """Return width and height of a frame in pixels; 0 where they are unknown."""
+        width, height = (self.rows.column(name)[row].as_py() for name in ("width", "height"))
+        return max(width or 0, 0), max(height or 0, 0)
+
     @property
     def has_masks(self) -> bool:
         """Whether a detection has a mask, which the format can hold."""
-        data = pc.struct_field(self.detections, ["mask", "data"])
-        return bool(data.null_count < len(data))
+        return _has_data(self.detections)
 
     def frames(self) -> Iterator[Frame]:
         """Yield the frames in Python values."""
@@ -160,7 +168,7 @@ class Block:
         mask: list[Any] = [None] * len(self.detections)
         if self.has_masks:
             mask = self.column("mask").to_pylist()
-        columns = [_values(self.column(name)) for name in _FIELDS]
+        columns = [self.values(name) for name in _FIELDS]
         return list(map(Detection, self.index_of.tolist(), *columns, mask))
 
 
@@ -213,7 +221,6 @@ class Exported:
             self._filter = DetectionFilter(session, options.detections_where)
             self._stack.callback(self._filter.close)
         wants_masks = "mask" in target.holds
-        self._at_once = _ROWS_WITH_MASKS if wants_masks else _ROWS_AT_ONCE
         self._columns = [*_FRAME_COLUMNS, *target.columns, "restore"]
         if wants_masks:
             self._columns.append("detections")
@@ -264,30 +271,31 @@ class Exported:
                     yield self._block(split, index, here, times, rows, names)
                     index += rows.num_rows
 
-    def shown_frames(self) -> Iterator[tuple[Frame, int]]:
+    def shown_blocks(self) -> Iterator[tuple[Block, _Array]]:
         """Yield the frames with their numbers among the exported pictures, or else in the video.
 
-        Both count from 0. Frames that are not in the video are left out.
+        Both count from 0, and rise. A frame that is not in the video has -1, and is counted.
 
         Raises:
             ConfigError: The recording is in parts, with a video each.
         """
-        if self.pictures is not None:
-            yield from ((frame, frame.index) for frame in self.frames())
-            return
-        if self.footage.path is None:
+        if self.pictures is None and self.footage.path is None:
             lacking = self.footage.lacking
             self.notes.append(f"{lacking}: frames are numbered as they were recorded")
         last = -1
-        for frame in self.frames():
-            at = frame.row[self.footage.column]
-            if at is None and self.footage.path is None:
-                at = frame.index
-            if at is None or at <= last:
-                self.losses.add("left out frames that are not in the video", 1, "frame")
-                continue
-            last = at
-            yield frame, at
+        for block in self.blocks():
+            numbers = np.arange(block.rows.num_rows) + block.first_index
+            if self.pictures is None:
+                column = block.rows.column(self.footage.column)
+                there = column.is_valid().to_numpy(zero_copy_only=False)
+                if self.footage.path is not None or there.all():
+                    numbers = column.fill_null(-1).to_numpy()
+            highest = np.maximum.accumulate(np.concatenate([[last], numbers]))
+            numbers = np.where(numbers > highest[:-1], numbers, -1)
+            last = int(highest[-1])
+            lost = np.count_nonzero(numbers < 0)
+            self.losses.add("left out frames that are not in the video", lost, "frame")
+            yield block, numbers
 
     @functools.cached_property
     def footage(self) -> Footage:
@@ -364,8 +372,9 @@ class Exported:
         times = _times(self.session, positions)
         last, at = -(2**63), 0
         for here, batch in chosen_batches(self.session, positions, self._columns):
-            for start in range(0, len(here), self._at_once):
-                rows = batch.slice(start, self._at_once)
+            at_once = _ROWS_WITH_MASKS if _has_masks(batch.column("detections")) else _ROWS_AT_ONCE
+            for start in range(0, len(here), at_once):
+                rows = batch.slice(start, at_once)
                 numbers = rows.column("frame").to_numpy()
                 if numbers[0] <= last or (np.diff(numbers) <= 0).any():
                     raise DamagedSessionError(
@@ -454,6 +463,15 @@ class Exported:
         if restore.null_count < len(restore):
             odd = sum('"results"' in text for text in restore.drop_null().to_pylist())
             self.losses.add("left out results that are not a list of detections", odd, "frame")
+
+
+def _has_masks(column: pa.ListArray) -> bool:
+    return _has_data(column.flatten())
+
+
+def _has_data(found: pa.StructArray) -> bool:
+    data = pc.struct_field(found, ["mask", "data"])
+    return bool(data.null_count < len(data))
 
 
 def has_box(found: pa.StructArray) -> _Array:

@@ -100,8 +100,10 @@ def corners_of(
     box: tuple[float, float, float, float], angle: float | None
 ) -> list[tuple[float, float]]:
     """Return the corners of a box that is turned by an angle about its centre, upper left first."""
-    region = Region(*box, angle if angle is not None and math.isfinite(angle) else 0.0)
-    return [(float(x), float(y)) for x, y in region.corners()]
+    if not angle or not math.isfinite(angle):
+        x_min, y_min, x_max, y_max = box
+        return [(x_min, y_min), (x_max, y_min), (x_max, y_max), (x_min, y_max)]
+    return [(float(x), float(y)) for x, y in Region(*box, angle).corners()]
 
 
 def _compressed(counts: list[int]) -> str:

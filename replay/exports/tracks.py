@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sqlite3
 import tempfile
@@ -11,11 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import numpy as np
+
 from dgrec.replay.exports.classes import Classes
-from dgrec.replay.exports.exported import Detection, Exported
+from dgrec.replay.exports.exported import Exported
 from dgrec.replay.exports.geometry import corners_of
 
 __all__ = ["Place", "Track", "Tracks"]
+
+_PLACE = ("x_min", "y_min", "x_max", "y_max", "angle", "score")
+_COLUMNS = ", ".join(("at", *_PLACE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +77,31 @@ class Tracks:
         run("PRAGMA journal_mode = OFF")
         run("PRAGMA synchronous = OFF")
         run("BEGIN")
-        run("CREATE TABLE place (track INTEGER, label TEXT, at INTEGER, value TEXT)")
-        rows: list[tuple[int | None, str, int, str]] = []
+        run(
+            "CREATE TABLE place (track INTEGER, label TEXT, at INTEGER, x_min REAL, y_min REAL, "
+            "x_max REAL, y_max REAL, angle REAL, score REAL)"
+        )
         first_us: int | None = None
-        for frame, at in exported.shown_frames():
-            self.frames, self.size = at + 1, frame.size
-            first_us = frame.time_us if first_us is None else first_us
-            self.last_us = frame.time_us - first_us
-            for each in frame.detections:
-                label = Classes.name(each.label, each.category_id)
-                self.labels[label] = None
-                rows.append((each.track_id, label, at, _packed(each)))
-            if len(rows) > 1000:
-                self._database.executemany("INSERT INTO place VALUES (?, ?, ?, ?)", rows)
-                rows.clear()
-        self._database.executemany("INSERT INTO place VALUES (?, ?, ?, ?)", rows)
+        for block, numbers in exported.shown_blocks():
+            shown = np.flatnonzero(numbers >= 0)
+            if not len(shown):
+                continue
+            last = int(shown[-1])
+            self.frames = int(numbers[last]) + 1
+            self.size = block.size(last)
+            first_us = int(block.times_us[shown[0]]) if first_us is None else first_us
+            self.last_us = int(block.times_us[last]) - first_us
+            names = map(Classes.name, *(block.values(name) for name in ("label", "category_id")))
+            rows = zip(
+                block.values("track_id"),
+                names,
+                numbers[block.row_of].tolist(),
+                *(block.values(name) for name in _PLACE),
+                strict=True,
+            )
+            kept = [row for row in rows if row[2] >= 0]
+            self.labels |= dict.fromkeys(row[1] for row in kept)
+            self._database.executemany("INSERT INTO place VALUES (?,?,?,?,?,?,?,?,?)", kept)
         run("CREATE INDEX by_track ON place (track)")
         changed = run(
             "SELECT count(*) FROM (SELECT 1 FROM place WHERE track IS NOT NULL GROUP BY track "
@@ -107,18 +121,16 @@ class Tracks:
                 "SELECT label FROM place WHERE track = ? ORDER BY rowid LIMIT 1", (track,)
             ).fetchone()[0]
             yield Track(track, label, self._places(track))
-        for label, at, value in run(
-            "SELECT label, at, value FROM place WHERE track IS NULL ORDER BY rowid"
-        ):
-            yield Track(None, label, iter([_unpacked(at, value)]))
+        for label, *place in run(f"SELECT label, {_COLUMNS} FROM place WHERE track IS NULL"):
+            yield Track(None, label, iter([_place(*place)]))
 
     def _places(self, track: int) -> Iterator[Place]:
         last = -1
-        for at, value in self._database.execute(
-            "SELECT at, value FROM place WHERE track = ? ORDER BY rowid", (track,)
+        for at, *place in self._database.execute(
+            f"SELECT {_COLUMNS} FROM place WHERE track = ? ORDER BY rowid", (track,)
         ):
             if at > last:
-                yield _unpacked(at, value)
+                yield _place(at, *place)
             last = max(last, at)
 
     def close(self) -> None:
@@ -132,11 +144,15 @@ class Tracks:
         self.close()
 
 
-def _packed(detection: Detection) -> str:
-    numbers = [*detection.box, detection.angle or 0.0, detection.score]
-    return json.dumps([n if n is None or math.isfinite(n) else 0.0 for n in numbers])
-
-
-def _unpacked(at: int, value: str) -> Place:
-    x_min, y_min, x_max, y_max, angle, score = json.loads(value)
-    return Place(at, (x_min, y_min, x_max, y_max), angle, score)
+def _place(
+    at: int,
+    x_min: float,
+    y_min: float,
+    x_max: float,
+    y_max: float,
+    angle: float | None,
+    score: float | None,
+) -> Place:
+    turned = angle if angle is not None and math.isfinite(angle) else 0.0
+    sure = score if score is not None and math.isfinite(score) else None
+    return Place(at, (x_min, y_min, x_max, y_max), turned, sure)

@@ -146,6 +146,7 @@ class _Topics:
         self, foxglove: Any, context: Any, exported: Exported, video: _Video | None
     ) -> None:
         self._foxglove, self._exported, self._video = foxglove, exported, video
+        self._labels: dict[tuple[str | None, int | None], tuple[Any, list[Any]]] = {}
         channels = foxglove.channels
         self._annotations = channels.ImageAnnotationsChannel("/annotations", context=context)
         self._metrics = foxglove.Channel("/metrics", schema=_SCHEMA, context=context)
@@ -176,14 +177,28 @@ class _Topics:
             )
             self._pictures.log(message, log_time=at_ns)
 
+    def _of_label(self, label: str | None, category_id: int | None) -> tuple[Any, list[Any]]:
+        """Return the colour of a label, and what says it in an annotation's metadata."""
+        found = self._labels.get((label, category_id))
+        if found is None:
+            messages = self._foxglove.messages
+            facts = (("label", label), ("category_id", category_id))
+            named = [
+                messages.KeyValuePair(key=key, value=str(value))
+                for key, value in facts
+                if value is not None
+            ]
+            found = self._labels[label, category_id] = _color(messages, label), named
+        return found
+
     def _annotation(self, frame: Frame, at_ns: int) -> Any:
         messages = self._foxglove.messages
         stamp = _stamp(self._foxglove, at_ns)
         points, texts = [], []
         for each in frame.detections:
-            color = _color(messages, each)
+            color, named = self._of_label(each.label, each.category_id)
             corners = corners_of(each.box, each.angle)
-            notes = [messages.KeyValuePair(key=key, value=value) for key, value in _facts(each)]
+            notes = [messages.KeyValuePair(key=key, value=value) for key, value in _numbers(each)]
             points.append(
                 messages.PointsAnnotation(
                     timestamp=stamp,
@@ -191,7 +206,7 @@ class _Topics:
                     points=[messages.Point2(x=x, y=y) for x, y in corners],
                     outline_color=color,
                     thickness=2.0,
-                    metadata=notes,
+                    metadata=named + notes,
                 )
             )
             if each.landmarks:
@@ -219,11 +234,13 @@ def _key_points(messages: Any, stamp: Any, color: Any, landmarks: list[dict[str,
     )
 
 
-def _facts(detection: Detection) -> Iterator[tuple[str, str]]:
-    for name in ("label", "category_id", "score", "track_id", "angle"):
-        value = getattr(detection, name)
-        if value is not None:
-            yield name, value if isinstance(value, str) else repr(value)
+def _numbers(detection: Detection) -> Iterator[tuple[str, str]]:
+    if detection.score is not None:
+        yield "score", repr(detection.score)
+    if detection.track_id is not None:
+        yield "track_id", str(detection.track_id)
+    if detection.angle is not None:
+        yield "angle", repr(detection.angle)
 
 
 def _caption(detection: Detection) -> str:
@@ -235,9 +252,9 @@ def _caption(detection: Detection) -> str:
     return " ".join(filter(None, words))
 
 
-def _color(messages: Any, detection: Detection) -> Any:
+def _color(messages: Any, label: str | None) -> Any:
     """Return the colour of a label: the same one in every frame and every export."""
-    number = zlib.crc32((detection.label or "").encode())
+    number = zlib.crc32((label or "").encode())
     hue = number % 360 / 60
     parts = [min(max(abs((hue + shift) % 6 - 3) - 1, 0.0), 1.0) for shift in (0, 4, 2)]
     red, green, blue = (0.25 + 0.75 * part for part in parts)

@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from configparser import ConfigParser
 from pathlib import Path
 
-from dgrec.replay.exports import Detection, Exported, Format, Frame, registered, session_name
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dgrec.replay.exports import Block, Exported, Format, registered, session_name
+from dgrec.replay.exports.formats.json_text import write_joined
 
 __all__ = ["MotResults", "MotSequence"]
 
 _HOLDS = frozenset({"score", "track_id", "float64"})
 
 
-def _box(detection: Detection) -> str:
-    x_min, y_min, x_max, y_max = detection.box
-    return f"{x_min!r},{y_min!r},{x_max - x_min!r},{y_max - y_min!r}"
+#: The ends of lines: no place in the world; visible altogether.
+_RESULT, _TRUTH = ",-1,-1,-1\n", ",1\n"
 
 
-def _score(detection: Detection) -> str:
-    return repr(1.0 if detection.score is None else detection.score)
+def _lines(block: Block, track: pa.Array, last: Iterable[pa.Array], end: str) -> pa.Array:
+    """Return lines ``frame,track,left,top,width,height,...`` of a block's detections."""
+    x_min, y_min, x_max, y_max = (
+        block.column(name) for name in ("x_min", "y_min", "x_max", "y_max")
+    )
+    box = [x_min, y_min, pc.subtract(x_max, x_min), pc.subtract(y_max, y_min)]
+    columns = [pa.array(block.row_of + block.first_index + 1), track, *box, *last]
+    found = [column.cast(pa.string()) for column in columns]
+    return pc.binary_join_element_wise(pc.binary_join_element_wise(*found, ","), end, "")
+
+
+def _score(block: Block) -> pa.Array:
+    """Return scores; 1 where there is none."""
+    score = block.column("score")
+    return pc.if_else(pc.fill_null(pc.is_finite(score), False), score, 1.0)
 
 
 @registered
@@ -32,11 +50,10 @@ class MotResults(Format):
     needs_track = True
 
     def write(self, exported: Exported, path: Path) -> None:
-        with path.open("w", encoding="ascii") as file:
-            for frame in exported.frames():
-                for each in frame.detections:
-                    place = f"{frame.index + 1},{each.track_id},{_box(each)}"
-                    file.write(f"{place},{_score(each)},-1,-1,-1\n")
+        with path.open("wb") as file:
+            for block in exported.blocks():
+                track = block.column("track_id")
+                write_joined(file, _lines(block, track, [_score(block)], _RESULT))
 
 
 @registered
@@ -59,24 +76,28 @@ class MotSequence(Format):
         classes = exported.classes(contiguous=True)
         (path / "gt").mkdir()
         (path / "det").mkdir()
-        last: Frame | None = None
+        frames, size = 0, (0, 0)
         with (
-            (path / "gt" / "gt.txt").open("w", encoding="ascii") as truth,
-            (path / "det" / "det.txt").open("w", encoding="ascii") as found,
+            (path / "gt" / "gt.txt").open("wb") as truth,
+            (path / "det" / "det.txt").open("wb") as found,
         ):
-            for frame in exported.frames():
-                last = frame
-                number = frame.index + 1
-                for each in frame.detections:
-                    found.write(f"{number},-1,{_box(each)},{_score(each)},-1,-1,-1\n")
-                    kind = classes.number(each.label, each.category_id) + 1
-                    if each.track_id is None:
-                        exported.losses.add("gt.txt cannot hold what has no track")
-                    else:
-                        truth.write(f"{number},{each.track_id},{_box(each)},1,{kind},1\n")
+            for block in exported.blocks():
+                frames = block.first_index + block.rows.num_rows
+                size = block.size(block.rows.num_rows - 1)
+                count = len(block.row_of)
+                none = pa.array(np.full(count, -1))
+                write_joined(found, _lines(block, none, [_score(block)], _RESULT))
+                kinds = map(
+                    classes.number, *(block.values(name) for name in ("label", "category_id"))
+                )
+                last = [pa.array(np.ones(count, np.int64)), pa.array([k + 1 for k in kinds])]
+                track = block.column("track_id")
+                # A line without a track is null.
+                write_joined(truth, _lines(block, track, last, _TRUTH).drop_null())
+                exported.losses.add("gt.txt cannot hold what has no track", track.null_count)
         names = "".join(f"{_line(name)}\n" for name in classes.names.values())
         (path / "gt" / "labels.txt").write_text(names, "utf-8")
-        _write_info(exported, path, last)
+        _write_info(exported, path, frames, size)
 
 
 def _line(name: str) -> str:
@@ -84,8 +105,7 @@ def _line(name: str) -> str:
     return " ".join(name.split()) or "object"
 
 
-def _write_info(exported: Exported, path: Path, last: Frame | None) -> None:
-    width, height = last.size if last is not None else (0, 0)
+def _write_info(exported: Exported, path: Path, frames: int, size: tuple[int, int]) -> None:
     suffix = exported.pictures.suffix if exported.pictures is not None else ".jpg"
     rate = max(1, round(exported.rate))
     if rate != exported.rate:
@@ -96,9 +116,9 @@ def _write_info(exported: Exported, path: Path, last: Frame | None) -> None:
         "name": _line(session_name(exported.session)),
         "imDir": "img1",
         "frameRate": str(rate),
-        "seqLength": str(0 if last is None else last.index + 1),
-        "imWidth": str(width),
-        "imHeight": str(height),
+        "seqLength": str(frames),
+        "imWidth": str(size[0]),
+        "imHeight": str(size[1]),
         "imExt": suffix,
     }
     with (path / "seqinfo.ini").open("w", encoding="utf-8") as file:
