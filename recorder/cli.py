@@ -40,6 +40,8 @@ _METAVARS: dict[Callable[[str], float], str] = {
 _OF_SOURCE = frozenset(
     {"max_frames", "duration", "fps", "every", "loop", "reconnect_for", "stall_timeout"}
 )
+#: Options that belong to --alert.
+_OF_ALERTS = frozenset({"only_on_alert", "before", "after"})
 
 
 def _recording_options(
@@ -164,16 +166,18 @@ def _recording_options(
     "--metrics",
     default="",
     metavar="[HOST:]PORT",
-    help="Serve figures for Prometheus at /metrics while recording (docs/publishing.md).",
+    help="Serve figures for Prometheus at /metrics while recording; ?cert=FILE&key=FILE behind it "
+    "for TLS (docs/publishing.md).",
 )
 @click.option("--publish-wait", is_flag=True, help="Wait for slow targets, where the source can.")
 @click.option(
     "--alert",
     "alerts",
     multiple=True,
-    metavar="NAME=RULE",
-    help='Report when a rule holds: "crowd=count(\'person\') >= 3 for 2s", "silent=missing 30s" '
-    "(docs/alerts.md). Repeatable. `dgrec alerts` tries rules on recordings.",
+    metavar="NAME=RULE|FILE.yaml",
+    help='Report when a rule holds: "crowd=count(\'person\') >= 3 for 2s", "silent=missing 30s", '
+    "or a file of EventDetector's events (docs/alerts.md). Repeatable. `dgrec alerts` tries rules "
+    "on recordings.",
 )
 @click.option(
     "--on-alert",
@@ -200,6 +204,7 @@ def record_command(
     from dgrec.recorder.command import run_record
     from dgrec.recorder.job import RecordRequest
     from dgrec.recorder.model import ModelRequest, parse_property
+    from dgrec.recorder.publishing import PublishRequest
 
     def take(kind: type) -> dict[str, Any]:
         return {each.name: given.pop(each.name) for each in fields(kind) if each.name in given}
@@ -211,6 +216,7 @@ def record_command(
             options=options,
             model=model,
             analyzers=AnalyzerRequest(tracker, analyzer_functions),
+            publishing=PublishRequest(**take(PublishRequest)),
             **given,
         )
     except ConfigError as error:
@@ -284,7 +290,7 @@ def recover_command(journals: tuple[Path, ...], output: Path | None, keep: bool)
     show_default=True,
     help="With --replay: when pictures and results come.",
 )
-@partial(_recording_options, left_out=_OF_SOURCE)
+@partial(_recording_options, left_out=_OF_SOURCE | _OF_ALERTS)
 @click.option("--quiet", is_flag=True, help="Print nothing about the sessions.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run_command(

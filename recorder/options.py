@@ -45,6 +45,8 @@ QUANTITIES = {
     "keep_last": Quantity(parse_time, "1s"),
     "keep_total": Quantity(parse_size, "1MB"),
     "min_free": Quantity(parse_size, "1B"),
+    "before": Quantity(parse_time, "0s", "1d"),
+    "after": Quantity(parse_time, "0s", "1d"),
 }
 
 #: The options that are whole numbers.
@@ -77,6 +79,8 @@ VIDEO_OPTIONS = {
 #: How pictures are encoded if nothing else is asked for.
 DEFAULT_CODEC = "h264"
 DEFAULT_QUALITY = 70
+#: How much is kept before and after an alert if nothing else is asked for, in seconds.
+DEFAULT_AROUND_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,12 @@ HELP = {
     "out of the video, never their rows.  [default: block for files, leave-out for live sources]",
     "signals": "Log values of this machine once a second beside the frames: processor, memory, and "
     "temperatures where it has sensors (the view signals in SQL).",
+    "only_on_alert": "Keep nothing but the moments of alerts (--alert), each a part with its "
+    "video: NAME-0001.parquet, ... (docs/alerts.md).",
+    "before": "What is kept before an alert, from the last key frame at or before it.  "
+    "[default: 10s]",
+    "after": "What is kept after the end of an alert; another one within it prolongs it.  "
+    "[default: 10s]",
 }
 
 
@@ -178,6 +188,9 @@ class RecordingOptions:
     codec: str | None = None
     video_policy: VideoPolicy | None = None
     signals: SignalsChoice | None = None
+    only_on_alert: bool = False
+    before: float | None = None
+    after: float | None = None
 
     def __post_init__(self) -> None:
         for name, quantity in (QUANTITIES | COUNTS).items():
@@ -209,6 +222,11 @@ class RecordingOptions:
             raise ConfigError(
                 "--keep-last and --keep-total remove parts: say --split-every or --split-size, too"
             )
+        if self.only_on_alert and self.video in ("annotated", "both"):
+            raise ConfigError(
+                f"--only-on-alert keeps the pictures of the source, and replay draws the overlay: "
+                f"use --video raw, not {self.video}"
+            )
 
     def _shapes_video(self) -> bool:
         """Return whether a codec, a quality or a size is asked for, if only the usual one."""
@@ -229,6 +247,14 @@ class RecordingOptions:
         return getattr(self, name) is None and getattr(type(self), name) is None
 
     @property
+    def around_s(self) -> tuple[float, float]:
+        """How much is kept before and after an alert, in seconds."""
+        return (
+            DEFAULT_AROUND_S if self.before is None else float(self.before),
+            DEFAULT_AROUND_S if self.after is None else float(self.after),
+        )
+
+    @property
     def splitting(self) -> Splitting:
         return Splitting(
             self.split_every, self.split_size, Retention(self.keep_last, self.keep_total)
@@ -240,6 +266,10 @@ class RecordingOptions:
         options = {each.name: getattr(self, each.name) for each in fields(self)}
         options["codec"] = self.codec or DEFAULT_CODEC
         options["video_quality"] = self.video_quality or DEFAULT_QUALITY
+        if self.only_on_alert:
+            options["before"], options["after"] = self.around_s
+        else:
+            hidden.add("only_on_alert")
         return {k: v for k, v in options.items() if k not in hidden and v is not None}
 
 

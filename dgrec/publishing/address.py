@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from dgrec.credentials import redact, remember
 from dgrec.errors import ConfigError
+from dgrec.publishing.logins import Login, login_of
 
 if TYPE_CHECKING:
+    from dgrec.publishing.homeassistant import Device
     from dgrec.publishing.target import Target
 
-__all__ = ["STDOUT", "TargetAddress", "open_target", "parse_target"]
+__all__ = ["STDOUT", "TargetAddress", "check_discovery", "open_target", "parse_target"]
 
 #: The target that is standard output.
 STDOUT: Final = "-"
@@ -30,12 +32,9 @@ _OPTIONS: Final = {
     "mqtts": ("qos", "retain", "client_id", "ca", "cert", "key"),
     "http": (),
     "https": (),
-    "ws": ("origin",),
-    "sse": ("origin",),
+    "ws": ("origin", "cert", "key"),
+    "sse": ("origin", "cert", "key"),
 }
-#: Logins that are not written on a command line, where other users can see them.
-_USER_VARIABLE, _PASSWORD_VARIABLE = "DGREC_PUBLISH_USER", "DGREC_PUBLISH_PASSWORD"
-_TOKEN_VARIABLE = "DGREC_PUBLISH_TOKEN"
 
 
 @dataclass(frozen=True)
@@ -52,12 +51,12 @@ class TargetAddress:
 
     scheme: str
     given: str
-    path: str
+    path: str = field(repr=False)
     host: str = ""
     port: int = 0
-    user: str = ""
-    password: str = ""
-    token: str = ""
+    user: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
     options: Mapping[str, str] | None = None
 
     def option(self, name: str, default: str = "") -> str:
@@ -97,19 +96,28 @@ def parse_target(text: str) -> TargetAddress:
     if scheme in _SERVED:
         path = f"/{path or scheme}"
         _check_served(shown, parts.username, port, path)
+        if "key" in options and not options.get("cert"):
+            raise ConfigError(f"--publish {shown}: key belongs to cert: ws://HOST:PORT?cert=FILE")
     elif not is_web:
         _check_broker(shown, path, options)
+    login = Login() if scheme in _SERVED else login_of(host, port)
     return TargetAddress(
         scheme,
         shown,
         path,
         host,
         port,
-        unquote(parts.username or "") or os.environ.get(_USER_VARIABLE, ""),
-        unquote(parts.password or "") or os.environ.get(_PASSWORD_VARIABLE, ""),
-        os.environ.get(_TOKEN_VARIABLE, ""),
+        unquote(parts.username or "") or login.user,
+        unquote(parts.password or "") or login.password,
+        login.token,
         options,
     )
+
+
+def check_discovery(addresses: Sequence[TargetAddress]) -> None:
+    """Raise `ConfigError` unless a target is a broker (``--mqtt-discovery``)."""
+    if not any(address.scheme.startswith("mqtt") for address in addresses):
+        raise ConfigError("--mqtt-discovery needs a broker: --publish mqtt://HOST/TOPIC")
 
 
 def _check_broker(shown: str, topic: str, options: Mapping[str, str]) -> None:
@@ -132,6 +140,13 @@ def _check_served(shown: str, user: str | None, port: int, path: str) -> None:
     _check_names(shown, "path", path)
 
 
+def _topic(address: TargetAddress, names: Mapping[str, str]) -> str:
+    """Return a topic with its names filled in, which must not become patterns there."""
+    return address.path.format(
+        **{name: re.sub(r"[+#\0]", "_", value) for name, value in names.items()}
+    )
+
+
 def _check_names(shown: str, what: str, text: str) -> None:
     try:
         text.format(**dict.fromkeys(_NAMES, ""))
@@ -140,12 +155,19 @@ def _check_names(shown: str, what: str, text: str) -> None:
         raise ConfigError(f"--publish {shown}: names in a {what} are {known}") from None
 
 
-def open_target(address: TargetAddress, names: Mapping[str, str], *, waits: bool = False) -> Target:
+def open_target(
+    address: TargetAddress,
+    names: Mapping[str, str],
+    *,
+    waits: bool = False,
+    device: Device | None = None,
+) -> Target:
     """Return a target that takes messages; a server need not be there yet.
 
     Args:
         names: What names in a topic or path become: ``source``, ``session``.
         waits: Wait for slow clients of what is served here.
+        device: What a broker tells Home Assistant of the recording.
 
     Raises:
         OutputError: A file cannot be opened, or an address cannot be served.
@@ -158,7 +180,7 @@ def open_target(address: TargetAddress, names: Mapping[str, str], *, waits: bool
     if address.scheme.startswith("mqtt"):
         from dgrec.publishing.mqtt import Broker
 
-        return Broker(address, address.path.format(**names))
+        return Broker(address, _topic(address, names), device)
     if address.scheme in _SERVED:
         from dgrec.publishing.served import ServedTarget
 

@@ -10,12 +10,14 @@ import threading
 from collections.abc import Awaitable, Callable, Collection
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
+from weakref import WeakSet
 
 from aiohttp import web
 
 from dgrec.errors import OutputError
 from dgrec.serving.guard import Guard
+from dgrec.serving.tls import Certificate, Handshake
 from dgrec.terminal import echo
 
 __all__ = ["HEADERS", "Handler", "Route", "Server", "open_server"]
@@ -28,6 +30,8 @@ _MOST_CONNECTIONS: Final = 64
 _BACKLOG: Final = 256
 #: A connection is closed that has asked nothing for as long.
 _KEEPALIVE_S: Final = 15.0
+#: A connection is closed whose client has taken nothing of what was sent for as long.
+_UNTAKEN_S: Final = 30.0
 #: A refused connection is closed after as long, if its client does not close it.
 _REFUSED_S: Final = 1.0
 #: How long the end waits for requests that are being answered.
@@ -70,14 +74,19 @@ class Server:
         OutputError: The address cannot be served.
     """
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, certificate: Certificate | None = None) -> None:
         self.host, self.port = host, port
+        self.certificate = certificate
+        self._tls = None if certificate is None else certificate.context()
         self.users = 0
         self._has_said_token = False
         self._guard = Guard(host)
         self._socket = _listening(host, port)
         self._routes: dict[str, Route] = {}
         self._refused: set[asyncio.Transport] = set()
+        #: Connections whose TLS handshake has not ended.
+        self._handshakes: set[Handshake] = set()
+        self._below_tls: WeakSet[asyncio.Transport] = WeakSet()
         self._ready: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, name="dgrec-server", daemon=True)
         self._thread.start()
@@ -146,32 +155,43 @@ class Server:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
-        self._server = web.Server(
-            self._handle,
-            access_log=None,
-            logger=_LOGGER,
-            keepalive_timeout=_KEEPALIVE_S,
-            handler_cancellation=True,  # of a client that has left
-        )
+        # Cancelled are handlers of a client that has left.
+        self._server = web.Server(self._handle, handler_cancellation=True)
         self._listener = await self._loop.create_server(
             self._connection, sock=self._socket, backlog=_BACKLOG, start_serving=False
         )
         self._ready.set_result(None)
         await self._stopping.wait()
+        # Accept no more, and let those that were accepted become connections: asyncio fails on them
+        # when the listener is closed already.
+        self._loop.remove_reader(self._socket.fileno())
+        for _ in range(3):
+            await asyncio.sleep(0)
         self._listener.close()
         # Where a client reads nothing, what waits for it would keep its connection open.
         open_ = [each.transport for each in self._server.connections]
         await self._server.shutdown(_END_S)
-        for transport in [*open_, *self._refused]:
+        for transport in [*open_, *self._refused, *self._below_tls]:
             if transport is not None:
                 transport.abort()
         await asyncio.sleep(0)
 
     def _connection(self) -> asyncio.BaseProtocol:
         """Return the handler of a new connection."""
-        if len(self._server.connections) < _MOST_CONNECTIONS:
-            return self._server()
-        return _Refusal(self._refused)
+        if len(self._server.connections) + len(self._handshakes) >= _MOST_CONNECTIONS:
+            return _Refusal(self._refused)
+        if self._tls is not None:
+            return Handshake(self._tls, self._requests, self._handshakes, self._below_tls)
+        return self._requests()
+
+    def _requests(self) -> asyncio.Protocol:
+        return _Requests(
+            self._server,
+            loop=self._loop,
+            access_log=_LOGGER,
+            logger=_LOGGER,
+            keepalive_timeout=_KEEPALIVE_S,
+        )
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         # As it came: no other spelling of a path leads anywhere.
@@ -189,6 +209,15 @@ class Server:
                 return await route.handler(request)
         response.headers.update(HEADERS)
         response.force_close()
+        return response
+
+
+class _Requests(web.RequestHandler):
+    """The requests of a connection; what is not HTTP gets an answer with our headers, too."""
+
+    def handle_error(self, *given: Any, **named: Any) -> web.StreamResponse:
+        response = super().handle_error(*given, **named)
+        response.headers.update(HEADERS)
         return response
 
 
@@ -220,17 +249,25 @@ _lock = threading.Lock()
 _servers: dict[tuple[str, int], Server] = {}
 
 
-def open_server(host: str, port: int) -> Server:
+def open_server(host: str, port: int, certificate: Certificate | None = None) -> Server:
     """Return the server of an address, which others may have opened as well; it is to be closed.
 
+    Args:
+        certificate: For TLS.
+
     Raises:
-        OutputError: The address cannot be served.
+        ConfigError: The certificate cannot be used.
+        OutputError: The address cannot be served, or is served already with another certificate.
     """
     host = "127.0.0.1" if host == "localhost" else host
     with _lock:
         server = _servers.get((host, port))
         if server is None:
-            server = _servers[host, port] = Server(host, port)
+            server = _servers[host, port] = Server(host, port, certificate)
+        elif server.certificate != certificate:
+            raise OutputError(
+                f"{server.address} is served already with another certificate, or without one"
+            )
         server.users += 1
     return server
 
@@ -239,10 +276,15 @@ def _listening(host: str, port: int) -> socket.socket:
     shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family)
+        listening = socket.create_server((host, port), family=family)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise OutputError(
                 f"{shown}: the port is in use by another program; choose another port"
             ) from None
         raise OutputError(f"{shown}: cannot be served: {error.strerror or error}") from None
+    except ValueError:  # UnicodeError, of a name that there cannot be
+        raise OutputError(f"{shown}: is not an address to serve") from None
+    if option := getattr(socket, "TCP_USER_TIMEOUT", None):  # its connections inherit it
+        listening.setsockopt(socket.IPPROTO_TCP, option, round(_UNTAKEN_S * 1000))
+    return listening
