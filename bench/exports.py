@@ -108,6 +108,7 @@ def _datumaro(form: str) -> Callable[[_Results, Path], Callable[[], None]]:
             dm.DatasetItem(
                 id=f"frame-{number:06}" if form != "mot_seq_gt" else str(number + 1),
                 media=dm.Image.from_numpy(np.zeros((1, 1, 3), np.uint8), size=SIZE[::-1]),
+                subset="train" if form == "yolo_ultralytics" else None,
                 attributes={"frame": number},
                 annotations=[
                     dm.Bbox(

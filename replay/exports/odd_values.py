@@ -14,6 +14,13 @@ __all__ = ["with_odd_values"]
 
 #: Fields whose nearest values the typed columns have.
 _TYPED = frozenset({"bbox", "label", "category_id", "score", "angle", "track_id", "$hash"})
+_NO_POINT: dict[str, Any] = {
+    "label": None,
+    "category_id": None,
+    "score": None,
+    "landmark": [],
+    "connect": None,
+}
 _INT32 = range(-(2**31), 2**31)
 
 
@@ -26,12 +33,14 @@ def with_odd_values(found: pa.StructArray) -> pa.StructArray:
     Raises:
         DecodeError: ``extra`` is not JSON, or holds too much.
     """
-    extra = pc.struct_field(found, "extra")
-    if extra.null_count == len(extra):
+    extra, landmarks = (pc.struct_field(found, name) for name in ("extra", "landmarks"))
+    if extra.null_count == len(extra) and not landmarks.flatten().null_count:
         return found
-    landmarks = pc.struct_field(found, "landmarks")
     has_points = landmarks.is_valid().to_pylist()
-    points: list[Any] = landmarks.to_pylist()
+    points: list[Any] = [
+        each and [_NO_POINT if point is None else point for point in each]
+        for each in landmarks.to_pylist()
+    ]
     rest: list[str | None] = [None] * len(extra)
     for index, text in enumerate(extra.to_pylist()):
         if text is None:

@@ -12,6 +12,7 @@ from typing import Self
 
 import numpy as np
 
+from dgrec.errors import StorageError
 from dgrec.replay.exports.classes import Classes
 from dgrec.replay.exports.exported import Exported
 from dgrec.replay.exports.geometry import corners_of
@@ -68,6 +69,13 @@ class Tracks:
         self.labels: dict[str, None] = {}
         try:
             self._read(exported)
+        except sqlite3.OperationalError as error:
+            self.close()
+            folder = Path(self._file.name).parent
+            raise StorageError(
+                f"{folder}: a temporary file cannot be written: {error} "
+                "(TMPDIR names another folder)"
+            ) from None
         except BaseException:
             self.close()
             raise

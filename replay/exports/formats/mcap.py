@@ -6,7 +6,7 @@ import math
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from dgrec.replay.exports import (
     STAGE_COLUMNS,
@@ -61,14 +61,46 @@ class Mcap(Format):
             video = _video(exported, foxglove)
         options = foxglove.mcap.MCAPWriteOptions(profile="")
         context = foxglove.Context()
-        with (
-            path.open("wb") as file,
-            foxglove.open_mcap(file, context=context, writer_options=options) as writer,
-        ):
-            writer.write_metadata("dgrec", _description(exported))
-            topics = _Topics(foxglove, context, exported, video)
-            for frame in exported.frames():
-                topics.write(frame)
+        with path.open("wb") as file:
+            careful = _File(file)
+            with foxglove.open_mcap(careful, context=context, writer_options=options) as writer:
+                writer.write_metadata("dgrec", _description(exported))
+                topics = _Topics(foxglove, context, exported, video)
+                for frame in exported.frames():
+                    topics.write(frame)
+                    careful.check()
+            careful.check()
+
+
+class _File:
+    """A file that keeps its first error: Foxglove's writer prints errors, and goes on."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        if self._error is None:
+            try:
+                return self._file.write(data)
+            except OSError as error:
+                self._error = error
+        return len(data)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def flush(self) -> None:
+        if self._error is None:
+            try:
+                self._file.flush()
+            except OSError as error:
+                self._error = error
+
+    def check(self) -> None:
+        """Raise the first error."""
+        if self._error is not None:
+            raise self._error
 
 
 def _description(exported: Exported) -> dict[str, str]:

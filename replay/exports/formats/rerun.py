@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,10 @@ class Rerun(Format):
                 _Block(rerun, recording, exported, block).write(classes, stamps)
             infos = [(number, name) for number, name in classes.names.items()]
             recording.log("video", rerun.AnnotationContext(infos), static=True)
-            recording.flush()
+            try:
+                recording.flush()
+            except RuntimeError as error:  # it says nothing else of the file that it writes
+                raise OSError(errno.EIO, f"{error}; is the disk full?") from None
         finally:
             recording.disconnect()
 

@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+from dgrec import open as open_session
 from dgrec import sample
-from tests.factory import make_rows, write_session
-from tests.replay.exports.made import numbered, tracked
+from dgrec.errors import DgrecError
+from dgrec.replay.exports import load_formats
+from tests.factory import edited, make_rows, write_session
+from tests.replay.exports.made import numbered, tracked, with_points
 
 PAGE = Path(__file__).parents[3] / "docs" / "exports.md"
 
@@ -103,6 +106,28 @@ def test_what_cannot_be_done_is_one_line(
     assert sorted(each.name for each in tmp_path.iterdir()) == ["tracked.parquet"]
 
 
+def test_values_that_no_recorder_writes_end_no_format(tmp_path: Path) -> None:
+    """Nulls where dgrec writes none, as another tool may."""
+    path, _ = with_points(tmp_path)
+    with open_session(path) as session:
+        found = [session.row(i)["detections"] for i in range(len(session))]
+    found[0][0]["landmarks"] = [None, {"label": None, "landmark": None}]
+    found[1][0] = None
+    found[2][0]["x_min"] = None
+    found[3][0]["mask"] = {"x_min": None, "encoding": "bitmap:<f4", "data": b"", "width": 1}
+    found[4][0] = dict.fromkeys(found[4][0])
+    edited(path, {"detections": found, "width": [None] * 6, "height": [-5] * 6})
+    with open_session(path) as session:
+        refused = {}
+        for name in load_formats():
+            try:
+                session.export(tmp_path / name, name, images="none")
+            except DgrecError as error:
+                refused[name] = str(error)
+    assert all(name.startswith("yolo") for name in refused)
+    assert all("no recorded size" in reason for reason in refused.values())
+
+
 @pytest.mark.slow
 def test_the_recipes_run(
     dgrec: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -126,8 +151,6 @@ def test_the_recipes_run(
 
 
 def test_the_page_names_every_format_and_suffix() -> None:
-    from dgrec.replay.exports import load_formats
-
     text = PAGE.read_text("utf-8")
     for name, form in load_formats().items():
         for word in (name, *form.suffixes):
