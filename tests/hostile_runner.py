@@ -140,29 +140,6 @@ def _beside(path: Path, folder: Path) -> None:
     root.main(["query", str(folder), question], prog_name="dgrec")
 
 
-def _export(path: Path, folder: Path) -> None:
-    """Export to every format."""
-    import dgrec
-    from dgrec.errors import DgrecError
-    from dgrec.replay.exports import load_formats
-
-    try:
-        with dgrec.open(path) as session:
-            for name, form in load_formats().items():
-                images = "none" if "none" in form.pictures else None
-                try:
-                    report = session.export(folder / name, name, images=images, end="5")
-                    print(f"{name}: {report.detections} detections")
-                except DgrecError as error:
-                    print(f"{name}: {error!s:.300}".encode("ascii", "backslashreplace").decode())
-                    assert not (folder / name).exists(), name
-            # Nothing beside what was asked for.
-            assert {each.name for each in folder.iterdir()} <= set(load_formats())
-    except DgrecError as error:
-        print(f"Error: {error}".encode("ascii", "backslashreplace").decode())
-        raise SystemExit(error.exit_code) from None
-
-
 def _recover(path: Path, folder: Path) -> None:
     from dgrec.cli import root
 
@@ -202,7 +179,22 @@ COMMANDS: dict[str, Callable[[Path, Path], None]] = {
         "alerts", "{}", "--alert", "a=count() > 1 and best('face') > 0.1", "--alert", "b=missing 1s"
     ),
     "publish": _dgrec("publish", "{}", "--payload", "full", "--fast", "{out}/lines.jsonl"),
-    "export": _export,
+    **{
+        f"export {form}": _dgrec(
+            "export",
+            "{}",
+            "-q",
+            "--end",
+            "5",
+            "-o",
+            "{out}/x",
+            "--format",
+            form,
+            "--images",
+            "none",
+        )
+        for form in ("csv", "coco", "cvat", "mcap")
+    },
     "recover": _recover,
     "open": _library,
     "connect": _connect,

@@ -25,6 +25,7 @@ from dgrec.replay.exports.exported import (
     Exported,
     Frame,
     session_name,
+    utf8,
 )
 from dgrec.replay.exports.exporter import (
     ExportReport,
@@ -82,4 +83,5 @@ __all__ = [
     "registered",
     "session_name",
     "unchanged_video",
+    "utf8",
 ]

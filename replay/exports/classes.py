@@ -26,7 +26,7 @@ class Classes:
     def __init__(self, metadata: Mapping[str, Any], *, contiguous: bool) -> None:
         labels = metadata.get("model", {}).get("labels", {})
         known = sorted(
-            (int(key), str(label))
+            (int(key), str(label).encode("utf-8", "backslashreplace").decode("utf-8"))
             for key, label in labels.items()
             if str(key).isdecimal() and str(key).isascii() and len(str(key)) < 8
         )

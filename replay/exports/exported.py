@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from dgrec.replay.exports.selection import ExportOptions
     from dgrec.session import Session
 
-__all__ = ["EVERYTHING", "Block", "Detection", "Exported", "Frame", "session_name"]
+__all__ = ["EVERYTHING", "Block", "Detection", "Exported", "Frame", "session_name", "utf8"]
 
 _Array = np.ndarray[Any, Any]
 #: Rows whose detections are handled at once.
@@ -173,8 +173,13 @@ class Block:
 
 
 def session_name(session: Session) -> str:
-    """Return the name of a session's file, without suffix."""
-    return session.path.stem or "session"
+    """Return the name of a session's file, without suffix, as valid UTF-8."""
+    return utf8(session.path.stem) or "session"
+
+
+def utf8(value: object) -> str:
+    """Return a text that UTF-8 can hold: names of files and metadata may be anything."""
+    return str(value).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 class Exported:
@@ -404,7 +409,9 @@ class Exported:
         if not kept.all():
             found, row_of, index_of = found.filter(pa.array(kept)), row_of[kept], index_of[kept]
         try:
-            found = with_odd_values(found)
+            found = with_odd_values(
+                found, row_of.tolist(), keeps_extra="extra" in self._target.holds
+            )
         except DecodeError as error:
             first, last = rows.column("frame")[0], rows.column("frame")[rows.num_rows - 1]
             raise DecodeError(f"frames {first} to {last}: {error}") from None

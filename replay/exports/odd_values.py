@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -24,11 +25,18 @@ _NO_POINT: dict[str, Any] = {
 _INT32 = range(-(2**31), 2**31)
 
 
-def with_odd_values(found: pa.StructArray) -> pa.StructArray:
+def with_odd_values(
+    found: pa.StructArray, row_of: Sequence[int], *, keeps_extra: bool
+) -> pa.StructArray:
     """Return detections with all key points in ``landmarks``, and the rest in ``extra``.
 
     PySDK's key points at the edge of a picture are whole numbers, which the typed columns do not
     have. ``extra`` keeps what has no column: what analyzers and programs added.
+
+    Args:
+        found: The detections.
+        row_of: The row of each.
+        keeps_extra: Whether ``extra`` is exported; otherwise it only says where there is some.
 
     Raises:
         DecodeError: ``extra`` is not JSON, or holds too much.
@@ -42,10 +50,13 @@ def with_odd_values(found: pa.StructArray) -> pa.StructArray:
         for each in landmarks.to_pylist()
     ]
     rest: list[str | None] = [None] * len(extra)
+    row, allowance = -1, Allowance()
     for index, text in enumerate(extra.to_pylist()):
         if text is None:
             continue
-        values = parse_json(text, Allowance())
+        if row_of[index] != row:
+            row, allowance = row_of[index], Allowance()
+        values = parse_json(text, allowance)
         if not isinstance(values, dict):
             raise DecodeError("'extra' is not a JSON object")
         if not has_points[index]:
@@ -55,7 +66,7 @@ def with_odd_values(found: pa.StructArray) -> pa.StructArray:
                 del values["landmarks"]
         kept = {name: value for name, value in values.items() if name not in _TYPED}
         if kept:
-            rest[index] = json.dumps(kept)
+            rest[index] = json.dumps(kept) if keeps_extra else ""
     return _replaced(
         found,
         {

@@ -21,6 +21,7 @@ from dgrec.replay.exports import (
     masks_of,
     registered,
     session_name,
+    utf8,
 )
 from dgrec.replay.exports.formats.json_text import lists, objects, texts, write_joined
 from dgrec.units import and_more
@@ -163,7 +164,7 @@ class CocoInstances(Format):
         annotations = _Annotations(exported)
         with path.open("wb") as file, tempfile.TemporaryFile() as images:
             name = exported.metadata.get("name") or session_name(exported.session)
-            info = {"description": str(name), "contributor": "dgrec"}
+            info = {"description": utf8(name), "contributor": "dgrec"}
             file.write(f'{{"info":{json.dumps(info)},"licenses":[],\n"annotations":['.encode())
             _write_listed(file, self._annotations(exported, annotations, images))
             file.write(b'\n],\n"images":[')

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dgrec.replay.exports import Exported, Format, Losses, Place, Track, Tracks, registered
+from dgrec.replay.exports import Exported, Format, Losses, Place, Track, Tracks, registered, utf8
 from dgrec.replay.exports.formats.xml_text import quoted
 
 __all__ = ["LabelStudio"]
@@ -33,7 +33,7 @@ class LabelStudio(Format):
         with Tracks(exported) as tracks, (path / "tasks.json").open("w", encoding="utf-8") as file:
             head: dict[str, Any] = {"data": {"video": _video_name(exported)}}
             file.write(f"[{json.dumps(head)[:-1]}, ")
-            model = str(exported.metadata.get("model", {}).get("name") or "dgrec")
+            model = utf8(exported.metadata.get("model", {}).get("name") or "dgrec")
             file.write(f'"predictions": [{{"model_version": {json.dumps(model)}, "result": [')
             for number, track in enumerate(tracks):
                 file.write(",\n" if number else "\n")
@@ -45,7 +45,7 @@ class LabelStudio(Format):
 
 def _video_name(exported: Exported) -> str:
     path = exported.footage.path
-    return "video.mp4" if path is None else path.name
+    return "video.mp4" if path is None else utf8(path.name)
 
 
 def _region(

@@ -19,6 +19,7 @@ from dgrec.replay.exports import (
     corners_of,
     registered,
     session_name,
+    utf8,
 )
 from dgrec.replay.exports.formats.library import import_library
 
@@ -107,8 +108,8 @@ def _description(exported: Exported) -> dict[str, str]:
     model = exported.metadata.get("model", {})
     return {
         "session": session_name(exported.session),
-        "session_id": exported.session.id,
-        "model": str(model.get("name") or ""),
+        "session_id": utf8(exported.session.id),
+        "model": utf8(model.get("name") or ""),
     }
 
 

@@ -19,6 +19,7 @@ from dgrec.replay.exports import (
     frames_with_times,
     registered,
     session_name,
+    utf8,
 )
 from dgrec.version import __version__
 
@@ -120,4 +121,4 @@ def _attributes(values: dict[str, Any]) -> Iterator[dict[str, Any]]:
         elif isinstance(value, int):
             yield {"key": name, "value": {"intValue": str(value)}}
         elif value:
-            yield {"key": name, "value": {"stringValue": str(value)}}
+            yield {"key": name, "value": {"stringValue": utf8(value)}}

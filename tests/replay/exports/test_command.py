@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -16,7 +17,7 @@ from dgrec import open as open_session
 from dgrec import sample
 from dgrec.errors import DgrecError
 from dgrec.replay.exports import load_formats
-from tests.factory import edited, make_rows, write_session
+from tests.factory import edited, make_rows, new_metadata, write_session
 from tests.replay.exports.made import numbered, tracked, with_points
 
 PAGE = Path(__file__).parents[3] / "docs" / "exports.md"
@@ -126,6 +127,18 @@ def test_values_that_no_recorder_writes_end_no_format(tmp_path: Path) -> None:
                 refused[name] = str(error)
     assert all(name.startswith("yolo") for name in refused)
     assert all("no recorded size" in reason for reason in refused.values())
+
+
+def test_names_that_are_not_utf_8_end_no_format(tmp_path: Path) -> None:
+    name = os.fsdecode(b"n\xff")
+    metadata = new_metadata(name=name)
+    metadata["model"] |= {"name": "\ud800", "labels": {"0": "\udfff"}}
+    path = write_session(tmp_path / "s.parquet", make_rows(3))
+    path = edited(path, {}, **metadata).rename(tmp_path / f"{name}.parquet")
+    with open_session(path) as session:
+        for form in load_formats():
+            if form != "yolo-pose":  # there are no key points
+                session.export(tmp_path / form, form, images="none")
 
 
 @pytest.mark.slow
