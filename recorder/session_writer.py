@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dgrec.clock import Clock
 from dgrec.credentials import redact_text
-from dgrec.errors import DgrecError, OutputError, StorageError
+from dgrec.errors import ConfigError, DgrecError, OutputError, StorageError
 from dgrec.files import exists_already
 from dgrec.format import (
     AT_START,
@@ -46,6 +46,7 @@ from dgrec.recorder.writing import (
     NOTHING_EARLIER,
     Continuation,
     Earlier,
+    Moments,
     PartedJournal,
     RowWriter,
     recorded_videos,
@@ -76,6 +77,7 @@ class SessionWriter:
         sources: How many recordings this process writes at once.
         outputs: Outputs that get each frame and event as well.
         packets: The format of the source's packets, if they are kept as its raw video.
+        moments: The times of which parts are kept, if the options ask for that.
 
     Raises:
         ConfigError: The metadata cannot be recorded.
@@ -95,7 +97,10 @@ class SessionWriter:
         sources: int = 1,
         outputs: Sequence[OutputQueue] = (),
         packets: PacketFormat | None = None,
+        moments: Moments | None = None,
     ) -> None:
+        if options.keep_only is not None and moments is None:
+            raise ConfigError("keep_only: only `dgrec record` has rules of alerts (--alert)")
         self.options = options
         self.output = output
         self.progress = Progress()
@@ -124,7 +129,7 @@ class SessionWriter:
         }
         self._kinds = ResultKinds(result_type(self._metadata))
         self.outputs = outputs
-        self.video, self._journal = self._begin(video, overwrite)
+        self.video, self._journal = self._begin(video, overwrite, moments)
         self._writer = RowWriter(
             self._journal,
             policy=options.policy or "block",
@@ -143,9 +148,10 @@ class SessionWriter:
             check_output(self.output, overwrite, split=is_split)
             check_videos(self.output, video, overwrite, split=is_split)
 
-    def _begin(self, video: VideoOptions, overwrite: bool) -> tuple[VideoRecorder, PartedJournal]:
-        set_id = self._earlier.set_id or str(self._metadata["session_id"])
-        names = names_of(self.output, self.options.splitting, set_id)
+    def _begin(
+        self, video: VideoOptions, overwrite: bool, moments: Moments | None
+    ) -> tuple[VideoRecorder, PartedJournal]:
+        names = names_of(self.output, self.options.splitting, self.set_id)
         replaced = replaced_files(self.output) if overwrite else []
         if video.size is None:
             video = replace(video, aspect=pixel_aspect(self._metadata))
@@ -160,6 +166,7 @@ class SessionWriter:
             meter=self._meter,
             replaces=replaced,
             earlier=self._earlier,
+            moments=moments,
         )
         if not overwrite and names.path(journal.number).exists():
             # Another recording of this name was sealed since the check: its journal is gone, and
@@ -339,6 +346,11 @@ class SessionWriter:
         return self._is_closed
 
     @property
+    def set_id(self) -> str:
+        """The id of the recording, which its parts have in common."""
+        return self._earlier.set_id or str(self._metadata["session_id"])
+
+    @property
     def journal(self) -> Path:
         """The journal that is being written."""
         return self._journal.path
@@ -373,7 +385,7 @@ class SessionWriter:
     def notes(self) -> list[str]:
         """What the user should know about the parts and videos, a line each."""
         removed = self._journal.removed
-        kept = [f"Older parts removed, as asked for: {removed:,}."] if removed else []
+        kept = [f"Parts removed, as asked for: {removed:,}."] if removed else []
         return [*self.video.failures, *kept, *self._journal.notes]
 
     # --- inside ---

@@ -28,6 +28,7 @@ from dgrec.format.labels import (
 )
 from dgrec.format.masks import MaskMode, unpack_array
 from dgrec.format.metadata import (
+    RESTARTED,
     Event,
     Metadata,
     VideoEntry,
@@ -79,6 +80,7 @@ __all__ = [
     "unpack_array",
     "Durability",
     "Event",
+    "RESTARTED",
     "FLOATS",
     "Fingerprint",
     "FRAME_LABELS",
