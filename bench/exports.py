@@ -108,7 +108,8 @@ def _datumaro(form: str) -> Callable[[_Results, Path], Callable[[], None]]:
             dm.DatasetItem(
                 id=f"frame-{number:06}" if form != "mot_seq_gt" else str(number + 1),
                 media=dm.Image.from_numpy(np.zeros((1, 1, 3), np.uint8), size=SIZE[::-1]),
-                subset="train" if form == "yolo_ultralytics" else None,
+                # Its YOLO wants both.
+                subset=("train" if number % 5 else "val") if form == "yolo_ultralytics" else None,
                 attributes={"frame": number},
                 annotations=[
                     dm.Bbox(

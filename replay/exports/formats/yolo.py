@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import yaml
 
 from dgrec.errors import ConfigError
 from dgrec.replay.exports import (
+    Block,
     Classes,
-    Detection,
     Exported,
     Format,
     Frame,
@@ -23,6 +26,7 @@ from dgrec.replay.exports import (
 
 __all__ = ["Yolo", "YoloObb", "YoloPose", "YoloSegments"]
 
+_Array = np.ndarray[Any, Any]
 _HOLDS = frozenset({"label", "empty frames", "float64"})
 
 
@@ -54,16 +58,15 @@ class Yolo(Format):
         for split in exported.splits:
             (path / "labels" / (split or "train")).mkdir(parents=True, exist_ok=True)
             (path / "images" / (split or "train")).mkdir(parents=True, exist_ok=True)
-        for frame in exported.frames():
-            width, height = frame.size
-            if frame.detections and not (width and height):
-                raise ConfigError(
-                    f"frame {frame.number}: has no recorded size, of which YOLO's numbers are parts"
-                )
-            lines = self._lines(exported, classes, frame)
-            name = f"frame-{frame.number:06}.txt"
-            text = "".join(f"{line}\n" for line in lines)
-            (path / "labels" / (frame.split or "train") / name).write_text(text, "ascii")
+        for block in exported.blocks():
+            _check_sizes(block)
+            lines = self._lines(exported, classes, block)
+            folder = path / "labels" / (block.split or "train")
+            numbers = block.rows.column("frame").to_pylist()
+            bounds = np.searchsorted(block.row_of, np.arange(len(numbers) + 1)).tolist()
+            for number, first, end in zip(numbers, bounds[:-1], bounds[1:], strict=True):
+                text = "".join(line for line in lines[first:end] if line is not None)
+                (folder / f"frame-{number:06}.txt").write_text(text, "ascii")
         (path / "data.yaml").write_text(self._description(exported, classes), "utf-8")
 
     def _description(self, exported: Exported, classes: Classes) -> str:
@@ -84,36 +87,58 @@ class Yolo(Format):
         """Return what else the description of the data set needs."""
         return {}
 
-    def _lines(self, exported: Exported, classes: Classes, frame: Frame) -> list[str]:
-        """Return the lines of a frame's labels."""
-        return [
-            _line(classes, each, box)
-            for each in frame.detections
-            if (box := _box(exported, each, frame)) is not None
-        ]
+    def _lines(self, exported: Exported, classes: Classes, block: Block) -> list[str | None]:
+        """Return the line of each detection; None for one that is left out."""
+        boxes, is_there = _boxes(exported, block)
+        numbers = pa.array(_numbers(classes, block), pa.int64())
+        columns = [column.cast(pa.string()) for column in (numbers, *map(pa.array, boxes.T))]
+        lines = pc.binary_join_element_wise(*columns, " ")
+        lines = pc.if_else(pa.array(is_there), lines, pa.scalar(None, pa.string()))
+        found: list[str | None] = pc.binary_join_element_wise(lines, "\n", "").to_pylist()
+        return found
 
 
-def _line(classes: Classes, detection: Detection, numbers: Sequence[float]) -> str:
-    number = classes.number(detection.label, detection.category_id)
-    return " ".join([str(number), *map(repr, numbers)])
+def _check_sizes(block: Block) -> None:
+    """Refuse frames without a size, of which all numbers are parts.
+
+    Raises:
+        ConfigError: A frame with detections has none.
+    """
+    for row in np.unique(block.row_of).tolist():
+        if 0 in block.size(row):
+            number = block.rows.column("frame")[row]
+            raise ConfigError(
+                f"frame {number}: has no recorded size, of which YOLO's numbers are parts"
+            )
 
 
-def _box(exported: Exported, detection: Detection, frame: Frame) -> list[float] | None:
-    """Return centre and size as parts of the picture's; None if it is not in the picture."""
-    width, height = frame.size
-    x_min, x_max = (min(max(x, 0.0), width) for x in (detection.x_min, detection.x_max))
-    y_min, y_max = (min(max(y, 0.0), height) for y in (detection.y_min, detection.y_max))
-    if x_max <= x_min or y_max <= y_min:
-        exported.losses.add("left out boxes that are not in the picture")
-        return None
-    if (x_min, y_min, x_max, y_max) != detection.box:
-        exported.losses.add("cut boxes at the edge of the picture")
-    return [
-        (x_min + x_max) / 2 / width,
-        (y_min + y_max) / 2 / height,
-        (x_max - x_min) / width,
-        (y_max - y_min) / height,
-    ]
+def _numbers(classes: Classes, block: Block) -> list[int]:
+    return list(map(classes.number, block.values("label"), block.values("category_id")))
+
+
+def _line(number: int, values: Sequence[float]) -> str:
+    return " ".join([str(number), *map(repr, values)]) + "\n"
+
+
+def _boxes(exported: Exported, block: Block) -> tuple[_Array, _Array]:
+    """Return centre and size of each box as parts of the picture's; and which are in it."""
+    row_of = pa.array(block.row_of)
+    width, height = (
+        block.rows.column(name).take(row_of).to_numpy(zero_copy_only=False).astype(np.float64)
+        for name in ("width", "height")
+    )
+    x_min, y_min, x_max, y_max = (
+        block.column(name).to_numpy(zero_copy_only=False).astype(np.float64)
+        for name in ("x_min", "y_min", "x_max", "y_max")
+    )
+    left, right = np.clip(x_min, 0, width), np.clip(x_max, 0, width)
+    top, bottom = np.clip(y_min, 0, height), np.clip(y_max, 0, height)
+    is_there = (right > left) & (bottom > top)
+    is_cut = (left != x_min) | (right != x_max) | (top != y_min) | (bottom != y_max)
+    exported.losses.add("cut boxes at the edge of the picture", np.count_nonzero(is_there & is_cut))
+    exported.losses.add("left out boxes that are not in the picture", np.count_nonzero(~is_there))
+    centre = [(left + right) / 2 / width, (top + bottom) / 2 / height]
+    return np.stack([*centre, (right - left) / width, (bottom - top) / height], axis=1), is_there
 
 
 @registered
@@ -124,13 +149,14 @@ class YoloSegments(Yolo):
     title = "YOLO data set: outlines of masks"
     holds = _HOLDS | {"mask"}
 
-    def _lines(self, exported: Exported, classes: Classes, frame: Frame) -> list[str]:
-        masks = frame_masks(frame)
-        found = [
-            (each, _outline(exported, mask, frame))
-            for each, mask in zip(frame.detections, masks, strict=True)
-        ]
-        return [_line(classes, each, points) for each, points in found if points]
+    def _lines(self, exported: Exported, classes: Classes, block: Block) -> list[str | None]:
+        found: list[str | None] = []
+        for frame in block.frames():
+            for each, mask in zip(frame.detections, frame_masks(frame), strict=True):
+                points = _outline(exported, mask, frame)
+                number = classes.number(each.label, each.category_id)
+                found.append(_line(number, points) if points else None)
+        return found
 
 
 def _outline(exported: Exported, mask: Mask | None, frame: Frame) -> list[float]:
@@ -160,19 +186,25 @@ class YoloPose(Yolo):
             raise ConfigError("there are no key points for yolo-pose; --format yolo takes boxes")
         return {"kpt_shape": [self._points, 3]}
 
-    def _lines(self, exported: Exported, classes: Classes, frame: Frame) -> list[str]:
-        lines = []
-        for each in frame.detections:
-            points = each.landmarks
-            if points and self._points is None:
-                self._points = len(points)
-            if not points or len(points) != self._points:
-                exported.losses.add("left out what has no key points, or another number of them")
-                continue
-            box = _box(exported, each, frame)
-            if box is not None:
-                lines.append(_line(classes, each, [*box, *_places(points, frame)]))
-        return lines
+    def _lines(self, exported: Exported, classes: Classes, block: Block) -> list[str | None]:
+        boxes, is_there = _boxes(exported, block)
+        numbers = _numbers(classes, block)
+        found: list[str | None] = [None] * len(numbers)
+        index = -1
+        for frame in block.frames():
+            for each in frame.detections:
+                index += 1
+                points = each.landmarks
+                if points and self._points is None:
+                    self._points = len(points)
+                if not points or len(points) != self._points:
+                    exported.losses.add(
+                        "left out what has no key points, or another number of them"
+                    )
+                elif is_there[index]:
+                    values = [*boxes[index].tolist(), *_places(points, frame)]
+                    found[index] = _line(numbers[index], values)
+        return found
 
 
 def _places(points: list[dict[str, Any]], frame: Frame) -> list[float]:
@@ -196,14 +228,16 @@ class YoloObb(Yolo):
     title = "YOLO data set: turned boxes"
     holds = _HOLDS | {"angle"}
 
-    def _lines(self, exported: Exported, classes: Classes, frame: Frame) -> list[str]:
-        width, height = frame.size
-        lines = []
-        for each in frame.detections:
-            corners = corners_of(each.box, each.angle)
-            values = [part for x, y in corners for part in (x / width, y / height)]
-            if not all(0 <= value <= 1 for value in values):
-                exported.losses.add("left out turned boxes that reach over the picture's edge")
-                continue
-            lines.append(_line(classes, each, values))
-        return lines
+    def _lines(self, exported: Exported, classes: Classes, block: Block) -> list[str | None]:
+        found: list[str | None] = []
+        for frame in block.frames():
+            width, height = frame.size
+            for each in frame.detections:
+                corners = corners_of(each.box, each.angle)
+                values = [part for x, y in corners for part in (x / width, y / height)]
+                is_inside = all(0 <= value <= 1 for value in values)
+                number = classes.number(each.label, each.category_id)
+                found.append(_line(number, values) if is_inside else None)
+                if not is_inside:
+                    exported.losses.add("left out turned boxes that reach over the picture's edge")
+        return found
