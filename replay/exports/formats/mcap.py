@@ -230,13 +230,13 @@ class _Topics:
         points, texts = [], []
         for each in frame.detections:
             color, named = self._of_label(each.label, each.category_id)
-            corners = corners_of(each.box, each.angle)
+            corners = [messages.Point2(x=x, y=y) for x, y in corners_of(each.box, each.angle)]
             notes = [messages.KeyValuePair(key=key, value=value) for key, value in _numbers(each)]
             points.append(
                 messages.PointsAnnotation(
                     timestamp=stamp,
                     type=messages.PointsAnnotationType.LineLoop,
-                    points=[messages.Point2(x=x, y=y) for x, y in corners],
+                    points=corners,
                     outline_color=color,
                     thickness=2.0,
                     metadata=named + notes,
@@ -247,7 +247,7 @@ class _Topics:
             texts.append(
                 messages.TextAnnotation(
                     timestamp=stamp,
-                    position=messages.Point2(x=corners[0][0], y=corners[0][1]),
+                    position=corners[0],
                     text=_caption(each),
                     font_size=12.0,
                     text_color=color,
