@@ -6,6 +6,13 @@ from dgrec.format.casting import is_cast, with_columns
 from dgrec.format.checksums import Checksums, verify_checksums
 from dgrec.format.clips import Span, have_common_frames, original_of, recorded_spans
 from dgrec.format.decode import RestoredFrame, restore
+from dgrec.format.deliveries import (
+    Delivery,
+    deliveries_as_note,
+    delivery_ticks,
+    is_within,
+    merged_targets,
+)
 from dgrec.format.digest import (
     NO_FINGERPRINT,
     Fingerprint,
@@ -72,12 +79,11 @@ from dgrec.format.untrusted import Allowance, DecodeError, open_file, parse_json
 
 __all__ = [
     "AT_START",
+    "Allowance",
     "Checksums",
     "DETECTION",
-    "Allowance",
     "DecodeError",
-    "parse_json",
-    "unpack_array",
+    "Delivery",
     "Durability",
     "Event",
     "RESTARTED",
@@ -115,6 +121,8 @@ __all__ = [
     "as_note",
     "build_batch",
     "cuts_of",
+    "deliveries_as_note",
+    "delivery_ticks",
     "digest",
     "distance",
     "dumps",
@@ -128,14 +136,17 @@ __all__ = [
     "is_result",
     "is_stream_meta",
     "is_utf8",
+    "is_within",
     "json_values",
     "labels_of",
     "leaves_of",
     "loses_at_start",
+    "merged_targets",
     "metadata",
     "milliseconds",
     "open_file",
     "original_of",
+    "parse_json",
     "pixel_aspect",
     "recorded_spans",
     "restore",
@@ -149,6 +160,7 @@ __all__ = [
     "since_start",
     "source_size",
     "stage_values",
+    "unpack_array",
     "utc_ns",
     "utc_text",
     "uuid7",

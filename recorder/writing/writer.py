@@ -18,7 +18,7 @@ from collections.abc import Callable
 import numpy as np
 
 from dgrec.errors import DgrecError
-from dgrec.format import MOST_WITHOUT_ROW, Event, Metadata, Row, Signal
+from dgrec.format import MOST_WITHOUT_ROW, Delivery, Event, Metadata, Row, Signal
 from dgrec.recorder.options import QueuePolicy
 from dgrec.recorder.segments import PlacedRow, Segment
 from dgrec.recorder.writing.parts import PartedJournal
@@ -30,6 +30,8 @@ __all__ = ["FLUSH_BYTES", "FLUSH_SECONDS", "RowWriter"]
 FLUSH_SECONDS = 0.5
 FLUSH_BYTES = 1 << 20
 _MOST_SIGNALS = 1_000_000
+#: On a disk that hangs, later ones are forgotten: those messages are sent again, if asked for.
+_MOST_DELIVERIES = 1_000_000
 #: How long a result may be held before it is a row (`dgrec.recorder.held`), and a little more.
 _LONGEST_ON_ITS_WAY_NS = 400_000_000
 
@@ -73,6 +75,8 @@ class RowWriter:
         #: Appended to without the lock.
         self._signals: deque[Signal] = deque()
         self.lost_signals = 0
+        #: Appended to without the lock.
+        self._deliveries: deque[Delivery] = deque()
         self._changed = threading.Condition()
         self._closing = False
         self._error: DgrecError | None = None
@@ -123,6 +127,21 @@ class RowWriter:
             with self._changed:
                 self._changed.notify_all()
 
+    def deliver(self, delivery: Delivery) -> None:
+        """Keep what a target has taken. Any thread may call this; `write_deliveries` writes what
+        comes after the end.
+        """
+        if len(self._deliveries) < _MOST_DELIVERIES:
+            self._deliveries.append(delivery)
+            if self._idle:
+                with self._changed:
+                    self._changed.notify_all()
+
+    def write_deliveries(self) -> None:
+        """Write what targets have taken since; after `close`, in one thread."""
+        if deliveries := self._take_deliveries():
+            self.journal.write([], deliveries=deliveries)
+
     def close(self) -> None:
         """Write the waiting rows, and stop the thread."""
         with self._changed:
@@ -134,6 +153,7 @@ class RowWriter:
 
     def end(self, closing: Metadata) -> None:
         """Write the journal's end, after `close`."""
+        self.write_deliveries()
         self.journal.end(closing)
 
     def _drop_oldest(self, newest: Row) -> Row:
@@ -168,9 +188,11 @@ class RowWriter:
         try:
             while True:
                 rows, events, signals, last = self._next_batch()
-                if rows or events or signals:
+                # After the rows: nearly always, those of this batch are among them.
+                deliveries = self._take_deliveries()
+                if rows or events or signals or deliveries:
                     rows, signals = _placed(rows, signals)
-                    self.journal.write(rows, events, signals)
+                    self.journal.write(rows, events, signals, deliveries)
                     self._look_at_disk()
                 if last:
                     return
@@ -218,11 +240,16 @@ class RowWriter:
         self._signals.extendleft(reversed(newer))
         return taken
 
+    def _take_deliveries(self) -> list[Delivery]:
+        return [self._deliveries.popleft() for _ in range(len(self._deliveries))]
+
     def _next_batch(self) -> tuple[list[PlacedRow], list[Event], list[Signal], bool]:
         """Wait until a flush is due; return what it writes, and whether it is the last."""
         with self._changed:
             self._idle = True
-            while not (self._rows or self._events or self._signals or self._closing):
+            while not (self._rows or self._events or self._signals or self._deliveries):
+                if self._closing:
+                    break
                 self._changed.wait()
             self._idle = False
             due = time.monotonic() + (0 if self._per_frame else FLUSH_SECONDS)

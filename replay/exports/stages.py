@@ -18,6 +18,7 @@ STAGE_COLUMNS = (
     "inference_ms",
     "postprocess_ms",
     "recorder_ms",
+    "published_ms",
     "dropped_before",
     "skipped_before",
 )
@@ -50,6 +51,8 @@ class FrameTimes:
     read: Slice | None
     stages: tuple[Slice, ...]
     recorder: Slice | None
+    #: From the result until the slowest target had taken the frame.
+    publishing: Slice | None
 
 
 def frames_with_times(exported: Exported) -> Iterator[FrameTimes]:
@@ -77,13 +80,18 @@ def frame_times(frame: Frame) -> FrameTimes | None:
             begin = max(start, until - duration)
             stages.insert(0, Slice(name, begin, until))
             until = begin
-    read, recorder = (_nanoseconds(row[name]) for name in ("read_ms", "recorder_ms"))
+    read, recorder, published = (
+        _nanoseconds(row[name]) for name in ("read_ms", "recorder_ms", "published_ms")
+    )
     return FrameTimes(
         frame,
         Slice(f"frame {frame.number}", start, end),
         None if not read or read > start else Slice("read", start - read, start),
         tuple(stages),
         None if not recorder else Slice("recorder", end, end + recorder),
+        None
+        if not published or start + published <= end
+        else Slice("publishing", end, start + published),
     )
 
 

@@ -93,7 +93,7 @@ def _spans(session_id: str, times: FrameTimes) -> Iterator[dict[str, Any]]:
         "dgrec.skipped_before": row["skipped_before"],
     }
     yield _span(trace, root, "", Slice("frame", times.whole.start_ns, times.whole.end_ns), notes)
-    found = [times.read, *times.stages, times.recorder]
+    found = [times.read, *times.stages, times.recorder, times.publishing]
     for number, stage in enumerate(stage for stage in found if stage is not None):
         own = f"{(int(root, 16) + number + 1) % 2**64:016x}"
         yield _span(trace, own, root, stage, {})

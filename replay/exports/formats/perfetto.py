@@ -173,8 +173,9 @@ class _Trace:
 
 def _counters(times: FrameTimes, lost: int) -> Iterator[tuple[str, float]]:
     frame = times.frame
-    if frame.row["latency_ms"] is not None:
-        yield "latency_ms", frame.row["latency_ms"]
+    for name in ("latency_ms", "published_ms"):
+        if frame.row[name] is not None:
+            yield name, frame.row[name]
     yield "detections", len(frame.detections)
     yield "dropped", lost
     for name, value in frame.row["timing"] or ():

@@ -23,6 +23,7 @@ def _uneven(folder: Path) -> tuple[Path, list[dict[str, Any]]]:
     rows = uneven_rows(40)
     rows[9] = rows[9]._replace(signals=[Signal("rpm", rows[9].completed_ns, 1200.5)])
     path = write_session(folder / "s.parquet", rows)
+    edited(path, {"published_ms": [500.0 if i % 2 else None for i in range(40)]})
     with dgrec.open(path) as session:
         return path, [session.row(position) for position in range(len(session))]
 
@@ -95,6 +96,7 @@ def test_a_trace_has_every_frame_and_stage_in_its_place(tmp_path: Path) -> None:
         len(row["detections"]) for row in rows
     ]
     assert counters["dropped"][-1][1] == sum(row["dropped_before"] for row in rows)
+    assert [value for _, value in counters["published_ms"]] == [500.0] * 20
     assert counters["signal rpm"] == [(_ns(rows[9]["completed_at"]), 1200.5)]
     assert report.frames == 40
     (clocks,) = [packet.clock_snapshot for packet in trace.packet if packet.clock_snapshot.clocks]
@@ -138,7 +140,11 @@ def test_spans_have_every_frame_and_stage(tmp_path: Path) -> None:
         assert notes["dgrec.detections"].int_value == len(row["detections"])
         children = {each.name: each for each in spans if each.parent_span_id == span.span_id}
         there = [name for name in STAGES if row[f"{name}_ms"] is not None]
-        assert set(children) == {*there, "read", "recorder"}
+        published = [] if row["published_ms"] is None else ["publishing"]
+        assert set(children) == {*there, *published, "read", "recorder"}
+        for name in published:
+            taken = children[name].end_time_unix_nano - span.start_time_unix_nano
+            assert taken == 500_000_000
         assert {each.trace_id for each in children.values()} == {span.trace_id}
         for name in there:
             one = children[name]
