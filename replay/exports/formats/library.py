@@ -10,8 +10,13 @@ from dgrec.errors import ConfigError
 __all__ = ["import_library"]
 
 
-def import_library(module: str, form: str) -> Any:
+def import_library(module: str, form: str, extra: str = "exports") -> Any:
     """Import a module of another tool's library.
+
+    Args:
+        module: Its name.
+        form: The format that needs it.
+        extra: What installs it.
 
     Raises:
         ConfigError: It is not installed.
@@ -20,5 +25,5 @@ def import_library(module: str, form: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise ConfigError(
-            f"{form}: a library is missing ({error}); install it with pip install 'dgrec[exports]'"
+            f"{form}: a library is missing ({error}); install it with pip install 'dgrec[{extra}]'"
         ) from None

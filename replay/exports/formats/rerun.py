@@ -49,7 +49,7 @@ class Rerun(Format):
     has_pictures_inside = True
 
     def write(self, exported: Exported, path: Path) -> None:
-        rerun = import_library("rerun", self.name)
+        rerun = import_library("rerun", self.name, extra="rerun")
         stamps: np.ndarray[Any, Any] | None = None
         # Not the session's id: two exports of it are two recordings.
         recording = rerun.RecordingStream("dgrec")

@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -127,6 +128,22 @@ def test_values_that_no_recorder_writes_end_no_format(tmp_path: Path) -> None:
                 refused[name] = str(error)
     assert all(name.startswith("yolo") for name in refused)
     assert all("no recorded size" in reason for reason in refused.values())
+
+
+def test_a_missing_library_is_one_line(
+    dgrec: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, _ = tracked(tmp_path)
+    for output, module, extra in (
+        ("s.mcap", "foxglove", "exports"),
+        ("s.pftrace", "perfetto.trace_builder.proto_builder", "exports"),
+        ("s.rrd", "rerun", "rerun"),
+    ):
+        monkeypatch.setitem(sys.modules, module, None)
+        done = dgrec("export", path, "-o", tmp_path / output)
+        assert done.exit_code == 1
+        assert f"pip install 'dgrec[{extra}]'" in done.stderr
+        assert not (tmp_path / output).exists()
 
 
 def test_names_that_are_not_utf_8_end_no_format(tmp_path: Path) -> None:
