@@ -284,6 +284,11 @@ class Exported:
         Raises:
             ConfigError: The recording is in parts, with a video each.
         """
+        if self.pictures is None and len(self.footage.parts) > 1:
+            raise ConfigError(
+                f"{self.session.path}: each of its parts has a video of its own; export the parts "
+                "one by one, or pictures with --images jpg"
+            )
         if self.pictures is None and self.footage.path is None:
             lacking = self.footage.lacking
             self.notes.append(f"{lacking}: frames are numbered as they were recorded")
@@ -304,17 +309,8 @@ class Exported:
 
     @functools.cached_property
     def footage(self) -> Footage:
-        """The video whose frames the numbers of `shown_frames` are.
-
-        Raises:
-            ConfigError: The recording is in parts, with a video each.
-        """
+        """The video whose frames the numbers of `shown_blocks` are."""
         found = find_footage(self.session, self.video)
-        if len(found.parts) > 1:
-            raise ConfigError(
-                f"{self.session.path}: each of its parts has a video of its own; export the parts "
-                "one by one, or pictures with --images jpg"
-            )
         if found.note and found.path is not None:
             self.notes.append(found.note)
         return found

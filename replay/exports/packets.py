@@ -101,6 +101,8 @@ def unchanged_video(exported: Exported) -> Path:
     footage = exported.footage
     if footage.path is None:
         raise UnsuitableVideoError(footage.lacking)
+    if len(footage.parts) > 1:
+        raise UnsuitableVideoError("each part of the recording has a video of its own")
     if footage.changed or footage.loops or footage.named:
         raise UnsuitableVideoError(f"{footage.path.name} is not one file as it was recorded")
     return footage.path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -15,8 +16,9 @@ import numpy as np
 import pytest
 
 import dgrec
+from dgrec.errors import DgrecError
 from dgrec.format import Row
-from tests.factory import edited, make_detection, make_row, new_metadata, write_session
+from tests.factory import CAMERA, edited, make_detection, make_row, new_metadata, write_session
 from tests.replay.clips import file_source, number_in, numbered_results, write_clip
 from tests.replay.exports.made import NUMBERED, detections, numbered, tracked, with_points
 from tests.waiting import PATIENCE_S
@@ -257,6 +259,44 @@ def test_a_video_whose_frames_are_at_other_times_is_not_trusted(tmp_path: Path) 
             assert any("frames at other times" in note for note in report.notes)
             assert report.pictures > 0
     assert "/video" not in _messages(tmp_path / "s.mcap")
+
+
+def _camera_in_parts(folder: Path) -> Path:
+    """Write a recording of a camera in two parts, each with its own video."""
+    for number in (1, 2):
+        first = 5 * (number - 1)
+        video = write_clip(folder / f"day-{number:04}.mp4", 5, first=first, b_frames=0)
+        entry = {
+            "kind": "raw",
+            "file": video.name,
+            "size": video.stat().st_size,
+            "sha256": hashlib.sha256(video.read_bytes()).hexdigest(),
+            "frames": 5,
+        }
+        rows = [make_row(first + i, width=288, height=144, video_frame=i) for i in range(5)]
+        path = write_session(folder / f"day-{number:04}.parquet", rows, new_metadata(source=CAMERA))
+        part = {"number": number, "set_id": "x", "first_frame": first}
+        edited(path, {"frame": range(first, first + 5)}, part=part, video=[entry])
+    return folder / "day.parquet"
+
+
+def test_each_part_of_a_recording_has_its_own_video(tmp_path: Path) -> None:
+    path = _camera_in_parts(tmp_path)
+    with dgrec.open(path) as session:
+        for output in ("s.mcap", "s.rrd"):
+            report = session.export(tmp_path / output)
+            assert report.pictures == 10
+            assert "each part of the recording has a video of its own" in report.notes[-1]
+        with pytest.raises(DgrecError, match="one by one"):
+            session.export(tmp_path / "s.xml")
+        session.export(tmp_path / "s.xml", images="jpg")
+    found = [bytes(message.data) for _, message in _messages(tmp_path / "s.mcap")["/image"]]
+    pictures = [cv2.imdecode(np.frombuffer(data, np.uint8), 1) for data in found]
+    assert [number_in(each) for each in pictures] == list(range(10))
+    with dgrec.open(tmp_path / "day-0002.parquet") as session:
+        assert session.export(tmp_path / "part.mcap").notes == []
+    packets = [message for _, message in _messages(tmp_path / "part.mcap")["/video"]]
+    assert _decoded(packets) == list(range(5, 10))
 
 
 def test_hostile_values_are_left_out_or_kept_as_text(tmp_path: Path) -> None:
