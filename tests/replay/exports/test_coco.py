@@ -26,6 +26,7 @@ def _coco(path: Path, output: Path) -> COCO:
     return COCO(str(output))
 
 
+@pytest.mark.slow
 def test_boxes_labels_and_scores_come_back(tmp_path: Path) -> None:
     path, rows = tracked(tmp_path)
     coco = _coco(path, tmp_path / "coco.json")
@@ -44,6 +45,7 @@ def test_boxes_labels_and_scores_come_back(tmp_path: Path) -> None:
         assert coco.cats[found["category_id"]]["name"] == each["label"]
 
 
+@pytest.mark.slow
 def test_results_are_a_perfect_score_against_the_instances(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

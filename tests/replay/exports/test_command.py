@@ -24,6 +24,7 @@ from tests.replay.exports.made import numbered, tracked, with_points
 PAGE = Path(__file__).parents[3] / "docs" / "exports.md"
 
 
+@pytest.mark.slow
 def test_an_export_says_what_was_written_and_what_was_lost(
     dgrec: Callable[..., Result], tmp_path: Path
 ) -> None:
@@ -39,6 +40,7 @@ def test_an_export_says_what_was_written_and_what_was_lost(
     assert quiet.stdout == ""
 
 
+@pytest.mark.slow
 def test_options_reach_the_export(dgrec: Callable[..., Result], tmp_path: Path) -> None:
     path = numbered(tmp_path)
     done = dgrec(
@@ -77,6 +79,7 @@ def test_a_folder_of_sessions_keeps_its_names(dgrec: Callable[..., Result], tmp_
     assert len(done.stderr.strip().splitlines()) <= 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -108,6 +111,7 @@ def test_what_cannot_be_done_is_one_line(
     assert sorted(each.name for each in tmp_path.iterdir()) == ["tracked.parquet"]
 
 
+@pytest.mark.slow
 def test_values_that_no_recorder_writes_end_no_format(tmp_path: Path) -> None:
     """Nulls where dgrec writes none, as another tool may."""
     path, _ = with_points(tmp_path)
@@ -146,6 +150,7 @@ def test_a_missing_library_is_one_line(
         assert not (tmp_path / output).exists()
 
 
+@pytest.mark.slow
 def test_names_that_are_not_utf_8_end_no_format(tmp_path: Path) -> None:
     name = os.fsdecode(b"n\xff")
     metadata = new_metadata(name=name)

@@ -69,6 +69,7 @@ def test_rows_come_back_exactly(form: str, tmp_path: Path) -> None:
     assert [row["captured_at"] for row in values] == [times[row["frame"]] for row in values]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", READERS)
 def test_odd_labels_and_values_stay_in_their_place(form: str, tmp_path: Path) -> None:
     labels = ['a "quoted", one', "two\nlines", "\x1b[31m\x00", "\u202emirror", "", "ok"]
@@ -93,6 +94,7 @@ def test_odd_labels_and_values_stay_in_their_place(form: str, tmp_path: Path) ->
     assert (json.loads(extra) if isinstance(extra, str) else extra) == {"note": {"a": 1}}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_masks_and_key_points_are_in_every_row(tmp_path: Path) -> None:
     path, rows = with_masks(tmp_path)

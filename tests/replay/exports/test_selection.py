@@ -30,6 +30,7 @@ def _export(path: Path, output: Path, *form: str, **options: Any) -> list[dict[s
     return _rows(output)
 
 
+@pytest.mark.slow
 def test_options_choose_frames_and_detections(tmp_path: Path) -> None:
     path, rows = tracked(tmp_path)
     everything = [(i, each) for i, row in enumerate(rows) for each in row.results]
@@ -84,6 +85,7 @@ def _burnt(path: Path) -> int:
     return number_in(image)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["jpg", "png"])
 def test_pictures_are_those_of_their_boxes(kind: str, tmp_path: Path) -> None:
     path = numbered(tmp_path)
@@ -114,6 +116,7 @@ def test_frames_without_pictures_are_left_out_and_counted(tmp_path: Path) -> Non
     assert any("1 recorded frame has no pixels" in note for note in report.notes)
 
 
+@pytest.mark.slow
 def test_what_is_redacted_is_covered_in_every_picture(tmp_path: Path) -> None:
     path = numbered(tmp_path)
     with dgrec.open(path) as session:

@@ -121,6 +121,7 @@ def _otlp(path: Path) -> list[Any]:
     return spans
 
 
+@pytest.mark.slow
 def test_spans_have_every_frame_and_stage(tmp_path: Path) -> None:
     path, rows = _uneven(tmp_path)
     with dgrec.open(path) as session:
