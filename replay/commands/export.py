@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from dgrec.errors import ConfigError, DgrecError
 from dgrec.options import NamedPath, Parsed
-from dgrec.replay.options import POSITION, FiniteRange, say_damage, video_option
+from dgrec.replay.options import POSITION, say_damage, video_option
 from dgrec.terminal import echo
 
 if TYPE_CHECKING:
@@ -21,6 +23,16 @@ _NAMES = (
     "coco coco-results csv cvat jsonl label-studio mcap mot mot-results otel parquet-flat perfetto "
     "rrd supervision-json yolo yolo-obb yolo-pose yolo-seg"
 ).split()
+
+
+def _number(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ConfigError(f"{text!r} is not a finite number")
+    return number
 
 
 def _split(text: str) -> Any:
@@ -49,7 +61,8 @@ def _split(text: str) -> Any:
     "--format",
     "form",
     type=click.Choice(_NAMES),
-    help="[default: what the suffix of --output says]",
+    metavar="NAME",
+    help=f"{', '.join(_NAMES)}.  [default: what the suffix of --output says]",
 )
 @click.option(
     "--all",
@@ -73,12 +86,10 @@ def _split(text: str) -> Any:
     "--start", type=POSITION, metavar="POSITION", help="First frame: 300, 12.5s, 00:01:30 or UTC."
 )
 @click.option("--end", type=POSITION, metavar="POSITION", help="Frame to stop before.")
-@click.option(
-    "--every", type=click.IntRange(1), default=1, metavar="N", help="One of N frames.  [default: 1]"
-)
+@click.option("--every", type=click.IntRange(1), default=1, metavar="N", help="One of N frames.")
 @click.option(
     "--min-score",
-    type=FiniteRange(),
+    type=Parsed(_number),
     metavar="SCORE",
     help="Only detections of this score or more.",
 )
@@ -117,7 +128,6 @@ def export_command(
 
     What the format cannot hold is reported on stderr, with how much of it there was.
     """
-    from dgrec.errors import ConfigError
     from dgrec.replay.exports import ExportOptions, format_of
 
     chosen["redact"] = tuple(chosen["redact"])
@@ -184,7 +194,6 @@ def _export_all(
     quiet: bool,
 ) -> None:
     """Export several sessions into a folder."""
-    from dgrec.errors import ConfigError, DgrecError
     from dgrec.replay.exports import export_session, member_outputs
     from dgrec.session import open_sessions
 

@@ -4,6 +4,7 @@
 exporter        writes the files of an export, and reports what was written
 exported        which frames and detections of a session are exported
 selection       the options that choose them
+block           some frames and their detections, as columns and as Python values
 classes         numbers for labels
 odd_values      values that only JSON holds, back in their columns
 stages          when each stage of a frame was
@@ -17,16 +18,9 @@ formats/        the formats, a file for each, with what several of them need
 ==============  ================================================================
 """
 
+from dgrec.replay.exports.block import Block, Detection, Frame
 from dgrec.replay.exports.classes import Classes
-from dgrec.replay.exports.exported import (
-    EVERYTHING,
-    Block,
-    Detection,
-    Exported,
-    Frame,
-    session_name,
-    utf8,
-)
+from dgrec.replay.exports.exported import EVERYTHING, Exported, session_name, utf8
 from dgrec.replay.exports.exporter import (
     ExportReport,
     export,

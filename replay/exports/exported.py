@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +15,7 @@ import pyarrow.compute as pc
 from dgrec.errors import ConfigError, DamagedSessionError
 from dgrec.footage import Footage, chosen_batches, column_values, find_footage, session_times
 from dgrec.format import DecodeError, with_columns
+from dgrec.replay.exports.block import CORNERS, FIELDS, Block, Frame, has_mask_data
 from dgrec.replay.exports.classes import Classes
 from dgrec.replay.exports.losses import Losses
 from dgrec.replay.exports.odd_values import with_odd_values
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from dgrec.replay.exports.selection import ExportOptions
     from dgrec.session import Session
 
-__all__ = ["EVERYTHING", "Block", "Detection", "Exported", "Frame", "session_name", "utf8"]
+__all__ = ["EVERYTHING", "Exported", "session_name", "utf8"]
 
 _Array = np.ndarray[Any, Any]
 #: Rows whose detections are handled at once.
@@ -37,8 +37,6 @@ _ROWS_WITH_MASKS = 64
 #: Coordinates beyond this, in pixels, are no place in a picture.
 _FARTHEST = 1e7
 _ELEMENT = "detections.list.element."
-_CORNERS = ("x_min", "y_min", "x_max", "y_max")
-_FIELDS = ("label", "category_id", "score", *_CORNERS, "angle", "track_id", "landmarks", "extra")
 _FRAME_COLUMNS = (
     "frame source_frame media_time_s captured_at completed_at latency_ms width height video_frame"
 ).split()
@@ -54,122 +52,6 @@ LOSSES = {
 }
 #: What a format that holds everything of a frame holds.
 EVERYTHING = frozenset((*LOSSES, "empty frames", "float64"))
-
-
-class Detection(NamedTuple):
-    """A detection: the fields of docs/format.md, None where it has none."""
-
-    #: Its place among all of its frame, from 0.
-    place: int
-    label: str | None
-    category_id: int | None
-    score: float | None
-    x_min: float
-    y_min: float
-    x_max: float
-    y_max: float
-    angle: float | None
-    track_id: int | None
-    landmarks: list[dict[str, Any]] | None
-    extra: str | None
-    mask: Mapping[str, Any] | None
-
-    @property
-    def box(self) -> tuple[float, float, float, float]:
-        return self.x_min, self.y_min, self.x_max, self.y_max
-
-
-@dataclass(slots=True)
-class Frame:
-    """A frame that is exported."""
-
-    #: Its number in the session.
-    number: int
-    #: Its place among all frames of the export (or split), from 0.
-    index: int
-    #: Its place in the session, from 0.
-    position: int
-    #: Microseconds since the session's first frame, on its time line.
-    time_us: int
-    #: The columns of the row, without the nested ones; stamps are microseconds since 1970.
-    row: dict[str, Any]
-    detections: list[Detection]
-    split: str = ""
-    #: The name of its picture, relative to the output's folder.
-    picture: str | None = None
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height in pixels; 0 where they are unknown."""
-        return max(self.row["width"] or 0, 0), max(self.row["height"] or 0, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Some frames, and their detections as columns."""
-
-    split: str
-    #: Place of the first frame among all of its split, from 0.
-    first_index: int
-    #: Positions in the session, and times in microseconds since its first frame.
-    positions: _Array
-    times_us: _Array
-    #: The columns of frames.
-    rows: pa.RecordBatch
-    #: The names of their pictures, if there are any.
-    pictures: list[str | None]
-    #: The detections that are exported, one after the other.
-    detections: pa.StructArray
-    #: For each of them: its frame's place in ``rows``, and its own place in its frame.
-    row_of: _Array
-    index_of: _Array
-
-    def column(self, name: str) -> pa.Array:
-        """Return a field of all detections."""
-        return pc.struct_field(self.detections, name)
-
-    def values(self, name: str) -> list[Any]:
-        """Return a field of all detections in Python values."""
-        return _values(self.column(name))
-
-    def size(self, row: int) -> tuple[int, int]:
-        """Return width and height of a frame in pixels; 0 where they are unknown."""
-        width, height = (self.rows.column(name)[row].as_py() for name in ("width", "height"))
-        return max(width or 0, 0), max(height or 0, 0)
-
-    @property
-    def has_masks(self) -> bool:
-        """Whether a detection has a mask, which the format can hold."""
-        return _has_data(self.detections)
-
-    def frames(self) -> Iterator[Frame]:
-        """Yield the frames in Python values."""
-        names = [name for name in self.rows.schema.names if name not in ("detections", "restore")]
-        columns = [_values(self.rows.column(name)) for name in names]
-        detections = self._detections()
-        places = np.arange(self.rows.num_rows)
-        ends = np.searchsorted(self.row_of, places, side="right").tolist()
-        first = 0
-        for place, values in enumerate(zip(*columns, strict=True)):
-            row = dict(zip(names, values, strict=True))
-            yield Frame(
-                row["frame"],
-                self.first_index + place,
-                int(self.positions[place]),
-                int(self.times_us[place]),
-                row,
-                detections[first : ends[place]],
-                self.split,
-                self.pictures[place],
-            )
-            first = ends[place]
-
-    def _detections(self) -> list[Detection]:
-        mask: list[Any] = [None] * len(self.detections)
-        if self.has_masks:
-            mask = self.column("mask").to_pylist()
-        columns = [self.values(name) for name in _FIELDS]
-        return list(map(Detection, self.index_of.tolist(), *columns, mask))
 
 
 def session_name(session: Session) -> str:
@@ -231,7 +113,7 @@ class Exported:
             self._columns.append("detections")
         else:
             # Masks are most of a file; whether there is one is known from its encoding.
-            self._columns += [_ELEMENT + name for name in _FIELDS]
+            self._columns += [_ELEMENT + name for name in FIELDS]
             self._columns += [_ELEMENT + "mask.encoding"]
 
     def __len__(self) -> int:
@@ -348,7 +230,7 @@ class Exported:
 
     @property
     def video_rate(self) -> float:
-        """Frames a second of what the numbers of `shown_frames` count."""
+        """Frames a second of what the numbers of `shown_blocks` count."""
         rate = self.metadata.get("source", {}).get("fps")
         if self.pictures is None and isinstance(rate, int | float) and 0.1 <= rate <= 1000:
             return float(rate)
@@ -455,7 +337,7 @@ class Exported:
             empty = rows.num_rows - len(np.unique(row_of))
             self.losses.add(f"{name} cannot hold frames without detections", empty, "frame")
         if "float64" not in holds:
-            corners = [column_values(pc.struct_field(found, name))[0] for name in _CORNERS]
+            corners = [column_values(pc.struct_field(found, name))[0] for name in CORNERS]
             with np.errstate(over="ignore"):
                 rounded = [corner != corner.astype(np.float32) for corner in corners]
             self.losses.add(
@@ -469,18 +351,13 @@ class Exported:
 
 
 def _has_masks(column: pa.ListArray) -> bool:
-    return _has_data(column.flatten())
-
-
-def _has_data(found: pa.StructArray) -> bool:
-    data = pc.struct_field(found, ["mask", "data"])
-    return bool(data.null_count < len(data))
+    return has_mask_data(column.flatten())
 
 
 def has_box(found: pa.StructArray) -> _Array:
     """Return which detections have a box that can be in a picture."""
     is_there = np.ones(len(found), bool)
-    for name in _CORNERS:
+    for name in CORNERS:
         value, is_valid = column_values(pc.struct_field(found, name))
         with np.errstate(invalid="ignore"):
             is_there &= is_valid & (np.abs(value) <= _FARTHEST)
@@ -495,13 +372,3 @@ def _times(session: Session, positions: _Array) -> _Array:
         found.append(times[positions[here] - start])
         start += len(times)
     return np.concatenate([np.zeros(0, np.int64), *found])
-
-
-def _values(column: pa.Array) -> list[Any]:
-    if pa.types.is_timestamp(column.type):
-        column = column.cast(pa.int64())
-    if pa.types.is_floating(column.type) and not column.null_count:
-        values: list[Any] = column.to_numpy(zero_copy_only=False).tolist()
-        return values
-    objects: list[Any] = column.to_pylist()
-    return objects

@@ -13,7 +13,7 @@ from dgrec.format import Allowance, DecodeError, unpack_array
 from dgrec.replay.drawing import Region
 
 if TYPE_CHECKING:
-    from dgrec.replay.exports.exported import Block, Frame
+    from dgrec.replay.exports.block import Block, Frame
 
 __all__ = ["Mask", "corners_of", "frame_masks", "masks_of"]
 

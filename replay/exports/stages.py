@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dgrec.replay.exports.exported import Exported, Frame
+    from dgrec.replay.exports.block import Frame
+    from dgrec.replay.exports.exported import Exported
 
 __all__ = ["STAGE_COLUMNS", "FrameTimes", "Slice", "frame_times", "frames_with_times"]
 
