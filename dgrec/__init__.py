@@ -2,8 +2,9 @@
 
 `Recorder` writes a session, and an `Output` watches it. `open` opens a session, `open_sessions`
 many, and `connect` connects to them with SQL. `compare` compares recordings, `accuracy` one with
-ground truth, and `import_` makes sessions of what other programs found. The other public names are
-classes that these return, and errors. The command ``dgrec`` records cameras and replays sessions.
+ground truth; `export` writes them for other tools, and `import_` makes sessions of what those
+found. The other public names are classes that these return, and errors. The command ``dgrec``
+records cameras and replays sessions.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ __all__ = [
     "camera",
     "compare",
     "connect",
+    "export",
     "import_",
     "model",
     "open",
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
     from dgrec.imports import import_
     from dgrec.recorder.outputs import Output
     from dgrec.recorder.program import Recorder, predict_stream
+    from dgrec.replay.exports import export
     from dgrec.session import RecordedResult, Session, connect, open_sessions
     from dgrec.session import open_session as open
     from dgrec.stand_in import camera, model
@@ -88,6 +91,7 @@ _HOMES = {
     "camera": ("dgrec.stand_in", "camera"),
     "compare": ("dgrec.comparison", "compare"),
     "connect": ("dgrec.session", "connect"),
+    "export": ("dgrec.replay.exports", "export"),
     "import_": ("dgrec.imports", "import_"),
     "model": ("dgrec.stand_in", "model"),
     "open": ("dgrec.session", "open_session"),

@@ -16,6 +16,7 @@ from dgrec.replay.commands.analyze import analyze_command
 from dgrec.replay.commands.clip import clip_command
 from dgrec.replay.commands.compare import compare_command
 from dgrec.replay.commands.imports import import_command, merge_command
+from dgrec.replay.commands.export import export_command
 from dgrec.replay.commands.publish import publish_command
 from dgrec.replay.commands.query import query_command
 from dgrec.replay.commands.replay import replay_command
@@ -176,6 +177,7 @@ def _found(paths: tuple[Path, ...]) -> tuple[list[Path], bool]:
 COMMANDS: tuple[click.Command, ...] = (
     replay_command,
     clip_command,
+    export_command,
     analyze_command,
     query_command,
     stats_command,

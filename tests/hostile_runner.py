@@ -180,6 +180,22 @@ COMMANDS: dict[str, Callable[[Path, Path], None]] = {
         "alerts", "{}", "--alert", "a=count() > 1 and best('face') > 0.1", "--alert", "b=missing 1s"
     ),
     "publish": _dgrec("publish", "{}", "--payload", "full", "--fast", "{out}/lines.jsonl"),
+    **{
+        f"export {form}": _dgrec(
+            "export",
+            "{}",
+            "-q",
+            "--end",
+            "5",
+            "-o",
+            "{out}/x",
+            "--format",
+            form,
+            "--images",
+            "none",
+        )
+        for form in ("csv", "coco", "cvat", "mcap")
+    },
     "recover": _recover,
     "open": _library,
     "connect": _connect,

@@ -90,6 +90,10 @@ _COMMANDS = (
     "whatif",
     "alerts",
     "publish",
+    "export csv",
+    "export coco",
+    "export cvat",
+    "export mcap",
     "recover",
     "open",
     "connect",
@@ -127,7 +131,7 @@ def test_no_file_ends_a_command_in_another_way(cases: dict[str, Path]) -> None:
 def test_every_command_that_reads_is_swept() -> None:
     names = {name.split()[0] for name in COMMANDS}
     commands = {"list", "info", "verify", "stats", "query", "compare", "report", "replay", "clip"}
-    commands |= {"whatif", "alerts", "publish"}
+    commands |= {"whatif", "alerts", "publish", "export"}
     assert commands | {"recover", "open"} <= names
 
 

@@ -33,7 +33,7 @@ from dgrec.format.labels import (
     labels_of,
     rows_with_labels,
 )
-from dgrec.format.masks import MaskMode
+from dgrec.format.masks import MaskMode, unpack_array
 from dgrec.format.metadata import (
     RESTARTED,
     Event,
@@ -83,7 +83,7 @@ from dgrec.format.totals import (
     loses_at_start,
     since_start,
 )
-from dgrec.format.untrusted import Allowance, DecodeError, open_file
+from dgrec.format.untrusted import Allowance, DecodeError, open_file, parse_json
 
 __all__ = [
     "AT_START",
@@ -156,6 +156,7 @@ __all__ = [
     "milliseconds",
     "open_file",
     "original_of",
+    "parse_json",
     "pixel_aspect",
     "recorded_spans",
     "restore",
@@ -169,6 +170,7 @@ __all__ = [
     "since_start",
     "source_size",
     "stage_values",
+    "unpack_array",
     "utc_ns",
     "utc_text",
     "uuid7",

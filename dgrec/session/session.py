@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import operator
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast, overload
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from dgrec.analyzers import Notice
     from dgrec.footage import Pixels
+    from dgrec.replay.exports import ExportReport
 
 __all__ = ["Session", "open_session"]
 
@@ -352,6 +354,23 @@ class Session:
         from dgrec.footage import Pixels, find_footage
 
         return Pixels(find_footage(self, Path(video) if video else None, annotated=annotated))
+
+    def export(self, output: str | Path, format: str | None = None, **options: Any) -> ExportReport:
+        """Export this session in a format of other tools.
+
+        The arguments are those of `dgrec.export`.
+
+        Example:
+            >>> import dgrec
+            >>> with dgrec.open("session.parquet") as session:
+            ...     session.export("faces.json", "coco").detections
+            426
+        """
+        # By name, as dgrec's own door does: replay stands on a higher floor.
+        report: ExportReport = import_module("dgrec.replay.exports").export(
+            self, output, format, **options
+        )
+        return report
 
     # --- SQL ---
 
