@@ -104,9 +104,11 @@ class Splitting:
     every_s: float | None = None
     size: int | None = None
     keep: Retention = field(default_factory=Retention)
+    #: Each moment of an alert is a part.
+    by_alert: bool = False
 
     def __bool__(self) -> bool:
-        return self.every_s is not None or self.size is not None
+        return self.every_s is not None or self.size is not None or self.by_alert
 
 
 #: What `dgrec record --help` says of each of the `RecordingOptions`.
@@ -257,7 +259,10 @@ class RecordingOptions:
     @property
     def splitting(self) -> Splitting:
         return Splitting(
-            self.split_every, self.split_size, Retention(self.keep_last, self.keep_total)
+            self.split_every,
+            self.split_size,
+            Retention(self.keep_last, self.keep_total),
+            self.only_on_alert,
         )
 
     def recorded(self, *, with_video: bool) -> dict[str, Any]:

@@ -38,10 +38,19 @@ from dgrec.recorder.outputs import OutputQueue
 from dgrec.recorder.progress import Progress
 from dgrec.recorder.result_kinds import ResultKinds
 from dgrec.recorder.results import added_attributes, snapshot
-from dgrec.recorder.segments import names_of
+from dgrec.recorder.ring import Ring
+from dgrec.recorder.ring_writer import RingWriter, judges_of
+from dgrec.recorder.segments import Names, Segment, names_of
 from dgrec.recorder.signals import late_interrupt
 from dgrec.recorder.sources import Frame
-from dgrec.recorder.video import VideoOptions, VideoRecorder, video_options
+from dgrec.recorder.video import (
+    NO_VIDEO,
+    EncodedFormat,
+    VideoOptions,
+    VideoPlace,
+    VideoRecorder,
+    video_options,
+)
 from dgrec.recorder.writing import (
     NOTHING_EARLIER,
     Continuation,
@@ -113,6 +122,9 @@ class SessionWriter:
         self._meter = MachineMeter(sources)
         self._machine: Metadata = {}
         video = replace(video_options(options), packets=packets)
+        #: Whether the pixels of frames are encoded.
+        self.encodes = bool(video.kinds) and packets is None
+        judges = judges_of(outputs) if options.only_on_alert else []
         self._check_names(video, overwrite)
         self._metadata = {
             **metadata_module.new(self.output.stem, self._clock.now_ns()),
@@ -120,16 +132,22 @@ class SessionWriter:
             "options": options.recorded(with_video=bool(video.kinds)),
             **metadata_module.given(metadata or {}),
         }
+        if video.size is None:
+            video = replace(video, aspect=pixel_aspect(self._metadata))
         self._kinds = ResultKinds(result_type(self._metadata))
         self.outputs = outputs
         self.video, self._journal = self._begin(video, overwrite)
         self._writer = RowWriter(
             self._journal,
-            policy=options.policy or "block",
+            # The ring waits, not the recording.
+            policy="block" if options.only_on_alert else options.policy or "block",
             min_free=options.min_free,
             reserve=lambda: self.video.needed_bytes,
             alarm=self._raise_alarm,
         )
+        self._ring = self._begin_ring(video, judges) if judges else None
+        #: What takes events and values.
+        self.intake = self._ring or self._writer
         for queue in self.outputs:
             queue.output.watch(self)
             queue.start(self._metadata)
@@ -145,9 +163,11 @@ class SessionWriter:
         set_id = self._earlier.set_id or str(self._metadata["session_id"])
         names = names_of(self.output, self.options.splitting, set_id)
         replaced = replaced_files(self.output) if overwrite else []
-        if video.size is None:
-            video = replace(video, aspect=pixel_aspect(self._metadata))
         old_videos = [file for path in replaced for file in recorded_videos(path)]
+        if self.options.only_on_alert and video.kinds:
+            # What the ring holds is written as it is, and waits for the disk.
+            packets = video.packets or EncodedFormat.of(video)
+            video = replace(video, packets=packets, policy="block")
         recorder = VideoRecorder(video, names, old_videos)
         journal = PartedJournal(
             names,
@@ -167,6 +187,19 @@ class SessionWriter:
             raise exists_already(self.output)
         return recorder, journal
 
+    def _begin_ring(self, video: VideoOptions, judges: list[OutputQueue]) -> RingWriter:
+        before_s, after_s = self.options.around_s
+        return RingWriter(
+            Ring(before_s, after_s, has_video=bool(video.kinds)),
+            self._writer,
+            self.video,
+            judges=judges,
+            clock=self._clock,
+            policy=self.options.policy or "block",
+            encoder=VideoRecorder(video, Names(self.output)) if self.encodes else None,
+            alarm=self._raise_alarm,
+        )
+
     # --- recording ---
 
     def record(
@@ -181,11 +214,10 @@ class SessionWriter:
         """
         # Before there is a picture of it: it may fail.
         attributes = added_attributes(result, self._journal.losses)
-        segment = self._journal.cutter.segment_of(completed_ns)
-        if self.video.options.packets is not None:
-            place = self.video.keep(segment, frame.packets, frame.packet)
-        else:
-            place = self.video.add(segment, frame.image, result, frame.captured_ns)
+        segment, place = None, NO_VIDEO
+        if self._ring is None:
+            segment = self._journal.cutter.segment_of(completed_ns)
+            place = self._place(segment, frame, result)
         kind = self._kinds.of(result)
         conversion = result_values.sampled_conversion(result) if kind.is_class_map else None
         media_time_s = self._continuation.media_time_s(frame.media_time_s, frame.captured_ns)
@@ -217,13 +249,21 @@ class SessionWriter:
         )
         if not self.progress.frames and (gap := self._earlier.gap(row)):
             self._keep(gap)
-        self._writer.put(row, segment)
+        if segment is not None:
+            self._writer.put(row, segment)
+        elif self._ring is not None:
+            self._ring.put(row, frame)
         count = len(row.results) if isinstance(row.results, list) else 0
         self.progress.add(row.captured_ns, completed_ns, count, has_latency=row.is_capture_known)
         for queue in self.outputs:
             queue.put_frame(row, result)
         self._carried_ns = self._clock.now_ns() - now
         return row
+
+    def _place(self, segment: Segment, frame: Frame, result: Any) -> VideoPlace:
+        if self.video.options.packets is not None:
+            return self.video.keep(segment, frame.packets, frame.packet)
+        return self.video.add(segment, frame.image, result, frame.captured_ns)
 
     def hold(self, frame: Frame, result: Any, completed_ns: int) -> None:
         """Record a result once its program asks for the next one, or after a while.
@@ -281,7 +321,7 @@ class SessionWriter:
         """Record a value over time. Any thread may call this."""
         if self._is_closed or self._alarm_reason or self._process != os.getpid():
             self._check_open()
-        self._writer.log(signal)
+        self.intake.log(signal)
 
     def lose_signals(self, count: int) -> None:
         """Count values that were logged, and not kept until there was a session."""
@@ -350,7 +390,7 @@ class SessionWriter:
     @property
     def dropped(self) -> int:
         """Rows that were dropped because the disk was too slow."""
-        return self._writer.dropped
+        return self.intake.dropped
 
     @property
     def dropped_at_start(self) -> int:
@@ -369,7 +409,7 @@ class SessionWriter:
         """What the user should know about the parts and videos, a line each."""
         removed = self._journal.removed
         kept = [f"Older parts removed, as asked for: {removed:,}."] if removed else []
-        return [*self.video.failures, *kept, *self._journal.notes]
+        return [*self.video.failures, *self.intake.notes, *kept, *self._journal.notes]
 
     # --- inside ---
 
@@ -390,7 +430,7 @@ class SessionWriter:
         self.alarm(reason)
 
     def _keep(self, event: Event) -> None:
-        self._writer.note(event)
+        self.intake.note(event)
         for queue in self.outputs:
             queue.put_event(event)
 
@@ -400,7 +440,7 @@ class SessionWriter:
                 if queue.output.adds_events:
                     queue.close()
             try:
-                self._writer.close()
+                self.intake.close()
             finally:
                 self.video.close()
             for queue in self.outputs:  # what they missed goes into the metadata
@@ -420,7 +460,7 @@ class SessionWriter:
         totals = {
             "frames": journal.frames,
             "detections": journal.detections,
-            **ending.counts.totals(self.progress.frames, self.dropped),
+            **ending.counts.totals(self.progress.frames, self.intake.left_out, self.dropped),
             "flushes": journal.flushes,
             "clock_drift_ms": round(self._clock.drift_ns() / 1e6, 3),
         }

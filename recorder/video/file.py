@@ -191,7 +191,7 @@ class KeptVideo(VideoFile):
     _failing = "keeping the source's packets"
 
     def __init__(self, path: Path, known: PacketFormat) -> None:
-        super().__init__(path, "raw", known.name, known.size)
+        super().__init__(path, "raw", known.name, known.size if any(known.size) else None)
         self.format = known
 
     def write(self, packets: Sequence[TimedPacket]) -> None:

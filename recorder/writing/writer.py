@@ -65,6 +65,10 @@ class RowWriter:
         self._reserve = reserve
         self._alarm = alarm
         self.dropped = 0
+        #: Only where moments of alerts are kept: see `RingWriter`.
+        self.left_out = 0
+        self.moments: int | None = None
+        self.notes: list[str] = []
         self._policy = policy
         self._capacity = capacity
         self._per_frame = journal.durability == "frame"
@@ -75,6 +79,8 @@ class RowWriter:
         self.lost_signals = 0
         self._changed = threading.Condition()
         self._closing = False
+        #: The segment that begins before it has rows.
+        self._cut_to: Segment | None = None
         self._error: DgrecError | None = None
         #: Segment of the row that was taken last.
         self._last_segment: Segment | None = None
@@ -132,6 +138,19 @@ class RowWriter:
         if self._error is not None:
             raise self._error
 
+    def cut(self, segment: Segment) -> None:
+        """Write the waiting rows and begin a segment, whose rows come later; wait for that.
+
+        Only for the thread that calls `put`.
+        """
+        with self._changed:
+            self._cut_to = segment
+            self._changed.notify_all()
+            while self._cut_to is not None and self._error is None:
+                self._changed.wait()
+            if self._error is not None:
+                raise self._error
+
     def end(self, closing: Metadata) -> None:
         """Write the journal's end, after `close`."""
         self.journal.end(closing)
@@ -172,6 +191,8 @@ class RowWriter:
                     rows, signals = _placed(rows, signals)
                     self.journal.write(rows, events, signals)
                     self._look_at_disk()
+                if self._cut_to is not None and not self._rows:
+                    self._cut(self._cut_to)
                 if last:
                     return
         except DgrecError as error:
@@ -183,6 +204,13 @@ class RowWriter:
             self._changed.notify_all()
         self._alarm("failed")
 
+    def _cut(self, segment: Segment) -> None:
+        self.journal.cut(segment)
+        with self._changed:
+            self._cut_to = None
+            self._last_segment = segment
+            self._changed.notify_all()
+
     def _look_at_disk(self) -> None:
         if self._min_free is None or self.is_disk_low:
             return
@@ -192,6 +220,10 @@ class RowWriter:
             self.is_disk_low = shutil.disk_usage(self.journal.path.parent).free < needed
         if self.is_disk_low:
             self._alarm("disk_full")
+
+    @property
+    def _hurries(self) -> bool:
+        return self._closing or self._cut_to is not None
 
     def _is_half_full(self) -> bool:
         return len(self._rows) * 2 >= self._capacity
@@ -222,11 +254,11 @@ class RowWriter:
         """Wait until a flush is due; return what it writes, and whether it is the last."""
         with self._changed:
             self._idle = True
-            while not (self._rows or self._events or self._signals or self._closing):
+            while not (self._rows or self._events or self._signals or self._hurries):
                 self._changed.wait()
             self._idle = False
             due = time.monotonic() + (0 if self._per_frame else FLUSH_SECONDS)
-            while not self._closing and self._waiting_bytes < FLUSH_BYTES:
+            while not self._hurries and self._waiting_bytes < FLUSH_BYTES:
                 left = due - time.monotonic()
                 if left <= 0 or self._is_half_full():
                     break
