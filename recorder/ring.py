@@ -272,7 +272,6 @@ class Ring:
     def finish(self) -> None:
         """Know that nothing more comes: what belongs to no alert leaves."""
         self._judged, self._judged_us = self._added, _FOREVER_US
-        self._starts.append((self._added, 0))
 
     # --- inside ---
 
@@ -296,21 +295,37 @@ class Ring:
 
     def _is_old(self) -> bool:
         """Return whether a later row may be the first of whatever alert comes."""
+        if self._judged_us == _FOREVER_US:
+            return True
         horizon_us = self._judged_us - self.before_us
-        later = (time_us for number, time_us in self._starts if number > self._taken)
-        return next(later, _FOREVER_US) <= horizon_us
+        for number, time_us in itertools.islice(self._starts, 2):
+            if number > self._taken:
+                return time_us <= horizon_us and self._is_first_from(number, horizon_us)
+        return False
 
     def _start_of(self, span: _Span) -> int:
         """Return the number of the first row that is kept for a span."""
-        starts = itertools.takewhile(lambda start: start[1] <= span.from_us, self._starts)
-        early = [number for number, _ in starts]
-        if early:
-            return early[-1]
+        first: int | None = None
+        for number, time_us in self._starts:
+            # All rows with the very stamp are kept.
+            if time_us < span.from_us or (
+                time_us == span.from_us and self._is_first_from(number, time_us)
+            ):
+                first = number
+            else:
+                break
+        if first is not None:
+            return first
         if span.from_us <= self._lost_us:
             had_us = span.from_us + self.before_us - self._entries[0].completed_us
             had_s = max(0.0, had_us / 1e6)
             self.shortened_s = min(had_s, self.shortened_s or had_s)
         return self._taken
+
+    def _is_first_from(self, number: int, from_us: int) -> bool:
+        """Return whether all rows before one came before a time."""
+        at = number - self._taken
+        return at <= 0 or self._entries[at - 1].completed_us < from_us
 
 
 def _size_of_packets(packets: list[KeptPacket]) -> int:
@@ -327,7 +342,8 @@ def _memory(value: Any, depth: int) -> int:
     kind = type(value)
     if kind in (float, int, bool, type(None)):
         return 32
-    size = int(getattr(value, "nbytes", 0)) + sys.getsizeof(value, 200)
+    # An array that is a view says little of what it holds.
+    size = max(int(getattr(value, "nbytes", 0)), sys.getsizeof(value, 200))
     if depth > _DEEPEST:
         return size
     if isinstance(value, dict):
