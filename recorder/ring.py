@@ -28,6 +28,8 @@ _FOREVER_US = sys.maxsize
 #: Nested deeper, results are not looked at.
 _DEEPEST = 12
 
+_NUMBERS = frozenset((float, int, bool, type(None)))
+
 Fate = Literal["keep", "leave"]
 
 
@@ -340,8 +342,10 @@ def memory_of(row: Row) -> int:
 
 def _memory(value: Any, depth: int) -> int:
     kind = type(value)
-    if kind in (float, int, bool, type(None)):
+    if kind in _NUMBERS:
         return 32
+    if kind is list and _NUMBERS.issuperset(map(type, value)):
+        return 56 + 40 * len(value)
     # An array that is a view says little of what it holds.
     size = max(int(getattr(value, "nbytes", 0)), sys.getsizeof(value, 200))
     if depth > _DEEPEST:

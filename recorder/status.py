@@ -28,6 +28,7 @@ from dgrec.console import Console
 from dgrec.format import Metadata
 from dgrec.paths import VideoKind
 from dgrec.rates import rate_text
+from dgrec.recorder.session_writer import SessionWriter
 from dgrec.recorder.stream import Stream
 from dgrec.recorder.video import VideoRecorder
 from dgrec.units import counted, size_text
@@ -191,9 +192,8 @@ def summary(stream: Stream, metadata: Metadata, seconds: float) -> list[str]:
         parts = f"{counted(len(files), 'part')}: {files[0].name}{last}, "
     rate = progress.fps()
     lost = _losses(metadata["totals"])
-    found = f"{counted(progress.frames, 'frame')} with {counted(progress.detections, 'detection')}"
     lines = [
-        f"Recorded {found} in {seconds:.1f} s"
+        f"Recorded {_found(recorder, metadata['totals'])} in {seconds:.1f} s"
         f"{f' ({rate_text(rate)} fps)' if rate is not None else ''}"
         f"{'; ' + ', '.join(lost) if lost else ''}.",
     ]
@@ -219,6 +219,18 @@ def summary(stream: Stream, metadata: Metadata, seconds: float) -> list[str]:
         f"Replay it with: dgrec replay {shlex.quote(path)}",
     ]
     return lines
+
+
+def _found(recorder: SessionWriter, totals: Mapping[str, int]) -> str:
+    """Return how much was recorded, and of how much where only moments of alerts are."""
+    progress, moments = recorder.progress, recorder.intake.moments
+    frames, detections = progress.frames, progress.detections
+    if moments is not None:
+        frames, detections = totals["frames"], totals["detections"]
+    found = f"{counted(frames, 'frame')} with {counted(detections, 'detection')}"
+    if moments is None:
+        return found
+    return f"{counted(moments, 'moment')}: {found}, of {counted(progress.frames, 'frame')}"
 
 
 def _losses(totals: Mapping[str, int]) -> list[str]:

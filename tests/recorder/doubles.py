@@ -21,6 +21,7 @@ from dgrec.format import Event, Metadata, Row
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.machine import MachineMeter
 from dgrec.recorder.options import RecordingOptions, Splitting
+from dgrec.recorder.outputs import OutputQueue
 from dgrec.recorder.segments import PlacedRow, names_of
 from dgrec.recorder.session_writer import SessionWriter
 from dgrec.recorder.sources import FileSource, Frame, open_source, parse_source
@@ -312,6 +313,7 @@ def new_stream(
     watchers: tuple[Watcher, ...] = (),
     in_step: bool = False,
     packets: Any = None,
+    outputs: Sequence[OutputQueue] = (),
     **choices: Any,
 ) -> Stream:
     """Return a recording that is ready to run; ``choices`` are those of `options_of`."""
@@ -324,6 +326,7 @@ def new_stream(
         overwrite=overwrite,
         earlier=earlier,
         packets=packets,
+        outputs=outputs,
     )
     recorder.watchers, recorder.in_step = watchers, in_step
     return Stream(model, capture, recorder, clock=clock)
