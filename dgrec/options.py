@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dgrec.errors import ConfigError
+from dgrec.units import parse_time
 
 __all__ = ["NamedPath", "Parsed", "analyzer_options", "payload_options"]
 
@@ -75,7 +76,35 @@ def analyzer_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def payload_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add ``--payload`` and ``--publish-every``: what is published of a recording."""
+    """Add ``--payload``, ``--payload-where``, ...: what is published of a recording."""
+    command = click.option(
+        "--ended-after",
+        type=Parsed(parse_time),
+        default="0s",
+        show_default=True,
+        metavar="TIME",
+        help="With --only-changes: how long a track or label may be out of sight before it has "
+        "ended.",
+    )(command)
+    command = click.option(
+        "--mqtt-discovery",
+        is_flag=True,
+        help="Introduce the recording to Home Assistant, at each mqtt:// target: a device with "
+        "sensors, and one for each alert.",
+    )(command)
+    command = click.option(
+        "--only-changes",
+        is_flag=True,
+        help="Publish what changes instead of frames: a track, or a label where there are no "
+        "tracks, that has started, was updated or has ended (docs/publishing.md).",
+    )(command)
+    command = click.option(
+        "--payload-where",
+        default="",
+        metavar="CONDITION",
+        help='Publish only detections for which a condition holds: "score > 0.5 and label in '
+        "('person', 'car')\".",
+    )(command)
     command = click.option(
         "--publish-every",
         type=click.IntRange(min=1),

@@ -173,9 +173,10 @@ def _recording_options(
     "--alert",
     "alerts",
     multiple=True,
-    metavar="NAME=RULE",
-    help='Report when a rule holds: "crowd=count(\'person\') >= 3 for 2s", "silent=missing 30s" '
-    "(docs/alerts.md). Repeatable. `dgrec alerts` tries rules on recordings.",
+    metavar="NAME=RULE|FILE.yaml",
+    help='Report when a rule holds: "crowd=count(\'person\') >= 3 for 2s", "silent=missing 30s", '
+    "or a file of EventDetector's events (docs/alerts.md). Repeatable. `dgrec alerts` tries rules "
+    "on recordings.",
 )
 @click.option(
     "--on-alert",
@@ -202,6 +203,7 @@ def record_command(
     from dgrec.recorder.command import run_record
     from dgrec.recorder.job import RecordRequest
     from dgrec.recorder.model import ModelRequest, parse_property
+    from dgrec.recorder.publishing import PublishRequest
 
     def take(kind: type) -> dict[str, Any]:
         return {each.name: given.pop(each.name) for each in fields(kind) if each.name in given}
@@ -213,6 +215,7 @@ def record_command(
             options=options,
             model=model,
             analyzers=AnalyzerRequest(tracker, analyzer_functions),
+            publishing=PublishRequest(**take(PublishRequest)),
             **given,
         )
     except ConfigError as error:

@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dgrec.alerts import Rule, parse_rule
+from dgrec.alerts import EventRule, Rule, parse_rules
 from dgrec.analyzers import AnalyzerRequest, analyzers_of_model, describe
 from dgrec.clock import Clock
 from dgrec.credentials import redact
@@ -18,7 +19,6 @@ from dgrec.errors import ConfigError, DgrecError
 from dgrec.files import exists_already
 from dgrec.format import Event, Metadata, uuid7
 from dgrec.paths import JOURNAL_SUFFIX, VIDEO_SUFFIXES
-from dgrec.publishing import PayloadForm, check_target, open_target, parse_target
 from dgrec.recorder.ai_server import HERE, AIServer, Inference
 from dgrec.recorder.capture import Capture, Decimator
 from dgrec.recorder.destination import (
@@ -33,15 +33,16 @@ from dgrec.recorder.destination import (
 from dgrec.recorder.model import LoadedModel, ModelRequest, load_model
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.outputs import (
+    AlertFeed,
     Alerts,
     Metrics,
     Output,
     OutputQueue,
     OverlayWindow,
-    Publisher,
     parse_command,
     parse_metrics_address,
 )
+from dgrec.recorder.publishing import PublishRequest
 from dgrec.recorder.recovery import Recovery
 from dgrec.recorder.session_writer import SessionWriter
 from dgrec.recorder.sources import (
@@ -75,11 +76,8 @@ class RecordRequest:
         continues: Continue the parts of earlier runs.
         display: Show the overlay in a window.
         metrics: Where figures are served, ``[HOST:]PORT``; "" for nowhere.
-        publish: Where a message per frame goes: ``-`` is stdout.
-        payload: What a message holds.
-        publish_every: Of as many frames one is published.
-        publish_wait: Wait for any target, where the source can wait.
-        alerts: Rules, ``NAME=RULE`` each.
+        publishing: What is published, and where.
+        alerts: Rules, ``NAME=RULE`` or a file of events each.
         on_alert: A command that is run for each alert.
 
     Raises:
@@ -93,25 +91,18 @@ class RecordRequest:
     continues: bool = False
     display: bool = False
     metrics: str = ""
-    publish: tuple[str, ...] = ()
-    payload: PayloadForm = "guide"
-    publish_every: int = 1
-    publish_wait: bool = False
     alerts: tuple[str, ...] = ()
     on_alert: str = ""
     quiet: bool = False
     options: RecordingOptions = field(default_factory=RecordingOptions)
     model: ModelRequest = field(default_factory=ModelRequest)
     analyzers: AnalyzerRequest = field(default_factory=AnalyzerRequest)
+    publishing: PublishRequest = field(default_factory=PublishRequest)
 
     def __post_init__(self) -> None:
         if self.metrics:
             parse_metrics_address(self.metrics)
         self._check_alerts()
-        for text, count in Counter(self.publish).items():
-            parse_target(text)
-            if count > 1:
-                raise ConfigError(f"--publish {redact(text)} is given twice")
         if self.continues and not self.options.splitting:
             raise ConfigError("--continue adds parts: say --split-every or --split-size, too")
         if self.continues and self.overwrite:
@@ -127,20 +118,17 @@ class RecordRequest:
             raise ConfigError("--output: .mp4 is the suffix of videos; use .parquet")
 
     def _check_alerts(self) -> None:
-        names = [rule.name for rule in self.rules]
-        if len({*names}) < len(names):
-            raise ConfigError("--alert: two rules have the same name")
         options = self.options
-        if not names and (self.on_alert or options.only_on_alert):
+        if not self.rules and (self.on_alert or options.only_on_alert):
             flag = "--on-alert" if self.on_alert else "--only-on-alert"
             raise ConfigError(f"{flag} belongs to --alert")
         if not options.only_on_alert and (options.before, options.after) != (None, None):
             raise ConfigError("--before and --after belong to --only-on-alert")
         parse_command(self.on_alert)
 
-    @property
+    @cached_property  # a file may change meanwhile
     def rules(self) -> list[Rule]:
-        return [parse_rule(text) for text in self.alerts]
+        return parse_rules(self.alerts)
 
     def _check_several(self) -> None:
         source, count = Counter(self.sources).most_common(1)[0]
@@ -153,9 +141,7 @@ class RecordRequest:
             )
         if self.display:
             raise ConfigError("--display takes one source only")
-        for text in self.publish:
-            if not parse_target(text).scheme:
-                raise ConfigError(f"--publish {text} takes one source only")
+        self.publishing.check_several()
 
     @property
     def output_pattern(self) -> Path | None:
@@ -257,9 +243,7 @@ def make_plan(
         output = output_path(request.output_pattern, source.name)
         check_output(output, request.overwrite, split=is_split)
     check_room(output.parent, options.min_free)
-    for text in request.publish:
-        if not parse_target(text).scheme:
-            check_target(text, output)
+    request.publishing.check_files(output)
     if not request.continues:
         check_videos(output, video, request.overwrite, split=is_split)
     return Plan(source, output, options, request.continues)
@@ -345,21 +329,22 @@ def prepare(
     metadata = _metadata(plan, reader, loaded, given)
     if every := [*analyzers_of_model(loaded.model), *analyzers]:
         metadata["analyzers"] = describe(every)
+    elif lacking := next(filter(None, map(_needed_analyzer, request.rules)), None):
+        raise ConfigError(lacking)
     if group is not None:
         metadata["group"] = group.description
     earlier.check(plan.output, metadata)
     outputs = list(watching)
     names = {"source": source.name, "session": plan.output.stem}
     can_wait = reader.has_end
-    outputs += [
-        Publisher(
-            open_target(parse_target(text), names, waits=request.publish_wait and can_wait),
-            request.payload,
-            every=request.publish_every,
-            waits=request.publish_wait,
-        )
-        for text in request.publish
-    ]
+    alert_feed = AlertFeed()
+    outputs += request.publishing.publishers(
+        names,
+        model=str(loaded.description.get("name") or ""),
+        rules=tuple(rule.name for rule in request.rules),
+        alerts=alert_feed,
+        can_wait=can_wait,
+    )
     if request.metrics:
         outputs.append(Metrics(request.metrics, source.name))
     if request.display:
@@ -370,7 +355,7 @@ def prepare(
             recorder.note(event)
 
         command = parse_command(request.on_alert)
-        outputs.append(Alerts(rules, note, clock, announce, command))
+        outputs.append(Alerts(rules, note, clock, announce, command, alert_feed))
     make_default_folder(plan.output)
     policy = given.policy or ("block" if can_wait else "drop-oldest")
     # Last, since from here on there is a journal.
@@ -395,6 +380,16 @@ def prepare(
         loaded.model, capture, recorder, clock=clock, inference=inference, analyzers=analyzers
     )
     return Job(source, stream, _expected_frames(reader, given))
+
+
+def _needed_analyzer(rule: Rule) -> str | None:
+    """Return what to do where no analyzer runs, and a rule counts what one says."""
+    if not isinstance(rule, EventRule) or rule.needed_analyzer is None:
+        return None
+    return (
+        f"--alert {rule.name}: {rule.metric} needs a {rule.needed_analyzer}: "
+        "give one with --analyzers FILE.py:function"
+    )
 
 
 def _earlier(plan: Plan, reader: SourceReader) -> Earlier:

@@ -110,6 +110,8 @@ class SessionWriter:
         self.progress = Progress()
         #: Called in another thread with the reason why the recording has to end.
         self.alarm: Callable[[str], None] = lambda _: None
+        #: When it ended, by its clock; None while it goes on.
+        self.ended_ns: int | None = None
         self._alarm_reason = ""
         self._clock = clock or Clock()
         self._earlier = earlier
@@ -315,7 +317,9 @@ class SessionWriter:
             self.progress.gap_s += event["seconds"]
         elif event["kind"] == "damage":
             self.progress.damaged += event["lost"]
-        self._keep(self._continuation.event(event))
+        # Alerts name frames as rows do, which continue those of earlier runs already.
+        is_alert = event["kind"] in ("alert", "alert_end")
+        self._keep(event if is_alert else self._continuation.event(event))
 
     def log(self, signal: Signal) -> None:
         """Record a value over time. Any thread may call this."""
@@ -351,6 +355,7 @@ class SessionWriter:
             except DgrecError as error:
                 last = error
             self._is_closed = True
+        self.ended_ns = self._clock.now_ns()
         for queue in self.outputs:
             queue.end()  # while the last rows are written
         try:
@@ -470,7 +475,7 @@ class SessionWriter:
             totals["signals_left_out"] = lost
         self._machine = self._machine or self._meter.lap()
         closing: Metadata = {
-            "ended_at": utc_text(self._clock.now_ns()),
+            "ended_at": utc_text(self.ended_ns or self._clock.now_ns()),
             "end_reason": ending.recorded_reason,
             "totals": totals,
             "machine": self._machine,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,8 +26,11 @@ class Tried:
     alerts: list[Alert]
 
 
-def try_rules(session: Session, rules: Sequence[Rule]) -> Tried:
+def try_rules(session: Session, rules: Sequence[Rule], say: Callable[[str], None]) -> Tried:
     """Return the alerts that rules would have given in a session.
+
+    Args:
+        say: Gets a line for each rule that cannot be evaluated.
 
     Raises:
         SessionError: Part of the session cannot be read.
@@ -36,7 +39,11 @@ def try_rules(session: Session, rules: Sequence[Rule]) -> Tried:
     first = next(session.batches(["captured_at"], 0, 1), None)
     if first is not None and first.num_rows:
         began_us = first.column(0).cast("int64")[0].as_py()
-    return Tried(str(session.path), began_us, alerts_of(session, list(rules)))
+
+    def failed(name: str, reason: str) -> None:
+        say(f"{session.path}: alert {name}: {reason}")
+
+    return Tried(str(session.path), began_us, alerts_of(session, list(rules), failed))
 
 
 def write_alerts(

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from dgrec.errors import ConfigError, DamagedSessionError
-from dgrec.format import DecodeError
+from dgrec.format import DecodeError, Event
+from dgrec.message import Message
 from dgrec.publishing import (
-    PayloadForm,
+    ALERT_KINDS,
+    Device,
+    Messages,
+    PayloadOptions,
     PublishedFrame,
     TargetAddress,
     check_target,
-    message_of,
+    event_us,
     open_target,
 )
 from dgrec.session import Session, rows_of
@@ -28,15 +33,17 @@ _ROWS = 256
 def publish(
     session: Session,
     addresses: Sequence[TargetAddress],
+    options: PayloadOptions | None = None,
     *,
-    form: PayloadForm = "guide",
-    every: int = 1,
+    discovery: bool = False,
     speed: float | None = 1.0,
     on_wait: Callable[[str], None] | None = None,
 ) -> list[int]:
-    """Send a message of each frame to each target; return how many each of them got.
+    """Send the messages of a session to each target; return how many each of them got.
 
     Args:
+        options: What is sent.
+        discovery: Introduce the session to Home Assistant, at each broker.
         speed: How much faster than recorded; None: as fast as the targets take it.
         on_wait: Called with a line when a target is away, and is waited for.
 
@@ -52,37 +59,66 @@ def publish(
         if not address.scheme:
             check_target(address.path, Path(session.path))
     names = {"session": session.path.stem, "source": _source(session)}
+    options = options or PayloadOptions()
+    device = _device(session, names["source"], options) if discovery else None
     with ExitStack() as stack:
-        targets = [stack.enter_context(open_target(each, names, waits=True)) for each in addresses]
+        targets = [
+            stack.enter_context(open_target(each, names, waits=True, device=device))
+            for each in addresses
+        ]
         for target in targets:
             target.on_wait = on_wait
             target.wait_for_client()
         pace = _Pace(speed)
-        for index, frame in enumerate(_frames(session)):
-            if index % every:
-                continue
-            pace.wait(frame.completed_us)
-            message = message_of(frame, form)
+        for due_us, message in _messages(session, options):
+            pace.wait(due_us)
             for target in targets:
-                target.send(message, f"{frame.session}-{frame.source_frame}")
+                target.send(message)
     return [target.delivered for target in targets]
 
 
 class _Pace:
-    """Waits until a frame's time has come."""
+    """Waits until the time of a message has come."""
 
     def __init__(self, speed: float | None) -> None:
         self._speed = speed
         self._began: tuple[float, int] | None = None
 
-    def wait(self, completed_us: int | None) -> None:
-        if self._speed is None or completed_us is None:
+    def wait(self, due_us: int | None) -> None:
+        if self._speed is None or due_us is None:
             return
         if self._began is None:
-            self._began = time.monotonic(), completed_us
+            self._began = time.monotonic(), due_us
         began_s, first_us = self._began
-        due_s = began_s + (completed_us - first_us) / 1e6 / self._speed
+        due_s = began_s + (due_us - first_us) / 1e6 / self._speed
         time.sleep(max(0.0, due_s - time.monotonic()))
+
+
+def _messages(session: Session, options: PayloadOptions) -> Iterator[tuple[int | None, Message]]:
+    """Yield the messages of a session, each with the time at which it was sent."""
+    messages = Messages(options, session.id)
+    alerts = deque(each for each in _events(session) if each.get("kind") in ALERT_KINDS)
+    last_us: int | None = None
+    for frame in _frames(session):
+        last_us = frame.completed_us
+        # An alert comes before the frame that brings it, as while recording.
+        while alerts and last_us is not None and (event_us(alerts[0]) or 0) <= last_us:
+            event = alerts.popleft()
+            yield event_us(event), messages.alert(event)
+        if messages.is_sent():
+            yield from ((last_us, each) for each in messages.frame(frame))
+    yield from ((event_us(event), messages.alert(event)) for event in alerts)
+    yield from ((last_us, each) for each in messages.end())
+
+
+def _device(session: Session, source: str, options: PayloadOptions) -> Device:
+    fired = (each.get("text") for each in _events(session) if each.get("kind") == "alert")
+    names = tuple(dict.fromkeys(str(name) for name in fired if name))
+    return Device(source, str(session.metadata.get("model", {}).get("name") or ""), names, options)
+
+
+def _events(session: Session) -> list[Event]:
+    return list(session.metadata.get("events", []))
 
 
 def _frames(session: Session) -> Iterator[PublishedFrame]:

@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dgrec.alerts.rule import ROW_VALUES, WINDOW_S, Rule, Value, window_values
+from dgrec.alerts.events import EventCondition, EventRule
+from dgrec.alerts.rule import ROW_VALUES, WINDOW_S, Rule, Value, Values, window_values
+from dgrec.errors import DgrecError
 
 __all__ = ["Alert", "AlertFrame", "Evaluator"]
 
@@ -29,11 +31,13 @@ class AlertFrame:
         completed_us: When the result came out, in microseconds since 1970.
         values: The numbers of its row (`ROW_VALUES`); None or NaN: unknown.
         results: Its detections.
+        added: What ZoneCounter and LineCounter said of it, where `Evaluator.wants_added`.
     """
 
     completed_us: int
     values: Mapping[str, float | None]
     results: Any
+    added: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -58,6 +62,8 @@ class Alert:
 @dataclass(slots=True)
 class _State:
     rule: Rule
+    event: EventCondition | None
+    has_reported: bool = False
     since_us: int | None = None
     alert: Alert | None = None
 
@@ -67,11 +73,31 @@ class Evaluator:
 
     Args:
         on_change: Called with each alert that has fired or ended.
+        on_problem: Called with a rule's name and the reason, where it cannot be evaluated; once
+            for each rule.
     """
 
-    def __init__(self, rules: Sequence[Rule], on_change: Callable[[Alert], None]) -> None:
-        self._states = [_State(rule) for rule in rules]
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        on_change: Callable[[Alert], None],
+        on_problem: Callable[[str, str], None] = lambda name, reason: None,
+    ) -> None:
+        self._states = [
+            _State(rule, EventCondition(rule) if isinstance(rule, EventRule) else None)
+            for rule in rules
+        ]
+        #: Rules over the time without frames.
+        self._silent = sorted(
+            (state for state in self._states if state.rule.missing_s),
+            key=lambda state: state.rule.missing_s,
+        )
         self._on_change = on_change
+        self._on_problem = on_problem
+        #: Whether rules ask for what analyzers said.
+        self.wants_added = any(
+            isinstance(rule, EventRule) and rule.needed_analyzer for rule in rules
+        )
         wanted = {value for rule in rules for value in rule.values}
         self._wanted = sorted(wanted, key=repr)
         self._windows = _Windows(wanted)
@@ -88,7 +114,7 @@ class Evaluator:
             if state.rule.missing_s:
                 self._end(state, now)
                 continue
-            if not state.rule.holds(values):
+            if not self._holds(state, frame, source_frame, values):
                 state.since_us = None
                 self._end(state, now)
                 continue
@@ -99,15 +125,27 @@ class Evaluator:
 
     def until(self, now_us: int) -> None:
         """Take notice of the time: no frame has come since the last one."""
-        if self._last_us is None:
+        since_us = self._last_us
+        if since_us is None:
             return
-        for state in self._states:
-            missing_us = round(state.rule.missing_s * 1e6)
-            if missing_us and state.alert is None and now_us - self._last_us >= missing_us:
-                fired = self._last_us + missing_us
-                self._fire(state, Alert(state.rule.name, self._last_us, fired))
+        # Those that wait less fire first, however often the time is looked at.
+        for state in self._silent:
+            fired_us = since_us + round(state.rule.missing_s * 1e6)
+            if state.alert is None and now_us >= fired_us:
+                self._fire(state, Alert(state.rule.name, since_us, fired_us))
 
     # --- inside ---
+
+    def _holds(self, state: _State, frame: AlertFrame, source_frame: int, values: Values) -> bool:
+        if state.event is None:
+            return state.rule.holds(values)
+        try:
+            return state.event.holds(frame.completed_us, frame.results, frame.added)
+        except DgrecError as error:
+            if not state.has_reported:
+                state.has_reported = True
+                self._on_problem(state.rule.name, f"frame {source_frame}: {error}")
+            return False
 
     def _fire(self, state: _State, alert: Alert) -> None:
         state.alert = alert

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dgrec.alerts.evaluator import Alert, AlertFrame, Evaluator
+from dgrec.alerts.events import ADDED
 from dgrec.alerts.rule import ROW_VALUES, Rule
-from dgrec.format import STAGE_KEYS, Row, milliseconds, utc_ns
+from dgrec.analyzers import with_degirum_counts
+from dgrec.format import STAGE_KEYS, DecodeError, Row, json_values, milliseconds, utc_ns
 from dgrec.session import Session
 
 __all__ = ["alerts_of", "frame_of"]
@@ -20,8 +22,12 @@ __all__ = ["alerts_of", "frame_of"]
 _LEAVES = ("label", "score", "extra")
 
 
-def frame_of(row: Row) -> AlertFrame:
-    """Return what rules ask of a row that is being recorded."""
+def frame_of(row: Row, *, with_added: bool = False) -> AlertFrame:
+    """Return what rules ask of a row that is being recorded.
+
+    Args:
+        with_added: With what analyzers said, which takes time to read.
+    """
     timing = row.timing
     values: dict[str, float | None] = {
         "latency_ms": (
@@ -33,11 +39,19 @@ def frame_of(row: Row) -> AlertFrame:
     }
     for name, keys in STAGE_KEYS.items():
         values[name] = next((timing[key] for key in keys if key in timing), None)
-    return AlertFrame(row.completed_ns // 1000, values, row.results)
+    added = _added(row.attributes) if with_added else {}
+    return AlertFrame(row.completed_ns // 1000, values, row.results, added)
 
 
-def alerts_of(session: Session, rules: list[Rule]) -> list[Alert]:
+def alerts_of(
+    session: Session,
+    rules: list[Rule],
+    on_problem: Callable[[str, str], None] = lambda name, reason: None,
+) -> list[Alert]:
     """Return when rules would have fired in a session, in the order of their beginning.
+
+    Args:
+        on_problem: Called once for each rule that cannot be evaluated: its name and the reason.
 
     Raises:
         SessionError: Part of the session cannot be read.
@@ -48,17 +62,18 @@ def alerts_of(session: Session, rules: list[Rule]) -> list[Alert]:
         if alert.ended_us is None:
             found.append(alert)
 
-    evaluator = Evaluator(rules, take)
-    for frame, source_frame in _frames(session):
+    evaluator = Evaluator(rules, take, on_problem)
+    for frame, source_frame in _frames(session, evaluator.wants_added):
         evaluator.frame(frame, source_frame)
     with contextlib.suppress(TypeError, ValueError):  # unknown, or not a stamp
         evaluator.until(utc_ns(dt.datetime.fromisoformat(session.ended_at or "")) // 1000)
     return found
 
 
-def _frames(session: Session) -> Iterator[tuple[AlertFrame, int]]:
+def _frames(session: Session, with_added: bool) -> Iterator[tuple[AlertFrame, int]]:
     leaves = [f"detections.list.element.{name}" for name in _LEAVES]
     columns = ["completed_at", "captured_at", "source_frame", "restore", *ROW_VALUES, *leaves]
+    columns += ["attributes"] if with_added else []
     position, metadata = 0, session.metadata
     for batch in session.batches(columns):
         results = _results(batch)
@@ -67,15 +82,30 @@ def _frames(session: Session) -> Iterator[tuple[AlertFrame, int]]:
         captured = batch.column("captured_at").cast(pa.int64()).to_pylist()
         sources = batch.column("source_frame").to_pylist()
         values = [batch.column(name).to_pylist() for name in ROW_VALUES]
+        attributes = batch.column("attributes").to_pylist() if with_added else None
         for index, numbers in enumerate(zip(*values, strict=True)):
             items: Any = results[index]
             if items is None or '"results"' in (restores[index] or ""):
                 items = session.restored(session.row(position + index), metadata).results
             stamp_us = completed[index] if completed[index] is not None else captured[index]
             if stamp_us is not None:
-                frame = AlertFrame(stamp_us, dict(zip(ROW_VALUES, numbers, strict=True)), items)
-                yield frame, sources[index]
+                added = _added(attributes[index]) if attributes is not None else {}
+                row_values = dict(zip(ROW_VALUES, numbers, strict=True))
+                yield AlertFrame(stamp_us, row_values, items, added), sources[index]
         position += batch.num_rows
+
+
+def _added(attributes: Mapping[str, Any] | str | None) -> dict[str, Any]:
+    """Return the counts of zones and lines, as degirum_tools' own objects."""
+    found: Any = attributes
+    if isinstance(attributes, str):
+        try:
+            found = json_values.loads(attributes)
+        except DecodeError:
+            return {}
+    if not isinstance(found, Mapping):
+        return {}
+    return {name: with_degirum_counts(found[name]) for name, _ in ADDED.values() if name in found}
 
 
 def _results(batch: pa.RecordBatch) -> list[list[dict[str, Any]] | None]:

@@ -6,22 +6,31 @@
                 fps, latency_p95_ms, ...
 
 A comparison with a value that is unknown (a latency that nobody knows, the score of what is not
-there) does not hold, nor does its opposite by ``not``: see `holds`.
+there) does not hold, nor does its opposite by ``not``: see `Condition`.
 """
 
 from __future__ import annotations
 
 import ast
-import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from dgrec.alerts.condition import LONGEST, Condition, Grammar, parse_condition
 from dgrec.errors import ConfigError
 from dgrec.units import parse_time
 
-__all__ = ["FUNCTIONS", "ROW_VALUES", "WINDOW_S", "Rule", "Value", "parse_rule", "window_values"]
+__all__ = [
+    "FUNCTIONS",
+    "ROW_VALUES",
+    "WINDOW_S",
+    "Rule",
+    "Value",
+    "Values",
+    "parse_rule",
+    "window_values",
+]
 
 #: Numbers of a row.
 ROW_VALUES: Final = (
@@ -42,17 +51,6 @@ _QUANTILES: Final = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 _NAME: Final = re.compile(r"[\w][\w .-]{0,60}\Z")
 _MISSING: Final = re.compile(r"missing\s+(?P<time>\S+)\Z")
 _FOR: Final = re.compile(r"(?P<condition>.*\S)\s+for\s+(?P<time>\S+)\Z", re.DOTALL)
-#: A rule that takes longer to read is not one that a person wrote.
-_LONGEST: Final = 1000
-
-_COMPARISONS: Final[dict[type, Callable[[float, float], bool]]] = {
-    ast.Lt: operator.lt,
-    ast.LtE: operator.le,
-    ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
-    ast.Eq: operator.eq,
-    ast.NotEq: operator.ne,
-}
 
 
 def window_values() -> dict[str, tuple[str, float]]:
@@ -66,6 +64,10 @@ def window_values() -> dict[str, tuple[str, float]]:
 
 
 _WINDOW_VALUES: Final = window_values()
+_HINT: Final = (
+    "there are count('LABEL'), best('LABEL'), "
+    f"{', '.join((*ROW_VALUES[:4], 'fps', 'latency_p95_ms'))} and more (docs/alerts.md)"
+)
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class Rule:
         text: As it was written.
         lasting_s: How long its condition has to hold.
         missing_s: How long no frame may come; 0: it has a condition.
+
         values: What its condition asks for.
     """
 
@@ -101,12 +104,12 @@ class Rule:
     text: str
     lasting_s: float
     missing_s: float
-    values: frozenset[Value]
-    _condition: ast.expr | None
+    values: frozenset[Value] = frozenset()
+    _condition: Condition[Value] | None = None
 
     def holds(self, values: Values) -> bool:
         """Return whether the condition holds; where that is unknown, it does not."""
-        return self._condition is not None and _truth(self._condition, values) is True
+        return self._condition is not None and self._condition.holds(values)
 
 
 def parse_rule(text: str) -> Rule:
@@ -125,23 +128,18 @@ def parse_rule(text: str) -> Rule:
     if not equals or not _NAME.match(name) or not rest or rest.startswith("="):
         raise ConfigError(
             f"--alert {text!r}: write NAME=CONDITION, such as \"crowd=count('person') >= 3 for 2s\""
+            ", or name a file of events (.yaml)"
         )
-    if len(rest) > _LONGEST:
-        raise ConfigError(f"--alert {name}: is longer than {_LONGEST:,} characters")
+    if len(rest) > LONGEST:
+        raise ConfigError(f"--alert {name}: is longer than {LONGEST:,} characters")
     if match := _MISSING.match(rest):
-        return Rule(name, rest, 0.0, _time(name, match["time"]), frozenset(), None)
+        return Rule(name, rest, 0.0, _time(name, match["time"]))
     lasting_s, condition = 0.0, rest
     if match := _FOR.match(rest):
         condition, lasting_s = match["condition"], _time(name, match["time"])
-    try:
-        parsed = ast.parse(condition, mode="eval").body
-    except (SyntaxError, ValueError, MemoryError, RecursionError):
-        raise ConfigError(
-            f"--alert {name}: {condition!r} is not a condition, such as latency_ms > 50"
-        ) from None
-    values: set[Value] = set()
-    _check_condition(name, parsed, values)
-    return Rule(name, rest, lasting_s, 0.0, frozenset(values), parsed)
+    grammar = Grammar(f"--alert {name}", _value, _HINT, "count('car') > 0")
+    parsed = parse_condition(condition, grammar)
+    return Rule(name, rest, lasting_s, 0.0, parsed.values, parsed)
 
 
 def _time(name: str, text: str) -> float:
@@ -152,46 +150,6 @@ def _time(name: str, text: str) -> float:
     if not seconds:
         raise ConfigError(f"--alert {name}: {text} is no time at all")
     return seconds
-
-
-# --- reading ---
-
-
-def _check_condition(name: str, node: ast.expr, values: set[Value]) -> None:
-    if isinstance(node, ast.BoolOp):
-        for each in node.values:
-            _check_condition(name, each, values)
-    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-        _check_condition(name, node.operand, values)
-    elif isinstance(node, ast.Compare) and all(type(op) in _COMPARISONS for op in node.ops):
-        for each in (node.left, *node.comparators):
-            _check_number(name, each, values)
-    else:
-        raise ConfigError(
-            f"--alert {name}: {_written(node)} is not a comparison, such as count('car') > 0"
-        )
-
-
-def _check_number(name: str, node: ast.expr, values: set[Value]) -> None:
-    if _constant(node) is not None:
-        return
-    value = _value(node)
-    if value is None:
-        known = ", ".join((*ROW_VALUES[:4], "fps", "latency_p95_ms"))
-        raise ConfigError(
-            f"--alert {name}: {_written(node)} is not a value; there are count('LABEL'), "
-            f"best('LABEL'), {known} and more (docs/alerts.md)"
-        )
-    values.add(value)
-
-
-def _constant(node: ast.expr) -> float | None:
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        number = _constant(node.operand)
-        return None if number is None else -number
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
-        return float(node.value)  # type: ignore[arg-type]
-    return None
 
 
 def _value(node: ast.expr) -> Value | None:
@@ -208,50 +166,3 @@ def _value(node: ast.expr) -> Value | None:
     if isinstance(label, ast.Constant) and isinstance(label.value, str):
         return Value(node.func.id, label.value)
     return None
-
-
-def _written(node: ast.expr) -> str:
-    try:
-        return repr(ast.unparse(node))[:80]
-    except (RecursionError, ValueError):
-        return "this"
-
-
-# --- evaluating ---
-
-
-def _truth(node: ast.expr, values: Values) -> bool | None:
-    """Return whether a condition holds, by SQL's logic of three values."""
-    if isinstance(node, ast.BoolOp):
-        stops = isinstance(node.op, ast.Or)
-        known: bool | None = not stops
-        for each in node.values:
-            truth = _truth(each, values)
-            if truth is stops:
-                return stops
-            if truth is None:
-                known = None
-        return known
-    if isinstance(node, ast.UnaryOp):
-        truth = _truth(node.operand, values)
-        return None if truth is None else not truth
-    assert isinstance(node, ast.Compare)
-    left = _number(node.left, values)
-    result: bool | None = True
-    for op, each in zip(node.ops, node.comparators, strict=True):
-        right = _number(each, values)
-        if left is None or right is None:
-            result = None
-        elif not _COMPARISONS[type(op)](left, right):
-            return False
-        left = right
-    return result
-
-
-def _number(node: ast.expr, values: Values) -> float | None:
-    number = _constant(node)
-    if number is not None:
-        return number
-    value = _value(node)
-    assert value is not None
-    return values[value]

@@ -1,29 +1,47 @@
 """Frames on their way to others: what is sent of each, and where to.
 
-=======  =======================================================================
-payload  what is sent of a frame, as JSON: DeGirum's guide's, or all of it
-address  targets as they are written: ``mqtt://broker/cams/door``
-target   a base class of what takes messages
-lines    a file, or standard output
-mqtt     a broker
-http     a web server that takes POST requests
-served   clients of what dgrec serves: WebSockets, Server-Sent Events
-=======  =======================================================================
+=============  =================================================================
+payload        what is sent of a frame, as JSON: DeGirum's guide's, or all of it
+plain          values as JSON can hold them
+changes        tracks and labels that appear, change and end
+messages       the messages of a recording, in their order
+address        targets as they are written: ``mqtt://broker/cams/door``
+homeassistant  how a recording introduces itself to Home Assistant
+target         a base class of what takes messages
+lines          a file, or standard output
+mqtt           a broker
+http           a web server that takes POST requests
+served         clients of what dgrec serves: WebSockets, Server-Sent Events
+=============  =================================================================
 """
 
-from dgrec.publishing.address import STDOUT, TargetAddress, open_target, parse_target
+from dgrec.publishing.address import (
+    STDOUT,
+    TargetAddress,
+    check_discovery,
+    open_target,
+    parse_target,
+)
+from dgrec.publishing.homeassistant import Device
 from dgrec.publishing.lines import Lines, check_target
+from dgrec.publishing.messages import ALERT_KINDS, Messages, PayloadOptions, event_us
 from dgrec.publishing.payload import PayloadForm, PublishedFrame, message_of, payload
 from dgrec.publishing.target import Target
 
 __all__ = [
+    "ALERT_KINDS",
+    "Device",
     "Lines",
+    "Messages",
     "PayloadForm",
+    "PayloadOptions",
     "PublishedFrame",
     "STDOUT",
     "Target",
     "TargetAddress",
+    "check_discovery",
     "check_target",
+    "event_us",
     "message_of",
     "open_target",
     "parse_target",

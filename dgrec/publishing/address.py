@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -12,9 +13,10 @@ from dgrec.credentials import redact, remember
 from dgrec.errors import ConfigError
 
 if TYPE_CHECKING:
+    from dgrec.publishing.homeassistant import Device
     from dgrec.publishing.target import Target
 
-__all__ = ["STDOUT", "TargetAddress", "open_target", "parse_target"]
+__all__ = ["STDOUT", "TargetAddress", "check_discovery", "open_target", "parse_target"]
 
 #: The target that is standard output.
 STDOUT: Final = "-"
@@ -112,6 +114,12 @@ def parse_target(text: str) -> TargetAddress:
     )
 
 
+def check_discovery(addresses: Sequence[TargetAddress]) -> None:
+    """Raise `ConfigError` unless a target is a broker (``--mqtt-discovery``)."""
+    if not any(address.scheme.startswith("mqtt") for address in addresses):
+        raise ConfigError("--mqtt-discovery needs a broker: --publish mqtt://HOST/TOPIC")
+
+
 def _check_broker(shown: str, topic: str, options: Mapping[str, str]) -> None:
     if not topic:
         raise ConfigError(f"--publish {shown}: names no topic; expected mqtt://HOST/TOPIC")
@@ -132,6 +140,13 @@ def _check_served(shown: str, user: str | None, port: int, path: str) -> None:
     _check_names(shown, "path", path)
 
 
+def _topic(address: TargetAddress, names: Mapping[str, str]) -> str:
+    """Return a topic with its names filled in, which must not become patterns there."""
+    return address.path.format(
+        **{name: re.sub(r"[+#\0]", "_", value) for name, value in names.items()}
+    )
+
+
 def _check_names(shown: str, what: str, text: str) -> None:
     try:
         text.format(**dict.fromkeys(_NAMES, ""))
@@ -140,12 +155,19 @@ def _check_names(shown: str, what: str, text: str) -> None:
         raise ConfigError(f"--publish {shown}: names in a {what} are {known}") from None
 
 
-def open_target(address: TargetAddress, names: Mapping[str, str], *, waits: bool = False) -> Target:
+def open_target(
+    address: TargetAddress,
+    names: Mapping[str, str],
+    *,
+    waits: bool = False,
+    device: Device | None = None,
+) -> Target:
     """Return a target that takes messages; a server need not be there yet.
 
     Args:
         names: What names in a topic or path become: ``source``, ``session``.
         waits: Wait for slow clients of what is served here.
+        device: What a broker tells Home Assistant of the recording.
 
     Raises:
         OutputError: A file cannot be opened, or an address cannot be served.
@@ -158,7 +180,7 @@ def open_target(address: TargetAddress, names: Mapping[str, str], *, waits: bool
     if address.scheme.startswith("mqtt"):
         from dgrec.publishing.mqtt import Broker
 
-        return Broker(address, address.path.format(**names))
+        return Broker(address, _topic(address, names), device)
     if address.scheme in _SERVED:
         from dgrec.publishing.served import ServedTarget
 

@@ -6,6 +6,7 @@ import threading
 from typing import Any, Final
 
 from dgrec.errors import OutputError
+from dgrec.message import Message
 from dgrec.publishing.address import TargetAddress
 from dgrec.publishing.target import Target
 
@@ -45,10 +46,10 @@ class WebServer(Target):
             timeout=urllib3.Timeout(connect=_CONNECT_S, read=_ANSWER_S),
         )
 
-    def send(self, message: bytes, key: str) -> None:
+    def send(self, message: Message) -> None:
         wait_s = _FIRST_WAIT_S
         while True:
-            reason = self._attempt(message, key)
+            reason = self._attempt(message)
             if not reason:
                 self.delivered += 1
                 return
@@ -61,7 +62,7 @@ class WebServer(Target):
         self._is_closing.set()
         self._pool.clear()
 
-    def _attempt(self, message: bytes, key: str) -> str:
+    def _attempt(self, message: Message) -> str:
         """Send a message; return why that may be tried again, or "".
 
         Raises:
@@ -69,10 +70,10 @@ class WebServer(Target):
         """
         import urllib3
 
-        headers = {**self._pool.headers, "Idempotency-Key": key}
+        headers = {**self._pool.headers, "Idempotency-Key": message.key}
         try:
             answer: Any = self._pool.request(
-                "POST", self._url, body=message, headers=headers, redirect=False
+                "POST", self._url, body=message.text, headers=headers, redirect=False
             )
         except urllib3.exceptions.HTTPError as error:
             return f"{type(error).__name__}: {error}"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dgrec.errors import OutputError, StorageError
 from dgrec.files import output_error
+from dgrec.message import Message
 from dgrec.paths import SESSION_SUFFIXES, VIDEO_SUFFIXES
 from dgrec.publishing.address import STDOUT
 from dgrec.publishing.target import Target
@@ -74,8 +75,8 @@ class Lines(Target):
         except OSError as error:
             raise output_error(path, error) from None
 
-    def send(self, message: bytes, key: str = "") -> None:
-        line = memoryview(message + b"\n")
+    def send(self, message: Message) -> None:
+        line = memoryview(message.text + b"\n")
         try:
             while line:
                 line = line[os.write(self._file, line) :]
@@ -102,7 +103,11 @@ def _holds_lines(path: Path) -> bool:
         first = json.loads(line)
     except ValueError:
         return False
-    return isinstance(first, dict) and {"timestamp", "detections"} <= first.keys()
+    return (
+        isinstance(first, dict)
+        and "timestamp" in first
+        and not first.keys().isdisjoint({"detections", "change", "alert"})
+    )
 
 
 def _ends_with_a_line(path: Path) -> bool:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any, Final
 
 from dgrec.errors import ConfigError, OutputError
+from dgrec.message import Message
 from dgrec.publishing.address import TargetAddress
+from dgrec.publishing.homeassistant import OFF, OFFLINE, ON, ONLINE, Device
 from dgrec.publishing.target import Target
 
 __all__ = ["Broker"]
@@ -22,6 +26,8 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 1, 5
 _PATIENCE_S: Final = 3.0
 #: Seconds after which `send` looks whether the broker is away.
 _LOOK_S: Final = 0.5
+#: What a topic is followed by: of alerts, and of whether somebody publishes there.
+_ALERTS, _STATUS = "/alerts", "/status"
 #: A broker's reasons for which another attempt is of no use.
 _REFUSED: Final = ("Not authorized", "Bad user name or password", "Client identifier not valid")
 
@@ -29,14 +35,20 @@ _REFUSED: Final = ("Not authorized", "Bad user name or password", "Client identi
 class Broker(Target):
     """Publishes each message to a topic, in order; paho connects again where the broker goes away.
 
+    Alerts go to ``TOPIC/alerts``. ``TOPIC/status`` is ``online`` (retained) meanwhile, and
+    ``offline`` afterwards: the broker itself publishes that where this process dies.
+
     At most 100 messages are on their way; then `send` waits. With QoS 0 a message counts as
     delivered once it has been sent, else when the broker has confirmed it.
+
+    Args:
+        device: What Home Assistant gets to know, and finds by itself.
 
     Raises:
         ConfigError: paho-mqtt is not installed, or a certificate cannot be read.
     """
 
-    def __init__(self, address: TargetAddress, topic: str) -> None:
+    def __init__(self, address: TargetAddress, topic: str, device: Device | None = None) -> None:
         super().__init__()
         try:
             from paho.mqtt import client as paho
@@ -48,9 +60,19 @@ class Broker(Target):
         self._topic = topic
         self._qos = int(address.option("qos", "1"))
         self._retain = address.option("retain", "0") == "1"
+        #: Retained messages by their topics, for whenever there is a connection.
+        self._retained = {topic + _STATUS: ONLINE}
+        self._alert_topics: Mapping[str, str] = {}
+        if device is not None:
+            self._alert_topics = device.alert_topics(topic)
+            self._retained |= dict.fromkeys(self._alert_topics.values(), OFF)
+            self._retained |= [device.discovery(topic)]
         self._changed = threading.Condition()
         self._on_the_way: set[int] = set()
         self._early: set[int] = set()
+        #: Messages that are not of the recording.
+        self._own: set[int] = set()
+        self._is_closing = False
         self._refusal = ""
         #: Why the last attempt to connect failed.
         self._trouble = ""
@@ -58,6 +80,7 @@ class Broker(Target):
             paho.CallbackAPIVersion.VERSION2, client_id=address.option("client_id")
         )
         client.max_queued_messages_set(0)
+        client.will_set(topic + _STATUS, OFFLINE, qos=1, retain=True)
         client.max_inflight_messages_set(_MOST_ON_THE_WAY)
         client.reconnect_delay_set(_FIRST_WAIT_S, _LONGEST_WAIT_S)
         if address.user:
@@ -73,7 +96,7 @@ class Broker(Target):
             raise ConfigError(f"--publish {address.given}: {error}") from None
         client.loop_start()
 
-    def send(self, message: bytes, key: str) -> None:
+    def send(self, message: Message) -> None:
         with self._changed:
             while len(self._on_the_way) >= _MOST_ON_THE_WAY and not self._refusal:
                 self._changed.wait(_LOOK_S)
@@ -83,12 +106,15 @@ class Broker(Target):
                 raise OutputError(f"{self.name}: {self._refusal}")
         # While the broker is away, paho keeps it, and says so by its return code only. It calls
         # back with a lock of its own, so none is held here.
-        number = self._client.publish(self._topic, message, self._qos, self._retain).mid
+        topic = self._topic + _ALERTS if message.event == "alert" else self._topic
+        number = self._client.publish(topic, message.text, self._qos, self._retain).mid
         with self._changed:
             if number in self._early:
                 self._early.discard(number)
             else:
                 self._on_the_way.add(number)
+        if message.of in self._alert_topics and message.event == "alert":
+            self._set_state(self._alert_topics[message.of], OFF if message.ends else ON)
 
     def close(self) -> None:
         with self._changed:
@@ -97,8 +123,8 @@ class Broker(Target):
                 self._changed.wait(0.1)
                 if len(self._on_the_way) < waiting:
                     waiting, until = len(self._on_the_way), time.monotonic() + _PATIENCE_S
-        self._client.disconnect()
-        self._client.loop_stop()
+            self._is_closing = True
+        self._end_connection()
         if waiting:
             raise OutputError(
                 f"{waiting:,} of {waiting + self.delivered:,} messages were not delivered: "
@@ -106,6 +132,25 @@ class Broker(Target):
             )
 
     # --- inside ---
+
+    def _set_state(self, topic: str, state: bytes) -> None:
+        self._retained[topic] = state
+        number = self._client.publish(topic, state, qos=1, retain=True).mid
+        with self._changed:
+            if number in self._early:
+                self._early.discard(number)
+                self.delivered -= 1
+            else:
+                self._own.add(number)
+
+    def _end_connection(self) -> None:
+        """Say that nobody publishes there any more: after a farewell, brokers send no will."""
+        if self._client.is_connected():
+            farewell = self._client.publish(self._topic + _STATUS, OFFLINE, qos=1, retain=True)
+            with contextlib.suppress(ValueError, RuntimeError):  # the connection is lost just now
+                farewell.wait_for_publish(_PATIENCE_S)
+        self._client.disconnect()
+        self._client.loop_stop()
 
     def _use_tls(self, address: TargetAddress) -> None:
         try:
@@ -124,6 +169,7 @@ class Broker(Target):
             self._refuse(f"the broker refuses: {reason}")
         else:
             self._trouble = ""
+            self._announce()
 
     def _on_connect_fail(self, client: Any, data: Any) -> None:
         error = sys.exc_info()[1]  # which paho is handling
@@ -134,12 +180,25 @@ class Broker(Target):
 
     def _on_publish(self, client: Any, data: Any, mid: int, reason: Any, properties: Any) -> None:
         with self._changed:
+            if mid in self._own:
+                self._own.discard(mid)
+                return
+            if self._is_closing:  # with what is known of the delivery
+                return
             self.delivered += 1
             if mid in self._on_the_way:
                 self._on_the_way.discard(mid)
                 self._changed.notify_all()
             else:  # confirmed before `send` knew its number
                 self._early.add(mid)
+
+    def _announce(self) -> None:
+        with self._changed:
+            if self._is_closing:  # or it would come after the farewell
+                return
+            for topic, payload in list(self._retained.items()):
+                message = self._client.publish(topic, payload, qos=1, retain=True)
+                self._own.add(message.mid)
 
     def _refuse(self, reason: str) -> None:
         with self._changed:

@@ -8,24 +8,20 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-
+from dgrec.alerts import DetectionCondition
 from dgrec.format import STAGE_KEYS, Row, json_values, milliseconds, restore, utc_ns, utc_text
+from dgrec.publishing.plain import PIXELS, plain
 
-__all__ = ["PayloadForm", "PublishedFrame", "message_of", "payload"]
+__all__ = ["PayloadForm", "PublishedFrame", "json_message", "message_of", "payload"]
 
 PayloadForm = Literal["guide", "full"]
 
 #: What DeGirum's guide publishes of a detection.
 _GUIDE_KEYS = ("label", "score", "bbox")
-_LONGEST_BITS = 10_000
-#: Keys of detections that are pictures.
-_PIXELS = ("mask", "data")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +32,7 @@ class PublishedFrame:
     source_frame: int
     media_time_s: float | None
     captured_us: int | None
+    #: Another tool may have left stamps out.
     completed_us: int | None
     latency_ms: float | None
     size: tuple[int, int]
@@ -43,6 +40,17 @@ class PublishedFrame:
     timing: Mapping[str, Any]
     #: What analyzers added, as rows hold it.
     attributes: str | None
+
+    @property
+    def timestamp(self) -> float | None:
+        """When the result came out, in seconds since 1970."""
+        return None if self.completed_us is None else self.completed_us / 1e6
+
+    def detections(self, where: DetectionCondition | None = None) -> list[Mapping[Any, Any]]:
+        """Return its detections, or those for which a condition holds."""
+        items = self.results if isinstance(self.results, list) else []
+        found = [item for item in items if isinstance(item, Mapping)]
+        return found if where is None else [item for item in found if where.holds(item)]
 
     @classmethod
     def of_row(cls, row: Row, session: str) -> PublishedFrame:
@@ -94,7 +102,9 @@ def _text(stamp_us: int | None) -> str | None:
     return None if stamp_us is None else utc_text(stamp_us * 1000)
 
 
-def payload(frame: PublishedFrame, form: PayloadForm = "guide") -> dict[str, Any]:
+def payload(
+    frame: PublishedFrame, form: PayloadForm = "guide", where: DetectionCondition | None = None
+) -> dict[str, Any]:
     """Return what is published of a frame.
 
     ``timestamp`` is when the result came out, in seconds since 1970 (UTC).
@@ -102,68 +112,46 @@ def payload(frame: PublishedFrame, form: PayloadForm = "guide") -> dict[str, Any
     Args:
         form: "guide": that of DeGirum's guide, ``timestamp`` and ``detections`` with ``label``,
             ``score`` and ``bbox``; "full": all of the row but pixels.
+        where: Which detections.
     """
-    items = frame.results if isinstance(frame.results, list) else []
-    found = [item for item in items if isinstance(item, Mapping)]
-    # Another tool may have left stamps out.
-    timestamp = None if frame.completed_us is None else frame.completed_us / 1e6
+    found = frame.detections(where)
     if form == "guide":
         return {
-            "timestamp": timestamp,
+            "timestamp": frame.timestamp,
             "detections": [
-                {key: _plain(item[key]) for key in _GUIDE_KEYS if key in item} for item in found
+                {key: plain(item[key]) for key in _GUIDE_KEYS if key in item} for item in found
             ],
         }
     timing = frame.timing
     return {
-        "timestamp": timestamp,
+        "timestamp": frame.timestamp,
         "session": frame.session,
         "source_frame": frame.source_frame,
-        "media_time_s": _plain(frame.media_time_s),
+        "media_time_s": plain(frame.media_time_s),
         "captured_at": _text(frame.captured_us),
         "completed_at": _text(frame.completed_us),
-        "latency_ms": _plain(frame.latency_ms),
+        "latency_ms": plain(frame.latency_ms),
         **{
-            name: next((_plain(timing[key]) for key in keys if key in timing), None)
+            name: next((plain(timing[key]) for key in keys if key in timing), None)
             for name, keys in STAGE_KEYS.items()
         },
         "width": frame.size[0],
         "height": frame.size[1],
         "detections": [
-            {str(key): _plain(value) for key, value in item.items() if key not in _PIXELS}
+            {str(key): plain(value) for key, value in item.items() if key not in PIXELS}
             for item in found
         ],
-        "attributes": _plain(json_values.loads(frame.attributes)) if frame.attributes else {},
+        "attributes": plain(json_values.loads(frame.attributes)) if frame.attributes else {},
     }
 
 
-def message_of(frame: PublishedFrame, form: PayloadForm = "guide") -> bytes:
-    """Return a frame's `payload` as JSON text, UTF-8, in one line without its end."""
-    return json.dumps(payload(frame, form), separators=(",", ":"), allow_nan=False).encode()
+def message_of(
+    frame: PublishedFrame, form: PayloadForm = "guide", where: DetectionCondition | None = None
+) -> bytes:
+    """Return a frame's `payload` as a `json_message`."""
+    return json_message(payload(frame, form, where))
 
 
-def _plain(value: Any) -> Any:
-    """Return a value as JSON can hold it; NaN and infinity become null, pixels are left out."""
-    if isinstance(value, np.generic | np.ndarray):
-        value = value.tolist()
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, int) and value.bit_length() > _LONGEST_BITS:
-        return None  # Python writes no number of so many digits
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, set | frozenset):
-        return sorted((_plain(item) for item in value), key=repr)
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items() if key not in _PIXELS}
-    return _plain_object(value)
-
-
-def _plain_object(value: Any) -> Any:
-    """Return the state of an object (counts of zones, say), or its text."""
-    if hasattr(value, "to_dict"):
-        return _plain(value.to_dict())
-    state = getattr(value, "state", None)
-    return _plain(state) if isinstance(state, Mapping) else str(value)
+def json_message(value: Mapping[str, Any]) -> bytes:
+    """Return JSON text, UTF-8, in one line without its end."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()

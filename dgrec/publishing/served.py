@@ -10,11 +10,11 @@ from typing import Final
 from urllib.parse import quote
 
 from dgrec.errors import OutputError
+from dgrec.message import Message
 from dgrec.publishing.address import TargetAddress
 from dgrec.publishing.target import Target
 from dgrec.serving import (
     Channel,
-    Message,
     Route,
     Server,
     open_server,
@@ -57,8 +57,8 @@ class ServedTarget(Target):
             self.on_wait(f"{self.name}: waiting for a client")
         self._place.channel.wait_for_client()
 
-    def send(self, message: bytes, key: str) -> None:
-        self._place.channel.publish(self, Message(key, message), waits=self._waits)
+    def send(self, message: Message) -> None:
+        self._place.channel.publish(self, message, waits=self._waits)
         self.delivered += 1
 
     def close(self) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Self
 
+from dgrec.message import Message
+
 __all__ = ["Target"]
 
 
@@ -33,11 +35,10 @@ class Target:
     def wait_for_client(self) -> None:
         """Wait until somebody listens, where messages are served here."""
 
-    def send(self, message: bytes, key: str) -> None:
+    def send(self, message: Message) -> None:
         """Take a message; wait where the target takes no more for now.
 
-        Args:
-            key: Of this message and no other: the target may get it twice.
+        It may get one twice, which has the same key then.
 
         Raises:
             OutputError: It takes none any more.

@@ -8,7 +8,7 @@ streams  the clients of a channel: WebSockets and Server-Sent Events
 =======  =======================================================================
 """
 
-from dgrec.serving.channel import Channel, Loss, Message
+from dgrec.serving.channel import Channel, Loss
 from dgrec.serving.server import HEADERS, Route, Server, open_server
 from dgrec.serving.streams import serve_events, serve_websocket
 
@@ -16,7 +16,6 @@ __all__ = [
     "Channel",
     "HEADERS",
     "Loss",
-    "Message",
     "Route",
     "Server",
     "open_server",

@@ -9,18 +9,15 @@ from collections import deque
 from collections.abc import Hashable
 from typing import Any, Final, NamedTuple
 
-__all__ = ["Channel", "Client", "Loss", "Message"]
+from dgrec.message import Message
+
+__all__ = ["Channel", "Client", "Loss"]
 
 #: What may wait for a client. Clients that wait for the same messages share their memory.
 _MOST_MESSAGES: Final = 1024
 _MOST_BYTES: Final = 8 * 2**20
 #: A client that has taken nothing for as long is not waited for.
 _STALLED_S: Final = 2.0
-
-
-class Message(NamedTuple):
-    key: str
-    text: bytes
 
 
 class Loss(NamedTuple):
@@ -105,8 +102,8 @@ class Channel:
     """Hands each message to every client.
 
     `publish` and `end` are called in threads of the recording, the others in the server's loop.
-    A client that joins gets the last message of each feed at once. One that comes back and names
-    the last message that it got, gets those that it missed since then.
+    A client that joins gets the last message of each feed, or of each thing that it is about, at
+    once. One that comes back and names the last message that it got, gets those that it missed.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -114,7 +111,7 @@ class Channel:
         self.is_ending = False
         self._loop = loop
         self._clients: set[Client] = set()
-        self._last: dict[Hashable, Message] = {}
+        self._last: dict[tuple[Hashable, str, str], Message] = {}
         self._recent = _Queue()
         self._is_waking = False
         #: Of clients that have left.
@@ -131,7 +128,11 @@ class Channel:
         with self.changed:
             while waits and any(client.is_waited_for() for client in self._clients):
                 self.changed.wait(_STALLED_S)
-            self._last[feed] = message
+            state = feed, message.event, message.of
+            # The newest last, so that a late client gets them in their order.
+            self._last.pop(state, None)
+            if not message.ends:
+                self._last[state] = message
             self._recent.append(message)
             for client in self._clients:
                 client.put(message)

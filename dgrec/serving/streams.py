@@ -84,7 +84,8 @@ async def serve_events(request: web.BaseRequest, channel: Channel) -> web.Stream
                 else:
                     if message is None:
                         break
-                    event = b"id: %s\ndata: %s\n\n" % (message.key.encode(), message.text)
+                    kind = b"event: %s\n" % message.event.encode() if message.event else b""
+                    event = b"id: %s\n%sdata: %s\n\n" % (message.key.encode(), kind, message.text)
                 async with asyncio.timeout(_PATIENCE_S):
                     await response.write(event)
             await response.write_eof()

@@ -3,10 +3,11 @@
 from dgrec.recorder.outputs.alerts import Alerts, parse_command
 from dgrec.recorder.outputs.metrics import Metrics, parse_metrics_address
 from dgrec.recorder.outputs.output import Output, OutputQueue
-from dgrec.recorder.outputs.publisher import Publisher
+from dgrec.recorder.outputs.publisher import AlertFeed, Publisher
 from dgrec.recorder.outputs.window import OverlayWindow
 
 __all__ = [
+    "AlertFeed",
     "Alerts",
     "Metrics",
     "Output",

@@ -8,18 +8,24 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dgrec.alerts import Alert, Evaluator, Rule, frame_of
 from dgrec.clock import Clock
 from dgrec.errors import ConfigError
 from dgrec.format import Event, Row, utc_text
 from dgrec.recorder.outputs.output import Output
+from dgrec.recorder.outputs.publisher import AlertFeed
+
+if TYPE_CHECKING:
+    from dgrec.recorder.session_writer import SessionWriter
 
 __all__ = ["Alerts", "parse_command"]
 
 #: How long the time without frames may go unnoticed.
 _TICK_S = 0.25
+#: A frame that has come may be on its way for as long: there is no silence before that.
+_LATE_US = 1_000_000
 #: Commands that run at once, at most: an alert that fires too often must not fill the machine.
 _MOST_COMMANDS = 8
 
@@ -49,6 +55,7 @@ class Alerts(Output):
         command: A program and its arguments, started for each alert that fires, with the alert in
             its environment (``DGREC_ALERT``, ``DGREC_ALERT_RULE``, ``DGREC_ALERT_AT``); never
             through a shell.
+        feed: Gets the events as well, for those that publish them.
     """
 
     name = "alerts"
@@ -63,15 +70,21 @@ class Alerts(Output):
         clock: Clock,
         say: Callable[[str], None],
         command: Sequence[str] = (),
+        feed: AlertFeed | None = None,
     ) -> None:
         self._rules = {rule.name: rule for rule in rules}
-        self._evaluator = Evaluator(rules, self._changed)
+        self._evaluator = Evaluator(rules, self._changed, self._failed)
         self._note, self._clock, self._say = note, clock, say
         self._command = list(command)
+        self._feed = feed or AlertFeed()
         self._running: list[subprocess.Popen[bytes]] = []
         self._lock = threading.Lock()
+        self._writer: SessionWriter | None = None
         self._is_closing = threading.Event()
         self._ticker = threading.Thread(target=self._tick, name="dgrec-alerts", daemon=True)
+
+    def watch(self, writer: SessionWriter) -> None:
+        self._writer = writer
 
     def start(self, metadata: Any) -> None:
         if any(rule.missing_s for rule in self._rules.values()):
@@ -79,24 +92,41 @@ class Alerts(Output):
 
     def frame(self, row: Row, result: Any) -> None:
         with self._lock:
-            self._evaluator.frame(frame_of(row), row.source_frame)
+            frame = frame_of(row, with_added=self._evaluator.wants_added)
+            self._evaluator.frame(frame, row.source_frame)
+        self._feed.reached(row.completed_ns // 1000)
 
     def close(self) -> None:
         self._is_closing.set()
         if self._ticker.is_alive():
             self._ticker.join()
+        try:
+            if self._writer is not None and self._writer.ended_ns is not None:
+                self._evaluator.until(self._writer.ended_ns // 1000)
+        finally:
+            self._feed.end()
 
     # --- inside ---
 
     def _tick(self) -> None:
         while not self._is_closing.wait(_TICK_S):
+            self._look()
+
+    def _look(self) -> None:
+        """Take notice of the time without frames."""
+        now_us = self._clock.now_ns() // 1000
+        queues = [] if self._writer is None else self._writer.outputs
+        if not any(queue.depth for queue in queues if queue.output is self):
             with self._lock:
-                self._evaluator.until(self._clock.now_ns() // 1000)
+                self._evaluator.until(now_us - _LATE_US)
+
+    def _failed(self, name: str, reason: str) -> None:
+        self._say(f"alert {name}: {reason}")
 
     def _changed(self, alert: Alert) -> None:
         rule = self._rules[alert.name]
         if alert.ended_us is not None:
-            self._note(
+            self._report(
                 {"kind": "alert_end", "at": utc_text(alert.ended_us * 1000), "text": alert.name}
             )
             self._say(f"alert {alert.name}: over")
@@ -110,9 +140,13 @@ class Alerts(Output):
         }
         if alert.source_frame is not None:
             event["source_frame"] = alert.source_frame
-        self._note(event)
+        self._report(event)
         self._say(f"alert {alert.name}: {rule.text}")
         self._run(alert, rule)
+
+    def _report(self, event: Event) -> None:
+        self._feed.add(event)
+        self._note(event)
 
     def _run(self, alert: Alert, rule: Rule) -> None:
         if not self._command:

@@ -23,9 +23,10 @@ __all__ = ["alerts_command"]
     "rules",
     multiple=True,
     required=True,
-    metavar="NAME=RULE",
+    metavar="NAME=RULE|FILE.yaml",
     help='"crowd=count(\'person\') >= 3 for 2s", "slow=latency_p95_ms > 200 for 10s", '
-    '"silent=missing 30s". Repeatable. docs/alerts.md has the grammar.',
+    '"silent=missing 30s", or a file of EventDetector\'s events. Repeatable. docs/alerts.md has '
+    "the grammar.",
 )
 @output_options("table", "json", "markdown")
 def alerts_command(
@@ -39,7 +40,7 @@ def alerts_command(
 
     The same rules fire live at the same frames: `dgrec record --alert NAME=RULE`.
     """
-    from dgrec.alerts import parse_rule
+    from dgrec.alerts import parse_rules
     from dgrec.errors import ConfigError
     from dgrec.replay.alerts import try_rules, write_alerts
     from dgrec.replay.output import open_output
@@ -47,15 +48,13 @@ def alerts_command(
     from dgrec.terminal import echo
 
     try:
-        parsed = [parse_rule(text) for text in rules]
-        if len({rule.name for rule in parsed}) < len(parsed):
-            raise ConfigError("--alert: two rules have the same name")
+        parsed = parse_rules(rules)
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
     opened = open_sessions(sessions, lambda line: echo(line, err=True), with_clips=True)
     for session in opened:
         say_damage(session)
-    tried = [try_rules(session, parsed) for session in opened]
+    tried = [try_rules(session, parsed, lambda line: echo(line, err=True)) for session in opened]
     keep = tuple(file for session in opened for file in (session.path, *session.files))
     with open_output(output, overwrite=overwrite, keep=keep) as destination:
         write_alerts(tried, parsed, form, destination)

@@ -35,7 +35,11 @@ def publish_command(
     session: Path,
     targets: tuple[str, ...],
     payload: str,
+    payload_where: str,
+    only_changes: bool,
+    ended_after: float,
     publish_every: int,
+    mqtt_discovery: bool,
     speed: float,
     fast: bool,
     quiet: bool,
@@ -49,11 +53,20 @@ def publish_command(
     """
     import dgrec
     from dgrec.errors import ConfigError
-    from dgrec.publishing import parse_target
+    from dgrec.publishing import PayloadOptions, check_discovery, parse_target
     from dgrec.replay.publishing import publish
 
     try:
         addresses = [parse_target(text) for text in targets]
+        options = PayloadOptions(
+            form=payload,  # type: ignore[arg-type]
+            every=publish_every,
+            where=payload_where,
+            only_changes=only_changes,
+            ended_after=ended_after,
+        )
+        if mqtt_discovery:
+            check_discovery(addresses)
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
     with dgrec.open(session) as opened:
@@ -61,8 +74,8 @@ def publish_command(
         counts = publish(
             opened,
             addresses,
-            form=payload,  # type: ignore[arg-type]
-            every=publish_every,
+            options,
+            discovery=mqtt_discovery,
             speed=None if fast else speed,
             on_wait=lambda line: echo(line, err=True),
         )

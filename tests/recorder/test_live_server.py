@@ -17,7 +17,15 @@ import pytest
 
 import dgrec
 from dgrec.errors import OutputError
-from dgrec.publishing import PublishedFrame, Target, message_of, open_target, parse_target
+from dgrec.message import Message
+from dgrec.publishing import (
+    PayloadOptions,
+    PublishedFrame,
+    Target,
+    message_of,
+    open_target,
+    parse_target,
+)
 from dgrec.recorder.outputs import Publisher
 from dgrec.replay.publishing import publish
 from tests.browser import Browser, needs_chromium
@@ -111,22 +119,60 @@ def test_several_sources_share_an_address(tmp_path: Path, port: int) -> None:
     """A client gets the messages of both; one that comes late, the last of each."""
     targets = [opened(f"ws://127.0.0.1:{port}") for _ in range(2)]
     with WebSocketClient(f"ws://127.0.0.1:{port}/ws") as client:
-        targets[0].send(b"a1", "a-1")
-        targets[1].send(b"b1", "b-1")
-        targets[0].send(b"a2", "a-2")
+        targets[0].send(Message("a-1", b"a1"))
+        targets[1].send(Message("b-1", b"b1"))
+        targets[0].send(Message("a-2", b"a2"))
         late = WebSocketClient(f"ws://127.0.0.1:{port}/ws").wait_for(2)
         targets[0].close()
-        targets[1].send(b"b2", "b-2")
+        targets[1].send(Message("b-2", b"b2"))
         targets[1].close()
     assert client.messages == [b"a1", b"b1", b"a2", b"b2"]
     assert sorted(late.wait_for_end().messages) == [b"a2", b"b1", b"b2"]
 
 
+def test_a_late_client_gets_what_is_there(tmp_path: Path, port: int) -> None:
+    """The last frame, alerts that go on, and tracks that have not ended: each once, in order."""
+    target = opened(f"ws://127.0.0.1:{port}")
+    with WebSocketClient(f"ws://127.0.0.1:{port}/ws") as client:
+        sent = [
+            Message("1", b"frame 1"),
+            Message("2", b"crowd starts", "alert", "crowd"),
+            Message("3", b"slow starts", "alert", "slow"),
+            Message("4", b"track 1 starts", of="track 1"),
+            Message("5", b"track 2 starts", of="track 2"),
+            Message("6", b"crowd ends", "alert", "crowd", ends=True),
+            Message("7", b"frame 2"),
+            Message("8", b"track 1 changes", of="track 1"),
+            Message("9", b"track 2 ends", of="track 2", ends=True),
+        ]
+        for message in sent:
+            target.send(message)
+        late = WebSocketClient(f"ws://127.0.0.1:{port}/ws").wait_for(3)
+        target.close()
+    assert client.messages == [message.text for message in sent]
+    assert late.wait_for_end().messages == [b"slow starts", b"frame 2", b"track 1 changes"]
+
+
+def test_alerts_are_events_of_their_own_kind(tmp_path: Path, port: int) -> None:
+    target = opened(f"sse://127.0.0.1:{port}")
+    with connection(port) as events:
+        events.sendall(f"GET /sse HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n".encode())
+        target.wait_for_client()
+        target.send(Message("1", b"{}", "alert", "crowd"))
+        target.send(Message("2", b"{}"))
+        target.close()
+        answer = b""
+        while part := events.recv(4096):
+            answer += part
+    assert b"id: 1\nevent: alert\ndata: {}\n\n" in answer
+    assert b"id: 2\ndata: {}\n\n" in answer
+
+
 def test_websockets_and_events_on_one_port(tmp_path: Path, port: int) -> None:
     one, other = opened(f"ws://127.0.0.1:{port}/{{source}}"), opened(f"sse://127.0.0.1:{port}")
     with WebSocketClient(f"ws://127.0.0.1:{port}/cam") as client:
-        one.send(b"1", "1")
-        other.send(b"2", "2")
+        one.send(Message("1", b"1"))
+        other.send(Message("2", b"2"))
         with connection(port) as events:
             events.sendall(f"GET /sse HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n".encode())
             answer = b""
@@ -172,7 +218,7 @@ def test_an_event_source_of_a_browser(tmp_path: Path, port: int) -> None:
         browser.wait_for("source.readyState === EventSource.CONNECTING")
         again = opened(f"sse://127.0.0.1:{port}")
         browser.wait_for("opened === 2")
-        again.send(b"more", "another-1")
+        again.send(Message("another-1", b"more"))
         browser.wait_for("got.length === 2001")
         assert browser.run("got[2000]") == ["another-1", "more"]
         browser.run("source.close()")
@@ -193,10 +239,10 @@ def test_a_page_of_another_origin(tmp_path: Path, port: int) -> None:
         browser.call("Page.navigate", url=f"http://localhost:{own}/")
         browser.wait_for(f"document.readyState === 'complete' && location.port === '{own}'")
         with opened(f"sse://127.0.0.1:{port}") as target:
-            target.send(b"found", "1")
+            target.send(Message("1", b"found"))
             assert browser.run(connect % port) == "refused"
         with opened(f"sse://127.0.0.1:{port}?origin=http://localhost:{own}") as target:
-            target.send(b"found", "1")
+            target.send(Message("1", b"found"))
             assert browser.run(connect % port) == "found"
     page.close()
 
@@ -204,7 +250,7 @@ def test_a_page_of_another_origin(tmp_path: Path, port: int) -> None:
 def test_events_go_on_where_a_client_was(port: int) -> None:
     with opened(f"sse://127.0.0.1:{port}") as target:
         for number in range(5):
-            target.send(b"message %d" % number, f"key-{number}")
+            target.send(Message(f"key-{number}", b"message %d" % number))
         with connection(port) as events:
             headers = f"Host: localhost:{port}\r\nLast-Event-ID: key-2"
             events.sendall(f"GET /sse HTTP/1.1\r\n{headers}\r\n\r\n".encode())
@@ -224,7 +270,9 @@ def test_a_client_that_never_reads_beside_a_healthy_one(tmp_path: Path, port: in
     with (
         silent_websocket(port),
         WebSocketClient(f"ws://127.0.0.1:{port}/ws") as healthy,
-        dgrec.Recorder(tmp_path / "s.parquet", outputs=[Publisher(target, "full")]) as recorder,
+        dgrec.Recorder(
+            tmp_path / "s.parquet", outputs=[Publisher(target, PayloadOptions(form="full"))]
+        ) as recorder,
     ):
         for index in range(3_000):
             recorder.add(message)
@@ -249,7 +297,7 @@ def test_waiting_for_clients_ends_with_one_that_reads_nothing(tmp_path: Path, po
     with silent_websocket(port):
         target.wait_for_client()
         for index in range(2_000):
-            target.send(text, str(index))
+            target.send(Message(str(index), text))
         with pytest.raises(OutputError, match=r"1 client read too slowly: .* messages left out"):
             target.close()
 
@@ -260,7 +308,7 @@ def test_waiting_for_clients_ends_with_one_that_reads_nothing(tmp_path: Path, po
 def test_foreign_pages_are_refused(port: int) -> None:
     own = f"Host: 127.0.0.1:{port}"
     with opened(f"sse://127.0.0.1:{port}") as target:
-        target.send(b"secret", "1")
+        target.send(Message("1", b"secret"))
         refused = [
             (f"Host: evil.example:{port}",),
             ("Host: 192.168.1.5",),
@@ -315,7 +363,7 @@ def test_connections_that_ask_nothing_are_closed(
             target.wait_for_client()
             with connection(port) as silent:  # connected later, and closed before
                 assert silent.recv(1) == b""
-            target.send(b"found", "1")
+            target.send(Message("1", b"found"))
             answer = b""
             while b"data: found\n\n" not in answer:
                 part = events.recv(4096)
@@ -349,7 +397,7 @@ def test_other_addresses_need_a_token(public_port: int, capfd: pytest.CaptureFix
         with WebSocketClient(
             f"ws://127.0.0.1:{public_port}/ws", headers={"Authorization": f"Bearer {token}"}
         ) as client:
-            target.send(b"found", "1")
+            target.send(Message("1", b"found"))
             client.wait_for(1)
             target.close()
 

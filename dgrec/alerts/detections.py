@@ -1,0 +1,93 @@
+"""Conditions over one detection: ``score > 0.5 and label in ('person', 'car')``."""
+
+from __future__ import annotations
+
+import ast
+import math
+import numbers
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from dgrec.alerts.condition import Condition, Grammar, parse_condition
+
+__all__ = ["DETECTION_VALUES", "DetectionCondition", "parse_detection_condition"]
+
+_BOX: Final = ("x_min", "y_min", "x_max", "y_max")
+#: What can be compared of a detection: a text, and numbers.
+DETECTION_VALUES: Final = ("label", "score", *_BOX, "width", "height", "track_id", "category_id")
+
+
+class DetectionCondition:
+    """A condition over one detection.
+
+    Example:
+        >>> condition = parse_detection_condition("score > 0.5 and label == 'cat'")
+        >>> condition.holds({"label": "cat", "score": 0.75}), condition.holds({"label": "cat"})
+        (True, False)
+    """
+
+    def __init__(self, condition: Condition[str]) -> None:
+        self._condition = condition
+        self._needs_box = not condition.values.isdisjoint({*_BOX, "width", "height"})
+
+    @property
+    def text(self) -> str:
+        return self._condition.text
+
+    def holds(self, item: Mapping[Any, Any]) -> bool:
+        """Return whether it holds for a detection as PySDK has it; where unknown, it does not."""
+        label = item.get("label")
+        values: dict[str, float | str | None] = {
+            "label": label if isinstance(label, str) else None,
+            **{name: _number(item.get(name)) for name in ("score", "track_id", "category_id")},
+        }
+        if self._needs_box:
+            box = _box(item.get("bbox"))
+            values |= zip(_BOX, box, strict=True)
+            values["width"] = _difference(box[2], box[0])
+            values["height"] = _difference(box[3], box[1])
+        return self._condition.holds(values)
+
+
+def parse_detection_condition(text: str, option: str = "--payload-where") -> DetectionCondition:
+    """Return the condition that a text writes down.
+
+    Raises:
+        ConfigError: It is not one; the message says why.
+    """
+    grammar = Grammar(
+        option,
+        _value,
+        f"of a detection there are {', '.join(DETECTION_VALUES)}",
+        "score > 0.5",
+        texts=("label",),
+    )
+    return DetectionCondition(parse_condition(text, grammar))
+
+
+def _value(node: ast.expr) -> str | None:
+    return node.id if isinstance(node, ast.Name) and node.id in DETECTION_VALUES else None
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return None
+    return None if math.isnan(number) else number
+
+
+def _box(box: Any) -> list[float | None]:
+    if isinstance(box, np.ndarray):
+        box = box.tolist()
+    if not isinstance(box, list | tuple) or len(box) != 4:
+        return [None] * 4
+    return [_number(each) for each in box]
+
+
+def _difference(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else _number(one - other)

@@ -1,0 +1,24 @@
+"""What is sent to others: brokers, web servers, clients."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["Message"]
+
+
+class Message(NamedTuple):
+    """A message.
+
+    Args:
+        key: Of this message and no other.
+        event: Its kind; "" is the usual one.
+        of: What it is the state of: clients that come late get the last message of each thing.
+        ends: Whether that has ended, so that they do not get it.
+    """
+
+    key: str
+    text: bytes
+    event: str = ""
+    of: str = ""
+    ends: bool = False

@@ -1,0 +1,184 @@
+"""What changes from frame to frame: tracks, or labels, that appear, change and end.
+
+Everything follows from the rows, so that a recording gives what was sent while it was made.
+"""
+
+from __future__ import annotations
+
+import numbers
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from dgrec.publishing.plain import plain
+
+__all__ = ["Change", "Changes"]
+
+#: No tracker gives larger numbers.
+_LARGEST_TRACK: Final = 2**63
+
+#: A track by its number, or a label (None: detections without one).
+_Key = tuple[str, int | str | None]
+
+
+@dataclass(slots=True)
+class _Present:
+    """What is there: a track, or the detections of a label.
+
+    Args:
+        facts: What a message says of it; an update is due when `compared` of it differs.
+        count: How many detections it stands for.
+    """
+
+    key: _Key
+    since_us: int | None
+    seen_us: int | None
+    facts: dict[str, Any]
+    count: int
+
+    @property
+    def compared(self) -> tuple[Any, ...]:
+        if self.key[0] == "track":
+            return self.facts["label"], self.facts["in_zone"]
+        return (self.count,)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A track or a label that has appeared, changed or ended.
+
+    Args:
+        kind: "started", "updated" or "ended".
+        since_us: The stamp of the frame in which it appeared.
+        seen_us: That of the last frame in which it was.
+        facts: ``track_id``, ``label``, ``count``, ``score``, ``bbox``, ``in_zone``.
+    """
+
+    kind: str
+    since_us: int | None
+    seen_us: int | None
+    facts: Mapping[str, Any]
+
+    @property
+    def of(self) -> str:
+        """What has changed, and no other that is there at the same time."""
+        kind = "track" if "track_id" in self.facts else "label"
+        return f"{kind} {self.facts.get('track_id', self.facts['label'])!r}"
+
+
+class Changes:
+    """Follows tracks and labels over the frames of a recording.
+
+    A detection with a track id belongs to its track, others to their label. Once a label has been
+    tracked, only its tracks count: what a tracker has not taken for an object yet is none.
+
+    Args:
+        ended_after_us: How long something may be out of sight before it has ended.
+    """
+
+    def __init__(self, ended_after_us: int = 0) -> None:
+        self._ended_after_us = ended_after_us
+        self._present: dict[_Key, _Present] = {}
+        self._tracked: set[str | None] = set()
+
+    @property
+    def objects(self) -> int:
+        """How many there are now."""
+        return sum(each.count for each in self._present.values())
+
+    def frame(self, detections: Sequence[Mapping[Any, Any]], stamp_us: int | None) -> list[Change]:
+        """Take the next frame; return what has changed, ends first."""
+        found = self._found(detections, stamp_us)
+        ended = [
+            _change("ended", each)
+            for key, each in list(self._present.items())
+            if key not in found and self._has_ended(key, stamp_us)
+        ]
+        return [*ended, *self._new(found)]
+
+    def end(self) -> list[Change]:
+        """Return the ends of what is still there at the end of the recording."""
+        return [_change("ended", self._present.pop(key)) for key in list(self._present)]
+
+    # --- inside ---
+
+    def _has_ended(self, key: _Key, stamp_us: int | None) -> bool:
+        seen_us = self._present[key].seen_us
+        is_known = stamp_us is not None and seen_us is not None
+        if is_known and stamp_us - seen_us < self._ended_after_us:  # type: ignore[operator]
+            return False
+        del self._present[key]
+        return True
+
+    def _new(self, found: Mapping[_Key, _Present]) -> Iterator[Change]:
+        for key, now in found.items():
+            before = self._present.get(key)
+            self._present[key] = now
+            if before is None:
+                yield _change("started", now)
+                continue
+            now.since_us = before.since_us
+            if now.compared != before.compared:
+                yield _change("updated", now)
+
+    def _found(
+        self, detections: Sequence[Mapping[Any, Any]], stamp_us: int | None
+    ) -> dict[_Key, _Present]:
+        tracks = [_track_of(item) for item in detections]
+        labels = [_label_of(item) for item in detections]
+        self._tracked.update(
+            label for label, track in zip(labels, tracks, strict=True) if track is not None
+        )
+        found: dict[_Key, _Present] = {}
+        counts: Counter[_Key] = Counter()
+        for item, track, label in zip(detections, tracks, labels, strict=True):
+            if track is not None:
+                key: _Key = ("track", track)
+            elif label not in self._tracked:
+                key = ("label", label)
+            else:
+                continue
+            counts[key] += 1
+            if key not in found:
+                facts = _track_facts(track, label, item) if track is not None else {"label": label}
+                found[key] = _Present(key, stamp_us, stamp_us, facts, 1)
+        for key, count in counts.items():
+            if key[0] == "label":
+                found[key].count = count
+        return found
+
+
+def _change(kind: str, present: _Present) -> Change:
+    facts = present.facts
+    if present.key[0] == "label":
+        facts = {**facts, "count": 0 if kind == "ended" else present.count}
+    return Change(kind, present.since_us, present.seen_us, facts)
+
+
+def _track_of(item: Mapping[Any, Any]) -> int | None:
+    track = item.get("track_id")
+    if isinstance(track, bool) or not isinstance(track, numbers.Integral):
+        return None
+    number = int(track)
+    return number if abs(number) < _LARGEST_TRACK else None
+
+
+def _label_of(item: Mapping[Any, Any]) -> str | None:
+    label = item.get("label")
+    return str(label) if isinstance(label, str) else None
+
+
+def _track_facts(track: int, label: str | None, item: Mapping[Any, Any]) -> dict[str, Any]:
+    return {
+        "track_id": track,
+        "label": label,
+        "score": _number(item.get("score")),
+        "bbox": plain(item["bbox"]) if "bbox" in item else None,
+        "in_zone": plain(item.get("in_zone")),
+    }
+
+
+def _number(value: Any) -> Any:
+    number = plain(value)
+    return number if isinstance(number, int | float) else None

@@ -1,0 +1,156 @@
+"""The messages of a recording: of its frames or of what changes, and of its alerts.
+
+The recorder and `dgrec publish` make them in the same way, in the same order, of the same rows.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from dgrec.alerts import DetectionCondition, parse_detection_condition
+from dgrec.errors import ConfigError
+from dgrec.format import Event, utc_ns
+from dgrec.message import Message
+from dgrec.publishing.changes import Change, Changes
+from dgrec.publishing.payload import PayloadForm, PublishedFrame, json_message, message_of
+from dgrec.publishing.plain import plain
+
+__all__ = ["ALERT_KINDS", "Messages", "PayloadOptions", "event_us"]
+
+#: Kinds of events that are alerts, and what becomes of the alert there.
+ALERT_KINDS = {"alert": "started", "alert_end": "ended"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PayloadOptions:
+    """What is published of a recording.
+
+    Args:
+        form: What is sent of a frame.
+        every: Of as many frames one is looked at.
+        where: A condition; detections for which it does not hold are left out; "": none are.
+        only_changes: Send what appears, changes and ends instead of frames.
+        ended_after: How many seconds something may be out of sight before it has ended.
+
+    Raises:
+        ConfigError: ``where`` is not a condition, or options contradict each other.
+    """
+
+    form: PayloadForm = "guide"
+    every: int = 1
+    where: str = ""
+    only_changes: bool = False
+    ended_after: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.where:
+            parse_detection_condition(self.where)
+        if self.only_changes and self.form != "guide":
+            raise ConfigError("--only-changes has a payload of its own: leave --payload out")
+        if self.ended_after and not self.only_changes:
+            raise ConfigError("--ended-after belongs to --only-changes")
+
+    @property
+    def condition(self) -> DetectionCondition | None:
+        return parse_detection_condition(self.where) if self.where else None
+
+
+class Messages:
+    """Makes the messages of a recording, whose frames and alerts it gets in their order."""
+
+    def __init__(self, options: PayloadOptions, session: str) -> None:
+        self._options = options
+        self._session = session
+        # It becomes part of headers; another tool may have put anything there.
+        self._key = re.sub(r"[^A-Za-z0-9_.-]", "_", session)
+        self._where = options.condition
+        self._changes = Changes(round(options.ended_after * 1e6))
+        self._frames = 0
+        self._alerts = 0
+        self._last: PublishedFrame | None = None
+        #: What is known of alerts that go on, by their names.
+        self._started: dict[str, dict[str, Any]] = {}
+
+    def is_sent(self) -> bool:
+        """Return whether the next frame is one that is looked at, and count it."""
+        self._frames += 1
+        return (self._frames - 1) % self._options.every == 0
+
+    def frame(self, frame: PublishedFrame) -> list[Message]:
+        """Return the messages of a frame that is looked at."""
+        key = f"{self._key}-{frame.source_frame}"
+        if not self._options.only_changes:
+            return [Message(key, message_of(frame, self._options.form, self._where))]
+        self._last = frame
+        changes = self._changes.frame(frame.detections(self._where), frame.completed_us)
+        return list(self._change_messages(frame, changes, key))
+
+    def end(self) -> list[Message]:
+        """Return the messages of the end: whatever is still there has ended."""
+        if self._last is None:
+            return []
+        key = f"{self._key}-{self._last.source_frame}-end"
+        return list(self._change_messages(self._last, self._changes.end(), key))
+
+    def alert(self, event: Event) -> Message:
+        """Return the message of an event that is an alert (`ALERT_KINDS`)."""
+        name, state = str(event.get("text") or ""), ALERT_KINDS[event["kind"]]
+        if state == "started":
+            self._started[name] = {
+                "rule": rule if isinstance(rule := event.get("rule"), str) else None,
+                "since": _seconds(event.get("from")),
+                "source_frame": plain(event.get("source_frame")),
+            }
+        facts = self._started.get(name) or {"rule": None, "since": None, "source_frame": None}
+        if state == "ended":
+            self._started.pop(name, None)
+        self._alerts += 1
+        text = json_message(
+            {
+                "timestamp": _seconds(event.get("at")),
+                "session": self._session,
+                "alert": name,
+                "state": state,
+                **facts,
+            }
+        )
+        key = f"{self._key}-alert-{self._alerts}"
+        return Message(key, text, "alert", name, ends=state == "ended")
+
+    # --- inside ---
+
+    def _change_messages(
+        self, frame: PublishedFrame, changes: list[Change], key: str
+    ) -> Iterator[Message]:
+        for number, change in enumerate(changes, 1):
+            text = json_message(
+                {
+                    "timestamp": frame.timestamp,
+                    "session": self._session,
+                    "source_frame": frame.source_frame,
+                    "change": change.kind,
+                    **change.facts,
+                    "since": None if change.since_us is None else change.since_us / 1e6,
+                    "last_seen": None if change.seen_us is None else change.seen_us / 1e6,
+                    "objects": self._changes.objects,
+                }
+            )
+            is_end = change.kind == "ended"
+            yield Message(f"{key}-{number}", text, of=change.of, ends=is_end)
+
+
+def event_us(event: Event) -> int | None:
+    """Return when an event was, in microseconds since 1970; None: unknown."""
+    try:
+        return utc_ns(dt.datetime.fromisoformat(str(event.get("at")))) // 1000
+    except (TypeError, ValueError, OverflowError):  # damaged
+        return None
+
+
+def _seconds(stamp: Any) -> float | None:
+    at_us = event_us({"at": stamp})
+    return None if at_us is None else at_us / 1e6

@@ -1,0 +1,124 @@
+"""What ``dgrec record`` was asked to publish."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from dgrec.credentials import redact
+from dgrec.errors import ConfigError
+from dgrec.publishing import (
+    Device,
+    PayloadForm,
+    PayloadOptions,
+    TargetAddress,
+    check_discovery,
+    check_target,
+    open_target,
+    parse_target,
+)
+from dgrec.recorder.outputs import AlertFeed, Publisher
+
+__all__ = ["PublishRequest"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishRequest:
+    """Where messages of a recording go, and what they hold.
+
+    Args:
+        publish: The targets: ``-`` is stdout.
+        payload: What is sent of a frame.
+        payload_where: A condition over detections that are published.
+        publish_every: Of as many frames one is published.
+        only_changes: Publish what appears, changes and ends instead of frames.
+        ended_after: How many seconds something may be out of sight before it has ended.
+        publish_wait: Wait for any target, where the source can wait.
+        mqtt_discovery: Introduce the recording to Home Assistant, at each broker.
+
+    Raises:
+        ConfigError: A target cannot be used, or two of them exclude each other.
+    """
+
+    publish: tuple[str, ...] = ()
+    payload: PayloadForm = "guide"
+    payload_where: str = ""
+    publish_every: int = 1
+    only_changes: bool = False
+    ended_after: float = 0.0
+    publish_wait: bool = False
+    mqtt_discovery: bool = False
+
+    def __post_init__(self) -> None:
+        addresses = self.addresses
+        for text, count in Counter(self.publish).items():
+            if count > 1:
+                raise ConfigError(f"--publish {redact(text)} is given twice")
+        if self.mqtt_discovery:
+            check_discovery(addresses)
+        assert self.options  # which raises what is wrong with them
+
+    @cached_property  # logins are read once
+    def addresses(self) -> list[TargetAddress]:
+        return [parse_target(text) for text in self.publish]
+
+    @cached_property
+    def options(self) -> PayloadOptions:
+        return PayloadOptions(
+            form=self.payload,
+            every=self.publish_every,
+            where=self.payload_where,
+            only_changes=self.only_changes,
+            ended_after=self.ended_after,
+        )
+
+    def check_several(self) -> None:
+        """Raise `ConfigError` if sources that are recorded at once cannot share a target."""
+        for address in self.addresses:
+            if not address.scheme:
+                raise ConfigError(f"--publish {address.given} takes one source only")
+
+    def check_files(self, output: Path) -> None:
+        """Raise `OutputError` if a file cannot be published to while ``output`` is recorded."""
+        for address in self.addresses:
+            if not address.scheme:
+                check_target(address.path, output)
+
+    def publishers(
+        self,
+        names: Mapping[str, str],
+        *,
+        model: str,
+        rules: tuple[str, ...],
+        alerts: AlertFeed,
+        can_wait: bool,
+    ) -> list[Publisher]:
+        """Return an output for each target.
+
+        Args:
+            names: ``source`` and ``session``.
+            model: The name of the model.
+            rules: The names of rules.
+            can_wait: Whether the source can.
+
+        Raises:
+            DgrecError: A target cannot be opened.
+        """
+        device = Device(names["source"], model, rules, self.options)
+        return [
+            Publisher(
+                open_target(
+                    address,
+                    names,
+                    waits=self.publish_wait and can_wait,
+                    device=device if self.mqtt_discovery else None,
+                ),
+                self.options,
+                alerts=alerts if rules else None,
+                waits=self.publish_wait,
+            )
+            for address in self.addresses
+        ]
