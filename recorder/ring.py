@@ -225,6 +225,8 @@ class Ring:
         if self.fate() == "leave" or not self._spans:
             return []
         span = self._spans[0]
+        if self._entries and span.start is None and not self._is_past(span):
+            return []
         events, span.events = span.events, []
         return events
 
@@ -234,7 +236,7 @@ class Ring:
             return None
         oldest = self._entries[0]
         is_judged = self._judged > self._taken
-        while self._spans and oldest.completed_us > self._spans[0].end_us and is_judged:
+        while self._spans and self._is_past(self._spans[0]):
             if self._spans[0].events:
                 return None  # they come first
             self._spans.popleft()
@@ -294,6 +296,10 @@ class Ring:
             self._starts.append((entry.number, entry.completed_us))
             if len(self._starts) > 1 and self._starts[-2][0] > entry.number:
                 self._starts = deque(sorted(self._starts))  # it was longer with the encoder
+
+    def _is_past(self, span: _Span) -> bool:
+        """Return whether nothing that is still here belongs to a span."""
+        return self._judged > self._taken and self._entries[0].completed_us > span.end_us
 
     def _is_old(self) -> bool:
         """Return whether a later row may be the first of whatever alert comes."""

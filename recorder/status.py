@@ -145,7 +145,7 @@ def _table(jobs: Sequence[Job]) -> Table:
             rate_text(stream.recent_fps()),
             f"{p50:.0f}",
             f"{p95:.0f}",
-            f"{stream.capture.counts.skipped:,}",
+            _skipped(stream),
             _dropped(stream),
             size_text(stream.recorder.bytes_written),
             "failed" if job.error else "done" if job.has_ended else "recording",
@@ -158,16 +158,22 @@ def _dropped(stream: Stream) -> str:
     return f"{max(0, stream.dropped - stream.recorder.dropped_at_start):,}"
 
 
+def _skipped(stream: Stream) -> str:
+    """Return how many frames were left out on purpose."""
+    return f"{stream.capture.counts.skipped + stream.recorder.intake.left_out:,}"
+
+
 def _figures(stream: Stream) -> str:
-    progress, capture = stream.recorder.progress, stream.capture
+    progress, moments = stream.recorder.progress, stream.recorder.intake.moments
     p50, p95 = progress.latency()
     parts = [
+        *([] if moments is None else [counted(moments, "moment")]),
         counted(progress.frames, "frame"),
         counted(progress.detections, "detection"),
         f"{rate_text(stream.recent_fps())} fps",
         f"p50 {p50:.0f} ms",
         f"p95 {p95:.0f} ms",
-        f"skipped {capture.counts.skipped:,}",
+        f"skipped {_skipped(stream)}",
         f"dropped {_dropped(stream)}",
         size_text(stream.recorder.bytes_written),
     ]

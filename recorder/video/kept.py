@@ -183,7 +183,9 @@ class KeptOrder:
     def finish(self) -> list[TimedPacket]:
         """Return the packets that are left: they belong to pictures that had not come out."""
         self._time_rest(_STEP_US)
-        return self._release()
+        released = self._release()
+        self._point = self._last = None  # a recording may have thousands of parts
+        return released
 
     def _continues(self, last: KeptPacket, packets: Sequence[KeptPacket]) -> bool:
         for packet in packets:
