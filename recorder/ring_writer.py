@@ -12,12 +12,12 @@ from typing import Any
 from dgrec.clock import Clock
 from dgrec.errors import ConfigError, DgrecError
 from dgrec.format import Event, Row, Signal, utc_ns
-from dgrec.recorder.options import QueuePolicy
+from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.outputs import OutputQueue
 from dgrec.recorder.ring import Ring, RingEntry
-from dgrec.recorder.segments import Segment
+from dgrec.recorder.segments import Names, Segment
 from dgrec.recorder.sources import Frame
-from dgrec.recorder.video import EncodedPackets, VideoRecorder
+from dgrec.recorder.video import EncodedPackets, VideoOptions, VideoRecorder
 from dgrec.recorder.writing import RowWriter
 from dgrec.units import size_text
 
@@ -38,10 +38,8 @@ class RingWriter:
 
     Args:
         video: Writes packets; without kinds of video, nothing.
+        encodes: How the source's pictures are encoded, if it has no packets that can be kept.
         judges: The outputs that put alerts into the session.
-        encoder: Encodes the source's pictures, if it does not send packets that can be kept; with
-            its segment, whose videos are `EncodedPackets` for `encoded`.
-        alarm: Called with the reason why recording has to end.
 
     Raises (from `put` and `close`):
         DgrecError: What was handed over could not be written; nothing more will be.
@@ -49,30 +47,28 @@ class RingWriter:
 
     def __init__(
         self,
-        ring: Ring,
         writer: RowWriter,
         video: VideoRecorder,
-        *,
+        encodes: VideoOptions | None,
+        options: RecordingOptions,
         judges: Sequence[OutputQueue],
         clock: Clock,
-        policy: QueuePolicy,
-        encoder: VideoRecorder | None = None,
-        alarm: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.ring = ring
+        self._has_video = bool(video.options.kinds)
+        self.ring = Ring(*options.around_s, has_video=self._has_video)
         #: How many moments have begun.
         self.moments: int | None = 0
         self._writer = writer
         self._cutter = writer.journal.cutter
         self._video = video
-        self._has_video = bool(video.options.kinds)
         self._judges = list(judges)
         self._clock = clock
-        self._policy = policy
-        self._alarm = alarm
-        self._encoder = encoder
-        self._packets = EncodedPackets(video.options, self._encoded)
+        self._policy = options.policy or "block"
+        self._encoder: VideoRecorder | None = None
+        self._packets = EncodedPackets(encodes or video.options, self._encoded)
         self._pictures = Segment(0, self._packets, begun=True)
+        if encodes is not None:
+            self._encoder = VideoRecorder(encodes, Names(writer.journal.path))
         self._events: list[Event] = []
         self._signals: deque[Signal] = deque(maxlen=_MOST_SIGNALS)
         self._changed = threading.Condition()
@@ -190,7 +186,7 @@ class RingWriter:
         with self._changed:
             self._error = failure
             self._changed.notify_all()
-        self._alarm("failed")
+        self._writer.alarm("failed")
 
     def _next(self) -> Callable[[], None] | None:
         """Wait for something to be done, and return it; None at the end."""

@@ -38,9 +38,8 @@ from dgrec.recorder.outputs import OutputQueue
 from dgrec.recorder.progress import Progress
 from dgrec.recorder.result_kinds import ResultKinds
 from dgrec.recorder.results import added_attributes, snapshot
-from dgrec.recorder.ring import Ring
 from dgrec.recorder.ring_writer import RingWriter, judges_of
-from dgrec.recorder.segments import Names, Segment, names_of
+from dgrec.recorder.segments import Segment, names_of
 from dgrec.recorder.signals import late_interrupt
 from dgrec.recorder.sources import Frame
 from dgrec.recorder.video import (
@@ -147,7 +146,10 @@ class SessionWriter:
             reserve=lambda: self.video.needed_bytes,
             alarm=self._raise_alarm,
         )
-        self._ring = self._begin_ring(video, judges) if judges else None
+        self._ring: RingWriter | None = None
+        if judges:
+            encodes = video if self.encodes else None
+            self._ring = RingWriter(self._writer, self.video, encodes, options, judges, self._clock)
         #: What takes events and values.
         self.intake = self._ring or self._writer
         for queue in self.outputs:
@@ -188,19 +190,6 @@ class SessionWriter:
             journal.close()
             raise exists_already(self.output)
         return recorder, journal
-
-    def _begin_ring(self, video: VideoOptions, judges: list[OutputQueue]) -> RingWriter:
-        before_s, after_s = self.options.around_s
-        return RingWriter(
-            Ring(before_s, after_s, has_video=bool(video.kinds)),
-            self._writer,
-            self.video,
-            judges=judges,
-            clock=self._clock,
-            policy=self.options.policy or "block",
-            encoder=VideoRecorder(video, Names(self.output)) if self.encodes else None,
-            alarm=self._raise_alarm,
-        )
 
     # --- recording ---
 

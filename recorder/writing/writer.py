@@ -63,7 +63,7 @@ class RowWriter:
         self.is_disk_low = False
         self._min_free = min_free
         self._reserve = reserve
-        self._alarm = alarm
+        self.alarm = alarm
         self.dropped = 0
         #: Only where moments of alerts are kept: see `RingWriter`.
         self.left_out = 0
@@ -202,7 +202,7 @@ class RowWriter:
         with self._changed:
             self._error = failure
             self._changed.notify_all()
-        self._alarm("failed")
+        self.alarm("failed")
 
     def _cut(self, segment: Segment) -> None:
         self.journal.cut(segment)
@@ -219,7 +219,7 @@ class RowWriter:
         with contextlib.suppress(OSError):  # if the disk is gone, the next write fails
             self.is_disk_low = shutil.disk_usage(self.journal.path.parent).free < needed
         if self.is_disk_low:
-            self._alarm("disk_full")
+            self.alarm("disk_full")
 
     @property
     def _hurries(self) -> bool:
