@@ -17,7 +17,7 @@ from dgrec.clock import Clock
 from dgrec.credentials import redact
 from dgrec.errors import ConfigError, DgrecError
 from dgrec.files import exists_already
-from dgrec.format import Event, Metadata, uuid7
+from dgrec.format import Metadata, uuid7
 from dgrec.paths import JOURNAL_SUFFIX, VIDEO_SUFFIXES
 from dgrec.recorder.ai_server import HERE, AIServer, Inference
 from dgrec.recorder.capture import Capture, Decimator
@@ -350,12 +350,8 @@ def prepare(
     if request.display:
         outputs.append(OverlayWindow(f"dgrec: {source.name}", capture.stop))
     if rules := request.rules:
-
-        def note(event: Event) -> None:
-            recorder.note(event)
-
         command = parse_command(request.on_alert)
-        outputs.append(Alerts(rules, note, clock, announce, command, alert_feed))
+        outputs.append(Alerts(rules, say=announce, command=command, feed=alert_feed))
     make_default_folder(plan.output)
     policy = given.policy or ("block" if can_wait else "drop-oldest")
     # Last, since from here on there is a journal.

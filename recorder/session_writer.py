@@ -368,6 +368,11 @@ class SessionWriter:
         return self._is_closed
 
     @property
+    def clock(self) -> Clock:
+        """What frames are stamped with."""
+        return self._clock
+
+    @property
     def journal(self) -> Path:
         """The journal that is being written."""
         return self._journal.path

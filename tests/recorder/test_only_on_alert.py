@@ -16,7 +16,6 @@ import pytest
 
 import dgrec
 from dgrec.alerts import parse_rule
-from dgrec.clock import Clock
 from dgrec.errors import ConfigError
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.outputs import Alerts
@@ -341,14 +340,7 @@ def test_ctrl_c_while_an_alert_is_on(tmp_path: Path) -> None:
 def test_a_program_with_events_and_values(tmp_path: Path) -> None:
     """Events are all kept; values that are logged only with the moments."""
     output = tmp_path / "s.parquet"
-    clock = Clock()
-    recorder: dgrec.Recorder
-
-    def note(event: dict[str, Any]) -> None:
-        assert recorder._main is not None
-        recorder._main.writer.note(event)
-
-    alerts = Alerts([parse_rule("seen=count() > 0")], note, clock, lambda line: None)
+    alerts = Alerts([parse_rule("seen=count() > 0")])
     with dgrec.Recorder(
         output, outputs=[alerts], only_on_alert=True, before=0.05, after=0.02
     ) as recorder:
