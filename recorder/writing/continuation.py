@@ -135,8 +135,8 @@ class Continuation:
         return self._offset_s + time_s
 
     def event(self, event: Event) -> Event:
-        if "source_frame" not in event or event["kind"] == "alert":
-            return event  # an alert names the frame of a row
+        if "source_frame" not in event:
+            return event
         return {**event, "source_frame": self.source_frame(event["source_frame"])}
 
 
