@@ -20,7 +20,7 @@ __all__ = ["RING_BYTES", "Ring", "RingEntry", "memory_of"]
 #: The most that the ring holds: rows with their results, and packets.
 RING_BYTES = 256 << 20
 #: What the objects of a row, and of a packet, take besides what they hold.
-_ROW_BYTES = 1000
+_ROW_BYTES = 1200
 _PACKET_BYTES = 500
 #: The column of `skipped_before` holds no more.
 _MOST_SKIPPED = 2**31 - 1

@@ -16,13 +16,14 @@ import pytest
 
 import dgrec
 from dgrec.alerts import parse_rule
+from dgrec.clock import Clock
 from dgrec.errors import ConfigError
-from dgrec.recorder.options import RecordingOptions
+from dgrec.recorder.options import RecordingOptions, Splitting
 from dgrec.recorder.outputs import Alerts
 from dgrec.recorder.recovery import recover
 from dgrec.recorder.stream import Stream
 from dgrec.recorder.video import picture_encoder
-from dgrec.recorder.writing import PartedJournal
+from dgrec.recorder.writing import PartedJournal, find_earlier
 from dgrec.replay.verify import verify
 from tests.footage import Encoding, encode
 from tests.recorder.alerted import check, pictures, record_alerted
@@ -108,6 +109,81 @@ def test_moments_of_encoded_pictures(
         entries = [entry for part in session.parts for entry in part.metadata["video"]]
     assert {entry["codec"] for entry in entries} == {"ffv1" if video == "lossless" else "h264"}
     assert not [entry for entry in entries if "packets" in entry]
+
+
+@pytest.mark.slow
+def test_an_encoder_that_is_too_slow_and_then_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows go on without pictures, and those that are there are the right ones."""
+    source = encode(tmp_path / "source.mkv", Encoding(options={"crf": "10"}), 120)
+    output = tmp_path / "s.parquet"
+    gate = threading.Event()
+    encode_one = picture_encoder.PictureEncoder.encode
+
+    def slow(self: Any, image: Any, pts_us: int) -> list[Any]:
+        number = number_in(image)
+        if number == 10:
+            gate.wait()
+        if number == 110:
+            raise ValueError("as asked for")
+        return encode_one(self, image, pts_us)
+
+    def watch(count: int, stream: Stream) -> None:
+        if count == 90:
+            gate.set()
+        if count > 90:  # all that waits is encoded before the next picture
+            ring = stream.recorder._ring
+            assert ring is not None
+            wait_until(lambda: not ring.ring._encoding)
+
+    monkeypatch.setattr(picture_encoder.PictureEncoder, "encode", slow)
+    try:
+        alerted = record_alerted(
+            source, output, lambda index: index in (30, 100), keeps=False, watch=watch,
+            video_policy="leave-out", before=9, after=9,
+        )  # fmt: skip
+    finally:
+        gate.set()
+    check(alerted, output, 9, 9)
+    with dgrec.open(output) as session:
+        states = [session.row(at)["video_state"] for at in range(len(session))]
+    assert len(states) == 120
+    assert states[:10] == [None] * 10
+    assert states.count("encoder_busy") > 10
+    assert states[110:] == ["encoder_failed"] * 10
+    shown = pictures(output, number_in)
+    assert shown == {
+        number: number if state is None else None for number, state in enumerate(states)
+    }
+    assert any("as asked for" in note for note in alerted.stream.notes)
+
+
+@pytest.mark.slow
+def test_a_long_moment_in_parts_and_a_later_run(tmp_path: Path) -> None:
+    source = encode(tmp_path / "source.ts", B_FRAMES, 120)
+    output = tmp_path / "s.parquet"
+    first = record_alerted(
+        source, output, lambda index: index >= 60, splitting=Splitting(0.1), pause_s=0.004,
+        **AROUND,
+    )  # fmt: skip
+    parts = [part for part in check(first, output, **AROUND) if part]
+    assert len(parts) > 2
+    assert pictures(output) == {number: first.seen[number] for part in parts for number in part}
+
+    earlier = find_earlier(output)
+    second = record_alerted(
+        source, output, lambda index: index == 50, earlier=earlier, clock=Clock(), pause_s=0.004,
+        **AROUND,
+    )  # fmt: skip
+    with dgrec.open(output) as session:
+        numbers = [session.row(at)["frame"] for at in range(len(session))]
+        alerts = session.sql("SELECT source_frame FROM alerts ORDER BY fired").fetchall()
+    assert numbers == list(range(len(numbers)))
+    assert alerts == [(60,), (170,)]
+    assert pictures(output) == {
+        number: {**first.seen, **second.seen}[number] for number in pictures(output)
+    }
 
 
 @pytest.mark.slow
