@@ -31,6 +31,9 @@ __all__ = ["Outcome", "live_alerts", "outcome_of", "random_rows"]
 MS = 1_000_000
 LABELS = ("person", "car", None)
 ZONES = ("door", "yard")
+NUMBERS = ("latency_ms", "read_ms", "inference_ms", "dropped_before", "skipped_before")
+#: Of inference; what a column of numbers does not hold is unknown.
+DURATIONS = (7.5, 12, 31.0, 80.5, math.nan, "9", np.float32(9), 10**400, True)
 LASTING = ("", " for 50ms", " for 1s")
 SECONDS = {"": 0.0, " for 50ms": 0.05, " for 1s": 1.0}
 COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
@@ -82,6 +85,7 @@ def random_rows(chance: random.Random, count: int = 150) -> list[Row]:
                 captured_ns=captured,
                 completed_ns=captured + latency,
                 is_capture_known=chance.random() < 0.9,
+                timing={"CoreInferenceDuration_ms": chance.choice(DURATIONS)},
                 # A recorder has the text, `dgrec.alerts` takes both.
                 attributes=json_values.dumps(added) if added and is_text else added,
                 dropped_queue=chance.choice((0, 0, 0, 2)),
@@ -235,9 +239,7 @@ def _number(chance: random.Random) -> tuple[str, Callable[[Frame], float | None]
         text = f"{kind}({'' if label is None else repr(label)})"
         return text, lambda frame: (_count if kind == "count" else _best)(frame, label)
     if kind == "row":
-        name = chance.choice(
-            ("latency_ms", "read_ms", "inference_ms", "dropped_before", "skipped_before")
-        )
+        name = chance.choice(NUMBERS)
         return name, lambda frame: frame.numbers[name]
     if kind == "fps":
         return "fps", _rate
@@ -362,7 +364,6 @@ NO_DETECTION = (None, None)
 
 def frames_of(session: dgrec.Session) -> list[Frame]:
     """Return the frames of a session from its table."""
-    names = ("latency_ms", "read_ms", "inference_ms", "dropped_before", "skipped_before")
     frames: list[Frame] = []
     for result in session:
         row = result.row
@@ -377,7 +378,7 @@ def frames_of(session: dgrec.Session) -> list[Frame]:
         frames.append(
             Frame(
                 round(row["completed_at"].timestamp() * 1e6),
-                {name: _known(row[name]) for name in names},
+                {name: _known(row[name]) for name in NUMBERS},
                 found,
                 attributes.get("zone_counts"),
                 None if lines is None else [_line(line) for line in lines],

@@ -84,7 +84,9 @@ def get(port: int, path: str, *headers: str, method: str = "GET") -> tuple[int, 
     """Return the status and the rest of an answer; nothing of the request is corrected."""
     with connection(port) as opened:
         lines = [f"{method} {path} HTTP/1.1", *(headers or (f"Host: 127.0.0.1:{port}",))]
-        opened.sendall("\r\n".join([*lines, "Connection: close", "", ""]).encode())
+        opened.sendall(
+            "\r\n".join([*lines, "Connection: close", "", ""]).encode(errors="surrogateescape")
+        )
         answer = b""
         while part := opened.recv(65536):
             answer += part

@@ -14,7 +14,7 @@ from dgrec.alerts.evaluator import Alert, AlertFrame, Evaluator
 from dgrec.alerts.events import ADDED
 from dgrec.alerts.rule import ROW_VALUES, Rule
 from dgrec.analyzers import with_degirum_counts
-from dgrec.format import STAGE_KEYS, DecodeError, Row, json_values, milliseconds, utc_ns
+from dgrec.format import DecodeError, Row, json_values, milliseconds, stage_values, utc_ns
 from dgrec.session import Session
 
 __all__ = ["alerts_of", "frame_of"]
@@ -28,7 +28,6 @@ def frame_of(row: Row, *, with_added: bool = False) -> AlertFrame:
     Args:
         with_added: With what analyzers said, which takes time to read.
     """
-    timing = row.timing
     values: dict[str, float | None] = {
         "latency_ms": (
             milliseconds(row.completed_ns - row.captured_ns) if row.is_capture_known else None
@@ -36,9 +35,8 @@ def frame_of(row: Row, *, with_added: bool = False) -> AlertFrame:
         "read_ms": milliseconds(row.read_ns),
         "dropped_before": row.dropped_camera + row.dropped_queue + row.dropped_writer,
         "skipped_before": row.skipped_before,
+        **stage_values(row.timing),
     }
-    for name, keys in STAGE_KEYS.items():
-        values[name] = next((timing[key] for key in keys if key in timing), None)
     added = _added(row.attributes) if with_added else {}
     return AlertFrame(row.completed_ns // 1000, values, row.results, added)
 

@@ -16,7 +16,7 @@ from dgrec.format.digest import (
     signatures,
     vectors,
 )
-from dgrec.format.encode import Row, build_batch, milliseconds
+from dgrec.format.encode import Row, build_batch, milliseconds, stage_values
 from dgrec.format.journal import Journal, JournalTail, is_being_written
 from dgrec.format.journal_writer import Durability, JournalWriter
 from dgrec.format.labels import (
@@ -143,6 +143,7 @@ __all__ = [
     "signatures",
     "since_start",
     "source_size",
+    "stage_values",
     "utc_ns",
     "utc_text",
     "uuid7",

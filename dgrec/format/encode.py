@@ -25,7 +25,7 @@ from dgrec.format.masks import MaskMode
 from dgrec.format.schema import SCHEMA, STAGE_KEYS
 from dgrec.format.signals import Signal, signals_column
 
-__all__ = ["Row", "build_batch", "milliseconds"]
+__all__ = ["Row", "build_batch", "milliseconds", "stage_values"]
 
 _TYPES = {column.name: column.type for column in SCHEMA}
 _ROW = pa.struct(list(SCHEMA))
@@ -192,6 +192,18 @@ def milliseconds(nanoseconds: int) -> float:
     return float(_milliseconds(np.array(nanoseconds, np.int64)))
 
 
+def stage_values(timing: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return how long the stages of a frame took in milliseconds, as the columns hold it."""
+    return {
+        name: next((float(timing[key]) for key in keys if _holds_number(timing, key)), None)
+        for name, keys in STAGE_KEYS.items()
+    }
+
+
+def _holds_number(timing: Mapping[str, Any], key: str) -> bool:
+    return key in timing and _is_number(key, timing[key])
+
+
 def _attributes_text(attributes: Mapping[str, Any] | str, losses: json_values.Losses | None) -> str:
     if isinstance(attributes, str):
         return attributes
@@ -247,8 +259,8 @@ def _timing_columns(
     offsets = [0]
     for index, timing in enumerate(timings):
         numbers = {k: v for k, v in timing.items() if _is_number(k, v)}
-        for name, names in STAGE_KEYS.items():
-            stages[name].append(next((float(numbers[k]) for k in names if k in numbers), None))
+        for name, value in stage_values(timing).items():
+            stages[name].append(value)
         if len(numbers) < len(timing) or type(timing) is not dict:
             # All of it as JSON, and in the map what SQL can use.
             notes[index] = {"timing": json_values.dumps(dict(timing), "timing", losses)}

@@ -40,7 +40,7 @@ class Guard:
 
     def __init__(self, host: str) -> None:
         self._is_local = is_loopback(host)
-        given = os.environ.get(_TOKEN_VARIABLE, "")
+        given = os.environ.get(_TOKEN_VARIABLE, "").strip()
         #: Whether the user has set a token.
         self.has_own_token = bool(given)
         self.token = given or ("" if self._is_local else secrets.token_urlsafe(24))
@@ -97,4 +97,9 @@ class Guard:
         kind, _, given = request.headers.get("Authorization", "").partition(" ")
         if kind.lower() != "bearer":
             given = request.query.get("token", "")
-        return hmac.compare_digest(given.strip().encode(), self.token.encode())
+        return hmac.compare_digest(_bytes(given.strip()), _bytes(self.token))
+
+
+def _bytes(text: str) -> bytes:
+    """Return a text of headers or the environment as it came: it may not be UTF-8."""
+    return text.encode(errors="surrogateescape")

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Awaitable, Callable, Collection
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -28,6 +28,8 @@ _MOST_CONNECTIONS: Final = 64
 _BACKLOG: Final = 256
 #: A connection is closed that has asked nothing for as long.
 _KEEPALIVE_S: Final = 15.0
+#: A connection is closed whose client has taken nothing of what was sent for as long.
+_UNTAKEN_S: Final = 30.0
 #: A refused connection is closed after as long, if its client does not close it.
 _REFUSED_S: Final = 1.0
 #: How long the end waits for requests that are being answered.
@@ -146,13 +148,8 @@ class Server:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
-        self._server = web.Server(
-            self._handle,
-            access_log=None,
-            logger=_LOGGER,
-            keepalive_timeout=_KEEPALIVE_S,
-            handler_cancellation=True,  # of a client that has left
-        )
+        # Cancelled are handlers of a client that has left.
+        self._server = web.Server(self._handle, handler_cancellation=True)
         self._listener = await self._loop.create_server(
             self._connection, sock=self._socket, backlog=_BACKLOG, start_serving=False
         )
@@ -170,7 +167,13 @@ class Server:
     def _connection(self) -> asyncio.BaseProtocol:
         """Return the handler of a new connection."""
         if len(self._server.connections) < _MOST_CONNECTIONS:
-            return self._server()
+            return _Requests(
+                self._server,
+                loop=self._loop,
+                access_log=_LOGGER,
+                logger=_LOGGER,
+                keepalive_timeout=_KEEPALIVE_S,
+            )
         return _Refusal(self._refused)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -189,6 +192,15 @@ class Server:
                 return await route.handler(request)
         response.headers.update(HEADERS)
         response.force_close()
+        return response
+
+
+class _Requests(web.RequestHandler):
+    """The requests of a connection; what is not HTTP gets an answer with our headers, too."""
+
+    def handle_error(self, *given: Any, **named: Any) -> web.StreamResponse:
+        response = super().handle_error(*given, **named)
+        response.headers.update(HEADERS)
         return response
 
 
@@ -239,10 +251,15 @@ def _listening(host: str, port: int) -> socket.socket:
     shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family)
+        listening = socket.create_server((host, port), family=family)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise OutputError(
                 f"{shown}: the port is in use by another program; choose another port"
             ) from None
         raise OutputError(f"{shown}: cannot be served: {error.strerror or error}") from None
+    except ValueError:  # UnicodeError, of a name that there cannot be
+        raise OutputError(f"{shown}: is not an address to serve") from None
+    if option := getattr(socket, "TCP_USER_TIMEOUT", None):  # its connections inherit it
+        listening.setsockopt(socket.IPPROTO_TCP, option, round(_UNTAKEN_S * 1000))
+    return listening

@@ -28,7 +28,9 @@ async def serve_websocket(request: web.BaseRequest, channel: Channel) -> web.Str
     socket = web.WebSocketResponse(
         heartbeat=_HEARTBEAT_S, compress=False, max_msg_size=_LARGEST_RECEIVED, timeout=1.0
     )
-    if not socket.can_prepare(request).ok:
+    # Of a key that is not ASCII, aiohttp would raise.
+    is_ascii = request.headers.get("Sec-WebSocket-Key", "").isascii()
+    if not is_ascii or not socket.can_prepare(request).ok:
         return web.Response(
             status=426, text="a WebSocket\n", headers={**HEADERS, "Upgrade": "websocket"}
         )
@@ -71,6 +73,8 @@ async def serve_events(request: web.BaseRequest, channel: Channel) -> web.Stream
         response.headers["Vary"] = "Origin"
     response.force_close()
     await response.prepare(request)
+    if request.method == "HEAD":
+        return response
     client = channel.join(request.headers.get("Last-Event-ID", ""))
     try:
         with _ends_silently(request):

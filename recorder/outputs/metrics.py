@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import shutil
 import threading
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from dgrec.credentials import redact_text
 from dgrec.errors import ConfigError, OutputError
-from dgrec.format import STAGE_KEYS, Event, Row
-from dgrec.recorder.outputs.output import Output
+from dgrec.format import Event, Row, is_utf8, stage_values
+from dgrec.recorder.outputs.output import Output, OutputQueue
 from dgrec.recorder.outputs.publisher import Publisher
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ __all__ = ["Metrics", "parse_metrics_address"]
 
 _PATH: Final = "/metrics"
 #: A model with more labels than this has the others counted as one: each is a series of its own.
+#: So are those that are longer than names.
 _MOST_LABELS: Final = 100
+_LONGEST_LABEL: Final = 200
 _OTHER: Final = "other"
 _BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -69,7 +72,7 @@ class Metrics(Output):
             raise ConfigError(
                 "--metrics: needs prometheus_client: `pip install 'dgrec[metrics]'`"
             ) from None
-        self.source = source
+        self.source = _shown(source)
         self.figures = Figures()
         self.lock = threading.Lock()
         self.writer: SessionWriter | None = None
@@ -129,24 +132,53 @@ class Figures:
         self.dropped["camera"] += row.dropped_camera
         self.dropped["queue"] += row.dropped_queue
         for item in row.results if isinstance(row.results, list) else ():
-            label = item.get("label") if isinstance(item, Mapping) else None
-            self.detections[self._known("" if label is None else str(label))] += 1
+            self.detections[self._known(_label_of(item))] += 1
         self._add_stage("read", row.read_ns / 1e9)
         if row.is_capture_known:
             self._add_stage("end_to_end", (row.completed_ns - row.captured_ns) / 1e9)
-        for name, keys in STAGE_KEYS.items():
-            for key in keys:
-                if isinstance(value := row.timing.get(key), int | float):
-                    self._add_stage(name.removesuffix("_ms"), value / 1e3)
-                    break
+        for name, value in stage_values(row.timing).items():
+            if value is not None and math.isfinite(value):
+                self._add_stage(name.removesuffix("_ms"), value / 1e3)
 
     def _known(self, label: str) -> str:
-        if label in self.detections or len(self.detections) < _MOST_LABELS:
+        if label in self.detections:
             return label
-        return _OTHER
+        is_short = len(label) <= _LONGEST_LABEL
+        return label if is_short and len(self.detections) < _MOST_LABELS else _OTHER
 
     def _add_stage(self, name: str, seconds: float) -> None:
         self.stages.setdefault(name, Histogram()).add(seconds)
+
+
+@dataclass
+class _OutputFigures:
+    """What is counted of outputs by their names, which several may have in common."""
+
+    waiting: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
+    published: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, queues: Iterable[OutputQueue]) -> _OutputFigures:
+        figures = cls()
+        for queue in queues:
+            name = _shown(queue.output.name)
+            figures.waiting[name] += queue.depth
+            figures.left_out[name] += queue.left_out
+            if isinstance(queue.output, Publisher):
+                figures.published[name] += queue.output.delivered
+        return figures
+
+
+def _label_of(item: Any) -> str:
+    """Return the label of a detection as SQL has it; "" where that is NULL."""
+    label = item.get("label") if isinstance(item, Mapping) else None
+    return label if isinstance(label, str) and is_utf8(label) else ""
+
+
+def _shown(name: str) -> str:
+    """Return a name as UTF-8 can hold it; that of a file may be any bytes."""
+    return redact_text(name).encode(errors="backslashreplace").decode()
 
 
 class _Page:
@@ -216,14 +248,13 @@ class _Page:
             dropped.add_metric([source, "writer"], writer.dropped)
             with contextlib.suppress(OSError):  # the folder is gone
                 free.add_metric([source], shutil.disk_usage(writer.output.parent).free)
-            for queue in writer.outputs:
-                if queue.output is member:
-                    continue
-                name = redact_text(queue.output.name)
-                waiting.add_metric([source, name], queue.depth)
-                left_out.add_metric([source, name], queue.left_out)
-                if isinstance(queue.output, Publisher):
-                    published.add_metric([source, name], queue.output.delivered)
+            outputs = _OutputFigures.of([q for q in writer.outputs if q.output is not member])
+            for name, count in outputs.waiting.items():
+                waiting.add_metric([source, name], count)
+            for name, count in outputs.left_out.items():
+                left_out.add_metric([source, name], count)
+            for name, count in outputs.published.items():
+                published.add_metric([source, name], count)
         yield from (frames, detections, stages, dropped, gaps, recorder)
         yield from (waiting, left_out, published, free)
 

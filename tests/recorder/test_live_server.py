@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import signal
@@ -26,7 +27,7 @@ from dgrec.publishing import (
     open_target,
     parse_target,
 )
-from dgrec.recorder.outputs import Publisher
+from dgrec.recorder.outputs import Metrics, Publisher
 from dgrec.replay.publishing import publish
 from tests.browser import Browser, needs_chromium
 from tests.factory import make_detection, make_rows, write_session
@@ -345,6 +346,47 @@ def test_tricks_with_paths_and_methods(port: int) -> None:
         with connection(port) as junk:
             junk.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100))
             assert junk.recv(12) in (b"HTTP/1.1 400", b"HTTP/1.0 400")
+
+
+def test_odd_requests(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is answered, and refused; none is an error of the server."""
+    key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\udcff"
+    upgrade = ("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13", key)
+    host = f"Host: localhost:{port}"
+    with opened(f"ws://127.0.0.1:{port}"), opened(f"sse://127.0.0.1:{port}") as target:
+        target.send(Message("1", b"1"))
+        status, answer = get(port, "/sse", host, method="HEAD")
+        assert (status, answer.partition(b"\r\n\r\n")[2]) == (200, b"")
+        assert get(port, "/ws", host, *upgrade)[0] == 426
+        for path in ("<script>", "/ HTTP/9.9\r\nX: \0", "/" + "x" * 100_000):
+            status, answer = get(port, path, host)
+            assert status == 400
+            assert b"\r\nServer: dgrec\r\n" in answer
+            assert b"\r\nX-Content-Type-Options: nosniff\r\n" in answer
+    monkeypatch.setenv("DGREC_TOKEN", " t\u00f6k\udcff ")
+    with opened(f"ws://127.0.0.1:{port}"):
+        assert get(port, "/ws", host, "Authorization: Bearer t\u00f6k\udcff")[0] == 426
+        assert get(port, "/ws", host, "Authorization: Bearer \udcff\udcfe")[0] == 401
+        assert get(port, "/ws?token=%FF", host)[0] == 401
+
+
+def test_clients_that_take_no_answers_are_closed(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many requests they have sent, others find a place."""
+    monkeypatch.setattr("dgrec.serving.server._UNTAKEN_S", 0.5)
+    monkeypatch.setattr("dgrec.serving.server._MOST_CONNECTIONS", 2)
+    request = f"GET /metrics HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n".encode()
+    with contextlib.closing(Metrics(str(port), "cam")), contextlib.ExitStack() as stack:
+        for _ in range(2):
+            greedy = stack.enter_context(connection(port))
+            greedy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            greedy.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    greedy.sendall(request * 100)
+        wait_until(lambda: get(port, "/metrics")[0] == 503)
+        wait_until(lambda: get(port, "/metrics")[0] == 200)
 
 
 def test_connections_that_ask_nothing_are_closed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -19,7 +21,7 @@ from dgrec import sample
 from dgrec.errors import ConfigError, OutputError
 from dgrec.publishing import open_target, parse_target
 from dgrec.recorder.outputs import Metrics, Publisher, parse_metrics_address
-from tests.factory import make_detection, make_rows
+from tests.factory import make_detection, make_row, make_rows, write_session
 from tests.live_clients import get
 from tests.recorder.broker import free_port
 from tests.waiting import wait_until
@@ -29,7 +31,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples" / "prometheus"
 Samples = dict[tuple[str, ...], float]
 
 
-def scrape(port: int) -> Samples:
+def scrape(port: int, source: str = "cam") -> Samples:
     """Return the figures by name and labels (without ``source``)."""
     status, answer = get(port, "/metrics")
     assert status == 200
@@ -39,7 +41,7 @@ def scrape(port: int) -> Samples:
         assert family.type in ("counter", "gauge", "histogram")
         for each in family.samples:
             labels = dict(each.labels)
-            assert labels.pop("source") == "cam"
+            assert labels.pop("source") == source
             key = (each.name, *(value for _, value in sorted(labels.items())))
             assert key not in found
             found[key] = each.value
@@ -173,6 +175,59 @@ def test_labels_are_bounded(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_odd_values_agree_with_sql(tmp_path: Path) -> None:
+    port = free_port()
+    labels: list[Any] = ["cat", "", None, 'a"b\\n\\"} 5\n# HELP x', "a\0\r\x1b[31m\u2028"]
+    labels += ["{}", "\\"]
+    labels += ["a\ud800b", 5, 10**5000, ["cat"], np.str_("cat")]
+    durations = [7.5, 3, 0.0, math.nan, math.inf, "9", True, np.float32(9), 10**400, None]
+    rows = [make_row(i, [make_detection(i, label=label)]) for i, label in enumerate(labels)]
+    rows += [make_row(50, ["no detection", {}]), make_row(51, {"a": 1}), make_row(52, None)]
+    rows += [
+        make_row(60 + i, timing={"CoreInferenceDuration_ms": each, "inference": 0.25})
+        for i, each in enumerate(durations)
+    ]
+    metrics = Metrics(str(port), "cam")
+    try:
+        for row in rows:
+            metrics.frame(row, None)
+        found = scrape(port)
+    finally:
+        metrics.close()
+    path = write_session(tmp_path / "s.parquet", rows)
+    with dgrec.connect(path) as connection:
+        counted = connection.execute(
+            "SELECT coalesce(label, ''), count(*) FROM detections GROUP BY 1"
+        ).fetchall()
+        inferred = connection.execute(
+            "SELECT count(inference_ms), sum(inference_ms) / 1e3 FROM frames"
+        ).fetchone()
+    assert len(counted) == 10
+    labelled = {key[1]: n for key, n in found.items() if key[0] == "dgrec_detections_total"}
+    assert labelled == {label: float(count) for label, count in counted}
+    name = "dgrec_stage_duration_seconds"
+    assert inferred is not None
+    assert found[f"{name}_count", "inference"] == inferred[0]
+    assert found[f"{name}_sum", "inference"] == pytest.approx(inferred[1])
+
+
+@pytest.mark.slow
+def test_names_that_are_not_text_or_in_use_twice(tmp_path: Path) -> None:
+    port = free_port()
+    odd = dgrec.Output()
+    odd.name = "to \udcff"
+    metrics = Metrics(str(port), "cam \udcff")
+    outputs = [metrics, dgrec.Output(), dgrec.Output(), odd]
+    with dgrec.Recorder(tmp_path / "s.parquet", outputs=outputs) as recorder:
+        recorder.add([make_detection(0, label="x" * 100_000)])
+        wait_until(lambda: metrics.figures.frames == 1)
+        found = scrape(port, "cam \\udcff")
+    waiting = {key[1:]: value for key, value in found.items() if "queue_frames" in key[0]}
+    assert waiting == {("output",): 0, ("to \\udcff",): 0}
+    assert found["dgrec_detections_total", "other"] == 1
+
+
+@pytest.mark.slow
 def test_recordings_share_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     port = free_port()
     monkeypatch.setenv("DGREC_TOKEN", "of my own")
@@ -209,6 +264,12 @@ def test_other_addresses_need_no_token_of_metrics(
             assert "asks for this token" in capfd.readouterr().err
     finally:
         metrics.close()
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 300, "\udcff"])
+def test_hosts_that_there_cannot_be(host: str) -> None:
+    with pytest.raises(OutputError, match="is not an address to serve"):
+        Metrics(f"{host}:9100", "cam")
 
 
 @pytest.mark.parametrize("text", ["", "x", "0", "65536", "host:", ":9100", "1.5", "٣"])
