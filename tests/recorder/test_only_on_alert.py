@@ -17,7 +17,7 @@ import pytest
 import dgrec
 from dgrec.alerts import parse_rule
 from dgrec.clock import Clock
-from dgrec.errors import ConfigError
+from dgrec.errors import ConfigError, StorageError
 from dgrec.recorder.options import RecordingOptions, Splitting
 from dgrec.recorder.outputs import Alerts
 from dgrec.recorder.recovery import recover
@@ -221,7 +221,7 @@ def test_a_moment_is_sealed_soon(tmp_path: Path) -> None:
         ScriptedFrames([0.0] * 61),
         tmp_path / "s.parquet",
         lambda index: index == 10,
-        video="none",
+        video="raw",
         watch=watch,
         pause_s=0.002,
         **AROUND,
@@ -315,6 +315,43 @@ def test_a_disk_that_hangs_costs_rows_that_are_counted(
         assert session.row(len(session) - 1)["source_frame"] == 2499
         dropped = sum(session.row(at)["dropped_writer"] for at in range(len(session)))
     assert dropped == totals["dropped_writer"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", ["block", "drop-oldest"])
+def test_a_full_disk_ends_the_recording(
+    policy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was sealed before stays, and nothing hangs, however full the ring is."""
+    output = tmp_path / "s.parquet"
+    write = PartedJournal.write
+
+    def fail(self: PartedJournal, placed: Any, *more: Any) -> None:
+        if any(each.row.source_frame > 300 for each in placed):
+            raise StorageError("no space left on device", is_full=True)
+        write(self, placed, *more)
+
+    def watch(count: int, stream: Stream) -> None:
+        ring = stream.recorder._ring
+        assert ring is not None
+        ring.ring.limit = 50_000
+        if count == 200:
+            wait_until((tmp_path / "s-0001.parquet").exists)
+
+    monkeypatch.setattr(PartedJournal, "write", fail)
+    with pytest.raises(StorageError, match="no space left"):
+        record_alerted(
+            ScriptedFrames([0.0] * 100_000),
+            output,
+            lambda index: index == 20 or index > 250,
+            video="none",
+            policy=policy,
+            watch=watch,
+            pause_s=0.001,
+            **AROUND,
+        )
+    with dgrec.open(tmp_path / "s-0001.parquet") as session:
+        assert 20 in [session.row(at)["source_frame"] for at in range(len(session))]
 
 
 KILLED = """
