@@ -12,7 +12,14 @@ import re
 from collections.abc import Iterator
 from urllib.parse import quote, unquote
 
-__all__ = ["percent_encoded", "redact", "redact_remembered", "redact_text", "remember"]
+__all__ = [
+    "percent_encoded",
+    "redact",
+    "redact_remembered",
+    "redact_text",
+    "remember",
+    "remember_secret",
+]
 
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 _NO_ADDRESS = re.compile(r"file://|[a-zA-Z]:[\\/]")
@@ -147,6 +154,12 @@ def remember(address: str) -> None:
     for form in {address, encoded, unquote(address)}:
         _addresses[form] = redacted
         _secrets.update(part for part in _secret_parts(form) if part not in redacted)
+
+
+def remember_secret(secret: str) -> None:
+    """Let `redact_text` remove a password or token from every text from now on."""
+    if _SHORTEST <= len(secret) <= _LONGEST:
+        _secrets.update({secret, quote(secret, safe="", errors="surrogateescape")})
 
 
 def _secret_parts(address: str) -> set[str]:

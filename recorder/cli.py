@@ -166,7 +166,8 @@ def _recording_options(
     "--metrics",
     default="",
     metavar="[HOST:]PORT",
-    help="Serve figures for Prometheus at /metrics while recording (docs/publishing.md).",
+    help="Serve figures for Prometheus at /metrics while recording; ?cert=FILE&key=FILE behind it "
+    "for TLS (docs/publishing.md).",
 )
 @click.option("--publish-wait", is_flag=True, help="Wait for slow targets, where the source can.")
 @click.option(

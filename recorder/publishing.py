@@ -80,6 +80,12 @@ class PublishRequest:
         for address in self.addresses:
             if not address.scheme:
                 raise ConfigError(f"--publish {address.given} takes one source only")
+            is_broker = address.scheme.startswith("mqtt")
+            if self.mqtt_discovery and is_broker and "{" not in address.path:
+                raise ConfigError(
+                    f"--publish {address.given}: with --mqtt-discovery each source needs a topic "
+                    "of its own: put {source} into it"
+                )
 
     def check_files(self, output: Path) -> None:
         """Raise `OutputError` if a file cannot be published to while ``output`` is recorded."""

@@ -33,6 +33,19 @@ class WebSocketClient:
             self.error = error
 
     async def _run(self, url: str, options: dict[str, Any]) -> None:
+        try:
+            await self._take(url, options)
+        finally:
+            # aiohttp closes TLS connections in the background, which the end would cut off.
+            while url.startswith("wss:") and self._sockets():
+                await asyncio.sleep(0.01)
+
+    def _sockets(self) -> int:
+        """Return how many connections the loop still watches."""
+        selector = asyncio.get_running_loop()._selector  # type: ignore[attr-defined]
+        return len(selector.get_map()) - 1  # its own pipe
+
+    async def _take(self, url: str, options: dict[str, Any]) -> None:
         async with aiohttp.ClientSession() as session, session.ws_connect(url, **options) as taken:
             self.is_connected.set()
             async for message in taken:

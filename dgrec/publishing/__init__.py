@@ -6,6 +6,7 @@ plain          values as JSON can hold them
 changes        tracks and labels that appear, change and end
 messages       the messages of a recording, in their order
 address        targets as they are written: ``mqtt://broker/cams/door``
+logins         from dgrec.toml, the environment, files
 homeassistant  how a recording introduces itself to Home Assistant
 target         a base class of what takes messages
 lines          a file, or standard output

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from dgrec.credentials import redact, remember
 from dgrec.errors import ConfigError
+from dgrec.publishing.logins import Login, login_of
 
 if TYPE_CHECKING:
     from dgrec.publishing.homeassistant import Device
@@ -32,12 +32,9 @@ _OPTIONS: Final = {
     "mqtts": ("qos", "retain", "client_id", "ca", "cert", "key"),
     "http": (),
     "https": (),
-    "ws": ("origin",),
-    "sse": ("origin",),
+    "ws": ("origin", "cert", "key"),
+    "sse": ("origin", "cert", "key"),
 }
-#: Logins that are not written on a command line, where other users can see them.
-_USER_VARIABLE, _PASSWORD_VARIABLE = "DGREC_PUBLISH_USER", "DGREC_PUBLISH_PASSWORD"
-_TOKEN_VARIABLE = "DGREC_PUBLISH_TOKEN"
 
 
 @dataclass(frozen=True)
@@ -54,12 +51,12 @@ class TargetAddress:
 
     scheme: str
     given: str
-    path: str
+    path: str = field(repr=False)
     host: str = ""
     port: int = 0
-    user: str = ""
-    password: str = ""
-    token: str = ""
+    user: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
     options: Mapping[str, str] | None = None
 
     def option(self, name: str, default: str = "") -> str:
@@ -99,17 +96,20 @@ def parse_target(text: str) -> TargetAddress:
     if scheme in _SERVED:
         path = f"/{path or scheme}"
         _check_served(shown, parts.username, port, path)
+        if "key" in options and not options.get("cert"):
+            raise ConfigError(f"--publish {shown}: key belongs to cert: ws://HOST:PORT?cert=FILE")
     elif not is_web:
         _check_broker(shown, path, options)
+    login = Login() if scheme in _SERVED else login_of(host, port)
     return TargetAddress(
         scheme,
         shown,
         path,
         host,
         port,
-        unquote(parts.username or "") or os.environ.get(_USER_VARIABLE, ""),
-        unquote(parts.password or "") or os.environ.get(_PASSWORD_VARIABLE, ""),
-        os.environ.get(_TOKEN_VARIABLE, ""),
+        unquote(parts.username or "") or login.user,
+        unquote(parts.password or "") or login.password,
+        login.token,
         options,
     )
 

@@ -67,6 +67,8 @@ class Broker(Target):
             self._alert_topics = device.alert_topics(topic)
             self._retained |= dict.fromkeys(self._alert_topics.values(), OFF)
             self._retained |= [device.discovery(topic)]
+        #: Held where they are published, so that an older one never comes last.
+        self._retaining = threading.Lock()
         self._changed = threading.Condition()
         self._on_the_way: set[int] = set()
         self._early: set[int] = set()
@@ -134,8 +136,9 @@ class Broker(Target):
     # --- inside ---
 
     def _set_state(self, topic: str, state: bytes) -> None:
-        self._retained[topic] = state
-        number = self._client.publish(topic, state, qos=1, retain=True).mid
+        with self._retaining:
+            self._retained[topic] = state
+            number = self._client.publish(topic, state, qos=1, retain=True).mid
         with self._changed:
             if number in self._early:
                 self._early.discard(number)
@@ -193,10 +196,10 @@ class Broker(Target):
                 self._early.add(mid)
 
     def _announce(self) -> None:
-        with self._changed:
+        with self._retaining, self._changed:
             if self._is_closing:  # or it would come after the farewell
                 return
-            for topic, payload in list(self._retained.items()):
+            for topic, payload in self._retained.items():
                 message = self._client.publish(topic, payload, qos=1, retain=True)
                 self._own.add(message.mid)
 

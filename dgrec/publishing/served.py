@@ -9,11 +9,12 @@ from functools import partial
 from typing import Final
 from urllib.parse import quote
 
-from dgrec.errors import OutputError
+from dgrec.errors import ConfigError, OutputError
 from dgrec.message import Message
 from dgrec.publishing.address import TargetAddress
 from dgrec.publishing.target import Target
 from dgrec.serving import (
+    Certificate,
     Channel,
     Route,
     Server,
@@ -40,6 +41,7 @@ class ServedTarget(Target):
         waits: Wait for slow clients, but not for those that read nothing.
 
     Raises:
+        ConfigError: A certificate cannot be used.
         OutputError: The address cannot be served, or something else is served there.
     """
 
@@ -49,8 +51,8 @@ class ServedTarget(Target):
         self._waits = waits
         try:
             self._place = _open_place(address, quote(address.path.format(**names)))
-        except OutputError as error:
-            raise OutputError(f"--publish {address.given}: {error}") from None
+        except (ConfigError, OutputError) as error:
+            raise type(error)(f"--publish {address.given}: {error}") from None
 
     def wait_for_client(self) -> None:
         if self.on_wait is not None:
@@ -87,7 +89,10 @@ _places: dict[tuple[Server, str], _Place] = {}
 
 
 def _open_place(address: TargetAddress, path: str) -> _Place:
-    server = open_server(address.host, address.port)
+    certificate = None
+    if file := address.option("cert"):
+        certificate = Certificate(file, address.option("key"))
+    server = open_server(address.host, address.port, certificate)
     origins = tuple(address.option("origin").split())
     with _lock:
         place = _places.get((server, path))

@@ -2,6 +2,7 @@
 
 =======  =======================================================================
 server   the server: routes by their paths, and limits for everybody
+tls      certificates, and handshakes that are bounded
 guard    who may ask: Host, Origin, token
 channel  messages to any number of clients, none of which waits for another
 streams  the clients of a channel: WebSockets and Server-Sent Events
@@ -11,8 +12,10 @@ streams  the clients of a channel: WebSockets and Server-Sent Events
 from dgrec.serving.channel import Channel, Loss
 from dgrec.serving.server import HEADERS, Route, Server, open_server
 from dgrec.serving.streams import serve_events, serve_websocket
+from dgrec.serving.tls import Certificate
 
 __all__ = [
+    "Certificate",
     "Channel",
     "HEADERS",
     "Loss",

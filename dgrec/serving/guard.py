@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
-import os
 import re
 import secrets
 import socket
@@ -16,6 +15,8 @@ from collections.abc import Collection
 from typing import Final
 
 from aiohttp import web
+
+from dgrec.config import environment_secret
 
 __all__ = ["Guard", "is_loopback"]
 
@@ -40,7 +41,7 @@ class Guard:
 
     def __init__(self, host: str) -> None:
         self._is_local = is_loopback(host)
-        given = os.environ.get(_TOKEN_VARIABLE, "").strip()
+        given = environment_secret(_TOKEN_VARIABLE).strip()
         #: Whether the user has set a token.
         self.has_own_token = bool(given)
         self.token = given or ("" if self._is_local else secrets.token_urlsafe(24))

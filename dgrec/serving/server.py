@@ -11,11 +11,13 @@ from collections.abc import Awaitable, Callable, Collection
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Final
+from weakref import WeakSet
 
 from aiohttp import web
 
 from dgrec.errors import OutputError
 from dgrec.serving.guard import Guard
+from dgrec.serving.tls import Certificate, Handshake
 from dgrec.terminal import echo
 
 __all__ = ["HEADERS", "Handler", "Route", "Server", "open_server"]
@@ -72,14 +74,19 @@ class Server:
         OutputError: The address cannot be served.
     """
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, certificate: Certificate | None = None) -> None:
         self.host, self.port = host, port
+        self.certificate = certificate
+        self._tls = None if certificate is None else certificate.context()
         self.users = 0
         self._has_said_token = False
         self._guard = Guard(host)
         self._socket = _listening(host, port)
         self._routes: dict[str, Route] = {}
         self._refused: set[asyncio.Transport] = set()
+        #: Connections whose TLS handshake has not ended.
+        self._handshakes: set[Handshake] = set()
+        self._below_tls: WeakSet[asyncio.Transport] = WeakSet()
         self._ready: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, name="dgrec-server", daemon=True)
         self._thread.start()
@@ -155,26 +162,36 @@ class Server:
         )
         self._ready.set_result(None)
         await self._stopping.wait()
+        # Accept no more, and let those that were accepted become connections: asyncio fails on them
+        # when the listener is closed already.
+        self._loop.remove_reader(self._socket.fileno())
+        for _ in range(3):
+            await asyncio.sleep(0)
         self._listener.close()
         # Where a client reads nothing, what waits for it would keep its connection open.
         open_ = [each.transport for each in self._server.connections]
         await self._server.shutdown(_END_S)
-        for transport in [*open_, *self._refused]:
+        for transport in [*open_, *self._refused, *self._below_tls]:
             if transport is not None:
                 transport.abort()
         await asyncio.sleep(0)
 
     def _connection(self) -> asyncio.BaseProtocol:
         """Return the handler of a new connection."""
-        if len(self._server.connections) < _MOST_CONNECTIONS:
-            return _Requests(
-                self._server,
-                loop=self._loop,
-                access_log=_LOGGER,
-                logger=_LOGGER,
-                keepalive_timeout=_KEEPALIVE_S,
-            )
-        return _Refusal(self._refused)
+        if len(self._server.connections) + len(self._handshakes) >= _MOST_CONNECTIONS:
+            return _Refusal(self._refused)
+        if self._tls is not None:
+            return Handshake(self._tls, self._requests, self._handshakes, self._below_tls)
+        return self._requests()
+
+    def _requests(self) -> asyncio.Protocol:
+        return _Requests(
+            self._server,
+            loop=self._loop,
+            access_log=_LOGGER,
+            logger=_LOGGER,
+            keepalive_timeout=_KEEPALIVE_S,
+        )
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         # As it came: no other spelling of a path leads anywhere.
@@ -232,17 +249,25 @@ _lock = threading.Lock()
 _servers: dict[tuple[str, int], Server] = {}
 
 
-def open_server(host: str, port: int) -> Server:
+def open_server(host: str, port: int, certificate: Certificate | None = None) -> Server:
     """Return the server of an address, which others may have opened as well; it is to be closed.
 
+    Args:
+        certificate: For TLS.
+
     Raises:
-        OutputError: The address cannot be served.
+        ConfigError: The certificate cannot be used.
+        OutputError: The address cannot be served, or is served already with another certificate.
     """
     host = "127.0.0.1" if host == "localhost" else host
     with _lock:
         server = _servers.get((host, port))
         if server is None:
-            server = _servers[host, port] = Server(host, port)
+            server = _servers[host, port] = Server(host, port, certificate)
+        elif server.certificate != certificate:
+            raise OutputError(
+                f"{server.address} is served already with another certificate, or without one"
+            )
         server.users += 1
     return server
 

@@ -10,7 +10,8 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import parse_qsl
 
 from dgrec.credentials import redact_text
 from dgrec.errors import ConfigError, OutputError
@@ -36,16 +37,29 @@ _OTHER: Final = "other"
 _BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
-def parse_metrics_address(text: str) -> tuple[str, int]:
-    """Return the host and port of ``[HOST:]PORT``.
+class MetricsAddress(NamedTuple):
+    """Where figures are served; ``cert`` and ``key`` are files, for TLS."""
+
+    host: str
+    port: int
+    cert: str = ""
+    key: str = ""
+
+
+def parse_metrics_address(text: str) -> MetricsAddress:
+    """Return the address that ``[HOST:]PORT[?cert=FILE&key=FILE]`` names.
 
     Raises:
         ConfigError: It is not one.
     """
-    host, _, port = text.rpartition(":")
+    place, _, query = text.partition("?")
+    host, _, port = place.rpartition(":")
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 2**16) or text.startswith(":"):
         raise ConfigError(f"--metrics {text!r}: expected PORT or HOST:PORT, such as 9100")
-    return host.strip("[]") or "127.0.0.1", int(port)
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    if (query and "cert" not in options) or not options.keys() <= {"cert", "key"}:
+        raise ConfigError(f"--metrics {place}: expected ?cert=FILE&key=FILE behind it")
+    return MetricsAddress(host.strip("[]") or "127.0.0.1", int(port), **options)
 
 
 class Metrics(Output):
@@ -54,7 +68,7 @@ class Metrics(Output):
     Recordings of one process may share an address.
 
     Args:
-        address: ``PORT`` (of this machine only), or ``HOST:PORT``.
+        address: ``PORT`` (of this machine only), or ``HOST:PORT``; see `parse_metrics_address`.
         source: The label ``source`` of all figures.
 
     Raises:
@@ -65,7 +79,7 @@ class Metrics(Output):
     name = "metrics"
 
     def __init__(self, address: str, source: str) -> None:
-        host, port = parse_metrics_address(address)
+        parsed = parse_metrics_address(address)
         try:
             import prometheus_client  # noqa: F401
         except ImportError:
@@ -77,9 +91,9 @@ class Metrics(Output):
         self.lock = threading.Lock()
         self.writer: SessionWriter | None = None
         try:
-            self._page = _open_page(host, port, self)
-        except OutputError as error:
-            raise OutputError(f"--metrics {address}: {error}") from None
+            self._page = _open_page(parsed, self)
+        except (ConfigError, OutputError) as error:
+            raise type(error)(f"--metrics {address}: {error}") from None
 
     def watch(self, writer: SessionWriter) -> None:
         self.writer = writer
@@ -263,10 +277,11 @@ _lock = threading.Lock()
 _pages: dict[Server, _Page] = {}
 
 
-def _open_page(host: str, port: int, member: Metrics) -> _Page:
-    from dgrec.serving import Route, open_server
+def _open_page(address: MetricsAddress, member: Metrics) -> _Page:
+    from dgrec.serving import Certificate, Route, open_server
 
-    server = open_server(host, port)
+    certificate = Certificate(address.cert, address.key) if address.cert else None
+    server = open_server(address.host, address.port, certificate)
     with _lock:
         page = _pages.get(server)
         try:

@@ -1,27 +1,15 @@
-"""``dgrec.toml``, which gives names to sources.
-
-    [sources]
-    entrance = "rtsp://${CAM_USER}:${CAM_PASSWORD}@192.0.2.10/stream1"
-    yard = "cam1"
-
-Environment variables are filled in when a source is opened, so that the file holds no password.
-"""
+"""The sources that ``dgrec.toml`` gives names to."""
 
 from __future__ import annotations
 
-import os
-import re
-import tomllib
 from pathlib import Path
 
+from dgrec.config import CONFIG_NAME, read_config
 from dgrec.errors import ConfigError
-from dgrec.files import read_small_text
 
-__all__ = ["CONFIG_NAME", "expand", "named_sources"]
+__all__ = ["named_sources"]
 
-CONFIG_NAME = "dgrec.toml"
 _LONGEST_NAME = 100
-_VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 def named_sources(folder: Path) -> dict[str, str]:
@@ -31,36 +19,10 @@ def named_sources(folder: Path) -> dict[str, str]:
         ConfigError: The file is not TOML, or not of this form.
     """
     path = folder / CONFIG_NAME
-    try:
-        table = tomllib.loads(read_small_text(path))
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except RecursionError:
-        raise ConfigError(f"{path}: is nested too deeply") from None
-    except ValueError as error:  # not text, or not TOML
-        raise ConfigError(f"{path}: {error}") from None
-    sources = table.get("sources", {})
+    sources = read_config(folder).get("sources", {})
     if not isinstance(sources, dict):
         raise ConfigError(f"{path}: [sources] must be a table of names")
     return {name: _target(path, name, value) for name, value in sources.items()}
-
-
-def expand(text: str) -> str:
-    """Fill in ``${NAME}`` from the environment.
-
-    Raises:
-        ConfigError: There is no such variable.
-    """
-
-    def value(match: re.Match[str]) -> str:
-        name = match.group(1)
-        if name not in os.environ:
-            raise ConfigError(f"{CONFIG_NAME}: environment variable {name} is not set")
-        return os.environ[name]
-
-    return _VARIABLE.sub(value, text)
 
 
 def _target(path: Path, name: str, value: object) -> str:

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from urllib.parse import unquote
 
 from dgrec import sample
+from dgrec.config import expand
 from dgrec.credentials import percent_encoded, redact, redact_text, remember
 from dgrec.errors import SessionError, SourceError, VideoError
 from dgrec.files import resolved
 from dgrec.paths import names_session, numbered_files, session_stem
-from dgrec.recorder.sources.config import expand
 from dgrec.video import digest_of_answer, named_files
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from dgrec.config import CONFIG_NAME
 from dgrec.errors import ConfigError, DgrecError, ModelError, SourceError
 from dgrec.recorder.model import ModelRequest, load_model
 from dgrec.recorder.sources import named_sources, parse_source
-from dgrec.recorder.sources.config import CONFIG_NAME
 
 #: Text files that cannot be what they should, and a word of what is said.
 ODD: dict[str, tuple[bytes, str]] = {

@@ -81,6 +81,7 @@ def test_the_status_of_a_recorder_that_is_killed(tmp_path: Path, broker: Broker)
     assert retained(broker, "cams/cam/status") == {"cams/cam/status": b"offline"}
 
 
+@pytest.mark.slow
 def test_the_status_of_a_recorder_that_ends(tmp_path: Path, broker: Broker) -> None:
     with Subscriber(broker.port, "found/status") as status:
         target = open_target(parse_target(f"mqtt://127.0.0.1:{broker.port}/found"), {})
@@ -159,6 +160,7 @@ def test_templates_give_the_values_of_messages(
     assert shown == wanted  # "None" is an unknown value there
 
 
+@pytest.mark.slow
 def test_alerts_become_states(tmp_path: Path, broker: Broker) -> None:
     address = parse_target(f"mqtt://127.0.0.1:{broker.port}/found")
     feed = AlertFeed()
@@ -190,6 +192,13 @@ def test_alerts_become_states(tmp_path: Path, broker: Broker) -> None:
 def test_discovery_needs_a_broker() -> None:
     with pytest.raises(ConfigError, match="--mqtt-discovery needs a broker"):
         PublishRequest(publish=("lines.jsonl",), mqtt_discovery=True)
+
+
+def test_several_sources_are_several_devices() -> None:
+    one = PublishRequest(publish=("mqtt://host/found",), mqtt_discovery=True)
+    with pytest.raises(ConfigError, match=r"put \{source\} into it"):
+        one.check_several()
+    PublishRequest(publish=("mqtt://host/{source}",), mqtt_discovery=True).check_several()
 
 
 # --- the commands ---

@@ -272,13 +272,13 @@ def test_hosts_that_there_cannot_be(host: str) -> None:
         Metrics(f"{host}:9100", "cam")
 
 
-@pytest.mark.parametrize("text", ["", "x", "0", "65536", "host:", ":9100", "1.5", "٣"])
+@pytest.mark.parametrize("text", ["", "x", "0", "65536", "host:", ":9100", "1.5", "٣", "?cert=c"])
 def test_addresses_that_are_none(text: str) -> None:
     with pytest.raises(ConfigError, match="expected PORT or HOST:PORT"):
         parse_metrics_address(text)
 
 
 def test_addresses() -> None:
-    assert parse_metrics_address("9100") == ("127.0.0.1", 9100)
-    assert parse_metrics_address("0.0.0.0:9100") == ("0.0.0.0", 9100)
-    assert parse_metrics_address("[::1]:9100") == ("::1", 9100)
+    assert parse_metrics_address("9100")[:2] == ("127.0.0.1", 9100)
+    assert parse_metrics_address("0.0.0.0:9100")[:2] == ("0.0.0.0", 9100)
+    assert parse_metrics_address("[::1]:9100?cert=c.pem") == ("::1", 9100, "c.pem", "")

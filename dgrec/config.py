@@ -1,0 +1,102 @@
+"""``dgrec.toml`` in the working folder, and what the environment says of secrets.
+
+    [sources]
+    entrance = "rtsp://${CAM_USER}:${CAM_PASSWORD}@192.0.2.10/stream1"
+
+    [publish."broker.example"]
+    user = "ann"
+    password_file = "/run/secrets/broker"
+
+Environment variables are filled in when a value is used, so that the file holds no password.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from dgrec.credentials import remember_secret
+from dgrec.errors import ConfigError
+from dgrec.files import read_small_text
+
+__all__ = ["CONFIG_NAME", "environment_secret", "expand", "file_secret", "read_config"]
+
+CONFIG_NAME = "dgrec.toml"
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+_LONGEST_SECRET = 10_000
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return what ``folder/dgrec.toml`` says; nothing if there is no such file.
+
+    Raises:
+        ConfigError: The file is not TOML.
+    """
+    path = folder / CONFIG_NAME
+    try:
+        return tomllib.loads(read_small_text(path))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: is nested too deeply") from None
+    except ValueError as error:  # not text, or not TOML
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def expand(text: str) -> str:
+    """Fill in ``${NAME}`` from the environment.
+
+    Raises:
+        ConfigError: There is no such variable.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in os.environ:
+            raise ConfigError(f"{CONFIG_NAME}: environment variable {name} is not set")
+        return os.environ[name]
+
+    return _VARIABLE.sub(value, text)
+
+
+def environment_secret(name: str) -> str:
+    """Return a secret from the environment: that of ``NAME``, or what the file ``NAME_FILE`` holds.
+
+    It is in no message from now on. "": there is none.
+
+    Raises:
+        ConfigError: The file cannot be read, or is empty.
+    """
+    if secret := os.environ.get(name, ""):
+        remember_secret(secret)
+        return secret
+    file = os.environ.get(f"{name}_FILE", "")
+    return file_secret(Path(file), f"{name}_FILE") if file else ""
+
+
+def file_secret(path: Path, option: str) -> str:
+    """Return the secret that a file holds, without the end of its line.
+
+    Args:
+        option: Who names the file, for messages.
+
+    Raises:
+        ConfigError: It cannot be read, or holds none.
+    """
+    try:
+        secret = read_small_text(path, _LONGEST_SECRET).rstrip("\r\n")
+    except OSError as error:
+        raise ConfigError(f"{option}: {path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigError(f"{option}: {path}: {error}") from None
+    if not secret:
+        raise ConfigError(f"{option}: {path}: is empty")
+    if "\n" in secret or "\0" in secret:
+        raise ConfigError(f"{option}: {path}: has more than one line")
+    remember_secret(secret)
+    return secret

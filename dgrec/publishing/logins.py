@@ -1,0 +1,78 @@
+"""Logins of targets: from ``dgrec.toml``, the environment, or files that these name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from dgrec.config import CONFIG_NAME, environment_secret, expand, file_secret, read_config
+from dgrec.credentials import remember_secret
+from dgrec.errors import ConfigError
+
+__all__ = ["Login", "login_of"]
+
+_TABLE: Final = "publish"
+_KEYS: Final = ("user", "password", "password_file", "token", "token_file")
+
+
+@dataclass(frozen=True)
+class Login:
+    """Who publishes; none of it is shown."""
+
+    user: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
+
+
+def login_of(host: str, port: int) -> Login:
+    """Return the login for a server.
+
+    That of ``[publish."HOST:PORT"]`` or ``[publish."HOST"]`` in ``dgrec.toml``, or else
+    DGREC_PUBLISH_USER, DGREC_PUBLISH_PASSWORD and DGREC_PUBLISH_TOKEN (or the files that
+    DGREC_PUBLISH_PASSWORD_FILE and DGREC_PUBLISH_TOKEN_FILE name).
+
+    Raises:
+        ConfigError: ``dgrec.toml`` or one of the files cannot be used.
+    """
+    folder = Path.cwd()
+    path = folder / CONFIG_NAME
+    table = read_config(folder).get(_TABLE, {})
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path}: [{_TABLE}] must be a table of hosts")
+    for name in (f"{host}:{port}", host):
+        if name in table:
+            return _login(f'{path}: [{_TABLE}."{name}"]', folder, table[name])
+    return Login(
+        os.environ.get("DGREC_PUBLISH_USER", ""),
+        environment_secret("DGREC_PUBLISH_PASSWORD"),
+        environment_secret("DGREC_PUBLISH_TOKEN"),
+    )
+
+
+def _login(where: str, folder: Path, entry: Any) -> Login:
+    if not isinstance(entry, Mapping):
+        raise ConfigError(f"{where} must be a table, with {', '.join(_KEYS)}")
+    for key, value in entry.items():
+        if key not in _KEYS:
+            raise ConfigError(f"{where}: {key!r} is not known; expected {', '.join(_KEYS)}")
+        if not isinstance(value, str) or not value:
+            raise ConfigError(f"{where}: {key} must be a text")
+    return Login(
+        expand(entry.get("user", "")),
+        *(_secret(where, folder, entry, key) for key in ("password", "token")),
+    )
+
+
+def _secret(where: str, folder: Path, entry: Mapping[str, str], key: str) -> str:
+    file = f"{key}_file"
+    if key in entry and file in entry:
+        raise ConfigError(f"{where}: {key} and {file} contradict each other")
+    if file in entry:
+        path = Path(expand(entry[file])).expanduser()
+        return file_secret(folder / path, f"{where}: {file}")
+    secret = expand(entry.get(key, ""))
+    remember_secret(secret)
+    return secret
