@@ -118,6 +118,24 @@ def parse_rate(text: str) -> float:
     return rate
 
 
+def parse_share(text: str) -> float:
+    """Return the number from 0 to 1 that ``text`` names in percent.
+
+    Raises:
+        ConfigError: It is not a share.
+
+    Example:
+        >>> parse_share("1%"), parse_share("100 %")
+        (0.01, 1.0)
+    """
+    number = text.strip().removesuffix("%").rstrip()
+    is_plain = text.strip().endswith("%") and _PLAIN.match(number)
+    share = float(Decimal(number) / 100) if is_plain else 2.0
+    if not 0 <= share <= 1:
+        raise _invalid(text, "share", "percent, such as 1% or 0.5%")
+    return share
+
+
 def parse_steps(text: str) -> tuple[float, ...]:
     """Return the numbers from 0 to 1 that ``text`` names.
 

@@ -22,7 +22,7 @@ from dgrec.recorder.options import (
     RecordingOptions,
     parse_video_size,
 )
-from dgrec.units import parse_rate, parse_size, parse_time
+from dgrec.units import parse_rate, parse_share, parse_size, parse_time
 
 __all__ = ["COMMANDS"]
 
@@ -30,6 +30,7 @@ __all__ = ["COMMANDS"]
 #: Options that are not called like their fields.
 _FLAGS = {"policy": "--when-full", **VIDEO_OPTIONS}
 _METAVARS: dict[Callable[[str], float], str] = {
+    parse_share: "SHARE",
     parse_time: "TIME",
     parse_size: "SIZE",
     parse_rate: "RATE",
@@ -41,7 +42,9 @@ _OF_SOURCE = frozenset(
     {"max_frames", "duration", "fps", "every", "loop", "reconnect_for", "stall_timeout"}
 )
 #: Options that belong to --alert.
-_OF_ALERTS = frozenset({"only_on_alert", "before", "after"})
+_OF_ALERTS = frozenset(
+    {"only_on_alert", "clip_on_alert", "before", "after", "keep_only", "keep_sample"}
+)
 
 
 def _recording_options(

@@ -10,10 +10,11 @@ from functools import partial
 from pathlib import Path
 
 from dgrec.console import Console
-from dgrec.errors import ConfigError, DgrecError, SourceError
+from dgrec.errors import ConfigError, DgrecError, OutputError, SourceError
 from dgrec.recorder.job import Job, Plan, RecordRequest, make_group, make_plan, prepare
 from dgrec.recorder.model import load_model
 from dgrec.recorder.options import RecordingOptions
+from dgrec.recorder.outputs import without_clips
 from dgrec.recorder.recovery import Recovery, left_behind, recover
 from dgrec.recorder.signals import StopSignals
 from dgrec.recorder.sources import SourceReader, named_sources, open_patiently, open_source
@@ -83,7 +84,10 @@ def run_record(request: RecordRequest) -> int:
         with announcer, StatusView(console, jobs, announcer):
             _run(jobs)
         for job in jobs:
-            _report(job, console, alone=len(plans) == 1)
+            try:
+                _report(job, console, alone=len(plans) == 1)
+            finally:
+                _cut_clips(job, console, signals)
     codes = [_exit_code(job, console, request.options.min_free) for job in jobs]
     return max([*codes, *(1 for _ in failed)])
 
@@ -158,6 +162,17 @@ def _report(job: Job, console: Console, *, alone: bool) -> None:
         console.say(line if alone else f"  {line}")
 
 
+def _cut_clips(job: Job, console: Console, signals: StopSignals) -> None:
+    """Cut the clips of alerts that are left, unless the disk has failed; say what remains."""
+    if job.clips is None:
+        return
+    if not isinstance(job.error, OutputError):
+        signals.begin_again(job.clips.abandon)
+        job.clips.cut_rest(console.say)
+    if left := job.clips.left():
+        console.say(without_clips(job.clips.path, left))
+
+
 def _say_error(error: DgrecError) -> None:
     # Not on the console of the recording: --quiet does not silence errors.
     echo(f"Error: {error}", err=True)
@@ -209,6 +224,8 @@ def run_recover(journal: Path, output: Path | None, keep: bool) -> int:
     result = recover(journal, output, keep=keep)
     for line in _recovered(journal, result):
         console.say(line)
+    if result.without_clip:
+        console.say(without_clips(result.recording, result.without_clip))
     return 0 if result.complete else 3
 
 

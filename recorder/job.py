@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dgrec.alerts import EventRule, Rule, parse_rules
+from dgrec.alerts import Rule, parse_rules
 from dgrec.analyzers import AnalyzerRequest, analyzers_of_model, describe
 from dgrec.clock import Clock
 from dgrec.credentials import redact
@@ -20,6 +20,7 @@ from dgrec.files import exists_already
 from dgrec.format import Metadata, uuid7
 from dgrec.paths import JOURNAL_SUFFIX, VIDEO_SUFFIXES
 from dgrec.recorder.ai_server import HERE, AIServer, Inference
+from dgrec.recorder.alerting import Alerting, check_alert_options, check_without_analyzers
 from dgrec.recorder.capture import Capture, Decimator
 from dgrec.recorder.destination import (
     DEFAULT_FOLDER,
@@ -33,13 +34,12 @@ from dgrec.recorder.destination import (
 from dgrec.recorder.model import LoadedModel, ModelRequest, load_model
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.outputs import (
+    AlertClips,
     AlertFeed,
-    Alerts,
     Metrics,
     Output,
     OutputQueue,
     OverlayWindow,
-    parse_command,
     parse_metrics_address,
 )
 from dgrec.recorder.publishing import PublishRequest
@@ -102,7 +102,7 @@ class RecordRequest:
     def __post_init__(self) -> None:
         if self.metrics:
             parse_metrics_address(self.metrics)
-        self._check_alerts()
+        check_alert_options(self.rules, self.on_alert, self.options)
         if self.continues and not self.options.splitting:
             raise ConfigError("--continue adds parts: say --split-every or --split-size, too")
         if self.continues and self.overwrite:
@@ -116,15 +116,6 @@ class RecordRequest:
             raise ConfigError("--output: .arrows is the suffix of journals; use .parquet")
         if suffix == VIDEO_SUFFIXES["raw"]:
             raise ConfigError("--output: .mp4 is the suffix of videos; use .parquet")
-
-    def _check_alerts(self) -> None:
-        options = self.options
-        if not self.rules and (self.on_alert or options.only_on_alert):
-            flag = "--on-alert" if self.on_alert else "--only-on-alert"
-            raise ConfigError(f"{flag} belongs to --alert")
-        if not options.only_on_alert and (options.before, options.after) != (None, None):
-            raise ConfigError("--before and --after belong to --only-on-alert")
-        parse_command(self.on_alert)
 
     @cached_property  # a file may change meanwhile
     def rules(self) -> list[Rule]:
@@ -186,6 +177,7 @@ class Job:
     stream: Stream
     #: How many source frames will be read; None if unknown.
     expected: int | None
+    clips: AlertClips | None = None
     metadata: Metadata | None = None
     error: DgrecError | None = None
     seconds: float = 0.0
@@ -329,8 +321,8 @@ def prepare(
     metadata = _metadata(plan, reader, loaded, given)
     if every := [*analyzers_of_model(loaded.model), *analyzers]:
         metadata["analyzers"] = describe(every)
-    elif lacking := next(filter(None, map(_needed_analyzer, request.rules)), None):
-        raise ConfigError(lacking)
+    else:
+        check_without_analyzers(request.rules)
     if group is not None:
         metadata["group"] = group.description
     earlier.check(plan.output, metadata)
@@ -349,9 +341,17 @@ def prepare(
         outputs.append(Metrics(request.metrics, source.name))
     if request.display:
         outputs.append(OverlayWindow(f"dgrec: {source.name}", capture.stop))
-    if rules := request.rules:
-        command = parse_command(request.on_alert)
-        outputs.append(Alerts(rules, say=announce, command=command, feed=alert_feed))
+    alerting = Alerting.of(
+        request.rules,
+        request.on_alert,
+        plan.options,
+        plan.output,
+        writer=lambda: recorder,
+        clock=clock,
+        say=announce,
+        feed=alert_feed,
+    )
+    outputs += alerting.outputs
     make_default_folder(plan.output)
     policy = given.policy or ("block" if can_wait else "drop-oldest")
     # Last, since from here on there is a journal.
@@ -370,22 +370,13 @@ def prepare(
         sources=len(request.sources),
         outputs=[OutputQueue(each, policy) for each in outputs],
         packets=packets,
+        moments=alerting.moments,
     )
     inference = inference or _inference(loaded, request, announce)
     stream = Stream(
         loaded.model, capture, recorder, clock=clock, inference=inference, analyzers=analyzers
     )
-    return Job(source, stream, _expected_frames(reader, given))
-
-
-def _needed_analyzer(rule: Rule) -> str | None:
-    """Return what to do where no analyzer runs, and a rule counts what one says."""
-    if not isinstance(rule, EventRule) or rule.needed_analyzer is None:
-        return None
-    return (
-        f"--alert {rule.name}: {rule.metric} needs a {rule.needed_analyzer}: "
-        "give one with --analyzers FILE.py:function"
-    )
+    return Job(source, stream, _expected_frames(reader, given), alerting.clips)
 
 
 def _earlier(plan: Plan, reader: SourceReader) -> Earlier:

@@ -7,7 +7,14 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from dgrec.errors import ConfigError
-from dgrec.units import Quantity, parse_dimensions, parse_rate, parse_size, parse_time
+from dgrec.units import (
+    Quantity,
+    parse_dimensions,
+    parse_rate,
+    parse_share,
+    parse_size,
+    parse_time,
+)
 
 if TYPE_CHECKING:  # pyarrow takes 0.4 s, which `dgrec record --help` must not wait for
     from dgrec.format import Durability, MaskMode
@@ -16,6 +23,7 @@ __all__ = [
     "CHOICES",
     "COUNTS",
     "HELP",
+    "KeepOnly",
     "LOSSLESS_IS_FIXED",
     "QUANTITIES",
     "QueuePolicy",
@@ -33,6 +41,7 @@ QueuePolicy = Literal["block", "drop-oldest"]
 VideoChoice = Literal["auto", "none", "raw", "lossless", "annotated", "both"]
 VideoPolicy = Literal["block", "leave-out"]
 SignalsChoice = Literal["host"]
+KeepOnly = Literal["alerts"]
 
 #: The options that are seconds, bytes or frames per second.
 QUANTITIES = {
@@ -44,6 +53,7 @@ QUANTITIES = {
     "split_size": Quantity(parse_size, "1MB"),
     "keep_last": Quantity(parse_time, "1s"),
     "keep_total": Quantity(parse_size, "1MB"),
+    "keep_sample": Quantity(parse_share, "0.001%", "100%"),
     "min_free": Quantity(parse_size, "1B"),
     "before": Quantity(parse_time, "0s", "1d"),
     "after": Quantity(parse_time, "0s", "1d"),
@@ -64,6 +74,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "video": get_args(VideoChoice),
     "video_policy": get_args(VideoPolicy),
     "signals": get_args(SignalsChoice),
+    "keep_only": get_args(KeepOnly),
 }
 LOSSLESS_IS_FIXED = (
     "--video lossless has one codec and quality, and the size of the frames: leave out --codec, "
@@ -85,13 +96,22 @@ DEFAULT_AROUND_S = 10.0
 
 @dataclass(frozen=True)
 class Retention:
-    """How much of a recording in parts is kept, in seconds and in bytes on disk."""
+    """How much of a recording in parts is kept.
+
+    Args:
+        last_s: Parts that ended so many seconds ago.
+        total: The newest parts that take so many bytes on disk.
+        only: Parts of the times around alerts.
+        sample: With ``only``: the share of the other parts that is kept, too.
+    """
 
     last_s: float | None = None
     total: int | None = None
+    only: KeepOnly | None = None
+    sample: float | None = None
 
     def __bool__(self) -> bool:
-        return self.last_s is not None or self.total is not None
+        return self.last_s is not None or self.total is not None or self.only is not None
 
 
 @dataclass(frozen=True)
@@ -132,6 +152,9 @@ HELP = {
     "2GB). Sealed, the rows are much smaller.",
     "keep_last": "Remove parts that ended longer ago.",
     "keep_total": "Remove the oldest parts when all of them, with their videos, take more.",
+    "keep_only": "Of a recording in parts, keep those of the time around an alert (--before it "
+    "to --after its end) and the last one; the others are removed once that is known.",
+    "keep_sample": "With --keep-only: keep that share of the other parts, too, evenly: 1%.",
     "min_free": "End and seal the recording before the disk has less than SIZE (1GB) left; exit "
     "code 5.",
     "video": "Record the pixels beside the session: as they came (NAME.mp4), with the overlay "
@@ -152,6 +175,8 @@ HELP = {
     "temperatures where it has sensors (the view signals in SQL).",
     "only_on_alert": "Keep nothing but the moments of alerts (--alert), each a part with its "
     "video: NAME-0001.parquet, ... (docs/alerts.md).",
+    "clip_on_alert": "Beside the recording, write a clip of each alert, a session with its video: "
+    "NAME.alert-RULE-TIME.parquet (docs/alerts.md).",
     "before": "What is kept before an alert, from the last key frame at or before it.  "
     "[default: 10s]",
     "after": "What is kept after the end of an alert; another one within it prolongs it.  "
@@ -183,6 +208,8 @@ class RecordingOptions:
     split_size: int | None = None
     keep_last: float | None = None
     keep_total: int | None = None
+    keep_only: KeepOnly | None = None
+    keep_sample: float | None = None
     min_free: int | None = None
     video: VideoChoice = "auto"
     video_quality: int | None = None
@@ -191,6 +218,7 @@ class RecordingOptions:
     video_policy: VideoPolicy | None = None
     signals: SignalsChoice | None = None
     only_on_alert: bool = False
+    clip_on_alert: bool = False
     before: float | None = None
     after: float | None = None
 
@@ -221,13 +249,25 @@ class RecordingOptions:
         if self.every and self.fps:
             raise ConfigError("--every and --fps both leave frames out: give one of them")
         if self.splitting.keep and not self.splitting:
-            raise ConfigError(
-                "--keep-last and --keep-total remove parts: say --split-every or --split-size, too"
-            )
-        if self.only_on_alert and self.video in ("annotated", "both"):
+            removing = "--keep-last and --keep-total remove"
+            if self.keep_only is not None:
+                removing = "--keep-only removes"
+            raise ConfigError(f"{removing} parts: say --split-every or --split-size, too")
+        if self.keep_sample is not None and self.keep_only is None:
+            raise ConfigError("--keep-sample belongs to --keep-only")
+        if self.only_on_alert:
+            self._check_only_on_alert()
+
+    def _check_only_on_alert(self) -> None:
+        if self.video in ("annotated", "both"):
             raise ConfigError(
                 f"--only-on-alert keeps the pictures of the source, and replay draws the overlay: "
                 f"use --video raw, not {self.video}"
+            )
+        if self.clip_on_alert or self.keep_only is not None:
+            raise ConfigError(
+                "--only-on-alert keeps nothing but the moments of alerts: leave out "
+                "--clip-on-alert and --keep-only, which are for a full recording"
             )
 
     def _shapes_video(self) -> bool:
@@ -249,6 +289,11 @@ class RecordingOptions:
         return getattr(self, name) is None and getattr(type(self), name) is None
 
     @property
+    def keeps_moments(self) -> bool:
+        """Whether anything is kept of the times around alerts alone."""
+        return self.only_on_alert or self.clip_on_alert or self.keep_only is not None
+
+    @property
     def around_s(self) -> tuple[float, float]:
         """How much is kept before and after an alert, in seconds."""
         return (
@@ -258,12 +303,8 @@ class RecordingOptions:
 
     @property
     def splitting(self) -> Splitting:
-        return Splitting(
-            self.split_every,
-            self.split_size,
-            Retention(self.keep_last, self.keep_total),
-            self.only_on_alert,
-        )
+        keep = Retention(self.keep_last, self.keep_total, self.keep_only, self.keep_sample)
+        return Splitting(self.split_every, self.split_size, keep, self.only_on_alert)
 
     def recorded(self, *, with_video: bool) -> dict[str, Any]:
         """Return the metadata's ``options``. (``loop`` is among the facts of the source.)"""
@@ -271,10 +312,9 @@ class RecordingOptions:
         options = {each.name: getattr(self, each.name) for each in fields(self)}
         options["codec"] = self.codec or DEFAULT_CODEC
         options["video_quality"] = self.video_quality or DEFAULT_QUALITY
-        if self.only_on_alert:
+        if self.keeps_moments:
             options["before"], options["after"] = self.around_s
-        else:
-            hidden.add("only_on_alert")
+        hidden |= {name for name in ("only_on_alert", "clip_on_alert") if not options[name]}
         return {k: v for k, v in options.items() if k not in hidden and v is not None}
 
 

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dgrec.alerts import without_clip
 from dgrec.errors import DgrecError, NotASessionError, OutputError, StorageError
 from dgrec.files import lock
 from dgrec.format import Journal, Metadata, SealedFile, is_being_written, seal, verify_checksums
 from dgrec.paths import JOURNAL_SUFFIX, SESSION_SUFFIX, sealed_path
 from dgrec.recorder.video import recover_videos
-from dgrec.session import parts_of
+from dgrec.session import part_of, parts_of
 
 __all__ = ["Recovery", "is_journal", "left_behind", "recover"]
 
@@ -34,6 +35,10 @@ class Recovery:
     journal_removed: bool
     #: What was recovered of its videos, a line each.
     videos: tuple[str, ...] = ()
+    #: How many alerts of the whole recording, which is opened by ``recording``, lack the clip that
+    #: was to be cut of each.
+    without_clip: int = 0
+    recording: Path = Path()
 
     @property
     def complete(self) -> bool:
@@ -104,6 +109,10 @@ def recover(journal_path: Path, output: Path | None = None, *, keep: bool = Fals
         reason = error.strerror or error
         raise StorageError(f"{journal_path}: cannot be read: {reason}") from None
     totals = metadata["totals"]
+    is_asked = metadata.get("options", {}).get("clip_on_alert")
+    recording = output
+    if (of := part_of(output)) is not None:
+        recording = of[0]
     return Recovery(
         output=output,
         frames=totals["frames"],
@@ -112,6 +121,8 @@ def recover(journal_path: Path, output: Path | None = None, *, keep: bool = Fals
         damage=damage,
         journal_removed=removed,
         videos=tuple(videos.notes) if videos is not None else (),
+        without_clip=without_clip(recording) if is_asked else 0,
+        recording=recording,
     )
 
 

@@ -57,7 +57,7 @@ class RingWriter:
         self._has_video = bool(video.options.kinds)
         self.ring = Ring(*options.around_s, has_video=self._has_video)
         #: How many moments have begun.
-        self.moments: int | None = 0
+        self.moment_count: int | None = 0
         self._writer = writer
         self._cutter = writer.journal.cutter
         self._video = video
@@ -254,7 +254,7 @@ class RingWriter:
             row = row._replace(video_frame=place.frame, video_state=place.state)
         self._writer.put(row, segment)
         if not self._has_rows:
-            self.moments = (self.moments or 0) + 1
+            self.moment_count = (self.moment_count or 0) + 1
             self._has_rows = True
 
     def _log(self, signals: list[Signal]) -> None:

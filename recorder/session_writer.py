@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dgrec.clock import Clock
 from dgrec.credentials import redact_text
-from dgrec.errors import DgrecError, OutputError, StorageError
+from dgrec.errors import ConfigError, DgrecError, OutputError, StorageError
 from dgrec.files import exists_already
 from dgrec.format import (
     AT_START,
@@ -39,14 +39,13 @@ from dgrec.recorder.progress import Progress
 from dgrec.recorder.result_kinds import ResultKinds
 from dgrec.recorder.results import added_attributes, snapshot
 from dgrec.recorder.ring_writer import RingWriter, judges_of
-from dgrec.recorder.segments import Segment, names_of
+from dgrec.recorder.segments import names_of
 from dgrec.recorder.signals import late_interrupt
 from dgrec.recorder.sources import Frame
 from dgrec.recorder.video import (
     NO_VIDEO,
     EncodedFormat,
     VideoOptions,
-    VideoPlace,
     VideoRecorder,
     video_options,
 )
@@ -54,6 +53,7 @@ from dgrec.recorder.writing import (
     NOTHING_EARLIER,
     Continuation,
     Earlier,
+    Moments,
     PartedJournal,
     RowWriter,
     recorded_videos,
@@ -84,6 +84,7 @@ class SessionWriter:
         sources: How many recordings this process writes at once.
         outputs: Outputs that get each frame and event as well.
         packets: The format of the source's packets, if they are kept as its raw video.
+        moments: The times of which parts are kept, if the options ask for that.
 
     Raises:
         ConfigError: The metadata cannot be recorded.
@@ -103,7 +104,10 @@ class SessionWriter:
         sources: int = 1,
         outputs: Sequence[OutputQueue] = (),
         packets: PacketFormat | None = None,
+        moments: Moments | None = None,
     ) -> None:
+        if options.keep_only is not None and moments is None:
+            raise ConfigError("keep_only: only `dgrec record` has rules of alerts (--alert)")
         self.options = options
         self.output = output
         self.progress = Progress()
@@ -137,7 +141,7 @@ class SessionWriter:
             video = replace(video, aspect=pixel_aspect(self._metadata))
         self._kinds = ResultKinds(result_type(self._metadata))
         self.outputs = outputs
-        self.video, self._journal = self._begin(video, overwrite)
+        self.video, self._journal = self._begin(video, overwrite, moments)
         self._writer = RowWriter(
             self._journal,
             # The ring waits, not the recording.
@@ -163,9 +167,10 @@ class SessionWriter:
             check_output(self.output, overwrite, split=is_split)
             check_videos(self.output, video, overwrite, split=is_split)
 
-    def _begin(self, video: VideoOptions, overwrite: bool) -> tuple[VideoRecorder, PartedJournal]:
-        set_id = self._earlier.set_id or str(self._metadata["session_id"])
-        names = names_of(self.output, self.options.splitting, set_id)
+    def _begin(
+        self, video: VideoOptions, overwrite: bool, moments: Moments | None
+    ) -> tuple[VideoRecorder, PartedJournal]:
+        names = names_of(self.output, self.options.splitting, self.set_id)
         replaced = replaced_files(self.output) if overwrite else []
         old_videos = [file for path in replaced for file in recorded_videos(path)]
         if self.options.only_on_alert and video.kinds:
@@ -182,6 +187,7 @@ class SessionWriter:
             meter=self._meter,
             replaces=replaced,
             earlier=self._earlier,
+            moments=moments,
         )
         if not overwrite and names.path(journal.number).exists():
             # Another recording of this name was sealed since the check: its journal is gone, and
@@ -208,7 +214,7 @@ class SessionWriter:
         segment, place = None, NO_VIDEO
         if self._ring is None:
             segment = self._journal.cutter.segment_of(completed_ns)
-            place = self._place(segment, frame, result)
+            place = self.video.take(segment, frame, result)
         kind = self._kinds.of(result)
         conversion = result_values.sampled_conversion(result) if kind.is_class_map else None
         media_time_s = self._continuation.media_time_s(frame.media_time_s, frame.captured_ns)
@@ -250,11 +256,6 @@ class SessionWriter:
             queue.put_frame(row, result)
         self._carried_ns = self._clock.now_ns() - now
         return row
-
-    def _place(self, segment: Segment, frame: Frame, result: Any) -> VideoPlace:
-        if self.video.options.packets is not None:
-            return self.video.keep(segment, frame.packets, frame.packet)
-        return self.video.add(segment, frame.image, result, frame.captured_ns)
 
     def hold(self, frame: Frame, result: Any, completed_ns: int) -> None:
         """Record a result once its program asks for the next one, or after a while.
@@ -368,9 +369,9 @@ class SessionWriter:
         return self._is_closed
 
     @property
-    def clock(self) -> Clock:
-        """What frames are stamped with."""
-        return self._clock
+    def set_id(self) -> str:
+        """The id of the recording, which its parts have in common."""
+        return self._earlier.set_id or str(self._metadata["session_id"])
 
     @property
     def journal(self) -> Path:
@@ -407,7 +408,7 @@ class SessionWriter:
     def notes(self) -> list[str]:
         """What the user should know about the parts and videos, a line each."""
         removed = self._journal.removed
-        kept = [f"Older parts removed, as asked for: {removed:,}."] if removed else []
+        kept = [f"Parts removed, as asked for: {removed:,}."] if removed else []
         return [*self.video.failures, *self.intake.notes, *kept, *self._journal.notes]
 
     # --- inside ---

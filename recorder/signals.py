@@ -58,6 +58,11 @@ class StopSignals:
         for end in self._pipe:
             os.close(end)
 
+    def begin_again(self, stop: Callable[[], None]) -> None:
+        """Call ``stop`` at the next signal, whether one has come before or not."""
+        self.stop, self.abandon = stop, stop
+        self._received = 0
+
     def _wait(self) -> None:
         # One thread has to receive them; threads that were started earlier may do so as well.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _NUMBERS)

@@ -164,7 +164,7 @@ def _skipped(stream: Stream) -> str:
 
 
 def _figures(stream: Stream) -> str:
-    progress, moments = stream.recorder.progress, stream.recorder.intake.moments
+    progress, moments = stream.recorder.progress, stream.recorder.intake.moment_count
     p50, p95 = progress.latency()
     parts = [
         *([] if moments is None else [counted(moments, "moment")]),
@@ -229,7 +229,7 @@ def summary(stream: Stream, metadata: Metadata, seconds: float) -> list[str]:
 
 def _found(recorder: SessionWriter, totals: Mapping[str, int]) -> str:
     """Return how much was recorded, and of how much where only moments of alerts are."""
-    progress, moments = recorder.progress, recorder.intake.moments
+    progress, moments = recorder.progress, recorder.intake.moment_count
     frames, detections = progress.frames, progress.detections
     if moments is not None:
         frames, detections = totals["frames"], totals["detections"]

@@ -74,6 +74,10 @@ def _state(session: Session) -> str:
 def _state_of_parts(session: Session) -> str:
     journals = [part for part in session.parts if not part.sealed]
     count = counted(len(session.parts), "part")
+    last = session.parts[-1]
+    removed = last.number - len(session.parts)
+    if removed and last.metadata.get("options", {}).get("keep_only"):
+        count += f" ({removed:,} removed: --keep-only)"
     if not journals:
         return f"{count}, sealed"
     if any(is_being_written(part.path) for part in journals):

@@ -86,8 +86,7 @@ def _problems(session: Session) -> Iterator[str]:
         if not session.parts:
             yield from session.damage
     session.check()
-    starts = [part.first_frame for part in session.parts] if session.parts else []
-    rows = _RowCheck(session.first_frame, starts, of_program=_is_of_program(session))
+    rows = _RowCheck(_parts(session), of_program=_is_of_program(session))
     can_be_restored = True
     for batch in session.batches():
         # Reading all columns checks all pages.
@@ -109,6 +108,17 @@ def _problems(session: Session) -> Iterator[str]:
     yield from (text for kind, text in rows.problems if kind != "frame" or not session.damage)
     yield from _totals(session, rows)
     yield from _videos(session, rows)
+
+
+def _parts(session: Session) -> list[tuple[int, int]]:
+    """Return how many rows each part has, and which number its first frame should have."""
+    if not session.parts:
+        return [(len(session), session.first_frame)]
+    found: list[tuple[int, int]] = []
+    for before, part in zip((None, *session.parts), session.parts, strict=False):
+        follows = before is not None and part.number == before.number + 1
+        found.append((part.rows, sum(found[-1]) if follows else part.first_frame))
+    return found
 
 
 def _is_left(journal: Path) -> bool:
@@ -134,18 +144,22 @@ def _is_of_program(session: Session) -> bool:
 
 
 class _RowCheck:
-    """Checks the rows in order and keeps the first problem of each kind."""
+    """Checks the rows in order and keeps the first problem of each kind.
 
-    def __init__(
-        self, first_frame: int = 0, part_starts: Sequence[int] = (), *, of_program: bool = False
-    ) -> None:
+    Args:
+        parts: How many rows each part has, and the number of its first frame.
+        of_program: Whether a program recorded them.
+    """
+
+    def __init__(self, parts: Sequence[tuple[int, int]], *, of_program: bool = False) -> None:
         # A program may have several results of one frame: one for each crop.
         self._has_one_result = not of_program
-        self._first_frame = first_frame
         self.frames = 0
-        self._part_starts = part_starts or (first_frame,)
+        #: Position and number of the first frame of each part.
+        self._positions = np.cumsum([0, *(rows for rows, _ in parts[:-1])])
+        self._part_starts = np.array([first for _, first in parts])
         #: The video frames of each part's rows.
-        self.video_rows = [_VideoRows() for _ in self._part_starts]
+        self.video_rows = [_VideoRows() for _ in parts]
         self.totals = RowTotals()
         self._last: dict[str, int] = {}
         self._found: dict[str, str] = {}
@@ -161,8 +175,7 @@ class _RowCheck:
         self.totals.add(batch)
         self._look_for_gaps(batch)
         frame = _numbers(batch, "frame")
-        start = self._first_frame + self.frames
-        expected = np.arange(start, start + len(frame))
+        expected = self._expected(np.arange(len(frame)))
         wrong = np.flatnonzero(np.nan_to_num(frame, nan=-1) != expected)
         if len(wrong):
             row = int(wrong[0])
@@ -197,7 +210,15 @@ class _RowCheck:
     def _first(self, kind: str, is_wrong: np.ndarray, text: str) -> None:
         wrong = np.flatnonzero(is_wrong)
         if len(wrong):
-            self._note(kind, f"frame {self._first_frame + self.frames + int(wrong[0])}: {text}")
+            self._note(kind, f"frame {self._expected(wrong[:1])[0]}: {text}")
+
+    def _expected(self, rows: np.ndarray) -> np.ndarray:
+        """Return the frame numbers of rows of a batch, by their places in it."""
+        positions = self.frames + rows
+        # The last part that begins there has them: those before may have no rows.
+        part = np.searchsorted(self._positions, positions, side="right") - 1
+        numbers: np.ndarray = self._part_starts[part] + positions - self._positions[part]
+        return numbers
 
     def _follow_video(self, column: pa.Array, frame: np.ndarray, captured: np.ndarray) -> None:
         # Video frames are ascending; some may be missing, since their rows were lost before they

@@ -7,6 +7,7 @@ events      rules of degirum_tools' EventDetector, in files
 detections  conditions over one detection: ``score > 0.5``
 evaluator   when each rule holds, frame by frame
 frames      what rules ask of rows, and of a session
+recorded    the alerts that a recording gave, and the names of their clips
 ==========  ====================================================================
 """
 
@@ -14,18 +15,30 @@ from dgrec.alerts.detections import DetectionCondition, parse_detection_conditio
 from dgrec.alerts.evaluator import Alert, AlertFrame, Evaluator
 from dgrec.alerts.events import EventRule, parse_rules
 from dgrec.alerts.frames import alerts_of, frame_of
+from dgrec.alerts.recorded import (
+    LONGEST_CLIP_NAME,
+    RecordedAlert,
+    clip_path,
+    recorded_alerts,
+    without_clip,
+)
 from dgrec.alerts.rule import Rule, parse_rule
 
 __all__ = [
+    "LONGEST_CLIP_NAME",
     "Alert",
     "AlertFrame",
     "DetectionCondition",
     "Evaluator",
     "EventRule",
+    "RecordedAlert",
     "Rule",
     "alerts_of",
+    "clip_path",
     "frame_of",
     "parse_detection_condition",
     "parse_rule",
     "parse_rules",
+    "recorded_alerts",
+    "without_clip",
 ]

@@ -156,6 +156,9 @@ def ranks(values: Floats) -> Floats:
     del ordered  # of a day, each of these takes 20 MB
     starts = np.flatnonzero(is_first)
     sizes = np.diff(starts, append=len(values))
+    middles = (sizes + 1) / 2
+    middles += starts
+    del starts, is_first
     ranked = np.empty(len(values))
-    ranked[order] = np.repeat(starts + (sizes + 1) / 2, sizes)
+    ranked[order] = np.repeat(middles, sizes)
     return ranked

@@ -28,6 +28,7 @@ from dgrec.format.labels import (
 )
 from dgrec.format.masks import MaskMode
 from dgrec.format.metadata import (
+    RESTARTED,
     Event,
     Metadata,
     VideoEntry,
@@ -76,6 +77,7 @@ __all__ = [
     "DecodeError",
     "Durability",
     "Event",
+    "RESTARTED",
     "FLOATS",
     "Fingerprint",
     "FRAME_LABELS",

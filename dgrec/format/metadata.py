@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import itertools
 import json
 import os
 import platform
@@ -35,6 +36,7 @@ from dgrec.version import __version__
 
 __all__ = [
     "Event",
+    "RESTARTED",
     "Metadata",
     "VideoEntry",
     "cuts_of",
@@ -55,6 +57,8 @@ __all__ = [
 Metadata = dict[str, Any]
 #: Something that happened while recording: its ``kind``, times and more (docs/format.md).
 Event = dict[str, Any]
+#: The reason of the gap between two runs of one recording.
+RESTARTED = "the recorder was started again"
 
 
 class VideoEntry(TypedDict, total=False):
@@ -206,10 +210,14 @@ def _integer(digits: str) -> int | None:
 
 
 def cuts_of(metadata: Mapping[str, Any]) -> list[int]:
-    """Return the frames at which a clip jumps, including jumps inherited from a clip of a clip."""
+    """Return the frames at which a session jumps.
+
+    Those at which a clip does, including jumps inherited from a clip of a clip, and those after
+    parts that were removed because only others are kept.
+    """
     clip = metadata.get("clip")
     if clip is None:
-        return []
+        return _after_removed_parts(metadata)
     earlier = cuts_of(clip)
     found: set[int] = set()
     for item in clip.get("ranges", []):
@@ -221,6 +229,17 @@ def cuts_of(metadata: Mapping[str, Any]) -> list[int]:
         within = slice(bisect_right(earlier, start), bisect_left(earlier, start + item["frames"]))
         found.update(first + cut - start for cut in earlier[within])
     return sorted(found - {0})
+
+
+def _after_removed_parts(metadata: Mapping[str, Any]) -> list[int]:
+    parts = metadata.get("parts", [])
+    if not parts or not metadata.get("options", {}).get("keep_only"):
+        return []
+    return [
+        later["first_frame"]
+        for earlier, later in itertools.pairwise(parts)
+        if later["first_frame"] > earlier["first_frame"] + earlier["frames"]
+    ]
 
 
 def source_size(metadata: Mapping[str, Any]) -> tuple[int, int]:

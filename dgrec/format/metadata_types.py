@@ -241,6 +241,7 @@ _CLIP: Final[dict[str, _Form]] = {
     **dict.fromkeys(("session_id", "name"), _text),
     "ranges": _ranges,
     "damage": _list(_text),
+    "alert": _object(dict.fromkeys(("name", "rule", "fired", "ended"), _text)),
 }
 _CLIP["clip"] = _object(_CLIP)  # a clip of a clip
 

@@ -28,6 +28,8 @@ __all__ = ["ServedTarget"]
 
 #: How long the end waits for clients that have not got everything.
 _PATIENCE_S: Final = 2.5
+#: What stands in a path as it is (RFC 3986, section 3.3), beside letters, digits and -._~
+_PLAIN: Final = "/!$&'()*+,;=:@"
 _HANDLERS: Final = {"ws": serve_websocket, "sse": serve_events}
 
 
@@ -50,7 +52,7 @@ class ServedTarget(Target):
         self.name = address.given
         self._waits = waits
         try:
-            self._place = _open_place(address, quote(address.path.format(**names)))
+            self._place = _open_place(address, _as_asked(address.path.format(**names)))
         except (ConfigError, OutputError) as error:
             raise type(error)(f"--publish {address.given}: {error}") from None
 
@@ -70,6 +72,11 @@ class ServedTarget(Target):
                 f"{counted(loss.clients, 'client')} read too slowly: "
                 f"{counted(loss.messages, 'message')} left out"
             )
+
+
+def _as_asked(path: str) -> str:
+    """Return a path as browsers ask for it; the names of files may be any bytes."""
+    return quote(path, safe=_PLAIN, errors="surrogateescape")
 
 
 @dataclass

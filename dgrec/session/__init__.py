@@ -7,6 +7,7 @@ from dgrec.session.parts import (
     Part,
     first_frame,
     is_in_set,
+    part_of,
     parts_in_set,
     parts_of,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "names_something",
     "open_session",
     "open_sessions",
+    "part_of",
     "parts_in_set",
     "parts_of",
     "rows_of",

@@ -8,9 +8,10 @@ never taken for a part.
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ import pyarrow as pa
 from dgrec.errors import DgrecError, NotASessionError
 from dgrec.format import (
     LATER_COLUMNS,
-    LOSSES,
     TOTALLED,
     Checksums,
     Journal,
@@ -39,6 +39,7 @@ from dgrec.paths import (
     sealed_path,
     session_stem,
 )
+from dgrec.session.added_metadata import added_machine, added_totals
 from dgrec.session.file import RecordedFile
 
 __all__ = [
@@ -131,6 +132,11 @@ class Part:
         return self.has_checksums and self.sealed and self.metadata.get("is_finite") is True
 
     @property
+    def was_sealed(self) -> bool:
+        """Whether it was a journal, and has been sealed meanwhile."""
+        return not self.sealed and not self.path.exists() and sealed_path(self.path).exists()
+
+    @property
     def file(self) -> Path:
         """The part's current path: it may have been sealed meanwhile."""
         if self.sealed or self.path.exists():
@@ -156,10 +162,11 @@ class PartSet:
         for attempt in range(_ATTEMPTS):
             self.damage = []
             errors: list[DgrecError] = []
+            listed = numbered_files(path)
             chosen, set_id = parts_in_set(path)
             self.parts = tuple(self._read(chosen, errors))
             # A part that disappeared meanwhile was sealed or removed: look again.
-            if attempt == _ATTEMPTS - 1 or all(file.exists() for _, file in chosen):
+            if attempt == _ATTEMPTS - 1 or _are_still(listed, path):
                 break
         if not self.parts:
             if errors:
@@ -175,6 +182,14 @@ class PartSet:
         self._note_gaps()
         self._at_start = self._lost_at_start()
         self.metadata = self._merged()
+
+    def only(self, parts: Sequence[Part]) -> PartSet:
+        """Return a set of some of the parts that follow each other."""
+        other = copy.copy(self)
+        other._open = None
+        other.parts = tuple(parts)
+        other.metadata = other._merged()
+        return other
 
     # --- opening ---
 
@@ -216,13 +231,18 @@ class PartSet:
             yield part
 
     def _note_gaps(self) -> None:
-        """Report parts that are missing between others; those before the first were removed."""
+        """Report parts that are missing between others, unless they were to be removed.
+
+        Those before the first were, or are not missed.
+        """
         reported = {line.split(" ")[1] for line in self.damage}
         for earlier, later in itertools.pairwise(self.parts):
             first, last = earlier.number + 1, later.number - 1
             end = earlier.first_frame + earlier.rows
             is_reported = all(str(number) in reported for number in range(first, last + 1))
             if is_reported or later.first_frame <= end:  # else no frame was in it
+                continue
+            if later.metadata.get("options", {}).get("keep_only"):
                 continue
             names = f"part {first} is" if first == last else f"parts {first} to {last} are"
             lost = f"frames {end} to {later.first_frame - 1} are lost"
@@ -237,10 +257,10 @@ class PartSet:
         for key in ("ended_at", "end_reason", "end_detail", "notes"):
             if key in last:
                 merged[key] = last[key]
-        totals = _totals([part.metadata.get("totals") for part in self.parts])
+        totals = added_totals([part.metadata.get("totals") for part in self.parts])
         if totals:
             merged["totals"] = {**totals, **self._at_start}
-        machine = _machine([part.metadata.get("machine") for part in self.parts])
+        machine = added_machine([part.metadata.get("machine") for part in self.parts])
         if machine:
             merged["machine"] = machine
         for key in ("events", "signals", "video"):
@@ -334,8 +354,18 @@ class PartSet:
         end = part.rows if end is None else min(end, part.rows)
         if columns is None and len(part.schema) < len(self.schema):
             columns = self.schema.names
-        with self._reopened(part) as file:
-            yield from file.batches(columns, start, end)
+        while True:
+            try:
+                with self._reopened(part) as file:
+                    for batch in file.batches(columns, start, end):
+                        yield batch
+                        start += batch.num_rows
+                return
+            except (DgrecError, FileNotFoundError):
+                if not part.was_sealed:
+                    raise
+                # It was sealed in this moment: go on in the sealed file.
+                part = replace(part, path=part.file, sealed=True)
 
     @property
     def unchecked_bytes(self) -> int:
@@ -350,8 +380,10 @@ class PartSet:
     def first_at_least(self, name: str, value: int) -> int:
         position = 0
         for part in self.parts:
-            with self._reopened(part) as file:
-                found = file.first_at_least(name, value)
+            found = 0
+            if part.sealed:
+                with self._reopened(part) as file:
+                    found = file.first_at_least(name, value)
             position += min(found, part.rows)
             if found < part.rows:
                 break
@@ -369,12 +401,21 @@ class PartSet:
     def row(self, position: int) -> dict[str, Any]:
         for part in self.parts:
             if position < part.rows:
-                if self._open is None or self._open[0] is not part:
+                try:
+                    return self._row_of(part, position)
+                except (DgrecError, FileNotFoundError):
+                    if not part.was_sealed:
+                        raise
                     self.close()
-                    self._open = part, self._reopened(part)
-                return self._open[1].row(position)
+                    return self._row_of(part, position)
             position -= part.rows
         raise IndexError(position)
+
+    def _row_of(self, part: Part, position: int) -> dict[str, Any]:
+        if self._open is None or self._open[0] is not part:
+            self.close()
+            self._open = part, self._reopened(part)
+        return self._open[1].row(position)
 
     def _reopened(self, part: Part) -> RecordedFile:
         """Open a part again, under its new name if it was sealed meanwhile."""
@@ -387,6 +428,13 @@ class PartSet:
         if self._open is not None:
             self._open[1].close()
             self._open = None
+
+
+def _are_still(listed: list[tuple[int, Path]], path: Path) -> bool:
+    """Return whether these files are still all with such names, apart from newer parts."""
+    newest = max((number for number, _ in listed), default=0)
+    numbers = {number for number, _ in numbered_files(path) if number <= newest}
+    return numbers == {number for number, _ in listed} and all(file.exists() for _, file in listed)
 
 
 def _earlier(schema: pa.Schema) -> pa.Schema:
@@ -418,42 +466,3 @@ def parts_in_set(path: Path) -> tuple[list[tuple[int, Path]], str | None]:
         if broken:  # opening it reports what is wrong with it
             chosen.setdefault(number, file)
     return sorted(chosen.items()), set_id
-
-
-def _totals(parts: list[Any]) -> dict[str, Any]:
-    """Add up the ``totals`` of all parts; nothing while one of them is still being recorded."""
-    if None in parts:
-        return {}
-    added = {
-        key: sum(totals[key] for totals in parts)
-        for key in parts[0]
-        if all(isinstance(totals.get(key), int) for totals in parts)
-    }
-    for key in ("signals", "signals_left_out"):  # absent where there are none
-        if count := sum(totals.get(key) or 0 for totals in parts):
-            added[key] = count
-    # Values for the end of the whole recording, or for what came after its last row.
-    for key in ("clock_drift_ms", *(f"{name}_after" for name in LOSSES)):
-        added.pop(key, None)
-        if key in parts[-1]:
-            added[key] = parts[-1][key]
-    return added
-
-
-def _machine(parts: list[Any]) -> dict[str, Any]:
-    """Add up the ``machine`` of all parts; nothing while one of them is still being recorded."""
-    if None in parts:
-        return {}
-    merged = dict(parts[-1])
-    for key in ("seconds", "process_cpu_s", "children_cpu_s"):
-        values = [machine.get(key) for machine in parts]
-        merged[key] = None if None in values else round(sum(values), 3)
-    busy = [
-        (machine["seconds"], machine["system_busy"])
-        for machine in parts
-        if machine.get("seconds") and machine.get("system_busy") is not None
-    ]
-    seconds = sum(seconds for seconds, _ in busy)
-    busy_s = sum(seconds * share for seconds, share in busy)
-    merged["system_busy"] = round(busy_s / seconds, 3) if seconds else None
-    return merged

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import operator
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -227,6 +228,14 @@ class Session:
         """Yield the rows of one of `parts`."""
         if isinstance(self._rows, PartSet):
             yield from self._rows.batches_of(part, columns)
+
+    def only(self, parts: Sequence[Part]) -> Session:
+        """Return a session of some of `parts` that follow each other."""
+        other = copy.copy(self)
+        other._connection = other._notices = None
+        if isinstance(self._rows, PartSet):
+            other._rows = self._rows.only(parts)
+        return other
 
     @property
     def frames(self) -> pa.Table:

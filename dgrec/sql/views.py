@@ -299,19 +299,18 @@ def _frames_query(
     ]
     # DuckDB opens the first file of a list to learn the columns of all, and only those it reads
     # rows from besides. A scan for each of 200 files takes four times as long.
-    selects = [
-        _select(list(run))
-        for _, run in itertools.groupby(
-            rows, lambda row: (row.name or row.schema.to_string(), row.is_finite)
-        )
-    ]
-    # What another tool left out of all files is null: the library's views need every column.
+    runs = itertools.groupby(rows, lambda row: (row.name or row.schema.to_string(), row.is_finite))
+    first, *others = (_select(list(run)) for _, run in runs)
+    # What all files lack is null: the library's views need every column. The nulls are not rows of
+    # a table of their own: above a UNION, DuckDB holds the whole input of a window in memory.
     there = {name for row in rows for name in row.schema.names}
-    left_out = [column for column in SCHEMA if column.name not in there]
-    if left_out:
-        connection.register("_left_out", pa.schema(left_out).empty_table())
-        selects.append("SELECT * FROM _left_out")
-    return " UNION ALL BY NAME ".join(selects)
+    if left_out := [column for column in SCHEMA if column.name not in there]:
+        types = connection.from_arrow(pa.schema(left_out).empty_table()).types
+        nulls = [
+            f"NULL::{type_} AS {column.name}" for column, type_ in zip(left_out, types, strict=True)
+        ]
+        first = f"SELECT *, {', '.join(nulls)} FROM ({first})"
+    return " UNION ALL BY NAME ".join([first, *others])
 
 
 def _rows_of(

@@ -1,13 +1,16 @@
 """Outputs, which watch a recording: targets, alerts, a window, and the base class for others."""
 
-from dgrec.recorder.outputs.alerts import Alerts, parse_command
+from dgrec.recorder.outputs.alerts import AlertListener, Alerts, parse_command
+from dgrec.recorder.outputs.clips import AlertClips, without_clips
 from dgrec.recorder.outputs.metrics import Metrics, parse_metrics_address
 from dgrec.recorder.outputs.output import Output, OutputQueue
 from dgrec.recorder.outputs.publisher import AlertFeed, Publisher
 from dgrec.recorder.outputs.window import OverlayWindow
 
 __all__ = [
+    "AlertClips",
     "AlertFeed",
+    "AlertListener",
     "Alerts",
     "Metrics",
     "Output",
@@ -16,4 +19,5 @@ __all__ = [
     "Publisher",
     "parse_metrics_address",
     "parse_command",
+    "without_clips",
 ]

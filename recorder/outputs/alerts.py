@@ -8,11 +8,11 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dgrec.alerts import Alert, Evaluator, Rule, frame_of
 from dgrec.clock import Clock
-from dgrec.errors import ConfigError
+from dgrec.errors import ConfigError, DgrecError, OutputError
 from dgrec.format import Event, Row, utc_text
 from dgrec.recorder.outputs.output import Output
 from dgrec.recorder.outputs.publisher import AlertFeed
@@ -20,7 +20,7 @@ from dgrec.recorder.outputs.publisher import AlertFeed
 if TYPE_CHECKING:
     from dgrec.recorder.session_writer import SessionWriter
 
-__all__ = ["Alerts", "parse_command"]
+__all__ = ["AlertListener", "Alerts", "parse_command"]
 
 #: How long the time without frames may go unnoticed.
 _TICK_S = 0.25
@@ -28,6 +28,27 @@ _TICK_S = 0.25
 _LATE_US = 1_000_000
 #: Commands that run at once, at most: an alert that fires too often must not fill the machine.
 _MOST_COMMANDS = 8
+
+
+class AlertListener(Protocol):
+    """What follows the alerts of a recording; times are those of results, in microseconds."""
+
+    def fired(self, name: str, at_us: int) -> None: ...
+
+    def ended(self, name: str, at_us: int) -> None: ...
+
+    def reached(self, at_us: int) -> None:
+        """All alerts until then are known."""
+
+    def lose_track(self) -> None:
+        """A rule cannot be followed any more: from here on, not all alerts will be known."""
+
+    def finish(self) -> None:
+        """No more frames will come, and all alerts are known.
+
+        Raises:
+            DgrecError: What the session notes.
+        """
 
 
 def parse_command(text: str) -> list[str]:
@@ -51,12 +72,13 @@ class Alerts(Output):
     Args:
         note: Puts an event into the session; called in this output's threads. None: into the one
             that is watched.
-        clock: The recording's; None: that of the one that is watched.
+        clock: The recording's; None: one that is set when the recording begins.
         say: Reports a line.
         command: A program and its arguments, started for each alert that fires, with the alert in
             its environment (``DGREC_ALERT``, ``DGREC_ALERT_RULE``, ``DGREC_ALERT_AT``); never
             through a shell.
         feed: Gets the events as well, for those that publish them.
+        listeners: What follows the alerts; called in this output's threads.
     """
 
     name = "alerts"
@@ -72,7 +94,9 @@ class Alerts(Output):
         say: Callable[[str], None] = lambda line: None,
         command: Sequence[str] = (),
         feed: AlertFeed | None = None,
+        listeners: Sequence[AlertListener] = (),
     ) -> None:
+        self._listeners = listeners
         self._rules = {rule.name: rule for rule in rules}
         self._evaluator = Evaluator(rules, self._changed, self._failed)
         self._note, self._clock, self._say = note, clock, say
@@ -87,7 +111,7 @@ class Alerts(Output):
     def watch(self, writer: SessionWriter) -> None:
         self._writer = writer
         self._note = self._note or writer.note
-        self._clock = self._clock or writer.clock
+        self._clock = self._clock or Clock()
 
     def start(self, metadata: Any) -> None:
         if any(rule.missing_s for rule in self._rules.values()):
@@ -95,8 +119,14 @@ class Alerts(Output):
 
     def frame(self, row: Row, result: Any) -> None:
         with self._lock:
-            frame = frame_of(row, with_added=self._evaluator.wants_added)
-            self._evaluator.frame(frame, row.source_frame)
+            try:
+                frame = frame_of(row, with_added=self._evaluator.wants_added)
+                self._evaluator.frame(frame, row.source_frame)
+            except BaseException:
+                self._lose_track()
+                raise
+            for listener in self._listeners:
+                listener.reached(row.completed_ns // 1000)
         self._feed.reached(row.completed_ns // 1000)
 
     def close(self) -> None:
@@ -108,6 +138,14 @@ class Alerts(Output):
                 self._evaluator.until(self._writer.ended_ns // 1000)
         finally:
             self._feed.end()
+        problems = []
+        for listener in self._listeners:
+            try:
+                listener.finish()
+            except DgrecError as error:
+                problems.append(str(error))
+        if problems:
+            raise OutputError("; ".join(problems))
 
     # --- inside ---
 
@@ -127,9 +165,19 @@ class Alerts(Output):
 
     def _failed(self, name: str, reason: str) -> None:
         self._say(f"alert {name}: {reason}")
+        self._lose_track()
+
+    def _lose_track(self) -> None:
+        for listener in self._listeners:
+            listener.lose_track()
 
     def _changed(self, alert: Alert) -> None:
         rule = self._rules[alert.name]
+        for listener in self._listeners:
+            if alert.ended_us is not None:
+                listener.ended(alert.name, alert.ended_us)
+            else:
+                listener.fired(alert.name, alert.fired_us)
         if alert.ended_us is not None:
             self._report(
                 {"kind": "alert_end", "at": utc_text(alert.ended_us * 1000), "text": alert.name}

@@ -410,6 +410,8 @@ def _check_is_ours(options: RecordingOptions, outputs: Sequence[Output]) -> None
     for name in _OF_SOURCE:
         if getattr(options, name) != getattr(default, name):
             raise ConfigError(f"{name}: a Recorder reads no source; it is for dgrec.predict_stream")
+    if options.keep_only is not None:
+        raise ConfigError("keep_only: a Recorder has no rules of alerts; `dgrec record` has")
     for output in outputs:
         if getattr(output, "needs_main_thread", False):
             raise ConfigError(f"outputs: {output.name} needs the main thread: the program has it")

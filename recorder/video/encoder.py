@@ -18,7 +18,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from dgrec.format import Row
 from dgrec.overlay import image_overlay
@@ -28,6 +28,9 @@ from dgrec.recorder.video.kept import Group, KeptPlace, TimedPacket
 from dgrec.recorder.video.segment import SegmentVideos, VideoOptions
 from dgrec.units import counted
 from dgrec.video import KeptPacket
+
+if TYPE_CHECKING:
+    from dgrec.recorder.sources import Frame
 
 __all__ = ["NO_VIDEO", "VideoPlace", "VideoRecorder", "VideoState"]
 
@@ -108,6 +111,12 @@ class VideoRecorder:
         videos = SegmentVideos(self.options, self._names.path(number), self._replaces)
         self.all.append(videos)
         return videos
+
+    def take(self, segment: Segment, frame: Frame, result: Any) -> VideoPlace:
+        """Take a frame, its packets or its pixels, or leave it out; return which."""
+        if self.options.packets is not None:
+            return self.keep(segment, frame.packets, frame.packet)
+        return self.add(segment, frame.image, result, frame.captured_ns)
 
     def add(self, segment: Segment, image: Any, result: Any, captured_ns: int) -> VideoPlace:
         """Take a frame or leave it out; return which.

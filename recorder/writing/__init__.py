@@ -7,6 +7,7 @@ from dgrec.recorder.writing.continuation import (
     find_earlier,
     recover_parts,
 )
+from dgrec.recorder.writing.moments import Moments
 from dgrec.recorder.writing.parts import PartedJournal
 from dgrec.recorder.writing.sealer import recorded_videos, unsealed
 from dgrec.recorder.writing.writer import RowWriter
@@ -15,6 +16,7 @@ __all__ = [
     "NOTHING_EARLIER",
     "Continuation",
     "Earlier",
+    "Moments",
     "PartedJournal",
     "RowWriter",
     "find_earlier",

@@ -18,6 +18,7 @@ from dgrec.errors import ConfigError, DgrecError, OutputError
 from dgrec.footage import videos_beside
 from dgrec.format import (
     LATER_COLUMNS,
+    RESTARTED,
     SCHEMA,
     Event,
     Metadata,
@@ -106,7 +107,7 @@ class Earlier:
             "source_frame": row.source_frame,
             "back": True,
             "attempts": 0,
-            "reason": "the recorder was started again",
+            "reason": RESTARTED,
         }
 
 

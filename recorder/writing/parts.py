@@ -33,6 +33,7 @@ from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.segments import Cutter, Names, PlacedRow, Segment
 from dgrec.recorder.video import VideoRecorder
 from dgrec.recorder.writing.continuation import NOTHING_EARLIER, Earlier
+from dgrec.recorder.writing.moments import Moments
 from dgrec.recorder.writing.sealer import Sealer
 
 __all__ = ["PartedJournal"]
@@ -72,6 +73,7 @@ class PartedJournal:
         meter: Measures the load that each part puts on this machine.
         replaces: Files of an older recording, to be removed once the first part is sealed.
         earlier: The earlier runs that this one continues.
+        moments: The times of which parts are kept, if the options ask for that.
 
     Raises:
         OutputError: A journal exists, or cannot be written. If a later part cannot be *begun*, the
@@ -89,6 +91,7 @@ class PartedJournal:
         meter: MachineMeter,
         replaces: Sequence[Path] = (),
         earlier: Earlier = NOTHING_EARLIER,
+        moments: Moments | None = None,
     ) -> None:
         self.durability = options.durability
         #: What results hold that cannot be recorded.
@@ -110,7 +113,8 @@ class PartedJournal:
         self._bytes_before = 0
         self._last_write = 0
         self._row_bytes = _ROW_BYTES
-        self._last_completed_ns = 0
+        #: When the first row of the current part was captured, and its last one completed.
+        self._began_ns = self._last_completed_ns = 0
         self._begin_problem = ""
         #: Decides which part a row belongs to, before the row is made.
         self.cutter = Cutter(options.splitting, video.begin, self._bytes_of, earlier.number + 1)
@@ -123,6 +127,7 @@ class PartedJournal:
             has_rows=lambda: self._current.frames > 0,
             replaces=replaces,
             earlier=earlier.parts,
+            moments=moments,
         )
 
     # --- for the writer ---
@@ -205,6 +210,7 @@ class PartedJournal:
         """Seal the last part, wait for all others, and return why any could not be sealed."""
         self._sealer.add(
             self._current,
+            self._began_ns,
             self._last_completed_ns,
             self._segment.videos,
             path=self._names.path(self.number),
@@ -275,6 +281,8 @@ class PartedJournal:
                 self.lost_at_start = self._start_losses.counts()
         finally:
             if self._current.frames > frames:  # also if the file was moved away after that
+                if not frames:
+                    self._began_ns = rows[0].captured_ns
                 self._count(rows)
         self._last_write = self._current.bytes_written - before
         self._row_bytes = self._last_write / len(rows)
@@ -332,7 +340,7 @@ class PartedJournal:
             self._sealer.note(f"part {self.number - 1} has no proper end: {error}")
         self._bytes_before += finished.bytes_written
         self._current, self._segment = following, segment
-        self._sealer.add(finished, self._last_completed_ns, videos)
+        self._sealer.add(finished, self._began_ns, self._last_completed_ns, videos)
 
     def _begin(self, started_at: str, segment: Segment, size: tuple[int, int]) -> JournalWriter:
         first_frame = self._frames_before + self._counts.frames

@@ -18,6 +18,7 @@ from dgrec.footage import videos_beside
 from dgrec.format import Journal, JournalWriter, Metadata, SealedFile, seal
 from dgrec.paths import sealed_path
 from dgrec.recorder.options import Retention
+from dgrec.recorder.writing.moments import Moments, Sample
 from dgrec.session import is_in_set
 
 if TYPE_CHECKING:
@@ -27,11 +28,13 @@ __all__ = ["SealedPart", "Sealer", "recorded_videos", "unsealed"]
 
 #: Interval of checking whether parts are too old or too large.
 _CHECK_SECONDS = 2.0
+#: The kinds of events of alerts.
+_ALERTS = ("alert", "alert_end")
 
 
 @dataclass(frozen=True)
 class SealedPart:
-    """A part that may be removed when it is too old, or when all parts take too much."""
+    """A part that may be removed: when it is too old, when all take too much, or not needed."""
 
     path: Path
     #: Its videos, and other files that are removed with it.
@@ -40,6 +43,10 @@ class SealedPart:
     first_frame: int
     frames: int
     set_id: str
+    #: When its first row was captured.
+    began_ns: int = 0
+    #: Whether the events of alerts are in it, which are written a little later than the rows.
+    has_alerts: bool = False
 
     @property
     def is_gone(self) -> bool:
@@ -57,6 +64,7 @@ class _Finished:
 
     journal: JournalWriter
     path: Path
+    began_ns: int
     ended_ns: int
     videos: SegmentVideos
 
@@ -70,12 +78,15 @@ class Sealer:
 
     With a `Retention` the oldest sealed parts are removed with their videos, but never journals or
     the part with the newest rows. What cannot be removed is tried again, at the latest at the end.
+    Of ``only`` alerts, a part is removed once it is known that no moment has any of it.
 
     Args:
         current_bytes: Returns the size of the journal that is being written.
         has_rows: Returns whether it has rows, which are then the newest.
         replaces: Files of an older recording, to be removed once a part is sealed.
-        earlier: Parts of earlier runs of the recording, the oldest first; they may be removed too.
+        earlier: Parts of earlier runs of the recording, the oldest first; they may be removed too,
+            but for ``only``: their alerts are not known any more.
+        moments: The times of which parts are kept, if ``keep`` asks for that.
     """
 
     def __init__(
@@ -86,7 +97,12 @@ class Sealer:
         has_rows: Callable[[], bool] = lambda: True,
         replaces: Sequence[Path] = (),
         earlier: Sequence[SealedPart] = (),
+        moments: Moments | None = None,
     ) -> None:
+        self._moments = moments
+        self._sample = Sample(keep.sample or 0)
+        #: Sealed parts that are kept or removed by ``moments``, which is not known yet.
+        self._undecided: list[SealedPart] = []
         self._keep = keep
         self._clock = clock
         self._current_bytes = current_bytes
@@ -153,6 +169,7 @@ class Sealer:
     def add(
         self,
         journal: JournalWriter,
+        began_ns: int,
         ended_ns: int,
         videos: SegmentVideos,
         *,
@@ -162,12 +179,14 @@ class Sealer:
         """Hand over a finished journal.
 
         Args:
+            began_ns: When its first row was captured.
             ended_ns: When its last row was completed.
             path: The sealed file, if it is not beside the journal.
             last: Whether it is the last journal of the recording.
         """
         self._has_last = self._has_last or last
-        finished = _Finished(journal, path or sealed_path(journal.path), ended_ns, videos)
+        path = path or sealed_path(journal.path)
+        finished = _Finished(journal, path, began_ns, ended_ns, videos)
         with self._lock:
             self._waiting.append(finished)
         self._finished.put(finished)
@@ -182,7 +201,7 @@ class Sealer:
         self._try_again()
         for finished in self._failed:
             _close(finished.journal)
-        self._remove_oldest()
+        self._remove_unwanted()
         self._remove(())
 
     # --- inside ---
@@ -192,7 +211,7 @@ class Sealer:
             try:
                 item = self._finished.get(timeout=_CHECK_SECONDS if self._keep else None)
             except queue.Empty:
-                self._remove_oldest()
+                self._remove_unwanted()
                 continue
             if item is None:
                 return
@@ -202,7 +221,7 @@ class Sealer:
             # Sealing an older part may make enough room to keep a newer one.
             if item not in self._failed and self._sealed and self._is_too_much():
                 self._try_again()
-            self._remove_oldest()
+            self._remove_unwanted()
 
     def _unsealed(self) -> list[_Finished]:
         with self._lock:
@@ -242,7 +261,11 @@ class Sealer:
             journal.first_frame,
             journal.frames,
             str(metadata.get("part", {}).get("set_id")),
+            finished.began_ns,
+            any(event.get("kind") in _ALERTS for event in metadata.get("events", [])),
         )
+        if self._moments is not None:
+            bisect.insort(self._undecided, part, key=lambda part: part.first_frame)
         # A part that was sealed at the second attempt may be older than others.
         bisect.insort(self._sealed, part, key=lambda part: part.first_frame)
         # Only now does the new recording have a sealed file.
@@ -266,18 +289,40 @@ class Sealer:
         for finished in again:
             self._seal(finished)
 
-    def _remove_oldest(self) -> None:
-        """Remove the oldest sealed parts that exceed the retention."""
+    def _remove_unwanted(self) -> None:
+        """Remove the sealed parts that exceed the retention: without a moment, or the oldest."""
+        if self._moments is not None:
+            self._decide(self._moments)
+        while self._removable() and self._is_too_much():
+            self._remove_part(self._sealed[0])
+
+    def _removable(self) -> list[SealedPart]:
         # The newest rows are in the current journal, unless it has no rows yet: then the newest
         # sealed part has to stay.
-        while len(self._sealed) > (self._has_last or not self._has_rows()) and self._is_too_much():
-            oldest = self._sealed.pop(0)
-            if oldest.is_gone:  # the folder was replaced while recording went on, for example
-                self._notes.append(f"{oldest.path}: was replaced by another file; not removed")
+        has_newest = self._has_last or not self._has_rows()
+        return self._sealed[:-1] if has_newest else self._sealed
+
+    def _decide(self, moments: Moments) -> None:
+        """Remove the parts of which it is known that no moment has any of them."""
+        for part in self._undecided[:]:
+            if part not in self._sealed:  # it was one of the oldest
+                self._undecided.remove(part)
                 continue
-            self._remove((*oldest.videos, oldest.path))
-            self.removed += 1
-            self.removed_frames += oldest.frames
+            is_wanted = moments.overlap(part.began_ns // 1000, part.ended_ns // 1000)
+            if is_wanted is None or part not in self._removable():
+                return
+            self._undecided.remove(part)
+            if not (is_wanted or part.has_alerts) and not self._sample.takes():
+                self._remove_part(part)
+
+    def _remove_part(self, part: SealedPart) -> None:
+        self._sealed.remove(part)
+        if part.is_gone:  # the folder was replaced while recording went on, for example
+            self._notes.append(f"{part.path}: was replaced by another file; not removed")
+            return
+        self._remove((*part.videos, part.path))
+        self.removed += 1
+        self.removed_frames += part.frames
 
     def _remove(self, paths: Iterable[Path]) -> None:
         """Remove files, and those that could not be removed before."""

@@ -67,7 +67,7 @@ class RowWriter:
         self.dropped = 0
         #: Only where moments of alerts are kept: see `RingWriter`.
         self.left_out = 0
-        self.moments: int | None = None
+        self.moment_count: int | None = None
         self.notes: list[str] = []
         self._policy = policy
         self._capacity = capacity

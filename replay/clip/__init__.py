@@ -8,17 +8,22 @@ packets          copies frames without decoding them
 kept_packets     the same of videos that keep their source's packets
 videos           copies or encodes the videos
 clip             writes the session
+key_frames       where a clip can begin without being encoded again
+alert_clips      clips of the alerts that a recording gave
 ===============  ===============================================================
 """
 
+from dgrec.replay.clip.alert_clips import AlertClip, cut_alerts
 from dgrec.replay.clip.clip import check_clip_output, moved_source, write_clip
 from dgrec.replay.clip.recorded_videos import ClipReport
 from dgrec.replay.clip.spans import Span, spans_where
 
 __all__ = [
+    "AlertClip",
     "ClipReport",
     "Span",
     "check_clip_output",
+    "cut_alerts",
     "moved_source",
     "spans_where",
     "write_clip",

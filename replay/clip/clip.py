@@ -92,6 +92,10 @@ def write_clip(
     return report
 
 
+#: The kinds of events that have a time and no frame.
+_OF_A_TIME = ("mark", "alert", "alert_end")
+
+
 def check_clip_output(
     session: Session, output: Path, *, with_video: bool = False, overwrite: bool = False
 ) -> None:
@@ -180,7 +184,7 @@ def _is_within(
     number = event.get("source_frame")
     if number is not None:
         return any(first <= number <= last for first, last in ranges)
-    if event.get("kind") != "mark":
+    if event.get("kind") not in _OF_A_TIME:
         return True
     with contextlib.suppress(ValueError, TypeError):
         at = dt.datetime.fromisoformat(str(event.get("at")))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -15,13 +15,14 @@ import numpy as np
 from dgrec.errors import VideoError
 from dgrec.files import NewFile, output_error
 from dgrec.footage import VideoFrames
+from dgrec.format import digest
 from dgrec.replay.clip.packets import VideoTarget
 from dgrec.replay.clip.recorded_videos import RecordedVideo
 from dgrec.replay.clip.rows import ClipRows
 from dgrec.units import counted
 from dgrec.video import copy_of, import_av, is_random_access_point, nal_length_size
 
-__all__ = ["KeptClip", "copy_kept"]
+__all__ = ["KeptClip", "KeptFile", "copy_kept"]
 
 _MICROSECOND = Fraction(1, 1_000_000)
 _STEP_US = 40_000
@@ -62,20 +63,21 @@ def copy_kept(video: RecordedVideo, rows: ClipRows, target: VideoTarget) -> Kept
     av = import_av()
     found = [(place, *frame) for place, frame in enumerate(video.frames) if frame is not None]
     parts = [video.footage.part_with(rows.from_frames[place]) for place, _, _ in found]
-    if not all(part.kept and not part.note and not part.changed for part in parts):
-        return None  # each frame has to be compared with its row
+    if not all(part.kept and not part.note for part in parts):
+        return None  # it is another file
     try:
-        files = {path: _KeptFile(path) for path in dict.fromkeys(path for _, path, _ in found)}
+        files = {path: KeptFile(path) for path in dict.fromkeys(path for _, path, _ in found)}
     except (OSError, av.FFmpegError, VideoError):
         return None
     if len({file.facts for file in files.values()}) > 1:
         return None
     # If a video ended early, so does the clip's. Behind a torn end numbers mean nothing.
-    found = [
-        frame
+    there = [
+        (frame, part.changed)
         for frame, part in zip(found, parts, strict=True)
-        if frame[2] < min(len(files[frame[1]].pts), part.frames or 0)
+        if frame[2] < len(files[frame[1]].pts) and (part.frames is None or frame[2] < part.frames)
     ]
+    found = [frame for frame, _ in there]
     if not found:
         return KeptClip([], [], [])
     ranges = _ranges(found, files, rows.starts)
@@ -84,13 +86,23 @@ def copy_kept(video: RecordedVideo, rows: ClipRows, target: VideoTarget) -> Kept
         _write(target, ranges, times)
     except (OSError, av.FFmpegError) as error:
         raise output_error(target.path, error) from None
-    return _described(target.path, ranges, files, times)
+    # Of a recording that goes on, or was cut off, no digest says that the file is the recorded one.
+    doubtful = {
+        place: rows.facts["pixel_digest"][place].as_py()
+        for (place, _, _), is_doubtful in there
+        if is_doubtful
+    }
+    described = _described(target.path, ranges, files, times, doubtful)
+    if described is None:
+        target.path.unlink()
+    return described
 
 
-class _KeptFile:
+class KeptFile:
     """The packets of a video, in the order of decoding."""
 
     def __init__(self, path: Path) -> None:
+        last_dts_us = 0
         with import_av().open(os.path.abspath(path)) as container:
             if not container.streams.video:
                 raise VideoError(f"{path}: has no video")
@@ -112,9 +124,12 @@ class _KeptFile:
                 ):
                     self.starts.append(len(pts))
                 pts.append(round((packet.pts or 0) * stream.time_base * 1_000_000))
+                last_dts_us = round((packet.dts or 0) * stream.time_base * 1_000_000)
         self.pts = np.asarray(pts, np.int64)
         #: The packet of each frame, by its number.
         self.packets = np.argsort(self.pts, kind="stable")
+        #: How many frames keep their number, whatever is written to the file from now on.
+        self.certain = int((self.pts < last_dts_us).sum())
 
     def range_of(self, first: int, last: int) -> tuple[int, int]:
         """Return the first packet and the last one that frames ``first`` to ``last`` need."""
@@ -124,7 +139,7 @@ class _KeptFile:
 
 
 def _ranges(
-    found: Sequence[tuple[int, Path, int]], files: dict[Path, _KeptFile], starts: Sequence[int]
+    found: Sequence[tuple[int, Path, int]], files: dict[Path, KeptFile], starts: Sequence[int]
 ) -> list[_Range]:
     """Return which packets the clip needs; ``starts`` are the places where its spans begin."""
     runs: list[list[tuple[int, Path, int]]] = []
@@ -147,7 +162,7 @@ def _ranges(
     return ranges
 
 
-def _times(ranges: Sequence[_Range], files: dict[Path, _KeptFile]) -> list[np.ndarray[Any, Any]]:
+def _times(ranges: Sequence[_Range], files: dict[Path, KeptFile]) -> list[np.ndarray[Any, Any]]:
     """Return when the packets of each range are shown, in microseconds.
 
     Pictures before the first frame of a range are shown for a microsecond each; then all have the
@@ -209,10 +224,14 @@ def _write(
 def _described(
     path: Path,
     ranges: Sequence[_Range],
-    files: dict[Path, _KeptFile],
+    files: dict[Path, KeptFile],
     times: Sequence[np.ndarray[Any, Any]],
-) -> KeptClip:
-    """Compare the clip's frames to the recorded ones; return what it has."""
+    doubtful: Mapping[int, int | None],
+) -> KeptClip | None:
+    """Compare the clip's frames to the recorded ones; return what it has.
+
+    None if one of ``doubtful`` is not what was inferred: places with the digests of that.
+    """
     in_order = np.sort(np.concatenate(times))
     places: list[int | None] = [None] * len(in_order)
     other = 0
@@ -224,6 +243,8 @@ def _described(
                     time_us = shown[packets[number] - each.start]
                     at = int(np.searchsorted(in_order, time_us))
                     image, again = recorded.read(number), clip.read(at)
+                    if place in doubtful and (image is None or digest(image) != doubtful[place]):
+                        return None
                     if image is not None and again is not None and np.array_equal(image, again):
                         places[at] = place
                     else:

@@ -18,7 +18,7 @@ from dgrec.replay.clip.recorded_videos import RecordedVideo
 from dgrec.replay.clip.rows import ClipRows
 from dgrec.video import import_av, repeats
 
-__all__ = ["VideoTarget", "copy_packets"]
+__all__ = ["Packets", "VideoTarget", "copy_packets"]
 
 _MICROSECOND = Fraction(1, 1_000_000)
 _TIME_TOLERANCE_US = 2
@@ -78,7 +78,7 @@ def copy_packets(
     if any(part.note for part in parts):
         return None  # it was changed: each frame has to be compared with its row
     try:
-        files = {name: _Packets(name) for name in dict.fromkeys(frame.path for frame in frames)}
+        files = {name: Packets(name) for name in dict.fromkeys(frame.path for frame in frames)}
     except (OSError, av.FFmpegError, VideoError):
         return None  # decoding may still read some of it
     if not all(file.in_order for file in files.values()):
@@ -126,7 +126,7 @@ def _pictures(frames: Sequence[_ClipFrame], rows: ClipRows) -> list[_Picture] | 
 
 def _are_of_their_rows(
     frames: Sequence[_ClipFrame],
-    files: Mapping[Path, _Packets],
+    files: Mapping[Path, Packets],
     video: RecordedVideo,
     rows: ClipRows,
 ) -> bool:
@@ -180,7 +180,7 @@ def _write(target: VideoTarget, pictures: Sequence[_Picture]) -> None:
                     output.mux(packet)
 
 
-class _Packets:
+class Packets:
     """The packets of a video, one for each frame."""
 
     def __init__(self, path: Path) -> None:

@@ -18,16 +18,32 @@ from dgrec.session import Session
 __all__ = ["ClipRows"]
 
 
+def _split(session: Session, spans: Sequence[Span]) -> list[Span]:
+    """Return the spans, cut where parts of the recording were removed."""
+    cuts, place = [], 0
+    jumps = set(cuts_of({**session.metadata, "clip": None}))
+    for part in session.parts:
+        if part.first_frame in jumps:
+            cuts.append(place)
+        place += part.rows
+    found = []
+    for span in spans:
+        limits = [span.start, *(cut for cut in cuts if span.start < cut < span.end), span.end]
+        found += list(itertools.starmap(Span, itertools.pairwise(limits)))
+    return found
+
+
 class ClipRows:
     """The rows of a clip, and their frames in its video."""
 
     def __init__(self, session: Session, spans: Sequence[Span]) -> None:
         self.session = session
+        spans = _split(session, spans)
         #: Positions of the rows in the session.
         self._positions = np.concatenate([np.arange(span.start, span.end) for span in spans])
         self.count = len(self._positions)
         columns = ["frame", "source_frame", "media_time_s", "captured_at", "completed_at"]
-        columns += ["video_frame", "width", "height"]
+        columns += ["video_frame", "width", "height", "pixel_digest"]
         #: The columns of the rows that cutting a video needs.
         self.facts = pa.Table.from_batches(
             part for _, part in chosen_batches(session, self._positions, columns)

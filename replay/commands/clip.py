@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dgrec.options import NamedPath
+from dgrec.options import NamedPath, Parsed
 from dgrec.replay.options import check_group, say_damage
 from dgrec.terminal import echo
+from dgrec.units import parse_time
 
 if TYPE_CHECKING:
     from dgrec.footage import Position
@@ -34,10 +35,27 @@ _POSITION = "A frame (300), a time since the first (12.5s, 00:01:30), or UTC (20
 @click.option(
     "--output",
     "-o",
-    required=True,
     type=NamedPath(path_type=Path),
     help="The new session (.parquet); its video goes beside it. Of several sessions, cut.parquet "
     "stands for cut-SESSION.parquet.",
+)
+@click.option(
+    "--alerts",
+    is_flag=True,
+    help="A clip of each alert that was recorded, beside the session: "
+    "SESSION.alert-RULE-TIME.parquet. Those that exist are left. The recording may still go on.",
+)
+@click.option(
+    "--before",
+    type=Parsed(parse_time),
+    metavar="TIME",
+    help="With --alerts: what a clip has before an alert.  [default: as it was recorded, or 10s]",
+)
+@click.option(
+    "--after",
+    type=Parsed(parse_time),
+    metavar="TIME",
+    help="With --alerts: what a clip has after an alert.  [default: as it was recorded, or 10s]",
 )
 @click.option("--start", metavar="WHERE", help=f"{_POSITION}.  [default: the beginning]")
 @click.option(
@@ -60,7 +78,10 @@ _POSITION = "A frame (300), a time since the first (12.5s, 00:01:30), or UTC (20
 @click.option("--quiet", "-q", is_flag=True, help="Print problems only.")
 def clip_command(
     sessions: tuple[Path, ...],
-    output: Path,
+    output: Path | None,
+    alerts: bool,
+    before: float | None,
+    after: float | None,
     start: str | None,
     end: str | None,
     where: str | None,
@@ -83,6 +104,14 @@ def clip_command(
     from dgrec.errors import ConfigError
     from dgrec.replay.clip import check_clip_output, write_clip
 
+    if alerts:
+        if output or start or end or where or pad or with_video or overwrite:
+            raise click.UsageError("--alerts goes with --before, --after and --quiet only")
+        raise SystemExit(max(_cut_alerts(path, before, after, quiet=quiet) for path in sessions))
+    if before is not None or after is not None:
+        raise click.UsageError("--before and --after go with --alerts")
+    if output is None:
+        raise click.UsageError("--output is missing: the name of the clip")
     if pad is not None and where is None:
         raise click.UsageError("--pad goes with --where")
     if where is not None and len(sessions) > 1:
@@ -115,6 +144,32 @@ def clip_command(
                 members=[path.name for _, _, path in cuts] if len(sessions) > 1 else (),
             )
             _say(path, report, quiet=quiet)
+
+
+def _cut_alerts(path: Path, before: float | None, after: float | None, *, quiet: bool) -> int:
+    """Write the clips of alerts, report them, and return the exit code."""
+    from dgrec.errors import DgrecError
+    from dgrec.replay.clip import cut_alerts
+    from dgrec.units import counted
+
+    code = waiting = count = 0
+    for clip in cut_alerts(path, before, after):
+        count += 1
+        if clip.report is not None:
+            _say(clip.path, clip.report, quiet=quiet)
+        elif not clip.problem:
+            waiting += 1
+        else:
+            is_error = isinstance(clip.problem, DgrecError)
+            echo(str(clip.problem) if is_error else f"{clip.path}: {clip.problem}", err=True)
+            if isinstance(clip.problem, DgrecError):
+                code = max(code, clip.problem.exit_code)
+    if waiting and not quiet:
+        what = counted(waiting, "alert", "is", "are")
+        echo(f"{path}: {what} not over yet, with what follows it; no clip yet", err=True)
+    if not count and not quiet:
+        echo(f"{path}: no alert lacks a clip", err=True)
+    return code
 
 
 def _say(output: Path, report: ClipReport, *, quiet: bool) -> None:

@@ -58,7 +58,12 @@ def _caveats(session: Session) -> Iterator[str]:
                 "(less than a second) is lost."
             )
     count = moments(session)
-    if count > 1:
+    if count > 1 and session.parts:
+        yield (
+            f"Parts were removed as asked for (--keep-only), which leaves {count:,} stretches: "
+            "rates, intervals and stalls go across the gaps between them."
+        )
+    elif count > 1:
         yield (
             f"A clip of {count:,} moments: rates, intervals and stalls go across the cuts between "
             "them."

@@ -15,6 +15,7 @@ from dgrec.files import lock
 from dgrec.format import AT_START, SCHEMA, Journal, JournalWriter, Row, seal
 from dgrec.paths import numbered_files, part_path
 from dgrec.session import Session, parts_of
+from dgrec.session import parts as parts_module
 from tests.dgrec.compare import assert_same
 from tests.factory import make_detection, make_row, new_metadata, write_session
 
@@ -495,3 +496,61 @@ def test_more_parts_than_files_may_be_open(tmp_path: Path) -> None:
             assert [session.result(i).frame for i in range(60)] == list(range(60))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+# --- while a recording goes on ---
+
+
+def seal_part(journal: Path) -> None:
+    seal(Journal.open(journal), journal.with_suffix(".parquet"))
+    journal.unlink()
+
+
+@pytest.mark.parametrize("part", [2, 3])
+def test_a_part_that_is_sealed_while_a_set_is_opened_is_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: int
+) -> None:
+    output = tmp_path / "s.parquet"
+    for number in range(1, 4):
+        rows = ROWS[10 * number : 10 * number + 10]
+        write_part(output, number, rows, first_frame=10 * number, sealed=number < part)
+    original = parts_module._membership
+
+    def membership(path: Path) -> tuple[str | None, bool]:
+        journal = part_path(output, part).with_suffix(".arrows")
+        if path == journal and journal.exists():
+            seal_part(journal)
+        return original(path)
+
+    monkeypatch.setattr(parts_module, "_membership", membership)
+    with dgrec.open(output) as session:
+        assert session.damage == []
+        assert [each.number for each in session.parts] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("how", ["batches", "row"])
+def test_a_part_that_is_sealed_while_it_is_read_is_read_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    output = tmp_path / "s.parquet"
+    write_part(output, 1, ROWS[:10])
+    journal = write_part(output, 2, ROWS[10:40], first_frame=10, sealed=False)
+    with dgrec.open(output) as session:
+        original = parts_module.PartSet._reopened
+
+        def reopened(self: Any, part: Any) -> Any:
+            file = original(self, part)
+            if part.number == 2 and journal.exists():
+                seal_part(journal)
+            return file
+
+        monkeypatch.setattr(parts_module.PartSet, "_reopened", reopened)
+        if how == "row":
+            found = [session.row(place)["source_frame"] for place in range(40)]
+        else:
+            found = [
+                number
+                for batch in session.batches(["source_frame"])
+                for number in batch.column(0).to_pylist()
+            ]
+        assert found == [row.source_frame for row in ROWS[:40]]

@@ -27,7 +27,7 @@ from dgrec.recorder.session_writer import SessionWriter
 from dgrec.recorder.sources import FileSource, Frame, open_source, parse_source
 from dgrec.recorder.stream import Stream
 from dgrec.recorder.video import VideoOptions, VideoRecorder
-from dgrec.recorder.writing import Earlier, PartedJournal
+from dgrec.recorder.writing import Earlier, Moments, PartedJournal
 from tests.factory import new_metadata
 from tests.waiting import wait_until
 
@@ -240,6 +240,8 @@ def options_of(splitting: Splitting = _ONE_FILE, **choices: Any) -> Options:
         split_size=splitting.size,
         keep_last=splitting.keep.last_s,
         keep_total=splitting.keep.total,
+        keep_only=splitting.keep.only,
+        keep_sample=splitting.keep.sample,
         **choices,
     )
 
@@ -251,6 +253,7 @@ def journal_of(
     clock: Clock | None = None,
     replaces: Sequence[Path] = (),
     metadata: Metadata | None = None,
+    moments: Moments | None = None,
     **choices: Any,
 ) -> PartedJournal:
     """Return the journals of a recording without video, to be written by hand."""
@@ -264,6 +267,7 @@ def journal_of(
         video=VideoRecorder(VideoOptions(), names),
         meter=MachineMeter(),
         replaces=replaces,
+        moments=moments,
     )
 
 
@@ -314,6 +318,7 @@ def new_stream(
     in_step: bool = False,
     packets: Any = None,
     outputs: Sequence[OutputQueue] = (),
+    moments: Moments | None = None,
     **choices: Any,
 ) -> Stream:
     """Return a recording that is ready to run; ``choices`` are those of `options_of`."""
@@ -327,6 +332,7 @@ def new_stream(
         earlier=earlier,
         packets=packets,
         outputs=outputs,
+        moments=moments,
     )
     recorder.watchers, recorder.in_step = watchers, in_step
     return Stream(model, capture, recorder, clock=clock)

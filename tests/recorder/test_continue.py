@@ -197,7 +197,7 @@ def test_retention_counts_the_parts_of_all_runs(output: Path) -> None:
     assert sum(path.stat().st_size for path in output.parent.iterdir()) <= size
     assert "s-0001.parquet" not in kept
     assert kept[-1] == "s-0008.parquet"
-    assert recording.notes[0].startswith("Older parts removed, as asked for: ")
+    assert recording.notes[0].startswith("Parts removed, as asked for: ")
     # What this run recorded is all there, and counted as its own only.
     assert [path.name for path in recording.recorder.files] == kept[
         -len(recording.recorder.files) :

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -14,44 +13,8 @@ from dgrec.format import verify_checksums
 from dgrec.session import open_session
 from tests.factory import make_row, make_rows, smooth_boxes, write_journal, write_session
 from tests.recorder.command import Command
+from tests.recorder.disks import Disk
 from tests.waiting import PATIENCE_S
-
-
-class Disk:
-    """A file system of its own, so many bytes large."""
-
-    def __init__(self, path: Path, size: int) -> None:
-        self.path = path
-        path.mkdir()
-        self._mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs")
-
-    def _mount(self, *arguments: str) -> None:
-        done = subprocess.run(
-            ["mount", *arguments, str(self.path)], capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
-
-    def make_read_only(self) -> None:
-        self._mount("-o", "remount,ro")
-
-    def unmount(self) -> None:
-        subprocess.run(["umount", "-l", str(self.path)], capture_output=True, check=False)
-
-
-@pytest.fixture
-def new_disk(tmp_path: Path) -> Iterator[Callable[[int], Disk]]:
-    with contextlib.ExitStack() as stack:
-
-        def make(size: int) -> Disk:
-            try:
-                disk = Disk(tmp_path / "disk", size)
-            except FileNotFoundError:
-                pytest.skip("there is no mount command here")
-            stack.callback(disk.unmount)
-            return disk
-
-        yield make
 
 
 def run(command: Command, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import json
 import signal
 import socket
@@ -33,7 +34,7 @@ from tests.browser import Browser, needs_chromium
 from tests.factory import make_detection, make_rows, write_session
 from tests.live_clients import WebSocketClient, connection, get, silent_websocket
 from tests.recorder.broker import free_port
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -331,6 +332,13 @@ def test_foreign_pages_are_refused(port: int) -> None:
         assert get(port, "/sse", own, *upgrade)[0] == 403
 
 
+def test_names_of_sources_in_paths(port: int) -> None:
+    names = {"source": "gate (east)@2 ü\udcff", "session": "s"}
+    with open_target(parse_target(f"sse://127.0.0.1:{port}/{{source}}"), names):
+        path = "/gate%20(east)@2%20%C3%BC%FF"  # as browsers write it
+        assert get(port, path, f"Host: localhost:{port}", method="HEAD")[0] == 200
+
+
 def test_tricks_with_paths_and_methods(port: int) -> None:
     with opened(f"sse://127.0.0.1:{port}"):
         for path in (
@@ -387,6 +395,36 @@ def test_clients_that_take_no_answers_are_closed(
                     greedy.sendall(request * 100)
         wait_until(lambda: get(port, "/metrics")[0] == 503)
         wait_until(lambda: get(port, "/metrics")[0] == 200)
+
+
+def test_clients_that_come_in_the_moment_of_the_end(
+    port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They are served or refused, and none waits for ever."""
+    ended = threading.Event()
+    answers = itertools.count()
+    answered = [0]
+
+    def ask() -> None:
+        while not ended.is_set():
+            with contextlib.suppress(OSError, IndexError):  # refused, or closed without an answer
+                get(port, "/metrics")
+                answered[0] = next(answers)
+
+    clients = [threading.Thread(target=ask, daemon=True) for _ in range(4)]
+    for client in clients:
+        client.start()
+    try:
+        for _ in range(15):
+            with contextlib.closing(Metrics(str(port), "cam")):
+                before = answered[0]
+                wait_until(lambda before=before: answered[0] > before + 4)  # type: ignore[misc]
+    finally:
+        ended.set()
+    for client in clients:
+        client.join(PATIENCE_S)
+    assert not any(client.is_alive() for client in clients)
+    assert [each.getMessage() for each in caplog.records if each.name == "asyncio"] == []
 
 
 def test_connections_that_ask_nothing_are_closed(

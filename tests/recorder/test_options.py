@@ -13,6 +13,7 @@ from dgrec.recorder.cli import record_command
 from dgrec.recorder.options import (
     CHOICES,
     QUANTITIES,
+    KeepOnly,
     QueuePolicy,
     RecordingOptions,
     SignalsChoice,
@@ -49,6 +50,7 @@ def test_the_words_are_those_of_the_types() -> None:
         "video": VideoChoice,
         "video_policy": VideoPolicy,
         "signals": SignalsChoice,
+        "keep_only": KeepOnly,
     }
     assert {name: get_args(words) for name, words in types.items()} == CHOICES
     assert {*CHOICES, *QUANTITIES} <= {each.name for each in fields(RecordingOptions)}

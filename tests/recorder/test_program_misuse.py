@@ -225,7 +225,7 @@ def test_an_output_for_the_main_thread_is_refused(output: Path) -> None:
         dgrec.Recorder(output, outputs=[Window()])
 
 
-@pytest.mark.parametrize("stamp", [time.time() * 1000, 1e300, 10**400])
+@pytest.mark.parametrize("stamp", [1.8e12, 1e300, 10**400], ids=["ms", "large", "huge"])
 def test_a_stamp_that_is_no_second(output: Path, stamp: float) -> None:
     with dgrec.Recorder(output) as recorder:
         with pytest.raises(dgrec.ConfigError, match=r"captured_at: .* (future|seconds)"):

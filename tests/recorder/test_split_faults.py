@@ -78,7 +78,7 @@ SCENARIOS = [
 @pytest.fixture(autouse=True)
 def in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let writing wait for sealing: call number n is then the same call in every run."""
-    add, let_go, done = Sealer.add, Sealer._remove_oldest, [0]
+    add, let_go, done = Sealer.add, Sealer._remove_unwanted, [0]
 
     def add_and_wait(self: Sealer, *arguments: Any, **options: Any) -> None:
         before = done[0]
@@ -90,7 +90,7 @@ def in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
         done[0] += 1
 
     monkeypatch.setattr(Sealer, "add", add_and_wait)
-    monkeypatch.setattr(Sealer, "_remove_oldest", counted)
+    monkeypatch.setattr(Sealer, "_remove_unwanted", counted)
 
 
 def split(folder: Path, keep: Retention | None = None, **options: Any) -> Stream:

@@ -1,0 +1,182 @@
+"""Clips of the alerts that a recording gave, also while it goes on."""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from dgrec.alerts import RecordedAlert, clip_path, recorded_alerts
+from dgrec.errors import DgrecError, StorageError
+from dgrec.footage import recorded_files
+from dgrec.format import is_being_written, utc_ns, utc_text
+from dgrec.paths import JOURNAL_SUFFIX, journal_path, numbered_files
+from dgrec.replay.clip.clip import write_clip
+from dgrec.replay.clip.key_frames import from_key_frame, has_pictures
+from dgrec.replay.clip.recorded_videos import ClipReport
+from dgrec.replay.clip.spans import Span
+from dgrec.session import Part, Session
+from dgrec.units import size_text
+
+__all__ = ["AlertClip", "cut_alerts"]
+
+#: What is to stay free on the disk for the recording that goes on.
+_RESERVE_BYTES = 64_000_000
+#: What clips have before and after alerts of a recording that does not say it.
+_USUAL_S = 10.0
+_LONGEST_S = 86_400
+
+
+@dataclass(frozen=True)
+class AlertClip:
+    """What became of an alert: a clip, or the reason why there is none.
+
+    Args:
+        path: The clip.
+        report: What was written; None: nothing.
+        problem: Why; "" if the moment is not over yet.
+    """
+
+    alert: RecordedAlert
+    path: Path
+    report: ClipReport | None = None
+    problem: DgrecError | str = ""
+
+
+def cut_alerts(
+    path: Path, before_s: float | None = None, after_s: float | None = None
+) -> Iterator[AlertClip]:
+    """Write a clip of each alert that has none yet, and yield what became of it.
+
+    A clip has all frames from ``before_s`` before the alert to ``after_s`` after its end, and
+    begins with the last frame at or before that at which the videos can be cut without a change.
+    Of a recording that goes on, alerts are cut once all of that is on the disk. Times that are None
+    are those that the recording was made with.
+
+    Raises:
+        SessionError: The recording cannot be read.
+    """
+    is_live = _is_being_recorded(path)  # before it is opened: it may end meanwhile
+    with Session(path) as session:
+        before_s = _recorded_s(session, "before") if before_s is None else before_s
+        after_s = _recorded_s(session, "after") if after_s is None else after_s
+        for alert in recorded_alerts(session.metadata.get("events", [])):
+            clip = clip_path(path, alert)
+            if clip.exists():
+                continue
+            start_us = alert.fired_us - round(before_s * 1e6)
+            end_us = None if alert.ended_us is None else alert.ended_us + round(after_s * 1e6)
+            if is_live and end_us is None:
+                yield AlertClip(alert, clip)
+                continue
+            try:
+                yield _cut(session, alert, clip, start_us, end_us, is_live=is_live)
+            except DgrecError as error:
+                yield AlertClip(alert, clip, problem=error)
+
+
+def _recorded_s(session: Session, name: str) -> float:
+    given = session.metadata.get("options", {}).get(name)
+    is_time = isinstance(given, int | float) and 0 <= given <= _LONGEST_S
+    return float(given) if is_time else _USUAL_S
+
+
+def _is_being_recorded(path: Path) -> bool:
+    files = [journal_path(path), *(file for _, file in numbered_files(path))]
+    journals = [file for file in files if file.suffix == JOURNAL_SUFFIX]
+    return any(file.exists() and is_being_written(file) for file in journals)
+
+
+def _cut(
+    session: Session,
+    alert: RecordedAlert,
+    clip: Path,
+    start_us: int,
+    end_us: int | None,
+    *,
+    is_live: bool,
+) -> AlertClip:
+    if session.parts:
+        session = session.only(_parts_within(session.parts, start_us, end_us))
+    span = _span(session, start_us, end_us)
+    if is_live and span.end == len(session):
+        return AlertClip(alert, clip)
+    if span.start == span.end:
+        return AlertClip(alert, clip, problem="no frame of that time is recorded")
+    if is_live and not has_pictures(session, span.start, span.end):
+        return AlertClip(alert, clip)
+    return AlertClip(alert, clip, _write(session, span, clip, alert))
+
+
+def _parts_within(parts: Sequence[Part], start_us: int, end_us: int | None) -> list[Part]:
+    """Return the parts that have a time, with one more on each side."""
+    first, last = len(parts) - 1, 0
+    for place, part in enumerate(parts):
+        if (_us(part.ended_at) or 2**62) >= start_us:
+            first = min(first, place)
+        if end_us is None or (_us(part.metadata.get("started_at")) or 0) <= end_us:
+            last = place
+    return [*parts[max(0, first - 1) : max(first, last) + 2]]
+
+
+def _us(stamp: str | None) -> int | None:
+    try:
+        return utc_ns(dt.datetime.fromisoformat(stamp or "")) // 1000
+    except (TypeError, ValueError):
+        return None
+
+
+def _span(session: Session, start_us: int, end_us: int | None) -> Span:
+    """Return the frames of a time: whose results came after its begin, captured before its end."""
+    coarse = session.first_at_least("completed_at", start_us)
+    start, end, place = coarse, len(session), coarse
+    for batch in session.batches(["captured_at", "completed_at"], coarse):
+        captured, completed = (column.cast(pa.int64()).to_pylist() for column in batch.columns)
+        for row, (taken, done) in enumerate(zip(captured, completed, strict=True), place):
+            if done is not None and done < start_us:
+                start = row + 1
+            if end_us is not None and taken is not None and taken > end_us:
+                end = row
+                break
+        else:
+            place += batch.num_rows
+            continue
+        break
+    start = min(start, end)
+    if start == end:
+        return Span(start, end)
+    return Span(from_key_frame(session, max(0, start - 1)), end)
+
+
+def _write(session: Session, span: Span, path: Path, alert: RecordedAlert) -> ClipReport:
+    _check_room(session, span, path)
+    ended = {} if alert.ended_us is None else {"ended": utc_text(alert.ended_us * 1000)}
+    description = {
+        "alert": {
+            "name": alert.name,
+            "rule": alert.rule,
+            "fired": utc_text(alert.fired_us * 1000),
+            **ended,
+        }
+    }
+    return write_clip(session, [span], path, description=description)
+
+
+def _check_room(session: Session, span: Span, path: Path) -> None:
+    """Raise `StorageError` if a clip would take what the recording needs."""
+    files = {file for file in recorded_files([session]) if file.is_file()}
+    size = sum(file.stat().st_size for file in files)
+    needed = size * (span.end - span.start) / max(1, len(session)) + _RESERVE_BYTES
+    min_free = session.metadata.get("options", {}).get("min_free")
+    needed += min_free if isinstance(min_free, int | float) and 0 < min_free < 10**18 else 0
+    free = shutil.disk_usage(path.absolute().parent).free
+    if free < needed:
+        raise StorageError(
+            f"{path}: not written: {size_text(free)} are free, and a clip that leaves the "
+            f"recording its room needs {size_text(round(needed))}",
+            is_full=True,
+        )
