@@ -146,10 +146,9 @@ def _span(session: Session, start_us: int, end_us: int | None) -> Span:
             place += batch.num_rows
             continue
         break
-    start = min(start, end)
-    if start == end:
-        return Span(start, end)
-    return Span(from_key_frame(session, max(0, start - 1)), end)
+    # Where no frame came in that time, the last ones before it are what there is to see.
+    before = max(0, min(start, end) - 1)
+    return Span(from_key_frame(session, before), end) if before < end else Span(end, end)
 
 
 def _write(session: Session, span: Span, path: Path, alert: RecordedAlert) -> ClipReport:

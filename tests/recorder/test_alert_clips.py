@@ -21,7 +21,7 @@ from dgrec.recorder.alerting import check_alert_options
 from dgrec.recorder.options import RecordingOptions, Retention, Splitting
 from dgrec.recorder.outputs import AlertClips
 from dgrec.recorder.recovery import recover
-from dgrec.replay.clip import Span, cut_alerts, write_clip
+from dgrec.replay.clip import AlertClip, Span, cut_alerts, write_clip
 from dgrec.replay.clip import alert_clips as alert_clips_module
 from dgrec.replay.verify import verify
 from dgrec.session import open_session
@@ -256,6 +256,23 @@ def test_no_room_for_a_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (clip,) = cut_alerts(path, 0.1, 0.1)
     assert clip.report is not None
     assert [file.name for file in tmp_path.iterdir() if "new" in file.name] == []
+
+
+def test_the_clip_of_a_silence_has_the_last_frame_before_it(tmp_path: Path) -> None:
+    def cut_at(second: int) -> AlertClip:
+        at = utc_text(START_NS + second * 10**9)
+        events = [{"kind": "alert", "at": at, "text": "a", "rule": "missing 30s"}]
+        folder = tmp_path / str(second)
+        folder.mkdir()
+        metadata = {**new_metadata("s"), "events": events}
+        (clip,) = cut_alerts(write_session(folder / "s.parquet", make_rows(100), metadata), 1, 1)
+        return clip
+
+    silent = cut_at(60)
+    assert silent.report is not None
+    with dgrec.open(silent.path) as session:
+        assert [item["from_frame"] for item in session.metadata["clip"]["ranges"]] == [99]
+    assert cut_at(0).report is not None
 
 
 @pytest.mark.parametrize(
