@@ -172,6 +172,12 @@ def _recording_options(
     help="Serve figures for Prometheus at /metrics while recording; ?cert=FILE&key=FILE behind it "
     "for TLS (docs/publishing.md).",
 )
+@click.option(
+    "--publish-later",
+    is_flag=True,
+    help="At the end, send targets what they did not get, as long as they take it; "
+    "`dgrec publish --missing` does so later.",
+)
 @click.option("--publish-wait", is_flag=True, help="Wait for slow targets, where the source can.")
 @click.option(
     "--alert",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from dgrec.credentials import redact
@@ -37,6 +37,7 @@ class PublishRequest:
         only_changes: Publish what appears, changes and ends instead of frames.
         ended_after: How many seconds something may be out of sight before it has ended.
         publish_wait: Wait for any target, where the source can wait.
+        publish_later: At the end, send targets what they did not get.
         mqtt_discovery: Introduce the recording to Home Assistant, at each broker.
 
     Raises:
@@ -50,6 +51,7 @@ class PublishRequest:
     only_changes: bool = False
     ended_after: float = 0.0
     publish_wait: bool = False
+    publish_later: bool = False
     mqtt_discovery: bool = False
 
     def __post_init__(self) -> None:
@@ -57,6 +59,11 @@ class PublishRequest:
         for text, count in Counter(self.publish).items():
             if count > 1:
                 raise ConfigError(f"--publish {redact(text)} is given twice")
+        if self.publish_later and all(address.is_served for address in addresses):
+            raise ConfigError(
+                "--publish-later belongs to --publish with a file, a broker or a web server: "
+                "clients of ws:// and sse:// are gone at the end"
+            )
         if self.mqtt_discovery:
             check_discovery(addresses)
         assert self.options  # which raises what is wrong with them
@@ -113,18 +120,22 @@ class PublishRequest:
         Raises:
             DgrecError: A target cannot be opened.
         """
-        device = Device(names["source"], model, rules, self.options)
+        device = None
+        if self.mqtt_discovery:
+            device = Device(names["source"], model, rules, self.options)
+        waits = self.publish_wait and can_wait
         return [
             Publisher(
-                open_target(
-                    address,
-                    names,
-                    waits=self.publish_wait and can_wait,
-                    device=device if self.mqtt_discovery else None,
-                ),
+                open_target(address, names, waits=waits, device=device),
                 self.options,
                 alerts=alerts if rules else None,
                 waits=self.publish_wait,
+                # Clients of what is served here are gone at the end.
+                reopen=(
+                    partial(open_target, address, names, device=device)
+                    if self.publish_later and not address.is_served
+                    else None
+                ),
             )
             for address in self.addresses
         ]

@@ -42,6 +42,7 @@ from dgrec.recorder.ring_writer import RingWriter, judges_of
 from dgrec.recorder.segments import names_of
 from dgrec.recorder.signals import late_interrupt
 from dgrec.recorder.sources import Frame
+from dgrec.recorder.targets import Targets
 from dgrec.recorder.video import (
     NO_VIDEO,
     EncodedFormat,
@@ -59,6 +60,7 @@ from dgrec.recorder.writing import (
     recorded_videos,
     unsealed,
 )
+from dgrec.session import open_session
 
 if TYPE_CHECKING:
     from dgrec.video import PacketFormat
@@ -139,6 +141,10 @@ class SessionWriter:
         }
         if video.size is None:
             video = replace(video, aspect=pixel_aspect(self._metadata))
+        if self._earlier.set_id:  # messages name the whole recording by it
+            self._metadata["session_id"] = self._earlier.set_id
+        self.targets = Targets([queue.output for queue in outputs])
+        self._metadata |= self.targets.described
         self._kinds = ResultKinds(result_type(self._metadata))
         self.outputs = outputs
         self.video, self._journal = self._begin(video, overwrite, moments)
@@ -156,6 +162,7 @@ class SessionWriter:
             self._ring = RingWriter(self._writer, self.video, encodes, options, judges, self._clock)
         #: What takes events and values.
         self.intake = self._ring or self._writer
+        self.targets.record = self._writer.deliver
         for queue in self.outputs:
             queue.output.watch(self)
             queue.start(self._metadata)
@@ -358,9 +365,10 @@ class SessionWriter:
         return self._metadata
 
     def hurry(self) -> None:
-        """Wait for outputs no more than where the source is live."""
+        """Wait for outputs no more than where the source is live; end what is delivered later."""
         for queue in self.outputs:
             queue.hurry()
+        self.targets.hurry()
 
     # --- what became of it ---
 
@@ -381,6 +389,14 @@ class SessionWriter:
     @property
     def bytes_written(self) -> int:
         return self._journal.bytes_written
+
+    @property
+    def first_frame(self) -> int:
+        """The number of the first row of this run."""
+        return self._earlier.frames
+
+    def now_ns(self) -> int:
+        return self._clock.now_ns()
 
     @property
     def files(self) -> list[Path]:
@@ -409,7 +425,13 @@ class SessionWriter:
         """What the user should know about the parts and videos, a line each."""
         removed = self._journal.removed
         kept = [f"Parts removed, as asked for: {removed:,}."] if removed else []
-        return [*self.video.failures, *self.intake.notes, *kept, *self._journal.notes]
+        return [
+            *self.video.failures,
+            *self.intake.notes,
+            *kept,
+            *self._journal.notes,
+            *self.targets.undelivered(self.output),
+        ]
 
     # --- inside ---
 
@@ -445,6 +467,7 @@ class SessionWriter:
                 self.video.close()
             for queue in self.outputs:  # what they missed goes into the metadata
                 queue.close()
+            self._deliver_later()
             closing = self._closing(ending)
             self._writer.end(closing)
         except DgrecError as error:
@@ -454,6 +477,21 @@ class SessionWriter:
         rows = {**self._journal.row_totals, **self._lost_at_start}
         totals = add_rows(closing["totals"], rows)
         return {**self._journal.sealed_metadata, **self._metadata, **closing, "totals": totals}
+
+    def _deliver_later(self) -> None:
+        """Send targets what they did not get, where that was asked for."""
+        if not self.targets.lacks_something or self._alarm_reason:
+            return
+        self._writer.write_deliveries()
+        path = self.output
+        if self._earlier.parts or self._journal.number > self._earlier.number + 1:
+            self._journal.wait_for_sealing()
+        else:
+            path = self._journal.path
+        session_id = str(self._metadata["session_id"])
+        self.targets.deliver_later(
+            lambda: open_session(path), session_id, self._writer.write_deliveries
+        )
 
     def _closing(self, ending: Ending) -> Metadata:
         journal = self._journal
@@ -476,7 +514,7 @@ class SessionWriter:
             "machine": self._machine,
         }
         missed = [redact_text(queue.note) for queue in self.outputs if queue.note]
-        if notes := [*missed, *journal.not_recorded]:
+        if notes := [*missed, *self.targets.notes, *journal.not_recorded]:
             closing["notes"] = notes
         if ending.recorded_detail:
             closing["end_detail"] = redact_text(ending.recorded_detail)

@@ -79,8 +79,7 @@ class Stream:
     def stop(self) -> None:
         """End the recording and seal it; slow outputs are not waited for any more."""
         self.capture.stop()
-        for queue in self.recorder.outputs:
-            queue.hurry()
+        self.recorder.hurry()
 
     def run(self) -> Metadata:
         """Record until the source ends or `stop` is called; seal; return the metadata.

@@ -21,10 +21,11 @@ from dgrec.publishing import (
     check_target,
     event_us,
     open_target,
+    rest_of,
 )
 from dgrec.session import Session, rows_of
 
-__all__ = ["publish"]
+__all__ = ["publish", "publish_missing"]
 
 #: Rows that are Python values at once.
 _ROWS = 256
@@ -58,7 +59,7 @@ def publish(
     for address in addresses:
         if not address.scheme:
             check_target(address.path, Path(session.path))
-    names = {"session": session.path.stem, "source": _source(session)}
+    names = _names(session)
     options = options or PayloadOptions()
     device = _device(session, names["source"], options) if discovery else None
     with ExitStack() as stack:
@@ -75,6 +76,39 @@ def publish(
             for target in targets:
                 target.send(message)
     return [target.delivered for target in targets]
+
+
+def publish_missing(
+    session: Session,
+    addresses: Sequence[TargetAddress],
+    *,
+    on_wait: Callable[[str], None] | None = None,
+) -> list[int]:
+    """Send each target what it did not get while the session was recorded, as fast as it takes it.
+
+    Returns how many messages each of them got.
+
+    Raises:
+        ConfigError: The session was not published to a target, or is still being recorded.
+        OutputError: A target takes no more, or did not get all of it.
+        SessionError: Part of the session cannot be read.
+    """
+    if session.ended_at is None and len(session):
+        raise ConfigError(f"{session.path}: is still being recorded; --missing is for afterwards")
+    rests = [rest_of(session, address.given) for address in addresses]
+    counts = []
+    for address, rest in zip(addresses, rests, strict=True):
+        if not rest.count:
+            counts.append(0)
+            continue
+        with open_target(address, _names(session), waits=True) as target:
+            target.on_wait = on_wait
+            target.wait_for_client()
+            for frame in rest.frames():
+                for message in frame.messages:
+                    target.send(message)
+        counts.append(target.delivered)
+    return counts
 
 
 class _Pace:
@@ -99,13 +133,13 @@ def _messages(session: Session, options: PayloadOptions) -> Iterator[tuple[int |
     messages = Messages(options, session.id)
     alerts = deque(each for each in _events(session) if each.get("kind") in ALERT_KINDS)
     last_us: int | None = None
-    for frame in _frames(session):
+    for number, frame in _frames(session):
         last_us = frame.completed_us
         # An alert comes before the frame that brings it, as while recording.
         while alerts and last_us is not None and (event_us(alerts[0]) or 0) <= last_us:
             event = alerts.popleft()
             yield event_us(event), messages.alert(event)
-        if messages.is_sent():
+        if messages.is_sent(number):
             yield from ((last_us, each) for each in messages.frame(frame))
     yield from ((event_us(event), messages.alert(event)) for event in alerts)
     yield from ((last_us, each) for each in messages.end())
@@ -121,18 +155,20 @@ def _events(session: Session) -> list[Event]:
     return list(session.metadata.get("events", []))
 
 
-def _frames(session: Session) -> Iterator[PublishedFrame]:
+def _frames(session: Session) -> Iterator[tuple[int, PublishedFrame]]:
+    """Yield each frame with its number in the recording."""
     for batch in session.batches():
         for start in range(0, batch.num_rows, _ROWS):
             for row in rows_of(batch.slice(start, _ROWS)):
                 try:
-                    yield PublishedFrame.of_recorded(row, session.id)
+                    yield row["frame"], PublishedFrame.of_recorded(row, session.id)
                 except DecodeError as error:
                     raise DamagedSessionError(
                         f"{session.path}: damaged: frame {row['frame']}: {error}"
                     ) from None
 
 
-def _source(session: Session) -> str:
+def _names(session: Session) -> dict[str, str]:
     source = session.metadata.get("source", {})
-    return str(source.get("name") or source.get("given") or "")
+    name = str(source.get("name") or source.get("given") or "")
+    return {"session": session.path.stem, "source": name}

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dgrec.format import Journal, JournalWriter, MaskMode, Row, seal
+from dgrec.format import Delivery, Journal, JournalWriter, MaskMode, Row, deliveries_as_note, seal
 from dgrec.format import metadata as metadata_module
 from dgrec.format.schema import METADATA_KEY
 
@@ -37,6 +37,7 @@ __all__ = [
     "smooth_boxes",
     "without_column",
     "write_journal",
+    "write_published",
     "write_session",
 ]
 
@@ -211,6 +212,21 @@ def write_journal(
             writer.end(CLOSING if closing is None else closing)
     finally:
         writer.close()
+    return path
+
+
+def write_published(path: Path) -> Path:
+    """Write 20 rows that were published to two targets, one of which did not get all of them."""
+    targets = [{"target": name, "payload": "guide", "every": 1} for name in ("a.jsonl", "b.jsonl")]
+    taken = [Delivery(0, n, 4096 * (20 + n)) for n in range(20)]
+    taken += [Delivery(1, n, 4096 * (30 + n)) for n in range(15)]
+    journal = path.with_suffix(".arrows")
+    writer = JournalWriter(journal, {**new_metadata(), "targets": targets})
+    writer.write(make_rows(20), deliveries=deliveries_as_note(taken))
+    writer.end(CLOSING)
+    writer.close()
+    seal(Journal.open(journal), path)
+    journal.unlink()
     return path
 
 

@@ -17,7 +17,14 @@ import dgrec
 from dgrec import sample
 from dgrec.format import Signal, utc_text
 from tests.analyzed import everything, record_analyzed
-from tests.factory import edited, later, make_rows, new_metadata, write_session
+from tests.factory import (
+    edited,
+    later,
+    make_rows,
+    new_metadata,
+    write_published,
+    write_session,
+)
 from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[1]
@@ -54,6 +61,7 @@ def test_sql_examples_run_and_find_something(page: Path, tmp_path: Path) -> None
     analyzed = tmp_path / "analyzed.parquet"  # nor what analyzers add
     record_analyzed(analyzed, everything())
     together = _recorded_together(tmp_path)
+    published = write_published(tmp_path / "published.parquet")
     for query in _blocks(page, "sql"):
         if "read_parquet" in query:  # the example that does without dgrec
             plain = duckdb.connect()
@@ -65,6 +73,7 @@ def test_sql_examples_run_and_find_something(page: Path, tmp_path: Path) -> None
         else:
             path = stalled if "stalls(" in query else sample.SESSION
             path = analyzed if ADDED.search(query) else path
+            path = published if re.search("targets|published_ms", query) else path
             with dgrec.open(path) as session:
                 rows = session.sql(query).to_arrow_table().to_pylist()
         assert rows, query

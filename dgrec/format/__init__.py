@@ -6,6 +6,13 @@ from dgrec.format.casting import is_cast, with_columns
 from dgrec.format.checksums import Checksums, verify_checksums
 from dgrec.format.clips import Span, have_common_frames, original_of, recorded_spans
 from dgrec.format.decode import RestoredFrame, restore
+from dgrec.format.deliveries import (
+    Delivery,
+    deliveries_as_note,
+    delivery_ticks,
+    is_within,
+    merged_targets,
+)
 from dgrec.format.digest import (
     NO_FINGERPRINT,
     Fingerprint,
@@ -75,6 +82,7 @@ __all__ = [
     "Checksums",
     "DETECTION",
     "DecodeError",
+    "Delivery",
     "Durability",
     "Event",
     "RESTARTED",
@@ -112,6 +120,8 @@ __all__ = [
     "as_note",
     "build_batch",
     "cuts_of",
+    "deliveries_as_note",
+    "delivery_ticks",
     "digest",
     "distance",
     "dumps",
@@ -125,10 +135,12 @@ __all__ = [
     "is_result",
     "is_stream_meta",
     "is_utf8",
+    "is_within",
     "json_values",
     "labels_of",
     "leaves_of",
     "loses_at_start",
+    "merged_targets",
     "metadata",
     "milliseconds",
     "open_file",

@@ -137,6 +137,8 @@ def build_batch(
         "restore": _texts("restore", restores, compact),
         **stages,
         "latency_ms": _durations(latency_ms),
+        # Known later (`dgrec.format.deliveries`).
+        "published_ms": _NULLS.get("published_ms", len(rows)),
         "timing": timing,
         "detections": detections_column(results, masks, losses),
         "pixel_signature": (

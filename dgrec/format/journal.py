@@ -16,6 +16,7 @@ from dgrec.errors import NotASessionError, first_line
 from dgrec.files import is_locked
 from dgrec.format import metadata as metadata_module
 from dgrec.format.casting import check_required
+from dgrec.format.deliveries import Deliveries, TargetCounts, deliveries_from_note
 from dgrec.format.journal_writer import stream_id
 from dgrec.format.messages import decode, read_message, whole_messages
 from dgrec.format.metadata import Metadata
@@ -62,6 +63,10 @@ class Journal:
     places: list[tuple[int, int]] = field(default_factory=list)
     #: What was logged while no frames came, by the position of the row that it is given to.
     signals_before: dict[int, pa.StructArray] = field(default_factory=dict)
+    #: Of each target, what it took of the rows.
+    targets: list[dict[str, Any]] = field(default_factory=list)
+    #: A target takes a row's message after the row was written: found by a pass of its own.
+    _deliveries: Deliveries | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def open(cls, path: Path, *, is_ours: bool = False) -> Journal:
@@ -94,14 +99,15 @@ class Journal:
         What a pass finds besides (``closing``, ``damage``, ``events``, ...) changes when it is
         complete, so that passes at the same time do not disturb each other.
         """
-        found = _Pass(self.metadata, self.schema)
+        if self._deliveries is None and self.metadata.get("targets"):
+            deliveries = Deliveries(len(self.metadata["targets"]))
+            for _ in self._read(_Pass(self.metadata, self.schema, collected=deliveries)):
+                pass
+            self._deliveries = deliveries
+        found = _Pass(self.metadata, self.schema, self._deliveries)
         if not self.metadata:
             found.damage.append("the head is damaged: the session's metadata is lost")
-        with BufferedReader(open_file(self.path, buffering=0), _READ_AHEAD) as file:
-            # A damaged end, of a journal that is being written, is half a write.
-            yield from found.batches(
-                file, is_growing=lambda: not self.is_ours and is_being_written(self.path)
-            )
+        yield from self._read(found)
         self.closing = found.closing
         self.damage = found.damage
         self.events = found.events
@@ -110,6 +116,14 @@ class Journal:
         self.late_signals = as_metadata(found.signals.joined())
         self.signals_left_out = found.signals.left_out
         self.signals_before = found.signals_before
+        self.targets = found.targets()
+
+    def _read(self, found: _Pass) -> Iterator[pa.RecordBatch]:
+        with BufferedReader(open_file(self.path, buffering=0), _READ_AHEAD) as file:
+            # A damaged end, of a journal that is being written, is half a write.
+            yield from found.batches(
+                file, is_growing=lambda: not self.is_ours and is_being_written(self.path)
+            )
 
     @property
     def known_metadata(self) -> Metadata:
@@ -119,6 +133,8 @@ class Journal:
             metadata["events"] = [*self.metadata.get("events", []), *self.events]
         if self.late_signals:
             metadata["signals"] = self.late_signals
+        if self.targets:
+            metadata["targets"] = self.targets
         if left_out := self.signals_left_out:
             totals = metadata.get("totals", {})
             left_out += totals.get("signals_left_out") or 0
@@ -147,6 +163,8 @@ class Journal:
             return None
         if first in self.signals_before and batch.num_rows:
             batch = with_earlier(batch, self.signals_before[first])
+        if self._deliveries is not None:
+            batch = self._deliveries.filled(batch)
         return (first, batch) if row < first + batch.num_rows else None
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
@@ -247,6 +265,7 @@ class _Note(NamedTuple):
     start: int
     events: list[Any]
     signals: pa.StructArray | None
+    deliveries: list[tuple[int, Any, Any]]
     end: Metadata | None
 
     @classmethod
@@ -274,6 +293,7 @@ class _Note(NamedTuple):
             start=note.get("start", 0),
             events=events,
             signals=from_note(note["signals"]) if "signals" in note else None,
+            deliveries=deliveries_from_note(note.get("deliveries", [])),
             end=metadata_module.part_of_metadata(end) if isinstance(end, dict) else None,
         )
 
@@ -293,9 +313,22 @@ def _joined(found: list[_Found]) -> pa.RecordBatch:
 
 
 class _Pass:
-    """One pass over a journal, and what it has found so far."""
+    """One pass over a journal, and what it has found so far.
 
-    def __init__(self, metadata: Metadata, schema: pa.Schema) -> None:
+    Args:
+        deliveries: What targets took, as an earlier pass ``collected`` it.
+    """
+
+    def __init__(
+        self,
+        metadata: Metadata,
+        schema: pa.Schema,
+        deliveries: Deliveries | None = None,
+        collected: Deliveries | None = None,
+    ) -> None:
+        self._deliveries = deliveries
+        self._collected = collected
+        self._counts = TargetCounts(metadata.get("targets", []))
         self.closing: Metadata | None = None
         self.damage: list[str] = []
         self.events: list[dict[str, Any]] = []
@@ -375,7 +408,14 @@ class _Pass:
                 first = self._rows - rows.num_rows
                 self.signals_before[first] = self.signals.take()
                 rows = with_earlier(rows, self.signals_before[first])
+            if self._deliveries is not None:
+                self._counts.add(rows, self._deliveries)
+                rows = self._deliveries.filled(rows)
             yield rows
+
+    def targets(self) -> list[dict[str, Any]]:
+        """Return what each target took of the rows so far."""
+        return [] if self._deliveries is None else self._counts.described(self._deliveries)
 
     def _is_complete(self, found: _Found) -> bool:
         try:
@@ -407,6 +447,8 @@ class _Pass:
         self.events += note.events
         if note.signals is not None:
             self.signals.add(note.signals)
+        if self._collected is not None:
+            self._collected.add(note.deliveries)
         if note.end is not None:
             self.closing = note.end
         if note.rows:

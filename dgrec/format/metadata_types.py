@@ -357,6 +357,16 @@ _TOTALS: Final[dict[str, _Form]] = {
     "clock_drift_ms": _number,
 }
 
+_FRAME_RANGES: Final = _whole_list(_whole_list(_count, length=2))
+
+_TARGET: Final[dict[str, _Form]] = {
+    **dict.fromkeys(("target", "payload", "where"), _text),
+    **dict.fromkeys(("every", "frames", "delivered", "delivered_later"), _count),
+    "only_changes": _flag,
+    "ended_after": _number,
+    **dict.fromkeys(("left_out", "later"), _FRAME_RANGES),
+}
+
 _MACHINE: Final[dict[str, _Form]] = {
     **dict.fromkeys(("cores", "seconds", "process_cpu_s", "children_cpu_s"), _number),
     "system_busy": _between(0, 1),
@@ -380,6 +390,7 @@ _METADATA: Final[dict[str, _Form]] = {
     "events": _list(_object(_EVENT)),
     "signals": _list(_object(_SIGNAL)),
     "group": _object(_GROUP),
+    "targets": _list(_object(_TARGET), 100),
     "video": _list(_object(_VIDEO), 10_000),
     **dict.fromkeys(("damage", "notes"), _list(_text, 10_000)),
 }

@@ -115,10 +115,11 @@ SCHEMA: Final = pa.schema(
         pa.field("signals", pa.list_(SIGNAL)),
         pa.field("pixel_digest", pa.int64()),
         pa.field("pixel_signature", pa.binary()),
+        pa.field("published_ms", pa.float64()),
     ]
 )
 #: Columns that journals of earlier versions of dgrec do not have.
-LATER_COLUMNS: Final = frozenset({"signals", "pixel_digest", "pixel_signature"})
+LATER_COLUMNS: Final = frozenset({"signals", "pixel_digest", "pixel_signature", "published_ms"})
 
 
 def _leaves(prefix: str, type_: pa.DataType) -> list[tuple[str, pa.DataType]]:

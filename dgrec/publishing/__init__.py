@@ -5,6 +5,7 @@ payload        what is sent of a frame, as JSON: DeGirum's guide's, or all of it
 plain          values as JSON can hold them
 changes        tracks and labels that appear, change and end
 messages       the messages of a recording, in their order
+rest           what a target did not get while recording
 address        targets as they are written: ``mqtt://broker/cams/door``
 logins         from dgrec.toml, the environment, files
 homeassistant  how a recording introduces itself to Home Assistant
@@ -27,6 +28,7 @@ from dgrec.publishing.homeassistant import Device
 from dgrec.publishing.lines import Lines, check_target
 from dgrec.publishing.messages import ALERT_KINDS, Messages, PayloadOptions, event_us
 from dgrec.publishing.payload import PayloadForm, PublishedFrame, message_of, payload
+from dgrec.publishing.rest import Outgoing, Rest, rest_of
 from dgrec.publishing.target import Target
 
 __all__ = [
@@ -34,9 +36,11 @@ __all__ = [
     "Device",
     "Lines",
     "Messages",
+    "Outgoing",
     "PayloadForm",
     "PayloadOptions",
     "PublishedFrame",
+    "Rest",
     "STDOUT",
     "Target",
     "TargetAddress",
@@ -47,4 +51,5 @@ __all__ = [
     "open_target",
     "parse_target",
     "payload",
+    "rest_of",
 ]

@@ -59,6 +59,11 @@ class TargetAddress:
     token: str = field(default="", repr=False)
     options: Mapping[str, str] | None = None
 
+    @property
+    def is_served(self) -> bool:
+        """Whether clients come here for it."""
+        return self.scheme in _SERVED
+
     def option(self, name: str, default: str = "") -> str:
         return (self.options or {}).get(name, default)
 
@@ -181,7 +186,7 @@ def open_target(
         from dgrec.publishing.mqtt import Broker
 
         return Broker(address, _topic(address, names), device)
-    if address.scheme in _SERVED:
+    if address.is_served:
         from dgrec.publishing.served import ServedTarget
 
         return ServedTarget(address, names, waits=waits)

@@ -51,7 +51,7 @@ class WebServer(Target):
         while True:
             reason = self._attempt(message)
             if not reason:
-                self.delivered += 1
+                self._take(message.key)
                 return
             self._report_wait(reason)
             if self._is_closing.wait(wait_s):

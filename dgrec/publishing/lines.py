@@ -86,7 +86,7 @@ class Lines(Target):
             if isinstance(kind, StorageError):
                 raise StorageError(text, is_full=kind.is_full) from None
             raise OutputError(text) from None
-        self.delivered += 1
+        self._take(message.key)
 
     def close(self) -> None:
         os.close(self._file)

@@ -69,16 +69,14 @@ class Messages:
         self._key = re.sub(r"[^A-Za-z0-9_.-]", "_", session)
         self._where = options.condition
         self._changes = Changes(round(options.ended_after * 1e6))
-        self._frames = 0
         self._alerts = 0
         self._last: PublishedFrame | None = None
         #: What is known of alerts that go on, by their names.
         self._started: dict[str, dict[str, Any]] = {}
 
-    def is_sent(self) -> bool:
-        """Return whether the next frame is one that is looked at, and count it."""
-        self._frames += 1
-        return (self._frames - 1) % self._options.every == 0
+    def is_sent(self, number: int) -> bool:
+        """Return whether the frame of a number (from 0, in the recording) is looked at."""
+        return number % self._options.every == 0
 
     def frame(self, frame: PublishedFrame) -> list[Message]:
         """Return the messages of a frame that is looked at."""

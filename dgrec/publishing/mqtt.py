@@ -26,6 +26,7 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 1, 5
 _PATIENCE_S: Final = 3.0
 #: Seconds after which `send` looks whether the broker is away.
 _LOOK_S: Final = 0.5
+_NOT_CONFIRMED: Final = "the broker did not confirm them"
 #: What a topic is followed by: of alerts, and of whether somebody publishes there.
 _ALERTS, _STATUS = "/alerts", "/status"
 #: A broker's reasons for which another attempt is of no use.
@@ -70,11 +71,14 @@ class Broker(Target):
         #: Held where they are published, so that an older one never comes last.
         self._retaining = threading.Lock()
         self._changed = threading.Condition()
-        self._on_the_way: set[int] = set()
+        #: Keys of messages by their numbers.
+        self._on_the_way: dict[int, str] = {}
         self._early: set[int] = set()
         #: Messages that are not of the recording.
         self._own: set[int] = set()
         self._is_closing = False
+        #: Whether `close` has been called, perhaps while another thread sends.
+        self._is_ending = False
         self._refusal = ""
         #: Why the last attempt to connect failed.
         self._trouble = ""
@@ -104,6 +108,8 @@ class Broker(Target):
                 self._changed.wait(_LOOK_S)
                 if self._trouble:
                     self._report_wait(self._trouble)
+                if self._is_ending:
+                    raise OutputError(f"{self.name}: {self._trouble or _NOT_CONFIRMED}")
             if self._refusal:
                 raise OutputError(f"{self.name}: {self._refusal}")
         # While the broker is away, paho keeps it, and says so by its return code only. It calls
@@ -113,13 +119,15 @@ class Broker(Target):
         with self._changed:
             if number in self._early:
                 self._early.discard(number)
+                self._take(message.key)
             else:
-                self._on_the_way.add(number)
+                self._on_the_way[number] = message.key
         if message.of in self._alert_topics and message.event == "alert":
             self._set_state(self._alert_topics[message.of], OFF if message.ends else ON)
 
     def close(self) -> None:
         with self._changed:
+            self._is_ending = True
             waiting, until = len(self._on_the_way), time.monotonic() + _PATIENCE_S
             while waiting and not self._refusal and time.monotonic() < until:
                 self._changed.wait(0.1)
@@ -130,7 +138,7 @@ class Broker(Target):
         if waiting:
             raise OutputError(
                 f"{waiting:,} of {waiting + self.delivered:,} messages were not delivered: "
-                f"{self._refusal or self._trouble or 'the broker did not confirm them'}"
+                f"{self._refusal or self._trouble or _NOT_CONFIRMED}"
             )
 
     # --- inside ---
@@ -142,7 +150,6 @@ class Broker(Target):
         with self._changed:
             if number in self._early:
                 self._early.discard(number)
-                self.delivered -= 1
             else:
                 self._own.add(number)
 
@@ -188,12 +195,12 @@ class Broker(Target):
                 return
             if self._is_closing:  # with what is known of the delivery
                 return
-            self.delivered += 1
-            if mid in self._on_the_way:
-                self._on_the_way.discard(mid)
-                self._changed.notify_all()
-            else:  # confirmed before `send` knew its number
+            key = self._on_the_way.pop(mid, None)
+            if key is None:  # confirmed before `send` knew its number
                 self._early.add(mid)
+                return
+            self._take(key)
+            self._changed.notify_all()
 
     def _announce(self) -> None:
         with self._retaining, self._changed:

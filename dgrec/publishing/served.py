@@ -16,6 +16,7 @@ from dgrec.publishing.target import Target
 from dgrec.serving import (
     Certificate,
     Channel,
+    Receipt,
     Route,
     Server,
     open_server,
@@ -36,7 +37,9 @@ _HANDLERS: Final = {"ws": serve_websocket, "sse": serve_events}
 class ServedTarget(Target):
     """Serves messages at an address: a client that comes gets the last one, and all that follow.
 
-    Each client has a queue of its own. Sources that are recorded at once may share an address.
+    Each client has a queue of its own. A message has arrived once it was handed to the connection
+    of every client that was there; at once if there was none. Sources that are recorded at once
+    may share an address.
 
     Args:
         names: What names in the path become: ``source``, ``session``.
@@ -62,8 +65,8 @@ class ServedTarget(Target):
         self._place.channel.wait_for_client()
 
     def send(self, message: Message) -> None:
-        self._place.channel.publish(self, message, waits=self._waits)
-        self.delivered += 1
+        receipt = Receipt(partial(self._take, message.key))
+        self._place.channel.publish(self, message, waits=self._waits, receipt=receipt)
 
     def close(self) -> None:
         _close_place(self._place)

@@ -24,8 +24,16 @@ class Target:
 
     def __init__(self) -> None:
         self.delivered = 0
+        #: Called with the key of each message once it has arrived, in any thread.
+        self.on_taken: Callable[[str], None] | None = None
         #: Called with a line, once, where a target is away and `send` waits for it.
         self.on_wait: Callable[[str], None] | None = None
+
+    def _take(self, key: str) -> None:
+        """Count a message that has arrived, as far as the target says so."""
+        self.delivered += 1
+        if self.on_taken is not None:
+            self.on_taken(key)
 
     def _report_wait(self, reason: str) -> None:
         if self.on_wait is not None:

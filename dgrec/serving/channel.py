@@ -6,12 +6,12 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any, Final, NamedTuple
 
 from dgrec.message import Message
 
-__all__ = ["Channel", "Client", "Loss"]
+__all__ = ["Channel", "Client", "Loss", "Receipt"]
 
 #: What may wait for a client. Clients that wait for the same messages share their memory.
 _MOST_MESSAGES: Final = 1024
@@ -30,33 +30,65 @@ class Loss(NamedTuple):
         return Loss(self.messages + other.messages, self.clients + other.clients)
 
 
+class Receipt:
+    """Whether all clients got a message that were there when it was published.
+
+    Args:
+        on_taken: Called once, when they have; with the channel's lock.
+    """
+
+    def __init__(self, on_taken: Callable[[], None]) -> None:
+        self._on_taken = on_taken
+        self._waiting = 0
+
+    def hand_to(self, clients: int) -> None:
+        self._waiting = clients
+        if not clients:
+            self._on_taken()
+
+    def got(self) -> None:
+        """Note that one of them got it, or has left; a message left out for one stays open."""
+        self._waiting -= 1
+        if not self._waiting:
+            self._on_taken()
+
+
+class _Item(NamedTuple):
+    message: Message
+    receipt: Receipt | None = None
+
+    def got(self) -> None:
+        if self.receipt is not None:
+            self.receipt.got()
+
+
 class _Queue:
     """The newest messages, as many as fit."""
 
     def __init__(self) -> None:
-        self.messages: deque[Message] = deque()
+        self.items: deque[_Item] = deque()
         self._bytes = 0
 
-    def append(self, message: Message) -> int:
+    def append(self, item: _Item) -> int:
         """Add a message; return how many old ones made room for it."""
-        self.messages.append(message)
-        self._bytes += len(message.text)
+        self.items.append(item)
+        self._bytes += len(item.message.text)
         count = 0
-        while len(self.messages) > _MOST_MESSAGES or (
-            self._bytes > _MOST_BYTES and len(self.messages) > 1
+        while len(self.items) > _MOST_MESSAGES or (
+            self._bytes > _MOST_BYTES and len(self.items) > 1
         ):
             self.popleft()
             count += 1
         return count
 
-    def popleft(self) -> Message:
-        message = self.messages.popleft()
-        self._bytes -= len(message.text)
-        return message
+    def popleft(self) -> _Item:
+        item = self.items.popleft()
+        self._bytes -= len(item.message.text)
+        return item
 
     @property
     def is_full(self) -> bool:
-        return len(self.messages) >= _MOST_MESSAGES or self._bytes >= _MOST_BYTES
+        return len(self.items) >= _MOST_MESSAGES or self._bytes >= _MOST_BYTES
 
 
 class Client:
@@ -67,10 +99,13 @@ class Client:
         self.queue = _Queue()
         self.wake = asyncio.Event()
         self._left_out = 0
+        self._sending: _Item | None = None
+        #: Whether it was disconnected because it takes nothing.
+        self.is_stalled = False
         self.moved_s = time.monotonic()
 
-    def put(self, message: Message) -> None:
-        self._left_out += self.queue.append(message)
+    def put(self, item: _Item) -> None:
+        self._left_out += self.queue.append(item)
 
     def is_waited_for(self) -> bool:
         return self.queue.is_full and time.monotonic() - self.moved_s < _STALLED_S
@@ -78,8 +113,8 @@ class Client:
     @property
     def loss(self) -> Loss:
         """What was left out because it was too slow, or still waits at the end."""
-        waiting = len(self.queue.messages) if self._channel.is_ending else 0
-        count = self._left_out + waiting
+        is_lost = self._channel.is_ending or self.is_stalled
+        count = self._left_out + (len(self._open_items()) if is_lost else 0)
         return Loss(count, 1 if count else 0)
 
     async def next(self) -> Message | None:
@@ -87,15 +122,28 @@ class Client:
         while True:
             with self._channel.changed:
                 self.moved_s = time.monotonic()
-                if self.queue.messages:
-                    message = self.queue.popleft()
-                    if len(self.queue.messages) in (0, _MOST_MESSAGES // 2):
+                sent, self._sending = self._sending, None
+                if sent is not None:
+                    sent.got()
+                if self.queue.items:
+                    item = self._sending = self.queue.popleft()
+                    if len(self.queue.items) in (0, _MOST_MESSAGES // 2):
                         self._channel.changed.notify_all()  # not for each one: that costs more
-                    return message
+                    return item.message
                 if self._channel.is_ending:
                     return None
                 self.wake.clear()
             await self.wake.wait()
+
+    def leave(self) -> None:
+        """Give up what it has not got; what it was too slow for stays open."""
+        if not (self._channel.is_ending or self.is_stalled):
+            for item in self._open_items():
+                item.got()
+
+    def _open_items(self) -> list[_Item]:
+        sending = [] if self._sending is None else [self._sending]
+        return [*sending, *self.queue.items]
 
 
 class Channel:
@@ -119,11 +167,14 @@ class Channel:
 
     # --- for the recording ---
 
-    def publish(self, feed: Hashable, message: Message, *, waits: bool) -> None:
+    def publish(
+        self, feed: Hashable, message: Message, *, waits: bool, receipt: Receipt | None = None
+    ) -> None:
         """Hand a message to all clients.
 
         Args:
             waits: Wait for clients that are slow, but not for those that take nothing.
+            receipt: What is to know once they have it.
         """
         with self.changed:
             while waits and any(client.is_waited_for() for client in self._clients):
@@ -133,9 +184,11 @@ class Channel:
             self._last.pop(state, None)
             if not message.ends:
                 self._last[state] = message
-            self._recent.append(message)
+            self._recent.append(_Item(message))
             for client in self._clients:
-                client.put(message)
+                client.put(_Item(message, receipt))
+            if receipt is not None:
+                receipt.hand_to(len(self._clients))
             self._wake()
 
     def wait_for_client(self) -> None:
@@ -165,7 +218,7 @@ class Channel:
         client = Client(self)
         with self.changed:
             for message in self._missed(last_key):
-                client.put(message)
+                client.put(_Item(message))
             self._clients.add(client)
             self.changed.notify_all()
         return client
@@ -174,12 +227,13 @@ class Channel:
         with self.changed:
             self._clients.discard(client)
             self._loss += client.loss
+            client.leave()
             self.changed.notify_all()
 
     # --- inside ---
 
     def _missed(self, last_key: str) -> list[Message]:
-        recent = list(self._recent.messages)
+        recent = [item.message for item in self._recent.items]
         for index, message in enumerate(recent):
             if message.key == last_key:
                 return recent[index + 1 :]

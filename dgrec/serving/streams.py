@@ -52,7 +52,7 @@ async def serve_websocket(request: web.BaseRequest, channel: Channel) -> web.Str
 async def _send_frames(
     socket: web.WebSocketResponse, client: Client, request: web.BaseRequest
 ) -> None:
-    with _ends_silently(request):
+    with _ends_silently(request, client):
         while (message := await client.next()) is not None:
             async with asyncio.timeout(_PATIENCE_S):
                 await socket.send_str(message.text.decode())
@@ -77,7 +77,7 @@ async def serve_events(request: web.BaseRequest, channel: Channel) -> web.Stream
         return response
     client = channel.join(request.headers.get("Last-Event-ID", ""))
     try:
-        with _ends_silently(request):
+        with _ends_silently(request, client):
             await response.write(b"retry: %d\n\n" % _RETRY_MS)
             while True:
                 try:
@@ -99,10 +99,11 @@ async def serve_events(request: web.BaseRequest, channel: Channel) -> web.Stream
 
 
 @contextlib.contextmanager
-def _ends_silently(request: web.BaseRequest) -> Iterator[None]:
+def _ends_silently(request: web.BaseRequest, client: Client) -> Iterator[None]:
     """End the connection where its client is gone, or takes nothing."""
     try:
         yield
-    except (ConnectionError, TimeoutError):
+    except (ConnectionError, TimeoutError) as error:
+        client.is_stalled = isinstance(error, TimeoutError)
         if request.transport is not None:
             request.transport.abort()

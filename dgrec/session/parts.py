@@ -28,6 +28,7 @@ from dgrec.format import (
     StartLosses,
     is_being_written,
     loses_at_start,
+    merged_targets,
 )
 from dgrec.paths import (
     JOURNAL_SUFFIX,
@@ -263,6 +264,8 @@ class PartSet:
         machine = added_machine([part.metadata.get("machine") for part in self.parts])
         if machine:
             merged["machine"] = machine
+        if targets := merged_targets([part.metadata for part in self.parts]):
+            merged["targets"] = targets
         for key in ("events", "signals", "video"):
             joined = [item for part in self.parts for item in part.metadata.get(key, [])]
             if joined:
@@ -445,7 +448,7 @@ def _earlier(schema: pa.Schema) -> pa.Schema:
 #: The metadata that are about one part, and are merged differently or not at all.
 _OF_ONE_PART = tuple(
     "part ended_at end_reason end_detail notes totals machine events signals video damage "
-    "is_finite".split()
+    "is_finite targets".split()
 )
 
 

@@ -140,7 +140,8 @@ SELECT frames.* FROM frames JOIN warm_up USING (session_id) WHERE frame >= first
 
 -- How long each stage took: a row for each session and stage. Stages are read, preprocess,
 -- inference, postprocess, waiting (what of the latency none of those three is), latency (end to
--- end, from captured to completed) and recorder. Quantiles are interpolated, as numpy's are.
+-- end, from captured to completed), published (from captured until the slowest target of --publish
+-- had taken it) and recorder. Quantiles are interpolated, as numpy's are.
 CREATE VIEW stage_latency AS
 SELECT session_id, 'read' AS stage, unnest(_summary(read_ms))
 FROM frames GROUP BY session_id
@@ -160,8 +161,21 @@ UNION ALL
 SELECT session_id, 'latency' AS stage, unnest(_summary(latency_ms))
 FROM frames GROUP BY session_id
 UNION ALL
+SELECT session_id, 'published' AS stage, unnest(_summary(published_ms))
+FROM frames GROUP BY session_id
+UNION ALL
 SELECT session_id, 'recorder' AS stage, unnest(_summary(recorder_ms))
 FROM frames GROUP BY session_id;
+
+-- What each target of --publish took of a session: a row for each. Frames are those of which it
+-- was due messages; it had not taken those of what was left out when the recording ended.
+CREATE VIEW targets AS
+SELECT session_id, target ->> '$.target' AS target, target ->> '$.payload' AS payload,
+       (target ->> '$.every')::BIGINT AS every,
+       (target ->> '$.frames')::BIGINT AS frames,
+       (target ->> '$.delivered')::BIGINT AS delivered,
+       (target ->> '$.frames')::BIGINT - (target ->> '$.delivered')::BIGINT AS left_out
+FROM (SELECT session_id, unnest(json_extract(metadata, '$.targets[*]')) AS target FROM sessions);
 
 -- The latency end to end alone: stage_latency has it too, but works out every stage.
 CREATE VIEW end_to_end_latency AS

@@ -2,6 +2,7 @@
 
 from dgrec.recorder.outputs.alerts import AlertListener, Alerts, parse_command
 from dgrec.recorder.outputs.clips import AlertClips, without_clips
+from dgrec.recorder.outputs.later import LaterDelivery
 from dgrec.recorder.outputs.metrics import Metrics, parse_metrics_address
 from dgrec.recorder.outputs.output import Output, OutputQueue
 from dgrec.recorder.outputs.publisher import AlertFeed, Publisher
@@ -12,6 +13,7 @@ __all__ = [
     "AlertFeed",
     "AlertListener",
     "Alerts",
+    "LaterDelivery",
     "Metrics",
     "Output",
     "OutputQueue",

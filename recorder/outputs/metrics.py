@@ -97,6 +97,7 @@ class Metrics(Output):
 
     def watch(self, writer: SessionWriter) -> None:
         self.writer = writer
+        writer.targets.published.on_published = self._published
 
     def frame(self, row: Row, result: Any) -> None:
         with self.lock:
@@ -106,6 +107,10 @@ class Metrics(Output):
         if event["kind"] == "gap":
             with self.lock:
                 self.figures.gaps += 1
+
+    def _published(self, published_ms: float) -> None:
+        with self.lock:
+            self.figures.add_stage("published", published_ms / 1e3)
 
     def close(self) -> None:
         _close_page(self._page, self)
@@ -147,12 +152,12 @@ class Figures:
         self.dropped["queue"] += row.dropped_queue
         for item in row.results if isinstance(row.results, list) else ():
             self.detections[self._known(_label_of(item))] += 1
-        self._add_stage("read", row.read_ns / 1e9)
+        self.add_stage("read", row.read_ns / 1e9)
         if row.is_capture_known:
-            self._add_stage("end_to_end", (row.completed_ns - row.captured_ns) / 1e9)
+            self.add_stage("end_to_end", (row.completed_ns - row.captured_ns) / 1e9)
         for name, value in stage_values(row.timing).items():
             if value is not None and math.isfinite(value):
-                self._add_stage(name.removesuffix("_ms"), value / 1e3)
+                self.add_stage(name.removesuffix("_ms"), value / 1e3)
 
     def _known(self, label: str) -> str:
         if label in self.detections:
@@ -160,7 +165,7 @@ class Figures:
         is_short = len(label) <= _LONGEST_LABEL
         return label if is_short and len(self.detections) < _MOST_LABELS else _OTHER
 
-    def _add_stage(self, name: str, seconds: float) -> None:
+    def add_stage(self, name: str, seconds: float) -> None:
         self.stages.setdefault(name, Histogram()).add(seconds)
 
 

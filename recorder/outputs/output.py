@@ -71,6 +71,10 @@ class Output:
     def watch(self, writer: SessionWriter) -> None:
         """For outputs of dgrec itself: called before `start`, with what writes the session."""
 
+    def wants(self, row: Row) -> bool:
+        """Return whether `frame` is called for a row; the recording waits for the answer."""
+        return True
+
     def start(self, metadata: Metadata) -> None:
         """Called first, with the session's metadata as far as it is known at the start."""
 
@@ -123,6 +127,8 @@ class OutputQueue:
             threading.Thread(target=self.run, name="dgrec-output", daemon=True).start()
 
     def put_frame(self, row: Row, result: Any) -> None:
+        if not self.output.wants(row):
+            return
         item = _Frame(row, result if self.output.wants_results else None)
         with self._changed:
             while self._frames >= max(self.output.capacity, 1) and not self._is_over():

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
-from dgrec.format import Event, Metadata, Row
+from dgrec.format import Delivery, Event, Metadata, Row, delivery_ticks
 from dgrec.message import Message
 from dgrec.publishing import (
     ALERT_KINDS,
     Messages,
+    Outgoing,
     PayloadOptions,
     PublishedFrame,
     Target,
@@ -17,7 +21,14 @@ from dgrec.publishing import (
 )
 from dgrec.recorder.outputs.output import Output
 
+if TYPE_CHECKING:
+    from dgrec.recorder.session_writer import SessionWriter
+
 __all__ = ["AlertFeed", "Publisher"]
+
+#: Messages of which it is not known whether they have arrived. No target has as many on their way:
+#: older ones are left out for good.
+_MOST_OPEN: Final = 8192
 
 
 class AlertFeed:
@@ -78,17 +89,28 @@ class AlertFeed:
         return due
 
 
+@dataclass(slots=True)
+class _OnTheWay:
+    """A frame of which so many messages have not arrived."""
+
+    source_frame: int
+    captured_ns: int | None
+    left: int
+
+
 class Publisher(Output):
     """Sends messages of a recording to a target.
 
     A recording waits only for files and standard output, and only where it can: for other targets
-    the oldest frames are left out, and counted.
+    the oldest frames are left out, and counted. The session says what the target took of which
+    frame, and when.
 
     Args:
         target: It is closed at the end.
         options: What is sent.
         alerts: The alerts of the recording, which are sent as well.
         waits: Wait for any target, where the source can wait.
+        reopen: Opens the target again at the end, for what it did not get while recording.
     """
 
     def __init__(
@@ -98,11 +120,23 @@ class Publisher(Output):
         *,
         alerts: AlertFeed | None = None,
         waits: bool = False,
+        reopen: Callable[[], Target] | None = None,
     ) -> None:
         self.name = target.name
         self.is_waited_for = waits or target.is_waited_for
+        self.reopen = reopen
         self._target = target
         self._options = options or PayloadOptions()
+        self._writer: SessionWriter | None = None
+        #: Its place in the metadata's ``targets``.
+        self._number = 0
+        #: Frames that were recorded, that are due, and of which it has all messages.
+        self._count = self._due = self._taken_frames = 0
+        #: By the target as it was opened before.
+        self._delivered_before = 0
+        #: Frames on their way, by the key of each of their messages.
+        self._open: OrderedDict[str, _OnTheWay] = OrderedDict()
+        target.on_taken = self._taken
         self._alerts = alerts
         self._alert_count = 0
         self._session = ""
@@ -112,7 +146,36 @@ class Publisher(Output):
     @property
     def delivered(self) -> int:
         """How many messages have arrived, as far as the target says so."""
-        return self._target.delivered
+        return self._delivered_before + self._target.delivered
+
+    @property
+    def missing(self) -> int:
+        """Of how many frames the target does not have all messages."""
+        return self._due - self._taken_frames
+
+    @property
+    def described(self) -> Metadata:
+        """Its entry in the metadata's ``targets``, as it is known at the start."""
+        options = self._options
+        entry: Metadata = {"target": self.name, "every": options.every}
+        if options.where:
+            entry["where"] = options.where
+        if options.only_changes:
+            return {**entry, "only_changes": True, "ended_after": options.ended_after}
+        return {**entry, "payload": options.form}
+
+    def watch(self, writer: SessionWriter) -> None:
+        self._writer = writer
+        self._count = writer.first_frame
+        self._number = writer.targets.number_of(self)
+
+    def wants(self, row: Row) -> bool:
+        is_due = self._count % self._options.every == 0
+        self._count += 1
+        self._due += 1
+        if not is_due:
+            self._not_due(row.source_frame)
+        return is_due
 
     def start(self, metadata: Metadata) -> None:
         self._session = str(metadata.get("session_id") or "")
@@ -121,10 +184,9 @@ class Publisher(Output):
     def frame(self, row: Row, result: Any) -> None:
         if self._alerts is not None:
             self._send_alerts(self._alerts.after(self._alert_count, row.completed_ns // 1000))
-        if not self._messages.is_sent():
-            return
-        for message in self._messages.frame(PublishedFrame.of_row(row, self._session)):
-            self._send(message)
+        captured_ns = row.captured_ns if row.is_capture_known else None
+        messages = self._messages.frame(PublishedFrame.of_row(row, self._session))
+        self.send(Outgoing(row.source_frame, captured_ns, messages))
 
     def event(self, event: Event) -> None:
         # One that no frame brings, since none comes; or that was sent with its frame.
@@ -141,7 +203,50 @@ class Publisher(Output):
         finally:
             self._target.close()
 
+    # --- what it did not get ---
+
+    def open_again(self) -> Target:
+        """Open the target again, after `close`.
+
+        Raises:
+            DgrecError: It cannot be opened.
+        """
+        assert self.reopen is not None
+        target = self.reopen()
+        target.on_taken = self._taken
+        self._delivered_before = self.delivered
+        self._target = target
+        return target
+
+    def send(self, frame: Outgoing) -> None:
+        """Send the messages of a frame; what the target takes of them is recorded."""
+        if not frame.messages:
+            self._not_due(frame.source_frame)
+        on_the_way = _OnTheWay(frame.source_frame, frame.captured_ns, len(frame.messages))
+        for message in frame.messages:
+            self._open[message.key] = on_the_way
+        while len(self._open) > _MOST_OPEN:
+            self._open.popitem(last=False)
+        for message in frame.messages:
+            self._send(message)
+
     # --- inside ---
+
+    def _not_due(self, source_frame: int) -> None:
+        self._due -= 1
+        if self._writer is not None:
+            self._writer.targets.add(Delivery.not_due(self._number, source_frame))
+
+    def _taken(self, key: str) -> None:
+        """Called by the target, in any thread."""
+        frame = self._open.pop(key, None)
+        if frame is None or self._writer is None:
+            return
+        frame.left -= 1
+        if not frame.left:
+            self._taken_frames += 1
+            ticks = delivery_ticks(frame.captured_ns, self._writer.now_ns())
+            self._writer.targets.add(Delivery(self._number, frame.source_frame, ticks))
 
     def _send_alerts(self, events: list[Event]) -> None:
         for event in events:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dgrec.clock import Clock
 from dgrec.credentials import redact_text
@@ -16,6 +17,7 @@ from dgrec.errors import DgrecError, OutputError
 from dgrec.format import (
     AT_START,
     LOSSES,
+    Delivery,
     Event,
     JournalWriter,
     Metadata,
@@ -23,6 +25,7 @@ from dgrec.format import (
     Signal,
     StartLosses,
     as_note,
+    deliveries_as_note,
     json_values,
     source_size,
     utc_text,
@@ -36,10 +39,15 @@ from dgrec.recorder.writing.continuation import NOTHING_EARLIER, Earlier
 from dgrec.recorder.writing.moments import Moments
 from dgrec.recorder.writing.sealer import Sealer
 
+if TYPE_CHECKING:
+    from dgrec.recorder.video import SegmentVideos
+
 __all__ = ["PartedJournal"]
 
 #: How long a part goes on after the next one could not be begun.
 _RETRY_NS = 5_000_000_000
+#: How long a part waits for targets to take its last rows, so that it says when they did.
+_TAKING_NS = 2_000_000_000
 #: Estimated size of a row before any was written.
 _ROW_BYTES = 1000.0
 
@@ -58,6 +66,20 @@ class _Counts:
     dropped_writer: int = 0
     video_left_out: int = 0
     flushes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _EndingPart:
+    """A part that has all of its rows, while targets may still take some of them."""
+
+    journal: JournalWriter
+    number: int
+    videos: SegmentVideos
+    closing: Metadata
+    began_ns: int
+    ended_ns: int
+    #: The source's number of its last row.
+    last_frame: int
 
 
 class PartedJournal:
@@ -115,6 +137,11 @@ class PartedJournal:
         self._row_bytes = _ROW_BYTES
         #: When the first row of the current part was captured, and its last one completed.
         self._began_ns = self._last_completed_ns = 0
+        #: The source's number of the last row.
+        self._last_frame = -1
+        self._ending: list[_EndingPart] = []
+        #: Of each target the newest frame that it has taken.
+        self._newest: dict[int, int] = {}
         self._begin_problem = ""
         #: Decides which part a row belongs to, before the row is made.
         self.cutter = Cutter(options.splitting, video.begin, self._bytes_of, earlier.number + 1)
@@ -154,45 +181,67 @@ class PartedJournal:
 
     @property
     def bytes_written(self) -> int:
-        return self._bytes_before + self._current.bytes_written
+        return self._bytes_before + self._ending_bytes + self._current.bytes_written
+
+    @property
+    def _ending_bytes(self) -> int:
+        return sum(part.journal.bytes_written for part in self._ending)
 
     @property
     def unsealed_bytes(self) -> int:
         """The size of the journals that are still to be sealed."""
-        return self._current.bytes_written + self._sealer.waiting_bytes
+        return self._current.bytes_written + self._ending_bytes + self._sealer.waiting_bytes
 
     def write(
         self,
         placed: Sequence[PlacedRow],
         events: Sequence[Event] = (),
         signals: Sequence[Signal] = (),
+        deliveries: Sequence[Delivery] = (),
     ) -> None:
         """Append rows to the journals of their segments, in order; events go with the first.
 
-        ``signals`` were logged while there were no rows.
+        ``signals`` were logged while there were no rows. ``deliveries`` go with the rows that they
+        are of, if these are not in a part that has ended.
         """
         note: dict[str, Any] = {"events": list(events)} if events else {}
         if signals:
             note["signals"] = as_note(signals)
-        if not placed:
-            self._current.write([], **note)
-        for segment, group in groupby(placed, key=lambda item: item.segment):
-            rows = [item.row for item in group]
+        deliveries = self._given_to_ending(deliveries)
+        if not placed and (note or deliveries):
+            self._current.write([], **_with_deliveries(note, deliveries))
+        groups = [
+            (s, [p.row for p in group]) for s, group in groupby(placed, key=attrgetter("segment"))
+        ]
+        for index, (segment, rows) in enumerate(groups):
             if segment is not self._segment and not segment.failed:
                 first = rows[0]
                 self._rotate(first.captured_ns, (first.width, first.height), segment)
+                deliveries = self._given_to_ending(deliveries)
             if segment.failed:
                 rows = self._video.without_part(rows)
-            self._write(rows, note)
+            here, deliveries = _split(deliveries, groups[index + 1 : index + 2])
+            self._write(rows, _with_deliveries(note, here))
             segment.written += len(rows)
             note = {}
 
     def cut(self, segment: Segment) -> None:
         """Have the current part sealed, and begin the next one before it has rows."""
         self._rotate(self._clock.now_ns(), (0, 0), segment)
+        self.end_due_parts()
+
+    @property
+    def has_ending_parts(self) -> bool:
+        """Whether parts without further rows wait for what targets take of them."""
+        return bool(self._ending)
+
+    def end_due_parts(self) -> None:
+        """End the parts that have waited long enough, if nothing is written meanwhile."""
+        self._given_to_ending(())
 
     def end(self, closing: Metadata) -> None:
         """Write the end of the last part. ``closing`` describes the whole recording."""
+        self._end_parts()
         totals = dict(closing.get("totals", {}))
         for key, reported in vars(self._reported).items():
             if key in totals:
@@ -201,6 +250,7 @@ class PartedJournal:
 
     def close(self) -> None:
         """Close the current journal, once those handed over are sealed."""
+        self._end_parts()
         self._sealer.close()
         self._current.close()
 
@@ -218,6 +268,11 @@ class PartedJournal:
         )
         self._sealer.close()
         return self._sealer.failures
+
+    def wait_for_sealing(self) -> None:
+        """Wait until the parts before the current one are sealed, or cannot be."""
+        self._end_parts()
+        self._sealer.wait()
 
     @property
     def not_recorded(self) -> list[str]:
@@ -289,6 +344,7 @@ class PartedJournal:
 
     def _count(self, rows: list[Row]) -> None:
         self._last_completed_ns = rows[-1].completed_ns
+        self._last_frame = rows[-1].source_frame
         counts = self._counts
         counts.frames += len(rows)
         for row in rows:
@@ -334,13 +390,57 @@ class PartedJournal:
             return
         segment.begun = True
         self._begin_problem = ""
-        try:
-            finished.end(self._closing())
-        except DgrecError as error:
-            self._sealer.note(f"part {self.number - 1} has no proper end: {error}")
-        self._bytes_before += finished.bytes_written
+        ending = _EndingPart(
+            journal=finished,
+            number=segment.number - 1,
+            videos=videos,
+            closing=self._closing(),
+            began_ns=self._began_ns,
+            ended_ns=self._last_completed_ns,
+            last_frame=self._last_frame,
+        )
+        self._ending.append(ending)
         self._current, self._segment = following, segment
-        self._sealer.add(finished, self._began_ns, self._last_completed_ns, videos)
+
+    def _given_to_ending(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Write what targets took of parts that have no more rows; return the rest.
+
+        A part ends once they have taken its last row, or a little later.
+        """
+        for delivery in deliveries:
+            newest = self._newest.get(delivery.target, -1)
+            self._newest[delivery.target] = max(newest, delivery.source_frame)
+        left = list(deliveries)
+        for part in self._ending.copy():
+            own, left = _split_at(left, part.last_frame + 1)
+            if own:
+                with self._noting(part):
+                    part.journal.write([], **_with_deliveries({}, own))
+            is_done = all(
+                self._newest.get(target, -1) >= part.last_frame
+                for target in range(len(self._metadata.get("targets", [])))
+            )
+            if is_done or self._clock.now_ns() - part.ended_ns > _TAKING_NS:
+                self._end_part(part)
+        return left
+
+    def _end_parts(self) -> None:
+        for part in self._ending.copy():
+            self._end_part(part)
+
+    def _end_part(self, part: _EndingPart) -> None:
+        self._ending.remove(part)
+        with self._noting(part):
+            part.journal.end(part.closing)
+        self._bytes_before += part.journal.bytes_written
+        self._sealer.add(part.journal, part.began_ns, part.ended_ns, part.videos)
+
+    @contextlib.contextmanager
+    def _noting(self, part: _EndingPart) -> Iterator[None]:
+        try:
+            yield
+        except DgrecError as error:
+            self._sealer.note(f"part {part.number} has no proper end: {error}")
 
     def _begin(self, started_at: str, segment: Segment, size: tuple[int, int]) -> JournalWriter:
         first_frame = self._frames_before + self._counts.frames
@@ -375,3 +475,23 @@ class PartedJournal:
             "machine": self._meter.lap(),
             **({"notes": notes} if (notes := self.not_recorded) else {}),
         }
+
+
+def _split(
+    deliveries: Sequence[Delivery], following: Sequence[tuple[Segment, list[Row]]]
+) -> tuple[list[Delivery], list[Delivery]]:
+    """Return what was taken of frames before those of the group that follows, and the rest."""
+    return _split_at(deliveries, following[0][1][0].source_frame if following else None)
+
+
+def _split_at(
+    deliveries: Sequence[Delivery], source_frame: int | None
+) -> tuple[list[Delivery], list[Delivery]]:
+    if source_frame is None:
+        return list(deliveries), []
+    before = [each for each in deliveries if each.source_frame < source_frame]
+    return before, [each for each in deliveries if each.source_frame >= source_frame]
+
+
+def _with_deliveries(note: dict[str, Any], deliveries: Sequence[Delivery]) -> dict[str, Any]:
+    return {**note, "deliveries": deliveries_as_note(deliveries)} if deliveries else note

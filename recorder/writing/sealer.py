@@ -7,6 +7,7 @@ import contextlib
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ __all__ = ["SealedPart", "Sealer", "recorded_videos", "unsealed"]
 
 #: Interval of checking whether parts are too old or too large.
 _CHECK_SECONDS = 2.0
+_POLL_SECONDS = 0.02
 #: The kinds of events of alerts.
 _ALERTS = ("alert", "alert_end")
 
@@ -190,6 +192,11 @@ class Sealer:
         with self._lock:
             self._waiting.append(finished)
         self._finished.put(finished)
+
+    def wait(self) -> None:
+        """Wait until all journals so far are sealed, or have failed for now."""
+        while self._waiting:
+            time.sleep(_POLL_SECONDS)
 
     def close(self) -> None:
         """Wait until all journals are sealed or have failed, and end the thread."""

@@ -18,7 +18,7 @@ from collections.abc import Callable
 import numpy as np
 
 from dgrec.errors import DgrecError
-from dgrec.format import MOST_WITHOUT_ROW, Event, Metadata, Row, Signal
+from dgrec.format import MOST_WITHOUT_ROW, Delivery, Event, Metadata, Row, Signal
 from dgrec.recorder.options import QueuePolicy
 from dgrec.recorder.segments import PlacedRow, Segment
 from dgrec.recorder.writing.parts import PartedJournal
@@ -30,6 +30,10 @@ __all__ = ["FLUSH_BYTES", "FLUSH_SECONDS", "RowWriter"]
 FLUSH_SECONDS = 0.5
 FLUSH_BYTES = 1 << 20
 _MOST_SIGNALS = 1_000_000
+#: How often parts are looked at that have ended, while nothing is written.
+_LOOK_SECONDS = 0.5
+#: On a disk that hangs, later ones are forgotten: those messages are sent again, if asked for.
+_MOST_DELIVERIES = 1_000_000
 #: How long a result may be held before it is a row (`dgrec.recorder.held`), and a little more.
 _LONGEST_ON_ITS_WAY_NS = 400_000_000
 
@@ -77,6 +81,8 @@ class RowWriter:
         #: Appended to without the lock.
         self._signals: deque[Signal] = deque()
         self.lost_signals = 0
+        #: Appended to without the lock.
+        self._deliveries: deque[Delivery] = deque()
         self._changed = threading.Condition()
         self._closing = False
         #: The segment that begins before it has rows.
@@ -129,6 +135,21 @@ class RowWriter:
             with self._changed:
                 self._changed.notify_all()
 
+    def deliver(self, delivery: Delivery) -> None:
+        """Keep what a target has taken. Any thread may call this; `write_deliveries` writes what
+        comes after the end.
+        """
+        if len(self._deliveries) < _MOST_DELIVERIES:
+            self._deliveries.append(delivery)
+            if self._idle:
+                with self._changed:
+                    self._changed.notify_all()
+
+    def write_deliveries(self) -> None:
+        """Write what targets have taken since; after `close`, in one thread."""
+        if deliveries := self._take_deliveries():
+            self.journal.write([], deliveries=deliveries)
+
     def close(self) -> None:
         """Write the waiting rows, and stop the thread."""
         with self._changed:
@@ -153,6 +174,7 @@ class RowWriter:
 
     def end(self, closing: Metadata) -> None:
         """Write the journal's end, after `close`."""
+        self.write_deliveries()
         self.journal.end(closing)
 
     def _drop_oldest(self, newest: Row) -> Row:
@@ -187,10 +209,14 @@ class RowWriter:
         try:
             while True:
                 rows, events, signals, last = self._next_batch()
-                if rows or events or signals:
+                # After the rows: nearly always, those of this batch are among them.
+                deliveries = self._take_deliveries()
+                if rows or events or signals or deliveries:
                     rows, signals = _placed(rows, signals)
-                    self.journal.write(rows, events, signals)
+                    self.journal.write(rows, events, signals, deliveries)
                     self._look_at_disk()
+                elif self.journal.has_ending_parts:
+                    self.journal.end_due_parts()
                 if self._cut_to is not None and not self._rows:
                     self._cut(self._cut_to)
                 if last:
@@ -250,12 +276,19 @@ class RowWriter:
         self._signals.extendleft(reversed(newer))
         return taken
 
+    def _take_deliveries(self) -> list[Delivery]:
+        return [self._deliveries.popleft() for _ in range(len(self._deliveries))]
+
     def _next_batch(self) -> tuple[list[PlacedRow], list[Event], list[Signal], bool]:
         """Wait until a flush is due; return what it writes, and whether it is the last."""
         with self._changed:
             self._idle = True
-            while not (self._rows or self._events or self._signals or self._hurries):
-                self._changed.wait()
+            while not (self._rows or self._events or self._signals or self._deliveries):
+                if self._hurries:
+                    break
+                ending = self.journal.has_ending_parts
+                if not self._changed.wait(_LOOK_SECONDS if ending else None) and ending:
+                    break
             self._idle = False
             due = time.monotonic() + (0 if self._per_frame else FLUSH_SECONDS)
             while not self._hurries and self._waiting_bytes < FLUSH_BYTES:

@@ -30,6 +30,12 @@ __all__ = ["publish_command"]
     help="2 is twice as fast as recorded.",
 )
 @click.option("--fast", is_flag=True, help="As fast as the targets take it.")
+@click.option(
+    "--missing",
+    is_flag=True,
+    help="Only what each target did not get while SESSION was recorded (`record --publish`), in "
+    "the form in which it was published, as fast as it is taken.",
+)
 @click.option("--quiet", "-q", is_flag=True, help="Print problems only.")
 def publish_command(
     session: Path,
@@ -42,6 +48,7 @@ def publish_command(
     mqtt_discovery: bool,
     speed: float,
     fast: bool,
+    missing: bool,
     quiet: bool,
 ) -> None:
     """Send what `dgrec record --publish` would have sent of SESSION, byte for byte.
@@ -54,7 +61,13 @@ def publish_command(
     import dgrec
     from dgrec.errors import ConfigError
     from dgrec.publishing import PayloadOptions, check_discovery, parse_target
-    from dgrec.replay.publishing import publish
+    from dgrec.replay.publishing import publish, publish_missing
+
+    if missing:
+        _refuse_other_options()
+
+    def say(line: str) -> None:
+        echo(line, err=True)
 
     try:
         addresses = [parse_target(text) for text in targets]
@@ -71,14 +84,29 @@ def publish_command(
         raise click.UsageError(str(error)) from None
     with dgrec.open(session) as opened:
         say_damage(opened)
-        counts = publish(
-            opened,
-            addresses,
-            options,
-            discovery=mqtt_discovery,
-            speed=None if fast else speed,
-            on_wait=lambda line: echo(line, err=True),
-        )
+        if missing:
+            counts = publish_missing(opened, addresses, on_wait=say)
+        else:
+            counts = publish(
+                opened,
+                addresses,
+                options,
+                discovery=mqtt_discovery,
+                speed=None if fast else speed,
+                on_wait=say,
+            )
     if not quiet:
         for address, count in zip(addresses, counts, strict=True):
             echo(f"{address.given}: {counted(count, 'message')}", err=True)
+
+
+def _refuse_other_options() -> None:
+    """Refuse options that would change what is sent, or when, of what is missing."""
+    context = click.get_current_context()
+    for name in sorted(context.params.keys() - _WITH_MISSING):
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            option = name.replace("_", "-")
+            raise click.UsageError(f"--missing sends what was published as it was: no --{option}")
+
+
+_WITH_MISSING = frozenset({"session", "targets", "missing", "quiet", "fast"})

@@ -186,11 +186,11 @@ def _print_sql(
     query: str | None, why: bool, output: Path | None, overwrite: bool, keep: tuple[Path, ...]
 ) -> None:
     from dgrec.replay.output import open_output
-    from dgrec.replay.stats import LOADS_QUERY, PIPELINES_QUERY, queries, script
+    from dgrec.replay.stats import LOADS_QUERY, PIPELINES_QUERY, PUBLISHED_QUERY, queries, script
 
     asked = queries() if query is None else (query,)
     if why:
-        asked = (LOADS_QUERY, PIPELINES_QUERY)
+        asked = (LOADS_QUERY, PIPELINES_QUERY, PUBLISHED_QUERY)
     with open_output(output, overwrite=overwrite, keep=keep) as destination:
         destination.write(script(*asked))
 

@@ -66,6 +66,8 @@ class HudValues:
     p99_ms: float | None
     #: The last frames, this one at the end.
     bars: tuple[Bar, ...]
+    #: Whether the session was published while it was recorded.
+    is_published: bool = False
 
 
 class _Seen(NamedTuple):
@@ -118,6 +120,7 @@ class HudModel:
         value = p99[0][0] if p99 else None
         # Files of other tools may hold infinite latencies.
         self._p99_ms: float | None = value if value is None or math.isfinite(value) else None
+        self._is_published = bool(session.metadata.get("targets"))
         self._neighbours = Neighbours(session, _seen)
 
     def values(self, result: RecordedResult) -> HudValues:
@@ -129,6 +132,7 @@ class HudModel:
             fps=_rate(recent),
             p99_ms=self._p99_ms,
             bars=tuple(seen.bar for seen in reversed(recent)),
+            is_published=self._is_published,
         )
 
 
@@ -171,6 +175,7 @@ def hud_lines(values: HudValues) -> list[Line]:
         *(Line(_row(stage, row[f"{stage}_ms"]), _PLAIN) for stage in _STAGES),
         Line(_row("latency", latency_ms), _SLOW if slow else _PLAIN),
         Line(_row("p99", values.p99_ms), _DIM),
+        *([Line(_row("published", row["published_ms"]), _PLAIN)] if values.is_published else []),
         Line(" ".join(lost + left_out), _DROPPED if lost else _DIM),
     ]
 

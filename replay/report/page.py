@@ -121,6 +121,14 @@ _LAST_TABLES = (
         "SELECT * EXCLUDE (session_id) FROM stage_latency",
     ),
     _TablePlan(
+        "targets",
+        "What was published",
+        "Frames that were due for each target while recording, and those that it took. "
+        "`dgrec publish --missing` sends the rest.",
+        "SELECT target, payload, every, frames, delivered, left_out FROM targets",
+        "Nothing was published while recording.",
+    ),
+    _TablePlan(
         "losses",
         "Frames that are missing",
         "Left out on purpose (skipped), or lost: at the camera, while waiting for inference, or "

@@ -6,6 +6,7 @@ questions         the SQL of `dgrec stats`, made of the library
 pipeline          how busy each stage was
 bottleneck        which of them limited the rate
 findings          the same in sentences
+published         what there is to say of what was published
 oversubscription  more work at a time than the machine has cores
 caveats           what has to be known before numbers are believed
 charts            a histogram and a time line in the terminal
@@ -26,6 +27,7 @@ from dgrec.replay.stats.follow import (
     sealed_or_not,
     status_line,
 )
+from dgrec.replay.stats.published import PUBLISHED_QUERY
 from dgrec.replay.stats.questions import script
 from dgrec.replay.stats.summary import MEASURED, measure, queries, write_stats
 
@@ -34,6 +36,7 @@ __all__ = [
     "LOADS_QUERY",
     "MEASURED",
     "PIPELINES_QUERY",
+    "PUBLISHED_QUERY",
     "SEALING_S",
     "can_show_blocks",
     "caveats",

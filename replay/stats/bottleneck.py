@@ -11,6 +11,7 @@ from dgrec.replay.stats.caveats import caveats, moments
 from dgrec.replay.stats.findings import STAGE_NAMES, findings
 from dgrec.replay.stats.oversubscription import HUMPS_QUERY, Humps, oversubscription
 from dgrec.replay.stats.pipeline import BUSY, IDLE, REPLACED, Load, Pipeline, Setup
+from dgrec.replay.stats.published import PUBLISHED_QUERY, published
 from dgrec.replay.stats.questions import NAMED_SESSIONS
 
 if TYPE_CHECKING:
@@ -56,19 +57,25 @@ def explain(sessions: Sequence[Session], reader: SqlReader) -> list[Pipeline]:
     for row in reader.rows(LOADS_QUERY):
         loads.setdefault(row.pop("session_id"), []).append(Load(**row))
     humps = {row.pop("session_id"): Humps(**row) for row in reader.rows(HUMPS_QUERY)}
+    taken = {row.pop("session_id"): row for row in reader.rows(PUBLISHED_QUERY)}
     return [
         _pipeline(
             by_id[row["session_id"]],
             row,
             tuple(loads.get(row["session_id"], ())),
             humps.get(row["session_id"]),
+            taken.get(row["session_id"]),
         )
         for row in reader.rows(PIPELINES_QUERY)
     ]
 
 
 def _pipeline(
-    session: Session, row: dict[str, Any], loads: tuple[Load, ...], humps: Humps | None
+    session: Session,
+    row: dict[str, Any],
+    loads: tuple[Load, ...],
+    humps: Humps | None,
+    taken: dict[str, Any] | None,
 ) -> Pipeline:
     options = session.metadata.get("options")
     options = options if isinstance(options, dict) else {}
@@ -90,7 +97,11 @@ def _pipeline(
     limit = _limit(draft, setup)
     after = _next_limit(draft, limit, setup)
     draft = replace(draft, limit=limit, next_limit=after[0], next_fps=after[1])
-    sentences = (*findings(draft, setup), *oversubscription(session, loads, humps))
+    sentences = (
+        *findings(draft, setup),
+        *published(session, taken),
+        *oversubscription(session, loads, humps),
+    )
     return replace(draft, findings=sentences, caveats=caveats(session))
 
 

@@ -307,7 +307,8 @@ def live_messages(path: Path, rows: list[Row], options: PayloadOptions) -> list[
     publisher.start(metadata)
     for row in rows:
         alerts.frame(row, None)
-        publisher.frame(row, None)
+        if publisher.wants(row):
+            publisher.frame(row, None)
         for event in events[-3:]:
             publisher.event(event)  # it may come at any time after its frame
     alerts.close()

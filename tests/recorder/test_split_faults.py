@@ -47,7 +47,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 #: A head is 7 KB and a row 4 KB: two rows in a part, and five in three parts.
-SIZE = 16_000
+SIZE = 16_400
 #: Room for two parts, of 16 KB each.
 TOTAL = 36_000
 FOREIGN = ("s-0099.parquet", "t-0001.parquet")

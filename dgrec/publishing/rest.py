@@ -1,0 +1,146 @@
+"""The messages that a target did not get while a session was recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dgrec.errors import ConfigError, DamagedSessionError
+from dgrec.format import DecodeError, is_within, utc_ns
+from dgrec.message import Message
+from dgrec.publishing.messages import Messages, PayloadOptions
+from dgrec.publishing.payload import PublishedFrame
+from dgrec.session import rows_of
+
+if TYPE_CHECKING:
+    from dgrec.session import Session
+
+__all__ = ["Outgoing", "Rest", "rest_of"]
+
+#: Rows that are Python values at once.
+_ROWS = 256
+
+
+class Outgoing(NamedTuple):
+    """The messages of a frame, none if nothing changed in it.
+
+    Args:
+        captured_ns: None if it is unknown.
+    """
+
+    source_frame: int
+    captured_ns: int | None
+    messages: list[Message]
+
+
+@dataclass(frozen=True)
+class Rest:
+    """What a target did not get of a session.
+
+    Args:
+        entry: What the session says of the target.
+        session_id: What messages name the session by.
+    """
+
+    session: Session
+    entry: Mapping[str, Any]
+    session_id: str
+
+    @property
+    def count(self) -> int:
+        """Of how many frames it got nothing."""
+        return int((self.entry.get("frames") or 0) - (self.entry.get("delivered") or 0))
+
+    @property
+    def options(self) -> PayloadOptions:
+        """What was sent to it.
+
+        Raises:
+            ConfigError: This dgrec cannot send that.
+        """
+        entry = self.entry
+        return PayloadOptions(
+            form="full" if entry.get("payload") == "full" else "guide",
+            every=entry.get("every") or 1,
+            where=entry.get("where") or "",
+            only_changes=bool(entry.get("only_changes")),
+            ended_after=entry.get("ended_after") or 0.0,
+        )
+
+    def frames(self) -> Iterator[Outgoing]:
+        """Yield the messages of each frame of which the target got none, in their order.
+
+        Raises:
+            SessionError: Part of the session cannot be read.
+        """
+        options = self.options
+        made = Messages(options, self.session_id)
+        last: tuple[Outgoing, bool] | None = None
+        for row, is_left_out in self._rows(options):
+            frame = self._frame(row)
+            captured = row["captured_at"] if row["latency_ms"] is not None else None
+            captured_ns = None if captured is None else utc_ns(captured)
+            outgoing = Outgoing(frame.source_frame, captured_ns, made.frame(frame))
+            if is_left_out:
+                yield outgoing
+            last = outgoing, is_left_out
+        if last is not None and last[1] and (ends := made.end()):
+            yield last[0]._replace(messages=ends)
+
+    def _rows(self, options: PayloadOptions) -> Iterator[tuple[Mapping[str, Any], bool]]:
+        """Yield the rows that messages are made of, and whether the target lacks them."""
+        ranges = sorted((first, last) for first, last in self.entry.get("left_out", []))
+        for batch in self.session.batches():
+            is_left_out = self._is_left_out(batch, ranges, options.every)
+            # A change is one from the frames before.
+            wanted = self._is_due(batch, options.every) if options.only_changes else is_left_out
+            rows, marks = batch.filter(pa.array(wanted)), is_left_out[wanted].tolist()
+            for start in range(0, rows.num_rows, _ROWS):
+                found = rows_of(rows.slice(start, _ROWS))
+                yield from zip(found, marks[start : start + _ROWS], strict=True)
+
+    def _is_left_out(self, rows: pa.RecordBatch, ranges: list[tuple[int, int]], every: int) -> Any:
+        numbers = pc.fill_null(rows.column("source_frame"), -1).to_numpy(zero_copy_only=False)
+        found = is_within(ranges, np.asarray(numbers, np.int64))
+        if "published_ms" in rows.schema.names:  # all targets have taken it
+            found &= rows.column("published_ms").is_null().to_numpy(zero_copy_only=False)
+        # What was not due is not noted any more in the last moment before a kill.
+        return found & self._is_due(rows, every)
+
+    def _is_due(self, rows: pa.RecordBatch, every: int) -> Any:
+        if self.session.metadata.get("totals", {}).get("dropped_writer"):
+            # It was counted with rows that are missing: all that may have been are.
+            return np.ones(rows.num_rows, np.bool_)
+        return rows.column("frame").to_numpy() % every == 0
+
+    def _frame(self, row: Mapping[str, Any]) -> PublishedFrame:
+        try:
+            return PublishedFrame.of_recorded(row, self.session_id)
+        except DecodeError as error:
+            raise DamagedSessionError(
+                f"{self.session.path}: damaged: frame {row['frame']}: {error}"
+            ) from None
+
+
+def rest_of(session: Session, target: str, session_id: str = "") -> Rest:
+    """Return what a target did not get of a session.
+
+    Args:
+        target: As it was written when it was recorded, without secrets.
+        session_id: What messages name the session by, if not by its own id.
+
+    Raises:
+        ConfigError: The session was not published to it.
+    """
+    entries = session.metadata.get("targets", [])
+    for entry in entries:
+        if entry.get("target") == target:
+            return Rest(session, entry, session_id or session.id)
+    known = ", ".join(str(entry.get("target")) for entry in entries)
+    it_was = f"it was to {known}" if known else "no target is in its metadata"
+    raise ConfigError(f"{session.path}: was not published to {target} while recording; {it_was}")

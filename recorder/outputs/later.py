@@ -1,0 +1,133 @@
+"""What targets did not get while recording, sent at its end (``--publish-later``)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING, Final
+
+from dgrec.errors import DgrecError
+from dgrec.publishing import Target, rest_of
+from dgrec.recorder.outputs.publisher import Publisher
+from dgrec.units import counted
+
+if TYPE_CHECKING:
+    from dgrec.session import Session
+
+__all__ = ["LaterDelivery"]
+
+#: A target that takes nothing for as long is given up.
+_PATIENCE_S: Final = 10.0
+#: Between writes of what was taken.
+_STEP_S: Final = 0.2
+
+
+class LaterDelivery:
+    """Sends targets what they did not get, in order, as long as they take it.
+
+    Args:
+        publishers: Those that can open their target again.
+        open_session: Opens what was recorded.
+        session_id: What messages name the session by.
+    """
+
+    def __init__(
+        self,
+        publishers: Sequence[Publisher],
+        open_session: Callable[[], Session],
+        session_id: str,
+    ) -> None:
+        self._deliveries = [_Delivery(each, open_session, session_id) for each in publishers]
+
+    def run(self, step: Callable[[], None]) -> list[str]:
+        """Send it; return what became of that, a line for each target that lacked something.
+
+        Args:
+            step: Called every now and then: it records what was taken.
+        """
+        for each in self._deliveries:
+            each.start()
+        try:
+            while [each for each in self._deliveries if each.goes_on(_STEP_S)]:
+                step()
+        finally:
+            self.give_up()
+        step()
+        return [each.note for each in self._deliveries if each.note]
+
+    def give_up(self) -> None:
+        """Send nothing more. Any thread may call this."""
+        for each in self._deliveries:
+            each.give_up("")
+
+
+class _Delivery:
+    """What one target did not get, sent in a thread of its own."""
+
+    def __init__(
+        self, publisher: Publisher, open_session: Callable[[], Session], session_id: str
+    ) -> None:
+        self._publisher = publisher
+        self._open_session = open_session
+        self._session_id = session_id
+        self._target: Target | None = None
+        self._count = 0
+        self._before = publisher.delivered
+        self._problem = ""
+        self._is_over = False
+        self._seen = self._before
+        self._moved_s = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="dgrec-later", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def goes_on(self, wait_s: float) -> bool:
+        """Wait for its end for a while; return whether it has not come yet."""
+        self._thread.join(wait_s)
+        if self._publisher.delivered > self._seen or self._target is None:
+            self._seen, self._moved_s = self._publisher.delivered, time.monotonic()
+        if time.monotonic() - self._moved_s > _PATIENCE_S:
+            self.give_up(f"it took nothing for {_PATIENCE_S:g} s")
+        return self._thread.is_alive() and not self._is_over
+
+    def give_up(self, reason: str) -> None:
+        if self._is_over or not self._thread.is_alive():
+            return
+        self._is_over = True
+        self._problem = self._problem or reason
+        if self._target is not None:
+            # `send` may be waiting in the other thread.
+            try:
+                self._target.close()
+            except DgrecError as error:
+                self._problem = str(error)
+
+    @property
+    def note(self) -> str:
+        if not self._count and not self._problem:
+            return ""
+        delivered = self._publisher.delivered - self._before
+        text = f"{self._publisher.name}: {counted(delivered, 'message')} delivered later"
+        return f"{text}: {self._problem}" if self._problem else text
+
+    def _run(self) -> None:
+        try:
+            with closing(self._open_session()) as session:
+                rest = rest_of(session, self._publisher.name, self._session_id)
+                self._count = rest.count
+                if not self._count:
+                    return
+                self._target = target = self._publisher.open_again()
+                for frame in rest.frames():
+                    if self._is_over:
+                        return
+                    self._publisher.send(frame)
+                target.close()
+        except DgrecError as error:
+            if not self._is_over:
+                self._problem = str(error).removeprefix(f"{self._publisher.name}: ")
+        except Exception as error:  # a defect must not keep the session from being sealed
+            self._problem = repr(error)

@@ -1,0 +1,135 @@
+"""The targets that a recording is published to, and what they have taken of it."""
+
+from __future__ import annotations
+
+import shlex
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from dgrec.credentials import redact_text
+from dgrec.format import Delivery, Metadata
+from dgrec.recorder.outputs import LaterDelivery, Output, Publisher
+from dgrec.session import Session
+from dgrec.units import counted
+
+__all__ = ["PublishedFrames", "Targets"]
+
+#: Frames that some targets have taken, and others not yet. No target has as many on their way:
+#: with one that is away, older frames are never complete.
+_MOST_OPEN: Final = 8192
+
+
+class _Open(NamedTuple):
+    targets: int
+    published_ms: float | None
+
+
+class PublishedFrames:
+    """Puts together what each of some targets has taken.
+
+    ``on_published`` is called with each frame's ``published_ms``, in any thread.
+    """
+
+    def __init__(self, targets: int) -> None:
+        self.on_published: Callable[[float], None] = lambda _: None
+        self._targets = targets
+        self._open: dict[int, _Open] = {}
+        self._lock = threading.Lock()
+
+    def add(self, delivery: Delivery) -> None:
+        published_ms = delivery.published_ms
+        if self._targets > 1:
+            with self._lock:
+                found = self._together(delivery)
+            if found is None:
+                return
+            published_ms = found.published_ms
+        if published_ms is not None:
+            self.on_published(published_ms)
+
+    def _together(self, delivery: Delivery) -> _Open | None:
+        """Return what all targets say of a frame, once they have."""
+        before = self._open.pop(delivery.source_frame, None)
+        published_ms = delivery.published_ms
+        found = _Open(1, published_ms)
+        if before is not None:
+            both = published_ms is not None and before.published_ms is not None
+            slowest = max(published_ms or 0.0, before.published_ms or 0.0) if both else None
+            found = _Open(before.targets + 1, slowest)
+        if found.targets == self._targets:
+            return found
+        self._open[delivery.source_frame] = found
+        if len(self._open) > _MOST_OPEN:
+            del self._open[next(iter(self._open))]
+        return None
+
+
+class Targets:
+    """The targets of a recording, numbered as in its metadata.
+
+    Args:
+        outputs: All outputs of the recording.
+    """
+
+    def __init__(self, outputs: Sequence[Output]) -> None:
+        self._publishers = [each for each in outputs if isinstance(each, Publisher)]
+        #: Writes what a target has taken.
+        self.record: Callable[[Delivery], None] = lambda _: None
+        self._later: LaterDelivery | None = None
+        #: When the slowest one had taken each frame.
+        self.published = PublishedFrames(len(self._publishers))
+        #: What became of what was delivered later, a line each.
+        self.notes: list[str] = []
+
+    @property
+    def described(self) -> Metadata:
+        """What the metadata says of them at the start."""
+        return {"targets": [each.described for each in self._publishers]} if self else {}
+
+    def __bool__(self) -> bool:
+        return bool(self._publishers)
+
+    def add(self, delivery: Delivery) -> None:
+        """Record that a target has taken a message. Any thread may call this."""
+        self.record(delivery)
+        self.published.add(delivery)
+
+    def number_of(self, publisher: Publisher) -> int:
+        return next(i for i, each in enumerate(self._publishers) if each is publisher)
+
+    @property
+    def lacks_something(self) -> bool:
+        """Whether there is something to deliver later, and that was asked for."""
+        return bool(self._lacking())
+
+    def deliver_later(
+        self, open_session: Callable[[], Session], session_id: str, step: Callable[[], None]
+    ) -> None:
+        """Send targets what they did not get, where that was asked for.
+
+        Args:
+            open_session: Opens what was recorded.
+            session_id: What messages name the session by.
+            step: Called every now and then: it records what was taken.
+        """
+        self._later = LaterDelivery(self._lacking(), open_session, session_id)
+        self.notes = [redact_text(note) for note in self._later.run(step)]
+
+    def hurry(self) -> None:
+        """End `deliver_later`, if it has begun. Any thread may call this."""
+        if self._later is not None:
+            self._later.give_up()
+
+    def undelivered(self, path: Path) -> list[str]:
+        """Return how each target can get what it lacks, a line each."""
+        return [
+            f"{each.name} did not get {counted(each.missing, 'frame')}: "
+            f"dgrec publish {shlex.quote(str(path))} {shlex.quote(each.name)} --missing"
+            for each in self._publishers
+            if each.missing > 0
+        ]
+
+    def _lacking(self) -> list[Publisher]:
+        return [each for each in self._publishers if each.reopen and each.missing > 0]

@@ -1,0 +1,52 @@
+"""Sentences on what was published of a recording: how long after its capture, and what was not."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from dgrec.units import counted
+
+if TYPE_CHECKING:
+    from dgrec.session import Session
+
+__all__ = ["PUBLISHED_QUERY", "published"]
+
+PUBLISHED_QUERY = """\
+SELECT session_id, count(published_ms) AS frames, quantile_cont(published_ms, 0.5) AS p50_ms,
+       quantile_cont(published_ms, 0.95) AS p95_ms,
+       quantile_cont(published_ms - latency_ms, 0.5) AS after_result_ms
+FROM frames WHERE published_ms IS NOT NULL GROUP BY session_id"""
+
+
+def published(session: Session, row: Mapping[str, Any] | None) -> Iterator[str]:
+    """Yield what there is to say of a session.
+
+    Args:
+        row: What `PUBLISHED_QUERY` gives of it.
+    """
+    if row is not None:
+        yield (
+            f"Published: {_ms(row['p50_ms'])} from capture until the slowest target had taken a "
+            f"frame (p95 {_ms(row['p95_ms'])}), {_ms(row['after_result_ms'])} of that after its "
+            "result."
+        )
+    for target in session.metadata.get("targets", []):
+        frames, delivered = target.get("frames"), target.get("delivered")
+        if frames is None or delivered is None or delivered >= frames:
+            continue
+        command = (
+            f"dgrec publish {shlex.quote(str(session.path))} "
+            f"{shlex.quote(str(target.get('target')))} --missing"
+        )
+        yield (
+            f"{target.get('target')} did not get {frames - delivered:,} of "
+            f"{counted(frames, 'frame')}: {command} sends them."
+        )
+
+
+def _ms(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.0f} ms" if value >= 100 else f"{value:.3g} ms"
