@@ -26,7 +26,7 @@ from tests.recorder.doubles import PysdkDouble, ScriptedFrames, new_stream
 
 FRAMES = 5
 #: Two rows in a part: three parts a run.
-SIZE = 16_000
+SIZE = 16_400
 
 
 @pytest.fixture(autouse=True)

@@ -47,6 +47,7 @@ class SlowJournal:
         placed: Sequence[PlacedRow],
         events: Sequence[Event] = (),
         signals: Sequence[Signal] = (),
+        deliveries: Sequence[Any] = (),
     ) -> None:
         self.writing.set()
         self.gate.wait(PATIENCE_S)

@@ -496,6 +496,7 @@ WHOLE = [
     "throughput",
     "detections",
     "stage-table",
+    "targets",
     "losses",
     "late",
     "stalls",
