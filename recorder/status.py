@@ -29,6 +29,7 @@ from dgrec.console import Console
 from dgrec.format import Metadata
 from dgrec.paths import VideoKind
 from dgrec.rates import rate_text
+from dgrec.recorder.session_writer import SessionWriter
 from dgrec.recorder.stream import Stream
 from dgrec.recorder.video import VideoRecorder
 from dgrec.units import counted, size_text
@@ -168,7 +169,7 @@ def _values(job: Job) -> dict[str, str]:
         "fps": rate_text(stream.recent_fps()),
         "p50": f"{p50:.0f}",
         "p95": f"{p95:.0f}",
-        "skipped": f"{stream.capture.counts.skipped:,}",
+        "skipped": _skipped(stream),
         "dropped": _dropped(stream),
         "size": size_text(stream.recorder.bytes_written),
         "state": "failed" if job.error else "done" if job.has_ended else "recording",
@@ -180,18 +181,24 @@ def _dropped(stream: Stream) -> str:
     return f"{max(0, stream.dropped - stream.recorder.dropped_at_start):,}"
 
 
+def _skipped(stream: Stream) -> str:
+    """Return how many frames were left out on purpose."""
+    return f"{stream.capture.counts.skipped + stream.recorder.intake.left_out:,}"
+
+
 def _figures(stream: Stream, width: int | None = None) -> str:
     """Return the figures of a recording in one line; of a narrow one, the most important."""
-    progress, capture = stream.recorder.progress, stream.capture
+    progress, moments = stream.recorder.progress, stream.recorder.intake.moment_count
     p50, p95 = progress.latency()
     #: Each with its rank.
     parts = [
+        *([] if moments is None else [(1, counted(moments, "moment"))]),
         (0, counted(progress.frames, "frame")),
         (4, counted(progress.detections, "detection")),
         (1, f"{rate_text(stream.recent_fps())} fps"),
         (5, f"p50 {p50:.0f} ms"),
         (2, f"p95 {p95:.0f} ms"),
-        (7, f"skipped {capture.counts.skipped:,}"),
+        (7, f"skipped {_skipped(stream)}"),
         (3, f"dropped {_dropped(stream)}"),
         (6, size_text(stream.recorder.bytes_written)),
     ]
@@ -220,9 +227,8 @@ def summary(stream: Stream, metadata: Metadata, seconds: float) -> list[str]:
         parts = f"{counted(len(files), 'part')}: {files[0].name}{last}, "
     rate = progress.fps()
     lost = _losses(metadata["totals"])
-    found = f"{counted(progress.frames, 'frame')} with {counted(progress.detections, 'detection')}"
     lines = [
-        f"Recorded {found} in {seconds:.1f} s"
+        f"Recorded {_found(recorder, metadata['totals'])} in {seconds:.1f} s"
         f"{f' ({rate_text(rate)} fps)' if rate is not None else ''}"
         f"{'; ' + ', '.join(lost) if lost else ''}.",
     ]
@@ -258,8 +264,7 @@ def facts(stream: Stream, metadata: Metadata, seconds: float) -> dict[str, Any]:
     return {
         "path": str(recorder.output),
         "source": metadata["source"]["given"],
-        "frames": progress.frames,
-        "detections": progress.detections,
+        **dict(zip(("frames", "detections"), _recorded(recorder, totals), strict=True)),
         "seconds": seconds,
         "fps": progress.fps(),
         "skipped": totals.get("skipped", 0),
@@ -269,6 +274,23 @@ def facts(stream: Stream, metadata: Metadata, seconds: float) -> dict[str, Any]:
         "videos": [str(path) for path in videos],
         "bytes": sum(file.stat().st_size for file in recorder.files),
     }
+
+
+def _found(recorder: SessionWriter, totals: Mapping[str, int]) -> str:
+    """Return how much was recorded, and of how much where only moments of alerts are."""
+    moments = recorder.intake.moment_count
+    frames, detections = _recorded(recorder, totals)
+    found = f"{counted(frames, 'frame')} with {counted(detections, 'detection')}"
+    if moments is None:
+        return found
+    return f"{counted(moments, 'moment')}: {found}, of {counted(recorder.progress.frames, 'frame')}"
+
+
+def _recorded(recorder: SessionWriter, totals: Mapping[str, int]) -> tuple[int, int]:
+    """Return how many frames and detections there are: of moments alone, fewer than came."""
+    if recorder.intake.moment_count is None:
+        return recorder.progress.frames, recorder.progress.detections
+    return totals["frames"], totals["detections"]
 
 
 def _losses(totals: Mapping[str, int]) -> list[str]:

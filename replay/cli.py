@@ -15,8 +15,8 @@ from dgrec.replay.commands.alerts import alerts_command
 from dgrec.replay.commands.analyze import analyze_command
 from dgrec.replay.commands.clip import clip_command
 from dgrec.replay.commands.compare import compare_command
-from dgrec.replay.commands.imports import import_command, merge_command
 from dgrec.replay.commands.export import export_command
+from dgrec.replay.commands.imports import import_command, merge_command
 from dgrec.replay.commands.publish import publish_command
 from dgrec.replay.commands.query import query_command
 from dgrec.replay.commands.replay import replay_command
