@@ -11,7 +11,7 @@ import click
 from dgrec.errors import ConfigError, DgrecError
 from dgrec.options import Command, Completed, NamedPath, Parsed, SessionPath
 from dgrec.replay.options import POSITION, complete_columns, say_damage, video_option
-from dgrec.terminal import echo
+from dgrec.terminal import echo, is_quiet
 
 if TYPE_CHECKING:
     from dgrec.replay.exports import ExportReport, Format
@@ -116,7 +116,6 @@ def _split(text: str) -> Any:
 )
 @video_option
 @click.option("--overwrite", is_flag=True, help="Replace what exists.")
-@click.option("--quiet", "-q", is_flag=True, help="Print problems only.")
 def export_command(
     sessions: tuple[Path, ...],
     output: Path,
@@ -124,7 +123,6 @@ def export_command(
     is_all: bool,
     video: Path | None,
     overwrite: bool,
-    quiet: bool,
     **chosen: Any,
 ) -> None:
     """Write SESSION in the format of another tool; docs/exports.md has a recipe for each.
@@ -143,9 +141,9 @@ def export_command(
     if is_all or len(sessions) > 1:
         if video is not None:
             raise click.UsageError("--video goes with one session")
-        _export_all(sessions, output, target, options, is_all, overwrite, quiet)
+        _export_all(sessions, output, target, options, is_all, overwrite)
     else:
-        _export_one(sessions[0], output, target, options, video, overwrite, quiet)
+        _export_one(sessions[0], output, target, options, video, overwrite)
 
 
 def _export_one(
@@ -155,7 +153,6 @@ def _export_one(
     options: Any,
     video: Path | None,
     overwrite: bool,
-    quiet: bool,
 ) -> None:
     import dgrec
     from dgrec.replay.exports import export_session, export_to_stdout
@@ -167,13 +164,12 @@ def _export_one(
             return
         _say(
             export_session(session, output, target, options, video=video, overwrite=overwrite),
-            quiet,
         )
 
 
-def _say(report: ExportReport, quiet: bool) -> None:
+def _say(report: ExportReport) -> None:
     _say_notes(report)
-    if not quiet:
+    if not is_quiet():
         pictures = f", {report.pictures:,} pictures" if report.pictures else ""
         for path in report.outputs:
             echo(f"{path}")
@@ -194,7 +190,6 @@ def _export_all(
     options: Any,
     is_all: bool,
     overwrite: bool,
-    quiet: bool,
 ) -> None:
     """Export several sessions into a folder."""
     from dgrec.replay.exports import export_session, member_outputs
@@ -208,7 +203,7 @@ def _export_all(
     for session, path in zip(opened, outputs, strict=True):
         say_damage(session)
         try:
-            _say(export_session(session, path, target, options, overwrite=overwrite), quiet)
+            _say(export_session(session, path, target, options, overwrite=overwrite))
         except DgrecError as error:
             if len(opened) == 1:
                 raise

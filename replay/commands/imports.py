@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from dgrec.options import NamedPath, Parsed, SessionPath
+from dgrec.options import Command, NamedPath, Parsed, SessionPath
 from dgrec.replay.options import FiniteRange
 from dgrec.terminal import echo
 from dgrec.units import counted, parse_dimensions
@@ -29,6 +29,7 @@ def _size(text: str) -> tuple[int, int]:
 
 @click.command(
     "import",
+    cls=Command,
     short_help="Make a session of what another program found.",
     epilog="Example: dgrec import labels.json -o truth.parquet --video faces.mp4",
 )
@@ -111,6 +112,7 @@ def import_command(file: Path, output: Path, form: str | None, **options: Any) -
 
 @click.command(
     "merge",
+    cls=Command,
     short_help="Join recordings that came one after the other into one.",
     epilog="Example: dgrec merge monday.parquet tuesday.parquet -o week.parquet",
 )
