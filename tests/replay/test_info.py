@@ -215,13 +215,13 @@ def test_every_command_ends_its_help_with_an_example(dgrec: Run) -> None:
 
 def test_counts_are_those_of_the_rows(dgrec: Run, tmp_path: Path) -> None:
     """Another tool may have left the totals of what it cut down."""
-    totals = {"frames": 99, "detections": 999, "skipped": 7, "dropped": 8, "dropped_camera": 8}
+    totals = {"frames": 99, "detections": 987_654_321, "skipped": 7, "dropped": 8, "dropped_camera": 8}
     path = edited(write_session(tmp_path / "s.parquet", make_rows(20)), {}, totals=totals)
     found = json.loads(dgrec("info", path, "--format", "json").stdout)
     counted = {"frames": 20, "detections": 20, "skipped": 0, "dropped": 0, "dropped_camera": 0}
     assert (found["frames"], found["detections"]) == (20, 20)
     assert {name: found["totals"][name] for name in counted} == counted
-    assert "999" not in dgrec("info", path).stdout
+    assert "987,654,321" not in dgrec("info", path).stdout
 
 
 def test_losses_are_called_what_every_command_calls_them(tmp_path: Path) -> None:
