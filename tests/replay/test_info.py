@@ -215,7 +215,13 @@ def test_every_command_ends_its_help_with_an_example(dgrec: Run) -> None:
 
 def test_counts_are_those_of_the_rows(dgrec: Run, tmp_path: Path) -> None:
     """Another tool may have left the totals of what it cut down."""
-    totals = {"frames": 99, "detections": 987_654_321, "skipped": 7, "dropped": 8, "dropped_camera": 8}
+    totals = {
+        "frames": 99,
+        "detections": 987_654_321,
+        "skipped": 7,
+        "dropped": 8,
+        "dropped_camera": 8,
+    }
     path = edited(write_session(tmp_path / "s.parquet", make_rows(20)), {}, totals=totals)
     found = json.loads(dgrec("info", path, "--format", "json").stdout)
     counted = {"frames": 20, "detections": 20, "skipped": 0, "dropped": 0, "dropped_camera": 0}
