@@ -202,6 +202,7 @@ def _images(block: Block) -> pa.Array:
     return objects(
         {
             "id": texts(rows.column("frame")),
+            "frame": texts(rows.column("source_frame")),
             "width": texts(rows.column("width")),
             "height": texts(rows.column("height")),
             "file_name": texts(pa.array(names, pa.string())),

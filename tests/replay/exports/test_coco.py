@@ -125,3 +125,21 @@ def test_hostile_values_give_valid_json_or_one_line(tmp_path: Path) -> None:
         "object",
     ]
     assert found["annotations"][0]["score"] is None
+
+
+@pytest.mark.slow
+def test_frames_keep_their_numbers_in_the_source(tmp_path: Path) -> None:
+    """A clip, or the moments of alerts, begin anywhere: as ground truth they are still found."""
+    rows = [
+        make_row(number, [make_detection()])._replace(source_frame=165 + number)
+        for number in range(4)
+    ]
+    path = write_session(tmp_path / "s.parquet", rows)
+    labels = tmp_path / "coco.json"
+    with dgrec.open(path) as session:
+        session.export(labels)
+        found = dgrec.accuracy(session, truth=labels)
+    assert (found.frames, found.recall, found.precision, found.ap50) == (4, 1, 1, 1)
+    dgrec.import_(labels, tmp_path / "back.parquet")
+    with dgrec.open(tmp_path / "back.parquet") as back:
+        assert back.frames.column("source_frame").to_pylist() == [165, 166, 167, 168]
