@@ -4,10 +4,10 @@
 
 Each pair are two recordings with the bundled model, and in turns which is first: of a camera of 30
 frames a second (JPEG over HTTP), or of the sample as fast as the model runs (``--source file``),
-where whatever else takes processor time takes it from inference.
-One of the pair publishes to a broker that is not there, to a web server that never answers, and
-to one that does. Prints the rate and ``recorder_ms`` of each, and the ratios of the pairs. Exits with 1 if the
-healthy target did not get every frame.
+where whatever else takes processor time takes it from inference. One of the pair publishes to a
+broker that is not there, to a web server that never answers, and to one that does. Prints the rate
+and ``recorder_ms`` of each, and the ratios of the pairs. Exits with 1 if the healthy target did not
+get every frame.
 """
 
 from __future__ import annotations
