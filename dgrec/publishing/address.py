@@ -39,6 +39,11 @@ _SERVED: Final = ("ws", "sse")
 _NAMES: Final = ("source", "session")
 #: What `redact` leaves of a login and of a query, such as in the command that dgrec proposes.
 _REDACTED: Final = re.compile(r"\*\*\*@|[?&=]\*\*\*")
+#: Patterns, and what a broker ends the connection for (MQTT, section 1.5.4): control characters,
+#: and code points that are none.
+_NOT_IN_TOPICS: Final = re.compile(
+    "[+#\\x00-\\x1f\\x7f-\\x9f\\ud800-\\udfff\\ufdd0-\\ufdef\\ufffe\\uffff]"
+)
 #: Options behind an address, by its scheme.
 _OPTIONS: Final = {
     "mqtt": ("qos", "retain", "client_id"),
@@ -132,7 +137,7 @@ def parse_target(text: str) -> TargetAddress:
     login = Login() if scheme in _SERVED else login_of(host, port)
     return TargetAddress(
         scheme,
-        shown if is_web else _with_options(shown, parts.query),
+        shown,
         path,
         host,
         port,
@@ -150,13 +155,6 @@ def _check_url(text: str) -> None:
         urllib3.util.parse_url(text)
     except urllib3.exceptions.LocationParseError:  # which may have a password in its words
         raise ValueError("a part of it cannot be read") from None
-
-
-def _with_options(shown: str, query: str) -> str:
-    """Return an address with the values of options that are known, none of which is a secret."""
-    if not query or "@" in query:
-        return shown
-    return f"{shown.partition('?')[0]}?{query}"
 
 
 def distinct_names(names: Iterable[str]) -> list[str]:
@@ -192,8 +190,10 @@ def check_discovery(addresses: Sequence[TargetAddress]) -> None:
 def _check_broker(shown: str, topic: str, options: Mapping[str, str]) -> None:
     if not topic:
         raise ConfigError(f"--publish {shown}: names no topic; expected mqtt://HOST/TOPIC")
-    if "+" in topic or "#" in topic or "\0" in topic:
-        raise ConfigError(f"--publish {shown}: a topic to publish to has no + and no #")
+    if _NOT_IN_TOPICS.search(topic):
+        raise ConfigError(
+            f"--publish {shown}: a topic to publish to has no +, no # and no control characters"
+        )
     _check_names(shown, "topic", topic)
     if options.get("qos", "1") not in ("0", "1", "2"):
         raise ConfigError(f"--publish {shown}: qos is 0, 1 or 2")
@@ -210,9 +210,9 @@ def _check_served(shown: str, user: str | None, port: int, path: str) -> None:
 
 
 def _topic(address: TargetAddress, names: Mapping[str, str]) -> str:
-    """Return a topic with its names filled in, which must not become patterns there."""
+    """Return a topic with its names filled in, of which any text of another may be one."""
     return address.path.format(
-        **{name: re.sub(r"[+#\0]", "_", value) for name, value in names.items()}
+        **{name: _NOT_IN_TOPICS.sub("_", value) for name, value in names.items()}
     )
 
 

@@ -154,6 +154,42 @@ def test_a_broker_that_is_killed_and_comes_back(tmp_path: Path, broker: Broker) 
     assert set(range(361, 600)) <= {*numbers}
 
 
+def test_no_message_is_lost_while_a_broker_is_away(tmp_path: Path, broker: Broker) -> None:
+    """With QoS 0, paho keeps none."""
+    session = record(tmp_path / "s.parquet", 300)
+    broker.kill()
+    sent: list[int] = []
+
+    def publish_it() -> None:
+        with dgrec.open(session) as opened:
+            address = parse_target(f"mqtt://127.0.0.1:{broker.port}/found?qos=0")
+            sent.extend(publish(opened, [address], speed=None, on_wait=waiting.append))
+
+    waiting: list[str] = []
+    thread = threading.Thread(target=publish_it)
+    thread.start()
+    try:
+        wait_until(lambda: waiting)
+        broker.start()
+        with Subscriber(broker.port, "found"):
+            thread.join()
+    finally:
+        broker.kill()
+        thread.join()
+    assert sent == [300]
+
+
+def test_names_in_a_topic_may_be_any_text(tmp_path: Path, broker: Broker) -> None:
+    names = {"source": "\x1b\n+#\udcff", "session": "t\u00fcr"}
+    target = open_target(
+        parse_target(f"mqtt://127.0.0.1:{broker.port}/{{source}}{{session}}"), names
+    )
+    with Subscriber(broker.port, "#") as subscriber, target:
+        target.send(Message("k", b"{}"))
+        wait_until(lambda: b"{}" in subscriber.messages)
+    assert "_____t\u00fcr" in subscriber.topics
+
+
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing comes anyway."""
@@ -342,7 +378,8 @@ def test_a_stalled_server_beside_a_healthy_one(tmp_path: Path) -> None:
         ("mqtt:///topic", "names no host"),
         ("mqtt://host:port/topic", "is not an address"),
         ("mqtt://host:99999/topic", "is not an address"),
-        ("mqtt://host/cams/+/found", "has no + and no #"),
+        ("mqtt://host/cams/+/found", "has no +, no # and no control"),
+        ("mqtt://host/cams%0A/found", "has no +, no # and no control"),
         ("mqtt://host/cams/{nobody}", "names in a topic are {source}, {session}"),
         ("mqtt://host/cams/{source.x}", "names in a topic are"),
         ("mqtt://host/cams/{source.__class__}", "names in a topic are"),
