@@ -24,7 +24,7 @@ from dgrec.publishing import (
     open_target,
     rest_of,
 )
-from dgrec.session import Session, rows_of
+from dgrec.session import Session, restarts, rows_of
 
 __all__ = ["publish", "publish_missing"]
 
@@ -151,7 +151,14 @@ def _messages(session: Session, options: PayloadOptions) -> Iterator[tuple[int |
     messages = Messages(options, session.id)
     alerts = deque(each for each in _events(session) if each.get("kind") in ALERT_KINDS)
     last_us: int | None = None
+    runs = deque(restarts(_events(session)))
     for number, frame in _frames(session):
+        while runs and runs[0].source_frame <= frame.source_frame:
+            began_us = runs.popleft().to_us
+            while alerts and (event_us(alerts[0]) or 0) < began_us:
+                event = alerts.popleft()
+                yield event_us(event), messages.alert(event)
+            yield from ((last_us, each) for each in messages.end())
         last_us = frame.completed_us
         # An alert comes before the frame that brings it, as while recording.
         while alerts and last_us is not None and (event_us(alerts[0]) or 0) <= last_us:

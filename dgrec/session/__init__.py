@@ -11,6 +11,7 @@ from dgrec.session.parts import (
     parts_in_set,
     parts_of,
 )
+from dgrec.session.restarts import Restart, restarts
 from dgrec.session.result import OVERLAY_SETTINGS, RecordedResult
 from dgrec.session.session import Session, open_session
 
@@ -19,6 +20,7 @@ __all__ = [
     "Part",
     "RecordedFile",
     "RecordedResult",
+    "Restart",
     "Session",
     "connect",
     "first_frame",
@@ -29,6 +31,7 @@ __all__ = [
     "part_of",
     "parts_in_set",
     "parts_of",
+    "restarts",
     "rows_of",
     "table_card",
     "unreadable",
