@@ -22,11 +22,16 @@ class SourceCounts:
     def dropped(self) -> int:
         return self.dropped_camera + self.dropped_queue
 
-    def totals(self, results: int, dropped_writer: int) -> dict[str, int]:
-        """Return them for the metadata's ``totals``; ``results`` is how many results came."""
+    def totals(self, results: int, left_out: int, dropped_writer: int) -> dict[str, int]:
+        """Return them for the metadata's ``totals``.
+
+        Args:
+            results: How many results came.
+            left_out: Of how many of them the rows were left out on purpose.
+        """
         return {
             "source_frames": max(self.read, results),
-            "skipped": self.skipped,
+            "skipped": self.skipped + left_out,
             "dropped": self.dropped + dropped_writer,
             "dropped_camera": self.dropped_camera,
             "dropped_queue": self.dropped_queue,

@@ -124,9 +124,11 @@ class Splitting:
     every_s: float | None = None
     size: int | None = None
     keep: Retention = field(default_factory=Retention)
+    #: Each moment of an alert is a part.
+    by_alert: bool = False
 
     def __bool__(self) -> bool:
-        return self.every_s is not None or self.size is not None
+        return self.every_s is not None or self.size is not None or self.by_alert
 
 
 #: What `dgrec record --help` says of each of the `RecordingOptions`.
@@ -302,7 +304,7 @@ class RecordingOptions:
     @property
     def splitting(self) -> Splitting:
         keep = Retention(self.keep_last, self.keep_total, self.keep_only, self.keep_sample)
-        return Splitting(self.split_every, self.split_size, keep)
+        return Splitting(self.split_every, self.split_size, keep, self.only_on_alert)
 
     def recorded(self, *, with_video: bool) -> dict[str, Any]:
         """Return the metadata's ``options``. (``loop`` is among the facts of the source.)"""

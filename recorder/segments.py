@@ -121,6 +121,12 @@ class Cutter:
             self._due_ns = completed_ns + self._step_ns
         return self.current
 
+    def cut(self) -> Segment:
+        """Begin the next segment now, whenever its first row comes."""
+        self._begin_next()
+        self._due_ns = 0
+        return self.current
+
     def _is_due(self, completed_ns: int) -> bool:
         if self.current.failed:
             return completed_ns >= self.current.retry_ns
@@ -131,10 +137,13 @@ class Cutter:
         size = self._splitting.size
         return size is not None and self._bytes_of(self.current) > size
 
-    def _cut(self, completed_ns: int) -> None:
+    def _begin_next(self) -> None:
         # A part that could not be begun is tried again under its own number.
         number = self.current.number if self.current.failed else self.current.number + 1
         self.current = Segment(number, self._begin(number))
+
+    def _cut(self, completed_ns: int) -> None:
+        self._begin_next()
         if self._step_ns and completed_ns >= self._due_ns:
             # On a fixed grid, so that the parts of a day do not drift.
             steps = (completed_ns - self._due_ns) // self._step_ns + 1

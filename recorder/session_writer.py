@@ -38,11 +38,18 @@ from dgrec.recorder.outputs import OutputQueue
 from dgrec.recorder.progress import Progress
 from dgrec.recorder.result_kinds import ResultKinds
 from dgrec.recorder.results import added_attributes, snapshot
+from dgrec.recorder.ring_writer import RingWriter, judges_of
 from dgrec.recorder.segments import names_of
 from dgrec.recorder.signals import late_interrupt
 from dgrec.recorder.sources import Frame
 from dgrec.recorder.targets import Targets
-from dgrec.recorder.video import VideoOptions, VideoRecorder, video_options
+from dgrec.recorder.video import (
+    NO_VIDEO,
+    EncodedFormat,
+    VideoOptions,
+    VideoRecorder,
+    video_options,
+)
 from dgrec.recorder.writing import (
     NOTHING_EARLIER,
     Continuation,
@@ -122,6 +129,9 @@ class SessionWriter:
         self._meter = MachineMeter(sources)
         self._machine: Metadata = {}
         video = replace(video_options(options), packets=packets)
+        #: Whether the pixels of frames are encoded.
+        self.encodes = bool(video.kinds) and packets is None
+        judges = judges_of(outputs) if options.only_on_alert else []
         self._check_names(video, overwrite)
         self._metadata = {
             **metadata_module.new(self.output.stem, self._clock.now_ns()),
@@ -129,6 +139,8 @@ class SessionWriter:
             "options": options.recorded(with_video=bool(video.kinds)),
             **metadata_module.given(metadata or {}),
         }
+        if video.size is None:
+            video = replace(video, aspect=pixel_aspect(self._metadata))
         if self._earlier.set_id:  # messages name the whole recording by it
             self._metadata["session_id"] = self._earlier.set_id
         self.targets = Targets([queue.output for queue in outputs])
@@ -138,11 +150,18 @@ class SessionWriter:
         self.video, self._journal = self._begin(video, overwrite, moments)
         self._writer = RowWriter(
             self._journal,
-            policy=options.policy or "block",
+            # The ring waits, not the recording.
+            policy="block" if options.only_on_alert else options.policy or "block",
             min_free=options.min_free,
             reserve=lambda: self.video.needed_bytes,
             alarm=self._raise_alarm,
         )
+        self._ring: RingWriter | None = None
+        if judges:
+            encodes = video if self.encodes else None
+            self._ring = RingWriter(self._writer, self.video, encodes, options, judges, self._clock)
+        #: What takes events and values.
+        self.intake = self._ring or self._writer
         self.targets.record = self._writer.deliver
         for queue in self.outputs:
             queue.output.watch(self)
@@ -160,9 +179,11 @@ class SessionWriter:
     ) -> tuple[VideoRecorder, PartedJournal]:
         names = names_of(self.output, self.options.splitting, self.set_id)
         replaced = replaced_files(self.output) if overwrite else []
-        if video.size is None:
-            video = replace(video, aspect=pixel_aspect(self._metadata))
         old_videos = [file for path in replaced for file in recorded_videos(path)]
+        if self.options.only_on_alert and video.kinds:
+            # What the ring holds is written as it is, and waits for the disk.
+            packets = video.packets or EncodedFormat.of(video)
+            video = replace(video, packets=packets, policy="block")
         recorder = VideoRecorder(video, names, old_videos)
         journal = PartedJournal(
             names,
@@ -197,11 +218,10 @@ class SessionWriter:
         """
         # Before there is a picture of it: it may fail.
         attributes = added_attributes(result, self._journal.losses)
-        segment = self._journal.cutter.segment_of(completed_ns)
-        if self.video.options.packets is not None:
-            place = self.video.keep(segment, frame.packets, frame.packet)
-        else:
-            place = self.video.add(segment, frame.image, result, frame.captured_ns)
+        segment, place = None, NO_VIDEO
+        if self._ring is None:
+            segment = self._journal.cutter.segment_of(completed_ns)
+            place = self.video.take(segment, frame, result)
         kind = self._kinds.of(result)
         conversion = result_values.sampled_conversion(result) if kind.is_class_map else None
         media_time_s = self._continuation.media_time_s(frame.media_time_s, frame.captured_ns)
@@ -233,7 +253,10 @@ class SessionWriter:
         )
         if not self.progress.frames and (gap := self._earlier.gap(row)):
             self._keep(gap)
-        self._writer.put(row, segment)
+        if segment is not None:
+            self._writer.put(row, segment)
+        elif self._ring is not None:
+            self._ring.put(row, frame)
         count = len(row.results) if isinstance(row.results, list) else 0
         self.progress.add(row.captured_ns, completed_ns, count, has_latency=row.is_capture_known)
         for queue in self.outputs:
@@ -299,7 +322,7 @@ class SessionWriter:
         """Record a value over time. Any thread may call this."""
         if self._is_closed or self._alarm_reason or self._process != os.getpid():
             self._check_open()
-        self._writer.log(signal)
+        self.intake.log(signal)
 
     def lose_signals(self, count: int) -> None:
         """Count values that were logged, and not kept until there was a session."""
@@ -383,7 +406,7 @@ class SessionWriter:
     @property
     def dropped(self) -> int:
         """Rows that were dropped because the disk was too slow."""
-        return self._writer.dropped
+        return self.intake.dropped
 
     @property
     def dropped_at_start(self) -> int:
@@ -404,6 +427,7 @@ class SessionWriter:
         kept = [f"Parts removed, as asked for: {removed:,}."] if removed else []
         return [
             *self.video.failures,
+            *self.intake.notes,
             *kept,
             *self._journal.notes,
             *self.targets.undelivered(self.output),
@@ -428,7 +452,7 @@ class SessionWriter:
         self.alarm(reason)
 
     def _keep(self, event: Event) -> None:
-        self._writer.note(event)
+        self.intake.note(event)
         for queue in self.outputs:
             queue.put_event(event)
 
@@ -438,7 +462,7 @@ class SessionWriter:
                 if queue.output.adds_events:
                     queue.close()
             try:
-                self._writer.close()
+                self.intake.close()
             finally:
                 self.video.close()
             for queue in self.outputs:  # what they missed goes into the metadata
@@ -474,7 +498,7 @@ class SessionWriter:
         totals = {
             "frames": journal.frames,
             "detections": journal.detections,
-            **ending.counts.totals(self.progress.frames, self.dropped),
+            **ending.counts.totals(self.progress.frames, self.intake.left_out, self.dropped),
             "flushes": journal.flushes,
             "clock_drift_ms": round(self._clock.drift_ns() / 1e6, 3),
         }

@@ -28,6 +28,7 @@ from dgrec.console import Console
 from dgrec.format import Metadata
 from dgrec.paths import VideoKind
 from dgrec.rates import rate_text
+from dgrec.recorder.session_writer import SessionWriter
 from dgrec.recorder.stream import Stream
 from dgrec.recorder.video import VideoRecorder
 from dgrec.units import counted, size_text
@@ -144,7 +145,7 @@ def _table(jobs: Sequence[Job]) -> Table:
             rate_text(stream.recent_fps()),
             f"{p50:.0f}",
             f"{p95:.0f}",
-            f"{stream.capture.counts.skipped:,}",
+            _skipped(stream),
             _dropped(stream),
             size_text(stream.recorder.bytes_written),
             "failed" if job.error else "done" if job.has_ended else "recording",
@@ -157,16 +158,22 @@ def _dropped(stream: Stream) -> str:
     return f"{max(0, stream.dropped - stream.recorder.dropped_at_start):,}"
 
 
+def _skipped(stream: Stream) -> str:
+    """Return how many frames were left out on purpose."""
+    return f"{stream.capture.counts.skipped + stream.recorder.intake.left_out:,}"
+
+
 def _figures(stream: Stream) -> str:
-    progress, capture = stream.recorder.progress, stream.capture
+    progress, moments = stream.recorder.progress, stream.recorder.intake.moment_count
     p50, p95 = progress.latency()
     parts = [
+        *([] if moments is None else [counted(moments, "moment")]),
         counted(progress.frames, "frame"),
         counted(progress.detections, "detection"),
         f"{rate_text(stream.recent_fps())} fps",
         f"p50 {p50:.0f} ms",
         f"p95 {p95:.0f} ms",
-        f"skipped {capture.counts.skipped:,}",
+        f"skipped {_skipped(stream)}",
         f"dropped {_dropped(stream)}",
         size_text(stream.recorder.bytes_written),
     ]
@@ -191,9 +198,8 @@ def summary(stream: Stream, metadata: Metadata, seconds: float) -> list[str]:
         parts = f"{counted(len(files), 'part')}: {files[0].name}{last}, "
     rate = progress.fps()
     lost = _losses(metadata["totals"])
-    found = f"{counted(progress.frames, 'frame')} with {counted(progress.detections, 'detection')}"
     lines = [
-        f"Recorded {found} in {seconds:.1f} s"
+        f"Recorded {_found(recorder, metadata['totals'])} in {seconds:.1f} s"
         f"{f' ({rate_text(rate)} fps)' if rate is not None else ''}"
         f"{'; ' + ', '.join(lost) if lost else ''}.",
     ]
@@ -219,6 +225,18 @@ def summary(stream: Stream, metadata: Metadata, seconds: float) -> list[str]:
         f"Replay it with: dgrec replay {shlex.quote(path)}",
     ]
     return lines
+
+
+def _found(recorder: SessionWriter, totals: Mapping[str, int]) -> str:
+    """Return how much was recorded, and of how much where only moments of alerts are."""
+    progress, moments = recorder.progress, recorder.intake.moment_count
+    frames, detections = progress.frames, progress.detections
+    if moments is not None:
+        frames, detections = totals["frames"], totals["detections"]
+    found = f"{counted(frames, 'frame')} with {counted(detections, 'detection')}"
+    if moments is None:
+        return found
+    return f"{counted(moments, 'moment')}: {found}, of {counted(progress.frames, 'frame')}"
 
 
 def _losses(totals: Mapping[str, int]) -> list[str]:

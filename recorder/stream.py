@@ -277,8 +277,7 @@ class Stream:
     def _taken(self, result: Any) -> tuple[Frame, int]:
         completed_ns = self._last_completed_ns = self._clock.now_ns()
         frame = self.capture.take(getattr(result, "image", None))
-        video = self.recorder.video.options
-        if self._is_shared and video.kinds and video.packets is None:
+        if self._is_shared and self.recorder.encodes:
             frame.image = own_pixels(frame.image)  # the program may draw on it
         self._take_events()
         return frame, completed_ns

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from dgrec.errors import VideoError
 from dgrec.video.access_points import is_random_access_point, nal_length_size
@@ -46,6 +46,8 @@ class PacketFormat:
     reordered: int
     #: A file with the stream's parameters: the source may be closed when they are needed.
     _template: bytes = field(repr=False)
+    #: Whether the source sent the packets; otherwise the recorder encoded them.
+    is_of_source: ClassVar[bool] = True
 
     @property
     def name(self) -> str:

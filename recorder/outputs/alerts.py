@@ -70,8 +70,9 @@ class Alerts(Output):
     """Follows rules over a recording.
 
     Args:
-        note: Puts an event into the session; called in this output's threads.
-        clock: The recording's.
+        note: Puts an event into the session; called in this output's threads. None: into the one
+            that is watched.
+        clock: The recording's; None: one that is set when the recording begins.
         say: Reports a line.
         command: A program and its arguments, started for each alert that fires, with the alert in
             its environment (``DGREC_ALERT``, ``DGREC_ALERT_RULE``, ``DGREC_ALERT_AT``); never
@@ -88,9 +89,9 @@ class Alerts(Output):
     def __init__(
         self,
         rules: Sequence[Rule],
-        note: Callable[[Event], None],
-        clock: Clock,
-        say: Callable[[str], None],
+        note: Callable[[Event], None] | None = None,
+        clock: Clock | None = None,
+        say: Callable[[str], None] = lambda line: None,
         command: Sequence[str] = (),
         feed: AlertFeed | None = None,
         listeners: Sequence[AlertListener] = (),
@@ -109,6 +110,8 @@ class Alerts(Output):
 
     def watch(self, writer: SessionWriter) -> None:
         self._writer = writer
+        self._note = self._note or writer.note
+        self._clock = self._clock or Clock()
 
     def start(self, metadata: Any) -> None:
         if any(rule.missing_s for rule in self._rules.values()):
@@ -152,6 +155,8 @@ class Alerts(Output):
 
     def _look(self) -> None:
         """Take notice of the time without frames."""
+        if self._clock is None:
+            return
         now_us = self._clock.now_ns() // 1000
         queues = [] if self._writer is None else self._writer.outputs
         if not any(queue.depth for queue in queues if queue.output is self):
@@ -194,7 +199,8 @@ class Alerts(Output):
 
     def _report(self, event: Event) -> None:
         self._feed.add(event)
-        self._note(event)
+        if self._note is not None:
+            self._note(event)
 
     def _run(self, alert: Alert, rule: Rule) -> None:
         if not self._command:

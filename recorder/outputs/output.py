@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from dgrec.errors import ConfigError, DgrecError
@@ -113,6 +115,9 @@ class OutputQueue:
         self._is_left_behind = False
         self._has_ended = threading.Event()
         self._metadata: Metadata = {}
+        self._finished = 0
+        #: Called in the output's thread whenever `taken` has grown.
+        self.on_taken: Callable[[], None] = lambda: None
 
     # --- for the recorder; none of it raises ---
 
@@ -169,6 +174,13 @@ class OutputQueue:
                 self._fail(f"{self.output.name}: left behind: it took nothing for {patience_s:g} s")
 
     @property
+    def taken(self) -> int:
+        """With how many of the first frames the output has done; all once it has ended."""
+        if self.failure is not None or self._has_ended.is_set():
+            return sys.maxsize
+        return self._finished + self.left_out
+
+    @property
     def depth(self) -> int:
         """How many frames wait."""
         return self._frames
@@ -191,6 +203,8 @@ class OutputQueue:
             while (item := self._next()) is not None:
                 if isinstance(item, _Frame):
                     self.output.frame(*item)
+                    self._finished += 1
+                    self.on_taken()
                 else:
                     self.output.event(item)
                 self._moved_s = time.monotonic()
@@ -207,6 +221,7 @@ class OutputQueue:
             self._fail(f"{self.output.name}: {error}")
         finally:
             self._has_ended.set()
+            self.on_taken()
 
     # --- inside ---
 
@@ -238,3 +253,4 @@ class OutputQueue:
             self._waiting.clear()
             self._frames = 0
             self._changed.notify_all()
+        self.on_taken()

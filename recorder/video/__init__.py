@@ -1,14 +1,22 @@
 """Recorded video, encoded beside the inference loop: one file for each kind and part."""
 
 from dgrec.recorder.video.codecs import check_codec, find_codec
-from dgrec.recorder.video.encoder import VideoRecorder
+from dgrec.recorder.video.encoder import NO_VIDEO, VideoPlace, VideoRecorder, VideoState
+from dgrec.recorder.video.kept import Group
+from dgrec.recorder.video.packet_encoder import EncodedFormat, EncodedPackets
 from dgrec.recorder.video.recovery import recover_videos
 from dgrec.recorder.video.segment import SegmentVideos, VideoOptions, video_options
 
 __all__ = [
+    "NO_VIDEO",
+    "EncodedFormat",
+    "EncodedPackets",
+    "Group",
     "SegmentVideos",
     "VideoOptions",
+    "VideoPlace",
     "VideoRecorder",
+    "VideoState",
     "check_codec",
     "find_codec",
     "recover_videos",

@@ -18,7 +18,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from dgrec.format import Row
 from dgrec.overlay import image_overlay
@@ -29,7 +29,10 @@ from dgrec.recorder.video.segment import SegmentVideos, VideoOptions
 from dgrec.units import counted
 from dgrec.video import KeptPacket
 
-__all__ = ["VideoRecorder", "VideoState"]
+if TYPE_CHECKING:
+    from dgrec.recorder.sources import Frame
+
+__all__ = ["NO_VIDEO", "VideoPlace", "VideoRecorder", "VideoState"]
 
 #: Why a row of a recording with video has no `video_frame`: see docs/format.md.
 VideoState = Literal["encoder_busy", "encoder_failed", "part_not_begun", "no_key_frame", "damaged"]
@@ -42,7 +45,7 @@ class VideoPlace(NamedTuple):
     state: VideoState | None
 
 
-_NO_VIDEO = VideoPlace(None, None)
+NO_VIDEO = VideoPlace(None, None)
 
 #: The most that may wait for the encoder: two seconds at 30 frames per second.
 _QUEUE_FRAMES = 60
@@ -109,15 +112,20 @@ class VideoRecorder:
         self.all.append(videos)
         return videos
 
+    def take(self, segment: Segment, frame: Frame, result: Any) -> VideoPlace:
+        """Take a frame, its packets or its pixels, or leave it out; return which."""
+        if self.options.packets is not None:
+            return self.keep(segment, frame.packets, frame.packet)
+        return self.add(segment, frame.image, result, frame.captured_ns)
+
     def add(self, segment: Segment, image: Any, result: Any, captured_ns: int) -> VideoPlace:
         """Take a frame or leave it out; return which.
 
         From now on ``image``, the source's own pixels, is read-only.
         """
         if not self.options.kinds:
-            return _NO_VIDEO
-        if segment is not self._segment:
-            self._change(segment)
+            return NO_VIDEO
+        self.change(segment)
         state = self._state_of(segment, int(image.nbytes))
         if state is not None:
             with self._changed:
@@ -133,14 +141,21 @@ class VideoRecorder:
         return VideoPlace(frame, None)
 
     def keep(
-        self, segment: Segment, packets: Sequence[KeptPacket], own: KeptPacket | None
+        self,
+        segment: Segment,
+        packets: Sequence[KeptPacket],
+        own: KeptPacket | None,
+        state: VideoState | None = None,
     ) -> VideoPlace:
-        """Take the packets that came with a frame, which is in ``own``, or leave them out."""
-        if segment is not self._segment:
-            self._change(segment)
-        if own is not None:
-            self._group.add(packets, own)
-        state = self._state_of(segment, sum(packet.size for packet in packets))
+        """Take the packets that came with a frame, which is in ``own``, or leave them out.
+
+        Args:
+            state: Why the frame has no packet, if that is known.
+        """
+        self.change(segment)
+        self.pass_over(packets, own)
+        size = sum(packet.size for packet in packets)
+        state = state or self._state_of(segment, size)
         place = KeptPlace(None, "no_key_frame", [])
         if state is None and own is not None:
             place = segment.videos.keep(packets, own, self._group)
@@ -154,8 +169,20 @@ class VideoRecorder:
             self._put(_Task(segment.videos, packets=place.packets))
         return VideoPlace(place.number, state)
 
-    def _change(self, segment: Segment) -> None:
+    def pass_over(self, packets: Sequence[KeptPacket], own: KeptPacket | None) -> None:
+        """Take notice of packets that the next segment may have to begin with."""
+        if own is not None:
+            self._group.add(packets, own)
+
+    @property
+    def group_bytes(self) -> int:
+        """The size of the packets that the next segment may have to begin with."""
+        return self._group.size
+
+    def change(self, segment: Segment) -> None:
         """End the videos of the previous segment; discard those of parts that were not begun."""
+        if segment is self._segment:
+            return
         if self._segment is not None:
             self._end(self._segment.videos)
         for earlier in self._segments:
@@ -223,6 +250,8 @@ class VideoRecorder:
                 self._discard(segment.videos)
         for videos in self.all:
             self._end(videos)
+        if self._segment is not None:
+            self._end(self._segment.videos)
         with self._changed:
             self._is_closing = True
             self._changed.notify_all()

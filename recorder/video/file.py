@@ -10,21 +10,19 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from dgrec.errors import OutputError, VideoError
 from dgrec.files import output_error, write_error
 from dgrec.paths import VideoKind
-from dgrec.recorder.video.codecs import Codec, open_stream
+from dgrec.recorder.video.codecs import Codec
 from dgrec.recorder.video.fragments import fragment_of
 from dgrec.recorder.video.kept import TimedPacket
 from dgrec.recorder.video.mp4 import drop_torn_end, frame_stamps
+from dgrec.recorder.video.picture_encoder import PictureEncoder
 from dgrec.video import Image, PacketFormat, copy_of, import_av, repeats
 
 __all__ = ["EncodedVideo", "KeptVideo", "VideoFile"]
 
 _MICROSECOND = Fraction(1, 1_000_000)
-_KEY_FRAME_EVERY_US = 1_000_000
 #: The duration of a fragment. A killed recorder loses the one that is not complete.
 _FRAGMENT_US = 500_000
 #: After so long without a picture, an incomplete fragment is written ahead (`write_ahead`). Above
@@ -193,7 +191,7 @@ class KeptVideo(VideoFile):
     _failing = "keeping the source's packets"
 
     def __init__(self, path: Path, known: PacketFormat) -> None:
-        super().__init__(path, "raw", known.name, known.size)
+        super().__init__(path, "raw", known.name, known.size if any(known.size) else None)
         self.format = known
 
     def write(self, packets: Sequence[TimedPacket]) -> None:
@@ -225,13 +223,7 @@ class KeptVideo(VideoFile):
 
 
 class EncodedVideo(VideoFile):
-    """Encodes pictures.
-
-    The file is made with the first picture, whose size (made even, unless nothing may be lost) is
-    that of the video if no ``size`` is given. Pictures of another size are fitted into it: raw ones
-    are stretched, so that overlays can be drawn once they are stretched back; annotated ones keep
-    their shape.
-    """
+    """Encodes pictures (`PictureEncoder`). The file is made with the first of them."""
 
     def __init__(
         self,
@@ -243,13 +235,8 @@ class EncodedVideo(VideoFile):
         aspect: Fraction | None = None,
     ) -> None:
         super().__init__(path, kind, codec.name, size)
-        self._encoder = codec
         self._failing = f"the {codec.name} encoder"
-        self._quality = quality
-        self._aspect = aspect
-        self._key_us = self._last_us = -_KEY_FRAME_EVERY_US
-        self._reformatter: Any = None
-        self._last_picture: Any = None
+        self._encoder = PictureEncoder(kind, codec, quality, size, aspect)
 
     def write(self, image: Image, pts_us: int) -> None:
         """Append a picture that is shown ``pts_us`` microseconds after the first one.
@@ -260,72 +247,29 @@ class EncodedVideo(VideoFile):
             OutputError: The file exists already, or cannot be written.
             VideoError: The encoder failed.
         """
+        encoder = self._encoder
         with self._errors():
             if self._container is None:
-                self._begin(image)
-            for time_us in repeats(self._last_us, pts_us) if self.frames else ():
-                self._append(self._last_picture, time_us, is_key=False)
-            picture = self._picture(image)
-            # A key frame at least once a second: the next picture would be too late for that.
-            step = pts_us - self._last_us if self.frames else 0
-            is_key = pts_us + step - self._key_us > _KEY_FRAME_EVERY_US
-            if is_key:
-                self._key_us = pts_us
-            self._append(picture, pts_us, is_key=is_key)
-            self._last_picture = picture
+                self._open()
+                self._stream = encoder.open(self._container, image)
+                self.size = encoder.size
+            for time_us in repeats(encoder.last_us, pts_us) if self.frames else ():
+                self._append(encoder.repeat(time_us))
+            self._append(encoder.encode(image, pts_us))
 
     # --- inside ---
 
-    def _begin(self, image: Image) -> None:
-        if self.size is None:
-            height, width = image.shape[:2]
-            self.size = width, height
-            if not self._encoder.is_lossless:
-                self.size = width + width % 2, height + height % 2
-        self._open()
-        self._stream = open_stream(self._container, self._encoder, self._quality, self.size)
-        if self._aspect is not None:
-            self._stream.codec_context.sample_aspect_ratio = self._aspect
-        self._reformatter = import_av().video.reformatter.VideoReformatter()
-
-    def _picture(self, image: Image) -> Any:
-        assert self.size is not None
-        if self.kind == "annotated":
-            image = _fitted(image, self.size)
-        # No copy, since the pixels are converted to YUV at once.
-        given = import_av().VideoFrame.from_numpy_buffer(
-            np.ascontiguousarray(image), format="bgr24"
-        )
-        width, height = self.size
-        if self._encoder.is_lossless and (given.width, given.height) == self.size:
-            return self._reformatter.reformat(given, format=self._encoder.pix_fmt)
-        return self._reformatter.reformat(
-            given,
-            width,
-            height,
-            self._encoder.pix_fmt,
-            dst_colorspace="ITU709",
-            dst_color_range="MPEG",
-            interpolation="AREA" if (given.width, given.height) != self.size else None,
-        )
-
-    def _append(self, picture: Any, pts_us: int, *, is_key: bool) -> None:
-        kinds = import_av().video.frame.PictureType
-        picture.pts, picture.time_base = pts_us, _MICROSECOND
-        picture.pict_type = kinds.I if is_key else kinds.NONE
-        self._encode(picture)
-        self._last_us = pts_us
+    def _append(self, packets: Sequence[Any]) -> None:
+        for packet in packets:
+            self._mux(packet)
         self.frames += 1
 
-    def _encode(self, frame: Any) -> None:
-        for packet in self._stream.encode(frame):
+    def _finish(self) -> None:
+        for packet in self._encoder.finish():
             self._mux(packet)
 
-    def _finish(self) -> None:
-        self._encode(None)
-
     def _release(self) -> None:
-        self._reformatter = self._last_picture = None
+        self._encoder.release()
         super()._release()
 
 
@@ -391,19 +335,3 @@ class _CountedFile:
             fd, self._fd = self._fd, -1
             with contextlib.suppress(OSError):  # its data were written, or have failed
                 os.close(fd)
-
-
-def _fitted(image: Image, size: tuple[int, int]) -> Image:
-    """Return a picture in ``size``: scaled, with black beside it, and its shape kept."""
-    width, height = size
-    if image.shape[:2] == (height, width):
-        return image
-    import cv2
-
-    scale = min(width / image.shape[1], height / image.shape[0])
-    if scale < 1 or (scale > 1 and min(width - image.shape[1], height - image.shape[0]) > 1):
-        shown = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
-        image = cv2.resize(image, shown, interpolation=cv2.INTER_AREA)
-    below, right = height - image.shape[0], width - image.shape[1]
-    fitted: Image = cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_CONSTANT)
-    return fitted

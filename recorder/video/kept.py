@@ -59,26 +59,37 @@ class Group:
         self._packets: list[KeptPacket] = []
         #: Those of them at which decoding can begin.
         self._points: list[KeptPacket] = []
-        self._size = 0
+        #: The one that the last group began with.
+        self._begun: KeptPacket | None = None
+        #: Bytes of the packets.
+        self.size = 0
 
-    def add(self, packets: Sequence[KeptPacket], own: KeptPacket) -> None:
-        """Add the packets that came with a picture, which is in ``own``."""
+    def add(self, packets: Sequence[KeptPacket], own: KeptPacket) -> bool:
+        """Add the packets that came with a picture, which is in ``own``.
+
+        Returns:
+            Whether a new group begins with it: no file that begins with it needs earlier packets.
+        """
+        begins = False
         for packet in packets:
             if self._packets and not _follows(self._packets[-1], packet):
                 self._clear()
             self._packets.append(packet)
-            self._size += packet.size
+            self.size += packet.size
             if packet.starts:
                 self._points.append(packet)
         for count, point in reversed(list(enumerate(self._points))):
             if _can_begin(point, own):
                 at = self._packets.index(point)
-                self._size -= sum(packet.size for packet in self._packets[:at])
+                self.size -= sum(packet.size for packet in self._packets[:at])
                 del self._packets[:at]
                 del self._points[:count]
+                begins = self._begun is not point
+                self._begun = point
                 break
-        if self._size > _MOST_GROUP_BYTES:
+        if self.size > _MOST_GROUP_BYTES:
             self._clear()
+        return begins
 
     def start_of(self, own: KeptPacket) -> list[KeptPacket]:
         """Return the packets that a file with a picture begins with; none if it cannot begin."""
@@ -86,7 +97,7 @@ class Group:
         return list(packets) if packets and _can_begin(packets[0], own) else []
 
     def _clear(self) -> None:
-        self._packets, self._points, self._size = [], [], 0
+        self._packets, self._points, self.size = [], [], 0
 
 
 def _can_begin(packet: KeptPacket, own: KeptPacket) -> bool:
@@ -172,7 +183,9 @@ class KeptOrder:
     def finish(self) -> list[TimedPacket]:
         """Return the packets that are left: they belong to pictures that had not come out."""
         self._time_rest(_STEP_US)
-        return self._release()
+        released = self._release()
+        self._point = self._last = None  # a recording may have thousands of parts
+        return released
 
     def _continues(self, last: KeptPacket, packets: Sequence[KeptPacket]) -> bool:
         for packet in packets:

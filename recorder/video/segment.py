@@ -41,8 +41,8 @@ class VideoOptions:
         size: Width and height of the videos; None: those of the first frame, made even.
         aspect: Width / height of a pixel, for players; None: 1.
         policy: Whether the loop waits for the encoder, or leaves frames out of the video.
-        packets: The source's packets are kept as raw video, and have this format; None: pictures
-            are encoded.
+        packets: The raw video is made of packets of this format: those of the source, or of a
+            `PacketEncoder`; None: pictures are encoded.
     """
 
     kinds: tuple[VideoKind, ...] = ()
@@ -178,6 +178,9 @@ class SegmentVideos:
         assert self._order is not None
         self.frames, self.first_us = self._order.count, self._order.first_us or 0
 
+    def _keeps_source(self, file: VideoFile) -> bool:
+        return self._kept is not None and file is self._kept and self._kept.format.is_of_source
+
     @property
     def has_failed(self) -> bool:
         """Whether none of the videos can go on."""
@@ -197,7 +200,7 @@ class SegmentVideos:
         for file in self.files:
             entry: Entry = {"file": file.path.name, "kind": file.kind, "codec": file.codec}
             width, height = file.size or (size if file.kind == "raw" else (0, 0))
-            if file is self._kept:
+            if self._keeps_source(file):
                 entry |= {"packets": "kept", "width": width, "height": height}
             elif width and height and self._is_lossless:
                 entry |= {"width": width, "height": height}
@@ -267,7 +270,7 @@ class SegmentVideos:
             "file": self._names[file].name,
             "kind": file.kind,
             "codec": file.codec,
-            **({"packets": "kept"} if file is self._kept else {}),
+            **({"packets": "kept"} if self._keeps_source(file) else {}),
             "width": width,
             "height": height,
             "frames": file.frames,

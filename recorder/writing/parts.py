@@ -215,7 +215,8 @@ class PartedJournal:
         ]
         for index, (segment, rows) in enumerate(groups):
             if segment is not self._segment and not segment.failed:
-                self._rotate(rows[0], segment)
+                first = rows[0]
+                self._rotate(first.captured_ns, (first.width, first.height), segment)
                 deliveries = self._given_to_ending(deliveries)
             if segment.failed:
                 rows = self._video.without_part(rows)
@@ -223,6 +224,20 @@ class PartedJournal:
             self._write(rows, _with_deliveries(note, here))
             segment.written += len(rows)
             note = {}
+
+    def cut(self, segment: Segment) -> None:
+        """Have the current part sealed, and begin the next one before it has rows."""
+        self._rotate(self._clock.now_ns(), (0, 0), segment)
+        self.end_due_parts()
+
+    @property
+    def has_ending_parts(self) -> bool:
+        """Whether parts without further rows wait for what targets take of them."""
+        return bool(self._ending)
+
+    def end_due_parts(self) -> None:
+        """End the parts that have waited long enough, if nothing is written meanwhile."""
+        self._given_to_ending(())
 
     def end(self, closing: Metadata) -> None:
         """Write the end of the last part. ``closing`` describes the whole recording."""
@@ -353,18 +368,23 @@ class PartedJournal:
             return waiting + segment.videos.bytes_written
         return current.bytes_written + max(waiting, self._last_write) + segment.videos.bytes_written
 
-    def _rotate(self, row: Row, segment: Segment) -> None:
-        """Begin the next part with ``row``, and hand the finished one to the sealer."""
+    def _rotate(self, started_ns: int, size: tuple[int, int], segment: Segment) -> None:
+        """Begin the next part, and hand the finished one to the sealer.
+
+        Args:
+            started_ns: When its first row was captured, if there is one by now.
+            size: That of its frames, or 0, 0.
+        """
         finished, videos = self._current, self._segment.videos
         try:
             if segment.number != self.number + 1:
                 # The part before could not be begun, or the writer dropped all of its rows.
                 raise OutputError(f"part {self.number + 1} is not there yet")
-            following = self._begin(utc_text(row.captured_ns), segment, (row.width, row.height))
+            following = self._begin(utc_text(started_ns), segment, size)
         except DgrecError as error:
             # A part that is too long is better than a recording that ends.
             self._begin_problem = f"part {self.number + 1} could not be begun: {error}"
-            segment.retry_ns = row.completed_ns + _RETRY_NS
+            segment.retry_ns = started_ns + _RETRY_NS
             segment.number = self.number + 1  # to be tried next
             segment.failed = True
             return

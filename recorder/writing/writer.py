@@ -30,6 +30,8 @@ __all__ = ["FLUSH_BYTES", "FLUSH_SECONDS", "RowWriter"]
 FLUSH_SECONDS = 0.5
 FLUSH_BYTES = 1 << 20
 _MOST_SIGNALS = 1_000_000
+#: How often parts are looked at that have ended, while nothing is written.
+_LOOK_SECONDS = 0.5
 #: On a disk that hangs, later ones are forgotten: those messages are sent again, if asked for.
 _MOST_DELIVERIES = 1_000_000
 #: How long a result may be held before it is a row (`dgrec.recorder.held`), and a little more.
@@ -65,8 +67,12 @@ class RowWriter:
         self.is_disk_low = False
         self._min_free = min_free
         self._reserve = reserve
-        self._alarm = alarm
+        self.alarm = alarm
         self.dropped = 0
+        #: Only where moments of alerts are kept: see `RingWriter`.
+        self.left_out = 0
+        self.moment_count: int | None = None
+        self.notes: list[str] = []
         self._policy = policy
         self._capacity = capacity
         self._per_frame = journal.durability == "frame"
@@ -79,6 +85,8 @@ class RowWriter:
         self._deliveries: deque[Delivery] = deque()
         self._changed = threading.Condition()
         self._closing = False
+        #: The segment that begins before it has rows.
+        self._cut_to: Segment | None = None
         self._error: DgrecError | None = None
         #: Segment of the row that was taken last.
         self._last_segment: Segment | None = None
@@ -151,6 +159,19 @@ class RowWriter:
         if self._error is not None:
             raise self._error
 
+    def cut(self, segment: Segment) -> None:
+        """Write the waiting rows and begin a segment, whose rows come later; wait for that.
+
+        Only for the thread that calls `put`.
+        """
+        with self._changed:
+            self._cut_to = segment
+            self._changed.notify_all()
+            while self._cut_to is not None and self._error is None:
+                self._changed.wait()
+            if self._error is not None:
+                raise self._error
+
     def end(self, closing: Metadata) -> None:
         """Write the journal's end, after `close`."""
         self.write_deliveries()
@@ -194,6 +215,10 @@ class RowWriter:
                     rows, signals = _placed(rows, signals)
                     self.journal.write(rows, events, signals, deliveries)
                     self._look_at_disk()
+                elif self.journal.has_ending_parts:
+                    self.journal.end_due_parts()
+                if self._cut_to is not None and not self._rows:
+                    self._cut(self._cut_to)
                 if last:
                     return
         except DgrecError as error:
@@ -203,7 +228,14 @@ class RowWriter:
         with self._changed:
             self._error = failure
             self._changed.notify_all()
-        self._alarm("failed")
+        self.alarm("failed")
+
+    def _cut(self, segment: Segment) -> None:
+        self.journal.cut(segment)
+        with self._changed:
+            self._cut_to = None
+            self._last_segment = segment
+            self._changed.notify_all()
 
     def _look_at_disk(self) -> None:
         if self._min_free is None or self.is_disk_low:
@@ -213,7 +245,11 @@ class RowWriter:
         with contextlib.suppress(OSError):  # if the disk is gone, the next write fails
             self.is_disk_low = shutil.disk_usage(self.journal.path.parent).free < needed
         if self.is_disk_low:
-            self._alarm("disk_full")
+            self.alarm("disk_full")
+
+    @property
+    def _hurries(self) -> bool:
+        return self._closing or self._cut_to is not None
 
     def _is_half_full(self) -> bool:
         return len(self._rows) * 2 >= self._capacity
@@ -248,12 +284,14 @@ class RowWriter:
         with self._changed:
             self._idle = True
             while not (self._rows or self._events or self._signals or self._deliveries):
-                if self._closing:
+                if self._hurries:
                     break
-                self._changed.wait()
+                ending = self.journal.has_ending_parts
+                if not self._changed.wait(_LOOK_SECONDS if ending else None) and ending:
+                    break
             self._idle = False
             due = time.monotonic() + (0 if self._per_frame else FLUSH_SECONDS)
-            while not self._closing and self._waiting_bytes < FLUSH_BYTES:
+            while not self._hurries and self._waiting_bytes < FLUSH_BYTES:
                 left = due - time.monotonic()
                 if left <= 0 or self._is_half_full():
                     break

@@ -27,6 +27,8 @@ NEVER_S = 10 * PATIENCE_S
 class SlowJournal:
     """Takes the place of a `PartedJournal`; each write waits for the gate."""
 
+    has_ending_parts = False
+
     def __init__(self, durability: str = "flush") -> None:
         self.path = Path("slow.arrows")
         self.durability = durability
