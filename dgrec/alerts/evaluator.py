@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import bisect
 import math
-import numbers
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from dgrec.alerts.detections import known_number
 from dgrec.alerts.events import EventCondition, EventRule
 from dgrec.alerts.rule import ROW_VALUES, WINDOW_S, Rule, Value, Values, window_values
 from dgrec.errors import DgrecError
@@ -189,11 +189,7 @@ def _known(number: float | None) -> float | None:
 def _scores(results: Any, label: str | None) -> Iterator[float | None]:
     for item in results if isinstance(results, list) else ():
         if isinstance(item, Mapping) and (label is None or item.get("label") == label):
-            score = item.get("score")
-            if isinstance(score, numbers.Real) and not isinstance(score, bool):
-                yield _known(float(score))
-            else:
-                yield None
+            yield known_number(item.get("score"))
 
 
 @dataclass
